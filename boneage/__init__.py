@@ -1,0 +1,1 @@
+"""Paediatric bone-age assessment from hand radiographs."""

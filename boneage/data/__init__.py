@@ -1,0 +1,1 @@
+"""Radiographs and labels: tables, decoding, cache, splits, augmentation, the phantom."""

@@ -1,0 +1,10 @@
+"""The one exception that is meant for the user."""
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: its message says what, where, and what to do."""
+
+
+def first_five(items: list[str]) -> str:
+    """Return at most five items as a readable list, with dots where more were left out."""
+    return ", ".join(items[:5]) + (", ..." if len(items) > 5 else "")

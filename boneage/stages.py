@@ -1,0 +1,43 @@
+"""Maturity stages: intervals of bone age in years, closed on the left."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from boneage.errors import UserError
+
+
+class Stages:
+    """An ordered set of maturity stages.
+
+    The default is the report's: child [0, 10), adolescent [10, 18) and adult [18, inf) years.
+
+    Args:
+        names: K stage names, youngest first.
+        edges: K - 1 inner edges in years, strictly increasing.
+
+    Raises:
+        UserError: when names and edges do not fit together.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str] = ("child", "adolescent", "adult"),
+        edges: Sequence[float] = (10.0, 18.0),
+    ) -> None:
+        if len(set(names)) != len(names) or len(names) != len(edges) + 1:
+            raise UserError(
+                f"stages: {len(names)} names need to be distinct and have "
+                f"{len(names) - 1} inner edges, but names={list(names)} and edges={list(edges)}"
+            )
+        if any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+            raise UserError(f"stages.edges must increase strictly, but are {list(edges)}")
+        self.names = tuple(names)
+        self.edges = tuple(float(edge) for edge in edges)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def of(self, age_years: np.ndarray) -> np.ndarray:
+        """Return the stage index (int64, same shape) of ages in years."""
+        return np.searchsorted(self.edges, age_years, side="right")
