@@ -1,6 +1,7 @@
 """Maturity stages: intervals of bone age in years, closed on the left."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Stages:
                 f"stages: {len(names)} names need to be distinct and have "
                 f"{len(names) - 1} inner edges, but names={list(names)} and edges={list(edges)}"
             )
-        if any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(edges)):
             raise UserError(f"stages.edges must increase strictly, but are {list(edges)}")
         self.names = tuple(names)
         self.edges = tuple(float(edge) for edge in edges)

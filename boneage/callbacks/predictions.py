@@ -1,0 +1,44 @@
+"""Collect the predictions of the test fold as a table."""
+
+import lightning as L
+import pandas as pd
+from torch import Tensor
+from typing_extensions import override
+
+from boneage.data.dataset import Batch
+from boneage.models.module import BoneAgeModule
+
+
+class Predictions(L.Callback):
+    """Gather what every task predicts for each test radiograph.
+
+    Attributes:
+        table: after testing, the tasks' columns, indexed by the row of the data module's table.
+    """
+
+    def __init__(self) -> None:
+        self.table = pd.DataFrame()
+        self._batches: list[pd.DataFrame] = []
+
+    @override
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(pl_module, BoneAgeModule)
+        assert isinstance(outputs, dict)
+        columns: dict[str, object] = {}
+        for name, task in pl_module.tasks.items():
+            for column, values in task.columns(outputs[name]).items():
+                columns[column] = values.cpu().numpy() if isinstance(values, Tensor) else values
+        self._batches.append(pd.DataFrame(columns, index=batch["index"].cpu().numpy()))
+
+    @override
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.table = pd.concat(self._batches)
+        self._batches.clear()

@@ -1,0 +1,177 @@
+"""The LightningDataModule: from a folder of radiographs to three loaders."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import albumentations as A
+import lightning as L
+import pandas as pd
+from torch.utils.data import DataLoader
+from typing_extensions import override
+
+from boneage.data.cache import check_readable, default_cache_dir, open_cache
+from boneage.data.dataset import Batch, Radiographs
+from boneage.data.decode import Preprocessing
+from boneage.data.labels import Columns
+from boneage.data.layouts import read_source
+from boneage.data.sampler import EpochSampler
+from boneage.data.splits import FOLDS, assign_folds, read_folds
+from boneage.errors import UserError
+from boneage.stages import Stages
+
+log = logging.getLogger(__name__)
+
+
+class BoneAgeDataModule(L.LightningDataModule):
+    """Radiographs with bone age and sex, decoded once and split into three folds.
+
+    Args:
+        root: folder with label table(s) and images, in any of the known layouts.
+        stages: maturity stages, for balanced sampling.
+        table: label table to train on, relative to `root`; None finds it.
+        val_table: separate validation table; None finds the official one or splits one off.
+        test_table: separate test table; None finds the official one or splits one off.
+        columns: column names of one's own table; None per name recognises the known ones.
+        age_unit: unit of the table's ages.
+        missing: what to do with ids without image and images without row.
+        unreadable: what to do with damaged image files.
+        size: side of the square the network sees, pixels.
+        fit: "squash" to the square, or "pad" and keep the aspect ratio.
+        contrast: "none", or "stretch" per radiograph between percentiles.
+        cache_dir: folder of decoded radiographs; None is the user's cache directory.
+        split_seed: seed of the split, separate from the training seed.
+        folds: parts for cross-validation; 10 gives 80/10/10.
+        fold: which part is the test fold.
+        split_file: a run's `split.csv` (`id,fold`) to use again.
+        augment: albumentations transform of (H, W) uint8 training radiographs.
+        sampling: "shuffle", or "balanced" over the stages.
+        batch_size: radiographs per step.
+        num_workers: loader processes; the pixels do not depend on it.
+        seed: training seed of order and augmentation.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        stages: Stages,
+        table: str | None = None,
+        val_table: str | None = None,
+        test_table: str | None = None,
+        columns: dict[str, str | None] | None = None,
+        age_unit: Literal["months", "years"] = "months",
+        missing: Literal["error", "drop"] = "error",
+        unreadable: Literal["error", "drop"] = "error",
+        size: int = 128,
+        fit: Literal["squash", "pad"] = "squash",
+        contrast: Literal["none", "stretch"] = "none",
+        cache_dir: str | Path | None = None,
+        split_seed: int = 0,
+        folds: int = 10,
+        fold: int = 0,
+        split_file: str | Path | None = None,
+        augment: A.Compose | None = None,
+        sampling: Literal["shuffle", "balanced"] = "shuffle",
+        batch_size: int = 64,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root)
+        self.stages = stages
+        self.source = {
+            "table": table,
+            "val_table": val_table,
+            "test_table": test_table,
+            "columns": Columns(**(columns or {})),
+            "age_unit": age_unit,
+            "missing": missing,
+        }
+        self.unreadable = unreadable
+        self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast)
+        self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
+        self.split_seed = split_seed
+        self.folds = folds
+        self.fold = fold
+        self.split_file = Path(split_file) if split_file else None
+        self.augment = augment
+        self.sampling = sampling
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.table = pd.DataFrame()
+
+    @override
+    def setup(self, stage: str) -> None:
+        """Read labels, find images, build or open the cache, and split; once.
+
+        Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`, `sex`,
+        `path`, `cache_row`, `fold`.
+        """
+        if len(self.table):
+            return
+        table = read_source(self.root, **self.source)
+        cache = open_cache(table, self.preprocessing, self.cache_dir)
+        kept = check_readable(table, cache, self.unreadable)
+        table = table.assign(cache_row=range(len(table))).iloc[kept].reset_index(drop=True)
+        if self.split_file:
+            table["fold"] = read_folds(self.split_file, table)
+        else:
+            table["fold"] = assign_folds(table, self.split_seed, self.folds, self.fold)
+        table["age_years"] = table["age_months"] / 12
+        self.cache, self.table = cache, table
+        self.require_folds(FOLDS if stage == "fit" else ("test",))
+        log.info("Folds: " + ", ".join(f"{len(self.fold_table(f)):,} {f}" for f in FOLDS))
+
+    def require_folds(self, folds: Sequence[str]) -> None:
+        """Raise UserError when one of the folds is empty."""
+        for fold in folds:
+            if not len(self.fold_table(fold)):
+                raise UserError(
+                    f"the {fold} fold is empty ({len(self.table)} radiographs in {self.root}): "
+                    "add radiographs, give a table for it, or change data.folds or data.split_file"
+                )
+
+    def fold_table(self, fold: str) -> pd.DataFrame:
+        """Return the rows of "train", "val" or "test"."""
+        return self.table[self.table["fold"] == fold]
+
+    @override
+    def train_dataloader(self) -> DataLoader[Batch]:
+        table = self.fold_table("train")
+        classes = None
+        if self.sampling == "balanced":
+            classes = self.stages.of(table["age_years"].to_numpy())
+        sampler = EpochSampler(len(table), self.seed, classes)
+        if self.trainer is not None:  # the first batches are fetched before Lightning sets it
+            sampler.set_epoch(self.trainer.current_epoch)
+        dataset = Radiographs(table, self.cache.path, self.augment, self.seed)
+        return self._loader(dataset, sampler=sampler)
+
+    @override
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(Radiographs(self.fold_table("val"), self.cache.path))
+
+    @override
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(Radiographs(self.fold_table("test"), self.cache.path))
+
+    def _loader(
+        self, dataset: Radiographs, sampler: EpochSampler | None = None
+    ) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=_whole_batch,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.trainer is not None
+            and self.trainer.strategy.root_device.type == "cuda",
+        )
+
+
+def _whole_batch(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
+    """Stand in for collation: `Radiographs` fetches whole batches."""
+    return batch

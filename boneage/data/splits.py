@@ -1,0 +1,89 @@
+"""Training, validation and test folds, stratified by bone age and sex."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from boneage.errors import UserError, first_five
+
+FOLDS = ("train", "val", "test")
+BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
+VAL_SHARE = 0.1
+
+
+def deal(table: pd.DataFrame, hands: int, seed: int) -> np.ndarray:
+    """Deal the rows of a table into equal parts that agree in age and sex.
+
+    Rows are ordered by sex and age band, shuffled within, and dealt out one by one like cards, so
+    every stratum is spread over the parts as evenly as its size allows, however rare it is.
+
+    Args:
+        table: columns `age_months` and `sex`.
+        hands: number of parts.
+        seed: seed of the shuffle.
+
+    Returns:
+        The part (0 to hands - 1) of every row.
+    """
+    rng = np.random.default_rng(seed)
+    band = np.searchsorted(BAND_EDGES_YEARS, table["age_months"] / 12, side="right")
+    order = np.lexsort((rng.random(len(table)), table["sex"], band))
+    part = np.empty(len(table), dtype=np.int64)
+    part[order] = rng.permutation(hands)[np.arange(len(table)) % hands]
+    return part
+
+
+def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0) -> pd.Series:
+    """Return the fold of every row: "train", "val" or "test".
+
+    The test fold is part `fold` of `folds`; the validation fold is 10 % of all, dealt from the
+    rest: 80/10/10 by default. Separate validation or test tables (`origin`) are taken as they are.
+
+    Args:
+        table: columns `age_months`, `sex` and `origin`.
+        seed: split seed, separate from the training seed.
+        folds: number of parts for cross-validation, at least 2.
+        fold: which of them is the test fold, from 0.
+
+    Raises:
+        UserError: when `fold` or `folds` is out of range.
+    """
+    if folds < 2 or not 0 <= fold < folds:
+        raise UserError(
+            f"data.folds={folds} data.fold={fold}: need folds >= 2 and 0 <= fold < folds"
+        )
+    assigned = table["origin"].astype(str).copy()
+    free = table[assigned == "train"]
+    if not (assigned == "test").any():
+        assigned[free.index[deal(free, folds, seed) == fold]] = "test"
+        free = table[assigned == "train"]
+    if len(free) and not (assigned == "val").any():
+        hands = max(2, round(len(free) / (VAL_SHARE * len(table))))
+        assigned[free.index[deal(free, hands, seed + 1) == 0]] = "val"
+    return assigned
+
+
+def read_folds(path: Path, table: pd.DataFrame) -> pd.Series:
+    """Return the fold of every row as a split file (`id,fold`) says.
+
+    Raises:
+        UserError: when the file is missing, malformed, or does not cover the table.
+    """
+    try:
+        split = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"data.split_file={path} cannot be read: {error}") from error
+    if not {"id", "fold"} <= set(split.columns):
+        raise UserError(f"{path}: needs the columns id,fold but has {','.join(split.columns)}")
+    if strange := sorted(set(split["fold"]) - set(FOLDS)):
+        raise UserError(f"{path}: fold must be train, val or test, found: {first_five(strange)}")
+    if twice := sorted(split["id"][split["id"].duplicated()]):
+        raise UserError(f"{path}: {len(twice)} ids stand twice: {first_five(twice)}")
+    assigned = table["id"].map(split.set_index("id")["fold"])
+    if absent := list(table["id"][assigned.isna()]):
+        raise UserError(
+            f"{path}: {len(absent)} radiographs of the label table have no fold: "
+            f"{first_five(absent)}; add them, or remove their rows from the label table"
+        )
+    return assigned

@@ -1,0 +1,1 @@
+"""Backbones, heads, the sex input, schedules and the LightningModule."""

@@ -1,0 +1,100 @@
+"""The project's own backbones: images in, one feature vector each out."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """From (B, channels, H, W) images in [0, 1] to (B, out_features) features."""
+
+    def __init__(self, layers: nn.Module, channels: int, out_features: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.channels = channels
+        self.out_features = out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.layers(x)
+        return features
+
+
+class PaperCNN(Backbone):
+    """The report's network: blocks of conv 3x3, ReLU, batch norm, max pool 2; then global average.
+
+    With three input channels and the default widths it has 389,376 trainable parameters.
+
+    Args:
+        channels: input channels, 1 or 3.
+        widths: output channels of each block; each halves the resolution.
+    """
+
+    def __init__(self, channels: int = 3, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
+        blocks = [
+            nn.Sequential(
+                nn.Conv2d(before, width, 3, padding=1),
+                nn.ReLU(),
+                nn.BatchNorm2d(width),
+                nn.MaxPool2d(2),
+            )
+            for before, width in zip([channels, *widths], widths, strict=False)
+        ]
+        layers = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        super().__init__(layers, channels, widths[-1])
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm beside a shortcut (He et al. 2016, basic block)."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(before, width, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        self.shortcut = (
+            nn.Identity()
+            if before == width and stride == 1
+            else nn.Sequential(
+                nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            )
+        )
+        self.activation = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.activation(self.body(x) + self.shortcut(x))
+        return out
+
+
+class SlimResNet(Backbone):
+    """A small residual network for CPUs: a strided stem, then stages of residual blocks.
+
+    Args:
+        channels: input channels, 1 or 3.
+        stem: output channels of the stem, which halves the resolution.
+        widths: output channels of the stages; each halves the resolution.
+        depths: residual blocks of the stages.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        stem: int = 24,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        depths: Sequence[int] = (1, 2, 2, 1),
+    ) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, stem, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(stem),
+            nn.ReLU(),
+        ]
+        before = stem
+        for width, depth in zip(widths, depths, strict=True):
+            for block in range(depth):
+                layers.append(ResidualBlock(before, width, stride=2 if block == 0 else 1))
+                before = width
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        super().__init__(nn.Sequential(*layers), channels, before)

@@ -1,0 +1,143 @@
+"""The LightningModule: one backbone, an optional sex input, and a dict of tasks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import lightning as L
+import pandas as pd
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+from typing_extensions import override
+
+from boneage.data.dataset import Batch
+from boneage.models.backbones import Backbone
+from boneage.models.sex import SexInput
+from boneage.tasks.base import Task
+
+
+class BoneAgeModule(L.LightningModule):
+    """Train, validate and test every task of a run on shared features.
+
+    Args:
+        backbone: from images to features.
+        sex: joins the sex to the features.
+        tasks: per name a callable that makes the task from `in_features`.
+        optimizer: makes the optimizer from the parameters.
+        scheduler: makes the per-step schedule from the optimizer and `total_steps`.
+        compile_backbone: compile the backbone with torch.compile.
+        record: plain containers to carry in every checkpoint (config, preprocessing, split).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        sex: SexInput,
+        tasks: Mapping[str, Callable[..., Task]],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        compile_backbone: bool = False,
+        record: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.to(memory_format=torch.channels_last)
+        if compile_backbone:
+            self.backbone.compile()
+        self.sex = sex
+        width = backbone.out_features + sex.out_features
+        self.tasks = cast(
+            Mapping[str, Task],
+            nn.ModuleDict({name: make(in_features=width) for name, make in tasks.items()}),
+        )
+        self.metrics = cast(
+            Mapping[str, MetricCollection],
+            nn.ModuleDict(
+                {
+                    f"{split}_{name}": task.metrics().clone(prefix=f"{split}/{name}/")
+                    for split in ("val", "test")
+                    for name, task in self.tasks.items()
+                }
+            ),
+        )
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.record = record or {}
+
+    def fit_tasks(self, table: pd.DataFrame) -> None:
+        """Let every task take its statistics from the training fold (`age_years`, `sex`)."""
+        for task in self.tasks.values():
+            task.fit(table)
+
+    @override
+    def forward(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
+        """Return the raw output of every task.
+
+        Args:
+            image: (B, 1, H, W) uint8 radiographs.
+            sex: (B,) int64, index into `SEXES`.
+        """
+        features = self.sex(self.backbone(self.to_input(image)), sex)
+        return {name: task(features) for name, task in self.tasks.items()}
+
+    def to_input(self, image: Tensor) -> Tensor:
+        """Return (B, C, H, W) images in [0, 1] of (B, 1, H, W) uint8 ones, channels last."""
+        x = image.float().div_(255).expand(-1, self.backbone.channels, -1, -1)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def total_loss(self, outputs: dict[str, Tensor], batch: Batch, split: str) -> Tensor:
+        """Return the weighted sum of the tasks' losses, and log each."""
+        losses = {}
+        for name, task in self.tasks.items():
+            losses[name] = task.loss(outputs[name], task.encode(batch))
+        total = torch.stack([self.tasks[name].weight * losses[name] for name in losses]).sum()
+        self.log_dict(
+            {f"{split}/{name}/loss": loss for name, loss in losses.items()}
+            | {f"{split}/loss": total},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch["image"]),
+            prog_bar=False,
+        )
+        return total
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.total_loss(self(batch["image"], batch["sex"]), batch, "train")
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.evaluate(batch, "val")
+
+    @override
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the decoded prediction of every task."""
+        return self.evaluate(batch, "test")
+
+    def evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
+        """Update and log the metrics of every task; return its decoded predictions."""
+        outputs = self(batch["image"], batch["sex"])
+        self.total_loss(outputs, batch, split)
+        predictions = {}
+        for name, task in self.tasks.items():
+            predictions[name] = task.decode(outputs[name])
+            metrics = self.metrics[f"{split}_{name}"]
+            metrics.update(predictions[name], task.encode(batch))
+            self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        return predictions
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self.make_optimizer(self.parameters())
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = self.make_scheduler(optimizer, total_steps=total_steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["boneage"] = self.record

@@ -1,0 +1,30 @@
+"""Learning-rate schedules by optimizer step."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
+    """Keep the learning rate as it is."""
+    return LambdaLR(optimizer, lambda step: 1.0)
+
+
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
+    """Rise linearly, then fall to zero along half a cosine (Loshchilov & Hutter 2017).
+
+    Args:
+        optimizer: the optimizer.
+        total_steps: optimizer steps of the whole run.
+        warmup: share of them that the rise takes.
+    """
+    rise = max(1, round(warmup * total_steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        done = (step - rise) / max(1, total_steps - rise)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    return LambdaLR(optimizer, factor)

@@ -1,0 +1,1 @@
+"""Experiments: build from the config, fit, test, write results."""

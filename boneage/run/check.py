@@ -1,0 +1,95 @@
+"""Check a composed config against the constructors it names, before anything is built."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from boneage.errors import UserError
+
+TOP_LEVEL = {"seed": int, "train": bool, "ckpt_path": str | None, "compile": bool}
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Check that every value is set and has the type that its constructor asks for.
+
+    Raises:
+        UserError: naming the key, the value and what was expected.
+    """
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} is not set: give it as {error.full_key}=...") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"config: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, dict)
+    for key, hint in TOP_LEVEL.items():
+        _check_value(key, config[key], hint)
+    _check_node("", config)
+
+
+def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            _check_node(f"{path}[{index}]", item)
+    if not isinstance(node, dict):
+        return
+    hints, accepts = _schema(path, node["_target_"]) if "_target_" in node else ({}, None)
+    for key, value in node.items():
+        where = f"{path}.{key}" if path else str(key)
+        built = "_target_" in str(value)  # checked against its own constructor instead
+        if key.startswith("_"):
+            continue
+        if accepts is not None and key not in accepts:
+            raise UserError(f"{where}: {node['_target_']} has no such option: {sorted(accepts)}")
+        if key in hints and not built:
+            _check_value(where, value, hints[key])
+        _check_node(where, value)
+
+
+def _schema(path: str, target: str) -> tuple[dict[str, Any], set[str] | None]:
+    """Return type hints and accepted names (None: any) of a `_target_`."""
+    with readable(f"{path}._target_={target}"):
+        made = get_object(target)
+    parameters = inspect.signature(made).parameters
+    try:
+        hints = get_type_hints(
+            made.__init__ if inspect.isclass(made) else made, include_extras=True
+        )
+    except NameError:  # a third party's annotation that exists for its type checker only
+        hints = {}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return hints, None if takes_any else set(parameters)
+
+
+def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 - any type hint
+    adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    try:
+        parsed = adapter.validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[-1]["msg"]
+        raise UserError(f"{where}={value!r} is not valid: {reason}") from error
+    if isinstance(value, str) and not isinstance(parsed, str | Path):
+        raise UserError(f"{where}={value!r} is text: write it without quotes")
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn the errors of building something from the config into one clear line."""
+    try:
+        yield
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from error
+        raise UserError(f"{what}: {' '.join(str(cause).split())}") from error
+    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        raise UserError(f"{what}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,138 @@
+"""What a checkpoint says of itself, and whether it fits what is asked of it."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from boneage.data.module import BoneAgeDataModule
+from boneage.errors import UserError, first_five
+from boneage.models.module import BoneAgeModule
+from boneage.run.check import readable
+
+MODEL_KEYS = ("name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler")
+MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
+PREPROCESSING_KEYS = ("size", "fit", "contrast")
+TRUSTED = ("boneage.models.", "boneage.tasks.", "boneage.stages.", "torch.optim.")
+
+
+def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
+    """Return what every checkpoint of the run carries, as plain containers."""
+    return {
+        "config": OmegaConf.to_container(
+            OmegaConf.masked_copy(cfg, list(MODEL_KEYS)), resolve=True
+        ),
+        "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
+        "split": data.table[["id", "age_months", "sex", "fold"]].to_dict("list"),
+    }
+
+
+def trained_on(record: dict[str, Any]) -> pd.DataFrame:
+    """Return `id`, `age_years` and `sex` of the radiographs that the weights were fitted to."""
+    table = pd.DataFrame(record["split"])
+    return table[table["fold"] == "train"].assign(age_years=lambda t: t["age_months"] / 12)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Load a checkpoint of this project without executing anything it may hold.
+
+    Raises:
+        UserError: when it is missing, damaged or another program's.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "it is empty or cut off"
+        raise UserError(f"ckpt_path={path} cannot be loaded: {reason}") from error
+    if not isinstance(checkpoint, dict) or "boneage" not in checkpoint:
+        raise UserError(f"ckpt_path={path} was not written by this project's training")
+    return checkpoint
+
+
+def check_task(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
+    """Raise UserError when the checkpoint is of another task than the command asks for."""
+    name = checkpoint["boneage"]["config"]["name"]
+    if name != cfg.name:
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path} was trained with task={name}, "
+            f"but this command says task={cfg.name}: add task={name}"
+        )
+
+
+def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
+    """Raise UserError when training cannot go on with the config of this command."""
+    check_task(checkpoint, cfg)
+    record = checkpoint["boneage"]
+    now = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(MUST_MATCH)), resolve=True)
+    assert isinstance(now, dict)
+    different = [key for key in MUST_MATCH if now[key] != record["config"][key]]
+    for key, value in record["preprocessing"].items():
+        if cfg.data[key] != value:
+            different.append(f"data.{key} (was {value})")
+    if different:
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from the run it "
+            f"comes from in {', '.join(different)}; repeat that run's options"
+        )
+
+
+def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
+    """Raise UserError when a test radiograph was used in training or in model choice.
+
+    A radiograph is known by its id together with its age, so that another data set with ids of
+    its own is not mistaken for the one trained on.
+    """
+    past = pd.DataFrame(checkpoint["boneage"]["split"])
+    past = past[past["fold"] != "test"]
+    seen = table[table["fold"] == "test"].merge(past[["id", "age_months"]], on=["id", "age_months"])
+    if len(seen):
+        raise UserError(
+            f"{len(seen)} radiographs of the test fold were used to train this checkpoint: "
+            f"{first_five(list(seen['id']))}; use the run's own split: "
+            "data.split_file=RUN/split.csv"
+        )
+
+
+def build_model(config: DictConfig, record: dict[str, Any], **options: Any) -> BoneAgeModule:  # noqa: ANN401
+    """Return a fresh model of a config that has the keys `MODEL_KEYS`."""
+    with readable("model"):
+        model = BoneAgeModule(
+            backbone=instantiate(config.backbone),
+            sex=instantiate(config.sex),
+            tasks={name: instantiate(task) for name, task in config.tasks.items()},
+            optimizer=instantiate(config.optimizer),
+            scheduler=instantiate(config.scheduler),
+            record=record,
+            **options,
+        )
+        model.make_optimizer(model.parameters())  # a bad option shows now, not when training starts
+    return model
+
+
+def load_model(checkpoint: dict[str, Any]) -> BoneAgeModule:
+    """Return the trained model of a checkpoint, built from what it carries alone.
+
+    Raises:
+        UserError: when it names code outside this project.
+    """
+    record = checkpoint["boneage"]
+    config = OmegaConf.create(record["config"])
+    _check_trusted(record["config"])
+    if "pretrained" in config.backbone:
+        config.backbone.pretrained = False  # the weights are in the checkpoint
+    model = build_model(config, record)
+    model.load_state_dict(checkpoint["state_dict"])
+    return model
+
+
+def _check_trusted(node: Any) -> None:  # noqa: ANN401 - any plain container
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    target = node.get("_target_") if isinstance(node, dict) else None
+    if target is not None and not str(target).startswith(TRUSTED):
+        raise UserError(f"the checkpoint names code outside this project: {target}")
+    for child in children:
+        _check_trusted(child)

@@ -1,0 +1,109 @@
+"""One run: check, build, fit, test, write results."""
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from boneage.callbacks.predictions import Predictions
+from boneage.callbacks.throughput import Throughput
+from boneage.data.module import BoneAgeDataModule
+from boneage.errors import UserError
+from boneage.run.allocator import keep_freed_memory
+from boneage.run.check import check_config, readable
+from boneage.run.checkpoint import (
+    build_model,
+    check_resumable,
+    check_task,
+    check_unseen,
+    load_model,
+    make_record,
+    read_checkpoint,
+    trained_on,
+)
+from boneage.run.results import (
+    metric_report,
+    prediction_table,
+    print_results,
+    versions,
+    write_json,
+)
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig) -> dict[str, Any]:
+    """Run the experiment that a config describes and return what `metrics.json` holds.
+
+    With `train=false` the checkpoint is tested: model, stages and preprocessing are its own.
+
+    Raises:
+        UserError: for any mistake in config, data or checkpoint, before the first training step.
+    """
+    check_config(cfg)
+    keep_freed_memory()
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    checkpoint = read_checkpoint(cfg.ckpt_path) if cfg.ckpt_path else None
+    if checkpoint is None and not cfg.train:
+        raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
+    if checkpoint is not None and cfg.train:
+        check_resumable(checkpoint, cfg)
+    if checkpoint is not None and not cfg.train:
+        check_task(checkpoint, cfg)
+        cfg.stages = checkpoint["boneage"]["config"]["stages"]
+        cfg.data.update(checkpoint["boneage"]["preprocessing"])
+
+    with readable("data"):
+        data: BoneAgeDataModule = instantiate(cfg.data)
+    data.setup("fit" if cfg.train else "test")
+    if checkpoint is not None:
+        check_unseen(checkpoint, data.table)
+    if checkpoint is not None and not cfg.train:
+        model = load_model(checkpoint)
+    else:
+        model = build_model(cfg, make_record(cfg, data), compile_backbone=cfg.compile)
+        model.fit_tasks(data.fold_table("train"))
+    run_dir = Path(cfg.run_dir)
+    predictions, throughput = Predictions(), Throughput()
+    with readable("trainer"):
+        callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+        trainer: L.Trainer = instantiate(
+            cfg.trainer,
+            callbacks=[*callbacks, predictions, throughput],
+            logger=[instantiate(logger) for logger in cfg.logger.values()],
+            default_root_dir=run_dir,
+        )
+    data.table[["id", "fold"]].to_csv(run_dir / "split.csv", index=False)
+    started = time.perf_counter()
+    if cfg.train:
+        trainer.fit(model, data, ckpt_path=cfg.ckpt_path)
+        checkpoints = trainer.checkpoint_callback
+        best = getattr(checkpoints, "best_model_path", None)  # none under fast_dev_run
+        trainer.test(model, data, ckpt_path=best or None, verbose=False)
+    else:
+        trainer.test(model, data, verbose=False)
+
+    logged = {name: float(value) for name, value in trainer.logged_metrics.items()}
+    table = prediction_table(predictions.table, data.table, data.stages)
+    table.to_csv(run_dir / "predictions.csv", index=False)
+    metrics = {
+        "task": cfg.name,
+        "data": data.root.name,
+        "n": {fold: len(data.fold_table(fold)) for fold in ("train", "val")} | {"test": len(table)},
+        **metric_report(table, trained_on(model.record), data.stages, logged),
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "epochs": trainer.current_epoch,
+        "images_per_second": throughput.images_per_second,
+        "seconds": time.perf_counter() - started,
+        "seed": cfg.seed,
+        "versions": versions(),
+    }
+    write_json(run_dir / "metrics.json", metrics)
+    print_results(metrics, run_dir)
+    return metrics

@@ -1,0 +1,55 @@
+"""The contract between a task and everything that runs it."""
+
+from abc import ABC, abstractmethod
+
+import pandas as pd
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from boneage.data.dataset import Batch
+
+
+class Task(nn.Module, ABC):
+    """One thing to learn from the shared features; a run holds a dict of them.
+
+    Subclasses take `in_features`, the width of the features, as a keyword argument.
+
+    Attributes:
+        head: module from (B, in_features) features to the raw output.
+        weight: share of this task in the total loss.
+    """
+
+    head: nn.Module
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    @abstractmethod
+    def fit(self, table: pd.DataFrame) -> None:
+        """Take the statistics of the training fold (`age_years`, `sex`) into buffers."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor:
+        """Return the target of a batch in natural units."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the raw output for (B, in_features) features."""
+        output: Tensor = self.head(features)
+        return output
+
+    @abstractmethod
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return one scalar from the raw output and the target in natural units."""
+
+    @abstractmethod
+    def decode(self, output: Tensor) -> Tensor:
+        """Return the prediction in natural units (years, class probabilities)."""
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """Return fresh metrics over `decode(output)` and the target."""
+
+    @abstractmethod
+    def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
+        """Return the columns that decoded predictions fill in `predictions.csv`."""

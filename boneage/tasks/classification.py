@@ -1,0 +1,109 @@
+"""Maturity stage as one of K classes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import ClasswiseWrapper, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCohenKappa,
+    MulticlassRecall,
+)
+
+from boneage.data.dataset import Batch
+from boneage.errors import UserError
+from boneage.stages import Stages
+from boneage.tasks.base import Task
+
+
+class StageClassification(Task):
+    """Predict the maturity stage with a cross-entropy over K stages.
+
+    Args:
+        in_features: width of the features.
+        head: makes the head from `in_features` and `out_features`.
+        stages: the stages.
+        balance: exponent of the class weights, (n / (K n_k)) ** balance, scaled to a mean of one
+            over the training radiographs: 0 is off (the report), 1 is inverse frequency.
+        weight: share of the total loss.
+    """
+
+    class_weight: Tensor
+    edges: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        head: Callable[..., nn.Module],
+        stages: Stages,
+        balance: float = 0.0,
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(weight)
+        self.stages = stages
+        self.balance = balance
+        self.head = head(in_features=in_features, out_features=len(stages))
+        self.register_buffer("class_weight", torch.ones(len(stages)))
+        self.register_buffer("edges", torch.tensor(stages.edges))
+
+    def fit(self, table: pd.DataFrame) -> None:
+        """Take the class weights from the training stages.
+
+        Raises:
+            UserError: when weights are asked for and a stage has no training example.
+        """
+        if self.balance == 0:
+            return
+        counts = np.bincount(
+            self.stages.of(table["age_years"].to_numpy()), minlength=len(self.stages)
+        )
+        if absent := [n for n, count in zip(self.stages.names, counts, strict=True) if count == 0]:
+            raise UserError(
+                f"the training fold has no example of {', '.join(absent)}, so its class weight is "
+                "undefined: set tasks.stage.balance=0, change the stages, or use another split"
+            )
+        weight = (counts.sum() / (len(counts) * counts)) ** self.balance
+        self.class_weight.copy_(torch.from_numpy(weight * counts.sum() / (weight @ counts)))
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Return (B,) stage indices."""
+        return torch.bucketize(batch["age_months"] / 12, self.edges, right=True)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean over the batch of the weighted cross-entropy.
+
+        The sum is divided by the batch size, not by the batch's weights, so that a rare class
+        keeps its weight in a batch that holds only it.
+        """
+        losses = F.cross_entropy(output.float(), target, self.class_weight, reduction="none")
+        return losses.mean()
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Return (B, K) probabilities."""
+        return output.float().softmax(dim=1)
+
+    def metrics(self) -> MetricCollection:
+        k = len(self.stages)
+        return MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(k, average="micro"),
+                "balanced_accuracy": MulticlassAccuracy(k, average="macro"),
+                "kappa": MulticlassCohenKappa(k, weights="quadratic"),
+                "recall": ClasswiseWrapper(
+                    MulticlassRecall(k, average=None),
+                    labels=list(self.stages.names),
+                    prefix="recall_",
+                ),
+            }
+        )
+
+    def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
+        names = self.stages.names
+        return {
+            "stage_predicted": [names[k] for k in prediction.argmax(dim=1).tolist()],
+            **{f"stage_probability_{n}": prediction[:, k] for k, n in enumerate(names)},
+        }

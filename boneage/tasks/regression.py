@@ -1,0 +1,93 @@
+"""Bone age in years as one number."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+
+from boneage.data.dataset import Batch
+from boneage.errors import UserError
+from boneage.tasks.base import Task
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": F.mse_loss,
+    "smooth_l1": F.smooth_l1_loss,
+    "l1": F.l1_loss,
+}
+
+
+class MeanAbsoluteErrorMonths(MeanAbsoluteError):
+    """The mean absolute error in months of ages in years."""
+
+    def compute(self) -> Tensor:
+        return super().compute() * 12
+
+
+class AgeRegression(Task):
+    """Predict bone age; the head works on ages standardised by the training fold.
+
+    Args:
+        in_features: width of the features.
+        head: makes the head from `in_features` and `out_features`.
+        loss: on standardised ages; the report used the squared error.
+        weight: share of the total loss.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        head: Callable[..., nn.Module],
+        loss: Literal["mse", "smooth_l1", "l1"] = "mse",
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(weight)
+        self.head = head(in_features=in_features, out_features=1)
+        self.criterion = LOSSES[loss]
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("std", torch.tensor(1.0))
+
+    def fit(self, table: pd.DataFrame) -> None:
+        """Take mean and spread of the training ages in years.
+
+        Raises:
+            UserError: when all ages are equal.
+        """
+        std = float(table["age_years"].std(ddof=0))
+        if std == 0:
+            raise UserError(
+                f"all {len(table)} training radiographs have the same bone age: "
+                "there is nothing to regress on"
+            )
+        self.mean.fill_(float(table["age_years"].mean()))
+        self.std.fill_(std)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Return (B,) ages in years."""
+        return batch["age_months"] / 12
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.criterion(output.squeeze(1).float(), (target - self.mean) / self.std)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Return (B,) ages in years."""
+        return output.squeeze(1).float() * self.std + self.mean
+
+    def metrics(self) -> MetricCollection:
+        return MetricCollection(
+            {
+                "mae_years": MeanAbsoluteError(),
+                "mae_months": MeanAbsoluteErrorMonths(),
+                "rmse_years": MeanSquaredError(squared=False),
+                "r2": R2Score(),
+            }
+        )
+
+    def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
+        return {"age_years_predicted": prediction}

@@ -1,0 +1,64 @@
+"""Shared fixtures: the tiny fake data set and composed configs."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from boneage.data.phantom import write_phantom
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+PROJECT = Path(__file__).parent.parent
+TINY = [
+    "backbone.stem=4",
+    "backbone.widths=[4,8]",
+    "backbone.depths=[1,1]",
+    "data.size=32",
+    "data.batch_size=8",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "~callbacks.progress_bar",
+    "~callbacks.model_summary",
+]
+
+
+@pytest.fixture(scope="session")
+def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 phantom radiographs of 64 pixels; do not write into it."""
+    return write_phantom(tmp_path_factory.mktemp("phantom"), n=24, size=64, seed=0)
+
+
+@pytest.fixture
+def own_root(phantom_root: Path, tmp_path: Path) -> Path:
+    """A copy of the phantom data set to damage."""
+    return Path(shutil.copytree(phantom_root, tmp_path / "radiographs"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BONEAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def compose_config(*overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+@pytest.fixture
+def configure(phantom_root: Path, tmp_path: Path) -> Callable[..., DictConfig]:
+    """Compose a tiny, quick experiment on the phantom, with a run folder of its own."""
+
+    def make(*overrides: str, run: str = "run") -> DictConfig:
+        run_dir = tmp_path / run
+        run_dir.mkdir(exist_ok=True)
+        return compose_config(
+            *TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={run_dir}", *overrides
+        )
+
+    return make

@@ -1,0 +1,119 @@
+"""Backbones, heads, the sex input, schedules."""
+
+import itertools
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from boneage.data.dataset import SEXES
+from boneage.errors import UserError
+from boneage.models.backbones import PaperCNN, SlimResNet
+from boneage.models.heads import MLPHead
+from boneage.models.pretrained import TorchvisionBackbone
+from boneage.models.schedules import constant, warmup_cosine
+from boneage.models.sex import NoSex, SexEmbedding
+
+
+def trainable(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def test_parameter_counts_of_the_report():
+    assert trainable(PaperCNN(channels=3)) == 389_376
+    assert trainable(MLPHead(256, 1, hidden=[256, 64], dropout=[0.4, 0.3])) == 82_305
+    assert trainable(MLPHead(256, 3, hidden=[128], dropout=[0.3])) == 33_283
+
+
+def test_paper_cnn_is_four_halving_blocks_in_the_reports_order():
+    backbone = PaperCNN()
+    kinds = [nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d]
+    for block in backbone.layers[:4]:
+        assert [type(layer) for layer in block] == kinds
+    assert backbone.layers[:4](torch.zeros(1, 3, 128, 128)).shape == (1, 256, 8, 8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "make",
+    [
+        PaperCNN,
+        SlimResNet,
+        *(
+            pytest.param(lambda channels, name=name: TorchvisionBackbone(name, channels), id=name)
+            for name in ("resnet18", "efficientnet_v2_s", "convnext_tiny")
+        ),
+    ],
+)
+def test_backbones_say_their_width(make, channels):
+    backbone = make(channels=channels).eval()
+    assert backbone.channels == channels
+    with torch.no_grad():
+        assert backbone(torch.rand(2, channels, 64, 64)).shape == (2, backbone.out_features)
+
+
+def test_grey_convolution_gives_a_grey_image_the_same_features(monkeypatch):
+    torch.manual_seed(0)
+    weights = torchvision.models.resnet18()
+    monkeypatch.setattr("boneage.models.pretrained._load_pretrained", lambda name: weights)
+    image = torch.rand(1, 1, 64, 64)
+    grey = TorchvisionBackbone("resnet18", channels=1, pretrained=True).eval()
+    features = grey(image)
+    monkeypatch.undo()
+    colour = TorchvisionBackbone("resnet18", channels=3).eval()
+    state = grey.layers.state_dict()
+    state["conv1.weight"] = state["conv1.weight"].expand(-1, 3, -1, -1) / 3
+    colour.layers.load_state_dict(state)
+    torch.testing.assert_close(colour(image.expand(-1, 3, -1, -1)), features)
+
+
+def test_pretrained_without_network_is_one_clear_line(monkeypatch, tmp_path):
+    def no_network(*args, **kwargs):
+        raise OSError("name resolution failed")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"resnet18 .*\.pth.*backbone\.pretrained=false") as caught:
+        TorchvisionBackbone("resnet18", pretrained=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_sex_changes_nothing():
+    features = torch.rand(4, 8)
+    assert NoSex()(features, torch.tensor([0, 1, 2, 0])) is features
+    assert NoSex.out_features == 0
+
+
+def test_sex_embedding_hides_sex_only_in_training():
+    torch.manual_seed(0)
+    module = SexEmbedding(dim=4, drop=0.3)
+    features, sex = torch.rand(2000, 8), torch.ones(2000, dtype=torch.int64)
+    unknown = module.embedding.weight[SEXES.index("unknown")]
+    hidden = (module(features, sex)[:, 8:] == unknown).all(dim=1).float().mean()
+    assert hidden == pytest.approx(0.3, abs=0.04)
+    joined = module.eval()(features, sex)
+    assert joined.shape == (2000, 12)
+    assert torch.equal(joined[:, :8], features)
+    assert torch.equal(joined[:, 8:], module.embedding.weight[1].expand(2000, -1))
+
+
+def rates(make, steps, **options):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = make(optimizer, total_steps=steps, **options)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+def test_schedules():
+    assert rates(constant, 5) == [2.0] * 5
+    seen = rates(warmup_cosine, 100, warmup=0.1)
+    assert seen[0] == pytest.approx(0.2)
+    assert seen[9] == seen[10] == 2.0
+    assert seen[55] == pytest.approx(1.0)  # half way down
+    assert seen[-1] < 0.01
+    assert all(b <= a for a, b in itertools.pairwise(seen[10:]))

@@ -1,0 +1,95 @@
+"""Splits: shares, strata, separate tables, cross-validation, split files."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from boneage.data.splits import assign_folds, deal, read_folds
+from boneage.errors import UserError
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "id": [str(i) for i in range(1000)],
+            "age_months": rng.integers(1, 229, 1000).astype(float),
+            "sex": rng.choice(["female", "male"], 1000),
+            "origin": "train",
+        }
+    )
+
+
+def test_default_shares(table):
+    counts = assign_folds(table, seed=0).value_counts()
+    assert counts.to_dict() == {"train": 800, "val": 100, "test": 100}
+
+
+def test_every_stratum_is_spread_evenly(table):
+    part = deal(table, 10, seed=3)
+    adults = table["age_months"] >= 216
+    for sex in ("female", "male"):
+        counts = np.bincount(part[adults & (table["sex"] == sex)], minlength=10)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_seed_decides(table):
+    first, again = assign_folds(table, seed=1), assign_folds(table, seed=1)
+    assert first.equals(again)
+    assert not first.equals(assign_folds(table, seed=2))
+
+
+def test_cross_validation_tests_everyone_once(table):
+    tested = pd.concat(
+        [(assign_folds(table, seed=0, folds=5, fold=k) == "test") for k in range(5)], axis=1
+    )
+    assert (tested.sum(axis=1) == 1).all()
+    shares = assign_folds(table, seed=0, folds=5, fold=2).value_counts(normalize=True)
+    assert shares["val"] == pytest.approx(0.1, abs=0.005)
+    assert shares["test"] == pytest.approx(0.2, abs=0.005)
+
+
+def test_separate_tables_are_taken_as_they_are(table):
+    table.loc[:99, "origin"] = "test"
+    folds = assign_folds(table, seed=0)
+    assert (folds[:100] == "test").all()
+    assert (folds == "test").sum() == 100
+    assert (folds == "val").sum() == pytest.approx(100, abs=1)
+    table.loc[100:299, "origin"] = "val"
+    folds = assign_folds(table, seed=0)
+    assert folds.equals(table["origin"])
+
+
+def test_only_a_test_table(table):
+    assert (assign_folds(table.assign(origin="test"), seed=0) == "test").all()
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(1, 0), (5, 5), (5, -1)])
+def test_fold_out_of_range(table, folds, fold):
+    with pytest.raises(UserError, match=r"data\.fold="):
+        assign_folds(table, 0, folds, fold)
+
+
+def test_split_file_round_trip(table, tmp_path):
+    folds = assign_folds(table, seed=5)
+    table.assign(fold=folds)[["id", "fold"]].sample(frac=1).to_csv(tmp_path / "s.csv", index=False)
+    assert read_folds(tmp_path / "s.csv", table).tolist() == folds.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read"),
+        ("", "cannot be read"),
+        ("id,part\n1,train\n", "needs the columns id,fold"),
+        ("id,fold\n1,training\n", "found: training"),
+        ("id,fold\n1,train\n1,test\n", "1 ids stand twice: 1"),
+        ("id,fold\n1,train\n", "999 radiographs .* have no fold: 0, 2"),
+    ],
+)
+def test_bad_split_file(table, tmp_path, text, said):
+    if text is not None:
+        (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        read_folds(tmp_path / "s.csv", table)
