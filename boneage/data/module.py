@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,14 +81,16 @@ class BoneAgeDataModule(L.LightningDataModule):
         super().__init__()
         self.root = Path(root)
         self.stages = stages
-        self.source = {
-            "table": table,
-            "val_table": val_table,
-            "test_table": test_table,
-            "columns": Columns(**(columns or {})),
-            "age_unit": age_unit,
-            "missing": missing,
-        }
+        self.read_source = partial(
+            read_source,
+            self.root,
+            table=table,
+            val_table=val_table,
+            test_table=test_table,
+            columns=Columns(**(columns or {})),
+            age_unit=age_unit,
+            missing=missing,
+        )
         self.unreadable = unreadable
         self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast)
         self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
@@ -111,7 +114,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         """
         if len(self.table):
             return
-        table = read_source(self.root, **self.source)
+        table = self.read_source()
         cache = open_cache(table, self.preprocessing, self.cache_dir)
         kept = check_readable(table, cache, self.unreadable)
         table = table.assign(cache_row=range(len(table))).iloc[kept].reset_index(drop=True)

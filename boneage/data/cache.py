@@ -1,0 +1,164 @@
+"""Decode every radiograph once, into one array on disk that all later runs map into memory."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import platformdirs
+from filelock import FileLock, Timeout
+
+from boneage.data.decode import Preprocessing
+from boneage.data.parallel import decode_files
+from boneage.errors import UserError, first_five
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of the decoding: raise it when the same file and options give other pixels
+PARTIAL = "partial-"
+IMAGES, DESCRIPTION = "images.npy", "cache.json"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Decoded radiographs.
+
+    Args:
+        path: `.npy` file of (n, size, size) uint8, in the order of the table.
+        unreadable: reason by row; these rows are zeros.
+    """
+
+    path: Path
+    unreadable: dict[int, str]
+
+
+def default_cache_dir() -> Path:
+    """Return the user's cache directory, or what the environment variable BONEAGE_CACHE names."""
+    return Path(os.environ.get("BONEAGE_CACHE") or platformdirs.user_cache_path("boneage"))
+
+
+def open_cache(
+    table: pd.DataFrame,
+    preprocessing: Preprocessing,
+    cache_dir: Path,
+    workers: int | None = None,
+) -> Cache:
+    """Open the decoded radiographs of a table, decoding them first if nobody has.
+
+    A cache is found again by its table (ids in order), its files (paths, sizes, times of change)
+    and the preprocessing. It is complete or absent: it is built aside and moved into place, and
+    runs that share `cache_dir` build one after the other.
+
+    Args:
+        table: columns `id` and `path`.
+        preprocessing: size, fit and contrast.
+        cache_dir: folder of all caches.
+        workers: decoding processes, None for one a core.
+
+    Raises:
+        UserError: when the folder cannot be written or has too little space.
+    """
+    folder = cache_dir / _key(table, preprocessing)
+    try:
+        if not (folder / DESCRIPTION).exists():
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            with _one_builder(cache_dir):
+                if not (folder / DESCRIPTION).exists():
+                    _build(table, preprocessing, folder, workers)
+        description = json.loads((folder / DESCRIPTION).read_text())
+    except OSError as error:
+        raise UserError(
+            f"the cache of decoded radiographs in {cache_dir} cannot be written "
+            f"({error.strerror or error}): choose another folder with data.cache_dir="
+        ) from error
+    unreadable = {int(row): reason for row, reason in description["unreadable"].items()}
+    return Cache(folder / IMAGES, unreadable)
+
+
+def check_readable(
+    table: pd.DataFrame, cache: Cache, unreadable: Literal["error", "drop"]
+) -> np.ndarray:
+    """Return the positions of the rows whose radiograph could be decoded.
+
+    Raises:
+        UserError: when some could not and `unreadable` is not "drop".
+    """
+    if unreadable not in ("error", "drop"):
+        raise UserError(f"data.unreadable={unreadable}: must be error or drop")
+    if cache.unreadable:
+        found = (
+            f"{len(cache.unreadable):,} of {len(table):,} radiographs cannot be read: "
+            f"{first_five(list(cache.unreadable.values()))}"
+        )
+        if unreadable == "error":
+            raise UserError(f"{found}; replace them, or leave them out with data.unreadable=drop")
+        log.warning("Left out: %s", found)
+    return np.setdiff1d(np.arange(len(table)), list(cache.unreadable))
+
+
+def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
+    files = [
+        (id_, path, *_fingerprint(path))
+        for id_, path in zip(table["id"], table["path"], strict=True)
+    ]
+    text = json.dumps([VERSION, asdict(preprocessing), files])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fingerprint(path: str) -> tuple[int, int]:
+    """Return size in bytes and time of change of a file; a missing one is found when decoding."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def _one_builder(cache_dir: Path) -> Iterator[None]:
+    """Hold the lock of a cache folder, and clear away what a killed build has left."""
+    lock = FileLock(cache_dir / "build.lock")
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        log.info("Waiting for another run that is decoding radiographs into %s", cache_dir)
+        held = lock.acquire()
+    with held:
+        for leftover in cache_dir.glob(f"{PARTIAL}*"):
+            shutil.rmtree(leftover)
+        yield
+
+
+def _build(
+    table: pd.DataFrame, preprocessing: Preprocessing, folder: Path, workers: int | None
+) -> None:
+    """Decode all radiographs aside, then move the complete folder into place."""
+    started = time.perf_counter()
+    shape = (len(table), preprocessing.size, preprocessing.size)
+    free = shutil.disk_usage(folder.parent).free
+    if free < np.prod(shape):
+        raise OSError(f"{np.prod(shape) / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
+    with TemporaryDirectory(prefix=PARTIAL, dir=folder.parent) as partial:
+        new = Path(partial) / folder.name
+        new.mkdir()
+        np.lib.format.open_memmap(new / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
+        unreadable = decode_files(list(table["path"]), preprocessing, new / IMAGES, workers)
+        description = {"preprocessing": asdict(preprocessing), "unreadable": unreadable}
+        (new / DESCRIPTION).write_text(json.dumps(description, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    seconds = time.perf_counter() - started
+    log.info(
+        f"Decoded {len(table):,} radiographs in {seconds:.1f} s "
+        f"({len(table) / seconds:,.0f} images/s) into {folder}"
+    )

@@ -1,0 +1,151 @@
+"""One label table: ids, bone ages in months, and sex, checked row by row."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from boneage.data.tables import read_table
+from boneage.errors import UserError, first_five
+
+# Names in the official RSNA tables (Halabi et al., Radiology 2019) and their copies.
+KNOWN_NAMES = {
+    "id": ("id", "image id", "case id"),
+    "age": ("boneage", "bone age (months)", "ground truth bone age (months)"),
+    "sex": ("male", "sex", "sex (m/f)"),
+}
+MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
+MAX_AGE_YEARS = 25
+SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"} | dict.fromkeys(
+    ("", "unknown"), "unknown"
+)
+ANSWERS = {"true": "male", "1": "male", "false": "female", "0": "female"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Column names of one's own table; None recognises the known names in any case."""
+
+    id: str | None = None
+    age: str | None = None
+    sex: str | None = None
+
+
+KNOWN = Columns()
+
+
+def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
+    """Return which column of a header holds "id", "age" and "sex", as far as they are there."""
+    names = {name.casefold(): name for name in header}
+    found = {}
+    for meaning, own in asdict(columns).items():
+        known = (own.casefold(),) if own else KNOWN_NAMES[meaning]
+        if present := [names[name] for name in known if name in names]:
+            found[meaning] = present[0]
+    return found
+
+
+def read_labels(
+    path: Path, columns: Columns = KNOWN, age_unit: Literal["months", "years"] = "months"
+) -> pd.DataFrame:
+    """Read a label table.
+
+    Sex may be M/F or male/female; in a column called `male` also True/False or 1/0 (1 is male).
+    Elsewhere 1/0 has no agreed meaning and is refused. Empty, or no such column, is "unknown".
+
+    Args:
+        path: csv or xlsx file.
+        columns: column names of one's own table.
+        age_unit: unit of the ages in the file.
+
+    Returns:
+        Columns `id` (text; 1377.0 becomes "1377"), `age_months` (float64) and `sex` ("female",
+        "male" or "unknown"), in the order of the file.
+
+    Raises:
+        UserError: naming file, row, column and value of what is wrong.
+    """
+    if age_unit not in MONTHS_PER_UNIT:
+        raise UserError(f"data.age_unit={age_unit}: must be months or years")
+    table = read_table(path)
+    names = find_columns(list(table.columns), columns)
+    _require_columns(path, table, names, columns)
+    if table.empty:
+        raise UserError(f"{path} has a header but no rows")
+    ids = _ids(path, table[names["id"]])
+    months = _ages(path, table[names["age"]], age_unit)
+    sex = _sexes(path, table[names["sex"]]) if "sex" in names else "unknown"
+    labels = pd.DataFrame({"id": ids, "age_months": months, "sex": sex})
+    return labels.reset_index(drop=True)
+
+
+def read_ids(path: Path, columns: Columns = KNOWN) -> pd.Series:
+    """Return the ids of a table as they stand, unchecked: it may have no ages."""
+    table = read_table(path)
+    return _as_text(table[find_columns(list(table.columns), columns)["id"]])
+
+
+def _require_columns(
+    path: Path, table: pd.DataFrame, names: dict[str, str], columns: Columns
+) -> None:
+    """Raise UserError when id, age, or a column asked for by name is missing, or stands twice."""
+    for meaning, own in asdict(columns).items():
+        if meaning in names or (meaning == "sex" and not own):
+            continue
+        missing = f"column {own!r}" if own else f"{meaning} column"
+        advice = f"name it with data.columns.{meaning}=, or take another table"
+        if meaning == "age":
+            advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
+            advice += "can be neither trained nor tested on"
+        raise UserError(f"{path} has no {missing} (it has {', '.join(table.columns)}): {advice}")
+    for name in names.values():
+        if list(table.columns).count(name) > 1:
+            raise UserError(f"{path} has several columns called {name!r}: rename all but one")
+
+
+def _ids(path: Path, cells: pd.Series) -> pd.Series:
+    _refuse(path, cells, cells == "", "is empty: give every row its id")
+    ids = _as_text(cells)
+    if twice := list(ids[ids.duplicated()].unique()):
+        raise UserError(
+            f"{path}: {len(twice)} ids stand more than once in column {cells.name!r}: "
+            f"{first_five(twice)}; leave one row each"
+        )
+    return ids
+
+
+def _as_text(ids: pd.Series) -> pd.Series:
+    """Turn ids that a program stored as decimal numbers, such as 1377.0, back into 1377."""
+    return ids.str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
+
+
+def _ages(path: Path, cells: pd.Series, unit: str) -> pd.Series:
+    _refuse(path, cells, cells == "", "is empty: give the bone age or remove the row")
+    ages = pd.to_numeric(cells, errors="coerce").astype("float64")
+    _refuse(path, cells, ages.isna(), "is not a number: correct it or remove the row")
+    _refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
+    months = ages * MONTHS_PER_UNIT[unit]
+    hint = f"{unit} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit"
+    _refuse(path, cells, months > MAX_AGE_YEARS * 12, hint)
+    return months
+
+
+def _sexes(path: Path, cells: pd.Series) -> pd.Series:
+    answers = str(cells.name).casefold() == "male"
+    sexes = cells.str.casefold().map(SEXES | ANSWERS if answers else SEXES)
+    hint = "is no sex: write M, F or nothing"
+    hint += ", or True and False" if answers else "; True/False and 1/0 only in a column 'male'"
+    _refuse(path, cells, sexes.isna(), hint)
+    return sexes
+
+
+def _refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:
+    """Raise UserError for the first wrong cell, saying how many there are."""
+    if wrong.any():
+        first = int(wrong.to_numpy().argmax())
+        more = f" ({wrong.sum():,} such rows)" if wrong.sum() > 1 else ""
+        raise UserError(
+            f"{path}, row {cells.index[first]}, column {cells.name!r}: "
+            f"{cells.iloc[first]!r} {reason}{more}"
+        )

@@ -1,0 +1,133 @@
+"""From a folder in any known layout of the RSNA bone age data to one table of radiographs."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from boneage.data.folder import Folder, LabelTable, Role, explore
+from boneage.data.labels import KNOWN, Columns, read_labels
+from boneage.data.matching import match_images
+from boneage.errors import UserError, first_five
+
+log = logging.getLogger(__name__)
+
+OPTIONS: dict[Role, str] = {"train": "table", "val": "val_table", "test": "test_table"}
+PURPOSES = {"train": "to train on", "val": "for validation", "test": "for testing"}
+
+
+def read_source(
+    root: Path,
+    table: str | None = None,
+    val_table: str | None = None,
+    test_table: str | None = None,
+    columns: Columns = KNOWN,
+    age_unit: Literal["months", "years"] = "months",
+    missing: Literal["error", "drop"] = "error",
+) -> pd.DataFrame:
+    """Read the label tables below a folder and find the image of every row.
+
+    Known are the official RSNA folders and their copies on Kaggle and GitHub, mixed and nested as
+    people have them; ids are only compared with the names of files found, never made into paths.
+
+    Args:
+        root: folder with label table(s) and `<id>.png` (or jpg, tif, bmp) images.
+        table: training table, relative to `root`; None finds it.
+        val_table: validation table; None finds it, if there is one.
+        test_table: test table; None finds it, if there is one.
+        columns: column names of one's own table.
+        age_unit: unit of the tables' ages.
+        missing: "drop" leaves out ids without an image and images without a row.
+
+    Returns:
+        Columns `id`, `age_months`, `sex`, `path` of the image, and `origin`, the kind of table the
+        row came from: "train", "val" or "test", in this order, each in the order of its table.
+
+    Raises:
+        UserError: saying what is wrong, where, and what to do.
+    """
+    if missing not in ("error", "drop"):
+        raise UserError(f"data.missing={missing}: must be error or drop")
+    root = Path(root)
+    folder = explore(root, columns)
+    given: dict[Role, str | None] = {"train": table, "val": val_table, "test": test_table}
+    chosen = _choose_tables(root, folder, given, columns)
+    parts = [_read_part(t, columns, age_unit) for t in chosen]
+    if not folder.images:
+        raise UserError(f"{root} holds no images: put <id>.png files below it, or set data.root")
+    _require_disjoint(chosen, parts)
+    rows = match_images(root, folder, pd.concat(parts, ignore_index=True), missing)
+    _log_findings(root, folder, chosen, rows)
+    return rows
+
+
+def _choose_tables(
+    root: Path, folder: Folder, given: dict[Role, str | None], columns: Columns
+) -> list[LabelTable]:
+    """Return one table a role at most: the given one, or the only one found."""
+    paths = {role: (root / name).resolve() for role, name in given.items() if name}
+    chosen = []
+    for role, option in OPTIONS.items():
+        if role in paths:
+            names = [t.columns for t in folder.tables if t.path.resolve() == paths[role]]
+            chosen.append(LabelTable(paths[role], role, names[0] if names else columns))
+            continue
+        found = [t for t in folder.tables if t.role == role]
+        found = [t for t in found if t.path.resolve() not in paths.values()]
+        if len(found) > 1:
+            raise UserError(
+                f"{root} has {len(found)} tables {PURPOSES[role]}: "
+                f"{first_five([str(t.path.relative_to(root.absolute())) for t in found])}; "
+                f"choose one with data.{option}="
+            )
+        chosen += found
+    if not chosen:
+        for unusable in folder.tables:
+            read_labels(unusable.path, columns)  # raises: it has no ages
+        seen = [f"{path} ({', '.join(header)})" for path, header in folder.others.items()]
+        raise UserError(
+            f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
+            f"or names given by data.columns; saw {first_five(seen) or 'no table at all'}"
+        )
+    return chosen
+
+
+def _read_part(
+    table: LabelTable, columns: Columns, age_unit: Literal["months", "years"]
+) -> pd.DataFrame:
+    """Read one chosen table; one's own names and unit do not hold for the official ones beside it.
+
+    What is trained on must have the names asked for, so that a missing one is not passed over.
+    """
+    names = columns if table.role == "train" else table.columns
+    unit = age_unit if names == columns else "months"
+    return read_labels(table.path, names, unit).assign(origin=table.role)
+
+
+def _require_disjoint(tables: list[LabelTable], parts: list[pd.DataFrame]) -> None:
+    """Raise UserError when an id stands in two tables."""
+    for i, part in enumerate(parts):
+        for j, other in enumerate(parts[:i]):
+            if both := list(part["id"][part["id"].isin(other["id"])]):
+                raise UserError(
+                    f"{len(both)} ids stand in {tables[j].path} and in {tables[i].path}: "
+                    f"{first_five(both)}; leave them in one of the two"
+                )
+
+
+def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) -> None:
+    """Log in one line what was found where."""
+    counts = rows["origin"].value_counts()
+    found = [f"{counts.get(t.role, 0):,} {PURPOSES[t.role]} ({t.path.name})" for t in tables]
+    notes = [
+        f"; {t.path.name} is, despite its name, the official validation table"
+        for t in tables
+        if t.role == "val" and "test" in t.path.name.casefold()
+    ]
+    notes += [
+        f"; {t.path.name} has no ages and is not used"
+        for t in folder.tables
+        if t.role == "without ages"
+    ]
+    log.info("Radiographs in %s: %s%s", root, ", ".join(found), "".join(notes))

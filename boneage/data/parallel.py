@@ -1,0 +1,77 @@
+"""Decode many radiographs at once, in processes that import nothing heavy."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from boneage.data.decode import Preprocessing, decode
+from boneage.errors import UserError
+
+CHUNK = 32  # radiographs
+FEW = 100  # radiographs that are decoded before a pool has started
+IDLE_WORKER_SECONDS = 5
+
+
+def decode_files(
+    paths: list[str], preprocessing: Preprocessing, images: Path, workers: int | None
+) -> dict[int, str]:
+    """Decode files in parallel into the rows of an array on disk, with a progress bar.
+
+    Args:
+        paths: radiograph files.
+        preprocessing: size, fit and contrast.
+        images: `.npy` file of (n, size, size) uint8, to be filled.
+        workers: decoding processes, None for one a core.
+
+    Returns:
+        The reason, by row, why a file could not be decoded; its row is zeros.
+
+    Raises:
+        OSError: when the array cannot be written.
+    """
+    run = Parallel(
+        n_jobs=1 if len(paths) < FEW else workers or -1,
+        return_as="generator_unordered",
+        idle_worker_timeout=IDLE_WORKER_SECONDS,
+    )
+    starts = range(0, len(paths), CHUNK)
+    chunks = run(
+        delayed(_decode_chunk)(s, paths[s : s + CHUNK], preprocessing, images) for s in starts
+    )
+    unreadable: dict[int, str] = {}
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:,.0f} images/s"))
+    with Progress(
+        TextColumn("Decoding"),
+        *columns,
+        TimeRemainingColumn(),
+        transient=True,
+        disable=not sys.stdout.isatty(),
+    ) as bar:
+        task = bar.add_task("", total=len(paths), rate=0)
+        for n, reasons in chunks:
+            unreadable |= reasons
+            bar.update(task, advance=n, rate=bar.tasks[0].speed or 0)
+    return dict(sorted(unreadable.items()))
+
+
+def _decode_chunk(
+    start: int, paths: list[str], preprocessing: Preprocessing, images: Path
+) -> tuple[int, dict[int, str]]:
+    """Decode files into the rows from `start` on; return their number and the reasons by row.
+
+    The rows are written as to any file: on a full disk a write to the memory map kills the process.
+    """
+    pixels = np.zeros((len(paths), preprocessing.size, preprocessing.size), np.uint8)
+    unreadable = {}
+    for i, path in enumerate(paths):
+        try:
+            pixels[i] = decode(path, preprocessing)
+        except UserError as error:
+            unreadable[start + i] = str(error)
+    with images.open("r+b") as file:
+        file.seek(np.load(images, mmap_mode="r").offset + start * pixels[0].nbytes)
+        file.write(pixels.data)
+    return len(paths), unreadable

@@ -1,0 +1,100 @@
+"""Every option of every group composes and can be built."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PROJECT, compose_config
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from boneage.errors import UserError
+from boneage.run.check import check_config
+from boneage.run.checkpoint import build_model
+
+GROUPS = sorted(
+    (path.parent.name, path.stem)
+    for path in (PROJECT / "conf").glob("*/*.yaml")
+    if path.parent.name != "hydra"
+)
+NODES = ("data", "backbone", "sex", "optimizer", "scheduler", "callbacks", "logger", "trainer")
+
+
+def build(cfg: DictConfig) -> None:
+    check_config(cfg)
+    for node in NODES:
+        if node == "trainer" and cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+            continue
+        instantiate(cfg[node])
+    build_model(cfg, record={})
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS, ids="=".join)
+def test_every_option(group, option, phantom_root, tmp_path):
+    override = f"{group}={option}"
+    if group == "head":
+        override = f"head@tasks.age.head={option}"
+    overrides = [override, f"run_dir={tmp_path}"]
+    if override == "data=phantom":
+        overrides += [f"data.root.folder={tmp_path}", "data.root.n=3", "data.root.size=64"]
+    else:
+        overrides.append(f"data.root={phantom_root}")
+    build(compose_config(*overrides))
+
+
+@pytest.mark.parametrize("task", ["regression", "classification", "multitask"])
+def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path):
+    cfg = compose_config(
+        f"experiment=paper_{task}", f"data.root={phantom_root}", f"run_dir={tmp_path}"
+    )
+    assert (cfg.data.size, cfg.data.fit, cfg.data.contrast) == (128, "squash", "none")
+    assert cfg.optimizer._target_ == "torch.optim.Adam"
+    assert cfg.optimizer.lr == 1e-3
+    heads = {"age": 82_305, "stage": 33_283}
+    model = build_model(cfg, record={})
+    expected = 389_376 + sum(heads[name] for name in cfg.tasks)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["optimizer.lr=abc"], "optimizer.lr='abc' is not valid"),
+        (["optimizer.lr=-1"], "Invalid learning rate"),
+        (["trainer.max_epochs=ten"], "trainer.max_epochs='ten' is not valid"),
+        (["data.size=big"], "data.size='big' is not valid"),
+        (["data.batch_size=0"], "data.batch_size=0 is not valid"),
+        (["data.fit=stretch"], "data.fit='stretch' is not valid: .*squash"),
+        (["tasks.age.loss=mae"], "tasks.age.loss='mae' is not valid: .*smooth_l1"),
+        (["seed=abc"], "seed='abc' is not valid"),
+        (["seed=-1"], "seed=-1 is not valid"),
+        (["data.root=null"], "data.root=None is not valid"),
+        (["+backbone.width=3"], "backbone.width: .* has no such option"),
+        (["backbone._target_=boneage.models.backbones.Nothing"], "Nothing"),
+        (["backbone.channels=2"], "backbone.channels=2 is not valid"),
+        (["stages.edges=[10]"], "stages: 3 names"),
+        (["tasks.age.head.dropout=[0.4]"], "hidden"),
+        (["augment.transforms.1.brightness_limit=bright"], "augment"),
+        (["precision=7-bit"], "precision"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_bad_value_is_one_clear_line(overrides, said, phantom_root, tmp_path):
+    from boneage.run.experiment import train
+
+    cfg = compose_config(f"run_dir={tmp_path}", f"data.root={phantom_root}", *overrides)
+    with pytest.raises(UserError, match=said) as caught:
+        train(cfg)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_root_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"data\.root is not set.*data\.root="):
+        check_config(compose_config("data=rsna", f"run_dir={tmp_path}"))
+
+
+def test_config_files_are_listed_in_help():
+    text = Path(PROJECT / "conf/hydra/default.yaml").read_text()
+    assert text.count("python train.py ") >= 5
+    assert OmegaConf.create(text).help.template.count("$APP_CONFIG_GROUPS") == 1

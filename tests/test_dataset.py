@@ -1,0 +1,98 @@
+"""Batches: reproducible pixels, whatever the workers; order and balance by epoch."""
+
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+
+from boneage.data.dataset import Radiographs
+from boneage.data.module import BoneAgeDataModule
+from boneage.data.sampler import EpochSampler
+from boneage.stages import Stages
+
+
+def make_data(root, **options):
+    augment = A.Compose([A.HorizontalFlip(p=0.5), A.RandomBrightnessContrast(p=1.0)])
+    data = BoneAgeDataModule(
+        root, Stages(), size=32, batch_size=5, augment=augment, seed=1, **options
+    )
+    data.setup("fit")
+    return data
+
+
+def epochs(data, n=2):
+    loader = data.train_dataloader()
+    seen = []
+    for epoch in range(n):
+        loader.sampler.set_epoch(epoch)
+        batches = list(loader)
+        order = torch.cat([b["index"] for b in batches])
+        seen.append((order, torch.cat([b["image"] for b in batches])))
+    return seen
+
+
+@pytest.fixture(scope="module")
+def alone(phantom_root):
+    return epochs(make_data(phantom_root))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pixels_do_not_depend_on_workers(phantom_root, alone, workers):
+    for (order, image), (same_order, same_image) in zip(
+        alone, epochs(make_data(phantom_root, num_workers=workers)), strict=True
+    ):
+        assert torch.equal(order, same_order)
+        assert torch.equal(image, same_image)
+
+
+def test_every_epoch_has_its_own_order_and_pixels(alone):
+    (first_order, first), (second_order, second) = alone
+    assert not torch.equal(first_order, second_order)
+    by_row = [dict(zip(order.tolist(), image, strict=True)) for order, image in alone]
+    assert by_row[0].keys() == by_row[1].keys()
+    assert any(not torch.equal(by_row[0][row], by_row[1][row]) for row in by_row[0])
+    assert first.dtype == torch.uint8
+    assert first.shape[1:] == second.shape[1:] == (1, 32, 32)
+
+
+def test_radiographs_are_augmented_differently_from_each_other(tmp_path):
+    import pandas as pd
+
+    np.save(tmp_path / "images.npy", np.full((40, 16, 16), 100, np.uint8))
+    table = pd.DataFrame({"cache_row": range(40), "age_months": 60.0, "sex": "male"})
+    augment = A.Compose([A.RandomBrightnessContrast(contrast_limit=0, p=1.0)])
+    batch = Radiographs(table, tmp_path / "images.npy", augment).__getitems__(range(40))
+    assert len(batch["image"][:, 0, 0, 0].unique()) > 15
+
+
+def test_evaluation_folds_are_plain_pixels_in_table_order(phantom_root):
+    data = make_data(phantom_root)
+    images = np.load(data.cache.path)
+    for loader, fold in ((data.val_dataloader(), "val"), (data.test_dataloader(), "test")):
+        table = data.fold_table(fold)
+        batches = list(loader)
+        assert torch.cat([b["index"] for b in batches]).tolist() == list(table.index)
+        pixels = torch.cat([b["image"] for b in batches])[:, 0].numpy()
+        assert np.array_equal(pixels, images[table["cache_row"]])
+        months = torch.cat([b["age_months"] for b in batches])
+        assert months.tolist() == table["age_months"].tolist()
+
+
+def test_sampler_visits_everyone_once():
+    sampler = EpochSampler(100, seed=3)
+    sampler.set_epoch(4)
+    pairs = list(sampler)
+    assert {epoch for epoch, _ in pairs} == {4}
+    assert sorted(position for _, position in pairs) == list(range(100))
+
+
+def test_balanced_sampler_draws_stages_equally_often():
+    classes = np.array([0] * 9000 + [1] * 900 + [3] * 100)
+    sampler = EpochSampler(10_000, seed=0, classes=classes)
+    counts = np.bincount(classes[[position for _, position in sampler]], minlength=4)
+    assert counts[2] == 0
+    np.testing.assert_allclose(counts[[0, 1, 3]] / 10_000, 1 / 3, atol=0.02)
+    assert list(sampler) == list(sampler)
+    again = EpochSampler(10_000, seed=0, classes=classes)
+    again.set_epoch(1)
+    assert list(again) != list(sampler)

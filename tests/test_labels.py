@@ -1,0 +1,153 @@
+"""Label tables: every form they come in, and one clear line for every mistake."""
+
+import openpyxl
+import pytest
+
+from boneage.data.labels import Columns, read_labels
+from boneage.errors import UserError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(content, name="labels.csv"):
+        path = tmp_path / name
+        if isinstance(content, list):
+            book = openpyxl.Workbook()
+            for row in content:
+                book.active.append(row)
+            book.save(path)
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return make
+
+
+def rows(table):
+    return list(table.itertuples(index=False, name=None))
+
+
+EXPECTED = [("1377", 180.0, "female"), ("1378", 12.0, "male"), ("0042", 94.5, "unknown")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,boneage,male\n1377,180,False\n1378,12,True\n0042,94.5,\n",
+        "id,male,boneage\r\n1377,0,180\r\n1378,1,12\r\n0042,,94.5\r\n",
+        "Image ID,male,Bone Age (months)\n1377,FALSE,180\n1378,TRUE,12\n0042,,94.5\n",
+        "Case ID;Sex;Ground truth bone age (months)\n1377;F;180\n1378;M;12\n0042;;94.5\n",
+        "\ufeffid\tSEX\tBoneAge\n1377\tfemale\t180\n1378\tMale\t12\n0042\tunknown\t94.5\n",
+        '"id","boneage","male"\n"1377","180","False"\n"1378","12","True"\n"0042","94.5",""\n\n\n',
+        "id, boneage, male\n\n1377.0, 180.0, f\n,,\n1378.0 ,12, M\n0042,94.5\n",
+    ],
+)
+def test_csv(write, text):
+    table = read_labels(write(text))
+    assert rows(table) == EXPECTED
+    assert list(table.columns) == ["id", "age_months", "sex"]
+    assert table["age_months"].dtype == "float64"
+
+
+@pytest.mark.parametrize("sex", [("F", "M"), ("female", "MALE")])
+def test_xlsx(write, sex):
+    header = ["Case ID", "Sex (M/F)", "Ground truth bone age (months)"]
+    content = [
+        header,
+        [1377.0, sex[0], 180],
+        [None] * 3,
+        [1378, sex[1], 12.0],
+        ["0042", None, 94.5],
+    ]
+    assert rows(read_labels(write(content, "Bone age ground truth.XLSX"))) == EXPECTED
+
+
+def test_xlsx_with_truth_values(write):
+    content = [
+        ["id", "boneage", "male"],
+        [1377, 180, False],
+        [1378, 12, True],
+        ["0042", 94.5, None],
+    ]
+    assert rows(read_labels(write(content, "labels.xlsx"))) == EXPECTED
+
+
+def test_own_columns_and_years(write):
+    path = write("patient,chronological,years,gender,id\nx/7,9,2.5,F,1\n../8,3,0,M,2\n")
+    columns = Columns(id="patient", age="years", sex="gender")
+    assert rows(read_labels(path, columns, "years")) == [
+        ("x/7", 30.0, "female"),
+        ("../8", 0.0, "male"),
+    ]
+
+
+def test_without_sex_column_all_are_unknown(write):
+    assert rows(read_labels(write("id,boneage\n1,2\n"))) == [("1", 2.0, "unknown")]
+
+
+HEADER = "id,boneage,male\n1,10,True\n"
+MISTAKES = {
+    "age empty": (HEADER + "2,,True\n", r"row 3, column 'boneage': '' is empty"),
+    "age no number": (HEADER + "\n2,ten,True\n", r"row 4, column 'boneage': 'ten' is not a number"),
+    "age nan": (HEADER + "2,nan,True\n", r"row 3.*'nan' is not a number"),
+    "age infinite": (HEADER + "2,inf,True\n", r"row 3.*'inf' months is above 25 years"),
+    "age negative": (
+        HEADER + "2,-3,True\n3,-4,True\n",
+        r"row 3.*'-3' is negative.*\(2 such rows\)",
+    ),
+    "too old": (HEADER + "2,301,True\n", r"row 3.*'301' months is above 25 years.*data\.age_unit"),
+    "sex": (HEADER + "2,30,boy\n", r"row 3, column 'male': 'boy' is no sex"),
+    "id empty": (HEADER + ",30,True\n", r"row 3, column 'id': '' is empty"),
+    "ids twice": (
+        HEADER + "".join(f"{i},30,True\n{i}.0,31,False\n" for i in range(1, 8)),
+        r"7 ids stand more than once in column 'id': 1, 2, 3, 4, 5, \.\.\.;",
+    ),
+    "no id": ("name,boneage\n1,2\n", r"no id column \(it has name, boneage\).*data\.columns\.id="),
+    "no age": ("id,months,male\n1,2,True\n", r"has id, months, male\).*data\.columns\.age="),
+    "Kaggle test": ("Case ID,Sex\n4360,M\n", r"no age column \(it has Case ID, Sex\).*Kaggle"),
+    "column twice": ("id,boneage,id\n1,2,3\n", r"several columns called 'id'"),
+    "1/0 for sex": ("id,boneage,Sex\n1,2,1\n", r"row 2, column 'Sex': '1' is no sex.*'male'"),
+    "no rows": ("id,boneage,male\n", "no rows"),
+    "empty": ("", "is empty"),
+    "blank": ("\n\n", "cannot be read as a table"),
+    "ragged": (HEADER + "2,3,True,4\n", r"cannot be read.*line 3"),
+    "not text": (b"\xff\xfei\0d\0", r"cannot be read.*UTF-8"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes(write, mistake):
+    content, said = MISTAKES[mistake]
+    path = write(content)
+    with pytest.raises(UserError, match=said) as caught:
+        read_labels(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_mistakes_in_a_spreadsheet(write):
+    header = ["id", "boneage", "male"]
+    with pytest.raises(UserError, match=r"row 4, column 'boneage': 'x' is not a number"):
+        read_labels(write([header, [1, 2, True], [None] * 3, [2, "x", True]], "labels.xlsx"))
+    with pytest.raises(UserError, match=r"labels\.xlsx cannot be read as a table"):
+        read_labels(write(b"PK\x03\x04 cut off", "labels.xlsx"))
+
+
+def test_months_taken_for_years(write):
+    with pytest.raises(UserError, match=r"'180' years is above 25 years.*data\.age_unit"):
+        read_labels(write("id,boneage\n1,180\n"), age_unit="years")
+    with pytest.raises(UserError, match=r"data\.age_unit=days"):
+        read_labels(write("id,boneage\n1,180\n"), age_unit="days")
+
+
+@pytest.mark.parametrize("meaning", ["id", "age", "sex"])
+def test_column_asked_for_by_name_is_absent(write, meaning):
+    with pytest.raises(UserError, match=rf"no column 'mine'.*data\.columns\.{meaning}="):
+        read_labels(write(HEADER), Columns(**{meaning: "mine"}))
+
+
+def test_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.csv: no such label table"):
+        read_labels(tmp_path / "gone.csv")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_labels(tmp_path)

@@ -1,0 +1,288 @@
+"""Every layout in which people keep the RSNA data, and every way in which one can be broken."""
+
+import logging
+import os
+
+import openpyxl
+import pytest
+
+from boneage.data.labels import Columns
+from boneage.data.layouts import read_source
+from boneage.errors import UserError
+
+KAGGLE_TABLE = "boneage-training-dataset.csv"
+KAGGLE_IMAGES = "boneage-training-dataset/boneage-training-dataset"
+
+
+def put(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def put_images(folder, ids, suffix=".png"):
+    for i in ids:
+        put(folder / f"{i}{suffix}")
+
+
+def put_xlsx(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+
+
+def official(root):
+    """The RSNA zips, unpacked side by side."""
+    put(root / "train.csv", "id,boneage,male\n1377,180,False\n1378,12,True\n")
+    put_images(root / "boneage-training-dataset", [1377, 1378])
+    val = root / "Bone Age Validation Set"
+    put(
+        val / "Validation Dataset.csv",
+        "Image ID,male,Bone Age (months)\n1386,TRUE,30\n1392,FALSE,42\n",
+    )
+    put_images(val / "boneage-validation-dataset-1", [1386])
+    put_images(val / "boneage-validation-dataset-2", [1392])
+    test = root / "Bone Age Test Set"
+    header = ["Case ID", "Sex", "Ground truth bone age (months)"]
+    put_xlsx(test / "Bone age ground truth.xlsx", [header, [4360, "M", 168.93]])
+    put(test / "~$Bone age ground truth.xlsx", "a lock file of the spreadsheet program")
+    put_images(test / "Test Set Images", [4360])
+
+
+def kaggle(root):
+    put(root / KAGGLE_TABLE, "id,boneage,male\n1377,180,False\n1378,12,True\n")
+    put_images(root / KAGGLE_IMAGES, [1377, 1378])
+    put(root / "boneage-test-dataset.csv", "Case ID,Sex\n4360,M\n4361,F\n")
+    put_images(root / "boneage-test-dataset/boneage-test-dataset", [4360, 4361])
+
+
+def rows(table, *columns):
+    return list(table[list(columns)].itertuples(index=False, name=None))
+
+
+@pytest.fixture
+def said(caplog):
+    """What was logged, line by line."""
+    caplog.set_level(logging.INFO)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_official(tmp_path, said):
+    official(tmp_path)
+    table = read_source(tmp_path)
+    assert rows(table, "id", "age_months", "sex", "origin") == [
+        ("1377", 180.0, "female", "train"),
+        ("1378", 12.0, "male", "train"),
+        ("1386", 30.0, "male", "val"),
+        ("1392", 42.0, "female", "val"),
+        ("4360", 168.93, "male", "test"),
+    ]
+    assert table["path"][3] == str(
+        tmp_path / "Bone Age Validation Set/boneage-validation-dataset-2/1392.png"
+    )
+    assert list(table.index) == list(range(5))
+    assert said() == [
+        f"Radiographs in {tmp_path}: 2 to train on (train.csv), "
+        "2 for validation (Validation Dataset.csv), 1 for testing (Bone age ground truth.xlsx)"
+    ]
+
+
+def test_kaggle_with_its_test_images_that_have_no_ages(tmp_path, said):
+    kaggle(tmp_path)
+    table = read_source(tmp_path)
+    assert rows(table, "id", "origin") == [("1377", "train"), ("1378", "train")]
+    assert "boneage-test-dataset.csv has no ages and is not used" in said()[0]
+
+
+@pytest.mark.parametrize("header", ["Image ID,male,Bone Age (months)", "id,male,boneage"])
+def test_copy_that_calls_the_validation_set_test(tmp_path, said, header):
+    kaggle(tmp_path)
+    ids = range(5000, 6425)
+    lines = [f"{i},TRUE,120" for i in ids]
+    put(tmp_path / "boneage-test-dataset.csv", "\n".join([header, *lines]))
+    put_images(tmp_path / "boneage-test-dataset", ids)
+    (tmp_path / "boneage-test-dataset/boneage-test-dataset/4360.png").unlink()
+    (tmp_path / "boneage-test-dataset/boneage-test-dataset/4361.png").unlink()
+    table = read_source(tmp_path)
+    assert table["origin"].value_counts().to_dict() == {"train": 2, "val": 1425}
+    assert "despite its name, the official validation table" in said()[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "origin"),
+    [
+        ("boneage-val.csv", "val"),
+        ("RSNA_Validation.csv", "val"),
+        ("rsna_test.csv", "test"),
+        ("latest.csv", "train"),
+        ("intervals.csv", "train"),
+        ("trainval.csv", "train"),
+        ("Train-without-test.csv", "train"),
+    ],
+)
+def test_role_by_file_name(tmp_path, name, origin):
+    put(tmp_path / name, "id,male,boneage\n1,True,30\n")
+    put_images(tmp_path, [1])
+    assert rows(read_source(tmp_path), "id", "origin") == [("1", origin)]
+
+
+def test_other_files_are_passed_over(tmp_path, said):
+    kaggle(tmp_path)
+    put(tmp_path / "original-sizes.csv", "id,height,width\n9,3,4\n")
+    put(tmp_path / "notes.csv", "")
+    put(tmp_path / "masks/1377.npz")
+    put(tmp_path / KAGGLE_IMAGES / "._1377.png")
+    put(tmp_path / ".trash/1377.png")
+    put(tmp_path / "._labels.csv", "id,boneage\n1,2\n")
+    assert len(read_source(tmp_path)) == 2
+    assert said()[0].startswith("Passed over: ")
+    assert "notes.csv" in said()[0]
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".jpg", ".JPEG", ".tif", ".tiff", ".bmp"])
+def test_image_suffixes(tmp_path, suffix):
+    put(tmp_path / "labels.csv", "id,boneage\n007,2\n")
+    put_images(tmp_path / "a/b/c", ["007"], suffix)
+    assert list(read_source(tmp_path)["path"]) == [str(tmp_path / f"a/b/c/007{suffix}")]
+
+
+def test_links_are_followed_once(tmp_path):
+    root = tmp_path / "root"
+    put(root / "labels.csv", "id,boneage\n1,2\n2,3\n")
+    put_images(tmp_path / "elsewhere", [1, 2])
+    (root / "images").symlink_to(tmp_path / "elsewhere")
+    (root / "again").symlink_to(tmp_path / "elsewhere")
+    (root / "loop").symlink_to(root)
+    assert list(read_source(root)["path"]) == [str(root / f"again/{i}.png") for i in (1, 2)]
+
+
+def test_relative_root_gives_absolute_paths(tmp_path, monkeypatch):
+    kaggle(tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    paths = read_source(tmp_path.name)["path"]
+    assert all(os.path.isabs(path) and os.path.exists(path) for path in paths)
+
+
+def test_ids_never_become_paths(tmp_path):
+    put(tmp_path / "secret.png")
+    put(tmp_path / "root/labels.csv", f"id,boneage\n../secret,2\n{tmp_path}/secret,3\n1,4\n")
+    put_images(tmp_path / "root", [1])
+    with pytest.raises(UserError, match=r"2 ids without an image: \.\./secret"):
+        read_source(tmp_path / "root")
+    assert list(read_source(tmp_path / "root", missing="drop")["id"]) == ["1"]
+
+
+def test_own_table_beside_the_official_ones(tmp_path):
+    official(tmp_path)
+    put(tmp_path / "mine.csv", "patient,years,gender\n1378,2.5,F\n")
+    columns = Columns("patient", "years", "gender")
+    with pytest.raises(
+        UserError, match=r"2 tables to train on: mine\.csv, train\.csv.*data\.table="
+    ):
+        read_source(tmp_path, columns=columns)
+    table = read_source(tmp_path, "mine.csv", columns=columns, age_unit="years")
+    assert rows(table, "id", "age_months", "origin")[0] == ("1378", 30.0, "train")
+    assert table["origin"].value_counts().to_dict() == {"train": 1, "val": 2, "test": 1}
+    absolute = read_source(tmp_path, str(tmp_path / "mine.csv"), columns=columns, age_unit="years")
+    assert absolute.equals(table)
+
+
+def test_given_table_takes_the_role_it_is_given(tmp_path):
+    official(tmp_path)
+    validation = "Bone Age Validation Set/Validation Dataset.csv"
+    table = read_source(tmp_path, table=validation)
+    assert table["origin"].value_counts().to_dict() == {"train": 2, "test": 1}
+    table = read_source(tmp_path, test_table=validation)
+    assert table["origin"].value_counts().to_dict() == {"train": 2, "test": 2}
+
+
+def test_two_test_tables(tmp_path):
+    official(tmp_path)
+    put(tmp_path / "test.csv", "id,boneage,male\n4360,169,True\n")
+    with pytest.raises(
+        UserError, match=r"2 tables for testing: .*xlsx, test\.csv.*data\.test_table="
+    ):
+        read_source(tmp_path)
+    table = read_source(tmp_path, test_table="test.csv")
+    assert rows(table, "id", "age_months")[-1] == ("4360", 169.0)
+
+
+def test_two_validation_tables(tmp_path):
+    official(tmp_path)
+    put(tmp_path / "val.csv", "id,boneage,male\n1386,169,True\n")
+    with pytest.raises(UserError, match=r"2 tables for validation.*data\.val_table="):
+        read_source(tmp_path)
+    assert len(read_source(tmp_path, val_table="val.csv")) == 4
+
+
+def test_tables_without_ages_are_refused(tmp_path):
+    kaggle(tmp_path)
+    for option in ("table", "test_table"):
+        with pytest.raises(UserError, match=r"boneage-test-dataset\.csv has no age column"):
+            read_source(tmp_path, **{option: "boneage-test-dataset.csv"})
+    (tmp_path / KAGGLE_TABLE).unlink()
+    with pytest.raises(UserError, match=r"boneage-test-dataset\.csv has no age column.*Kaggle"):
+        read_source(tmp_path)
+
+
+def test_configured_name_that_is_absent(tmp_path):
+    kaggle(tmp_path)
+    with pytest.raises(UserError, match=r"no column 'years'.*data\.columns\.age="):
+        read_source(tmp_path, columns=Columns(age="years"))
+
+
+def test_root(tmp_path):
+    with pytest.raises(UserError, match=r"data\.root=.*gone: no such folder"):
+        read_source(tmp_path / "gone")
+    put(tmp_path / "file")
+    with pytest.raises(UserError, match=r"no such folder \(a file\)"):
+        read_source(tmp_path / "file")
+    with pytest.raises(UserError, match=r"no label table.*saw no table at all"):
+        read_source(tmp_path)
+    put(tmp_path / "sizes.csv", "id,height\n1,2\n")
+    with pytest.raises(UserError, match=r"no label table.*sizes\.csv \(id, height\)"):
+        read_source(tmp_path)
+    put(tmp_path / "labels.csv", "id,boneage\n1,2\n")
+    with pytest.raises(UserError, match="no images"):
+        read_source(tmp_path)
+    with pytest.raises(UserError, match=r"gone\.csv: no such label table"):
+        read_source(tmp_path, table="gone.csv")
+
+
+def test_ids_without_image_and_images_without_row(tmp_path, said):
+    put(tmp_path / "labels.csv", "id,boneage\n" + "".join(f"{i},{i}\n" for i in range(10)))
+    put_images(tmp_path, range(7, 14))
+    with pytest.raises(UserError) as caught:
+        read_source(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: 7 ids without an image: 0, 1, 2, 3, 4, ...; "
+        "4 images without a row: 10, 11, 12, 13; data.missing=drop leaves them out"
+    )
+    table = read_source(tmp_path, missing="drop")
+    assert list(table["id"]) == ["7", "8", "9"]
+    assert list(table.index) == [0, 1, 2]
+    assert "7 ids without an image" in said()[0]
+    assert "3 to train on" in said()[1]
+    with pytest.raises(UserError, match=r"data\.missing=skip"):
+        read_source(tmp_path, missing="skip")
+    put(tmp_path / "labels.csv", "id,boneage\na,1\n")
+    with pytest.raises(UserError, match="no id of the label tables has an image"):
+        read_source(tmp_path, missing="drop")
+
+
+def test_id_in_two_tables(tmp_path):
+    official(tmp_path)
+    put(tmp_path / "train.csv", "id,boneage,male\n1377,180,False\n1386,12,True\n")
+    with pytest.raises(UserError, match=r"1 ids stand in .*train\.csv and in .*Dataset\.csv: 1386"):
+        read_source(tmp_path, missing="drop")
+
+
+def test_id_with_two_images(tmp_path):
+    kaggle(tmp_path)
+    put(tmp_path / "copy/1378.jpg")
+    put(tmp_path / "copy/4360.png")  # its table is not used
+    with pytest.raises(UserError, match=r"id 1378 has 2 images: .*1378\.png, .*copy/1378\.jpg"):
+        read_source(tmp_path)
+    (tmp_path / "copy/1378.jpg").unlink()
+    assert len(read_source(tmp_path)) == 2

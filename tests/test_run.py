@@ -1,0 +1,225 @@
+"""Whole runs on the tiny phantom: what they write, resume, test-only, overfit, debug modes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from boneage.errors import UserError
+from boneage.run.experiment import train
+
+STAGES = ("child", "adolescent", "adult")
+
+
+@pytest.fixture(scope="module")
+def finished(phantom_root, tmp_path_factory):
+    """One finished run of each task, by name: (metrics, run folder)."""
+    from conftest import TINY, compose_config
+
+    runs = {}
+    for task in ("regression", "classification", "multitask"):
+        run_dir = tmp_path_factory.mktemp(task)
+        cfg = compose_config(
+            *TINY, f"task={task}", "data=rsna", f"data.root={phantom_root}", f"run_dir={run_dir}"
+        )
+        runs[task] = (train(cfg), run_dir)
+    return runs
+
+
+@pytest.mark.parametrize("task", ["regression", "classification", "multitask"])
+def test_run_folder(finished, task):
+    metrics, run_dir = finished[task]
+    assert (run_dir / "checkpoints/best.ckpt").is_file()
+    assert (run_dir / "checkpoints/last.ckpt").is_file()
+    assert list(run_dir.glob("tensorboard/events.out.tfevents.*"))
+    assert (run_dir / "csv/metrics.csv").is_file()
+    split = pd.read_csv(run_dir / "split.csv")
+    assert list(split) == ["id", "fold"]
+    assert split["fold"].value_counts().to_dict() == metrics["n"]
+    assert json.loads((run_dir / "metrics.json").read_text()) == metrics
+    tested = pd.read_csv(run_dir / "predictions.csv")["id"]
+    assert set(tested) == set(split["id"][split["fold"] == "test"])
+
+
+def test_metrics_follow_from_the_predictions(finished):
+    for task, (metrics, run_dir) in finished.items():
+        table = pd.read_csv(run_dir / "predictions.csv")
+        test = metrics["test"]
+        if task != "classification":
+            error = table["age_years_predicted"] - table["age_years"]
+            assert test["age/mae_years"]["value"] == pytest.approx(error.abs().mean(), rel=1e-5)
+            assert test["age/mae_months"]["value"] == pytest.approx(12 * error.abs().mean())
+        if task != "regression":
+            hit = table["stage_predicted"] == table["stage"]
+            assert test["stage/accuracy"]["value"] == pytest.approx(hit.mean())
+            total = table[[f"stage_probability_{name}" for name in STAGES]].sum(axis=1)
+            np.testing.assert_allclose(total, 1, rtol=1e-5)
+        assert test["stage/accuracy"]["low"] <= test["stage/accuracy"]["high"]
+
+
+def test_all_tasks_stand_on_common_ground(finished):
+    for metrics, _ in finished.values():
+        assert {"stage/accuracy", "stage/balanced_accuracy", "stage/recall_child"} <= set(
+            metrics["test"]
+        )
+        assert set(metrics["baselines"]) == {"constant", "median_by_sex", "majority_class"}
+    assert "stage_from_age/accuracy" in finished["multitask"][0]["test"]
+
+
+def test_logged_metrics_have_the_same_names_in_single_and_joint_runs(finished):
+    columns = {
+        task: set(pd.read_csv(run / "csv/metrics.csv")) for task, (_, run) in finished.items()
+    }
+    single = columns["regression"] | columns["classification"]
+    assert {"val/age/mae_months", "val/stage/balanced_accuracy", "train/loss"} <= single
+    assert columns["multitask"] == single
+
+
+def test_checkpoint_needs_nothing_beside_it(finished, configure, tmp_path):
+    metrics, run_dir = finished["multitask"]
+    checkpoint = torch.load(run_dir / "checkpoints/best.ckpt", weights_only=True)
+    assert checkpoint["boneage"]["preprocessing"] == {
+        "size": 32,
+        "fit": "squash",
+        "contrast": "none",
+    }
+    moved = tmp_path / "anywhere.ckpt"
+    moved.write_bytes((run_dir / "checkpoints/best.ckpt").read_bytes())
+    # neither the size nor the network is repeated here: both come from the checkpoint
+    overrides = ["train=false", f"ckpt_path={moved}", "task=multitask", "data.size=64"]
+    cfg = configure(*overrides, "backbone.stem=9")
+    again = train(cfg)
+    assert again["test"] == metrics["test"]
+    assert again["images_per_second"] is None
+    first = (run_dir / "predictions.csv").read_text()
+    assert (tmp_path / "run/predictions.csv").read_text() == first
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume(configure, tmp_path, workers):
+    common = ["scheduler=constant", "augment=geometric", f"data.num_workers={workers}"]
+    straight = train(configure(*common, "trainer.max_epochs=4", run="straight"))
+    train(configure(*common, "trainer.max_epochs=2", run="cut"))
+    last = tmp_path / "cut/checkpoints/last.ckpt"
+    resumed = train(configure(*common, "trainer.max_epochs=4", f"ckpt_path={last}", run="resumed"))
+    assert resumed["test"] == straight["test"]
+    for name in ("best", "last"):
+        one = torch.load(tmp_path / f"straight/checkpoints/{name}.ckpt", weights_only=True)
+        other = torch.load(tmp_path / f"resumed/checkpoints/{name}.ckpt", weights_only=True)
+        assert one["epoch"] == other["epoch"]
+        for key, value in one["state_dict"].items():
+            assert torch.equal(value, other["state_dict"][key]), key
+
+
+def test_same_command_same_numbers(configure):
+    first = train(configure("sex=embedding", run="first"))
+    again = train(configure("sex=embedding", "data.num_workers=2", run="again"))
+    assert again["test"] == first["test"]
+
+
+def test_memorises_sixteen_images(configure, tmp_path):
+    cfg = configure(
+        "task=multitask", "augment=none", "scheduler=constant", "optimizer=adam",
+        "backbone.widths=[16,32]", "head@tasks.age.head=linear", "head@tasks.stage.head=linear",
+        "data.batch_size=16", "trainer.max_epochs=150", "trainer.overfit_batches=1",
+        "optimizer.lr=0.01", "~callbacks.early_stopping",
+    )  # fmt: skip
+    train(cfg)
+    log = pd.read_csv(tmp_path / "run/csv/metrics.csv")
+    loss = log["train/age/loss"].dropna()
+    assert loss.iloc[0] > 0.5
+    assert loss.iloc[-5:].mean() < 0.02
+    assert log["train/stage/loss"].dropna().iloc[-5:].mean() < 0.05
+
+
+@pytest.mark.parametrize("mode", ["fast", "limit", "overfit", "profiler"])
+def test_debug_modes(configure, mode):
+    epochs = ["trainer.max_epochs=2"] if mode in ("overfit", "limit") else []
+    metrics = train(configure(f"debug={mode}", *epochs))
+    assert metrics["test"]["age/mae_years"]["value"] > 0
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed"])
+def test_precision(configure, precision):
+    assert train(configure(f"precision={precision}"))["test"]["age/mae_years"]["value"] > 0
+
+
+@pytest.mark.slow
+def test_compiled_backbone_trains_to_the_same_numbers(configure):
+    plain = train(configure(run="plain"))
+    compiled = train(configure("compile=true", run="compiled"))
+    assert compiled["test"]["age/mae_years"]["value"] == pytest.approx(
+        plain["test"]["age/mae_years"]["value"], rel=1e-3
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gpu(configure, precision):
+    metrics = train(configure("trainer.accelerator=gpu", f"precision={precision}"))
+    assert metrics["test"]["age/mae_years"]["value"] > 0
+
+
+def test_seen_radiographs_cannot_be_tested(finished, configure):
+    _, run_dir = finished["regression"]
+    ckpt = f"ckpt_path={run_dir}/checkpoints/best.ckpt"
+    with pytest.raises(UserError, match=r"were used to train.*data\.split_file="):
+        train(configure("train=false", ckpt, "data.split_seed=7", run="other"))
+    train(
+        configure("train=false", ckpt, "data.split_seed=7", f"data.split_file={run_dir}/split.csv")
+    )
+
+
+def test_checkpoint_must_match(finished, configure, tmp_path):
+    _, run_dir = finished["regression"]
+    ckpt = f"ckpt_path={run_dir}/checkpoints/last.ckpt"
+    for command in (["train=false"], []):
+        with pytest.raises(UserError, match=r"trained with task=regression.*add task=regression"):
+            train(configure("task=classification", ckpt, *command))
+    with pytest.raises(UserError, match=r"cannot be resumed.*backbone"):
+        train(configure("backbone.stem=5", ckpt))
+    with pytest.raises(UserError, match=r"cannot be resumed.*data.contrast \(was none\)"):
+        train(configure("data.contrast=stretch", ckpt))
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be loaded"),
+        (b"", "cannot be loaded"),
+        (b"not a checkpoint", "cannot be loaded"),
+        ("weights", "was not written by this project"),
+        ("cut", "cannot be loaded"),
+    ],
+)
+def test_damaged_checkpoint(finished, configure, tmp_path, content, said):
+    path = tmp_path / "some.ckpt"
+    if content == "weights":
+        torch.save({"state_dict": {}}, path)
+    elif content == "cut":
+        whole = (finished["regression"][1] / "checkpoints/best.ckpt").read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    elif content is not None:
+        path.write_bytes(content)
+    for command in (["train=false"], []):
+        with pytest.raises(UserError, match=said) as caught:
+            train(configure(*command, f"ckpt_path={path}"))
+        assert "\n" not in str(caught.value)
+
+
+def test_checkpoint_cannot_name_foreign_code(finished, configure, tmp_path):
+    checkpoint = torch.load(finished["regression"][1] / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["boneage"]["config"]["sex"] = {"_target_": "os.mkdir", "path": str(tmp_path / "hit")}
+    torch.save(checkpoint, tmp_path / "hostile.ckpt")
+    with pytest.raises(UserError, match=r"outside this project: os\.mkdir"):
+        train(configure("train=false", f"ckpt_path={tmp_path}/hostile.ckpt"))
+    assert not (tmp_path / "hit").exists()
+
+
+def test_test_only_needs_a_checkpoint(configure):
+    with pytest.raises(UserError, match="ckpt_path="):
+        train(configure("train=false"))
