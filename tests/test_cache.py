@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from boneage.data import cache as cache_module
-from boneage.data.cache import check_readable, default_cache_dir, open_cache
+from boneage.data.cache import check_readable, open_cache
 from boneage.data.decode import Preprocessing, decode
+from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError
 
 SMALL = Preprocessing(size=16)
@@ -197,7 +198,7 @@ def start(tmp_path, folder):
 
 def wait_for_partial(folder):
     deadline = time.monotonic() + 30
-    while not list(folder.glob("partial-*/*/images.npy")):
+    while not list(folder.glob("partial-*/images.npy")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -6,26 +6,21 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-import platformdirs
-from filelock import FileLock, Timeout
 
 from boneage.data.decode import Preprocessing
 from boneage.data.parallel import decode_files
+from boneage.data.storage import one_builder, whole_folder
 from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
 
 VERSION = 1  # of the decoding: raise it when the same file and options give other pixels
-PARTIAL = "partial-"
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
 
 
@@ -40,11 +35,6 @@ class Cache:
 
     path: Path
     unreadable: dict[int, str]
-
-
-def default_cache_dir() -> Path:
-    """Return the user's cache directory, or what the environment variable BONEAGE_CACHE names."""
-    return Path(os.environ.get("BONEAGE_CACHE") or platformdirs.user_cache_path("boneage"))
 
 
 def open_cache(
@@ -71,8 +61,7 @@ def open_cache(
     folder = cache_dir / _key(table, preprocessing)
     try:
         if not (folder / DESCRIPTION).exists():
-            cache_dir.mkdir(parents=True, exist_ok=True)
-            with _one_builder(cache_dir):
+            with one_builder(cache_dir):
                 if not (folder / DESCRIPTION).exists():
                     _build(table, preprocessing, folder, workers)
         description = json.loads((folder / DESCRIPTION).read_text())
@@ -124,21 +113,6 @@ def _fingerprint(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-@contextmanager
-def _one_builder(cache_dir: Path) -> Iterator[None]:
-    """Hold the lock of a cache folder, and clear away what a killed build has left."""
-    lock = FileLock(cache_dir / "build.lock")
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        log.info("Waiting for another run that is decoding radiographs into %s", cache_dir)
-        held = lock.acquire()
-    with held:
-        for leftover in cache_dir.glob(f"{PARTIAL}*"):
-            shutil.rmtree(leftover)
-        yield
-
-
 def _build(
     table: pd.DataFrame, preprocessing: Preprocessing, folder: Path, workers: int | None
 ) -> None:
@@ -148,15 +122,11 @@ def _build(
     free = shutil.disk_usage(folder.parent).free
     if free < np.prod(shape):
         raise OSError(f"{np.prod(shape) / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
-    with TemporaryDirectory(prefix=PARTIAL, dir=folder.parent) as partial:
-        new = Path(partial) / folder.name
-        new.mkdir()
+    with whole_folder(folder) as new:
         np.lib.format.open_memmap(new / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
         unreadable = decode_files(list(table["path"]), preprocessing, new / IMAGES, workers)
         description = {"preprocessing": asdict(preprocessing), "unreadable": unreadable}
         (new / DESCRIPTION).write_text(json.dumps(description, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
     seconds = time.perf_counter() - started
     log.info(
         f"Decoded {len(table):,} radiographs in {seconds:.1f} s "

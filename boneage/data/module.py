@@ -12,13 +12,14 @@ import pandas as pd
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from boneage.data.cache import check_readable, default_cache_dir, open_cache
+from boneage.data.cache import check_readable, open_cache
 from boneage.data.dataset import Batch, Radiographs
 from boneage.data.decode import Preprocessing
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.sampler import EpochSampler
 from boneage.data.splits import FOLDS, assign_folds, read_folds
+from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError
 from boneage.stages import Stages
 

@@ -1,0 +1,166 @@
+"""The bones and the soft tissue of a left hand, thumb to the right, as outlines.
+
+Millimetres of the adult hand before growth; the origin is the middle of the wrist, y points to the
+fingers. Bone proportions are typical of adults, rounded.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from boneage.data.phantom.ossification import Maturity
+from boneage.data.phantom.outlines import capsule, direction, epiphysis, pebble, place, tube
+
+Tissue = Literal["soft tissue", "shaft", "epiphysis", "carpal"]
+SEGMENTS = ("metacarpal", "proximal", "middle", "distal")
+JOINT_SPACE = 0.8
+
+# digit: base of the metacarpal, angle of the metacarpal and of the finger (degrees)
+RAYS = {
+    1: ((25, 25), 40, 30),
+    2: ((13, 32), 9, 10),
+    3: ((2, 33), 1, 1),
+    4: ((-8, 31), -7, -9),
+    5: ((-17, 28), -15, -20),
+}
+# length, then full width of base, waist and head, of metacarpal, proximal, middle, distal bone
+BONES = {
+    1: ((46, 15, 10, 15), (32, 15, 9.5, 12), (22, 12.5, 7, 8.5)),
+    2: ((66, 14, 8.5, 14.5), (40, 14.5, 9, 10.5), (23, 12, 8, 9), (16, 9.5, 4.5, 6.5)),
+    3: ((64, 12, 8, 14), (45, 15, 9.5, 11), (28, 12.5, 8.5, 9.5), (17.5, 10, 5, 7)),
+    4: ((57, 11, 7, 12), (42, 14, 8.5, 10), (27, 12, 8, 9), (18, 10, 5, 7)),
+    5: ((53, 12, 7, 11.5), (33, 12.5, 7.5, 9), (18, 10.5, 6.5, 7.5), (16, 8.5, 4.2, 6)),
+}
+FOREARM = {"radius": ((8.5, 1), 28, 14), "ulna": ((-16, -2), 14, 9)}  # end, width of end and shaft
+FOREARM_LENGTH = 200
+# centre, half axes, angle (degrees), 3- and 4-fold irregularity
+CARPALS = {
+    "scaphoid": ((13, 10), (9, 5.8), 40, (0.06, 0.0)),
+    "lunate": ((1, 7.5), (6.8, 6.3), 0, (0.09, 0.03)),
+    "triquetrum": ((-10, 10), (6.2, 5.3), 30, (0.1, 0.0)),
+    "trapezium": ((21, 19.5), (6.8, 6.3), 30, (0.03, 0.09)),
+    "trapezoid": ((12, 23.5), (5.2, 5.0), 10, (0.1, 0.05)),
+    "capitate": ((2.5, 22), (6.3, 9.5), 0, (0.04, 0.05)),
+    "hamate": ((-8.5, 22), (6.6, 7.8), 0, (0.15, 0.0)),
+    "pisiform": ((-13, 8), (4.3, 3.8), 0, (0.03, 0.0)),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One filled outline: (n, 2) millimetres, and how dense it is (1 = solid)."""
+
+    tissue: Tissue
+    outline: np.ndarray
+    density: float = 1.0
+
+
+def draw_hand(maturity: Maturity, rng: np.random.Generator) -> list[Shape]:
+    """Return the shapes of one hand in millimetres, grown to its age, fingers freely posed.
+
+    Args:
+        maturity: which centres are there and how far they have grown and fused.
+        rng: draws the pose of the fingers.
+    """
+    shapes = [*_carpals(maturity), *_forearm(maturity)]
+    childlike = 1 - maturity.growth
+    spread, knuckles = rng.uniform(0.7, 1.4), [np.array([24.0, -4.0]), np.array([-25.0, -4.0])]
+    for digit, (base, metacarpal_angle, finger_angle) in RAYS.items():
+        bend = rng.normal(0, 6 if digit == 1 else 2)
+        angles = [metacarpal_angle + bend / 2] + [spread * finger_angle + bend] * 3
+        joint = np.array(base, float)
+        for segment, angle, (length, *widths) in zip(
+            _segments(digit), angles, BONES[digit], strict=False
+        ):
+            bone, axis = f"{segment} {digit}", direction(angle)
+            shapes += _long_bone(bone, joint, axis, length, widths, maturity)
+            if segment != "metacarpal" or digit == 1:
+                flesh = (1.65 + 0.7 * childlike) * np.array([widths[0], widths[1] + 4])
+                outline = capsule(length + 3, *flesh)
+                shapes.append(Shape("soft tissue", place(outline, joint, axis)))
+            if segment == "metacarpal":
+                knuckles += [joint, joint + axis * (length + 2)]
+            joint = joint + axis * length
+    shapes.append(Shape("soft tissue", _hull(np.array(knuckles), margin=9 + 5 * childlike)))
+    return [Shape(s.tissue, s.outline * maturity.growth, s.density) for s in shapes]
+
+
+def _segments(digit: int) -> tuple[str, ...]:
+    return ("metacarpal", "proximal", "distal") if digit == 1 else SEGMENTS
+
+
+def _long_bone(
+    bone: str,
+    joint: np.ndarray,
+    axis: np.ndarray,
+    length: float,
+    widths: Sequence[float],
+    maturity: Maturity,
+) -> Iterator[Shape]:
+    """Yield shaft, growth plate and epiphysis; metacarpals 2 to 5 grow at their far end."""
+    base, waist, head = np.array(widths) * (1 + 0.1 * (1 - maturity.growth))
+    if bone.startswith("metacarpal") and not bone.endswith("1"):
+        joint, axis = joint + axis * length, -axis
+        base, head = head, base
+    mature, bridged = maturity.epiphysis(bone)
+    zone = JOINT_SPACE + length * (0.12 + 0.10 * (1 - maturity.growth))
+    local = list(_growing_end(zone, float(base), mature, bridged))
+    local.append(("shaft", tube(zone, length - JOINT_SPACE, base, waist, head), 1.0))
+    for tissue, outline, density in local:
+        yield Shape(tissue, place(outline, joint, axis), density)
+
+
+def _growing_end(
+    zone: float, base: float, mature: float, bridged: float
+) -> Iterator[tuple[Tissue, np.ndarray, float]]:
+    """Yield the bridged growth plate and the epiphysis between the joint and the shaft.
+
+    Gilsanz and Ratib: the epiphysis first grows as wide as the metaphysis, then wider, caps it,
+    and at last fuses with it.
+    """
+    if mature == 0:
+        return
+    plate = (zone - JOINT_SPACE) * (0.34 - 0.22 * mature)
+    thickness = (zone - JOINT_SPACE) * (0.22 + 0.66 * mature**0.8)
+    width = base * (0.22 + 0.86 * mature**0.75)
+    capping = 0.8 * plate * max(0.0, mature - 0.6) / 0.4
+    if bridged:
+        half = 0.46 * base
+        ends = np.array([zone - plate - 0.3 * thickness, zone + 0.04 * base])
+        corners = [[-half, ends[0]], [half, ends[0]], [half, ends[1]], [-half, ends[1]]]
+        yield "shaft", np.array(corners), bridged
+    yield "epiphysis", epiphysis(zone - plate - thickness / 2, width, thickness, capping), 1.0
+
+
+def _forearm(maturity: Maturity) -> Iterator[Shape]:
+    down = np.array([0.0, -1.0])
+    for bone, (end, width, shaft) in FOREARM.items():
+        mature, bridged = maturity.epiphysis(bone)
+        zone = 0.30 * width + 2.5 * (1 - maturity.growth)
+        local = list(_growing_end(zone, width, mature, bridged))
+        local.append(("shaft", tube(zone, FOREARM_LENGTH, width, shaft, shaft), 1.0))
+        for tissue, outline, density in local:
+            yield Shape(tissue, place(outline, np.array(end, float), down), density)
+    wide = 27 + 10 * (1 - maturity.growth)
+    corners = [[-wide, 2], [wide - 2, 2], [wide + 4, -200], [-wide - 6, -200]]
+    yield Shape("soft tissue", np.array(corners))
+
+
+def _carpals(maturity: Maturity) -> Iterator[Shape]:
+    for bone, (centre, axes, angle, dents) in CARPALS.items():
+        size = maturity.carpal_size(bone)
+        if size:
+            outline = pebble(0.93 * size * axes[0], 0.93 * size * axes[1], dents)
+            tilted = place(outline, np.array(centre, float), direction(angle))
+            yield Shape("carpal", tilted, 0.75)
+
+
+def _hull(points: np.ndarray, margin: float) -> np.ndarray:
+    """Return a convex outline around points, widened from their middle by a margin."""
+    hull = cv2.convexHull(points.astype(np.float32))[:, 0].astype(float)
+    out = hull - hull.mean(axis=0)
+    widened: np.ndarray = hull + margin * out / np.linalg.norm(out, axis=1, keepdims=True)
+    return widened

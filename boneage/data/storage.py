@@ -1,0 +1,53 @@
+"""Where decoded radiographs and phantoms are kept, and how a folder gets there whole."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+PARTIAL = "partial-"
+
+
+def default_cache_dir() -> Path:
+    """Return the user's cache directory, or what the environment variable BONEAGE_CACHE names."""
+    return Path(os.environ.get("BONEAGE_CACHE") or platformdirs.user_cache_path("boneage"))
+
+
+@contextmanager
+def one_builder(cache_dir: Path) -> Iterator[None]:
+    """Hold the lock of a cache folder, and clear away what a killed build has left."""
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cache_dir / "build.lock")
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        log.info("Waiting for another run that is writing into %s", cache_dir)
+        held = lock.acquire()
+    with held:
+        for leftover in cache_dir.glob(f"{PARTIAL}*"):
+            shutil.rmtree(leftover)
+        yield
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes the place of `folder` when all has gone well.
+
+    Until then, and after an error, `folder` is as it was.
+    """
+    partial = folder.with_name(PARTIAL + folder.name)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
