@@ -1,12 +1,11 @@
 """Every option of every group composes and can be built."""
 
-from pathlib import Path
-
 import pytest
 import torch
+import yaml
 from conftest import PROJECT, compose_config
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from boneage.errors import UserError
 from boneage.run.check import check_config
@@ -95,6 +94,6 @@ def test_missing_root_is_named(tmp_path):
 
 
 def test_config_files_are_listed_in_help():
-    text = Path(PROJECT / "conf/hydra/default.yaml").read_text()
-    assert text.count("python train.py ") >= 5
-    assert OmegaConf.create(text).help.template.count("$APP_CONFIG_GROUPS") == 1
+    config = yaml.safe_load((PROJECT / "conf/hydra/default.yaml").read_text())
+    assert config["help"]["header"].count("python train.py ") >= 4
+    assert config["help"]["template"].count("$APP_CONFIG_GROUPS") == 1

@@ -1,4 +1,4 @@
-"""Keep the best and the last checkpoint of a run, also when it was resumed from another run."""
+"""Checkpoints of a run, also when it was resumed from another run."""
 
 import shutil
 from pathlib import Path
@@ -9,40 +9,48 @@ from typing_extensions import override
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Write `best.ckpt` by the task's monitor and `last.ckpt` after every epoch.
+    """Keep one checkpoint of a run: the best by a metric, or the last.
 
-    A resumed run writes into a folder of its own. It takes the best checkpoint so far along, so
-    that the best of the whole training is tested, not the best since the interruption.
+    A resumed run writes into a folder of its own. It takes the checkpoint so far along, so that
+    the best of the whole training is tested, not the best since the interruption.
 
     Args:
         dirpath: the run's checkpoint folder.
-        monitor: metric that decides what is best.
+        filename: name of the file without `.ckpt`.
+        monitor: metric that decides what is best; None keeps the newest, after every epoch.
         mode: whether it should be small or large.
     """
 
-    def __init__(self, dirpath: str | Path, monitor: str, mode: Literal["min", "max"]) -> None:
+    def __init__(
+        self,
+        dirpath: str | Path,
+        filename: str,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
         super().__init__(
             dirpath=dirpath,
-            filename="best",
+            filename=filename,
             monitor=monitor,
             mode=mode,
-            save_last=True,
+            save_on_train_epoch_end=monitor is None,
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        best = Path(state_dict["best_model_path"])
-        if best.is_file() and str(best.parent) != str(self.dirpath):
-            folder = Path(str(self.dirpath))
+        """Go on from another run's checkpoint; testing loads one too, and must move nothing."""
+        theirs, folder = Path(state_dict["best_model_path"]), Path(str(self.dirpath))
+        ours = folder / theirs.name
+        if theirs.is_file() and not ours.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            moved = str(shutil.copy2(best, folder / best.name))
+            shutil.copy2(theirs, ours)
+        if ours.is_file():
             state_dict = state_dict | {
                 "dirpath": str(self.dirpath),
-                "best_model_path": moved,
-                "kth_best_model_path": moved,
-                "best_k_models": {moved: state_dict["best_model_score"]},
-                "last_model_path": "",
+                "best_model_path": str(ours),
+                "kth_best_model_path": str(ours),
+                "best_k_models": {str(ours): state_dict["best_model_score"]},
             }
         super().load_state_dict(state_dict)

@@ -1,12 +1,15 @@
 """Collect the predictions of the test fold as a table."""
 
 import lightning as L
+import numpy as np
 import pandas as pd
 from torch import Tensor
 from typing_extensions import override
 
 from boneage.data.dataset import Batch
 from boneage.models.module import BoneAgeModule
+
+DECIMALS = 6
 
 
 class Predictions(L.Callback):
@@ -35,10 +38,16 @@ class Predictions(L.Callback):
         columns: dict[str, object] = {}
         for name, task in pl_module.tasks.items():
             for column, values in task.columns(outputs[name]).items():
-                columns[column] = values.cpu().numpy() if isinstance(values, Tensor) else values
+                columns[column] = _rounded(values) if isinstance(values, Tensor) else values
         self._batches.append(pd.DataFrame(columns, index=batch["index"].cpu().numpy()))
 
     @override
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.table = pd.concat(self._batches)
         self._batches.clear()
+
+
+def _rounded(values: Tensor) -> np.ndarray:
+    """Round to what the file will hold, so that its numbers are those that are scored."""
+    rounded: np.ndarray = values.double().cpu().numpy().round(DECIMALS)
+    return rounded

@@ -37,7 +37,7 @@ def read_source(
         val_table: validation table; None finds it, if there is one.
         test_table: test table; None finds it, if there is one.
         columns: column names of one's own table.
-        age_unit: unit of the tables' ages.
+        age_unit: unit of the ages in tables with these columns; official ones are in months.
         missing: "drop" leaves out ids without an image and images without a row.
 
     Returns:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import albumentations as A
 import lightning as L
 import pandas as pd
+import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
@@ -36,7 +38,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         val_table: separate validation table; None finds the official one or splits one off.
         test_table: separate test table; None finds the official one or splits one off.
         columns: column names of one's own table; None per name recognises the known ones.
-        age_unit: unit of the table's ages.
+        age_unit: unit of the ages in tables with these columns.
         missing: what to do with ids without image and images without row.
         unreadable: what to do with damaged image files.
         size: side of the square the network sees, pixels.
@@ -69,14 +71,14 @@ class BoneAgeDataModule(L.LightningDataModule):
         fit: Literal["squash", "pad"] = "squash",
         contrast: Literal["none", "stretch"] = "none",
         cache_dir: str | Path | None = None,
-        split_seed: int = 0,
+        split_seed: NonNegativeInt = 0,
         folds: int = 10,
         fold: int = 0,
         split_file: str | Path | None = None,
         augment: A.Compose | None = None,
         sampling: Literal["shuffle", "balanced"] = "shuffle",
-        batch_size: int = 64,
-        num_workers: int = 0,
+        batch_size: PositiveInt = 64,
+        num_workers: NonNegativeInt = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -105,6 +107,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.table = pd.DataFrame()
+        self.next_epoch = 0
 
     @override
     def setup(self, stage: str) -> None:
@@ -147,9 +150,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         classes = None
         if self.sampling == "balanced":
             classes = self.stages.of(table["age_years"].to_numpy())
-        sampler = EpochSampler(len(table), self.seed, classes)
-        if self.trainer is not None:  # the first batches are fetched before Lightning sets it
-            sampler.set_epoch(self.trainer.current_epoch)
+        sampler = EpochSampler(len(table), self.seed, self._epoch, classes)
         dataset = Radiographs(table, self.cache.path, self.augment, self.seed)
         return self._loader(dataset, sampler=sampler)
 
@@ -161,6 +162,19 @@ class BoneAgeDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         return self._loader(Radiographs(self.fold_table("test"), self.cache.path))
 
+    @override
+    def state_dict(self) -> dict[str, int]:
+        """Remember the next epoch: a resumed run's workers start before the trainer knows it."""
+        assert self.trainer is not None
+        return {"next_epoch": self.trainer.fit_loop.epoch_progress.current.ready}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.next_epoch = state_dict["next_epoch"]
+
+    def _epoch(self) -> int:
+        return max(self.next_epoch, self.trainer.current_epoch if self.trainer is not None else 0)
+
     def _loader(
         self, dataset: Radiographs, sampler: EpochSampler | None = None
     ) -> DataLoader[Batch]:
@@ -170,6 +184,7 @@ class BoneAgeDataModule(L.LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=_whole_batch,
+            generator=torch.Generator(),  # starting workers must not move the model's dropout on
             persistent_workers=self.num_workers > 0,
             pin_memory=self.trainer is not None
             and self.trainer.strategy.root_device.type == "cuda",

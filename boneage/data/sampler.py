@@ -1,6 +1,6 @@
 """The order of the training radiographs, a function of seed and epoch alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -15,32 +15,32 @@ class EpochSampler(Sampler[tuple[int, int]]):
     Args:
         n: number of training radiographs.
         seed: training seed.
+        epoch: tells the epoch at the moment an iteration starts; a number set beforehand would be
+            too late for workers that prefetch, and too early for a run that is resumed.
         classes: (n,) stage of each radiograph to draw all stages equally often, with replacement;
             None visits every radiograph once.
     """
 
-    def __init__(self, n: int, seed: int, classes: np.ndarray | None = None) -> None:
+    def __init__(
+        self, n: int, seed: int, epoch: Callable[[], int], classes: np.ndarray | None = None
+    ) -> None:
         self.n = n
         self.seed = seed
-        self.epoch = 0
+        self.epoch = epoch
         self.probability = None
         if classes is not None:
             present, counts = np.unique(classes, return_counts=True)
             weight = 1 / counts[np.searchsorted(present, classes)]
             self.probability = weight / weight.sum()
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration follows."""
-        self.epoch = epoch
-
     def __len__(self) -> int:
         return self.n
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        rng = np.random.default_rng([self.seed, self.epoch])
+        epoch = self.epoch()
+        rng = np.random.default_rng([self.seed, epoch])
         if self.probability is None:
             order = rng.permutation(self.n)
         else:
             order = rng.choice(self.n, self.n, p=self.probability)
-        epoch = self.epoch
         return ((epoch, int(position)) for position in order)

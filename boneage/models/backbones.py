@@ -1,6 +1,7 @@
 """The project's own backbones: images in, one feature vector each out."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -29,7 +30,9 @@ class PaperCNN(Backbone):
         widths: output channels of each block; each halves the resolution.
     """
 
-    def __init__(self, channels: int = 3, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
+    def __init__(
+        self, channels: Literal[1, 3] = 3, widths: Sequence[int] = (32, 64, 128, 256)
+    ) -> None:
         blocks = [
             nn.Sequential(
                 nn.Conv2d(before, width, 3, padding=1),
@@ -44,7 +47,12 @@ class PaperCNN(Backbone):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm beside a shortcut (He et al. 2016, basic block)."""
+    """Two 3x3 convolutions with batch norm beside a shortcut (He et al. 2016, basic block).
+
+    A shortcut that changes the size averages before it projects (He et al. 2019, ResNet-D). It sees
+    all pixels, and avoids strided 1x1 convolutions, which in torch 2.15 corrupt memory on a CPU
+    with channels last, fewer than 16 channels and an odd batch.
+    """
 
     def __init__(self, before: int, width: int, stride: int) -> None:
         super().__init__()
@@ -59,7 +67,9 @@ class ResidualBlock(nn.Module):
             nn.Identity()
             if before == width and stride == 1
             else nn.Sequential(
-                nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+                nn.AvgPool2d(stride, ceil_mode=True),
+                nn.Conv2d(before, width, 1, bias=False),
+                nn.BatchNorm2d(width),
             )
         )
         self.activation = nn.ReLU()
@@ -81,7 +91,7 @@ class SlimResNet(Backbone):
 
     def __init__(
         self,
-        channels: int = 1,
+        channels: Literal[1, 3] = 1,
         stem: int = 24,
         widths: Sequence[int] = (32, 64, 128, 256),
         depths: Sequence[int] = (1, 2, 2, 1),

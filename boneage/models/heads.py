@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from boneage.errors import UserError
+
 
 class MLPHead(nn.Sequential):
     """Fully connected layers with ReLU and dropout, then a linear output.
@@ -13,6 +15,9 @@ class MLPHead(nn.Sequential):
         out_features: width of the output.
         hidden: widths of the hidden layers; empty is a linear head.
         dropout: dropout after each hidden layer.
+
+    Raises:
+        UserError: when there is not one dropout a hidden layer.
     """
 
     def __init__(
@@ -22,6 +27,11 @@ class MLPHead(nn.Sequential):
         hidden: Sequence[int] = (),
         dropout: Sequence[float] = (),
     ) -> None:
+        if len(hidden) != len(dropout):
+            raise UserError(
+                f"head: each hidden layer needs its dropout, "
+                f"but hidden={list(hidden)} and dropout={list(dropout)}"
+            )
         layers: list[nn.Module] = []
         width = in_features
         for size, share in zip(hidden, dropout, strict=True):

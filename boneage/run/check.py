@@ -1,21 +1,23 @@
 """Check a composed config against the constructors it names, before anything is built."""
 
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from boneage.errors import UserError
 
-TOP_LEVEL = {"seed": int, "train": bool, "ckpt_path": str | None, "compile": bool}
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+TOP_LEVEL = {"seed": Seed, "train": bool, "ckpt_path": str | None, "compile": bool}
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -90,6 +92,12 @@ def readable(what: str) -> Iterator[None]:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from error
-        raise UserError(f"{what}: {' '.join(str(cause).split())}") from error
+        key = re.search(r"full_key: (\S+)", str(error))
+        raise UserError(f"{key[1] if key else what}: {_one_line(cause)}") from error
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
-        raise UserError(f"{what}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{what}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = re.sub(r"For further information visit \S+", "", str(error))
+    return " ".join(text.split())

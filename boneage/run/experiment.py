@@ -10,6 +10,7 @@ import lightning as L
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.callbacks.predictions import Predictions
 from boneage.callbacks.throughput import Throughput
 from boneage.data.module import BoneAgeDataModule
@@ -71,11 +72,12 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         model.fit_tasks(data.fold_table("train"))
     run_dir = Path(cfg.run_dir)
     predictions, throughput = Predictions(), Throughput()
+    always = [EpochSeed(cfg.seed), predictions, throughput]
     with readable("trainer"):
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
         trainer: L.Trainer = instantiate(
             cfg.trainer,
-            callbacks=[*callbacks, predictions, throughput],
+            callbacks=[*callbacks, *always],
             logger=[instantiate(logger) for logger in cfg.logger.values()],
             default_root_dir=run_dir,
         )

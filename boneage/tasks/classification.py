@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import ClasswiseWrapper, MetricCollection
+from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCohenKappa,
@@ -18,6 +18,17 @@ from boneage.data.dataset import Batch
 from boneage.errors import UserError
 from boneage.stages import Stages
 from boneage.tasks.base import Task
+
+
+class StageRecall(MulticlassRecall):
+    """The recall of one of k stages: loggers take one number a metric."""
+
+    def __init__(self, k: int, stage: int) -> None:
+        super().__init__(k, average=None)
+        self.stage = stage
+
+    def compute(self) -> Tensor:
+        return super().compute()[self.stage]
 
 
 class StageClassification(Task):
@@ -93,11 +104,7 @@ class StageClassification(Task):
                 "accuracy": MulticlassAccuracy(k, average="micro"),
                 "balanced_accuracy": MulticlassAccuracy(k, average="macro"),
                 "kappa": MulticlassCohenKappa(k, weights="quadratic"),
-                "recall": ClasswiseWrapper(
-                    MulticlassRecall(k, average=None),
-                    labels=list(self.stages.names),
-                    prefix="recall_",
-                ),
+                **{f"recall_{n}": StageRecall(k, i) for i, n in enumerate(self.stages.names)},
             }
         )
 

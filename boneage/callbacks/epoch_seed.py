@@ -1,0 +1,22 @@
+"""Make each epoch's random numbers a function of seed and epoch alone."""
+
+import lightning as L
+import numpy as np
+import torch
+from typing_extensions import override
+
+
+class EpochSeed(L.Callback):
+    """Seed torch anew at every epoch, so that dropout after a resume is that of a straight run.
+
+    Args:
+        seed: training seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    @override
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
