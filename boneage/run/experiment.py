@@ -2,7 +2,6 @@
 
 import logging
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from boneage.run.checkpoint import (
     read_checkpoint,
     trained_on,
 )
+from boneage.run.quiet import quieten_lightning
 from boneage.run.results import (
     metric_report,
     prediction_table,
@@ -48,7 +48,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     """
     check_config(cfg)
     keep_freed_memory()
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    quieten_lightning()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = read_checkpoint(cfg.ckpt_path) if cfg.ckpt_path else None
     if checkpoint is None and not cfg.train:

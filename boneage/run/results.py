@@ -1,11 +1,13 @@
 """What a run leaves behind: predictions, metrics, and the table that the terminal ends with."""
 
 import json
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -64,36 +66,55 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
-    """Print the test metrics beside the baselines, as a compact table."""
-    n = metrics["n"]
+    """Print the test metrics beside the baselines, as a table for a terminal of 80 columns."""
+    others: dict[str, Results] = metrics["baselines"]
     table = Table(
-        title=f"{metrics['task']}: {n['test']:,} test radiographs of {metrics['data']}",
-        caption=f"95 % bootstrap intervals over radiographs. Everything is in {run_dir}",
+        title=f"{metrics['task']}: {metrics['n']['test']:,} test radiographs of {metrics['data']}",
+        caption=_caption(metrics, run_dir),
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
-    table.add_column("n", justify="right")
-    for baseline in metrics["baselines"]:
-        table.add_column(baseline.replace("_", " "), justify="right", style="dim")
+    table.add_column("metric", no_wrap=True)
+    for heading in ("value", "95 % interval", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for baseline in others:
+        table.add_column(baseline.replace("_", " "), justify="right", style="dim", max_width=9)
+    section = ""
     for name, result in metrics["test"].items():
-        interval = (
-            f"{_number(result['low'])} to {_number(result['high'])}"
-            if result["low"] is not None
-            else ""
-        )
-        others: list[Results] = list(metrics["baselines"].values())
+        prefix, metric = name.split("/", 1)
+        if prefix != section:
+            table.add_section()
+            table.add_row(f"[bold]{prefix}")
+            section = prefix
         table.add_row(
-            name,
+            f"  {metric}",
             _number(result["value"]),
-            interval,
+            _interval(result),
             f"{result['n']:,}",
-            *(_number(other[name]["value"]) if name in other else "" for other in others),
+            *(_number(other[name]["value"]) if name in other else "" for other in others.values()),
         )
     Console().print(table)
 
 
+def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
+    speed = metrics["images_per_second"]
+    trained = f", trained on {speed:,.0f} images/s" if speed else ""
+    return (
+        "Intervals: 95 % bootstrap over radiographs.\n"
+        f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
+        f"Everything is in {os.path.relpath(run_dir)}"
+    )
+
+
+def _interval(result: dict[str, float | int | None]) -> str:
+    if result["low"] is None:
+        return ""
+    return f"{_number(result['low'])} to {_number(result['high'])}"
+
+
 def _number(value: float | int | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"

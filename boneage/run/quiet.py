@@ -1,0 +1,20 @@
+"""Keep the terminal to what a user of this project can act on."""
+
+import logging
+import warnings
+
+NOT_FOR_THE_USER = (
+    ".*does not have many workers.*",  # the uint8 cache is faster than workers on few cores
+    ".*LeafSpec.*is deprecated.*",  # between lightning and torch
+    ".*smaller than the logging interval.*",  # every epoch is logged anyway
+    ".*enabled train dataloader shuffling.*",  # debug=overfit wants the same batch again
+    ".*is not supported by the model summary.*",
+)
+
+
+def quieten_lightning() -> None:
+    """Hide Lightning's announcements, and the warnings that do not apply here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in NOT_FOR_THE_USER:
+        warnings.filterwarnings("ignore", message)
