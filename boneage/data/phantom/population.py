@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 
-# Radiographs per year of bone age, 0 to 18, in the RSNA training set (Halabi et al. 2019); the 19
-# at the oldest label, 228 months, are added to the last year.
+# Radiographs per year of bone age, 0 to 19, in the RSNA training set (Halabi et al. 2019).
 PER_YEAR = np.array(
     [13, 78, 175, 231, 304, 531, 739, 877, 896, 444,
-     1210, 1665, 1400, 1947, 1002, 581, 209, 216, 93]
+     1210, 1665, 1400, 1947, 1002, 581, 209, 216, 74, 19]
 )  # fmt: skip
 OLDEST_MONTHS = 228
 MALE_SHARE = 6833 / 12611
@@ -25,8 +24,9 @@ def draw_population(n: int, rng: np.random.Generator) -> pd.DataFrame:
     """
     quantiles = (rng.permutation(n) + rng.random(n)) / n
     cumulated = np.concatenate([[0], np.cumsum(PER_YEAR)]) / PER_YEAR.sum()
-    edges = np.append(12 * np.arange(len(PER_YEAR)), OLDEST_MONTHS + 1)
-    months = np.interp(quantiles, cumulated, edges).astype(int).clip(1)
+    part, year = np.modf(np.interp(quantiles, cumulated, np.arange(len(PER_YEAR) + 1)))
+    months = (12 * (year + part**2)).astype(int)  # labels pile up on whole years
+    months = months.clip(1, OLDEST_MONTHS)
     odds = np.log(MALE_SHARE / (1 - MALE_SHARE))
     odds = odds + MALE_LOG_ODDS_PER_YEAR * (months / 12 - MEAN_AGE_YEARS)
     male = rng.random(n) < 1 / (1 + np.exp(-odds))
