@@ -56,6 +56,17 @@ def test_draws_are_scored_one_by_one():
         assert {n: v[k] for n, v in together.items()} == pytest.approx(alone)
 
 
+def test_a_share_of_nought_or_all_still_has_an_interval():
+    table = pd.DataFrame({"age_years": [19.0] * 9 + [12.0], "age_years_predicted": [12.0] * 10})
+    result = evaluate(table, Stages())
+    adult, adolescent = result["stage/recall_adult"], result["stage/recall_adolescent"]
+    # Clopper & Pearson 1934: (1 - p)^9 = 0.025 at p = 0.3363; p^1 = 0.025
+    assert (adult["value"], adult["low"]) == (0, 0)
+    assert adult["high"] == pytest.approx(0.3363, abs=1e-4)
+    assert (adolescent["value"], adolescent["high"]) == (1, 1)
+    assert adolescent["low"] == pytest.approx(0.025)
+
+
 def test_interval_covers_the_truth_about_95_times_in_100():
     rng = np.random.default_rng(1)
     covered = 0
@@ -81,7 +92,7 @@ def test_columns_decide_what_is_scored():
     assert both["stage_from_age/recall_adolescent"] == {
         "value": 0.0,
         "low": 0.0,
-        "high": 0.0,
+        "high": 0.975,
         "n": 1,
     }
     assert both["age/mae_months"]["value"] == pytest.approx(12 * (0.5 + 3 + 0.5) / 3)

@@ -81,6 +81,26 @@ def test_own_columns_and_years(write):
     ]
 
 
+@pytest.mark.parametrize(
+    ("column", "cells", "expected"),
+    [
+        ("male", "1 0 true FALSE", "male female male female"),
+        ("is_male", "1 0", "male female"),
+        ("Female?", "1 0 False", "female male male"),
+        ("male/female", "M F female", "male female female"),
+    ],
+)
+def test_yes_and_no_answer_the_question_in_the_column_name(write, column, cells, expected):
+    lines = [f"{i},60,{cell}" for i, cell in enumerate(cells.split())]
+    table = read_labels(write("\n".join([f"id,boneage,{column}", *lines])), Columns(sex=column))
+    assert list(table["sex"]) == expected.split()
+
+
+def test_a_number_that_answers_no_question_is_refused(write):
+    with pytest.raises(UserError, match="'1' is no sex"):
+        read_labels(write("id,boneage,male/female\n1,2,1\n"), Columns(sex="male/female"))
+
+
 def test_without_sex_column_all_are_unknown(write):
     assert rows(read_labels(write("id,boneage\n1,2\n"))) == [("1", 2.0, "unknown")]
 

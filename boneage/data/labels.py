@@ -1,5 +1,6 @@
 """One label table: ids, bone ages in months, and sex, checked row by row."""
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,7 @@ MAX_AGE_YEARS = 25
 SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"} | dict.fromkeys(
     ("", "unknown"), "unknown"
 )
-ANSWERS = {"true": "male", "1": "male", "false": "female", "0": "female"}
+YES, NO = ("true", "1"), ("false", "0")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def read_labels(
 ) -> pd.DataFrame:
     """Read a label table.
 
-    Sex may be M/F or male/female; in a column called `male` also True/False or 1/0 (1 is male).
+    Sex may be M/F or male/female; in a column that asks for one (`male`, `is_female`) also
+    True/False or 1/0.
     Elsewhere 1/0 has no agreed meaning and is refused. Empty, or no such column, is "unknown".
 
     Args:
@@ -132,12 +134,21 @@ def _ages(path: Path, cells: pd.Series, unit: str) -> pd.Series:
 
 
 def _sexes(path: Path, cells: pd.Series) -> pd.Series:
-    answers = str(cells.name).casefold() == "male"
-    sexes = cells.str.casefold().map(SEXES | ANSWERS if answers else SEXES)
+    answers = _answers(str(cells.name))
+    sexes = cells.str.casefold().map(SEXES | answers)
     hint = "is no sex: write M, F or nothing"
     hint += ", or True and False" if answers else "; True/False and 1/0 only in a column 'male'"
     _refuse(path, cells, sexes.isna(), hint)
     return sexes
+
+
+def _answers(column: str) -> dict[str, str]:
+    """Return what yes and no mean in a column that asks for one sex, such as `male`."""
+    asked = re.findall("female|male", column.casefold())
+    if len(asked) != 1:
+        return {}
+    yes, no = ("male", "female") if asked[0] == "male" else ("female", "male")
+    return dict.fromkeys(YES, yes) | dict.fromkeys(NO, no)
 
 
 def _refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:

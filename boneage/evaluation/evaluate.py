@@ -52,7 +52,21 @@ def score_stage(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) -> 
     results = with_interval(partial(stage_metrics, names=stages.names), true, predicted)
     for index, name in enumerate(stages.names):
         results[f"stage/recall_{name}"]["n"] = int((true == index).sum())
+    for name in ("accuracy", *(f"recall_{name}" for name in stages.names)):
+        _open_collapsed(results[f"stage/{name}"])
     return results
+
+
+def _open_collapsed(share: dict[str, float | int | None]) -> None:
+    """Give a share of exactly 0 or 1 its exact interval (Clopper & Pearson 1934).
+
+    No bootstrap draw differs from it, which says nothing: 0 of 9 is compatible with 34 %.
+    """
+    tail = 0.025 ** (1 / max(1, share["n"] or 0))
+    if share["value"] == 0:
+        share["high"] = 1 - tail
+    elif share["value"] == 1:
+        share["low"] = tail
 
 
 def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mapping[str, Results]:
