@@ -113,6 +113,18 @@ def test_resume(configure, tmp_path, workers):
             assert torch.equal(value, other["state_dict"][key]), key
 
 
+def test_resume_from_a_checkpoint_that_was_moved_alone(configure, tmp_path, caplog):
+    train(configure("trainer.max_epochs=2", run="cut"))
+    moved = tmp_path / "moved.ckpt"
+    (tmp_path / "cut/checkpoints/last.ckpt").rename(moved)
+    (tmp_path / "cut/checkpoints/best.ckpt").unlink()
+    train(configure("trainer.max_epochs=3", f"ckpt_path={moved}", run="resumed"))
+    assert "best.ckpt is gone: best.ckpt starts anew" in caplog.text
+    for name in ("best", "last"):
+        checkpoint = torch.load(tmp_path / f"resumed/checkpoints/{name}.ckpt", weights_only=True)
+        assert checkpoint["epoch"] == 2
+
+
 def test_same_command_same_numbers(configure):
     first = train(configure("sex=embedding", run="first"))
     again = train(configure("sex=embedding", "data.num_workers=2", run="again"))

@@ -1,11 +1,14 @@
 """Checkpoints of a run, also when it was resumed from another run."""
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 from typing_extensions import override
+
+log = logging.getLogger(__name__)
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -47,10 +50,12 @@ class RunCheckpoint(ModelCheckpoint):
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(theirs, ours)
         if ours.is_file():
-            state_dict = state_dict | {
+            taken_along = {
                 "dirpath": str(self.dirpath),
                 "best_model_path": str(ours),
                 "kth_best_model_path": str(ours),
                 "best_k_models": {str(ours): state_dict["best_model_score"]},
             }
-        super().load_state_dict(state_dict)
+            super().load_state_dict(state_dict | taken_along)
+        elif theirs.name:
+            log.warning("%s is gone: %s.ckpt starts anew", theirs, self.filename)
