@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from boneage.data.phantom import write_phantom
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
+
+from boneage.data.phantom import write_phantom
 
 PROJECT = Path(__file__).parent.parent
 TINY = [
