@@ -28,7 +28,7 @@ def build(cfg: DictConfig) -> None:
     build_model(cfg, record={})
 
 
-@pytest.mark.parametrize(("group", "option"), GROUPS, ids="=".join)
+@pytest.mark.parametrize(("group", "option"), GROUPS)
 def test_every_option(group, option, phantom_root, tmp_path):
     override = f"{group}={option}"
     if group == "head":
