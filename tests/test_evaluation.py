@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from boneage.evaluation.age import age_metrics
+from boneage.evaluation.bootstrap import with_interval
 from boneage.evaluation.evaluate import baselines, evaluate
-from boneage.evaluation.metrics import age_metrics, confusion, stage_metrics, with_interval
+from boneage.evaluation.stage import confusion, stage_metrics
 from boneage.stages import Stages
 
 

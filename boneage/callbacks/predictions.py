@@ -1,4 +1,4 @@
-"""Collect the predictions of the test fold as a table."""
+"""Collect the predictions of a fold as a table."""
 
 import lightning as L
 import numpy as np
@@ -13,10 +13,11 @@ DECIMALS = 6
 
 
 class Predictions(L.Callback):
-    """Gather what every task predicts for each test radiograph.
+    """Gather what every task predicts for each radiograph of the validation and the test fold.
 
     Attributes:
-        table: after testing, the tasks' columns, indexed by the row of the data module's table.
+        table: after an epoch of validation or test, the tasks' columns, indexed by the row of the
+            data module's table.
     """
 
     def __init__(self) -> None:
@@ -24,7 +25,7 @@ class Predictions(L.Callback):
         self._batches: list[pd.DataFrame] = []
 
     @override
-    def on_test_batch_end(
+    def on_validation_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
@@ -42,9 +43,12 @@ class Predictions(L.Callback):
         self._batches.append(pd.DataFrame(columns, index=batch["index"].cpu().numpy()))
 
     @override
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.table = pd.concat(self._batches)
         self._batches.clear()
+
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
 
 def _rounded(values: Tensor) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import albumentations as A
 import lightning as L
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import NonNegativeInt, PositiveInt
@@ -19,6 +20,7 @@ from boneage.data.dataset import Batch, Radiographs
 from boneage.data.decode import Preprocessing
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
+from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.sampler import EpochSampler
 from boneage.data.splits import FOLDS, assign_folds, read_folds
 from boneage.data.storage import default_cache_dir
@@ -144,6 +146,22 @@ class BoneAgeDataModule(L.LightningDataModule):
         """Return the rows of "train", "val" or "test"."""
         return self.table[self.table["fold"] == fold]
 
+    def train_radiographs(self) -> Radiographs:
+        """Return the training fold with its augmentation."""
+        return Radiographs(self.fold_table("train"), self.cache.path, self.augment, self.seed)
+
+    def images_of(self, rows: pd.Index) -> np.ndarray:
+        """Return (n, H, W) uint8 radiographs of n rows of `table`, as the network sees them."""
+        images: np.ndarray = np.load(self.cache.path, mmap_mode="r")[
+            self.table.loc[rows, "cache_row"].to_numpy()
+        ]
+        return images
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the radiographs are the phantom's."""
+        return (self.root / PHANTOM).is_file()
+
     @override
     def train_dataloader(self) -> DataLoader[Batch]:
         table = self.fold_table("train")
@@ -151,8 +169,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         if self.sampling == "balanced":
             classes = self.stages.of(table["age_years"].to_numpy())
         sampler = EpochSampler(len(table), self.seed, self._epoch, classes)
-        dataset = Radiographs(table, self.cache.path, self.augment, self.seed)
-        return self._loader(dataset, sampler=sampler)
+        return self._loader(self.train_radiographs(), sampler=sampler)
 
     @override
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -6,67 +6,107 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.metrics import age_metrics, stage_metrics, with_interval
+from boneage.evaluation.age import WITHIN_MONTHS, age_metrics
+from boneage.evaluation.bootstrap import Metrics, Result, Results, with_interval
+from boneage.evaluation.failures import exact_interval, failure_metrics
+from boneage.evaluation.stage import calibration_metrics, stage_metrics
 from boneage.stages import Stages
 
-Results = dict[str, dict[str, float | int | None]]
+PROBABILITY = "stage_probability_"
+NUMERIC = ("age_years_predicted", PROBABILITY)  # beginnings of columns
 
 
 def evaluate(predictions: pd.DataFrame, stages: Stages) -> Results:
     """Return the metrics that the columns of a prediction table allow, with intervals.
 
     Ages are scored as `age/...`. `stage/...` scores the predicted stage; a table without one is
-    scored by its thresholded age, and a table with both has `stage_from_age/...` as well.
+    scored by its thresholded age, and a table with both has `stage_from_age/...` and
+    `heads/disagreement` as well, the share whose predicted stage is not that of the predicted age.
+    A column that holds anything but finite numbers has no metrics (see `count_not_finite`).
 
     Args:
-        predictions: `age_years` (truth) and, as far as predicted, `age_years_predicted` and
-            `stage_predicted` (names).
+        predictions: `age_years` (truth) and, as far as predicted, `age_years_predicted`, and
+            `stage_predicted` (names) with `stage_probability_<name>`.
         stages: the stages.
     """
+    broken = count_not_finite(predictions)
     true_age = predictions["age_years"].to_numpy(float)
     results: Results = {}
-    if "stage_predicted" in predictions:
+    stage = age = None
+    if "stage_predicted" in predictions and not any("stage" in column for column in broken):
         stage = predictions["stage_predicted"].map(stages.names.index).to_numpy()
         results |= score_stage(true_age, stage, stages)
-    if "age_years_predicted" in predictions:
+        if any(str(column).startswith(PROBABILITY) for column in predictions):
+            results |= _score_calibration(predictions, stages)
+    if "age_years_predicted" in predictions and "age_years_predicted" not in broken:
         age = predictions["age_years_predicted"].to_numpy(float)
         results = score_age(true_age, age) | results
         from_age = score_stage(true_age, stages.of(age), stages)
         if "stage_predicted" in predictions:
             from_age = {name.replace("stage", "stage_from_age"): m for name, m in from_age.items()}
         results |= from_age
+    if stage is not None and age is not None:
+        results |= with_interval(_disagreement, stage, stages.of(age))
+        _open_collapsed(results["heads/disagreement"])
     return results
+
+
+def count_not_finite(predictions: pd.DataFrame) -> dict[str, int]:
+    """Return how many radiographs a diverged model gave no finite number, by predicted column."""
+    columns = [str(c) for c in predictions if str(c).startswith(NUMERIC)]
+    counts = {c: int((~np.isfinite(predictions[c].to_numpy(float))).sum()) for c in columns}
+    return {column: count for column, count in counts.items() if count}
+
+
+def stage_probability(predictions: pd.DataFrame, stages: Stages) -> np.ndarray:
+    """Return (n, K) probabilities of the stages, in the order of the stages."""
+    columns = [PROBABILITY + name for name in stages.names]
+    return predictions[columns].to_numpy(float)
 
 
 def score_age(true: np.ndarray, predicted: np.ndarray) -> Results:
     """Return the age metrics of (n,) ages in years, with intervals."""
-    return with_interval(age_metrics, true, predicted)
+    results = with_interval(age_metrics, true, predicted)
+    for months in WITHIN_MONTHS:
+        _open_collapsed(results[f"age/within_{months}_months"])
+    return results | failure_metrics(true, predicted)
 
 
 def score_stage(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) -> Results:
     """Return the stage metrics of (n,) true ages in years and predicted stage indices.
 
-    The n of a recall is the number of radiographs of that stage.
+    The n of a recall and of an F1 is the number of radiographs of that stage, the n of a precision
+    the number that were predicted to be of it.
     """
     true = stages.of(true_age)
     results = with_interval(partial(stage_metrics, names=stages.names), true, predicted)
+    _open_collapsed(results["stage/accuracy"])
     for index, name in enumerate(stages.names):
-        results[f"stage/recall_{name}"]["n"] = int((true == index).sum())
-    for name in ("accuracy", *(f"recall_{name}" for name in stages.names)):
-        _open_collapsed(results[f"stage/{name}"])
+        for metric, classes in (("recall", true), ("f1", true), ("precision", predicted)):
+            results[f"stage/{metric}_{name}"]["n"] = int((classes == index).sum())
+        _open_collapsed(results[f"stage/recall_{name}"])
+        _open_collapsed(results[f"stage/precision_{name}"])
     return results
 
 
-def _open_collapsed(share: dict[str, float | int | None]) -> None:
-    """Give a share of exactly 0 or 1 its exact interval (Clopper & Pearson 1934).
+def _score_calibration(predictions: pd.DataFrame, stages: Stages) -> Results:
+    probability = stage_probability(predictions, stages)
+    hit = probability.argmax(axis=1) == stages.of(predictions["age_years"].to_numpy(float))
+    return with_interval(calibration_metrics, probability.max(axis=1), hit)
+
+
+def _disagreement(stage: np.ndarray, stage_of_age: np.ndarray) -> Metrics:
+    return {"heads/disagreement": (stage != stage_of_age).mean(axis=-1)}
+
+
+def _open_collapsed(share: Result) -> None:
+    """Give a share of exactly 0 or 1 its exact interval.
 
     No bootstrap draw differs from it, which says nothing: 0 of 9 is compatible with 34 %.
     """
-    tail = 0.025 ** (1 / max(1, share["n"] or 0))
-    if share["value"] == 0:
-        share["high"] = 1 - tail
-    elif share["value"] == 1:
-        share["low"] = tail
+    if share["value"] in (0, 1):
+        n = int(share["n"] or 0)
+        share["low"], share["high"] = exact_interval(n * int(share["value"]), n)
 
 
 def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mapping[str, Results]:

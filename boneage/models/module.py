@@ -108,8 +108,9 @@ class BoneAgeModule(L.LightningModule):
         return self.total_loss(self(batch["image"], batch["sex"]), batch, "train")
 
     @override
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.evaluate(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the decoded prediction of every task."""
+        return self.evaluate(batch, "val")
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

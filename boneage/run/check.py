@@ -17,7 +17,13 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from boneage.errors import UserError
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-TOP_LEVEL = {"seed": Seed, "train": bool, "ckpt_path": str | None, "compile": bool}
+TOP_LEVEL = {
+    "seed": Seed,
+    "train": bool,
+    "ckpt_path": str | None,
+    "compile": bool,
+    "report": bool,
+}
 
 
 def check_config(cfg: DictConfig) -> None:

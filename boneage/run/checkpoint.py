@@ -13,6 +13,7 @@ from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, first_five
 from boneage.models.module import BoneAgeModule
 from boneage.run.check import readable
+from boneage.run.options import options
 
 MODEL_KEYS = ("name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler")
 MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
@@ -26,15 +27,16 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
         "config": OmegaConf.to_container(
             OmegaConf.masked_copy(cfg, list(MODEL_KEYS)), resolve=True
         ),
+        "options": options(cfg),
         "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
         "split": data.table[["id", "age_months", "sex", "fold"]].to_dict("list"),
     }
 
 
-def trained_on(record: dict[str, Any]) -> pd.DataFrame:
-    """Return `id`, `age_years` and `sex` of the radiographs that the weights were fitted to."""
+def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
+    """Return `id`, `age_years` and `sex` of a fold of the data that the model was trained on."""
     table = pd.DataFrame(record["split"])
-    return table[table["fold"] == "train"].assign(age_years=lambda t: t["age_months"] / 12)
+    return table[table["fold"] == fold].assign(age_years=lambda t: t["age_months"] / 12)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """One run: check, build, fit, test, write results."""
 
 import logging
-import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from boneage.callbacks.epoch_seed import EpochSeed
+from boneage.callbacks.history import History
 from boneage.callbacks.predictions import Predictions
 from boneage.callbacks.throughput import Throughput
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
+from boneage.evaluation.published import looks_official
+from boneage.evaluation.report.page import write_report
+from boneage.models.architecture import describe_architecture
 from boneage.run.allocator import keep_freed_memory
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
@@ -21,19 +25,22 @@ from boneage.run.checkpoint import (
     check_resumable,
     check_task,
     check_unseen,
+    fold_of,
     load_model,
     make_record,
     read_checkpoint,
-    trained_on,
 )
+from boneage.run.options import command, options
 from boneage.run.quiet import quieten_lightning
 from boneage.run.results import (
+    device_name,
+    hash_test_set,
     metric_report,
     prediction_table,
-    print_results,
     versions,
-    write_json,
+    write_results,
 )
+from boneage.run.terminal import print_results
 
 log = logging.getLogger(__name__)
 
@@ -71,18 +78,19 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         model = build_model(cfg, make_record(cfg, data), compile_backbone=cfg.compile)
         model.fit_tasks(data.fold_table("train"))
     run_dir = Path(cfg.run_dir)
-    predictions, throughput = Predictions(), Throughput()
-    always = [EpochSeed(cfg.seed), predictions, throughput]
+    predictions, throughput, history = Predictions(), Throughput(), History()
+    always = [EpochSeed(cfg.seed), predictions, throughput, history]
     with readable("trainer"):
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
         trainer: L.Trainer = instantiate(
             cfg.trainer,
-            callbacks=[*callbacks, *always],
+            callbacks=[*always, *callbacks],
             logger=[instantiate(logger) for logger in cfg.logger.values()],
             default_root_dir=run_dir,
         )
-    data.table[["id", "fold"]].to_csv(run_dir / "split.csv", index=False)
-    started = time.perf_counter()
+    split = ["id", "fold", "age_years", "sex"]
+    data.table[split].to_csv(run_dir / "split.csv", index=False)
+    started = datetime.now().astimezone()
     if cfg.train:
         trainer.fit(model, data, ckpt_path=cfg.ckpt_path)
         checkpoints = trainer.checkpoint_callback
@@ -93,19 +101,30 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
     logged = {name: float(value) for name, value in trainer.logged_metrics.items()}
     table = prediction_table(predictions.table, data.table, data.stages)
-    table.to_csv(run_dir / "predictions.csv", index=False)
     metrics = {
         "task": cfg.name,
         "data": data.root.name,
-        "n": {fold: len(data.fold_table(fold)) for fold in ("train", "val")} | {"test": len(table)},
-        **metric_report(table, trained_on(model.record), data.stages, logged),
+        "synthetic": data.synthetic,
+        "official": looks_official(data.table) and not data.synthetic,
+        "test_set": hash_test_set(table),
+        "n": {fold: len(fold_of(model.record, fold)) for fold in ("train", "val")}
+        | {"test": len(table)},
+        **metric_report(table, fold_of(model.record, "train"), data.stages, logged),
+        "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "architecture": describe_architecture(model, data.preprocessing.size),
         "epochs": trainer.current_epoch,
         "images_per_second": throughput.images_per_second,
-        "seconds": time.perf_counter() - started,
+        "seconds": (datetime.now().astimezone() - started).total_seconds(),
+        "started": started.isoformat(timespec="seconds"),
+        "device": device_name(trainer),
+        "command": command(),
         "seed": cfg.seed,
+        "options": options(cfg),
         "versions": versions(),
     }
-    write_json(run_dir / "metrics.json", metrics)
+    write_results(run_dir, metrics, table, history.table, data)
+    if cfg.report:
+        write_report(run_dir)
     print_results(metrics, run_dir)
     return metrics

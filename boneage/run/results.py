@@ -1,24 +1,28 @@
-"""What a run leaves behind: predictions, metrics, and the table that the terminal ends with."""
+"""What a run leaves behind: predictions, metrics, learning curves, and images for its report."""
 
+import hashlib
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import lightning as L
+import numpy as np
 import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table
+import torch
 
-from boneage.evaluation.evaluate import Results, baselines, evaluate
+from boneage.data.module import BoneAgeDataModule
+from boneage.data.sheet import augmented_sheet
+from boneage.evaluation.cases import pick_cases
+from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate
+from boneage.evaluation.subgroups import subgroups
 from boneage.stages import Stages
 
 PACKAGES = ("boneage", "torch", "torchvision", "lightning", "torchmetrics", "albumentations")
 
 
 def prediction_table(predicted: pd.DataFrame, table: pd.DataFrame, stages: Stages) -> pd.DataFrame:
-    """Return truth and prediction of every test radiograph, one a row.
+    """Return truth and prediction of every radiograph of a fold, one a row.
 
     Args:
         predicted: the tasks' columns, indexed by row of `table`.
@@ -36,7 +40,7 @@ def metric_report(
     stages: Stages,
     logged: dict[str, float],
 ) -> dict[str, Any]:
-    """Return the `test` and `baselines` parts of `metrics.json`.
+    """Return the `test`, `baselines` and `not_finite` parts of `metrics.json`.
 
     Args:
         predictions: from `prediction_table`.
@@ -46,11 +50,23 @@ def metric_report(
             here (a new task's) are reported without an interval.
     """
     test = evaluate(predictions, stages)
+    broken = count_not_finite(predictions)
     for name, value in logged.items():
         key = name.removeprefix("test/")
-        if key not in test and not key.endswith("loss"):
+        if key not in test and not key.endswith("loss") and not broken:
             test[key] = {"value": value, "low": None, "high": None, "n": len(predictions)}
-    return {"test": test, "baselines": baselines(train, predictions, stages)}
+    return {
+        "test": test,
+        "baselines": baselines(train, predictions, stages),
+        "not_finite": broken,
+    }
+
+
+def hash_test_set(predictions: pd.DataFrame) -> str:
+    """Return eight hex digits that name a test set: the same for the same ids and ages."""
+    pairs = zip(predictions["id"].astype(str), predictions["age_years"].round(6), strict=True)
+    text = "\n".join(f"{id_} {age}" for id_, age in sorted(pairs))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def versions() -> dict[str, str]:
@@ -58,63 +74,36 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
+def device_name(trainer: L.Trainer) -> str:
+    """Return what the run was computed on."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.upper()}, {torch.get_num_threads()} threads"
+
+
+def write_results(
+    run_dir: Path,
+    metrics: dict[str, Any],
+    predictions: pd.DataFrame,
+    history: pd.DataFrame,
+    data: BoneAgeDataModule,
+) -> None:
+    """Write everything that a run's report and comparisons are made from, `metrics.json` last."""
+    predictions.to_csv(run_dir / "predictions.csv", index=False)
+    subgroups(predictions, data.stages).to_csv(run_dir / "subgroups.csv", index=False)
+    if len(history):
+        history.to_csv(run_dir / "history.csv", index=False)
+    cases = pick_cases(predictions, data.stages)
+    images = {"ids": cases["id"].to_numpy(str), "cases": data.images_of(cases.index)}
+    if len(history):
+        images["augmented"] = augmented_sheet(data.train_radiographs())
+    np.savez_compressed(run_dir / "images.npz", allow_pickle=False, **images)
+    write_json(run_dir / "metrics.json", metrics)
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that is either whole or absent."""
     partial = path.with_suffix(".part")
     partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     partial.replace(path)
-
-
-def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
-    """Print the test metrics beside the baselines, as a table for a terminal of 80 columns."""
-    others: dict[str, Results] = metrics["baselines"]
-    table = Table(
-        title=f"{metrics['task']}: {metrics['n']['test']:,} test radiographs of {metrics['data']}",
-        caption=_caption(metrics, run_dir),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("metric", no_wrap=True)
-    for heading in ("value", "95 % interval", "n"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for baseline in others:
-        table.add_column(baseline.replace("_", " "), justify="right", style="dim", max_width=9)
-    section = ""
-    for name, result in metrics["test"].items():
-        prefix, metric = name.split("/", 1)
-        if prefix != section:
-            table.add_section()
-            table.add_row(f"[bold]{prefix}")
-            section = prefix
-        table.add_row(
-            f"  {metric}",
-            _number(result["value"]),
-            _interval(result),
-            f"{result['n']:,}",
-            *(_number(other[name]["value"]) if name in other else "" for other in others.values()),
-        )
-    Console().print(table)
-
-
-def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
-    speed = metrics["images_per_second"]
-    trained = f", trained on {speed:,.0f} images/s" if speed else ""
-    return (
-        "Intervals: 95 % bootstrap over radiographs.\n"
-        f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
-        f"Everything is in {os.path.relpath(run_dir)}"
-    )
-
-
-def _interval(result: dict[str, float | int | None]) -> str:
-    if result["low"] is None:
-        return ""
-    return f"{_number(result['low'])} to {_number(result['high'])}"
-
-
-def _number(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"

@@ -58,7 +58,7 @@ def write_phantom(
     except OSError as error:
         raise UserError(
             f"the phantom cannot be written to {root} ({error.strerror or error}): "
-            "choose another folder with data.root.folder="
+            "choose another folder"
         ) from error
     return root
 

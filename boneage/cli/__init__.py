@@ -1,0 +1,1 @@
+"""The `boneage` command: one file a command, with heavy imports only inside it."""

@@ -1,0 +1,27 @@
+"""The `boneage` command."""
+
+import sys
+
+import typer
+
+from boneage.cli.phantom import phantom
+from boneage.cli.report import report
+from boneage.errors import UserError
+
+app = typer.Typer(
+    name="boneage",
+    help="Work on finished runs and checkpoints; python train.py trains them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(report)
+app.command()(phantom)
+
+
+def main() -> None:
+    """Run the command; say a user's mistake in one line."""
+    try:
+        app()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,49 @@
+"""The radiographs that a model got most wrong, and typical ones beside them."""
+
+import numpy as np
+import pandas as pd
+
+from boneage.evaluation.evaluate import stage_probability
+from boneage.stages import Stages
+
+CASES = 12
+
+
+def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.DataFrame:
+    """Return the k worst radiographs and the k around the median, the worst first.
+
+    How wrong a radiograph is: the absolute error of its age, or, where no age is predicted, how
+    improbable its true stage was held to be.
+
+    Args:
+        predictions: as for `evaluate`.
+        stages: the stages.
+        k: at most how many of either kind; none is in both.
+
+    Returns:
+        Their rows with `kind` ("worst" or "median") in front; none where neither age nor stage is
+        predicted.
+    """
+    wrong = _wrongness(predictions, stages)
+    if wrong is None:
+        return predictions.iloc[:0].assign(kind=[])
+    order = np.argsort(-np.nan_to_num(wrong, nan=np.inf), kind="stable")
+    worst, rest = order[:k], order[k:]
+    start = max(0, min(len(order) // 2 - len(worst) - k // 2, len(rest) - k))
+    chosen = np.concatenate([worst, rest[start : start + k]])
+    cases = predictions.iloc[chosen].copy()
+    cases.insert(0, "kind", ["worst"] * len(worst) + ["median"] * (len(chosen) - len(worst)))
+    return cases
+
+
+def _wrongness(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:
+    """Return (n,) how wrong each prediction is; None where neither age nor stage is predicted."""
+    true_age = predictions["age_years"].to_numpy(float)
+    if "age_years_predicted" in predictions:
+        error: np.ndarray = np.abs(predictions["age_years_predicted"].to_numpy(float) - true_age)
+        return error
+    if "stage_predicted" not in predictions:
+        return None
+    probability = stage_probability(predictions, stages)
+    of_true_stage: np.ndarray = probability[np.arange(len(probability)), stages.of(true_age)]
+    return 1 - of_true_stage

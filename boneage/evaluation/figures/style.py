@@ -1,0 +1,63 @@
+"""One look for all figures: print sizes, and colours that colour-blind readers can tell apart."""
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe & Ito 2008
+BLUE, ORANGE, GREEN, SKY, VERMILION, PURPLE, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7", "#000000",
+)  # fmt: skip
+GREY = "#6b7280"
+OF_SEX = {"female": VERMILION, "male": BLUE, "unknown": GREY}
+MARKER_OF_SEX = {"female": "o", "male": "^", "unknown": "s"}
+DPI = 150
+RC: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "pdf.fonttype": 42,  # text stays text in a paper
+    "savefig.dpi": DPI,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw and save figures in the project's look."""
+    with mpl.rc_context(RC):
+        yield
+
+
+def one_axes(width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
+    """Return an empty figure of some inches with one pair of axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file's content."""
+    buffer = BytesIO()
+    with styled():
+        figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG as text that stands in for its address in a page."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,0 +1,115 @@
+"""What a model is made of: blocks with the shape of their output and their parameters."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from boneage.models.module import BoneAgeModule
+
+NAMES = {
+    "ReLU": "ReLU",
+    "GELU": "GELU",
+    "SiLU": "SiLU",
+    "BatchNorm2d": "batch norm",
+    "LayerNorm2d": "layer norm",
+    "MaxPool2d": "max pool",
+    "AvgPool2d": "average pool",
+    "AdaptiveAvgPool2d": "global average pool",
+    "ResidualBlock": "residual block",
+    "BasicBlock": "residual block",
+    "CNBlock": "ConvNeXt block",
+    "Embedding": "embedding",
+}
+WITHOUT_NAME = ("Flatten", "Identity")
+TRANSPARENT = ("Sequential", "Conv2dNormActivation")  # named by their parts
+MOST = 0.9  # of the parameters: a container with them is looked into
+
+
+def describe_architecture(model: BoneAgeModule, size: int) -> dict[str, Any]:
+    """Return the blocks of a model, as plain containers.
+
+    Args:
+        model: any model of this project; it is left as it is.
+        size: side of the images in pixels.
+
+    Returns:
+        `input`: shape; `backbone`: blocks; `sex`: blocks, empty without the sex input; `heads`:
+        blocks of each task. A block is `label`, `shape` of one image's output, `parameters`.
+    """
+    device = next(model.parameters()).device
+    image = torch.zeros(1, model.backbone.channels, size, size, device=device)
+    training = model.training
+    model.eval()
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        backbone, features = _blocks(_steps(model.backbone), model.backbone, image)
+        features = model.sex(features, torch.zeros(1, dtype=torch.int64, device=device))
+        heads = {
+            name: _blocks(list(task.head.children()) or [task.head], task.head, features)[0]
+            for name, task in model.tasks.items()
+        }
+    model.train(training)
+    sex = [
+        {"label": _label(part), "shape": [model.sex.out_features], "parameters": _count(part)}
+        for part in model.sex.children()
+    ]
+    return {"input": list(image.shape[1:]), "backbone": backbone, "sex": sex, "heads": heads}
+
+
+def _steps(module: nn.Module) -> list[nn.Module]:
+    """Return the parts that an image passes one after the other, at the level of blocks."""
+    parts = list(module.children())
+    for i, part in enumerate(parts):
+        if list(part.children()) and _count(part) > MOST * _count(module):
+            return parts[:i] + _steps(part) + parts[i + 1 :]
+    return parts
+
+
+def _blocks(
+    steps: list[nn.Module], whole: nn.Module, x: Tensor
+) -> tuple[list[dict[str, Any]], Tensor]:
+    """Run a module and describe its steps; one without parameters, or a norm, joins the last."""
+    shapes: dict[nn.Module, list[int]] = {}
+
+    def note(step: nn.Module, args: object, output: Tensor) -> None:
+        shapes[step] = list(output.shape[1:])
+
+    hooks = [step.register_forward_hook(note) for step in steps]
+    out: Tensor = whole(x)
+    for hook in hooks:
+        hook.remove()
+    blocks: list[dict[str, Any]] = []
+    for step in steps:
+        label, parameters = _label(step), _count(step)
+        if step not in shapes or (not label and not parameters):
+            continue
+        joins = not list(step.children()) and not isinstance(step, nn.Conv2d | nn.Linear)
+        if blocks and joins and "pool" not in label:
+            blocks[-1]["label"] += f", {label}"
+            blocks[-1]["shape"] = shapes[step]
+            blocks[-1]["parameters"] += parameters
+        else:
+            blocks.append({"label": label, "shape": shapes[step], "parameters": parameters})
+    return blocks, out
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _label(module: nn.Module) -> str:
+    """Return a short name in the field's words."""
+    kind = type(module).__name__
+    if isinstance(module, nn.Conv2d):
+        stride = f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
+        return f"conv {module.kernel_size[0]}x{module.kernel_size[1]}{stride}"
+    if isinstance(module, nn.Linear):
+        return f"fully connected {module.out_features}"
+    if isinstance(module, nn.Dropout):
+        return f"dropout {module.p:g}"
+    if kind in WITHOUT_NAME:
+        return ""
+    parts = [_label(part) for part in module.children()] if kind in TRANSPARENT else []
+    if parts and len(set(parts)) == 1 and len(parts) > 1:
+        return f"{len(parts)} x {parts[0]}"
+    return ", ".join(filter(None, parts)) or NAMES.get(kind, kind)

@@ -1,0 +1,69 @@
+"""The table that the terminal ends with."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from boneage.evaluation.bootstrap import Results
+from boneage.evaluation.glossary import describe
+
+
+def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
+    """Print the headline metrics beside the baselines, as a table for 80 columns."""
+    others: dict[str, Results] = metrics["baselines"]
+    table = Table(
+        title=f"{metrics['task']}: {metrics['n']['test']:,} test radiographs of {metrics['data']}",
+        caption=_caption(metrics, run_dir),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("metric", no_wrap=True)
+    for heading in ("value", "95 % interval", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for baseline in others:
+        table.add_column(baseline.replace("_", " "), justify="right", style="dim", max_width=9)
+    section = ""
+    for name, result in metrics["test"].items():
+        if not describe(name).headline:
+            continue
+        prefix, metric = name.split("/", 1)
+        if prefix != section:
+            table.add_section()
+            table.add_row(f"[bold]{prefix}")
+            section = prefix
+        table.add_row(
+            f"  {metric}",
+            _number(result["value"]),
+            _interval(result),
+            f"{result['n']:,}",
+            *(_number(other[name]["value"]) if name in other else "" for other in others.values()),
+        )
+    Console().print(table)
+
+
+def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
+    speed = metrics["images_per_second"]
+    trained = f", trained on {speed:,.0f} images/s" if speed else ""
+    return (
+        "Intervals: 95 % bootstrap over radiographs.\n"
+        f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
+        f"Everything is in {os.path.relpath(run_dir)}"
+    )
+
+
+def _interval(result: dict[str, float | int | None]) -> str:
+    if result["low"] is None:
+        return ""
+    return f"{_number(result['low'])} to {_number(result['high'])}"
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
