@@ -46,11 +46,12 @@ def age_metrics(true: np.ndarray, predicted: np.ndarray) -> Metrics:
         # squared error = variance of true and predicted and squared bias, less twice the covariance
         agreement = variance + predicted.var(axis=-1) + bias**2
         metrics = {
-            **{f"age/{name}_years": value for name, value in years.items()},
-            **{f"age/{name}_months": 12 * value for name, value in years.items()},
-            "age/r2": r2,
-            "age/ccc": np.where(agreement > 0, 1 - squared / agreement, np.nan),
+            f"age/{name}_{unit}": value * factor
+            for name, value in years.items()
+            for unit, factor in (("years", 1), ("months", 12))
         }
+        metrics["age/r2"] = r2
+        metrics["age/ccc"] = np.where(agreement > 0, 1 - squared / agreement, np.nan)
         for months in WITHIN_MONTHS:
             within = np.where(np.isnan(error), np.nan, absolute <= months / 12 + 1e-9)
             metrics[f"age/within_{months}_months"] = within.mean(axis=-1)

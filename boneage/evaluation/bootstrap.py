@@ -24,7 +24,8 @@ def with_interval(
         seed: seed of the draws.
 
     Returns:
-        Per metric `value`, `low`, `high` and `n`; None where it is undefined.
+        Per metric `value`, `low`, `high` and `n`; None where it is undefined, as an interval from
+        a single radiograph is.
     """
     n = len(columns[0])
     drawn: dict[str, list[np.ndarray]] = {}
@@ -33,7 +34,8 @@ def with_interval(
             drawn.setdefault(name, []).append(values)
     results: Results = {}
     for name, value in metrics(*columns).items():
-        low, high = (np.nan, np.nan) if np.isnan(value) else _limits(np.concatenate(drawn[name]))
+        known = n > 1 and not np.isnan(value)
+        low, high = _limits(np.concatenate(drawn[name])) if known else (np.nan, np.nan)
         results[name] = {k: _number(v) for k, v in (("value", value), ("low", low), ("high", high))}
         results[name]["n"] = n
     return results

@@ -4,7 +4,6 @@ import warnings
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 from scipy.stats import beta
 
 from boneage.evaluation.bootstrap import Metrics, Results, with_interval
@@ -80,7 +79,9 @@ def _tail(true: np.ndarray, predicted: np.ndarray) -> Metrics:
     }
 
 
-def errors_by_edge_distance(true_age: np.ndarray, hit: np.ndarray, edge: float) -> pd.DataFrame:
+def errors_by_edge_distance(
+    true_age: np.ndarray, hit: np.ndarray, edge: float
+) -> list[dict[str, float]]:
     """Return how often the stage is wrong, by distance of the true age from an edge.
 
     Args:
@@ -89,17 +90,18 @@ def errors_by_edge_distance(true_age: np.ndarray, hit: np.ndarray, edge: float) 
         edge: age in years at which one stage passes into the next.
 
     Returns:
-        A row per band of `EDGE_DISTANCES_YEARS`, closed on the left: `edge`, `from_years`,
-        `to_years` (signed, true age minus edge), `n`, `errors`, `rate`, `low`, `high`.
+        A row per band of `EDGE_DISTANCES_YEARS`, closed on the left: `from_years`, `to_years`
+        (signed, true age minus edge), `n`, `errors`, `rate` with `low` and `high`.
     """
     band = np.searchsorted(EDGE_DISTANCES_YEARS, true_age - edge, side="right") - 1
     rows = []
     for i, (start, end) in enumerate(pairwise(EDGE_DISTANCES_YEARS)):
-        n, errors = int((band == i).sum()), int((band == i) @ ~hit)
+        n, errors = int((band == i).sum()), int((~hit[band == i]).sum())
         rate = errors / n if n else np.nan
-        rows.append((edge, start, end, n, errors, rate, *exact_interval(errors, n)))
-    columns = ["edge", "from_years", "to_years", "n", "errors", "rate", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+        low, high = exact_interval(errors, n)
+        ages = {"from_years": start, "to_years": end}
+        rows.append({**ages, "n": n, "errors": errors, "rate": rate, "low": low, "high": high})
+    return rows
 
 
 def exact_interval(count: int, n: int) -> tuple[float, float]:

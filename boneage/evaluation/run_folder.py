@@ -81,7 +81,7 @@ def read_csv(file: Path) -> pd.DataFrame:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
         for column in table:
             if column not in TEXT:
-                table[column] = pd.to_numeric(table[column].replace("", "nan"))
+                table[column] = pd.to_numeric(table[column].where(table[column] != ""))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is missing or damaged: {error}") from error
     return table

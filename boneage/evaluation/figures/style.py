@@ -32,6 +32,7 @@ RC: dict[Any, Any] = {
     "legend.fontsize": 8,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
+    "text.parse_math": False,  # a $ in a name is a dollar
     "pdf.fonttype": 42,  # text stays text in a paper
     "savefig.dpi": DPI,
 }

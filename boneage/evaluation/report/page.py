@@ -1,8 +1,103 @@
-"""report.html."""
+"""report.html: the results of one run as a page that opens by double click and prints."""
 
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from boneage.evaluation.cases import pick_cases
+from boneage.evaluation.failures import errors_by_edge_distance
+from boneage.evaluation.figures.run import run_figures
+from boneage.evaluation.figures.style import data_uri, styled, to_png
+from boneage.evaluation.report.captions import CAPTIONS
+from boneage.evaluation.report.environment import render
+from boneage.evaluation.report.limits import limits
+from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
+from boneage.evaluation.run_folder import FinishedRun, read_run
+from boneage.evaluation.subgroups import FEW
+
+PAGE, FIGURES = "report.html", "figures"
+PIXELS_PER_INCH = 100  # on the page; the image itself is finer
+THUMBNAIL = 192  # pixels: 24 cases must not make the page heavy
 
 
 def write_report(run_dir: Path) -> Path:
-    """Draw."""
-    return run_dir
+    """Draw the figures of a finished run and write its page, from what its folder holds.
+
+    The figures are left as `figures/<name>.png` and, for a paper, `.pdf`; the page is one file with
+    everything in it.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: when the run is not finished or its folder is damaged.
+    """
+    run = read_run(run_dir)
+    folder = run_dir / FIGURES
+    folder.mkdir(exist_ok=True)
+    figures = {name: _save(figure, folder / name) for name, figure in run_figures(run).items()}
+    groups = run.table("subgroups.csv")
+    page = render(
+        "report.html.j2",
+        run=run,
+        metrics=run.metrics,
+        few=FEW,
+        headline=metric_rows(run, headline=True),
+        everything=metric_rows(run, headline=False),
+        stories=story_rows(run),
+        subgroups=subgroup_rows(groups) if len(groups) else ([], []),
+        edges=_edges(run),
+        options=option_rows(run),
+        limits=limits(run),
+        cases=_cases(run),
+        figures=figures,
+        captions=CAPTIONS,
+    )
+    partial = run_dir / f"{PAGE}.part"
+    partial.write_text(page)
+    return partial.replace(run_dir / PAGE)
+
+
+def _save(figure: Figure, path: Path) -> dict[str, Any]:
+    """Write a figure as PNG and PDF; return the address of the image and its width in pixels."""
+    png = to_png(figure)
+    path.with_suffix(".png").write_bytes(png)
+    with styled():
+        figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    return {"image": data_uri(png), "width": round(PIXELS_PER_INCH * figure.get_figwidth())}
+
+
+def _edges(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return how often the stage is wrong by distance from each edge between stages."""
+    table = run.predictions
+    true_age = table["age_years"].to_numpy(float)
+    if "stage_predicted" in table:
+        hit = (table["stage_predicted"] == table["stage"]).to_numpy()
+    elif "age_years_predicted" in table:
+        hit = run.stages.of(table["age_years_predicted"].to_numpy(float)) == run.stages.of(true_age)
+    else:
+        return []
+    return [
+        {"edge": edge, "rows": errors_by_edge_distance(true_age, hit, edge)}
+        for edge in run.stages.edges
+    ]
+
+
+def _cases(run: FinishedRun) -> list[dict[Hashable, Any]]:
+    """Return the worst and the median radiographs, each with its stored image."""
+    stored = run.images()
+    images = dict(zip(stored.get("ids", []), stored.get("cases", []), strict=True))
+    cases = pick_cases(run.predictions, run.stages)
+    shown = [_thumbnail(images[id_]) if id_ in images else None for id_ in cases["id"]]
+    return cases.assign(image=pd.Series(shown, cases.index, dtype=object)).to_dict("records")
+
+
+def _thumbnail(image: np.ndarray) -> str:
+    side = min(THUMBNAIL, image.shape[0])
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return data_uri(cv2.imencode(".png", small)[1].tobytes())

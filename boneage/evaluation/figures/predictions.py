@@ -1,0 +1,70 @@
+"""Which figures a table of predictions allows."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from boneage.evaluation.evaluate import NUMERIC, PROBABILITY, stage_probability
+from boneage.evaluation.failures import errors_by_edge_distance
+from boneage.evaluation.figures import age, stage
+from boneage.evaluation.figures.style import styled
+from boneage.evaluation.stage import confusion, reliability
+from boneage.evaluation.subgroups import FEW
+from boneage.stages import Stages
+
+
+def prediction_figures(predictions: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
+    """Return the figures that the columns of a prediction table allow, by name.
+
+    Radiographs without a finite prediction are left out; nothing is drawn where none is left.
+
+    Args:
+        predictions: as for `evaluate`, with `sex`.
+        stages: the stages.
+    """
+    numeric = [column for column in predictions if str(column).startswith(NUMERIC)]
+    finite = np.isfinite(predictions[numeric].to_numpy(float)).all(axis=1)
+    table = predictions[finite]
+    figures: dict[str, Figure] = {}
+    with styled():
+        if len(table) and "age_years_predicted" in table:
+            figures |= _age_figures(table, stages)
+        if len(table) and "stage_predicted" in table:
+            figures |= _stage_figures(table, stages)
+    return figures
+
+
+def _age_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
+    true = table["age_years"].to_numpy(float)
+    predicted = table["age_years_predicted"].to_numpy(float)
+    figures = {
+        "scatter": age.scatter(true, predicted, stages),
+        "bland_altman": age.bland_altman(true, predicted),
+        "residuals": age.residuals(true, predicted, table["sex"].to_numpy(str)),
+    }
+    if "stage_predicted" not in table:
+        figures |= _hit_figures(true, stages.of(predicted), stages)
+    return figures
+
+
+def _stage_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
+    true_age = table["age_years"].to_numpy(float)
+    predicted = table["stage_predicted"].map(stages.names.index).to_numpy()
+    figures = _hit_figures(true_age, predicted, stages)
+    if any(str(column).startswith(PROBABILITY) for column in table):
+        true, probability = stages.of(true_age), stage_probability(table, stages)
+        confidence, hit = probability.max(axis=1), probability.argmax(axis=1) == true
+        figures["reliability"] = stage.reliability_diagram(*reliability(confidence, hit))
+        figures["precision_recall"] = stage.precision_recall(probability, true, stages.names)
+    return figures
+
+
+def _hit_figures(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) -> dict[str, Figure]:
+    """Return what predicted stages allow, with or without probabilities."""
+    true = stages.of(true_age)
+    counts = confusion(true, predicted, len(stages))
+    figures = {"confusion": stage.confusion_matrix(counts, stages.names, FEW)}
+    for edge in stages.edges[:1]:
+        rows = errors_by_edge_distance(true_age, predicted == true, edge)
+        figures["error_near_edge"] = stage.error_near_edge(rows, edge, FEW)
+    return figures

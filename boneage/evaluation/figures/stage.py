@@ -1,0 +1,139 @@
+"""Figures of predicted stages, from arrays."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from boneage.evaluation.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    one_axes,
+)
+
+OF_STAGE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
+LINES = ("-", "--", "-.", ":")
+
+
+def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: int) -> Figure:
+    """Draw counts and row percent; a row with a small n is marked.
+
+    Args:
+        counts: (K, K) radiographs, true stage by row.
+        names: the K stage names.
+        few: an n below this is small.
+    """
+    figure, axes = one_axes(1.6 + len(names), 1 + 0.9 * len(names))
+    n = counts.sum(axis=1)
+    share = counts / np.where(n > 0, n, 1)[:, None]
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for i, row in enumerate(counts):
+        for j, count in enumerate(row):
+            percent = f"\n{100 * share[i, j]:.0f} %" if n[i] else ""
+            color = "white" if share[i, j] > 0.55 else "black"
+            axes.text(j, i, f"{count:,}{percent}", ha="center", va="center", color=color)
+    marks = ["†" if k < few else "" for k in n]
+    rows = [f"{name}\nn = {k:,}{m}" for name, k, m in zip(names, n, marks, strict=True)]
+    axes.set_yticks(range(len(names)), rows)
+    axes.set_xticks(range(len(names)), names)
+    axes.set(xlabel="predicted stage", ylabel="true stage")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def reliability_diagram(confidence: np.ndarray, hits: np.ndarray, n: np.ndarray) -> Figure:
+    """Draw how often the predicted stage is right against how sure the model was.
+
+    Args:
+        confidence: (bins,) mean probability of the predicted stage, NaN in an empty bin.
+        hits: (bins,) share of right stages.
+        n: (bins,) radiographs.
+    """
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], color=BLACK, linewidth=1, label="perfect calibration")
+    filled = n > 0
+    upper.plot(confidence[filled], hits[filled], "o-", color=BLUE, label="this model")
+    upper.set(ylabel="share of right stages", xlim=(0, 1), ylim=(0, 1.02))
+    upper.legend(loc="upper left")
+    width = 1 / len(n)
+    lower.bar((np.arange(len(n)) + 0.5) * width, n, width=0.9 * width, color=SKY)
+    lower.set(xlabel="confidence (probability of the predicted stage)", ylabel="radiographs")
+    return figure
+
+
+def precision_recall(probability: np.ndarray, true: np.ndarray, names: tuple[str, ...]) -> Figure:
+    """Draw precision against recall of each stage, one against the rest.
+
+    Args:
+        probability: (n, K) predicted probabilities.
+        true: (n,) true stage indices.
+        names: the K stage names.
+    """
+    figure, axes = one_axes(4.6, 3.8)
+    for i, name in enumerate(names):
+        color, line = OF_STAGE[i % len(OF_STAGE)], LINES[i % len(LINES)]
+        n = int((true == i).sum())
+        if n == 0:
+            axes.plot([], [], color=color, linestyle=line, label=f"{name} (n = 0)")
+            continue
+        recall, precision = precision_recall_curve(probability[:, i], true == i)
+        average = float(np.sum(np.diff(recall, prepend=0) * precision))
+        label = f"{name} (n = {n:,}, average precision {average:.2f})"
+        axes.step(recall, precision, where="pre", color=color, linestyle=line, label=label)
+        axes.axhline(n / len(true), color=color, linewidth=0.6, linestyle=(0, (1, 4)))
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.17), title="dotted: precision by chance"
+    )
+    return figure
+
+
+def precision_recall_curve(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return recall and precision at every distinct threshold, from the highest down.
+
+    Args:
+        score: (n,) scores.
+        positive: (n,) bool, at least one of them True.
+    """
+    order = np.argsort(-score, kind="stable")
+    hits = np.cumsum(positive[order])
+    last = np.append(np.diff(score[order]) != 0, True)  # of those with the same score
+    return hits[last] / positive.sum(), hits[last] / (np.flatnonzero(last) + 1)
+
+
+def error_near_edge(rows: list[dict[str, float]], edge: float, few: int) -> Figure:
+    """Draw how often the stage is wrong by distance from an edge between two stages.
+
+    Args:
+        rows: from `errors_by_edge_distance`.
+        edge: the edge in years.
+        few: an n below this is small and has a hollow marker.
+    """
+    figure, axes = one_axes(5.2, 3.4)
+    for i, row in enumerate(rows):
+        if row["n"]:
+            axes.vlines(i, 100 * row["low"], 100 * row["high"], color=BLUE, linewidth=2)
+            face = "white" if row["n"] < few else BLUE
+            axes.plot(i, 100 * row["rate"], "o", color=BLUE, markerfacecolor=face, clip_on=False)
+    axes.axvline(len(rows) / 2 - 0.5, color=GREY, linewidth=0.8)
+    names = [f"{_band(row['from_years'], row['to_years'])}\n{row['n']:,}" for row in rows]
+    axes.set_xticks(range(len(rows)), names)
+    axes.set(
+        xlabel=f"true bone age minus {edge:g} years (years), n below",
+        ylabel="wrong stage (%)",
+        ylim=(0, None),
+    )
+    axes.tick_params(axis="x", labelsize=7)
+    return figure
+
+
+def _band(start: float, end: float) -> str:
+    if np.isinf(start):
+        return f"< {end:g}"
+    return f"{start:g} +" if np.isinf(end) else f"{start:g} to {end:g}"

@@ -1,0 +1,89 @@
+"""Figures of how a run came about: its folds, its training images, its learning curves."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+from boneage.evaluation.figures.style import BLUE, GREY, OF_SEX, VERMILION
+from boneage.evaluation.glossary import describe, group_label
+
+FOLDS = {"train": "training", "val": "validation", "test": "test"}
+CURVES = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
+OLDEST_YEARS = 20
+
+
+def fold_distribution(table: pd.DataFrame) -> Figure:
+    """Draw age and sex of each fold.
+
+    Args:
+        table: one row a radiograph: `fold` (train, val, test), `age_years`, `sex`.
+    """
+    figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+    bins = np.arange(0, OLDEST_YEARS + 1)
+    present = [sex for sex in OF_SEX if (table["sex"] == sex).any()]
+    for axes, (fold, name) in zip(figure.subplots(1, 3), FOLDS.items(), strict=True):
+        rows = table[table["fold"] == fold]
+        ages = [rows["age_years"][rows["sex"] == sex] for sex in present]
+        colors = [OF_SEX[sex] for sex in present]
+        axes.hist(ages, bins, stacked=True, color=colors, label=present, rwidth=0.9)
+        counts = ", ".join(f"{len(a):,} {sex}" for a, sex in zip(ages, present, strict=True))
+        axes.set_title(f"{name}, n = {len(rows):,}\n{counts}", fontsize=8)
+        axes.xaxis.set_major_locator(MultipleLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    figure.axes[0].set_ylabel("radiographs")
+    figure.axes[1].set_xlabel("bone age (years)")
+    figure.axes[0].legend(loc="upper left")
+    return figure
+
+
+def learning_curves(history: pd.DataFrame) -> Figure:
+    """Draw the losses, the metrics of the validation fold and the learning rate by epoch.
+
+    Args:
+        history: `epoch`, `learning_rate`, `train/<task>/loss`, `val/<task>/loss` and validation
+            metrics, as far as logged.
+    """
+    columns = [str(column) for column in history]
+    losses = sorted({c.split("/", 1)[1] for c in columns if c.count("/") == 2 and "loss" in c})
+    metrics = [name for name in CURVES if f"val/{name}" in history]
+    panels = len(losses) + len(metrics) + 1
+    rows = -(-panels // 3)
+    figure = Figure(figsize=(7.2, 2.3 * rows), layout="constrained")
+    epoch = history["epoch"] + 1
+    grid = list(figure.subplots(rows, 3, squeeze=False).flat)
+    for axes in grid[panels:]:
+        axes.set_visible(False)
+    for axes, name in zip(grid, [*losses, *metrics], strict=False):
+        for fold, color, style in (("train", GREY, "--"), ("val", BLUE, "-")):
+            if f"{fold}/{name}" in history:
+                values = history[f"{fold}/{name}"]
+                axes.plot(epoch, values, style, marker=".", color=color, label=FOLDS[fold])
+        known = describe(name)
+        unit = f" ({known.unit})" if known.unit else ""
+        axes.set_title(f"{group_label(name)}: {known.label}{unit}")
+    axes = grid[panels - 1]
+    axes.plot(epoch, history["learning_rate"], marker=".", color=VERMILION)
+    axes.set_title("Learning rate")
+    for axes in grid[:panels]:
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    grid[0].legend()
+    return figure
+
+
+def image_sheet(images: np.ndarray) -> Figure:
+    """Draw training radiographs, as they are in the first row and augmented below.
+
+    Args:
+        images: (rows, columns, H, W) uint8.
+    """
+    rows, columns = images.shape[:2]
+    figure = Figure(figsize=(0.95 * columns + 0.6, 0.98 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for i, line in enumerate(grid):
+        for j, axes in enumerate(line):
+            axes.imshow(images[i, j], cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel("plain" if i == 0 else f"epoch {i}")
+    return figure

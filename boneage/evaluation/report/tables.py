@@ -1,0 +1,105 @@
+"""The rows of the report's tables."""
+
+from typing import Any
+
+import pandas as pd
+
+from boneage.evaluation.bootstrap import Result
+from boneage.evaluation.glossary import describe, group_label
+from boneage.evaluation.published import PUBLISHED
+from boneage.evaluation.run_folder import FinishedRun
+from boneage.evaluation.subgroups import ALL
+
+STORIES = (
+    "age/infant_sd_years",
+    "age/older_sd_years",
+    "age/infant_bias_years",
+    "age/ceiling_slope",
+    "age/ceiling_bias_years",
+    "age/rmse_minus_mae_years",
+    "age/worst_5_percent_share",
+)
+OF_SUBGROUPS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
+THAT_MATTER = {
+    "backbone": "backbone",
+    "sex": "sex input",
+    "data.size": "image size (pixels)",
+    "data.fit": "fit to the square",
+    "data.contrast": "contrast",
+    "augment": "augmentation",
+    "data.sampling": "sampling",
+    "optimizer": "optimizer",
+    "optimizer.lr": "learning rate",
+    "scheduler": "schedule",
+    "data.batch_size": "batch size",
+    "trainer.max_epochs": "epochs at most",
+    "precision": "precision",
+    "seed": "seed",
+    "data.split_seed": "split seed",
+    "data.folds": "parts of the split",
+    "data.fold": "test part",
+}
+
+
+def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
+    """Return a row per metric: its name, result, baselines and published value, by group.
+
+    Args:
+        run: the run.
+        headline: the short table, else all metrics.
+    """
+    baselines = run.metrics["baselines"]
+    rows = []
+    for name, result in run.metrics["test"].items():
+        metric = describe(name)
+        if headline and not metric.headline:
+            continue
+        others = [other.get(name) for other in baselines.values()]
+        rows.append(
+            {
+                "group": _heading(run, name),
+                "metric": metric,
+                "result": result,
+                "baselines": others,
+                "published": PUBLISHED.get(name) if run.metrics.get("official") else None,
+            }
+        )
+    return rows
+
+
+def story_rows(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return the numbers of the report's two stories and of the tail, as far as there are any."""
+    test: dict[str, Result] = run.metrics["test"]
+    return [{"metric": describe(n), "result": test[n]} for n in STORIES if n in test]
+
+
+def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the metrics and, per age band and sex, their results.
+
+    Args:
+        groups: `subgroups.csv`.
+    """
+    metrics = [name for name in OF_SUBGROUPS if (groups["metric"] == name).any()]
+    rows = []
+    for (band, sex), part in groups.groupby(["band", "sex"], sort=False):
+        results = part.set_index("metric").to_dict("index")
+        n = int(part["n"].max())
+        rows.append({"band": band, "sex": sex, "n": n, "results": [results[m] for m in metrics]})
+    rows.sort(key=lambda row: (row["sex"] != ALL, row["band"] == ALL))
+    return metrics, rows
+
+
+def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
+    """Return the options that matter most, under the names that readers know."""
+    options = run.metrics["options"]
+    of_tasks = [k for k in options if k.startswith("tasks.") and k.endswith((".loss", ".balance"))]
+    named = {name: label for name, label in THAT_MATTER.items() if name in options}
+    named |= {name: name.removeprefix("tasks.").replace(".", " ") for name in of_tasks}
+    return [(label, options[name]) for name, label in named.items()]
+
+
+def _heading(run: FinishedRun, name: str) -> str:
+    """Return the group of a metric; a run without a stage head is scored by its age."""
+    if name.startswith("stage/") and "stage_predicted" not in run.predictions:
+        return group_label("stage_from_age/")
+    return group_label(name)
