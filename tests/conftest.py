@@ -4,12 +4,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from boneage.data.phantom import write_phantom
+from boneage.evaluation.subgroups import subgroups
+from boneage.run.results import hash_test_set, metric_report, write_json
+from boneage.stages import Stages
 
 PROJECT = Path(__file__).parent.parent
 TINY = [
@@ -21,6 +25,7 @@ TINY = [
     "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
     "trainer.enable_progress_bar=false",
+    "report=false",
     "~callbacks.progress_bar",
     "~callbacks.model_summary",
 ]
@@ -63,3 +68,43 @@ def configure(phantom_root: Path, tmp_path: Path) -> Callable[..., DictConfig]:
         )
 
     return make
+
+
+def write_finished_run(folder: Path, predictions: pd.DataFrame, **changes: object) -> Path:
+    """Write what a finished run leaves, from its predictions, without training anything.
+
+    Args:
+        folder: the run's folder.
+        predictions: `id`, `sex`, `age_years` and what was predicted; `stage` is added.
+        changes: other values of `metrics.json`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stages = Stages()
+    of = [stages.names[k] for k in stages.of(predictions["age_years"].to_numpy(float))]
+    table = predictions.assign(stage=of)
+    n = len(table)
+    train = pd.DataFrame({"age_years": [5.0, 8.0, 12.0], "sex": ["female", "male", "male"]})
+    metrics = {
+        "task": "regression",
+        "data": "radiographs",
+        "synthetic": False,
+        "official": False,
+        "test_set": hash_test_set(table),
+        "n": {"train": 3, "val": 1, "test": n},
+        **metric_report(table, train, stages, logged={}),
+        "stages": {"names": list(stages.names), "edges": list(stages.edges)},
+        "parameters": 1234,
+        "epochs": 2,
+        "images_per_second": 100.0,
+        "seconds": 12.0,
+        "started": "2026-01-02T03:04:05+00:00",
+        "device": "CPU, 2 threads",
+        "command": "python train.py",
+        "seed": 1,
+        "options": {"backbone": "slim_resnet", "data.size": 128, "seed": 1, "train": True},
+        "versions": {"boneage": "0"},
+    }
+    table.to_csv(folder / "predictions.csv", index=False)
+    subgroups(table, stages).to_csv(folder / "subgroups.csv", index=False)
+    write_json(folder / "metrics.json", metrics | changes)
+    return folder

@@ -1,14 +1,35 @@
-"""Metrics against hand computations and scikit-independent truths."""
+"""Metrics against hand computations, scikit-learn and torchmetrics."""
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from scipy import stats
+from sklearn import metrics as sk
+from torchmetrics.classification import MulticlassCalibrationError
 
 from boneage.evaluation.age import age_metrics
-from boneage.evaluation.bootstrap import with_interval
-from boneage.evaluation.evaluate import baselines, evaluate
-from boneage.evaluation.stage import confusion, stage_metrics
+from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate
+from boneage.evaluation.failures import exact_interval
+from boneage.evaluation.stage import calibration_metrics, confusion, reliability, stage_metrics
 from boneage.stages import Stages
+
+NAMES = ("child", "adolescent", "adult")
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """300 radiographs with both kinds of prediction; truth and guess share every stage."""
+    rng = np.random.default_rng(5)
+    age = rng.uniform(0.5, 19.5, 300)
+    probability = rng.dirichlet((2, 2, 2), 300)
+    table = pd.DataFrame({"id": [str(i) for i in range(300)], "age_years": age})
+    table["sex"] = rng.choice(["female", "male"], 300)
+    table["age_years_predicted"] = age + rng.normal(0.3, 1.2, 300)
+    table["stage_predicted"] = [NAMES[k] for k in probability.argmax(axis=1)]
+    for k, name in enumerate(NAMES):
+        table[f"stage_probability_{name}"] = probability[:, k]
+    return table
 
 
 def test_age_metrics_by_hand():
@@ -18,6 +39,34 @@ def test_age_metrics_by_hand():
     assert result["age/rmse_years"] == pytest.approx(np.sqrt(5 / 4))
     # mean 3, squared deviations 4 + 1 + 0 + 9 = 14
     assert result["age/r2"] == pytest.approx(1 - 5 / 14)
+
+
+def test_error_distribution_by_hand():
+    true = np.zeros(10)
+    predicted = np.array([-2.0, -1, -0.5, 0, 0, 0.5, 0.5, 1, 1, 2.5])
+    result = age_metrics(true, predicted)
+    assert result["age/bias_years"] == pytest.approx(0.2)
+    assert result["age/median_ae_years"] == pytest.approx((0.5 + 1) / 2)
+    # absolute errors in order: 0 0 .5 .5 .5 1 1 1 2 2.5; nine tenths of the way: 2 + 0.1 * 0.5
+    assert result["age/p90_ae_months"] == pytest.approx(12 * 2.05)
+    assert result["age/within_6_months"] == pytest.approx(0.5)  # half a year is within
+    assert result["age/within_12_months"] == pytest.approx(0.8)
+    assert result["age/within_24_months"] == pytest.approx(0.9)
+    spread = 1.96 * np.sqrt(((predicted - 0.2) ** 2).sum() / 9)
+    assert result["age/loa_low_years"] == pytest.approx(0.2 - spread)
+    assert result["age/loa_high_months"] == pytest.approx(12 * (0.2 + spread))
+
+
+def test_ages_against_scikit_learn(planted):
+    true, predicted = planted["age_years"].to_numpy(), planted["age_years_predicted"].to_numpy()
+    result = age_metrics(true, predicted)
+    assert result["age/mae_years"] == pytest.approx(sk.mean_absolute_error(true, predicted))
+    assert result["age/rmse_years"] == pytest.approx(sk.root_mean_squared_error(true, predicted))
+    assert result["age/median_ae_years"] == pytest.approx(sk.median_absolute_error(true, predicted))
+    assert result["age/r2"] == pytest.approx(sk.r2_score(true, predicted))
+    (var_true, covariance), (_, var_predicted) = np.cov(true, predicted, ddof=0)
+    apart = (true.mean() - predicted.mean()) ** 2
+    assert result["age/ccc"] == pytest.approx(2 * covariance / (var_true + var_predicted + apart))
 
 
 def test_r2_of_equal_ages_is_undefined():
@@ -40,6 +89,104 @@ def test_stage_metrics_by_hand():
     # observed disagreement 3; by chance: rows (2, 3, 1), columns (2, 4, 0), distances squared:
     # (2*4*1 + 2*0*4 + 3*2*1 + 3*0*1 + 1*2*4 + 1*4*1) / 6 = 26 / 6
     assert result["stage/kappa"] == pytest.approx(1 - 3 / (26 / 6))
+
+
+def test_stages_against_scikit_learn(planted):
+    true = Stages().of(planted["age_years"].to_numpy())
+    predicted = planted["stage_predicted"].map(NAMES.index).to_numpy()
+    result = stage_metrics(true, predicted, NAMES)
+    assert result["stage/accuracy"] == pytest.approx(sk.accuracy_score(true, predicted))
+    assert result["stage/balanced_accuracy"] == pytest.approx(
+        sk.balanced_accuracy_score(true, predicted)
+    )
+    assert result["stage/macro_f1"] == pytest.approx(sk.f1_score(true, predicted, average="macro"))
+    assert result["stage/kappa"] == pytest.approx(
+        sk.cohen_kappa_score(true, predicted, weights="quadratic")
+    )
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(true, predicted)
+    for k, name in enumerate(NAMES):
+        assert result[f"stage/precision_{name}"] == pytest.approx(precision[k])
+        assert result[f"stage/recall_{name}"] == pytest.approx(recall[k])
+        assert result[f"stage/f1_{name}"] == pytest.approx(f1[k])
+
+
+def test_each_number_has_its_n(planted):
+    result = evaluate(planted, Stages())
+    stage = planted["age_years"].map(lambda age: NAMES[(age >= 10) + (age >= 18)])
+    for name in NAMES:
+        assert result[f"stage/recall_{name}"]["n"] == (stage == name).sum()
+        assert result[f"stage/f1_{name}"]["n"] == (stage == name).sum()
+        assert result[f"stage/precision_{name}"]["n"] == (planted["stage_predicted"] == name).sum()
+
+
+def test_calibration_error_by_hand():
+    confidence = np.array([0.95, 0.99, 0.55, 0.55])
+    hit = np.array([True, False, True, True])
+    # bins (14/15, 1]: mean 0.97, half right; (8/15, 9/15]: mean 0.55, all right
+    expected = (2 * abs(0.97 - 0.5) + 2 * abs(0.55 - 1)) / 4
+    assert calibration_metrics(confidence, hit)["stage/calibration_error"] == pytest.approx(
+        expected
+    )
+    mean, share, n = reliability(confidence, hit)
+    assert n.tolist() == [0] * 8 + [2] + [0] * 5 + [2]
+    assert mean[[8, 14]] == pytest.approx([0.55, 0.97])
+    assert share[[8, 14]] == pytest.approx([1, 0.5])
+    assert np.isnan(mean[0])
+
+
+def test_calibration_error_against_torchmetrics(planted):
+    probability = planted[[f"stage_probability_{name}" for name in NAMES]].to_numpy()
+    true = Stages().of(planted["age_years"].to_numpy())
+    second = MulticlassCalibrationError(3, n_bins=15, norm="l1")
+    expected = float(second(torch.from_numpy(probability), torch.from_numpy(true)))
+    result = evaluate(planted, Stages())["stage/calibration_error"]
+    assert result["value"] == pytest.approx(expected, abs=1e-6)
+    assert result["low"] < result["high"]
+
+
+def test_heads_that_disagree(planted):
+    of_age = planted["age_years_predicted"].map(lambda age: NAMES[(age >= 10) + (age >= 18)])
+    result = evaluate(planted, Stages())["heads/disagreement"]
+    assert result["value"] == pytest.approx((of_age != planted["stage_predicted"]).mean())
+    assert result["n"] == 300
+    assert "heads/disagreement" not in evaluate(
+        planted.drop(columns="age_years_predicted"), Stages()
+    )
+
+
+@pytest.mark.parametrize(("count", "n"), [(0, 9), (9, 9), (3, 9), (1, 1134)])
+def test_exact_interval(count, n):
+    expected = stats.binomtest(count, n).proportion_ci(method="exact")
+    assert exact_interval(count, n) == pytest.approx((expected.low, expected.high))
+
+
+def test_exact_interval_of_nothing():
+    assert exact_interval(0, 0) == (0, 1)
+
+
+def test_predictions_of_a_diverged_model_have_no_metrics(planted):
+    ages = planted.assign(age_years_predicted=planted["age_years_predicted"].where(lambda a: a > 3))
+    n = int(ages["age_years_predicted"].isna().sum())
+    assert count_not_finite(ages) == {"age_years_predicted": n}
+    result = evaluate(ages, Stages())
+    assert not [name for name in result if name.startswith(("age/", "stage_from_age/", "heads/"))]
+    assert result["stage/accuracy"] == evaluate(planted, Stages())["stage/accuracy"]
+    probability = planted.assign(stage_probability_adult=np.inf)
+    result = evaluate(probability, Stages())
+    assert count_not_finite(probability) == {"stage_probability_adult": 300}
+    assert not [name for name in result if name.startswith(("stage/", "heads/"))]
+    assert "stage_from_age/accuracy" in result
+
+
+def test_a_fold_of_one_stage():
+    table = pd.DataFrame(
+        {"age_years": [11.0, 12.0, 13.0], "stage_predicted": ["adolescent", "adolescent", "child"]}
+    )
+    result = evaluate(table, Stages())
+    assert result["stage/accuracy"]["value"] == pytest.approx(2 / 3)
+    assert result["stage/balanced_accuracy"]["value"] == pytest.approx(2 / 3)
+    assert result["stage/recall_child"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert result["stage/kappa"]["value"] == pytest.approx(0)
 
 
 def test_stage_without_example_has_no_recall():
@@ -67,18 +214,6 @@ def test_a_share_of_nought_or_all_still_has_an_interval():
     assert adult["high"] == pytest.approx(0.3363, abs=1e-4)
     assert (adolescent["value"], adolescent["high"]) == (1, 1)
     assert adolescent["low"] == pytest.approx(0.025)
-
-
-def test_interval_covers_the_truth_about_95_times_in_100():
-    rng = np.random.default_rng(1)
-    covered = 0
-    for trial in range(200):
-        error = rng.normal(0, 1, 150)
-        mae = with_interval(age_metrics, np.zeros(150), error, draws=400, seed=trial)[
-            "age/mae_years"
-        ]
-        covered += mae["low"] <= np.sqrt(2 / np.pi) <= mae["high"]
-    assert 178 <= covered <= 199
 
 
 def test_columns_decide_what_is_scored():

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.evaluate import stage_probability
+from boneage.evaluation.evaluate import has_probability, stage_probability
 from boneage.stages import Stages
 
 CASES = 12
@@ -21,8 +21,8 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.
         k: at most how many of either kind; none is in both.
 
     Returns:
-        Their rows with `kind` ("worst" or "median") in front; none where neither age nor stage is
-        predicted.
+        Their rows with `kind` ("worst" or "median") in front; none where neither an age nor the
+        probability of a stage is predicted.
     """
     wrong = _wrongness(predictions, stages)
     if wrong is None:
@@ -37,12 +37,12 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.
 
 
 def _wrongness(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:
-    """Return (n,) how wrong each prediction is; None where neither age nor stage is predicted."""
+    """Return (n,) how wrong each prediction is; None where it cannot be told."""
     true_age = predictions["age_years"].to_numpy(float)
     if "age_years_predicted" in predictions:
         error: np.ndarray = np.abs(predictions["age_years_predicted"].to_numpy(float) - true_age)
         return error
-    if "stage_predicted" not in predictions:
+    if not has_probability(predictions):
         return None
     probability = stage_probability(predictions, stages)
     of_true_stage: np.ndarray = probability[np.arange(len(probability)), stages.of(true_age)]

@@ -36,7 +36,7 @@ def evaluate(predictions: pd.DataFrame, stages: Stages) -> Results:
     if "stage_predicted" in predictions and not any("stage" in column for column in broken):
         stage = predictions["stage_predicted"].map(stages.names.index).to_numpy()
         results |= score_stage(true_age, stage, stages)
-        if any(str(column).startswith(PROBABILITY) for column in predictions):
+        if has_probability(predictions):
             results |= _score_calibration(predictions, stages)
     if "age_years_predicted" in predictions and "age_years_predicted" not in broken:
         age = predictions["age_years_predicted"].to_numpy(float)
@@ -56,6 +56,11 @@ def count_not_finite(predictions: pd.DataFrame) -> dict[str, int]:
     columns = [str(c) for c in predictions if str(c).startswith(NUMERIC)]
     counts = {c: int((~np.isfinite(predictions[c].to_numpy(float))).sum()) for c in columns}
     return {column: count for column, count in counts.items() if count}
+
+
+def has_probability(predictions: pd.DataFrame) -> bool:
+    """Tell whether a prediction table holds the probabilities of the stages."""
+    return any(str(column).startswith(PROBABILITY) for column in predictions)
 
 
 def stage_probability(predictions: pd.DataFrame, stages: Stages) -> np.ndarray:

@@ -66,13 +66,13 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
     """
     figure, axes = one_axes()
     difference = 12 * (predicted - true)
-    bias, spread = difference.mean(), LIMITS_OF_AGREEMENT * difference.std(ddof=1)
+    bias = difference.mean()
+    lines = [(bias, "bias", "-")]
+    if len(difference) > 1:
+        spread = LIMITS_OF_AGREEMENT * difference.std(ddof=1)
+        lines += [(bias + spread, "+1.96 SD", "--"), (bias - spread, "-1.96 SD", "--")]
     axes.scatter((true + predicted) / 2, difference, s=8, color=BLUE, alpha=0.5, linewidths=0)
-    for value, label, style in (
-        (bias + spread, "+1.96 SD", "--"),
-        (bias, "bias", "-"),
-        (bias - spread, "-1.96 SD", "--"),
-    ):
+    for value, label, style in lines:
         axes.axhline(value, color=BLACK, linewidth=1, linestyle=style)
         axes.annotate(
             f"{label}\n{value:+.1f}",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.evaluation.evaluate import NUMERIC, PROBABILITY, stage_probability
+from boneage.evaluation.evaluate import NUMERIC, has_probability, stage_probability
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures import age, stage
 from boneage.evaluation.figures.style import styled
@@ -51,7 +51,7 @@ def _stage_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
     true_age = table["age_years"].to_numpy(float)
     predicted = table["stage_predicted"].map(stages.names.index).to_numpy()
     figures = _hit_figures(true_age, predicted, stages)
-    if any(str(column).startswith(PROBABILITY) for column in table):
+    if has_probability(table):
         true, probability = stages.of(true_age), stage_probability(table, stages)
         confidence, hit = probability.max(axis=1), probability.argmax(axis=1) == true
         figures["reliability"] = stage.reliability_diagram(*reliability(confidence, hit))

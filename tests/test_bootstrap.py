@@ -1,0 +1,76 @@
+"""Bootstrap intervals and paired differences on simulated data."""
+
+import numpy as np
+import pytest
+
+from boneage.evaluation.age import age_metrics
+from boneage.evaluation.bootstrap import paired_difference, with_interval
+
+
+def mae(true, predicted):
+    return np.abs(predicted - true).mean(axis=-1)
+
+
+def test_interval_covers_the_truth_about_95_times_in_100():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for trial in range(200):
+        error = rng.normal(0, 1, 150)
+        mae = with_interval(age_metrics, np.zeros(150), error, draws=400, seed=trial)[
+            "age/mae_years"
+        ]
+        covered += mae["low"] <= np.sqrt(2 / np.pi) <= mae["high"]
+    assert 178 <= covered <= 199
+
+
+def test_interval_of_a_mean_is_that_of_the_normal_theory():
+    error = np.random.default_rng(0).normal(0.5, 2, 1500)
+    bias = with_interval(age_metrics, np.zeros(1500), error)["age/bias_years"]
+    half = 1.96 * error.std(ddof=1) / np.sqrt(1500)
+    assert bias["low"] == pytest.approx(error.mean() - half, abs=0.015)
+    assert bias["high"] == pytest.approx(error.mean() + half, abs=0.015)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    columns = rng.normal(0, 1, 40), rng.normal(0, 1, 40)
+    whole = with_interval(age_metrics, *columns, draws=500)
+    monkeypatch.setattr("boneage.evaluation.bootstrap.CHUNK", 1000)
+    in_parts = with_interval(age_metrics, *columns, draws=500)
+    assert in_parts == whole
+
+
+def test_one_radiograph_has_no_interval():
+    result = with_interval(age_metrics, np.array([5.0]), np.array([6.0]))
+    assert result["age/mae_years"] == {"value": 1.0, "low": None, "high": None, "n": 1}
+    assert result["age/loa_low_years"]["value"] is None
+
+
+def test_difference_of_equal_runs_is_none():
+    true, predicted = np.arange(50.0), np.arange(50.0) + 1
+    same = paired_difference(mae, (true, predicted), (true, predicted))
+    assert same == {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "n": 50}
+
+
+def test_difference_of_a_better_run():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0, 19, 400)
+    worse = true + rng.normal(0, 1, 400)
+    better = true + 0.8 * (worse - true)  # every error is a fifth smaller
+    result = paired_difference(mae, (true, worse), (true, better))
+    assert result["value"] == pytest.approx(mae(true, better) - mae(true, worse))
+    gain = 0.2 * np.abs(worse - true)
+    half = 1.96 * gain.std(ddof=1) / np.sqrt(400)
+    assert result["low"] == pytest.approx(-gain.mean() - half, abs=0.003)
+    assert result["high"] == pytest.approx(-gain.mean() + half, abs=0.003)
+    assert result["p"] == pytest.approx(2 / 2001)
+
+
+def test_p_values_of_equally_good_runs_are_spread_evenly():
+    rng = np.random.default_rng(2)
+    small = 0
+    for trial in range(200):
+        true = np.zeros(100)
+        runs = [(true, rng.normal(0, 1, 100)) for _ in range(2)]
+        small += paired_difference(mae, *runs, draws=400, seed=trial)["p"] < 0.2
+    assert 24 <= small <= 58  # 40 expected, standard deviation 5.7

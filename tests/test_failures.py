@@ -1,0 +1,131 @@
+"""Planted failures are found: an infant gap, a ceiling, a tail, errors at an edge."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from boneage.evaluation.cases import pick_cases
+from boneage.evaluation.failures import errors_by_edge_distance, failure_metrics
+from boneage.evaluation.subgroups import BANDS, subgroups
+from boneage.stages import Stages
+
+
+@pytest.fixture(scope="module")
+def ages():
+    return np.random.default_rng(0).uniform(0, 19, 2000)
+
+
+def test_planted_infant_gap(ages):
+    rng = np.random.default_rng(1)
+    spread = np.where(ages < 2, 2.0, 0.5)
+    bias = np.where(ages < 2, 1.5, 0)
+    result = failure_metrics(ages, ages + bias + rng.normal(0, 1, 2000) * spread)
+    infant, older = result["age/infant_sd_years"], result["age/older_sd_years"]
+    assert infant["low"] < 2.0 < infant["high"]
+    assert older["low"] < 0.5 < older["high"]
+    assert infant["low"] > older["high"]
+    assert result["age/infant_bias_years"]["low"] < 1.5 < result["age/infant_bias_years"]["high"]
+    assert infant["n"] == (ages < 2).sum()
+    assert older["n"] == (ages >= 2).sum()
+
+
+def test_planted_ceiling(ages):
+    noise = np.random.default_rng(1).normal(0, 0.2, 2000)
+    flat = failure_metrics(ages, np.minimum(ages, 17) + noise)
+    follows = failure_metrics(ages, ages + noise)
+    assert flat["age/ceiling_slope"]["high"] < 0.2
+    assert flat["age/ceiling_bias_years"]["value"] == pytest.approx(-1, abs=0.1)
+    assert follows["age/ceiling_slope"]["low"] > 0.9
+    old = ages >= 17
+    slope = np.polyfit(ages[old], (np.minimum(ages, 17) + noise)[old], 1)[0]
+    assert flat["age/ceiling_slope"]["value"] == pytest.approx(slope)
+
+
+def test_tail_by_hand():
+    true = np.full(40, 8.0)
+    error = np.array([3.0, -2.0] + [1.0] * 38)  # the worst 5 % are two
+    result = failure_metrics(true, true + error)
+    assert result["age/worst_5_percent_share"]["value"] == pytest.approx(13 / 51)
+    expected = np.sqrt(51 / 40) - 43 / 40
+    assert result["age/rmse_minus_mae_years"]["value"] == pytest.approx(expected)
+
+
+def test_normal_errors_have_the_tail_that_the_glossary_says(ages):
+    normal = failure_metrics(ages, ages + np.random.default_rng(3).normal(0, 1, 2000))
+    assert normal["age/worst_5_percent_share"]["value"] == pytest.approx(0.28, abs=0.03)
+
+
+def test_nobody_young_or_old():
+    result = failure_metrics(np.array([8.0, 9.0]), np.array([8.5, 9.0]))
+    assert result["age/infant_sd_years"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert result["age/ceiling_slope"]["value"] is None
+
+
+def test_errors_by_distance_from_the_edge():
+    true = np.array([9.0, 9.5, 9.99, 10.0, 10.49, 10.5, 14.0])
+    hit = np.array([True, False, False, False, True, True, True])
+    rows = errors_by_edge_distance(true, hit, 10)
+    found = {(row["from_years"], row["to_years"]): (row["errors"], row["n"]) for row in rows}
+    assert found[-1, -0.5] == (0, 1)
+    assert found[-0.5, 0] == (2, 2)
+    assert found[0, 0.5] == (1, 2)  # 10.0 is on the right of its edge
+    assert found[0.5, 1] == (0, 1)
+    assert found[4, np.inf] == (0, 1)
+    assert sum(n for _, n in found.values()) == len(true)
+
+
+def test_bands_are_closed_on_the_left():
+    months = np.array([0, 23, 24, 59, 60, 119, 120, 167, 168, 203, 204, 228])
+    names = [BANDS.names[k] for k in BANDS.of(months / 12)]
+    assert names == [
+        "0-2", "0-2", "2-5", "2-5", "5-10", "5-10",
+        "10-14", "10-14", "14-17", "14-17", "17+", "17+",
+    ]  # fmt: skip
+
+
+def test_subgroups_by_hand():
+    table = pd.DataFrame(
+        {
+            "sex": ["female", "male", "male", "female"],
+            "age_years": [2.0, 3.0, 4.0, 12.0],
+            "age_years_predicted": [3.0, 3.0, 2.0, 12.5],
+        }
+    )
+    found = subgroups(table, Stages()).set_index(["band", "sex", "metric"])
+    mae, bias = "age/mae_years", "age/bias_years"
+    assert found.loc[("2-5", "all", mae), "value"] == pytest.approx(1)
+    assert found.loc[("2-5", "all", bias), "value"] == pytest.approx(-1 / 3)
+    assert found.loc[("2-5", "male", mae), "value"] == pytest.approx(1)
+    assert found.loc[("all", "female", bias), "value"] == pytest.approx(0.75)
+    assert found.loc[("2-5", "all", mae), "n"] == 3
+    empty = found.loc[("0-2", "all", mae)]
+    assert empty["n"] == 0
+    assert pd.isna(empty["value"])
+    assert ("2-5", "unknown", mae) not in found.index
+
+
+def test_worst_and_median_cases():
+    error = np.arange(101.0) / 10
+    table = pd.DataFrame({"id": range(101), "age_years": 5.0, "age_years_predicted": 5 - error})
+    cases = pick_cases(table, Stages(), k=3)
+    assert cases["id"].tolist() == [100, 99, 98, 51, 50, 49]
+    assert cases["kind"].tolist() == ["worst"] * 3 + ["median"] * 3
+
+
+def test_worst_cases_of_a_classification_are_the_surest_mistakes():
+    table = pd.DataFrame(
+        {
+            "age_years": [5.0, 12.0, 19.0],
+            "stage_predicted": ["child", "child", "adult"],
+            "stage_probability_child": [0.9, 0.95, 0.1],
+            "stage_probability_adolescent": [0.1, 0.05, 0.3],
+            "stage_probability_adult": [0.0, 0.0, 0.6],
+        }
+    )
+    assert pick_cases(table, Stages(), k=2)["age_years"].tolist() == [12.0, 19.0, 5.0]
+
+
+def test_few_radiographs_are_not_shown_twice():
+    table = pd.DataFrame({"age_years": [1.0, 2.0, 3.0], "age_years_predicted": [np.nan, 2.0, 9.0]})
+    cases = pick_cases(table, Stages(), k=2)
+    assert cases.index.tolist() == [0, 2, 1]  # no number at all is the worst
