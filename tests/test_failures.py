@@ -6,6 +6,7 @@ import pytest
 
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.failures import errors_by_edge_distance, failure_metrics
+from boneage.evaluation.report.verdicts import verdicts
 from boneage.evaluation.subgroups import BANDS, subgroups
 from boneage.stages import Stages
 
@@ -39,6 +40,22 @@ def test_planted_ceiling(ages):
     old = ages >= 17
     slope = np.polyfit(ages[old], (np.minimum(ages, 17) + noise)[old], 1)[0]
     assert flat["age/ceiling_slope"]["value"] == pytest.approx(slope)
+
+
+def test_verdicts_follow_the_numbers(ages):
+    noise = np.random.default_rng(1).normal(0, 0.3, 2000)
+    gap = np.where(ages < 2, 8, 1) * noise
+    planted = " ".join(verdicts(failure_metrics(ages, np.minimum(ages, 17) + gap)))
+    assert "is larger than that of others" in planted
+    assert "there is a ceiling" in planted
+    honest = " ".join(verdicts(failure_metrics(ages, ages + noise)))
+    assert "cannot be told from" in honest
+    assert "there is no ceiling" in honest
+    few = np.append(ages[(ages > 2) & (ages < 16)][:50], [17.0, 18.0, 19.0])
+    error = np.array([*noise[:50], 1.5, -1, 0.5])
+    open_ = " ".join(verdicts(failure_metrics(few, few + error)))
+    assert "may follow the true one or not" in open_
+    assert "Infant gap" not in open_
 
 
 def test_tail_by_hand():

@@ -22,6 +22,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
         caption_justify="left",
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     table.add_column("metric", no_wrap=True)
     for heading in ("value", "95 % interval", "n"):
@@ -38,7 +39,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             table.add_row(f"[bold]{prefix}")
             section = prefix
         table.add_row(
-            f"  {metric}",
+            f" {metric}",
             _number(result["value"]),
             _interval(result),
             f"{result['n']:,}",

@@ -17,6 +17,7 @@ from boneage.evaluation.report.captions import CAPTIONS
 from boneage.evaluation.report.environment import render
 from boneage.evaluation.report.limits import limits
 from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
+from boneage.evaluation.report.verdicts import verdicts
 from boneage.evaluation.run_folder import FinishedRun, read_run
 from boneage.evaluation.subgroups import FEW
 
@@ -50,6 +51,7 @@ def write_report(run_dir: Path) -> Path:
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
         stories=story_rows(run),
+        verdicts=verdicts(run.metrics["test"]),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
         edges=_edges(run),
         options=option_rows(run),
