@@ -21,11 +21,11 @@ def main(cfg: DictConfig) -> None:
     try:
         train(cfg)
     except UserError as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs of the sweep go on
+            raise CompactHydraException(f"error: {error}") from None
         run_dir = Path(HydraConfig.get().runtime.output_dir)
         if {path.name for path in run_dir.iterdir()} <= {".hydra", "train.log"}:
             shutil.rmtree(run_dir)
-        if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs of the sweep go on
-            raise CompactHydraException(f"error: {error}") from None
         sys.exit(f"error: {error}")
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from conftest import PROJECT, TINY
 
@@ -53,6 +54,11 @@ def test_multirun(phantom_root, tmp_path):
     assert ran == {(t, s) for t in ("regression", "classification", "multitask") for s in (1, 2)}
     for path in found:
         assert (path.parent / ".hydra/config.yaml").is_file()
+    table = pd.read_csv(found[0].parent.parent / "comparison.csv")
+    assert table["task"].value_counts().to_dict() == {
+        "regression": 2, "classification": 2, "multitask": 2,
+    }  # fmt: skip
+    assert set(table["option/seed"]) == {1, 2}
 
 
 def test_a_mistake_is_one_line_and_leaves_no_run(tmp_path):
@@ -82,4 +88,9 @@ def test_a_failed_job_does_not_stop_the_sweep(phantom_root, tmp_path):
     assert done.returncode == 1
     assert "error: " in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(list((tmp_path / "outputs/sweeps").glob("*/*/metrics.json"))) == 1
+    (sweep,) = (tmp_path / "outputs/sweeps").iterdir()
+    assert len(list(sweep.glob("*/metrics.json"))) == 1
+    assert (sweep / "0_regression_seed1/error.txt").read_text().startswith("data.root=")
+    page = (sweep / "comparison.html").read_text()
+    assert "0_regression_seed1: failed: data.root=" in page
+    assert len(pd.read_csv(sweep / "comparison.csv")) == 1

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from boneage.cli.compare import compare
 from boneage.cli.phantom import phantom
 from boneage.cli.report import report
 from boneage.errors import UserError
@@ -15,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(compare)
 app.command()(report)
 app.command()(phantom)
 

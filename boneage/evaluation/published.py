@@ -4,6 +4,7 @@ import pandas as pd
 
 LABEL = "student report"
 MARK = "published, other split"
+IN_YEARS = "MAE 1.235 y, RMSE 1.594 y"
 # 12,600 radiographs of the RSNA training set, 128 px, four convolution blocks, no sex input
 PUBLISHED = {
     "age/mae_years": 1.235,

@@ -18,6 +18,7 @@ GREY = "#6b7280"
 OF_SEX = {"female": VERMILION, "male": BLUE, "unknown": GREY}
 MARKER_OF_SEX = {"female": "o", "male": "^", "unknown": "s"}
 DPI = 150
+PIXELS_PER_INCH = 100  # on a page; the image itself is finer
 RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -57,6 +58,19 @@ def to_png(figure: Figure) -> bytes:
     with styled():
         figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
+
+
+def picture(figure: Figure, png: bytes | None = None) -> dict[str, Any]:
+    """Return the `image` of a figure for a page, and the `width` to show it at in pixels.
+
+    Args:
+        figure: the figure.
+        png: its PNG, where it has been made already.
+    """
+    return {
+        "image": data_uri(png or to_png(figure)),
+        "width": round(PIXELS_PER_INCH * figure.get_figwidth()),
+    }
 
 
 def data_uri(png: bytes) -> str:

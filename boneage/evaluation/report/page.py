@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.run import run_figures
-from boneage.evaluation.figures.style import data_uri, styled, to_png
+from boneage.evaluation.figures.style import data_uri, picture, styled, to_png
 from boneage.evaluation.report.captions import CAPTIONS
 from boneage.evaluation.report.environment import render
 from boneage.evaluation.report.limits import limits
@@ -22,7 +22,6 @@ from boneage.evaluation.run_folder import FinishedRun, read_run
 from boneage.evaluation.subgroups import FEW
 
 PAGE, FIGURES = "report.html", "figures"
-PIXELS_PER_INCH = 100  # on the page; the image itself is finer
 THUMBNAIL = 192  # pixels: 24 cases must not make the page heavy
 
 
@@ -66,12 +65,12 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _save(figure: Figure, path: Path) -> dict[str, Any]:
-    """Write a figure as PNG and PDF; return the address of the image and its width in pixels."""
+    """Write a figure as PNG and PDF; return it as a picture for the page."""
     png = to_png(figure)
     path.with_suffix(".png").write_bytes(png)
     with styled():
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-    return {"image": data_uri(png), "width": round(PIXELS_PER_INCH * figure.get_figwidth())}
+    return picture(figure, png)
 
 
 def _edges(run: FinishedRun) -> list[dict[str, Any]]:

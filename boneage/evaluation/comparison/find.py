@@ -1,0 +1,49 @@
+"""Finished runs below some folders, and why the others are left out."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from boneage.errors import UserError
+from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run
+
+TRACES = (METRICS, ".hydra", "split.csv", "error.txt")  # any of them makes a folder a run's
+
+
+def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
+    """Return the finished runs in and below folders, in order of their paths.
+
+    Args:
+        folders: run folders, or folders that hold some at any depth.
+
+    Returns:
+        The runs, and for every other run's folder one line that says what is wrong with it.
+
+    Raises:
+        UserError: when a folder does not exist, or no finished run is there.
+    """
+    runs: dict[Path, FinishedRun] = {}
+    skipped: dict[Path, str] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+        for path in _run_folders(folder):
+            try:
+                runs[path.resolve()] = read_run(path)
+            except UserError as error:
+                skipped[path.resolve()] = str(error)
+    if not runs:
+        reasons = "".join(f"; {reason}" for reason in list(skipped.values())[:3])
+        where = ", ".join(str(folder) for folder in folders)
+        raise UserError(f"no finished run in or below {where}{reasons}")
+    return list(runs.values()), list(skipped.values())
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    found = []
+    for where, subfolders, files in os.walk(folder):
+        if any(trace in files or trace in subfolders for trace in TRACES):
+            found.append(Path(where))
+            subfolders.clear()
+        subfolders.sort()
+    return sorted(found)

@@ -1,0 +1,125 @@
+"""Runs that may be ranked against each other: the same task on the same test radiographs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from boneage.errors import UserError
+from boneage.evaluation.glossary import describe
+from boneage.evaluation.run_folder import FinishedRun
+
+DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
+# where a run was kept and how it was watched, not what it did
+BOOKKEEPING = (
+    "callbacks", "logger", "ckpt_path", "train", "report", "run_dir", "name", "monitor", "mode",
+    "data.root", "data.cache_dir", "data.num_workers", "trainer.enable_progress_bar",
+)  # fmt: skip
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one task on one test set, the best first.
+
+    Args:
+        runs: the runs.
+        sort: the metric that they are sorted by.
+    """
+
+    runs: list[FinishedRun]
+    sort: str
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """What all runs of the group agree on: task, data, test_set, synthetic, official."""
+        return self.runs[0].metrics
+
+    @property
+    def differing(self) -> list[str]:
+        """The options in which the runs differ; below a differing choice, only the choice."""
+        found = [
+            key for key in self._keys() if len({self.shown(run, key) for run in self.runs}) > 1
+        ]
+        return [key for key in found if not any(key.startswith(f"{other}.") for other in found)]
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """The options that all runs share."""
+        options = self.runs[0].metrics["options"]
+        return {key: options[key] for key in self._keys() if not self._differs(key)}
+
+    def settings(self) -> dict[tuple[str, ...], list[FinishedRun]]:
+        """Return the runs by the values of all differing options but the seed."""
+        keys = [key for key in self.differing if key != "seed"]
+        settings: dict[tuple[str, ...], list[FinishedRun]] = {}
+        for run in self.runs:
+            settings.setdefault(tuple(self.shown(run, key) for key in keys), []).append(run)
+        return settings
+
+    @staticmethod
+    def shown(run: FinishedRun, key: str) -> str:
+        """Return the value of an option as text."""
+        return str(run.metrics["options"].get(key, ABSENT))
+
+    def _differs(self, key: str) -> bool:
+        return len({self.shown(run, key) for run in self.runs}) > 1
+
+    def _keys(self) -> list[str]:
+        keys = dict.fromkeys(key for run in self.runs for key in run.metrics["options"])
+        return [key for key in keys if not _is_bookkeeping(key)]
+
+
+def group_runs(runs: Sequence[FinishedRun], sort: str | None = None) -> list[list[Group]]:
+    """Return, for every set of test radiographs, its groups of runs by task.
+
+    Real radiographs come before phantoms. Runs of one test set may be compared, also between tasks;
+    those of different test sets may not.
+
+    Args:
+        runs: finished runs.
+        sort: metric to sort by, with or without "test/" in front; a group without it, and every
+            group by default, is sorted by its MAE, balanced accuracy, or first metric.
+
+    Raises:
+        UserError: when no run has the metric.
+    """
+    sort = sort.removeprefix("test/") if sort else None
+    known = dict.fromkeys(name for run in runs for name in run.metrics["test"])
+    if sort and sort not in known:
+        raise UserError(f"--sort {sort}: no run has this metric; there are {', '.join(known)}")
+    test_sets: dict[tuple[bool, str, str, str], dict[str, list[FinishedRun]]] = {}
+    for run in runs:
+        m = run.metrics
+        key = (bool(m.get("synthetic")), str(m["data"]), str(m["test_set"]), str(m["stages"]))
+        test_sets.setdefault(key, {}).setdefault(str(m["task"]), []).append(run)
+    return [
+        [_sorted_group(tasks[task], sort) for task in sorted(tasks, key=_task_order)]
+        for _, tasks in sorted(test_sets.items())
+    ]
+
+
+def _sorted_group(runs: list[FinishedRun], sort: str | None) -> Group:
+    names = dict.fromkeys(name for run in runs for name in run.metrics["test"])
+    chosen = [name for name in (sort, *DEFAULT_SORT, *names) if name in names]
+    metric = chosen[0] if chosen else ""
+    return Group(sorted(runs, key=lambda run: _badness(run, metric)), metric)
+
+
+def _badness(run: FinishedRun, metric: str) -> float:
+    """Return a number that is small where a run is good; an undefined metric is the worst."""
+    value = run.metrics["test"].get(metric, {}).get("value")
+    if value is None:
+        return float("inf")
+    value, better = float(value), describe(metric).better
+    if better in ("near zero", "near one"):
+        return abs(value - (better == "near one"))
+    return -value if better == "higher" else value
+
+
+def _task_order(task: str) -> tuple[int, str]:
+    known = ("regression", "classification", "multitask")
+    return (known.index(task) if task in known else len(known), task)
+
+
+def _is_bookkeeping(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in BOOKKEEPING)

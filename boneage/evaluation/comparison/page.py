@@ -1,0 +1,130 @@
+"""comparison.csv and comparison.html."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boneage.evaluation.comparison.find import find_runs
+from boneage.evaluation.comparison.group import Group, group_runs
+from boneage.evaluation.comparison.paired import differences_across, differences_within
+from boneage.evaluation.comparison.tables import (
+    comparison_table,
+    seed_rows,
+    short_names,
+    shown_metrics,
+)
+from boneage.evaluation.figures.architecture import architecture
+from boneage.evaluation.figures.forest import forest
+from boneage.evaluation.figures.style import picture, styled
+from boneage.evaluation.glossary import describe
+from boneage.evaluation.published import IN_YEARS, LABEL, MARK, PUBLISHED
+from boneage.evaluation.report.environment import render
+from boneage.evaluation.subgroups import FEW
+
+PAGE, TABLE = "comparison.html", "comparison.csv"
+PANELS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
+MODELS = 6  # drawn side by side
+
+
+def write_comparison(
+    folders: Sequence[Path], out: Path, sort: str | None = None
+) -> tuple[list[list[Group]], list[str]]:
+    """Compare the finished runs in and below folders, and write table and page.
+
+    Args:
+        folders: run folders, or folders that hold some at any depth.
+        out: where `comparison.csv` and `comparison.html` go.
+        sort: metric to sort by; see `group_runs`.
+
+    Returns:
+        The groups by test set, and why some folders were skipped, a line each.
+
+    Raises:
+        UserError: when there is nothing to compare.
+    """
+    runs, skipped = find_runs(folders)
+    test_sets = group_runs(runs, sort)
+    page = render(
+        "comparison.html.j2",
+        test_sets=[_describe_test_set(groups) for groups in test_sets],
+        skipped=skipped,
+        runs=len(runs),
+        few=FEW,
+        published=PUBLISHED,
+        label=LABEL,
+        mark=MARK,
+        in_years=IN_YEARS,
+    )
+    table = comparison_table([group for groups in test_sets for group in groups])
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in ((TABLE, table.to_csv(index=False)), (PAGE, page)):
+        partial = out / f"{name}.part"
+        partial.write_text(text)
+        partial.replace(out / name)
+    return test_sets, skipped
+
+
+def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
+    """Return what the page shows of one test set."""
+    runs = [run for group in groups for run in group.runs]
+    names = short_names(runs)
+    name_of = {run.path: name for run, name in zip(runs, names, strict=True)}
+    with styled():
+        panels, hollow, reference = _panels(groups)
+        picture_of_runs = picture(forest(names, panels, hollow, reference)) if panels else None
+        models = _models(groups)
+    return {
+        "first": groups[0].first,
+        "name_of": name_of,
+        "groups": [
+            {
+                "group": group,
+                "metrics": shown_metrics(group),
+                "seeds": seed_rows(group),
+                "differences": differences_within(group),
+            }
+            for group in groups
+        ],
+        "across": differences_across(groups),
+        "forest": picture_of_runs,
+        "models": models,
+    }
+
+
+def _panels(
+    groups: list[Group],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
+    """Return what the forest plot shows: values, small n, and published values, by label."""
+    runs = [run for group in groups for run in group.runs]
+    tests = [run.metrics["test"] for run in runs]
+    own = [name for name in shown_metrics(groups[0]) if describe(name).meaning == ""]
+    panels, hollow, reference = {}, {}, {}
+    for name in dict.fromkeys((*PANELS, groups[0].sort, *own[:1])):
+        results = [test.get(name) or {} for test in tests]
+        values = [[result.get(k) for k in ("value", "low", "high")] for result in results]
+        array = np.array(values, float)
+        if np.isnan(array[:, 0]).all():
+            continue
+        metric = describe(name)
+        label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+        panels[label] = array
+        hollow[label] = np.array([(result.get("n") or 0) < FEW for result in results])
+        if groups[0].first.get("official") and name in PUBLISHED:
+            reference[label] = PUBLISHED[name]
+    return panels, hollow, reference
+
+
+def _models(groups: list[Group]) -> list[dict[str, Any]]:
+    """Return the distinct models of a test set, drawn."""
+    models: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        for run in group.runs:
+            described = run.metrics.get("architecture")
+            if described is not None and str(described) not in models:
+                backbone = run.metrics["options"].get("backbone", "")
+                title = f"{run.metrics['task']}, {backbone}".rstrip(", ")
+                models[str(described)] = {"title": title, "described": described}
+    shown = list(models.values())[:MODELS]
+    return [{"title": m["title"], "picture": picture(architecture(m["described"]))} for m in shown]

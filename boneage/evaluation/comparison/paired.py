@@ -1,0 +1,102 @@
+"""The difference of two runs that were tested on the same radiographs."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from boneage.evaluation.age import age_metrics
+from boneage.evaluation.bootstrap import Result, paired_difference
+from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
+from boneage.evaluation.run_folder import FinishedRun
+from boneage.evaluation.stage import stage_metrics
+
+Columns = tuple[np.ndarray, np.ndarray]
+
+
+ACROSS_TASKS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
+
+
+def differences_within(group: Group) -> list[dict[str, Any]]:
+    """Return how much each run of a group differs from its first, on the same draws.
+
+    The metric is the group's, or, where that is not one over all radiographs, its MAE or balanced
+    accuracy.
+
+    Returns:
+        Per run but the first: `run`, `reference`, `metric`, `difference` (second minus first, with
+        `value`, `low`, `high`, `p`, `n`).
+    """
+    rows = []
+    for run in group.runs[1:]:
+        metrics = dict.fromkeys((group.sort, *DEFAULT_SORT))
+        found = (_row(group.runs[0], run, metric) for metric in metrics)
+        rows += [row for row in found if row is not None][:1]
+    return rows
+
+
+def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Return how much the first runs of the tasks differ in what they have in common.
+
+    Args:
+        groups: the tasks of one test set.
+
+    Returns:
+        Rows as in `differences_within`.
+    """
+    firsts = [group.runs[0] for group in groups]
+    rows = (
+        _row(reference, run, metric)
+        for metric in ACROSS_TASKS
+        for reference, run in combinations(firsts, 2)
+    )
+    return [row for row in rows if row is not None]
+
+
+def _row(reference: FinishedRun, run: FinishedRun, metric: str) -> dict[str, Any] | None:
+    difference = _difference(reference, run, metric)
+    if difference is None:
+        return None
+    return {"run": run, "reference": reference, "metric": metric, "difference": difference}
+
+
+def _difference(first: FinishedRun, second: FinishedRun, metric: str) -> Result | None:
+    """Return the difference in one metric, None where a run has not predicted what it needs."""
+    ids = first.predictions["id"]
+    columns = [
+        _columns(run, run.predictions.set_index("id").loc[ids], metric) for run in (first, second)
+    ]
+    if columns[0] is None or columns[1] is None:
+        return None
+    names = first.stages.names
+
+    def score(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        if metric.startswith("age/"):
+            return age_metrics(true, predicted)[metric]
+        scores = stage_metrics(true, predicted, names)
+        return scores["stage/" + metric.split("/")[1]]
+
+    try:
+        return paired_difference(score, columns[0], columns[1])
+    except KeyError:  # a metric that is no mean over all radiographs
+        return None
+
+
+def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | None:
+    """Return truth and prediction that a metric is computed from."""
+    true_age = table["age_years"].to_numpy(float)
+    age = None
+    if "age_years_predicted" in table:
+        age = table["age_years_predicted"].to_numpy(float)
+        if not np.isfinite(age).all():
+            return None
+    if metric.startswith("age/"):
+        return None if age is None else (true_age, age)
+    true = run.stages.of(true_age)
+    if metric.startswith("stage/") and "stage_predicted" in table:
+        return true, table["stage_predicted"].map(run.stages.names.index).to_numpy()
+    if metric.startswith(("stage/", "stage_from_age/")) and age is not None:
+        return true, run.stages.of(age)
+    return None

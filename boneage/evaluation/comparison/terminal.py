@@ -1,0 +1,60 @@
+"""The comparison as tables in the terminal."""
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from boneage.evaluation.bootstrap import Result
+from boneage.evaluation.comparison.group import Group
+from boneage.evaluation.comparison.tables import short_names, shown_metrics
+from boneage.evaluation.glossary import describe
+from boneage.evaluation.published import LABEL, MARK, PUBLISHED
+from boneage.evaluation.report.environment import interval, number
+from boneage.evaluation.subgroups import FEW
+
+COLUMNS = 3  # metrics: more do not fit
+
+
+def print_comparison(test_sets: list[list[Group]], skipped: list[str]) -> None:
+    """Print a table for each task of each test set, then what was left out."""
+    console = Console()
+    for groups in test_sets:
+        first = groups[0].first
+        synthetic = " [bold](synthetic)[/bold]" if first.get("synthetic") else ""
+        console.print(
+            f"\nTest set {first['test_set']}: {first['n']['test']:,} radiographs of "
+            f"{escape(str(first['data']))}{synthetic}"
+        )
+        for group in groups:
+            console.print(_table(group))
+    for line in skipped:
+        console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
+
+
+def _table(group: Group) -> Table:
+    table = Table(title=str(group.first["task"]), title_justify="left", box=box.SIMPLE)
+    table.add_column("run", overflow="fold")
+    for key in group.differing:
+        table.add_column(escape(key), overflow="fold")
+    metrics = shown_metrics(group)[:COLUMNS]
+    for name in metrics:
+        metric = describe(name)
+        label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+        table.add_column(label, justify="right")
+    for name, run in zip(short_names(group.runs), group.runs, strict=True):
+        chosen = (escape(group.shown(run, key)) for key in group.differing)
+        cells = (_cell(run.metrics["test"].get(metric)) for metric in metrics)
+        table.add_row(escape(name), *chosen, *cells)
+    if group.first.get("official"):
+        values = (number(PUBLISHED.get(name)) for name in metrics)
+        table.add_row(f"{LABEL} ({MARK})", *("" for _ in group.differing), *values, style="dim")
+    return table
+
+
+def _cell(result: Result | None) -> str:
+    """Return value and interval, two lines; a dagger marks a small n."""
+    if result is None:
+        return ""
+    mark = "†" if int(result["n"] or 0) < FEW else ""
+    return f"{number(result['value'])}{mark}\n[dim]{interval(result)}[/dim]"

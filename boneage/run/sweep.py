@@ -1,0 +1,59 @@
+"""What a sweep leaves behind: its comparison, and why jobs failed."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from boneage.errors import UserError
+
+log = logging.getLogger(__name__)
+
+ERROR, LOCK = "error.txt", ".comparison.lock"
+
+
+class SweepComparison(Callback):
+    """Compare the finished runs of a sweep in the sweep's own folder, after every job.
+
+    Hydra tells the end of a sweep only when no job has failed; the end of each job it always tells.
+    """
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ANN401
+        """Note why a job has failed, and compare what is finished."""
+        if config.hydra.mode is not RunMode.MULTIRUN:
+            return
+        sweep = Path(config.hydra.sweep.dir)
+        if job_return.status is JobStatus.FAILED:
+            note_failure(Path(config.hydra.runtime.output_dir), job_return._return_value)
+        try:
+            compare_sweep(sweep)
+        except (UserError, OSError, ValueError) as error:  # the jobs that follow must still run
+            log.warning("No comparison in %s: %s", sweep, error)
+
+
+def note_failure(folder: Path, error: BaseException) -> None:
+    """Write one line that says why a job has failed into its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    line = " ".join(str(error).removeprefix("error: ").split()) or type(error).__name__
+    (folder / ERROR).write_text(line + "\n")
+    log.error("Failed: %s", line)
+
+
+def compare_sweep(sweep: Path) -> None:
+    """Write `comparison.html` and `.csv` of a sweep into its folder; one process at a time."""
+    from boneage.evaluation.comparison.find import find_runs
+    from boneage.evaluation.comparison.page import PAGE, write_comparison
+
+    with FileLock(sweep / LOCK):
+        try:
+            find_runs([sweep])
+        except UserError:
+            return  # no job has finished yet
+        if not (sweep / PAGE).exists():
+            log.info("Finished runs of this sweep stand side by side in %s", sweep / PAGE)
+        write_comparison([sweep], sweep)

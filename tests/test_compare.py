@@ -1,0 +1,212 @@
+"""Runs side by side: who may compete, by how much they differ, and what is left out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import write_finished_run
+from test_report import Page
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.errors import UserError
+from boneage.evaluation.bootstrap import paired_difference
+from boneage.evaluation.comparison.find import find_runs
+from boneage.evaluation.comparison.group import group_runs
+from boneage.evaluation.comparison.page import write_comparison
+from boneage.evaluation.comparison.paired import differences_across, differences_within
+from boneage.evaluation.comparison.tables import seed_rows
+from boneage.stages import Stages
+
+
+def truth(n=80, seed=0):
+    rng = np.random.default_rng(seed)
+    sex = rng.choice(["female", "male"], n)
+    return pd.DataFrame({"id": [f"h{i}" for i in range(n)], "sex": sex}).assign(
+        age_years=rng.uniform(0.5, 19, n)
+    )
+
+
+def with_ages(spread, seed=0, **changes):
+    table = truth(**changes)
+    noise = np.random.default_rng(seed + 100).normal(0, spread, len(table))
+    return table.assign(age_years_predicted=table["age_years"] + noise)
+
+
+def with_stages(share, seed=0):
+    """Predict the right stage for a share of the radiographs, and child for the others."""
+    table = truth()
+    names = np.array(Stages().names)[Stages().of(table["age_years"].to_numpy())]
+    right = np.random.default_rng(seed).random(len(table)) < share
+    return table.assign(stage_predicted=np.where(right, names, "child"))
+
+
+def run(folder, predictions, **changes):
+    options = {"backbone": "slim_resnet", "optimizer.lr": 0.1, "seed": changes.get("seed", 1)}
+    return write_finished_run(
+        folder, predictions, **{**changes, "options": options | changes.get("options", {})}
+    )
+
+
+def groups_of(*folders, sort=None):
+    return group_runs(find_runs(folders)[0], sort)
+
+
+def test_the_best_run_is_first_and_differing_options_are_columns(tmp_path):
+    run(tmp_path / "worse", with_ages(2), options={"optimizer.lr": 0.2})
+    run(tmp_path / "deep/er/better", with_ages(1), options={"callbacks.x": 1, "data.root": "/a"})
+    ((group,),) = groups_of(tmp_path)
+    assert [r.path.name for r in group.runs] == ["better", "worse"]
+    assert group.sort == "age/mae_months"
+    assert group.differing == ["optimizer.lr"]  # not where a run lies or how it was watched
+    assert group.common == {"backbone": "slim_resnet", "seed": 1}
+
+
+def test_a_choice_stands_for_the_options_below_it(tmp_path):
+    run(tmp_path / "a", with_ages(1), options={"backbone.depth": 3})
+    run(tmp_path / "b", with_ages(2), options={"backbone": "resnet18", "backbone.name": "r"})
+    ((group,),) = groups_of(tmp_path)
+    assert group.differing == ["backbone"]
+
+
+def test_sorting(tmp_path):
+    run(tmp_path / "a", with_ages(1).assign(age_years_predicted=lambda t: t["age_years"] + 1))
+    run(tmp_path / "b", with_ages(1.6))
+    for sort, first in (("test/age/mae_months", "a"), ("age/bias_years", "b"), ("age/r2", "a")):
+        ((group,),) = groups_of(tmp_path, sort=sort)
+        assert group.runs[0].path.name == first, sort
+    with pytest.raises(UserError, match=r"--sort age/mea: no run has this metric.*age/mae_months"):
+        groups_of(tmp_path, sort="age/mea")
+
+
+def test_other_test_sets_never_compete(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    run(tmp_path / "b", with_ages(1, n=81))
+    run(tmp_path / "c", with_ages(1), synthetic=True)
+    run(
+        tmp_path / "same ids, other hands", with_ages(1).assign(age_years=lambda t: t.age_years / 2)
+    )
+    test_sets = groups_of(tmp_path)
+    assert [len(groups) for groups in test_sets] == [1] * 4
+    assert [len(groups[0].runs) for groups in test_sets] == [1] * 4
+    assert [bool(groups[0].first["synthetic"]) for groups in test_sets] == [False] * 3 + [True]
+    hashes = {groups[0].first["test_set"] for groups in test_sets}
+    assert len(hashes) == 3
+
+
+def test_seeds_are_pooled(tmp_path):
+    for seed in (1, 2, 3):
+        run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed)
+    run(tmp_path / "other", with_ages(1, 9), options={"optimizer.lr": 0.5})
+    ((group,),) = groups_of(tmp_path)
+    (row,) = seed_rows(group)
+    maes = [12 * np.abs(np.random.default_rng(s + 100).normal(0, 1, 80)).mean() for s in (1, 2, 3)]
+    assert row["seeds"] == 3
+    assert row["setting"] == ("0.1",)
+    assert row["metrics"]["age/mae_months"]["mean"] == pytest.approx(np.mean(maes))
+    assert row["metrics"]["age/mae_months"]["sd"] == pytest.approx(np.std(maes, ddof=1))
+
+
+def test_paired_difference_of_runs_in_another_order(tmp_path):
+    better, worse = with_ages(1), with_ages(2, seed=3)
+    run(tmp_path / "better", better)
+    run(tmp_path / "worse", worse.sample(frac=1, random_state=0))
+    ((group,),) = groups_of(tmp_path)
+    (row,) = differences_within(group)
+    assert (row["reference"].path.name, row["run"].path.name) == ("better", "worse")
+
+    def mae(true, predicted):
+        return 12 * np.abs(predicted - true).mean(axis=-1)
+
+    direct = paired_difference(
+        mae,
+        *(
+            (t["age_years"].to_numpy(), t["age_years_predicted"].to_numpy())
+            for t in (better, worse)
+        ),
+    )
+    for key in ("value", "low", "high", "p"):
+        assert row["difference"][key] == pytest.approx(direct[key])
+
+
+def test_tasks_are_compared_in_what_they_share(tmp_path):
+    ages, stages = with_ages(0.3), with_stages(0.5)
+    run(tmp_path / "r", ages)
+    run(tmp_path / "c", stages, task="classification")
+    ((regression, classification),) = groups_of(tmp_path)
+    rows = differences_across([regression, classification])
+    assert [row["metric"] for row in rows] == ["stage/accuracy", "stage/balanced_accuracy"]
+    true = Stages().of(ages["age_years"].to_numpy())
+    read_off = (Stages().of(ages["age_years_predicted"].to_numpy()) == true).mean()
+    predicted = stages["stage_predicted"].map(Stages().names.index)
+    assert rows[0]["difference"]["value"] == pytest.approx((predicted == true).mean() - read_off)
+
+
+def test_the_page(tmp_path):
+    hostile = "<script>alert(1)</script>"
+    run(tmp_path / "runs" / hostile.replace("/", ""), with_ages(1), official=True, data=hostile)
+    run(tmp_path / "runs/b", with_ages(2), official=True, data=hostile, seed=2)
+    run(tmp_path / "runs/phantom", with_ages(2), synthetic=True)
+    failed = tmp_path / "runs/failed"
+    failed.mkdir()
+    (failed / "error.txt").write_text("out of memory\n")
+    write_comparison([tmp_path / "runs"], tmp_path / "out")
+    page = Page((tmp_path / "out/comparison.html").read_text())
+    assert "script" not in page.tags
+    assert hostile in page.text
+    assert page.addresses
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert "failed: out of memory" in page.text
+    real, phantom = page.text.split("Synthetic data")
+    assert "published, other split" in real
+    assert "14.82" in real
+    assert "published" not in phantom
+
+
+def test_the_table(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    run(tmp_path / "b", with_ages(1, 2), seed=2)
+    run(tmp_path / "c", with_stages(0.9), task="classification")
+    write_comparison([tmp_path], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out/comparison.csv")
+    assert table["task"].tolist() == ["regression", "regression", "classification"]
+    assert set(table["option/seed"].dropna()) == {1, 2}
+    mae = 12 * np.abs(np.random.default_rng(100).normal(0, 1, 80)).mean()
+    row = table[table["run"].str.endswith("/a")].iloc[0]
+    assert row["age/mae_months/value"] == pytest.approx(mae)
+    assert row["age/mae_months/low"] < mae < row["age/mae_months/high"]
+
+
+def test_damaged_runs_are_reported_and_skipped(tmp_path):
+    run(tmp_path / "whole", with_ages(1))
+    (tmp_path / "going on/.hydra").mkdir(parents=True)
+    run(tmp_path / "cut", with_ages(1))
+    (tmp_path / "cut/metrics.json").write_text('{"task": "regr')
+    run(tmp_path / "no predictions", with_ages(1))
+    (tmp_path / "no predictions/predictions.csv").unlink()
+    run(tmp_path / "odd predictions", with_ages(1))
+    (tmp_path / "odd predictions/predictions.csv").write_bytes(b"\xff\xfe\x00")
+    run(tmp_path / "no list", with_ages(1))
+    (tmp_path / "no list/metrics.json").write_text("[]")
+    (tmp_path / "not a run").mkdir()
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    left_out = [line for line in result.output.splitlines() if line.startswith("left out")]
+    assert len(left_out) == 5
+    for name in ("going on", "cut", "no predictions", "odd predictions", "no list"):
+        assert any(name in line for line in left_out), name
+    assert len(pd.read_csv(tmp_path / "out/comparison.csv")) == 1
+
+
+def test_nothing_to_compare_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        find_runs([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="no finished run in or below"):
+        find_runs([tmp_path])
+    (tmp_path / "a/.hydra").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no finished run.*has not finished"):
+        find_runs([tmp_path])
+
+
+def test_a_run_given_twice_counts_once(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    assert len(find_runs([tmp_path, tmp_path / "a", tmp_path / "." / "a"])[0]) == 1
