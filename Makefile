@@ -20,7 +20,7 @@ check: .venv/installed
 	$(BIN)/mypy
 
 dashboard: .venv/installed
-	$(BIN)/tensorboard --logdir outputs
+	$(BIN)/boneage dashboard outputs
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -31,7 +31,7 @@ except SystemExit:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *text, loaded = done.stdout.strip().splitlines()
     assert loaded == "[]"
-    for command in ("phantom", "report", "compare"):
+    for command in ("phantom", "report", "compare", "dashboard"):
         assert any(command in line for line in text)
 
 
@@ -57,6 +57,8 @@ def test_phantom(tmp_path):
         (["phantom", "x", "--n", "0"], "n=0"),
         (["phantom", "x", "--size", "9999"], "size=9999"),
         (["report", "nowhere"], "nowhere"),
+        (["compare", "nowhere"], "nowhere: no such folder"),
+        (["dashboard", "."], "try make train"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, arguments, said):

@@ -36,7 +36,7 @@ def test_run_folder(finished, task):
     assert list(run_dir.glob("tensorboard/events.out.tfevents.*"))
     assert (run_dir / "csv/metrics.csv").is_file()
     split = pd.read_csv(run_dir / "split.csv")
-    assert list(split) == ["id", "fold"]
+    assert list(split) == ["id", "fold", "age_years", "sex"]
     assert split["fold"].value_counts().to_dict() == metrics["n"]
     assert json.loads((run_dir / "metrics.json").read_text()) == metrics
     tested = pd.read_csv(run_dir / "predictions.csv")["id"]
@@ -137,6 +137,7 @@ def test_memorises_sixteen_images(configure, tmp_path):
         "backbone.widths=[16,32]", "head@tasks.age.head=linear", "head@tasks.stage.head=linear",
         "data.batch_size=16", "trainer.max_epochs=150", "trainer.overfit_batches=1",
         "optimizer.lr=0.01", "~callbacks.early_stopping",
+        "~callbacks.dashboard",
     )  # fmt: skip
     train(cfg)
     log = pd.read_csv(tmp_path / "run/csv/metrics.csv")

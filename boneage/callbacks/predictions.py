@@ -7,17 +7,18 @@ from torch import Tensor
 from typing_extensions import override
 
 from boneage.data.dataset import Batch
+from boneage.data.module import BoneAgeDataModule
 from boneage.models.module import BoneAgeModule
 
 DECIMALS = 6
 
 
 class Predictions(L.Callback):
-    """Gather what every task predicts for each radiograph of the validation and the test fold.
+    """Gather truth and prediction of each radiograph of the validation and the test fold.
 
     Attributes:
-        table: after an epoch of validation or test, the tasks' columns, indexed by the row of the
-            data module's table.
+        table: after an epoch of validation or test, `id`, `sex`, `age_years`, `stage` (all true)
+            and the tasks' columns, indexed by the row of the data module's table.
     """
 
     def __init__(self) -> None:
@@ -44,8 +45,12 @@ class Predictions(L.Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.table = pd.concat(self._batches)
+        data: BoneAgeDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        predicted = pd.concat(self._batches)
         self._batches.clear()
+        truth = data.table.loc[predicted.index, ["id", "sex", "age_years"]]
+        stages = [data.stages.names[k] for k in data.stages.of(truth["age_years"].to_numpy())]
+        self.table = truth.assign(stage=stages).join(predicted)
 
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end

@@ -44,4 +44,5 @@ class Throughput(L.Callback):
             seconds = time.perf_counter() - self._start
             self.images += self._images
             self.seconds += seconds
-            pl_module.log("images_per_second", self._images / seconds)
+            speed = self._images / seconds
+            pl_module.log("images_per_second", speed, on_step=False, on_epoch=True, batch_size=1)

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from boneage.cli.compare import compare
+from boneage.cli.dashboard import dashboard
 from boneage.cli.phantom import phantom
 from boneage.cli.report import report
 from boneage.errors import UserError
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(compare)
 app.command()(report)
+app.command()(dashboard)
 app.command()(phantom)
 
 

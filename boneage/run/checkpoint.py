@@ -28,6 +28,7 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
             OmegaConf.masked_copy(cfg, list(MODEL_KEYS)), resolve=True
         ),
         "options": options(cfg),
+        "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
         "split": data.table[["id", "age_months", "sex", "fold"]].to_dict("list"),
     }

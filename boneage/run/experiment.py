@@ -36,7 +36,6 @@ from boneage.run.results import (
     device_name,
     hash_test_set,
     metric_report,
-    prediction_table,
     versions,
     write_results,
 )
@@ -100,7 +99,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         trainer.test(model, data, verbose=False)
 
     logged = {name: float(value) for name, value in trainer.logged_metrics.items()}
-    table = prediction_table(predictions.table, data.table, data.stages)
+    table = predictions.table
     metrics = {
         "task": cfg.name,
         "data": data.root.name,

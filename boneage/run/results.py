@@ -21,19 +21,6 @@ from boneage.stages import Stages
 PACKAGES = ("boneage", "torch", "torchvision", "lightning", "torchmetrics", "albumentations")
 
 
-def prediction_table(predicted: pd.DataFrame, table: pd.DataFrame, stages: Stages) -> pd.DataFrame:
-    """Return truth and prediction of every radiograph of a fold, one a row.
-
-    Args:
-        predicted: the tasks' columns, indexed by row of `table`.
-        table: `id`, `sex`, `age_years` of all radiographs.
-        stages: the stages.
-    """
-    truth = table.loc[predicted.index, ["id", "sex", "age_years"]]
-    names = [stages.names[k] for k in stages.of(truth["age_years"].to_numpy())]
-    return truth.assign(stage=names).join(predicted)
-
-
 def metric_report(
     predictions: pd.DataFrame,
     train: pd.DataFrame,
@@ -43,7 +30,7 @@ def metric_report(
     """Return the `test`, `baselines` and `not_finite` parts of `metrics.json`.
 
     Args:
-        predictions: from `prediction_table`.
+        predictions: truth and prediction of every test radiograph.
         train: the training fold, for the baselines.
         stages: the stages.
         logged: what the tasks' own metrics logged on the test fold; those without a counterpart

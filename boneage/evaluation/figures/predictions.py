@@ -1,5 +1,7 @@
 """Which figures a table of predictions allows."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,7 +15,9 @@ from boneage.evaluation.subgroups import FEW
 from boneage.stages import Stages
 
 
-def prediction_figures(predictions: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
+def prediction_figures(
+    predictions: pd.DataFrame, stages: Stages, names: Collection[str] | None = None
+) -> dict[str, Figure]:
     """Return the figures that the columns of a prediction table allow, by name.
 
     Radiographs without a finite prediction are left out; nothing is drawn where none is left.
@@ -21,6 +25,7 @@ def prediction_figures(predictions: pd.DataFrame, stages: Stages) -> dict[str, F
     Args:
         predictions: as for `evaluate`, with `sex`.
         stages: the stages.
+        names: which of them; None is all.
     """
     numeric = [column for column in predictions if str(column).startswith(NUMERIC)]
     finite = np.isfinite(predictions[numeric].to_numpy(float)).all(axis=1)
@@ -31,7 +36,7 @@ def prediction_figures(predictions: pd.DataFrame, stages: Stages) -> dict[str, F
             figures |= _age_figures(table, stages)
         if len(table) and "stage_predicted" in table:
             figures |= _stage_figures(table, stages)
-    return figures
+    return {name: figure for name, figure in figures.items() if names is None or name in names}
 
 
 def _age_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:

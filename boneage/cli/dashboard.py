@@ -1,0 +1,52 @@
+"""boneage dashboard: TensorBoard on finished and running trainings."""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from boneage.errors import UserError
+
+PINNED = (  # on the first page; TensorBoard passes over those that no run has
+    "val/age/mae_months",
+    "val/stage/balanced_accuracy",
+    "train/loss",
+    "val/loss",
+    "images_per_second",
+)
+
+
+def dashboard(
+    folder: Annotated[Path, typer.Argument(help="Folder with runs below it.")] = Path("outputs"),
+    port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 6006,
+) -> None:
+    """Serve TensorBoard with the most important curves on its first page, and open it."""
+    if not any(folder.rglob("events.out.tfevents.*")):
+        raise UserError(f"{folder}: no run there has logged for TensorBoard; try make train")
+    from tensorboard.program import TensorBoard, TensorBoardServerException
+
+    server = TensorBoard()
+    server.configure(logdir=str(folder), port=port)
+    try:
+        address = server.launch()
+    except TensorBoardServerException as error:
+        raise UserError(f"TensorBoard cannot start: {error}; choose another --port") from error
+    page = address + pinned()
+    typer.echo(f"TensorBoard: {page}\nStop it with Ctrl-C.")
+    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        typer.launch(page)
+    try:
+        threading.Event().wait()  # the server is a thread of this process
+    except KeyboardInterrupt:
+        typer.echo("Stopped.")
+
+
+def pinned() -> str:
+    """Return the part of TensorBoard's address that pins the most important curves."""
+    cards = [{"plugin": "scalars", "tag": tag} for tag in PINNED]
+    return f"?pinnedCards={quote(json.dumps(cards, separators=(',', ':')), safe='')}#timeseries"

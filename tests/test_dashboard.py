@@ -1,0 +1,159 @@
+"""TensorBoard: the tags of a run, HPARAMS over runs, and a dashboard that changes no number."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from boneage.callbacks.graph import add_graph
+from boneage.callbacks.hyperparameters import hyperparameters
+from boneage.cli.dashboard import PINNED, pinned
+from boneage.run.checkpoint import build_model
+from boneage.run.experiment import train
+
+TASKS = ("regression", "classification", "multitask")
+
+
+@pytest.fixture(scope="module")
+def events(phantom_root, tmp_path_factory):
+    """The metrics and the event files of a single run of each task, and of the joint one."""
+    from conftest import TINY, compose_config
+
+    found = {}
+    for task in TASKS:
+        run_dir = tmp_path_factory.mktemp(task)
+        metrics = train(
+            compose_config(
+                *TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={run_dir}",
+                f"task={task}", "trainer.max_epochs=2", "callbacks.dashboard.every_n_epochs=2",
+            )
+        )  # fmt: skip
+        accumulator = EventAccumulator(str(run_dir / "tensorboard"), {"images": 0, "tensors": 0})
+        found[task] = metrics, accumulator.Reload()
+    return found
+
+
+def scalars(accumulator):
+    return set(accumulator.Tags()["scalars"])
+
+
+def test_single_and_joint_runs_share_their_names(events):
+    regression, classification, joint = (scalars(events[task][1]) for task in TASKS)
+    assert joint == regression | classification
+    for fold in ("train", "val"):
+        assert {f"{fold}/loss", f"{fold}/age/loss", f"{fold}/stage/loss"} <= joint
+    assert {"val/age/mae_months", "val/stage/balanced_accuracy", "images_per_second"} <= joint
+    assert any(name.startswith("lr-") for name in joint)
+    assert set(PINNED) <= joint
+
+
+def test_figures_at_the_chosen_epochs_and_at_the_end(events):
+    _, joint = events["multitask"]
+    for name in ("scatter", "residuals", "confusion"):
+        (drawn,) = joint.Images(f"val/{name}")  # the second of two epochs
+        assert drawn.step == 1
+        assert min(drawn.width, drawn.height) > 200
+        assert len(joint.Images(f"test/{name}")) == 1
+    assert "val/scatter" not in events["classification"][1].Tags()["images"]
+
+
+def test_the_augmented_sheet_the_graph_and_the_config_stand_once(events):
+    metrics, joint = events["multitask"]
+    (sheet,) = joint.Images("train/augmented")
+    assert (sheet.height, sheet.width) == (4 * 32, 8 * 32)
+    nodes = {node.name.split("/")[1] for node in joint.Graph().node if "/" in node.name}
+    assert any("backbone" in name for name in nodes)
+    (text,) = joint.Tensors("config/text_summary")
+    written = text.tensor_proto.string_val[0].decode()
+    config = yaml.safe_load(re.fullmatch(r"```yaml\n(.*)\n```", written, re.DOTALL)[1])
+    assert config["data"]["seed"] == metrics["seed"]  # resolved, not ${seed}
+    assert config["data"]["size"] == 32
+
+
+def test_hparams_hold_options_and_final_metrics(events):
+    metrics, joint = events["multitask"]
+    written = joint.PluginTagToContent("hparams")
+    start = written["_hparams_/session_start_info"]
+    data = plugin_data_pb2.HParamsPluginData.FromString(start)
+    chosen = data.session_start_info.hparams
+    assert chosen["task"].string_value == "multitask"
+    assert chosen["backbone"].string_value == "SlimResNet"
+    assert chosen["loss"].string_value == "mse"
+    for name, expected in (("size", 32), ("batch", 8), ("seed", 1), ("balance", 0)):
+        assert chosen[name].number_value == expected
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(written["_hparams_/experiment"])
+    names = {info.name.tag for info in experiment.experiment.metric_infos}
+    assert {"test/age/mae_months", "test/stage/balanced_accuracy"} <= names <= scalars(joint)
+    (last,) = joint.Scalars("test/age/mae_months")  # one value: the final one
+    assert last.value == pytest.approx(metrics["test"]["age/mae_months"]["value"], rel=1e-4)
+
+
+def test_choices_of_the_command_line_have_their_own_names():
+    options = {"backbone": "slim_resnet", "backbone._target_": "boneage.models.SlimResNet"}
+    options |= {"name": "regression", "augment": "report", "tasks.age.loss": "l1"}
+    chosen = hyperparameters(options)
+    assert chosen["backbone"] == "slim_resnet"
+    assert chosen["augmentation"] == "report"
+    assert chosen["loss"] == "l1"
+    assert "balance" not in chosen
+
+
+def test_the_dashboard_changes_no_number(configure, tmp_path):
+    common = ["task=multitask", "sex=embedding", "augment=geometric"]
+    train(configure(*common, "callbacks.dashboard.every_n_epochs=1", run="with"))
+    train(configure(*common, "~callbacks.dashboard", run="without"))
+    one, other = (
+        torch.load(tmp_path / f"{name}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("with", "without")
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_without_tensorboard_there_is_no_dashboard(configure, tmp_path):
+    train(configure("logger=csv"))
+    assert not list(tmp_path.rglob("events.out.tfevents.*"))
+
+
+def test_a_model_that_cannot_be_traced_is_passed_over(configure, caplog, tmp_path):
+    class Refuses:
+        def add_graph(self, *args):
+            raise RuntimeError("Tracer cannot\nfollow this")
+
+    model = build_model(configure(), record={})
+    add_graph(Refuses(), model, size=32)
+    assert "no graph of this model: Tracer cannot" in caplog.text
+    assert model.training
+
+
+def test_pinned_cards_are_tensorboards_json():
+    cards = json.loads(urllib.parse.unquote(re.search(r"=(.*)#", pinned())[1]))
+    assert cards[0] == {"plugin": "scalars", "tag": "val/age/mae_months"}
+
+
+@pytest.mark.slow
+def test_dashboard_serves_the_runs_of_a_folder(configure, tmp_path):
+    train(configure())
+    server = subprocess.Popen(
+        [sys.executable, "-m", "boneage", "dashboard", str(tmp_path), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        address = re.search(r"http://[^/]+/", server.stdout.readline())[0]
+        with urllib.request.urlopen(f"{address}data/plugins_listing", timeout=60) as answer:
+            plugins = json.load(answer)
+        assert plugins["timeseries"]["enabled"]
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=30) == 0
