@@ -93,6 +93,8 @@ def test_checkpoint_needs_nothing_beside_it(finished, configure, tmp_path):
     again = train(cfg)
     assert again["test"] == metrics["test"]
     assert again["images_per_second"] is None
+    assert again["options"]["backbone.stem"] == 4  # the checkpoint's, not this command's
+    assert again["options"]["train"] is False
     first = (run_dir / "predictions.csv").read_text()
     assert (tmp_path / "run/predictions.csv").read_text() == first
 

@@ -15,9 +15,7 @@ from boneage.callbacks.predictions import Predictions
 from boneage.callbacks.throughput import Throughput
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
-from boneage.evaluation.published import looks_official
 from boneage.evaluation.report.page import write_report
-from boneage.models.architecture import describe_architecture
 from boneage.run.allocator import keep_freed_memory
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
@@ -30,15 +28,9 @@ from boneage.run.checkpoint import (
     make_record,
     read_checkpoint,
 )
-from boneage.run.options import command, options
+from boneage.run.describe import describe_run
 from boneage.run.quiet import quieten_lightning
-from boneage.run.results import (
-    device_name,
-    hash_test_set,
-    metric_report,
-    versions,
-    write_results,
-)
+from boneage.run.results import hash_test_set, metric_report, write_results
 from boneage.run.terminal import print_results
 
 log = logging.getLogger(__name__)
@@ -98,32 +90,23 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     else:
         trainer.test(model, data, verbose=False)
 
-    logged = {name: float(value) for name, value in trainer.logged_metrics.items()}
-    table = predictions.table
+    test = predictions.table
+    train_fold = fold_of(model.record, "train")
     metrics = {
-        "task": cfg.name,
-        "data": data.root.name,
-        "synthetic": data.synthetic,
-        "official": looks_official(data.table) and not data.synthetic,
-        "test_set": hash_test_set(table),
-        "n": {fold: len(fold_of(model.record, fold)) for fold in ("train", "val")}
-        | {"test": len(table)},
-        **metric_report(table, fold_of(model.record, "train"), data.stages, logged),
-        "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "architecture": describe_architecture(model, data.preprocessing.size),
-        "epochs": trainer.current_epoch,
-        "images_per_second": throughput.images_per_second,
-        "seconds": (datetime.now().astimezone() - started).total_seconds(),
+        **describe_run(cfg, data, model, trainer),
+        "test_set": hash_test_set(test),
+        "n": {
+            "train": len(train_fold),
+            "val": len(fold_of(model.record, "val")),
+            "test": len(test),
+        },
+        **metric_report(test, train_fold, data.stages, trainer.logged_metrics),
         "started": started.isoformat(timespec="seconds"),
-        "device": device_name(trainer),
-        "command": command(),
-        "seed": cfg.seed,
-        "options": options(cfg),
-        "versions": versions(),
+        "seconds": (datetime.now().astimezone() - started).total_seconds(),
+        "images_per_second": throughput.images_per_second,
     }
-    write_results(run_dir, metrics, table, history.table, data)
+    write_results(run_dir, metrics, test, history.table, data)
+    print_results(metrics, run_dir)
     if cfg.report:
         write_report(run_dir)
-    print_results(metrics, run_dir)
     return metrics

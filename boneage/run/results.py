@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from importlib.metadata import version
+from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import pandas as pd
-import torch
+from torch import Tensor
 
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sheet import augmented_sheet
@@ -18,14 +18,12 @@ from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate
 from boneage.evaluation.subgroups import subgroups
 from boneage.stages import Stages
 
-PACKAGES = ("boneage", "torch", "torchvision", "lightning", "torchmetrics", "albumentations")
-
 
 def metric_report(
     predictions: pd.DataFrame,
     train: pd.DataFrame,
     stages: Stages,
-    logged: dict[str, float],
+    logged: Mapping[str, Tensor],
 ) -> dict[str, Any]:
     """Return the `test`, `baselines` and `not_finite` parts of `metrics.json`.
 
@@ -41,7 +39,8 @@ def metric_report(
     for name, value in logged.items():
         key = name.removeprefix("test/")
         if key not in test and not key.endswith("loss") and not broken:
-            test[key] = {"value": value, "low": None, "high": None, "n": len(predictions)}
+            known = float(value) if isfinite(value) else None
+            test[key] = {"value": known, "low": None, "high": None, "n": len(predictions)}
     return {
         "test": test,
         "baselines": baselines(train, predictions, stages),
@@ -54,19 +53,6 @@ def hash_test_set(predictions: pd.DataFrame) -> str:
     pairs = zip(predictions["id"].astype(str), predictions["age_years"].round(6), strict=True)
     text = "\n".join(f"{id_} {age}" for id_, age in sorted(pairs))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide a number."""
-    return {package: version(package) for package in PACKAGES}
-
-
-def device_name(trainer: L.Trainer) -> str:
-    """Return what the run was computed on."""
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type.upper()}, {torch.get_num_threads()} threads"
 
 
 def write_results(

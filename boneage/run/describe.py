@@ -1,0 +1,54 @@
+"""What a run was: the part of `metrics.json` that does not depend on its predictions."""
+
+from importlib.metadata import version
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+
+from boneage.data.module import BoneAgeDataModule
+from boneage.evaluation.published import looks_official
+from boneage.models.architecture import describe_architecture
+from boneage.models.module import BoneAgeModule
+from boneage.run.options import command, options
+
+PACKAGES = ("boneage", "torch", "torchvision", "lightning", "torchmetrics", "albumentations")
+
+
+def describe_run(
+    cfg: DictConfig, data: BoneAgeDataModule, model: BoneAgeModule, trainer: L.Trainer
+) -> dict[str, Any]:
+    """Return task, data, model, options, device and versions of a run, as plain containers."""
+    return {
+        "task": cfg.name,
+        "data": data.root.name,
+        "synthetic": data.synthetic,
+        "official": looks_official(data.table) and not data.synthetic,
+        "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "architecture": describe_architecture(model, data.preprocessing.size),
+        "epochs": trainer.current_epoch,
+        "device": _device_name(trainer),
+        "command": command(),
+        "seed": cfg.seed,
+        "options": _options(cfg, model),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _options(cfg: DictConfig, model: BoneAgeModule) -> dict[str, Any]:
+    """Return the options of a run; one that tests a checkpoint has the model of that."""
+    now = options(cfg)
+    if cfg.train:
+        return now
+    of_test = {k: v for k, v in now.items() if k.startswith("data.") or k in ("train", "ckpt_path")}
+    trained: dict[str, Any] = model.record.get("options", now)
+    return trained | of_test
+
+
+def _device_name(trainer: L.Trainer) -> str:
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.upper()}, {torch.get_num_threads()} threads"
