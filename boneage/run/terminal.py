@@ -10,6 +10,7 @@ from rich.table import Table
 
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.glossary import describe
+from boneage.evaluation.numbers import interval, number
 
 
 def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
@@ -40,10 +41,10 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             section = prefix
         table.add_row(
             f" {metric}",
-            _number(result["value"]),
-            _interval(result),
+            number(result["value"]),
+            interval(result),
             f"{result['n']:,}",
-            *(_number(other[name]["value"]) if name in other else "" for other in others.values()),
+            *(number(other[name]["value"]) if name in other else "" for other in others.values()),
         )
     Console().print(table)
 
@@ -56,15 +57,3 @@ def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
         f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
         f"Everything is in {os.path.relpath(run_dir)}"
     )
-
-
-def _interval(result: dict[str, float | int | None]) -> str:
-    if result["low"] is None:
-        return ""
-    return f"{_number(result['low'])} to {_number(result['high'])}"
-
-
-def _number(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"

@@ -9,8 +9,8 @@ from boneage.evaluation.bootstrap import Result
 from boneage.evaluation.comparison.group import Group
 from boneage.evaluation.comparison.tables import short_names, shown_metrics
 from boneage.evaluation.glossary import describe
+from boneage.evaluation.numbers import interval, number
 from boneage.evaluation.published import LABEL, MARK, PUBLISHED
-from boneage.evaluation.report.environment import interval, number
 from boneage.evaluation.subgroups import FEW
 
 COLUMNS = 3  # metrics: more do not fit
