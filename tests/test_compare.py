@@ -1,9 +1,14 @@
 """Runs side by side: who may compete, by how much they differ, and what is left out."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_finished_run
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 from test_report import Page
 from typer.testing import CliRunner
 
@@ -15,6 +20,7 @@ from boneage.evaluation.comparison.group import group_runs
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import differences_across, differences_within
 from boneage.evaluation.comparison.tables import seed_rows
+from boneage.run.sweep import SweepComparison
 from boneage.stages import Stages
 
 
@@ -210,3 +216,90 @@ def test_nothing_to_compare_is_one_line(tmp_path):
 def test_a_run_given_twice_counts_once(tmp_path):
     run(tmp_path / "a", with_ages(1))
     assert len(find_runs([tmp_path, tmp_path / "a", tmp_path / "." / "a"])[0]) == 1
+
+
+def test_options_that_do_not_follow_from_a_choice_keep_settings_apart(tmp_path):
+    for seed, depth in ((1, 4), (2, 8), (3, 8)):
+        options = {"backbone.depth": depth}
+        run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed, options=options)
+    run(tmp_path / "r", with_ages(2), options={"backbone": "resnet18", "backbone.depth": 18})
+    ((group,),) = groups_of(tmp_path)
+    assert group.differing == ["backbone", "seed", "backbone.depth"]
+    (row,) = seed_rows(group)
+    assert (row["setting"], row["seeds"]) == (("slim_resnet", "8"), 2)
+
+
+def test_a_heads_choice_stands_for_its_options(tmp_path):
+    for name in ("linear", "mlp"):
+        options = {"head@tasks.age.head": name, "tasks.age.head._target_": name}
+        run(tmp_path / name, with_ages(1), options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert group.differing == ["head@tasks.age.head"]
+
+
+def test_early_stopping_and_monitor_are_settings(tmp_path):
+    for seed, options in enumerate(({"callbacks.early_stopping.patience": 3}, {"monitor": "x"})):
+        run(tmp_path / str(seed), with_ages(1, seed), seed=seed, options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert set(group.differing) == {"seed", "callbacks.early_stopping.patience", "monitor"}
+    assert seed_rows(group) == []
+
+
+def test_a_repeated_seed_counts_once_and_a_tested_checkpoint_never(tmp_path):
+    run(tmp_path / "old", with_ages(3, 7), started="2026-01-01T00:00:00+00:00")
+    run(tmp_path / "new", with_ages(1, 1), started="2026-01-02T00:00:00+00:00")
+    run(tmp_path / "other", with_ages(1, 2), seed=2)
+    run(tmp_path / "tested", with_ages(1, 3), seed=3, options={"train": False})
+    ((group,),) = groups_of(tmp_path)
+    (row,) = seed_rows(group)
+    maes = [12 * np.abs(np.random.default_rng(s + 100).normal(0, 1, 80)).mean() for s in (1, 2)]
+    assert row["seeds"] == 2
+    assert row["metrics"]["age/mae_months"]["mean"] == pytest.approx(np.mean(maes))
+    assert row["metrics"]["age/mae_months"]["sd"] == pytest.approx(np.std(maes, ddof=1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": 5},
+        {"test": []},
+        {"test": {"age/mae_months": None}},
+        {"test": {"age/mae_months": {"value": 1}}},
+        {"options": None},
+        {"stages": None},
+        {"stages": {"names": ["a"], "edges": [3, 4]}},
+    ],
+    ids=str,
+)
+def test_metrics_of_another_form_are_damaged(tmp_path, change):
+    run(tmp_path / "whole", with_ages(1))
+    write_finished_run(tmp_path / "odd", with_ages(1), **change)
+    runs, (reason,) = find_runs([tmp_path])
+    assert [r.path.name for r in runs] == ["whole"]
+    where = next(iter(change))
+    assert re.match(rf"{tmp_path}/odd/metrics\.json (is damaged:|lacks) {where}", reason)
+    assert "\n" not in reason
+
+
+def test_a_cut_or_repeated_table_of_predictions_is_damaged(tmp_path):
+    for name in ("whole", "cut", "in a line", "twice"):
+        run(tmp_path / name, with_ages(1))
+    text = (tmp_path / "whole/predictions.csv").read_text()
+    lines = text.splitlines(keepends=True)
+    (tmp_path / "cut/predictions.csv").write_text("".join(lines[:20]))
+    (tmp_path / "in a line/predictions.csv").write_text(text[: len(text) // 2])
+    (tmp_path / "twice/predictions.csv").write_text(text + lines[-1])
+    runs, reasons = find_runs([tmp_path])
+    assert [r.path.name for r in runs] == ["whole"]
+    assert len(reasons) == 3
+    assert all("predictions.csv is damaged" in reason for reason in reasons)
+
+
+def test_whatever_breaks_a_comparison_is_one_line_of_the_sweep(tmp_path, monkeypatch, caplog):
+    config = OmegaConf.create(
+        {"hydra": {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}}}
+    )
+    monkeypatch.setattr("boneage.run.sweep.compare_sweep", lambda _: {}["lost"])
+    done = JobReturn(status=JobStatus.COMPLETED)
+    SweepComparison().on_job_end(config, done)
+    assert [r.message for r in caplog.records] == [f"No comparison in {tmp_path}: KeyError: 'lost'"]

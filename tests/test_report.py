@@ -159,7 +159,7 @@ def test_unfinished_and_damaged_runs_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"metrics\.json is damaged"):
         write_report(tmp_path)
     (tmp_path / "metrics.json").write_text('{"task": "regression"}')
-    with pytest.raises(UserError, match=r"lacks data.*older version"):
+    with pytest.raises(UserError, match=r"lacks data: an older version"):
         write_report(tmp_path)
     folder = write_finished_run(tmp_path / "other", predictions())
     (folder / "predictions.csv").write_text("id,sex,age_years\n1,male,abc\n")

@@ -7,13 +7,43 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from boneage.errors import UserError
 from boneage.stages import Stages
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
 TEXT = ("id", "sex", "stage", "stage_predicted", "fold", "band", "metric")
-NEEDED = ("task", "data", "n", "test", "baselines", "stages", "options", "test_set", "seed")
+
+
+class _Result(BaseModel):
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class _Counts(BaseModel):
+    test: int
+
+
+class _Stages(BaseModel):
+    names: list[str]
+    edges: list[float]
+
+
+class _Content(BaseModel):
+    """What readers of `metrics.json` rely on."""
+
+    task: str
+    data: str
+    test_set: str
+    seed: int
+    n: _Counts
+    test: dict[str, _Result]
+    baselines: dict[str, dict[str, _Result]]
+    stages: _Stages
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -62,13 +92,27 @@ def read_run(path: Path) -> FinishedRun:
         metrics = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is damaged: {error}") from error
-    absent = [k for k in NEEDED if k not in metrics] if isinstance(metrics, dict) else NEEDED
-    if absent:
-        raise UserError(f"{file} lacks {', '.join(absent)}: it is of an older version or no run's")
+    try:
+        content = _Content.model_validate(metrics)
+        stages = Stages(content.stages.names, content.stages.edges)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise UserError(f"{file} lacks {where}: an older version has written it") from error
+        raise UserError(f"{file} is damaged: {where} {first['msg']}") from error
+    except UserError as error:
+        raise UserError(f"{file} is damaged: {error}") from error
     predictions = read_csv(path / PREDICTIONS)
     if lacking := {"id", "sex", "age_years"} - set(predictions):
         raise UserError(f"{path / PREDICTIONS} lacks the column {', '.join(sorted(lacking))}")
-    return FinishedRun(path, metrics, predictions, Stages(**metrics["stages"]))
+    rows, expected = predictions["id"].nunique(), content.n.test
+    if len(predictions) != rows or rows != expected or predictions["age_years"].isna().any():
+        raise UserError(
+            f"{path / PREDICTIONS} is damaged: {len(predictions)} rows and {rows} ids with an age "
+            f"where the run had tested {expected}"
+        )
+    return FinishedRun(path, metrics, predictions, stages)
 
 
 def read_csv(file: Path) -> pd.DataFrame:

@@ -28,12 +28,12 @@ class SweepComparison(Callback):
         if config.hydra.mode is not RunMode.MULTIRUN:
             return
         sweep = Path(config.hydra.sweep.dir)
-        if job_return.status is JobStatus.FAILED:
-            note_failure(Path(config.hydra.runtime.output_dir), job_return._return_value)
         try:
+            if job_return.status is JobStatus.FAILED:
+                note_failure(Path(config.hydra.runtime.output_dir), job_return._return_value)
             compare_sweep(sweep)
-        except (UserError, OSError, ValueError) as error:  # the jobs that follow must still run
-            log.warning("No comparison in %s: %s", sweep, error)
+        except Exception as error:  # whatever it is, a sweep goes on, and says it in one line
+            log.warning("No comparison in %s: %s: %s", sweep, type(error).__name__, error)
 
 
 def note_failure(folder: Path, error: BaseException) -> None:

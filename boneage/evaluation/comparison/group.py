@@ -11,9 +11,10 @@ from boneage.evaluation.run_folder import FinishedRun
 DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
 # where a run was kept and how it was watched, not what it did
 BOOKKEEPING = (
-    "callbacks", "logger", "ckpt_path", "train", "report", "run_dir", "name", "monitor", "mode",
+    "callbacks", "logger", "ckpt_path", "train", "report", "run_dir", "name",
     "data.root", "data.cache_dir", "data.num_workers", "trainer.enable_progress_bar",
 )  # fmt: skip
+SETTINGS_AFTER_ALL = "callbacks.early_stopping"  # it decides how long a run trains
 ABSENT = "-"
 
 
@@ -36,11 +37,9 @@ class Group:
 
     @property
     def differing(self) -> list[str]:
-        """The options in which the runs differ; below a differing choice, only the choice."""
-        found = [
-            key for key in self._keys() if len({self.shown(run, key) for run in self.runs}) > 1
-        ]
-        return [key for key in found if not any(key.startswith(f"{other}.") for other in found)]
+        """The options in which the runs differ, less those that follow from a choice above them."""
+        found = [key for key in self._keys() if self._differs(key)]
+        return [key for key in found if not any(self._follows(key, other) for other in found)]
 
     @property
     def common(self) -> dict[str, Any]:
@@ -63,6 +62,13 @@ class Group:
 
     def _differs(self, key: str) -> bool:
         return len({self.shown(run, key) for run in self.runs}) > 1
+
+    def _follows(self, key: str, choice: str) -> bool:
+        """Tell whether an option lies below a choice and is the same wherever that is the same."""
+        if not key.startswith(f"{choice.split('@')[-1]}."):  # head@tasks.age.head fills the latter
+            return False
+        pairs = {(self.shown(run, choice), self.shown(run, key)) for run in self.runs}
+        return len(pairs) == len({chosen for chosen, _ in pairs})
 
     def _keys(self) -> list[str]:
         keys = dict.fromkeys(key for run in self.runs for key in run.metrics["options"])
@@ -122,4 +128,6 @@ def _task_order(task: str) -> tuple[int, str]:
 
 
 def _is_bookkeeping(key: str) -> bool:
+    if key.startswith(SETTINGS_AFTER_ALL):
+        return False
     return any(key == name or key.startswith(f"{name}.") for name in BOOKKEEPING)

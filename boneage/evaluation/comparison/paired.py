@@ -65,6 +65,8 @@ def _row(reference: FinishedRun, run: FinishedRun, metric: str) -> dict[str, Any
 def _difference(first: FinishedRun, second: FinishedRun, metric: str) -> Result | None:
     """Return the difference in one metric, None where a run has not predicted what it needs."""
     ids = first.predictions["id"]
+    if set(ids) != set(second.predictions["id"]):  # edited by hand: the hash is that of the test
+        return None
     columns = [
         _columns(run, run.predictions.set_index("id").loc[ids], metric) for run in (first, second)
     ]

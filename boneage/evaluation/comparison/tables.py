@@ -40,19 +40,22 @@ def seed_rows(group: Group) -> list[dict[str, Any]]:
 
     Returns:
         Rows with `setting` (differing options but the seed), `seeds`, and `metrics`: per name
-        `mean` and `sd` (n - 1).
+        `mean` and `sd` (n - 1). A seed that was run again counts once, by its latest run; tests of
+        a checkpoint do not count, as their options are not those it was trained with.
     """
     rows = []
-    for setting, runs in group.settings().items():
-        seeds = {run.metrics["seed"] for run in runs}
-        if len(seeds) < 2 or len(seeds) < len(runs):
+    for setting, members in group.settings().items():
+        trained = [run for run in members if run.metrics["options"].get("train", True)]
+        trained.sort(key=lambda run: str(run.metrics.get("started")))
+        runs = list({run.metrics["seed"]: run for run in trained}.values())
+        if len(runs) < 2:
             continue
         metrics = {}
         for name in shown_metrics(group):
             values = [run.metrics["test"].get(name, {}).get("value") for run in runs]
             known = np.array([np.nan if value is None else value for value in values], float)
             metrics[name] = {"mean": float(known.mean()), "sd": float(known.std(ddof=1))}
-        rows.append({"setting": setting, "seeds": len(seeds), "metrics": metrics})
+        rows.append({"setting": setting, "seeds": len(runs), "metrics": metrics})
     return rows
 
 

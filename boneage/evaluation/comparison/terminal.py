@@ -13,7 +13,7 @@ from boneage.evaluation.numbers import interval, number
 from boneage.evaluation.published import LABEL, MARK, PUBLISHED
 from boneage.evaluation.subgroups import FEW
 
-COLUMNS = 3  # metrics: more do not fit
+COLUMNS = 4  # of options and metrics: more do not fit, and the page has them all
 
 
 def print_comparison(test_sets: list[list[Group]], skipped: list[str]) -> None:
@@ -28,20 +28,21 @@ def print_comparison(test_sets: list[list[Group]], skipped: list[str]) -> None:
         )
         for group in groups:
             console.print(_table(group))
+    console.print(f"[dim]† fewer than {FEW} radiographs; below each value its 95 % interval[/dim]")
     for line in skipped:
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
 
 
 def _table(group: Group) -> Table:
-    table = Table(title=str(group.first["task"]), title_justify="left", box=box.SIMPLE)
-    table.add_column("run", overflow="fold")
+    table = Table(title=escape(str(group.first["task"])), title_justify="left", box=box.SIMPLE)
+    table.add_column("run", overflow="fold", min_width=12)
     for key in group.differing:
         table.add_column(escape(key), overflow="fold")
-    metrics = shown_metrics(group)[:COLUMNS]
+    metrics = shown_metrics(group)[: max(1, min(3, COLUMNS - len(group.differing)))]
     for name in metrics:
         metric = describe(name)
-        label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
-        table.add_column(label, justify="right")
+        label = f"{metric.label}\n({metric.unit})" if metric.unit else metric.label
+        table.add_column(label, justify="right", no_wrap=True)
     for name, run in zip(short_names(group.runs), group.runs, strict=True):
         chosen = (escape(group.shown(run, key)) for key in group.differing)
         cells = (_cell(run.metrics["test"].get(metric)) for metric in metrics)
