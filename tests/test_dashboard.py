@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import subprocess
 import sys
 import urllib.parse
@@ -155,5 +154,5 @@ def test_dashboard_serves_the_runs_of_a_folder(configure, tmp_path):
             plugins = json.load(answer)
         assert plugins["timeseries"]["enabled"]
     finally:
-        server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=30) == 0
+        server.terminate()
+        server.wait(timeout=30)
