@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import precision_recall_curve as sk_curve
 
-from boneage.evaluation.figures import age, stage, training
+from boneage.evaluation.figures import age, failures, stage, training
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.style import styled, to_png
@@ -101,7 +101,7 @@ def test_bland_altman_lines_by_hand():
 
 def test_running_mean_by_hand():
     ages = np.array([4.0, 4.5, 5.0, 5.5, 6.0, 15.0])
-    grid, mean = age.running_mean(ages, np.array([1.0, 2, 3, 4, 5, 100]))
+    grid, mean = failures.running_mean(ages, np.array([1.0, 2, 3, 4, 5, 100]))
     assert mean[grid == 5.0] == pytest.approx(3)  # all five are within a year
     assert np.isnan(mean[grid == 15.0])  # one alone is no mean
     assert np.isnan(mean[grid == 4.5])  # four are too few
@@ -110,7 +110,9 @@ def test_running_mean_by_hand():
 def test_small_bands_have_hollow_markers():
     mae = np.array([[5.0, 4, 6], [7, 5, 9], [np.nan] * 3])
     with styled():
-        figure = age.error_by_band(["0-2", "2-5", "5-10"], mae, mae, np.array([50, 3, 0]), few=20)
+        figure = failures.error_by_band(
+            ["0-2", "2-5", "5-10"], mae, mae, np.array([50, 3, 0]), few=20
+        )
     faces = [line.get_markerfacecolor() for line in figure.axes[0].lines]
     assert len(faces) == 2
     assert faces[0] != "white"

@@ -1,24 +1,12 @@
-"""Figures of predicted bone age, from arrays in years."""
+"""Figures of predicted against true bone age, from arrays in years."""
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from boneage.evaluation.age import LIMITS_OF_AGREEMENT
-from boneage.evaluation.figures.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    MARKER_OF_SEX,
-    OF_SEX,
-    VERMILION,
-    one_axes,
-)
+from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, one_axes
 from boneage.stages import Stages
-
-OLDEST_YEARS = 20
-RUNNING_WINDOW_YEARS = 2.0
-RUNNING_MIN = 5  # radiographs in the window
 
 
 def scatter(true: np.ndarray, predicted: np.ndarray, stages: Stages) -> Figure:
@@ -89,84 +77,6 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
         xlim=(0, OLDEST_YEARS),
     )
     axes.xaxis.set_major_locator(MultipleLocator(4))
-    return figure
-
-
-def residuals(true: np.ndarray, predicted: np.ndarray, sex: np.ndarray) -> Figure:
-    """Draw the error against true age by sex, with running means over two years.
-
-    Args:
-        true: (n,) true ages in years.
-        predicted: (n,) predicted ages in years.
-        sex: (n,) "female", "male" or "unknown".
-    """
-    figure, axes = one_axes()
-    error = 12 * (predicted - true)
-    axes.axhline(0, color=BLACK, linewidth=0.8)
-    for name, color in OF_SEX.items():
-        chosen = sex == name
-        if not chosen.any():
-            continue
-        axes.scatter(
-            true[chosen],
-            error[chosen],
-            s=9,
-            color=color,
-            marker=MARKER_OF_SEX[name],
-            alpha=0.4,
-            linewidths=0,
-        )
-        age, mean = running_mean(true[chosen], error[chosen])
-        label = f"{name}, running mean (n = {chosen.sum():,})"
-        axes.plot(age, mean, color=color, linewidth=2, label=label)
-    axes.set(
-        xlabel="true bone age (years)", ylabel="predicted - true (months)", xlim=(0, OLDEST_YEARS)
-    )
-    axes.xaxis.set_major_locator(MultipleLocator(4))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    return figure
-
-
-def running_mean(age: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ages on a half-year grid and the mean error within one year of each.
-
-    The mean is NaN, a gap in the line, where fewer than five radiographs are so near.
-    """
-    grid = np.arange(0, OLDEST_YEARS + 0.25, 0.5)
-    near = np.abs(grid[:, None] - age) <= RUNNING_WINDOW_YEARS / 2
-    n = near.sum(axis=1)
-    mean = np.full(len(grid), np.nan)
-    enough = n >= RUNNING_MIN
-    mean[enough] = (near @ error)[enough] / n[enough]
-    return grid, mean
-
-
-def error_by_band(
-    bands: list[str], mae: np.ndarray, bias: np.ndarray, n: np.ndarray, few: int
-) -> Figure:
-    """Draw MAE and bias of each age band with their intervals; a hollow marker has a small n.
-
-    Args:
-        bands: K names, in years.
-        mae: (K, 3) MAE in months with its interval; NaN in an empty band.
-        bias: (K, 3) bias in months, likewise.
-        n: (K,) radiographs.
-        few: an n below this is small.
-    """
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    position = np.arange(len(bands))
-    for axes, values, name, color in ((left, mae, "MAE", BLUE), (right, bias, "bias", VERMILION)):
-        for i in position[~np.isnan(values[:, 0])]:
-            value, low, high = values[i]
-            axes.vlines(i, low, high, color=color, linewidth=2)
-            face = "white" if n[i] < few else color
-            axes.plot(i, value, "o", color=color, markerfacecolor=face, markersize=6)
-        axes.set_xticks(position, [f"{b}\n{k:,}" for b, k in zip(bands, n, strict=True)])
-        axes.set(xlabel="true bone age (years), n below", ylabel=f"{name} (months)")
-        axes.set_xlim(-0.5, len(bands) - 0.5)
-    left.set_ylim(bottom=0)
-    right.axhline(0, color=BLACK, linewidth=0.8)
     return figure
 
 

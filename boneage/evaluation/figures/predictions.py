@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from boneage.evaluation.evaluate import NUMERIC, has_probability, stage_probability
 from boneage.evaluation.failures import errors_by_edge_distance
-from boneage.evaluation.figures import age, stage
+from boneage.evaluation.figures import age, failures, stage
 from boneage.evaluation.figures.style import styled
 from boneage.evaluation.stage import confusion, reliability
 from boneage.evaluation.subgroups import FEW
@@ -45,7 +45,7 @@ def _age_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
     figures = {
         "scatter": age.scatter(true, predicted, stages),
         "bland_altman": age.bland_altman(true, predicted),
-        "residuals": age.residuals(true, predicted, table["sex"].to_numpy(str)),
+        "residuals": failures.residuals(true, predicted, table["sex"].to_numpy(str)),
     }
     if "stage_predicted" not in table:
         figures |= _hit_figures(true, stages.of(predicted), stages)
@@ -71,5 +71,5 @@ def _hit_figures(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) ->
     figures = {"confusion": stage.confusion_matrix(counts, stages.names, FEW)}
     for edge in stages.edges[:1]:
         rows = errors_by_edge_distance(true_age, predicted == true, edge)
-        figures["error_near_edge"] = stage.error_near_edge(rows, edge, FEW)
+        figures["error_near_edge"] = failures.error_near_edge(rows, edge, FEW)
     return figures

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.evaluation.figures.age import error_by_band
 from boneage.evaluation.figures.architecture import architecture
+from boneage.evaluation.figures.failures import error_by_band
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.style import styled
 from boneage.evaluation.figures.training import fold_distribution, image_sheet, learning_curves

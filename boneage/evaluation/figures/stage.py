@@ -7,7 +7,6 @@ from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
     GREEN,
-    GREY,
     ORANGE,
     PURPLE,
     SKY,
@@ -105,35 +104,3 @@ def precision_recall_curve(score: np.ndarray, positive: np.ndarray) -> tuple[np.
     hits = np.cumsum(positive[order])
     last = np.append(np.diff(score[order]) != 0, True)  # of those with the same score
     return hits[last] / positive.sum(), hits[last] / (np.flatnonzero(last) + 1)
-
-
-def error_near_edge(rows: list[dict[str, float]], edge: float, few: int) -> Figure:
-    """Draw how often the stage is wrong by distance from an edge between two stages.
-
-    Args:
-        rows: from `errors_by_edge_distance`.
-        edge: the edge in years.
-        few: an n below this is small and has a hollow marker.
-    """
-    figure, axes = one_axes(5.2, 3.4)
-    for i, row in enumerate(rows):
-        if row["n"]:
-            axes.vlines(i, 100 * row["low"], 100 * row["high"], color=BLUE, linewidth=2)
-            face = "white" if row["n"] < few else BLUE
-            axes.plot(i, 100 * row["rate"], "o", color=BLUE, markerfacecolor=face, clip_on=False)
-    axes.axvline(len(rows) / 2 - 0.5, color=GREY, linewidth=0.8)
-    names = [f"{_band(row['from_years'], row['to_years'])}\n{row['n']:,}" for row in rows]
-    axes.set_xticks(range(len(rows)), names)
-    axes.set(
-        xlabel=f"true bone age minus {edge:g} years (years), n below",
-        ylabel="wrong stage (%)",
-        ylim=(0, None),
-    )
-    axes.tick_params(axis="x", labelsize=7)
-    return figure
-
-
-def _band(start: float, end: float) -> str:
-    if np.isinf(start):
-        return f"< {end:g}"
-    return f"{start:g} +" if np.isinf(end) else f"{start:g} to {end:g}"

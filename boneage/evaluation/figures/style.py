@@ -17,6 +17,7 @@ BLUE, ORANGE, GREEN, SKY, VERMILION, PURPLE, BLACK = (
 GREY = "#6b7280"
 OF_SEX = {"female": VERMILION, "male": BLUE, "unknown": GREY}
 MARKER_OF_SEX = {"female": "o", "male": "^", "unknown": "s"}
+OLDEST_YEARS = 20  # where age axes end
 DPI = 150
 PIXELS_PER_INCH = 100  # on a page; the image itself is finer
 RC: dict[Any, Any] = {

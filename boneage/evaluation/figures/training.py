@@ -5,12 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from boneage.evaluation.figures.style import BLUE, GREY, OF_SEX, VERMILION
+from boneage.evaluation.figures.style import BLUE, GREY, OF_SEX, OLDEST_YEARS, VERMILION
 from boneage.evaluation.glossary import describe, group_label
 
 FOLDS = {"train": "training", "val": "validation", "test": "test"}
 CURVES = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
-OLDEST_YEARS = 20
 
 
 def fold_distribution(table: pd.DataFrame) -> Figure:

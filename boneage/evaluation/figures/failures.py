@@ -1,0 +1,129 @@
+"""Figures of where predictions fail: by age, sex, band, and near an edge between stages."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
+
+from boneage.evaluation.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    MARKER_OF_SEX,
+    OF_SEX,
+    OLDEST_YEARS,
+    VERMILION,
+    one_axes,
+)
+
+RUNNING_WINDOW_YEARS = 2.0
+RUNNING_MIN = 5  # radiographs in the window
+
+
+def residuals(true: np.ndarray, predicted: np.ndarray, sex: np.ndarray) -> Figure:
+    """Draw the error against true age by sex, with running means over two years.
+
+    Args:
+        true: (n,) true ages in years.
+        predicted: (n,) predicted ages in years.
+        sex: (n,) "female", "male" or "unknown".
+    """
+    figure, axes = one_axes()
+    error = 12 * (predicted - true)
+    axes.axhline(0, color=BLACK, linewidth=0.8)
+    for name, color in OF_SEX.items():
+        chosen = sex == name
+        if not chosen.any():
+            continue
+        axes.scatter(
+            true[chosen],
+            error[chosen],
+            s=9,
+            color=color,
+            marker=MARKER_OF_SEX[name],
+            alpha=0.4,
+            linewidths=0,
+        )
+        age, mean = running_mean(true[chosen], error[chosen])
+        label = f"{name}, running mean (n = {chosen.sum():,})"
+        axes.plot(age, mean, color=color, linewidth=2, label=label)
+    axes.set(
+        xlabel="true bone age (years)", ylabel="predicted - true (months)", xlim=(0, OLDEST_YEARS)
+    )
+    axes.xaxis.set_major_locator(MultipleLocator(4))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
+def running_mean(age: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ages on a half-year grid and the mean error within one year of each.
+
+    The mean is NaN, a gap in the line, where fewer than five radiographs are so near.
+    """
+    grid = np.arange(0, OLDEST_YEARS + 0.25, 0.5)
+    near = np.abs(grid[:, None] - age) <= RUNNING_WINDOW_YEARS / 2
+    n = near.sum(axis=1)
+    mean = np.full(len(grid), np.nan)
+    enough = n >= RUNNING_MIN
+    mean[enough] = (near @ error)[enough] / n[enough]
+    return grid, mean
+
+
+def error_by_band(
+    bands: list[str], mae: np.ndarray, bias: np.ndarray, n: np.ndarray, few: int
+) -> Figure:
+    """Draw MAE and bias of each age band with their intervals; a hollow marker has a small n.
+
+    Args:
+        bands: K names, in years.
+        mae: (K, 3) MAE in months with its interval; NaN in an empty band.
+        bias: (K, 3) bias in months, likewise.
+        n: (K,) radiographs.
+        few: an n below this is small.
+    """
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    position = np.arange(len(bands))
+    for axes, values, name, color in ((left, mae, "MAE", BLUE), (right, bias, "bias", VERMILION)):
+        for i in position[~np.isnan(values[:, 0])]:
+            value, low, high = values[i]
+            axes.vlines(i, low, high, color=color, linewidth=2)
+            face = "white" if n[i] < few else color
+            axes.plot(i, value, "o", color=color, markerfacecolor=face, markersize=6)
+        axes.set_xticks(position, [f"{b}\n{k:,}" for b, k in zip(bands, n, strict=True)])
+        axes.set(xlabel="true bone age (years), n below", ylabel=f"{name} (months)")
+        axes.set_xlim(-0.5, len(bands) - 0.5)
+    left.set_ylim(bottom=0)
+    right.axhline(0, color=BLACK, linewidth=0.8)
+    return figure
+
+
+def error_near_edge(rows: list[dict[str, float]], edge: float, few: int) -> Figure:
+    """Draw how often the stage is wrong by distance from an edge between two stages.
+
+    Args:
+        rows: from `errors_by_edge_distance`.
+        edge: the edge in years.
+        few: an n below this is small and has a hollow marker.
+    """
+    figure, axes = one_axes(5.2, 3.4)
+    for i, row in enumerate(rows):
+        if row["n"]:
+            axes.vlines(i, 100 * row["low"], 100 * row["high"], color=BLUE, linewidth=2)
+            face = "white" if row["n"] < few else BLUE
+            axes.plot(i, 100 * row["rate"], "o", color=BLUE, markerfacecolor=face, clip_on=False)
+    axes.axvline(len(rows) / 2 - 0.5, color=GREY, linewidth=0.8)
+    names = [f"{_band(row['from_years'], row['to_years'])}\n{row['n']:,}" for row in rows]
+    axes.set_xticks(range(len(rows)), names)
+    axes.set(
+        xlabel=f"true bone age minus {edge:g} years (years), n below",
+        ylabel="wrong stage (%)",
+        ylim=(0, None),
+    )
+    axes.tick_params(axis="x", labelsize=7)
+    return figure
+
+
+def _band(start: float, end: float) -> str:
+    if np.isinf(start):
+        return f"< {end:g}"
+    return f"{start:g} +" if np.isinf(end) else f"{start:g} to {end:g}"
