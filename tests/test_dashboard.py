@@ -6,12 +6,14 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from torch.utils.tensorboard import SummaryWriter
 
 from boneage.callbacks.graph import add_graph
 from boneage.callbacks.hyperparameters import hyperparameters
@@ -33,12 +35,27 @@ def events(phantom_root, tmp_path_factory):
         metrics = train(
             compose_config(
                 *TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={run_dir}",
-                f"task={task}", "trainer.max_epochs=2", "callbacks.dashboard.every_n_epochs=2",
+                f"task={task}", "trainer.max_epochs=3", "callbacks.dashboard.every_n_epochs=2",
             )
         )  # fmt: skip
-        accumulator = EventAccumulator(str(run_dir / "tensorboard"), {"images": 0, "tensors": 0})
-        found[task] = metrics, accumulator.Reload()
+        found[task] = metrics, read_events(run_dir / "tensorboard")
     return found
+
+
+def read_events(folder):
+    return EventAccumulator(str(folder), {"images": 0, "tensors": 0, "scalars": 0}).Reload()
+
+
+def hparams_of(folder):
+    """Return options, final metrics and all tags of a run's HPARAMS."""
+    final = read_events(folder / "final")
+    written = final.PluginTagToContent("hparams")
+    start = plugin_data_pb2.HParamsPluginData.FromString(written["_hparams_/session_start_info"])
+    chosen = {
+        name: getattr(value, value.WhichOneof("kind"))
+        for name, value in start.session_start_info.hparams.items()
+    }
+    return chosen, {name: final.Scalars(name)[0].value for name in scalars(final)}, written
 
 
 def scalars(accumulator):
@@ -51,16 +68,16 @@ def test_single_and_joint_runs_share_their_names(events):
     for fold in ("train", "val"):
         assert {f"{fold}/loss", f"{fold}/age/loss", f"{fold}/stage/loss"} <= joint
     assert {"val/age/mae_months", "val/stage/balanced_accuracy", "images_per_second"} <= joint
-    assert any(name.startswith("lr-") for name in joint)
+    assert "learning_rate" in joint
     assert set(PINNED) <= joint
 
 
 def test_figures_at_the_chosen_epochs_and_at_the_end(events):
     _, joint = events["multitask"]
     for name in ("scatter", "residuals", "confusion"):
-        (drawn,) = joint.Images(f"val/{name}")  # the second of two epochs
-        assert drawn.step == 1
-        assert min(drawn.width, drawn.height) > 200
+        drawn = joint.Images(f"val/{name}")
+        assert [figure.step for figure in drawn] == [2, 3]  # the second epoch, and the last
+        assert min(drawn[0].width, drawn[0].height) > 200
         assert len(joint.Images(f"test/{name}")) == 1
     assert "val/scatter" not in events["classification"][1].Tags()["images"]
 
@@ -79,21 +96,22 @@ def test_the_augmented_sheet_the_graph_and_the_config_stand_once(events):
 
 
 def test_hparams_hold_options_and_final_metrics(events):
-    metrics, joint = events["multitask"]
-    written = joint.PluginTagToContent("hparams")
-    start = written["_hparams_/session_start_info"]
-    data = plugin_data_pb2.HParamsPluginData.FromString(start)
-    chosen = data.session_start_info.hparams
-    assert chosen["task"].string_value == "multitask"
-    assert chosen["backbone"].string_value == "SlimResNet"
-    assert chosen["loss"].string_value == "mse"
-    for name, expected in (("size", 32), ("batch", 8), ("seed", 1), ("balance", 0)):
-        assert chosen[name].number_value == expected
-    experiment = plugin_data_pb2.HParamsPluginData.FromString(written["_hparams_/experiment"])
-    names = {info.name.tag for info in experiment.experiment.metric_infos}
-    assert {"test/age/mae_months", "test/stage/balanced_accuracy"} <= names <= scalars(joint)
-    (last,) = joint.Scalars("test/age/mae_months")  # one value: the final one
-    assert last.value == pytest.approx(metrics["test"]["age/mae_months"]["value"], rel=1e-4)
+    found = {task: hparams_of(Path(events[task][1].path)) for task in TASKS}
+    chosen, final, _ = found["multitask"]
+    expected = {"task": "multitask", "backbone": "SlimResNet", "sex": "NoSex", "loss": "mse"}
+    expected |= {"size": 32, "batch": 8, "seed": 1, "balance": 0, "sampler": "shuffle"}
+    assert expected.items() <= chosen.items()
+    test = events["multitask"][0]["test"]
+    for name in ("age/mae_months", "stage/balanced_accuracy"):
+        assert final[f"test/{name}"] == pytest.approx(test[name]["value"], rel=1e-4)
+    assert len(events["multitask"][1].Scalars("test/age/mae_months")) == 1
+    assert not any("loss" in name for name in final)
+    # TensorBoard shows a sweep over tasks whole: no run lacks an option or speaks for the others
+    for options, metrics, written in found.values():
+        assert options.keys() == chosen.keys()
+        assert metrics.keys() <= final.keys()
+        assert "_hparams_/experiment" not in written
+    assert found["classification"][0]["loss"] == found["regression"][0]["balance"] == "-"
 
 
 def test_choices_of_the_command_line_have_their_own_names():
@@ -103,7 +121,7 @@ def test_choices_of_the_command_line_have_their_own_names():
     assert chosen["backbone"] == "slim_resnet"
     assert chosen["augmentation"] == "report"
     assert chosen["loss"] == "l1"
-    assert "balance" not in chosen
+    assert chosen["balance"] == "-"
 
 
 def test_the_dashboard_changes_no_number(configure, tmp_path):
@@ -123,19 +141,28 @@ def test_without_tensorboard_there_is_no_dashboard(configure, tmp_path):
     assert not list(tmp_path.rglob("events.out.tfevents.*"))
 
 
-def test_a_model_that_cannot_be_traced_is_passed_over(configure, caplog, tmp_path):
-    class Refuses:
-        def add_graph(self, *args):
-            raise RuntimeError("Tracer cannot\nfollow this")
+def test_a_compiled_model_has_its_graph_and_prints_nothing(configure, tmp_path, capfd, caplog):
+    model = build_model(configure(), record={}, compile_backbone=True)
+    with SummaryWriter(tmp_path) as writer:
+        add_graph(writer, model, size=32)
+    assert any("backbone" in node.name for node in read_events(tmp_path).Graph().node)
+    assert model.training
+    assert model.backbone.training
+    assert "".join(capfd.readouterr()) + caplog.text == ""
 
+
+def test_a_model_that_cannot_be_traced_is_passed_over(configure, caplog, capfd, tmp_path):
     model = build_model(configure(), record={})
-    add_graph(Refuses(), model, size=32)
-    assert "no graph of this model: Tracer cannot" in caplog.text
+    model.backbone.forward = lambda image: image.fail_here
+    with SummaryWriter(tmp_path) as writer:
+        add_graph(writer, model, size=32)
+    assert "no graph of this model: " in caplog.text
+    assert "".join(capfd.readouterr()) == ""
     assert model.training
 
 
 def test_pinned_cards_are_tensorboards_json():
-    cards = json.loads(urllib.parse.unquote(re.search(r"=(.*)#", pinned())[1]))
+    cards = json.loads(urllib.parse.unquote(re.search(r"=(.*)&", pinned())[1]))
     assert cards[0] == {"plugin": "scalars", "tag": "val/age/mae_months"}
 
 

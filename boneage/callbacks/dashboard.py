@@ -5,11 +5,10 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from pydantic import PositiveInt
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
 from boneage.callbacks.graph import add_graph
-from boneage.callbacks.hyperparameters import hyperparameters
+from boneage.callbacks.hyperparameters import write_hyperparameters
 from boneage.callbacks.predictions import Predictions
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sheet import augmented_sheet
@@ -32,6 +31,7 @@ class Dashboard(L.Callback):
 
     def __init__(self, every_n_epochs: PositiveInt = 5) -> None:
         self.every_n_epochs = every_n_epochs
+        self._drawn = True
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -45,12 +45,20 @@ class Dashboard(L.Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._draw(trainer, pl_module, "val")
+        epochs = trainer.current_epoch + 1
+        self._drawn = epochs % self.every_n_epochs == 0
+        if self._drawn and not trainer.sanity_checking:
+            self._draw(trainer, "val", epochs)
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the last validation, which nobody knew to be the last."""
+        if not self._drawn:
+            self._draw(trainer, "val", trainer.current_epoch)
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._draw(trainer, pl_module, "test")
+        self._draw(trainer, "test", trainer.current_epoch)
 
     @override
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -59,22 +67,24 @@ class Dashboard(L.Callback):
         if writer is None:
             return
         model, _ = _own(trainer, pl_module)
-        final = {n: float(v) for n, v in trainer.callback_metrics.items() if n.startswith("test/")}
-        chosen = hyperparameters(model.record["options"])
-        for summary in hparams(chosen, final):  # type: ignore[no-untyped-call]
-            writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
-        writer.flush()
+        final = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("test/") and not name.endswith("loss")  # of other tasks, other units
+        }
+        options = model.record["options"]
+        write_hyperparameters(writer.log_dir, options, final, trainer.global_step)
 
-    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, fold: str) -> None:
+    def _draw(self, trainer: L.Trainer, fold: str, epochs: int) -> None:
+        """Draw the newest predictions after so many epochs of training."""
         writer = _writer(trainer)
-        if writer is None or trainer.sanity_checking:
+        if writer is None:
             return
-        _, data = _own(trainer, pl_module)
+        _, data = _own(trainer, trainer.lightning_module)
         table = next(c for c in trainer.callbacks if isinstance(c, Predictions)).table  # type: ignore[attr-defined]
-        figures = prediction_figures(table, data.stages, FIGURES)
         with styled():
-            for name, figure in figures.items():
-                writer.add_figure(f"{fold}/{name}", figure, trainer.current_epoch, close=False)
+            for name, figure in prediction_figures(table, data.stages, FIGURES).items():
+                writer.add_figure(f"{fold}/{name}", figure, epochs, close=False)
 
 
 def _writer(trainer: L.Trainer) -> SummaryWriter | None:

@@ -1,5 +1,6 @@
 """The graph of a model for TensorBoard."""
 
+import copy
 import logging
 import warnings
 
@@ -12,16 +13,21 @@ from boneage.models.module import BoneAgeModule
 log = logging.getLogger(__name__)
 
 
-class _Parts(nn.Module):
-    """The modules that a radiograph passes, without what Lightning adds to them."""
+class Network(nn.Module):
+    """What a radiograph passes, without what Lightning adds to it.
+
+    Args:
+        model: the model; the parts stay shared with it.
+    """
 
     def __init__(self, model: BoneAgeModule) -> None:
         super().__init__()
-        self.backbone, self.sex, self.tasks = model.backbone, model.sex, model.tasks
+        self.backbone = copy.copy(model.backbone)  # a copy is not compiled: tracing needs that
+        self.to_input, self.sex, self.tasks = model.to_input, model.sex, model.tasks
 
-    def forward(self, image: Tensor, sex: Tensor) -> tuple[Tensor, ...]:
-        features = self.sex(self.backbone(image), sex)
-        return tuple(task(features) for task in self.tasks.values())
+    def forward(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
+        features = self.sex(self.backbone(self.to_input(image)), sex)
+        return {name: task(features) for name, task in self.tasks.items()}
 
 
 def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
@@ -32,15 +38,19 @@ def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
         model: the model, left in the mode it is in.
         size: side of the images in pixels.
     """
-    image = torch.zeros(1, model.backbone.channels, size, size, device=model.device)
-    sex = torch.zeros(1, dtype=torch.int64, device=model.device)
+    image = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=model.device)
+    example = image, torch.zeros(1, dtype=torch.int64, device=model.device)
     training = model.training
-    model.eval()
     try:
-        with warnings.catch_warnings(), torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer
-            writer.add_graph(_Parts(model), (image, sex))
-    except (RuntimeError, TypeError, ValueError) as error:
+            network = Network(model).eval()
+            # add_graph itself would trace three times over, and print what goes wrong
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                network, example, strict=False, check_trace=False
+            )
+            writer.add_graph(traced, example)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         log.warning("TensorBoard shows no graph of this model: %s", str(error).split("\n")[0])
     finally:
         model.train(training)

@@ -25,7 +25,7 @@ class History(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._epochs.append({"epoch": trainer.current_epoch, "learning_rate": rate} | logged)
+        self._epochs.append(logged | {"epoch": trainer.current_epoch, "learning_rate": rate})
 
     @override
     def state_dict(self) -> dict[str, Any]:

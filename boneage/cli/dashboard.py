@@ -17,6 +17,7 @@ PINNED = (  # on the first page; TensorBoard passes over those that no run has
     "val/stage/balanced_accuracy",
     "train/loss",
     "val/loss",
+    "learning_rate",
     "images_per_second",
 )
 
@@ -49,4 +50,5 @@ def dashboard(
 def pinned() -> str:
     """Return the part of TensorBoard's address that pins the most important curves."""
     cards = [{"plugin": "scalars", "tag": tag} for tag in PINNED]
-    return f"?pinnedCards={quote(json.dumps(cards, separators=(',', ':')), safe='')}#timeseries"
+    text = quote(json.dumps(cards, separators=(",", ":")), safe="")
+    return f"?pinnedCards={text}&smoothing=0#timeseries"

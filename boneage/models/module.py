@@ -136,7 +136,7 @@ class BoneAgeModule(L.LightningModule):
         schedule = self.make_scheduler(optimizer, total_steps=total_steps)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
         }
 
     @override
