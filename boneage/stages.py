@@ -39,6 +39,13 @@ class Stages:
     def __len__(self) -> int:
         return len(self.names)
 
+    def text(self) -> str:
+        """Return names and edges in years on one line."""
+        parts = [self.names[0]]
+        for edge, name in zip(self.edges, self.names[1:], strict=True):
+            parts += [f"{edge:g}", name]
+        return " | ".join(parts)
+
     def of(self, age_years: np.ndarray) -> np.ndarray:
         """Return the stage index (int64, same shape) of ages in years."""
         return np.searchsorted(self.edges, age_years, side="right")

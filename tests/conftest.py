@@ -11,8 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from boneage.data.phantom import write_phantom
+from boneage.evaluation.run_folder import hash_test_set
 from boneage.evaluation.subgroups import subgroups
-from boneage.run.results import hash_test_set, metric_report, write_json
+from boneage.run.results import metric_report, write_json
 from boneage.stages import Stages
 
 PROJECT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ from boneage.evaluation.comparison.find import find_runs
 from boneage.evaluation.comparison.group import group_runs
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import differences_across, differences_within
-from boneage.evaluation.comparison.tables import seed_rows
+from boneage.evaluation.comparison.tables import seed_rows, short_names
 from boneage.run.sweep import SweepComparison
 from boneage.stages import Stages
 
@@ -211,6 +211,37 @@ def test_nothing_to_compare_is_one_line(tmp_path):
     (tmp_path / "a/.hydra").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no finished run.*has not finished"):
         find_runs([tmp_path])
+
+
+def test_links_to_runs_are_followed(tmp_path):
+    run(tmp_path / "elsewhere/a", with_ages(1))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/a").symlink_to(tmp_path / "elsewhere/a")
+    (tmp_path / "links/loop").symlink_to(tmp_path / "links")
+    assert len(find_runs([tmp_path / "links"])[0]) == 1
+
+
+def test_partial_runs_come_last_and_are_marked(tmp_path):
+    run(tmp_path / "a debug run", with_ages(0.1), partial=["trainer.fast_dev_run=True"])
+    run(tmp_path / "whole", with_ages(2))
+    ((group,),) = groups_of(tmp_path)
+    assert short_names(group.runs) == ["whole", "a debug run (partial)"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file cannot be written .*choose another --out"):
+        write_comparison([tmp_path / "a"], tmp_path / "file")
+
+
+def test_the_terminal_pools_seeds_and_tells_differences(tmp_path):
+    for seed in (1, 2):
+        run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed)
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert "2 seeds: MAE (months)" in result.output
+    assert " minus s" in result.output
+    assert ", p 0." in result.output
 
 
 def test_a_run_given_twice_counts_once(tmp_path):

@@ -159,7 +159,7 @@ def test_unfinished_and_damaged_runs_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"metrics\.json is damaged"):
         write_report(tmp_path)
     (tmp_path / "metrics.json").write_text('{"task": "regression"}')
-    with pytest.raises(UserError, match=r"lacks data: an older version"):
+    with pytest.raises(UserError, match=r"lacks task|lacks data: not written by this version"):
         write_report(tmp_path)
     folder = write_finished_run(tmp_path / "other", predictions())
     (folder / "predictions.csv").write_text("id,sex,age_years\n1,male,abc\n")
@@ -176,3 +176,28 @@ def test_official_data_are_known_by_their_ids():
     assert not looks_official(pd.DataFrame({"id": [str(i) for i in range(1001, 2201)]}))
     assert not looks_official(pd.DataFrame({"id": [f"patient{i}" for i in range(2000)]}))
     assert not looks_official(pd.DataFrame({"id": ["1400", "1401"]}))
+
+
+def test_a_partial_run_says_so(tmp_path):
+    partial = ["trainer.limit_train_batches=3"]
+    text = page(write_finished_run(tmp_path, predictions(), partial=partial)).text
+    assert "Partial data" in text
+    assert "trainer.limit_train_batches=3" in text
+    assert "chose the best epoch" not in text
+
+
+def test_damaged_extras_leave_a_page_without_them(tmp_path, caplog):
+    folder = write_finished_run(tmp_path, predictions())
+    (folder / "history.csv").write_text('epoch,learning_rate\n1,"')
+    (folder / "images.npz").write_bytes(b"PK\x03\x04")
+    assert "Results" in page(folder).text
+    assert "history.csv is missing or damaged" in caplog.text
+    assert "images.npz is damaged" in caplog.text
+
+
+def test_other_predictions_than_those_scored_are_refused(tmp_path):
+    folder = write_finished_run(tmp_path, predictions())
+    table = predictions().assign(age_years=lambda t: t["age_years"] + 1)
+    table.to_csv(folder / "predictions.csv", index=False)
+    with pytest.raises(UserError, match="does not hold the test radiographs"):
+        write_report(folder)

@@ -154,6 +154,16 @@ def test_debug_modes(configure, mode):
     epochs = ["trainer.max_epochs=2"] if mode in ("overfit", "limit") else []
     metrics = train(configure(f"debug={mode}", *epochs))
     assert metrics["test"]["age/mae_years"]["value"] > 0
+    assert bool(metrics["partial"]) == (mode != "profiler")
+
+
+def test_a_test_fold_of_one_radiograph(configure, phantom_root, tmp_path):
+    ids = pd.read_csv(phantom_root / "boneage-training-dataset.csv")["id"]
+    folds = ["test", "val", "val"] + ["train"] * (len(ids) - 3)
+    pd.DataFrame({"id": ids, "fold": folds}).to_csv(tmp_path / "split.csv", index=False)
+    metrics = train(configure("task=multitask", f"data.split_file={tmp_path}/split.csv"))
+    assert metrics["test"]["age/r2"]["value"] is None
+    assert metrics["test"]["age/mae_years"]["n"] == 1
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed"])

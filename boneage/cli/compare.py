@@ -9,7 +9,8 @@ import typer
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Runs, or folders with runs below them.")],
     sort: Annotated[
-        str | None, typer.Option(help="Metric to sort by, such as test/age/mae_months.")
+        str | None,
+        typer.Option(help="Metric to sort by, such as age/mae_months or test/age/mae_months."),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for comparison.csv and comparison.html.")

@@ -8,7 +8,9 @@ import typer
 
 
 def phantom(
-    folder: Annotated[Path, typer.Argument(help="Where to; must be new or empty.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where to: a new or empty folder, or one with the same phantom.")
+    ],
     n: Annotated[int, typer.Option(help="Number of radiographs.")] = 200,
     size: Annotated[int, typer.Option(help="Their height in pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="Another seed draws other hands.")] = 0,

@@ -24,8 +24,8 @@ def with_interval(
         seed: seed of the draws.
 
     Returns:
-        Per metric `value`, `low`, `high` and `n`; None where it is undefined, as an interval from
-        a single radiograph is.
+        Per metric `value`, `low`, `high` and `n`; None where it is undefined, as an interval is
+        when no draw differs: for a single radiograph, say.
     """
     n = len(columns[0])
     drawn: dict[str, list[np.ndarray]] = {}
@@ -34,8 +34,9 @@ def with_interval(
             drawn.setdefault(name, []).append(values)
     results: Results = {}
     for name, value in metrics(*columns).items():
-        known = n > 1 and not np.isnan(value)
-        low, high = _limits(np.concatenate(drawn[name])) if known else (np.nan, np.nan)
+        low, high = (np.nan, np.nan) if np.isnan(value) else _limits(np.concatenate(drawn[name]))
+        if low == high:  # no draw differs, which says nothing
+            low = high = np.nan
         results[name] = {k: _number(v) for k, v in (("value", value), ("low", low), ("high", high))}
         results[name]["n"] = n
     return results

@@ -18,7 +18,7 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.
     Args:
         predictions: as for `evaluate`.
         stages: the stages.
-        k: at most how many of either kind; none is in both.
+        k: at most how many of either kind, and at most half of all; none is in both.
 
     Returns:
         Their rows with `kind` ("worst" or "median") in front; none where neither an age nor the
@@ -28,6 +28,7 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.
     if wrong is None:
         return predictions.iloc[:0].assign(kind=[])
     order = np.argsort(-np.nan_to_num(wrong, nan=np.inf), kind="stable")
+    k = min(k, len(order) // 2)
     worst, rest = order[:k], order[k:]
     start = max(0, min(len(order) // 2 - len(worst) - k // 2, len(rest) - k))
     chosen = np.concatenate([worst, rest[start : start + k]])

@@ -92,6 +92,12 @@ def describe(name: str) -> Metric:
     return Metric(metric.replace("_", " "), "", better=None, headline=True)
 
 
+def named(name: str) -> str:
+    """Return the label of a metric with its unit."""
+    metric = describe(name)
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
 def group_label(name: str) -> str:
     """Return the heading of a metric's group, the part before the slash."""
     group = name.split("/", 1)[0]

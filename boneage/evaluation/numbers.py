@@ -1,6 +1,7 @@
 """How numbers are written for a reader, in pages and in the terminal."""
 
 import math
+from collections.abc import Mapping
 
 from boneage.evaluation.bootstrap import Result
 
@@ -9,7 +10,8 @@ def number(value: float | None) -> str:
     """Return a value with three decimals, two from 10 on; a dash where it is undefined."""
     if value is None or math.isnan(value):
         return "-"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
+    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def interval(result: Result) -> str:
@@ -21,7 +23,13 @@ def interval(result: Result) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a number without needless decimals, an open end in words."""
-    if math.isinf(value):
-        return "any lower" if value < 0 else "any higher"
+    """Return a number without needless decimals."""
     return f"{value:g}"
+
+
+def span(row: Mapping[str, float]) -> str:
+    """Return the range of `from_years` to `to_years`, either of which may be open."""
+    start, end = row["from_years"], row["to_years"]
+    if math.isinf(start):
+        return f"< {end:g}"
+    return f"{start:g} +" if math.isinf(end) else f"{start:g} to {end:g}"

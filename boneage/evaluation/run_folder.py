@@ -1,6 +1,9 @@
 """A finished run, read from its folder alone."""
 
+import hashlib
 import json
+import logging
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from boneage.errors import UserError
 from boneage.stages import Stages
+
+log = logging.getLogger(__name__)
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
 TEXT = ("id", "sex", "stage", "stage_predicted", "fold", "band", "metric")
@@ -63,20 +68,27 @@ class FinishedRun:
     stages: Stages
 
     def table(self, name: str) -> pd.DataFrame:
-        """Return another csv of the folder; empty where the run has none."""
+        """Return another csv of the folder; empty where it is missing or damaged."""
         file = self.path / name
-        return read_csv(file) if file.is_file() else pd.DataFrame()
+        if not file.is_file():
+            return pd.DataFrame()
+        try:
+            return read_csv(file)
+        except UserError as error:
+            log.warning("Left out: %s", error)
+            return pd.DataFrame()
 
     def images(self) -> dict[str, np.ndarray]:
-        """Return the stored images: `cases` with their `ids`, and `augmented`; may be empty."""
+        """Return the stored images, as far as there are: `cases` with `ids`, and `augmented`."""
         file = self.path / "images.npz"
         if not file.is_file():
             return {}
         try:
             with np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError) as error:
-            raise UserError(f"{file} is damaged: {error}") from error
+        except (OSError, ValueError, zipfile.BadZipFile):
+            log.warning("Left out: %s is damaged", file)
+            return {}
 
 
 def read_run(path: Path) -> FinishedRun:
@@ -99,8 +111,9 @@ def read_run(path: Path) -> FinishedRun:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
-            raise UserError(f"{file} lacks {where}: an older version has written it") from error
-        raise UserError(f"{file} is damaged: {where} {first['msg']}") from error
+            raise UserError(f"{file} lacks {where}: not written by this version") from error
+        what = f"{where} is not what a run writes" if where else "not what a run writes"
+        raise UserError(f"{file} is damaged: {what}") from error
     except UserError as error:
         raise UserError(f"{file} is damaged: {error}") from error
     predictions = read_csv(path / PREDICTIONS)
@@ -111,6 +124,10 @@ def read_run(path: Path) -> FinishedRun:
         raise UserError(
             f"{path / PREDICTIONS} is damaged: {len(predictions)} rows and {rows} ids with an age "
             f"where the run had tested {expected}"
+        )
+    if hash_test_set(predictions) != content.test_set:
+        raise UserError(
+            f"{path / PREDICTIONS} does not hold the test radiographs that {METRICS} speaks of"
         )
     return FinishedRun(path, metrics, predictions, stages)
 
@@ -125,14 +142,24 @@ def read_csv(file: Path) -> pd.DataFrame:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
         for column in table:
             if column not in TEXT:
-                table[column] = pd.to_numeric(table[column].where(table[column] != ""))
+                known = ~table[column].str.lower().isin(["", "nan"])
+                table[column] = pd.to_numeric(table[column].where(known))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is missing or damaged: {error}") from error
     return table
 
 
+def hash_test_set(predictions: pd.DataFrame) -> str:
+    """Return eight hex digits that name a test set: the same for the same ids and ages."""
+    pairs = zip(predictions["id"].astype(str), predictions["age_years"].round(6), strict=True)
+    text = "\n".join(f"{id_} {age}" for id_, age in sorted(pairs))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def _why_unfinished(path: Path) -> str:
     """Say what a folder without metrics is."""
+    if path.is_file():
+        return "a file: give the folder of a run"
     error = path / "error.txt"
     if error.is_file():
         return f"failed: {error.read_text().strip()}"

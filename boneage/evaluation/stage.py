@@ -64,7 +64,9 @@ def calibration_metrics(confidence: np.ndarray, hit: np.ndarray) -> Metrics:
     return {"stage/calibration_error": np.abs(gap).sum(axis=-1) / confidence.shape[-1]}
 
 
-def reliability(confidence: np.ndarray, hit: np.ndarray) -> tuple[np.ndarray, ...]:
+def reliability(
+    confidence: np.ndarray, hit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return mean confidence, share of hits and count of each of the 15 bins, for (n,) arrays.
 
     An empty bin has NaN means.

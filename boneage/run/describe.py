@@ -14,16 +14,28 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.options import command, options
 
 PACKAGES = ("boneage", "torch", "torchvision", "lightning", "torchmetrics", "albumentations")
+WHOLE = {  # options under which a run sees all radiographs
+    "trainer.limit_train_batches": None,
+    "trainer.limit_val_batches": None,
+    "trainer.limit_test_batches": None,
+    "trainer.overfit_batches": 0.0,
+    "trainer.fast_dev_run": False,
+}
 
 
 def describe_run(
     cfg: DictConfig, data: BoneAgeDataModule, model: BoneAgeModule, trainer: L.Trainer
 ) -> dict[str, Any]:
-    """Return task, data, model, options, device and versions of a run, as plain containers."""
+    """Return task, data, model, options, device and versions of a run, as plain containers.
+
+    `partial` lists what kept the run from using all data: its numbers are for trying things out.
+    """
+    now = _options(cfg, model)
     return {
         "task": cfg.name,
-        "data": data.root.name,
+        "data": "phantom" if data.synthetic else data.root.name,
         "synthetic": data.synthetic,
+        "partial": [f"{key}={now[key]}" for key, whole in WHOLE.items() if now[key] != whole],
         "official": looks_official(data.table) and not data.synthetic,
         "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -32,7 +44,7 @@ def describe_run(
         "device": _device_name(trainer),
         "command": command(),
         "seed": cfg.seed,
-        "options": _options(cfg, model),
+        "options": now,
         "versions": {package: version(package) for package in PACKAGES},
     }
 

@@ -16,6 +16,7 @@ from boneage.callbacks.throughput import Throughput
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
 from boneage.evaluation.report.page import write_report
+from boneage.evaluation.run_folder import hash_test_set
 from boneage.run.allocator import keep_freed_memory
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
@@ -30,7 +31,7 @@ from boneage.run.checkpoint import (
 )
 from boneage.run.describe import describe_run
 from boneage.run.quiet import quieten_lightning
-from boneage.run.results import hash_test_set, metric_report, write_results
+from boneage.run.results import metric_report, write_results
 from boneage.run.terminal import print_results
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ NOT_FOR_THE_USER = (
 
 
 def quieten_lightning() -> None:
-    """Hide Lightning's announcements, and the warnings that do not apply here."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    """Hide announcements of libraries, and the warnings that do not apply here."""
+    for name in ("lightning.pytorch", "lightning.fabric", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in NOT_FOR_THE_USER:
         warnings.filterwarnings("ignore", message)

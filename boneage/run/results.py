@@ -1,6 +1,5 @@
 """What a run leaves behind: predictions, metrics, learning curves, and images for its report."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from math import isfinite
@@ -46,13 +45,6 @@ def metric_report(
         "baselines": baselines(train, predictions, stages),
         "not_finite": broken,
     }
-
-
-def hash_test_set(predictions: pd.DataFrame) -> str:
-    """Return eight hex digits that name a test set: the same for the same ids and ages."""
-    pairs = zip(predictions["id"].astype(str), predictions["age_years"].round(6), strict=True)
-    text = "\n".join(f"{id_} {age}" for id_, age in sorted(pairs))
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def write_results(

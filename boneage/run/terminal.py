@@ -11,6 +11,7 @@ from rich.table import Table
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.glossary import describe
 from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.subgroups import FEW
 
 
 def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
@@ -29,7 +30,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
     for heading in ("value", "95 % interval", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
     for baseline in others:
-        table.add_column(baseline.replace("_", " "), justify="right", style="dim", max_width=9)
+        table.add_column(baseline.replace("_", " "), justify="right", style="dim", min_width=8)
     section = ""
     for name, result in metrics["test"].items():
         if not describe(name).headline:
@@ -41,19 +42,24 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             section = prefix
         table.add_row(
             f" {metric}",
-            number(result["value"]),
+            number(result["value"]) + "†" * (0 < result["n"] < FEW),
             interval(result),
             f"{result['n']:,}",
-            *(number(other[name]["value"]) if name in other else "" for other in others.values()),
+            *(_baseline(other, name) for other in others.values()),
         )
     Console().print(table)
+
+
+def _baseline(results: Results, name: str) -> str:
+    result = results.get(name.replace("stage_from_age/", "stage/"))
+    return number(result["value"]) if result else ""
 
 
 def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
     speed = metrics["images_per_second"]
     trained = f", trained on {speed:,.0f} images/s" if speed else ""
     return (
-        "Intervals: 95 % bootstrap over radiographs.\n"
+        f"Intervals: 95 % bootstrap over radiographs. † fewer than {FEW} radiographs.\n"
         f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
         f"Everything is in {os.path.relpath(run_dir)}"
     )

@@ -27,6 +27,13 @@ class MeanAbsoluteErrorMonths(MeanAbsoluteError):
         return super().compute() * 12
 
 
+class DefinedR2Score(R2Score):
+    """R2, NaN where a fold is too small for it."""
+
+    def compute(self) -> Tensor:
+        return super().compute() if self.total > 1 else torch.tensor(torch.nan)
+
+
 class AgeRegression(Task):
     """Predict bone age; the head works on ages standardised by the training fold.
 
@@ -85,7 +92,7 @@ class AgeRegression(Task):
                 "mae_years": MeanAbsoluteError(),
                 "mae_months": MeanAbsoluteErrorMonths(),
                 "rmse_years": MeanSquaredError(squared=False),
-                "r2": R2Score(),
+                "r2": DefinedR2Score(),
             }
         )
 

@@ -69,7 +69,8 @@ def _is_written(root: Path, description: dict[str, int]) -> bool:
         found = json.loads((root / DESCRIPTION).read_text())
         if found == description:
             return True
-        raise UserError(f"{root} holds another phantom ({found}): choose another folder")
+        held = ", ".join(f"{name} {value}" for name, value in found.items())
+        raise UserError(f"{root} holds another phantom ({held}): choose another folder")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"{root} holds something else: choose another folder for the phantom")
     return False

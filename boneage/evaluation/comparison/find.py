@@ -40,8 +40,13 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
 
 
 def _run_folders(folder: Path) -> list[Path]:
-    found = []
-    for where, subfolders, files in os.walk(folder):
+    """Return the folders of runs in and below a folder, links included."""
+    found, visited = [], set()
+    for where, subfolders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(where) in visited:  # a link back up, or to a sibling
+            subfolders.clear()
+            continue
+        visited.add(os.path.realpath(where))
         if any(trace in files or trace in subfolders for trace in TRACES):
             found.append(Path(where))
             subfolders.clear()

@@ -93,10 +93,10 @@ def group_runs(runs: Sequence[FinishedRun], sort: str | None = None) -> list[lis
     known = dict.fromkeys(name for run in runs for name in run.metrics["test"])
     if sort and sort not in known:
         raise UserError(f"--sort {sort}: no run has this metric; there are {', '.join(known)}")
-    test_sets: dict[tuple[bool, str, str, str], dict[str, list[FinishedRun]]] = {}
+    test_sets: dict[tuple[bool, str, str], dict[str, list[FinishedRun]]] = {}
     for run in runs:
         m = run.metrics
-        key = (bool(m.get("synthetic")), str(m["data"]), str(m["test_set"]), str(m["stages"]))
+        key = (bool(m.get("synthetic")), str(m["test_set"]), str(m["stages"]))
         test_sets.setdefault(key, {}).setdefault(str(m["task"]), []).append(run)
     return [
         [_sorted_group(tasks[task], sort) for task in sorted(tasks, key=_task_order)]
@@ -112,7 +112,12 @@ def _sorted_group(runs: list[FinishedRun], sort: str | None) -> Group:
 
 
 def _badness(run: FinishedRun, metric: str) -> float:
-    """Return a number that is small where a run is good; an undefined metric is the worst."""
+    """Return a number that is small where a run is good.
+
+    Runs that were kept from seeing all data, and undefined metrics, come last.
+    """
+    if run.metrics.get("partial"):
+        return float("inf")
     value = run.metrics["test"].get(metric, {}).get("value")
     if value is None:
         return float("inf")

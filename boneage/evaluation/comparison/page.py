@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from boneage.errors import UserError
 from boneage.evaluation.comparison.find import find_runs
 from boneage.evaluation.comparison.group import Group, group_runs
 from boneage.evaluation.comparison.paired import differences_across, differences_within
@@ -18,7 +19,7 @@ from boneage.evaluation.comparison.tables import (
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.forest import forest
 from boneage.evaluation.figures.style import picture, styled
-from boneage.evaluation.glossary import describe
+from boneage.evaluation.glossary import describe, named
 from boneage.evaluation.published import IN_YEARS, LABEL, MARK, PUBLISHED
 from boneage.evaluation.report.environment import render
 from boneage.evaluation.subgroups import FEW
@@ -42,7 +43,7 @@ def write_comparison(
         The groups by test set, and why some folders were skipped, a line each.
 
     Raises:
-        UserError: when there is nothing to compare.
+        UserError: when there is nothing to compare, or `out` cannot be written.
     """
     runs, skipped = find_runs(folders)
     test_sets = group_runs(runs, sort)
@@ -58,11 +59,16 @@ def write_comparison(
         in_years=IN_YEARS,
     )
     table = comparison_table([group for groups in test_sets for group in groups])
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in ((TABLE, table.to_csv(index=False)), (PAGE, page)):
-        partial = out / f"{name}.part"
-        partial.write_text(text)
-        partial.replace(out / name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in ((TABLE, table.to_csv(index=False)), (PAGE, page)):
+            partial = out / f"{name}.part"
+            partial.write_text(text)
+            partial.replace(out / name)
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written ({error.strerror}): choose another --out"
+        ) from error
     return test_sets, skipped
 
 
@@ -77,6 +83,7 @@ def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
         models = _models(groups)
     return {
         "first": groups[0].first,
+        "stages": groups[0].runs[0].stages.text(),
         "name_of": name_of,
         "groups": [
             {
@@ -107,8 +114,7 @@ def _panels(
         array = np.array(values, float)
         if np.isnan(array[:, 0]).all():
             continue
-        metric = describe(name)
-        label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+        label = named(name)
         panels[label] = array
         hollow[label] = np.array([(result.get("n") or 0) < FEW for result in results])
         if groups[0].first.get("official") and name in PUBLISHED:

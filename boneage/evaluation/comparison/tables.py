@@ -26,13 +26,17 @@ def shown_metrics(group: Group) -> list[str]:
 
 
 def short_names(runs: Sequence[FinishedRun]) -> list[str]:
-    """Return the runs' paths without the part that all of them share."""
+    """Return the runs' paths without what all of them share; partial runs are marked."""
     paths = [run.path.resolve() for run in runs]
     parts = [path.parts for path in paths]
     shared = 0
     while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
         shared += 1
-    return [str(Path(*p[shared:])) for p in parts]
+    names = (str(Path(*p[shared:])) for p in parts)
+    return [
+        f"{name} (partial)" if run.metrics.get("partial") else name
+        for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def seed_rows(group: Group) -> list[dict[str, Any]]:

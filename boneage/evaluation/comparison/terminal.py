@@ -1,5 +1,8 @@
 """The comparison as tables in the terminal."""
 
+from pathlib import Path
+from typing import Any
+
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -7,8 +10,9 @@ from rich.table import Table
 
 from boneage.evaluation.bootstrap import Result
 from boneage.evaluation.comparison.group import Group
-from boneage.evaluation.comparison.tables import short_names, shown_metrics
-from boneage.evaluation.glossary import describe
+from boneage.evaluation.comparison.paired import differences_across, differences_within
+from boneage.evaluation.comparison.tables import seed_rows, short_names, shown_metrics
+from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import interval, number
 from boneage.evaluation.published import LABEL, MARK, PUBLISHED
 from boneage.evaluation.subgroups import FEW
@@ -24,10 +28,18 @@ def print_comparison(test_sets: list[list[Group]], skipped: list[str]) -> None:
         synthetic = " [bold](synthetic)[/bold]" if first.get("synthetic") else ""
         console.print(
             f"\nTest set {first['test_set']}: {first['n']['test']:,} radiographs of "
-            f"{escape(str(first['data']))}{synthetic}"
+            f"{escape(str(first['data']))}{synthetic}\n"
+            f"[dim]stages (years): {escape(groups[0].runs[0].stages.text())}[/dim]"
         )
+        name_of = dict(zip(*_paths_and_names(groups), strict=True))
         for group in groups:
             console.print(_table(group))
+            for row in seed_rows(group):
+                console.print(_pooled(group, row), soft_wrap=True)
+            for row in differences_within(group):
+                console.print(_difference(row, name_of), soft_wrap=True)
+        for row in differences_across(groups):
+            console.print(_difference(row, name_of), soft_wrap=True)
     console.print(f"[dim]† fewer than {FEW} radiographs; below each value its 95 % interval[/dim]")
     for line in skipped:
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
@@ -40,9 +52,7 @@ def _table(group: Group) -> Table:
         table.add_column(escape(key), overflow="fold")
     metrics = shown_metrics(group)[: max(1, min(3, COLUMNS - len(group.differing)))]
     for name in metrics:
-        metric = describe(name)
-        label = f"{metric.label}\n({metric.unit})" if metric.unit else metric.label
-        table.add_column(label, justify="right", no_wrap=True)
+        table.add_column(named(name).replace(" (", "\n("), justify="right", no_wrap=True)
     for name, run in zip(short_names(group.runs), group.runs, strict=True):
         chosen = (escape(group.shown(run, key)) for key in group.differing)
         cells = (_cell(run.metrics["test"].get(metric)) for metric in metrics)
@@ -51,6 +61,31 @@ def _table(group: Group) -> Table:
         values = (number(PUBLISHED.get(name)) for name in metrics)
         table.add_row(f"{LABEL} ({MARK})", *("" for _ in group.differing), *values, style="dim")
     return table
+
+
+def _paths_and_names(groups: list[Group]) -> tuple[list[Path], list[str]]:
+    runs = [run for group in groups for run in group.runs]
+    return [run.path for run in runs], short_names(runs)
+
+
+def _pooled(group: Group, row: dict[str, Any]) -> str:
+    """Return mean and spread over the seeds of a setting on one line."""
+    over = row["metrics"][group.sort]
+    setting = f" of {', '.join(row['setting'])}" if row["setting"] else ""
+    return escape(
+        f"  {row['seeds']} seeds{setting}: {named(group.sort)} "
+        f"{number(over['mean'])} ± {number(over['sd'])}"
+    )
+
+
+def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
+    """Return how much a run differs from another on one line."""
+    difference = row["difference"]
+    return escape(
+        f"  {name_of[row['run'].path]} minus {name_of[row['reference'].path]}: "
+        f"{named(row['metric'])} {number(difference['value'])} "
+        f"({interval(difference)}), p {number(difference['p'])}"
+    )
 
 
 def _cell(result: Result | None) -> str:

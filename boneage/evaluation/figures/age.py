@@ -18,8 +18,8 @@ def scatter(true: np.ndarray, predicted: np.ndarray, stages: Stages) -> Figure:
         stages: their bands are shaded.
     """
     figure, axes = one_axes(4.8, 4.2)
-    low = min(0.0, float(predicted.min(initial=0)))
-    high = max(OLDEST_YEARS, float(predicted.max(initial=0)))
+    low = min(0.0, float(np.floor(predicted.min(initial=0))))
+    high = max(OLDEST_YEARS, float(np.ceil(predicted.max(initial=0))))
     edges = [0, *stages.edges, OLDEST_YEARS]
     for i, name in enumerate(stages.names):
         start, end = edges[i], max(edges[i], edges[i + 1])
@@ -74,7 +74,7 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
     axes.set(
         xlabel="mean of true and predicted bone age (years)",
         ylabel="predicted - true (months)",
-        xlim=(0, OLDEST_YEARS),
+        xlim=(min(0, np.floor((true + predicted).min() / 2)), OLDEST_YEARS),
     )
     axes.xaxis.set_major_locator(MultipleLocator(4))
     return figure

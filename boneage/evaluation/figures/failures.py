@@ -14,6 +14,7 @@ from boneage.evaluation.figures.style import (
     VERMILION,
     one_axes,
 )
+from boneage.evaluation.numbers import span
 
 RUNNING_WINDOW_YEARS = 2.0
 RUNNING_MIN = 5  # radiographs in the window
@@ -42,10 +43,9 @@ def residuals(true: np.ndarray, predicted: np.ndarray, sex: np.ndarray) -> Figur
             marker=MARKER_OF_SEX[name],
             alpha=0.4,
             linewidths=0,
+            label=f"{name} (n = {chosen.sum():,})",
         )
-        age, mean = running_mean(true[chosen], error[chosen])
-        label = f"{name}, running mean (n = {chosen.sum():,})"
-        axes.plot(age, mean, color=color, linewidth=2, label=label)
+        axes.plot(*running_mean(true[chosen], error[chosen]), color=color, linewidth=2)
     axes.set(
         xlabel="true bone age (years)", ylabel="predicted - true (months)", xlim=(0, OLDEST_YEARS)
     )
@@ -105,14 +105,14 @@ def error_near_edge(rows: list[dict[str, float]], edge: float, few: int) -> Figu
         edge: the edge in years.
         few: an n below this is small and has a hollow marker.
     """
-    figure, axes = one_axes(5.2, 3.4)
+    figure, axes = one_axes(6.4, 3.4)
     for i, row in enumerate(rows):
         if row["n"]:
             axes.vlines(i, 100 * row["low"], 100 * row["high"], color=BLUE, linewidth=2)
             face = "white" if row["n"] < few else BLUE
             axes.plot(i, 100 * row["rate"], "o", color=BLUE, markerfacecolor=face, clip_on=False)
     axes.axvline(len(rows) / 2 - 0.5, color=GREY, linewidth=0.8)
-    names = [f"{_band(row['from_years'], row['to_years'])}\n{row['n']:,}" for row in rows]
+    names = [f"{span(row)}\n{row['n']:,}" for row in rows]
     axes.set_xticks(range(len(rows)), names)
     axes.set(
         xlabel=f"true bone age minus {edge:g} years (years), n below",
@@ -121,9 +121,3 @@ def error_near_edge(rows: list[dict[str, float]], edge: float, few: int) -> Figu
     )
     axes.tick_params(axis="x", labelsize=7)
     return figure
-
-
-def _band(start: float, end: float) -> str:
-    if np.isinf(start):
-        return f"< {end:g}"
-    return f"{start:g} +" if np.isinf(end) else f"{start:g} to {end:g}"

@@ -59,7 +59,7 @@ def _stage_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
     if has_probability(table):
         true, probability = stages.of(true_age), stage_probability(table, stages)
         confidence, hit = probability.max(axis=1), probability.argmax(axis=1) == true
-        figures["reliability"] = stage.reliability_diagram(*reliability(confidence, hit))
+        figures["reliability"] = stage.reliability_diagram(*reliability(confidence, hit), FEW)
         figures["precision_recall"] = stage.precision_recall(probability, true, stages.names)
     return figures
 

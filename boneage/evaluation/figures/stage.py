@@ -45,19 +45,23 @@ def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: int) -> Fi
     return figure
 
 
-def reliability_diagram(confidence: np.ndarray, hits: np.ndarray, n: np.ndarray) -> Figure:
+def reliability_diagram(
+    confidence: np.ndarray, hits: np.ndarray, n: np.ndarray, few: int
+) -> Figure:
     """Draw how often the predicted stage is right against how sure the model was.
 
     Args:
         confidence: (bins,) mean probability of the predicted stage, NaN in an empty bin.
         hits: (bins,) share of right stages.
         n: (bins,) radiographs.
+        few: an n below this is small and has a hollow marker.
     """
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=BLACK, linewidth=1, label="perfect calibration")
-    filled = n > 0
+    filled, small = n > 0, (n > 0) & (n < few)
     upper.plot(confidence[filled], hits[filled], "o-", color=BLUE, label="this model")
+    upper.plot(confidence[small], hits[small], "o", color=BLUE, markerfacecolor="white")
     upper.set(ylabel="share of right stages", xlim=(0, 1), ylim=(0, 1.02))
     upper.legend(loc="upper left")
     width = 1 / len(n)

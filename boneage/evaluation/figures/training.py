@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from boneage.evaluation.figures.style import BLUE, GREY, OF_SEX, OLDEST_YEARS, VERMILION
-from boneage.evaluation.glossary import describe, group_label
+from boneage.evaluation.glossary import group_label, named
 
 FOLDS = {"train": "training", "val": "validation", "test": "test"}
 CURVES = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
@@ -58,9 +58,7 @@ def learning_curves(history: pd.DataFrame) -> Figure:
             if f"{fold}/{name}" in history:
                 values = history[f"{fold}/{name}"]
                 axes.plot(epoch, values, style, marker=".", color=color, label=FOLDS[fold])
-        known = describe(name)
-        unit = f" ({known.unit})" if known.unit else ""
-        axes.set_title(f"{group_label(name)}: {known.label}{unit}")
+        axes.set_title(f"{group_label(name)}: {named(name)}")
     axes = grid[panels - 1]
     axes.plot(epoch, history["learning_rate"], marker=".", color=VERMILION)
     axes.set_title("Learning rate")

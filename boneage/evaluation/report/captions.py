@@ -5,8 +5,8 @@ CAPTIONS = {
     "line is perfect agreement, and the shaded bands are the stages.",
     "bland_altman": "Bland-Altman plot: between the dashed limits of agreement lie 95 % of the "
     "differences, if these are normal.",
-    "residuals": "Error against true age by sex, with the mean error of the radiographs within "
-    "one year: a line that falls from left to right is regression to the mean.",
+    "residuals": "Error against true age by sex; a line is the mean error of radiographs within "
+    "one year (five or more): one that falls from left to right is regression to the mean.",
     "error_by_band": "Mean absolute error and bias by age band with 95 % intervals; a hollow "
     "marker stands for fewer than 20 radiographs.",
     "confusion": "True stage by row, predicted stage by column: radiographs, and percent of the "
@@ -14,7 +14,7 @@ CAPTIONS = {
     "error_near_edge": "How often the stage is wrong, by signed distance of the true age from the "
     "first edge between stages, with exact 95 % intervals; hollow: fewer than 20 radiographs.",
     "reliability": "Reliability: how often the predicted stage is right against the probability "
-    "it was given, and how often such a probability occurs (15 bins).",
+    "it was given, and how often such a probability occurs (15 bins; hollow: fewer than 20).",
     "precision_recall": "Precision and recall of each stage against the others over all "
     "thresholds; a dotted line is the precision of guessing.",
     "learning_curves": "Loss and validation metrics by epoch; the checkpoint with the best "

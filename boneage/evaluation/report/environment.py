@@ -6,8 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from boneage.evaluation.glossary import describe
-from boneage.evaluation.numbers import interval, number, plain
+from boneage.evaluation.glossary import named
+from boneage.evaluation.numbers import interval, number, plain, span
 
 EVALUATION = Path(__file__).parent.parent
 FOLDERS = (EVALUATION / "report", EVALUATION / "comparison")
@@ -23,12 +23,14 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever a te
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "named": named,
         "number": number,
         "interval": interval,
         "plain": plain,
+        "span": span,
         "groupby_in_order": groupby_in_order,
     }
-    environment.globals |= {"describe": describe, "css": (FOLDERS[0] / "page.css").read_text()}
+    environment.globals |= {"css": (FOLDERS[0] / "page.css").read_text()}
     return environment.get_template(template).render(**values)
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from boneage.evaluation.numbers import number
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.subgroups import BANDS, FEW
 
@@ -52,10 +53,10 @@ def _small_stages(run: FinishedRun) -> list[str]:
         if recall["n"] == 0:
             sentences.append(f"No test radiograph is {name}: its recall is unknown.")
         else:
+            n = f"{recall['n']} test radiograph" + ("s are" if recall["n"] > 1 else " is")
             sentences.append(
-                f"Only {recall['n']} test radiographs are {name}: a recall of "
-                f"{recall['value']:.2f} is compatible with anything from {recall['low']:.2f} to "
-                f"{recall['high']:.2f}."
+                f"Only {n} {name}: a recall of {number(recall['value'])} is compatible with "
+                f"anything from {number(recall['low'])} to {number(recall['high'])}."
             )
     return sentences
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.run import run_figures
@@ -35,11 +36,14 @@ def write_report(run_dir: Path) -> Path:
         The page.
 
     Raises:
-        UserError: when the run is not finished or its folder is damaged.
+        UserError: when the run is not finished, or its folder is damaged or cannot be written.
     """
     run = read_run(run_dir)
     folder = run_dir / FIGURES
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror})") from error
     figures = {name: _save(figure, folder / name) for name, figure in run_figures(run).items()}
     groups = run.table("subgroups.csv")
     page = render(

@@ -54,11 +54,13 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
         metric = describe(name)
         if headline and not metric.headline:
             continue
-        others = [other.get(name) for other in baselines.values()]
+        common = name.replace("stage_from_age/", "stage/")
+        others = [other.get(common) for other in baselines.values()]
         rows.append(
             {
                 "group": _heading(run, name),
-                "metric": metric,
+                "name": name,
+                "meaning": metric.meaning,
                 "result": result,
                 "baselines": others,
                 "published": PUBLISHED.get(name) if run.metrics.get("official") else None,
@@ -70,7 +72,11 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
 def story_rows(run: FinishedRun) -> list[dict[str, Any]]:
     """Return the numbers of the report's two stories and of the tail, as far as there are any."""
     test: dict[str, Result] = run.metrics["test"]
-    return [{"metric": describe(n), "result": test[n]} for n in STORIES if n in test]
+    return [
+        {"name": name, "meaning": describe(name).meaning, "result": test[name]}
+        for name in STORIES
+        if name in test
+    ]
 
 
 def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:

@@ -30,7 +30,11 @@ def _infant_gap(test: Results) -> str | None:
         answer = "is smaller than"
     else:
         answer = "cannot be told from"
-    return f'"Infant gap": the spread of the error under 2 years (n = {n}) {answer} that of others.'
+    bias = test["age/infant_bias_years"]["value"] or 0
+    return (
+        f'"Infant gap": the spread of the error under 2 years (n = {n}) {answer} that of others; '
+        f"its mean is {bias:+.1f} years."
+    )
 
 
 def _ceiling(test: Results) -> str | None:
