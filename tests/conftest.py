@@ -27,6 +27,7 @@ TINY = [
     "trainer.accelerator=cpu",
     "trainer.enable_progress_bar=false",
     "report=false",
+    "~callbacks.grad_cam",
     "~callbacks.progress_bar",
     "~callbacks.model_summary",
 ]

@@ -2,19 +2,16 @@
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.loggers import TensorBoardLogger
 from pydantic import PositiveInt
-from torch.utils.tensorboard import SummaryWriter
 from typing_extensions import override
 
+from boneage.callbacks.context import model_and_data, writer_of
 from boneage.callbacks.graph import add_graph
 from boneage.callbacks.hyperparameters import write_hyperparameters
-from boneage.callbacks.predictions import Predictions
-from boneage.data.module import BoneAgeDataModule
+from boneage.callbacks.predictions import predictions_of
 from boneage.data.sheet import augmented_sheet
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.style import styled
-from boneage.models.module import BoneAgeModule
 
 FIGURES = ("scatter", "residuals", "confusion")
 
@@ -35,10 +32,10 @@ class Dashboard(L.Callback):
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        writer = _writer(trainer)
+        writer = writer_of(trainer)
         if writer is None:
             return
-        model, data = _own(trainer, pl_module)
+        model, data = model_and_data(trainer, pl_module)
         writer.add_image("train/augmented", _tiled(augmented_sheet(data.train_radiographs())))
         writer.add_text("config", f"```yaml\n{model.record['config_text']}\n```")
         add_graph(writer, model, data.preprocessing.size)
@@ -63,10 +60,10 @@ class Dashboard(L.Callback):
     @override
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Set the options that matter against the metrics, for HPARAMS."""
-        writer = _writer(trainer)
+        writer = writer_of(trainer)
         if writer is None:
             return
-        model, _ = _own(trainer, pl_module)
+        model, _ = model_and_data(trainer, pl_module)
         final = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
@@ -77,31 +74,14 @@ class Dashboard(L.Callback):
 
     def _draw(self, trainer: L.Trainer, fold: str, epochs: int) -> None:
         """Draw the newest predictions after so many epochs of training."""
-        writer = _writer(trainer)
+        writer = writer_of(trainer)
         if writer is None:
             return
-        _, data = _own(trainer, trainer.lightning_module)
-        table = next(c for c in trainer.callbacks if isinstance(c, Predictions)).table  # type: ignore[attr-defined]
+        _, data = model_and_data(trainer, trainer.lightning_module)
+        table = predictions_of(trainer)
         with styled():
             for name, figure in prediction_figures(table, data.stages, FIGURES).items():
                 writer.add_figure(f"{fold}/{name}", figure, epochs, close=False)
-
-
-def _writer(trainer: L.Trainer) -> SummaryWriter | None:
-    """Return where TensorBoard's events go; None without its logger or beside the main process."""
-    if not trainer.is_global_zero:
-        return None
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-    return loggers[0].experiment if loggers else None
-
-
-def _own(
-    trainer: L.Trainer, pl_module: L.LightningModule
-) -> tuple[BoneAgeModule, BoneAgeDataModule]:
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(pl_module, BoneAgeModule)
-    assert isinstance(data, BoneAgeDataModule)
-    return pl_module, data
 
 
 def _tiled(sheet: np.ndarray) -> np.ndarray:

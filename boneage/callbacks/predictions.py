@@ -56,6 +56,12 @@ class Predictions(L.Callback):
     on_test_epoch_end = on_validation_epoch_end
 
 
+def predictions_of(trainer: L.Trainer) -> pd.DataFrame:
+    """Return the newest table of the trainer's `Predictions`, which stands before the caller."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next(callback for callback in callbacks if isinstance(callback, Predictions)).table
+
+
 def _rounded(values: Tensor) -> np.ndarray:
     """Round to what the file will hold, so that its numbers are those that are scored."""
     rounded: np.ndarray = values.double().cpu().numpy().round(DECIMALS)

@@ -6,6 +6,7 @@ import typer
 
 from boneage.cli.compare import compare
 from boneage.cli.dashboard import dashboard
+from boneage.cli.explain import explain
 from boneage.cli.phantom import phantom
 from boneage.cli.report import report
 from boneage.errors import UserError
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command()(compare)
 app.command()(report)
 app.command()(dashboard)
+app.command()(explain)
 app.command()(phantom)
 
 

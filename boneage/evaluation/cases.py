@@ -12,8 +12,7 @@ CASES = 12
 def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.DataFrame:
     """Return the k worst radiographs and the k around the median, the worst first.
 
-    How wrong a radiograph is: the absolute error of its age, or, where no age is predicted, how
-    improbable its true stage was held to be.
+    How wrong a radiograph is, `wrongness` says.
 
     Args:
         predictions: as for `evaluate`.
@@ -24,7 +23,7 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.
         Their rows with `kind` ("worst" or "median") in front; none where neither an age nor the
         probability of a stage is predicted.
     """
-    wrong = _wrongness(predictions, stages)
+    wrong = wrongness(predictions, stages)
     if wrong is None:
         return predictions.iloc[:0].assign(kind=[])
     order = np.argsort(-np.nan_to_num(wrong, nan=np.inf), kind="stable")
@@ -37,8 +36,12 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.
     return cases
 
 
-def _wrongness(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:
-    """Return (n,) how wrong each prediction is; None where it cannot be told."""
+def wrongness(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:
+    """Return (n,) how wrong each prediction is; None where it cannot be told.
+
+    It is the absolute error of the age in years, or, where no age is predicted, how improbable the
+    true stage was held to be.
+    """
     true_age = predictions["age_years"].to_numpy(float)
     if "age_years_predicted" in predictions:
         error: np.ndarray = np.abs(predictions["age_years_predicted"].to_numpy(float) - true_age)

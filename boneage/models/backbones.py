@@ -7,13 +7,27 @@ from torch import Tensor, nn
 
 
 class Backbone(nn.Module):
-    """From (B, channels, H, W) images in [0, 1] to (B, out_features) features."""
+    """From (B, channels, H, W) images in [0, 1] to (B, out_features) features.
 
-    def __init__(self, layers: nn.Module, channels: int, out_features: int) -> None:
+    Args:
+        layers: the network.
+        channels: input channels.
+        out_features: width of the features.
+        cam_layer: name, below `layers`, of the layer that Grad-CAM looks at: the deepest whose
+            output is still fine enough to tell carpals from fingers, 8 x 8 or more at 128 pixels.
+    """
+
+    def __init__(self, layers: nn.Module, channels: int, out_features: int, cam_layer: str) -> None:
         super().__init__()
         self.layers = layers
         self.channels = channels
         self.out_features = out_features
+        self.cam_layer_name = cam_layer
+
+    @property
+    def cam_layer(self) -> nn.Module:
+        """The layer that Grad-CAM looks at."""
+        return self.layers.get_submodule(self.cam_layer_name)
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.layers(x)
@@ -43,7 +57,8 @@ class PaperCNN(Backbone):
             for before, width in zip([channels, *widths], widths, strict=False)
         ]
         layers = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        super().__init__(layers, channels, widths[-1])
+        before_last_pool = f"{len(blocks) - 1}.2"
+        super().__init__(layers, channels, widths[-1], before_last_pool)
 
 
 class ResidualBlock(nn.Module):
@@ -101,10 +116,11 @@ class SlimResNet(Backbone):
             nn.BatchNorm2d(stem),
             nn.ReLU(),
         ]
-        before = stem
+        before, ends = stem, []
         for width, depth in zip(widths, depths, strict=True):
             for block in range(depth):
                 layers.append(ResidualBlock(before, width, stride=2 if block == 0 else 1))
                 before = width
+            ends.append(str(len(layers) - 1))
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        super().__init__(nn.Sequential(*layers), channels, before)
+        super().__init__(nn.Sequential(*layers), channels, before, ends[-2:][0])

@@ -14,6 +14,11 @@ from boneage.models.backbones import Backbone
 
 # ImageNet's channel statistics, averaged over the colours: radiographs are grey
 IMAGENET_MEAN = (0.485 + 0.456 + 0.406) / 3
+CAM_LAYERS = {  # the last at a sixteenth of the side
+    "resnet18": "layer3",
+    "efficientnet_v2_s": "features.5",
+    "convnext_tiny": "features.5",
+}
 IMAGENET_STD = (0.229 + 0.224 + 0.225) / 3
 
 
@@ -43,7 +48,7 @@ class TorchvisionBackbone(Backbone):
         if channels == 1:
             stem, conv = next((n, m) for n, m in modules if isinstance(m, nn.Conv2d))
             network.set_submodule(stem, _over_grey(conv))
-        super().__init__(network, channels, linear.in_features)
+        super().__init__(network, channels, linear.in_features, CAM_LAYERS[name])
 
     @override
     def forward(self, x: Tensor) -> Tensor:

@@ -46,6 +46,17 @@ class Task(nn.Module, ABC):
     def decode(self, output: Tensor) -> Tensor:
         """Return the prediction in natural units (years, class probabilities)."""
 
+    def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return (B,) the number whose causes in the radiograph are asked for.
+
+        Unless a task says otherwise it is its raw output, summed where it has several.
+
+        Args:
+            output: the raw output.
+            target: (B,) int64, which of several numbers; None is the natural one.
+        """
+        return output.flatten(1).sum(dim=1)
+
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """Return fresh metrics over `decode(output)` and the target."""

@@ -97,6 +97,12 @@ class StageClassification(Task):
         """Return (B, K) probabilities."""
         return output.float().softmax(dim=1)
 
+    def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return (B,) raw outputs of (B,) stages; None is the stage that is predicted."""
+        if target is None:
+            target = output.argmax(dim=1)
+        return output.gather(1, target[:, None])[:, 0]
+
     def metrics(self) -> MetricCollection:
         k = len(self.stages)
         return MetricCollection(

@@ -86,6 +86,10 @@ class AgeRegression(Task):
         """Return (B,) ages in years."""
         return output.squeeze(1).float() * self.std + self.mean
 
+    def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return (B,) ages in years."""
+        return self.decode(output)
+
     def metrics(self) -> MetricCollection:
         return MetricCollection(
             {

@@ -74,6 +74,6 @@ def picture(figure: Figure, png: bytes | None = None) -> dict[str, Any]:
     }
 
 
-def data_uri(png: bytes) -> str:
-    """Return a PNG as text that stands in for its address in a page."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def data_uri(image: bytes, kind: str = "png") -> str:
+    """Return a PNG (or JPEG) as text that stands in for its address in a page."""
+    return f"data:image/{kind};base64," + base64.b64encode(image).decode()

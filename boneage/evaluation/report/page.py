@@ -60,6 +60,7 @@ def write_report(run_dir: Path) -> Path:
         options=option_rows(run),
         limits=limits(run),
         cases=_cases(run),
+        maps=_maps(run),
         figures=figures,
         captions=CAPTIONS,
     )
@@ -100,6 +101,25 @@ def _cases(run: FinishedRun) -> list[dict[Hashable, Any]]:
     cases = pick_cases(run.predictions, run.stages)
     shown = [_thumbnail(images[id_]) if id_ in images else None for id_ in cases["id"]]
     return cases.assign(image=pd.Series(shown, cases.index, dtype=object)).to_dict("records")
+
+
+def _maps(run: FinishedRun) -> list[dict[str, str]]:
+    """Return the drawn attribution maps: of each task the newest panel and the test radiographs."""
+    files = sorted((run.path / "gradcam").glob("*.png"))
+    newest = {file.stem.rsplit("_epoch_")[0]: file for file in files if "_epoch_" in file.stem}
+    shown = [file for file in files if file in newest.values() or file.stem.endswith("_test")]
+    pictures = {file.stem: cv2.imread(str(file)) for file in shown}
+    return [
+        {"name": name, "image": _compressed(picture)}
+        for name, picture in pictures.items()
+        if picture is not None
+    ]
+
+
+def _compressed(picture: np.ndarray) -> str:
+    """Return a picture as JPEG, a fifth of its PNG."""
+    jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    return data_uri(jpeg.tobytes(), "jpeg")
 
 
 def _thumbnail(image: np.ndarray) -> str:

@@ -1,0 +1,114 @@
+"""Grad-CAM of a run: a fixed panel over the epochs, and telling cases of the test fold."""
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
+from typing_extensions import override
+
+from boneage.callbacks.context import model_and_data, writer_of
+from boneage.callbacks.predictions import predictions_of
+from boneage.data.dataset import SEXES
+from boneage.errors import UserError
+from boneage.evaluation.figures.style import styled, to_png
+from boneage.explain.cases import captions, telling_cases
+from boneage.explain.gradcam import enlarge, grad_cam
+from boneage.explain.overlay import overlay_sheet
+from boneage.stages import Stages
+
+FOLDER = "gradcam"
+
+
+class GradCam(L.Callback):
+    """Draw what every task looks at, into `gradcam/` of the run folder and TensorBoard.
+
+    Args:
+        panel: validation radiographs, from the youngest to the oldest, followed over the epochs.
+        every_n_epochs: how often they are drawn.
+        cases: test radiographs that are most wrong, around the median, and best, of each kind.
+        per_band: test radiographs of each age band.
+        target: the stage whose causes are shown: "predicted", "truth", or a stage's name; for an
+            age there is no such choice.
+    """
+
+    def __init__(
+        self,
+        panel: NonNegativeInt = 8,
+        every_n_epochs: PositiveInt = 5,
+        cases: NonNegativeInt = 4,
+        per_band: NonNegativeInt = 2,
+        target: str = "predicted",
+    ) -> None:
+        self.panel = panel
+        self.every_n_epochs = every_n_epochs
+        self.cases = cases
+        self.per_band = per_band
+        self.target = target
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Check the target before anything is trained.
+
+        Raises:
+            UserError: when it is no stage.
+        """
+        names = trainer.datamodule.stages.names  # type: ignore[attr-defined]
+        if self.target not in ("predicted", "truth", *names):
+            raise UserError(
+                f"callbacks.grad_cam.target={self.target}: must be predicted, truth or one of "
+                f"{', '.join(names)}"
+            )
+
+    @override
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epochs = trainer.current_epoch + 1
+        if trainer.sanity_checking or epochs % self.every_n_epochs:
+            return
+        table = predictions_of(trainer).sort_values(["age_years", "id"], kind="stable")
+        positions = np.linspace(0, len(table) - 1, min(self.panel, len(table))).round().astype(int)
+        self._draw(trainer, pl_module, table.iloc[positions], "val", epochs)
+
+    @override
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        _, data = model_and_data(trainer, pl_module)
+        chosen = telling_cases(predictions_of(trainer), data.stages, self.cases, self.per_band)
+        self._draw(trainer, pl_module, chosen, "test", trainer.current_epoch)
+
+    def _draw(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        rows: pd.DataFrame,
+        fold: str,
+        epochs: int,
+    ) -> None:
+        """Draw some radiographs of a fold after so many epochs of training."""
+        if not len(rows) or not trainer.is_global_zero:
+            return
+        model, data = model_and_data(trainer, pl_module)
+        images = data.images_of(rows.index)
+        image = torch.from_numpy(images)[:, None].to(model.device)
+        sex = torch.tensor([SEXES.index(sex) for sex in rows["sex"]], device=model.device)
+        target = self._stages(rows, data.stages, model.device)
+        folder = Path(trainer.default_root_dir) / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        for task in model.tasks:
+            maps = enlarge(grad_cam(model, image, sex, task, target), images.shape[1]).cpu().numpy()
+            with styled():
+                figure = overlay_sheet(images, maps, captions(rows))
+                name = f"{task}_test" if fold == "test" else f"{task}_epoch_{epochs:03d}"
+                (folder / f"{name}.png").write_bytes(to_png(figure))
+                if (writer := writer_of(trainer)) is not None:
+                    writer.add_figure(f"{fold}/gradcam_{task}", figure, epochs, close=False)
+
+    def _stages(self, rows: pd.DataFrame, stages: Stages, device: torch.device) -> Tensor | None:
+        """Return the stage asked for of each radiograph; None is the predicted one."""
+        if self.target == "predicted":
+            return None
+        if self.target == "truth":
+            return torch.from_numpy(stages.of(rows["age_years"].to_numpy())).to(device)
+        return torch.full((len(rows),), stages.names.index(self.target), device=device)

@@ -1,0 +1,44 @@
+"""boneage explain: what a checkpoint looks at on any radiographs."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def explain(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or the folder of a run.")],
+    images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for pictures and arrays.")],
+    method: Annotated[
+        Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"],
+        typer.Option(help="Captum's method."),
+    ] = "gradcam",
+    sex: Annotated[
+        Literal["female", "male", "unknown"] | None,
+        typer.Option(help="Sex of all; by default what the checkpoint knows, else unknown."),
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Table of boxes to measure the maps on.")
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="Whose boxes count, where several people drew.")
+    ] = None,
+) -> None:
+    """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
+    from boneage.run.explain import explain as draw
+    from boneage.run.explain import localise
+    from boneage.run.quiet import quieten_lightning
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    quieten_lightning()
+    explained = draw(checkpoint, images, out, method, sex)
+    typer.echo(f"{len(explained.files)} radiographs explained in {out}")
+    if boxes is not None:
+        summary = localise(explained, boxes, out, method, annotator)
+        whole = summary[(summary["band"] == "all") & (summary["metric"] == "enrichment")]
+        typer.echo(
+            whole.drop(columns=["band", "metric"]).to_string(index=False, float_format="%.2f")
+        )
+        typer.echo(f"Wrote {out / 'localisation.csv'}")

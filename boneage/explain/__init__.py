@@ -1,0 +1,1 @@
+"""What a model looks at: attribution maps, and whether to believe them."""

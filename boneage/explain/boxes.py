@@ -1,0 +1,74 @@
+"""Boxes that people drew around regions of a hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from boneage.data.decode import Preprocessing
+from boneage.errors import UserError
+from boneage.explain.geometry import Geometry
+
+CORNERS = ["xmin", "ymin", "xmax", "ymax"]
+FRAME = ["image_width", "image_height"]
+NEEDED = ["id", "region", *CORNERS, *FRAME]
+
+
+def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
+    """Read a table of boxes in pixels of the original file.
+
+    Args:
+        path: csv with `id`, `region`, `xmin`, `ymin`, `xmax`, `ymax`, `image_width` and
+            `image_height`, and `annotator` where several people drew the same radiographs.
+        annotator: whose boxes; None is everybody's.
+
+    Raises:
+        UserError: when the table is missing or malformed, or a box is empty or outside its image;
+            the message names the row.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"id": str, "region": str})
+    except (OSError, ValueError) as error:
+        raise UserError(f"--boxes {path} cannot be read: {error}") from error
+    if absent := [column for column in NEEDED if column not in table]:
+        raise UserError(f"--boxes {path} lacks the column {', '.join(absent)}")
+    numbers = table[CORNERS + FRAME].apply(pd.to_numeric, errors="coerce")
+    width, height = numbers["image_width"], numbers["image_height"]
+    wrong = (
+        numbers.isna().any(axis=1)
+        | (numbers["xmin"] >= numbers["xmax"])
+        | (numbers["ymin"] >= numbers["ymax"])
+        | (numbers["xmin"] >= width)
+        | (numbers["ymin"] >= height)
+        | (numbers["xmax"] <= 0)
+        | (numbers["ymax"] <= 0)
+    )
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UserError(
+            f"--boxes {path}, row {row + 2}: the box is empty, no number, or outside its image"
+        )
+    table[CORNERS + FRAME] = numbers
+    if annotator is not None and "annotator" in table:
+        table = table[table["annotator"] == annotator]
+    return table
+
+
+def region_masks(boxes: pd.DataFrame, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
+    """Return per region the (size, size) bool mask of its boxes on one radiograph.
+
+    Args:
+        boxes: the rows of one radiograph.
+        preprocessing: how it became a square.
+    """
+    size = preprocessing.size
+    masks: dict[str, np.ndarray] = {}
+    for region, rows in boxes.groupby("region"):
+        mask = np.zeros((size, size), bool)
+        frame = rows[FRAME].iloc[0].to_numpy(int)
+        square = Geometry(frame[1], frame[0], preprocessing).to_square(rows[CORNERS].to_numpy())
+        for xmin, ymin, xmax, ymax in square.clip(0, size):
+            left, top = int(np.floor(xmin)), int(np.floor(ymin))
+            mask[top : int(np.ceil(ymax)), left : int(np.ceil(xmax))] = True
+        masks[str(region)] = mask
+    return masks

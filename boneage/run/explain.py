@@ -1,0 +1,185 @@
+"""Explain a checkpoint's predictions on radiograph files, and measure the maps on boxes."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from boneage.data.dataset import SEXES
+from boneage.data.decode import Preprocessing, decode
+from boneage.data.folder import IMAGE_SUFFIXES
+from boneage.errors import UserError, first_five
+from boneage.evaluation.figures.style import styled, to_png
+from boneage.explain.boxes import read_boxes, region_masks
+from boneage.explain.cases import captions
+from boneage.explain.geometry import Geometry
+from boneage.explain.localisation import blob, edges, measure, summarise
+from boneage.explain.methods import Method, attribute
+from boneage.explain.overlay import overlay_sheet
+from boneage.models.module import BoneAgeModule
+from boneage.run.checkpoint import build_model, load_model, read_checkpoint
+
+log = logging.getLogger(__name__)
+
+BATCH = 16
+SHEET = 24  # radiographs in a picture
+
+
+class Explained:
+    """A checkpoint and some radiographs, with what it predicts for them.
+
+    Args:
+        checkpoint: a checkpoint, or the folder of a run.
+        images: radiograph files, or folders with some below them.
+        sex: of all of them; None takes what the checkpoint knows of an id, else unknown.
+
+    Raises:
+        UserError: when one of them cannot be read.
+    """
+
+    def __init__(self, checkpoint: Path, images: Sequence[Path], sex: str | None = None) -> None:
+        file = checkpoint / "checkpoints/best.ckpt" if checkpoint.is_dir() else checkpoint
+        self.checkpoint = read_checkpoint(file)
+        record = self.checkpoint["boneage"]
+        self.model = load_model(self.checkpoint).eval()
+        self.preprocessing = Preprocessing(**record["preprocessing"])
+        self.files = _find(images)
+        known = pd.DataFrame(record["split"]).set_index("id")
+        self.table = pd.DataFrame({"id": [file.stem for file in self.files]})
+        self.table = self.table.join(known, on="id")
+        self.table["age_years"] = self.table.pop("age_months") / 12
+        self.table["sex"] = sex or self.table["sex"].fillna("unknown")
+        self.images = np.stack([decode(file, self.preprocessing) for file in self.files])
+        self.table = self.table.join(self._predict())
+
+    def maps(self, task: str, method: Method, model: BoneAgeModule | None = None) -> np.ndarray:
+        """Return (n, size, size) signed maps of a task."""
+        explained = model or self.model
+        parts = [attribute(explained, *batch, task, method).numpy() for batch in self._batches()]
+        return np.concatenate(parts)
+
+    def _predict(self) -> pd.DataFrame:
+        parts = []
+        with torch.inference_mode():
+            for image, sex in self._batches():
+                columns: dict[str, object] = {}
+                outputs = self.model(image, sex)
+                for name, task in self.model.tasks.items():
+                    columns |= task.columns(task.decode(outputs[name]))
+                parts.append(pd.DataFrame(columns))
+        return pd.concat(parts, ignore_index=True)
+
+    def _batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        sexes = torch.tensor([SEXES.index(sex) for sex in self.table["sex"]])
+        images = torch.from_numpy(self.images)[:, None]
+        return list(zip(torch.split(images, BATCH), torch.split(sexes, BATCH), strict=True))
+
+
+def explain(
+    checkpoint: Path, images: Sequence[Path], out: Path, method: Method, sex: str | None
+) -> Explained:
+    """Draw the maps of every task for radiographs, and keep them as arrays.
+
+    Writes `<task>_<part>.png`, and per radiograph and task `<id>_<task>.npy`, float32 in the
+    geometry of the file.
+
+    Raises:
+        UserError: when something cannot be read, or `out` cannot be written.
+    """
+    explained = Explained(checkpoint, images, sex)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for task in explained.model.tasks:
+            maps = explained.maps(task, method)
+            for file, square in zip(explained.files, maps, strict=True):
+                width, height = Image.open(file).size
+                geometry = Geometry(height, width, explained.preprocessing)
+                np.save(out / f"{file.stem}_{task}.npy", geometry.to_file(square))
+            for part, start in enumerate(range(0, len(maps), SHEET)):
+                shown = slice(start, start + SHEET)
+                texts = captions(explained.table.iloc[shown])
+                with styled():
+                    figure = overlay_sheet(explained.images[shown], maps[shown], texts)
+                    (out / f"{task}_{part:03d}.png").write_bytes(to_png(figure))
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written ({error.strerror}): choose another --out"
+        ) from error
+    return explained
+
+
+def localise(
+    explained: Explained, table: Path, out: Path, method: Method, annotator: str | None
+) -> pd.DataFrame:
+    """Measure how much of the maps lies in regions that people drew, beside controls.
+
+    Radiographs that the checkpoint was trained on, or chosen by, do not count. Writes
+    `localisation.csv`.
+
+    Returns:
+        Its rows: those of `summarise`, with `task` in front.
+
+    Raises:
+        UserError: when no radiograph is left.
+    """
+    boxes = read_boxes(table, annotator)
+    seen = explained.table["fold"].isin(["train", "val"])
+    boxed = explained.table["id"].isin(boxes["id"])
+    chosen = np.flatnonzero(boxed & ~seen)
+    ids = list(explained.table["id"][boxed])
+    if not ids:
+        raise UserError(f"--boxes {table}: none of the {len(seen)} radiographs has a box")
+    if not len(chosen):
+        raise UserError(
+            f"--boxes {table}: the checkpoint was trained on all {len(ids)} radiographs with boxes "
+            f"({first_five(ids)}): train one that holds them out, with data.split_file="
+        )
+    log.info("Boxes on %d radiographs that the model was not trained on", len(chosen))
+    by_id = dict(list(boxes.groupby("id")))
+    masks = [
+        region_masks(by_id[id_], explained.preprocessing)
+        for id_ in explained.table["id"].iloc[chosen]
+    ]
+    images, side = explained.images[chosen], explained.preprocessing.size
+    random = _random_weights(explained)
+    results = []
+    for task in explained.model.tasks:
+        sources = {
+            "model": explained.maps(task, method)[chosen],
+            "random_weights": explained.maps(task, method, random)[chosen],
+            "blob": np.broadcast_to(blob(side), images.shape),
+            "edges": edges(images),
+        }
+        measured = pd.concat(
+            [measure(maps, masks).assign(source=name) for name, maps in sources.items()]
+        )
+        age = explained.table["age_years"].to_numpy()[chosen]
+        results.append(summarise(measured, age).assign(task=task))
+    summary = pd.concat(results)
+    summary = summary[["task", *(c for c in summary if c != "task")]]
+    summary.to_csv(out / "localisation.csv", index=False)
+    return summary
+
+
+def _random_weights(explained: Explained) -> BoneAgeModule:
+    """Return a model of the same make with fresh weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        record = explained.checkpoint["boneage"]
+        return build_model(OmegaConf.create(record["config"]), record).eval()
+
+
+def _find(images: Sequence[Path]) -> list[Path]:
+    """Return image files in and below paths, in order."""
+    files: list[Path] = []
+    for path in images:
+        below = path.rglob("*") if path.is_dir() else [path]
+        files += sorted(f for f in below if f.suffix.lower() in IMAGE_SUFFIXES or f == path)
+    if not files:
+        raise UserError(f"no radiograph in {first_five([str(path) for path in images])}")
+    return files

@@ -1,0 +1,208 @@
+"""Maps of radiograph files, their geometry, and how much of them lies in a region."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from captum.attr import IntegratedGradients
+from PIL import Image
+from torch import nn
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.data.decode import Preprocessing
+from boneage.errors import UserError
+from boneage.explain.boxes import read_boxes, region_masks
+from boneage.explain.geometry import Geometry
+from boneage.explain.localisation import blob, edges, measure, summarise
+from boneage.explain.methods import METHODS, Score, attribute
+from boneage.run.checkpoint import build_model
+from boneage.run.experiment import train
+
+BOX = {"id": "a", "region": "MCP", "xmin": 10, "ymin": 20, "xmax": 30, "ymax": 60}
+FRAME = {"image_width": 100, "image_height": 200}
+
+
+class LooksAtACorner(nn.Module):
+    """A backbone whose one feature is the brightness of the top left quarter."""
+
+    channels, out_features = 1, 1
+
+    def __init__(self, side):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 1, bias=False)
+        self.conv.weight.data.fill_(1.0)
+        window = torch.zeros(side, side)
+        window[: side // 2, : side // 2] = 1
+        self.register_buffer("window", window)
+
+    @property
+    def cam_layer(self):
+        return self.conv
+
+    def forward(self, x):
+        return (self.conv(x) * self.window).mean(dim=(2, 3))
+
+
+@pytest.fixture
+def corner(configure):
+    """A model that can only look at one corner, and random radiographs of 32 pixels."""
+    model = build_model(configure("head@tasks.age.head=linear"), record={})
+    model.backbone = LooksAtACorner(32)
+    model.tasks["age"].head = nn.Linear(1, 1)
+    model.tasks["age"].head.weight.data.fill_(1.0)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(50, 256, (4, 1, 32, 32), generator=generator, dtype=torch.uint8)
+    return model, image, torch.zeros(4, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("method", set(METHODS) - {"gradcam"})
+def test_a_network_that_sees_one_corner_has_its_map_there(corner, method):
+    maps = attribute(*corner, "age", method).numpy()
+    assert maps.shape == (4, 32, 32)
+    seen, unseen = np.zeros((32, 32), bool), np.zeros((32, 32), bool)
+    seen[:16, :16], unseen[20:, 20:] = True, True
+    measured = measure(maps, [{"seen": seen, "unseen": unseen}] * 4).set_index("region")
+    assert (measured.loc["seen", "energy"] > 0.85).all()
+    assert (measured.loc["unseen", "energy"] < 0.01).all()
+    assert (measured.loc["seen", "hit"] == 1).all()
+
+
+def test_integrated_gradients_add_up_to_the_change_of_the_prediction(corner):
+    model, image, sex = corner
+    maps = attribute(model, image, sex, "age", "integrated_gradients")
+    score = Score(model, "age")
+    x = model.to_input(image)
+    change = score(x, sex) - score(torch.zeros_like(x), sex)
+    torch.testing.assert_close(maps.sum(dim=(1, 2)), change.detach(), rtol=1e-3, atol=1e-4)
+    direct = IntegratedGradients(score).attribute(x, additional_forward_args=(sex,), n_steps=32)
+    torch.testing.assert_close(maps, direct.sum(dim=1).detach().float())
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+@pytest.mark.parametrize(("height", "width"), [(2044, 1514), (100, 300), (64, 64)])
+def test_a_box_comes_back_within_a_pixel(fit, height, width):
+    geometry = Geometry(height, width, Preprocessing(size=128, fit=fit))
+    box = np.array([[0.25 * width, 0.5 * height, 0.5 * width, 0.75 * height]])
+    xmin, ymin, xmax, ymax = geometry.to_square(box)[0].round().astype(int)
+    square = np.zeros((128, 128), np.float32)
+    square[ymin:ymax, xmin:xmax] = 1
+    back = geometry.to_file(square)
+    assert back.shape == (height, width)
+    rows, columns = np.flatnonzero(back.max(axis=1) > 0.5), np.flatnonzero(back.max(axis=0) > 0.5)
+    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    pixel = max(height, width) / 128  # one of the square
+    assert np.abs(found - box[0]).max() <= max(1, pixel)
+
+
+def write(path, *rows):
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def test_region_masks_by_hand(tmp_path):
+    second = BOX | {"xmin": 90, "xmax": 130}  # beyond the right border: cut
+    table = read_boxes(write(tmp_path / "b.csv", BOX | FRAME, second | FRAME))
+    ((region, mask),) = region_masks(table, Preprocessing(size=100, fit="squash")).items()
+    assert region == "MCP"
+    expected = np.zeros((100, 100), bool)
+    expected[10:30, 10:30] = expected[10:30, 90:100] = True  # the height is halved
+    assert (mask == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"xmin": 30}, "row 3: the box is empty"),
+        ({"ymin": "x"}, "row 3: the box is empty, no number"),
+        ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
+    ],
+)
+def test_bad_boxes_name_their_row(tmp_path, change, said):
+    path = write(tmp_path / "b.csv", BOX | FRAME, BOX | FRAME | change)
+    with pytest.raises(UserError, match=said):
+        read_boxes(path)
+
+
+def test_bad_tables_of_boxes(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_boxes(tmp_path / "nowhere.csv")
+    with pytest.raises(UserError, match="lacks the column image_width, image_height"):
+        read_boxes(write(tmp_path / "b.csv", BOX))
+
+
+def test_one_annotator(tmp_path):
+    rows = [BOX | FRAME | {"annotator": name} for name in ("expert", "nonexpert", "expert")]
+    assert len(read_boxes(write(tmp_path / "b.csv", *rows), "expert")) == 2
+
+
+def test_measure_by_hand():
+    whole = np.array([[[4.0, 1.0], [-9.0, 0.0]]])
+    mask = np.array([[True, False], [True, False]])
+    (row,) = measure(whole, [{"left": mask}]).to_dict("records")
+    assert (row["energy"], row["area"], row["hit"]) == (0.8, 0.5, 1)
+    (nothing,) = measure(-whole.clip(min=0), [{"left": mask}]).to_dict("records")
+    assert np.isnan(nothing["energy"])
+
+
+def test_controls_are_at_chance_on_random_boxes():
+    rng = np.random.default_rng(0)
+    masks = []
+    for _ in range(400):
+        mask = np.zeros((64, 64), bool)
+        top, left = rng.integers(0, 64, 2)
+        mask[np.ix_(np.arange(top, top + 12) % 64, np.arange(left, left + 12) % 64)] = True
+        masks.append({"anywhere": mask})
+    images = rng.integers(0, 256, (400, 64, 64), dtype=np.uint8)
+    for maps in (np.broadcast_to(blob(64), images.shape), edges(images)):
+        measured = measure(maps, masks).assign(source="control")
+        summary = summarise(measured, np.full(400, 8.0))
+        row = summary[(summary["metric"] == "enrichment") & (summary["band"] == "all")].iloc[0]
+        assert row["low"] < 1 < row["high"]
+        assert row["value"] == pytest.approx(1, abs=0.1)
+        assert set(summary["band"]) == {"all", "5-10"}
+
+
+@pytest.fixture(scope="module")
+def trained(phantom_root, tmp_path_factory):
+    from conftest import TINY, compose_config
+
+    run_dir = tmp_path_factory.mktemp("run")
+    train(compose_config(*TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={run_dir}"))
+    return run_dir
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["explain", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_explain_draws_and_keeps_maps(trained, phantom_root, tmp_path, method):
+    images = sorted((phantom_root / "boneage-training-dataset").glob("*.png"))[:2]
+    result = call(trained, *images, "--out", tmp_path / "maps", "--method", method)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "maps/age_000.png").is_file()
+    for image in images:
+        kept = np.load(tmp_path / f"maps/{image.stem}_age.npy")
+        assert kept.shape == tuple(reversed(Image.open(image).size))
+        assert np.isfinite(kept).all()
+
+
+def test_boxes_are_measured_on_held_out_radiographs_only(trained, phantom_root, tmp_path):
+    split = pd.read_csv(trained / "split.csv", dtype=str)
+    rows = [BOX | FRAME | {"id": id_} for id_ in split["id"]]
+    table = write(tmp_path / "boxes.csv", *rows)
+    result = call(trained, phantom_root, "--out", tmp_path / "maps", "--boxes", table)
+    assert result.exit_code == 0, result.output
+    found = pd.read_csv(tmp_path / "maps/localisation.csv")
+    assert set(found["source"]) <= {"model", "random_weights", "blob", "edges"}
+    assert {"blob", "edges"} <= set(found["source"])
+    assert found["n"].max() == (split["fold"] == "test").sum()
+    trained_on = split["id"][split["fold"] == "train"]
+    only = write(tmp_path / "seen.csv", *(BOX | FRAME | {"id": id_} for id_ in trained_on))
+    refused = call(trained, phantom_root, "--out", tmp_path / "maps", "--boxes", only)
+    assert isinstance(refused.exception, UserError)
+    assert "trained on all" in str(refused.exception)
+    other = write(tmp_path / "other.csv", BOX | FRAME)
+    refused = call(trained, phantom_root, "--out", tmp_path / "maps", "--boxes", other)
+    assert "has a box" in str(refused.exception)
