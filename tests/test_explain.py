@@ -13,11 +13,13 @@ from boneage.cli.main import app
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.explain.boxes import read_boxes, region_masks
+from boneage.explain.claim import claims
 from boneage.explain.geometry import Geometry
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import METHODS, Score, attribute
 from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
+from boneage.stages import Stages
 
 BOX = {"id": "a", "region": "MCP", "xmin": 10, "ymin": 20, "xmax": 30, "ymax": 60}
 FRAME = {"image_width": 100, "image_height": 200}
@@ -156,11 +158,11 @@ def test_controls_are_at_chance_on_random_boxes():
     images = rng.integers(0, 256, (400, 64, 64), dtype=np.uint8)
     for maps in (np.broadcast_to(blob(64), images.shape), edges(images)):
         measured = measure(maps, masks).assign(source="control")
-        summary = summarise(measured, np.full(400, 8.0))
-        row = summary[(summary["metric"] == "enrichment") & (summary["band"] == "all")].iloc[0]
+        summary = summarise(measured, np.full(400, 8.0), Stages())
+        row = summary[(summary["metric"] == "enrichment") & (summary["group"] == "all")].iloc[0]
         assert row["low"] < 1 < row["high"]
         assert row["value"] == pytest.approx(1, abs=0.1)
-        assert set(summary["band"]) == {"all", "5-10"}
+        assert set(summary["group"]) == {"all", "child", "5-10"}
 
 
 @pytest.fixture(scope="module")
@@ -205,4 +207,50 @@ def test_boxes_are_measured_on_held_out_radiographs_only(trained, phantom_root, 
     assert "trained on all" in str(refused.exception)
     other = write(tmp_path / "other.csv", BOX | FRAME)
     refused = call(trained, phantom_root, "--out", tmp_path / "maps", "--boxes", other)
-    assert "has a box" in str(refused.exception)
+    assert "none of the 24 radiographs has any" in str(refused.exception)
+
+
+def test_a_phantom_is_measured_on_its_exact_masks(trained, phantom_root, tmp_path):
+    masks = phantom_root / "masks"
+    result = call(
+        trained, phantom_root, "--out", tmp_path / "maps", "--boxes", masks, "--also", trained
+    )
+    assert result.exit_code == 0, result.output
+    found = pd.read_csv(tmp_path / "maps/localisation.csv")
+    assert set(found["region"]) == {"carpals", "epiphyses", "soft_tissue"}
+    assert set(found["checkpoint"]) == {1, 2}
+    assert (tmp_path / "maps/localisation_age.png").is_file()
+    split = pd.read_csv(trained / "split.csv", dtype=str)
+    area = found[(found["source"] == "blob") & (found["metric"] == "area")]
+    area = area[(area["group"] == "all") & (area["region"] == "soft_tissue")]["value"].iloc[0]
+    held_out = split["id"][split["fold"] == "test"]
+    exact = [np.load(masks / f"{id_}.npz")["soft_tissue"].mean() for id_ in held_out]
+    assert area == pytest.approx(np.mean(exact), abs=0.03)
+
+
+def planted_summary(child_wrist, adolescent_mcp):
+    """Enrichments of one model a list item, beside controls of 1.3 and less."""
+    rows = []
+    for checkpoint, values in enumerate(zip(child_wrist, adolescent_mcp, strict=True), start=1):
+        for group, strong, value in zip(
+            ("child", "adolescent"), ("Wrist", "MCP"), values, strict=True
+        ):
+            for region in ("Wrist", "MCP"):
+                for source, control in (("random_weights", 1.1), ("blob", 1.3), ("edges", 0.9)):
+                    rows.append((checkpoint, group, region, source, control))
+                rows.append((checkpoint, group, region, "model", value if region == strong else 1))
+    table = pd.DataFrame(rows, columns=["checkpoint", "group", "region", "source", "value"])
+    return table.assign(
+        low=table["value"] - 0.2, high=table["value"] + 0.2, n=50, task="age", metric="enrichment"
+    )
+
+
+def test_claims_need_every_model_above_every_control():
+    wrist, mcp = claims(planted_summary([2, 2.2, 1.9], [2, 1.4, 1.2]))
+    assert "Wrist in the stage child holds" in wrist
+    assert "3 of 3 models above all controls, 3 of 3 look there more than at MCP" in wrist
+    assert "MCP in the stage adolescent is not clear" in mcp  # 1.4 - 0.2 is below the blob's 1.3
+    assert "1 of 3 models above all controls" in mcp
+    wrist, _ = claims(planted_summary([1.2], [1]))
+    assert "Wrist in the stage child does not hold" in wrist
+    assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []

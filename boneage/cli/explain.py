@@ -20,15 +20,20 @@ def explain(
         typer.Option(help="Sex of all; by default what the checkpoint knows, else unknown."),
     ] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="Table of boxes to measure the maps on.")
+        Path | None,
+        typer.Option(help="Measure the maps on a table of boxes, or a phantom's folder of masks."),
+    ] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Other trainings of the setting, for the spread.")
     ] = None,
     annotator: Annotated[
         str | None, typer.Option(help="Whose boxes count, where several people drew.")
     ] = None,
 ) -> None:
     """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
+    from boneage.run.explain import Explained
     from boneage.run.explain import explain as draw
-    from boneage.run.explain import localise
+    from boneage.run.localise import localise
     from boneage.run.quiet import quieten_lightning
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -36,9 +41,11 @@ def explain(
     explained = draw(checkpoint, images, out, method, sex)
     typer.echo(f"{len(explained.files)} radiographs explained in {out}")
     if boxes is not None:
-        summary = localise(explained, boxes, out, method, annotator)
-        whole = summary[(summary["band"] == "all") & (summary["metric"] == "enrichment")]
-        typer.echo(
-            whole.drop(columns=["band", "metric"]).to_string(index=False, float_format="%.2f")
-        )
+        models = [explained, *(Explained(other, images, sex) for other in also or ())]
+        summary, sentences = localise(models, boxes, out, method, annotator)
+        chosen = (summary["group"] == "all") & (summary["metric"] == "enrichment")
+        shown = summary[chosen].drop(columns=["group", "metric"])
+        typer.echo(shown.to_string(index=False, float_format="%.2f"))
+        for sentence in sentences:
+            typer.echo(sentence)
         typer.echo(f"Wrote {out / 'localisation.csv'}")

@@ -1,5 +1,6 @@
-"""Boxes that people drew around regions of a hand."""
+"""Regions of a hand: boxes that people drew, or the exact masks of a phantom."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -71,4 +72,26 @@ def region_masks(boxes: pd.DataFrame, preprocessing: Preprocessing) -> dict[str,
             left, top = int(np.floor(xmin)), int(np.floor(ymin))
             mask[top : int(np.ceil(ymax)), left : int(np.ceil(xmax))] = True
         masks[str(region)] = mask
+    return masks
+
+
+def read_masks(path: Path, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
+    """Return per region the (size, size) bool mask that a phantom keeps of one radiograph.
+
+    Args:
+        path: npz of (H, W) bool arrays in the geometry of the radiograph's file.
+        preprocessing: how it became a square.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    masks: dict[str, np.ndarray] = {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            for region in stored.files:
+                height, width = stored[region].shape
+                geometry = Geometry(height, width, preprocessing)
+                masks[region] = geometry.mask_to_square(stored[region])
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     return masks

@@ -39,6 +39,15 @@ class Geometry:
         square: np.ndarray = boxes * scale + np.array([left, top] * 2)
         return square
 
+    def mask_to_square(self, mask: np.ndarray) -> np.ndarray:
+        """Return a (height, width) bool mask of the file as (size, size) of the square."""
+        top, left, height, width = self.inner
+        size = self.preprocessing.size
+        square = np.zeros((size, size), bool)
+        shares = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        square[top : top + height, left : left + width] = shares > 0.5
+        return square
+
     def to_file(self, square: np.ndarray) -> np.ndarray:
         """Return a (size, size) map of the square as (height, width) of the file."""
         top, left, height, width = self.inner

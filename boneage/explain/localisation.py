@@ -8,6 +8,7 @@ import pandas as pd
 
 from boneage.evaluation.bootstrap import Metrics, with_interval
 from boneage.evaluation.subgroups import ALL, BANDS
+from boneage.stages import Stages
 
 TOLERANCE = 1 / 32  # of the side: how far beside a region its maximum still counts as inside
 BLOB_SIGMA = 1 / 4  # of the side: hands lie in the middle of the picture
@@ -41,39 +42,35 @@ def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.D
     return pd.DataFrame(rows, columns=["image", "region", "energy", "area", "hit"])
 
 
-def summarise(measured: pd.DataFrame, age_years: np.ndarray) -> pd.DataFrame:
-    """Return energy share, enrichment and pointing game by region and age band.
+def summarise(measured: pd.DataFrame, age_years: np.ndarray, stages: Stages) -> pd.DataFrame:
+    """Return energy share, enrichment and pointing game by region, for all, stages and age bands.
 
     Enrichment is the mean energy share over the mean area share: 1 is what an even map, or chance,
     gives. Intervals are 95 % bootstrap intervals over radiographs.
 
     Args:
-        measured: from `measure`, with `source` in front.
-        age_years: (n,) true ages of the radiographs.
+        measured: from `measure`, with `source`.
+        age_years: (n,) true ages of the radiographs; NaN where unknown.
+        stages: the stages.
 
     Returns:
-        Rows with `source`, `region`, `band`, `metric`, `value`, `low`, `high`, `n`.
+        Rows with `source`, `region`, `group`, `metric`, `value`, `low`, `high`, `n`.
     """
-    band = BANDS.of(age_years)
+    known = ~np.isnan(age_years)
+    groups = {ALL: np.ones(len(age_years), bool)}
+    for division in (stages, BANDS):
+        index = division.of(age_years)
+        groups |= {name: known & (index == i) for i, name in enumerate(division.names)}
     rows = []
     for (source, region), part in measured.dropna().groupby(["source", "region"], sort=False):
-        bands = band[part["image"].to_numpy()]
-        for name, chosen in [
-            (ALL, bands >= 0),
-            *((n, bands == i) for i, n in enumerate(BANDS.names)),
-        ]:
-            if chosen.any():
-                columns = (part[c].to_numpy(float)[chosen] for c in ("energy", "area", "hit"))
-                for metric, result in with_interval(_shares, *columns).items():
-                    rows.append(
-                        {
-                            "source": source,
-                            "region": region,
-                            "band": name,
-                            "metric": metric,
-                            **result,
-                        }
-                    )
+        for group, members in groups.items():
+            chosen = members[part["image"].to_numpy()]
+            if not chosen.any():
+                continue
+            columns = (part[name].to_numpy(float)[chosen] for name in ("energy", "area", "hit"))
+            what = {"source": source, "region": region, "group": group}
+            for metric, result in with_interval(_shares, *columns).items():
+                rows.append({**what, "metric": metric, **result})
     return pd.DataFrame(rows)
 
 

@@ -1,5 +1,6 @@
 """Captum's attribution methods on one footing: signed maps of the size of the radiograph."""
 
+import warnings
 from typing import Literal, get_args
 
 import torch
@@ -48,7 +49,9 @@ def attribute(
         sex = sex.clone()
         if method == "guided_gradcam":
             guided = GuidedGradCam(score, model.backbone.cam_layer)
-            maps = guided.attribute(x, additional_forward_args=(sex,))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
+                maps = guided.attribute(x, additional_forward_args=(sex,))
         elif method == "integrated_gradients":
             maps = IntegratedGradients(score).attribute(
                 x, additional_forward_args=(sex,), n_steps=STEPS, internal_batch_size=len(x)

@@ -1,13 +1,11 @@
-"""Explain a checkpoint's predictions on radiograph files, and measure the maps on boxes."""
+"""Explain a checkpoint's predictions on radiograph files."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 
 from boneage.data.dataset import SEXES
@@ -15,16 +13,12 @@ from boneage.data.decode import Preprocessing, decode
 from boneage.data.folder import IMAGE_SUFFIXES
 from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
-from boneage.explain.boxes import read_boxes, region_masks
 from boneage.explain.cases import captions
 from boneage.explain.geometry import Geometry
-from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import Method, attribute
 from boneage.explain.overlay import overlay_sheet
 from boneage.models.module import BoneAgeModule
-from boneage.run.checkpoint import build_model, load_model, read_checkpoint
-
-log = logging.getLogger(__name__)
+from boneage.run.checkpoint import load_model, read_checkpoint
 
 BATCH = 16
 SHEET = 24  # radiographs in a picture
@@ -57,8 +51,14 @@ class Explained:
         self.images = np.stack([decode(file, self.preprocessing) for file in self.files])
         self.table = self.table.join(self._predict())
 
+    def keep(self, rows: np.ndarray) -> None:
+        """Go on with some of the radiographs."""
+        self.files = [self.files[row] for row in rows]
+        self.table = self.table.iloc[rows].reset_index(drop=True)
+        self.images = self.images[rows]
+
     def maps(self, task: str, method: Method, model: BoneAgeModule | None = None) -> np.ndarray:
-        """Return (n, size, size) signed maps of a task."""
+        """Return (n, size, size) signed maps of a task, also of another model of the same make."""
         explained = model or self.model
         parts = [attribute(explained, *batch, task, method).numpy() for batch in self._batches()]
         return np.concatenate(parts)
@@ -111,67 +111,6 @@ def explain(
             f"{out} cannot be written ({error.strerror}): choose another --out"
         ) from error
     return explained
-
-
-def localise(
-    explained: Explained, table: Path, out: Path, method: Method, annotator: str | None
-) -> pd.DataFrame:
-    """Measure how much of the maps lies in regions that people drew, beside controls.
-
-    Radiographs that the checkpoint was trained on, or chosen by, do not count. Writes
-    `localisation.csv`.
-
-    Returns:
-        Its rows: those of `summarise`, with `task` in front.
-
-    Raises:
-        UserError: when no radiograph is left.
-    """
-    boxes = read_boxes(table, annotator)
-    seen = explained.table["fold"].isin(["train", "val"])
-    boxed = explained.table["id"].isin(boxes["id"])
-    chosen = np.flatnonzero(boxed & ~seen)
-    ids = list(explained.table["id"][boxed])
-    if not ids:
-        raise UserError(f"--boxes {table}: none of the {len(seen)} radiographs has a box")
-    if not len(chosen):
-        raise UserError(
-            f"--boxes {table}: the checkpoint was trained on all {len(ids)} radiographs with boxes "
-            f"({first_five(ids)}): train one that holds them out, with data.split_file="
-        )
-    log.info("Boxes on %d radiographs that the model was not trained on", len(chosen))
-    by_id = dict(list(boxes.groupby("id")))
-    masks = [
-        region_masks(by_id[id_], explained.preprocessing)
-        for id_ in explained.table["id"].iloc[chosen]
-    ]
-    images, side = explained.images[chosen], explained.preprocessing.size
-    random = _random_weights(explained)
-    results = []
-    for task in explained.model.tasks:
-        sources = {
-            "model": explained.maps(task, method)[chosen],
-            "random_weights": explained.maps(task, method, random)[chosen],
-            "blob": np.broadcast_to(blob(side), images.shape),
-            "edges": edges(images),
-        }
-        measured = pd.concat(
-            [measure(maps, masks).assign(source=name) for name, maps in sources.items()]
-        )
-        age = explained.table["age_years"].to_numpy()[chosen]
-        results.append(summarise(measured, age).assign(task=task))
-    summary = pd.concat(results)
-    summary = summary[["task", *(c for c in summary if c != "task")]]
-    summary.to_csv(out / "localisation.csv", index=False)
-    return summary
-
-
-def _random_weights(explained: Explained) -> BoneAgeModule:
-    """Return a model of the same make with fresh weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        record = explained.checkpoint["boneage"]
-        return build_model(OmegaConf.create(record["config"]), record).eval()
 
 
 def _find(images: Sequence[Path]) -> list[Path]:
