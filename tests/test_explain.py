@@ -228,6 +228,16 @@ def test_a_phantom_is_measured_on_its_exact_masks(trained, phantom_root, tmp_pat
     assert area == pytest.approx(np.mean(exact), abs=0.03)
 
 
+def test_checks_are_written_for_a_sample(trained, phantom_root, tmp_path):
+    result = call(trained, phantom_root, "--out", tmp_path / "maps", "--check", 5)
+    assert result.exit_code == 0, result.output
+    for name in ("randomisation_age.csv", "deletion_age.csv", "sanity_age.png"):
+        assert (tmp_path / "maps" / name).is_file()
+    assert pd.read_csv(tmp_path / "maps/deletion_age.csv")["image"].nunique() == 5
+    assert "with every layer re-drawn" in result.output
+    assert "removing marked pixels moves the prediction" in result.output
+
+
 def planted_summary(child_wrist, adolescent_mcp):
     """Enrichments of one model a list item, beside controls of 1.3 and less."""
     rows = []

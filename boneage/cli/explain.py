@@ -29,6 +29,10 @@ def explain(
     annotator: Annotated[
         str | None, typer.Option(help="Whose boxes count, where several people drew.")
     ] = None,
+    check: Annotated[
+        int,
+        typer.Option(help="Check the maps on so many radiographs: re-draw layers, remove pixels."),
+    ] = 0,
 ) -> None:
     """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
     from boneage.run.explain import Explained
@@ -40,6 +44,11 @@ def explain(
     quieten_lightning()
     explained = draw(checkpoint, images, out, method, sex)
     typer.echo(f"{len(explained.files)} radiographs explained in {out}")
+    if check > 0:
+        from boneage.run.check_maps import check_maps
+
+        for sentence in check_maps(Explained(checkpoint, images, sex), out, method, check):
+            typer.echo(sentence)
     if boxes is not None:
         models = [explained, *(Explained(other, images, sex) for other in also or ())]
         summary, sentences = localise(models, boxes, out, method, annotator)

@@ -44,8 +44,10 @@ def _sentence(
     k = len(models)
     n = int(here["n"].max())
     verdict = "holds" if above == k else "does not hold" if above == 0 else "is not clear"
+    rivals = sorted(set(here["region"]) & set(others))
+    more = f", {first} of {k} look there more than at {' or '.join(rivals)}" if rivals else ""
     return (
         f"that the model looks at the region {region} in the stage {group} {verdict}: enrichment "
         f"{', '.join(said)} beside {controls} (1 is chance; n = {n}); {above} of {k} models above "
-        f"all controls, {first} of {k} look there more than at {' or '.join(others)}."
+        f"all controls{more}."
     )

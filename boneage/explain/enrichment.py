@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE
+from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE
 from boneage.evaluation.subgroups import BANDS, FEW
 
 STYLE = {
@@ -55,7 +55,7 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
                         place,
                         own["low"].to_numpy(float),
                         own["high"].to_numpy(float),
-                        color=PURPLE,
+                        color=BLUE,
                         alpha=0.15,
                         linewidth=0,
                     )
@@ -63,7 +63,7 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
         axes.set_xticks(range(len(BANDS)), BANDS.names, fontsize=7)
     for axes in grid[len(regions) :]:
         axes.set_visible(False)
-    grid[0].legend(fontsize=7)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.supxlabel("true bone age (years)", fontsize=9)
     figure.supylabel("enrichment (1 is chance)", fontsize=9)
     return figure

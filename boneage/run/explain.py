@@ -60,13 +60,13 @@ class Explained:
     def maps(self, task: str, method: Method, model: BoneAgeModule | None = None) -> np.ndarray:
         """Return (n, size, size) signed maps of a task, also of another model of the same make."""
         explained = model or self.model
-        parts = [attribute(explained, *batch, task, method).numpy() for batch in self._batches()]
+        parts = [attribute(explained, *batch, task, method).numpy() for batch in self.batches()]
         return np.concatenate(parts)
 
     def _predict(self) -> pd.DataFrame:
         parts = []
         with torch.inference_mode():
-            for image, sex in self._batches():
+            for image, sex in self.batches():
                 columns: dict[str, object] = {}
                 outputs = self.model(image, sex)
                 for name, task in self.model.tasks.items():
@@ -74,7 +74,8 @@ class Explained:
                 parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
 
-    def _batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return (B, 1, H, W) radiographs and (B,) sexes, a few at a time."""
         sexes = torch.tensor([SEXES.index(sex) for sex in self.table["sex"]])
         images = torch.from_numpy(self.images)[:, None]
         return list(zip(torch.split(images, BATCH), torch.split(sexes, BATCH), strict=True))

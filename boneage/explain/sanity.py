@@ -1,0 +1,124 @@
+"""Do maps depend on what was learned, and do they mark what the prediction rests on?"""
+
+import copy
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+
+from boneage.evaluation.bootstrap import Results, with_interval
+from boneage.models.module import BoneAgeModule
+
+STEPS = 11  # shares of the pixels that are removed: 0, 10, ... 100 %
+BLUR = 1 / 8  # of the side: what a removed pixel is replaced by
+
+Maps = Callable[[BoneAgeModule], np.ndarray]
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def randomisation(model: BoneAgeModule, task: str, maps: Maps, seed: int = 0) -> pd.DataFrame:
+    """Re-draw the layers from the head downwards, and see whether the maps notice.
+
+    The model parameter randomisation test of Adebayo et al. 2018: maps that stay as they are do not
+    depend on what the network has learned.
+
+    Args:
+        model: the trained model, left as it is.
+        task: whose head is the first to go.
+        maps: from a model to (n, H, W) maps.
+        seed: of the new weights.
+
+    Returns:
+        A row per radiograph and step: `layers` (re-drawn so far, 0 the trained model), `image`,
+        `spearman` and `ssim` to the map of the trained model.
+    """
+    original = maps(model)
+    changed = copy.deepcopy(model)
+    backbone = [m for m in changed.backbone.modules() if hasattr(m, "reset_parameters")]
+    head = [m for m in changed.tasks[task].modules() if hasattr(m, "reset_parameters")]
+    order = [*reversed(head), *reversed(backbone)]
+    rows = _similar(original, original, 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for count, layer in enumerate(order, start=1):
+            layer.reset_parameters()  # type: ignore[operator]
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                rows += _similar(original, maps(changed), count)
+    return pd.DataFrame(rows)
+
+
+def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict, seed: int = 0) -> pd.DataFrame:
+    """Remove pixels, the most marked first, and see how far the prediction moves.
+
+    Deletion and insertion of Petsiuk et al. 2018 (RISE): removed pixels are replaced by a blurred
+    picture; insertion puts the marked pixels back first. Random patches of the same area are the
+    yardstick: a faithful map moves the prediction faster.
+
+    Args:
+        images: (n, H, W) uint8.
+        maps: (n, H, W) signed maps; strong values of either sign count as marked.
+        predict: from images to (n,) predictions.
+        seed: of the random patches.
+
+    Returns:
+        A row per radiograph, order ("marked" or "random") and share: `image`, `order`, `share`,
+        `deletion` and `insertion`, the absolute change from the whole radiograph.
+    """
+    side = images.shape[-1]
+    rng = np.random.default_rng(seed)
+    blurred = np.stack([cv2.blur(image, (max(3, round(BLUR * side)),) * 2) for image in images])
+    patches = rng.random((len(images), 8, 8)).astype(np.float32)
+    random = np.stack(
+        [cv2.resize(p, (side, side), interpolation=cv2.INTER_NEAREST) for p in patches]
+    )
+    whole = predict(images)
+    rows = []
+    for name, marks in (("marked", np.abs(maps)), ("random", random)):
+        ranks = marks.reshape(len(marks), -1).argsort(axis=1).argsort(axis=1).reshape(marks.shape)
+        place = 1 - (ranks + 1) / ranks[0].size  # 0 for the most marked pixel
+        for share in np.linspace(0, 1, STEPS):
+            chosen = place < share
+            deleted = np.abs(predict(np.where(chosen, blurred, images)) - whole)
+            inserted = np.abs(predict(np.where(chosen, images, blurred)) - whole)
+            for i, (lost, kept) in enumerate(zip(deleted, inserted, strict=True)):
+                row = {"image": i, "order": name, "share": share}
+                rows.append({**row, "deletion": lost, "insertion": kept})
+    return pd.DataFrame(rows)
+
+
+def areas(curves: pd.DataFrame) -> Results:
+    """Return the mean area between the curves of marked and random pixels, with intervals.
+
+    Args:
+        curves: from `deletion`.
+
+    Returns:
+        `deletion` and `insertion`, in units of the prediction: above 0, removing the marked pixels
+        moves it more than removing random ones; below 0, restoring them brings it back sooner.
+    """
+    mean = curves.groupby(["image", "order"])[["deletion", "insertion"]].mean()
+    columns = []
+    for name in ("deletion", "insertion"):
+        by_order = mean[name].unstack("order")
+        columns.append((by_order["marked"] - by_order["random"]).to_numpy(float))
+    return with_interval(
+        lambda lost, kept: {"deletion": lost.mean(axis=-1), "insertion": kept.mean(axis=-1)},
+        *columns,
+    )
+
+
+def _similar(original: np.ndarray, maps: np.ndarray, layers: int) -> list[dict[str, float]]:
+    """Return Spearman correlation and SSIM of each map with its original, both scaled to one."""
+    rows = []
+    for i, (one, other) in enumerate(zip(original, maps, strict=True)):
+        pair = [torch.from_numpy(m / max(np.abs(m).max(), 1e-12))[None, None] for m in (one, other)]
+        constant = np.ptp(other) == 0 or np.ptp(one) == 0
+        rank = np.nan if constant else spearmanr(one.ravel(), other.ravel()).statistic
+        alike = torch.as_tensor(ssim(pair[0], pair[1], data_range=2.0)).item()
+        rows.append({"layers": layers, "image": i, "spearman": float(rank), "ssim": alike})
+    return rows
