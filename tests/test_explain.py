@@ -238,6 +238,18 @@ def test_checks_are_written_for_a_sample(trained, phantom_root, tmp_path):
     assert "removing marked pixels moves the prediction" in result.output
 
 
+def test_what_was_measured_stands_in_the_report(trained, phantom_root):
+    out = trained / "gradcam"
+    masks = phantom_root / "masks"
+    assert call(trained, phantom_root, "--out", out, "--boxes", masks, "--check", 3).exit_code == 0
+    assert CliRunner().invoke(app, ["report", str(trained)]).exit_code == 0
+    page = (trained / "report.html").read_text()
+    for line in (out / "claims.txt").read_text().splitlines():
+        assert line in page
+    assert "layers are re-drawn" in page
+    assert "1 is chance, hollow" in page
+
+
 def planted_summary(child_wrist, adolescent_mcp):
     """Enrichments of one model a list item, beside controls of 1.3 and less."""
     rows = []

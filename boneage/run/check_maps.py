@@ -73,6 +73,6 @@ def _sentences(task: str, randomised: pd.DataFrame, curves: pd.DataFrame) -> lis
         f"{number(like)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "
         "no change).",
         f"{task}: removing marked pixels moves the prediction by {number(moved['value'])} "
-        f"({interval(moved)}) more than removing random ones, and restoring them leaves "
-        f"{number(left['value'])} ({interval(left)}) of difference.",
+        f"({interval(moved)}) more than removing random ones; after restoring them the difference "
+        f"that is left is {number(left['value'])} ({interval(left)}) from that after random ones.",
     ]

@@ -24,6 +24,8 @@ from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
+CLAIMS = "claims.txt"  # beside a run's own maps, its report page shows them
+
 
 def localise(
     models: Sequence[Explained], regions: Path, out: Path, method: Method, annotator: str | None
@@ -31,7 +33,7 @@ def localise(
     """Measure the maps of one or several models; several trainings of one setting show the spread.
 
     Radiographs that a checkpoint was trained on, or chosen by, do not count. Writes
-    `localisation.csv` and, per task, `localisation_<task>.png`.
+    `localisation.csv`, `claims.txt` and, per task, `localisation_<task>.png`.
 
     Args:
         models: checkpoints with the same radiographs.
@@ -58,7 +60,9 @@ def localise(
     for task, rows in summary.groupby("task"):
         with styled():
             (out / f"localisation_{task}.png").write_bytes(to_png(enrichment_by_age(rows)))
-    return summary, claims(summary)
+    sentences = claims(summary)
+    (out / CLAIMS).write_text("".join(f"{sentence}\n" for sentence in sentences))
+    return summary, sentences
 
 
 def _measure_model(

@@ -61,6 +61,7 @@ def write_report(run_dir: Path) -> Path:
         limits=limits(run),
         cases=_cases(run),
         maps=_maps(run),
+        claims=_lines(run.path / "gradcam/claims.txt"),
         figures=figures,
         captions=CAPTIONS,
     )
@@ -104,16 +105,21 @@ def _cases(run: FinishedRun) -> list[dict[Hashable, Any]]:
 
 
 def _maps(run: FinishedRun) -> list[dict[str, str]]:
-    """Return the drawn attribution maps: of each task the newest panel and the test radiographs."""
+    """Return what was drawn of attribution: of each task the newest panel and all else."""
     files = sorted((run.path / "gradcam").glob("*.png"))
     newest = {file.stem.rsplit("_epoch_")[0]: file for file in files if "_epoch_" in file.stem}
-    shown = [file for file in files if file in newest.values() or file.stem.endswith("_test")]
+    drawn = ("_test", "localisation_", "sanity_")
+    shown = [f for f in files if f in newest.values() or any(part in f.stem for part in drawn)]
     pictures = {file.stem: cv2.imread(str(file)) for file in shown}
     return [
         {"name": name, "image": _compressed(picture)}
         for name, picture in pictures.items()
         if picture is not None
     ]
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.is_file() else []
 
 
 def _compressed(picture: np.ndarray) -> str:
