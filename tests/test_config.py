@@ -38,6 +38,8 @@ def test_every_option(group, option, phantom_root, tmp_path):
         overrides += [f"data.root.folder={tmp_path}", "data.root.n=3", "data.root.size=64"]
     else:
         overrides.append(f"data.root={phantom_root}")
+    if override == "callbacks=gradcam_localisation":
+        overrides.append(f"data.hold_out={phantom_root}/masks")
     build(compose_config(*overrides))
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
+from boneage.explain.attention import with_random_weights
 from boneage.explain.boxes import read_boxes, region_masks
 from boneage.explain.claim import claims
 from boneage.explain.geometry import Geometry
@@ -207,7 +208,7 @@ def test_boxes_are_measured_on_held_out_radiographs_only(trained, phantom_root, 
     assert "trained on all" in str(refused.exception)
     other = write(tmp_path / "other.csv", BOX | FRAME)
     refused = call(trained, phantom_root, "--out", tmp_path / "maps", "--boxes", other)
-    assert "none of the 24 radiographs has any" in str(refused.exception)
+    assert "none of the 24 radiographs has a region" in str(refused.exception)
 
 
 def test_a_phantom_is_measured_on_its_exact_masks(trained, phantom_root, tmp_path):
@@ -248,6 +249,15 @@ def test_what_was_measured_stands_in_the_report(trained, phantom_root):
         assert line in page
     assert "layers are re-drawn" in page
     assert "1 is chance, hollow" in page
+
+
+def test_random_weights_are_a_copy(configure):
+    model = build_model(configure(), record={})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = with_random_weights(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    first = "backbone.layers.0.weight"
+    assert not torch.equal(random.state_dict()[first], before[first])
 
 
 def planted_summary(child_wrist, adolescent_mcp):

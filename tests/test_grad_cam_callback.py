@@ -1,5 +1,8 @@
 """The maps of a run: what is drawn, where, and that nothing else changes."""
 
+import shutil
+
+import pandas as pd
 import pytest
 import torch
 from conftest import TINY, compose_config
@@ -61,6 +64,32 @@ def test_target_stages(with_maps, tmp_path):
         assert (tmp_path / target / "gradcam/stage_test.png").is_file()
     with pytest.raises(UserError, match=r"target=adlut: must be predicted, truth or one of child"):
         train(with_maps("task=classification", "callbacks.grad_cam.target=adlut", run="wrong"))
+
+
+def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
+    held_out = [1003, 1010, 1020]
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for id_ in held_out:
+        shutil.copy(phantom_root / f"masks/{id_}.npz", masks)
+    train(with_maps("callbacks=gradcam_localisation", f"data.hold_out={masks}", "report=true"))
+    split = pd.read_csv(tmp_path / "run/split.csv").set_index("id")["fold"]
+    assert (split[held_out] == "test").all()
+    found = pd.read_csv(tmp_path / "run/gradcam/localisation.csv")
+    assert set(found["region"]) == {"carpals", "epiphyses", "soft_tissue"}
+    assert found["n"].max() == 3
+    assert "1 is chance, hollow" in (tmp_path / "run/report.html").read_text()
+
+
+def test_regions_are_checked_before_training(with_maps, tmp_path):
+    wrong = tmp_path / "boxes.csv"
+    wrong.write_text("id,region\n1003,MCP\n")
+    with pytest.raises(UserError, match="lacks the column xmin"):
+        train(with_maps("callbacks=gradcam_localisation", f"data.hold_out={wrong}"))
+    wrong.write_text("id,region,xmin,ymin,xmax,ymax,image_width,image_height\nx,MCP,1,1,2,2,9,9\n")
+    with pytest.raises(UserError, match=r"none of the .* test radiographs has a region"):
+        train(with_maps("callbacks=gradcam_localisation", f"data.hold_out={wrong}", run="other"))
+    assert not (tmp_path / "run/checkpoints").exists()
 
 
 def test_telling_cases():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.splits import assign_folds, deal, read_folds
+from boneage.data.splits import assign_folds, deal, read_folds, read_ids_to_hold_out
 from boneage.errors import UserError
 
 
@@ -93,3 +93,16 @@ def test_bad_split_file(table, tmp_path, text, said):
         (tmp_path / "s.csv").write_text(text)
     with pytest.raises(UserError, match=said):
         read_folds(tmp_path / "s.csv", table)
+
+
+def test_ids_to_hold_out(tmp_path):
+    (tmp_path / "boxes.csv").write_text("id,region\n007,MCP\n007,PIP\n9,MCP\n")
+    assert read_ids_to_hold_out(tmp_path / "boxes.csv") == {"007", "9"}
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/12.npz").write_bytes(b"")
+    assert read_ids_to_hold_out(tmp_path / "masks") == {"12"}
+    (tmp_path / "other.csv").write_text("patient\n1\n")
+    with pytest.raises(UserError, match="needs the column id but has patient"):
+        read_ids_to_hold_out(tmp_path / "other.csv")
+    with pytest.raises(UserError, match=r"data\.hold_out=.*nowhere\.csv cannot be read"):
+        read_ids_to_hold_out(tmp_path / "nowhere.csv")

@@ -51,10 +51,6 @@ def explain(
             typer.echo(sentence)
     if boxes is not None:
         models = [explained, *(Explained(other, images, sex) for other in also or ())]
-        summary, sentences = localise(models, boxes, out, method, annotator)
-        chosen = (summary["group"] == "all") & (summary["metric"] == "enrichment")
-        shown = summary[chosen].drop(columns=["group", "metric"])
-        typer.echo(shown.to_string(index=False, float_format="%.2f"))
-        for sentence in sentences:
+        for sentence in localise(models, boxes, out, method, annotator):
             typer.echo(sentence)
         typer.echo(f"Wrote {out / 'localisation.csv'}")

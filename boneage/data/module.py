@@ -22,7 +22,7 @@ from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.sampler import EpochSampler
-from boneage.data.splits import FOLDS, assign_folds, read_folds
+from boneage.data.splits import FOLDS, assign_folds, read_folds, read_ids_to_hold_out
 from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError
 from boneage.stages import Stages
@@ -51,6 +51,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         folds: parts for cross-validation; 10 gives 80/10/10.
         fold: which part is the test fold.
         split_file: a run's `split.csv` (`id,fold`) to use again.
+        hold_out: table with a column `id`, or folder of files named by ids, of radiographs that are
+            test radiographs whatever the split says.
         augment: albumentations transform of (H, W) uint8 training radiographs.
         sampling: "shuffle", or "balanced" over the stages.
         batch_size: radiographs per step.
@@ -77,6 +79,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         folds: int = 10,
         fold: int = 0,
         split_file: str | Path | None = None,
+        hold_out: str | Path | None = None,
         augment: A.Compose | None = None,
         sampling: Literal["shuffle", "balanced"] = "shuffle",
         batch_size: PositiveInt = 64,
@@ -103,6 +106,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.folds = folds
         self.fold = fold
         self.split_file = Path(split_file) if split_file else None
+        self.hold_out = Path(hold_out) if hold_out else None
         self.augment = augment
         self.sampling = sampling
         self.batch_size = batch_size
@@ -128,6 +132,8 @@ class BoneAgeDataModule(L.LightningDataModule):
             table["fold"] = read_folds(self.split_file, table)
         else:
             table["fold"] = assign_folds(table, self.split_seed, self.folds, self.fold)
+        if self.hold_out:
+            table.loc[table["id"].isin(read_ids_to_hold_out(self.hold_out)), "fold"] = "test"
         table["age_years"] = table["age_months"] / 12
         self.cache, self.table = cache, table
         self.require_folds(FOLDS if stage == "fit" else ("test",))

@@ -87,3 +87,20 @@ def read_folds(path: Path, table: pd.DataFrame) -> pd.Series:
             f"{first_five(absent)}; add them, or remove their rows from the label table"
         )
     return assigned
+
+
+def read_ids_to_hold_out(path: Path) -> set[str]:
+    """Return the ids of a table's column `id`, or of the files in a folder.
+
+    Raises:
+        UserError: when it is missing or malformed.
+    """
+    if path.is_dir():
+        return {file.stem for file in path.iterdir()}
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"data.hold_out={path} cannot be read: {error}") from error
+    if "id" not in table:
+        raise UserError(f"{path}: needs the column id but has {','.join(table.columns)}")
+    return set(table["id"])

@@ -1,6 +1,7 @@
 """Regions of a hand: boxes that people drew, or the exact masks of a phantom."""
 
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,9 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"id": str, "region": str})
     except (OSError, ValueError) as error:
-        raise UserError(f"--boxes {path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}") from error
     if absent := [column for column in NEEDED if column not in table]:
-        raise UserError(f"--boxes {path} lacks the column {', '.join(absent)}")
+        raise UserError(f"{path} lacks the column {', '.join(absent)}")
     numbers = table[CORNERS + FRAME].apply(pd.to_numeric, errors="coerce")
     width, height = numbers["image_width"], numbers["image_height"]
     wrong = (
@@ -46,9 +47,7 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     )
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise UserError(
-            f"--boxes {path}, row {row + 2}: the box is empty, no number, or outside its image"
-        )
+        raise UserError(f"{path}, row {row + 2}: the box is empty, no number, or outside its image")
     table[CORNERS + FRAME] = numbers
     if annotator is not None and "annotator" in table:
         table = table[table["annotator"] == annotator]
@@ -95,3 +94,25 @@ def read_masks(path: Path, preprocessing: Preprocessing) -> dict[str, np.ndarray
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     return masks
+
+
+def read_regions(
+    path: Path, ids: Collection[str], preprocessing: Preprocessing, annotator: str | None = None
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the region masks, by id, of those radiographs that have some.
+
+    Args:
+        path: table of boxes, or folder of a phantom's masks (`<id>.npz`).
+        ids: of the radiographs.
+        preprocessing: how they became squares.
+        annotator: whose boxes count; None is everybody's.
+
+    Raises:
+        UserError: when they cannot be read.
+    """
+    if path.is_dir():
+        files = {file.stem: file for file in path.glob("*.npz") if file.stem in ids}
+        return {id_: read_masks(file, preprocessing) for id_, file in files.items()}
+    boxes = read_boxes(path, annotator)
+    boxes = boxes[boxes["id"].isin(ids)]
+    return {str(id_): region_masks(rows, preprocessing) for id_, rows in boxes.groupby("id")}

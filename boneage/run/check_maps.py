@@ -49,7 +49,7 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
 def _predictor(explained: Explained, task: str) -> Predict:
     """Return the prediction of a task: an age, or the probability of the stage first predicted."""
     model, head = explained.model, explained.model.tasks[task]
-    sex = torch.cat([sexes for _, sexes in explained.batches()])
+    sex = explained.sex
 
     def decoded(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

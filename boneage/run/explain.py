@@ -7,20 +7,21 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from torch import Tensor
 
 from boneage.data.dataset import SEXES
 from boneage.data.decode import Preprocessing, decode
 from boneage.data.folder import IMAGE_SUFFIXES
 from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
+from boneage.explain.attention import batches, maps_of
 from boneage.explain.cases import captions
 from boneage.explain.geometry import Geometry
-from boneage.explain.methods import Method, attribute
+from boneage.explain.methods import Method
 from boneage.explain.overlay import overlay_sheet
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import load_model, read_checkpoint
 
-BATCH = 16
 SHEET = 24  # radiographs in a picture
 
 
@@ -57,28 +58,25 @@ class Explained:
         self.table = self.table.iloc[rows].reset_index(drop=True)
         self.images = self.images[rows]
 
+    @property
+    def sex(self) -> Tensor:
+        """(n,) int64, index into `SEXES`."""
+        return torch.tensor([SEXES.index(sex) for sex in self.table["sex"]])
+
     def maps(self, task: str, method: Method, model: BoneAgeModule | None = None) -> np.ndarray:
         """Return (n, size, size) signed maps of a task, also of another model of the same make."""
-        explained = model or self.model
-        parts = [attribute(explained, *batch, task, method).numpy() for batch in self.batches()]
-        return np.concatenate(parts)
+        return maps_of(model or self.model, self.images, self.sex, task, method)
 
     def _predict(self) -> pd.DataFrame:
         parts = []
         with torch.inference_mode():
-            for image, sex in self.batches():
+            for image, sex in batches(self.images, self.sex, self.model.device):
                 columns: dict[str, object] = {}
                 outputs = self.model(image, sex)
                 for name, task in self.model.tasks.items():
                     columns |= task.columns(task.decode(outputs[name]))
                 parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
-
-    def batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Return (B, 1, H, W) radiographs and (B,) sexes, a few at a time."""
-        sexes = torch.tensor([SEXES.index(sex) for sex in self.table["sex"]])
-        images = torch.from_numpy(self.images)[:, None]
-        return list(zip(torch.split(images, BATCH), torch.split(sexes, BATCH), strict=True))
 
 
 def explain(
