@@ -34,13 +34,19 @@ def _sentence(
     above, first, said = 0, 0, []
     for part in models:
         of_region = part[part["region"] == region].set_index("source")
+        if "model" not in of_region.index:  # nothing raises the prediction anywhere
+            said.append("none")
+            continue
         own = of_region.loc["model"]
-        above += bool(own["low"] > of_region.loc[list(CONTROLS), "value"].max())
+        above += bool(own["low"] > of_region["value"].reindex(list(CONTROLS)).max())
         rival = part[part["region"].isin(others) & (part["source"] == "model")]["value"]
         first += bool(len(rival) and own["value"] > rival.max())
         said.append(f"{own['value']:.2f} ({own['low']:.2f} to {own['high']:.2f})")
     of_region = here[here["region"] == region].groupby("source")["value"].mean()
-    controls = ", ".join(f"{name.replace('_', ' ')} {of_region[name]:.2f}" for name in CONTROLS)
+    controls = ", ".join(
+        f"{name.replace('_', ' ')} {of_region[name]:.2f}" if name in of_region else f"no {name}"
+        for name in CONTROLS
+    )
     k = len(models)
     n = int(here["n"].max())
     verdict = "holds" if above == k else "does not hold" if above == 0 else "is not clear"
