@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from boneage.callbacks.context import model_and_data, writer_of
 from boneage.callbacks.predictions import predictions_of
-from boneage.data.dataset import SEXES
+from boneage.data.dataset import sex_indices
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.cases import captions, telling_cases
@@ -56,7 +56,8 @@ class GradCam(L.Callback):
         Raises:
             UserError: when it is no stage.
         """
-        names = trainer.datamodule.stages.names  # type: ignore[attr-defined]
+        _, data = model_and_data(trainer, pl_module)
+        names = data.stages.names
         if self.target not in ("predicted", "truth", *names):
             raise UserError(
                 f"callbacks.grad_cam.target={self.target}: must be predicted, truth or one of "
@@ -92,7 +93,7 @@ class GradCam(L.Callback):
         model, data = model_and_data(trainer, pl_module)
         images = data.images_of(rows.index)
         image = torch.from_numpy(images)[:, None].to(model.device)
-        sex = torch.tensor([SEXES.index(sex) for sex in rows["sex"]], device=model.device)
+        sex = sex_indices(rows["sex"]).to(model.device)
         target = self._stages(rows, data.stages, model.device)
         folder = Path(trainer.default_root_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)

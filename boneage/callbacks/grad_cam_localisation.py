@@ -4,13 +4,12 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
-import torch
 from typing_extensions import override
 
 from boneage.callbacks.context import model_and_data
 from boneage.callbacks.grad_cam import FOLDER
 from boneage.callbacks.predictions import predictions_of
-from boneage.data.dataset import SEXES
+from boneage.data.dataset import sex_indices
 from boneage.errors import UserError
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import read_regions
@@ -57,7 +56,7 @@ class GradCamLocalisation(L.Callback):
         summary = measure_model(
             model,
             data.images_of(table.index),
-            torch.tensor([SEXES.index(sex) for sex in table["sex"]]),
+            sex_indices(table["sex"]),
             table["age_years"].to_numpy(np.float64),
             [self._regions[id_] for id_ in table["id"]],
             data.stages,

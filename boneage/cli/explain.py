@@ -47,7 +47,7 @@ def explain(
     if check > 0:
         from boneage.run.check_maps import check_maps
 
-        for sentence in check_maps(Explained(checkpoint, images, sex), out, method, check):
+        for sentence in check_maps(explained, out, method, check):
             typer.echo(sentence)
     if boxes is not None:
         models = [explained, *(Explained(other, images, sex) for other in also or ())]

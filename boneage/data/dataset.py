@@ -1,6 +1,6 @@
 """Batches of uint8 radiographs from the memory-mapped cache."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
@@ -13,6 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 SEXES = ("female", "male", "unknown")
+
+
+def sex_indices(sexes: Iterable[str]) -> Tensor:
+    """Return (n,) int64 indices into `SEXES`."""
+    return torch.tensor([SEXES.index(sex) for sex in sexes])
 
 
 class Batch(TypedDict):
@@ -44,7 +49,7 @@ class Radiographs(Dataset[Batch]):
         self.cache_row = table["cache_row"].to_numpy()
         self.index = torch.from_numpy(table.index.to_numpy(copy=True))
         self.age_months = torch.from_numpy(table["age_months"].to_numpy(np.float32, copy=True))
-        self.sex = torch.tensor([SEXES.index(sex) for sex in table["sex"]])
+        self.sex = sex_indices(table["sex"])
 
     def __len__(self) -> int:
         return len(self.cache_row)

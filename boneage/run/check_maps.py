@@ -30,7 +30,8 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
         A sentence per task and check.
     """
     n = len(explained.table)
-    explained.keep(np.unique(np.linspace(0, n - 1, min(sample, n)).round().astype(int)))
+    rows = np.unique(np.linspace(0, n - 1, min(sample, n)).round().astype(int))
+    explained = explained.subset(rows)
     sentences = []
     for task in explained.model.tasks:
         draw = partial(explained.maps, task, method)

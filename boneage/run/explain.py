@@ -1,5 +1,6 @@
 """Explain a checkpoint's predictions on radiograph files."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from boneage.data.dataset import SEXES
+from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing, decode
 from boneage.data.folder import IMAGE_SUFFIXES
 from boneage.errors import UserError, first_five
@@ -52,16 +53,18 @@ class Explained:
         self.images = np.stack([decode(file, self.preprocessing) for file in self.files])
         self.table = self.table.join(self._predict())
 
-    def keep(self, rows: np.ndarray) -> None:
-        """Go on with some of the radiographs."""
-        self.files = [self.files[row] for row in rows]
-        self.table = self.table.iloc[rows].reset_index(drop=True)
-        self.images = self.images[rows]
+    def subset(self, rows: np.ndarray) -> "Explained":
+        """Return the same checkpoint with some of the radiographs."""
+        some = copy.copy(self)
+        some.files = [self.files[row] for row in rows]
+        some.table = self.table.iloc[rows].reset_index(drop=True)
+        some.images = self.images[rows]
+        return some
 
     @property
     def sex(self) -> Tensor:
         """(n,) int64, index into `SEXES`."""
-        return torch.tensor([SEXES.index(sex) for sex in self.table["sex"]])
+        return sex_indices(self.table["sex"])
 
     def maps(self, task: str, method: Method, model: BoneAgeModule | None = None) -> np.ndarray:
         """Return (n, size, size) signed maps of a task, also of another model of the same make."""

@@ -50,7 +50,7 @@ def _measure(
     if not of_id:
         raise UserError(f"{regions}: none of the {len(known)} radiographs has a region")
     seen = explained.table["fold"].isin(["train", "val"])
-    explained.keep(np.flatnonzero(explained.table["id"].isin(of_id) & ~seen))
+    explained = explained.subset(np.flatnonzero(explained.table["id"].isin(of_id) & ~seen))
     if not len(explained.table):
         raise UserError(
             f"{regions}: the checkpoint was trained on all {len(of_id)} radiographs with regions "

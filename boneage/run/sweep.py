@@ -10,8 +10,6 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from boneage.errors import UserError
-
 log = logging.getLogger(__name__)
 
 ERROR, LOCK = "error.txt", ".comparison.lock"
@@ -46,13 +44,11 @@ def note_failure(folder: Path, error: BaseException) -> None:
 
 def compare_sweep(sweep: Path) -> None:
     """Write `comparison.html` and `.csv` of a sweep into its folder; one process at a time."""
-    from boneage.evaluation.comparison.find import find_runs
     from boneage.evaluation.comparison.page import PAGE, write_comparison
+    from boneage.evaluation.run_folder import METRICS
 
     with FileLock(sweep / LOCK):
-        try:
-            find_runs([sweep])
-        except UserError:
+        if not any(sweep.rglob(METRICS)):
             return  # no job has finished yet
         if not (sweep / PAGE).exists():
             log.info("Finished runs of this sweep stand side by side in %s", sweep / PAGE)

@@ -31,7 +31,7 @@ MODELS = 6  # drawn side by side
 
 def write_comparison(
     folders: Sequence[Path], out: Path, sort: str | None = None
-) -> tuple[list[list[Group]], list[str]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Compare the finished runs in and below folders, and write table and page.
 
     Args:
@@ -40,16 +40,17 @@ def write_comparison(
         sort: metric to sort by; see `group_runs`.
 
     Returns:
-        The groups by test set, and why some folders were skipped, a line each.
+        What is shown of each test set, and why some folders were skipped, a line each.
 
     Raises:
         UserError: when there is nothing to compare, or `out` cannot be written.
     """
     runs, skipped = find_runs(folders)
     test_sets = group_runs(runs, sort)
+    described = [_describe_test_set(groups) for groups in test_sets]
     page = render(
         "comparison.html.j2",
-        test_sets=[_describe_test_set(groups) for groups in test_sets],
+        test_sets=described,
         skipped=skipped,
         runs=len(runs),
         few=FEW,
@@ -69,11 +70,11 @@ def write_comparison(
         raise UserError(
             f"{out} cannot be written ({error.strerror}): choose another --out"
         ) from error
-    return test_sets, skipped
+    return described, skipped
 
 
 def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
-    """Return what the page shows of one test set."""
+    """Return what page and terminal show of one test set."""
     runs = [run for group in groups for run in group.runs]
     names = short_names(runs)
     name_of = {run.path: name for run, name in zip(runs, names, strict=True)}

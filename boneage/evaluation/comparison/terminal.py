@@ -1,5 +1,6 @@
 """The comparison as tables in the terminal."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ from rich.table import Table
 
 from boneage.evaluation.bootstrap import Result
 from boneage.evaluation.comparison.group import Group
-from boneage.evaluation.comparison.paired import differences_across, differences_within
-from boneage.evaluation.comparison.tables import seed_rows, short_names, shown_metrics
+from boneage.evaluation.comparison.tables import short_names, shown_metrics
 from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import interval, number
 from boneage.evaluation.published import LABEL, MARK, PUBLISHED
@@ -20,25 +20,29 @@ from boneage.evaluation.subgroups import FEW
 COLUMNS = 4  # of options and metrics: more do not fit, and the page has them all
 
 
-def print_comparison(test_sets: list[list[Group]], skipped: list[str]) -> None:
-    """Print a table for each task of each test set, then what was left out."""
+def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) -> None:
+    """Print a table for each task of each test set, then what was left out.
+
+    Args:
+        test_sets: from `write_comparison`.
+        skipped: why folders were left out, a line each.
+    """
     console = Console()
-    for groups in test_sets:
-        first = groups[0].first
+    for shown in test_sets:
+        first, name_of = shown["first"], shown["name_of"]
         synthetic = " [bold](synthetic)[/bold]" if first.get("synthetic") else ""
         console.print(
             f"\nTest set {first['test_set']}: {first['n']['test']:,} radiographs of "
             f"{escape(str(first['data']))}{synthetic}\n"
-            f"[dim]stages (years): {escape(groups[0].runs[0].stages.text())}[/dim]"
+            f"[dim]stages (years): {escape(shown['stages'])}[/dim]"
         )
-        name_of = dict(zip(*_paths_and_names(groups), strict=True))
-        for group in groups:
-            console.print(_table(group))
-            for row in seed_rows(group):
-                console.print(_pooled(group, row), soft_wrap=True)
-            for row in differences_within(group):
+        for part in shown["groups"]:
+            console.print(_table(part["group"]))
+            for row in part["seeds"]:
+                console.print(_pooled(part["group"], row), soft_wrap=True)
+            for row in part["differences"]:
                 console.print(_difference(row, name_of), soft_wrap=True)
-        for row in differences_across(groups):
+        for row in shown["across"]:
             console.print(_difference(row, name_of), soft_wrap=True)
     console.print(f"[dim]† fewer than {FEW} radiographs; below each value its 95 % interval[/dim]")
     for line in skipped:
@@ -61,11 +65,6 @@ def _table(group: Group) -> Table:
         values = (number(PUBLISHED.get(name)) for name in metrics)
         table.add_row(f"{LABEL} ({MARK})", *("" for _ in group.differing), *values, style="dim")
     return table
-
-
-def _paths_and_names(groups: list[Group]) -> tuple[list[Path], list[str]]:
-    runs = [run for group in groups for run in group.runs]
-    return [run.path for run in runs], short_names(runs)
 
 
 def _pooled(group: Group, row: dict[str, Any]) -> str:
