@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -157,13 +158,14 @@ def test_incomplete_cache_is_built_again(table, folder):
 
 
 BUILD = """
-import logging, sys
+import logging, signal, sys
 import pandas as pd
 from pathlib import Path
 from boneage.data.cache import open_cache
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 logging.basicConfig(level="INFO", format="%(message)s")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background shell
 table = pd.read_csv(sys.argv[1], dtype=str)
 try:
     open_cache(table, Preprocessing(size=16), Path(sys.argv[2]), workers=2)
@@ -183,17 +185,15 @@ def start(tmp_path, folder):
     processes = []
 
     def run(**options):
-        processes.append(
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
-            )
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, start_new_session=True, **pipes, **options))
         return processes[-1]
 
     yield run
     for process in processes:
-        process.kill()
-        process.communicate()
+        with suppress(ProcessLookupError):  # its pool may outlive it, and keep the pipe open
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
 
 
 def wait_for_partial(folder):
