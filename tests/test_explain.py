@@ -144,8 +144,23 @@ def test_measure_by_hand():
     mask = np.array([[True, False], [True, False]])
     (row,) = measure(whole, [{"left": mask}]).to_dict("records")
     assert (row["energy"], row["area"], row["hit"]) == (0.8, 0.5, 1)
+    assert np.isnan(row["energy_in_hand"])  # no hand was given
     (nothing,) = measure(-whole.clip(min=0), [{"left": mask}]).to_dict("records")
     assert np.isnan(nothing["energy"])
+
+
+def test_measure_within_the_hand_by_hand():
+    whole = np.array([[[4.0, 1.0, 5.0], [3.0, 0.0, 7.0]]])
+    hand = np.array([[True, True, False], [True, True, False]])
+    top = np.array([[True, True, True], [False, False, False]])
+    rows = measure(whole, [{"hand": hand, "top": top, "background": ~hand}]).set_index("region")
+    assert rows.loc["top", "energy_in_hand"] == 5 / 8
+    assert rows.loc["top", "area_in_hand"] == 1 / 2
+    assert rows.loc[["hand", "background"], "energy_in_hand"].isna().all()  # says nothing
+    assert rows.loc["background", "energy"] == 12 / 20
+    summary = summarise(rows.reset_index().assign(source="model"), np.array([8.0]), Stages())
+    found = summary[(summary["group"] == "all") & (summary["region"] == "top")]
+    assert found.set_index("metric")["value"]["enrichment_in_hand"] == pytest.approx(1.25)
 
 
 def test_controls_are_at_chance_on_random_boxes():
@@ -198,7 +213,8 @@ def test_boxes_are_measured_on_held_out_radiographs_only(trained, phantom_root, 
     result = call(trained, phantom_root, "--out", tmp_path / "maps", "--boxes", table)
     assert result.exit_code == 0, result.output
     found = pd.read_csv(tmp_path / "maps/localisation.csv")
-    assert set(found["source"]) <= {"model", "random_weights", "blob", "edges"}
+    shares = found[found["metric"] != "moved"]
+    assert set(shares["source"]) <= {"model", "random_weights", "blob", "edges"}
     assert {"blob", "edges"} <= set(found["source"])
     assert found["n"].max() == (split["fold"] == "test").sum()
     trained_on = split["id"][split["fold"] == "train"]
@@ -218,7 +234,8 @@ def test_a_phantom_is_measured_on_its_exact_masks(trained, phantom_root, tmp_pat
     )
     assert result.exit_code == 0, result.output
     found = pd.read_csv(tmp_path / "maps/localisation.csv")
-    assert set(found["region"]) == {"carpals", "epiphyses", "soft_tissue"}
+    exact = {"carpals", "epiphyses", "soft_tissue", "background"}
+    assert exact <= set(found["region"]) <= exact | {"marker"}
     assert set(found["checkpoint"]) == {1, 2}
     assert (tmp_path / "maps/localisation_age.png").is_file()
     split = pd.read_csv(trained / "split.csv", dtype=str)

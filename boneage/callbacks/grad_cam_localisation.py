@@ -27,20 +27,24 @@ class GradCamLocalisation(L.Callback):
     def __init__(self, boxes: str, annotator: str | None = None) -> None:
         self.boxes = Path(boxes)
         self.annotator = annotator
+        self._regions: dict[str, dict[str, np.ndarray]] = {}
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Read the regions before anything is trained.
+        """Read the regions, once, before anything is trained.
 
         Raises:
             UserError: when they cannot be read, or no test radiograph has one.
         """
+        if self._regions:
+            return
         _, data = model_and_data(trainer, pl_module)
-        ids = set(data.fold_table("test")["id"])
-        self._regions = read_regions(self.boxes, ids, data.preprocessing, self.annotator)
+        table = data.fold_table("test")
+        files = {id_: Path(path) for id_, path in zip(table["id"], table["path"], strict=True)}
+        self._regions = read_regions(self.boxes, files, data.preprocessing, self.annotator)
         if not self._regions:
             raise UserError(
-                f"{self.boxes}: none of the {len(ids)} test radiographs has a region; hold those "
+                f"{self.boxes}: none of the {len(files)} test radiographs has a region; hold those "
                 "that have one out of training with data.hold_out="
             )
 

@@ -52,7 +52,7 @@ class Preprocessing:
 
 
 def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Decode a PNG, JPEG, TIFF or BMP file of 8 or 16 bits, grey or colour.
+    """Decode a radiograph file into a square of 8 bits.
 
     The radiograph is resized in its own depth, then mapped to 8 bits in one linear step. The full
     scale of a 16-bit file is that of the smallest depth of 8, 10, 12, 14 and 16 bits that holds
@@ -60,6 +60,25 @@ def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
 
     Returns:
         (size, size) uint8.
+
+    Raises:
+        UserError: as `read_grey`.
+    """
+    image = read_grey(path)
+    full_scale = next(2**bits - 1 for bits in BIT_DEPTHS if image.max() < 2**bits)
+    resized = _resize(image, preprocessing)
+    low, high = 0.0, float(full_scale)
+    if preprocessing.contrast == "stretch":
+        low, high = np.percentile(resized, STRETCH_PERCENTILES)
+    scaled = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
+    return _pad(np.clip(np.rint(scaled), 0, 255).astype(np.uint8), preprocessing.size)
+
+
+def read_grey(path: str | Path) -> np.ndarray:
+    """Read a PNG, JPEG, TIFF or BMP file of 8 or 16 bits, grey or colour.
+
+    Returns:
+        (H, W) uint8 or uint16.
 
     Raises:
         UserError: with path and reason, when the file is missing, damaged, too large or not such
@@ -78,14 +97,7 @@ def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
         raise UserError(f"{path}: truncated or damaged")
     if image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{path}: holds {image.dtype} pixels; save it with 8 or 16 bits")
-    full_scale = next(2**bits - 1 for bits in BIT_DEPTHS if image.max() < 2**bits)
-
-    resized = _resize(image, preprocessing)
-    low, high = 0.0, float(full_scale)
-    if preprocessing.contrast == "stretch":
-        low, high = np.percentile(resized, STRETCH_PERCENTILES)
-    scaled = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
-    return _pad(np.clip(np.rint(scaled), 0, 255).astype(np.uint8), preprocessing.size)
+    return image
 
 
 def _check_header(path: str | Path, data: bytes) -> None:

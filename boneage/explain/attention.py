@@ -1,7 +1,7 @@
 """Where a model's maps lie, measured on one model and written down for several."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,14 @@ from torch import Tensor
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.claim import claims
 from boneage.explain.enrichment import enrichment_by_age
+from boneage.explain.inference import maps_of, predictor
 from boneage.explain.localisation import blob, edges, measure, summarise
-from boneage.explain.methods import Method, attribute
+from boneage.explain.marker import marker_effect
+from boneage.explain.methods import Method
 from boneage.models.module import BoneAgeModule
 from boneage.stages import Stages
 
 TABLE, CLAIMS = "localisation.csv", "claims.txt"
-BATCH = 16
 
 
 def measure_model(
@@ -32,6 +33,8 @@ def measure_model(
 ) -> pd.DataFrame:
     """Return how much of a model's maps lies in each region, beside the controls.
 
+    Where a marker was found, also by how much predictions move when it is painted over.
+
     Args:
         model: the model.
         images: (n, H, W) uint8 radiographs that it was not trained on.
@@ -42,7 +45,7 @@ def measure_model(
         method: of the maps.
 
     Returns:
-        Rows of `summarise`, with `task`.
+        Rows of `summarise` and of `marker_effect`, with `task`, and `unit` where there is one.
     """
     random = with_random_weights(model)
     results = []
@@ -56,7 +59,10 @@ def measure_model(
         measured = pd.concat(
             [measure(maps, masks).assign(source=name) for name, maps in sources.items()]
         )
-        results.append(summarise(measured, age_years, stages).assign(task=task))
+        predict, unit = predictor(model, images, sex, task)
+        moved = marker_effect(images, masks, predict, age_years, stages)
+        found = [summarise(measured, age_years, stages), moved.assign(unit=unit)]
+        results.append(pd.concat(found).assign(task=task))
     return pd.concat(results)
 
 
@@ -81,26 +87,6 @@ def write_attention(summaries: Sequence[pd.DataFrame], folder: Path) -> list[str
     sentences = claims(summary)
     (folder / CLAIMS).write_text("".join(f"{sentence}\n" for sentence in sentences))
     return sentences
-
-
-def maps_of(
-    model: BoneAgeModule, images: np.ndarray, sex: Tensor, task: str, method: Method
-) -> np.ndarray:
-    """Return (n, H, W) signed maps, a few radiographs at a time."""
-    parts = [
-        attribute(model, image, sexes, task, method).cpu().numpy()
-        for image, sexes in batches(images, sex, model.device)
-    ]
-    return np.concatenate(parts)
-
-
-def batches(
-    images: np.ndarray, sex: Tensor, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (B, 1, H, W) radiographs and (B,) sexes on a device."""
-    image = torch.from_numpy(np.ascontiguousarray(images))[:, None]
-    for some, sexes in zip(torch.split(image, BATCH), torch.split(sex, BATCH), strict=True):
-        yield some.to(device), sexes.to(device)
 
 
 def with_random_weights(model: BoneAgeModule, seed: int = 0) -> BoneAgeModule:

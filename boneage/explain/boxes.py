@@ -1,14 +1,15 @@
 """Regions of a hand: boxes that people drew, or the exact masks of a phantom."""
 
 import zipfile
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from boneage.data.decode import Preprocessing
+from boneage.data.decode import Preprocessing, read_grey
 from boneage.errors import UserError
+from boneage.explain.background import BACKGROUND, HAND, SOFT_TISSUE, background_masks
 from boneage.explain.geometry import Geometry
 
 CORNERS = ["xmin", "ymin", "xmax", "ymax"]
@@ -88,22 +89,26 @@ def read_masks(path: Path, preprocessing: Preprocessing) -> dict[str, np.ndarray
     try:
         with np.load(path, allow_pickle=False) as stored:
             for region in stored.files:
-                height, width = stored[region].shape
-                geometry = Geometry(height, width, preprocessing)
-                masks[region] = geometry.mask_to_square(stored[region])
+                masks[region] = _to_square(stored[region], preprocessing)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     return masks
 
 
 def read_regions(
-    path: Path, ids: Collection[str], preprocessing: Preprocessing, annotator: str | None = None
+    path: Path,
+    files: Mapping[str, Path],
+    preprocessing: Preprocessing,
+    annotator: str | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the region masks, by id, of those radiographs that have some.
 
+    To what was drawn come the `background`, the `marker` where one is found, and, unless the exact
+    `soft_tissue` is known, the `hand`.
+
     Args:
         path: table of boxes, or folder of a phantom's masks (`<id>.npz`).
-        ids: of the radiographs.
+        files: radiographs by id.
         preprocessing: how they became squares.
         annotator: whose boxes count; None is everybody's.
 
@@ -111,8 +116,26 @@ def read_regions(
         UserError: when they cannot be read.
     """
     if path.is_dir():
-        files = {file.stem: file for file in path.glob("*.npz") if file.stem in ids}
-        return {id_: read_masks(file, preprocessing) for id_, file in files.items()}
-    boxes = read_boxes(path, annotator)
-    boxes = boxes[boxes["id"].isin(ids)]
-    return {str(id_): region_masks(rows, preprocessing) for id_, rows in boxes.groupby("id")}
+        known = {file.stem: file for file in path.glob("*.npz") if file.stem in files}
+        regions = {id_: read_masks(file, preprocessing) for id_, file in known.items()}
+    else:
+        boxes = read_boxes(path, annotator)
+        boxes = boxes[boxes["id"].isin(files)]
+        regions = {str(id_): region_masks(rows, preprocessing) for id_, rows in boxes.groupby("id")}
+    return {id_: _with_background(of, files[id_], preprocessing) for id_, of in regions.items()}
+
+
+def _with_background(
+    regions: dict[str, np.ndarray], file: Path, preprocessing: Preprocessing
+) -> dict[str, np.ndarray]:
+    found = background_masks(read_grey(file))
+    added = {name: _to_square(mask, preprocessing) for name, mask in found.items()}
+    if SOFT_TISSUE in regions:
+        added.pop(HAND, None)
+        added[BACKGROUND] = ~regions[SOFT_TISSUE]
+    return regions | {name: mask for name, mask in added.items() if mask.any()}
+
+
+def _to_square(mask: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    height, width = mask.shape
+    return Geometry(height, width, preprocessing).mask_to_square(mask)

@@ -1,6 +1,6 @@
 """How much of a map lies in a region, beside what chance and simple pictures would give."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -8,9 +8,12 @@ import pandas as pd
 
 from boneage.evaluation.bootstrap import Metrics, with_interval
 from boneage.evaluation.subgroups import ALL, BANDS
+from boneage.explain.background import HAND, SOFT_TISSUE
 from boneage.stages import Stages
 
 TOLERANCE = 1 / 32  # of the side: how far beside a region its maximum still counts as inside
+HANDS = (HAND, SOFT_TISSUE)  # found on a radiograph, or known of a phantom
+SHARES = ("energy", "area", "hit", "energy_in_hand", "area_in_hand")
 BLOB_SIGMA = 1 / 4  # of the side: hands lie in the middle of the picture
 
 
@@ -24,8 +27,9 @@ def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.D
     Returns:
         A row per radiograph and region: `image` (position), `region`, `energy` (share of the map's
         sum inside the region), `area` (share of the picture), `hit` (whether the maximum lies
-        inside, or at most a 32nd of the side beside it: the pointing game). A map without anything
-        above zero has NaN.
+        inside, or at most a 32nd of the side beside it: the pointing game), and `energy_in_hand`
+        and `area_in_hand`, the shares of what lies on the hand; NaN where it has no mask, and for
+        what is no part of it. A map without anything above zero has NaN.
     """
     rows = []
     side = maps.shape[-1]
@@ -34,19 +38,35 @@ def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.D
         positive = whole.clip(min=0)
         total = positive.sum()
         peak = np.unravel_index(positive.argmax(), positive.shape)
+        hand = next((regions[name] for name in HANDS if name in regions), None)
         for region, mask in regions.items():
             near = cv2.dilate(mask.astype(np.uint8), kernel)
-            energy = positive[mask].sum() / total if total > 0 else np.nan
-            hit = float(near[peak]) if total > 0 else np.nan
-            rows.append((i, region, energy, mask.mean(), hit))
-    return pd.DataFrame(rows, columns=["image", "region", "energy", "area", "hit"])
+            row: dict[str, object] = {"image": i, "region": region, "area": mask.mean()}
+            row["energy"] = positive[mask].sum() / total if total > 0 else np.nan
+            row["hit"] = float(near[peak]) if total > 0 else np.nan
+            row |= _in_hand(positive, mask, hand)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _in_hand(positive: np.ndarray, mask: np.ndarray, hand: np.ndarray | None) -> dict[str, float]:
+    """Return the shares of a region in what of the map, and of the picture, lies on the hand."""
+    within = mask & hand if hand is not None else np.zeros_like(mask)
+    on_hand = positive[hand].sum() if hand is not None else 0
+    if hand is None or not within.any() or (within == hand).all() or not on_hand:
+        return {"energy_in_hand": np.nan, "area_in_hand": np.nan}
+    return {
+        "energy_in_hand": positive[within].sum() / on_hand,
+        "area_in_hand": within.sum() / hand.sum(),
+    }
 
 
 def summarise(measured: pd.DataFrame, age_years: np.ndarray, stages: Stages) -> pd.DataFrame:
     """Return energy share, enrichment and pointing game by region, for all, stages and age bands.
 
     Enrichment is the mean energy share over the mean area share: 1 is what an even map, or chance,
-    gives. Intervals are 95 % bootstrap intervals over radiographs.
+    gives; `enrichment_in_hand` is the same among the pixels of the hand alone. Intervals are 95 %
+    bootstrap intervals over radiographs.
 
     Args:
         measured: from `measure`, with `source`.
@@ -56,27 +76,59 @@ def summarise(measured: pd.DataFrame, age_years: np.ndarray, stages: Stages) -> 
     Returns:
         Rows with `source`, `region`, `group`, `metric`, `value`, `low`, `high`, `n`.
     """
+    return summarise_groups(measured.dropna(subset="energy"), SHARES, _shares, age_years, stages)
+
+
+def summarise_groups(
+    measured: pd.DataFrame,
+    columns: Sequence[str],
+    metrics: Callable[..., Metrics],
+    age_years: np.ndarray,
+    stages: Stages,
+) -> pd.DataFrame:
+    """Return metrics with intervals by source and region, for all, stages and age bands.
+
+    Args:
+        measured: `source`, `region`, `image` (position) and the columns.
+        columns: arguments of the metrics.
+        metrics: function of (..., n) arrays.
+        age_years: (n,) true ages of the radiographs; NaN where unknown.
+        stages: the stages.
+
+    Returns:
+        As `summarise`; what is undefined is left out.
+    """
     known = ~np.isnan(age_years)
     groups = {ALL: np.ones(len(age_years), bool)}
     for division in (stages, BANDS):
         index = division.of(age_years)
         groups |= {name: known & (index == i) for i, name in enumerate(division.names)}
     rows = []
-    for (source, region), part in measured.dropna().groupby(["source", "region"], sort=False):
+    for (source, region), part in measured.groupby(["source", "region"], sort=False):
         for group, members in groups.items():
             chosen = members[part["image"].to_numpy()]
             if not chosen.any():
                 continue
-            columns = (part[name].to_numpy(float)[chosen] for name in ("energy", "area", "hit"))
+            values = (part[name].to_numpy(float)[chosen] for name in columns)
             what = {"source": source, "region": region, "group": group}
-            for metric, result in with_interval(_shares, *columns).items():
-                rows.append({**what, "metric": metric, **result})
+            for metric, result in with_interval(metrics, *values).items():
+                if result["value"] is not None:
+                    rows.append({**what, "metric": metric, **result})
     return pd.DataFrame(rows)
 
 
-def _shares(energy: np.ndarray, area: np.ndarray, hit: np.ndarray) -> Metrics:
+def _shares(
+    energy: np.ndarray,
+    area: np.ndarray,
+    hit: np.ndarray,
+    energy_in_hand: np.ndarray,
+    area_in_hand: np.ndarray,
+) -> Metrics:
     inside, share = energy.mean(axis=-1), area.mean(axis=-1)
-    return {"energy": inside, "area": share, "enrichment": inside / share, "pointing": hit.mean(-1)}
+    with np.errstate(invalid="ignore"):  # nothing on any hand
+        in_hand = np.nansum(energy_in_hand, axis=-1) / np.nansum(area_in_hand, axis=-1)
+    enrichment = {"enrichment": inside / share, "enrichment_in_hand": in_hand}
+    return {"energy": inside, "area": share, **enrichment, "pointing": hit.mean(-1)}
 
 
 def blob(side: int) -> np.ndarray:

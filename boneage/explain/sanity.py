@@ -12,13 +12,13 @@ from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
 from boneage.evaluation.bootstrap import Results, with_interval
+from boneage.explain.inference import Predict
 from boneage.models.module import BoneAgeModule
 
 STEPS = 11  # shares of the pixels that are removed: 0, 10, ... 100 %
 BLUR = 1 / 8  # of the side: what a removed pixel is replaced by
 
 Maps = Callable[[BoneAgeModule], np.ndarray]
-Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def randomisation(model: BoneAgeModule, task: str, maps: Maps, seed: int = 0) -> pd.DataFrame:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.numbers import interval, number
+from boneage.explain.inference import predictor
 from boneage.explain.methods import Method
-from boneage.explain.sanity import Predict, areas, deletion, randomisation
+from boneage.explain.sanity import areas, deletion, randomisation
 from boneage.explain.sanity_figure import sanity_figure
 from boneage.run.explain import Explained
 
@@ -36,32 +36,15 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
     for task in explained.model.tasks:
         draw = partial(explained.maps, task, method)
         randomised = randomisation(explained.model, task, draw)
-        curves = deletion(explained.images, draw(), _predictor(explained, task))
+        predict, unit = predictor(explained.model, explained.images, explained.sex, task)
+        curves = deletion(explained.images, draw(), predict)
         randomised.to_csv(out / f"randomisation_{task}.csv", index=False)
         curves.to_csv(out / f"deletion_{task}.csv", index=False)
-        ages = "age_years_predicted" in explained.table and task == "age"
         with styled():
-            figure = sanity_figure(randomised, curves, "years" if ages else "probability")
+            figure = sanity_figure(randomised, curves, unit)
             (out / f"sanity_{task}.png").write_bytes(to_png(figure))
         sentences += _sentences(task, randomised, curves)
     return sentences
-
-
-def _predictor(explained: Explained, task: str) -> Predict:
-    """Return the prediction of a task: an age, or the probability of the stage first predicted."""
-    model, head = explained.model, explained.model.tasks[task]
-    sex = explained.sex
-
-    def decoded(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            output = model(torch.from_numpy(images)[:, None], sex)[task]
-            predicted: np.ndarray = head.decode(output).double().numpy()
-            return predicted
-
-    first = decoded(explained.images)
-    if first.ndim == 1:
-        return decoded
-    return lambda images: decoded(images)[np.arange(len(images)), first.argmax(axis=1)]
 
 
 def _sentences(task: str, randomised: pd.DataFrame, curves: pd.DataFrame) -> list[str]:

@@ -15,9 +15,9 @@ from boneage.data.decode import Preprocessing, decode
 from boneage.data.folder import IMAGE_SUFFIXES
 from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
-from boneage.explain.attention import batches, maps_of
 from boneage.explain.cases import captions
 from boneage.explain.geometry import Geometry
+from boneage.explain.inference import batches, maps_of
 from boneage.explain.methods import Method
 from boneage.explain.overlay import overlay_sheet
 from boneage.models.module import BoneAgeModule

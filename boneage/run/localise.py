@@ -45,10 +45,10 @@ def _measure(
     explained: Explained, regions: Path, method: Method, annotator: str | None
 ) -> pd.DataFrame:
     """Return the summary of every task of one checkpoint."""
-    known = set(explained.table["id"])
-    of_id = read_regions(regions, known, explained.preprocessing, annotator)
+    files = dict(zip(explained.table["id"], explained.files, strict=True))
+    of_id = read_regions(regions, files, explained.preprocessing, annotator)
     if not of_id:
-        raise UserError(f"{regions}: none of the {len(known)} radiographs has a region")
+        raise UserError(f"{regions}: none of the {len(files)} radiographs has a region")
     seen = explained.table["fold"].isin(["train", "val"])
     explained = explained.subset(np.flatnonzero(explained.table["id"].isin(of_id) & ~seen))
     if not len(explained.table):

@@ -1,0 +1,66 @@
+"""Maps and predictions of many radiographs, a few at a time."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boneage.explain.methods import Method, attribute
+from boneage.models.module import BoneAgeModule
+
+BATCH = 16
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def batches(
+    images: np.ndarray, sex: Tensor, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (B, 1, H, W) radiographs and (B,) sexes on a device."""
+    image = torch.from_numpy(np.ascontiguousarray(images))[:, None]
+    for some, sexes in zip(torch.split(image, BATCH), torch.split(sex, BATCH), strict=True):
+        yield some.to(device), sexes.to(device)
+
+
+def maps_of(
+    model: BoneAgeModule, images: np.ndarray, sex: Tensor, task: str, method: Method
+) -> np.ndarray:
+    """Return (n, H, W) signed maps."""
+    parts = [
+        attribute(model, image, sexes, task, method).cpu().numpy()
+        for image, sexes in batches(images, sex, model.device)
+    ]
+    return np.concatenate(parts)
+
+
+def predictor(
+    model: BoneAgeModule, images: np.ndarray, sex: Tensor, task: str
+) -> tuple[Predict, str]:
+    """Return what tells a task's prediction for changed copies of radiographs, and its unit.
+
+    Args:
+        model: the model.
+        images: (n, H, W) uint8 radiographs as they are.
+        sex: (n,) int64, index into `SEXES`.
+        task: name of the task.
+
+    Returns:
+        From (n, H, W) to (n,): an age in "years", or the "probability" of the stage that is
+        predicted for the unchanged radiograph.
+    """
+    head = model.tasks[task]
+
+    @torch.inference_mode()
+    def decoded(images: np.ndarray) -> np.ndarray:
+        parts = [
+            head.decode(model(image, sexes)[task]).double().cpu().numpy()
+            for image, sexes in batches(images, sex, model.device)
+        ]
+        return np.concatenate(parts)
+
+    first = decoded(images)
+    if first.ndim == 1:
+        return decoded, "years"
+    stage = first.argmax(axis=1)
+    return lambda images: decoded(images)[np.arange(len(images)), stage], "probability"

@@ -1,0 +1,90 @@
+"""Background and laterality marker: found where they were planted, and what they do."""
+
+import cv2
+import numpy as np
+import pytest
+
+from boneage.data.phantom.exposure import expose
+from boneage.explain.background import BACKGROUND, MARKER, background_masks, elsewhere, paint_over
+from boneage.explain.claim import background_claims
+from boneage.explain.marker import marker_effect
+from boneage.stages import Stages
+
+
+@pytest.fixture
+def film(monkeypatch):
+    """A hand of 12 years without marker, and where one is written."""
+    monkeypatch.setattr("boneage.data.phantom.exposure._mark", lambda image, rng: image)
+    image = expose(12, "male", 256, np.random.default_rng(3)).image
+    return image, np.s_[14:40, 8:30]
+
+
+def with_marker(image):
+    return cv2.putText(image.copy(), "L", (10, 36), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 250, 3)
+
+
+def test_the_marker_is_found_where_it_is(film):
+    image, place = film
+    assert MARKER not in background_masks(image)
+    masks = background_masks(with_marker(image))
+    planted = with_marker(image) != image
+    assert masks[MARKER][planted].all()
+    assert masks[MARKER].sum() == masks[MARKER][place].sum()
+    assert not (masks[MARKER] & masks["hand"]).any()
+    assert (masks[BACKGROUND] == ~masks["hand"]).all()
+
+
+def test_no_hand_no_background():
+    assert background_masks(np.zeros((100, 80), np.uint8)) == {}
+
+
+def test_painting_over_removes_the_marker_and_nothing_else(film):
+    image, _ = film
+    marked = with_marker(image)
+    mask = background_masks(marked)[MARKER]
+    (painted,) = paint_over(marked[None], mask[None])
+    assert (painted[~mask] == marked[~mask]).all()
+    assert np.abs(painted.astype(int) - image)[mask].max() < 40
+    assert marked[mask].max() == 250
+
+
+def test_elsewhere_avoids_the_hand():
+    mask, hand = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
+    mask[1:3, 1:3] = True
+    hand[:4, 5:] = True  # where left and right change places
+    other = elsewhere(mask, hand)
+    assert other[7:9, 1:3].all()
+    assert other.sum() == mask.sum()
+    assert elsewhere(mask, ~mask) is None
+
+
+def effects(predict, film):
+    image, _ = film
+    marked = np.stack([with_marker(image)] * 6)
+    masks = [background_masks(marked[0])] * 5 + [{}]  # no hand was found on the last
+    return marker_effect(marked, masks, predict, np.full(6, 12.0), Stages()).assign(
+        task="age", checkpoint=1, unit="years"
+    )
+
+
+def test_a_model_that_reads_the_marker_is_found_out(film):
+    _, place = film
+    found = effects(lambda images: images[(slice(None), *place)].mean(axis=(1, 2)) / 10, film)
+    value = found[found["group"] == "all"].set_index("source")["value"]
+    assert value["model"] > 1
+    assert value["elsewhere"] == 0
+    assert value["difference"] == value["model"]
+    assert set(found["n"]) == {5}
+
+
+def test_a_model_that_does_not_is_cleared(film):
+    found = effects(lambda images: images[:, 100:200, 60:150].mean(axis=(1, 2)), film)
+    (sentence,) = background_claims(found)
+    assert "does not rely on the marker holds" in sentence
+    assert "by 0.000 years on average" in sentence
+
+
+def test_without_a_marker_there_is_nothing_to_tell(film):
+    image, _ = film
+    nothing = marker_effect(image[None], [{}], lambda _: np.zeros(1), np.array([12.0]), Stages())
+    assert not len(nothing)

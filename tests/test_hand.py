@@ -1,0 +1,79 @@
+"""Finding the hand, against the exact outline of phantoms, in the films that real sets hold."""
+
+import cv2
+import numpy as np
+import pytest
+
+from boneage.data.hand import SIDE, find_hand
+from boneage.data.phantom.exposure import expose
+
+AGES = (1, 4, 8, 12, 17)
+
+
+def phantom(age, seed=0):
+    drawn = expose(age, "female", SIDE, np.random.default_rng([seed, age]))
+    return drawn.image, drawn.masks["soft_tissue"]
+
+
+def overlap(found, exact):
+    """Share of all pixels of either that both have."""
+    return (found & exact).sum() / (found | exact).sum()
+
+
+@pytest.mark.parametrize("age", AGES)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_hand_of_a_phantom(age, seed):
+    image, exact = phantom(age, seed)
+    hand = find_hand(image)
+    assert hand.mask.shape == image.shape
+    assert overlap(hand.mask, exact) > 0.7
+    y, x = np.nonzero(exact)
+    height, width = image.shape
+    box = (x.min() / width, y.min() / height, (x.max() + 1) / width, (y.max() + 1) / height)
+    assert np.abs(np.array(hand.box) - box).max() < 0.06
+
+
+def in_a_field(image, exact):
+    """A faint hand in a collimated field on black."""
+    field = 60 + 0.5 * image.astype(float)
+    frame, mask = np.zeros((420, 400)), np.zeros((420, 400), bool)
+    inside = np.s_[80 : 80 + image.shape[0], 90 : 90 + image.shape[1]]
+    frame[inside], mask[inside] = field, exact
+    return frame.astype(np.uint8), mask
+
+
+def in_a_white_frame(image, exact):
+    framed = cv2.copyMakeBorder(image, 30, 25, 25, 40, cv2.BORDER_CONSTANT, value=255)
+    return framed, np.pad(exact, ((30, 25), (25, 40)))
+
+
+def larger_in_16_bits(image, exact):
+    size = (4 * image.shape[1], 4 * image.shape[0])
+    return 7 * cv2.resize(image, size).astype(np.uint16), exact
+
+
+@pytest.mark.parametrize("film", [in_a_field, in_a_white_frame, larger_in_16_bits])
+@pytest.mark.parametrize("age", AGES[1:])  # an infant's flesh is too faint in a small field
+def test_the_hand_in_other_films(film, age):
+    image, exact = film(*phantom(age, seed=5))
+    hand = find_hand(image)
+    size = hand.mask.shape[::-1]
+    exact = cv2.resize(exact.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
+    assert overlap(hand.mask, exact) > 0.75
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((200, 160), np.uint8),
+        np.full((200, 160), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (200, 160), dtype=np.uint8),
+        np.tile(np.arange(160, dtype=np.uint8), (200, 1)),
+        cv2.rectangle(np.zeros((200, 160), np.uint8), (30, 30), (130, 170), 200, cv2.FILLED),
+        cv2.circle(np.zeros((200, 160), np.uint8), (80, 100), 60, 200, cv2.FILLED),
+        np.ones((1, 1), np.uint8),
+    ],
+    ids=["black", "white", "noise", "gradient", "rectangle", "disc", "pixel"],
+)
+def test_no_hand(image):
+    assert find_hand(image) is None
