@@ -1,11 +1,13 @@
 """Shared fixtures: the tiny fake data set and composed configs."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
@@ -15,6 +17,10 @@ from boneage.evaluation.run_folder import hash_test_set
 from boneage.evaluation.subgroups import subgroups
 from boneage.run.results import metric_report, write_json
 from boneage.stages import Stages
+
+# Networks of this size are fastest on one thread, also while the machine is busy otherwise.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 
 PROJECT = Path(__file__).parent.parent
 TINY = [

@@ -36,7 +36,7 @@ class RunCheckpoint(ModelCheckpoint):
             filename=filename,
             monitor=monitor,
             mode=mode,
-            save_on_train_epoch_end=monitor is None,
+            save_on_train_epoch_end=True,  # after a validation alone, an epoch is not whole
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )

@@ -17,7 +17,7 @@ from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
-METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
+METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
 TEXT = ("id", "sex", "stage", "stage_predicted", "fold", "band", "metric")
 
 
@@ -160,7 +160,7 @@ def _why_unfinished(path: Path) -> str:
     """Say what a folder without metrics is."""
     if path.is_file():
         return "a file: give the folder of a run"
-    error = path / "error.txt"
+    error = path / ERROR
     if error.is_file():
         return f"failed: {error.read_text().strip()}"
     if (path / ".hydra").is_dir() or (path / "split.csv").is_file():

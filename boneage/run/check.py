@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
@@ -21,6 +21,7 @@ TOP_LEVEL = {
     "seed": Seed,
     "train": bool,
     "ckpt_path": str | None,
+    "resume": Literal["auto"] | None,
     "compile": bool,
     "report": bool,
 }

@@ -30,8 +30,10 @@ from boneage.run.checkpoint import (
     read_checkpoint,
 )
 from boneage.run.describe import describe_run
+from boneage.run.interrupt import interruptible
 from boneage.run.quiet import quieten_lightning
 from boneage.run.results import metric_report, write_results
+from boneage.run.resume import finished, newest_checkpoint
 from boneage.run.terminal import print_results
 
 log = logging.getLogger(__name__)
@@ -46,10 +48,19 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: for any mistake in config, data or checkpoint, before the first training step.
     """
     check_config(cfg)
+    run_dir = Path(cfg.run_dir)
+    if (done := finished(run_dir, cfg.resume)) is not None:
+        return done
+    with interruptible(run_dir):
+        return _train(cfg, run_dir)
+
+
+def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     keep_freed_memory()
     quieten_lightning()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    checkpoint = read_checkpoint(cfg.ckpt_path) if cfg.ckpt_path else None
+    ckpt_path = (cfg.train and cfg.resume and newest_checkpoint(run_dir)) or cfg.ckpt_path
+    checkpoint = read_checkpoint(ckpt_path) if ckpt_path else None
     if checkpoint is None and not cfg.train:
         raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
     if checkpoint is not None and cfg.train:
@@ -69,7 +80,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     else:
         model = build_model(cfg, make_record(cfg, data), compile_backbone=cfg.compile)
         model.fit_tasks(data.fold_table("train"))
-    run_dir = Path(cfg.run_dir)
     predictions, throughput, history = Predictions(), Throughput(), History()
     always = [EpochSeed(cfg.seed), predictions, throughput, history]
     with readable("trainer"):
@@ -84,7 +94,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     data.table[split].to_csv(run_dir / "split.csv", index=False)
     started = datetime.now().astimezone()
     if cfg.train:
-        trainer.fit(model, data, ckpt_path=cfg.ckpt_path)
+        trainer.fit(model, data, ckpt_path=ckpt_path)
         checkpoints = trainer.checkpoint_callback
         best = getattr(checkpoints, "best_model_path", None)  # none under fast_dev_run
         trainer.test(model, data, ckpt_path=best or None, verbose=False)

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-PER_RUN = ("run_dir",)  # differs by nature
+PER_RUN = ("run_dir", "resume")  # differ by nature
 HIDDEN = ("hydra", "experiment", "debug")  # what they choose is in the other options
 
 

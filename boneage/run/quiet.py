@@ -9,6 +9,7 @@ NOT_FOR_THE_USER = (
     ".*smaller than the logging interval.*",  # every epoch is logged anyway
     ".*enabled train dataloader shuffling.*",  # debug=overfit wants the same batch again
     ".*is not supported by the model summary.*",
+    ".*exists and is not empty.*",  # a run that is resumed in its own folder
 )
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
 
-ERROR, LOCK = "error.txt", ".comparison.lock"
+LOCK = ".comparison.lock"
 
 
 class SweepComparison(Callback):
@@ -36,6 +36,8 @@ class SweepComparison(Callback):
 
 def note_failure(folder: Path, error: BaseException) -> None:
     """Write one line that says why a job has failed into its folder."""
+    from boneage.evaluation.run_folder import ERROR
+
     folder.mkdir(parents=True, exist_ok=True)
     line = " ".join(str(error).removeprefix("error: ").split()) or type(error).__name__
     (folder / ERROR).write_text(line + "\n")

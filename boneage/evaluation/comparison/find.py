@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boneage.errors import UserError
-from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run
+from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run
 
-TRACES = (METRICS, ".hydra", "split.csv", "error.txt")  # any of them makes a folder a run's
+TRACES = (METRICS, ".hydra", "split.csv", ERROR)  # any of them makes a folder a run's
 
 
 def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:

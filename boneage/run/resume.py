@@ -1,0 +1,57 @@
+"""Whether a run folder is free, finished, or where its run goes on."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from boneage.errors import UserError
+from boneage.evaluation.run_folder import ERROR, METRICS
+from boneage.run.checkpoint import read_checkpoint
+
+log = logging.getLogger(__name__)
+
+CSV = "csv/metrics.csv"
+
+
+def finished(run_dir: Path, resume: Literal["auto"] | None) -> dict[str, Any] | None:
+    """Return what `metrics.json` holds of a run that is to be resumed but has finished.
+
+    Raises:
+        UserError: when the folder holds a run that is not to be resumed.
+    """
+    if resume is None:
+        if (run_dir / METRICS).exists() or (run_dir / "checkpoints").exists():
+            raise UserError(
+                f"{run_dir} holds a run already: go on with it by resume=auto, or choose another "
+                "folder with hydra.run.dir="
+            )
+        return None
+    if not (run_dir / METRICS).exists():
+        return None
+    log.info("%s is finished", run_dir)
+    metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
+    return metrics
+
+
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """Return the newest checkpoint of an unfinished run that can be read; None without one.
+
+    What the CSV logger would write over is moved aside, and the mark of an interruption removed.
+    """
+    for name in ("last", "best"):
+        file = run_dir / f"checkpoints/{name}.ckpt"
+        if not file.exists():
+            continue
+        try:
+            read_checkpoint(file)
+        except UserError as error:
+            log.warning("Passed over: %s", error)
+            continue
+        log.info("Going on from %s", file)
+        (run_dir / ERROR).unlink(missing_ok=True)
+        if (run_dir / CSV).exists():
+            earlier = len(list((run_dir / "csv").iterdir()))
+            (run_dir / CSV).rename(run_dir / f"csv/metrics_{earlier}.csv")
+        return file
+    return None
