@@ -9,6 +9,8 @@ from typing_extensions import override
 class EpochSeed(L.Callback):
     """Seed torch anew at every epoch, so that dropout after a resume is that of a straight run.
 
+    Processes that train together drop out differently.
+
     Args:
         seed: training seed.
     """
@@ -18,5 +20,6 @@ class EpochSeed(L.Callback):
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch])
+        rank = [trainer.global_rank] if trainer.world_size > 1 else []
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, *rank])
         torch.manual_seed(int(sequence.generate_state(1)[0]))

@@ -3,6 +3,7 @@
 import lightning as L
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -46,7 +47,7 @@ class Predictions(L.Callback):
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         data: BoneAgeDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        predicted = pd.concat(self._batches)
+        predicted = pd.concat(_of_all_processes(self._batches)).sort_index()
         self._batches.clear()
         truth = data.table.loc[predicted.index, ["id", "sex", "age_years"]]
         stages = [data.stages.names[k] for k in data.stages.of(truth["age_years"].to_numpy())]
@@ -60,6 +61,15 @@ def predictions_of(trainer: L.Trainer) -> pd.DataFrame:
     """Return the newest table of the trainer's `Predictions`, which stands before the caller."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return next(callback for callback in callbacks if isinstance(callback, Predictions)).table
+
+
+def _of_all_processes(batches: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return what all processes that train together have gathered."""
+    if not torch.distributed.is_initialized():
+        return batches
+    gathered: list[list[pd.DataFrame]] = [[]] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, batches)
+    return [batch for of_process in gathered for batch in of_process]
 
 
 def _rounded(values: Tensor) -> np.ndarray:

@@ -39,10 +39,17 @@ class Throughput(L.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        self._images += len(batch["image"])
+        self._images += len(batch["image"]) * trainer.world_size
         if trainer.is_last_batch:  # validation runs before on_train_epoch_end
             seconds = time.perf_counter() - self._start
             self.images += self._images
             self.seconds += seconds
             speed = self._images / seconds
-            pl_module.log("images_per_second", speed, on_step=False, on_epoch=True, batch_size=1)
+            pl_module.log(
+                "images_per_second",
+                speed,
+                on_epoch=True,
+                on_step=False,
+                batch_size=1,
+                sync_dist=True,
+            )

@@ -21,7 +21,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
-from boneage.data.sampler import EpochSampler
+from boneage.data.sampler import EpochSampler, RankBatches
 from boneage.data.splits import FOLDS, assign_folds, read_folds, read_ids_to_hold_out
 from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError
@@ -175,15 +175,32 @@ class BoneAgeDataModule(L.LightningDataModule):
         if self.sampling == "balanced":
             classes = self.stages.of(table["age_years"].to_numpy())
         sampler = EpochSampler(len(table), self.seed, self._epoch, classes)
-        return self._loader(self.train_radiographs(), sampler=sampler)
+        rank, processes = self._process()
+        if processes == 1:
+            order: dict[str, Any] = {"sampler": sampler, "batch_size": self.batch_size}
+        else:
+            order = {"batch_sampler": RankBatches(sampler, self.batch_size, rank, processes)}
+        return self._loader(self.train_radiographs(), **order)
 
     @override
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(Radiographs(self.fold_table("val"), self.cache.path))
+        return self._in_order("val")
 
     @override
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(Radiographs(self.fold_table("test"), self.cache.path))
+        return self._in_order("test")
+
+    def _in_order(self, fold: str) -> DataLoader[Batch]:
+        """Return this process's share of a fold: no radiograph is repeated to make shares even."""
+        rank, processes = self._process()
+        radiographs = Radiographs(self.fold_table(fold)[rank::processes], self.cache.path)
+        return self._loader(radiographs, batch_size=self.batch_size)
+
+    def _process(self) -> tuple[int, int]:
+        """Return the number of this process, and of how many."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
 
     @override
     def state_dict(self) -> dict[str, int]:
@@ -198,13 +215,10 @@ class BoneAgeDataModule(L.LightningDataModule):
     def _epoch(self) -> int:
         return max(self.next_epoch, self.trainer.current_epoch if self.trainer is not None else 0)
 
-    def _loader(
-        self, dataset: Radiographs, sampler: EpochSampler | None = None
-    ) -> DataLoader[Batch]:
+    def _loader(self, dataset: Radiographs, **order: Any) -> DataLoader[Batch]:  # noqa: ANN401
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
+            **order,
             num_workers=self.num_workers,
             collate_fn=_whole_batch,
             generator=torch.Generator(),  # starting workers must not move the model's dropout on

@@ -44,3 +44,33 @@ class EpochSampler(Sampler[tuple[int, int]]):
         else:
             order = rng.choice(self.n, self.n, p=self.probability)
         return ((epoch, int(position)) for position in order)
+
+
+class RankBatches(Sampler[list[tuple[int, int]]]):
+    """The batches of one of several processes that train together.
+
+    Together they see what one process would: no radiograph twice, none left out. All have the same
+    number of batches, of sizes that differ by one at most, since each step waits for all.
+
+    Args:
+        sampler: the order of the whole training fold, the same in all processes.
+        batch_size: at most so many radiographs per step and process.
+        rank: number of this process.
+        processes: how many there are.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, rank: int, processes: int) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.rank = rank
+        self.processes = processes
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // (self.batch_size * self.processes))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        pairs = list(self.sampler)
+        bounds = np.linspace(0, len(pairs), len(self) * self.processes + 1).round().astype(int)
+        for step in range(len(self)):
+            part = step * self.processes + self.rank
+            yield pairs[bounds[part] : bounds[part + 1]]

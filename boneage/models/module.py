@@ -100,6 +100,7 @@ class BoneAgeModule(L.LightningModule):
             on_epoch=True,
             batch_size=len(batch["image"]),
             prog_bar=False,
+            sync_dist=True,
         )
         return total
 

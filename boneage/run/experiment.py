@@ -31,6 +31,7 @@ from boneage.run.checkpoint import (
 )
 from boneage.run.describe import describe_run
 from boneage.run.interrupt import interruptible
+from boneage.run.processes import check_strategy
 from boneage.run.quiet import quieten_lightning
 from boneage.run.results import metric_report, write_results
 from boneage.run.resume import finished, newest_checkpoint
@@ -48,6 +49,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: for any mistake in config, data or checkpoint, before the first training step.
     """
     check_config(cfg)
+    check_strategy(cfg)
     run_dir = Path(cfg.run_dir)
     if (done := finished(run_dir, cfg.resume)) is not None:
         return done
@@ -90,8 +92,9 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             logger=[instantiate(logger) for logger in cfg.logger.values()],
             default_root_dir=run_dir,
         )
-    split = ["id", "fold", "age_years", "sex"]
-    data.table[split].to_csv(run_dir / "split.csv", index=False)
+    if trainer.is_global_zero:
+        split = ["id", "fold", "age_years", "sex"]
+        data.table[split].to_csv(run_dir / "split.csv", index=False)
     started = datetime.now().astimezone()
     if cfg.train:
         trainer.fit(model, data, ckpt_path=ckpt_path)
@@ -116,8 +119,9 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         "seconds": (datetime.now().astimezone() - started).total_seconds(),
         "images_per_second": throughput.images_per_second,
     }
-    write_results(run_dir, metrics, test, history.table, data)
-    print_results(metrics, run_dir)
-    if cfg.report:
-        write_report(run_dir)
+    if trainer.is_global_zero:
+        write_results(run_dir, metrics, test, history.table, data)
+        print_results(metrics, run_dir)
+        if cfg.report:
+            write_report(run_dir)
     return metrics

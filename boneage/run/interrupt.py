@@ -11,6 +11,7 @@ from types import FrameType
 
 from boneage.evaluation.run_folder import ERROR
 from boneage.run.options import command
+from boneage.run.processes import is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ def interruptible(run_dir: Path) -> Iterator[None]:
             where = "no epoch was finished; start again with"
         again = f"{command() or 'the same config and'} hydra.run.dir={run_dir} resume=auto"
         message = f"interrupted by {received.name}: {where}: {again}"
-        (run_dir / ERROR).write_text(message + "\n")
-        log.error(message)
+        if is_first_process():
+            (run_dir / ERROR).write_text(message + "\n")
+            log.error(message)
         sys.exit(128 + received)
     finally:
         for number, handler in before.items():

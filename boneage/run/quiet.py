@@ -3,6 +3,8 @@
 import logging
 import warnings
 
+from boneage.run.processes import is_first_process
+
 NOT_FOR_THE_USER = (
     ".*does not have many workers.*",  # the uint8 cache is faster than workers on few cores
     ".*LeafSpec.*is deprecated.*",  # between lightning and torch
@@ -14,7 +16,9 @@ NOT_FOR_THE_USER = (
 
 
 def quieten_lightning() -> None:
-    """Hide announcements of libraries, and the warnings that do not apply here."""
+    """Hide announcements of libraries, warnings that do not apply here, and further processes."""
+    if not is_first_process():
+        logging.disable(logging.WARNING)
     for name in ("lightning.pytorch", "lightning.fabric", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in NOT_FOR_THE_USER:

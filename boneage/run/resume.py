@@ -8,6 +8,7 @@ from typing import Any, Literal
 from boneage.errors import UserError
 from boneage.evaluation.run_folder import ERROR, METRICS
 from boneage.run.checkpoint import read_checkpoint
+from boneage.run.processes import is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ def finished(run_dir: Path, resume: Literal["auto"] | None) -> dict[str, Any] | 
     Raises:
         UserError: when the folder holds a run that is not to be resumed.
     """
+    if not is_first_process():  # the first process has looked before it started this one
+        return None
     if resume is None:
         if (run_dir / METRICS).exists() or (run_dir / "checkpoints").exists():
             raise UserError(
@@ -48,6 +51,8 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
         except UserError as error:
             log.warning("Passed over: %s", error)
             continue
+        if not is_first_process():
+            return file
         log.info("Going on from %s", file)
         (run_dir / ERROR).unlink(missing_ok=True)
         if (run_dir / CSV).exists():
