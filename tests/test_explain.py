@@ -1,5 +1,7 @@
 """Maps of radiograph files, their geometry, and how much of them lies in a region."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -244,6 +246,17 @@ def test_a_phantom_is_measured_on_its_exact_masks(trained, phantom_root, tmp_pat
     held_out = split["id"][split["fold"] == "test"]
     exact = [np.load(masks / f"{id_}.npz")["soft_tissue"].mean() for id_ in held_out]
     assert area == pytest.approx(np.mean(exact), abs=0.03)
+
+
+def test_two_radiographs_of_one_name_are_refused(trained, phantom_root, tmp_path):
+    image = phantom_root / "boneage-training-dataset/1001.png"
+    twin = shutil.copy(image, tmp_path)
+    refused = call(trained, image, twin, "--out", tmp_path / "maps")
+    assert str(refused.exception) == (
+        f"{image} and {twin} have the same name: explain them one by one"
+    )
+    assert not (tmp_path / "maps").exists()
+    assert call(trained, image, image, "--out", tmp_path / "maps").exit_code == 0
 
 
 def test_checks_are_written_for_a_sample(trained, phantom_root, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from boneage.evaluation.bootstrap import Result
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.numbers import interval, number
 from boneage.explain.inference import predictor
@@ -56,7 +57,12 @@ def _sentences(task: str, randomised: pd.DataFrame, curves: pd.DataFrame) -> lis
         f"{task}: with every layer re-drawn, maps are like the trained ones by Spearman "
         f"{number(like)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "
         "no change).",
-        f"{task}: removing marked pixels moves the prediction by {number(moved['value'])} "
-        f"({interval(moved)}) more than removing random ones; after restoring them the difference "
-        f"that is left is {number(left['value'])} ({interval(left)}) from that after random ones.",
+        f"{task}: removing marked pixels moves the prediction by {_said(moved)} "
+        f"more than removing random ones; after restoring them the difference "
+        f"that is left is {_said(left)} from that after random ones.",
     ]
+
+
+def _said(result: Result) -> str:
+    limits = interval(result)
+    return f"{number(result['value'])} ({limits})" if limits else number(result["value"])

@@ -123,4 +123,8 @@ def _find(images: Sequence[Path]) -> list[Path]:
         files += sorted(f for f in below if f.suffix.lower() in IMAGE_SUFFIXES or f == path)
     if not files:
         raise UserError(f"no radiograph in {first_five([str(path) for path in images])}")
-    return files
+    by_id: dict[str, Path] = {}
+    for file in files:  # what is written is named by id
+        if (other := by_id.setdefault(file.stem, file)) != file:
+            raise UserError(f"{other} and {file} have the same name: explain them one by one")
+    return list(by_id.values())
