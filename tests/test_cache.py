@@ -157,6 +157,38 @@ def test_incomplete_cache_is_built_again(table, folder):
     assert np.array_equal(images(open_cache(table, SMALL, folder)), expected)
 
 
+def flip_a_byte(folder):
+    with (folder / "images.npy").open("r+b") as file:
+        file.seek(-7, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-7, os.SEEK_END)
+        file.write(bytes([byte ^ 1]))
+
+
+def cut_off(folder):
+    os.truncate(folder / "images.npy", 1000)
+
+
+def lose_the_images(folder):
+    (folder / "images.npy").unlink()
+
+
+def spoil_the_description(folder):
+    (folder / "cache.json").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, cut_off, lose_the_images, spoil_the_description])
+def test_damaged_cache_is_built_again(table, folder, caplog, damage):
+    cache = open_cache(table, SMALL, folder)
+    expected = images(cache).copy()
+    damage(cache.path.parent)
+    assert np.array_equal(images(open_cache(table, SMALL, folder)), expected)
+    assert "is damaged: decoding again" in caplog.text
+    caplog.clear()
+    open_cache(table, SMALL, folder)
+    assert not caplog.records
+
+
 BUILD = """
 import logging, signal, sys
 import pandas as pd

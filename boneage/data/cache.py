@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import time
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,8 +21,10 @@ from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the decoding: raise it when the same file and options give other pixels
+VERSION = 2  # of the decoding: raise it when the same file and options give other pixels
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
+CHECKED = 2**30  # bytes: larger caches would take long to read, and only their size is checked
+CHUNK = 2**24
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def open_cache(
 
     A cache is found again by its table (ids in order), its files (paths, sizes, times of change)
     and the preprocessing. It is complete or absent: it is built aside and moved into place, and
-    runs that share `cache_dir` build one after the other.
+    runs that share `cache_dir` build one after the other. One whose bytes have changed since is
+    built again.
 
     Args:
         table: columns `id` and `path`.
@@ -60,9 +64,9 @@ def open_cache(
     """
     folder = cache_dir / _key(table, preprocessing)
     try:
-        if not (folder / DESCRIPTION).exists():
+        if not _is_whole(folder):
             with one_builder(cache_dir):
-                if not (folder / DESCRIPTION).exists():
+                if not _is_whole(folder):
                     _build(table, preprocessing, folder, workers)
         description = json.loads((folder / DESCRIPTION).read_text())
     except OSError as error:
@@ -125,10 +129,38 @@ def _build(
     with whole_folder(folder) as new:
         np.lib.format.open_memmap(new / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
         unreadable = decode_files(list(table["path"]), preprocessing, new / IMAGES, workers)
-        description = {"preprocessing": asdict(preprocessing), "unreadable": unreadable}
+        description = {
+            "preprocessing": asdict(preprocessing),
+            "unreadable": unreadable,
+            "checksum": _checksum(new / IMAGES),
+        }
         (new / DESCRIPTION).write_text(json.dumps(description, indent=1))
     seconds = time.perf_counter() - started
     log.info(
         f"Decoded {len(table):,} radiographs in {seconds:.1f} s "
         f"({len(table) / seconds:,.0f} images/s) into {folder}"
     )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Tell whether a cache is there and holds what was written."""
+    if not (folder / DESCRIPTION).exists():
+        return False
+    try:
+        expected = json.loads((folder / DESCRIPTION).read_text())["checksum"]
+        whole: bool = _checksum(folder / IMAGES) == expected
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        log.warning("The cache of decoded radiographs in %s is damaged: decoding again", folder)
+    return whole
+
+
+def _checksum(file: Path) -> list[int]:
+    """Return the size of a file and, up to 1 GB, the CRC-32 of its bytes."""
+    size, crc = file.stat().st_size, 0
+    if size <= CHECKED:
+        with file.open("rb") as bytes_:
+            while chunk := bytes_.read(CHUNK):
+                crc = zlib.crc32(chunk, crc)
+    return [size, crc]
