@@ -28,7 +28,7 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
     """
     try:
         if not path.stat().st_size:
-            raise UserError(f"{path} is empty: it needs a header line and one row a radiograph")
+            raise _empty(path)
         if path.suffix.lower() == ".xlsx":
             cells = pd.read_excel(path, header=None, dtype=object, na_filter=False, nrows=rows)
         else:
@@ -55,6 +55,12 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
     cells = cells.fillna("").astype(str).apply(lambda column: column.str.strip())
     cells.index += 1
     cells = cells.loc[(cells != "").any(axis="columns")]
+    if not len(cells):
+        raise _empty(path)
     table: pd.DataFrame = cells.iloc[1:]
     table.columns = pd.Index(cells.iloc[0])
     return table
+
+
+def _empty(path: Path) -> UserError:
+    return UserError(f"{path} is empty: it needs a header line and one row a radiograph")
