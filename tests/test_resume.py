@@ -25,6 +25,7 @@ server.set_forkserver_preload(["boneage.run.experiment"])
 
 def run_in_process(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    multiprocessing.set_start_method("fork", force=True)  # workers that see when this process dies
     train(OmegaConf.create(config))
 
 

@@ -1,0 +1,43 @@
+"""Sweeps whose jobs run side by side, on this machine or as a cluster's jobs."""
+
+import json
+
+import pytest
+from conftest import PROJECT, TINY
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from test_command import call
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_jobs_side_by_side(phantom_root, tmp_path, launcher):
+    sweep = tmp_path / "sweep"
+    arguments = [
+        "-m", f"hydra/launcher={launcher}", f"hydra.sweep.dir={sweep}", "resume=auto", *TINY,
+        "data=rsna", f"data.root={phantom_root}", "seed=1", "data.fold=0,99",
+    ]  # fmt: skip
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode != 0  # fold 99 of 10 is a mistake; the other job goes on
+    good, bad = sweep / "0_regression_seed1", sweep / "1_regression_seed1"
+    metrics = json.loads((good / "metrics.json").read_text())
+    assert metrics["seed"] == 1
+    assert "data.fold" in (bad / "error.txt").read_text()
+    assert not (bad / "metrics.json").exists()
+    assert "0_regression_seed1" in (sweep / "comparison.html").read_text()
+    if launcher == "joblib":  # a repeated sweep leaves alone what is finished
+        written = (good / "metrics.json").stat().st_mtime_ns
+        again = call(*arguments[:1], *arguments[2:-1], "data.fold=0", cwd=tmp_path)
+        assert again.returncode == 0, again.stderr
+        assert "is finished" in again.stdout
+        assert (good / "metrics.json").stat().st_mtime_ns == written
+
+
+def test_slurm_jobs_are_queued_again():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        cfg = compose("train", overrides=["hydra/launcher=slurm"], return_hydra_config=True)
+    launcher = cfg.hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert launcher.gpus_per_node == 1
+    assert launcher.max_num_timeout > 0
+    assert launcher.signal_delay_s > 60
