@@ -1,0 +1,46 @@
+"""Run variants of a benchmark in turns, each in a process of its own, and report their medians."""
+
+import json
+import statistics
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+RESULTS = Path(__file__).parent.parent / "outputs" / "benchmarks"
+
+
+def in_turns(script: str, variants: list[list[str]], rounds: int) -> dict[str, list[float]]:
+    """Return the numbers that each variant printed last; in turns, so that all share the drift.
+
+    Args:
+        script: file that is called with the words of a variant.
+        variants: words of each.
+        rounds: how often all are run, one after the other.
+    """
+    numbers: dict[str, list[float]] = {" ".join(words): [] for words in variants}
+    for number in track(range(rounds * len(variants)), script, console=Console(stderr=True)):
+        words = variants[number % len(variants)]
+        done = subprocess.run(
+            [sys.executable, script, *words], stdout=subprocess.PIPE, text=True, check=True
+        )
+        numbers[" ".join(words)].append(float(done.stdout.split()[-1]))
+    return numbers
+
+
+def show(name: str, unit: str, numbers: dict[str, list[float]], ratios: dict[str, float]) -> None:
+    """Print medians and ranges and the ratios asked for, and write them as JSON."""
+    table = Table("variant", f"median ({unit})", "range", "n", title=f"{name}, {date.today()}")
+    for variant, values in numbers.items():
+        span = f"{min(values):.1f} to {max(values):.1f}"
+        table.add_row(variant, f"{statistics.median(values):.1f}", span, str(len(values)))
+    for ratio, value in ratios.items():
+        table.add_row(ratio, f"{value:.2f}", "", "", style="bold")
+    Console().print(table)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    content = {"date": str(date.today()), "unit": unit, "numbers": numbers, "ratios": ratios}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
