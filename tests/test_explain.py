@@ -129,6 +129,16 @@ def test_bad_boxes_name_their_row(tmp_path, change, said):
         read_boxes(path)
 
 
+def test_region_and_annotator_are_checked(tmp_path):
+    for name in ("", "hand", "marker"):
+        path = write(tmp_path / "b.csv", BOX | FRAME, BOX | FRAME | {"region": name})
+        with pytest.raises(UserError, match=r"row 3: the region '.*' needs a name of its own"):
+            read_boxes(path)
+    path = write(tmp_path / "b.csv", BOX | FRAME | {"annotator": "expert"})
+    with pytest.raises(UserError, match="has no annotator nobody: it has expert"):
+        read_boxes(path, "nobody")
+
+
 def test_bad_tables_of_boxes(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         read_boxes(tmp_path / "nowhere.csv")
@@ -266,7 +276,7 @@ def test_checks_are_written_for_a_sample(trained, phantom_root, tmp_path):
         assert (tmp_path / "maps" / name).is_file()
     assert pd.read_csv(tmp_path / "maps/deletion_age.csv")["image"].nunique() == 5
     assert "with every layer re-drawn" in result.output
-    assert "removing marked pixels moves the prediction" in result.output
+    assert "with marked pixels removed the prediction is" in result.output
 
 
 def test_what_was_measured_stands_in_the_report(trained, phantom_root):
@@ -275,8 +285,10 @@ def test_what_was_measured_stands_in_the_report(trained, phantom_root):
     assert call(trained, phantom_root, "--out", out, "--boxes", masks, "--check", 3).exit_code == 0
     assert CliRunner().invoke(app, ["report", str(trained)]).exit_code == 0
     page = (trained / "report.html").read_text()
-    for line in (out / "claims.txt").read_text().splitlines():
-        assert line in page
+    for file in ("claims.txt", "checks.txt"):
+        lines = (out / file).read_text().splitlines()
+        assert lines
+        assert all(line in page for line in lines)
     assert "layers are re-drawn" in page
     assert "1 is chance, hollow" in page
 
@@ -314,5 +326,9 @@ def test_claims_need_every_model_above_every_control():
     assert "MCP in the stage adolescent is not clear" in mcp  # 1.4 - 0.2 is below the blob's 1.3
     assert "1 of 3 models above all controls" in mcp
     wrist, _ = claims(planted_summary([1.2], [1]))
+    assert "Wrist in the stage child is not clear" in wrist  # 1.2 + 0.2 is above the blob's 1.3
+    wrist, _ = claims(planted_summary([1], [1]))
     assert "Wrist in the stage child does not hold" in wrist
+    alone = planted_summary([2], [1]).assign(low=None, high=None, n=1)  # of a single radiograph
+    assert "Wrist in the stage child is not clear: enrichment 2.00 beside" in claims(alone)[0]
     assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []

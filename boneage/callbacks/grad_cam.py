@@ -28,7 +28,7 @@ class GradCam(L.Callback):
 
     Args:
         panel: validation radiographs, from the youngest to the oldest, followed over the epochs.
-        every_n_epochs: how often they are drawn.
+        every_n_epochs: how often they are drawn, beside the last epoch.
         cases: test radiographs that are most wrong, around the median, and best, of each kind.
         per_band: test radiographs of each age band.
         target: the stage whose causes are shown: "predicted", "truth", or a stage's name; for an
@@ -67,7 +67,8 @@ class GradCam(L.Callback):
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epochs = trainer.current_epoch + 1
-        if trainer.sanity_checking or epochs % self.every_n_epochs:
+        last = epochs == trainer.max_epochs
+        if trainer.sanity_checking or (epochs % self.every_n_epochs and not last):
             return
         table = predictions_of(trainer).sort_values(["age_years", "id"], kind="stable")
         positions = np.linspace(0, len(table) - 1, min(self.panel, len(table))).round().astype(int)

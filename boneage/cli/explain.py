@@ -31,10 +31,13 @@ def explain(
     ] = None,
     check: Annotated[
         int,
-        typer.Option(help="Check the maps on so many radiographs: re-draw layers, remove pixels."),
+        typer.Option(
+            help="Check the maps on so many radiographs: re-draw layers, remove pixels.", min=0
+        ),
     ] = 0,
 ) -> None:
     """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
+    from boneage.explain.boxes import read_boxes
     from boneage.run.explain import Explained
     from boneage.run.explain import explain as draw
     from boneage.run.localise import localise
@@ -42,6 +45,8 @@ def explain(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
+    if boxes is not None and not boxes.is_dir():
+        read_boxes(boxes, annotator)  # a mistake in it shows now
     explained = draw(checkpoint, images, out, method, sex)
     typer.echo(f"{len(explained.files)} radiographs explained in {out}")
     if check > 0:

@@ -9,11 +9,18 @@ import pandas as pd
 
 from boneage.data.decode import Preprocessing, read_grey
 from boneage.errors import UserError
-from boneage.explain.background import BACKGROUND, HAND, SOFT_TISSUE, background_masks
+from boneage.explain.background import (
+    BACKGROUND,
+    HAND,
+    MARKER,
+    SOFT_TISSUE,
+    background_masks,
+)
 from boneage.explain.geometry import Geometry
 
 CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 FRAME = ["image_width", "image_height"]
+RESERVED = (BACKGROUND, HAND, MARKER)  # found, not drawn
 NEEDED = ["id", "region", *CORNERS, *FRAME]
 
 
@@ -26,8 +33,8 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
         annotator: whose boxes; None is everybody's.
 
     Raises:
-        UserError: when the table is missing or malformed, or a box is empty or outside its image;
-            the message names the row.
+        UserError: when the table is missing or malformed, has no such annotator, or a box is
+            empty, outside its image, or of no region; the message names the row.
     """
     try:
         table = pd.read_csv(path, dtype={"id": str, "region": str})
@@ -50,7 +57,18 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
         row = int(np.flatnonzero(wrong)[0])
         raise UserError(f"{path}, row {row + 2}: the box is empty, no number, or outside its image")
     table[CORNERS + FRAME] = numbers
+    names = table["region"].fillna("")
+    unusable = names.str.strip().eq("") | names.isin(RESERVED)
+    if unusable.any():
+        row = int(np.flatnonzero(unusable)[0])
+        raise UserError(
+            f"{path}, row {row + 2}: the region {names.iloc[row]!r} needs a name of its own, other "
+            f"than {', '.join(RESERVED)}"
+        )
     if annotator is not None and "annotator" in table:
+        known = sorted(table["annotator"].astype(str).unique())
+        if annotator not in known:
+            raise UserError(f"{path} has no annotator {annotator}: it has {', '.join(known)}")
         table = table[table["annotator"] == annotator]
     return table
 

@@ -56,7 +56,8 @@ def captions(rows: pd.DataFrame) -> list[str]:
 
 
 def _caption(row: dict[Hashable, Any]) -> str:
-    first = f"{row['id']}, {row['sex']}, {row['age_years']:.1f} y"
+    age = row["age_years"]
+    first = f"{row['id']}, {row['sex']}, " + ("age unknown" if np.isnan(age) else f"{age:.1f} y")
     if "kind" in row:
         first = f"{row['kind']}: {first}"
     said = []

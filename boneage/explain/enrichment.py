@@ -24,8 +24,8 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
     """
     rows = summary[(summary["metric"] == "enrichment") & summary["group"].isin(BANDS.names)]
     regions = list(dict.fromkeys(rows["region"]))
-    columns = min(3, len(regions))
-    lines = -(-len(regions) // columns)
+    columns = max(1, min(3, len(regions)))
+    lines = max(1, -(-len(regions) // columns))
     figure = Figure(figsize=(2.6 * columns, 2.3 * lines + 0.5), layout="constrained")
     grid = list(figure.subplots(lines, columns, squeeze=False, sharex=True).flat)
     checkpoints = list(dict.fromkeys(rows["checkpoint"]))

@@ -23,13 +23,14 @@ def overlay_sheet(images: np.ndarray, maps: np.ndarray, captions: Sequence[str])
         maps: (n, H, W) signed maps.
         captions: n texts of one or two lines.
     """
-    rows = -(-len(images) // COLUMNS)
-    figure = Figure(figsize=(2.3 * COLUMNS + 0.9, 1.5 * rows + 0.1), layout="constrained")
-    grid = figure.subplots(rows, 2 * COLUMNS, squeeze=False)
+    columns = min(COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.3 * columns + 0.9, 1.5 * rows + 0.1), layout="constrained")
+    grid = figure.subplots(rows, 2 * columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for i, (image, shown) in enumerate(zip(images, scaled(maps), strict=True)):
-        plain, over = grid[i // COLUMNS][2 * (i % COLUMNS) : 2 * (i % COLUMNS) + 2]
+        plain, over = grid[i // columns][2 * (i % columns) : 2 * (i % columns) + 2]
         for axes in (plain, over):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         opacity = STRONGEST * np.sqrt(np.abs(shown))

@@ -41,7 +41,8 @@ def randomisation(model: BoneAgeModule, task: str, maps: Maps, seed: int = 0) ->
     changed = copy.deepcopy(model)
     backbone = [m for m in changed.backbone.modules() if hasattr(m, "reset_parameters")]
     head = [m for m in changed.tasks[task].modules() if hasattr(m, "reset_parameters")]
-    order = [*reversed(head), *reversed(backbone)]
+    sex = [m for m in changed.sex.modules() if hasattr(m, "reset_parameters")]
+    order = [*reversed(head), *reversed(sex), *reversed(backbone)]
     rows = _similar(original, original, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

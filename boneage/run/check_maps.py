@@ -15,11 +15,13 @@ from boneage.explain.sanity import areas, deletion, randomisation
 from boneage.explain.sanity_figure import sanity_figure
 from boneage.run.explain import Explained
 
+CHECKS = "checks.txt"
+
 
 def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> list[str]:
     """Re-draw layers, remove and restore pixels, and say what came of it.
 
-    Writes `randomisation_<task>.csv`, `deletion_<task>.csv` and `sanity_<task>.png`.
+    Writes `randomisation_<task>.csv`, `deletion_<task>.csv`, `sanity_<task>.png` and `checks.txt`.
 
     Args:
         explained: a checkpoint and radiographs.
@@ -44,11 +46,12 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
         with styled():
             figure = sanity_figure(randomised, curves, unit)
             (out / f"sanity_{task}.png").write_bytes(to_png(figure))
-        sentences += _sentences(task, randomised, curves)
+        sentences += _sentences(task, unit, randomised, curves)
+    (out / CHECKS).write_text("".join(f"{sentence}\n" for sentence in sentences))
     return sentences
 
 
-def _sentences(task: str, randomised: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
+def _sentences(task: str, unit: str, randomised: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
     last = randomised[randomised["layers"] == randomised["layers"].max()]
     area = areas(curves)
     n = curves["image"].nunique()
@@ -57,9 +60,10 @@ def _sentences(task: str, randomised: pd.DataFrame, curves: pd.DataFrame) -> lis
         f"{task}: with every layer re-drawn, maps are like the trained ones by Spearman "
         f"{number(like)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "
         "no change).",
-        f"{task}: removing marked pixels moves the prediction by {_said(moved)} "
-        f"more than removing random ones; after restoring them the difference "
-        f"that is left is {_said(left)} from that after random ones.",
+        f"{task}: with marked pixels removed the prediction is {_said(moved)} {unit} further from "
+        f"that of the whole radiograph than with random ones removed; with marked pixels put back "
+        f"it is {_said(left)} {unit} further than with random ones put back. A map that marks what "
+        f"the prediction rests on gives a first value above 0 and a second below.",
     ]
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
 from boneage.data.dataset import sex_indices
-from boneage.data.decode import Preprocessing, decode
+from boneage.data.decode import Preprocessing, decode, read_grey
 from boneage.data.folder import IMAGE_SUFFIXES
 from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
@@ -99,7 +98,7 @@ def explain(
         for task in explained.model.tasks:
             maps = explained.maps(task, method)
             for file, square in zip(explained.files, maps, strict=True):
-                width, height = Image.open(file).size
+                height, width = read_grey(file).shape  # as decoded, turned by EXIF where it says so
                 geometry = Geometry(height, width, explained.preprocessing)
                 np.save(out / f"{file.stem}_{task}.npy", geometry.to_file(square))
             for part, start in enumerate(range(0, len(maps), SHEET)):

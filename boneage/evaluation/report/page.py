@@ -61,7 +61,7 @@ def write_report(run_dir: Path) -> Path:
         limits=limits(run),
         cases=_cases(run),
         maps=_maps(run),
-        claims=_lines(run.path / "gradcam/claims.txt"),
+        claims=[*_lines(run.path / "gradcam/claims.txt"), *_lines(run.path / "gradcam/checks.txt")],
         figures=figures,
         captions=CAPTIONS,
     )
