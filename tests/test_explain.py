@@ -61,7 +61,7 @@ def corner(configure):
     return model, image, torch.zeros(4, dtype=torch.int64)
 
 
-@pytest.mark.parametrize("method", set(METHODS) - {"gradcam"})
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "gradcam"])
 def test_a_network_that_sees_one_corner_has_its_map_there(corner, method):
     maps = attribute(*corner, "age", method).numpy()
     assert maps.shape == (4, 32, 32)

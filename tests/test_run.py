@@ -171,7 +171,7 @@ def test_precision(configure, precision):
     assert train(configure(f"precision={precision}"))["test"]["age/mae_years"]["value"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_compiled_backbone_trains_to_the_same_numbers(configure):
     plain = train(configure(run="plain"))
     compiled = train(configure("compile=true", run="compiled"))
