@@ -40,8 +40,10 @@ def finished(run_dir: Path, resume: Literal["auto"] | None) -> dict[str, Any] | 
 def newest_checkpoint(run_dir: Path) -> Path | None:
     """Return the newest checkpoint of an unfinished run that can be read; None without one.
 
-    What the CSV logger would write over is moved aside, and the mark of an interruption removed.
+    The first process makes room for the rest of the run.
     """
+    if is_first_process():
+        _make_room(run_dir)
     for name in ("last", "best"):
         file = run_dir / f"checkpoints/{name}.ckpt"
         if not file.exists():
@@ -51,12 +53,14 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
         except UserError as error:
             log.warning("Passed over: %s", error)
             continue
-        if not is_first_process():
-            return file
         log.info("Going on from %s", file)
-        (run_dir / ERROR).unlink(missing_ok=True)
-        if (run_dir / CSV).exists():
-            earlier = len(list((run_dir / "csv").iterdir()))
-            (run_dir / CSV).rename(run_dir / f"csv/metrics_{earlier}.csv")
         return file
     return None
+
+
+def _make_room(run_dir: Path) -> None:
+    """Move aside what the CSV logger would write over, and remove the mark of an interruption."""
+    (run_dir / ERROR).unlink(missing_ok=True)
+    if (run_dir / CSV).exists():
+        earlier = len(list((run_dir / "csv").iterdir()))
+        (run_dir / CSV).rename(run_dir / f"csv/metrics_{earlier}.csv")
