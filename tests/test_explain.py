@@ -329,6 +329,6 @@ def test_claims_need_every_model_above_every_control():
     assert "Wrist in the stage child is not clear" in wrist  # 1.2 + 0.2 is above the blob's 1.3
     wrist, _ = claims(planted_summary([1], [1]))
     assert "Wrist in the stage child does not hold" in wrist
-    alone = planted_summary([2], [1]).assign(low=None, high=None, n=1)  # of a single radiograph
+    alone = planted_summary([2], [1]).assign(low=np.nan, high=np.nan, n=1)  # of a single radiograph
     assert "Wrist in the stage child is not clear: enrichment 2.00 beside" in claims(alone)[0]
     assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []

@@ -54,17 +54,22 @@ class Preprocessing:
 def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
     """Decode a radiograph file into a square of 8 bits.
 
-    The radiograph is resized in its own depth, then mapped to 8 bits in one linear step. The full
-    scale of a 16-bit file is that of the smallest depth of 8, 10, 12, 14 and 16 bits that holds
-    its maximum, since detectors of 10 to 14 bits store their values unscaled.
-
     Returns:
         (size, size) uint8.
 
     Raises:
         UserError: as `read_grey`.
     """
-    image = read_grey(path)
+    return to_square(read_grey(path), preprocessing)
+
+
+def to_square(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Return an (H, W) uint8 or uint16 radiograph as a (size, size) uint8 square.
+
+    The radiograph is resized in its own depth, then mapped to 8 bits in one linear step. The full
+    scale of a 16-bit file is that of the smallest depth of 8, 10, 12, 14 and 16 bits that holds
+    its maximum, since detectors of 10 to 14 bits store their values unscaled.
+    """
     full_scale = next(2**bits - 1 for bits in BIT_DEPTHS if image.max() < 2**bits)
     resized = _resize(image, preprocessing)
     low, high = 0.0, float(full_scale)

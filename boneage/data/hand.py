@@ -57,6 +57,11 @@ def small(image: np.ndarray) -> np.ndarray:
     return cv2.normalize(resized, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)  # type: ignore[call-overload, no-any-return]
 
 
+def ellipse(size: int) -> np.ndarray:
+    """Return the kernel of a morphological operation, `size` pixels across."""
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+
+
 def find_hand(image: np.ndarray) -> Hand | None:
     """Return the hand in an (H, W) uint8 or uint16 radiograph, bones bright; None without one."""
     picture = small(image)
@@ -95,8 +100,7 @@ def _best(picture: np.ndarray) -> tuple[float, np.ndarray]:
 
 def _smooth(picture: np.ndarray) -> np.ndarray:
     """Remove strokes of letters, then noise."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (MARK, MARK))
-    opened = cv2.morphologyEx(picture, cv2.MORPH_OPEN, kernel)
+    opened = cv2.morphologyEx(picture, cv2.MORPH_OPEN, ellipse(MARK))
     return cv2.GaussianBlur(opened, (0, 0), 1.0).astype(np.float32)
 
 
@@ -109,11 +113,10 @@ def _edge(grey: np.ndarray) -> np.ndarray:
 
 def _pieces(grey: np.ndarray) -> Iterator[np.ndarray]:
     """Yield (H, W) uint8 masks of what hangs together above each cut, if not too small."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (OPENING, OPENING))
     outside_is_dark = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
     for cut in np.unique(np.quantile(grey, 1 - CUTS, method="lower")):
         above = (grey > cut).astype(np.uint8)
-        above = cv2.morphologyEx(above, cv2.MORPH_OPEN, kernel, **outside_is_dark)  # type: ignore[call-overload]
+        above = cv2.morphologyEx(above, cv2.MORPH_OPEN, ellipse(OPENING), **outside_is_dark)  # type: ignore[call-overload]
         _, labels, sizes, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
         for label in range(1, len(sizes)):
             if sizes[label, cv2.CC_STAT_AREA] > PLAUSIBLE["area"][0] * grey.size:

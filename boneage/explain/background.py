@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from boneage.data.hand import find_hand, small
+from boneage.data.hand import ellipse, find_hand, small
 
 HAND, BACKGROUND, MARKER = "hand", "background", "marker"
 SOFT_TISSUE = "soft_tissue"  # a phantom's exact hand
@@ -25,11 +25,12 @@ def background_masks(image: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         (h, w) bool masks, the radiograph at `hand.SIDE` pixels; none where no hand is found.
     """
-    hand = find_hand(image)
+    picture = small(image)
+    hand = find_hand(picture)
     if hand is None:
         return {}
     masks = {HAND: hand.mask, BACKGROUND: ~hand.mask}
-    marker = _find_marker(small(image), hand.mask)
+    marker = _find_marker(picture, hand.mask)
     return masks if marker is None else masks | {MARKER: marker}
 
 
@@ -53,11 +54,11 @@ def elsewhere(mask: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
 
 def _find_marker(picture: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
     """Return the bool mask of the marker's box in a picture at `hand.SIDE` pixels."""
-    relief = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, _ellipse(STROKE)).astype(float)
-    near = cv2.dilate(hand.astype(np.uint8), _ellipse(2 * MARGIN + 3)) > 0
+    relief = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, ellipse(STROKE)).astype(float)
+    near = cv2.dilate(hand.astype(np.uint8), ellipse(2 * MARGIN + 3)) > 0
     low, high = np.percentile(picture, [1, 99])
     strokes = (relief > STRONG * (high - low)) & ~near
-    joined = cv2.morphologyEx(strokes.astype(np.uint8), cv2.MORPH_CLOSE, _ellipse(JOIN))
+    joined = cv2.morphologyEx(strokes.astype(np.uint8), cv2.MORPH_CLOSE, ellipse(JOIN))
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(joined)
     strongest, marker = 0.0, None
     for label, (left, top, width, height, _) in enumerate(boxes[1:], start=1):
@@ -74,7 +75,3 @@ def _find_marker(picture: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
             rows = slice(max(0, top - MARGIN), top + height + MARGIN)
             marker[rows, max(0, left - MARGIN) : left + width + MARGIN] = True
     return None if marker is None else marker & ~near
-
-
-def _ellipse(size: int) -> np.ndarray:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))

@@ -26,9 +26,6 @@ def claims(summary: pd.DataFrame) -> list[str]:
     Args:
         summary: rows of `summarise` with `task` and `checkpoint`.
     """
-    summary = summary.assign(
-        **{name: pd.to_numeric(summary[name]) for name in ("value", "low", "high")}
-    )
     rows = summary[summary["metric"] == "enrichment"]
     sentences = []
     for task, of_task in rows.groupby("task", sort=False):
@@ -132,13 +129,13 @@ def _moved(moved: pd.DataFrame) -> str:
 
 def _limits(row: dict[Hashable, Any]) -> tuple[float, float]:
     """Return the interval of a row: of equal values there is none, and of one it is endless."""
-    if row["low"] is not None and not np.isnan(row["low"]):
+    if not np.isnan(row["low"]):
         return row["low"], row["high"]
     return (row["value"], row["value"]) if row["n"] > 1 else (-np.inf, np.inf)
 
 
 def _percent(row: dict[Hashable, Any]) -> str:
-    if row["low"] is None or np.isnan(row["low"]):  # of a single radiograph, say
+    if np.isnan(row["low"]):  # of a single radiograph, say
         return f"{100 * row['value']:.1f} %"
     return f"{100 * row['value']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
 

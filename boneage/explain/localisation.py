@@ -114,7 +114,9 @@ def summarise_groups(
             for metric, result in with_interval(metrics, *values).items():
                 if result["value"] is not None:
                     rows.append({**what, "metric": metric, **result})
-    return pd.DataFrame(rows)
+    summary = pd.DataFrame(rows)
+    limits = [name for name in ("low", "high") if name in summary]
+    return summary.astype(dict.fromkeys(limits, float))  # NaN where there is no interval
 
 
 def _shares(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from boneage.data.dataset import sex_indices
-from boneage.data.decode import Preprocessing, decode, read_grey
+from boneage.data.decode import Preprocessing, read_grey, to_square
 from boneage.data.folder import IMAGE_SUFFIXES
 from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
@@ -49,7 +49,7 @@ class Explained:
         self.table = self.table.join(known, on="id")
         self.table["age_years"] = self.table.pop("age_months") / 12
         self.table["sex"] = sex or self.table["sex"].fillna("unknown")
-        self.images = np.stack([decode(file, self.preprocessing) for file in self.files])
+        self.images, self.geometries = self._decode()
         self.table = self.table.join(self._predict())
 
     def subset(self, rows: np.ndarray) -> "Explained":
@@ -58,6 +58,7 @@ class Explained:
         some.files = [self.files[row] for row in rows]
         some.table = self.table.iloc[rows].reset_index(drop=True)
         some.images = self.images[rows]
+        some.geometries = [self.geometries[row] for row in rows]
         return some
 
     @property
@@ -68,6 +69,16 @@ class Explained:
     def maps(self, task: str, method: Method, model: BoneAgeModule | None = None) -> np.ndarray:
         """Return (n, size, size) signed maps of a task, also of another model of the same make."""
         return maps_of(model or self.model, self.images, self.sex, task, method)
+
+    def _decode(self) -> tuple[np.ndarray, list[Geometry]]:
+        """Return (n, size, size) squares, and how each file lies in its square."""
+        squares, geometries = [], []
+        for file in self.files:
+            image = read_grey(file)
+            height, width = image.shape
+            squares.append(to_square(image, self.preprocessing))
+            geometries.append(Geometry(height, width, self.preprocessing))
+        return np.stack(squares), geometries
 
     def _predict(self) -> pd.DataFrame:
         parts = []
@@ -97,9 +108,9 @@ def explain(
         out.mkdir(parents=True, exist_ok=True)
         for task in explained.model.tasks:
             maps = explained.maps(task, method)
-            for file, square in zip(explained.files, maps, strict=True):
-                height, width = read_grey(file).shape  # as decoded, turned by EXIF where it says so
-                geometry = Geometry(height, width, explained.preprocessing)
+            for file, geometry, square in zip(
+                explained.files, explained.geometries, maps, strict=True
+            ):
                 np.save(out / f"{file.stem}_{task}.npy", geometry.to_file(square))
             for part, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)

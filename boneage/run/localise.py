@@ -1,12 +1,13 @@
 """Measure how much of a checkpoint's maps lies in regions of the hand, beside controls."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from boneage.data.decode import Preprocessing
 from boneage.errors import UserError, first_five
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import read_regions
@@ -15,6 +16,8 @@ from boneage.run.explain import Explained
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
+
+Masks = Mapping[str, Mapping[str, np.ndarray]]  # by id and region
 
 
 def localise(
@@ -37,18 +40,21 @@ def localise(
     Raises:
         UserError: when no radiograph is left.
     """
-    summaries = [_measure(explained, regions, method, annotator) for explained in models]
+    masks: dict[Preprocessing, Masks] = {}
+    summaries = []
+    for explained in models:
+        if explained.preprocessing not in masks:  # the same for all trainings of a setting
+            files = dict(zip(explained.table["id"], explained.files, strict=True))
+            found = read_regions(regions, files, explained.preprocessing, annotator)
+            masks[explained.preprocessing] = found
+        summaries.append(_measure(explained, regions, masks[explained.preprocessing], method))
     return write_attention(summaries, out)
 
 
-def _measure(
-    explained: Explained, regions: Path, method: Method, annotator: str | None
-) -> pd.DataFrame:
+def _measure(explained: Explained, regions: Path, of_id: Masks, method: Method) -> pd.DataFrame:
     """Return the summary of every task of one checkpoint."""
-    files = dict(zip(explained.table["id"], explained.files, strict=True))
-    of_id = read_regions(regions, files, explained.preprocessing, annotator)
     if not of_id:
-        raise UserError(f"{regions}: none of the {len(files)} radiographs has a region")
+        raise UserError(f"{regions}: none of the {len(explained.table)} radiographs has a region")
     seen = explained.table["fold"].isin(["train", "val"])
     explained = explained.subset(np.flatnonzero(explained.table["id"].isin(of_id) & ~seen))
     if not len(explained.table):

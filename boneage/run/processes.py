@@ -25,5 +25,5 @@ def check_strategy(cfg: DictConfig) -> None:
         raise UserError(
             f"trainer.strategy={cfg.trainer.strategy} cannot be swept with -m: its processes would "
             "start the sweep anew; run these settings one after the other, or let each job have "
-            "one device (hydra/launcher=joblib or submitit_slurm)"
+            "one device (hydra/launcher=joblib or slurm)"
         )
