@@ -138,9 +138,10 @@ def test_a_truncated_checkpoint_is_passed_over(configure, tmp_path, caplog):
     for file in folder.glob("checkpoints/*"):
         file.write_bytes(b"")
     (folder / "metrics.json").unlink()
-    assert (
-        train(configure("trainer.max_epochs=2", "resume=auto", run="run"))["test"] == whole["test"]
-    )
+    (folder / "error.txt").write_text("interrupted")
+    anew = train(configure("trainer.max_epochs=2", "resume=auto", run="run"))
+    assert anew["test"] == whole["test"]
+    assert not (folder / "error.txt").exists()
 
 
 def test_another_seed_gives_other_numbers(configure):
