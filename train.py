@@ -14,12 +14,15 @@ from boneage.errors import UserError
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> None:
-    """Run one experiment; say a user's mistake in one line and leave no empty run behind."""
+def main(cfg: DictConfig) -> float | None:
+    """Run one experiment and return its best validation score, for searches.
+
+    A user's mistake is said in one line and leaves no empty run behind.
+    """
     from boneage.run.experiment import train  # torch takes seconds: not for --help
 
     try:
-        train(cfg)
+        return train(cfg)["best_validation"]
     except UserError as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs of the sweep go on
             raise CompactHydraException(f"error: {error}") from None

@@ -11,10 +11,19 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-RESULTS = Path(__file__).parent.parent / "outputs" / "benchmarks"
+PROJECT = Path(__file__).parent.parent
+RESULTS = PROJECT / "outputs" / "benchmarks"
 
 
-def in_turns(script: str, variants: list[list[str]], rounds: int) -> dict[str, list[float]]:
+def compose(*overrides: str):  # noqa: ANN201 - a DictConfig
+    """Compose an experiment of the project."""
+    import hydra
+
+    with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        return hydra.compose("train", list(overrides))
+
+
+def in_turns(script: str, variants: list[list[str]], rounds: int = 5) -> dict[str, list[float]]:
     """Return the numbers that each variant printed last; in turns, so that all share the drift.
 
     Args:
@@ -32,15 +41,26 @@ def in_turns(script: str, variants: list[list[str]], rounds: int) -> dict[str, l
     return numbers
 
 
+def medians(numbers: dict[str, list[float]]) -> dict[str, float]:
+    """Return the median of each variant."""
+    return {variant: statistics.median(values) for variant, values in numbers.items()}
+
+
 def show(name: str, unit: str, numbers: dict[str, list[float]], ratios: dict[str, float]) -> None:
     """Print medians and ranges and the ratios asked for, and write them as JSON."""
     table = Table("variant", f"median ({unit})", "range", "n", title=f"{name}, {date.today()}")
-    for variant, values in numbers.items():
-        span = f"{min(values):.1f} to {max(values):.1f}"
-        table.add_row(variant, f"{statistics.median(values):.1f}", span, str(len(values)))
+    for variant, median in medians(numbers).items():
+        values = numbers[variant]
+        span = f"{_short(min(values))} to {_short(max(values))}"
+        table.add_row(variant, _short(median), span, str(len(values)))
     for ratio, value in ratios.items():
         table.add_row(ratio, f"{value:.2f}", "", "", style="bold")
     Console().print(table)
     RESULTS.mkdir(parents=True, exist_ok=True)
     content = {"date": str(date.today()), "unit": unit, "numbers": numbers, "ratios": ratios}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _short(value: float) -> str:
+    """Return a number with about three significant digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -13,17 +13,9 @@ from pathlib import Path
 
 import measure
 
-SIZE, BATCH, IMAGES, EPOCHS = 128, 64, 640, 3  # the first epoch warms up
+SIZE, BATCH, IMAGES, EPOCHS = 128, 64, 1280, 3  # the first epoch warms up
 FILES, STOCK_IMAGES = 2, 400  # workers of the stock pipeline, and images it reads an epoch
 BACKBONES = ("paper_cnn", "slim_resnet")
-
-
-def config(backbone: str, *more: str):  # noqa: ANN201 - a DictConfig
-    """Compose an experiment of the project."""
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
-        return compose("train", [f"backbone={backbone}", f"data.size={SIZE}", *more])
 
 
 def project(backbone: str, *more: str) -> float:
@@ -34,9 +26,10 @@ def project(backbone: str, *more: str) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         train(
-            config(
-                backbone, f"run_dir={folder}", f"data.batch_size={BATCH}", "report=false",
-                f"trainer.max_epochs={EPOCHS}", "trainer.accelerator=cpu", *more,
+            measure.compose(
+                f"backbone={backbone}", f"data.size={SIZE}", f"data.batch_size={BATCH}",
+                f"run_dir={folder}", "report=false", f"trainer.max_epochs={EPOCHS}",
+                "trainer.accelerator=cpu", *more,
             )
         )  # fmt: skip
         speeds = pd.read_csv(Path(folder) / "history.csv")["images_per_second"]
@@ -52,7 +45,7 @@ def bare(backbone: str, batches: Callable[[], Iterable], tuned: bool) -> float:
 
     if tuned:
         keep_freed_memory()
-    cfg = config(backbone)
+    cfg = measure.compose(f"backbone={backbone}")
     network = torch.nn.Sequential(instantiate(cfg.backbone), torch.nn.LazyLinear(1)).train()
     channels = cfg.backbone.channels
     network(torch.rand(2, channels, SIZE, SIZE))
@@ -133,8 +126,8 @@ def main() -> None:
         for variant in ("project", "bare_tuned", "bare_stock")
     ]
     variants += [["stock_pipeline", b, sys.argv[1]] for b in BACKBONES if len(sys.argv) == 2]
-    numbers = measure.in_turns(__file__, variants, rounds=5)
-    median = {" ".join(name.split()[:2]): statistics.median(v) for name, v in numbers.items()}
+    numbers = measure.in_turns(__file__, variants)
+    median = {" ".join(k.split()[:2]): v for k, v in measure.medians(numbers).items()}
     ratios = {
         f"{backbone}: project / {other}": median[f"project {backbone}"]
         / median[f"{other} {backbone}"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import PROJECT
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -163,4 +164,9 @@ def test_hostile_archives_execute_nothing(tmp_path):
 
     with pytest.raises(UserError, match="is damaged"):
         read_masks(tmp_path / "masks.npz", Preprocessing(size=16))
+    from boneage.run.checkpoint import read_checkpoint
+
+    torch.save({"boneage": Hostile()}, tmp_path / "hostile.ckpt")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        read_checkpoint(tmp_path / "hostile.ckpt")
     assert not (tmp_path / "executed").exists()

@@ -2,6 +2,8 @@
 
 import json
 
+import optuna
+import pandas as pd
 import pytest
 from conftest import PROJECT, TINY
 from hydra import compose, initialize_config_dir
@@ -41,3 +43,24 @@ def test_slurm_jobs_are_queued_again():
     assert launcher.gpus_per_node == 1
     assert launcher.max_num_timeout > 0
     assert launcher.signal_delay_s > 60
+
+
+def test_a_stopped_search_goes_on(phantom_root, tmp_path):
+    arguments = [
+        "-m", "hparams_search=optuna", f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db",
+        "hydra.sweeper.n_trials=1", *TINY, "data=rsna", f"data.root={phantom_root}",
+    ]  # fmt: skip
+    for more in (["data.fold=99"], [], []):  # a failed run, and two that finish
+        done = call(*arguments, *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    study = optuna.load_study(study_name="regression", storage=f"sqlite:///{tmp_path}/search.db")
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert study.trials[1].params != study.trials[2].params
+    runs = sorted((tmp_path / "outputs/search/regression").glob("*/metrics.json"))
+    scores = [json.loads(run.read_text())["best_validation"] for run in runs]
+    assert scores == [trial.value for trial in study.trials[1:]]
+    for run, trial in zip(runs, study.trials[1:], strict=True):
+        curve = pd.read_csv(run.parent / "history.csv")["val/age/mae_years"]
+        assert trial.value == pytest.approx(curve.min())
+        used = json.loads(run.read_text())["options"]
+        assert all(used[name] == value for name, value in trial.params.items())

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 
@@ -111,6 +112,23 @@ def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code
     logged = [file.read_text() for file in (folder / "csv").glob("metrics*.csv")]
     assert len(logged) == 2  # what the first part had logged is still there
     assert all(text.startswith("epoch,") for text in logged)
+
+
+def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):
+    folder = tmp_path / "full"
+    cfg = configure("trainer.max_epochs=15", "resume=auto", run="full")
+    process = start(cfg)
+    wait_for((folder / "checkpoints/last.ckpt").exists, process)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    process.join()
+    assert process.exitcode == 1
+    stopped = (folder / "error.txt").read_text()
+    assert "File too large; when that is mended: go on from the end of the last whole" in stopped
+    assert not (folder / "metrics.json").exists()
+    train(cfg)
+    assert not (folder / "error.txt").exists()
+    train(configure("trainer.max_epochs=15", run="straight"))
+    assert_same_run(tmp_path / "straight", folder)
 
 
 def test_a_finished_run_is_not_repeated(configure, tmp_path, caplog):

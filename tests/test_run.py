@@ -99,9 +99,11 @@ def test_checkpoint_needs_nothing_beside_it(finished, configure, tmp_path):
     assert (tmp_path / "run/predictions.csv").read_text() == first
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_resume(configure, tmp_path, workers):
-    common = ["scheduler=constant", "augment=geometric", f"data.num_workers={workers}"]
+@pytest.mark.parametrize(
+    "loading", ["data.num_workers=0", "data.num_workers=2", "data.residence=device"]
+)
+def test_resume(configure, tmp_path, loading):
+    common = ["scheduler=constant", "augment=geometric", loading]
     straight = train(configure(*common, "trainer.max_epochs=4", run="straight"))
     train(configure(*common, "trainer.max_epochs=2", run="cut"))
     last = tmp_path / "cut/checkpoints/last.ckpt"

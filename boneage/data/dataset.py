@@ -64,13 +64,13 @@ class Radiographs(Dataset[Batch]):
         return {key: value for key, value in self.__dict__.items() if key != "images"}
 
     def __getitems__(self, keys: Sequence[int] | Sequence[tuple[int, int]]) -> Batch:
-        """Fetch a batch by positions, or by the (epoch, position) pairs of `EpochSampler`."""
+        """Fetch a batch by positions, or by the (draw, position) pairs of `EpochSampler`."""
         pairs = [key if isinstance(key, tuple) else (0, key) for key in keys]
         positions = [position for _, position in pairs]
         images = self.images[self.cache_row[positions]]
         if self.augment is not None:
-            for image, (epoch, position) in zip(images, pairs, strict=True):
-                seed = np.random.SeedSequence([self.seed, epoch, int(self.cache_row[position])])
+            for image, (draw, position) in zip(images, pairs, strict=True):
+                seed = np.random.SeedSequence([self.seed, draw, int(self.cache_row[position])])
                 self.augment.set_random_seed(int(seed.generate_state(1)[0]))
                 image[:] = self.augment(image=image)["image"]
         return Batch(

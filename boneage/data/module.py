@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import albumentations as A
 import lightning as L
@@ -12,15 +12,18 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import NonNegativeInt, PositiveInt
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 from typing_extensions import override
 
+from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, open_cache
 from boneage.data.dataset import Batch, Radiographs
 from boneage.data.decode import Preprocessing
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
+from boneage.data.resident import ResidentBatches, upload
 from boneage.data.sampler import EpochSampler, RankBatches
 from boneage.data.splits import FOLDS, assign_folds, read_folds, read_ids_to_hold_out
 from boneage.data.storage import default_cache_dir
@@ -28,6 +31,8 @@ from boneage.errors import UserError
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
+
+Loader = DataLoader[Batch] | ResidentBatches
 
 
 class BoneAgeDataModule(L.LightningDataModule):
@@ -57,6 +62,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         sampling: "shuffle", or "balanced" over the stages.
         batch_size: radiographs per step.
         num_workers: loader processes; the pixels do not depend on it.
+        residence: "host" loads each batch from the cache; "device" keeps all radiographs in the
+            memory of the device and augments whole batches there, without loader processes.
         seed: training seed of order and augmentation.
     """
 
@@ -84,6 +91,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         sampling: Literal["shuffle", "balanced"] = "shuffle",
         batch_size: PositiveInt = 64,
         num_workers: NonNegativeInt = 0,
+        residence: Literal["host", "device"] = "host",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -111,6 +119,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.sampling = sampling
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.residence = residence
+        self.batch_augment = BatchAugment(augment) if augment and residence == "device" else None
         self.seed = seed
         self.table = pd.DataFrame()
         self.next_epoch = 0
@@ -169,7 +179,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         return (self.root / PHANTOM).is_file()
 
     @override
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader:
         table = self.fold_table("train")
         classes = None
         if self.sampling == "balanced":
@@ -177,24 +187,48 @@ class BoneAgeDataModule(L.LightningDataModule):
         sampler = EpochSampler(len(table), self.seed, self._epoch, classes)
         rank, processes = self._process()
         if processes == 1:
-            order: dict[str, Any] = {"sampler": sampler, "batch_size": self.batch_size}
-        else:
-            order = {"batch_sampler": RankBatches(sampler, self.batch_size, rank, processes)}
-        return self._loader(self.train_radiographs(), **order)
+            pairs = cast(Sampler[int], sampler)  # BatchSampler groups whatever it is given
+            return self._loader("train", table, BatchSampler(pairs, self.batch_size, False))
+        return self._loader("train", table, RankBatches(sampler, self.batch_size, rank, processes))
 
     @override
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Loader:
         return self._in_order("val")
 
     @override
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> Loader:
         return self._in_order("test")
 
-    def _in_order(self, fold: str) -> DataLoader[Batch]:
+    def _in_order(self, fold: str) -> Loader:
         """Return this process's share of a fold: no radiograph is repeated to make shares even."""
         rank, processes = self._process()
-        radiographs = Radiographs(self.fold_table(fold)[rank::processes], self.cache.path)
-        return self._loader(radiographs, batch_size=self.batch_size)
+        table = self.fold_table(fold)[rank::processes]
+        return self._loader(fold, table, BatchSampler(range(len(table)), self.batch_size, False))
+
+    def _loader(self, fold: str, table: pd.DataFrame, order: BatchSampler | RankBatches) -> Loader:
+        """Return batches of a fold in the given order, from where the radiographs lie."""
+        training = fold == "train"
+        if self.residence == "device":
+            augment = self.batch_augment if training else None
+            return ResidentBatches(table, self.resident_images, order, augment, self.seed)
+        return DataLoader(
+            self.train_radiographs() if training else Radiographs(table, self.cache.path),
+            batch_sampler=order,
+            num_workers=self.num_workers,
+            collate_fn=_whole_batch,
+            generator=torch.Generator(),  # starting workers must not move the model's dropout on
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self._device.type == "cuda",
+        )
+
+    @cached_property
+    def resident_images(self) -> Tensor:
+        """All radiographs, (n, 1, H, W) uint8, in the memory of the device."""
+        return upload(self.cache.path, self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _process(self) -> tuple[int, int]:
         """Return the number of this process, and of how many."""
@@ -213,19 +247,10 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.next_epoch = state_dict["next_epoch"]
 
     def _epoch(self) -> int:
+        """Return the epoch that a loader starts; always the first to overfit the same batches."""
+        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            return 0
         return max(self.next_epoch, self.trainer.current_epoch if self.trainer is not None else 0)
-
-    def _loader(self, dataset: Radiographs, **order: Any) -> DataLoader[Batch]:  # noqa: ANN401
-        return DataLoader(
-            dataset,
-            **order,
-            num_workers=self.num_workers,
-            collate_fn=_whole_batch,
-            generator=torch.Generator(),  # starting workers must not move the model's dropout on
-            persistent_workers=self.num_workers > 0,
-            pin_memory=self.trainer is not None
-            and self.trainer.strategy.root_device.type == "cuda",
-        )
 
 
 def _whole_batch(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list

@@ -7,10 +7,11 @@ from torch.utils.data import Sampler
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yield (epoch, position) pairs: the epoch travels with the position to the workers.
+    """Yield (draw, position) pairs; draws are counted through all epochs: epoch * n + place.
 
-    So the augmentation of a radiograph depends on seed, epoch and radiograph only, whatever the
-    number of workers and however far they have prefetched.
+    The draw travels with the position to the workers, so the augmentation depends on seed and draw
+    only, whatever the number of workers and however far they have prefetched; and a radiograph that
+    is drawn again in an epoch is augmented anew.
 
     Args:
         n: number of training radiographs.
@@ -43,7 +44,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
             order = rng.permutation(self.n)
         else:
             order = rng.choice(self.n, self.n, p=self.probability)
-        return ((epoch, int(position)) for position in order)
+        return ((epoch * self.n + place, int(position)) for place, position in enumerate(order))
 
 
 class RankBatches(Sampler[list[tuple[int, int]]]):

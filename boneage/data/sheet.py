@@ -11,7 +11,7 @@ def augmented_sheet(train: Radiographs, columns: int = 8, draws: int = 3) -> np.
     Args:
         train: the training fold.
         columns: at most how many radiographs.
-        draws: augmentations of each, those of the first epochs.
+        draws: augmentations of each.
 
     Returns:
         (1 + draws, columns, H, W) uint8; the first row is not augmented.
@@ -19,5 +19,5 @@ def augmented_sheet(train: Radiographs, columns: int = 8, draws: int = 3) -> np.
     by_age = np.argsort(train.age_months.numpy(), kind="stable")
     chosen = by_age[np.linspace(0, len(by_age) - 1, min(columns, len(by_age))).round().astype(int)]
     plain = train.images[train.cache_row[chosen]]
-    rows = [train.__getitems__([(epoch, int(i)) for i in chosen]) for epoch in range(draws)]
+    rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(draws)]
     return np.stack([plain, *(row["image"][:, 0].numpy() for row in rows)])

@@ -51,7 +51,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     check_config(cfg)
     check_strategy(cfg)
     run_dir = Path(cfg.run_dir)
-    if (done := finished(run_dir, cfg.resume)) is not None:
+    if (done := finished(run_dir, cfg)) is not None:
         return done
     with interruptible(run_dir):
         return _train(cfg, run_dir)
@@ -100,14 +100,17 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         trainer.fit(model, data, ckpt_path=ckpt_path)
         checkpoints = trainer.checkpoint_callback
         best = getattr(checkpoints, "best_model_path", None)  # none under fast_dev_run
+        score = getattr(checkpoints, "best_model_score", None)
         trainer.test(model, data, ckpt_path=best or None, verbose=False)
     else:
+        score = None
         trainer.test(model, data, verbose=False)
 
     test = predictions.table
     train_fold = fold_of(model.record, "train")
     metrics = {
         **describe_run(cfg, data, model, trainer),
+        "best_validation": None if score is None else float(score),  # of cfg.monitor
         "test_set": hash_test_set(test),
         "n": {
             "train": len(train_fold),

@@ -7,7 +7,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 PER_RUN = ("run_dir", "resume")  # differ by nature
-HIDDEN = ("hydra", "experiment", "debug")  # what they choose is in the other options
+HIDDEN = (
+    "hydra",
+    "experiment",
+    "hparams_search",
+    "debug",
+)  # what they choose is in the other options
 
 
 def options(cfg: DictConfig) -> dict[str, Any]:

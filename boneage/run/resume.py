@@ -3,27 +3,32 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from omegaconf import DictConfig
 
 from boneage.errors import UserError
 from boneage.evaluation.run_folder import ERROR, METRICS
 from boneage.run.checkpoint import read_checkpoint
+from boneage.run.options import options
 from boneage.run.processes import is_first_process
 
 log = logging.getLogger(__name__)
 
 CSV = "csv/metrics.csv"
+DECIDE = ("seed", "stages", "task", "backbone", "sex", "optimizer", "scheduler", "augment", "data.")
+FREE = ("data.root", "data.cache_dir", "data.num_workers")  # do not change a number
 
 
-def finished(run_dir: Path, resume: Literal["auto"] | None) -> dict[str, Any] | None:
+def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     """Return what `metrics.json` holds of a run that is to be resumed but has finished.
 
     Raises:
-        UserError: when the folder holds a run that is not to be resumed.
+        UserError: when the folder holds a run that is not to be resumed, or one of other options.
     """
     if not is_first_process():  # the first process has looked before it started this one
         return None
-    if resume is None:
+    if cfg.resume is None:
         if (run_dir / METRICS).exists() or (run_dir / "checkpoints").exists():
             raise UserError(
                 f"{run_dir} holds a run already: go on with it by resume=auto, or choose another "
@@ -32,8 +37,19 @@ def finished(run_dir: Path, resume: Literal["auto"] | None) -> dict[str, Any] | 
         return None
     if not (run_dir / METRICS).exists():
         return None
-    log.info("%s is finished", run_dir)
     metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
+    was, now = metrics["options"], options(cfg)
+    different = [
+        f"{key} (was {was[key]})"
+        for key in now
+        if key.startswith(DECIDE) and key not in FREE and was.get(key, now[key]) != now[key]
+    ]
+    if different:
+        raise UserError(
+            f"{run_dir} holds a finished run of other options: {', '.join(different)}; choose "
+            "another folder with hydra.run.dir= (hydra.sweep.dir=)"
+        )
+    log.info("%s is finished", run_dir)
     return metrics
 
 
