@@ -70,7 +70,7 @@ def reopen(rows: int, what: str) -> float:
         table, preprocessing = table_of(originals, rows), Preprocessing(SIZE)
 
         def write_nothing(paths, preprocessing, images, workers):  # noqa: ANN001, ANN202
-            return {}  # leaves the file sparse
+            return {}, []  # leaves the file sparse
 
         cache.decode_files = write_nothing
         arguments = (table, preprocessing, Path(folder))

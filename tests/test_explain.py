@@ -12,6 +12,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
+from boneage.data.crop import Crop
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.explain.attention import with_random_weights
@@ -85,9 +86,10 @@ def test_integrated_gradients_add_up_to_the_change_of_the_prediction(corner):
 
 
 @pytest.mark.parametrize("fit", ["squash", "pad"])
+@pytest.mark.parametrize("crop", [Crop(), Crop((0.2, 0.3, 0.7, 0.9))])
 @pytest.mark.parametrize(("height", "width"), [(2044, 1514), (100, 300), (64, 64)])
-def test_a_box_comes_back_within_a_pixel(fit, height, width):
-    geometry = Geometry(height, width, Preprocessing(size=128, fit=fit))
+def test_a_box_comes_back_within_a_pixel(fit, crop, height, width):
+    geometry = Geometry(height, width, Preprocessing(size=128, fit=fit), crop)
     box = np.array([[0.25 * width, 0.5 * height, 0.5 * width, 0.75 * height]])
     xmin, ymin, xmax, ymax = geometry.to_square(box)[0].round().astype(int)
     square = np.zeros((128, 128), np.float32)
@@ -108,10 +110,15 @@ def write(path, *rows):
 def test_region_masks_by_hand(tmp_path):
     second = BOX | {"xmin": 90, "xmax": 130}  # beyond the right border: cut
     table = read_boxes(write(tmp_path / "b.csv", BOX | FRAME, second | FRAME))
-    ((region, mask),) = region_masks(table, Preprocessing(size=100, fit="squash")).items()
+    ((region, mask),) = region_masks(table, Preprocessing(size=100, fit="squash"), Crop()).items()
     assert region == "MCP"
     expected = np.zeros((100, 100), bool)
     expected[10:30, 10:30] = expected[10:30, 90:100] = True  # the height is halved
+    assert (mask == expected).all()
+    lower_left = Crop((0.0, 0.1, 0.5, 0.5))  # of a frame of 100 x 200: pixels 0-50 and 20-100
+    ((_, mask),) = region_masks(table, Preprocessing(size=100, fit="squash"), lower_left).items()
+    expected = np.zeros((100, 100), bool)
+    expected[0:50, 20:60] = True
     assert (mask == expected).all()
 
 

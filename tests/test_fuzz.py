@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from omegaconf.errors import OmegaConfBaseException
 
+from boneage.data.crop import Crop
 from boneage.data.decode import Preprocessing, decode
 from boneage.data.labels import read_labels
 from boneage.errors import UserError
@@ -163,7 +164,7 @@ def test_hostile_archives_execute_nothing(tmp_path):
     from boneage.explain.boxes import read_masks
 
     with pytest.raises(UserError, match="is damaged"):
-        read_masks(tmp_path / "masks.npz", Preprocessing(size=16))
+        read_masks(tmp_path / "masks.npz", Preprocessing(size=16), Crop())
     from boneage.run.checkpoint import read_checkpoint
 
     torch.save({"boneage": Hostile()}, tmp_path / "hostile.ckpt")

@@ -6,9 +6,11 @@ import typer
 
 from boneage.cli.compare import compare
 from boneage.cli.dashboard import dashboard
+from boneage.cli.ensemble import ensemble
 from boneage.cli.explain import explain
 from boneage.cli.phantom import phantom
 from boneage.cli.report import report
+from boneage.cli.stress import stress
 from boneage.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +24,8 @@ app.command()(compare)
 app.command()(report)
 app.command()(dashboard)
 app.command()(explain)
+app.command()(ensemble)
+app.command()(stress)
 app.command()(phantom)
 
 

@@ -21,7 +21,7 @@ from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the decoding: raise it when the same file and options give other pixels
+VERSION = 3  # of the decoding: raise it when the same file and options give other pixels
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
 CHECKED = 2**30  # bytes: larger caches would take long to read, and only their size is checked
 CHUNK = 2**24
@@ -34,10 +34,12 @@ class Cache:
     Args:
         path: `.npy` file of (n, size, size) uint8, in the order of the table.
         unreadable: reason by row; these rows are zeros.
+        without_hand: rows shown whole, because no hand was found to crop to.
     """
 
     path: Path
     unreadable: dict[int, str]
+    without_hand: list[int]
 
 
 def open_cache(
@@ -55,7 +57,7 @@ def open_cache(
 
     Args:
         table: columns `id` and `path`.
-        preprocessing: size, fit and contrast.
+        preprocessing: size, fit, contrast and crop.
         cache_dir: folder of all caches.
         workers: decoding processes, None for one a core.
 
@@ -75,7 +77,7 @@ def open_cache(
             f"({error.strerror or error}): choose another folder with data.cache_dir="
         ) from error
     unreadable = {int(row): reason for row, reason in description["unreadable"].items()}
-    return Cache(folder / IMAGES, unreadable)
+    return Cache(folder / IMAGES, unreadable, description["without_hand"])
 
 
 def check_readable(
@@ -100,12 +102,11 @@ def check_readable(
 
 
 def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
-    files = [
-        (id_, path, *_fingerprint(path))
-        for id_, path in zip(table["id"], table["path"], strict=True)
-    ]
-    text = json.dumps([VERSION, asdict(preprocessing), files])
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([VERSION, asdict(preprocessing)]).encode())
+    for id_, path in zip(table["id"], table["path"], strict=True):
+        size, changed = _fingerprint(path)
+        digest.update(f"{id_}\0{path}\0{size}\0{changed}\n".encode())
+    return digest.hexdigest()
 
 
 def _fingerprint(path: str) -> tuple[int, int]:
@@ -128,10 +129,12 @@ def _build(
         raise OSError(f"{np.prod(shape) / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
     with whole_folder(folder) as new:
         np.lib.format.open_memmap(new / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
-        unreadable = decode_files(list(table["path"]), preprocessing, new / IMAGES, workers)
+        paths = list(table["path"])
+        unreadable, without_hand = decode_files(paths, preprocessing, new / IMAGES, workers)
         description = {
             "preprocessing": asdict(preprocessing),
             "unreadable": unreadable,
+            "without_hand": without_hand,
             "checksum": _checksum(new / IMAGES),
         }
         (new / DESCRIPTION).write_text(json.dumps(description, indent=1))

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from boneage.data.crop import Crop, find_crop
 from boneage.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -31,7 +32,9 @@ class Preprocessing:
     Args:
         size: side of the square, pixels.
         fit: "squash" to the square, or "pad": keep the aspect ratio, centred on black.
-        contrast: "none", or "stretch" per radiograph: percentiles 1 and 99 become 0 and 255.
+        contrast: "none", or "stretch" per radiograph: percentiles 1 and 99 become 0 and 255; in a
+            hand crop, the upper one is that of the hand, which a bright marker cannot raise.
+        crop: "none", or "hand": the part of the radiograph where the hand is found.
 
     Raises:
         UserError: naming the option that is out of range.
@@ -40,6 +43,7 @@ class Preprocessing:
     size: int = 128
     fit: Literal["squash", "pad"] = "squash"
     contrast: Literal["none", "stretch"] = "none"
+    crop: Literal["none", "hand"] = "none"
 
     def __post_init__(self) -> None:
         low, high = SIDES
@@ -49,6 +53,8 @@ class Preprocessing:
             raise UserError(f"data.fit={self.fit}: must be squash or pad")
         if self.contrast not in ("none", "stretch"):
             raise UserError(f"data.contrast={self.contrast}: must be none or stretch")
+        if self.crop not in ("none", "hand"):
+            raise UserError(f"data.crop={self.crop}: must be none or hand")
 
 
 def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
@@ -60,21 +66,24 @@ def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
     Raises:
         UserError: as `read_grey`.
     """
-    return to_square(read_grey(path), preprocessing)
+    image = read_grey(path)
+    return to_square(image, preprocessing, find_crop(image, preprocessing.crop))
 
 
-def to_square(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Return an (H, W) uint8 or uint16 radiograph as a (size, size) uint8 square.
+def to_square(image: np.ndarray, preprocessing: Preprocessing, crop: Crop) -> np.ndarray:
+    """Return the crop of an (H, W) uint8 or uint16 radiograph as a (size, size) uint8 square.
 
     The radiograph is resized in its own depth, then mapped to 8 bits in one linear step. The full
     scale of a 16-bit file is that of the smallest depth of 8, 10, 12, 14 and 16 bits that holds
     its maximum, since detectors of 10 to 14 bits store their values unscaled.
     """
     full_scale = next(2**bits - 1 for bits in BIT_DEPTHS if image.max() < 2**bits)
-    resized = _resize(image, preprocessing)
+    resized = _resize(image[crop.slices(*image.shape)], preprocessing)
     low, high = 0.0, float(full_scale)
     if preprocessing.contrast == "stretch":
-        low, high = np.percentile(resized, STRETCH_PERCENTILES)
+        hand = crop.hand_in(*resized.shape)
+        low = np.percentile(resized, STRETCH_PERCENTILES[0])
+        high = np.percentile(resized if hand is None else resized[hand], STRETCH_PERCENTILES[1])
     scaled = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
     return _pad(np.clip(np.rint(scaled), 0, 255).astype(np.uint8), preprocessing.size)
 

@@ -27,7 +27,7 @@ from boneage.data.resident import ResidentBatches, upload
 from boneage.data.sampler import EpochSampler, RankBatches
 from boneage.data.splits import FOLDS, assign_folds, read_folds, read_ids_to_hold_out
 from boneage.data.storage import default_cache_dir
-from boneage.errors import UserError
+from boneage.errors import UserError, first_five
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         size: side of the square the network sees, pixels.
         fit: "squash" to the square, or "pad" and keep the aspect ratio.
         contrast: "none", or "stretch" per radiograph between percentiles.
+        crop: "none", or "hand": only the part where the hand is found.
         cache_dir: folder of decoded radiographs; None is the user's cache directory.
         split_seed: seed of the split, separate from the training seed.
         folds: parts for cross-validation; 10 gives 80/10/10.
@@ -81,6 +82,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         size: int = 128,
         fit: Literal["squash", "pad"] = "squash",
         contrast: Literal["none", "stretch"] = "none",
+        crop: Literal["none", "hand"] = "none",
         cache_dir: str | Path | None = None,
         split_seed: NonNegativeInt = 0,
         folds: int = 10,
@@ -108,7 +110,7 @@ class BoneAgeDataModule(L.LightningDataModule):
             missing=missing,
         )
         self.unreadable = unreadable
-        self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast)
+        self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast, crop=crop)
         self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
         self.split_seed = split_seed
         self.folds = folds
@@ -136,6 +138,11 @@ class BoneAgeDataModule(L.LightningDataModule):
             return
         table = self.read_source()
         cache = open_cache(table, self.preprocessing, self.cache_dir)
+        if whole := cache.without_hand:
+            log.warning(
+                f"No hand was found on {len(whole):,} of {len(table):,} radiographs, which stay "
+                f"whole: {first_five(list(table['id'].iloc[whole]))}"
+            )
         kept = check_readable(table, cache, self.unreadable)
         table = table.assign(cache_row=range(len(table))).iloc[kept].reset_index(drop=True)
         if self.split_file:

@@ -7,7 +7,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from boneage.data.decode import Preprocessing, decode
+from boneage.data.crop import find_crop
+from boneage.data.decode import Preprocessing, read_grey, to_square
 from boneage.errors import UserError
 
 CHUNK = 32  # radiographs
@@ -17,17 +18,18 @@ IDLE_WORKER_SECONDS = 5
 
 def decode_files(
     paths: list[str], preprocessing: Preprocessing, images: Path, workers: int | None
-) -> dict[int, str]:
+) -> tuple[dict[int, str], list[int]]:
     """Decode files in parallel into the rows of an array on disk, with a progress bar.
 
     Args:
         paths: radiograph files.
-        preprocessing: size, fit and contrast.
+        preprocessing: size, fit, contrast and crop.
         images: `.npy` file of (n, size, size) uint8, to be filled.
         workers: decoding processes, None for one a core.
 
     Returns:
-        The reason, by row, why a file could not be decoded; its row is zeros.
+        The reason, by row, why a file could not be decoded; its row is zeros. And the rows of the
+        radiographs in which no hand was found though a hand crop was asked for: they are whole.
 
     Raises:
         OSError: when the array cannot be written.
@@ -42,6 +44,7 @@ def decode_files(
         delayed(_decode_chunk)(s, paths[s : s + CHUNK], preprocessing, images) for s in starts
     )
     unreadable: dict[int, str] = {}
+    without_hand: list[int] = []
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:,.0f} images/s"))
     with Progress(
         TextColumn("Decoding"),
@@ -51,27 +54,34 @@ def decode_files(
         disable=not sys.stdout.isatty(),
     ) as bar:
         task = bar.add_task("", total=len(paths), rate=0)
-        for n, reasons in chunks:
+        for n, reasons, whole in chunks:
             unreadable |= reasons
+            without_hand += whole
             bar.update(task, advance=n, rate=bar.tasks[0].speed or 0)
-    return dict(sorted(unreadable.items()))
+    return dict(sorted(unreadable.items())), sorted(without_hand)
 
 
 def _decode_chunk(
     start: int, paths: list[str], preprocessing: Preprocessing, images: Path
-) -> tuple[int, dict[int, str]]:
-    """Decode files into the rows from `start` on; return their number and the reasons by row.
+) -> tuple[int, dict[int, str], list[int]]:
+    """Decode files into the rows from `start` on.
+
+    Return their number, by row the reasons of those that failed, and the rows without a hand.
 
     The rows are written as to any file: on a full disk a write to the memory map kills the process.
     """
     pixels = np.zeros((len(paths), preprocessing.size, preprocessing.size), np.uint8)
-    unreadable = {}
+    unreadable, without_hand = {}, []
     for i, path in enumerate(paths):
         try:
-            pixels[i] = decode(path, preprocessing)
+            image = read_grey(path)
+            crop = find_crop(image, preprocessing.crop)
+            pixels[i] = to_square(image, preprocessing, crop)
+            if preprocessing.crop == "hand" and crop.mask is None:
+                without_hand.append(start + i)
         except UserError as error:
             unreadable[start + i] = str(error)
     with images.open("r+b") as file:
         file.seek(np.load(images, mmap_mode="r").offset + start * pixels[0].nbytes)
         file.write(pixels.data)
-    return len(paths), unreadable
+    return len(paths), unreadable, without_hand

@@ -1,12 +1,14 @@
 """Regions of a hand: boxes that people drew, or the exact masks of a phantom."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from boneage.data.crop import Crop, find_crop
 from boneage.data.decode import Preprocessing, read_grey
 from boneage.errors import UserError
 from boneage.explain.background import (
@@ -73,19 +75,23 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     return table
 
 
-def region_masks(boxes: pd.DataFrame, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
+def region_masks(
+    boxes: pd.DataFrame, preprocessing: Preprocessing, crop: Crop
+) -> dict[str, np.ndarray]:
     """Return per region the (size, size) bool mask of its boxes on one radiograph.
 
     Args:
         boxes: the rows of one radiograph.
         preprocessing: how it became a square.
+        crop: what of it became that square.
     """
     size = preprocessing.size
     masks: dict[str, np.ndarray] = {}
     for region, rows in boxes.groupby("region"):
         mask = np.zeros((size, size), bool)
         frame = rows[FRAME].iloc[0].to_numpy(int)
-        square = Geometry(frame[1], frame[0], preprocessing).to_square(rows[CORNERS].to_numpy())
+        geometry = Geometry(frame[1], frame[0], preprocessing, crop)
+        square = geometry.to_square(rows[CORNERS].to_numpy())
         for xmin, ymin, xmax, ymax in square.clip(0, size):
             left, top = int(np.floor(xmin)), int(np.floor(ymin))
             mask[top : int(np.ceil(ymax)), left : int(np.ceil(xmax))] = True
@@ -93,12 +99,13 @@ def region_masks(boxes: pd.DataFrame, preprocessing: Preprocessing) -> dict[str,
     return masks
 
 
-def read_masks(path: Path, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
+def read_masks(path: Path, preprocessing: Preprocessing, crop: Crop) -> dict[str, np.ndarray]:
     """Return per region the (size, size) bool mask that a phantom keeps of one radiograph.
 
     Args:
         path: npz of (H, W) bool arrays in the geometry of the radiograph's file.
         preprocessing: how it became a square.
+        crop: what of it became that square.
 
     Raises:
         UserError: when the file is damaged.
@@ -107,7 +114,7 @@ def read_masks(path: Path, preprocessing: Preprocessing) -> dict[str, np.ndarray
     try:
         with np.load(path, allow_pickle=False) as stored:
             for region in stored.files:
-                masks[region] = _to_square(stored[region], preprocessing)
+                masks[region] = _to_square(stored[region], preprocessing, crop)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     return masks
@@ -133,27 +140,34 @@ def read_regions(
     Raises:
         UserError: when they cannot be read.
     """
+    masks: dict[str, Callable[[Preprocessing, Crop], dict[str, np.ndarray]]]
     if path.is_dir():
-        known = {file.stem: file for file in path.glob("*.npz") if file.stem in files}
-        regions = {id_: read_masks(file, preprocessing) for id_, file in known.items()}
+        known = [file for file in path.glob("*.npz") if file.stem in files]
+        masks = {file.stem: partial(read_masks, file) for file in known}
     else:
         boxes = read_boxes(path, annotator)
-        boxes = boxes[boxes["id"].isin(files)]
-        regions = {str(id_): region_masks(rows, preprocessing) for id_, rows in boxes.groupby("id")}
-    return {id_: _with_background(of, files[id_], preprocessing) for id_, of in regions.items()}
+        drawn = boxes[boxes["id"].isin(files)].groupby("id")
+        masks = {str(id_): partial(region_masks, rows) for id_, rows in drawn}
+    regions = {}
+    for id_, masks_of in masks.items():
+        image = read_grey(files[id_])
+        crop = find_crop(image, preprocessing.crop)
+        of = masks_of(preprocessing, crop)
+        regions[id_] = _with_background(of, image, preprocessing, crop)
+    return regions
 
 
 def _with_background(
-    regions: dict[str, np.ndarray], file: Path, preprocessing: Preprocessing
+    regions: dict[str, np.ndarray], image: np.ndarray, preprocessing: Preprocessing, crop: Crop
 ) -> dict[str, np.ndarray]:
-    found = background_masks(read_grey(file))
-    added = {name: _to_square(mask, preprocessing) for name, mask in found.items()}
+    found = background_masks(image)
+    added = {name: _to_square(mask, preprocessing, crop) for name, mask in found.items()}
     if SOFT_TISSUE in regions:
         added.pop(HAND, None)
         added[BACKGROUND] = ~regions[SOFT_TISSUE]
     return regions | {name: mask for name, mask in added.items() if mask.any()}
 
 
-def _to_square(mask: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+def _to_square(mask: np.ndarray, preprocessing: Preprocessing, crop: Crop) -> np.ndarray:
     height, width = mask.shape
-    return Geometry(height, width, preprocessing).mask_to_square(mask)
+    return Geometry(height, width, preprocessing, crop).mask_to_square(mask)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from boneage.data.crop import Crop
 from boneage.data.decode import Preprocessing
 
 
@@ -16,27 +17,39 @@ class Geometry:
         height: of the file, pixels.
         width: of the file, pixels.
         preprocessing: side and fit of the square.
+        crop: part of the file that the square shows.
     """
 
     height: int
     width: int
     preprocessing: Preprocessing
+    crop: Crop
+
+    @property
+    def seen(self) -> tuple[slice, slice]:
+        """Rows and columns of the file that the square shows."""
+        return self.crop.slices(self.height, self.width)
 
     @property
     def inner(self) -> tuple[int, int, int, int]:
-        """Top, left, height and width, in pixels of the square, of what the file fills."""
+        """Top, left, height and width, in pixels of the square, of what the crop fills."""
         size = self.preprocessing.size
         if self.preprocessing.fit == "squash":
             return 0, 0, size, size
-        scale = size / max(self.height, self.width)
-        height, width = max(1, round(self.height * scale)), max(1, round(self.width * scale))
+        height, width = (s.stop - s.start for s in self.seen)
+        scale = size / max(height, width)
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
         return (size - height) // 2, (size - width) // 2, height, width
 
     def to_square(self, boxes: np.ndarray) -> np.ndarray:
         """Return (n, 4) boxes `xmin, ymin, xmax, ymax` of the file in pixels of the square."""
         top, left, height, width = self.inner
-        scale = np.array([width / self.width, height / self.height] * 2)
-        square: np.ndarray = boxes * scale + np.array([left, top] * 2)
+        rows, columns = self.seen
+        scale = np.array(
+            [width / (columns.stop - columns.start), height / (rows.stop - rows.start)]
+        )
+        origin = np.array([columns.start, rows.start] * 2)
+        square: np.ndarray = (boxes - origin) * np.tile(scale, 2) + np.array([left, top] * 2)
         return square
 
     def mask_to_square(self, mask: np.ndarray) -> np.ndarray:
@@ -44,14 +57,17 @@ class Geometry:
         top, left, height, width = self.inner
         size = self.preprocessing.size
         square = np.zeros((size, size), bool)
-        shares = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        part = mask[self.seen].astype(np.float32)
+        shares = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
         square[top : top + height, left : left + width] = shares > 0.5
         return square
 
     def to_file(self, square: np.ndarray) -> np.ndarray:
-        """Return a (size, size) map of the square as (height, width) of the file."""
+        """Return a (size, size) map of the square as (height, width) of the file, 0 elsewhere."""
         top, left, height, width = self.inner
         inner = square[top : top + height, left : left + width]
-        size = (self.width, self.height)
-        resized: np.ndarray = cv2.resize(inner, size, interpolation=cv2.INTER_LINEAR)
-        return resized
+        rows, columns = self.seen
+        seen = (columns.stop - columns.start, rows.stop - rows.start)
+        whole = np.zeros((self.height, self.width), inner.dtype)
+        whole[rows, columns] = cv2.resize(inner, seen, interpolation=cv2.INTER_LINEAR)
+        return whole

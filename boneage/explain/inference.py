@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -32,6 +33,18 @@ def maps_of(
         for image, sexes in batches(images, sex, model.device)
     ]
     return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def predictions_of(model: BoneAgeModule, images: np.ndarray, sex: Tensor) -> pd.DataFrame:
+    """Return the columns of `predictions.csv` that all tasks fill for (n, H, W) radiographs."""
+    parts = []
+    for image, sexes in batches(images, sex, model.device):
+        columns: dict[str, object] = {}
+        for name, predicted in model.predict(image, sexes).items():
+            columns |= model.tasks[name].columns(predicted)
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
 
 
 def predictor(

@@ -28,6 +28,7 @@ class BoneAgeModule(L.LightningModule):
         tasks: per name a callable that makes the task from `in_features`.
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the per-step schedule from the optimizer and `total_steps`.
+        mirror_test: average each test prediction with that of the mirrored radiograph.
         compile_backbone: compile the backbone with torch.compile.
         record: plain containers to carry in every checkpoint (config, preprocessing, split).
     """
@@ -39,6 +40,7 @@ class BoneAgeModule(L.LightningModule):
         tasks: Mapping[str, Callable[..., Task]],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
+        mirror_test: bool = False,
         compile_backbone: bool = False,
         record: dict[str, Any] | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class BoneAgeModule(L.LightningModule):
         )
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
+        self.mirror_test = mirror_test
         self.record = record or {}
 
     def fit_tasks(self, table: pd.DataFrame) -> None:
@@ -118,13 +121,25 @@ class BoneAgeModule(L.LightningModule):
         """Return the decoded prediction of every task."""
         return self.evaluate(batch, "test")
 
+    def predict(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
+        """Return the decoded prediction of every task, as it is tested and used."""
+        views = [self.decode(self(image, sex))]
+        if self.mirror_test:
+            views.append(self.decode(self(image.flip(-1), sex)))
+        return {name: torch.stack([view[name] for view in views]).mean(0) for name in self.tasks}
+
+    def decode(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the raw outputs of every task in natural units."""
+        return {name: task.decode(outputs[name]) for name, task in self.tasks.items()}
+
     def evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
         """Update and log the metrics of every task; return its decoded predictions."""
         outputs = self(batch["image"], batch["sex"])
         self.total_loss(outputs, batch, split)
-        predictions = {}
+        predictions = self.decode(outputs)
+        if split == "test" and self.mirror_test:
+            predictions = self.predict(batch["image"], batch["sex"])
         for name, task in self.tasks.items():
-            predictions[name] = task.decode(outputs[name])
             metrics = self.metrics[f"{split}_{name}"]
             metrics.update(predictions[name], task.encode(batch))
             self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(batch["image"]))

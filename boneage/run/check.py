@@ -22,6 +22,7 @@ TOP_LEVEL = {
     "train": bool,
     "ckpt_path": str | None,
     "resume": Literal["auto"] | None,
+    "mirror_test": bool,
     "compile": bool,
     "report": bool,
 }

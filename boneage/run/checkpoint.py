@@ -15,9 +15,11 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.check import readable
 from boneage.run.options import options
 
-MODEL_KEYS = ("name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler")
+MODEL_KEYS = (
+    "name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler", "mirror_test",
+)  # fmt: skip
 MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
-PREPROCESSING_KEYS = ("size", "fit", "contrast")
+PREPROCESSING_KEYS = ("size", "fit", "contrast", "crop")
 TRUSTED = ("boneage.models.", "boneage.tasks.", "boneage.stages.", "torch.optim.")
 
 
@@ -109,6 +111,7 @@ def build_model(config: DictConfig, record: dict[str, Any], **options: Any) -> B
             tasks={name: instantiate(task) for name, task in config.tasks.items()},
             optimizer=instantiate(config.optimizer),
             scheduler=instantiate(config.scheduler),
+            mirror_test=config.mirror_test,
             record=record,
             **options,
         )

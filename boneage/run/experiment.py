@@ -79,6 +79,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         check_unseen(checkpoint, data.table)
     if checkpoint is not None and not cfg.train:
         model = load_model(checkpoint)
+        model.mirror_test |= cfg.mirror_test
     else:
         model = build_model(cfg, make_record(cfg, data), compile_backbone=cfg.compile)
         model.fit_tasks(data.fold_table("train"))

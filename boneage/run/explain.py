@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
+from boneage.data.crop import find_crop
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing, read_grey, to_square
 from boneage.data.folder import IMAGE_SUFFIXES
@@ -16,7 +16,7 @@ from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.cases import captions
 from boneage.explain.geometry import Geometry
-from boneage.explain.inference import batches, maps_of
+from boneage.explain.inference import maps_of, predictions_of
 from boneage.explain.methods import Method
 from boneage.explain.overlay import overlay_sheet
 from boneage.models.module import BoneAgeModule
@@ -50,7 +50,7 @@ class Explained:
         self.table["age_years"] = self.table.pop("age_months") / 12
         self.table["sex"] = sex or self.table["sex"].fillna("unknown")
         self.images, self.geometries = self._decode()
-        self.table = self.table.join(self._predict())
+        self.table = self.table.join(predictions_of(self.model, self.images, self.sex))
 
     def subset(self, rows: np.ndarray) -> "Explained":
         """Return the same checkpoint with some of the radiographs."""
@@ -76,20 +76,10 @@ class Explained:
         for file in self.files:
             image = read_grey(file)
             height, width = image.shape
-            squares.append(to_square(image, self.preprocessing))
-            geometries.append(Geometry(height, width, self.preprocessing))
+            crop = find_crop(image, self.preprocessing.crop)
+            squares.append(to_square(image, self.preprocessing, crop))
+            geometries.append(Geometry(height, width, self.preprocessing, crop))
         return np.stack(squares), geometries
-
-    def _predict(self) -> pd.DataFrame:
-        parts = []
-        with torch.inference_mode():
-            for image, sex in batches(self.images, self.sex, self.model.device):
-                columns: dict[str, object] = {}
-                outputs = self.model(image, sex)
-                for name, task in self.model.tasks.items():
-                    columns |= task.columns(task.decode(outputs[name]))
-                parts.append(pd.DataFrame(columns))
-        return pd.concat(parts, ignore_index=True)
 
 
 def explain(

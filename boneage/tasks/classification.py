@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
@@ -40,6 +41,7 @@ class StageClassification(Task):
         stages: the stages.
         balance: exponent of the class weights, (n / (K n_k)) ** balance, scaled to a mean of one
             over the training radiographs: 0 is off (the report), 1 is inverse frequency.
+        focal: exponent of the focal loss, (1 - p) ** focal (Lin 2017): 0 is off.
         weight: share of the total loss.
     """
 
@@ -52,14 +54,21 @@ class StageClassification(Task):
         head: Callable[..., nn.Module],
         stages: Stages,
         balance: float = 0.0,
+        focal: NonNegativeFloat = 0.0,
         weight: float = 1.0,
     ) -> None:
         super().__init__(weight)
         self.stages = stages
         self.balance = balance
-        self.head = head(in_features=in_features, out_features=len(stages))
+        self.focal = focal
+        self.head = head(in_features=in_features, out_features=self.outputs)
         self.register_buffer("class_weight", torch.ones(len(stages)))
         self.register_buffer("edges", torch.tensor(stages.edges))
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head's output."""
+        return len(self.stages)
 
     def fit(self, table: pd.DataFrame) -> None:
         """Take the class weights from the training stages.
@@ -90,8 +99,9 @@ class StageClassification(Task):
         The sum is divided by the batch size, not by the batch's weights, so that a rare class
         keeps its weight in a batch that holds only it.
         """
-        losses = F.cross_entropy(output.float(), target, self.class_weight, reduction="none")
-        return losses.mean()
+        losses = F.cross_entropy(output.float(), target, reduction="none")
+        missed = 1 - torch.exp(-losses)  # probability of the other stages
+        return (self.class_weight[target] * missed**self.focal * losses).mean()
 
     def decode(self, output: Tensor) -> Tensor:
         """Return (B, K) probabilities."""

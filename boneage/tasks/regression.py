@@ -44,6 +44,7 @@ class AgeRegression(Task):
         weight: share of the total loss.
     """
 
+    outputs = 1  # of the head
     mean: Tensor
     std: Tensor
 
@@ -55,7 +56,7 @@ class AgeRegression(Task):
         weight: float = 1.0,
     ) -> None:
         super().__init__(weight)
-        self.head = head(in_features=in_features, out_features=1)
+        self.head = head(in_features=in_features, out_features=self.outputs)
         self.criterion = LOSSES[loss]
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("std", torch.tensor(1.0))

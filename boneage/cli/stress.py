@@ -1,0 +1,38 @@
+"""boneage stress: does a run hold when the picture changes?"""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def stress(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the radiographs, where it has moved.")
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", help="At most so many of the test radiographs.", min=1)
+    ] = None,
+) -> None:
+    """Test a run again with other contrast, borders, rotation, noise, markers, ..."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from boneage.run.quiet import quieten_lightning
+    from boneage.run.stress import stress as measure
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    quieten_lightning()
+    measured = measure(run, root, n)
+    table = Table(title=f"The test fold of {run.name}, changed", box=None)
+    metrics = list(measured["metric"].unique())
+    for column in ("change", "n", *metrics):
+        table.add_column(column, justify="left" if column == "change" else "right", no_wrap=True)
+    for change, rows in measured.groupby("change", sort=False):
+        values = rows.set_index("metric")["value"]
+        cells = [f"{values[metric]:.3g}" for metric in metrics]
+        table.add_row(str(change), str(rows["n"].iloc[0]), *cells)
+    Console().print(table)
+    typer.echo(f"Intervals are in {run / 'stress.csv'}, a figure is in {run / 'stress.png'}")

@@ -1,0 +1,156 @@
+"""Changes of a radiograph that do not change its bone age."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from boneage.data.crop import find_crop
+from boneage.data.decode import Preprocessing, read_grey, to_square
+from boneage.data.hand import find_hand, small
+from boneage.explain.background import HAND, MARKER, background_masks, paint_over
+
+BORDER = 0.2  # of each side
+NOISE = 8  # grey levels, standard deviation
+JPEG_QUALITY = 30
+Change = Callable[[np.ndarray], np.ndarray | None]
+
+
+def contrast(image: np.ndarray) -> np.ndarray:
+    """Return an (H, W) uint8 radiograph with 0.3 of its contrast, around its mean."""
+    return _grey(image.mean() + 0.3 * (image - image.mean()))
+
+
+def gamma(exponent: float) -> Change:
+    """Return the change of grey values g to g ** exponent, on [0, 1]."""
+    return lambda image: _grey(255 * (image / 255) ** exponent)
+
+
+def border(grey: int) -> Change:
+    """Return the change that puts a frame around a radiograph, a fifth of it on each side."""
+
+    def change(image: np.ndarray) -> np.ndarray:
+        y, x = (round(BORDER * side) for side in image.shape)
+        return cv2.copyMakeBorder(image, y, y, x, x, cv2.BORDER_CONSTANT, value=[grey])
+
+    return change
+
+
+def rotation(degrees: float) -> Change:
+    """Return the change that turns a radiograph about its middle, on black."""
+
+    def change(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+        return cv2.warpAffine(image, matrix, (width, height))
+
+    return change
+
+
+def mirror(image: np.ndarray) -> np.ndarray:
+    """Return the other hand."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def noise(image: np.ndarray) -> np.ndarray:
+    """Return a radiograph with normal noise, always the same for the same picture."""
+    rng = np.random.default_rng(int(image.sum()))
+    return _grey(image + rng.normal(0, NOISE, image.shape))
+
+
+def jpeg(image: np.ndarray) -> np.ndarray:
+    """Return a radiograph as JPEG makes it at low quality."""
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+def half_resolution(image: np.ndarray) -> np.ndarray:
+    """Return a radiograph of half as many pixels on each side."""
+    height, width = image.shape
+    size = (max(1, width // 2), max(1, height // 2))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def erase_marker(image: np.ndarray) -> np.ndarray | None:
+    """Return a radiograph without its laterality marker; None where none is found."""
+    marker = _marker(image)
+    return None if marker is None else _paint_over(image, marker)
+
+
+def move_marker(image: np.ndarray) -> np.ndarray | None:
+    """Return a radiograph with its marker in another corner; None where there is none or no room.
+
+    The letter is not mirrored.
+    """
+    marker, hand = _marker(image), find_hand(small(image))
+    if marker is None or hand is None:
+        return None
+    y, x = (np.flatnonzero(marker.any(axis=axis)) for axis in (1, 0))
+    letter = image[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+    erased = _paint_over(image, marker)
+    size = (image.shape[1], image.shape[0])
+    occupied = marker | (cv2.resize(hand.mask.astype(np.uint8), size) > 0)
+    height, width = letter.shape
+    bottom, right = image.shape[0] - y[0] - height, image.shape[1] - x[0] - width
+    for top, left in ((y[0], right), (bottom, x[0]), (bottom, right)):
+        place = np.s_[top : top + height, left : left + width]
+        if not occupied[place].any():
+            erased[place] = letter
+            return erased
+    return None
+
+
+CHANGES: dict[str, Change] = {
+    "contrast x 0.3": contrast,
+    "gamma 0.5": gamma(0.5),
+    "gamma 2": gamma(2.0),
+    "black border 20 %": border(0),
+    "bright border 20 %": border(255),
+    "rotated 10 degrees": rotation(10),
+    "rotated 20 degrees": rotation(20),
+    "mirrored": mirror,
+    "noise, 8 grey levels": noise,
+    "JPEG quality 30": jpeg,
+    "half the resolution": half_resolution,
+    "marker erased": erase_marker,
+    "marker in another corner": move_marker,
+}
+
+
+UNCHANGED = "unchanged"
+
+
+def changed_square(path: str, preprocessing: Preprocessing, change: str) -> np.ndarray | None:
+    """Return a radiograph as a changed run would see it; None where it cannot be changed.
+
+    Args:
+        path: the file; one of 16 bits is brought to 8 first.
+        preprocessing: of the run.
+        change: a name in `CHANGES`, or `UNCHANGED`.
+    """
+    image = read_grey(path)
+    if image.dtype != np.uint8 and change != UNCHANGED:
+        image = _grey(image * (255 / max(int(image.max()), 1)))
+    changed = image if change == UNCHANGED else CHANGES[change](image)
+    if changed is None:
+        return None
+    return to_square(changed, preprocessing, find_crop(changed, preprocessing.crop))
+
+
+def _paint_over(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    (painted,) = paint_over(image[None], mask[None])
+    return np.asarray(painted, np.uint8)
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def _marker(image: np.ndarray) -> np.ndarray | None:
+    """Return the (H, W) bool mask of the marker in the radiograph's own pixels."""
+    masks = background_masks(image)
+    if MARKER not in masks or HAND not in masks:
+        return None
+    size = (image.shape[1], image.shape[0])
+    nearest = cv2.resize(masks[MARKER].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(nearest, bool)

@@ -1,0 +1,103 @@
+"""Test a run again under changes of the picture that do not change the bone age."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hydra.utils import instantiate
+from joblib import Parallel, delayed
+from omegaconf import OmegaConf
+
+from boneage.data.dataset import sex_indices
+from boneage.data.decode import Preprocessing
+from boneage.data.labels import Columns
+from boneage.data.layouts import read_source
+from boneage.errors import UserError
+from boneage.evaluation.figures.stress import stress_figure
+from boneage.evaluation.figures.style import styled
+from boneage.evaluation.stress import stress_metrics
+from boneage.explain.changes import CHANGES, UNCHANGED, changed_square
+from boneage.explain.inference import predictions_of
+from boneage.models.module import BoneAgeModule
+from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.stages import Stages
+
+TABLE = "stress.csv"
+PHANTOM = "boneage.data.phantom.write_phantom"
+
+
+def stress(run: Path, root: Path | None = None, n: int | None = None) -> pd.DataFrame:
+    """Predict the test fold of a run under each change; write `stress.csv` and figures.
+
+    Args:
+        run: folder of a run.
+        root: the radiographs, where they have moved.
+        n: at most how many radiographs, evenly over the fold; None is all.
+
+    Returns:
+        One row a change and metric: `change`, `metric`, `value`, `low`, `high`, `n`. A
+        `difference` is to the same radiographs unchanged; a `change` is the mean absolute change of
+        the prediction, whether for better or worse.
+
+    Raises:
+        UserError: when checkpoint or radiographs are missing.
+    """
+    checkpoint = read_checkpoint(run / "checkpoints/best.ckpt")
+    record = checkpoint["boneage"]
+    table = test_fold(record, root)
+    if n is not None:
+        table = table.iloc[np.unique(np.linspace(0, len(table) - 1, n).round().astype(int))]
+    model, preprocessing = load_model(checkpoint).eval(), Preprocessing(**record["preprocessing"])
+    clean = _predict(model, table, preprocessing, UNCHANGED)
+    parts = []
+    for change in (UNCHANGED, *CHANGES):
+        changed = clean if change == UNCHANGED else _predict(model, table, preprocessing, change)
+        if len(changed):
+            parts.append(stress_metrics(table, clean, changed).assign(change=change))
+    measured = pd.concat(parts, ignore_index=True)
+    measured.to_csv(run / TABLE, index=False)
+    with styled():
+        figure = stress_figure(measured)
+        for suffix in ("png", "pdf"):
+            figure.savefig(run / f"stress.{suffix}")
+    return measured
+
+
+def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
+    """Return `id`, `path`, `sex`, `age_years`, `stage` of the test radiographs of a checkpoint."""
+    data = OmegaConf.create(record["config_text"]).data
+    if root is None:
+        root = Path(instantiate(data.root) if _is_phantom(data.root) else data.root)
+    options = {key: data[key] for key in ("table", "val_table", "test_table", "age_unit")}
+    found = read_source(root, columns=Columns(**data.columns), missing="drop", **options)
+    split = pd.DataFrame(record["split"])
+    table = split[split["fold"] == "test"].merge(found[["id", "path"]], on="id", how="left")
+    if table["path"].isna().any():
+        raise UserError(
+            f"{int(table['path'].isna().sum())} of {len(table)} test radiographs of this run are "
+            f"not in {root}: give their folder with --root"
+        )
+    stages = record["config"]["stages"]
+    age_years = table["age_months"] / 12
+    names = np.array(stages["names"])
+    stage = names[Stages(stages["names"], stages["edges"]).of(age_years.to_numpy())]
+    return table.assign(age_years=age_years, stage=stage)
+
+
+def _is_phantom(root: Any) -> bool:  # noqa: ANN401 - any YAML value
+    return OmegaConf.is_config(root) and root.get("_target_") == PHANTOM
+
+
+def _predict(
+    model: BoneAgeModule, table: pd.DataFrame, preprocessing: Preprocessing, change: str
+) -> pd.DataFrame:
+    """Return the predictions of the radiographs that can be changed, indexed as in `table`."""
+    run = Parallel(n_jobs=-1)
+    squares = run(delayed(changed_square)(path, preprocessing, change) for path in table["path"])
+    kept = [row for row, square in enumerate(squares) if square is not None]
+    if not kept:
+        return pd.DataFrame()
+    images = np.stack([squares[row] for row in kept])
+    predicted = predictions_of(model, images, sex_indices(table["sex"].iloc[kept]))
+    return predicted.set_index(table.index[kept])

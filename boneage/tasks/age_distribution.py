@@ -1,0 +1,57 @@
+"""Bone age as a distribution over months, whose expectation is the predicted age."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor, nn
+
+from boneage.tasks.regression import AgeRegression
+
+
+class AgeDistribution(AgeRegression):
+    """Predict the share of every month of bone age (label distribution learning, Geng 2016).
+
+    The target is a normal distribution around the true age, so that neighbouring months are nearly
+    right. To its cross-entropy comes the error of the expectation, on standardised ages.
+
+    Args:
+        in_features: width of the features.
+        head: makes the head from `in_features` and `out_features`.
+        sigma: standard deviation of the target, months.
+        loss: error of the expectation.
+        share: share of the cross-entropy in the loss.
+        weight: share of the total loss.
+    """
+
+    outputs = 240  # months of bone age
+    middle: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        head: Callable[..., nn.Module],
+        sigma: PositiveFloat = 6.0,
+        loss: Literal["mse", "smooth_l1", "l1"] = "l1",
+        share: float = 0.2,
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(in_features, head, loss, weight)
+        self.sigma = sigma
+        self.share = share
+        self.register_buffer("middle", torch.arange(self.outputs) + 0.5)
+
+    def soft_labels(self, age_years: Tensor) -> Tensor:
+        """Return (B, 240) shares of the target distributions of (B,) ages."""
+        distance = (self.middle - 12 * age_years[:, None]) / self.sigma
+        return torch.softmax(-0.5 * distance**2, dim=1)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        cross_entropy = nn.functional.cross_entropy(output.float(), self.soft_labels(target))
+        error = self.criterion(self.decode(output) / self.std, target / self.std)
+        return self.share * cross_entropy + (1 - self.share) * error
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Return (B,) expected ages in years."""
+        return output.float().softmax(dim=1) @ self.middle / 12

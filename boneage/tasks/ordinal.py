@@ -1,0 +1,65 @@
+"""Maturity stage as ordered classes."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from boneage.stages import Stages
+from boneage.tasks.classification import StageClassification
+
+
+class OrdinalStages(StageClassification):
+    """Predict one maturity, cut into stages at learned thresholds (McCullagh 1980).
+
+    The probability to be beyond threshold k is sigmoid(maturity - threshold k): cumulative logits.
+
+    Args:
+        in_features: width of the features.
+        head: makes the head from `in_features` and `out_features`.
+        stages: the stages, in order.
+        balance: exponent of the class weights, as for `StageClassification`.
+        weight: share of the total loss.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        head: Callable[..., nn.Module],
+        stages: Stages,
+        balance: float = 0.0,
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(in_features, head, stages, balance, weight=weight)
+        self.first = nn.Parameter(torch.tensor(0.0))
+        self.steps = nn.Parameter(
+            torch.ones(len(stages) - 2)
+        )  # between thresholds, before softplus
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head's output: the maturity."""
+        return 1
+
+    @property
+    def thresholds(self) -> Tensor:
+        """(K - 1,) increasing thresholds."""
+        return torch.cat([self.first[None], self.first + F.softplus(self.steps).cumsum(0)])
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Return (B, K) probabilities."""
+        beyond = torch.sigmoid(output.float() - self.thresholds)
+        bounds = F.pad(F.pad(beyond, (1, 0), value=1.0), (0, 1), value=0.0)
+        return bounds[:, :-1] - bounds[:, 1:]
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        probability = self.decode(output).gather(1, target[:, None])[:, 0]
+        return (self.class_weight[target] * -probability.clamp_min(1e-7).log()).mean()
+
+    def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return (B,) log odds of (B,) stages; None is the stage that is predicted."""
+        probability = self.decode(output)
+        if target is None:
+            target = probability.argmax(dim=1)
+        return torch.logit(probability.gather(1, target[:, None])[:, 0], eps=1e-6)

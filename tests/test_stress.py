@@ -1,0 +1,116 @@
+"""Changes of a radiograph by independent computations, and what they do to a run."""
+
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.data.phantom.exposure import expose
+from boneage.evaluation.stress import stress_metrics
+from boneage.explain.changes import CHANGES
+from boneage.run.experiment import train
+
+
+@pytest.fixture(scope="module")
+def image():
+    return expose(9, "male", 256, np.random.default_rng(4)).image
+
+
+def test_grey_values(image):
+    less = CHANGES["contrast x 0.3"](image)
+    assert less.mean() == pytest.approx(image.mean(), abs=0.6)
+    assert less.std() == pytest.approx(0.3 * image.std(), rel=0.02)
+    assert CHANGES["gamma 2"](np.array([[0, 128, 255]], np.uint8)).tolist() == [[0, 64, 255]]
+    assert CHANGES["gamma 0.5"](np.array([[0, 64, 255]], np.uint8)).tolist() == [[0, 128, 255]]
+    grey = np.full((200, 200), 100, np.uint8)
+    noisy = CHANGES["noise, 8 grey levels"](grey)
+    assert noisy.std() == pytest.approx(8, rel=0.05)
+    assert (noisy == CHANGES["noise, 8 grey levels"](grey)).all()
+    assert 1 < np.abs(CHANGES["JPEG quality 30"](image).astype(int) - image).mean() < 15
+
+
+def test_geometry(image):
+    height, width = image.shape
+    for name, grey in (("black border 20 %", 0), ("bright border 20 %", 255)):
+        framed = CHANGES[name](image)
+        y, x = round(0.2 * height), round(0.2 * width)
+        assert framed.shape == (height + 2 * y, width + 2 * x)
+        assert (framed[y:-y, x:-x] == image).all()
+        assert framed.sum() - image.sum(dtype=int) == grey * (framed.size - image.size)
+    assert (CHANGES["mirrored"](image) == image[:, ::-1]).all()
+    half = CHANGES["half the resolution"](image)
+    expected = image[: height // 2 * 2, : width // 2 * 2].reshape(height // 2, 2, width // 2, 2)
+    np.testing.assert_allclose(half, expected.mean((1, 3)), atol=1)
+    turned = CHANGES["rotated 20 degrees"](image)
+    back = cv2.warpAffine(
+        turned,
+        cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -20, 1),
+        (width, height),
+    )
+    inner = np.s_[height // 3 : -height // 3, width // 3 : -width // 3]
+    assert np.abs(back[inner].astype(int) - image[inner]).mean() < 8
+    assert np.abs(turned[inner].astype(int) - image[inner]).mean() > 15
+
+
+def with_letter(image):
+    framed = np.pad(image, 60)
+    cv2.putText(framed, "L", (12, 45), cv2.FONT_HERSHEY_SIMPLEX, 1.3, 250, 4)
+    return framed
+
+
+def test_marker(image):
+    marked = with_letter(image)
+    corner = np.s_[10:55, 5:50]
+    assert marked[corner].max() == 250
+    erased = CHANGES["marker erased"](marked)
+    assert erased[corner].max() < 100
+    assert (erased != marked).sum() < 0.05 * marked.size
+    moved = CHANGES["marker in another corner"](marked)
+    assert moved[corner].max() < 100
+    assert (moved > 200).sum() == pytest.approx((marked > 200).sum(), rel=0.05)
+    assert CHANGES["marker erased"](np.zeros((64, 64), np.uint8)) is None
+    assert CHANGES["marker in another corner"](np.zeros((64, 64), np.uint8)) is None
+
+
+def test_metrics_by_hand():
+    truth = pd.DataFrame({"age_years": [5.0, 10.0, 15.0], "stage": ["child", "adult", "adult"]})
+    clean = pd.DataFrame(
+        {"age_years_predicted": [6.0, 10.0, 15.0], "stage_predicted": ["child", "child", "adult"]}
+    )
+    changed = clean.assign(age_years_predicted=[5.0, 12.0, 15.5], stage_predicted="child").iloc[:2]
+    found = stress_metrics(truth, clean, changed).set_index("metric")["value"]
+    assert found["mae_months"] == pytest.approx(12 * (0 + 2) / 2)
+    assert found["mae_months_difference"] == pytest.approx(12 * (2 - 1) / 2)
+    assert found["change_months"] == pytest.approx(12 * (1 + 2) / 2)
+    assert found["accuracy"] == 0.5
+    assert found["accuracy_difference"] == 0
+    assert found["stage_changed"] == 0
+
+
+def test_stress_of_a_run(configure, tmp_path):
+    train(configure("task=multitask"))
+    run = tmp_path / "run"
+    done = CliRunner().invoke(app, ["stress", str(run)])
+    assert done.exit_code == 0, done.output
+    measured = pd.read_csv(run / "stress.csv")
+    assert {"unchanged", "mirrored", "contrast x 0.3", "gamma 2"} <= set(measured["change"])
+    clean = measured[measured["change"] == "unchanged"].set_index("metric")
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    assert clean["value"]["mae_months"] == pytest.approx(test["age/mae_months"]["value"], rel=1e-4)
+    assert clean["value"]["accuracy"] == pytest.approx(test["stage/accuracy"]["value"])
+    assert clean["value"]["change_months"] == 0
+    assert (run / "stress.png").stat().st_size > 10_000
+    assert "mirrored" in done.output
+
+
+def test_radiographs_that_have_moved(configure, tmp_path):
+    train(configure())
+    (tmp_path / "empty").mkdir()
+    done = CliRunner().invoke(app, ["stress", str(tmp_path / "run"), "--root", f"{tmp_path}/empty"])
+    assert "empty" in str(done.exception)
+    done = CliRunner().invoke(app, ["stress", str(tmp_path / "nowhere")])
+    assert "cannot be loaded" in str(done.exception)
