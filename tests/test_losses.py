@@ -62,6 +62,11 @@ def test_ordinal_loss_by_hand():
     p = task.decode(output).detach().numpy()
     expected = (weight[0] * -math.log(p[0, 0]) + weight[2] * -math.log(p[1, 2])) / 2
     assert task.loss(output, target).item() == pytest.approx(expected, rel=1e-5)
+    focal = OrdinalStages(1, echo, Stages(), focal=2.0)
+    expected = (
+        (1 - p[0, 0]) ** 2 * -math.log(p[0, 0]) + (1 - p[1, 2]) ** 2 * -math.log(p[1, 2])
+    ) / 2
+    assert focal.loss(output, target).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_ordinal_stages_learn_their_thresholds():
@@ -129,11 +134,10 @@ def test_mirrored_predictions_by_hand(configure):
     "overrides",
     [
         ["tasks.age._target_=boneage.tasks.age_distribution.AgeDistribution", "mirror_test=true"],
-        ["task=classification", "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages",
-         "~tasks.stage.focal"],
+        ["task=classification", "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages"],
         ["task=classification", "tasks.stage.focal=2"],
     ],
-)  # fmt: skip
+)
 def test_runs_and_their_checkpoints(configure, tmp_path, overrides):
     first = train(configure(*overrides))
     ckpt = tmp_path / "run/checkpoints/best.ckpt"

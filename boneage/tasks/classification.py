@@ -99,9 +99,13 @@ class StageClassification(Task):
         The sum is divided by the batch size, not by the batch's weights, so that a rare class
         keeps its weight in a batch that holds only it.
         """
-        losses = F.cross_entropy(output.float(), target, reduction="none")
-        missed = 1 - torch.exp(-losses)  # probability of the other stages
-        return (self.class_weight[target] * missed**self.focal * losses).mean()
+        surprise = self.surprise(output, target)
+        missed = 1 - torch.exp(-surprise)  # probability of the other stages
+        return (self.class_weight[target] * missed**self.focal * surprise).mean()
+
+    def surprise(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return (B,) negative logarithms of the true stage's probability."""
+        return F.cross_entropy(output.float(), target, reduction="none")
 
     def decode(self, output: Tensor) -> Tensor:
         """Return (B, K) probabilities."""

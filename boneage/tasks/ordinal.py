@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ class OrdinalStages(StageClassification):
         head: makes the head from `in_features` and `out_features`.
         stages: the stages, in order.
         balance: exponent of the class weights, as for `StageClassification`.
+        focal: exponent of the focal loss.
         weight: share of the total loss.
     """
 
@@ -29,9 +31,10 @@ class OrdinalStages(StageClassification):
         head: Callable[..., nn.Module],
         stages: Stages,
         balance: float = 0.0,
+        focal: NonNegativeFloat = 0.0,
         weight: float = 1.0,
     ) -> None:
-        super().__init__(in_features, head, stages, balance, weight=weight)
+        super().__init__(in_features, head, stages, balance, focal, weight)
         self.first = nn.Parameter(torch.tensor(0.0))
         self.steps = nn.Parameter(
             torch.ones(len(stages) - 2)
@@ -53,9 +56,10 @@ class OrdinalStages(StageClassification):
         bounds = F.pad(F.pad(beyond, (1, 0), value=1.0), (0, 1), value=0.0)
         return bounds[:, :-1] - bounds[:, 1:]
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+    def surprise(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return (B,) negative logarithms of the true stage's probability."""
         probability = self.decode(output).gather(1, target[:, None])[:, 0]
-        return (self.class_weight[target] * -probability.clamp_min(1e-7).log()).mean()
+        return -probability.clamp_min(1e-7).log()
 
     def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
         """Return (B,) log odds of (B,) stages; None is the stage that is predicted."""
