@@ -84,6 +84,7 @@ def test_checkpoint_needs_nothing_beside_it(finished, configure, tmp_path):
         "size": 32,
         "fit": "squash",
         "contrast": "none",
+        "crop": "none",
     }
     moved = tmp_path / "anywhere.ckpt"
     moved.write_bytes((run_dir / "checkpoints/best.ckpt").read_bytes())

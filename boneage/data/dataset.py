@@ -69,9 +69,11 @@ class Radiographs(Dataset[Batch]):
         positions = [position for _, position in pairs]
         images = self.images[self.cache_row[positions]]
         if self.augment is not None:
-            for image, (draw, position) in zip(images, pairs, strict=True):
-                seed = np.random.SeedSequence([self.seed, draw, int(self.cache_row[position])])
-                self.augment.set_random_seed(int(seed.generate_state(1)[0]))
+            seed = np.random.SeedSequence(
+                [self.seed, pairs[0][0]]
+            )  # per image it would take longer
+            self.augment.set_random_seed(int(seed.generate_state(1)[0]))  # than many a transform
+            for image in images:
                 image[:] = self.augment(image=image)["image"]
         return Batch(
             image=torch.from_numpy(images)[:, None],

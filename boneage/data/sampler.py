@@ -9,9 +9,9 @@ from torch.utils.data import Sampler
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yield (draw, position) pairs; draws are counted through all epochs: epoch * n + place.
 
-    The draw travels with the position to the workers, so the augmentation depends on seed and draw
-    only, whatever the number of workers and however far they have prefetched; and a radiograph that
-    is drawn again in an epoch is augmented anew.
+    The draw travels with the position to the workers, so a batch's augmentation depends on the seed
+    and its first draw only, whatever the number of workers and however far they have prefetched. A
+    radiograph that is drawn again in an epoch is augmented anew.
 
     Args:
         n: number of training radiographs.

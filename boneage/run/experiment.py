@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from torch.utils import deterministic
 
 from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.callbacks.history import History
@@ -61,6 +62,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     keep_freed_memory()
     quieten_lightning()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # takes time
     ckpt_path = (cfg.train and cfg.resume and newest_checkpoint(run_dir)) or cfg.ckpt_path
     checkpoint = read_checkpoint(ckpt_path) if ckpt_path else None
     if checkpoint is None and not cfg.train:
