@@ -38,6 +38,7 @@ def in_turns(script: str, variants: list[list[str]], rounds: int = 5) -> dict[st
             [sys.executable, script, *words], stdout=subprocess.PIPE, text=True, check=True
         )
         numbers[" ".join(words)].append(float(done.stdout.split()[-1]))
+        print(*words, done.stdout.split()[-1], file=sys.stderr)
     return numbers
 
 

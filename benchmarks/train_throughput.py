@@ -13,7 +13,7 @@ from pathlib import Path
 
 import measure
 
-SIZE, BATCH, IMAGES, EPOCHS = 128, 64, 1280, 3  # the first epoch warms up
+SIZE, BATCH, IMAGES, EPOCHS = 128, 64, 640, 3  # the first epoch warms up
 FILES, STOCK_IMAGES = 2, 400  # workers of the stock pipeline, and images it reads an epoch
 BACKBONES = ("paper_cnn", "slim_resnet")
 
