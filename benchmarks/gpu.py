@@ -57,12 +57,11 @@ def step_of(precision: str, compiled: str, batch: str) -> tuple[Callable[[], obj
     import torch
     from hydra.utils import instantiate
 
-    network = torch.nn.Sequential(
-        instantiate(measure.compose("backbone=paper_cnn").backbone), torch.nn.LazyLinear(1)
-    ).to(DEVICE, memory_format=torch.channels_last)
+    backbone = instantiate(measure.compose("backbone=paper_cnn").backbone)
+    network = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.out_features, 1))
+    network = network.to(DEVICE, memory_format=torch.channels_last)
     image = torch.randint(0, 256, (int(batch), 1, SIZE, SIZE), dtype=torch.uint8, device=DEVICE)
     age = torch.rand(int(batch), device=DEVICE)
-    network(image.expand(-1, 3, -1, -1).float())
     if compiled == "true":
         network.compile()
     optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=True)

@@ -46,9 +46,8 @@ def bare(backbone: str, batches: Callable[[], Iterable], tuned: bool) -> float:
     if tuned:
         keep_freed_memory()
     cfg = measure.compose(f"backbone={backbone}")
-    network = torch.nn.Sequential(instantiate(cfg.backbone), torch.nn.LazyLinear(1)).train()
-    channels = cfg.backbone.channels
-    network(torch.rand(2, channels, SIZE, SIZE))
+    backbone, channels = instantiate(cfg.backbone), cfg.backbone.channels
+    network = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.out_features, 1)).train()
     if tuned:
         network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), fused=tuned or None)
