@@ -56,14 +56,14 @@ def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _row(reference: FinishedRun, run: FinishedRun, metric: str) -> dict[str, Any] | None:
-    difference = _difference(reference, run, metric)
+    difference = difference_of(reference, run, metric)
     if difference is None:
         return None
     return {"run": run, "reference": reference, "metric": metric, "difference": difference}
 
 
-def _difference(first: FinishedRun, second: FinishedRun, metric: str) -> Result | None:
-    """Return the difference in one metric, None where a run has not predicted what it needs."""
+def difference_of(first: FinishedRun, second: FinishedRun, metric: str) -> Result | None:
+    """Return second minus first in one metric; None where a run has not predicted what it needs."""
     ids = first.predictions["id"]
     if set(ids) != set(second.predictions["id"]):  # edited by hand: the hash is that of the test
         return None
