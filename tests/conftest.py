@@ -1,5 +1,6 @@
 """Shared fixtures: the tiny fake data set and composed configs."""
 
+import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,8 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 
 PROJECT = Path(__file__).parent.parent
+server = multiprocessing.get_context("forkserver")  # of processes that have imported everything
+server.set_forkserver_preload(["boneage.run.experiment"])
 TINY = [
     "backbone.stem=4",
     "backbone.widths=[4,8]",

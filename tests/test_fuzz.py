@@ -131,7 +131,7 @@ VALUE = st.one_of(
 )  # fmt: skip
 
 
-@settings(QUICK, max_examples=60)
+@settings(QUICK, max_examples=40)
 @given(overrides=st.lists(st.tuples(KEY, VALUE).map("=".join), min_size=1, max_size=3))
 def test_overrides(overrides):
     GlobalHydra.instance().clear()

@@ -8,7 +8,7 @@ import pytest
 from conftest import PROJECT, TINY
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from test_command import call
+from test_command import call, call_afresh
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
@@ -18,7 +18,7 @@ def test_jobs_side_by_side(phantom_root, tmp_path, launcher):
         "-m", f"hydra/launcher={launcher}", f"hydra.sweep.dir={sweep}", "resume=auto", *TINY,
         "data=rsna", f"data.root={phantom_root}", "seed=1", "data.fold=0,99",
     ]  # fmt: skip
-    done = call(*arguments, cwd=tmp_path)
+    done = call_afresh(*arguments, cwd=tmp_path)
     assert done.returncode != 0  # fold 99 of 10 is a mistake; the other job goes on
     good, bad = sweep / "0_regression_seed1", sweep / "1_regression_seed1"
     metrics = json.loads((good / "metrics.json").read_text())
@@ -28,7 +28,7 @@ def test_jobs_side_by_side(phantom_root, tmp_path, launcher):
     assert "0_regression_seed1" in (sweep / "comparison.html").read_text()
     if launcher == "joblib":  # a repeated sweep leaves alone what is finished
         written = (good / "metrics.json").stat().st_mtime_ns
-        again = call(*arguments[:1], *arguments[2:-1], "data.fold=0", cwd=tmp_path)
+        again = call_afresh(*arguments[:1], *arguments[2:-1], "data.fold=0", cwd=tmp_path)
         assert again.returncode == 0, again.stderr
         assert "is finished" in again.stdout
         assert (good / "metrics.json").stat().st_mtime_ns == written

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import server
 from omegaconf import OmegaConf
 
 from boneage.errors import UserError
@@ -20,8 +21,6 @@ HARD = (
     "task=multitask", "trainer.max_epochs=6", "callbacks=ema", "data.sampling=balanced",
     "augment=geometric", "scheduler=warmup_cosine", "callbacks.early_stopping.patience=2",
 )  # fmt: skip
-server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["boneage.run.experiment"])
 
 
 def run_in_process(config):
