@@ -1,7 +1,9 @@
 """Train and test a bone-age model; python train.py --help lists what can be chosen."""
 
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import hydra
@@ -19,17 +21,27 @@ def main(cfg: DictConfig) -> float | None:
 
     A user's mistake is said in one line and leaves no empty run behind.
     """
-    from boneage.run.experiment import train  # torch takes seconds: not for --help
-
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        from boneage.run.experiment import train  # torch takes seconds: not for --help
+
         return train(cfg)["best_validation"]
     except UserError as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs of the sweep go on
             raise CompactHydraException(f"error: {error}") from None
-        run_dir = Path(HydraConfig.get().runtime.output_dir)
-        if {path.name for path in run_dir.iterdir()} <= {".hydra", "train.log"}:
-            shutil.rmtree(run_dir)
+        _remove_if_empty()
         sys.exit(f"error: {error}")
+    except (SystemExit, KeyboardInterrupt) as stop:
+        _remove_if_empty()
+        sys.exit(stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT)
+
+
+def _remove_if_empty() -> None:
+    """Remove the run's folder if it holds only what Hydra has written."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", "train.log"}:
+        shutil.rmtree(run_dir)
 
 
 if __name__ == "__main__":

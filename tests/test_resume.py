@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import time
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import server
+from conftest import TINY, compose_config, server
 from omegaconf import OmegaConf
 
 from boneage.errors import UserError
@@ -170,3 +171,52 @@ def test_another_seed_gives_other_numbers(configure):
 def test_resume_takes_no_other_word(configure):
     with pytest.raises(UserError, match="resume='always' is not valid"):
         train(configure("resume=always"))
+
+
+@pytest.fixture(scope="module")
+def started(phantom_root, tmp_path_factory):
+    """A finished run, and one that lacks its results."""
+    folder = tmp_path_factory.mktemp("started")
+    (folder / "finished").mkdir()
+    options = [*TINY, "data=rsna", f"data.root={phantom_root}"]
+    train(compose_config(*options, f"run_dir={folder}/finished"))
+    shutil.copytree(folder / "finished", folder / "unfinished")
+    (folder / "unfinished/metrics.json").unlink()
+    return [[*options, f"run_dir={folder}/{name}", "resume=auto"] for name in
+            ("finished", "unfinished")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("seed=2", "seed"),
+        ("optimizer.lr=0.5", r"optimizer\.lr"),
+        ("trainer.max_epochs=9", r"trainer\.max_epochs \(was 1\)"),
+        ("trainer.gradient_clip_val=0.1", r"trainer\.gradient_clip_val"),
+        ("precision=bf16-mixed", "precision"),
+        ("callbacks=ema", r"callbacks\.ema"),
+        ("+optimizer.amsgrad=true", r"optimizer\.amsgrad"),
+        ("mirror_test=true", "mirror_test"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_options(started, change, named):
+    for options in started:
+        with pytest.raises(UserError, match=f"finished run of other options: .*{named}"):
+            train(compose_config(*options, change))
+
+
+def test_options_that_change_nothing_may_differ(started):
+    for options in started:
+        train(compose_config(*options, "data.num_workers=1", "trainer.log_every_n_steps=3"))
+
+
+def test_a_damaged_best_checkpoint_is_moved_aside(configure, tmp_path, caplog):
+    train(configure())
+    run = tmp_path / "run"
+    (run / "metrics.json").unlink()
+    best = run / "checkpoints/best.ckpt"
+    best.write_bytes(best.read_bytes()[:9000])
+    train(configure("resume=auto"))
+    assert "Passed over" in caplog.text
+    assert (run / "checkpoints/best.damaged").exists()
+    assert (run / "metrics.json").exists()

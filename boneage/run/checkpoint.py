@@ -1,6 +1,5 @@
 """What a checkpoint says of itself, and whether it fits what is asked of it."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,16 @@ from boneage.errors import UserError, first_five
 from boneage.models.module import BoneAgeModule
 from boneage.run.check import readable
 from boneage.run.options import options
+from boneage.run.trust import CONFIG, check_buildable, check_record
 
-MODEL_KEYS = (
-    "name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler", "mirror_test",
-)  # fmt: skip
 MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
 PREPROCESSING_KEYS = ("size", "fit", "contrast", "crop")
-TRUSTED = ("boneage.models.", "boneage.tasks.", "boneage.stages.", "torch.optim.")
 
 
 def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
     """Return what every checkpoint of the run carries, as plain containers."""
     return {
-        "config": OmegaConf.to_container(
-            OmegaConf.masked_copy(cfg, list(MODEL_KEYS)), resolve=True
-        ),
+        "config": OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(CONFIG)), resolve=True),
         "options": options(cfg),
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
@@ -50,11 +44,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except OSError as error:
+        raise UserError(f"ckpt_path={path} cannot be loaded: {error.strerror}") from error
+    except Exception as error:  # a damaged file can raise anything
         reason = str(error).splitlines()[0] if str(error) else "it is empty or cut off"
         raise UserError(f"ckpt_path={path} cannot be loaded: {reason}") from error
     if not isinstance(checkpoint, dict) or "boneage" not in checkpoint:
         raise UserError(f"ckpt_path={path} was not written by this project's training")
+    try:
+        check_record(checkpoint["boneage"])
+    except UserError as error:
+        raise UserError(f"ckpt_path={path} cannot be used: {error}") from error
     return checkpoint
 
 
@@ -103,7 +103,7 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
 
 
 def build_model(config: DictConfig, record: dict[str, Any], **options: Any) -> BoneAgeModule:  # noqa: ANN401
-    """Return a fresh model of a config that has the keys `MODEL_KEYS`."""
+    """Return a fresh model of a config that has the keys `CONFIG`."""
     with readable("model"):
         model = BoneAgeModule(
             backbone=instantiate(config.backbone),
@@ -123,22 +123,16 @@ def load_model(checkpoint: dict[str, Any]) -> BoneAgeModule:
     """Return the trained model of a checkpoint, built from what it carries alone.
 
     Raises:
-        UserError: when it names code outside this project.
+        UserError: when it names code outside this project, or lacks weights.
     """
     record = checkpoint["boneage"]
+    check_buildable(record["config"])
     config = OmegaConf.create(record["config"])
-    _check_trusted(record["config"])
     if "pretrained" in config.backbone:
         config.backbone.pretrained = False  # the weights are in the checkpoint
     model = build_model(config, record)
-    model.load_state_dict(checkpoint["state_dict"])
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise UserError("the checkpoint's weights are not those of its model") from error
     return model
-
-
-def _check_trusted(node: Any) -> None:  # noqa: ANN401 - any plain container
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    target = node.get("_target_") if isinstance(node, dict) else None
-    if target is not None and not str(target).startswith(TRUSTED):
-        raise UserError(f"the checkpoint names code outside this project: {target}")
-    for child in children:
-        _check_trusted(child)

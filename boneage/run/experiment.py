@@ -37,6 +37,7 @@ from boneage.run.quiet import quieten_lightning
 from boneage.run.results import metric_report, write_results
 from boneage.run.resume import finished, newest_checkpoint
 from boneage.run.terminal import print_results
+from boneage.run.trust import check_buildable
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     quieten_lightning()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # takes time
-    ckpt_path = (cfg.train and cfg.resume and newest_checkpoint(run_dir)) or cfg.ckpt_path
+    ckpt_path = (cfg.train and cfg.resume and newest_checkpoint(run_dir, cfg)) or cfg.ckpt_path
     checkpoint = read_checkpoint(ckpt_path) if ckpt_path else None
     if checkpoint is None and not cfg.train:
         raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
@@ -71,6 +72,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         check_resumable(checkpoint, cfg)
     if checkpoint is not None and not cfg.train:
         check_task(checkpoint, cfg)
+        check_buildable(checkpoint["boneage"]["config"])
         cfg.stages = checkpoint["boneage"]["config"]["stages"]
         cfg.data.update(checkpoint["boneage"]["preprocessing"])
 

@@ -57,7 +57,8 @@ def _mark(run_dir: Path, why: str) -> str:
         where = "go on from the end of the last whole epoch with"
     else:
         where = "no epoch was finished; start again with"
-    again = f"{command() or 'the same config and'} hydra.run.dir={run_dir} resume=auto"
+    words = (command() or "the same config and").removesuffix(" resume=auto")
+    again = f"{words} hydra.run.dir={run_dir} resume=auto"
     message = f"{why}: {where}: {again}"
     if is_first_process():
         try:

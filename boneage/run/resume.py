@@ -16,8 +16,14 @@ from boneage.run.processes import is_first_process
 log = logging.getLogger(__name__)
 
 CSV = "csv/metrics.csv"
-DECIDE = ("seed", "stages", "task", "backbone", "sex", "optimizer", "scheduler", "augment", "data.")
-FREE = ("data.root", "data.cache_dir", "data.num_workers")  # do not change a number
+FREE = (  # options, and groups of them, that do not change what a run learns
+    "data.root.", "data.cache_dir.", "data.num_workers.", "logger.", "report.", "train.",
+    "ckpt_path.", "trainer.accelerator.", "trainer.devices.", "trainer.num_nodes.",
+    "trainer.strategy.", "trainer.enable_progress_bar.", "trainer.profiler.",
+    "trainer.log_every_n_steps.", "callbacks.progress_bar.", "callbacks.model_summary.",
+    "callbacks.lr_monitor.", "callbacks.dashboard.", "callbacks.grad_cam.",
+)  # fmt: skip
+WHOLE = ("seed", "precision", "mirror_test", "compile")  # those without a dot that are no group
 
 
 def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
@@ -38,40 +44,56 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     if not (run_dir / METRICS).exists():
         return None
     metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
-    was, now = metrics["options"], options(cfg)
-    different = [
-        f"{key} (was {was[key]})"
-        for key in now
-        if key.startswith(DECIDE) and key not in FREE and was.get(key, now[key]) != now[key]
-    ]
-    if different:
-        raise UserError(
-            f"{run_dir} holds a finished run of other options: {', '.join(different)}; choose "
-            "another folder with hydra.run.dir= (hydra.sweep.dir=)"
-        )
+    check_same(metrics["options"], cfg, f"{run_dir} holds a finished run")
     log.info("%s is finished", run_dir)
     return metrics
 
 
-def newest_checkpoint(run_dir: Path) -> Path | None:
+def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
     """Return the newest checkpoint of an unfinished run that can be read; None without one.
 
-    The first process makes room for the rest of the run.
+    The first process makes room for the rest of the run, and moves damaged checkpoints aside.
+
+    Raises:
+        UserError: when the run has other options.
     """
     if is_first_process():
         _make_room(run_dir)
+    whole = []
     for name in ("last", "best"):
         file = run_dir / f"checkpoints/{name}.ckpt"
         if not file.exists():
             continue
         try:
-            read_checkpoint(file)
+            record = read_checkpoint(file)["boneage"]
         except UserError as error:
             log.warning("Passed over: %s", error)
+            if is_first_process():
+                file.rename(file.with_suffix(".damaged"))
             continue
-        log.info("Going on from %s", file)
-        return file
-    return None
+        check_same(record["options"], cfg, f"{run_dir} holds an unfinished run")
+        whole.append(file)
+    if not whole:
+        return None
+    log.info("Going on from %s", whole[0])
+    return whole[0]
+
+
+def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
+    """Raise UserError when a run to be resumed was started with options that matter and differ."""
+    now = options(cfg)
+    names = [k for k in was | now if ("." in k and "@" not in k) or k in WHOLE]
+    different = [
+        f"{name} (was {was[name]})" if name in was else name
+        for name in names
+        if not f"{name}.".startswith(FREE)
+        and (name in was, was.get(name)) != (name in now, now.get(name))
+    ]
+    if different:
+        raise UserError(
+            f"{what} of other options: {', '.join(different)}; repeat its options, or choose "
+            "another folder with hydra.run.dir= (hydra.sweep.dir=)"
+        )
 
 
 def _make_room(run_dir: Path) -> None:

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hydra.utils import instantiate
+import yaml
 from joblib import Parallel, delayed
-from omegaconf import OmegaConf
 
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
+from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
 from boneage.evaluation.figures.stress import stress_figure
 from boneage.evaluation.figures.style import styled
@@ -24,7 +24,6 @@ from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
 
 TABLE = "stress.csv"
-PHANTOM = "boneage.data.phantom.write_phantom"
 
 
 def stress(run: Path, root: Path | None = None, n: int | None = None) -> pd.DataFrame:
@@ -66,27 +65,25 @@ def stress(run: Path, root: Path | None = None, n: int | None = None) -> pd.Data
 
 def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     """Return `id`, `path`, `sex`, `age_years`, `stage` of the test radiographs of a checkpoint."""
-    data = OmegaConf.create(record["config_text"]).data
-    if root is None:
-        root = Path(instantiate(data.root) if _is_phantom(data.root) else data.root)
+    data = yaml.safe_load(record["config_text"])["data"]
+    given = data["root"]
+    if root is None and isinstance(given, dict):  # of a phantom, which is written again
+        root = write_phantom(**{key: given[key] for key in ("folder", "n", "size", "seed")})
     options = {key: data[key] for key in ("table", "val_table", "test_table", "age_unit")}
-    found = read_source(root, columns=Columns(**data.columns), missing="drop", **options)
+    columns = Columns(**data["columns"])
+    found = read_source(root or Path(given), columns=columns, missing="drop", **options)
     split = pd.DataFrame(record["split"])
     table = split[split["fold"] == "test"].merge(found[["id", "path"]], on="id", how="left")
     if table["path"].isna().any():
         raise UserError(
             f"{int(table['path'].isna().sum())} of {len(table)} test radiographs of this run are "
-            f"not in {root}: give their folder with --root"
+            f"not in {root or given}: give their folder with --root"
         )
     stages = record["config"]["stages"]
     age_years = table["age_months"] / 12
     names = np.array(stages["names"])
     stage = names[Stages(stages["names"], stages["edges"]).of(age_years.to_numpy())]
     return table.assign(age_years=age_years, stage=stage)
-
-
-def _is_phantom(root: Any) -> bool:  # noqa: ANN401 - any YAML value
-    return OmegaConf.is_config(root) and root.get("_target_") == PHANTOM
 
 
 def _predict(

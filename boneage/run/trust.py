@@ -1,0 +1,63 @@
+"""What a checkpoint says of itself: whether it is whole, and may be built from."""
+
+import importlib
+import inspect
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from boneage.data.decode import Preprocessing
+from boneage.errors import UserError
+
+OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
+TORCH = {"torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
+RECORD = {"config": dict, "options": dict, "config_text": str, "preprocessing": dict, "split": dict}
+CONFIG = ("name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler", "mirror_test")
+SPLIT = ("id", "age_months", "sex", "fold")
+
+
+def check_record(record: Any) -> None:  # noqa: ANN401 - whatever a file may hold
+    """Raise UserError when the record of a checkpoint is not what training writes."""
+    if not isinstance(record, dict):
+        raise UserError("it was not written by this project's training")
+    for name, kind in RECORD.items():
+        if not isinstance(record.get(name), kind):
+            raise UserError(f"its record lacks {name}")
+    for part, keys in (("config", CONFIG), ("split", SPLIT)):
+        if lacking := [key for key in keys if key not in record[part]]:
+            raise UserError(f"its {part} lacks {', '.join(lacking)}")
+    try:
+        Preprocessing(**record["preprocessing"])
+    except TypeError as error:
+        raise UserError(f"its preprocessing is not what training writes: {error}") from error
+
+
+def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
+    """Check what a model is to be built from: it may come from a stranger.
+
+    Raises:
+        UserError: when it names code that makes no part of a model, or holds text that a config
+            would resolve.
+    """
+    if isinstance(node, str) and "${" in node:
+        raise UserError(f"the checkpoint holds text that would be resolved: {node}")
+    if isinstance(node, dict) and "_target_" in node and not _is_part_of_a_model(node["_target_"]):
+        raise UserError(f"the checkpoint names code outside this project: {node['_target_']}")
+    children = [*node, *node.values()] if isinstance(node, dict) else node
+    for child in children if isinstance(children, list) else ():
+        check_buildable(child)
+
+
+def _is_part_of_a_model(target: Any) -> bool:  # noqa: ANN401
+    """Tell whether a name is that of a class or function defined in a module that makes models."""
+    module, _, name = str(target).rpartition(".")
+    if not module.startswith(OWN) and module not in TORCH:
+        return False
+    try:
+        made = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return False
+    if module in TORCH:
+        return inspect.isclass(made) and issubclass(made, TORCH[module])
+    return (inspect.isclass(made) or inspect.isfunction(made)) and made.__module__ == module
