@@ -28,7 +28,7 @@ def test_jobs_side_by_side(phantom_root, tmp_path, launcher):
     assert "0_regression_seed1" in (sweep / "comparison.html").read_text()
     if launcher == "joblib":  # a repeated sweep leaves alone what is finished
         written = (good / "metrics.json").stat().st_mtime_ns
-        again = call_afresh(*arguments[:1], *arguments[2:-1], "data.fold=0", cwd=tmp_path)
+        again = call(*arguments[:1], *arguments[2:-1], "data.fold=0", cwd=tmp_path)
         assert again.returncode == 0, again.stderr
         assert "is finished" in again.stdout
         assert (good / "metrics.json").stat().st_mtime_ns == written
