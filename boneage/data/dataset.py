@@ -69,10 +69,9 @@ class Radiographs(Dataset[Batch]):
         positions = [position for _, position in pairs]
         images = self.images[self.cache_row[positions]]
         if self.augment is not None:
-            seed = np.random.SeedSequence(
-                [self.seed, pairs[0][0]]
-            )  # per image it would take longer
-            self.augment.set_random_seed(int(seed.generate_state(1)[0]))  # than many a transform
+            # once a batch: seeding takes longer than many a transform of one radiograph
+            seed = np.random.SeedSequence([self.seed, pairs[0][0]])
+            self.augment.set_random_seed(int(seed.generate_state(1)[0]))
             for image in images:
                 image[:] = self.augment(image=image)["image"]
         return Batch(

@@ -7,12 +7,12 @@ import numpy as np
 
 from boneage.data.crop import find_crop
 from boneage.data.decode import Preprocessing, read_grey, to_square
-from boneage.data.hand import find_hand, small
 from boneage.explain.background import HAND, MARKER, background_masks, paint_over
 
 BORDER = 0.2  # of each side
 NOISE = 8  # grey levels, standard deviation
 JPEG_QUALITY = 30
+UNCHANGED = "unchanged"
 Change = Callable[[np.ndarray], np.ndarray | None]
 
 
@@ -73,8 +73,8 @@ def half_resolution(image: np.ndarray) -> np.ndarray:
 
 def erase_marker(image: np.ndarray) -> np.ndarray | None:
     """Return a radiograph without its laterality marker; None where none is found."""
-    marker = _marker(image)
-    return None if marker is None else _paint_over(image, marker)
+    masks = background_masks(image)
+    return _paint_over(image, _marker(image, masks)) if MARKER in masks else None
 
 
 def move_marker(image: np.ndarray) -> np.ndarray | None:
@@ -82,14 +82,15 @@ def move_marker(image: np.ndarray) -> np.ndarray | None:
 
     The letter is not mirrored.
     """
-    marker, hand = _marker(image), find_hand(small(image))
-    if marker is None or hand is None:
+    masks = background_masks(image)
+    if MARKER not in masks:
         return None
+    marker = _marker(image, masks)
     y, x = (np.flatnonzero(marker.any(axis=axis)) for axis in (1, 0))
     letter = image[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
     erased = _paint_over(image, marker)
     size = (image.shape[1], image.shape[0])
-    occupied = marker | (cv2.resize(hand.mask.astype(np.uint8), size) > 0)
+    occupied = marker | (cv2.resize(masks[HAND].astype(np.uint8), size) > 0)
     height, width = letter.shape
     bottom, right = image.shape[0] - y[0] - height, image.shape[1] - x[0] - width
     for top, left in ((y[0], right), (bottom, x[0]), (bottom, right)):
@@ -115,9 +116,6 @@ CHANGES: dict[str, Change] = {
     "marker erased": erase_marker,
     "marker in another corner": move_marker,
 }
-
-
-UNCHANGED = "unchanged"
 
 
 def changed_square(path: str, preprocessing: Preprocessing, change: str) -> np.ndarray | None:
@@ -146,11 +144,8 @@ def _grey(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
-def _marker(image: np.ndarray) -> np.ndarray | None:
+def _marker(image: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
     """Return the (H, W) bool mask of the marker in the radiograph's own pixels."""
-    masks = background_masks(image)
-    if MARKER not in masks or HAND not in masks:
-        return None
     size = (image.shape[1], image.shape[0])
     nearest = cv2.resize(masks[MARKER].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     return np.asarray(nearest, bool)

@@ -123,10 +123,18 @@ class BoneAgeModule(L.LightningModule):
 
     def predict(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
         """Return the decoded prediction of every task, as it is tested and used."""
-        views = [self.decode(self(image, sex))]
-        if self.mirror_test:
-            views.append(self.decode(self(image.flip(-1), sex)))
-        return {name: torch.stack([view[name] for view in views]).mean(0) for name in self.tasks}
+        return self.with_mirror(self.decode(self(image, sex)), image, sex)
+
+    def with_mirror(
+        self, predictions: dict[str, Tensor], image: Tensor, sex: Tensor
+    ) -> dict[str, Tensor]:
+        """Return predictions averaged with those of the mirrored radiographs, if that is asked."""
+        if not self.mirror_test:
+            return predictions
+        mirrored = self.decode(self(image.flip(-1), sex))
+        return {
+            name: torch.stack([predictions[name], mirrored[name]]).mean(0) for name in self.tasks
+        }
 
     def decode(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the raw outputs of every task in natural units."""
@@ -137,8 +145,8 @@ class BoneAgeModule(L.LightningModule):
         outputs = self(batch["image"], batch["sex"])
         self.total_loss(outputs, batch, split)
         predictions = self.decode(outputs)
-        if split == "test" and self.mirror_test:
-            predictions = self.predict(batch["image"], batch["sex"])
+        if split == "test":
+            predictions = self.with_mirror(predictions, batch["image"], batch["sex"])
         for name, task in self.tasks.items():
             metrics = self.metrics[f"{split}_{name}"]
             metrics.update(predictions[name], task.encode(batch))
