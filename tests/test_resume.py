@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from conftest import TINY, compose_config, server
 from omegaconf import OmegaConf
 
 from boneage.errors import UserError
+from boneage.run.csv_log import CsvLog
 from boneage.run.experiment import train
 
 HARD = (
@@ -112,6 +114,22 @@ def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code
     logged = [file.read_text() for file in (folder / "csv").glob("metrics*.csv")]
     assert len(logged) == 2  # what the first part had logged is still there
     assert all(text.startswith("epoch,") for text in logged)
+
+
+def test_the_csv_log_is_whole_when_writing_it_is_interrupted(tmp_path, monkeypatch):
+    log = CsvLog(tmp_path, name="", version="")
+    log.log_metrics({"loss": 1.0}, step=0)
+    log.save()
+    with monkeypatch.context() as patch:
+        patch.setattr("csv.DictWriter.writeheader", Mock(side_effect=KeyboardInterrupt))
+        log.log_metrics({"loss": 0.5, "age/mae": 2.0}, step=1)  # a new column: all is written anew
+        with pytest.raises(KeyboardInterrupt):
+            log.save()
+    assert (tmp_path / "metrics.csv").read_text().split() == ["loss,step", "1.0,0"]
+    log.finalize("interrupted")
+    assert pd.read_csv(tmp_path / "metrics.csv").to_dict("list") == {
+        "age/mae": [pytest.approx(np.nan, nan_ok=True), 2.0], "loss": [1.0, 0.5], "step": [0, 1]
+    }  # fmt: skip
 
 
 def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):

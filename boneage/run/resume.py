@@ -100,5 +100,5 @@ def _make_room(run_dir: Path) -> None:
     """Move aside what the CSV logger would write over, and remove the mark of an interruption."""
     (run_dir / ERROR).unlink(missing_ok=True)
     if (run_dir / CSV).exists():
-        earlier = len(list((run_dir / "csv").iterdir()))
+        earlier = len(list((run_dir / "csv").glob("metrics*.csv")))
         (run_dir / CSV).rename(run_dir / f"csv/metrics_{earlier}.csv")
