@@ -169,7 +169,7 @@ def test_a_truncated_checkpoint_is_passed_over(configure, tmp_path, caplog):
     last = folder / "checkpoints/last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])  # the best is the first epoch's or the second's
     again = train(configure("trainer.max_epochs=2", "resume=auto", run="run"))
-    assert f"Passed over: ckpt_path={last} cannot be loaded" in caplog.text
+    assert f"Passed over: checkpoint {last} cannot be loaded" in caplog.text
     assert again["test"] == whole["test"]
     for file in folder.glob("checkpoints/*"):
         file.write_bytes(b"")

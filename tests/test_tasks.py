@@ -45,7 +45,7 @@ def test_age_is_learned_in_standard_units_and_told_in_years(age):
     [
         ("mse", (1.0 + 4.0) / 2),  # residuals 1 and 2 standard units
         ("l1", 1.5),
-        ("smooth_l1", (0.5 + 1.5) / 2),
+        ("smooth_l1", (0.95 + 1.95) / 2),
     ],
 )
 def test_age_losses_by_hand(age, loss, expected):

@@ -21,6 +21,7 @@ TOP_LEVEL = {
     "seed": Seed,
     "train": bool,
     "ckpt_path": str | None,
+    "start_from": str | None,
     "resume": Literal["auto"] | None,
     "mirror_test": bool,
     "compile": bool,

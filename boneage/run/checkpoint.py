@@ -1,5 +1,6 @@
 """What a checkpoint says of itself, and whether it fits what is asked of it."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.check import readable
 from boneage.run.options import options
 from boneage.run.trust import CONFIG, check_buildable, check_record
+
+log = logging.getLogger(__name__)
 
 MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
 PREPROCESSING_KEYS = ("size", "fit", "contrast", "crop")
@@ -45,16 +48,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"ckpt_path={path} cannot be loaded: {error.strerror}") from error
+        raise UserError(f"checkpoint {path} cannot be loaded: {error.strerror}") from error
     except Exception as error:  # a damaged file can raise anything
         reason = str(error).splitlines()[0] if str(error) else "it is empty or cut off"
-        raise UserError(f"ckpt_path={path} cannot be loaded: {reason}") from error
+        raise UserError(f"checkpoint {path} cannot be loaded: {reason}") from error
     if not isinstance(checkpoint, dict) or "boneage" not in checkpoint:
-        raise UserError(f"ckpt_path={path} was not written by this project's training")
+        raise UserError(f"checkpoint {path} was not written by this project's training")
     try:
         check_record(checkpoint["boneage"])
     except UserError as error:
-        raise UserError(f"ckpt_path={path} cannot be used: {error}") from error
+        raise UserError(f"checkpoint {path} cannot be used: {error}") from error
     return checkpoint
 
 
@@ -91,15 +94,21 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
     A radiograph is known by its id together with its age, so that another data set with ids of
     its own is not mistaken for the one trained on.
     """
-    past = pd.DataFrame(checkpoint["boneage"]["split"])
-    past = past[past["fold"] != "test"]
-    seen = table[table["fold"] == "test"].merge(past[["id", "age_months"]], on=["id", "age_months"])
+    known = ["id", "age_months"]
+    seen = table[table["fold"] == "test"].merge(_seen(checkpoint)[known], on=known)
     if len(seen):
         raise UserError(
             f"{len(seen)} radiographs of the test fold were used to train this checkpoint: "
             f"{first_five(list(seen['id']))}; use the run's own split: "
             "data.split_file=RUN/split.csv"
         )
+
+
+def _seen(checkpoint: dict[str, Any]) -> pd.DataFrame:
+    """Return the radiographs a model was trained and chosen on, also before it was trained on."""
+    record = checkpoint["boneage"]
+    split = pd.DataFrame(record["split"])
+    return pd.concat([split[split["fold"] != "test"], pd.DataFrame(record.get("earlier", {}))])
 
 
 def build_model(config: DictConfig, record: dict[str, Any], **options: Any) -> BoneAgeModule:  # noqa: ANN401
@@ -117,6 +126,40 @@ def build_model(config: DictConfig, record: dict[str, Any], **options: Any) -> B
         )
         model.make_optimizer(model.parameters())  # a bad option shows now, not when training starts
     return model
+
+
+def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
+    """Give a fresh model the weights of a checkpoint, part by part.
+
+    Sex input and tasks that the checkpoint lacks, or has of other shapes, stay fresh. What it was
+    trained on goes into the model's record, so that later tests refuse that too.
+
+    Args:
+        path: the checkpoint.
+        model: a model that has not been trained.
+        table: the radiographs it will be trained and tested on, as in `BoneAgeDataModule.table`.
+
+    Raises:
+        UserError: when the backbone is another, or a test radiograph was used to train it.
+    """
+    checkpoint = read_checkpoint(path)
+    check_unseen(checkpoint, table)
+    parts = {"backbone": model.backbone, "sex": model.sex}
+    parts |= {f"tasks.{name}": task for name, task in model.tasks.items()}
+    for name, part in parts.items():
+        stored = checkpoint["state_dict"].items()
+        weights = {k.removeprefix(f"{name}."): v for k, v in stored if k.startswith(f"{name}.")}
+        if _shapes(weights) == _shapes(part.state_dict()):
+            part.load_state_dict(weights)
+        elif name == "backbone":
+            raise UserError(f"start_from={path} has another backbone than this command")
+        else:
+            log.warning("%s of %s does not fit: it starts from random weights", name, path)
+    model.record["earlier"] = _seen(checkpoint)[["id", "age_months"]].to_dict("list")
+
+
+def _shapes(weights: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 def load_model(checkpoint: dict[str, Any]) -> BoneAgeModule:

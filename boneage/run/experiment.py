@@ -29,6 +29,7 @@ from boneage.run.checkpoint import (
     load_model,
     make_record,
     read_checkpoint,
+    start_from,
 )
 from boneage.run.describe import describe_run
 from boneage.run.interrupt import interruptible
@@ -86,6 +87,8 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         model.mirror_test |= cfg.mirror_test
     else:
         model = build_model(cfg, make_record(cfg, data), compile_backbone=cfg.compile)
+        if cfg.start_from:
+            start_from(cfg.start_from, model, data.table)
         model.fit_tasks(data.fold_table("train"))
     predictions, throughput, history = Predictions(), Throughput(), History()
     always = [EpochSeed(cfg.seed), predictions, throughput, history]

@@ -1,0 +1,111 @@
+"""Train the rows of results.md and keep what they measured, one file a row in records/.
+
+python docs/results/run.py /path/to/rsna [ROW...]
+
+Without rows, all that have no record yet, in the order of the tables; a stopped run goes on.
+Differences are to the rows whose run folders are still there.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from boneage.data.decode import read_grey
+from boneage.data.layouts import read_source
+from boneage.evaluation.age import age_metrics
+from boneage.evaluation.bootstrap import with_interval
+from boneage.evaluation.comparison.paired import difference_of
+from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run
+from boneage.run.ensemble import ensemble
+from boneage.run.results import write_json
+from boneage.run.stress import TABLE, stress
+
+PROJECT = Path(__file__).parents[2]
+RECORDS, RUNS = Path(__file__).parent / "records", PROJECT / "outputs/results"
+STEPS = {
+    "regression": [
+        "paper_regression", "regression_1_residual", "regression_2_stretch", "regression_3_hand",
+        "regression_4_sex", "regression_5_smooth", "regression_6_average", "regression_7_linear",
+        "regression_8_geometric", "regression_9_robust", "regression_10_distribution",
+    ],
+    "classification": [
+        "paper_classification", "classification_1_residual", "classification_2_weights_half",
+        "classification_3_weights", "classification_4_sampling", "classification_5_both",
+        "classification_6_focal", "classification_7_ordinal",
+    ],
+    "best": [
+        "paper_regression", "paper_multitask", "best_128", "best_128_seed_2", "best_128_seed_3",
+        "best_ensemble",
+    ],
+}  # fmt: skip
+MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
+SEEDS = ["best_128", "best_128_seed_2", "best_128_seed_3"]
+STRESSED = ("paper_regression", "best_128")
+LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
+
+
+def overrides(row: str) -> list[str]:
+    """Return the options that a row is trained with."""
+    experiment, _, seed = row.partition("_seed_")
+    return [f"experiment={experiment}", *([f"seed={seed}"] if seed else [])]
+
+
+def run(row: str, root: Path) -> None:
+    """Train a row, or go on with it; average the runs of an ensemble."""
+    folder = RUNS / row
+    if row == "best_ensemble":
+        ensemble([RUNS / seed for seed in SEEDS], folder)
+    else:
+        command = [sys.executable, str(PROJECT / "train.py"), *overrides(row)]
+        command += [f"data.root={root}", f"hydra.run.dir={folder}", "resume=auto"]
+        subprocess.run(command, check=True)
+    if row in STRESSED and not (folder / TABLE).exists():
+        stress(folder, root)
+    write_json(RECORDS / f"{row}.json", record(folder, root))
+
+
+def record(folder: Path, root: Path) -> dict[str, Any]:
+    """Return what is told of a run: its `metrics.json`, and more that needs its predictions."""
+    done = read_run(folder)
+    others = [read_run(path.parent) for path in sorted(RUNS.glob(f"*/{METRICS}"))]
+    subgroups = done.table("subgroups.csv")
+    told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
+    return {
+        "metrics": done.metrics,
+        "epochs": len(done.table("history.csv")),
+        "subgroups": json.loads(subgroups[told].to_json(orient="records")),
+        "by_contrast": by_contrast(done, root),
+        "stress": json.loads(done.table(TABLE).to_json(orient="records")),
+        "less": {
+            other.path.name: {metric: difference_of(other, done, metric) for metric in MAIN}
+            for other in others
+            if other.path != folder and other.metrics["test_set"] == done.metrics["test_set"]
+        },
+    }
+
+
+def by_contrast(done: FinishedRun, root: Path) -> dict[str, Any]:
+    """Return the MAE of the films of low contrast, and of the others."""
+    table = done.predictions.merge(read_source(root)[["id", "path"]], on="id")
+    if "age_years_predicted" not in table:
+        return {}
+    ends = np.array([np.percentile(read_grey(path), [1, 99]) for path in table["path"]])
+    low = pd.Series(np.diff(ends)[:, 0] < LOW_CONTRAST, index=table.index)
+    found = {}
+    for name, part in (("low", table[low]), ("other", table[~low])):
+        columns = (part[c].to_numpy(float) for c in ("age_years", "age_years_predicted"))
+        found[name] = with_interval(age_metrics, *columns)["age/mae_months"]
+    return found
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
+    every = dict.fromkeys(row for rows in STEPS.values() for row in rows)
+    for row in sys.argv[2:] or [r for r in every if not (RECORDS / f"{r}.json").exists()]:
+        run(row, Path(sys.argv[1]))

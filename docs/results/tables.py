@@ -1,0 +1,142 @@
+"""Rebuild the tables of results.md, and of the README, from the records.
+
+python docs/results/tables.py
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from run import MAIN, PROJECT, RECORDS, STEPS, STRESSED, overrides
+
+from boneage.evaluation.glossary import named
+from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.published import LABEL, PUBLISHED
+from boneage.evaluation.subgroups import ALL, BANDS
+
+Record = dict[str, Any]
+Row = list[str]
+AGE = ("age/mae_months", "age/rmse_months", "age/r2")
+STAGE = ("stage/accuracy", "stage/balanced_accuracy", "stage/recall_child", "stage/recall_adult")
+SHOWN = {
+    "regression": AGE,
+    "classification": (*STAGE[:3], "stage/recall_adolescent", STAGE[3], "stage/precision_adult"),
+    "best": (*AGE, STAGE[0], *STAGE[2:]),
+}
+HEADLINE = (*AGE[:1], *AGE[2:], STAGE[0], *STAGE[2:])
+
+
+def records() -> dict[str, Record]:
+    """Return what is known of every row."""
+    return {file.stem: json.loads(file.read_text()) for file in sorted(RECORDS.glob("*.json"))}
+
+
+def steps(family: str, known: dict[str, Record]) -> list[Row]:
+    """Return the table of a family: one row a run, each less the one above."""
+    names = [name for name in STEPS[family] if name in known]
+    main = MAIN[family == "classification"]
+    head = ["experiment", "n", *map(named, SHOWN[family])]
+    head += [f"{named(main)} less the row above", "epochs", "images/s", "minutes"]
+    rows = [head]
+    for before, name in zip([None, *names], names, strict=False):
+        record, m = known[name], known[name]["metrics"]
+        rows.append(
+            [
+                f"`{' '.join(overrides(name))}`", f"{m['n']['test']:,}",
+                *(said(scored(m, metric)) for metric in SHOWN[family]),
+                said(record["less"].get(before, {}).get(main)), str(record["epochs"]),
+                f"{m['images_per_second']:.0f}", f"{m['seconds'] / 60:.0f}",
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def headline(known: dict[str, Record]) -> list[Row]:
+    """Return the published numbers beside the project's own, one row a metric."""
+    names = [n for n in ("paper_regression", "best_128", "best_ensemble") if n in known]
+    rows = [["", f"{LABEL}, published", *(f"`{name}`" for name in names)]]
+    for metric in HEADLINE:
+        published = number(PUBLISHED[metric]) if metric in PUBLISHED else ""
+        cells = [said(scored(known[name]["metrics"], metric)) for name in names]
+        rows.append([named(metric), published, *cells])
+    return rows
+
+
+def stressed(known: dict[str, Record]) -> list[Row]:
+    """Return the MAE of the changed test fold, and how far its predictions moved."""
+    runs = {name: known[name]["stress"] for name in STRESSED if name in known}
+    head = [f"`{name}`: {what}" for name in runs for what in ("MAE", "less unchanged", "change")]
+    rows = [["change", "n", *head]]
+    metrics = ("mae_months", "mae_months_difference", "change_months")
+    cells: dict[str, Row] = {}
+    for measured in runs.values():
+        for row in measured:
+            if row["metric"] in metrics:
+                cells.setdefault(row["change"], [row["change"], str(row["n"])]).append(said(row))
+    return rows + list(cells.values())
+
+
+def bands(known: dict[str, Record]) -> list[Row]:
+    """Return MAE and bias by age band and sex, the report's setting beside the best."""
+    names = [name for name in STRESSED if name in known]
+    head = [f"`{name}`: {what}" for name in names for what in ("MAE", "bias")]
+    rows = [["years", "sex", "n", *head]]
+    found = {
+        (name, row["band"], row["sex"], row["metric"]): row
+        for name in names
+        for row in known[name]["subgroups"]
+    }
+    for band in BANDS.names:
+        for sex in (ALL, "female", "male"):
+            keys = [
+                (name, band, sex, f"age/{what}_months")
+                for name in names
+                for what in ("mae", "bias")
+            ]
+            cells = [found[key] for key in keys]
+            rows.append([band, sex, str(cells[0]["n"]), *map(said, cells)])
+    return rows
+
+
+def contrasts(known: dict[str, Record]) -> list[Row]:
+    """Return the MAE of films of low contrast beside that of the others."""
+    rows = [["experiment", "low contrast", "n", "others", "n"]]
+    for name, record in known.items():
+        if found := record["by_contrast"]:
+            parts = [cell for part in found.values() for cell in (said(part), f"{part['n']:,}")]
+            rows.append([f"`{name}`", *parts])
+    return rows
+
+
+def scored(metrics: Record, metric: str) -> Record | None:
+    """Return a metric of a run; of its stages those cut from its age, where it has no others."""
+    test = metrics["test"]
+    found: Record | None = test.get(metric) or test.get(metric.replace("stage/", "stage_from_age/"))
+    return found
+
+
+def said(result: Record | None) -> str:
+    """Return a value with its interval."""
+    if result is None:
+        return ""
+    limits = interval(result)  # type: ignore[arg-type]
+    return f"{number(result['value'])} ({limits})" if limits else number(result["value"])
+
+
+def fill(page: Path, name: str, rows: list[Row]) -> None:
+    """Put a table between its marks in a page."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    marked = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    page.write_text(re.sub(marked, lambda m: m[1] + table + m[2], page.read_text(), flags=re.S))
+
+
+if __name__ == "__main__":
+    known = records()
+    results = PROJECT / "docs/results.md"
+    for family in STEPS:
+        fill(results, family, steps(family, known))
+    for table in (stressed, bands, contrasts):
+        fill(results, table.__name__, table(known))
+    fill(PROJECT / "README.md", "headline", headline(known))

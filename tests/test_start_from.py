@@ -1,0 +1,69 @@
+"""Training that starts from the weights of another run."""
+
+import pytest
+import torch
+
+from boneage.data.phantom import write_phantom
+from boneage.errors import UserError
+from boneage.run.experiment import train
+
+FROZEN = "optimizer.lr=0"  # training changes no weight, only batch norm's statistics
+
+
+def weights(run):
+    return torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+
+
+def learned(state):
+    """Return the weights that an optimizer changes."""
+    buffers = ("running_mean", "running_var", "tracked", "age.mean", "age.std")
+    return {name: value for name, value in state.items() if not name.endswith(buffers)}
+
+
+@pytest.fixture
+def first(configure, tmp_path):
+    train(configure("seed=7", "sex=embedding", run="first"))
+    return tmp_path / "first/checkpoints/best.ckpt"
+
+
+def test_all_weights_are_taken_over(first, configure, tmp_path):
+    frozen = ("sex=embedding", "seed=8", "optimizer.weight_decay=0", FROZEN)
+    train(configure(*frozen, f"start_from={first}", run="second"))
+    train(configure(*frozen, run="fresh"))
+    before = learned(weights(tmp_path / "first"))
+    after, fresh = (learned(weights(tmp_path / name)) for name in ("second", "fresh"))
+    assert len(before) > 10
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not torch.equal(before["backbone.layers.0.weight"], fresh["backbone.layers.0.weight"])
+
+
+def test_parts_that_do_not_fit_start_afresh(first, configure, tmp_path, caplog):
+    joint = ("task=multitask", "optimizer.weight_decay=0", FROZEN, f"start_from={first}")
+    train(configure(*joint, run="second"))
+    before, after = learned(weights(tmp_path / "first")), learned(weights(tmp_path / "second"))
+    backbone = [name for name in before if name.startswith("backbone.")]
+    assert all(torch.equal(before[name], after[name]) for name in backbone)
+    for part in ("sex", "tasks.stage", "tasks.age"):  # the age's features were wider by the sex's
+        assert f"{part} of {first} does not fit" in caplog.text
+
+
+def test_ages_are_standardised_by_the_new_radiographs(first, configure, tmp_path):
+    root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
+    train(configure(f"start_from={first}", "sex=embedding", f"data.root={root}", run="second"))
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert before["tasks.age.mean"] != after["tasks.age.mean"]
+
+
+def test_another_backbone_is_refused(first, configure):
+    with pytest.raises(UserError, match=r"start_from=.*first.*another backbone"):
+        train(configure(f"start_from={first}", "backbone.stem=5"))
+
+
+def test_what_was_trained_on_is_refused_as_a_test_radiograph(first, configure, tmp_path):
+    with pytest.raises(UserError, match=r"of the test fold were used to train.*data.split_file="):
+        train(configure(f"start_from={first}", "data.split_seed=3"))
+    root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
+    train(configure(f"start_from={first}", f"data.root={root}", run="second"))
+    second = tmp_path / "second/checkpoints/best.ckpt"
+    with pytest.raises(UserError, match="of the test fold were used to train"):
+        train(configure("train=false", f"ckpt_path={second}", "data.split_seed=3", run="third"))
