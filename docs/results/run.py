@@ -31,7 +31,8 @@ STEPS = {
     "regression": [
         "paper_regression", "regression_1_residual", "regression_2_stretch", "regression_3_hand",
         "regression_4_sex", "regression_5_smooth", "regression_6_average", "regression_7_linear",
-        "regression_8_geometric", "regression_9_robust", "regression_10_distribution",
+        "regression_8_batch", "regression_9_geometric", "regression_10_robust",
+        "regression_11_distribution",
     ],
     "classification": [
         "paper_classification", "classification_1_residual", "classification_2_weights_half",
