@@ -6,11 +6,13 @@ import typer
 
 from boneage.cli.compare import compare
 from boneage.cli.dashboard import dashboard
+from boneage.cli.download import download
 from boneage.cli.ensemble import ensemble
 from boneage.cli.explain import explain
 from boneage.cli.phantom import phantom
 from boneage.cli.report import report
 from boneage.cli.stress import stress
+from boneage.cli.verify import verify
 from boneage.errors import UserError
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ app.command()(explain)
 app.command()(ensemble)
 app.command()(stress)
 app.command()(phantom)
+app.command()(download)
+app.command()(verify)
 
 
 def main() -> None:
