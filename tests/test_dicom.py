@@ -146,7 +146,8 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     report.save_as(tmp_path / "report.dcm")
     said = {
         "cut": "cut.dcm", "pixels": "cannot be decoded", "empty": "no readable DICOM",
-        "text": "no readable", "frames": "holds 2 pictures", "colour": "is RGB, not a grey", "huge": "absurd size",
+        "text": "no readable", "frames": "holds 2 pictures", "colour": "is RGB, not a grey",
+        "huge": "absurd size",
         "report": "holds no picture", "gone": "no readable DICOM",
     }  # fmt: skip
     for name, words in said.items():
