@@ -26,7 +26,8 @@ class Intervals:
 
     def width_of(self, predicted_years: np.ndarray) -> np.ndarray:
         """Return the half-width in years of each of (n,) predicted ages."""
-        return np.asarray(self.widths)[BANDS.of(predicted_years)]
+        width: np.ndarray = np.asarray(self.widths)[BANDS.of(predicted_years)]
+        return width
 
 
 def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Intervals:

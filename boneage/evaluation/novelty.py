@@ -40,4 +40,5 @@ def fit_novelty(trained: np.ndarray, held_out: np.ndarray) -> Novelty:
 
 
 def _distance(features: np.ndarray, mean: np.ndarray, whiten: np.ndarray) -> np.ndarray:
-    return np.linalg.norm((features - mean) @ whiten, axis=1)
+    distance: np.ndarray = np.linalg.norm((features - mean) @ whiten, axis=1)
+    return distance
