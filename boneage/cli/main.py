@@ -10,6 +10,7 @@ from boneage.cli.download import download
 from boneage.cli.ensemble import ensemble
 from boneage.cli.explain import explain
 from boneage.cli.phantom import phantom
+from boneage.cli.predict import predict
 from boneage.cli.report import report
 from boneage.cli.stress import stress
 from boneage.cli.verify import verify
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(compare)
 app.command()(report)
 app.command()(dashboard)
+app.command()(predict)
 app.command()(explain)
 app.command()(ensemble)
 app.command()(stress)
