@@ -64,9 +64,9 @@ class Predictor:
             sex: (n,) int64, index into `SEXES`.
 
         Returns:
-            One dict a radiograph: the tasks' columns of `predictions.csv`; `spread`, the standard deviation of the
-            models' ages in years, where there are several; and `novelty`, the least of the
-            distances, where the checkpoints hold what is needed.
+            One dict a radiograph: the tasks' columns of `predictions.csv`; `spread`, the standard
+            deviation of the models' ages in years, where there are several; and `novelty`, the
+            least of the distances, NaN where no checkpoint holds what is needed.
         """
         tables = [
             predictions_of(model, images, sex)

@@ -98,10 +98,10 @@ def _ages(path: Path, table: pd.DataFrame) -> pd.Series:
     ages = pd.to_numeric(cells.where(cells != ""), errors="coerce") * AGES[column]
     wrong = (cells != "") & ~ages.between(0, MAX_AGE_YEARS)
     if wrong.any():
-        row = wrong.idxmax()
+        row = int(wrong.to_numpy().argmax())
         raise UserError(
-            f"{path}, row {row}, column {column!r}: {cells[row]!r} is no age up to "
-            f"{MAX_AGE_YEARS} years"
+            f"{path}, row {cells.index[row]}, column {column!r}: {cells.iloc[row]!r} is no age up "
+            f"to {MAX_AGE_YEARS} years"
         )
     return ages
 

@@ -10,12 +10,11 @@ import numpy as np
 from boneage.data.crop import Crop, crop_around
 from boneage.data.decode import Preprocessing, read_grey, to_square
 from boneage.data.dicom import Header, is_dicom, read_dicom
-from boneage.data.hand import Hand, find_hand, small
+from boneage.data.hand import Hand, find_hand, has_two_hands, small
 from boneage.errors import UserError
 
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
 COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
-SECOND = 0.6  # of the first hand's area: a second hand
 NARROW = 0.6  # of the width: a wider hand leaves no room for another
 
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -84,16 +83,10 @@ def picture_flags(image: np.ndarray, hand: Hand | None) -> list[str]:
     low, high = np.percentile(picture, [5, 95])
     if high - low < EMPTY:
         return ["nearly empty"]
-    if hand is None:
-        return ["no hand found"]
-    left, _, right, _ = hand.box
-    if right - left < NARROW:
-        grown = cv2.dilate(hand.mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-        ground = np.uint8(np.percentile(picture[~hand.mask], 25))
-        other = find_hand(np.where(grown, ground, picture))
-        if other is not None and other.mask.sum() > SECOND * hand.mask.sum():
-            return ["two hands"]
-    return []
+    left, _, right, _ = hand.box if hand is not None else (0.0, 0.0, 0.0, 0.0)
+    if right - left < NARROW and has_two_hands(picture):
+        return ["two hands"]
+    return [] if hand is not None else ["no hand found"]
 
 
 def _is_coloured(path: Path) -> bool:
