@@ -1,5 +1,6 @@
 """One or several checkpoints as one predictor."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from boneage.explain.inference import features_of, predictions_of
 from boneage.run.calibrate import AGE, intervals_of, novelty_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 CHANCE = "stage_probability_"
@@ -50,6 +53,9 @@ class Predictor:
         self.preprocessings = tuple(Preprocessing(**r["preprocessing"]) for r in self.records)
         stages = self.records[0]["config"]["stages"]
         self.stages = Stages(stages["names"], stages["edges"])
+        for file, record in zip(self.files, self.records, strict=True):
+            if "calibration" not in record:
+                log.warning("%s holds no calibration: no intervals, and no novelty of it", file)
         self.novelties = [novelty_of(record) for record in self.records]
         self.intervals = {
             known: _mean_intervals([intervals_of(record, known) for record in self.records])

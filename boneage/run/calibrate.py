@@ -77,8 +77,8 @@ def novelty_of(record: dict[str, Any]) -> Novelty | None:
 
 
 def coverage_of(record: dict[str, Any], test: pd.DataFrame) -> dict[str, Results]:
-    """Return how often a record's intervals hold on a test fold; nothing where there are none."""
+    """Return how often a record's intervals hold on a test fold; nothing if unknown."""
     intervals = intervals_of(record)
-    if intervals is None or not np.isfinite(test[AGE]).all():
+    if intervals is None or not np.isfinite([*intervals.widths, *test[AGE]]).all():
         return {}
     return coverage(test["age_years"].to_numpy(), test[AGE].to_numpy(), intervals)
