@@ -9,6 +9,7 @@ from boneage.cli.dashboard import dashboard
 from boneage.cli.download import download
 from boneage.cli.ensemble import ensemble
 from boneage.cli.explain import explain
+from boneage.cli.export import export
 from boneage.cli.phantom import phantom
 from boneage.cli.predict import predict
 from boneage.cli.report import report
@@ -30,6 +31,7 @@ app.command()(predict)
 app.command()(explain)
 app.command()(ensemble)
 app.command()(stress)
+app.command()(export)
 app.command()(phantom)
 app.command()(download)
 app.command()(verify)
