@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from boneage.cli.app import app as page
 from boneage.cli.compare import compare
 from boneage.cli.dashboard import dashboard
 from boneage.cli.download import download
@@ -32,6 +33,7 @@ app.command()(explain)
 app.command()(ensemble)
 app.command()(stress)
 app.command()(export)
+app.command("app")(page)
 app.command()(phantom)
 app.command()(download)
 app.command()(verify)

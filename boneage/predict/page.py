@@ -31,7 +31,7 @@ def write_pages(
     parts = range(0, len(answers), CARDS)
     for number, start in enumerate(parts):
         cards = [
-            _card(answer, out / FOLDER / f"{name}.png")
+            card_of(answer, out / FOLDER / f"{name}.png")
             for answer, name in zip(answers[start : start + CARDS], names[start:], strict=False)
         ]
         text = render(
@@ -44,7 +44,7 @@ def write_pages(
     return pages
 
 
-def _card(answer: Answer, picture: Path) -> dict[str, Any]:
+def card_of(answer: Answer, picture: Path) -> dict[str, Any]:
     """Return an answer with its picture, and places on the scale in percent."""
     image = data_uri(picture.read_bytes()) if picture.exists() else None
     ends = (answer.interval_low_years, answer.age_years, answer.interval_high_years)
