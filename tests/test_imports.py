@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "boneage"
-FROM_TOP = ["cli", "run", "callbacks", "explain", "models", "tasks", "evaluation", "data"]
+FROM_TOP = [
+    "cli",
+    "predict",
+    "run",
+    "callbacks",
+    "explain",
+    "models",
+    "tasks",
+    "evaluation",
+    "data",
+]
 LIGHTNING = {"data/module.py", "models/module.py"}
 
 

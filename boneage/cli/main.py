@@ -4,13 +4,18 @@ import sys
 
 import typer
 
+from boneage.cli.app import app as page
 from boneage.cli.compare import compare
 from boneage.cli.dashboard import dashboard
+from boneage.cli.download import download
 from boneage.cli.ensemble import ensemble
 from boneage.cli.explain import explain
+from boneage.cli.export import export
 from boneage.cli.phantom import phantom
+from boneage.cli.predict import predict
 from boneage.cli.report import report
 from boneage.cli.stress import stress
+from boneage.cli.verify import verify
 from boneage.errors import UserError
 
 app = typer.Typer(
@@ -23,10 +28,15 @@ app = typer.Typer(
 app.command()(compare)
 app.command()(report)
 app.command()(dashboard)
+app.command()(predict)
 app.command()(explain)
 app.command()(ensemble)
 app.command()(stress)
+app.command()(export)
+app.command("app")(page)
 app.command()(phantom)
+app.command()(download)
+app.command()(verify)
 
 
 def main() -> None:

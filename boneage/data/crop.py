@@ -6,7 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from boneage.data.hand import find_hand
+from boneage.data.hand import Hand, find_hand
 
 MARGIN = 0.03  # of the hand's box, on each side
 
@@ -45,7 +45,11 @@ def find_crop(image: np.ndarray, crop: Literal["none", "hand"]) -> Crop:
 
     Where no hand is found, that is the whole, with no mask.
     """
-    hand = find_hand(image) if crop == "hand" else None
+    return crop_around(find_hand(image)) if crop == "hand" else Crop()
+
+
+def crop_around(hand: Hand | None) -> Crop:
+    """Return the crop to a hand and a margin; the whole radiograph where there is none."""
     if hand is None:
         return Crop()
     left, top, right, bottom = hand.box

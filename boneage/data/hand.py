@@ -28,6 +28,8 @@ PLAUSIBLE = {
     "ruggedness": (28.0, 250.0),  # squared outline over area: a square has 16, noise 300
     "holes": (0.0, 0.15),
 }
+BESIDE = PLAUSIBLE | {"x": (0.1, 0.9)}  # of a hand that has another beside it
+SECOND = 0.5  # of the first hand's score and area: what counts as another
 WEAK = 0.1  # quantile of the edge along the outline that counts
 SIZE_POWER = 0.6  # how much a larger piece is preferred: a high cut loses finger tips
 FRAME = 20  # percentile of a line of pixels that is bright in a frame
@@ -81,21 +83,37 @@ def find_hand(image: np.ndarray) -> Hand | None:
     return Hand(mask, box)
 
 
+def has_two_hands(image: np.ndarray) -> bool:
+    """Tell whether an (H, W) uint8 or uint16 radiograph shows two hands beside each other."""
+    found = sorted(_candidates(small(image), BESIDE), key=lambda one: -one[0])
+    if not found:
+        return False
+    score, first = found[0]
+    return any(
+        other > SECOND * score and not (mask & first).any() and mask.sum() > SECOND * first.sum()
+        for other, mask in found[1:]
+    )
+
+
 def _best(picture: np.ndarray) -> tuple[float, np.ndarray]:
     """Return score and (H, W) bool mask of the most hand-like piece; 0 and nothing without one."""
-    best, found = 0.0, np.zeros(picture.shape, bool)
+    nothing = (0.0, np.zeros(picture.shape, bool))
+    return max(_candidates(picture, PLAUSIBLE), key=lambda one: one[0], default=nothing)
+
+
+def _candidates(
+    picture: np.ndarray, plausible: dict[str, tuple[float, float]]
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield score and (H, W) bool mask of every piece that could be a hand."""
     grey = _smooth(picture)
     edge = _edge(grey)
     for mask in _pieces(grey):
         shape, outline, filled = _shape(mask)
-        if all(low <= shape[name] <= high for name, (low, high) in PLAUSIBLE.items()):
+        if all(low <= shape[name] <= high for name, (low, high) in plausible.items()):
             inside = ((outline > 1) & (outline < np.array(mask.shape[::-1]) - 2)).all(axis=1)
             x, y = outline[inside].T
             strength = np.quantile(edge[y, x], WEAK) if len(x) else 0.0
-            score = strength * shape["area"] ** SIZE_POWER
-            if score > best:
-                best, found = score, filled
-    return best, found
+            yield float(strength * shape["area"] ** SIZE_POWER), filled
 
 
 def _smooth(picture: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def read_labels(
         raise UserError(f"{path} has a header but no rows")
     ids = _ids(path, table[names["id"]])
     months = _ages(path, table[names["age"]], age_unit)
-    sex = _sexes(path, table[names["sex"]]) if "sex" in names else "unknown"
+    sex = read_sexes(path, table[names["sex"]]) if "sex" in names else "unknown"
     labels = pd.DataFrame({"id": ids, "age_months": months, "sex": sex})
     return labels.reset_index(drop=True)
 
@@ -133,7 +133,8 @@ def _ages(path: Path, cells: pd.Series, unit: str) -> pd.Series:
     return months
 
 
-def _sexes(path: Path, cells: pd.Series) -> pd.Series:
+def read_sexes(path: Path, cells: pd.Series) -> pd.Series:
+    """Return "female", "male" or "unknown" of each cell; raise UserError naming a wrong one."""
     answers = _answers(str(cells.name))
     sexes = cells.str.casefold().map(SEXES | answers)
     hint = "is no sex: write M, F or nothing"

@@ -47,6 +47,16 @@ def predictions_of(model: BoneAgeModule, images: np.ndarray, sex: Tensor) -> pd.
     return pd.concat(parts, ignore_index=True)
 
 
+@torch.inference_mode()
+def features_of(model: BoneAgeModule, images: np.ndarray) -> np.ndarray:
+    """Return the (n, F) features that the backbone makes of (n, H, W) radiographs."""
+    parts = [
+        model.backbone(model.to_input(image)).float().cpu().numpy()
+        for image, _ in batches(images, torch.zeros(len(images), dtype=torch.int64), model.device)
+    ]
+    return np.concatenate(parts)
+
+
 def predictor(
     model: BoneAgeModule, images: np.ndarray, sex: Tensor, task: str
 ) -> tuple[Predict, str]:

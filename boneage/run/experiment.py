@@ -19,6 +19,7 @@ from boneage.errors import UserError
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import hash_test_set
 from boneage.run.allocator import keep_freed_memory
+from boneage.run.calibrate import calibrate, coverage_of, keep
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
     build_model,
@@ -110,6 +111,9 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         best = getattr(checkpoints, "best_model_path", None)  # none under fast_dev_run
         score = getattr(checkpoints, "best_model_score", None)
         trainer.test(model, data, ckpt_path=best or None, verbose=False)
+        if best and trainer.is_global_zero:
+            model.record["calibration"] = calibrate(model, data)
+            keep(Path(best), model.record["calibration"])
     else:
         score = None
         trainer.test(model, data, verbose=False)
@@ -126,6 +130,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             "test": len(test),
         },
         **metric_report(test, train_fold, data.stages, trainer.logged_metrics),
+        "coverage": coverage_of(model.record, test),
         "started": started.isoformat(timespec="seconds"),
         "seconds": (datetime.now().astimezone() - started).total_seconds(),
         "images_per_second": throughput.images_per_second,

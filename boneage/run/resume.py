@@ -23,7 +23,13 @@ FREE = (  # options, and groups of them, that do not change what a run learns
     "trainer.log_every_n_steps.", "callbacks.progress_bar.", "callbacks.model_summary.",
     "callbacks.lr_monitor.", "callbacks.dashboard.", "callbacks.grad_cam.",
 )  # fmt: skip
-WHOLE = ("seed", "start_from", "precision", "mirror_test", "compile")  # those without a dot that are no group
+WHOLE = (
+    "seed",
+    "start_from",
+    "precision",
+    "mirror_test",
+    "compile",
+)  # those without a dot that are no group
 
 
 def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:

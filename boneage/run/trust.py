@@ -4,6 +4,7 @@ import importlib
 import inspect
 from typing import Any
 
+import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -31,6 +32,24 @@ def check_record(record: Any) -> None:  # noqa: ANN401 - whatever a file may hol
         Preprocessing(**record["preprocessing"])
     except TypeError as error:
         raise UserError(f"its preprocessing is not what training writes: {error}") from error
+    if not _is_calibration(
+        record.get("calibration", {}), list(record["split"]["fold"]).count("val")
+    ):
+        raise UserError("its calibration is not what training writes")
+
+
+def _is_calibration(found: Any, held_out: int) -> bool:  # noqa: ANN401
+    """Tell whether this is what training keeps of its errors on so many radiographs, or empty."""
+    try:
+        novelty = found.get("novelty")
+        predicted = [found[name] for name in found if name.startswith("predicted_years")]
+        fits = all(np.asarray(ages, float).shape == (held_out,) for ages in predicted)
+        if novelty is None:
+            return fits
+        mean, whiten = novelty["mean"], novelty["whiten"]
+        return fits and whiten.shape == 2 * mean.shape and float(novelty["limit"]) > 0
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers

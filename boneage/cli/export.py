@@ -1,0 +1,26 @@
+"""boneage export: a checkpoint as a file that runs without this project."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or the folder of a run.")],
+    out: Annotated[Path, typer.Option(help="The file to write, such as model.onnx.")],
+    form: Annotated[
+        Literal["onnx", "torch_export"],
+        typer.Option("--format", help="torch_export is read by torch.export.load."),
+    ] = "onnx",
+) -> None:
+    """Write a checkpoint as ONNX or torch.export, with its contract as JSON, and check it."""
+    from boneage.predict.export import export as write
+    from boneage.run.quiet import quieten_lightning
+
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    quieten_lightning()
+    difference = write(checkpoint, out, form)
+    typer.echo(f"{out} predicts as the checkpoint does, to {difference:.1e}")
+    typer.echo(f"How to prepare radiographs for it: {out.with_suffix('.json')}")

@@ -1,0 +1,133 @@
+"""Radiographs in DICOM files: pixels, and what the header says of sex and age."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from boneage.errors import UserError
+
+SUFFIXES = (".dcm", ".dicom")
+MAGIC = (128, b"DICM")
+SEXES = {"F": "female", "M": "male"}
+DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
+LARGEST = 2**28  # pixels
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a DICOM file says of the patient.
+
+    Args:
+        sex: "female", "male" or "unknown".
+        age_years: chronological age at the study, None where the file does not say.
+    """
+
+    sex: str
+    age_years: float | None
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file is a DICOM file, by its suffix or its first bytes."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    start, magic = MAGIC
+    try:
+        with path.open("rb") as file:
+            return file.read(start + len(magic))[start:] == magic
+    except OSError:
+        return False
+
+
+def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
+    """Read a DICOM radiograph as it is meant to be seen, bones bright.
+
+    Rescale and the first VOI LUT or window are applied, MONOCHROME1 is inverted; what the result
+    can hold is spread over 16 bits.
+
+    Returns:
+        (H, W) uint16, and what the header says.
+
+    Raises:
+        UserError: with path and reason, when it is damaged, holds no single grey picture, is of a
+            kind that cannot be decoded here, or pydicom is not installed.
+    """
+    try:
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+    except ImportError as error:
+        raise UserError(
+            f"{path}: reading DICOM needs pydicom: pip install 'boneage[dicom]'"
+        ) from error
+    try:
+        file = pydicom.dcmread(path)
+    except (InvalidDicomError, EOFError, ValueError, OSError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: no readable DICOM file: {_line(error)}") from error
+    _require_single_grey(path, file)
+    try:
+        grey = _as_shown(file)
+    except Exception as error:  # its decoders raise whatever the bytes lead them to
+        raise UserError(f"{path}: its pixels cannot be decoded: {_line(error)}") from error
+    sex = str(file.get("PatientSex") or "").strip().upper()
+    return grey, Header(SEXES.get(sex, "unknown"), age_of(str(file.get("PatientAge") or "")))
+
+
+def age_of(text: str) -> float | None:
+    """Return years of a DICOM age string such as 018M, 090D, 052W or 012Y; None of any other."""
+    match = re.fullmatch(r"\s*(\d{1,3})\s*([DWMY])\s*", text.upper())
+    return int(match[1]) * DAYS[match[2]] / DAYS["Y"] if match else None
+
+
+def _require_single_grey(path: Path, file: "pydicom.Dataset") -> None:  # type: ignore[name-defined]  # noqa: F821
+    """Raise UserError when a file holds no picture, several, or one in colour."""
+    if "PixelData" not in file:
+        raise UserError(f"{path}: holds no picture ({file.get('Modality') or 'unknown modality'})")
+    frames = int(file.get("NumberOfFrames") or 1)
+    if frames != 1:
+        raise UserError(f"{path}: holds {frames} pictures; give one radiograph a file")
+    interpretation = str(file.get("PhotometricInterpretation") or "")
+    if int(file.get("SamplesPerPixel") or 1) != 1 or interpretation not in (
+        "MONOCHROME1",
+        "MONOCHROME2",
+    ):
+        raise UserError(
+            f"{path}: is {interpretation or 'of unknown colours'}, not a grey radiograph"
+        )
+    rows, columns = (int(file.get(name) or 0) for name in ("Rows", "Columns"))
+    if not 0 < rows * columns <= LARGEST:
+        raise UserError(f"{path}: claims an absurd size: {rows} x {columns}")
+
+
+def _as_shown(file: "pydicom.Dataset") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
+    """Return (H, W) uint16 grey values."""
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+
+    rescaled = apply_modality_lut(file.pixel_array, file)
+    shown = np.asarray(apply_voi_lut(rescaled, file), np.float64)
+    low, high = _range(file)
+    share = np.clip((shown - low) / (high - low), 0, 1)
+    if file.PhotometricInterpretation == "MONOCHROME1":
+        share = 1 - share
+    return np.rint(65535 * share).astype(np.uint16)
+
+
+def _range(file: "pydicom.Dataset") -> tuple[float, float]:  # type: ignore[name-defined]  # noqa: F821
+    """Return the least and the greatest value that the shown pixels may have (PS3.3 C.11)."""
+    for name in ("VOILUTSequence", "ModalityLUTSequence"):
+        if file.get(name):
+            return 0.0, 2.0 ** int(file[name].value[0].LUTDescriptor[2]) - 1
+    bits = int(file.BitsStored)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    if not int(file.PixelRepresentation):
+        low, high = 0, 2**bits - 1
+    slope, intercept = (
+        float(file.get("RescaleSlope", 1) or 1),
+        float(file.get("RescaleIntercept", 0) or 0),
+    )
+    ends = sorted((low * slope + intercept, high * slope + intercept))
+    return ends[0], ends[1]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,114 @@
+"""Fetch one file over HTTP; what a cut connection has brought is kept, and gone on with."""
+
+import http.client
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from boneage.errors import UserError
+
+CHUNK = 1 << 20  # bytes
+TRIES = 5  # in a row that bring nothing
+PAUSE = 1.0  # seconds before the second try, doubled at each that brings nothing
+TIMEOUT = 60.0  # seconds without a byte
+RETRIED = {408, 416, 429}  # and those of the server's side, from 500 on
+
+Progress = Callable[[int, int | None], None]  # bytes so far and in all
+
+
+def fetch(url: str, file: Path, progress: Progress, pause: float = PAUSE) -> None:
+    """Fetch an address into a file, going on where an earlier call was stopped.
+
+    Until all is there, the bytes lie in `<file>.part`, beside `<file>.tag`, what the server calls
+    this version: a file that has changed meanwhile is fetched anew.
+
+    Args:
+        url: the address.
+        file: where to.
+        progress: told how far it is.
+        pause: seconds before the second try.
+
+    Raises:
+        UserError: when it is not there, is refused, does not fit on the disk, or the connection
+            brings nothing any more.
+    """
+    part, tag = (file.with_name(f"{file.name}.{end}") for end in ("part", "tag"))
+    failed = 0
+    while True:
+        before = _size(part)
+        try:
+            _go_on(url, part, tag, progress)
+            break
+        except (URLError, http.client.HTTPException, OSError) as error:
+            if isinstance(error, HTTPError) and error.code < 500 and error.code not in RETRIED:
+                raise UserError(f"{url} answers {error.code} {error.reason}") from error
+            if isinstance(error, OSError) and error.filename is not None and not _of_the_web(error):
+                raise UserError(f"{error.filename} cannot be written: {error.strerror}") from error
+            failed = 0 if _size(part) > before else failed + 1
+            if failed >= TRIES:
+                raise UserError(
+                    f"{url} cannot be fetched ({_reason(error)}): repeat the command later, it "
+                    f"goes on from {_size(part):,} bytes"
+                ) from error
+            time.sleep(pause * 2**failed)
+    part.replace(file)
+    tag.unlink(missing_ok=True)
+
+
+def _go_on(url: str, part: Path, tag: Path, progress: Progress) -> None:
+    """Fetch what is missing of a part; raise when the connection ends early."""
+    have = _size(part)
+    headers = {}
+    if have and tag.exists():
+        headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text()}
+    try:
+        answer = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+    except HTTPError as error:
+        if error.code == 416:  # what is here is no beginning of what is there
+            part.unlink(missing_ok=True)
+        raise
+    with answer:
+        if answer.status != 206:
+            have = 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length is not None else None
+        if total is not None and shutil.disk_usage(part.parent).free < total - have:
+            raise UserError(
+                f"{part.parent} has {shutil.disk_usage(part.parent).free / 1e9:.1f} GB free, "
+                f"{url} needs {(total - have) / 1e9:.1f}: make room, or choose another folder"
+            )
+        _note(tag, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
+        with part.open("ab" if have else "wb") as out:
+            progress(have, total)
+            while chunk := answer.read(CHUNK):
+                out.write(chunk)
+                have += len(chunk)
+                progress(have, total)
+    if total is not None and have < total:
+        raise http.client.IncompleteRead(b"", total - have)
+
+
+def _note(tag: Path, version: str | None) -> None:
+    if version is None or version.startswith("W/"):  # a weak one does not vouch for the bytes
+        tag.unlink(missing_ok=True)
+    else:
+        tag.write_text(version)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _of_the_web(error: OSError) -> bool:
+    return isinstance(error, URLError | ConnectionError | TimeoutError)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"{error.code} {error.reason}"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection was cut"
+    return str(getattr(error, "reason", error)) or type(error).__name__

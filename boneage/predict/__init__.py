@@ -1,0 +1,1 @@
+"""Predict new radiographs with finished models, and say how far the answer can be trusted."""

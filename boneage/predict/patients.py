@@ -1,0 +1,122 @@
+"""Which radiographs to predict, and what is known of the patients."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from boneage.data.dicom import SUFFIXES as DICOM_SUFFIXES
+from boneage.data.dicom import Header
+from boneage.data.folder import HIDDEN, IMAGE_SUFFIXES
+from boneage.data.labels import MAX_AGE_YEARS, Columns, find_columns, read_sexes
+from boneage.data.tables import read_table
+from boneage.errors import UserError, first_five
+
+AGES = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is known of a patient, and where from.
+
+    Args:
+        sex: "female", "male" or "unknown".
+        sex_from: "option", "table", "header", or "" where it is unknown.
+        age_years: chronological age, None where it is unknown.
+        age_from: "table", "header", or "".
+    """
+
+    sex: str = "unknown"
+    sex_from: str = ""
+    age_years: float | None = None
+    age_from: str = ""
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files given, and the radiographs in and below the folders given, in order.
+
+    Raises:
+        UserError: when a path does not exist, or there is nothing at all.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        if not path.is_dir():
+            files.append(path)
+            continue
+        for where, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+            files += [Path(where, name) for name in sorted(names) if _is_radiograph(name)]
+    if not files:
+        raise UserError(f"no radiograph in {first_five([str(path) for path in paths])}")
+    return list(dict.fromkeys(files))
+
+
+def _is_radiograph(name: str) -> bool:
+    return not name.startswith(HIDDEN) and name.lower().endswith((*IMAGE_SUFFIXES, *DICOM_SUFFIXES))
+
+
+def read_patients(path: Path) -> dict[str, Patient]:
+    """Read a table of patients: `id`, and as far as they are there sex and chronological age.
+
+    Returns:
+        What is known, by id (the file's name without its suffix).
+
+    Raises:
+        UserError: naming file, row and column of what is wrong.
+    """
+    table = read_table(path)
+    names = find_columns(list(table.columns), Columns())
+    if "id" not in names:
+        raise UserError(f"{path} has no id column (it has {', '.join(table.columns)})")
+    ids = table[names["id"]]
+    if ids.duplicated().any():
+        raise UserError(f"{path}: {first_five(list(ids[ids.duplicated()]))} stand more than once")
+    unknown = pd.Series("unknown", table.index)
+    sexes = read_sexes(path, table[names["sex"]]) if "sex" in names else unknown
+    ages = _ages(path, table)
+    return {
+        str(id_): Patient(
+            str(sex),
+            "table" if sex != "unknown" else "",
+            None if pd.isna(age) else float(age),
+            "" if pd.isna(age) else "table",
+        )
+        for id_, sex, age in zip(ids, sexes, ages, strict=True)
+    }
+
+
+def _ages(path: Path, table: pd.DataFrame) -> pd.Series:
+    """Return chronological ages in years, NaN where there is none."""
+    column = next((name for name in AGES if name in table), None)
+    if column is None:
+        return pd.Series(float("nan"), table.index)
+    cells = table[column]
+    ages = pd.to_numeric(cells.where(cells != ""), errors="coerce") * AGES[column]
+    wrong = (cells != "") & ~ages.between(0, MAX_AGE_YEARS)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise UserError(
+            f"{path}, row {cells.index[row]}, column {column!r}: {cells.iloc[row]!r} is no age up "
+            f"to {MAX_AGE_YEARS} years"
+        )
+    return ages
+
+
+def patient_of(
+    file: Path, option: str | None, table: dict[str, Patient], header: Header | None
+) -> Patient:
+    """Return what is known of a radiograph's patient: the option counts first, then the table."""
+    known = table.get(file.stem, Patient())
+    sex, sex_from = known.sex, known.sex_from
+    if option is not None:
+        sex, sex_from = option, "option"
+    elif sex == "unknown" and header is not None and header.sex != "unknown":
+        sex, sex_from = header.sex, "header"
+    age, age_from = known.age_years, known.age_from
+    if age is None and header is not None and header.age_years is not None:
+        age, age_from = header.age_years, "header"
+    return Patient(sex, sex_from, age, age_from)

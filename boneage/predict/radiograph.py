@@ -1,0 +1,97 @@
+"""One new radiograph: its pixels as a model sees them, and what is odd about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from boneage.data.crop import Crop, crop_around
+from boneage.data.decode import Preprocessing, read_grey, to_square
+from boneage.data.dicom import Header, is_dicom, read_dicom
+from boneage.data.hand import Hand, find_hand, has_two_hands, small
+from boneage.errors import UserError
+
+EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
+COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
+NARROW = 0.6  # of the width: a wider hand leaves no room for another
+
+TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "inverted": lambda image: np.iinfo(image.dtype).max - image,
+    "turned by 90 degrees": lambda image: np.rot90(image, 1),
+    "turned by 180 degrees": lambda image: np.rot90(image, 2),
+    "turned by 270 degrees": lambda image: np.rot90(image, 3),
+}
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """A file as models see it.
+
+    Args:
+        squares: per preprocessing the (size, size) uint8 square.
+        flags: what is odd about the picture.
+        header: what a DICOM file says; None of any other.
+        error: why there is nothing to see; empty if there is.
+    """
+
+    squares: tuple[np.ndarray, ...] = ()
+    flags: list[str] = field(default_factory=list)
+    header: Header | None = None
+    error: str = ""
+
+
+def read(path: Path) -> tuple[np.ndarray, Header | None]:
+    """Read a radiograph of any known kind.
+
+    Returns:
+        (H, W) uint8 or uint16, and what a DICOM header says.
+
+    Raises:
+        UserError: with path and reason.
+    """
+    return read_dicom(path) if is_dicom(path) else (read_grey(path), None)
+
+
+def load(path: Path, preprocessings: tuple[Preprocessing, ...]) -> Radiograph:
+    """Return a radiograph for models of some preprocessings; an unreadable one says why."""
+    try:
+        image, header = read(path)
+    except UserError as error:
+        return Radiograph(error=str(error))
+    hand = find_hand(image)
+    flags = picture_flags(image, hand)
+    if header is None and _is_coloured(path):
+        flags.append("colour picture")
+    return Radiograph(squares_of(image, hand, preprocessings), flags, header)
+
+
+def squares_of(
+    image: np.ndarray, hand: Hand | None, preprocessings: tuple[Preprocessing, ...]
+) -> tuple[np.ndarray, ...]:
+    """Return the squares of an (H, W) radiograph whose hand has been looked for."""
+    around = crop_around(hand)
+    return tuple(
+        to_square(image, p, around if p.crop == "hand" else Crop()) for p in preprocessings
+    )
+
+
+def picture_flags(image: np.ndarray, hand: Hand | None) -> list[str]:
+    """Return what is odd about an (H, W) uint8 or uint16 picture whose hand has been looked for."""
+    picture = small(image)
+    low, high = np.percentile(picture, [5, 95])
+    if high - low < EMPTY:
+        return ["nearly empty"]
+    left, _, right, _ = hand.box if hand is not None else (0.0, 0.0, 0.0, 0.0)
+    if right - left < NARROW and has_two_hands(picture):
+        return ["two hands"]
+    return [] if hand is not None else ["no hand found"]
+
+
+def _is_coloured(path: Path) -> bool:
+    image = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_8)
+    if image is None or image.ndim != 3:
+        return False
+    spread = image.max(axis=2).astype(float) - image.min(axis=2)
+    return bool(spread.mean() > COLOUR)

@@ -1,0 +1,84 @@
+"""What a checkpoint needs to know of its own errors, measured when training ends."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from boneage.data.dataset import sex_indices
+from boneage.data.module import BoneAgeDataModule
+from boneage.evaluation.bootstrap import Results
+from boneage.evaluation.conformal import Intervals, coverage, fit_intervals
+from boneage.evaluation.novelty import Novelty, fit_novelty
+from boneage.explain.inference import features_of, predictions_of
+from boneage.models.module import BoneAgeModule
+from boneage.run.checkpoint import fold_of
+
+AGE = "age_years_predicted"
+FEATURES = 2000  # training radiographs that are enough for the spread of features
+
+
+def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
+    """Return plain containers and tensors to keep in a checkpoint.
+
+    Returns:
+        `predicted_years` and `predicted_years_sex_unknown` of the validation fold, in the order of
+        the record's split, where an age is predicted; and `novelty`, fitted to features of the
+        training fold, its limit to those of the validation fold.
+    """
+    model.eval()
+    val, train = data.fold_table("val"), data.fold_table("train")
+    images = data.images_of(val.index)
+    found: dict[str, Any] = {}
+    unknown = pd.Series("unknown", index=val.index)
+    for name, sex in (("predicted_years", val["sex"]), ("predicted_years_sex_unknown", unknown)):
+        predicted = predictions_of(model, images, sex_indices(sex))
+        if AGE in predicted:
+            found[name] = predicted[AGE].tolist()
+    some = np.unique(np.linspace(0, len(train) - 1, min(FEATURES, len(train))).round().astype(int))
+    trained = features_of(model, data.images_of(train.index[some]))
+    novelty = fit_novelty(trained, features_of(model, images))
+    found["novelty"] = {
+        "mean": torch.from_numpy(novelty.mean).float(),
+        "whiten": torch.from_numpy(novelty.whiten).float(),
+        "limit": novelty.limit,
+    }
+    return found
+
+
+def keep(path: Path, calibration: dict[str, Any]) -> None:
+    """Add a calibration to a checkpoint file, which is whole at every moment."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint["boneage"]["calibration"] = calibration
+    part = path.with_suffix(".part")
+    torch.save(checkpoint, part)
+    os.replace(part, path)
+
+
+def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | None:
+    """Return the intervals of a checkpoint's record; None where it holds none."""
+    name = "predicted_years" if sex_known else "predicted_years_sex_unknown"
+    predicted = record.get("calibration", {}).get(name)
+    if predicted is None:
+        return None
+    true = fold_of(record, "val")["age_years"].to_numpy(float)
+    return fit_intervals(true, np.asarray(predicted, float))
+
+
+def novelty_of(record: dict[str, Any]) -> Novelty | None:
+    """Return the novelty of a checkpoint's record; None where it holds none."""
+    found = record.get("calibration", {}).get("novelty")
+    if found is None:
+        return None
+    return Novelty(found["mean"].numpy(), found["whiten"].numpy(), found["limit"])
+
+
+def coverage_of(record: dict[str, Any], test: pd.DataFrame) -> dict[str, Results]:
+    """Return how often a record's intervals hold on a test fold; nothing if unknown."""
+    intervals = intervals_of(record)
+    if intervals is None or not np.isfinite([*intervals.widths, *test[AGE]]).all():
+        return {}
+    return coverage(test["age_years"].to_numpy(), test[AGE].to_numpy(), intervals)

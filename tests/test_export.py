@@ -1,0 +1,72 @@
+"""Checkpoints as files for other programs."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from boneage.errors import UserError
+from boneage.predict import export as module
+from boneage.predict.export import export
+from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.experiment import train
+
+
+@pytest.fixture(scope="module")
+def run(phantom_root, tmp_path_factory):
+    from conftest import TINY, compose_config
+
+    folder = tmp_path_factory.mktemp("run")
+    options = ("task=multitask", "sex=embedding", "mirror_test=true", "data=rsna")
+    train(compose_config(*TINY, *options, f"data.root={phantom_root}", f"run_dir={folder}"))
+    return folder
+
+
+@pytest.fixture
+def radiographs():
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 256, (7, 1, 32, 32), np.uint8), np.arange(7) % 3
+
+
+def test_onnx_predicts_with_numpy_alone(run, radiographs, tmp_path):
+    import onnxruntime
+
+    image, sex = radiographs
+    assert export(run, tmp_path / "model.onnx", "onnx") < 1e-4
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    age, chances = session.run(["age", "stage"], {"image": image, "sex": sex})
+    model = load_model(read_checkpoint(run / "checkpoints/best.ckpt")).eval()
+    with torch.inference_mode():
+        expected = model.predict(torch.from_numpy(image), torch.from_numpy(sex))
+    np.testing.assert_allclose(age, expected["age"].numpy(), atol=1e-4)
+    np.testing.assert_allclose(chances, expected["stage"].numpy(), atol=1e-4)
+    one = session.run(["age"], {"image": image[:1], "sex": sex[:1]})[0]
+    np.testing.assert_allclose(one, age[:1], atol=1e-4)  # any size of batch
+    stored = json.loads(session.get_modelmeta().custom_metadata_map["boneage"])
+    assert stored == json.loads((tmp_path / "model.json").read_text())
+    assert stored["preprocessing"]["size"] == 32
+    assert stored["inputs"]["sex"] == "int64, batch: 0 = female, 1 = male, 2 = unknown"
+
+
+def test_torch_export(run, radiographs, tmp_path):
+    image, sex = (torch.from_numpy(values) for values in radiographs)
+    export(run / "checkpoints/best.ckpt", tmp_path / "model.pt2", "torch_export")
+    age, _ = torch.export.load(tmp_path / "model.pt2").module()(image, sex)
+    model = load_model(read_checkpoint(run / "checkpoints/best.ckpt")).eval()
+    np.testing.assert_allclose(
+        age.detach().numpy(), model.predict(image, sex)["age"].detach().numpy(), atol=1e-4
+    )
+
+
+def test_a_file_that_predicts_otherwise_is_not_left(run, tmp_path, monkeypatch):
+    predict = module.Exported.forward
+
+    def wrong(self, image, sex):
+        shift = 0.001 if torch.compiler.is_compiling() else 0.0
+        return tuple(values + shift for values in predict(self, image, sex))
+
+    monkeypatch.setattr(module.Exported, "forward", wrong)
+    with pytest.raises(UserError, match="would differ"):
+        export(run, tmp_path / "model.pt2", "torch_export")
+    assert not (tmp_path / "model.pt2").exists()

@@ -1,0 +1,300 @@
+"""Predicting new radiographs: inputs of every kind, answers, flags, and what goes wrong."""
+
+import json
+import shutil
+import signal
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_dicom import written
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.data.decode import read_grey
+from boneage.data.phantom import write_phantom
+from boneage.errors import UserError
+from boneage.evaluation.standards import sd_score
+from boneage.predict.answer import SCHEMA, years_and_months
+from boneage.run.experiment import train
+
+
+@pytest.fixture(scope="module")
+def phantom_root(tmp_path_factory):
+    """Enough radiographs for intervals: 12 in the validation fold."""
+    return write_phantom(tmp_path_factory.mktemp("phantom"), n=120, size=64, seed=0)
+
+
+@pytest.fixture(scope="module")
+def runs(phantom_root, tmp_path_factory):
+    """Finished runs by name: two seeds of a joint one, and one of the stages alone."""
+    from conftest import TINY, compose_config
+
+    folder = tmp_path_factory.mktemp("runs")
+    common = (*TINY, "data=rsna", f"data.root={phantom_root}", "sex=embedding")
+    for name, overrides in {
+        "one": ["task=multitask"],
+        "two": ["task=multitask", "seed=2"],
+        "stages": ["task=classification"],
+    }.items():
+        (folder / name).mkdir()
+        train(compose_config(*common, *overrides, f"run_dir={folder / name}"))
+    return folder
+
+
+@pytest.fixture
+def films(phantom_root, tmp_path):
+    """Four phantom radiographs in a folder."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for file in sorted(phantom_root.rglob("boneage-training-dataset/*.png"))[:4]:
+        shutil.copy(file, folder)
+    return folder
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["predict", *map(str, words)], catch_exceptions=False)
+
+
+def predict(*words, out):
+    """Run the command; return its table by id, and its document."""
+    run(*words, "--out", out)
+    table = pd.read_csv(out / "predictions.csv", dtype={"id": str}, keep_default_na=False)
+    return table.set_index("id"), json.loads((out / "predictions.json").read_text())
+
+
+def test_a_folder(runs, films, tmp_path):
+    (films / "notes.txt").write_text("no radiograph")
+    table, document = predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")
+    assert sorted(table.index) == sorted(file.stem for file in films.glob("*.png"))
+    assert (table["status"] == "ok").all()
+    assert (table["sex"] == "unknown").all()
+    assert document["schema"] == SCHEMA
+    assert document["checkpoints"] == [str(runs / "one/checkpoints/best.ckpt")]
+    for row in document["predictions"]:
+        assert sum(row["stage_probabilities"].values()) == pytest.approx(1)
+        assert row["stage"] == max(row["stage_probabilities"], key=row["stage_probabilities"].get)
+        assert row["interval_low_years"] <= row["age_years"] <= row["interval_high_years"]
+        assert row["age_text"] == years_and_months(row["age_years"])
+        assert table.loc[row["id"], "age_years"] == pytest.approx(row["age_years"])
+
+
+def test_predictions_are_those_of_the_run(runs, phantom_root, tmp_path):
+    # the test radiographs of the run, with the sex of its table, as the run itself predicted them
+    tested = pd.read_csv(runs / "one/predictions.csv", dtype={"id": str}).set_index("id")
+    files = [
+        next(phantom_root.rglob(f"boneage-training-dataset/{id_}.png")) for id_ in tested.index
+    ]
+    tested["sex"].to_csv(tmp_path / "patients.csv")
+    table, _ = predict(
+        *files, "--checkpoint", runs / "one", "--table", tmp_path / "patients.csv",
+        out=tmp_path / "out",
+    )  # fmt: skip
+    for column in ("age_years", "stage_probability_child"):
+        of_run = tested["age_years_predicted" if column == "age_years" else column]
+        assert table[column].to_dict() == pytest.approx(of_run.to_dict(), abs=1e-5)
+
+
+def test_where_the_sex_comes_from(runs, films, tmp_path):
+    ids = sorted(file.stem for file in films.glob("*.png"))
+    patients = tmp_path / "patients.csv"
+    patients.write_text(
+        f"id,sex,chronological_age_years\n{ids[0]},F,7.5\n{ids[1]},,\n{ids[2]},M,99\nother,M,3\n"
+    )
+    words = (films, "--checkpoint", runs / "one", "--table", patients)
+    with pytest.raises(UserError, match=r"row 4, column 'chronological_age_years': '99' is no age"):
+        run(*words, "--out", tmp_path / "out")
+    patients.write_text(patients.read_text().replace("99", "6"))
+    written(films / "film.dcm", np.full((64, 48), 99, np.uint8), PatientSex="M", PatientAge="030M")
+    table, _ = predict(*words, out=tmp_path / "out")
+    assert table[["sex", "sex_from"]].apply(tuple, axis=1).to_dict() == {
+        ids[0]: ("female", "table"), ids[1]: ("unknown", ""), ids[2]: ("male", "table"),
+        ids[3]: ("unknown", ""), "film": ("male", "header"),
+    }  # fmt: skip
+    age = table["chronological_age_years"]
+    assert (float(age[ids[0]]), age[ids[1]], float(age["film"])) == (7.5, "", 2.5)
+    expected = sd_score(table.loc[ids[0], "age_years"], 7.5, "female")
+    assert float(table.loc[ids[0], "sd_score"]) == pytest.approx(expected)
+    table, _ = predict(*words, "--sex", "female", out=tmp_path / "again")
+    assert set(table["sex"]) == {"female"}
+    assert set(table["sex_from"]) == {"option"}
+
+
+def test_the_same_radiograph_as_dicom(runs, films, tmp_path):
+    file = sorted(films.glob("*.png"))[0]
+    grey = read_grey(file)
+    deep = np.rint(grey / 255 * 4095).astype(np.uint16)
+    (tmp_path / "dicom").mkdir()
+    inverted = {"PhotometricInterpretation": "MONOCHROME1"}
+    written(tmp_path / "dicom/plain.dcm", grey)
+    written(tmp_path / "dicom/deep.dcm", deep, 12)
+    written(tmp_path / "dicom/inverted.dcm", 4095 - deep, 12, **inverted)
+    written(tmp_path / "dicom/signed.dcm", deep.astype(np.int16) - 2048, 12)
+    table, _ = predict(file, tmp_path / "dicom", "--checkpoint", runs / "one", out=tmp_path / "out")
+    assert len(table) == 5
+    assert table["age_years"].max() - table["age_years"].min() < 0.05
+
+
+def test_nothing_in_a_folder_stops_it(runs, films, tmp_path):
+    (films / "damaged.png").write_bytes(b"no image")
+    (films / "empty.jpg").write_bytes(b"")
+    (films / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    strange = "a,b;'\"<b>\n$(touch hit).png"
+    shutil.copy(next(films.glob("*.png")), films / strange)
+    table, document = predict(films, "--checkpoint", runs / "one", "--report", out=tmp_path / "out")
+    assert len(document["predictions"]) == 8
+    assert (table["status"] == "error").sum() == 3
+    assert "not a readable" in table.loc["damaged", "reason"]
+    assert table.loc["damaged", "age_years"] == ""
+    assert table.loc[strange.removesuffix(".png"), "status"] == "ok"
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<b>\n$" not in page
+    assert "&lt;b&gt;" in page
+    assert "not a medical device" in page
+    assert page.count('class="card"') == 8
+    assert page.count("data:image/png") == 5
+
+
+def test_one_radiograph_is_answered_in_the_terminal(runs, films):
+    file = next(films.glob("*.png"))
+    said = run(file, "--checkpoint", runs / "one", "--sex", "female").output
+    assert "bone age" in said
+    assert "90 % of" in said
+    assert "female (option)" in said
+    assert "not a medical device" in said
+    with pytest.raises(UserError, match="--out"):
+        run(films, "--checkpoint", runs / "one")
+
+
+def test_an_ensemble_is_the_mean(runs, films, tmp_path):
+    one, two = runs / "one", runs / "two"
+    tables = [
+        predict(films, *(w for c in models for w in ("--checkpoint", c)), out=tmp_path / name)[0]
+        for name, models in (("a", [one]), ("b", [two]), ("ab", [one, two]))
+    ]
+    ages = [table["age_years"].to_numpy(float) for table in tables]
+    same = ~np.any([t["flags"].str.contains("corrected") for t in tables], axis=0)
+    assert same.sum() >= 2
+    np.testing.assert_allclose(ages[2][same], (ages[0] + ages[1])[same] / 2, atol=1e-5)
+    spread = tables[2]["ensemble_sd_years"].to_numpy(float)
+    of_both = np.std(ages[:2], axis=0, ddof=1)
+    np.testing.assert_allclose(spread[same], of_both[same], atol=1e-5)
+    far = spread > 1
+    said = tables[2]["flags"].str.contains("the models disagree").to_numpy()
+    assert (said == far).all()
+    with pytest.raises(UserError, match="differ in their task"):
+        predict(films, "--checkpoint", one, "--checkpoint", runs / "stages", out=tmp_path / "c")
+
+
+def test_tta_is_the_mean_with_the_mirror_image(runs, films, tmp_path):
+    mirrored = tmp_path / "mirrored"
+    mirrored.mkdir()
+    for file in films.glob("*.png"):
+        cv2.imwrite(str(mirrored / file.name), np.ascontiguousarray(read_grey(file)[:, ::-1]))
+    words = ("--checkpoint", runs / "one")
+    ages = [
+        predict(folder, *words, *extra, out=tmp_path / name)[0]["age_years"].astype(float)
+        for name, folder, extra in (
+            ("plain", films, []), ("other", mirrored, []), ("both", films, ["--tta"])
+        )
+    ]  # fmt: skip
+    np.testing.assert_allclose(ages[2], (ages[0] + ages[1]) / 2, atol=1e-4)
+
+
+def test_the_gate(runs, films, tmp_path):
+    rng = np.random.default_rng(0)
+    cv2.imwrite(str(films / "noise.png"), rng.integers(0, 256, (64, 64), np.uint8))
+    cv2.imwrite(str(films / "empty.png"), np.full((64, 64), 7, np.uint8))
+    colour = np.dstack([np.full((64, 64), grey, np.uint8) for grey in (20, 90, 200)])
+    colour[16:48, 16:48] = 255 - colour[16:48, 16:48]
+    cv2.imwrite(str(films / "photo.png"), colour)
+    table, _ = predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")
+    assert "nearly empty" in table.loc["empty", "flags"]
+    assert "colour picture" in table.loc["photo", "flags"]
+    assert "unlike the training radiographs" in table.loc["noise", "flags"]
+    assert (table["age_years"] != "").all()  # flags never hide the number
+    strict, _ = predict(
+        films, "--checkpoint", runs / "one", "--gate", "strict", out=tmp_path / "strict"
+    )
+    withheld = strict["status"] == "withheld"
+    assert (withheld == (table["flags"] != "")).all()
+    assert (strict["age_years"][withheld] == "").all()
+    assert (strict["age_years"][~withheld] != "").all()
+
+
+def test_stages_alone_have_no_age(runs, films, tmp_path):
+    table, document = predict(films, "--checkpoint", runs / "stages", out=tmp_path / "out")
+    assert (table["age_years"] == "").all()
+    assert set(table["stage"]) <= {"child", "adolescent", "adult"}
+    assert document["predictions"][0]["interval_low_years"] is None
+
+
+def test_a_checkpoint_without_calibration_has_no_interval(runs, films, tmp_path, caplog):
+    checkpoint = torch.load(runs / "one/checkpoints/best.ckpt", weights_only=True)
+    del checkpoint["boneage"]["calibration"]
+    torch.save(checkpoint, tmp_path / "older.ckpt")
+    run(films, "--checkpoint", tmp_path / "older.ckpt", "--out", tmp_path / "out")
+    assert "older.ckpt holds no calibration: no intervals" in caplog.text
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert table["interval_low_years"].isna().all()
+    assert table["novelty"].isna().all()
+    assert table["age_years"].notna().all()
+
+
+def test_a_stopped_call_goes_on(runs, films, tmp_path, monkeypatch):
+    import boneage.predict.predict as module
+
+    calls = []
+    answer_all = module.answer_all
+
+    def stopped(part, *args):
+        calls.append(len(part))
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return answer_all(part, *args)
+
+    monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(module, "answer_all", stopped)
+    words = (films, "--checkpoint", runs / "one")
+    CliRunner().invoke(app, ["predict", *map(str, words), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out/predictions.csv").exists()
+    with pytest.raises(UserError, match="--resume"):
+        run(*words, "--out", tmp_path / "out")
+    with pytest.raises(UserError, match="other checkpoints or options"):
+        run(*words, "--resume", "--sex", "male", "--out", tmp_path / "out")
+    calls[:] = [0] * 3
+    resumed, _ = predict(*words, "--resume", out=tmp_path / "out")
+    assert len(calls) == 3 + 2  # two of four were there
+    monkeypatch.undo()
+    whole, _ = predict(*words, out=tmp_path / "whole")
+    pd.testing.assert_frame_equal(resumed, whole)
+
+
+def test_mistakes_are_one_line(runs, films, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "ids.csv").write_text("id,sex\nunknown1,F\n")
+    (tmp_path / "noid.csv").write_text("name,sex\na,F\n")
+    ok = ("--checkpoint", runs / "one", "--out", tmp_path / "out")
+    for words, said in (
+        ((tmp_path / "nothing", *ok), "no radiograph in"),
+        ((tmp_path / "gone", *ok), "no such file or folder"),
+        ((films, *ok, "--table", tmp_path / "ids.csv"), "has none of the ids"),
+        ((films, *ok, "--table", tmp_path / "noid.csv"), "has no id column"),
+        (
+            (films, "--checkpoint", tmp_path / "gone.ckpt", "--out", tmp_path / "x"),
+            "cannot be loaded",
+        ),
+    ):
+        with pytest.raises(UserError, match=said) as caught:
+            run(*words)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out/predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("years", "text"), [(12.27, "12 y 3 m"), (0, "0 y 0 m"), (11.99, "12 y 0 m"), (-0.3, "0 y 0 m")]
+)
+def test_ages_as_people_say_them(years, text):
+    assert years_and_months(years) == text
