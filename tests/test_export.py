@@ -1,10 +1,14 @@
 """Checkpoints as files for other programs."""
 
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import PROJECT
 
 from boneage.errors import UserError
 from boneage.predict import export as module
@@ -70,3 +74,14 @@ def test_a_file_that_predicts_otherwise_is_not_left(run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="would differ"):
         export(run, tmp_path / "model.pt2", "torch_export")
     assert not (tmp_path / "model.pt2").exists()
+
+
+def test_the_example_in_the_readme(run, radiographs, tmp_path):
+    export(run, tmp_path / "model.onnx", "onnx")
+    np.save(tmp_path / "prepared.npy", radiographs[0])
+    (example,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "age (years of bone age): [" in done.stdout
+    assert "stage (probabilities of child, adolescent, adult): [[" in done.stdout
