@@ -32,7 +32,7 @@ STEPS = {
         "paper_regression", "regression_1_residual", "regression_2_stretch", "regression_3_hand",
         "regression_4_sex", "regression_5_smooth", "regression_6_average", "regression_7_linear",
         "regression_8_batch", "regression_9_geometric", "regression_10_robust",
-        "regression_11_distribution",
+        "regression_11_distribution", "regression_12_192px",
     ],
     "classification": [
         "paper_classification", "classification_1_residual", "classification_2_weights_half",
@@ -41,7 +41,7 @@ STEPS = {
     ],
     "best": [
         "paper_regression", "paper_multitask", "best_128", "best_128_seed_2", "best_128_seed_3",
-        "best_ensemble",
+        "best_ensemble", "best_256",
     ],
 }  # fmt: skip
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
@@ -53,7 +53,9 @@ LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
 def overrides(row: str) -> list[str]:
     """Return the options that a row is trained with."""
     experiment, _, seed = row.partition("_seed_")
-    return [f"experiment={experiment}", *([f"seed={seed}"] if seed else [])]
+    weights = RUNS / "best_128/checkpoints/best.ckpt"
+    first = [f"start_from={weights}"] if row == "best_256" else []
+    return [f"experiment={experiment}", *([f"seed={seed}"] if seed else []), *first]
 
 
 def run(row: str, root: Path) -> None:
