@@ -53,7 +53,7 @@ LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
 def overrides(row: str) -> list[str]:
     """Return the options that a row is trained with."""
     experiment, _, seed = row.partition("_seed_")
-    weights = RUNS / "best_128/checkpoints/best.ckpt"
+    weights = (RUNS / "best_128/checkpoints/best.ckpt").relative_to(PROJECT)
     first = [f"start_from={weights}"] if row == "best_256" else []
     return [f"experiment={experiment}", *([f"seed={seed}"] if seed else []), *first]
 
@@ -65,8 +65,8 @@ def run(row: str, root: Path) -> None:
         ensemble([RUNS / seed for seed in SEEDS], folder)
     else:
         command = [sys.executable, str(PROJECT / "train.py"), *overrides(row)]
-        command += [f"data.root={root}", f"hydra.run.dir={folder}", "resume=auto"]
-        subprocess.run(command, check=True)
+        command += [f"data.root={root.absolute()}", f"hydra.run.dir={folder}", "resume=auto"]
+        subprocess.run(command, check=True, cwd=PROJECT)
     if row in STRESSED and not (folder / TABLE).exists():
         stress(folder, root)
     write_json(RECORDS / f"{row}.json", record(folder, root))
