@@ -5,15 +5,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from boneage.data.dataset import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.report.environment import render
 from boneage.predict.answer import Answer
+from boneage.predict.answering import answer_all
 from boneage.predict.model import Predictor
 from boneage.predict.page import OLDEST_YEARS, card_of
 from boneage.predict.patients import patient_of
 from boneage.predict.pictures import write_pictures
-from boneage.predict.predict import answer_all
 from boneage.predict.radiograph import load
 
 LARGEST = "32mb"  # upload
@@ -34,16 +36,16 @@ def answer_page(file: str | None, sex: str, predictor: Predictor) -> str:
         radiograph = load(path, predictor.preprocessings)
         option = None if sex == "unknown" else sex
         patient = patient_of(path, option, {}, radiograph.header)
-        (answer,) = answer_all([(path, radiograph)], [patient], predictor)
-        return _card(answer, radiograph.squares, patient.sex, predictor)
+        (answer,), seen = answer_all([(path, radiograph)], [patient], predictor)
+        return _card(answer, seen.get(0), predictor)
     finally:
         path.unlink(missing_ok=True)
 
 
-def _card(answer: Answer, squares: Any, sex: str, predictor: Predictor) -> str:  # noqa: ANN401
+def _card(answer: Answer, square: np.ndarray | None, predictor: Predictor) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        if squares:
-            write_pictures(["radiograph"], squares[0][None], [sex], predictor, Path(folder))
+        if square is not None:
+            write_pictures(["radiograph"], square[None], [answer.sex], predictor, Path(folder))
         card = card_of(answer, Path(folder) / "pictures/radiograph.png")
     return render("answer.html.j2", card=card, oldest=OLDEST_YEARS)
 

@@ -1,0 +1,85 @@
+"""The answers of one call, kept as they come and written when all are there."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from boneage.errors import UserError
+from boneage.predict.answer import SCHEMA, Answer, table_of
+
+
+class Answers:
+    """The answers of one call, kept line by line so that a stopped call can go on.
+
+    Args:
+        folder: where `predictions.csv` and `predictions.json` will be.
+        about: what the answers rest on: the checkpoints and options.
+        resume: go on with what an earlier call with the same `about` has left.
+
+    Raises:
+        UserError: when the folder holds answers already, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any], resume: bool) -> None:
+        self.folder, self.about = folder, about
+        self.lines = folder / "predictions.part"
+        self.done: dict[str, Answer] = {}
+        if not resume and any(
+            (folder / name).exists() for name in ("predictions.csv", self.lines.name)
+        ):
+            raise UserError(
+                f"{folder} holds predictions already: go on with --resume, or choose another --out"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if resume and self.lines.exists():
+                self._read()
+            with self.lines.open("w") as file:
+                file.write(json.dumps(about) + "\n")
+                file.writelines(json.dumps(asdict(answer)) + "\n" for answer in self.done.values())
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+
+    def _read(self) -> None:
+        """Take the whole lines of an earlier call; a cut one is left out."""
+        first, *rest = self.lines.read_text().splitlines() or [""]
+        try:
+            about = json.loads(first)
+        except ValueError:
+            return
+        if about != self.about:
+            raise UserError(
+                f"{self.folder} holds predictions of other checkpoints or options: choose another "
+                "--out"
+            )
+        for line in rest:
+            try:
+                answer = Answer(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+            if answer.status != "error":
+                self.done[answer.file] = answer
+
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Keep some more answers."""
+        with self.lines.open("a") as file:
+            for answer in answers:
+                self.done[answer.file] = answer
+                file.write(json.dumps(asdict(answer)) + "\n")
+
+    def write(self, files: Sequence[str]) -> list[Answer]:
+        """Write both files, in the order of the files given; return the answers."""
+        answers = [self.done[file] for file in files]
+        document = {"schema": SCHEMA, **self.about, "predictions": [asdict(a) for a in answers]}
+        for name, text in (
+            ("predictions.json", json.dumps(document, indent=1) + "\n"),
+            ("predictions.csv", table_of(answers).to_csv(index=False)),
+        ):
+            part = self.folder / f"{name}.new"
+            part.write_text(text)
+            os.replace(part, self.folder / name)
+        self.lines.unlink()
+        return answers
