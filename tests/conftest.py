@@ -37,6 +37,7 @@ TINY = [
     "trainer.enable_progress_bar=false",
     "report=false",
     "~callbacks.grad_cam",
+    "~callbacks.dashboard",
     "~callbacks.progress_bar",
     "~callbacks.model_summary",
 ]

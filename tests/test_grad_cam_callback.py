@@ -22,7 +22,7 @@ def with_maps(phantom_root, tmp_path):
         tiny = [option for option in TINY if "grad_cam" not in option]
         return compose_config(
             *tiny, "data=rsna", f"data.root={phantom_root}", f"run_dir={run_dir}",
-            "callbacks.grad_cam.every_n_epochs=1", "~callbacks.dashboard", *overrides,
+            "callbacks.grad_cam.every_n_epochs=1", *overrides,
         )  # fmt: skip
 
     return make

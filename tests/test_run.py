@@ -142,7 +142,6 @@ def test_memorises_sixteen_images(configure, tmp_path):
         "backbone.widths=[16,32]", "head@tasks.age.head=linear", "head@tasks.stage.head=linear",
         "data.batch_size=16", "trainer.max_epochs=150", "trainer.overfit_batches=1",
         "optimizer.lr=0.01", "~callbacks.early_stopping",
-        "~callbacks.dashboard",
     )  # fmt: skip
     train(cfg)
     log = pd.read_csv(tmp_path / "run/csv/metrics.csv")
