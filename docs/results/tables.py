@@ -28,8 +28,10 @@ HEADLINE = (*AGE[:1], *AGE[2:], STAGE[0], *STAGE[2:])
 
 
 def records() -> dict[str, Record]:
-    """Return what is known of every row."""
-    return {file.stem: json.loads(file.read_text()) for file in sorted(RECORDS.glob("*.json"))}
+    """Return what is known of every row, in the order of the tables."""
+    rows = dict.fromkeys(row for rows in STEPS.values() for row in rows)
+    files = {row: RECORDS / f"{row}.json" for row in rows}
+    return {row: json.loads(file.read_text()) for row, file in files.items() if file.exists()}
 
 
 def steps(family: str, known: dict[str, Record]) -> list[Row]:
