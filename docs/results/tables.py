@@ -90,7 +90,7 @@ def bands(known: dict[str, Record]) -> list[Row]:
         for row in known[name]["subgroups"]
     }
     for band in BANDS.names:
-        for sex in (ALL, "female", "male"):
+        for sex in (ALL, "female", "male") if names else ():
             keys = [
                 (name, band, sex, f"age/{what}_months")
                 for name in names
@@ -134,11 +134,15 @@ def fill(page: Path, name: str, rows: list[Row]) -> None:
     page.write_text(re.sub(marked, lambda m: m[1] + table + m[2], page.read_text(), flags=re.S))
 
 
-if __name__ == "__main__":
+def rebuild(results: Path, readme: Path) -> None:
+    """Rebuild every table of the two pages."""
     known = records()
-    results = PROJECT / "docs/results.md"
     for family in STEPS:
         fill(results, family, steps(family, known))
     for table in (stressed, bands, contrasts):
         fill(results, table.__name__, table(known))
-    fill(PROJECT / "README.md", "headline", headline(known))
+    fill(readme, "headline", headline(known))
+
+
+if __name__ == "__main__":
+    rebuild(PROJECT / "docs/results.md", PROJECT / "README.md")

@@ -1,0 +1,51 @@
+"""The tables of results.md and the README hold what was recorded, and nothing typed by hand."""
+
+import json
+import shutil
+
+import pytest
+from conftest import PROJECT
+
+PAGES = {"docs/results.md": "results.md", "README.md": "README.md"}
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT / "docs/results"))
+    import tables
+
+    return tables
+
+
+def test_pages_are_those_of_the_records(tables, tmp_path):
+    copies = [shutil.copy(PROJECT / page, tmp_path / name) for page, name in PAGES.items()]
+    tables.rebuild(*copies)
+    for page, copy in zip(PAGES, copies, strict=True):
+        assert copy.read_text() == (PROJECT / page).read_text(), (
+            f"{page}: run docs/results/tables.py"
+        )
+
+
+def test_a_number_comes_from_its_record(tables, tmp_path):
+    result = {"value": 7.25, "low": 7.0, "high": 7.5, "n": 1134}
+    metrics = {
+        "n": {"test": 1134}, "seed": 1, "seconds": 600, "images_per_second": 150,
+        "test": {"age/mae_months": result},
+    }  # fmt: skip
+    less = {"value": -0.5, "low": -0.75, "high": -0.25, "n": 1134, "p": 0.001}
+    known = {
+        "paper_regression": {"metrics": metrics, "epochs": 30, "less": {}},
+        "regression_1_residual": {
+            "metrics": metrics, "epochs": 10, "less": {"paper_regression": {"age/mae_months": less}}
+        },
+    }  # fmt: skip
+    head, _, row = tables.steps("regression", json.loads(json.dumps(known)))
+    assert row[head.index("MAE (months)")] == "7.250 (7.000 to 7.500)"
+    assert row[head.index("MAE (months) less the row above")] == "-0.500 (-0.750 to -0.250)"
+    assert row[0] == "`experiment=regression_1_residual`"
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- regression -->\nold\n<!-- /regression -->\nafter\n")
+    tables.fill(page, "regression", [head, row])
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1], len(lines)) == ("before", "after", 7)
+    assert "7.250 (7.000 to 7.500)" in lines[4]
