@@ -27,6 +27,12 @@ PROJECT = Path(__file__).parent.parent
 server = multiprocessing.get_context("forkserver")  # of processes that have imported everything
 server.set_forkserver_preload(["boneage.run.experiment"])
 TINY = [
+    "sex=none",
+    "augment=report",
+    "callbacks=default",
+    "mirror_test=false",
+    "data.crop=none",
+    "data.contrast=none",
     "backbone.stem=4",
     "backbone.widths=[4,8]",
     "backbone.depths=[1,1]",
