@@ -26,10 +26,11 @@ def test_every_parameter_is_in_a_block(backbone):
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
+PAPER = ("backbone=paper_cnn", "head@tasks.age.head=paper_regression")
+
+
 def test_the_reports_network():
-    described = describe_architecture(
-        build_model(compose_config("backbone=paper_cnn"), record={}), size=128
-    )
+    described = describe_architecture(build_model(compose_config(*PAPER), record={}), size=128)
     assert described["input"] == [3, 128, 128]
     assert [block["shape"] for block in described["backbone"]] == [
         [32, 64, 64], [64, 32, 32], [128, 16, 16], [256, 8, 8], [256, 1, 1],

@@ -75,7 +75,7 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["backbone.channels=2"], "backbone.channels=2 is not valid"),
         (["stages.edges=[10]"], "stages: 3 names"),
         (["tasks.age.head.dropout=[0.4]"], "hidden"),
-        (["augment.transforms.1.brightness_limit=bright"], "augment"),
+        (["augment=report", "augment.transforms.1.brightness_limit=bright"], "augment"),
         (["precision=7-bit"], "precision"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

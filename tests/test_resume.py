@@ -137,7 +137,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):
     cfg = configure("trainer.max_epochs=15", "resume=auto", run="full")
     process = start(cfg)
     wait_for((folder / "checkpoints/last.ckpt").exists, process)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
     process.join()
     assert process.exitcode == 1
     stopped = (folder / "error.txt").read_text()
