@@ -47,6 +47,10 @@ STEPS = {
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
 SEEDS = ["best_128", "best_128_seed_2", "best_128_seed_3"]
 STRESSED = ("paper_regression", "best_128")
+KEPT = (  # of metrics.json
+    "task", "data", "seed", "test_set", "n", "parameters", "seconds", "images_per_second", "device",
+    "versions", "best_validation", "test", "baselines", "coverage",
+)  # fmt: skip
 LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
 
 
@@ -79,7 +83,7 @@ def record(folder: Path, root: Path) -> dict[str, Any]:
     subgroups = done.table("subgroups.csv")
     told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
     return {
-        "metrics": done.metrics,
+        "metrics": {key: done.metrics.get(key) for key in KEPT},
         "epochs": len(done.table("history.csv")),
         "subgroups": json.loads(subgroups[told].to_json(orient="records")),
         "by_contrast": by_contrast(done, root),

@@ -7,7 +7,7 @@ from boneage.evaluation.figures.style import BLUE, GREY, ORANGE
 
 PANELS = (
     ("mae_months", "MAE (months)", BLUE),
-    ("change_months", "mean absolute change of the age (months)", ORANGE),
+    ("change_months", "mean absolute change (months)", ORANGE),
     ("accuracy", "accuracy of the stage", BLUE),
     ("stage_changed", "share of changed stages", ORANGE),
 )
