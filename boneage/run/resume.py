@@ -93,7 +93,7 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
         f"{name} (was {was[name]})" if name in was else name
         for name in names
         if not f"{name}.".startswith(FREE)
-        and (name in was, was.get(name)) != (name in now, now.get(name))
+        and was.get(name) != now.get(name)  # an option that is new is None where it was not known
     ]
     if different:
         raise UserError(

@@ -119,7 +119,8 @@ def scatters() -> Figure:
 if __name__ == "__main__":
     known = records()
     with styled():
-        drawn = {family: steps(family, known) for family in PANELS}
+        families = [f for f in PANELS if any(name in known for name in STEPS[f])]
+        drawn = {family: steps(family, known) for family in families}
         drawn |= {"by_band": by_band(known), "stress": stress(known), "scatter": scatters()}
         for name, figure in drawn.items():
             figure.savefig(FOLDER / f"{name}.png")

@@ -81,13 +81,14 @@ def record(folder: Path, root: Path) -> dict[str, Any]:
     done = read_run(folder)
     others = [read_run(path.parent) for path in sorted(RUNS.glob(f"*/{METRICS}"))]
     subgroups = done.table("subgroups.csv")
+    changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
     told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
     return {
         "metrics": {key: done.metrics.get(key) for key in KEPT},
         "epochs": len(done.table("history.csv")),
         "subgroups": json.loads(subgroups[told].to_json(orient="records")),
         "by_contrast": by_contrast(done, root),
-        "stress": json.loads(done.table(TABLE).to_json(orient="records")),
+        "stress": json.loads(changes.to_json(orient="records")),
         "less": {
             other.path.name: {metric: difference_of(other, done, metric) for metric in MAIN}
             for other in others

@@ -138,7 +138,8 @@ def rebuild(results: Path, readme: Path) -> None:
     """Rebuild every table of the two pages."""
     known = records()
     for family in STEPS:
-        fill(results, family, steps(family, known))
+        if any(row in known for row in STEPS[family]):
+            fill(results, family, steps(family, known))
     for table in (stressed, bands, contrasts):
         fill(results, table.__name__, table(known))
     fill(readme, "headline", headline(known))
