@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 from run import RUNS, STEPS, STRESSED
 from tables import Record, records, scored
 
@@ -45,7 +46,7 @@ def steps(family: str, known: dict[str, Record]) -> Figure:
 def by_band(known: dict[str, Record]) -> Figure:
     """Draw MAE and bias of girls and boys by age band, the report's setting beside the best."""
     figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-    grid = figure.subplots(2, 2, sharex=True, sharey="row")
+    grid = figure.subplots(2, 2, sharex="col", sharey="row")
     for column, sex in zip(grid.T, ("female", "male"), strict=True):
         for axes, metric in zip(column, ("mae", "bias"), strict=True):
             for shift, name in ((-0.12, STRESSED[0]), (0.12, STRESSED[1])):
@@ -53,7 +54,7 @@ def by_band(known: dict[str, Record]) -> Figure:
                     _band_points(axes, known[name], sex, f"age/{metric}_months", shift, name)
             axes.axhline(0, color=BLACK, linewidth=0.8)
         column[0].set_title({"female": "girls", "male": "boys"}[sex])
-        column[1].set_xlabel("true bone age (years)")
+        column[1].set_xlabel("true bone age (years), and number of radiographs")
     grid[0, 0].set_ylabel("MAE (months)")
     grid[1, 0].set_ylabel("predicted - true (months)")
     grid[0, 0].legend(loc="upper center")
@@ -112,6 +113,8 @@ def scatters() -> Figure:
         axes.set_title(f"{run.path.name}: MAE {number(mae['value'])} months")
         axes.set(xlabel="true bone age (years)", aspect="equal")
         axes.set(xlim=(0, OLDEST_YEARS), ylim=(0, OLDEST_YEARS))
+        axes.xaxis.set_major_locator(MultipleLocator(4))
+        axes.yaxis.set_major_locator(MultipleLocator(4))
     figure.axes[0].set_ylabel("predicted bone age (years)")
     return figure
 
