@@ -20,9 +20,10 @@ def prepare(files: list[Path], checkpoint: Path) -> float:
     """Return radiographs a second of decoding as a checkpoint needs it, into a cache."""
     from boneage.data.cache import open_cache
     from boneage.data.decode import Preprocessing
-    from boneage.run.checkpoint import read_checkpoint
+    from boneage.run.checkpoint import checkpoint_file, read_checkpoint
 
-    preprocessing = Preprocessing(**read_checkpoint(checkpoint)["boneage"]["preprocessing"])
+    record = read_checkpoint(checkpoint_file(checkpoint))["boneage"]
+    preprocessing = Preprocessing(**record["preprocessing"])
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         open_cache(table_of(files, FILES), preprocessing, Path(folder))

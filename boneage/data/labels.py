@@ -75,7 +75,7 @@ def read_labels(
     _require_columns(path, table, names, columns)
     if table.empty:
         raise UserError(f"{path} has a header but no rows")
-    ids = _ids(path, table[names["id"]])
+    ids = read_unique_ids(path, table[names["id"]])
     months = _ages(path, table[names["age"]], age_unit)
     sex = read_sexes(path, table[names["sex"]]) if "sex" in names else "unknown"
     labels = pd.DataFrame({"id": ids, "age_months": months, "sex": sex})
@@ -106,7 +106,8 @@ def _require_columns(
             raise UserError(f"{path} has several columns called {name!r}: rename all but one")
 
 
-def _ids(path: Path, cells: pd.Series) -> pd.Series:
+def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
+    """Return ids as text; raise UserError where one is empty or stands twice."""
     _refuse(path, cells, cells == "", "is empty: give every row its id")
     ids = _as_text(cells)
     if twice := list(ids[ids.duplicated()].unique()):

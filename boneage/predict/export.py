@@ -13,7 +13,7 @@ from boneage.data.dataset import SEXES
 from boneage.data.decode import STRETCH_PERCENTILES
 from boneage.errors import UserError
 from boneage.models.module import BoneAgeModule
-from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
 
 Format = Literal["onnx", "torch_export"]
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -50,7 +50,7 @@ def export(checkpoint: Path, out: Path, form: Format) -> float:
     """
     if form == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
         raise UserError(f"{', '.join(missing)} is missing: pip install 'boneage[export]'")
-    file = checkpoint / "checkpoints/best.ckpt" if checkpoint.is_dir() else checkpoint
+    file = checkpoint_file(checkpoint)
     loaded = read_checkpoint(file)
     model = load_model(loaded).eval()
     terms = contract(loaded["boneage"], model)

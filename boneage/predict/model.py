@@ -14,7 +14,7 @@ from boneage.errors import UserError
 from boneage.evaluation.conformal import Intervals
 from boneage.explain.inference import features_of, predictions_of
 from boneage.run.calibrate import AGE, intervals_of, novelty_of
-from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,7 @@ class Predictor:
     """
 
     def __init__(self, checkpoints: Sequence[Path], mirror: bool = False) -> None:
-        self.files = [
-            path / "checkpoints/best.ckpt" if path.is_dir() else path for path in checkpoints
-        ]
+        self.files = [checkpoint_file(path) for path in checkpoints]
         loaded = [read_checkpoint(file) for file in self.files]
         self.records: list[dict[str, Any]] = [checkpoint["boneage"] for checkpoint in loaded]
         for file, record in zip(self.files[1:], self.records[1:], strict=True):

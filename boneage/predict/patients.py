@@ -10,7 +10,7 @@ import pandas as pd
 from boneage.data.dicom import SUFFIXES as DICOM_SUFFIXES
 from boneage.data.dicom import Header
 from boneage.data.folder import HIDDEN, IMAGE_SUFFIXES
-from boneage.data.labels import MAX_AGE_YEARS, Columns, find_columns, read_sexes
+from boneage.data.labels import MAX_AGE_YEARS, Columns, find_columns, read_sexes, read_unique_ids
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five
 
@@ -72,9 +72,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
     names = find_columns(list(table.columns), Columns())
     if "id" not in names:
         raise UserError(f"{path} has no id column (it has {', '.join(table.columns)})")
-    ids = table[names["id"]]
-    if ids.duplicated().any():
-        raise UserError(f"{path}: {first_five(list(ids[ids.duplicated()]))} stand more than once")
+    ids = read_unique_ids(path, table[names["id"]])
     unknown = pd.Series("unknown", table.index)
     sexes = read_sexes(path, table[names["sex"]]) if "sex" in names else unknown
     ages = _ages(path, table)

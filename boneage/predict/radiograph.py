@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from boneage.data.crop import Crop, crop_around
 from boneage.data.decode import Preprocessing, read_grey, to_square
@@ -15,6 +16,7 @@ from boneage.errors import UserError
 
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
 COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
 NARROW = 0.6  # of the width: a wider hand leaves no room for another
 
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -90,6 +92,9 @@ def picture_flags(image: np.ndarray, hand: Hand | None) -> list[str]:
 
 
 def _is_coloured(path: Path) -> bool:
+    with Image.open(path) as header:
+        if header.mode in GREY:  # most are: the pixels need not be decoded again
+            return False
     image = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_8)
     if image is None or image.ndim != 3:
         return False

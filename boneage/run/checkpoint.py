@@ -39,6 +39,11 @@ def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
     return table[table["fold"] == fold].assign(age_years=lambda t: t["age_months"] / 12)
 
 
+def checkpoint_file(path: Path) -> Path:
+    """Return the best checkpoint of a run's folder; a file is one itself."""
+    return path / "checkpoints/best.ckpt" if path.is_dir() else path
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint of this project without executing anything it may hold.
 
