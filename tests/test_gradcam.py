@@ -7,7 +7,14 @@ from conftest import compose_config
 from boneage.explain.gradcam import enlarge, grad_cam
 from boneage.run.checkpoint import build_model
 
-BACKBONES = ["paper_cnn", "slim_resnet", "resnet18", "efficientnet_v2_s", "convnext_tiny"]
+BACKBONES = [
+    "paper_cnn",
+    "slim_resnet",
+    "se_resnet",
+    "resnet18",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+]
 
 
 @pytest.fixture

@@ -5,15 +5,17 @@ import itertools
 import pytest
 import torch
 import torchvision
+from conftest import compose_config
 from torch import nn
 
 from boneage.data.dataset import SEXES
 from boneage.errors import UserError
-from boneage.models.backbones import PaperCNN, SlimResNet
+from boneage.models.backbones import PaperCNN, ResidualBlock, SlimResNet
 from boneage.models.heads import MLPHead
 from boneage.models.pretrained import TorchvisionBackbone
 from boneage.models.schedules import constant, warmup_cosine
 from boneage.models.sex import NoSex, SexEmbedding
+from boneage.run.checkpoint import build_model
 
 
 def trainable(module: nn.Module) -> int:
@@ -51,6 +53,20 @@ def test_backbones_say_their_width(make, channels):
     assert backbone.channels == channels
     with torch.no_grad():
         assert backbone(torch.rand(2, channels, 64, 64)).shape == (2, backbone.out_features)
+
+
+def test_squeeze_and_excitation_weights_the_channels_before_the_shortcut():
+    torch.manual_seed(0)
+    block = ResidualBlock(16, 16, stride=1, excitation=True).eval()
+    x = torch.rand(2, 16, 8, 8)
+    convolved = block.body[:-1](x)
+    squeeze, excite = block.body[-1].fc1, block.body[-1].fc2
+    mean = convolved.mean(dim=(2, 3))
+    hidden = torch.relu(mean @ squeeze.weight.flatten(1).T + squeeze.bias)
+    gates = torch.sigmoid(hidden @ excite.weight.flatten(1).T + excite.bias)
+    assert hidden.shape == (2, 2)
+    expected = torch.relu(convolved * gates[:, :, None, None] + x)
+    torch.testing.assert_close(block(x), expected)
 
 
 def test_grey_convolution_gives_a_grey_image_the_same_features(monkeypatch):
@@ -96,6 +112,17 @@ def test_sex_embedding_hides_sex_only_in_training():
     assert joined.shape == (2000, 12)
     assert torch.equal(joined[:, :8], features)
     assert torch.equal(joined[:, 8:], module.embedding.weight[1].expand(2000, -1))
+
+
+@pytest.mark.parametrize(("head", "alike"), [("linear", True), ("hidden", False)])
+def test_sex_shifts_all_ages_alike_only_with_a_linear_head(head, alike):
+    torch.manual_seed(0)
+    model = build_model(compose_config(f"head@tasks.age.head={head}"), record={}).eval()
+    image = torch.randint(0, 256, (16, 1, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        ages = [model(image, torch.full((16,), sex))["age"] for sex in (0, 1)]
+    difference = ages[1] - ages[0]
+    assert (difference.std() < 1e-6) == alike
 
 
 def rates(make, steps, **options):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
+from torchvision.ops import SqueezeExcitation
 
 
 class Backbone(nn.Module):
@@ -67,9 +68,16 @@ class ResidualBlock(nn.Module):
     A shortcut that changes the size averages before it projects (He et al. 2019, ResNet-D). It sees
     all pixels, and avoids strided 1x1 convolutions, which in torch 2.15 corrupt memory on a CPU
     with channels last, fewer than 16 channels and an odd batch.
+
+    Args:
+        before: input channels.
+        width: output channels.
+        stride: of the first convolution.
+        excitation: weight the channels by what the whole picture shows (squeeze and excitation,
+            Hu et al. 2018, reduced by 8) before the shortcut is added.
     """
 
-    def __init__(self, before: int, width: int, stride: int) -> None:
+    def __init__(self, before: int, width: int, stride: int, excitation: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(before, width, 3, stride, padding=1, bias=False),
@@ -77,6 +85,7 @@ class ResidualBlock(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
+            *([SqueezeExcitation(width, width // 8)] if excitation else []),
         )
         self.shortcut = (
             nn.Identity()
@@ -102,6 +111,7 @@ class SlimResNet(Backbone):
         stem: output channels of the stem, which halves the resolution.
         widths: output channels of the stages; each halves the resolution.
         depths: residual blocks of the stages.
+        excitation: squeeze and excitation in every block.
     """
 
     def __init__(
@@ -110,6 +120,7 @@ class SlimResNet(Backbone):
         stem: int = 24,
         widths: Sequence[int] = (32, 64, 128, 256),
         depths: Sequence[int] = (1, 2, 2, 1),
+        excitation: bool = False,
     ) -> None:
         layers: list[nn.Module] = [
             nn.Conv2d(channels, stem, 3, stride=2, padding=1, bias=False),
@@ -119,7 +130,8 @@ class SlimResNet(Backbone):
         before, ends = stem, []
         for width, depth in zip(widths, depths, strict=True):
             for block in range(depth):
-                layers.append(ResidualBlock(before, width, stride=2 if block == 0 else 1))
+                stride = 2 if block == 0 else 1
+                layers.append(ResidualBlock(before, width, stride, excitation))
                 before = width
             ends.append(str(len(layers) - 1))
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
