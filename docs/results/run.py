@@ -37,15 +37,19 @@ STEPS = {
     "classification": [
         "paper_classification", "classification_1_residual", "classification_2_weights_half",
         "classification_3_weights", "classification_4_sampling", "classification_5_both",
-        "classification_6_focal", "classification_7_ordinal",
+        "classification_6_focal", "classification_7_ordinal", "classification_8_multitask",
+        "classification_9_folds",
     ],
     "best": [
         "paper_regression", "paper_multitask", "best_128", "best_128_seed_2", "best_128_seed_3",
         "best_ensemble", "best_256",
     ],
 }  # fmt: skip
+POOLED = {  # rows that are several runs
+    "best_ensemble": ["best_128", "best_128_seed_2", "best_128_seed_3"],
+    "classification_9_folds": [f"classification_9_folds_fold_{k}" for k in range(5)],
+}
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
-SEEDS = ["best_128", "best_128_seed_2", "best_128_seed_3"]
 STRESSED = ("paper_regression", "best_128")
 KEPT = (  # of metrics.json
     "task", "data", "seed", "test_set", "n", "parameters", "seconds", "images_per_second", "device",
@@ -56,21 +60,35 @@ LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
 
 def overrides(row: str) -> list[str]:
     """Return the options that a row is trained with."""
-    experiment, _, seed = row.partition("_seed_")
-    weights = (RUNS / "best_128/checkpoints/best.ckpt").relative_to(PROJECT)
-    first = [f"start_from={weights}"] if row == "best_256" else []
-    return [f"experiment={experiment}", *([f"seed={seed}"] if seed else []), *first]
+    if row in POOLED:
+        return ["-m", f"experiment={row}"]
+    name, _, seed = row.partition("_seed_")
+    experiment, _, fold = name.partition("_fold_")
+    options = [f"experiment={experiment}"]
+    options += [f"seed={seed}"] if seed else []
+    options += [f"data.fold={fold}"] if fold else []
+    if row == "best_256":
+        weights = (RUNS / "best_128/checkpoints/best.ckpt").relative_to(PROJECT)
+        options += [f"start_from={weights}"]
+    return options
+
+
+def train(row: str, root: Path) -> Path:
+    """Train a run, or go on with it, and return its folder."""
+    folder = RUNS / row
+    command = [sys.executable, str(PROJECT / "train.py"), *overrides(row)]
+    command += [f"data.root={root.absolute()}", f"hydra.run.dir={folder}", "resume=auto"]
+    subprocess.run(command, check=True, cwd=PROJECT)
+    return folder
 
 
 def run(row: str, root: Path) -> None:
-    """Train a row, or go on with it; average the runs of an ensemble."""
+    """Train a row, or average or pool the runs that it is made of, and keep what it measured."""
     folder = RUNS / row
-    if row == "best_ensemble":
-        ensemble([RUNS / seed for seed in SEEDS], folder)
-    else:
-        command = [sys.executable, str(PROJECT / "train.py"), *overrides(row)]
-        command += [f"data.root={root.absolute()}", f"hydra.run.dir={folder}", "resume=auto"]
-        subprocess.run(command, check=True, cwd=PROJECT)
+    if row not in POOLED:
+        train(row, root)
+    elif not (folder / METRICS).exists():
+        ensemble([train(part, root) for part in POOLED[row]], folder)
     if row in STRESSED and not (folder / TABLE).exists():
         stress(folder, root)
     write_json(RECORDS / f"{row}.json", record(folder, root))
