@@ -7,7 +7,7 @@ import torch
 
 from boneage.data.dataset import Radiographs
 from boneage.data.module import BoneAgeDataModule
-from boneage.data.sampler import EpochSampler
+from boneage.data.sampler import EpochSampler, inverse_frequency
 from boneage.stages import Stages
 
 
@@ -87,13 +87,36 @@ def test_sampler_visits_everyone_once():
 
 def test_balanced_sampler_draws_stages_equally_often():
     classes = np.array([0] * 9000 + [1] * 900 + [3] * 100)
-    sampler = EpochSampler(10_000, seed=0, epoch=lambda: 0, classes=classes)
-    counts = np.bincount(classes[[position for _, position in sampler]], minlength=4)
+    shares = inverse_frequency(classes, 1.0)
+    sampler = EpochSampler(10_000, seed=0, epoch=lambda: 0, shares=shares)
+    drawn = [position for _, position in sampler]
+    counts = np.bincount(classes[drawn], minlength=4)
     assert counts[2] == 0
-    np.testing.assert_allclose(counts[[0, 1, 3]] / 10_000, 1 / 3, atol=0.02)
+    np.testing.assert_allclose(counts[[0, 1, 3]], 10_000 / 3, atol=1)
+    times = np.bincount(drawn, minlength=10_000)  # a third of the draws: 0.37, 3.7 and 33.3 times
+    assert set(times[:9000]) == {0, 1}
+    assert set(times[9000:9900]) == {3, 4}
+    assert set(times[9900:]) == {33, 34}
     assert list(sampler) == list(sampler)
-    again = EpochSampler(10_000, seed=0, epoch=lambda: 1, classes=classes)
+    again = EpochSampler(10_000, seed=0, epoch=lambda: 1, shares=shares)
     assert [p for _, p in again] != [p for _, p in sampler]
+
+
+def test_shares_of_groups_by_hand():
+    shares = inverse_frequency(np.array(["a", "b", "a", "a", "a"]), 0.5)
+    assert shares.tolist() == [0.5, 1.0, 0.5, 0.5, 0.5]
+
+
+def test_ages_are_drawn_more_evenly_within_each_sex(phantom_root):
+    data = make_data(phantom_root, sampling="ages")
+    table = data.fold_table("train")
+    drawn = np.concatenate([batch["index"].numpy() for batch in data.train_dataloader()])
+    sizes = table.groupby(["sex", table["age_years"].astype(int)])["sex"].transform("size")
+    roots = (sizes**-0.5).sum()
+    for size in sizes.unique():
+        expected = len(table) * (sizes == size).sum() * size**-0.5 / roots
+        assert abs(sizes[drawn].eq(size).sum() - expected) <= 1
+    assert sizes.nunique() > 1
 
 
 def test_a_radiograph_drawn_again_is_augmented_anew(phantom_root):

@@ -34,8 +34,7 @@ def test_no_radiograph_twice_and_none_left_out(n, processes):
 
 
 def test_balanced_draws_are_those_of_one_process():
-    classes = np.array([0] * 90 + [1] * 8 + [2] * 2)
-    sampler = EpochSampler(100, 0, lambda: 0, classes)
+    sampler = EpochSampler(100, 0, lambda: 0, shares=np.array([1] * 90 + [9] * 10))
     drawn = [p for rank in (0, 1) for batch in RankBatches(sampler, 16, rank, 2) for p in batch]
     assert sorted(drawn) == sorted(sampler)
 

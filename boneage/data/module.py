@@ -24,7 +24,7 @@ from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.resident import ResidentBatches, upload
-from boneage.data.sampler import EpochSampler, RankBatches
+from boneage.data.sampler import EpochSampler, RankBatches, inverse_frequency
 from boneage.data.splits import FOLDS, assign_folds, read_folds, read_ids_to_hold_out
 from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError, first_five
@@ -60,7 +60,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         hold_out: table with a column `id`, or folder of files named by ids, of radiographs that are
             test radiographs whatever the split says.
         augment: albumentations transform of (H, W) uint8 training radiographs.
-        sampling: "shuffle", or "balanced" over the stages.
+        sampling: "shuffle"; "balanced", all stages equally often; or "ages", each whole year of
+            each sex by the root of its inverse frequency.
         batch_size: radiographs per step.
         num_workers: loader processes; the pixels do not depend on it.
         residence: "host" loads each batch from the cache; "device" keeps all radiographs in the
@@ -90,7 +91,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         split_file: str | Path | None = None,
         hold_out: str | Path | None = None,
         augment: A.Compose | None = None,
-        sampling: Literal["shuffle", "balanced"] = "shuffle",
+        sampling: Literal["shuffle", "balanced", "ages"] = "shuffle",
         batch_size: PositiveInt = 64,
         num_workers: NonNegativeInt = 0,
         residence: Literal["host", "device"] = "host",
@@ -188,10 +189,14 @@ class BoneAgeDataModule(L.LightningDataModule):
     @override
     def train_dataloader(self) -> Loader:
         table = self.fold_table("train")
-        classes = None
+        years = table["age_years"].to_numpy()
+        shares = None
         if self.sampling == "balanced":
-            classes = self.stages.of(table["age_years"].to_numpy())
-        sampler = EpochSampler(len(table), self.seed, self._epoch, classes)
+            shares = inverse_frequency(self.stages.of(years), 1.0)
+        elif self.sampling == "ages":
+            of = table["sex"].astype(str) + np.floor(years).astype(int).astype(str)
+            shares = inverse_frequency(of.to_numpy(str), 0.5)
+        sampler = EpochSampler(len(table), self.seed, self._epoch, shares)
         rank, processes = self._process()
         if processes == 1:
             pairs = cast(Sampler[int], sampler)  # BatchSampler groups whatever it is given

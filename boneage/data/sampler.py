@@ -18,21 +18,17 @@ class EpochSampler(Sampler[tuple[int, int]]):
         seed: training seed.
         epoch: tells the epoch at the moment an iteration starts; a number set beforehand would be
             too late for workers that prefetch, and too early for a run that is resumed.
-        classes: (n,) stage of each radiograph to draw all stages equally often, with replacement;
-            None visits every radiograph once.
+        shares: (n,) how often each radiograph is drawn, in proportion; an epoch has n draws, and
+            the draws of each are its share of them, rounded up or down. None draws each once.
     """
 
     def __init__(
-        self, n: int, seed: int, epoch: Callable[[], int], classes: np.ndarray | None = None
+        self, n: int, seed: int, epoch: Callable[[], int], shares: np.ndarray | None = None
     ) -> None:
         self.n = n
         self.seed = seed
         self.epoch = epoch
-        self.probability = None
-        if classes is not None:
-            present, counts = np.unique(classes, return_counts=True)
-            weight = 1 / counts[np.searchsorted(present, classes)]
-            self.probability = weight / weight.sum()
+        self.shares = shares
 
     def __len__(self) -> int:
         return self.n
@@ -40,11 +36,26 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.epoch()
         rng = np.random.default_rng([self.seed, epoch])
-        if self.probability is None:
-            order = rng.permutation(self.n)
-        else:
-            order = rng.choice(self.n, self.n, p=self.probability)
+        order = rng.permutation(self.n)
+        if self.shares is not None:
+            order = order[np.argsort(self.shares[order], kind="stable")]  # alike ones side by side
+            order = rng.permutation(_drawn(order, self.shares[order], rng))
         return ((epoch * self.n + place, int(position)) for place, position in enumerate(order))
+
+
+def _drawn(order: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return as many draws as there are shares, at even steps (systematic sampling)."""
+    ends = np.cumsum(shares / shares.sum())
+    steps = (np.arange(len(order)) + rng.random()) / len(order)
+    drawn: np.ndarray = order[np.searchsorted(ends[:-1], steps, side="right")]
+    return drawn
+
+
+def inverse_frequency(groups: np.ndarray, exponent: float) -> np.ndarray:
+    """Return (n,) shares of radiographs in (n,) groups; with exponent 1 all groups are equal."""
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    shares: np.ndarray = counts[group] ** -exponent
+    return shares
 
 
 class RankBatches(Sampler[list[tuple[int, int]]]):
