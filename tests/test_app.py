@@ -1,19 +1,17 @@
 """The page in the browser, driven in a headless Chromium where there is one."""
 
 import os
+import re
 import shutil
-import socket
+import signal
 import subprocess
 import sys
-import time
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from conftest import PROJECT, TINY, compose_config
 
-from boneage.predict.app import answer_page
 from boneage.predict.model import Predictor
+from boneage.predict.upload import answer_page, take
 from boneage.run.experiment import train
 
 CHROMIUM = next(
@@ -30,61 +28,46 @@ def run(phantom_root, tmp_path_factory):
 
 
 @pytest.fixture
-def upload(phantom_root, tmp_path):
+def upload(phantom_root, tmp_path_factory):
     """A copy of a radiograph, as an upload is one."""
     return shutil.copy(
-        next(phantom_root.rglob("boneage-training-dataset/*.png")), tmp_path / "hand.png"
+        next(phantom_root.rglob("boneage-training-dataset/*.png")),
+        tmp_path_factory.mktemp("upload") / "hand.png",
     )
 
 
-def test_answer(run, upload):
-    page = answer_page(str(upload), "female", Predictor([run]))
-    assert "sex female (option)" in page
-    assert "data:image/png" in page
+def test_an_upload_is_taken_from_the_disk_and_answered_again_and_again(run, upload):
+    content = upload.read_bytes()
+    taken = take(str(upload))
+    assert taken == ("hand.png", content)
     assert not upload.exists()  # nothing is stored
-    assert "Choose a radiograph" in answer_page(None, "female", Predictor([run]))
+    predictor = Predictor([run])
+    pages = {sex: answer_page(taken, sex, predictor) for sex in ("unknown", "female", "male")}
+    assert "sex unknown" in pages["unknown"]
+    assert "sex female (chosen)" in pages["female"]
+    assert all("data:image/png" in page for page in pages.values())
+    assert take(None) is None
+    assert "Choose a radiograph" in answer_page(None, "female", predictor)
 
 
-def test_an_unreadable_upload_is_said(run, tmp_path):
-    (tmp_path / "hand.png").write_bytes(b"<script>")
-    page = answer_page(str(tmp_path / "hand.png"), "unknown", Predictor([run]))
-    assert "not a readable" in page
-    assert not (tmp_path / "hand.png").exists()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def test_an_unreadable_upload_is_said_without_the_servers_folders(run):
+    page = answer_page(("hand.png", b"<script>"), "unknown", Predictor([run]))
+    assert "hand.png: not a readable" in page
+    assert "/hand.png" not in page
+    assert "<script>" not in page
 
 
 @pytest.fixture
 def address(run, tmp_path):
-    """The page, served by the command."""
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "boneage",
-        "app",
-        str(run),
-        "--no-browser",
-        "--port",
-        str(port),
-    ]
+    """The page, where the command says it is."""
+    command = [sys.executable, "-m", "boneage", "app", str(run), "--no-browser"]
     env = os.environ | {"PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path), "no_proxy": "*"}
-    process = subprocess.Popen(command, env=env, cwd=PROJECT)
-    url = f"http://127.0.0.1:{port}/"
-    for _ in range(240):
-        try:
-            urlopen(url, timeout=5).close()
-            break
-        except (URLError, ConnectionError):
-            assert process.poll() is None, "the page has ended"
-            time.sleep(0.25)
-    yield url
+    process = subprocess.Popen(command, env=env, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    yield re.fullmatch(r"The page is at (http://127\.0\.0\.1:\d+/) .*\n", line)[1]
     process.terminate()
-    process.wait()
+    assert process.wait() == 128 + signal.SIGTERM
+    assert not list(tmp_path.rglob("hand.png"))
 
 
 @pytest.mark.slow
@@ -105,12 +88,17 @@ def test_in_the_browser(address, upload, tmp_path):
         page.get_by_role("button", name="Predict").click()
         card = page.locator(".card")
         card.wait_for()
+        before = card.inner_text()
+        page.get_by_label("male", exact=True).check()
+        page.get_by_role("button", name="Predict").click()
+        page.get_by_text("sex male").wait_for()
         said = card.inner_text()
         width = page.locator(".card img").evaluate("image => image.naturalWidth")
         page.screenshot(path=tmp_path / "page.png")
         browser.close()
     assert "years" in said
-    assert "sex female (option)" in said
+    assert "sex male (chosen)" in said
+    assert said != before
     assert width == 512
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
     assert not list(tmp_path.rglob("*/hand.png"))

@@ -77,6 +77,13 @@ def test_window(tmp_path):
     np.testing.assert_array_equal(grey(several), grey(file))
 
 
+def test_a_window_without_width_is_none(tmp_path):
+    pixels = (16 * PICTURE).astype(np.uint16)
+    plain = grey(written(tmp_path / "a.dcm", pixels, 12))
+    narrow = written(tmp_path / "b.dcm", pixels, 12, WindowCenter=9, WindowWidth=0)
+    np.testing.assert_array_equal(grey(narrow), plain)
+
+
 def test_lookup_table(tmp_path):
     pixels = PICTURE.astype(np.uint8)
     item = pydicom.Dataset()
@@ -103,7 +110,7 @@ def test_ages(text, years):
     assert age_of(text) == pytest.approx(years)
 
 
-@pytest.mark.parametrize("text", ["", "12", "twelve", "012X", "0120Y"])
+@pytest.mark.parametrize("text", ["", "12", "twelve", "012X", "0120Y", "200Y"])
 def test_ages_that_are_none(text):
     assert age_of(text) is None
 

@@ -76,6 +76,19 @@ def test_a_file_that_predicts_otherwise_is_not_left(run, tmp_path, monkeypatch):
     assert not (tmp_path / "model.pt2").exists()
 
 
+def test_nothing_is_overwritten(run, tmp_path):
+    (tmp_path / "model.json").write_text("{}")
+    for name, form, said in (
+        ("model.onnx", "onnx", r"model\.json exists already"),
+        ("other.txt", "onnx", r"ends in \.onnx"),
+        ("other.onnx", "torch_export", r"ends in \.pt2"),
+    ):
+        with pytest.raises(UserError, match=said):
+            export(run, tmp_path / name, form)
+    assert (tmp_path / "model.json").read_text() == "{}"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
+
+
 def test_the_example_in_the_readme(run, radiographs, tmp_path):
     export(run, tmp_path / "model.onnx", "onnx")
     np.save(tmp_path / "prepared.npy", radiographs[0])

@@ -1,8 +1,12 @@
 """Predicting new radiographs: inputs of every kind, answers, flags, and what goes wrong."""
 
+import base64
 import json
+import os
+import re
 import shutil
 import signal
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,12 +17,19 @@ from test_dicom import written
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
-from boneage.data.decode import read_grey
+from boneage.data.decode import Preprocessing, read_grey
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
 from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import SCHEMA, years_and_months
+from boneage.predict.answering import answer_all
+from boneage.predict.model import Predictor
+from boneage.predict.patients import Patient
+from boneage.predict.radiograph import load
+from boneage.predict.turns import has_bright_border
+from boneage.run.calibrate import AGE
 from boneage.run.experiment import train
+from boneage.stages import Stages
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +269,8 @@ def test_a_stopped_call_goes_on(runs, films, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 1)
     monkeypatch.setattr(module, "answer_all", stopped)
     words = (films, "--checkpoint", runs / "one")
-    CliRunner().invoke(app, ["predict", *map(str, words), "--out", str(tmp_path / "out")])
+    said = CliRunner().invoke(app, ["predict", *map(str, words), "--out", str(tmp_path / "out")])
+    assert "go on with --resume" in str(said.exception) + said.output
     assert not (tmp_path / "out/predictions.csv").exists()
     with pytest.raises(UserError, match="--resume"):
         run(*words, "--out", tmp_path / "out")
@@ -270,6 +282,129 @@ def test_a_stopped_call_goes_on(runs, films, tmp_path, monkeypatch):
     monkeypatch.undo()
     whole, _ = predict(*words, out=tmp_path / "whole")
     pd.testing.assert_frame_equal(resumed, whole)
+
+
+def test_a_finished_call_is_added_to(runs, films, tmp_path):
+    out, words = tmp_path / "out", (films, "--checkpoint", runs / "one", "--resume")
+    first, _ = predict(*words, out=out)
+    age = json.loads((out / "predictions.json").read_text())
+    age["predictions"][0]["age_years"] = 3.25  # to tell an answer that is kept from a new one
+    (out / "predictions.json").write_text(json.dumps(age))
+    kept = sorted(films.glob("*.png"))[0]
+    shutil.copy(kept, films / "zz.png")
+    table, _ = predict(*words, out=out)
+    assert list(table.index) == [*first.index, "zz"]
+    assert float(table.loc[kept.stem, "age_years"]) == 3.25
+    assert float(table.loc["zz", "age_years"]) == float(first.loc[kept.stem, "age_years"])
+    for other in (["--sex", "male"], ["--report"]):
+        with pytest.raises(UserError, match="other checkpoints or options"):
+            run(*words, *other, "--out", out)
+
+
+def test_a_table_that_was_changed_is_another(runs, films, tmp_path):
+    ids = [file.stem for file in films.glob("*.png")]
+    patients = tmp_path / "patients.csv"
+    patients.write_text("id,sex\n" + "".join(f"{id_},F\n" for id_ in ids))
+    words = (films, "--checkpoint", runs / "one", "--table", patients, "--resume")
+    predict(*words, out=tmp_path / "out")
+    patients.write_text(patients.read_text().replace("F", "M"))
+    with pytest.raises(UserError, match="other checkpoints or options"):
+        run(*words, "--out", tmp_path / "out")
+
+
+def test_odd_names(runs, films, tmp_path):
+    first, second, third, fourth = sorted(films.glob("*.png"))
+    (films / "below").mkdir()
+    shutil.move(first, films / "a.png")
+    shutil.move(second, films / "below/a.png")
+    shutil.move(third, films / "a_2.png")
+    shutil.move(fourth, os.fsencode(films) + b"/caf\xe9.png")
+    os.mkfifo(films / "pipe.png")
+    out = tmp_path / "out"
+    table, document = predict(films, "--checkpoint", runs / "one", "--report", out=out)
+    assert (table["status"] == "error").sum() == 1
+    assert "is not a file" in table.loc["pipe", "reason"]
+    assert len(document["predictions"]) == 5
+    squares = {cv2.imread(str(file))[:, :256].tobytes() for file in out.glob("pictures/*.png")}
+    assert len(squares) == 4  # each has its own
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert str(films / "below/a.png") in page  # two have one id: the file tells which
+    pictures = re.findall(r"base64,([^\"]+)\"[^>]*>\s*<b>([^<]*)", page)
+    assert len({picture for picture, _ in pictures}) == 4
+    shown = {name: base64.b64decode(picture) for picture, name in pictures}
+    assert shown["a_2"] == (out / "pictures/a_2.png").read_bytes()
+    run(films, "--checkpoint", runs / "one", "--out", tmp_path / "plain")
+    assert "caf" in (tmp_path / "plain/predictions.csv").read_text(encoding="utf-8")
+
+
+def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
+    ids = sorted(file.stem for file in films.glob("*.png"))
+    patients = tmp_path / "patients.csv"
+    patients.write_text(f"ID,Chronological_Age_Months\n{ids[0]},96\n{ids[1]},96\n{ids[2]},96\n")
+    words = (films, "--checkpoint", runs / "one", "--table", patients)
+    table, _ = predict(*words, out=tmp_path / "out")
+    assert float(table.loc[ids[0], "chronological_age_years"]) == 8.0
+    assert f"1 of 4 radiographs are not in {patients}: {ids[3]}" in caplog.text
+    patients.write_text(f"id,Age\n{ids[0]},96\n")
+    predict(*words, out=tmp_path / "again")
+    assert "column 'Age' is not read: a chronological age is called" in caplog.text
+
+
+def test_dicom_files_of_a_folder_need_no_suffix(runs, tmp_path):
+    (tmp_path / "export").mkdir()
+    for name in ("IM000001", "IM.2"):
+        written(tmp_path / "export" / name, np.full((64, 48), 99, np.uint8), PatientSex="F")
+    (tmp_path / "export/DICOMDIR.txt").write_text("no radiograph")
+    table, _ = predict(tmp_path / "export", "--checkpoint", runs / "one", out=tmp_path / "out")
+    assert list(table["sex_from"]) == ["header", "header"]
+
+
+def test_bright_borders(phantom_root):
+    files = sorted(phantom_root.rglob("boneage-training-dataset/*.png"))[:30]
+    upright = [has_bright_border(read_grey(file)) for file in files]
+    inverted = [has_bright_border(255 - read_grey(file)) for file in files]
+    assert sum(upright) <= 3  # the phantom frames some
+    assert sum(inverted) >= 27
+
+
+class Usual(Predictor):
+    """A predictor whose novelty is told by the upper left pixel of its one square."""
+
+    def __init__(self, told):
+        self.told = told
+        self.preprocessings = (Preprocessing(8, "squash", "none", "none"),)
+        self.intervals, self.stages = {True: None, False: None}, Stages()
+
+    def predict(self, squares, sex):
+        return [
+            {AGE: float(square[-1, -1]) / 10, "novelty": self.told[int(square[0, 0])]}
+            for square in squares[0]
+        ]
+
+    def novelty(self, squares):
+        return np.array([self.told[int(square[0, 0])] for square in squares[0]])
+
+
+@pytest.mark.parametrize(
+    ("told", "flags"),
+    [
+        ({10: 0.4, 245: 0.2}, ["inverted: corrected"]),
+        ({10: 0.4, 245: 0.6}, []),
+        ({10: 3.0, 245: 1.5}, ["unlike the training radiographs"]),
+    ],
+)
+def test_a_bright_border_is_tried_the_other_way_round(told, flags, tmp_path):
+    image = np.full((64, 64), 10, np.uint8)
+    image[8:56, 8:56] = 5
+    cv2.imwrite(str(tmp_path / "film.png"), image)
+    predictor = Usual(told)
+    radiograph = load(tmp_path / "film.png", predictor.preprocessings)
+    assert radiograph.bright_border
+    (answer,), _ = answer_all([(tmp_path / "film.png", radiograph)], [Patient()], predictor)
+    assert answer.flags[-1:] == flags or (flags == [] and answer.flags == radiograph.flags)
+    two = replace(radiograph, flags=["two hands"])
+    (answer,), _ = answer_all([(tmp_path / "film.png", two)], [Patient()], predictor)
+    assert not any("corrected" in flag for flag in answer.flags)
 
 
 def test_mistakes_are_one_line(runs, films, tmp_path):

@@ -1,6 +1,8 @@
 """boneage app: try a model in the browser."""
 
 import logging
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,4 +23,10 @@ def app(
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     quieten_lightning()
-    serve(Predictor(checkpoint), port, browser)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up
+    serve(
+        Predictor(checkpoint),
+        port,
+        browser,
+        lambda address: typer.echo(f"The page is at {address} (Ctrl-C ends it)"),
+    )

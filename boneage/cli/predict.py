@@ -1,6 +1,7 @@
 """boneage predict: the bone age of new radiographs."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,15 +55,20 @@ def predict(
         for line in predict_one(images[0], predictor, table, sex, gate == "strict"):
             typer.echo(line)
         return
-    answers = predict_files(
-        images, predictor, out, table, sex, gate == "strict", resume, overlays or report, report
-    )
+    try:
+        answers = predict_files(
+            images, predictor, out, table, sex, gate == "strict", resume, overlays or report, report
+        )
+    except KeyboardInterrupt:
+        sys.exit(f"Stopped. What is done is kept in {out}: go on with --resume.")
     failed = sum(answer.status == "error" for answer in answers)
     flagged = sum(bool(answer.flags) for answer in answers)
     typer.echo(
-        f"{len(answers):,} radiographs: {failed:,} could not be read, {flagged:,} have flags; "
+        f"Radiographs: {len(answers):,}; {failed:,} could not be read, {flagged:,} have flags; "
         f"see {out / 'predictions.csv'}"
     )
     if report:
         typer.echo(f"Page: {out / 'report.html'}")
     typer.echo("Research use only: not a medical device.")
+    if failed == len(answers):
+        sys.exit(1)

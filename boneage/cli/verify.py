@@ -8,7 +8,10 @@ import typer
 
 
 def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> None:
-    """Count the radiographs below a folder; check what was downloaded, byte by byte."""
+    """Count the radiographs below a folder; check what was downloaded, byte by byte.
+
+    Ends with status 1 unless all official radiographs are there.
+    """
     from boneage.data.download.verify import verify as check
     from boneage.errors import first_five
 
@@ -24,3 +27,5 @@ def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> No
             f"error: {len(broken)} downloaded files are gone or changed: {first_five(broken)}; "
             "repeat boneage download"
         )
+    if any(row.radiographs < row.official for row in rows):
+        sys.exit(1)

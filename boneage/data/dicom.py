@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from boneage.data.labels import MAX_AGE_YEARS
 from boneage.errors import UserError
 
 SUFFIXES = (".dcm", ".dicom")
@@ -74,9 +75,13 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
 
 
 def age_of(text: str) -> float | None:
-    """Return years of a DICOM age string such as 018M, 090D, 052W or 012Y; None of any other."""
+    """Return years of a DICOM age string such as 018M, 090D, 052W or 012Y.
+
+    None of any other, and of an age over `MAX_AGE_YEARS`, which tables may not hold either.
+    """
     match = re.fullmatch(r"\s*(\d{1,3})\s*([DWMY])\s*", text.upper())
-    return int(match[1]) * DAYS[match[2]] / DAYS["Y"] if match else None
+    years = int(match[1]) * DAYS[match[2]] / DAYS["Y"] if match else None
+    return years if years is not None and years <= MAX_AGE_YEARS else None
 
 
 def _require_single_grey(path: Path, file: "pydicom.Dataset") -> None:  # type: ignore[name-defined]  # noqa: F821
@@ -103,6 +108,9 @@ def _as_shown(file: "pydicom.Dataset") -> np.ndarray:  # type: ignore[name-defin
     """Return (H, W) uint16 grey values."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
+    widths = file.get("WindowWidth")
+    if widths is not None and not np.min(widths) >= 1:  # of no meaning (PS3.3 C.11.2.1.2)
+        del file.WindowWidth
     rescaled = apply_modality_lut(file.pixel_array, file)
     shown = np.asarray(apply_voi_lut(rescaled, file), np.float64)
     low, high = _range(file)

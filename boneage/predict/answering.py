@@ -13,7 +13,8 @@ from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import Answer, years_and_months
 from boneage.predict.model import CHANCE, Predictor, Row
 from boneage.predict.patients import Patient
-from boneage.predict.radiograph import TURNS, Radiograph, read, squares_of
+from boneage.predict.radiograph import TWO_HANDS, Radiograph, picture_flags, read, squares_of
+from boneage.predict.turns import INVERTED, TURNS
 from boneage.run.calibrate import AGE
 
 UNUSUAL = 1.0  # novelty
@@ -50,17 +51,20 @@ def answer_all(
     predicted = predictor.predict(squares, sexes)
     seen = dict(zip(readable, squares[0], strict=True))
     for row, i in enumerate(readable):
-        file = part[i][0]
-        flags = list(part[i][1].flags)
-        if predicted[row]["novelty"] > UNUSUAL:
-            turned = _turned(file, predictor)
-            if turned is None:
-                flags.append("unlike the training radiographs")
-            else:
-                flags.append(f"{turned[0]}: corrected")
-                corrected = [square[None] for square in turned[1]]
-                predicted[row] = predictor.predict(corrected, sexes[row : row + 1])[0]
-                seen[i] = turned[1][0]
+        file, radiograph = part[i]
+        flags, novelty = list(radiograph.flags), predicted[row]["novelty"]
+        turned = None
+        if TWO_HANDS not in flags and (novelty > UNUSUAL or radiograph.bright_border):
+            turns = [t for t in TURNS if novelty > UNUSUAL or t.startswith(INVERTED)]
+            turned = _turned(file, predictor, turns, below=min(novelty, UNUSUAL))
+        if turned is not None:
+            name, squares_turned, flags = turned
+            flags = [*flags, f"{name}: corrected"]
+            corrected = [square[None] for square in squares_turned]
+            predicted[row] = predictor.predict(corrected, sexes[row : row + 1])[0]
+            seen[i] = squares_turned[0]
+        elif novelty > UNUSUAL:
+            flags.append("unlike the training radiographs")
         answers[i] = _answer(file, patients[i], predicted[row], flags, predictor, strict)
     return answers, seen
 
@@ -90,7 +94,7 @@ def _answer(
     answer = partial(answer, stage_probabilities=chances, stage=row.get("stage_predicted", ""))
     if AGE not in row:
         return answer()
-    age = float(row[AGE])
+    age = max(0.0, float(row[AGE]))
     answer = partial(answer, age_years=age, age_text=years_and_months(age))
     if not chances:
         answer = partial(
@@ -105,14 +109,21 @@ def _answer(
     return answer()
 
 
-def _turned(file: Path, predictor: Predictor) -> tuple[str, tuple[np.ndarray, ...]] | None:
-    """Return how a radiograph becomes a usual one, and its squares then; None if it does not."""
+def _turned(
+    file: Path, predictor: Predictor, turns: Sequence[str], below: float
+) -> tuple[str, tuple[np.ndarray, ...], list[str]] | None:
+    """Return the turn after which a radiograph is most usual, if its novelty is then below a limit.
+
+    Returns:
+        The turn, the squares after it, and what is odd about the picture then.
+    """
     image, _ = read(file)
-    best, found = UNUSUAL, None
-    for name, turn in TURNS.items():
-        turned = np.ascontiguousarray(turn(image))
-        squares = squares_of(turned, find_hand(turned), predictor.preprocessings)
+    best, found = below, None
+    for name in turns:
+        turned = np.ascontiguousarray(TURNS[name](image))
+        hand = find_hand(turned)
+        squares = squares_of(turned, hand, predictor.preprocessings)
         novelty = float(predictor.novelty([square[None] for square in squares])[0])
         if novelty < best:
-            best, found = novelty, (name, squares)
+            best, found = novelty, (name, squares, picture_flags(turned, hand))
     return found

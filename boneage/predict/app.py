@@ -2,61 +2,33 @@
 
 import os
 import tempfile
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from boneage.data.dataset import SEXES
 from boneage.errors import UserError
-from boneage.evaluation.report.environment import render
-from boneage.predict.answer import Answer
-from boneage.predict.answering import answer_all
 from boneage.predict.model import Predictor
-from boneage.predict.page import OLDEST_YEARS, card_of
-from boneage.predict.patients import patient_of
-from boneage.predict.pictures import write_pictures
-from boneage.predict.radiograph import load
+from boneage.predict.upload import answer_page, take
 
 LARGEST = "32mb"  # upload
 KINDS = [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom"]
 TITLE = "Bone age of a hand radiograph"
 NOTE = (
-    "**Research use only: not a medical device.** What you drop here is read on this machine, kept "
-    "in memory, and not stored."
+    "**Research use only: not a medical device.** What you drop here stays on this machine, in "
+    "memory, until you close the page."
 )
 
 
-def answer_page(file: str | None, sex: str, predictor: Predictor) -> str:
-    """Return the answer for an uploaded file as HTML; the file is removed."""
-    if file is None:
-        return "<p>Choose a radiograph first.</p>"
-    path = Path(file)
-    try:
-        radiograph = load(path, predictor.preprocessings)
-        option = None if sex == "unknown" else sex
-        patient = patient_of(path, option, {}, radiograph.header)
-        (answer,), seen = answer_all([(path, radiograph)], [patient], predictor)
-        return _card(answer, seen.get(0), predictor)
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _card(answer: Answer, square: np.ndarray | None, predictor: Predictor) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        if square is not None:
-            write_pictures(["radiograph"], square[None], [answer.sex], predictor, Path(folder))
-        card = card_of(answer, Path(folder) / "pictures/radiograph.png")
-    return render("answer.html.j2", card=card, oldest=OLDEST_YEARS)
-
-
-def serve(predictor: Predictor, port: int | None, browser: bool) -> None:
+def serve(
+    predictor: Predictor, port: int | None, browser: bool, started: Callable[[str], None]
+) -> None:
     """Serve the page on the loopback interface until it is stopped.
 
     Args:
         predictor: the checkpoints.
         port: of the page; None takes a free one.
         browser: open it in a browser.
+        started: is told the page's address.
 
     Raises:
         UserError: when gradio is not installed, or the port is taken.
@@ -71,12 +43,15 @@ def serve(predictor: Predictor, port: int | None, browser: bool) -> None:
         page = build(predictor)
         theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
         try:
-            page.launch(
+            _, address, _ = page.launch(
                 server_name="127.0.0.1", server_port=port, inbrowser=browser, share=False,
                 max_file_size=LARGEST, theme=theme, footer_links=[], quiet=True,
+                prevent_thread_lock=True,
             )  # fmt: skip
         except OSError as error:
             raise UserError(f"port {port} is taken: choose another --port") from error
+        started(address)
+        page.block_thread()
 
 
 def build(predictor: Predictor) -> Any:  # noqa: ANN401 - gradio is optional
@@ -91,8 +66,10 @@ def build(predictor: Predictor) -> Any:  # noqa: ANN401 - gradio is optional
                 sex = gr.Radio(list(SEXES), value="unknown", label="Sex")
                 button = gr.Button("Predict", variant="primary")
             shown = gr.HTML(label="Answer")
+        upload = gr.State(None)
+        file.change(take, file, upload, api_visibility="private")
         button.click(
-            lambda path, chosen: answer_page(path, chosen, predictor),
-            [file, sex], shown, api_visibility="private",
+            lambda given, chosen: answer_page(given, chosen, predictor),
+            [upload, sex], shown, api_visibility="private",
         )  # fmt: skip
     return page

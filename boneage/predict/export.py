@@ -16,6 +16,7 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
 
 Format = Literal["onnx", "torch_export"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CHECKED = 64  # radiographs
 TOLERANCE = 1e-4  # years, or of a probability
@@ -45,11 +46,16 @@ def export(checkpoint: Path, out: Path, form: Format) -> float:
         The largest difference to the checkpoint's predictions of 64 radiographs of noise.
 
     Raises:
-        UserError: when it cannot be read or written, a package is missing, or the file does not
-            predict what the checkpoint does.
+        UserError: when it cannot be read or written, is there already or has another suffix, a
+            package is missing, or the file does not predict what the checkpoint does.
     """
     if form == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
         raise UserError(f"{', '.join(missing)} is missing: pip install 'boneage[export]'")
+    side_file = out.with_suffix(".json")
+    if out.suffix != SUFFIXES[form]:
+        raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")
+    if there := next((path for path in (out, side_file) if path.exists()), None):
+        raise UserError(f"{there} exists already: choose another --out, or remove it")
     file = checkpoint_file(checkpoint)
     loaded = read_checkpoint(file)
     model = load_model(loaded).eval()
@@ -65,12 +71,13 @@ def export(checkpoint: Path, out: Path, form: Format) -> float:
             _write_onnx(program, out, terms, side)
         else:
             torch.export.save(program, out, extra_files={"contract.json": json.dumps(terms)})
-        out.with_suffix(".json").write_text(json.dumps(terms, indent=1) + "\n")
+        side_file.write_text(json.dumps(terms, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
     difference = _difference(model, out, form, side)
     if not difference <= TOLERANCE:
         out.unlink()
+        side_file.unlink()
         raise UserError(f"{out} would differ from {file} by {difference:.1e}: it is removed")
     return difference
 
@@ -97,7 +104,7 @@ def contract(record: dict[str, Any], model: BoneAgeModule) -> dict[str, Any]:
         "age": "standardisation is inside the model: outputs are years",
         "stages": stages["names"],
         "stage_edges_years": stages["edges"],
-        "mirror_test": model.mirror_test,
+        "mirror_test": model.mirror_test,  # done inside the model
         "trained_on": record["split"]["fold"].count("train"),
         "note": "Research use only: not a medical device.",
     }

@@ -1,5 +1,6 @@
 """The answers of one call, kept as they come and written when all are there."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ class Answers:
     def __init__(self, folder: Path, about: dict[str, Any], resume: bool) -> None:
         self.folder, self.about = folder, about
         self.lines = folder / "predictions.part"
+        self.document = folder / "predictions.json"
         self.done: dict[str, Answer] = {}
         if not resume and any(
             (folder / name).exists() for name in ("predictions.csv", self.lines.name)
@@ -36,32 +38,51 @@ class Answers:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if resume and self.lines.exists():
-                self._read()
+                self._go_on()
+            elif resume and self.document.exists():
+                self._add_to()
             with self.lines.open("w") as file:
                 file.write(json.dumps(about) + "\n")
                 file.writelines(json.dumps(asdict(answer)) + "\n" for answer in self.done.values())
         except OSError as error:
             raise UserError(f"{folder} cannot be written: {error.strerror}") from error
 
-    def _read(self) -> None:
-        """Take the whole lines of an earlier call; a cut one is left out."""
+    def _go_on(self) -> None:
+        """Take the whole lines of a call that was stopped; a cut one is left out."""
         first, *rest = self.lines.read_text().splitlines() or [""]
         try:
             about = json.loads(first)
         except ValueError:
             return
+        self._require_same(about)
+        for line in rest:
+            try:
+                self._take(json.loads(line))
+            except (ValueError, TypeError):
+                continue
+
+    def _add_to(self) -> None:
+        """Take the answers of a call that has ended."""
+        try:
+            document = json.loads(self.document.read_text(encoding="utf-8"))
+            self._require_same({key: document.get(key) for key in self.about})
+            for answer in document["predictions"]:
+                self._take(answer)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{self.document} is damaged: choose another --out") from error
+
+    def _require_same(self, about: dict[str, Any]) -> None:
         if about != self.about:
             raise UserError(
                 f"{self.folder} holds predictions of other checkpoints or options: choose another "
                 "--out"
             )
-        for line in rest:
-            try:
-                answer = Answer(**json.loads(line))
-            except (ValueError, TypeError):
-                continue
-            if answer.status != "error":
-                self.done[answer.file] = answer
+
+    def _take(self, fields: dict[str, Any]) -> None:
+        """Keep an answer of an earlier call, unless the file could not be read then."""
+        answer = Answer(**fields)
+        if answer.status != "error":
+            self.done[answer.file] = answer
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Keep some more answers."""
@@ -75,11 +96,17 @@ class Answers:
         answers = [self.done[file] for file in files]
         document = {"schema": SCHEMA, **self.about, "predictions": [asdict(a) for a in answers]}
         for name, text in (
-            ("predictions.json", json.dumps(document, indent=1) + "\n"),
+            (self.document.name, json.dumps(document, indent=1) + "\n"),
             ("predictions.csv", table_of(answers).to_csv(index=False)),
         ):
             part = self.folder / f"{name}.new"
-            part.write_text(text)
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
             os.replace(part, self.folder / name)
         self.lines.unlink()
         return answers
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

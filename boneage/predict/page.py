@@ -31,7 +31,7 @@ def write_pages(
     parts = range(0, len(answers), CARDS)
     for number, start in enumerate(parts):
         cards = [
-            card_of(answer, out / FOLDER / f"{name}.png")
+            card_of(answer, out / FOLDER / f"{name}.png", name)
             for answer, name in zip(answers[start : start + CARDS], names[start:], strict=False)
         ]
         text = render(
@@ -39,17 +39,21 @@ def write_pages(
             pages=len(parts), number=number + 1, oldest=OLDEST_YEARS,
         )  # fmt: skip
         page = out / ("report.html" if number == 0 else f"report_{number + 1}.html")
-        page.write_text(text)
+        page.write_text(text, encoding="utf-8", errors="backslashreplace")
         pages.append(page)
     return pages
 
 
-def card_of(answer: Answer, picture: Path) -> dict[str, Any]:
-    """Return an answer with its picture, and places on the scale in percent."""
+def card_of(answer: Answer, picture: Path, name: str) -> dict[str, Any]:
+    """Return an answer with its picture, and places on the scale in percent.
+
+    The card is headed by the id; by the file where the id alone would not tell it from another.
+    """
     image = data_uri(picture.read_bytes()) if picture.exists() else None
     ends = (answer.interval_low_years, answer.age_years, answer.interval_high_years)
     low, at, high = (None if end is None else _percent(end) for end in ends)
-    return {"answer": answer, "image": image, "low": low, "at": at, "high": high}
+    title = answer.id if name == answer.id else answer.file
+    return {"answer": answer, "title": title, "image": image, "low": low, "at": at, "high": high}
 
 
 def _percent(years: float) -> float:

@@ -1,5 +1,6 @@
 """Which radiographs to predict, and what is known of the patients."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.dicom import SUFFIXES as DICOM_SUFFIXES
-from boneage.data.dicom import Header
+from boneage.data.dicom import Header, is_dicom
 from boneage.data.folder import HIDDEN, IMAGE_SUFFIXES
 from boneage.data.labels import MAX_AGE_YEARS, Columns, find_columns, read_sexes, read_unique_ids
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five
+
+log = logging.getLogger(__name__)
 
 AGES = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}
 
@@ -49,14 +52,17 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
             continue
         for where, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-            files += [Path(where, name) for name in sorted(names) if _is_radiograph(name)]
+            here = [Path(where, name) for name in sorted(names) if not name.startswith(HIDDEN)]
+            files += [file for file in here if _is_radiograph(file)]
     if not files:
         raise UserError(f"no radiograph in {first_five([str(path) for path in paths])}")
     return list(dict.fromkeys(files))
 
 
-def _is_radiograph(name: str) -> bool:
-    return not name.startswith(HIDDEN) and name.lower().endswith((*IMAGE_SUFFIXES, *DICOM_SUFFIXES))
+def _is_radiograph(file: Path) -> bool:
+    """Tell by the suffix, or by the first bytes: exported DICOM files often have no suffix."""
+    known = file.suffix.lower() in (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
+    return known or (file.is_file() and is_dicom(file))
 
 
 def read_patients(path: Path) -> dict[str, Patient]:
@@ -87,13 +93,36 @@ def read_patients(path: Path) -> dict[str, Patient]:
     }
 
 
+def require_known(files: Sequence[Path], table: Path, patients: dict[str, Patient]) -> None:
+    """Say which radiographs a table of patients does not know.
+
+    Raises:
+        UserError: when it knows none.
+    """
+    missing = [file.stem for file in files if file.stem not in patients]
+    if len(missing) == len(files):
+        raise UserError(f"{table} has none of the ids of these {len(files)} radiographs")
+    if missing:
+        log.warning(
+            "%d of %d radiographs are not in %s: %s", len(missing), len(files), table,
+            first_five(missing),
+        )  # fmt: skip
+
+
 def _ages(path: Path, table: pd.DataFrame) -> pd.Series:
     """Return chronological ages in years, NaN where there is none."""
-    column = next((name for name in AGES if name in table), None)
-    if column is None:
+    names = {str(name).casefold(): str(name) for name in table}
+    known = next((name for name in AGES if name in names), None)
+    if known is None:
+        if alike := [name for folded, name in names.items() if "age" in folded]:
+            log.warning(
+                "%s: column %r is not read: a chronological age is called %s", path, alike[0],
+                " or ".join(AGES),
+            )  # fmt: skip
         return pd.Series(float("nan"), table.index)
+    column = names[known]
     cells = table[column]
-    ages = pd.to_numeric(cells.where(cells != ""), errors="coerce") * AGES[column]
+    ages = pd.to_numeric(cells.where(cells != ""), errors="coerce") * AGES[known]
     wrong = (cells != "") & ~ages.between(0, MAX_AGE_YEARS)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())

@@ -33,7 +33,8 @@ def write_pictures(
     model = predictor.models[0]
     maps = maps_of(model, squares, sex_indices(sexes), next(iter(model.tasks)), "gradcam")
     for name, square, shown in zip(names, squares, scaled(maps), strict=True):
-        cv2.imwrite(str(folder / f"{name}.png"), picture(square, shown))
+        _, png = cv2.imencode(".png", picture(square, shown))
+        (folder / f"{name}.png").write_bytes(png.tobytes())
 
 
 def picture(square: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -45,3 +46,18 @@ def picture(square: np.ndarray, shown: np.ndarray) -> np.ndarray:
     plain = np.repeat(grey[..., None], 3, axis=2)
     over = (1 - opacity) * plain + opacity * colour
     return np.hstack([plain, np.rint(over).astype(np.uint8)])
+
+
+def picture_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Return a name for the picture of each file: its id, numbered where that is taken."""
+    names: dict[Path, str] = {}
+    taken = set()
+    for file in files:
+        stem = name = file.stem.encode(errors="replace").decode()
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name)
+        names[file] = name
+    return names

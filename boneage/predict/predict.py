@@ -11,11 +11,11 @@ from rich.progress import track
 from boneage.errors import UserError
 from boneage.predict.answer import Answer, lines_of
 from boneage.predict.answering import answer_all
-from boneage.predict.kept import Answers
+from boneage.predict.kept import Answers, sha256
 from boneage.predict.model import Predictor
 from boneage.predict.page import write_pages
-from boneage.predict.patients import find_files, patient_of, read_patients
-from boneage.predict.pictures import write_pictures
+from boneage.predict.patients import find_files, patient_of, read_patients, require_known
+from boneage.predict.pictures import picture_names, write_pictures
 from boneage.predict.radiograph import Radiograph, load
 
 BATCH = 32  # radiographs
@@ -51,15 +51,17 @@ def predict(
     """
     files = find_files(images)
     patients = read_patients(table) if table is not None else {}
-    if table is not None and not {file.stem for file in files} & set(patients):
-        raise UserError(f"{table} has none of the ids of these {len(files)} radiographs")
+    if table is not None:
+        require_known(files, table, patients)
+    rests_on = [*predictor.files, *([table] if table is not None else [])]
     about = {
         "checkpoints": [str(file) for file in predictor.files],
         "mirror": [model.mirror_test for model in predictor.models],
-        "sex": sex, "table": str(table) if table else None, "strict": strict,
+        "sex": sex, "table": str(table) if table else None, "strict": strict, "pictures": pictures,
+        "sha256": {str(file): sha256(file) for file in rests_on},
     }  # fmt: skip
     answers = Answers(out, about, resume)
-    names = _names(files)
+    names = picture_names(files)
     left = [file for file in files if str(file) not in answers.done]
     pairs = zip(left, track(_load(left, predictor), "Predicting", len(left)), strict=True)
     while part := list(islice(pairs, BATCH)):
@@ -91,16 +93,6 @@ def predict_one(
     patient = patient_of(file, sex, patients, radiograph.header)
     (answer,), _ = answer_all([(file, radiograph)], [patient], predictor, strict)
     return lines_of(answer)
-
-
-def _names(files: Sequence[Path]) -> dict[Path, str]:
-    """Return a name for the picture of each file: its id, numbered where several have the same."""
-    seen: dict[str, int] = {}
-    names = {}
-    for file in files:
-        seen[file.stem] = seen.get(file.stem, 0) + 1
-        names[file] = file.stem if seen[file.stem] == 1 else f"{file.stem}_{seen[file.stem]}"
-    return names
 
 
 def _load(files: Sequence[Path], predictor: Predictor) -> Iterator[Radiograph]:

@@ -1,6 +1,5 @@
 """One new radiograph: its pixels as a model sees them, and what is odd about it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,18 +12,13 @@ from boneage.data.decode import Preprocessing, read_grey, to_square
 from boneage.data.dicom import Header, is_dicom, read_dicom
 from boneage.data.hand import Hand, find_hand, has_two_hands, small
 from boneage.errors import UserError
+from boneage.predict.turns import has_bright_border
 
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
 COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
 NARROW = 0.6  # of the width: a wider hand leaves no room for another
-
-TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "inverted": lambda image: np.iinfo(image.dtype).max - image,
-    "turned by 90 degrees": lambda image: np.rot90(image, 1),
-    "turned by 180 degrees": lambda image: np.rot90(image, 2),
-    "turned by 270 degrees": lambda image: np.rot90(image, 3),
-}
+TWO_HANDS = "two hands"
 
 
 @dataclass(frozen=True)
@@ -34,12 +28,14 @@ class Radiograph:
     Args:
         squares: per preprocessing the (size, size) uint8 square.
         flags: what is odd about the picture.
+        bright_border: brighter at its border than in its middle, as an inverted one is.
         header: what a DICOM file says; None of any other.
         error: why there is nothing to see; empty if there is.
     """
 
     squares: tuple[np.ndarray, ...] = ()
     flags: list[str] = field(default_factory=list)
+    bright_border: bool = False
     header: Header | None = None
     error: str = ""
 
@@ -58,6 +54,8 @@ def read(path: Path) -> tuple[np.ndarray, Header | None]:
 
 def load(path: Path, preprocessings: tuple[Preprocessing, ...]) -> Radiograph:
     """Return a radiograph for models of some preprocessings; an unreadable one says why."""
+    if path.exists() and not path.is_file():
+        return Radiograph(error=f"{path}: is not a file with a radiograph")
     try:
         image, header = read(path)
     except UserError as error:
@@ -66,7 +64,8 @@ def load(path: Path, preprocessings: tuple[Preprocessing, ...]) -> Radiograph:
     flags = picture_flags(image, hand)
     if header is None and _is_coloured(path):
         flags.append("colour picture")
-    return Radiograph(squares_of(image, hand, preprocessings), flags, header)
+    squares = squares_of(image, hand, preprocessings)
+    return Radiograph(squares, flags, has_bright_border(image), header)
 
 
 def squares_of(
@@ -87,7 +86,7 @@ def picture_flags(image: np.ndarray, hand: Hand | None) -> list[str]:
         return ["nearly empty"]
     left, _, right, _ = hand.box if hand is not None else (0.0, 0.0, 0.0, 0.0)
     if right - left < NARROW and has_two_hands(picture):
-        return ["two hands"]
+        return [TWO_HANDS]
     return [] if hand is not None else ["no hand found"]
 
 

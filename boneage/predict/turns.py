@@ -1,0 +1,45 @@
+"""Radiographs that lie on their side or are inverted: how they become usual ones."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from boneage.data.hand import small
+
+BORDER = 0.04  # of the shorter side
+
+Turn = Callable[[np.ndarray], np.ndarray]
+INVERTED = "inverted"
+
+
+def _invert(image: np.ndarray) -> np.ndarray:
+    inverted: np.ndarray = np.iinfo(image.dtype).max - image
+    return inverted
+
+
+TURNED: dict[str, Turn] = {
+    f"turned by {90 * k} degrees": partial(np.rot90, k=k)  # type: ignore[dict-item]
+    for k in (1, 2, 3)
+}
+TURNS: dict[str, Turn] = {
+    INVERTED: _invert,
+    **TURNED,
+    **{
+        f"{INVERTED} and {name}": lambda image, turn=turn: turn(_invert(image))  # type: ignore[misc]
+        for name, turn in TURNED.items()
+    },
+}
+
+
+def has_bright_border(image: np.ndarray) -> bool:
+    """Tell whether an (H, W) uint8 or uint16 picture is brighter at its border than in its middle.
+
+    The lower border counts for nothing: the forearm leaves there.
+    """
+    picture = small(image)
+    height, width = picture.shape
+    edge = max(1, round(BORDER * min(height, width)))
+    border = np.r_[picture[:edge].ravel(), picture[:, :edge].ravel(), picture[:, -edge:].ravel()]
+    middle = picture[height // 4 : -(height // 4) or None, width // 4 : -(width // 4) or None]
+    return bool(np.median(border) > np.median(middle))
