@@ -16,13 +16,12 @@ import pandas as pd
 from run import RECORDS
 
 from boneage.data.decode import read_grey
-from boneage.data.hand import find_hand
 from boneage.data.layouts import read_source
 from boneage.evaluation.bootstrap import with_interval
 from boneage.predict.answering import answer_all
 from boneage.predict.model import Predictor
 from boneage.predict.patients import Patient
-from boneage.predict.radiograph import Radiograph, picture_flags, squares_of
+from boneage.predict.radiograph import load
 from boneage.run.results import write_json
 
 SHAPE = (256, 200)
@@ -93,6 +92,7 @@ KINDS: dict[str, Draw] = {
     "two hands": lambda rng, hand: np.hstack([hand, hand[:, ::-1]]),
     "inverted hand": lambda rng, hand: 255 - hand,
     "hand turned by 90 degrees": lambda rng, hand: np.rot90(hand).copy(),
+    "inverted hand turned by 90 degrees": lambda rng, hand: 255 - np.rot90(hand),
 }
 
 
@@ -103,12 +103,8 @@ def answers(pictures: list[np.ndarray], predictor: Predictor, folder: Path) -> l
         part = []
         for i, image in enumerate(pictures[start : start + 32]):
             file = folder / f"{start + i}.png"
-            cv2.imwrite(str(file), image)  # what is turned is read again
-            hand = find_hand(image)
-            flags = picture_flags(image, hand)
-            part.append(
-                (file, Radiograph(squares_of(image, hand, predictor.preprocessings), flags))
-            )
+            cv2.imwrite(str(file), image)
+            part.append((file, load(file, predictor.preprocessings)))
         told, _ = answer_all(part, [Patient()] * len(part), predictor)
         found += [answer.flags for answer in told]
     return found
