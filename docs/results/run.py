@@ -51,6 +51,7 @@ POOLED = {  # rows that are several runs
 }
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
 STRESSED = ("paper_regression", "best_128")
+CHANGED = 400  # test radiographs, each changed in every way
 KEPT = (  # of metrics.json
     "task", "data", "seed", "test_set", "n", "parameters", "seconds", "images_per_second", "device",
     "versions", "best_validation", "test", "baselines", "coverage",
@@ -90,7 +91,7 @@ def run(row: str, root: Path) -> None:
     elif not (folder / METRICS).exists():
         ensemble([train(part, root) for part in POOLED[row]], folder)
     if row in STRESSED and not (folder / TABLE).exists():
-        stress(folder, root)
+        stress(folder, root, CHANGED)
     write_json(RECORDS / f"{row}.json", record(folder, root))
 
 
