@@ -93,7 +93,7 @@ def stress(known: dict[str, Record]) -> Figure:
         axes.set_yticks(range(len(rows)), [f"{row['change']} (n = {row['n']:,})" for row in rows])
     axes.invert_yaxis()
     axes.set(xlabel="MAE (months)", xlim=(0, None))
-    axes.legend(loc="lower right")
+    axes.legend(loc="center left")
     return figure
 
 
