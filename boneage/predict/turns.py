@@ -18,10 +18,7 @@ def _invert(image: np.ndarray) -> np.ndarray:
     return inverted
 
 
-TURNED: dict[str, Turn] = {
-    f"turned by {90 * k} degrees": partial(np.rot90, k=k)  # type: ignore[dict-item]
-    for k in (1, 2, 3)
-}
+TURNED: dict[str, Turn] = {f"turned by {90 * k} degrees": partial(np.rot90, k=k) for k in (1, 2, 3)}
 TURNS: dict[str, Turn] = {
     INVERTED: _invert,
     **TURNED,
