@@ -74,7 +74,7 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["backbone._target_=boneage.models.backbones.Nothing"], "Nothing"),
         (["backbone.channels=2"], "backbone.channels=2 is not valid"),
         (["stages.edges=[10]"], "stages: 3 names"),
-        (["tasks.age.head.dropout=[0.4]"], "hidden"),
+        (["tasks.age.head.dropout=[0.4,0.3]"], "hidden"),
         (["augment=report", "augment.transforms.1.brightness_limit=bright"], "augment"),
         (["precision=7-bit"], "precision"),
     ],
