@@ -151,6 +151,11 @@ def test_all_parts_make_a_data_root(official, tmp_path, monkeypatch):
     assert "12 of      12   complete" in run("verify", root).output
 
 
+def test_verifying_an_empty_folder_says_so(tmp_path):
+    with pytest.raises(UserError, match="no folder with anything in it"):
+        run("verify", tmp_path)
+
+
 def test_manifest_is_checked_and_only_what_is_broken_comes_again(official, tmp_path):
     root = tmp_path / "rsna"
     download(root, ALL, official.base)

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.decode import Preprocessing, read_grey
+from boneage.data.hand import find_hand, small
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
 from boneage.evaluation.standards import sd_score
@@ -26,7 +27,7 @@ from boneage.predict.answering import answer_all
 from boneage.predict.model import Predictor
 from boneage.predict.patients import Patient
 from boneage.predict.radiograph import load
-from boneage.predict.turns import has_bright_border
+from boneage.predict.turns import TURNED, turns_worth_trying
 from boneage.run.calibrate import AGE
 from boneage.run.experiment import train
 from boneage.stages import Stages
@@ -197,6 +198,8 @@ def test_an_ensemble_is_the_mean(runs, films, tmp_path):
     assert (said == far).all()
     with pytest.raises(UserError, match="differ in their task"):
         predict(films, "--checkpoint", one, "--checkpoint", runs / "stages", out=tmp_path / "c")
+    with pytest.raises(UserError, match="the same checkpoint twice"):
+        predict(films, "--checkpoint", one, "--checkpoint", one, out=tmp_path / "d")
 
 
 def test_tta_is_the_mean_with_the_mirror_image(runs, films, tmp_path):
@@ -359,12 +362,23 @@ def test_dicom_files_of_a_folder_need_no_suffix(runs, tmp_path):
     assert list(table["sex_from"]) == ["header", "header"]
 
 
-def test_bright_borders(phantom_root):
-    files = sorted(phantom_root.rglob("boneage-training-dataset/*.png"))[:30]
-    upright = [has_bright_border(read_grey(file)) for file in files]
-    inverted = [has_bright_border(255 - read_grey(file)) for file in files]
-    assert sum(upright) <= 3  # the phantom frames some
-    assert sum(inverted) >= 27
+def turns_of(image):
+    picture = small(image)
+    return turns_worth_trying(picture, find_hand(picture))
+
+
+def test_turns_worth_trying(phantom_root):
+    images = [
+        read_grey(file)
+        for file in sorted(phantom_root.rglob("boneage-training-dataset/*.png"))[:30]
+    ]
+    assert sum("inverted" in turns_of(image) for image in images) <= 2  # the phantom frames some
+    assert sum("inverted" in turns_of(255 - image) for image in images) >= 10
+    assert not any(set(TURNED) & set(turns_of(image)) for image in images)
+    lying = [np.rot90(image).copy() for image in images]
+    found = [image for image in lying if find_hand(image) is not None]
+    assert len(found) >= 4
+    assert all(set(TURNED) <= set(turns_of(image)) for image in found)
 
 
 class Usual(Predictor):
@@ -399,7 +413,7 @@ def test_a_bright_border_is_tried_the_other_way_round(told, flags, tmp_path):
     cv2.imwrite(str(tmp_path / "film.png"), image)
     predictor = Usual(told)
     radiograph = load(tmp_path / "film.png", predictor.preprocessings)
-    assert radiograph.bright_border
+    assert "inverted" in radiograph.turns
     (answer,), _ = answer_all([(tmp_path / "film.png", radiograph)], [Patient()], predictor)
     assert answer.flags[-1:] == flags or (flags == [] and answer.flags == radiograph.flags)
     two = replace(radiograph, flags=["two hands"])

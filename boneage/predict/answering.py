@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.dataset import sex_indices
-from boneage.data.hand import find_hand
+from boneage.data.hand import find_hand, small
 from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import Answer, years_and_months
 from boneage.predict.model import CHANCE, Predictor, Row
 from boneage.predict.patients import Patient
 from boneage.predict.radiograph import TWO_HANDS, Radiograph, picture_flags, read, squares_of
-from boneage.predict.turns import INVERTED, TURNS
+from boneage.predict.turns import TURNS
 from boneage.run.calibrate import AGE
 
 UNUSUAL = 1.0  # novelty
@@ -54,8 +54,8 @@ def answer_all(
         file, radiograph = part[i]
         flags, novelty = list(radiograph.flags), predicted[row]["novelty"]
         turned = None
-        if TWO_HANDS not in flags and (novelty > UNUSUAL or radiograph.bright_border):
-            turns = [t for t in TURNS if novelty > UNUSUAL or t.startswith(INVERTED)]
+        turns = tuple(TURNS) if novelty > UNUSUAL else radiograph.turns
+        if turns and TWO_HANDS not in flags:
             turned = _turned(file, predictor, turns, below=min(novelty, UNUSUAL))
         if turned is not None:
             name, squares_turned, flags = turned
@@ -121,9 +121,10 @@ def _turned(
     best, found = below, None
     for name in turns:
         turned = np.ascontiguousarray(TURNS[name](image))
-        hand = find_hand(turned)
+        picture = small(turned)
+        hand = find_hand(picture)
         squares = squares_of(turned, hand, predictor.preprocessings)
         novelty = float(predictor.novelty([square[None] for square in squares])[0])
         if novelty < best:
-            best, found = novelty, (name, squares, picture_flags(turned, hand))
+            best, found = novelty, (name, squares, picture_flags(picture, hand))
     return found

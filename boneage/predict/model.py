@@ -31,11 +31,13 @@ class Predictor:
         mirror: average with the mirror image, whatever the runs did.
 
     Raises:
-        UserError: when one cannot be read, or they do not predict the same things.
+        UserError: when one cannot be read or is given twice, or they predict different things.
     """
 
     def __init__(self, checkpoints: Sequence[Path], mirror: bool = False) -> None:
         self.files = [checkpoint_file(path) for path in checkpoints]
+        if len({file.resolve() for file in self.files}) < len(self.files):
+            raise UserError(f"the same checkpoint twice: {', '.join(map(str, self.files))}")
         loaded = [read_checkpoint(file) for file in self.files]
         self.records: list[dict[str, Any]] = [checkpoint["boneage"] for checkpoint in loaded]
         for file, record in zip(self.files[1:], self.records[1:], strict=True):

@@ -12,7 +12,7 @@ from boneage.data.decode import Preprocessing, read_grey, to_square
 from boneage.data.dicom import Header, is_dicom, read_dicom
 from boneage.data.hand import Hand, find_hand, has_two_hands, small
 from boneage.errors import UserError
-from boneage.predict.turns import has_bright_border
+from boneage.predict.turns import turns_worth_trying
 
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
 COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
@@ -28,14 +28,14 @@ class Radiograph:
     Args:
         squares: per preprocessing the (size, size) uint8 square.
         flags: what is odd about the picture.
-        bright_border: brighter at its border than in its middle, as an inverted one is.
+        turns: names of `TURNS` that it looks to be in need of.
         header: what a DICOM file says; None of any other.
         error: why there is nothing to see; empty if there is.
     """
 
     squares: tuple[np.ndarray, ...] = ()
     flags: list[str] = field(default_factory=list)
-    bright_border: bool = False
+    turns: tuple[str, ...] = ()
     header: Header | None = None
     error: str = ""
 
@@ -60,12 +60,13 @@ def load(path: Path, preprocessings: tuple[Preprocessing, ...]) -> Radiograph:
         image, header = read(path)
     except UserError as error:
         return Radiograph(error=str(error))
-    hand = find_hand(image)
-    flags = picture_flags(image, hand)
+    picture = small(image)
+    hand = find_hand(picture)
+    flags = picture_flags(picture, hand)
     if header is None and _is_coloured(path):
         flags.append("colour picture")
     squares = squares_of(image, hand, preprocessings)
-    return Radiograph(squares, flags, has_bright_border(image), header)
+    return Radiograph(squares, flags, turns_worth_trying(picture, hand), header)
 
 
 def squares_of(
@@ -78,9 +79,8 @@ def squares_of(
     )
 
 
-def picture_flags(image: np.ndarray, hand: Hand | None) -> list[str]:
-    """Return what is odd about an (H, W) uint8 or uint16 picture whose hand has been looked for."""
-    picture = small(image)
+def picture_flags(picture: np.ndarray, hand: Hand | None) -> list[str]:
+    """Return what is odd about a picture that `small` made, whose hand has been looked for."""
     low, high = np.percentile(picture, [5, 95])
     if high - low < EMPTY:
         return ["nearly empty"]

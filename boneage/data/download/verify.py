@@ -36,6 +36,8 @@ def verify(folder: Path) -> tuple[list[Found], list[str]]:
     Raises:
         UserError: when the folder holds no label table or image at all.
     """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise UserError(f"{folder} is no folder with anything in it: boneage download {folder}")
     manifest = read_manifest(folder)
     broken = [
         name
