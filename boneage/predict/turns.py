@@ -60,4 +60,4 @@ def lies_on_its_side(hand: Hand) -> bool:
     """Tell whether a hand is wider than tall."""
     left, top, right, bottom = hand.box
     height, width = hand.mask.shape
-    return (right - left) * width > (bottom - top) * height
+    return bool((right - left) * width > (bottom - top) * height)
