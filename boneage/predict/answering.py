@@ -118,13 +118,15 @@ def _turned(
         The turn, the squares after it, and what is odd about the picture then.
     """
     image, _ = read(file)
-    best, found = below, None
-    for name in turns:
-        turned = np.ascontiguousarray(TURNS[name](image))
-        picture = small(turned)
-        hand = find_hand(picture)
-        squares = squares_of(turned, hand, predictor.preprocessings)
-        novelty = float(predictor.novelty([square[None] for square in squares])[0])
-        if novelty < best:
-            best, found = novelty, (name, squares, picture_flags(picture, hand))
-    return found
+    picture = small(image)
+    hands = [find_hand(np.ascontiguousarray(TURNS[name](picture))) for name in turns]
+    squares = [
+        squares_of(np.ascontiguousarray(TURNS[name](image)), hand, predictor.preprocessings)
+        for name, hand in zip(turns, hands, strict=True)
+    ]
+    novelty = predictor.novelty([np.stack(s) for s in zip(*squares, strict=True)])
+    best = int(np.argmin(novelty))
+    if not novelty[best] < below:
+        return None
+    flags = picture_flags(np.ascontiguousarray(TURNS[turns[best]](picture)), hands[best])
+    return turns[best], squares[best], flags
