@@ -42,7 +42,7 @@ def test_onnx_predicts_with_numpy_alone(run, radiographs, tmp_path):
     age, chances = session.run(["age", "stage"], {"image": image, "sex": sex})
     model = load_model(read_checkpoint(run / "checkpoints/best.ckpt")).eval()
     with torch.inference_mode():
-        expected = model.predict(torch.from_numpy(image), torch.from_numpy(sex))
+        expected = model.predict(torch.from_numpy(image), torch.from_numpy(sex))[0]
     np.testing.assert_allclose(age, expected["age"].numpy(), atol=1e-4)
     np.testing.assert_allclose(chances, expected["stage"].numpy(), atol=1e-4)
     one = session.run(["age"], {"image": image[:1], "sex": sex[:1]})[0]
@@ -59,7 +59,7 @@ def test_torch_export(run, radiographs, tmp_path):
     age, _ = torch.export.load(tmp_path / "model.pt2").module()(image, sex)
     model = load_model(read_checkpoint(run / "checkpoints/best.ckpt")).eval()
     np.testing.assert_allclose(
-        age.detach().numpy(), model.predict(image, sex)["age"].detach().numpy(), atol=1e-4
+        age.detach().numpy(), model.predict(image, sex)[0]["age"].detach().numpy(), atol=1e-4
     )
 
 

@@ -122,12 +122,13 @@ def test_mirrored_predictions_by_hand(configure):
     image = torch.randint(0, 256, (5, 1, 32, 32), dtype=torch.uint8)
     sex = torch.zeros(5, dtype=torch.int64)
     one, other = model(image, sex), model(image.flip(3), sex)
-    found = model.predict(image, sex)
+    found, features = model.predict(image, sex)
     for name, task in model.tasks.items():
         torch.testing.assert_close(
             found[name], (task.decode(one[name]) + task.decode(other[name])) / 2
         )
     assert not torch.allclose(found["age"], model.tasks["age"].decode(one["age"]))
+    torch.testing.assert_close(model.heads(features, sex), one)  # of the radiograph, not its mirror
 
 
 @pytest.mark.parametrize(

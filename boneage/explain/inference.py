@@ -36,23 +36,32 @@ def maps_of(
 
 
 @torch.inference_mode()
-def predictions_of(model: BoneAgeModule, images: np.ndarray, sex: Tensor) -> pd.DataFrame:
-    """Return the columns of `predictions.csv` that all tasks fill for (n, H, W) radiographs."""
-    parts = []
+def predictions_of(
+    model: BoneAgeModule, images: np.ndarray, sex: Tensor
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Predict (n, H, W) radiographs.
+
+    Returns:
+        The columns of `predictions.csv` that all tasks fill, and the (n, F) features.
+    """
+    tables, features = [], []
     for image, sexes in batches(images, sex, model.device):
+        predictions, some = model.predict(image, sexes)
         columns: dict[str, object] = {}
-        for name, predicted in model.predict(image, sexes).items():
+        for name, predicted in predictions.items():
             columns |= model.tasks[name].columns(predicted)
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+        tables.append(pd.DataFrame(columns))
+        features.append(some.float().cpu().numpy())
+    return pd.concat(tables, ignore_index=True), np.concatenate(features)
 
 
 @torch.inference_mode()
 def features_of(model: BoneAgeModule, images: np.ndarray) -> np.ndarray:
     """Return the (n, F) features that the backbone makes of (n, H, W) radiographs."""
+    no_sex = torch.zeros(len(images), dtype=torch.int64)
     parts = [
-        model.backbone(model.to_input(image)).float().cpu().numpy()
-        for image, _ in batches(images, torch.zeros(len(images), dtype=torch.int64), model.device)
+        model.features(image).float().cpu().numpy()
+        for image, _ in batches(images, no_sex, model.device)
     ]
     return np.concatenate(parts)
 

@@ -82,8 +82,17 @@ class BoneAgeModule(L.LightningModule):
             image: (B, 1, H, W) uint8 radiographs.
             sex: (B,) int64, index into `SEXES`.
         """
-        features = self.sex(self.backbone(self.to_input(image)), sex)
-        return {name: task(features) for name, task in self.tasks.items()}
+        return self.heads(self.features(image), sex)
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return the (B, F) features that the backbone makes of (B, 1, H, W) uint8 radiographs."""
+        features: Tensor = self.backbone(self.to_input(image))
+        return features
+
+    def heads(self, features: Tensor, sex: Tensor) -> dict[str, Tensor]:
+        """Return the raw output of every task for (B, F) features and (B,) sexes."""
+        with_sex = self.sex(features, sex)
+        return {name: task(with_sex) for name, task in self.tasks.items()}
 
     def to_input(self, image: Tensor) -> Tensor:
         """Return (B, C, H, W) images in [0, 1] of (B, 1, H, W) uint8 ones, channels last."""
@@ -121,9 +130,13 @@ class BoneAgeModule(L.LightningModule):
         """Return the decoded prediction of every task."""
         return self.evaluate(batch, "test")
 
-    def predict(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
-        """Return the decoded prediction of every task, as it is tested and used."""
-        return self.with_mirror(self.decode(self(image, sex)), image, sex)
+    def predict(self, image: Tensor, sex: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the decoded prediction of every task, as it is tested and used, and the features.
+
+        The features are (B, F), of the radiographs as they are, not of their mirror images.
+        """
+        features = self.features(image)
+        return self.with_mirror(self.decode(self.heads(features, sex)), image, sex), features
 
     def with_mirror(
         self, predictions: dict[str, Tensor], image: Tensor, sex: Tensor

@@ -31,7 +31,7 @@ class Exported(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor, sex: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model.predict(image, sex).values())
+        return tuple(self.model.predict(image, sex)[0].values())
 
 
 def export(checkpoint: Path, out: Path, form: Format) -> float:

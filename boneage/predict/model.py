@@ -74,10 +74,13 @@ class Predictor:
             deviation of the models' ages in years, where there are several; and `novelty`, the
             least of the distances, NaN where no checkpoint holds what is needed.
         """
-        tables = [
-            predictions_of(model, images, sex)
-            for model, images in zip(self.models, squares, strict=True)
-        ]
+        tables, features = zip(
+            *(
+                predictions_of(model, images, sex)
+                for model, images in zip(self.models, squares, strict=True)
+            ),
+            strict=True,
+        )
         numbers = tables[0].select_dtypes("number").columns
         mean = sum(table[numbers] for table in tables) / len(tables)
         assert isinstance(mean, pd.DataFrame)
@@ -87,17 +90,27 @@ class Predictor:
             mean["stage_predicted"] = [str(c).removeprefix(CHANCE) for c in likeliest]
         if AGE in mean and len(tables) > 1:
             mean["spread"] = np.std([table[AGE] for table in tables], axis=0, ddof=1)
-        mean["novelty"] = self.novelty(squares)
+        mean["novelty"] = self._distance(features)
         return [{str(k): v for k, v in row.items()} for row in mean.to_dict("records")]
 
     def novelty(self, squares: Sequence[np.ndarray]) -> np.ndarray:
-        """Return (n,) distances to the training radiographs, NaN where no checkpoint knows them."""
+        """Return (n,) distances to the training radiographs, NaN where no checkpoint knows them.
+
+        Args:
+            squares: per checkpoint (n, size, size) uint8.
+        """
+        return self._distance(
+            [features_of(m, images) for m, images in zip(self.models, squares, strict=True)]
+        )
+
+    def _distance(self, features: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the least distance of each radiograph, from (n, F) features per checkpoint."""
         distances = [
-            known.distance(features_of(model, images))
-            for model, known, images in zip(self.models, self.novelties, squares, strict=True)
+            known.distance(some)
+            for known, some in zip(self.novelties, features, strict=True)
             if known is not None
         ]
-        return np.min(distances, axis=0) if distances else np.full(len(squares[0]), np.nan)
+        return np.min(distances, axis=0) if distances else np.full(len(features[0]), np.nan)
 
 
 def _mean_intervals(members: Sequence[Intervals | None]) -> Intervals | None:

@@ -98,7 +98,7 @@ def predict_one(
 def _load(files: Sequence[Path], predictor: Predictor) -> Iterator[Radiograph]:
     """Yield radiographs in order, a few ahead, read by all cores."""
     run = Parallel(
-        n_jobs=1 if len(files) < FEW else -1, return_as="generator", pre_dispatch="4*n_jobs"
+        n_jobs=1 if len(files) < FEW else -1, return_as="generator", pre_dispatch="16*n_jobs"
     )
     found: Iterator[Radiograph] = run(delayed(load)(f, predictor.preprocessings) for f in files)
     return found

@@ -35,12 +35,12 @@ def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
     found: dict[str, Any] = {}
     unknown = pd.Series("unknown", index=val.index)
     for name, sex in (("predicted_years", val["sex"]), ("predicted_years_sex_unknown", unknown)):
-        predicted = predictions_of(model, images, sex_indices(sex))
+        predicted, validated = predictions_of(model, images, sex_indices(sex))
         if AGE in predicted:
             found[name] = predicted[AGE].tolist()
     some = np.unique(np.linspace(0, len(train) - 1, min(FEATURES, len(train))).round().astype(int))
     trained = features_of(model, data.images_of(train.index[some]))
-    novelty = fit_novelty(trained, features_of(model, images))
+    novelty = fit_novelty(trained, validated)
     found["novelty"] = {
         "mean": torch.from_numpy(novelty.mean).float(),
         "whiten": torch.from_numpy(novelty.whiten).float(),

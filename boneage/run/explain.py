@@ -49,7 +49,7 @@ class Explained:
         self.table["age_years"] = self.table.pop("age_months") / 12
         self.table["sex"] = sex or self.table["sex"].fillna("unknown")
         self.images, self.geometries = self._decode()
-        self.table = self.table.join(predictions_of(self.model, self.images, self.sex))
+        self.table = self.table.join(predictions_of(self.model, self.images, self.sex)[0])
 
     def subset(self, rows: np.ndarray) -> "Explained":
         """Return the same checkpoint with some of the radiographs."""

@@ -96,5 +96,5 @@ def _predict(
     if not kept:
         return pd.DataFrame()
     images = np.stack([squares[row] for row in kept])
-    predicted = predictions_of(model, images, sex_indices(table["sex"].iloc[kept]))
+    predicted, _ = predictions_of(model, images, sex_indices(table["sex"].iloc[kept]))
     return predicted.set_index(table.index[kept])
