@@ -135,4 +135,4 @@ class SlimResNet(Backbone):
                 before = width
             ends.append(str(len(layers) - 1))
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        super().__init__(nn.Sequential(*layers), channels, before, ends[-2:][0])
+        super().__init__(nn.Sequential(*layers), channels, before, ends[:3][-1])
