@@ -373,11 +373,11 @@ def test_turns_worth_trying(phantom_root):
         for file in sorted(phantom_root.rglob("boneage-training-dataset/*.png"))[:30]
     ]
     assert sum("inverted" in turns_of(image) for image in images) <= 2  # the phantom frames some
-    assert sum("inverted" in turns_of(255 - image) for image in images) >= 10
+    assert sum("inverted" in turns_of(255 - image) for image in images) >= 27
     assert not any(set(TURNED) & set(turns_of(image)) for image in images)
     lying = [np.rot90(image).copy() for image in images]
     found = [image for image in lying if find_hand(image) is not None]
-    assert len(found) >= 4
+    assert len(found) >= 10
     assert all(set(TURNED) <= set(turns_of(image)) for image in found)
 
 

@@ -135,4 +135,5 @@ class SlimResNet(Backbone):
                 before = width
             ends.append(str(len(layers) - 1))
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        super().__init__(nn.Sequential(*layers), channels, before, ends[:3][-1])
+        deepest = ends[:3][-1]  # of 128 pixels, three stages leave 8 x 8
+        super().__init__(nn.Sequential(*layers), channels, before, deepest)

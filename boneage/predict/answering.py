@@ -118,8 +118,9 @@ def _turned(
         The turn, the squares after it, and what is odd about the picture then.
     """
     image, _ = read(file)
-    picture = small(image)
-    hands = [find_hand(np.ascontiguousarray(TURNS[name](picture))) for name in turns]
+    shrunk = small(image)
+    pictures = [np.ascontiguousarray(TURNS[name](shrunk)) for name in turns]
+    hands = [find_hand(picture) for picture in pictures]
     squares = [
         squares_of(np.ascontiguousarray(TURNS[name](image)), hand, predictor.preprocessings)
         for name, hand in zip(turns, hands, strict=True)
@@ -128,5 +129,4 @@ def _turned(
     best = int(np.argmin(novelty))
     if not novelty[best] < below:
         return None
-    flags = picture_flags(np.ascontiguousarray(TURNS[turns[best]](picture)), hands[best])
-    return turns[best], squares[best], flags
+    return turns[best], squares[best], picture_flags(pictures[best], hands[best])
