@@ -8,6 +8,7 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients
 from PIL import Image
+from test_dicom import written
 from torch import nn
 from typer.testing import CliRunner
 
@@ -23,6 +24,7 @@ from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import METHODS, Score, attribute
 from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
+from boneage.run.explain import Explained
 from boneage.stages import Stages
 
 BOX = {"id": "a", "region": "MCP", "xmin": 10, "ymin": 20, "xmax": 30, "ymax": 60}
@@ -223,6 +225,23 @@ def test_explain_draws_and_keeps_maps(trained, phantom_root, tmp_path, method):
         kept = np.load(tmp_path / f"maps/{image.stem}_age.npy")
         assert kept.shape == tuple(reversed(Image.open(image).size))
         assert np.isfinite(kept).all()
+
+
+def test_a_dicom_file_is_explained_as_its_picture_and_a_hidden_one_left_out(
+    trained, phantom_root, tmp_path
+):
+    plain = phantom_root / "boneage-training-dataset/1001.png"
+    folder = tmp_path / "films"
+    folder.mkdir()
+    grey = np.array(Image.open(plain).convert("L"))
+    packed = written(folder / "child.dcm", grey, PatientSex="F")
+    shutil.copy(plain, folder / "._child.png")
+    explained = Explained(trained, [folder])
+    assert explained.files == [packed]
+    assert list(explained.table["sex"]) == ["female"]
+    as_picture = Explained(trained, [plain], sex="female")
+    np.testing.assert_allclose(explained.images, as_picture.images, atol=1)
+    assert list(Explained(trained, [packed], sex="male").table["sex"]) == ["male"]
 
 
 def test_boxes_are_measured_on_held_out_radiographs_only(trained, phantom_root, tmp_path):

@@ -17,7 +17,7 @@ def explain(
     ] = "gradcam",
     sex: Annotated[
         Literal["female", "male", "unknown"] | None,
-        typer.Option(help="Sex of all; by default what the checkpoint knows, else unknown."),
+        typer.Option(help="Sex of all; by default what checkpoint or DICOM header know."),
     ] = None,
     boxes: Annotated[
         Path | None,

@@ -9,11 +9,12 @@ import pandas as pd
 
 from boneage.data.dataset import sex_indices
 from boneage.data.hand import find_hand, small
+from boneage.data.radiographs import read_radiograph
 from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import Answer, years_and_months
 from boneage.predict.model import CHANCE, Predictor, Row
 from boneage.predict.patients import Patient
-from boneage.predict.radiograph import TWO_HANDS, Radiograph, picture_flags, read, squares_of
+from boneage.predict.radiograph import TWO_HANDS, Radiograph, picture_flags, squares_of
 from boneage.predict.turns import TURNS
 from boneage.run.calibrate import AGE
 
@@ -117,7 +118,7 @@ def _turned(
     Returns:
         The turn, the squares after it, and what is odd about the picture then.
     """
-    image, _ = read(file)
+    image, _ = read_radiograph(file)
     shrunk = small(image)
     pictures = [np.ascontiguousarray(TURNS[name](shrunk)) for name in turns]
     hands = [find_hand(picture) for picture in pictures]

@@ -1,16 +1,13 @@
-"""Which radiographs to predict, and what is known of the patients."""
+"""What is known of the patients whose radiographs are predicted."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.dicom import SUFFIXES as DICOM_SUFFIXES
-from boneage.data.dicom import Header, is_dicom
-from boneage.data.folder import HIDDEN, IMAGE_SUFFIXES
+from boneage.data.dicom import Header
 from boneage.data.labels import MAX_AGE_YEARS, Columns, find_columns, read_sexes, read_unique_ids
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five
@@ -35,34 +32,6 @@ class Patient:
     sex_from: str = ""
     age_years: float | None = None
     age_from: str = ""
-
-
-def find_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the files given, and the radiographs in and below the folders given, in order.
-
-    Raises:
-        UserError: when a path does not exist, or there is nothing at all.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder")
-        if not path.is_dir():
-            files.append(path)
-            continue
-        for where, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-            here = [Path(where, name) for name in sorted(names) if not name.startswith(HIDDEN)]
-            files += [file for file in here if _is_radiograph(file)]
-    if not files:
-        raise UserError(f"no radiograph in {first_five([str(path) for path in paths])}")
-    return list(dict.fromkeys(files))
-
-
-def _is_radiograph(file: Path) -> bool:
-    """Tell by the suffix, or by the first bytes: exported DICOM files often have no suffix."""
-    known = file.suffix.lower() in (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
-    return known or (file.is_file() and is_dicom(file))
 
 
 def read_patients(path: Path) -> dict[str, Patient]:

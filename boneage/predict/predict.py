@@ -8,13 +8,14 @@ import numpy as np
 from joblib import Parallel, delayed
 from rich.progress import track
 
+from boneage.data.radiographs import find_radiographs
 from boneage.errors import UserError
 from boneage.predict.answer import Answer, lines_of
 from boneage.predict.answering import answer_all
 from boneage.predict.kept import Answers, sha256
 from boneage.predict.model import Predictor
 from boneage.predict.page import write_pages
-from boneage.predict.patients import find_files, patient_of, read_patients, require_known
+from boneage.predict.patients import patient_of, read_patients, require_known
 from boneage.predict.pictures import picture_names, write_pictures
 from boneage.predict.radiograph import Radiograph, load
 
@@ -49,7 +50,7 @@ def predict(
     Raises:
         UserError: when nothing is there to predict, the table is wrong, or `out` cannot be written.
     """
-    files = find_files(images)
+    files = find_radiographs(images)
     patients = read_patients(table) if table is not None else {}
     if table is not None:
         require_known(files, table, patients)

@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from boneage.data.crop import Crop, crop_around
-from boneage.data.decode import Preprocessing, read_grey, to_square
-from boneage.data.dicom import Header, is_dicom, read_dicom
+from boneage.data.decode import Preprocessing, to_square
+from boneage.data.dicom import Header
 from boneage.data.hand import Hand, find_hand, has_two_hands, small
+from boneage.data.radiographs import read_radiograph
 from boneage.errors import UserError
 from boneage.predict.turns import turns_worth_trying
 
@@ -40,24 +41,12 @@ class Radiograph:
     error: str = ""
 
 
-def read(path: Path) -> tuple[np.ndarray, Header | None]:
-    """Read a radiograph of any known kind.
-
-    Returns:
-        (H, W) uint8 or uint16, and what a DICOM header says.
-
-    Raises:
-        UserError: with path and reason.
-    """
-    return read_dicom(path) if is_dicom(path) else (read_grey(path), None)
-
-
 def load(path: Path, preprocessings: tuple[Preprocessing, ...]) -> Radiograph:
     """Return a radiograph for models of some preprocessings; an unreadable one says why."""
     if path.exists() and not path.is_file():
         return Radiograph(error=f"{path}: is not a file with a radiograph")
     try:
-        image, header = read(path)
+        image, header = read_radiograph(path)
     except UserError as error:
         return Radiograph(error=str(error))
     picture = small(image)

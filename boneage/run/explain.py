@@ -10,9 +10,9 @@ from torch import Tensor
 
 from boneage.data.crop import find_crop
 from boneage.data.dataset import sex_indices
-from boneage.data.decode import Preprocessing, read_grey, to_square
-from boneage.data.folder import IMAGE_SUFFIXES
-from boneage.errors import UserError, first_five
+from boneage.data.decode import Preprocessing, to_square
+from boneage.data.radiographs import find_radiographs, read_radiograph
+from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.cases import captions
 from boneage.explain.geometry import Geometry
@@ -31,7 +31,8 @@ class Explained:
     Args:
         checkpoint: a checkpoint, or the folder of a run.
         images: radiograph files, or folders with some below them.
-        sex: of all of them; None takes what the checkpoint knows of an id, else unknown.
+        sex: of all of them; None takes what the checkpoint knows of an id, else what a DICOM
+            header says, else unknown.
 
     Raises:
         UserError: when one of them cannot be read.
@@ -42,13 +43,14 @@ class Explained:
         record = self.checkpoint["boneage"]
         self.model = load_model(self.checkpoint).eval()
         self.preprocessing = Preprocessing(**record["preprocessing"])
-        self.files = _find(images)
+        self.files = find_radiographs(images)
+        _require_names_of_their_own(self.files)
         known = pd.DataFrame(record["split"]).set_index("id")
         self.table = pd.DataFrame({"id": [file.stem for file in self.files]})
         self.table = self.table.join(known, on="id")
         self.table["age_years"] = self.table.pop("age_months") / 12
-        self.table["sex"] = sex or self.table["sex"].fillna("unknown")
-        self.images, self.geometries = self._decode()
+        self.images, self.geometries, sexes = self._decode()
+        self.table["sex"] = sex or self.table["sex"].fillna(sexes)
         self.table = self.table.join(predictions_of(self.model, self.images, self.sex)[0])
 
     def subset(self, rows: np.ndarray) -> "Explained":
@@ -69,16 +71,17 @@ class Explained:
         """Return (n, size, size) signed maps of a task, also of another model of the same make."""
         return maps_of(model or self.model, self.images, self.sex, task, method)
 
-    def _decode(self) -> tuple[np.ndarray, list[Geometry]]:
-        """Return (n, size, size) squares, and how each file lies in its square."""
-        squares, geometries = [], []
+    def _decode(self) -> tuple[np.ndarray, list[Geometry], pd.Series]:
+        """Return (n, size, size) squares, how the files lie in them, and the headers' sexes."""
+        squares, geometries, sexes = [], [], []
         for file in self.files:
-            image = read_grey(file)
+            image, header = read_radiograph(file)
             height, width = image.shape
             crop = find_crop(image, self.preprocessing.crop)
             squares.append(to_square(image, self.preprocessing, crop))
             geometries.append(Geometry(height, width, self.preprocessing, crop))
-        return np.stack(squares), geometries
+            sexes.append(header.sex if header is not None else "unknown")
+        return np.stack(squares), geometries, pd.Series(sexes)
 
 
 def explain(
@@ -114,16 +117,9 @@ def explain(
     return explained
 
 
-def _find(images: Sequence[Path]) -> list[Path]:
-    """Return image files in and below paths, in order."""
-    files: list[Path] = []
-    for path in images:
-        below = path.rglob("*") if path.is_dir() else [path]
-        files += sorted(f for f in below if f.suffix.lower() in IMAGE_SUFFIXES or f == path)
-    if not files:
-        raise UserError(f"no radiograph in {first_five([str(path) for path in images])}")
+def _require_names_of_their_own(files: Sequence[Path]) -> None:
+    """Raise UserError when two files would be written under one id."""
     by_id: dict[str, Path] = {}
-    for file in files:  # what is written is named by id
+    for file in files:
         if (other := by_id.setdefault(file.stem, file)) != file:
             raise UserError(f"{other} and {file} have the same name: explain them one by one")
-    return list(by_id.values())

@@ -1,0 +1,53 @@
+"""Radiograph files of any known kind: found in folders, and read."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from boneage.data.decode import read_grey
+from boneage.data.dicom import SUFFIXES as DICOM_SUFFIXES
+from boneage.data.dicom import Header, is_dicom, read_dicom
+from boneage.data.folder import HIDDEN, IMAGE_SUFFIXES
+from boneage.errors import UserError, first_five
+
+
+def find_radiographs(paths: Sequence[Path]) -> list[Path]:
+    """Return the files given, and the radiographs in and below the folders given, in order.
+
+    Raises:
+        UserError: when a path does not exist, or there is nothing at all.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        if not path.is_dir():
+            files.append(path)
+            continue
+        for where, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+            here = [Path(where, name) for name in sorted(names) if not name.startswith(HIDDEN)]
+            files += [file for file in here if _is_radiograph(file)]
+    if not files:
+        raise UserError(f"no radiograph in {first_five([str(path) for path in paths])}")
+    return list(dict.fromkeys(files))
+
+
+def read_radiograph(path: Path) -> tuple[np.ndarray, Header | None]:
+    """Read a radiograph of any known kind.
+
+    Returns:
+        (H, W) uint8 or uint16, and what a DICOM header says.
+
+    Raises:
+        UserError: with path and reason.
+    """
+    return read_dicom(path) if is_dicom(path) else (read_grey(path), None)
+
+
+def _is_radiograph(file: Path) -> bool:
+    """Tell by the suffix, or by the first bytes: exported DICOM files often have no suffix."""
+    known = file.suffix.lower() in (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
+    return known or (file.is_file() and is_dicom(file))
