@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boneage.data.decode import Preprocessing, decode
+from boneage.data.decode import Preprocessing, decode, read_grey
 from boneage.errors import UserError
 
 PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4  # 0 to 252
@@ -93,6 +93,22 @@ def test_pad_keeps_the_aspect_ratio_centred_on_black(tmp_path):
     assert np.array_equal(decode(wide, Preprocessing(8, "pad")), expected)
     line = write(tmp_path / "3.png", np.full((300, 1), 200, np.uint8))
     assert (decode(line, Preprocessing(8, "pad")) > 0).sum() == 8
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("white_is_zero", [True, False])
+def test_a_tiff_may_say_that_zero_is_white(tmp_path, depth, white_is_zero):
+    top = 2**depth - 1
+    shown = np.random.default_rng(0).integers(0, top + 1, (20, 16)).astype(f"<u{depth // 8}")
+    stored = (top - shown if white_is_zero else shown).tobytes()
+    tags = {256: 16, 257: 20, 258: depth, 259: 1, 262: int(not white_is_zero), 273: 160, 278: 20}
+    tags |= {277: 1, 279: len(stored)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)
+    (tmp_path / "a.tif").write_bytes(head.ljust(160, b"\0") + stored)
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.size == (16, 20)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), shown)
 
 
 def test_stretch_between_percentiles(tmp_path):

@@ -77,6 +77,47 @@ def test_window(tmp_path):
     np.testing.assert_array_equal(grey(several), grey(file))
 
 
+@pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_negative_slope_turns_a_window_around_only_once(tmp_path, interpretation):
+    shown = PICTURE if interpretation == "MONOCHROME2" else 255 - PICTURE
+    stored = np.rint((255 - shown) / 255 * 4095).astype(np.uint16)  # 4095 less it is shown
+    tags = {
+        "RescaleSlope": -1,
+        "RescaleIntercept": 4095,
+        "PhotometricInterpretation": interpretation,
+    }
+    plain = written(tmp_path / "plain.dcm", stored, 12, **tags)
+    np.testing.assert_allclose(grey(plain), PICTURE, atol=0.1)
+    window = written(
+        tmp_path / "window.dcm", stored, 12, **tags, WindowCenter=2048, WindowWidth=4096
+    )
+    np.testing.assert_allclose(grey(window), PICTURE, atol=0.2)
+
+
+def test_a_slope_without_an_intercept(tmp_path):
+    pixels = np.rint(PICTURE / 255 * 4095).astype(np.uint16)
+    file = written(tmp_path / "a.dcm", pixels, 12, RescaleSlope=0.01)
+    np.testing.assert_allclose(grey(file), PICTURE, atol=0.1)
+
+
+def test_damaged_bytes_are_one_line_each(tmp_path):
+    whole = written(tmp_path / "whole.dcm", PICTURE.astype(np.uint8), PatientAge="018M")
+    data, rng = whole.read_bytes(), np.random.default_rng(0)
+    header = len(data) - PICTURE.size
+    said = []
+    for _ in range(300):
+        damaged = bytearray(data)
+        for place in rng.integers(132, header, 3):
+            damaged[place] = rng.integers(256)
+        whole.write_bytes(damaged)
+        try:
+            read_dicom(whole)
+        except UserError as error:
+            said.append(str(error))
+    assert len(said) > 30
+    assert not any("\n" in line for line in said)
+
+
 def test_a_window_without_width_is_none(tmp_path):
     pixels = (16 * PICTURE).astype(np.uint16)
     plain = grey(written(tmp_path / "a.dcm", pixels, 12))
@@ -145,6 +186,10 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     for name, content in files.items():
         (tmp_path / f"{name}.dcm").write_bytes(content)
     written(tmp_path / "frames.dcm", stack, NumberOfFrames=2)
+    written(tmp_path / "words.dcm", PICTURE.astype(np.uint8))
+    words = pydicom.dcmread(tmp_path / "words.dcm")
+    words.add_new("Rows", "LO", "many")
+    words.save_as(tmp_path / "words.dcm")
     colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
     written(tmp_path / "colour.dcm", np.zeros((20, 48), np.uint8), **colour, Columns=16)
     written(tmp_path / "huge.dcm", PICTURE.astype(np.uint8), Rows=65535, Columns=65535)
@@ -155,7 +200,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
         "cut": "cut.dcm", "pixels": "cannot be decoded", "empty": "no readable DICOM",
         "text": "no readable", "frames": "holds 2 pictures", "colour": "is RGB, not a grey",
         "huge": "absurd size",
-        "report": "holds no picture", "gone": "no readable DICOM",
+        "report": "holds no picture", "words": "no readable DICOM", "gone": "no readable DICOM",
     }  # fmt: skip
     for name, words in said.items():
         with pytest.raises(UserError, match=words) as caught:

@@ -8,6 +8,7 @@ import stat
 import threading
 import zipfile
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -251,6 +252,7 @@ LINK = {"external_attr": (stat.S_IFLNK | 0o777) << 16}
         ({"big.png": b"\0" * (1 << 20)}, {}, "far more than a radiograph"),
         ({"a.zip": zipped({"b.zip": zipped({"c.zip": b""})})}, {}, "archive in an archive in"),
         ({"a.zip": zipped({"../evil.png": b"x"})}, {}, "leads out of the folder"),
+        ({".": b"x"}, {}, "leads out of the folder"),
     ],
 )
 def test_hostile_archives_are_refused(tmp_path, monkeypatch, files, attributes, said):
@@ -260,6 +262,21 @@ def test_hostile_archives_are_refused(tmp_path, monkeypatch, files, attributes, 
         unpack(tmp_path / "hostile.zip", tmp_path / "deep/out", lambda *_: None)
     assert "\n" not in str(caught.value)
     assert not [path for path in tmp_path.rglob("*") if "evil" in path.name or path.is_symlink()]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_bytes_in_an_archive_are_one_line(tmp_path, method):
+    archive = tmp_path / "a.zip"
+    content = np.random.default_rng(0).integers(0, 50, 20_000, np.uint8).tobytes()
+    for damage in (0x00, 0xFF):
+        with zipfile.ZipFile(archive, "w", method) as opened:
+            opened.writestr("a.png", content)
+        data = bytearray(archive.read_bytes())
+        data[100:160] = bytes([damage]) * 60
+        archive.write_bytes(data)
+        with pytest.raises(UserError, match="damaged"):
+            unpack(archive, tmp_path / "out", lambda *_: None)
+        assert not (tmp_path / "out/a.png").exists()
 
 
 def test_a_hostile_or_damaged_archive_is_set_aside(official, tmp_path):

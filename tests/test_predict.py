@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from test_dicom import written
 from typer.testing import CliRunner
 
@@ -304,6 +305,45 @@ def test_a_finished_call_is_added_to(runs, films, tmp_path):
             run(*words, *other, "--out", out)
 
 
+def test_radiographs_that_are_added_keep_all_answers_and_pictures(runs, films, tmp_path):
+    for name, film in zip("abc", sorted(films.iterdir()), strict=False):
+        (tmp_path / name).mkdir()
+        shutil.copy(film, tmp_path / name / "1.png")
+    out, ok = tmp_path / "out", ("--checkpoint", runs / "one", "--report", "--resume")
+    predict(tmp_path / "b", tmp_path / "c", *ok, out=out)
+    _, document = predict(tmp_path / "a", *ok, out=out)
+    rows = document["predictions"]
+    assert [row["file"] for row in rows] == [str(tmp_path / f"{name}/1.png") for name in "bca"]
+    for row in rows:  # each has the picture that it has alone
+        alone = tmp_path / f"alone_{row['file'][-7]}"
+        predict(row["file"], *ok, out=alone)
+        pair = [cv2.imread(str(file)) for file in (out / row["picture"], alone / "pictures/1.png")]
+        np.testing.assert_array_equal(pair[0][:, :256], pair[1][:, :256])
+        np.testing.assert_allclose(pair[0].astype(float), pair[1], atol=2)  # the map, by rounding
+    assert (out / "report.html").read_text().count("data:image/png") == 3
+
+
+def test_a_radiograph_that_was_replaced_is_predicted_again(runs, films, tmp_path):
+    words = (films, "--checkpoint", runs / "one", "--resume")
+    before, _ = predict(*words, out=tmp_path / "out")
+    first, other = sorted(films.glob("*.png"))[:2]
+    first.write_bytes(other.read_bytes())
+    os.utime(first, (2**31, 2**31))
+    after, _ = predict(*words, out=tmp_path / "out")
+    assert after.loc[first.stem, "age_years"] == before.loc[other.stem, "age_years"]
+    assert after.loc[first.stem, "age_years"] != before.loc[first.stem, "age_years"]
+
+
+def test_pictures_are_neither_predicted_nor_overwritten(runs, films, tmp_path):
+    words = (films, "--checkpoint", runs / "one", "--overlays")
+    first, _ = predict(*words, out=films / "out")
+    again, _ = predict(*words, "--resume", out=films / "out")
+    assert list(again.index) == list(first.index)
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(UserError, match="holds others' pictures"):
+        run(*words, "--out", tmp_path)
+
+
 def test_a_table_that_was_changed_is_another(runs, films, tmp_path):
     ids = [file.stem for file in films.glob("*.png")]
     patients = tmp_path / "patients.csv"
@@ -321,13 +361,17 @@ def test_odd_names(runs, films, tmp_path):
     shutil.move(first, films / "a.png")
     shutil.move(second, films / "below/a.png")
     shutil.move(third, films / "a_2.png")
-    shutil.move(fourth, os.fsencode(films) + b"/caf\xe9.png")
+    fourth.unlink()
+    coloured = np.dstack([np.full((64, 48), grey, np.uint8) for grey in (20, 90, 200)])
+    with open(os.fsencode(films) + b"/caf\xe9.png", "wb") as file:  # not UTF-8
+        Image.fromarray(coloured).save(file, "PNG")
     os.mkfifo(films / "pipe.png")
     out = tmp_path / "out"
     table, document = predict(films, "--checkpoint", runs / "one", "--report", out=out)
     assert (table["status"] == "error").sum() == 1
     assert "is not a file" in table.loc["pipe", "reason"]
     assert len(document["predictions"]) == 5
+    assert table["flags"].str.contains("colour picture").sum() == 1
     squares = {cv2.imread(str(file))[:, :256].tobytes() for file in out.glob("pictures/*.png")}
     assert len(squares) == 4  # each has its own
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -347,6 +391,10 @@ def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
     words = (films, "--checkpoint", runs / "one", "--table", patients)
     table, _ = predict(*words, out=tmp_path / "out")
     assert float(table.loc[ids[0], "chronological_age_years"]) == 8.0
+    both = "id,chronological_age_years,chronological_age_months\n"
+    patients.write_text(f"{both}{ids[0]},7,96\n{ids[1]},,96\n")
+    table, _ = predict(*words, out=tmp_path / "both")
+    assert list(table["chronological_age_years"])[:3] == ["7.0", "8.0", ""]
     assert f"1 of 4 radiographs are not in {patients}: {ids[3]}" in caplog.text
     patients.write_text(f"id,Age\n{ids[0]},96\n")
     predict(*words, out=tmp_path / "again")
@@ -359,7 +407,7 @@ def test_dicom_files_of_a_folder_need_no_suffix(runs, tmp_path):
         written(tmp_path / "export" / name, np.full((64, 48), 99, np.uint8), PatientSex="F")
     (tmp_path / "export/DICOMDIR.txt").write_text("no radiograph")
     table, _ = predict(tmp_path / "export", "--checkpoint", runs / "one", out=tmp_path / "out")
-    assert list(table["sex_from"]) == ["header", "header"]
+    assert table["sex_from"].to_dict() == {"IM.2": "header", "IM000001": "header"}
 
 
 def turns_of(image):
@@ -425,11 +473,17 @@ def test_mistakes_are_one_line(runs, films, tmp_path):
     (tmp_path / "nothing").mkdir()
     (tmp_path / "ids.csv").write_text("id,sex\nunknown1,F\n")
     (tmp_path / "noid.csv").write_text("name,sex\na,F\n")
+    (tmp_path / "twice.csv").write_text("id,sex,sex\na,F,M\n")
+    film = next(films.iterdir())
     ok = ("--checkpoint", runs / "one", "--out", tmp_path / "out")
     for words, said in (
         ((tmp_path / "nothing", *ok), "no radiograph in"),
-        ((tmp_path / "gone", *ok), "no such file or folder"),
-        ((films, *ok, "--table", tmp_path / "ids.csv"), "has none of the ids"),
+        ((tmp_path / "gone", *ok), "No such file"),
+        ((tmp_path / ("a" * 300), *ok), "File name too long"),
+        ((films, *ok, "--table", tmp_path / "ids.csv"), "knows none of these radiographs"),
+        ((film, *ok[:2], "--table", tmp_path / "ids.csv"), "knows none of these radiographs"),
+        ((films, *ok, "--table", tmp_path / "twice.csv"), "several columns called 'sex'"),
+        ((films, "--checkpoint", film, *ok[2:]), "damaged, or no checkpoint"),
         ((films, *ok, "--table", tmp_path / "noid.csv"), "has no id column"),
         (
             (films, "--checkpoint", tmp_path / "gone.ckpt", "--out", tmp_path / "x"),

@@ -13,7 +13,9 @@ def app(
     checkpoint: Annotated[
         list[Path], typer.Argument(help="Checkpoint, or folder of a run; several are averaged.")
     ],
-    port: Annotated[int | None, typer.Option(help="Of the page; by default a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Of the page; by default a free one.", min=1, max=65535)
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
 ) -> None:
     """Open a page on this machine to drop radiographs on; nothing is stored or sent."""

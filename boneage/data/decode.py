@@ -13,6 +13,8 @@ from typing import Literal
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
+from PIL.TiffImagePlugin import TiffImageFile
 
 from boneage.data.crop import Crop, find_crop
 from boneage.errors import UserError
@@ -102,7 +104,7 @@ def read_grey(path: str | Path) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    _check_header(path, data)
+    white_is_zero = _check_header(path, data)
     with _muted_decoders():
         image = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
@@ -111,18 +113,25 @@ def read_grey(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: truncated or damaged")
     if image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{path}: holds {image.dtype} pixels; save it with 8 or 16 bits")
+    if white_is_zero and image.dtype == np.uint16:  # OpenCV turns only 8 bits around
+        image = np.iinfo(np.uint16).max - image
     return image
 
 
-def _check_header(path: str | Path, data: bytes) -> None:
-    """Refuse what is no image, or claims a size that would fill the memory."""
+def _check_header(path: str | Path, data: bytes) -> bool:
+    """Refuse what is no image, or claims a size that would fill the memory.
+
+    Returns:
+        Whether 0 is white, as a TIFF may say.
+    """
     if not data:
         raise UserError(f"{path}: empty file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            Image.open(io.BytesIO(data), formats=FORMATS).close()
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == 0
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: claims an absurd size: {error}") from error
     except (OSError, ValueError) as error:

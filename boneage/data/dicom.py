@@ -1,6 +1,7 @@
 """Radiographs in DICOM files: pixels, and what the header says of sex and age."""
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ MAGIC = (128, b"DICM")
 SEXES = {"F": "female", "M": "male"}
 DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 LARGEST = 2**28  # pixels
+LONGEST = 200  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,25 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
     """
     try:
         import pydicom
-        from pydicom.errors import InvalidDicomError
+        from pydicom import config
     except ImportError as error:
         raise UserError(
             f"{path}: reading DICOM needs pydicom: pip install 'boneage[dicom]'"
         ) from error
     try:
+        config.settings.reading_validation_mode = config.IGNORE  # it warns of every odd value
         file = pydicom.dcmread(path)
-    except (InvalidDicomError, EOFError, ValueError, OSError, TypeError, KeyError) as error:
+        _require_single_grey(path, file)
+        sex = str(file.get("PatientSex") or "").strip().upper()
+        header = Header(SEXES.get(sex, "unknown"), age_of(str(file.get("PatientAge") or "")))
+    except UserError:
+        raise
+    except Exception as error:  # pydicom raises whatever damaged bytes lead it to
         raise UserError(f"{path}: no readable DICOM file: {_line(error)}") from error
-    _require_single_grey(path, file)
     try:
-        grey = _as_shown(file)
-    except Exception as error:  # its decoders raise whatever the bytes lead them to
+        return _as_shown(file), header
+    except Exception as error:  # so do its decoders
         raise UserError(f"{path}: its pixels cannot be decoded: {_line(error)}") from error
-    sex = str(file.get("PatientSex") or "").strip().upper()
-    return grey, Header(SEXES.get(sex, "unknown"), age_of(str(file.get("PatientAge") or "")))
 
 
 def age_of(text: str) -> float | None:
@@ -87,7 +92,9 @@ def age_of(text: str) -> float | None:
 def _require_single_grey(path: Path, file: "pydicom.Dataset") -> None:  # type: ignore[name-defined]  # noqa: F821
     """Raise UserError when a file holds no picture, several, or one in colour."""
     if "PixelData" not in file:
-        raise UserError(f"{path}: holds no picture ({file.get('Modality') or 'unknown modality'})")
+        raise UserError(
+            f"{path}: holds no picture ({_line(file.get('Modality') or 'unknown modality')})"
+        )
     frames = int(file.get("NumberOfFrames") or 1)
     if frames != 1:
         raise UserError(f"{path}: holds {frames} pictures; give one radiograph a file")
@@ -97,7 +104,7 @@ def _require_single_grey(path: Path, file: "pydicom.Dataset") -> None:  # type: 
         "MONOCHROME2",
     ):
         raise UserError(
-            f"{path}: is {interpretation or 'of unknown colours'}, not a grey radiograph"
+            f"{path}: is {_line(interpretation or 'of unknown colours')}, not a grey radiograph"
         )
     rows, columns = (int(file.get(name) or 0) for name in ("Rows", "Columns"))
     if not 0 < rows * columns <= LARGEST:
@@ -111,7 +118,13 @@ def _as_shown(file: "pydicom.Dataset") -> np.ndarray:  # type: ignore[name-defin
     widths = file.get("WindowWidth")
     if widths is not None and not np.min(widths) >= 1:  # of no meaning (PS3.3 C.11.2.1.2)
         del file.WindowWidth
+    slope, intercept = file.get("RescaleSlope"), file.get("RescaleIntercept")
+    if slope or intercept:  # without the other, pydicom would not rescale
+        file.RescaleSlope, file.RescaleIntercept = slope or 1, intercept or 0
     rescaled = apply_modality_lut(file.pixel_array, file)
+    if None not in (file.get("WindowCenter"), file.get("WindowWidth")):
+        # pydicom spreads a window over the rescaled ends, which a negative slope would swap
+        file.RescaleSlope, file.RescaleIntercept = 1, 0
     shown = np.asarray(apply_voi_lut(rescaled, file), np.float64)
     low, high = _range(file)
     share = np.clip((shown - low) / (high - low), 0, 1)
@@ -130,12 +143,14 @@ def _range(file: "pydicom.Dataset") -> tuple[float, float]:  # type: ignore[name
     if not int(file.PixelRepresentation):
         low, high = 0, 2**bits - 1
     slope, intercept = (
-        float(file.get("RescaleSlope", 1) or 1),
-        float(file.get("RescaleIntercept", 0) or 0),
+        float(file.get("RescaleSlope") or 1),
+        float(file.get("RescaleIntercept") or 0),
     )
     ends = sorted((low * slope + intercept, high * slope + intercept))
     return ends[0], ends[1]
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _line(said: object) -> str:
+    """Return on one line what may hold any bytes of a damaged file."""
+    printable = "".join(c if c.isprintable() else " " for c in str(said))
+    return textwrap.shorten(printable, LONGEST) or type(said).__name__

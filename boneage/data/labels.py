@@ -1,6 +1,7 @@
 """One label table: ids, bone ages in months, and sex, checked row by row."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -101,7 +102,12 @@ def _require_columns(
             advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
             advice += "can be neither trained nor tested on"
         raise UserError(f"{path} has no {missing} (it has {', '.join(table.columns)}): {advice}")
-    for name in names.values():
+    require_single(path, table, names.values())
+
+
+def require_single(path: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
+    """Raise UserError when a table has several columns of one of these names."""
+    for name in names:
         if list(table.columns).count(name) > 1:
             raise UserError(f"{path} has several columns called {name!r}: rename all but one")
 

@@ -12,6 +12,8 @@ from boneage.data.dicom import Header, is_dicom, read_dicom
 from boneage.data.folder import HIDDEN, IMAGE_SUFFIXES
 from boneage.errors import UserError, first_five
 
+SUFFIXES = (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
+
 
 def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     """Return the files given, and the radiographs in and below the folders given, in order.
@@ -21,8 +23,10 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder")
+        try:
+            path.stat()
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from error
         if not path.is_dir():
             files.append(path)
             continue
@@ -33,6 +37,11 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     if not files:
         raise UserError(f"no radiograph in {first_five([str(path) for path in paths])}")
     return list(dict.fromkeys(files))
+
+
+def radiograph_id(file: Path) -> str:
+    """Return a file's name without its suffix; of a DICOM file named by its UID, all of it."""
+    return file.stem if file.suffix.lower() in SUFFIXES else file.name
 
 
 def read_radiograph(path: Path) -> tuple[np.ndarray, Header | None]:
@@ -49,5 +58,4 @@ def read_radiograph(path: Path) -> tuple[np.ndarray, Header | None]:
 
 def _is_radiograph(file: Path) -> bool:
     """Tell by the suffix, or by the first bytes: exported DICOM files often have no suffix."""
-    known = file.suffix.lower() in (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
-    return known or (file.is_file() and is_dicom(file))
+    return file.suffix.lower() in SUFFIXES or (file.is_file() and is_dicom(file))

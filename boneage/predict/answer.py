@@ -6,7 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
-SCHEMA = 1  # version of predictions.json
+SCHEMA = 2  # version of predictions.json
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Answer:
         ensemble_sd_years: standard deviation of the models' bone ages, where there are several.
         novelty: distance from the training radiographs; above 1 it is unusual.
         flags: what is odd about the radiograph, or about the answer.
+        picture: where its picture lies below the folder of the predictions, if one was asked for.
     """
 
     file: str
@@ -52,6 +53,7 @@ class Answer:
     ensemble_sd_years: float | None = None
     novelty: float | None = None
     flags: list[str] = field(default_factory=list)
+    picture: str = ""
 
 
 def years_and_months(years: float) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from boneage.data.dataset import sex_indices
 from boneage.data.hand import find_hand, small
-from boneage.data.radiographs import read_radiograph
+from boneage.data.radiographs import radiograph_id, read_radiograph
 from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import Answer, years_and_months
 from boneage.predict.model import CHANCE, Predictor, Row
@@ -42,7 +42,7 @@ def answer_all(
     """
     readable = [i for i, (_, radiograph) in enumerate(part) if not radiograph.error]
     answers = [
-        Answer(str(file), file.stem, status="error", reason=radiograph.error)
+        Answer(str(file), radiograph_id(file), status="error", reason=radiograph.error)
         for file, radiograph in part
     ]
     if not readable:
@@ -84,7 +84,8 @@ def _answer(
         flags = [*flags, "the models disagree"]
     answer = partial(
         Answer,
-        file=str(file), id=file.stem, flags=flags, sex=patient.sex, sex_from=patient.sex_from,
+        file=str(file), id=radiograph_id(file), flags=flags,
+        sex=patient.sex, sex_from=patient.sex_from,
         chronological_age_years=patient.age_years, chronological_age_from=patient.age_from,
         novelty=None if np.isnan(row["novelty"]) else float(row["novelty"]),
         ensemble_sd_years=spread,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from boneage.data.dataset import SEXES
-from boneage.data.decode import STRETCH_PERCENTILES
+from boneage.data.decode import BIT_DEPTHS, STRETCH_PERCENTILES
 from boneage.errors import UserError
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
@@ -21,6 +21,13 @@ NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CHECKED = 64  # radiographs
 TOLERANCE = 1e-4  # years, or of a probability
 UNITS = {"age": "years of bone age"}
+LOW, HIGH = STRETCH_PERCENTILES
+CONTRASTS = {
+    "none": "full scale to 255; beyond 8 bits it is that of the least depth of "
+    f"{', '.join(map(str, BIT_DEPTHS[1:]))} bits that holds the file's maximum",
+    "stretch": f"percentiles {LOW} and {HIGH} to 0 and 255, clipped; where a hand is cropped, "
+    f"percentile {HIGH} is that of the pixels within its outline",
+}
 
 
 class Exported(nn.Module):
@@ -63,10 +70,12 @@ def export(checkpoint: Path, out: Path, form: Format) -> float:
     side = terms["preprocessing"]["size"]
     batch = torch.export.Dim("batch")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.touch()  # a mistake in it shows now
+        out.unlink()
         program = torch.export.export(
             Exported(model), _example(2, side), dynamic_shapes=({0: batch}, {0: batch})
         )
-        out.parent.mkdir(parents=True, exist_ok=True)
         if form == "onnx":
             _write_onnx(program, out, terms, side)
         else:
@@ -95,10 +104,10 @@ def contract(record: dict[str, Any], model: BoneAgeModule) -> dict[str, Any]:
             name: UNITS.get(name, f"probabilities of {', '.join(stages['names'])}")
             for name in model.tasks
         },
-        "preprocessing": record["preprocessing"]
-        | {
-            "stretch_percentiles": list(STRETCH_PERCENTILES),
+        "preprocessing": record["preprocessing"],
+        "preparation": {
             "order": "crop, resize (area where it shrinks, else linear), contrast, pad",
+            "contrast": CONTRASTS[record["preprocessing"]["contrast"]],
             "scaling": "inside the model: grey / 255, channels repeated",
         },
         "age": "standardisation is inside the model: outputs are years",

@@ -10,6 +10,7 @@ from typing import Any
 
 from boneage.errors import UserError
 from boneage.predict.answer import SCHEMA, Answer, table_of
+from boneage.predict.pictures import FOLDER
 
 
 class Answers:
@@ -29,12 +30,17 @@ class Answers:
         self.lines = folder / "predictions.part"
         self.document = folder / "predictions.json"
         self.done: dict[str, Answer] = {}
-        if not resume and any(
-            (folder / name).exists() for name in ("predictions.csv", self.lines.name)
-        ):
+        self.since = max(
+            (file.stat().st_mtime for file in (self.lines, self.document) if file.exists()),
+            default=0.0,
+        )
+        there = any((folder / name).exists() for name in ("predictions.csv", self.lines.name))
+        if there and not resume:
             raise UserError(
                 f"{folder} holds predictions already: go on with --resume, or choose another --out"
             )
+        if not there and about["pictures"] and (folder / FOLDER).exists():
+            raise UserError(f"{folder / FOLDER} holds others' pictures: choose another --out")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if resume and self.lines.exists():
@@ -79,10 +85,16 @@ class Answers:
             )
 
     def _take(self, fields: dict[str, Any]) -> None:
-        """Keep an answer of an earlier call, unless the file could not be read then."""
+        """Keep an answer of an earlier call."""
         answer = Answer(**fields)
-        if answer.status != "error":
-            self.done[answer.file] = answer
+        self.done[answer.file] = answer
+
+    def lacks(self, file: Path) -> bool:
+        """Tell whether a file has no answer, could not be read, or has changed since."""
+        answer = self.done.get(str(file))
+        if answer is None or answer.status == "error":
+            return True
+        return file.exists() and file.stat().st_mtime > self.since
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Keep some more answers."""
@@ -92,8 +104,14 @@ class Answers:
                 file.write(json.dumps(asdict(answer)) + "\n")
 
     def write(self, files: Sequence[str]) -> list[Answer]:
-        """Write both files, in the order of the files given; return the answers."""
-        answers = [self.done[file] for file in files]
+        """Write both files: what is kept of earlier calls, then the files given, in order.
+
+        Returns:
+            All these answers.
+        """
+        given = set(files)
+        earlier = [file for file in self.done if file not in given]
+        answers = [self.done[file] for file in (*earlier, *files)]
         document = {"schema": SCHEMA, **self.about, "predictions": [asdict(a) for a in answers]}
         for name, text in (
             (self.document.name, json.dumps(document, indent=1) + "\n"),

@@ -8,13 +8,21 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.dicom import Header
-from boneage.data.labels import MAX_AGE_YEARS, Columns, find_columns, read_sexes, read_unique_ids
+from boneage.data.labels import (
+    KNOWN,
+    MAX_AGE_YEARS,
+    find_columns,
+    read_sexes,
+    read_unique_ids,
+    require_single,
+)
+from boneage.data.radiographs import radiograph_id
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
 
-AGES = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}
+AGES = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}  # in years
 
 
 @dataclass(frozen=True)
@@ -44,13 +52,21 @@ def read_patients(path: Path) -> dict[str, Patient]:
         UserError: naming file, row and column of what is wrong.
     """
     table = read_table(path)
-    names = find_columns(list(table.columns), Columns())
+    header = [str(name) for name in table]
+    names = find_columns(header, KNOWN)
     if "id" not in names:
-        raise UserError(f"{path} has no id column (it has {', '.join(table.columns)})")
+        raise UserError(f"{path} has no id column (it has {', '.join(header)})")
+    bone_age = names.pop("age", None)
+    ages = {name: AGES[name.casefold()] for name in header if name.casefold() in AGES}
+    require_single(path, table, [*names.values(), *ages])
     ids = read_unique_ids(path, table[names["id"]])
     unknown = pd.Series("unknown", table.index)
     sexes = read_sexes(path, table[names["sex"]]) if "sex" in names else unknown
-    ages = _ages(path, table)
+    if not ages:
+        _warn_of_another_age(path, [name for name in header if name != bone_age])
+    years = pd.Series(float("nan"), table.index)
+    for name, unit in ages.items():
+        years = years.fillna(_years(path, table[name], unit))
     return {
         str(id_): Patient(
             str(sex),
@@ -58,7 +74,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
             None if pd.isna(age) else float(age),
             "" if pd.isna(age) else "table",
         )
-        for id_, sex, age in zip(ids, sexes, ages, strict=True)
+        for id_, sex, age in zip(ids, sexes, years, strict=True)
     }
 
 
@@ -68,9 +84,10 @@ def require_known(files: Sequence[Path], table: Path, patients: dict[str, Patien
     Raises:
         UserError: when it knows none.
     """
-    missing = [file.stem for file in files if file.stem not in patients]
+    ids = [radiograph_id(file) for file in files]
+    missing = [id_ for id_ in ids if id_ not in patients]
     if len(missing) == len(files):
-        raise UserError(f"{table} has none of the ids of these {len(files)} radiographs")
+        raise UserError(f"{table} knows none of these radiographs: {first_five(missing)}")
     if missing:
         log.warning(
             "%d of %d radiographs are not in %s: %s", len(missing), len(files), table,
@@ -78,35 +95,33 @@ def require_known(files: Sequence[Path], table: Path, patients: dict[str, Patien
         )  # fmt: skip
 
 
-def _ages(path: Path, table: pd.DataFrame) -> pd.Series:
+def _warn_of_another_age(path: Path, names: list[str]) -> None:
+    """Say that a column that looks like an age is none that is read."""
+    if alike := [name for name in names if "age" in name.casefold()]:
+        log.warning(
+            "%s: column %r is not read: a chronological age is called %s", path, alike[0],
+            " or ".join(AGES),
+        )  # fmt: skip
+
+
+def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
     """Return chronological ages in years, NaN where there is none."""
-    names = {str(name).casefold(): str(name) for name in table}
-    known = next((name for name in AGES if name in names), None)
-    if known is None:
-        if alike := [name for folded, name in names.items() if "age" in folded]:
-            log.warning(
-                "%s: column %r is not read: a chronological age is called %s", path, alike[0],
-                " or ".join(AGES),
-            )  # fmt: skip
-        return pd.Series(float("nan"), table.index)
-    column = names[known]
-    cells = table[column]
-    ages = pd.to_numeric(cells.where(cells != ""), errors="coerce") * AGES[known]
-    wrong = (cells != "") & ~ages.between(0, MAX_AGE_YEARS)
+    years = pd.to_numeric(cells.where(cells != ""), errors="coerce") * unit
+    wrong = (cells != "") & ~years.between(0, MAX_AGE_YEARS)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise UserError(
-            f"{path}, row {cells.index[row]}, column {column!r}: {cells.iloc[row]!r} is no age up "
-            f"to {MAX_AGE_YEARS} years"
+            f"{path}, row {cells.index[row]}, column {cells.name!r}: {cells.iloc[row]!r} is no age "
+            f"up to {MAX_AGE_YEARS} years"
         )
-    return ages
+    return years
 
 
 def patient_of(
     file: Path, option: str | None, table: dict[str, Patient], header: Header | None
 ) -> Patient:
     """Return what is known of a radiograph's patient: the option counts first, then the table."""
-    known = table.get(file.stem, Patient())
+    known = table.get(radiograph_id(file), Patient())
     sex, sex_from = known.sex, known.sex_from
     if option is not None:
         sex, sex_from = option, "option"

@@ -1,6 +1,7 @@
 """A picture of each predicted radiograph: plain, and what raises or lowers the prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
 from pathlib import Path
 
 import cv2
@@ -14,27 +15,27 @@ from boneage.predict.model import Predictor
 
 FOLDER = "pictures"
 SIDE = 256  # pixels of each half
+LONGEST = 50  # characters of an id in a name
 
 
 def write_pictures(
     names: Sequence[str], squares: np.ndarray, sexes: Sequence[str], predictor: Predictor, out: Path
 ) -> None:
-    """Write `pictures/<name>.png` of some radiographs, with Grad-CAM of the first checkpoint.
+    """Write pictures of some radiographs, with Grad-CAM of the first checkpoint.
 
     Args:
-        names: n names.
+        names: n names, relative to `out`.
         squares: (n, size, size) uint8, as the first checkpoint sees them.
         sexes: n sexes.
         predictor: the checkpoints.
         out: the folder.
     """
-    folder = out / FOLDER
-    folder.mkdir(exist_ok=True)
+    (out / FOLDER).mkdir(exist_ok=True)
     model = predictor.models[0]
     maps = maps_of(model, squares, sex_indices(sexes), next(iter(model.tasks)), "gradcam")
     for name, square, shown in zip(names, squares, scaled(maps), strict=True):
         _, png = cv2.imencode(".png", picture(square, shown))
-        (folder / f"{name}.png").write_bytes(png.tobytes())
+        (out / name).write_bytes(png.tobytes())
 
 
 def picture(square: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -48,16 +49,20 @@ def picture(square: np.ndarray, shown: np.ndarray) -> np.ndarray:
     return np.hstack([plain, np.rint(over).astype(np.uint8)])
 
 
-def picture_names(files: Sequence[Path]) -> dict[Path, str]:
-    """Return a name for the picture of each file: its id, numbered where that is taken."""
-    names: dict[Path, str] = {}
-    taken = set()
-    for file in files:
-        stem = name = file.stem.encode(errors="replace").decode()
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(name)
-        names[file] = name
-    return names
+class PictureNames:
+    """Names of pictures: the radiograph's id, numbered where that is taken.
+
+    Args:
+        taken: the names that are.
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self.taken = set(taken)
+
+    def new(self, id_: str) -> str:
+        """Return a name that no other picture has, relative to the folder of the predictions."""
+        stem = id_.encode(errors="replace").decode()[:LONGEST]
+        names = (f"{FOLDER}/{stem}{end}.png" for end in chain([""], map("_{}".format, count(2))))
+        name = next(name for name in names if name not in self.taken)
+        self.taken.add(name)
+        return name

@@ -1,6 +1,7 @@
 """Predict files and folders of radiographs."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from boneage.predict.kept import Answers, sha256
 from boneage.predict.model import Predictor
 from boneage.predict.page import write_pages
 from boneage.predict.patients import patient_of, read_patients, require_known
-from boneage.predict.pictures import picture_names, write_pictures
+from boneage.predict.pictures import FOLDER, PictureNames, write_pictures
 from boneage.predict.radiograph import Radiograph, load
 
 BATCH = 32  # radiographs
@@ -50,7 +51,8 @@ def predict(
     Raises:
         UserError: when nothing is there to predict, the table is wrong, or `out` cannot be written.
     """
-    files = find_radiographs(images)
+    drawn = (out / FOLDER).resolve()  # by an earlier call, which this one goes on with
+    files = [f for f in find_radiographs(images) if not (resume and drawn in f.resolve().parents)]
     patients = read_patients(table) if table is not None else {}
     if table is not None:
         require_known(files, table, patients)
@@ -62,20 +64,22 @@ def predict(
         "sha256": {str(file): sha256(file) for file in rests_on},
     }  # fmt: skip
     answers = Answers(out, about, resume)
-    names = picture_names(files)
-    left = [file for file in files if str(file) not in answers.done]
+    names = PictureNames(answer.picture for answer in answers.done.values())
+    left = [file for file in files if answers.lacks(file)]
     pairs = zip(left, track(_load(left, predictor), "Predicting", len(left)), strict=True)
     while part := list(islice(pairs, BATCH)):
         known = [patient_of(file, sex, patients, radiograph.header) for file, radiograph in part]
         found, seen = answer_all(part, known, predictor, strict)
         if pictures and seen:
-            shown = [names[part[i][0]] for i in seen]
+            shown = {i: names.new(found[i].id) for i in seen}
             sexes = [known[i].sex for i in seen]
-            write_pictures(shown, np.stack(list(seen.values())), sexes, predictor, out)
+            squares = np.stack(list(seen.values()))
+            write_pictures(list(shown.values()), squares, sexes, predictor, out)
+            found = [replace(a, picture=shown.get(i, "")) for i, a in enumerate(found)]
         answers.add(found)
     whole = answers.write([str(file) for file in files])
     if pages:
-        write_pages(whole, [names[file] for file in files], about, out)
+        write_pages(whole, about, out)
     return whole
 
 
@@ -91,6 +95,8 @@ def predict_one(
     if radiograph.error:
         raise UserError(radiograph.error)
     patients = read_patients(table) if table is not None else {}
+    if table is not None:
+        require_known([file], table, patients)
     patient = patient_of(file, sex, patients, radiograph.header)
     (answer,), _ = answer_all([(file, radiograph)], [patient], predictor, strict)
     return lines_of(answer)

@@ -83,7 +83,8 @@ def _is_coloured(path: Path) -> bool:
     with Image.open(path) as header:
         if header.mode in GREY:  # most are: the pixels need not be decoded again
             return False
-    image = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_8)
+    content = np.frombuffer(path.read_bytes(), np.uint8)  # imread fails on names that are not UTF-8
+    image = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_8)
     if image is None or image.ndim != 3:
         return False
     spread = image.max(axis=2).astype(float) - image.min(axis=2)

@@ -12,7 +12,7 @@ from boneage.predict.answering import answer_all
 from boneage.predict.model import Predictor
 from boneage.predict.page import OLDEST_YEARS, card_of
 from boneage.predict.patients import patient_of
-from boneage.predict.pictures import FOLDER, write_pictures
+from boneage.predict.pictures import PictureNames, write_pictures
 from boneage.predict.radiograph import load
 
 Upload = tuple[str, bytes]  # name and content
@@ -49,6 +49,7 @@ def answer_page(upload: Upload | None, sex: str, predictor: Predictor) -> str:
 def _card(answer: Answer, square: np.ndarray | None, predictor: Predictor) -> str:
     with tempfile.TemporaryDirectory() as folder:
         if square is not None:
-            write_pictures(["radiograph"], square[None], [answer.sex], predictor, Path(folder))
-        card = card_of(answer, Path(folder) / FOLDER / "radiograph.png", answer.id)
+            answer = replace(answer, picture=PictureNames().new("radiograph"))
+            write_pictures([answer.picture], square[None], [answer.sex], predictor, Path(folder))
+        card = card_of(answer, Path(folder), answer.id)
     return render("answer.html.j2", card=card, oldest=OLDEST_YEARS)

@@ -54,9 +54,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"checkpoint {path} cannot be loaded: {error.strerror}") from error
-    except Exception as error:  # a damaged file can raise anything
-        reason = str(error).splitlines()[0] if str(error) else "it is empty or cut off"
-        raise UserError(f"checkpoint {path} cannot be loaded: {reason}") from error
+    except Exception as error:  # a damaged file can raise anything, with advice for programmers
+        raise UserError(
+            f"checkpoint {path} cannot be loaded: it is damaged, or no checkpoint"
+        ) from error
     if not isinstance(checkpoint, dict) or "boneage" not in checkpoint:
         raise UserError(f"checkpoint {path} was not written by this project's training")
     try:

@@ -11,7 +11,7 @@ from torch import Tensor
 from boneage.data.crop import find_crop
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing, to_square
-from boneage.data.radiographs import find_radiographs, read_radiograph
+from boneage.data.radiographs import find_radiographs, radiograph_id, read_radiograph
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.cases import captions
@@ -46,7 +46,7 @@ class Explained:
         self.files = find_radiographs(images)
         _require_names_of_their_own(self.files)
         known = pd.DataFrame(record["split"]).set_index("id")
-        self.table = pd.DataFrame({"id": [file.stem for file in self.files]})
+        self.table = pd.DataFrame({"id": [radiograph_id(file) for file in self.files]})
         self.table = self.table.join(known, on="id")
         self.table["age_years"] = self.table.pop("age_months") / 12
         self.images, self.geometries, sexes = self._decode()
@@ -100,10 +100,10 @@ def explain(
         out.mkdir(parents=True, exist_ok=True)
         for task in explained.model.tasks:
             maps = explained.maps(task, method)
-            for file, geometry, square in zip(
-                explained.files, explained.geometries, maps, strict=True
+            for id_, geometry, square in zip(
+                explained.table["id"], explained.geometries, maps, strict=True
             ):
-                np.save(out / f"{file.stem}_{task}.npy", geometry.to_file(square))
+                np.save(out / f"{id_}_{task}.npy", geometry.to_file(square))
             for part, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)
                 texts = captions(explained.table.iloc[shown])
@@ -121,5 +121,5 @@ def _require_names_of_their_own(files: Sequence[Path]) -> None:
     """Raise UserError when two files would be written under one id."""
     by_id: dict[str, Path] = {}
     for file in files:
-        if (other := by_id.setdefault(file.stem, file)) != file:
+        if (other := by_id.setdefault(radiograph_id(file), file)) != file:
             raise UserError(f"{other} and {file} have the same name: explain them one by one")

@@ -1,8 +1,10 @@
 """Unpack an archive of radiographs and tables, and nothing else, into a folder."""
 
+import lzma
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +13,10 @@ from boneage.errors import UserError
 KEPT = (".png", ".csv", ".xlsx")
 IGNORED = ("__MACOSX/", ".DS_Store")
 DEEPEST = 2  # an archive, and archives in it
+DAMAGED = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, zlib.error,
+    lzma.LZMAError,
+)  # fmt: skip
 LARGEST = 200 * 2**20  # bytes of one file; the largest radiograph has 20 million
 
 Files = dict[str, tuple[int, int]]  # per path below a folder its bytes and CRC-32
@@ -32,14 +38,16 @@ def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None]) ->
     Raises:
         UserError: when the archive is damaged, holds what it should not (a path out of the folder,
             a link, other kinds of files, one much too large), or does not fit on the disk; nothing
-            of a hostile archive is written.
+            is written of an archive with such a member.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
             return _unpack(opened, archive.name, folder, progress, depth=1)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+    except DAMAGED as error:
         raise UserError(f"{archive} is damaged: {error}") from error
     except OSError as error:
+        if error.errno is None:  # bz2 on damaged bytes
+            raise UserError(f"{archive} is damaged: {error}") from error
         raise UserError(
             f"{error.filename or folder} cannot be written: {error.strerror}"
         ) from error
@@ -87,7 +95,13 @@ def _check(member: zipfile.ZipInfo, archive: str, depth: int) -> None:
     path = PurePosixPath(member.filename)
     suffix = path.suffix.lower()
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in path.parts[0]:
+    if (
+        not path.name
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in member.filename
+        or ":" in member.filename
+    ):
         why = "leads out of the folder"
     elif kind not in (0, stat.S_IFREG):
         why = "is a link, not a file"
