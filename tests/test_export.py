@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import PROJECT
 
+from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.predict import export as module
 from boneage.predict.export import export
@@ -49,7 +50,7 @@ def test_onnx_predicts_with_numpy_alone(run, radiographs, tmp_path):
     np.testing.assert_allclose(one, age[:1], atol=1e-4)  # any size of batch
     stored = json.loads(session.get_modelmeta().custom_metadata_map["boneage"])
     assert stored == json.loads((tmp_path / "model.json").read_text())
-    assert stored["preprocessing"]["size"] == 32
+    assert Preprocessing(**stored["preprocessing"]).size == 32
     assert stored["inputs"]["sex"] == "int64, batch: 0 = female, 1 = male, 2 = unknown"
 
 
