@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT, TINY, compose_config
@@ -57,17 +58,58 @@ def test_an_unreadable_upload_is_said_without_the_servers_folders(run):
     assert "<script>" not in page
 
 
+NO_NETWORK = """
+import os, socket
+
+def guarded(call):
+    def guard(*args, **kwargs):
+        host = next((a for a in args if isinstance(a, (str, tuple))), "")
+        host = host[0] if isinstance(host, tuple) else host
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            open(os.environ["ASKED_FOR"], "a").write(f"{host}\\n")
+            raise OSError(f"no network: {host}")
+        return call(*args, **kwargs)
+    return guard
+
+socket.getaddrinfo = guarded(socket.getaddrinfo)
+socket.socket.connect = guarded(socket.socket.connect)
+socket.socket.connect_ex = guarded(socket.socket.connect_ex)
+"""
+
+
 @pytest.fixture
-def address(run, tmp_path):
+def network(tmp_path):
+    """A process that Python starts with this environment reaches this machine only.
+
+    What else it asks for stands in the file `ASKED_FOR`.
+    """
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard/sitecustomize.py").write_text(NO_NETWORK)
+    path = os.pathsep.join([str(tmp_path / "guard"), str(PROJECT)])
+    return {"PYTHONPATH": path, "ASKED_FOR": str(tmp_path / "asked_for.txt")}
+
+
+def test_the_network_is_blocked(network):
+    asks = "import socket; socket.create_connection(('192.0.2.1', 9), timeout=1)"
+    said = subprocess.run(
+        [sys.executable, "-c", asks], env=os.environ | network, capture_output=True
+    )
+    assert b"no network: 192.0.2.1" in said.stderr
+    assert Path(network["ASKED_FOR"]).read_text() == "192.0.2.1\n"
+
+
+@pytest.fixture
+def address(run, tmp_path, network):
     """The page, where the command says it is."""
     command = [sys.executable, "-m", "boneage", "app", str(run), "--no-browser"]
-    env = os.environ | {"PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path), "no_proxy": "*"}
+    env = os.environ | network | {"TMPDIR": str(tmp_path), "no_proxy": "*"}
     process = subprocess.Popen(command, env=env, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     yield re.fullmatch(r"The page is at (http://127\.0\.0\.1:\d+/) .*\n", line)[1]
     process.terminate()
     assert process.wait() == 128 + signal.SIGTERM
     assert not list(tmp_path.rglob("hand.png"))
+    assert not Path(network["ASKED_FOR"]).exists()  # nothing but this machine
 
 
 @pytest.mark.slow
