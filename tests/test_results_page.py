@@ -41,8 +41,11 @@ def test_a_number_comes_from_its_record(tables, tmp_path):
     }  # fmt: skip
     head, _, row = tables.steps("regression", json.loads(json.dumps(known)))
     assert row[head.index("MAE (months)")] == "7.250 (7.000 to 7.500)"
-    assert row[head.index("MAE (months) less the row above")] == "-0.500 (-0.750 to -0.250)"
+    assert row[head.index("MAE (months) less that")] == "-0.500 (-0.750 to -0.250)"
     assert row[0] == "`experiment=regression_1_residual`"
+    assert row[head.index("builds on")] == "`paper_regression`"  # no other: the row above
+    assert tables.base_of("regression_10_robust") == "regression_8_batch"
+    assert tables.base_of("best_128_seed_2") == "best_128"
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- regression -->\nold\n<!-- /regression -->\nafter\n")
     tables.fill(page, "regression", [head, row])

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from run import MAIN, PROJECT, RECORDS, STEPS, STRESSED, overrides
 
 from boneage.evaluation.glossary import named
@@ -35,23 +36,35 @@ def records() -> dict[str, Record]:
 
 
 def steps(family: str, known: dict[str, Record]) -> list[Row]:
-    """Return the table of a family: one row a run, each less the one above."""
+    """Return the table of a family: one row a run, each less the one that it builds on."""
     names = [name for name in STEPS[family] if name in known]
     main = MAIN[family == "classification"]
     head = ["experiment", "n", *map(named, SHOWN[family])]
-    head += [f"{named(main)} less the row above", "epochs", "images/s", "minutes"]
+    head += ["builds on", f"{named(main)} less that", "epochs", "images/s", "minutes"]
     rows = [head]
-    for before, name in zip([None, *names], names, strict=False):
+    for above, name in zip([None, *names], names, strict=False):
         record, m = known[name], known[name]["metrics"]
+        base = base_of(name) or above
         rows.append(
             [
                 f"`{' '.join(overrides(name))}`", f"{m['n']['test']:,}",
                 *(said(scored(m, metric)) for metric in SHOWN[family]),
-                said(record["less"].get(before, {}).get(main)), str(record["epochs"]),
+                f"`{base}`" if base else "", said(record["less"].get(base, {}).get(main)),
+                str(record["epochs"]),
                 f"{m['images_per_second']:.0f}", f"{m['seconds'] / 60:.0f}",
             ]
         )  # fmt: skip
     return rows
+
+
+def base_of(name: str) -> str | None:
+    """Return the row whose settings another starts from; None where its file names none."""
+    experiment, _, seed = name.partition("_seed_")
+    if seed:
+        return experiment
+    defaults = OmegaConf.load(PROJECT / f"conf/experiment/{experiment}.yaml")["defaults"]
+    rows = {row for family in STEPS.values() for row in family}
+    return next((str(entry) for entry in defaults if entry in rows), None)
 
 
 def headline(known: dict[str, Record]) -> list[Row]:
