@@ -43,14 +43,12 @@ def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None]) ->
     try:
         with zipfile.ZipFile(archive) as opened:
             return _unpack(opened, archive.name, folder, progress, depth=1)
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # bz2 has none for damaged bytes
+            raise UserError(
+                f"{error.filename or folder} cannot be written: {error.strerror}"
+            ) from error
         raise UserError(f"{archive} is damaged: {error}") from error
-    except OSError as error:
-        if error.errno is None:  # bz2 on damaged bytes
-            raise UserError(f"{archive} is damaged: {error}") from error
-        raise UserError(
-            f"{error.filename or folder} cannot be written: {error.strerror}"
-        ) from error
 
 
 def _unpack(
