@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from boneage.errors import UserError
+from boneage.run import experiment
+from boneage.run.calibrate import calibrate
 from boneage.run.experiment import train
 
 STAGES = ("child", "adolescent", "adult")
@@ -185,9 +187,17 @@ def test_compiled_backbone_trains_to_the_same_numbers(configure):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_gpu(configure, precision):
+def test_gpu(configure, precision, monkeypatch):
+    devices = []
+
+    def recorded(model, data):
+        devices.append(model.device.type)
+        return calibrate(model, data)
+
+    monkeypatch.setattr(experiment, "calibrate", recorded)
     metrics = train(configure("trainer.accelerator=gpu", f"precision={precision}"))
     assert metrics["test"]["age/mae_years"]["value"] > 0
+    assert devices == ["cuda"]
 
 
 def test_seen_radiographs_cannot_be_tested(finished, configure):

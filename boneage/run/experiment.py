@@ -112,6 +112,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         score = getattr(checkpoints, "best_model_score", None)
         trainer.test(model, data, ckpt_path=best or None, verbose=False)
         if best and trainer.is_global_zero:
+            model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
             model.record["calibration"] = calibrate(model, data)
             keep(Path(best), model.record["calibration"])
     else:

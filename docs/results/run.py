@@ -27,6 +27,7 @@ from boneage.run.stress import TABLE, stress
 
 PROJECT = Path(__file__).parents[2]
 RECORDS, RUNS = Path(__file__).parent / "records", PROJECT / "outputs/results"
+OTHER_SEEDS = range(2, 6)
 STEPS = {
     "regression": [
         "paper_regression", "regression_1_residual", "regression_2_stretch", "regression_3_hand",
@@ -41,12 +42,12 @@ STEPS = {
         "classification_9_folds",
     ],
     "best": [
-        "paper_regression", "paper_multitask", "best_128", "best_128_seed_2", "best_128_seed_3",
-        "best_ensemble", "best_256",
+        "paper_regression", "paper_multitask", "best_128",
+        *(f"best_128_seed_{seed}" for seed in OTHER_SEEDS), "best_ensemble", "best_256",
     ],
 }  # fmt: skip
 POOLED = {  # rows that are several runs
-    "best_ensemble": ["best_128", "best_128_seed_2", "best_128_seed_3"],
+    "best_ensemble": ["best_128", *(f"best_128_seed_{seed}" for seed in OTHER_SEEDS)],
     "classification_9_folds": [f"classification_9_folds_fold_{k}" for k in range(5)],
 }
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
@@ -68,9 +69,6 @@ def overrides(row: str) -> list[str]:
     options = [f"experiment={experiment}"]
     options += [f"seed={seed}"] if seed else []
     options += [f"data.fold={fold}"] if fold else []
-    if row == "best_256":
-        weights = (RUNS / "best_128/checkpoints/best.ckpt").relative_to(PROJECT)
-        options += [f"start_from={weights}"]
     return options
 
 

@@ -40,7 +40,7 @@ def steps(family: str, known: dict[str, Record]) -> list[Row]:
     names = [name for name in STEPS[family] if name in known]
     main = MAIN[family == "classification"]
     head = ["experiment", "n", *map(named, SHOWN[family])]
-    head += ["builds on", f"{named(main)} less that", "epochs", "images/s", "minutes"]
+    head += ["builds on", f"{named(main)} less that", "epochs", "images/s", "minutes", "device"]
     rows = [head]
     for above, name in zip([None, *names], names, strict=False):
         record, m = known[name], known[name]["metrics"]
@@ -51,7 +51,7 @@ def steps(family: str, known: dict[str, Record]) -> list[Row]:
                 *(said(scored(m, metric)) for metric in SHOWN[family]),
                 f"`{base}`" if base else "", said(record["less"].get(base, {}).get(main)),
                 str(record["epochs"]),
-                f"{m['images_per_second']:.0f}", f"{m['seconds'] / 60:.0f}",
+                f"{m['images_per_second']:,.0f}", f"{m['seconds'] / 60:.0f}", m["device"],
             ]
         )  # fmt: skip
     return rows
