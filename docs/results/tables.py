@@ -36,15 +36,15 @@ def records() -> dict[str, Record]:
 
 
 def steps(family: str, known: dict[str, Record]) -> list[Row]:
-    """Return the table of a family: one row a run, each less the one that it builds on."""
+    """Return the table of a family: each run less the one that it builds on, or the first."""
     names = [name for name in STEPS[family] if name in known]
     main = MAIN[family == "classification"]
     head = ["experiment", "n", *map(named, SHOWN[family])]
     head += ["builds on", f"{named(main)} less that", "epochs", "images/s", "minutes", "device"]
     rows = [head]
-    for above, name in zip([None, *names], names, strict=False):
+    for name in names:
         record, m = known[name], known[name]["metrics"]
-        base = base_of(name) or above
+        base = base_of(name) or (names[0] if name != names[0] else None)
         rows.append(
             [
                 f"`{' '.join(overrides(name))}`", f"{m['n']['test']:,}",
