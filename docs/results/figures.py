@@ -93,14 +93,14 @@ def stress(known: dict[str, Record]) -> Figure:
         axes.set_yticks(range(len(rows)), [f"{row['change']} (n = {row['n']:,})" for row in rows])
     axes.invert_yaxis()
     axes.set(xlabel="MAE (months)", xlim=(0, None))
-    axes.legend(loc="center left")
+    axes.legend(loc="lower right")
     return figure
 
 
 def scatters() -> Figure:
     """Draw predicted against true age of the report's setting and of the best run."""
     runs = [read_run(RUNS / name) for name in STRESSED if (RUNS / name / METRICS).is_file()]
-    figure = Figure(figsize=(3.7 * len(runs), 3.8), layout="constrained")
+    figure = Figure(figsize=(3.7 * len(runs), 4.2), layout="constrained")
     for axes, run in zip(
         figure.subplots(1, len(runs), sharey=True, squeeze=False)[0], runs, strict=True
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from run import MAIN, PROJECT, RECORDS, STEPS, STRESSED, overrides
+from run import MAIN, POOLED, PROJECT, RECORDS, STEPS, STRESSED, overrides
 
 from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import interval, number
@@ -50,11 +50,17 @@ def steps(family: str, known: dict[str, Record]) -> list[Row]:
                 f"`{' '.join(overrides(name))}`", f"{m['n']['test']:,}",
                 *(said(scored(m, metric)) for metric in SHOWN[family]),
                 f"`{base}`" if base else "", said(record["less"].get(base, {}).get(main)),
-                str(record["epochs"]),
-                f"{m['images_per_second']:,.0f}", f"{m['seconds'] / 60:.0f}", m["device"],
+                *([""] * 4 if name in POOLED else spent(record)),
             ]
         )  # fmt: skip
     return rows
+
+
+def spent(record: Record) -> Row:
+    """Return epochs, images/s, minutes and device of one training."""
+    m = record["metrics"]
+    speed, minutes = f"{m['images_per_second']:,.0f}", f"{m['seconds'] / 60:.0f}"
+    return [str(record["epochs"]), speed, minutes, m["device"]]
 
 
 def base_of(name: str) -> str | None:
@@ -69,7 +75,7 @@ def base_of(name: str) -> str | None:
 
 def headline(known: dict[str, Record]) -> list[Row]:
     """Return the published numbers beside the project's own, one row a metric."""
-    names = [n for n in ("paper_regression", "best_128", "best_ensemble") if n in known]
+    names = [n for n in ("paper_regression", "best_128", "best_256") if n in known]
     rows = [["", f"{LABEL}, published", *(f"`{name}`" for name in names)]]
     for metric in HEADLINE:
         published = number(PUBLISHED[metric]) if metric in PUBLISHED else ""
