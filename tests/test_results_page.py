@@ -30,7 +30,7 @@ def test_a_number_comes_from_its_record(tables, tmp_path):
     result = {"value": 7.25, "low": 7.0, "high": 7.5, "n": 1134}
     metrics = {
         "n": {"test": 1134}, "seed": 1, "seconds": 600, "images_per_second": 150,
-        "test": {"age/mae_months": result},
+        "device": "CPU, 2 threads", "test": {"age/mae_months": result},
     }  # fmt: skip
     less = {"value": -0.5, "low": -0.75, "high": -0.25, "n": 1134, "p": 0.001}
     known = {
@@ -43,7 +43,7 @@ def test_a_number_comes_from_its_record(tables, tmp_path):
     assert row[head.index("MAE (months)")] == "7.250 (7.000 to 7.500)"
     assert row[head.index("MAE (months) less that")] == "-0.500 (-0.750 to -0.250)"
     assert row[0] == "`experiment=regression_1_residual`"
-    assert row[head.index("builds on")] == "`paper_regression`"  # no other: the row above
+    assert row[head.index("builds on")] == "`paper_regression`"  # no other: the first row
     assert tables.base_of("regression_10_robust") == "regression_8_batch"
     assert tables.base_of("best_128_seed_2") == "best_128"
     page = tmp_path / "page.md"

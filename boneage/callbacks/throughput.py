@@ -1,6 +1,7 @@
 """Training speed in images per second."""
 
 import time
+from typing import Any
 
 import lightning as L
 from typing_extensions import override
@@ -11,6 +12,8 @@ from boneage.data.dataset import Batch
 class Throughput(L.Callback):
     """Log images per second of each training epoch, validation left out.
 
+    What it has counted travels in the checkpoint, so that a resumed run tells the whole.
+
     Attributes:
         images: training images seen so far, over all epochs.
         seconds: time spent on them.
@@ -19,6 +22,13 @@ class Throughput(L.Callback):
     def __init__(self) -> None:
         self.images = 0
         self.seconds = 0.0
+        self._earlier = 0.0
+        self._begun = time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the run so far: of this process, and of those that it goes on from."""
+        return self._earlier + time.perf_counter() - self._begun
 
     @property
     def images_per_second(self) -> float | None:
@@ -53,3 +63,14 @@ class Throughput(L.Callback):
                 batch_size=1,
                 sync_dist=True,
             )
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images, "seconds": self.seconds, "elapsed": self.elapsed}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint; testing loads one too, and must not count again."""
+        if state_dict["images"] > self.images:
+            self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+            self._earlier = state_dict["elapsed"]

@@ -133,7 +133,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         **metric_report(test, train_fold, data.stages, trainer.logged_metrics),
         "coverage": coverage_of(model.record, test),
         "started": started.isoformat(timespec="seconds"),
-        "seconds": (datetime.now().astimezone() - started).total_seconds(),
+        "seconds": throughput.elapsed,
         "images_per_second": throughput.images_per_second,
     }
     if trainer.is_global_zero:
