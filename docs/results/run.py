@@ -27,7 +27,6 @@ from boneage.run.stress import TABLE, stress
 
 PROJECT = Path(__file__).parents[2]
 RECORDS, RUNS = Path(__file__).parent / "records", PROJECT / "outputs/results"
-DEFAULT = "default"  # what a user gets who names no experiment
 OTHER_SEEDS = range(2, 6)
 STEPS = {
     "regression": [
@@ -43,7 +42,7 @@ STEPS = {
         "classification_9_folds",
     ],
     "best": [
-        "paper_regression", "paper_multitask", DEFAULT, "best_128",
+        "paper_regression", "paper_multitask", "best_128",
         *(f"best_128_seed_{seed}" for seed in OTHER_SEEDS), "best_ensemble", "best_256",
     ],
 }  # fmt: skip
@@ -63,8 +62,6 @@ LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
 
 def overrides(row: str) -> list[str]:
     """Return the options that a row is trained with."""
-    if row == DEFAULT:
-        return ["data=rsna"]
     if row in POOLED:
         return ["-m", f"experiment={row}"]
     name, _, seed = row.partition("_seed_")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from run import DEFAULT, MAIN, POOLED, PROJECT, RECORDS, STEPS, STRESSED, overrides
+from run import MAIN, POOLED, PROJECT, RECORDS, STEPS, STRESSED, overrides
 
 from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import interval, number
@@ -65,8 +65,6 @@ def spent(record: Record) -> Row:
 
 def base_of(name: str) -> str | None:
     """Return the row whose settings another starts from; None where its file names none."""
-    if name == DEFAULT:
-        return None
     experiment, _, seed = name.partition("_seed_")
     if seed:
         return experiment
