@@ -3,7 +3,7 @@
 python docs/results/run.py /path/to/rsna [ROW...]
 
 Without rows, all that have no record yet, in the order of the tables; a stopped run goes on.
-Differences are to the rows whose run folders are still there.
+Differences are to the row that a row builds on, where its run folder is still there.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
 from boneage.data.decode import read_grey
 from boneage.data.layouts import read_source
@@ -27,7 +28,7 @@ from boneage.run.stress import TABLE, stress
 
 PROJECT = Path(__file__).parents[2]
 RECORDS, RUNS = Path(__file__).parent / "records", PROJECT / "outputs/results"
-OTHER_SEEDS = range(2, 6)
+SEEDS = ["best_128", *(f"best_128_seed_{seed}" for seed in range(2, 6))]
 STEPS = {
     "regression": [
         "paper_regression", "regression_1_residual", "regression_2_stretch", "regression_3_hand",
@@ -42,12 +43,11 @@ STEPS = {
         "classification_9_folds",
     ],
     "best": [
-        "paper_regression", "paper_multitask", "best_128",
-        *(f"best_128_seed_{seed}" for seed in OTHER_SEEDS), "best_ensemble", "best_256",
+        "paper_regression", "paper_multitask", *SEEDS, "best_ensemble", "best_256",
     ],
 }  # fmt: skip
 POOLED = {  # rows that are several runs
-    "best_ensemble": ["best_128", *(f"best_128_seed_{seed}" for seed in OTHER_SEEDS)],
+    "best_ensemble": SEEDS,
     "classification_9_folds": [f"classification_9_folds_fold_{k}" for k in range(5)],
 }
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
@@ -70,6 +70,18 @@ def overrides(row: str) -> list[str]:
     options += [f"seed={seed}"] if seed else []
     options += [f"data.fold={fold}"] if fold else []
     return options
+
+
+def base_of(row: str) -> str | None:
+    """Return the row whose settings another starts from, else the first of its table."""
+    experiment, _, seed = row.partition("_seed_")
+    if seed:
+        return experiment
+    defaults = OmegaConf.load(PROJECT / f"conf/experiment/{experiment}.yaml")["defaults"]
+    rows = {name for names in STEPS.values() for name in names}
+    first = next(names[0] for names in STEPS.values() if row in names)
+    base = next((str(entry) for entry in defaults if entry in rows), first)
+    return None if base == row else base
 
 
 def train(row: str, root: Path) -> Path:
@@ -96,7 +108,6 @@ def run(row: str, root: Path) -> None:
 def record(folder: Path, root: Path) -> dict[str, Any]:
     """Return what is told of a run: its `metrics.json`, and more that needs its predictions."""
     done = read_run(folder)
-    others = [read_run(path.parent) for path in sorted(RUNS.glob(f"*/{METRICS}"))]
     subgroups = done.table("subgroups.csv")
     changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
     told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
@@ -106,12 +117,19 @@ def record(folder: Path, root: Path) -> dict[str, Any]:
         "subgroups": json.loads(subgroups[told].to_json(orient="records")),
         "by_contrast": by_contrast(done, root),
         "stress": json.loads(changes.to_json(orient="records")),
-        "less": {
-            other.path.name: {metric: difference_of(other, done, metric) for metric in MAIN}
-            for other in others
-            if other.path != folder and other.metrics["test_set"] == done.metrics["test_set"]
-        },
+        "less": less_base(done),
     }
+
+
+def less_base(done: FinishedRun) -> dict[str, dict[str, Any]]:
+    """Return by name the differences to the row that a run builds on, if both had one test fold."""
+    base = base_of(done.path.name)
+    if base is None or not (RUNS / base / METRICS).exists():
+        return {}
+    other = read_run(RUNS / base)
+    if other.metrics["test_set"] != done.metrics["test_set"]:
+        return {}
+    return {base: {metric: difference_of(other, done, metric) for metric in MAIN}}
 
 
 def by_contrast(done: FinishedRun, root: Path) -> dict[str, Any]:

@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from run import MAIN, POOLED, PROJECT, RECORDS, STEPS, STRESSED, overrides
+from run import MAIN, POOLED, PROJECT, RECORDS, STEPS, STRESSED, base_of, overrides
 
 from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import interval, number
@@ -36,7 +35,7 @@ def records() -> dict[str, Record]:
 
 
 def steps(family: str, known: dict[str, Record]) -> list[Row]:
-    """Return the table of a family: each run less the one that it builds on, or the first."""
+    """Return the table of a family: each run less the one that it builds on."""
     names = [name for name in STEPS[family] if name in known]
     main = MAIN[family == "classification"]
     head = ["experiment", "n", *map(named, SHOWN[family])]
@@ -44,7 +43,7 @@ def steps(family: str, known: dict[str, Record]) -> list[Row]:
     rows = [head]
     for name in names:
         record, m = known[name], known[name]["metrics"]
-        base = base_of(name) or (names[0] if name != names[0] else None)
+        base = base_of(name)
         rows.append(
             [
                 f"`{' '.join(overrides(name))}`", f"{m['n']['test']:,}",
@@ -61,16 +60,6 @@ def spent(record: Record) -> Row:
     m = record["metrics"]
     speed, minutes = f"{m['images_per_second']:,.0f}", f"{m['seconds'] / 60:.0f}"
     return [str(record["epochs"]), speed, minutes, m["device"]]
-
-
-def base_of(name: str) -> str | None:
-    """Return the row whose settings another starts from; None where its file names none."""
-    experiment, _, seed = name.partition("_seed_")
-    if seed:
-        return experiment
-    defaults = OmegaConf.load(PROJECT / f"conf/experiment/{experiment}.yaml")["defaults"]
-    rows = {row for family in STEPS.values() for row in family}
-    return next((str(entry) for entry in defaults if entry in rows), None)
 
 
 def headline(known: dict[str, Record]) -> list[Row]:
