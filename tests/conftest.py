@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from boneage.stages import Stages
 # Networks of this size are fastest on one thread, also while the machine is busy otherwise.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background shell
 
 PROJECT = Path(__file__).parent.parent
 server = multiprocessing.get_context("forkserver")  # of processes that have imported everything

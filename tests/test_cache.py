@@ -190,14 +190,13 @@ def test_damaged_cache_is_built_again(table, folder, caplog, damage):
 
 
 BUILD = """
-import logging, signal, sys
+import logging, sys
 import pandas as pd
 from pathlib import Path
 from boneage.data.cache import open_cache
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 logging.basicConfig(level="INFO", format="%(message)s")
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background shell
 table = pd.read_csv(sys.argv[1], dtype=str)
 try:
     open_cache(table, Preprocessing(size=16), Path(sys.argv[2]), workers=2)
