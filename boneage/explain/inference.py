@@ -49,7 +49,7 @@ def predictions_of(
         predictions, some = model.predict(image, sexes)
         columns: dict[str, object] = {}
         for name, predicted in predictions.items():
-            columns |= model.tasks[name].columns(predicted)
+            columns |= model.tasks[name].columns(predicted.cpu())
         tables.append(pd.DataFrame(columns))
         features.append(some.float().cpu().numpy())
     return pd.concat(tables, ignore_index=True), np.concatenate(features)
