@@ -55,6 +55,23 @@ def test_backbones_say_their_width(make, channels):
         assert backbone(torch.rand(2, channels, 64, 64)).shape == (2, backbone.out_features)
 
 
+@pytest.mark.parametrize(
+    ("stem_stride", "widths"), [(2, [4, 8, 16, 32]), (1, [4, 8, 16, 32]), (1, [4, 8, 16, 32, 64])]
+)
+def test_grad_cam_looks_at_the_deepest_maps_of_8_x_8_or_more(stem_stride, widths):
+    backbone = SlimResNet(stem=4, stem_stride=stem_stride, widths=widths, depths=[1] * len(widths))
+    seen = []
+    for layer in backbone.layers:
+        if isinstance(layer, ResidualBlock):
+            layer.register_forward_hook(lambda layer, _, out: seen.append((layer, out.shape[-1])))
+    backbone(torch.zeros(1, 1, 128, 128))
+    assert [side for _, side in seen] == [
+        128 // stem_stride // 2**i for i in range(1, len(seen) + 1)
+    ]
+    fine_enough = [layer for layer, side in seen if side >= 8]
+    assert backbone.cam_layer is fine_enough[-1]
+
+
 def test_squeeze_and_excitation_weights_the_channels_before_the_shortcut():
     torch.manual_seed(0)
     block = ResidualBlock(16, 16, stride=1, excitation=True).eval()

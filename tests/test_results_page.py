@@ -44,8 +44,10 @@ def test_a_number_comes_from_its_record(tables, tmp_path):
     assert row[head.index("MAE (months) less that")] == "-0.500 (-0.750 to -0.250)"
     assert row[0] == "`experiment=regression_1_residual`"
     assert row[head.index("builds on")] == "`paper_regression`"  # no other: the first row
-    assert tables.base_of("regression_10_robust") == "regression_8_batch"
+    assert tables.base_of("regression_11_robust") == "regression_9_batch"
     assert tables.base_of("best_128_seed_2") == "best_128"
+    assert tables.base_of("best_ensemble_seed_1") == "best_128"  # not its own ensemble
+    assert tables.overrides("best_128_seeds") == ["-m", "experiment=best_128", "seed=1,2,3,4,5"]
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- regression -->\nold\n<!-- /regression -->\nafter\n")
     tables.fill(page, "regression", [head, row])

@@ -104,11 +104,12 @@ class ResidualBlock(nn.Module):
 
 
 class SlimResNet(Backbone):
-    """A small residual network for CPUs: a strided stem, then stages of residual blocks.
+    """A small residual network for CPUs: a stem, then stages of residual blocks.
 
     Args:
         channels: input channels, 1 or 3.
-        stem: output channels of the stem, which halves the resolution.
+        stem: output channels of the stem.
+        stem_stride: 2 halves the resolution in the stem; 1 leaves all that follows twice as fine.
         widths: output channels of the stages; each halves the resolution.
         depths: residual blocks of the stages.
         excitation: squeeze and excitation in every block.
@@ -118,12 +119,13 @@ class SlimResNet(Backbone):
         self,
         channels: Literal[1, 3] = 1,
         stem: int = 24,
+        stem_stride: Literal[1, 2] = 2,
         widths: Sequence[int] = (32, 64, 128, 256),
         depths: Sequence[int] = (1, 2, 2, 1),
         excitation: bool = False,
     ) -> None:
         layers: list[nn.Module] = [
-            nn.Conv2d(channels, stem, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(channels, stem, 3, stem_stride, padding=1, bias=False),
             nn.BatchNorm2d(stem),
             nn.ReLU(),
         ]
@@ -135,5 +137,5 @@ class SlimResNet(Backbone):
                 before = width
             ends.append(str(len(layers) - 1))
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        deepest = ends[:3][-1]  # of 128 pixels, three stages leave 8 x 8
+        deepest = ends[: 4 if stem_stride == 1 else 3][-1]  # of 128 pixels, 8 x 8 are left
         super().__init__(nn.Sequential(*layers), channels, before, deepest)

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
-from run import RUNS, STEPS, STRESSED
+from rows import STEPS
+from run import RUNS, STRESSED
 from tables import Record, records, scored
 
 from boneage.evaluation.figures.forest import forest

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
+from rows import POOLED, PROJECT, STEPS, base_of, overrides
 
 from boneage.data.decode import read_grey
 from boneage.data.layouts import read_source
@@ -26,30 +26,7 @@ from boneage.run.ensemble import ensemble
 from boneage.run.results import write_json
 from boneage.run.stress import TABLE, stress
 
-PROJECT = Path(__file__).parents[2]
 RECORDS, RUNS = Path(__file__).parent / "records", PROJECT / "outputs/results"
-SEEDS = ["best_128", *(f"best_128_seed_{seed}" for seed in range(2, 6))]
-STEPS = {
-    "regression": [
-        "paper_regression", "regression_1_residual", "regression_2_stretch", "regression_3_hand",
-        "regression_4_sex", "regression_5_smooth", "regression_6_average", "regression_7_linear",
-        "regression_8_batch", "regression_9_geometric", "regression_10_robust",
-        "regression_11_distribution", "regression_12_192px",
-    ],
-    "classification": [
-        "paper_classification", "classification_1_residual", "classification_2_weights_half",
-        "classification_3_weights", "classification_4_sampling", "classification_5_both",
-        "classification_6_focal", "classification_7_ordinal", "classification_8_multitask",
-        "classification_9_folds",
-    ],
-    "best": [
-        "paper_regression", "paper_multitask", *SEEDS, "best_ensemble", "best_256",
-    ],
-}  # fmt: skip
-POOLED = {  # rows that are several runs
-    "best_ensemble": SEEDS,
-    "classification_9_folds": [f"classification_9_folds_fold_{k}" for k in range(5)],
-}
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
 STRESSED = ("paper_regression", "best_128")
 CHANGED = 400  # test radiographs, each changed in every way
@@ -58,30 +35,6 @@ KEPT = (  # of metrics.json
     "versions", "best_validation", "test", "baselines", "coverage",
 )  # fmt: skip
 LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
-
-
-def overrides(row: str) -> list[str]:
-    """Return the options that a row is trained with."""
-    if row in POOLED:
-        return ["-m", f"experiment={row}"]
-    name, _, seed = row.partition("_seed_")
-    experiment, _, fold = name.partition("_fold_")
-    options = [f"experiment={experiment}"]
-    options += [f"seed={seed}"] if seed else []
-    options += [f"data.fold={fold}"] if fold else []
-    return options
-
-
-def base_of(row: str) -> str | None:
-    """Return the row whose settings another starts from, else the first of its table."""
-    experiment, _, seed = row.partition("_seed_")
-    if seed:
-        return experiment
-    defaults = OmegaConf.load(PROJECT / f"conf/experiment/{experiment}.yaml")["defaults"]
-    rows = {name for names in STEPS.values() for name in names}
-    first = next(names[0] for names in STEPS.values() if row in names)
-    base = next((str(entry) for entry in defaults if entry in rows), first)
-    return None if base == row else base
 
 
 def train(row: str, root: Path) -> Path:

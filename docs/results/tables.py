@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from run import MAIN, POOLED, PROJECT, RECORDS, STEPS, STRESSED, base_of, overrides
+from rows import POOLED, PROJECT, STEPS, base_of, overrides
+from run import MAIN, RECORDS, STRESSED
 
 from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import interval, number
