@@ -97,6 +97,11 @@ def test_other_test_sets_never_compete(tmp_path):
     assert [bool(groups[0].first["synthetic"]) for groups in test_sets] == [False] * 3 + [True]
     hashes = {groups[0].first["test_set"] for groups in test_sets}
     assert len(hashes) == 3
+    run(tmp_path / "b again", with_ages(1.2, n=81))
+    run(tmp_path / "c again", with_ages(1.2), synthetic=True)
+    first, *_, last = groups_of(tmp_path)
+    assert {run.path.name for run in first[0].runs} == {"b", "b again"}  # of most runs
+    assert {run.path.name for run in last[0].runs} == {"c", "c again"}  # but the phantom's
 
 
 def test_seeds_are_pooled(tmp_path):
@@ -242,6 +247,18 @@ def test_the_terminal_pools_seeds_and_tells_differences(tmp_path):
     assert "2 seeds: MAE (months)" in result.output
     assert " minus s" in result.output
     assert ", p 0." in result.output
+
+
+def test_a_narrow_terminal_counts_the_options_that_do_not_fit(tmp_path, monkeypatch):
+    for name, value in (("a", 1), ("b", 2)):
+        options = {f"data.o{i}": value for i in range(9)}
+        run(tmp_path / name, with_ages(value), options=options)
+    for columns, shown, counted in (("80", 3, "6 more options differ"), ("240", 9, None)):
+        monkeypatch.setenv("COLUMNS", columns)
+        out = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "o")])
+        assert [i for i in range(9) if f"data.o{i}" in out.output] == list(range(shown))
+        assert ("more options differ" in out.output) == bool(counted)
+        assert counted is None or counted in out.output
 
 
 def test_a_run_given_twice_counts_once(tmp_path):

@@ -65,7 +65,7 @@ def spent(record: Record) -> Row:
 
 def headline(known: dict[str, Record]) -> list[Row]:
     """Return the published numbers beside the project's own, one row a metric."""
-    names = [n for n in ("paper_regression", "best_128", "best_256") if n in known]
+    names = [n for n in ("paper_regression", "best_128", "best_ensemble", "best_256") if n in known]
     rows = [["", f"{LABEL}, published", *(f"`{name}`" for name in names)]]
     for metric in HEADLINE:
         published = number(PUBLISHED[metric]) if metric in PUBLISHED else ""

@@ -100,8 +100,16 @@ def group_runs(runs: Sequence[FinishedRun], sort: str | None = None) -> list[lis
         test_sets.setdefault(key, {}).setdefault(str(m["task"]), []).append(run)
     return [
         [_sorted_group(tasks[task], sort) for task in sorted(tasks, key=_task_order)]
-        for _, tasks in sorted(test_sets.items())
+        for _, tasks in sorted(test_sets.items(), key=_test_set_order)
     ]
+
+
+def _test_set_order(
+    item: tuple[tuple[bool, str, str], dict[str, list[FinishedRun]]],
+) -> tuple[bool, int, str, str]:
+    """Put the phantom's last, and before it those of most runs first."""
+    (synthetic, test_set, stages), tasks = item
+    return synthetic, -sum(len(runs) for runs in tasks.values()), test_set, stages
 
 
 def _sorted_group(runs: list[FinishedRun], sort: str | None) -> Group:

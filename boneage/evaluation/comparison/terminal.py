@@ -17,7 +17,8 @@ from boneage.evaluation.numbers import interval, number
 from boneage.evaluation.published import LABEL, MARK, PUBLISHED
 from boneage.evaluation.subgroups import FEW
 
-COLUMNS = 4  # of options and metrics: more do not fit, and the page has them all
+COLUMNS = 4  # of options and metrics: fewer options leave room for more metrics
+WIDTH = 16  # characters of a column: options that do not fit are only counted
 
 
 def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) -> None:
@@ -37,7 +38,10 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
             f"[dim]stages (years): {escape(shown['stages'])}[/dim]"
         )
         for part in shown["groups"]:
-            console.print(_table(part["group"]))
+            options = part["group"].differing[: max(1, console.width // WIDTH - 2)]
+            console.print(_table(part["group"], options))
+            if more := len(part["group"].differing) - len(options):
+                console.print(f"[dim]  {more} more options differ: the page has them all[/dim]")
             for row in part["seeds"]:
                 console.print(_pooled(part["group"], row), soft_wrap=True)
             for row in part["differences"]:
@@ -49,21 +53,21 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
 
 
-def _table(group: Group) -> Table:
+def _table(group: Group, options: Sequence[str]) -> Table:
     table = Table(title=escape(str(group.first["task"])), title_justify="left", box=box.SIMPLE)
     table.add_column("run", overflow="fold", min_width=12)
-    for key in group.differing:
+    for key in options:
         table.add_column(escape(key), overflow="fold")
-    metrics = shown_metrics(group)[: max(1, min(3, COLUMNS - len(group.differing)))]
+    metrics = shown_metrics(group)[: max(1, min(3, COLUMNS - len(options)))]
     for name in metrics:
         table.add_column(named(name).replace(" (", "\n("), justify="right", no_wrap=True)
     for name, run in zip(short_names(group.runs), group.runs, strict=True):
-        chosen = (escape(group.shown(run, key)) for key in group.differing)
+        chosen = (escape(group.shown(run, key)) for key in options)
         cells = (_cell(run.metrics["test"].get(metric)) for metric in metrics)
         table.add_row(escape(name), *chosen, *cells)
     if group.first.get("official"):
         values = (number(PUBLISHED.get(name)) for name in metrics)
-        table.add_row(f"{LABEL} ({MARK})", *("" for _ in group.differing), *values, style="dim")
+        table.add_row(f"{LABEL} ({MARK})", *("" for _ in options), *values, style="dim")
     return table
 
 
