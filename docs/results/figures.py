@@ -26,6 +26,7 @@ COLORS = dict(zip(STRESSED, (ORANGE, BLUE), strict=True))
 PANELS = {
     "regression": ("age/mae_months", "age/r2"),
     "classification": ("stage/balanced_accuracy", "stage/recall_child", "stage/recall_adult"),
+    "best": ("age/mae_months", "stage/accuracy"),
 }
 
 

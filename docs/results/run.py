@@ -29,6 +29,7 @@ from boneage.run.stress import TABLE, stress
 RECORDS, RUNS = Path(__file__).parent / "records", PROJECT / "outputs/results"
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
 STRESSED = ("paper_regression", "best_128")
+AUGMENTED = ("regression_10_geometric", "regression_11_robust")  # what noise and storage bring
 CHANGED = 400  # test radiographs, each changed in every way
 KEPT = (  # of metrics.json
     "task", "data", "seed", "test_set", "n", "parameters", "seconds", "images_per_second", "device",
@@ -53,7 +54,7 @@ def run(row: str, root: Path) -> None:
         train(row, root)
     elif not (folder / METRICS).exists():
         ensemble([train(part, root) for part in POOLED[row]], folder)
-    if row in STRESSED and not (folder / TABLE).exists():
+    if row in (*STRESSED, *AUGMENTED) and not (folder / TABLE).exists():
         stress(folder, root, CHANGED)
     write_json(RECORDS / f"{row}.json", record(folder, root))
 

@@ -5,11 +5,12 @@ python docs/results/tables.py
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rows import POOLED, PROJECT, STEPS, base_of, overrides
-from run import MAIN, RECORDS, STRESSED
+from run import AUGMENTED, MAIN, RECORDS, STRESSED
 
 from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import interval, number
@@ -74,9 +75,9 @@ def headline(known: dict[str, Record]) -> list[Row]:
     return rows
 
 
-def stressed(known: dict[str, Record]) -> list[Row]:
-    """Return the MAE of the changed test fold, and how far its predictions moved."""
-    runs = {name: known[name]["stress"] for name in STRESSED if name in known}
+def stressed(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
+    """Return the MAE of the changed test fold of runs, and how far its predictions moved."""
+    runs = {name: known[name]["stress"] for name in names if name in known}
     head = [f"`{name}`: {what}" for name in runs for what in ("MAE", "less unchanged", "change")]
     rows = [["change", "n", *head]]
     metrics = ("mae_months", "mae_months_difference", "change_months")
@@ -149,7 +150,9 @@ def rebuild(results: Path, readme: Path) -> None:
     for family in STEPS:
         if any(row in known for row in STEPS[family]):
             fill(results, family, steps(family, known))
-    for table in (stressed, bands, contrasts):
+    fill(results, "stressed", stressed(known, STRESSED))
+    fill(results, "augmented", stressed(known, AUGMENTED))
+    for table in (bands, contrasts):
         fill(results, table.__name__, table(known))
     fill(readme, "headline", headline(known))
 
