@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from boneage.evaluation.age import age_metrics
 from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate
-from boneage.evaluation.failures import exact_interval
+from boneage.evaluation.shares import exact_interval
 from boneage.evaluation.stage import calibration_metrics, confusion, reliability, stage_metrics
 from boneage.stages import Stages
 
@@ -162,6 +162,40 @@ def test_exact_interval(count, n):
 
 def test_exact_interval_of_nothing():
     assert exact_interval(0, 0) == (0, 1)
+
+
+def staged(found):
+    """Radiographs of the three stages, of which so many are found and so many are not."""
+    rows = [
+        (age, name if hit else other)
+        for (name, age, other), (hits, misses) in zip(
+            (("child", 5, "adolescent"), ("adolescent", 14, "child"), ("adult", 19, "adolescent")),
+            found,
+            strict=True,
+        )
+        for hit, n in ((True, hits), (False, misses))
+        for _ in range(n)
+    ]
+    return pd.DataFrame(rows, columns=["age_years", "stage_predicted"])
+
+
+def test_a_recall_of_0_or_1_is_not_certain_in_their_mean():
+    result = evaluate(staged([(80, 20), (100, 0), (0, 9)]), Stages())
+    child, mean = result["stage/recall_child"], result["stage/balanced_accuracy"]
+    assert mean["value"] == pytest.approx((0.8 + 1 + 0) / 3)
+    all_of_100 = stats.binomtest(100, 100).proportion_ci(method="exact").low
+    none_of_9 = stats.binomtest(0, 9).proportion_ci(method="exact").high
+    low = mean["value"] - np.hypot(0.8 - child["low"], 1 - all_of_100) / 3
+    high = mean["value"] + np.hypot(child["high"] - 0.8, none_of_9) / 3
+    assert (mean["low"], mean["high"]) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_a_mean_of_recalls_that_all_are_0_or_1():
+    result = evaluate(staged([(20, 0), (30, 0), (0, 0)]), Stages())  # no adult: a mean of two
+    mean = result["stage/balanced_accuracy"]
+    of_20, of_30 = (stats.binomtest(n, n).proportion_ci(method="exact").low for n in (20, 30))
+    assert mean["low"] == pytest.approx(1 - np.hypot(1 - of_20, 1 - of_30) / 2)
+    assert (mean["value"], mean["high"]) == (1, 1)
 
 
 def test_predictions_of_a_diverged_model_have_no_metrics(planted):

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from boneage.evaluation.age import WITHIN_MONTHS, age_metrics
-from boneage.evaluation.bootstrap import Metrics, Result, Results, with_interval
-from boneage.evaluation.failures import exact_interval, failure_metrics
+from boneage.evaluation.bootstrap import Metrics, Results, with_interval
+from boneage.evaluation.failures import failure_metrics
+from boneage.evaluation.shares import open_mean, open_share
 from boneage.evaluation.stage import calibration_metrics, stage_metrics
 from boneage.stages import Stages
 
@@ -47,7 +48,7 @@ def evaluate(predictions: pd.DataFrame, stages: Stages) -> Results:
         results |= from_age
     if stage is not None and age is not None:
         results |= with_interval(_disagreement, stage, stages.of(age))
-        _open_collapsed(results["heads/disagreement"])
+        open_share(results["heads/disagreement"])
     return results
 
 
@@ -73,7 +74,7 @@ def score_age(true: np.ndarray, predicted: np.ndarray) -> Results:
     """Return the age metrics of (n,) ages in years, with intervals."""
     results = with_interval(age_metrics, true, predicted)
     for months in WITHIN_MONTHS:
-        _open_collapsed(results[f"age/within_{months}_months"])
+        open_share(results[f"age/within_{months}_months"])
     return results | failure_metrics(true, predicted)
 
 
@@ -85,12 +86,14 @@ def score_stage(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) -> 
     """
     true = stages.of(true_age)
     results = with_interval(partial(stage_metrics, names=stages.names), true, predicted)
-    _open_collapsed(results["stage/accuracy"])
+    open_share(results["stage/accuracy"])
     for index, name in enumerate(stages.names):
         for metric, classes in (("recall", true), ("f1", true), ("precision", predicted)):
             results[f"stage/{metric}_{name}"]["n"] = int((classes == index).sum())
-        _open_collapsed(results[f"stage/recall_{name}"])
-        _open_collapsed(results[f"stage/precision_{name}"])
+        open_share(results[f"stage/recall_{name}"])
+        open_share(results[f"stage/precision_{name}"])
+    recalls = [results[f"stage/recall_{name}"] for name in stages.names]
+    open_mean(results["stage/balanced_accuracy"], recalls)
     return results
 
 
@@ -102,16 +105,6 @@ def _score_calibration(predictions: pd.DataFrame, stages: Stages) -> Results:
 
 def _disagreement(stage: np.ndarray, stage_of_age: np.ndarray) -> Metrics:
     return {"heads/disagreement": (stage != stage_of_age).mean(axis=-1)}
-
-
-def _open_collapsed(share: Result) -> None:
-    """Give a share of exactly 0 or 1 its exact interval.
-
-    No bootstrap draw differs from it, which says nothing: 0 of 9 is compatible with 34 %.
-    """
-    if share["value"] in (0, 1):
-        n = int(share["n"] or 0)
-        share["low"], share["high"] = exact_interval(n * int(share["value"]), n)
 
 
 def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mapping[str, Results]:

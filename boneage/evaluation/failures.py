@@ -4,9 +4,9 @@ import warnings
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import beta
 
 from boneage.evaluation.bootstrap import Metrics, Results, with_interval
+from boneage.evaluation.shares import exact_interval
 
 INFANT_YEARS = 2.0
 CEILING_YEARS = 17.0
@@ -102,10 +102,3 @@ def errors_by_edge_distance(
         ages = {"from_years": start, "to_years": end}
         rows.append({**ages, "n": n, "errors": errors, "rate": rate, "low": low, "high": high})
     return rows
-
-
-def exact_interval(count: int, n: int) -> tuple[float, float]:
-    """Return the exact 95 % interval of a share (Clopper & Pearson 1934); (0, 1) for n = 0."""
-    low = beta.ppf(0.025, count, n - count + 1) if count else 0.0
-    high = beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
-    return float(low), float(high)
