@@ -18,11 +18,9 @@ class Intervals:
 
     Args:
         widths: K half-widths in years; infinite where there is too little to tell.
-        n: K numbers of radiographs that each was measured on.
     """
 
     widths: tuple[float, ...]
-    n: tuple[int, ...]
 
     def width_of(self, predicted_years: np.ndarray) -> np.ndarray:
         """Return the half-width in years of each of (n,) predicted ages."""
@@ -42,13 +40,8 @@ def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Interv
     """
     error = np.abs(predicted_years - true_years)
     band = BANDS.of(predicted_years)
-    widths, counts = [], []
-    for k in range(len(BANDS)):
-        own = error[band == k]
-        used = own if len(own) >= ENOUGH else error
-        widths.append(_quantile(used))
-        counts.append(len(used))
-    return Intervals(tuple(widths), tuple(counts))
+    by_band = [error[band == k] for k in range(len(BANDS))]
+    return Intervals(tuple(_quantile(own if len(own) >= ENOUGH else error) for own in by_band))
 
 
 def coverage(

@@ -119,4 +119,4 @@ def _mean_intervals(members: Sequence[Intervals | None]) -> Intervals | None:
     if len(known) < len(members):
         return None
     widths = np.mean([member.widths for member in known], axis=0)
-    return Intervals(tuple(widths.tolist()), known[0].n)
+    return Intervals(tuple(widths.tolist()))
