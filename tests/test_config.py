@@ -73,6 +73,8 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["+backbone.width=3"], "backbone.width: .* has no such option"),
         (["backbone._target_=boneage.models.backbones.Nothing"], "Nothing"),
         (["backbone.channels=2"], "backbone.channels=2 is not valid"),
+        (["backbone.widths=[64,128]"], "backbone.widths has 2 stages, backbone.depths 4"),
+        (["task=classification", "tasks.stage.balance=-1"], "tasks.stage.balance=-1 is not valid"),
         (["stages.edges=[10]"], "stages: 3 names"),
         (["tasks.age.head.dropout=[0.4,0.3]"], "hidden"),
         (["augment=report", "augment.transforms.1.brightness_limit=bright"], "augment"),

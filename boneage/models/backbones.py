@@ -6,6 +6,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
+from boneage.errors import UserError
+
 
 class Backbone(nn.Module):
     """From (B, channels, H, W) images in [0, 1] to (B, out_features) features.
@@ -113,6 +115,9 @@ class SlimResNet(Backbone):
         widths: output channels of the stages; each halves the resolution.
         depths: residual blocks of the stages.
         excitation: squeeze and excitation in every block.
+
+    Raises:
+        UserError: when not every stage has a width and a depth.
     """
 
     def __init__(
@@ -124,6 +129,11 @@ class SlimResNet(Backbone):
         depths: Sequence[int] = (1, 2, 2, 1),
         excitation: bool = False,
     ) -> None:
+        if len(widths) != len(depths):
+            raise UserError(
+                f"backbone.widths has {len(widths)} stages, backbone.depths {len(depths)}: "
+                "give every stage both"
+            )
         layers: list[nn.Module] = [
             nn.Conv2d(channels, stem, 3, stem_stride, padding=1, bias=False),
             nn.BatchNorm2d(stem),

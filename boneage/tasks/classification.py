@@ -53,7 +53,7 @@ class StageClassification(Task):
         in_features: int,
         head: Callable[..., nn.Module],
         stages: Stages,
-        balance: float = 0.0,
+        balance: NonNegativeFloat = 0.0,
         focal: NonNegativeFloat = 0.0,
         weight: float = 1.0,
     ) -> None:

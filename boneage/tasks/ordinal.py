@@ -30,7 +30,7 @@ class OrdinalStages(StageClassification):
         in_features: int,
         head: Callable[..., nn.Module],
         stages: Stages,
-        balance: float = 0.0,
+        balance: NonNegativeFloat = 0.0,
         focal: NonNegativeFloat = 0.0,
         weight: float = 1.0,
     ) -> None:

@@ -2,7 +2,7 @@
 
 python docs/results/run.py /path/to/rsna [ROW...]
 
-Without rows, all that have no record yet, in the order of the tables; a stopped run goes on.
+Without rows, those that have no record, in the order of the tables; a stopped run goes on.
 Differences are to the row that a row builds on, where its run folder is still there.
 """
 
@@ -62,12 +62,14 @@ def run(row: str, root: Path) -> None:
 def record(folder: Path, root: Path) -> dict[str, Any]:
     """Return what is told of a run: its `metrics.json`, and more that needs its predictions."""
     done = read_run(folder)
+    parts = [read_run(RUNS / part) for part in POOLED.get(folder.name, [folder.name])]
     subgroups = done.table("subgroups.csv")
     changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
     told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
     return {
         "metrics": {key: done.metrics.get(key) for key in KEPT},
-        "epochs": len(done.table("history.csv")),
+        "epochs": len(parts[0].table("history.csv")),
+        "devices": list(dict.fromkeys(part.metrics["device"] for part in parts)),
         "subgroups": json.loads(subgroups[told].to_json(orient="records")),
         "by_contrast": by_contrast(done, root),
         "stress": json.loads(changes.to_json(orient="records")),
@@ -104,5 +106,7 @@ if __name__ == "__main__":
     if not sys.argv[1:]:
         sys.exit(__doc__)
     every = dict.fromkeys(row for rows in STEPS.values() for row in rows)
-    for row in sys.argv[2:] or [r for r in every if not (RECORDS / f"{r}.json").exists()]:
+    rows = sys.argv[2:] or [r for r in every if not (RECORDS / f"{r}.json").exists()]
+    for row in rows:
         run(row, Path(sys.argv[1]))
+    print(f"{len(rows)} of {len(every)} rows trained; name a row to train it again")

@@ -41,7 +41,8 @@ def steps(family: str, known: dict[str, Record]) -> list[Row]:
     names = [name for name in STEPS[family] if name in known]
     main = MAIN[family == "classification"]
     head = ["experiment", "n", *map(named, SHOWN[family])]
-    head += ["builds on", f"{named(main)} less that", "epochs", "images/s", "minutes", "device"]
+    head += ["builds on", f"{named(main)} less that", "parameters", "epochs"]
+    head += ["images/s", "minutes", "device"]
     rows = [head]
     for name in names:
         record, m = known[name], known[name]["metrics"]
@@ -51,17 +52,18 @@ def steps(family: str, known: dict[str, Record]) -> list[Row]:
                 f"`{' '.join(overrides(name))}`", f"{m['n']['test']:,}",
                 *(said(scored(m, metric)) for metric in SHOWN[family]),
                 f"`{base}`" if base else "", said(record["less"].get(base, {}).get(main)),
-                *([""] * 4 if name in POOLED else spent(record)),
+                *spent(record, name in POOLED),
             ]
         )  # fmt: skip
     return rows
 
 
-def spent(record: Record) -> Row:
-    """Return epochs, images/s, minutes and device of one training."""
+def spent(record: Record, pooled: bool) -> Row:
+    """Return parameters, epochs, images/s, minutes and device; of several runs the sums."""
     m = record["metrics"]
-    speed, minutes = f"{m['images_per_second']:,.0f}", f"{m['seconds'] / 60:.0f}"
-    return [str(record["epochs"]), speed, minutes, m["device"]]
+    size, minutes = f"{m['parameters'] / 1e6:.2f} M", f"{m['seconds'] / 60:.0f}"
+    speed = "" if pooled else f"{m['images_per_second']:,.0f}"
+    return [size, str(record["epochs"]), speed, minutes, "; ".join(record["devices"])]
 
 
 def headline(known: dict[str, Record]) -> list[Row]:
@@ -141,7 +143,10 @@ def fill(page: Path, name: str, rows: list[Row]) -> None:
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     marked = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-    page.write_text(re.sub(marked, lambda m: m[1] + table + m[2], page.read_text(), flags=re.S))
+    text, found = re.subn(marked, lambda m: m[1] + table + m[2], page.read_text(), flags=re.S)
+    if found != 1:
+        raise ValueError(f"{page}: no place for the table {name}")
+    page.write_text(text)
 
 
 def rebuild(results: Path, readme: Path) -> None:

@@ -12,7 +12,8 @@ DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
 # where a run was kept and how it was watched, not what it did
 BOOKKEEPING = (
     "callbacks", "logger", "ckpt_path", "train", "report", "run_dir", "name",
-    "data.root", "data.cache_dir", "data.num_workers", "trainer.enable_progress_bar",
+    "data.root", "data.cache_dir", "data.num_workers", "trainer.accelerator",
+    "trainer.enable_progress_bar",
 )  # fmt: skip
 SETTINGS_AFTER_ALL = "callbacks.early_stopping"  # it decides how long a run trains
 ABSENT = "-"
@@ -78,8 +79,8 @@ class Group:
 def group_runs(runs: Sequence[FinishedRun], sort: str | None = None) -> list[list[Group]]:
     """Return, for every set of test radiographs, its groups of runs by task.
 
-    Real radiographs come before phantoms. Runs of one test set may be compared, also between tasks;
-    those of different test sets may not.
+    Real radiographs come before phantoms, and of each those that most runs were tested on. Runs of
+    one test set may be compared, also between tasks; those of different test sets may not.
 
     Args:
         runs: finished runs.

@@ -43,15 +43,21 @@ def seed_rows(group: Group) -> list[dict[str, Any]]:
     """Return mean and standard deviation over the seeds of each setting that has several.
 
     Returns:
-        Rows with `setting` (differing options but the seed), `seeds`, and `metrics`: per name
+        Rows with `setting` (differing options but the seed), `runs`, and `metrics`: per name
         `mean` and `sd` (n - 1). A seed that was run again counts once, by its latest run; tests of
-        a checkpoint do not count, as their options are not those it was trained with.
+        a checkpoint do not count, as their options are not those it was trained with, nor do
+        means of several runs.
     """
     rows = []
     for setting, members in group.settings().items():
-        trained = [run for run in members if run.metrics["options"].get("train", True)]
+        trained = [
+            run
+            for run in members
+            if run.metrics["options"].get("train", True) and "ensemble" not in run.metrics
+        ]
         trained.sort(key=lambda run: str(run.metrics.get("started")))
-        runs = list({run.metrics["seed"]: run for run in trained}.values())
+        latest = {run.metrics["seed"]: run for run in trained}
+        runs = [latest[seed] for seed in sorted(latest)]
         if len(runs) < 2:
             continue
         metrics = {}
@@ -59,7 +65,7 @@ def seed_rows(group: Group) -> list[dict[str, Any]]:
             values = [run.metrics["test"].get(name, {}).get("value") for run in runs]
             known = np.array([np.nan if value is None else value for value in values], float)
             metrics[name] = {"mean": float(known.mean()), "sd": float(known.std(ddof=1))}
-        rows.append({"setting": setting, "seeds": len(runs), "metrics": metrics})
+        rows.append({"setting": setting, "runs": runs, "metrics": metrics})
     return rows
 
 

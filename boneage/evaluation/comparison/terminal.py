@@ -17,8 +17,8 @@ from boneage.evaluation.numbers import interval, number
 from boneage.evaluation.published import LABEL, MARK, PUBLISHED
 from boneage.evaluation.subgroups import FEW
 
-COLUMNS = 4  # of options and metrics: fewer options leave room for more metrics
-WIDTH = 16  # characters of a column: options that do not fit are only counted
+COLUMN = 16  # characters: what does not fit the terminal is left to the page
+METRICS = 3
 
 
 def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) -> None:
@@ -38,12 +38,14 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
             f"[dim]stages (years): {escape(shown['stages'])}[/dim]"
         )
         for part in shown["groups"]:
-            options = part["group"].differing[: max(1, console.width // WIDTH - 2)]
-            console.print(_table(part["group"], options))
-            if more := len(part["group"].differing) - len(options):
-                console.print(f"[dim]  {more} more options differ: the page has them all[/dim]")
+            group = part["group"]
+            room = console.width // COLUMN - 1  # beside the name of the run
+            options = group.differing[: max(room - METRICS, room // 2)]
+            console.print(_table(group, options, min(METRICS, room - len(options))))
+            if left_out := len(group.differing) - len(options):
+                console.print(f"[dim]  options that differ, in the page only: {left_out}[/dim]")
             for row in part["seeds"]:
-                console.print(_pooled(part["group"], row), soft_wrap=True)
+                console.print(_pooled(group, row, name_of), soft_wrap=True)
             for row in part["differences"]:
                 console.print(_difference(row, name_of), soft_wrap=True)
         for row in shown["across"]:
@@ -53,12 +55,13 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
 
 
-def _table(group: Group, options: Sequence[str]) -> Table:
+def _table(group: Group, options: Sequence[str], columns: int) -> Table:
+    """Return the table of a group with these options, and so many columns of metrics."""
     table = Table(title=escape(str(group.first["task"])), title_justify="left", box=box.SIMPLE)
     table.add_column("run", overflow="fold", min_width=12)
     for key in options:
         table.add_column(escape(key), overflow="fold")
-    metrics = shown_metrics(group)[: max(1, min(3, COLUMNS - len(options)))]
+    metrics = shown_metrics(group)[: max(1, columns)]
     for name in metrics:
         table.add_column(named(name).replace(" (", "\n("), justify="right", no_wrap=True)
     for name, run in zip(short_names(group.runs), group.runs, strict=True):
@@ -71,12 +74,14 @@ def _table(group: Group, options: Sequence[str]) -> Table:
     return table
 
 
-def _pooled(group: Group, row: dict[str, Any]) -> str:
+def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return mean and spread over the seeds of a setting on one line."""
     over = row["metrics"][group.sort]
-    setting = f" of {', '.join(row['setting'])}" if row["setting"] else ""
+    names = [name_of[run.path] for run in row["runs"]]
+    setting = row["setting"] if len(row["setting"]) < len(names) else names
+    of = f" of {', '.join(setting)}" if setting else ""
     return escape(
-        f"  {row['seeds']} seeds{setting}: {named(group.sort)} "
+        f"  {len(names)} seeds{of}: {named(group.sort)} "
         f"{number(over['mean'])} ± {number(over['sd'])}"
     )
 
