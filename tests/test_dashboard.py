@@ -106,7 +106,7 @@ def test_hparams_hold_options_and_final_metrics(events):
     found = {task: hparams_of(Path(events[task][1].path)) for task in TASKS}
     chosen, final, _ = found["multitask"]
     expected = {"task": "multitask", "backbone": "SlimResNet", "sex": "NoSex", "loss": "smooth_l1"}
-    expected |= {"size": 32, "batch": 8, "seed": 1, "balance": 0, "sampler": "shuffle"}
+    expected |= {"size": 32, "batch": 8, "seed": 1, "balance": 0, "sampler": "ages"}
     assert expected.items() <= chosen.items()
     test = events["multitask"][0]["test"]
     for name in ("age/mae_months", "stage/balanced_accuracy"):

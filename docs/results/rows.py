@@ -22,8 +22,8 @@ STEPS = {
         "classification_9_folds", "classification_10_best",
     ],
     "best": [
-        "paper_regression", "paper_multitask", "default", *SEEDS, "best_128_seeds", "best_128_long",
-        *MEMBERS, "best_ensemble", "best_256",
+        "paper_regression", "paper_multitask", "default_shuffle", "default", *SEEDS,
+        "best_128_seeds", "best_128_long", *MEMBERS, "best_ensemble", "best_256",
     ],
 }  # fmt: skip
 POOLED = {  # rows that are several runs
@@ -33,7 +33,8 @@ POOLED = {  # rows that are several runs
     "classification_10_best": [f"classification_10_best_fold_{k}" for k in range(5)],
 }
 UNNAMED = {  # rows without an experiment file: their options, and the row that they build on
-    "default": (["data=rsna"], "paper_regression"),
+    "default_shuffle": (["data=rsna", "data.sampling=shuffle"], "regression_11_robust"),
+    "default": (["data=rsna"], "default_shuffle"),
     "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
     "best_128_long": (
         ["experiment=best_128", "trainer.max_epochs=50", "precision=bf16-mixed"],
