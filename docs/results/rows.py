@@ -18,8 +18,7 @@ STEPS = {
         "paper_classification", "classification_1_residual", "classification_2_weights_half",
         "classification_3_weights", "classification_3_unclipped", "classification_4_sampling",
         "classification_5_both", "classification_6_focal", "classification_7_ordinal",
-        "classification_8_multitask",
-        "classification_9_folds", "classification_10_best",
+        "classification_8_multitask", "classification_9_folds", "classification_10_best",
     ],
     "best": [
         "paper_regression", "paper_multitask", "default_shuffle", "default", *SEEDS,

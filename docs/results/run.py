@@ -32,7 +32,7 @@ STRESSED = ("paper_regression", "best_128")
 AUGMENTED = ("regression_10_geometric", "regression_11_robust")  # what noise and storage bring
 CHANGED = 400  # test radiographs, each changed in every way
 KEPT = (  # of metrics.json
-    "task", "data", "seed", "test_set", "n", "parameters", "seconds", "images_per_second", "device",
+    "task", "data", "seed", "test_set", "n", "parameters", "seconds", "images_per_second",
     "versions", "best_validation", "test", "baselines", "coverage",
 )  # fmt: skip
 LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
@@ -62,7 +62,7 @@ def run(row: str, root: Path) -> None:
 def record(folder: Path, root: Path) -> dict[str, Any]:
     """Return what is told of a run: its `metrics.json`, and more that needs its predictions."""
     done = read_run(folder)
-    parts = [read_run(RUNS / part) for part in POOLED.get(folder.name, [folder.name])]
+    parts = [read_run(RUNS / part) for part in POOLED.get(folder.name, [])] or [done]
     subgroups = done.table("subgroups.csv")
     changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
     told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     if not sys.argv[1:]:
         sys.exit(__doc__)
     every = dict.fromkeys(row for rows in STEPS.values() for row in rows)
-    rows = sys.argv[2:] or [r for r in every if not (RECORDS / f"{r}.json").exists()]
-    for row in rows:
+    chosen = sys.argv[2:] or [r for r in every if not (RECORDS / f"{r}.json").exists()]
+    for row in chosen:
         run(row, Path(sys.argv[1]))
-    print(f"{len(rows)} of {len(every)} rows trained; name a row to train it again")
+    print(f"{len(chosen)} of {len(every)} rows done; a row with a record is done when it is named")

@@ -41,7 +41,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
             group = part["group"]
             room = console.width // COLUMN - 1  # beside the name of the run
             options = group.differing[: max(room - METRICS, room // 2)]
-            console.print(_table(group, options, min(METRICS, room - len(options))))
+            metrics = shown_metrics(group)[: max(1, min(METRICS, room - len(options)))]
+            console.print(_table(group, options, metrics))
             if left_out := len(group.differing) - len(options):
                 console.print(f"[dim]  options that differ, in the page only: {left_out}[/dim]")
             for row in part["seeds"]:
@@ -55,13 +56,11 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
 
 
-def _table(group: Group, options: Sequence[str], columns: int) -> Table:
-    """Return the table of a group with these options, and so many columns of metrics."""
+def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Table:
     table = Table(title=escape(str(group.first["task"])), title_justify="left", box=box.SIMPLE)
     table.add_column("run", overflow="fold", min_width=12)
     for key in options:
         table.add_column(escape(key), overflow="fold")
-    metrics = shown_metrics(group)[: max(1, columns)]
     for name in metrics:
         table.add_column(named(name).replace(" (", "\n("), justify="right", no_wrap=True)
     for name, run in zip(short_names(group.runs), group.runs, strict=True):
