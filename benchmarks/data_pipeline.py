@@ -1,11 +1,14 @@
 """The way of the data: decoding into the cache, opening it again, batches a second.
 
-python benchmarks/data_pipeline.py ORIGINALS        a folder of original-size PNG files
+python benchmarks/data_pipeline.py FOLDER [N]       a folder of PNG files, and how many are decoded
+
+Original-size files need N of about 400, small ones thousands.
 """
 
 import multiprocessing
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -15,7 +18,7 @@ from pathlib import Path
 import measure
 
 SIZE, BATCH = 128, 64
-DECODED = 400  # images that are decoded, the given files over and over
+WARM = 100  # images that are decoded before the clock starts: they start the processes
 ROWS = (12_611, 1_000_000)
 SECONDS = 2  # that batches are counted for
 
@@ -28,19 +31,20 @@ def table_of(files: list[Path], rows: int):  # noqa: ANN201 - a DataFrame
     return pd.DataFrame({"id": [str(row) for row in range(rows)], "path": paths})
 
 
-def build(files: list[Path]) -> float:
+def build(files: list[Path], n: int, crop: str) -> float:
     """Return images a second of building the project's cache."""
     from boneage.data.cache import open_cache
     from boneage.data.decode import Preprocessing
 
-    table = table_of(files, DECODED)
+    preprocessing = Preprocessing(SIZE, contrast="stretch", crop=crop)
     with tempfile.TemporaryDirectory() as folder:
+        open_cache(table_of(files, WARM), preprocessing, Path(folder))
         started = time.perf_counter()
-        open_cache(table, Preprocessing(SIZE), Path(folder))
-        return DECODED / (time.perf_counter() - started)
+        open_cache(table_of(files, n), preprocessing, Path(folder))
+        return n / (time.perf_counter() - started)
 
 
-def decode_alone(files: list[Path]) -> float:
+def decode_alone(files: list[Path], n: int) -> float:
     """Return images a second of OpenCV's decoding and resizing alone, on all cores."""
     import cv2
 
@@ -52,8 +56,8 @@ def decode_alone(files: list[Path]) -> float:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         started = time.perf_counter()
-        list(pool.map(one, table_of(files, DECODED)["path"]))
-        return DECODED / (time.perf_counter() - started)
+        list(pool.map(one, table_of(files, n)["path"]))
+        return n / (time.perf_counter() - started)
 
 
 def reopen(rows: int, what: str) -> float:
@@ -119,17 +123,21 @@ def batches() -> dict[str, list[float]]:
 
 def one(variant: str, *words: str) -> float:
     """Return the number of one variant."""
-    if variant in ("build", "decode_alone"):
-        return globals()[variant](sorted(Path(words[0]).rglob("*.png")))
-    return reopen(int(words[0]), words[1])
+    if variant == "reopen":
+        return reopen(int(words[0]), words[1])
+    files = sorted(Path(words[0]).rglob("*.png"))
+    if variant == "decode_alone":
+        return decode_alone(files, int(words[1]))
+    return build(files, int(words[1]), variant)
 
 
-def main(originals: str) -> None:
+def main(folder: str, n: str = "400") -> None:
     """Measure all in turns, five times."""
-    numbers = measure.in_turns(__file__, [["build", originals], ["decode_alone", originals]])
-    median = measure.medians(numbers)
-    ratio = median[f"build {originals}"] / median[f"decode_alone {originals}"]
-    measure.show("cache_build", "images/s", numbers, {"build / decode_alone": ratio})
+    variants = [[name, folder, n] for name in ("none", "hand", "decode_alone")]
+    numbers = measure.in_turns(__file__, variants)
+    none, hand, alone = (statistics.median(values) for values in numbers.values())
+    ratios = {"hand / none": hand / none, "hand / decode_alone": hand / alone}
+    measure.show("cache_build", "images/s", numbers, ratios)
     for what in ("seconds", "megabytes"):
         variants = [["reopen", str(rows), what] for rows in ROWS]
         measure.show(f"cache_reopen_{what}", what, measure.in_turns(__file__, variants), {})
@@ -137,9 +145,9 @@ def main(originals: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
+    if sys.argv[1:] and sys.argv[1] in ("none", "hand", "decode_alone", "reopen"):
         print(one(*sys.argv[1:]))
-    elif len(sys.argv) == 2:
-        main(sys.argv[1])
+    elif len(sys.argv) in (2, 3):
+        main(*sys.argv[1:])
     else:
         sys.exit(__doc__)

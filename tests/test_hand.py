@@ -1,10 +1,12 @@
 """Finding the hand, against the exact outline of phantoms, in the films that real sets hold."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 
-from boneage.data.hand import SIDE, find_hand
+from boneage.data.hand import SIDE, find_hand, look
 from boneage.data.phantom.exposure import expose
 
 AGES = (1, 4, 8, 12, 17)
@@ -77,3 +79,31 @@ def test_the_hand_in_other_films(film, age):
 )
 def test_no_hand(image):
     assert find_hand(image) is None
+
+
+@pytest.mark.parametrize("age", AGES[1:])
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("quarter_turns", range(4))
+def test_the_way_a_hand_lies(age, inverted, quarter_turns):
+    image, exact = phantom(age, seed=6)
+    lying = np.rot90(255 - image if inverted else image, quarter_turns)
+    sighting = look(np.ascontiguousarray(lying))
+    assert (sighting.inverted, sighting.quarter_turns) == (inverted, quarter_turns)
+    assert overlap(sighting.hand.mask, np.rot90(exact, quarter_turns)) > 0.7
+
+
+@pytest.mark.parametrize("age", AGES[1:])
+def test_two_hands(age):
+    image, _ = phantom(age, seed=7)
+    assert not look(image).two
+    assert look(np.hstack([image, image[:, ::-1]])).two
+    assert look(np.hstack([image, np.zeros((SIDE, 10), np.uint8), image])).two
+
+
+def test_threads_do_not_disturb_each_other():
+    films = [phantom(age, seed)[0] for age in AGES for seed in range(4)]
+    alone = [find_hand(film).mask for film in films]
+    with ThreadPoolExecutor(4) as pool:
+        together = [hand.mask for hand in pool.map(find_hand, films)]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -14,14 +14,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from boneage.data.decode import Preprocessing
+from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.parallel import decode_files
 from boneage.data.storage import one_builder, whole_folder
 from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # of the decoding: raise it when the same file and options give other pixels
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
 CHECKED = 2**30  # bytes: larger caches would take long to read, and only their size is checked
 CHUNK = 2**24

@@ -17,11 +17,12 @@ from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
 from PIL.TiffImagePlugin import TiffImageFile
 
 from boneage.data.crop import Crop, find_crop
+from boneage.data.depth import full_scale
 from boneage.errors import UserError
 
+VERSION = 4  # of the preprocessing: raise it when the same file and options give other pixels
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SIDES = (8, 4096)
-BIT_DEPTHS = (8, 10, 12, 14, 16)
 STRETCH_PERCENTILES = (1, 99)
 STDERR = 2
 _MUTING = threading.Lock()
@@ -75,13 +76,10 @@ def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
 def to_square(image: np.ndarray, preprocessing: Preprocessing, crop: Crop) -> np.ndarray:
     """Return the crop of an (H, W) uint8 or uint16 radiograph as a (size, size) uint8 square.
 
-    The radiograph is resized in its own depth, then mapped to 8 bits in one linear step. The full
-    scale of a 16-bit file is that of the smallest depth of 8, 10, 12, 14 and 16 bits that holds
-    its maximum, since detectors of 10 to 14 bits store their values unscaled.
+    The radiograph is resized in its own depth, then mapped to 8 bits in one linear step.
     """
-    full_scale = next(2**bits - 1 for bits in BIT_DEPTHS if image.max() < 2**bits)
     resized = _resize(image[crop.slices(*image.shape)], preprocessing)
-    low, high = 0.0, float(full_scale)
+    low, high = 0.0, float(full_scale(image))
     if preprocessing.contrast == "stretch":
         hand = crop.hand_in(*resized.shape)
         low = np.percentile(resized, STRETCH_PERCENTILES[0])

@@ -1,38 +1,29 @@
-"""Find the hand in a radiograph by its outline: no training, no weights.
+"""Find the hand in a radiograph: a small network, which OpenCV runs in about a millisecond.
 
-The picture is cut at many grey values. Every piece above one is a candidate if its shape could be a
-hand's; the best is large and has a strong edge all around. So the same rule finds bright hands on
-black, faint hands in a collimated field, and hands within a white frame.
+`docs/results/hand_finder` holds how it was trained, and on what.
 """
 
-from collections.abc import Iterator
+import threading
 from dataclasses import dataclass
+from importlib.resources import files
 
 import cv2
 import numpy as np
 
-SIDE = 256  # pixels of the longer side at which hands are looked for
-CUTS = np.linspace(0.04, 0.70, 34)  # share of the pixels above the grey value of a cut
-OPENING, MARK = 5, 3  # pixels: thinner connections are cut, thinner strokes (letters) removed
-PLAUSIBLE = {
-    "area": (0.05, 0.65),  # share of the picture
-    "width": (0.2, 1.0),
-    "height": (0.3, 1.0),
-    "x": (0.25, 0.75),  # centre of mass
-    "y": (0.2, 0.8),
-    "left": (0.0, 0.35),  # share of that border that it touches; below, an arm may fill it
-    "right": (0.0, 0.35),
-    "top": (0.0, 0.25),
-    "fill": (0.25, 0.8),  # share of its box
-    "solidity": (0.4, 0.93),  # share of its convex hull: fingers leave gaps, a film's field none
-    "ruggedness": (28.0, 250.0),  # squared outline over area: a square has 16, noise 300
-    "holes": (0.0, 0.15),
-}
-BESIDE = PLAUSIBLE | {"x": (0.1, 0.9)}  # of a hand that has another beside it
-SECOND = 0.5  # of the first hand's score and area: what counts as another
-WEAK = 0.1  # quantile of the edge along the outline that counts
-SIZE_POWER = 0.6  # how much a larger piece is preferred: a high cut loses finger tips
-FRAME = 20  # percentile of a line of pixels that is bright in a frame
+from boneage.data.depth import full_scale
+
+SIDE = 256  # pixels of the longer side at which hands are shown
+INPUT = 112  # pixels of the network's square input
+NETWORK = "hand_finder.onnx"
+SMALLEST = 0.03  # share of the radiograph that a hand fills
+SURE = 0.8  # mean probability of the pixels of a hand
+SECOND = 0.4  # of the area of the first hand: what counts as another
+EPSILON = 0.255  # grey levels
+FLAT = 1.0  # grey levels, standard deviation of a radiograph that shows nothing
+TURNED = 0.9  # probability from which a radiograph counts as turned or inverted
+QUARTERS = 4
+
+_local = threading.local()
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class Hand:
     """A hand in a radiograph.
 
     Args:
-        mask: (h, w) bool, the picture at `SIDE` pixels of its longer side.
+        mask: (h, w) bool, the radiograph at `SIDE` pixels of its longer side.
         box: left, top, right and bottom as shares of width and height.
     """
 
@@ -48,15 +39,38 @@ class Hand:
     box: tuple[float, float, float, float]
 
 
+@dataclass(frozen=True)
+class Sighting:
+    """What is seen of hands in a radiograph.
+
+    Args:
+        hand: the largest hand; None without one.
+        two: whether there is another beside it.
+        inverted: whether it looks inverted: bones dark.
+        quarter_turns: how often it looks turned by 90 degrees, anticlockwise: 0 is fingers up.
+    """
+
+    hand: Hand | None
+    two: bool = False
+    inverted: bool = False
+    quarter_turns: int = 0
+
+
 def small(image: np.ndarray) -> np.ndarray:
-    """Return an (H, W) uint8 or uint16 picture as uint8 with a longer side of `SIDE` pixels."""
+    """Return an (H, W) uint8 or uint16 radiograph as uint8 with a longer side of `SIDE` pixels."""
     height, width = image.shape
     scale = SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    if resized.dtype == np.uint8:
-        return resized
-    return cv2.normalize(resized, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)  # type: ignore[call-overload, no-any-return]
+    if image.dtype != np.uint8 and image.max() > (limit := full_scale(image)):
+        image = np.minimum(image, np.uint16(limit))
+    while min(image.shape) >= 2 and max(image.shape) >= 2 * SIDE:  # much faster than in one step
+        height, width = (side // 2 for side in image.shape)
+        even = image[: 2 * height, : 2 * width]
+        image = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    if image.dtype == np.uint8:
+        return image
+    return cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)  # type: ignore[call-overload, no-any-return]
 
 
 def ellipse(size: int) -> np.ndarray:
@@ -65,116 +79,50 @@ def ellipse(size: int) -> np.ndarray:
 
 
 def find_hand(image: np.ndarray) -> Hand | None:
-    """Return the hand in an (H, W) uint8 or uint16 radiograph, bones bright; None without one."""
+    """Return the hand in an (H, W) uint8 or uint16 radiograph; None without one."""
+    return look(image).hand
+
+
+def look(image: np.ndarray) -> Sighting:
+    """Look for hands in an (H, W) uint8 or uint16 radiograph, whichever way it lies."""
     picture = small(image)
-    rows, columns = _inside_frame(picture)
-    score, mask = _best(picture)
-    inner = picture[rows, columns]
-    if inner.shape != picture.shape:
-        inner_score, inner_mask = _best(np.ascontiguousarray(inner))
-        if inner_score * (inner.size / picture.size) ** SIZE_POWER > score:
-            mask = np.zeros(picture.shape, bool)
-            mask[rows, columns] = inner_mask
-    if not mask.any():
-        return None
-    y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    height, width = mask.shape
-    box = (x[0] / width, y[0] / height, (x[-1] + 1) / width, (y[-1] + 1) / height)
-    return Hand(mask, box)
+    square = cv2.resize(picture, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
+    mean, spread = (float(value[0, 0]) for value in cv2.meanStdDev(square))
+    if spread < FLAT:
+        return Sighting(None)
+    shares, turns = _run((square.astype(np.float32) - mean) / (spread + EPSILON))
+    hands = _pieces(cv2.resize(shares, picture.shape[::-1], interpolation=cv2.INTER_LINEAR))
+    if not hands:
+        return Sighting(None)
+    largest, outline, mask = hands[0]
+    left, top, width, height = cv2.boundingRect(outline)
+    rows, columns = picture.shape
+    box = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
+    two = len(hands) > 1 and hands[1][0] > SECOND * largest
+    likeliest = int(turns.argmax()) if turns.max() >= TURNED else 0
+    inverted, quarters = divmod(likeliest, QUARTERS)
+    return Sighting(Hand(mask.astype(bool), box), two, bool(inverted), quarters)
 
 
-def has_two_hands(image: np.ndarray) -> bool:
-    """Tell whether an (H, W) uint8 or uint16 radiograph shows two hands beside each other."""
-    found = sorted(_candidates(small(image), BESIDE), key=lambda one: -one[0])
-    if not found:
-        return False
-    score, first = found[0]
-    return any(
-        other > SECOND * score and not (mask & first).any() and mask.sum() > SECOND * first.sum()
-        for other, mask in found[1:]
-    )
+def _run(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how likely each pixel is a hand's, and each of 8 turns, of a normal float32 square."""
+    if not hasattr(_local, "network"):  # it must not be run by two threads at once
+        content = files(__package__).joinpath(NETWORK).read_bytes()
+        _local.network = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
+    _local.network.setInput(square[None, None])
+    shares, turns = _local.network.forward(["hand", "turn"])
+    return shares[0, 0], turns[0]
 
 
-def _best(picture: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return score and (H, W) bool mask of the most hand-like piece; 0 and nothing without one."""
-    nothing = (0.0, np.zeros(picture.shape, bool))
-    return max(_candidates(picture, PLAUSIBLE), key=lambda one: one[0], default=nothing)
-
-
-def _candidates(
-    picture: np.ndarray, plausible: dict[str, tuple[float, float]]
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield score and (H, W) bool mask of every piece that could be a hand."""
-    grey = _smooth(picture)
-    edge = _edge(grey)
-    for mask in _pieces(grey):
-        shape, outline, filled = _shape(mask)
-        if all(low <= shape[name] <= high for name, (low, high) in plausible.items()):
-            inside = ((outline > 1) & (outline < np.array(mask.shape[::-1]) - 2)).all(axis=1)
-            x, y = outline[inside].T
-            strength = np.quantile(edge[y, x], WEAK) if len(x) else 0.0
-            yield float(strength * shape["area"] ** SIZE_POWER), filled
-
-
-def _smooth(picture: np.ndarray) -> np.ndarray:
-    """Remove strokes of letters, then noise."""
-    opened = cv2.morphologyEx(picture, cv2.MORPH_OPEN, ellipse(MARK))
-    return cv2.GaussianBlur(opened, (0, 0), 1.0).astype(np.float32)
-
-
-def _edge(grey: np.ndarray) -> np.ndarray:
-    """Return how steep the picture is for its brightness: finger tips are dark and count too."""
-    steepness = np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1))
-    edge: np.ndarray = steepness / np.sqrt(np.maximum(grey - np.percentile(grey, 1), 0) + 4)
-    return edge
-
-
-def _pieces(grey: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield (H, W) uint8 masks of what hangs together above each cut, if not too small."""
-    outside_is_dark = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
-    for cut in np.unique(np.quantile(grey, 1 - CUTS, method="lower")):
-        above = (grey > cut).astype(np.uint8)
-        above = cv2.morphologyEx(above, cv2.MORPH_OPEN, ellipse(OPENING), **outside_is_dark)  # type: ignore[call-overload]
-        _, labels, sizes, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
-        for label in range(1, len(sizes)):
-            if sizes[label, cv2.CC_STAT_AREA] > PLAUSIBLE["area"][0] * grey.size:
-                yield (labels == label).astype(np.uint8)
-
-
-def _shape(mask: np.ndarray) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-    """Return measures of a piece, its (n, 2) outline in x and y, and the mask without holes."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outline = max(outlines, key=len)
-    filled = cv2.drawContours(np.zeros_like(mask), [outline], -1, 1, cv2.FILLED)
-    height, width = mask.shape
-    area = cv2.countNonZero(filled)
-    _, _, box_width, box_height = cv2.boundingRect(outline)
-    moments = cv2.moments(filled, binaryImage=True)
-    measures = {
-        "area": area / mask.size,
-        "width": box_width / width,
-        "height": box_height / height,
-        "x": moments["m10"] / area / width,
-        "y": moments["m01"] / area / height,
-        "left": filled[:, :2].any(axis=1).mean(),
-        "right": filled[:, -2:].any(axis=1).mean(),
-        "top": filled[:2].any(axis=0).mean(),
-        "fill": area / (box_width * box_height),
-        "solidity": area / (cv2.contourArea(cv2.convexHull(outline)) + 1),
-        "ruggedness": len(outline) ** 2 / area,
-        "holes": 1 - cv2.countNonZero(mask) / area,
-    }
-    return measures, outline[:, 0], filled.astype(bool)
-
-
-def _inside_frame(picture: np.ndarray) -> tuple[slice, slice]:
-    """Return rows and columns within what is bright along a whole side, if at most a third."""
-    bright, _ = cv2.threshold(picture, 0, 255, cv2.THRESH_OTSU)
-    spans = []
-    for axis in (1, 0):
-        dark = np.percentile(picture, FRAME, axis=axis) <= bright
-        third = len(dark) // 3
-        first = next((i for i in range(third) if dark[i]), third)
-        last = next((i for i in range(third) if dark[-1 - i]), third)
-        spans.append(slice(first, len(dark) - last))
-    return spans[0], spans[1]
+def _pieces(shares: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """Return area in pixels, outline and uint8 mask of what is surely a hand, the largest first."""
+    likely = (shares > 0.5).astype(np.uint8)
+    outlines, _ = cv2.findContours(likely, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hands = []
+    for outline in outlines:
+        area = cv2.contourArea(outline)
+        if area >= SMALLEST * shares.size:
+            inside = cv2.drawContours(np.zeros_like(likely), [outline], -1, 1, cv2.FILLED)
+            if cv2.mean(shares, inside)[0] >= SURE:
+                hands.append((area, outline, inside))
+    return sorted(hands, key=lambda hand: -hand[0])

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 from joblib import Parallel, delayed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -70,6 +71,7 @@ def _decode_chunk(
 
     The rows are written as to any file: on a full disk a write to the memory map kills the process.
     """
+    cv2.setNumThreads(1)  # the other cores have processes of their own
     pixels = np.zeros((len(paths), preprocessing.size, preprocessing.size), np.uint8)
     unreadable, without_hand = {}, []
     for i, path in enumerate(paths):

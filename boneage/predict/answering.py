@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.dataset import sex_indices
-from boneage.data.hand import find_hand, small
+from boneage.data.hand import look, small
 from boneage.data.radiographs import radiograph_id, read_radiograph
 from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import Answer, years_and_months
@@ -55,12 +55,11 @@ def answer_all(
         file, radiograph = part[i]
         flags, novelty = list(radiograph.flags), predicted[row]["novelty"]
         turned = None
-        turns = tuple(TURNS) if novelty > UNUSUAL else radiograph.turns
-        if turns and TWO_HANDS not in flags:
-            turned = _turned(file, predictor, turns, below=min(novelty, UNUSUAL))
+        if radiograph.turn and TWO_HANDS not in flags:
+            turned = _turned(file, predictor, radiograph.turn, below=min(novelty, UNUSUAL))
         if turned is not None:
-            name, squares_turned, flags = turned
-            flags = [*flags, f"{name}: corrected"]
+            squares_turned, flags = turned
+            flags = [*flags, f"{radiograph.turn}: corrected"]
             corrected = [square[None] for square in squares_turned]
             predicted[row] = predictor.predict(corrected, sexes[row : row + 1])[0]
             seen[i] = squares_turned[0]
@@ -112,23 +111,17 @@ def _answer(
 
 
 def _turned(
-    file: Path, predictor: Predictor, turns: Sequence[str], below: float
-) -> tuple[str, tuple[np.ndarray, ...], list[str]] | None:
-    """Return the turn after which a radiograph is most usual, if its novelty is then below a limit.
+    file: Path, predictor: Predictor, turn: str, below: float
+) -> tuple[tuple[np.ndarray, ...], list[str]] | None:
+    """Return what a radiograph is after a turn, if its novelty is then below a limit.
 
     Returns:
-        The turn, the squares after it, and what is odd about the picture then.
+        The squares after it, and what is odd about the picture then.
     """
-    image, _ = read_radiograph(file)
-    shrunk = small(image)
-    pictures = [np.ascontiguousarray(TURNS[name](shrunk)) for name in turns]
-    hands = [find_hand(picture) for picture in pictures]
-    squares = [
-        squares_of(np.ascontiguousarray(TURNS[name](image)), hand, predictor.preprocessings)
-        for name, hand in zip(turns, hands, strict=True)
-    ]
-    novelty = predictor.novelty([np.stack(s) for s in zip(*squares, strict=True)])
-    best = int(np.argmin(novelty))
-    if not novelty[best] < below:
+    image = np.ascontiguousarray(TURNS[turn](read_radiograph(file)[0]))
+    picture = small(image)
+    sighting = look(picture)
+    squares = squares_of(image, sighting.hand, predictor.preprocessings)
+    if not predictor.novelty([square[None] for square in squares])[0] < below:
         return None
-    return turns[best], squares[best], picture_flags(pictures[best], hands[best])
+    return squares, picture_flags(picture, sighting)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from boneage.data.dataset import SEXES
-from boneage.data.decode import BIT_DEPTHS, STRETCH_PERCENTILES
+from boneage.data.decode import STRETCH_PERCENTILES
+from boneage.data.depth import BIT_DEPTHS
 from boneage.errors import UserError
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
@@ -24,7 +25,8 @@ UNITS = {"age": "years of bone age"}
 LOW, HIGH = STRETCH_PERCENTILES
 CONTRASTS = {
     "none": "full scale to 255; beyond 8 bits it is that of the least depth of "
-    f"{', '.join(map(str, BIT_DEPTHS[1:]))} bits that holds the file's maximum",
+    f"{', '.join(map(str, BIT_DEPTHS[1:]))} bits that holds the file's maximum, "
+    "marks at 65535 left aside",
     "stretch": f"percentiles {LOW} and {HIGH} to 0 and 255, clipped; where a hand is cropped, "
     f"percentile {HIGH} is that of the pixels within its outline",
 }

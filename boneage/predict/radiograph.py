@@ -10,15 +10,14 @@ from PIL import Image
 from boneage.data.crop import Crop, crop_around
 from boneage.data.decode import Preprocessing, to_square
 from boneage.data.dicom import Header
-from boneage.data.hand import Hand, find_hand, has_two_hands, small
+from boneage.data.hand import Hand, Sighting, look, small
 from boneage.data.radiographs import read_radiograph
 from boneage.errors import UserError
-from boneage.predict.turns import turns_worth_trying
+from boneage.predict.turns import turn_needed
 
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
 COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
-NARROW = 0.6  # of the width: a wider hand leaves no room for another
 TWO_HANDS = "two hands"
 
 
@@ -29,20 +28,21 @@ class Radiograph:
     Args:
         squares: per preprocessing the (size, size) uint8 square.
         flags: what is odd about the picture.
-        turns: names of `TURNS` that it looks to be in need of.
+        turn: name of the one of `TURNS` that it looks to be in need of; empty if of none.
         header: what a DICOM file says; None of any other.
         error: why there is nothing to see; empty if there is.
     """
 
     squares: tuple[np.ndarray, ...] = ()
     flags: list[str] = field(default_factory=list)
-    turns: tuple[str, ...] = ()
+    turn: str = ""
     header: Header | None = None
     error: str = ""
 
 
 def load(path: Path, preprocessings: tuple[Preprocessing, ...]) -> Radiograph:
     """Return a radiograph for models of some preprocessings; an unreadable one says why."""
+    cv2.setNumThreads(1)  # the other cores have processes of their own
     if path.exists() and not path.is_file():
         return Radiograph(error=f"{path}: is not a file with a radiograph")
     try:
@@ -50,12 +50,12 @@ def load(path: Path, preprocessings: tuple[Preprocessing, ...]) -> Radiograph:
     except UserError as error:
         return Radiograph(error=str(error))
     picture = small(image)
-    hand = find_hand(picture)
-    flags = picture_flags(picture, hand)
+    sighting = look(picture)
+    flags = picture_flags(picture, sighting)
     if header is None and _is_coloured(path):
         flags.append("colour picture")
-    squares = squares_of(image, hand, preprocessings)
-    return Radiograph(squares, flags, turns_worth_trying(picture, hand), header)
+    squares = squares_of(image, sighting.hand, preprocessings)
+    return Radiograph(squares, flags, turn_needed(sighting), header)
 
 
 def squares_of(
@@ -68,15 +68,14 @@ def squares_of(
     )
 
 
-def picture_flags(picture: np.ndarray, hand: Hand | None) -> list[str]:
-    """Return what is odd about a picture that `small` made, whose hand has been looked for."""
+def picture_flags(picture: np.ndarray, sighting: Sighting) -> list[str]:
+    """Return what is odd about a picture that `small` made, and what is seen of hands in it."""
     low, high = np.percentile(picture, [5, 95])
     if high - low < EMPTY:
         return ["nearly empty"]
-    left, _, right, _ = hand.box if hand is not None else (0.0, 0.0, 0.0, 0.0)
-    if right - left < NARROW and has_two_hands(picture):
+    if sighting.two:
         return [TWO_HANDS]
-    return [] if hand is not None else ["no hand found"]
+    return [] if sighting.hand is not None else ["no hand found"]
 
 
 def _is_coloured(path: Path) -> bool:

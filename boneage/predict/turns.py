@@ -5,9 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from boneage.data.hand import Hand
-
-BORDER = 0.04  # of the shorter side
+from boneage.data.hand import QUARTERS, Sighting
 
 Turn = Callable[[np.ndarray], np.ndarray]
 INVERTED = "inverted"
@@ -29,35 +27,8 @@ TURNS: dict[str, Turn] = {
 }
 
 
-def turns_worth_trying(picture: np.ndarray, hand: Hand | None) -> tuple[str, ...]:
-    """Return the turns that a picture looks to be in need of.
-
-    Args:
-        picture: (h, w) uint8 that `small` made.
-        hand: the hand in it, if one was found.
-    """
-    turns: list[str] = []
-    if has_bright_border(picture):
-        turns += [name for name in TURNS if name.startswith(INVERTED)]
-    if hand is not None and lies_on_its_side(hand):
-        turns += TURNED
-    return tuple(turns)
-
-
-def has_bright_border(picture: np.ndarray) -> bool:
-    """Tell whether an (h, w) uint8 picture is brighter at its border than in its middle.
-
-    The lower border counts for nothing: the forearm leaves there.
-    """
-    height, width = picture.shape
-    edge = max(1, round(BORDER * min(height, width)))
-    border = np.r_[picture[:edge].ravel(), picture[:, :edge].ravel(), picture[:, -edge:].ravel()]
-    middle = picture[height // 4 : -(height // 4) or None, width // 4 : -(width // 4) or None]
-    return bool(np.median(border) > np.median(middle))
-
-
-def lies_on_its_side(hand: Hand) -> bool:
-    """Tell whether a hand is wider than tall."""
-    left, top, right, bottom = hand.box
-    height, width = hand.mask.shape
-    return bool((right - left) * width > (bottom - top) * height)
+def turn_needed(sighting: Sighting) -> str:
+    """Return the name of what makes a radiograph a usual one; empty where it is one already."""
+    back = -sighting.quarter_turns % QUARTERS
+    names = [INVERTED] * sighting.inverted + [f"turned by {90 * back} degrees"] * bool(back)
+    return " and ".join(names)

@@ -9,6 +9,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from boneage.data.decode import VERSION
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, first_five
 from boneage.models.module import BoneAgeModule
@@ -29,6 +30,7 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
         "options": options(cfg),
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
+        "preprocessing_version": VERSION,
         "split": data.table[["id", "age_months", "sex", "fold"]].to_dict("list"),
     }
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from boneage.data.decode import Preprocessing
+from boneage.data.decode import VERSION, Preprocessing
 from boneage.errors import UserError
 
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
@@ -29,9 +29,14 @@ def check_record(record: Any) -> None:  # noqa: ANN401 - whatever a file may hol
         if lacking := [key for key in keys if key not in record[part]]:
             raise UserError(f"its {part} lacks {', '.join(lacking)}")
     try:
-        Preprocessing(**record["preprocessing"])
+        preprocessing = Preprocessing(**record["preprocessing"])
     except TypeError as error:
         raise UserError(f"its preprocessing is not what training writes: {error}") from error
+    if preprocessing.crop == "hand" and record.get("preprocessing_version") != VERSION:
+        raise UserError(
+            "it was trained on hands that another version of boneage crops differently: "
+            "train it again with this one"
+        )
     if not _is_calibration(
         record.get("calibration", {}), list(record["split"]["fold"]).count("val")
     ):
