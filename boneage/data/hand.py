@@ -16,7 +16,8 @@ SIDE = 256  # pixels of the longer side at which hands are shown
 INPUT = 112  # pixels of the network's square input
 NETWORK = "hand_finder.onnx"
 SMALLEST = 0.03  # share of the radiograph that a hand fills
-SURE = 0.8  # mean probability of the pixels of a hand
+LIKELY = 0.25  # probability at the edge of a hand: no finger tip is lost
+SURE = 0.7  # mean probability of the pixels of a hand
 SECOND = 0.4  # of the area of the first hand: what counts as another
 EPSILON = 0.255  # grey levels
 FLAT = 1.0  # grey levels, standard deviation of a radiograph that shows nothing
@@ -116,7 +117,7 @@ def _run(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _pieces(shares: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
     """Return area in pixels, outline and uint8 mask of what is surely a hand, the largest first."""
-    likely = (shares > 0.5).astype(np.uint8)
+    likely = (shares > LIKELY).astype(np.uint8)
     outlines, _ = cv2.findContours(likely, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hands = []
     for outline in outlines:
