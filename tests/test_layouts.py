@@ -142,14 +142,14 @@ def test_other_files_are_passed_over(tmp_path, said):
 
 @pytest.mark.parametrize("suffix", [".PNG", ".jpg", ".JPEG", ".tif", ".tiff", ".bmp"])
 def test_image_suffixes(tmp_path, suffix):
-    put(tmp_path / "labels.csv", "id,boneage\n007,2\n")
+    put(tmp_path / "labels.csv", "id,boneage\n007,26\n")
     put_images(tmp_path / "a/b/c", ["007"], suffix)
     assert list(read_source(tmp_path)["path"]) == [str(tmp_path / f"a/b/c/007{suffix}")]
 
 
 def test_links_are_followed_once(tmp_path):
     root = tmp_path / "root"
-    put(root / "labels.csv", "id,boneage\n1,2\n2,3\n")
+    put(root / "labels.csv", "id,boneage\n1,26\n2,30\n")
     put_images(tmp_path / "elsewhere", [1, 2])
     (root / "images").symlink_to(tmp_path / "elsewhere")
     (root / "again").symlink_to(tmp_path / "elsewhere")
@@ -166,7 +166,7 @@ def test_relative_root_gives_absolute_paths(tmp_path, monkeypatch):
 
 def test_ids_never_become_paths(tmp_path):
     put(tmp_path / "secret.png")
-    put(tmp_path / "root/labels.csv", f"id,boneage\n../secret,2\n{tmp_path}/secret,3\n1,4\n")
+    put(tmp_path / "root/labels.csv", f"id,boneage\n../secret,2\n{tmp_path}/secret,3\n1,40\n")
     put_images(tmp_path / "root", [1])
     with pytest.raises(UserError, match=r"2 ids without an image: \.\./secret"):
         read_source(tmp_path / "root")
@@ -243,32 +243,53 @@ def test_root(tmp_path):
     put(tmp_path / "sizes.csv", "id,height\n1,2\n")
     with pytest.raises(UserError, match=r"no label table.*sizes\.csv \(id, height\)"):
         read_source(tmp_path)
-    put(tmp_path / "labels.csv", "id,boneage\n1,2\n")
+    put(tmp_path / "labels.csv", "id,boneage\n1,26\n")
     with pytest.raises(UserError, match="no images"):
         read_source(tmp_path)
-    with pytest.raises(UserError, match=r"gone\.csv: no such label table"):
+    with pytest.raises(UserError, match=r"gone\.csv: no such table"):
         read_source(tmp_path, table="gone.csv")
 
 
 def test_ids_without_image_and_images_without_row(tmp_path, said):
-    put(tmp_path / "labels.csv", "id,boneage\n" + "".join(f"{i},{i}\n" for i in range(10)))
-    put_images(tmp_path, range(7, 14))
+    put(tmp_path / "labels.csv", "id,boneage,male\n" + "".join(f"{i},{i}0,1\n" for i in range(30)))
+    put_images(tmp_path, range(3, 34))
     with pytest.raises(UserError) as caught:
         read_source(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: 7 ids without an image: 0, 1, 2, 3, 4, ...; "
-        "4 images without a row: 10, 11, 12, 13; data.missing=drop leaves them out"
+        f"{tmp_path}: 3 ids without an image: 0, 1, 2; "
+        "4 images without a row: 30, 31, 32, 33; data.missing=drop leaves them out"
     )
     table = read_source(tmp_path, missing="drop")
-    assert list(table["id"]) == ["7", "8", "9"]
-    assert list(table.index) == [0, 1, 2]
-    assert "7 ids without an image" in said()[0]
-    assert "3 to train on" in said()[1]
+    assert list(table["id"]) == [str(i) for i in range(3, 30)]
+    assert list(table.index) == list(range(27))
+    assert "3 ids without an image" in said()[0]
+    assert "27 to train on" in said()[1]
     with pytest.raises(UserError, match=r"data\.missing=skip"):
         read_source(tmp_path, missing="skip")
-    put(tmp_path / "labels.csv", "id,boneage\na,1\n")
+    put(tmp_path / "labels.csv", "id,boneage\na,100\n")
     with pytest.raises(UserError, match="no id of the label tables has an image"):
         read_source(tmp_path, missing="drop")
+
+
+def test_a_systematic_part_is_not_advised_to_be_dropped(tmp_path, said):
+    rows = [f"{i},{i % 200},1\n" for i in range(100, 200)]
+    put(tmp_path / "labels.csv", "id,boneage,male\n" + "".join(rows))
+    put_images(tmp_path, [*range(100, 185), *(f"hand_{i}" for i in range(185, 200))])
+    with pytest.raises(UserError, match=r"15 ids without an image.*too many") as caught:
+        read_source(tmp_path)
+    assert "data.missing" not in str(caught.value)
+    read_source(tmp_path, missing="drop")
+    assert "15 ids without an image" in said()[0]
+
+
+def test_a_table_whose_images_are_all_elsewhere_is_systematic(tmp_path):
+    official(tmp_path)
+    lines = [f"{i},180,False\n" for i in range(5000, 5040)]
+    put(tmp_path / "train.csv", "id,boneage,male\n" + "".join(lines))
+    put_images(tmp_path / "boneage-training-dataset", range(5000, 5040))
+    (tmp_path / "Bone Age Test Set/Test Set Images/4360.png").unlink()
+    with pytest.raises(UserError, match=r"1 ids without an image: 4360.*too many"):
+        read_source(tmp_path)
 
 
 def test_id_in_two_tables(tmp_path):
