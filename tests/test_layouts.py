@@ -8,6 +8,7 @@ import pytest
 
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
+from boneage.data.radiographs import find_radiographs
 from boneage.errors import UserError
 
 KAGGLE_TABLE = "boneage-training-dataset.csv"
@@ -307,3 +308,67 @@ def test_id_with_two_images(tmp_path):
         read_source(tmp_path)
     (tmp_path / "copy/1378.jpg").unlink()
     assert len(read_source(tmp_path)) == 2
+
+
+def test_names_of_macos_match_the_table(tmp_path):
+    put(tmp_path / "labels.csv", "id,boneage,male\nZo\u00eb,60,0\nRen\u00e9,70,1\n")
+    put_images(tmp_path, ["Zoe\u0308", "Rene\u0301"])
+    table = read_source(tmp_path)
+    assert list(table["id"]) == ["Zo\u00eb", "Ren\u00e9"]
+    assert [os.path.exists(path) for path in table["path"]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("header", "ids", "files"),
+    [
+        ("ID,Male,Boneage", ["1378", "378"], ["01378", "00378"]),  # RHPE
+        (
+            "image_ID,sex,bone_age",
+            ["4360.png", "la_dha_01.png"],
+            ["4360", "la_dha_01"],
+        ),  # Deeplasia
+        ("file name,gender,boneage", ["films/a.PNG", "films\\B.png"], ["A", "b"]),
+        ("id,male,boneage", ["007", "8"], ["7", "0008"]),
+    ],
+)
+def test_ids_written_otherwise_than_the_files_are_matched_and_it_is_said(
+    tmp_path, said, header, ids, files
+):
+    put(tmp_path / "labels.csv", f"{header}\n{ids[0]},M,100\n{ids[1]},F,120\n")
+    put_images(tmp_path, files)
+    table = read_source(tmp_path)
+    assert list(table["id"]) == ids
+    assert list(table["path"]) == [str(tmp_path / f"{file}.png") for file in files]
+    assert "2 ids are matched without regard to folder, suffix, leading zeros and case" in said()[0]
+    assert f"{ids[0]} = {files[0]}" in said()[0]
+
+
+def test_what_is_ambiguous_is_not_matched(tmp_path):
+    put(tmp_path / "labels.csv", "id,boneage,male\n1378,100,M\n01378,110,F\n9,120,F\n")
+    put_images(tmp_path, ["01378", "09", "009"])
+    with pytest.raises(UserError, match=r"2 ids without an image: 1378, 9;.*row: 009, 09;"):
+        read_source(tmp_path)
+
+
+def test_prediction_finds_the_files_that_training_finds(tmp_path):
+    root = tmp_path / "root"
+    put(root / "labels.csv", "id,boneage,male\n1,100,M\n2,110,F\n3,120,F\n")
+    put_images(root / "below", [1])
+    put_images(tmp_path / "elsewhere", [2])
+    put(tmp_path / "elsewhere/.hidden.png")
+    put(tmp_path / "film.png")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "again").symlink_to(tmp_path / "elsewhere")
+    (root / "loop").symlink_to(root)
+    (root / "3.png").symlink_to(tmp_path / "film.png")
+    found = find_radiographs([root])
+    assert sorted(str(file) for file in found) == sorted(read_source(root)["path"])
+    assert len(found) == 3
+
+
+def test_a_separator_that_is_given_is_for_the_tables_that_have_it(tmp_path):
+    official(tmp_path)
+    put(tmp_path / "mine.csv", "id;months, of one, or two;male\n1377;180,5;F\n1378;12;M\n")
+    columns = Columns(age="months, of one, or two")
+    table = read_source(tmp_path, "mine.csv", columns=columns, separator="semicolon")
+    assert list(table["age_months"]) == [180.5, 12.0, 30.0, 42.0, 168.93]

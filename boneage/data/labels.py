@@ -21,7 +21,7 @@ KNOWN_NAMES = {
     "age": ("boneage", "bone age (months)", "bone age (years)", "bone age in months",
             "bone age in years", "ground truth bone age (months)", "ground truth bone age"),
     "sex": ("male", "sex", "sex (m/f)", "gender", "gender (m/f)", "female", "is male", "is female",
-            "m/f", "male/female", "patient sex", "patient's sex", "patient gender"),
+            "m/f", "male/female", "patient sex", "patient's sex", "patient gender", "sex at birth"),
 }  # fmt: skip
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
 MAX_AGE_YEARS = 25

@@ -15,6 +15,7 @@ from boneage.errors import UserError, first_five
 log = logging.getLogger(__name__)
 
 OPTIONS: dict[Role, str] = {"train": "table", "val": "val_table", "test": "test_table"}
+NO_TABLES: Mapping[Role, str | None] = {}
 PURPOSES = {"train": "to train on", "val": "for validation", "test": "for testing"}
 
 
@@ -62,7 +63,7 @@ def read_source(
 
 def read_rows(
     root: Path,
-    given: Mapping[Role, str | None],
+    given: Mapping[Role, str | None] = NO_TABLES,
     columns: Columns = KNOWN,
     age_unit: Literal["months", "years"] | None = None,
     separator: str | None = None,

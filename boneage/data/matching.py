@@ -79,13 +79,14 @@ class Pairs:
         """Return what has no counterpart, as clauses to read."""
         clauses = []
         if self.without_image:
-            clauses.append(_clause(self.without_image, "ids without an image"))
+            clauses.append(clause(self.without_image, "ids without an image"))
         if self.without_row:
-            clauses.append(_clause(self.without_row, "images without a row"))
+            clauses.append(clause(self.without_row, "images without a row"))
         return clauses
 
 
-def _clause(ids: list[str], what: str) -> str:
+def clause(ids: list[str], what: str) -> str:
+    """Return how many ids there are of a kind, and the first of them."""
     return f"{len(ids):,} {what}: {first_five(ids)}"
 
 

@@ -1,4 +1,4 @@
-"""The sexes of a table: read, and said where there are some that are not read."""
+"""The sexes of a table, and a warning where a column of sexes is not read."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"} | dict.
     UNKNOWN, "unknown"
 )
 YES, NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0")
-# what columns of sexes are called, and what they hold, beyond what is read
+# a column that is not read looks like sexes by its name, or by what it contains
 LIKELY_NAMES = re.compile("sex|gender|male|geschlecht|genre")
 FEW = 4  # different cells
 LIKELY_CELLS = {*SEXES, "boy", "girl", "man", "woman", "w", "h"}
@@ -30,7 +30,7 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
     Args:
         path: of the table, for messages.
         table: text, as `read_table` gives it.
-        column: which holds the sexes; None: no one does.
+        column: the sex column; None if there is no known one.
 
     Raises:
         UserError: naming the first wrong cell.
@@ -71,11 +71,13 @@ def _say_what_is_not_read(
     unknown = bool((sexes == "unknown").all())
     if not unknown and not others:
         return
-    why = "no column of sexes is known" if column is None else f"column {column!r} holds no sex"
-    said = f"{why}: all {len(sexes):,} are unknown" if unknown else f"sexes are read in {column!r}"
+    why = "no known sex column" if column is None else f"column {column!r} contains no sex"
+    said = f"{why}, so the sex of all {len(sexes):,} rows is unknown"
+    if not unknown:
+        said = f"the sex is read from column {column!r}"
     if others:
-        said += f"; not read, but like sexes: {first_five([repr(name) for name in others])}"
-        said += " (rename the right one to 'sex', or set data.columns.sex=)"
+        said += f"; not read, although it looks like sexes: {first_five(list(map(repr, others)))}"
+        said += " (rename the right column to 'sex', or set data.columns.sex= in training)"
     log.warning("%s: %s", path, said)
 
 
