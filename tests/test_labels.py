@@ -214,9 +214,13 @@ MISTAKES = {
     "no rows": ("id,boneage,male\n", "no rows"),
     "empty": ("", "is empty"),
     "blank": ("\n\n", "is empty"),
-    "ragged": (HEADER + "2,3,True,4\n", r"cannot be read.*line 3 has 4 cells, the header 3"),
+    "ragged far below": (HEADER + "2,3,True\n" * 300 + "2,3,True,4\n", r"cannot be.*line 303"),
+    "ragged": (HEADER + "2,3,True,4\n", r"line 3 has more cells than the header, which has 3"),
     "not text": (b"id,\0\1\2", r"cannot be read.*UTF-8"),
-    "quote never closed": (HEADER + '2,30,"True\n3,31,True\n', r"quotation mark.*never closed"),
+    "quote never closed": (
+        HEADER + '2,30,"True\n3,31,True\n',
+        r"cannot be read as a table \(.*inside string",
+    ),
 }
 
 

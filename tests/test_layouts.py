@@ -372,3 +372,11 @@ def test_a_separator_that_is_given_is_for_the_tables_that_have_it(tmp_path):
     columns = Columns(age="months, of one, or two")
     table = read_source(tmp_path, "mine.csv", columns=columns, separator="semicolon")
     assert list(table["age_months"]) == [180.5, 12.0, 30.0, 42.0, 168.93]
+
+
+def test_a_table_of_long_notes_is_found(tmp_path):
+    note = '"' + "read again;\n" * 300 + '"'
+    lines = [f"{i},{100 + i},{note},M\n" for i in range(40)]
+    put(tmp_path / "labels.csv", "\n\nid,boneage,notes,sex\n" + "".join(lines))
+    put_images(tmp_path, range(40))
+    assert list(read_source(tmp_path)["age_months"]) == [100.0 + i for i in range(40)]

@@ -172,8 +172,11 @@ def _ages(path: Path, cells: pd.Series, unit: str | None) -> pd.Series:
 
 def read_numbers(cells: pd.Series) -> pd.Series:
     """Return cells as float64, NaN where one is no number; 12,5 is 12.5."""
-    points = cells.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
-    return pd.to_numeric(points, errors="coerce").astype("float64")
+    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
+    if numbers.isna().any():
+        points = cells.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
+        numbers = pd.to_numeric(points, errors="coerce").astype("float64")
+    return numbers
 
 
 def _unit_in(column: str) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from boneage.data.ids import normal_id
 from boneage.data.tables import refuse
 from boneage.errors import first_five
 
@@ -49,8 +50,8 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
 
 def _sexes(cells: pd.Series) -> pd.Series:
     """Return the sex of each cell, NaN where it is none."""
-    words = cells.str.casefold().str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
-    return words.map(SEXES | _answers(str(cells.name)))
+    known = SEXES | _answers(str(cells.name))
+    return cells.map({cell: known.get(normal_id(cell.casefold())) for cell in cells.unique()})
 
 
 def _answers(column: str) -> dict[str, str]:
@@ -84,7 +85,7 @@ def _say_what_is_not_read(
 def _looks_like_sexes(table: pd.DataFrame, name: str) -> bool:
     if list(table.columns).count(name) > 1:
         return False
-    cells = set(table[name].str.casefold()) - set(UNKNOWN)
+    cells = {cell.casefold() for cell in table[name].unique()} - set(UNKNOWN)
     called = LIKELY_NAMES.search(name.casefold()) and len(cells) <= FEW
     return bool(cells) and bool(called or cells <= LIKELY_CELLS)
 

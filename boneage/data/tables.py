@@ -5,10 +5,8 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import pandas as pd
@@ -21,11 +19,9 @@ SPREADSHEETS = (".xlsx", ".xlsm")
 SUFFIXES = (".csv", ".tsv", *SPREADSHEETS)
 SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # commas are in text too
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b"))  # byte-order mark, zero-width space
+INVISIBLE = "[\ufeff\u200b]"  # byte-order mark, zero-width space
 HEAD = 1 << 16  # bytes of a file that hold its header
-SAMPLE = 200  # rows that decide the separator
-
-Line = tuple[int, list[str]]
+SAMPLE = 200  # rows that decide the separator, or of a spreadsheet hold its header
 
 
 def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
@@ -44,16 +40,17 @@ def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
     Raises:
         UserError: when the file is missing, empty, or no such table.
     """
-    (_, header), *lines = _lines(path, separator, whole=True)
-    for line, cells in lines:
-        if any(cells[len(header) :]):
-            raise UserError(
-                f"{path} cannot be read as a table: line {line} has {len(cells)} cells, the header "
-                f"{len(header)}; quote cells that hold the separator, or set data.separator="
-            )
-    rows = [(cells + [""] * len(header))[: len(header)] for _, cells in lines]
-    index = [line for line, _ in lines]
-    table = pd.DataFrame(rows, index=index, columns=pd.Index(header, dtype=str), dtype=str)
+    cells = _cells(path, separator, whole=True)
+    names, rows = cells.iloc[0], cells.iloc[1:]
+    width = int((names != "").to_numpy().nonzero()[0].max()) + 1
+    beyond = (rows.iloc[:, width:] != "").any(axis="columns")
+    if beyond.any():
+        raise UserError(
+            f"{path} cannot be read as a table: line {beyond.idxmax()} has more cells than the "
+            f"header, which has {width}; quote cells that hold the separator, or set "
+            "data.separator="
+        )
+    table: pd.DataFrame = rows.set_axis(names.to_list(), axis="columns")
     return table.loc[:, table.columns != ""]
 
 
@@ -63,19 +60,19 @@ def read_header(path: Path, separator: str | None = None) -> list[str]:
     Raises:
         UserError: when the file is missing, empty, or no such table.
     """
-    return [name for name in _lines(path, separator, whole=False)[0][1] if name]
+    return [name for name in _cells(path, separator, whole=False).iloc[0] if name]
 
 
-def _lines(path: Path, separator: str | None, whole: bool) -> list[Line]:
-    """Return the lines that are not blank, with their numbers; the first is the header."""
+def _cells(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
+    """Return stripped text by line number, blank lines left out; the first line is the header."""
     known = {**SEPARATORS, **{sign: sign for sign in SEPARATORS.values()}}
     if separator is not None and separator not in known:
         raise UserError(f"data.separator={separator}: must be one of {', '.join(SEPARATORS)}")
     try:
         if path.suffix.lower() in SPREADSHEETS:
-            lines = list(_spreadsheet(path, whole))
+            cells = _read_spreadsheet(path, whole)
         else:
-            lines = list(_csv(path, known[separator] if separator else None, whole))
+            cells = _read_csv(path, known[separator] if separator else None, whole)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such table") from error
     except (OSError, ValueError, KeyError, ImportError, BadZipFile, csv.Error) as error:
@@ -83,33 +80,28 @@ def _lines(path: Path, separator: str | None, whole: bool) -> list[Line]:
         raise UserError(
             f"{path} cannot be read as a table ({reason}): save it as xlsx or as csv in UTF-8"
         ) from error
-    if not lines:
+    if cells.empty:
         raise UserError(f"{path} is empty: it needs a header line and one row a radiograph")
-    return lines
+    return cells
 
 
-def _spreadsheet(path: Path, whole: bool) -> Iterator[Line]:
-    """Yield the rows of the first sheet that is not empty."""
+def _read_spreadsheet(path: Path, whole: bool) -> pd.DataFrame:
+    """Return the first sheet that is not empty."""
     sheets = pd.read_excel(
         path, sheet_name=None, header=None, dtype=object, na_filter=False,
         nrows=None if whole else SAMPLE,
     )  # fmt: skip
-    rows = {name: list(_not_blank(sheet.itertuples())) for name, sheet in sheets.items()}
-    filled = [name for name in rows if rows[name]]
+    texts: dict[str, pd.DataFrame] = {name: _stripped(sheet) for name, sheet in sheets.items()}
+    filled = [name for name, sheet in texts.items() if len(sheet)]
     if whole and len(filled) > 1:
         log.warning("%s: of %d sheets only the first, %r, is read", path, len(filled), filled[0])
-    yield from rows[filled[0]] if filled else ()
+    if not filled:
+        return pd.DataFrame()
+    return texts[filled[0]].replace(r" 00:00:00$", "", regex=True)  # of a plain date
 
 
-def _not_blank(rows: Iterable[tuple[Any, ...]]) -> Iterator[Line]:
-    for row, *cells in rows:
-        texts = [_clean(str(cell).removesuffix(" 00:00:00")) for cell in cells]  # a plain date
-        if any(texts):
-            yield row + 1, texts
-
-
-def _csv(path: Path, separator: str | None, whole: bool) -> Iterator[Line]:
-    """Yield the lines of a csv file, or of its beginning."""
+def _read_csv(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
+    """Return the lines of a csv file, or of its beginning."""
     with path.open("rb") as file:
         content = file.read() if whole else file.read(HEAD)
     text, encoding = _decode(content, complete=whole or len(content) < HEAD)
@@ -117,21 +109,35 @@ def _csv(path: Path, separator: str | None, whole: bool) -> Iterator[Line]:
         log.warning("%s is not UTF-8: read as Windows-1252", path)
     if "\0" in text:
         raise ValueError("it holds bytes that are no text")
-    first_line = 1
-    if told := re.match(r"sep=(.)\r?\n", text):  # as Excel writes it
-        separator, text, first_line = told[1], text[told.end() :], 2
+    text = re.sub(INVISIBLE, "", text)
+    told = re.match(r"sep=(.)(?=[\r\n])", text)  # as Excel writes it
+    if told:
+        separator, text = told[1], text[told.end() :]
     if separator is None or separator not in text.lstrip().partition("\n")[0]:
         separator = _separator(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
-    cells: list[str] = []
-    line = first_line
-    for cells in reader:
-        cleaned = [_clean(cell) for cell in cells]
-        if any(cleaned):
-            yield line, cleaned
-        line = first_line + reader.line_num
-    if whole and cells and "\n" in cells[-1] and text.count('"') % 2:
-        raise ValueError(f"a quotation mark opens before line {line} and is never closed")
+    sample = _sample(text, separator)
+    if not whole:  # which may end anywhere, also between quotation marks
+        return _stripped(pd.DataFrame(sample[:1]))
+    width = max(map(len, sample), default=1)
+    cells = pd.read_csv(
+        io.StringIO(text),
+        sep=separator,
+        header=None,
+        names=range(width),
+        index_col=False,
+        dtype=str,
+        keep_default_na=False,
+        skip_blank_lines=False,
+        skipinitialspace=True,
+    )
+    return _stripped(cells)
+
+
+def _stripped(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return stripped text by line number, without blank lines."""
+    texts: pd.DataFrame = cells.fillna("").astype(str).apply(lambda column: column.str.strip())
+    texts.index += 1
+    return texts.loc[(texts != "").any(axis="columns")]
 
 
 def _decode(content: bytes, complete: bool) -> tuple[str, str]:
@@ -149,16 +155,18 @@ def _separator(text: str) -> str:
     """Return the separator by which the most rows have as many cells as the header."""
 
     def fit(separator: str) -> tuple[float, int]:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        header, *rows = [len(cells) for cells in islice(reader, SAMPLE) if any(cells)] or [0]
+        header, *rows = [len(cells) for cells in _sample(text, separator)] or [0]
         agreeing = sum(cells == header for cells in rows) if header > 1 else 0
         return agreeing / max(1, len(rows)), header
 
     return max(SEPARATORS.values(), key=fit)
 
 
-def _clean(cell: str) -> str:
-    return cell.translate(INVISIBLE).strip()
+def _sample(text: str, separator: str) -> list[list[str]]:
+    """Return the first lines that are not blank, as cells."""
+    file = io.StringIO(text, newline="")
+    lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
+    return list(islice((cells for cells in lines if any(cells)), SAMPLE))
 
 
 def refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:
