@@ -152,6 +152,18 @@ def test_all_parts_make_a_data_root(official, tmp_path, monkeypatch):
     assert "12 of      12   complete" in run("verify", root).output
 
 
+def test_verify_names_what_has_no_counterpart(tmp_path):
+    (tmp_path / "train.csv").write_text("id,boneage,male\n1378,7.5,True\n2,8,True\n3,9,True\n")
+    (tmp_path / "below").mkdir()
+    for name in ("01378.png", "7.png", "3.png", "below/3.png"):
+        (tmp_path / name).write_bytes(b"")
+    said = run("verify", tmp_path).output
+    assert "train             2 of  12,611   12,609 missing" in said
+    assert "1 ids without an image: 2\n" in said
+    assert "1 images without a row: 7\n" in said
+    assert "1 ids with several images: 3\n" in said
+
+
 def test_verifying_an_empty_folder_says_so(tmp_path):
     with pytest.raises(UserError, match="no folder with anything in it"):
         run("verify", tmp_path)

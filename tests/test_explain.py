@@ -17,7 +17,7 @@ from boneage.data.crop import Crop
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.explain.attention import with_random_weights
-from boneage.explain.boxes import read_boxes, region_masks
+from boneage.explain.boxes import read_boxes, read_regions, region_masks
 from boneage.explain.claim import claims
 from boneage.explain.geometry import Geometry
 from boneage.explain.localisation import blob, edges, measure, summarise
@@ -149,10 +149,22 @@ def test_region_and_annotator_are_checked(tmp_path):
 
 
 def test_bad_tables_of_boxes(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="no such table"):
         read_boxes(tmp_path / "nowhere.csv")
     with pytest.raises(UserError, match="lacks the column image_width, image_height"):
         read_boxes(write(tmp_path / "b.csv", BOX))
+
+
+def test_boxes_and_masks_may_write_ids_otherwise(tmp_path):
+    film = tmp_path / "01378.png"
+    Image.fromarray(np.full((200, 100), 90, np.uint8)).save(film)
+    boxes = write(tmp_path / "boxes.csv", BOX | FRAME | {"id": "1378.png"})
+    boxes.write_text(boxes.read_text().replace(",", ";"))
+    (tmp_path / "masks").mkdir()
+    np.savez(tmp_path / "masks/1378.npz", MCP=np.ones((200, 100), bool))
+    for regions in (boxes, tmp_path / "masks"):
+        (id_,) = read_regions(regions, {"01378": film, "2": film}, Preprocessing(size=100))
+        assert id_ == "01378"
 
 
 def test_one_annotator(tmp_path):
@@ -242,6 +254,15 @@ def test_a_dicom_file_is_explained_as_its_picture_and_a_hidden_one_left_out(
     as_picture = Explained(trained, [plain], sex="female")
     np.testing.assert_allclose(explained.images, as_picture.images, atol=1)
     assert list(Explained(trained, [packed], sex="male").table["sex"]) == ["male"]
+
+
+def test_a_film_of_the_checkpoint_is_known_by_another_spelling_of_its_id(
+    trained, phantom_root, tmp_path
+):
+    shutil.copy(phantom_root / "boneage-training-dataset/1001.png", tmp_path / "01001.png")
+    split = pd.read_csv(trained / "split.csv", dtype=str).set_index("id")
+    (row,) = Explained(trained, [tmp_path / "01001.png"]).table.to_dict("records")
+    assert (row["id"], row["fold"]) == ("01001", split.loc["1001", "fold"])
 
 
 def test_boxes_are_measured_on_held_out_radiographs_only(trained, phantom_root, tmp_path):

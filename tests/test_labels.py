@@ -1,5 +1,8 @@
 """Label tables: every form they come in, and one clear line for every mistake."""
 
+import datetime
+import re
+
 import openpyxl
 import pytest
 
@@ -40,6 +43,18 @@ EXPECTED = [("1377", 180.0, "female"), ("1378", 12.0, "male"), ("0042", 94.5, "u
         "\ufeffid\tSEX\tBoneAge\n1377\tfemale\t180\n1378\tMale\t12\n0042\tunknown\t94.5\n",
         '"id","boneage","male"\n"1377","180","False"\n"1378","12","True"\n"0042","94.5",""\n\n\n',
         "id, boneage, male\n\n1377.0, 180.0, f\n,,\n1378.0 ,12, M\n0042,94.5\n",
+        "ID,Gender,Bone_Age\n1377,F,180\n1378,m,12\n0042,NA,94.5\n",
+        "ID,M/F,BONEAGE\n1377,F,180\n1378,M,12\n0042,,94.5\n",
+        "image_ID,Is_Male,bone_age\n1377,0.0,180\n1378,1.0,12\n0042,,94.5\n",
+        "ID,female,boneage\n1377,Yes,180\n1378,no,12\n0042,unknown,94.5\n",
+        'id,boneage,male\n1377,180,0\n1378,12,1\n0042,"94,5",\n',
+        "id;boneage;male\n1377;180;0\n1378;12;1\n0042;94,5;\n",
+        "sep=;\r\nid;boneage;male\r\n1377;180;0\r\n1378;12;1\r\n0042;94,5;\r\n",
+        "id|boneage|male\n1377|180|0\n1378|12|1\n0042|94.5|\n",
+        "id,boneage,male\r1377,180,0\r1378,12,1\r0042,94.5,\r",
+        "id,boneage,male,,\n1377,180,0,,\n1378,12,1,,,,\n0042,94.5\n",
+        "\n\n,,\nid,boneage,male\n1377,180,0\n1378,12,1\n0042,94.5,\n" + ",,\n\n" * 5000,
+        'id,notes,boneage,male\n1377,"a\nb",180,0\n1378,,12,1\n0042,,94.5,\n',
     ],
 )
 def test_csv(write, text):
@@ -47,6 +62,39 @@ def test_csv(write, text):
     assert rows(table) == EXPECTED
     assert list(table.columns) == ["id", "age_months", "sex"]
     assert table["age_months"].dtype == "float64"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings(write, encoding):
+    text = "id;boneage;male\nMüller;180;0\nÉlan;12;1\n"
+    assert rows(read_labels(write(text.encode(encoding)))) == [
+        ("Müller", 180.0, "female"),
+        ("Élan", 12.0, "male"),
+    ]
+
+
+def test_the_rows_decide_the_separator_not_the_header_alone(write):
+    text = "id;age, read by one, in months, blinded;male\n1;120,5;1\n2;30,25;0\n"
+    columns = Columns(age="age, read by one, in months, blinded")
+    expected = [("1", 120.5, "male"), ("2", 30.25, "female")]
+    assert rows(read_labels(write(text), columns)) == expected
+    for separator in (";", "semicolon"):
+        assert rows(read_labels(write(text), columns, separator=separator)) == expected
+    plain = write("id,boneage,male\n1,120.5,1\n2,30.25,0\n")
+    assert rows(read_labels(plain, separator="tab")) == expected  # the header has no tab
+    with pytest.raises(UserError, match=r"data\.separator=dot: must be one of semicolon, tab"):
+        read_labels(plain, separator="dot")
+
+
+def test_first_sheet_with_anything_in_it(tmp_path, caplog):
+    book = openpyxl.Workbook()
+    labels = book.create_sheet("Labels")
+    for row in ([None], [None, None], ["id", "boneage", "male"], [1377.0, 180, False]):
+        labels.append(row)
+    book.create_sheet("Notes").append(["read by one"])
+    book.save(tmp_path / "labels.xlsx")
+    assert rows(read_labels(tmp_path / "labels.xlsx")) == [("1377", 180.0, "female")]
+    assert "of 2 sheets only the first, 'Labels', is read" in caplog.text
 
 
 @pytest.mark.parametrize("sex", [("F", "M"), ("female", "MALE")])
@@ -98,11 +146,39 @@ def test_yes_and_no_answer_the_question_in_the_column_name(write, column, cells,
 
 def test_a_number_that_answers_no_question_is_refused(write):
     with pytest.raises(UserError, match="'1' is no sex"):
-        read_labels(write("id,boneage,male/female\n1,2,1\n"), Columns(sex="male/female"))
+        read_labels(write("id,boneage,male/female\n1,26,1\n"), Columns(sex="male/female"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,boneage\n1,60\n2,70\n", "no known sex column, so the sex of all 2 rows is unknown"),
+        ("id,boneage,Geschlecht\n1,60,w\n2,70,m\n", "looks like sexes: 'Geschlecht' (rename"),
+        ("id,boneage,x\n1,60,F\n2,70,M\n", "looks like sexes: 'x'"),
+        ("id,boneage,Gender\n1,60,\n2,70,NA\n", "'Gender' contains no sex, so the sex of all 2"),
+        ("id,boneage,male,sex\n1,60,1,F\n2,70,0,F\n", "read from column 'male'; not read.*'sex'"),
+    ],
+)
+def test_sexes_that_are_not_read_are_said(write, text, said, caplog):
+    read_labels(write(text))
+    (record,) = caplog.records
+    assert re.search(said.replace("(", r"\("), record.getMessage())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,boneage,male,female\n1,60,1,0\n2,70,0,1\n",
+        "id,boneage,sex,reader,female_hormone\n" + "".join(f"{i},60,M,A,{i}.5\n" for i in range(5)),
+    ],
+)
+def test_nothing_is_said_where_the_sexes_are_read(write, text, caplog):
+    read_labels(write(text))
+    assert not caplog.records
 
 
 def test_without_sex_column_all_are_unknown(write):
-    assert rows(read_labels(write("id,boneage\n1,2\n"))) == [("1", 2.0, "unknown")]
+    assert rows(read_labels(write("id,boneage\n1,26\n"))) == [("1", 26.0, "unknown")]
 
 
 HEADER = "id,boneage,male\n1,10,True\n"
@@ -125,13 +201,26 @@ MISTAKES = {
     "no id": ("name,boneage\n1,2\n", r"no id column \(it has name, boneage\).*data\.columns\.id="),
     "no age": ("id,months,male\n1,2,True\n", r"has id, months, male\).*data\.columns\.age="),
     "Kaggle test": ("Case ID,Sex\n4360,M\n", r"no age column \(it has Case ID, Sex\).*Kaggle"),
+    "age as text": (HEADER + "2,7y 3m,True\n", r"row 3.*'7y 3m' is not a number"),
+    "age as date": (HEADER + "2,2009-03-01,True\n", r"row 3.*'2009-03-01' is not a number"),
+    "age in days": (HEADER + "2,4015,True\n", r"row 3.*'4015' months is above 25 years"),
+    "column twice in other case": ("id,boneage,ID\n1,200,3\n", "several columns called 'id'"),
+    "title above the header": (
+        "Bone ages\nid,boneage,male\n1,90,1\n",
+        r"no id column \(it has Bone ages",
+    ),
     "column twice": ("id,boneage,id\n1,2,3\n", r"several columns called 'id'"),
-    "1/0 for sex": ("id,boneage,Sex\n1,2,1\n", r"row 2, column 'Sex': '1' is no sex.*'male'"),
+    "1/0 for sex": ("id,boneage,Sex\n1,26,1\n", r"row 2, column 'Sex': '1' is no sex.*'male'"),
     "no rows": ("id,boneage,male\n", "no rows"),
     "empty": ("", "is empty"),
-    "blank": ("\n\n", "cannot be read as a table"),
-    "ragged": (HEADER + "2,3,True,4\n", r"cannot be read.*line 3"),
-    "not text": (b"\xff\xfei\0d\0", r"cannot be read.*UTF-8"),
+    "blank": ("\n\n", "is empty"),
+    "ragged far below": (HEADER + "2,3,True\n" * 300 + "2,3,True,4\n", r"cannot be.*line 303"),
+    "ragged": (HEADER + "2,3,True,4\n", r"line 3 has more cells than the header, which has 3"),
+    "not text": (b"id,\0\1\2", r"cannot be read.*UTF-8"),
+    "quote never closed": (
+        HEADER + '2,30,"True\n3,31,True\n',
+        r"cannot be read as a table \(.*inside string",
+    ),
 }
 
 
@@ -153,6 +242,34 @@ def test_mistakes_in_a_spreadsheet(write):
         read_labels(write(b"PK\x03\x04 cut off", "labels.xlsx"))
 
 
+def test_years_taken_for_months(write):
+    path = write("id,boneage,male\n1,17.5,1\n2,3,0\n")
+    with pytest.raises(UserError, match=r"oldest is 17\.5.*data\.age_unit=years.*=months"):
+        read_labels(path)
+    assert list(read_labels(path, age_unit="years")["age_months"]) == [210.0, 36.0]
+    assert list(read_labels(path, age_unit="months")["age_months"]) == [17.5, 3.0]  # infants
+
+
+@pytest.mark.parametrize(
+    ("column", "age", "months"),
+    [("Bone age (years)", 17.5, 210.0), ("age_years", 17.5, 210.0), ("Alter in months", 9, 9.0)],
+)
+def test_the_name_of_the_column_says_the_unit(write, column, age, months):
+    table = read_labels(write(f"id,{column}\n1,{age}\n"), Columns(age=column))
+    assert list(table["age_months"]) == [months]
+
+
+def test_what_a_spreadsheet_program_makes_of_ages_and_ids(write):
+    header = ["id", "boneage", "male"]
+    path = write([header, [1, datetime.datetime(2009, 3, 7), True]], "labels.xlsx")
+    with pytest.raises(UserError, match=r"row 2, column 'boneage': '2009-03-07' is not a number"):
+        read_labels(path)
+    path = write([header, [datetime.datetime(2009, 3, 7), 90, True]], "labels.xlsx")
+    assert list(read_labels(path)["id"]) == ["2009-03-07"]
+    with pytest.raises(UserError, match=r"'1\.23457E\+12' was rounded"):
+        read_labels(write("id,boneage\n1.23457E+12,90\n"))
+
+
 def test_months_taken_for_years(write):
     with pytest.raises(UserError, match=r"'180' years is above 25 years.*data\.age_unit"):
         read_labels(write("id,boneage\n1,180\n"), age_unit="years")
@@ -167,7 +284,7 @@ def test_column_asked_for_by_name_is_absent(write, meaning):
 
 
 def test_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"gone\.csv: no such label table"):
+    with pytest.raises(UserError, match=r"gone\.csv: no such table"):
         read_labels(tmp_path / "gone.csv")
     with pytest.raises(UserError, match="cannot be read"):
         read_labels(tmp_path)

@@ -8,6 +8,7 @@ import pytest
 
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
+from boneage.data.radiographs import find_radiographs
 from boneage.errors import UserError
 
 KAGGLE_TABLE = "boneage-training-dataset.csv"
@@ -142,14 +143,14 @@ def test_other_files_are_passed_over(tmp_path, said):
 
 @pytest.mark.parametrize("suffix", [".PNG", ".jpg", ".JPEG", ".tif", ".tiff", ".bmp"])
 def test_image_suffixes(tmp_path, suffix):
-    put(tmp_path / "labels.csv", "id,boneage\n007,2\n")
+    put(tmp_path / "labels.csv", "id,boneage\n007,26\n")
     put_images(tmp_path / "a/b/c", ["007"], suffix)
     assert list(read_source(tmp_path)["path"]) == [str(tmp_path / f"a/b/c/007{suffix}")]
 
 
 def test_links_are_followed_once(tmp_path):
     root = tmp_path / "root"
-    put(root / "labels.csv", "id,boneage\n1,2\n2,3\n")
+    put(root / "labels.csv", "id,boneage\n1,26\n2,30\n")
     put_images(tmp_path / "elsewhere", [1, 2])
     (root / "images").symlink_to(tmp_path / "elsewhere")
     (root / "again").symlink_to(tmp_path / "elsewhere")
@@ -166,7 +167,7 @@ def test_relative_root_gives_absolute_paths(tmp_path, monkeypatch):
 
 def test_ids_never_become_paths(tmp_path):
     put(tmp_path / "secret.png")
-    put(tmp_path / "root/labels.csv", f"id,boneage\n../secret,2\n{tmp_path}/secret,3\n1,4\n")
+    put(tmp_path / "root/labels.csv", f"id,boneage\n../secret,2\n{tmp_path}/secret,3\n1,40\n")
     put_images(tmp_path / "root", [1])
     with pytest.raises(UserError, match=r"2 ids without an image: \.\./secret"):
         read_source(tmp_path / "root")
@@ -243,32 +244,53 @@ def test_root(tmp_path):
     put(tmp_path / "sizes.csv", "id,height\n1,2\n")
     with pytest.raises(UserError, match=r"no label table.*sizes\.csv \(id, height\)"):
         read_source(tmp_path)
-    put(tmp_path / "labels.csv", "id,boneage\n1,2\n")
+    put(tmp_path / "labels.csv", "id,boneage\n1,26\n")
     with pytest.raises(UserError, match="no images"):
         read_source(tmp_path)
-    with pytest.raises(UserError, match=r"gone\.csv: no such label table"):
+    with pytest.raises(UserError, match=r"gone\.csv: no such table"):
         read_source(tmp_path, table="gone.csv")
 
 
 def test_ids_without_image_and_images_without_row(tmp_path, said):
-    put(tmp_path / "labels.csv", "id,boneage\n" + "".join(f"{i},{i}\n" for i in range(10)))
-    put_images(tmp_path, range(7, 14))
+    put(tmp_path / "labels.csv", "id,boneage,male\n" + "".join(f"{i},{i}0,1\n" for i in range(30)))
+    put_images(tmp_path, range(3, 34))
     with pytest.raises(UserError) as caught:
         read_source(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: 7 ids without an image: 0, 1, 2, 3, 4, ...; "
-        "4 images without a row: 10, 11, 12, 13; data.missing=drop leaves them out"
+        f"{tmp_path}: 3 ids without an image: 0, 1, 2; "
+        "4 images without a row: 30, 31, 32, 33; data.missing=drop leaves them out"
     )
     table = read_source(tmp_path, missing="drop")
-    assert list(table["id"]) == ["7", "8", "9"]
-    assert list(table.index) == [0, 1, 2]
-    assert "7 ids without an image" in said()[0]
-    assert "3 to train on" in said()[1]
+    assert list(table["id"]) == [str(i) for i in range(3, 30)]
+    assert list(table.index) == list(range(27))
+    assert "3 ids without an image" in said()[0]
+    assert "27 to train on" in said()[1]
     with pytest.raises(UserError, match=r"data\.missing=skip"):
         read_source(tmp_path, missing="skip")
-    put(tmp_path / "labels.csv", "id,boneage\na,1\n")
+    put(tmp_path / "labels.csv", "id,boneage\na,100\n")
     with pytest.raises(UserError, match="no id of the label tables has an image"):
         read_source(tmp_path, missing="drop")
+
+
+def test_a_systematic_part_is_not_advised_to_be_dropped(tmp_path, said):
+    rows = [f"{i},{i % 200},1\n" for i in range(100, 200)]
+    put(tmp_path / "labels.csv", "id,boneage,male\n" + "".join(rows))
+    put_images(tmp_path, [*range(100, 185), *(f"hand_{i}" for i in range(185, 200))])
+    with pytest.raises(UserError, match=r"15 ids without an image.*too many") as caught:
+        read_source(tmp_path)
+    assert "data.missing" not in str(caught.value)
+    read_source(tmp_path, missing="drop")
+    assert "15 ids without an image" in said()[0]
+
+
+def test_a_table_whose_images_are_all_elsewhere_is_systematic(tmp_path):
+    official(tmp_path)
+    lines = [f"{i},180,False\n" for i in range(5000, 5040)]
+    put(tmp_path / "train.csv", "id,boneage,male\n" + "".join(lines))
+    put_images(tmp_path / "boneage-training-dataset", range(5000, 5040))
+    (tmp_path / "Bone Age Test Set/Test Set Images/4360.png").unlink()
+    with pytest.raises(UserError, match=r"1 ids without an image: 4360.*too many"):
+        read_source(tmp_path)
 
 
 def test_id_in_two_tables(tmp_path):
@@ -286,3 +308,75 @@ def test_id_with_two_images(tmp_path):
         read_source(tmp_path)
     (tmp_path / "copy/1378.jpg").unlink()
     assert len(read_source(tmp_path)) == 2
+
+
+def test_names_of_macos_match_the_table(tmp_path):
+    put(tmp_path / "labels.csv", "id,boneage,male\nZo\u00eb,60,0\nRen\u00e9,70,1\n")
+    put_images(tmp_path, ["Zoe\u0308", "Rene\u0301"])
+    table = read_source(tmp_path)
+    assert list(table["id"]) == ["Zo\u00eb", "Ren\u00e9"]
+    assert [os.path.exists(path) for path in table["path"]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("header", "ids", "files"),
+    [
+        ("ID,Male,Boneage", ["1378", "378"], ["01378", "00378"]),  # RHPE
+        (
+            "image_ID,sex,bone_age",
+            ["4360.png", "la_dha_01.png"],
+            ["4360", "la_dha_01"],
+        ),  # Deeplasia
+        ("file name,gender,boneage", ["films/a.PNG", "films\\B.png"], ["A", "b"]),
+        ("id,male,boneage", ["007", "8"], ["7", "0008"]),
+    ],
+)
+def test_ids_written_otherwise_than_the_files_are_matched_and_it_is_said(
+    tmp_path, said, header, ids, files
+):
+    put(tmp_path / "labels.csv", f"{header}\n{ids[0]},M,100\n{ids[1]},F,120\n")
+    put_images(tmp_path, files)
+    table = read_source(tmp_path)
+    assert list(table["id"]) == ids
+    assert list(table["path"]) == [str(tmp_path / f"{file}.png") for file in files]
+    assert "2 ids are matched without regard to folder, suffix, leading zeros and case" in said()[0]
+    assert f"{ids[0]} = {files[0]}" in said()[0]
+
+
+def test_what_is_ambiguous_is_not_matched(tmp_path):
+    put(tmp_path / "labels.csv", "id,boneage,male\n1378,100,M\n01378,110,F\n9,120,F\n")
+    put_images(tmp_path, ["01378", "09", "009"])
+    with pytest.raises(UserError, match=r"2 ids without an image: 1378, 9;.*row: 009, 09;"):
+        read_source(tmp_path)
+
+
+def test_prediction_finds_the_files_that_training_finds(tmp_path):
+    root = tmp_path / "root"
+    put(root / "labels.csv", "id,boneage,male\n1,100,M\n2,110,F\n3,120,F\n")
+    put_images(root / "below", [1])
+    put_images(tmp_path / "elsewhere", [2])
+    put(tmp_path / "elsewhere/.hidden.png")
+    put(tmp_path / "film.png")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "again").symlink_to(tmp_path / "elsewhere")
+    (root / "loop").symlink_to(root)
+    (root / "3.png").symlink_to(tmp_path / "film.png")
+    found = find_radiographs([root])
+    assert sorted(str(file) for file in found) == sorted(read_source(root)["path"])
+    assert len(found) == 3
+
+
+def test_a_separator_that_is_given_is_for_the_tables_that_have_it(tmp_path):
+    official(tmp_path)
+    put(tmp_path / "mine.csv", "id;months, of one, or two;male\n1377;180,5;F\n1378;12;M\n")
+    columns = Columns(age="months, of one, or two")
+    table = read_source(tmp_path, "mine.csv", columns=columns, separator="semicolon")
+    assert list(table["age_months"]) == [180.5, 12.0, 30.0, 42.0, 168.93]
+
+
+def test_a_table_of_long_notes_is_found(tmp_path):
+    note = '"' + "read again;\n" * 300 + '"'
+    lines = [f"{i},{100 + i},{note},M\n" for i in range(40)]
+    put(tmp_path / "labels.csv", "\n\nid,boneage,notes,sex\n" + "".join(lines))
+    put_images(tmp_path, range(40))
+    assert list(read_source(tmp_path)["age_months"]) == [100.0 + i for i in range(40)]

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import SCHEMA, years_and_months
 from boneage.predict.answering import answer_all
 from boneage.predict.model import Predictor
-from boneage.predict.patients import Patient
+from boneage.predict.patients import Patient, patients_of
 from boneage.predict.radiograph import load
 from boneage.predict.turns import TURNS, turn_needed
 from boneage.run.calibrate import AGE
@@ -343,6 +344,28 @@ def test_pictures_are_neither_predicted_nor_overwritten(runs, films, tmp_path):
     (tmp_path / "pictures").mkdir()
     with pytest.raises(UserError, match="holds others' pictures"):
         run(*words, "--out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Image_ID;Gender;Chronological_Age_Years\n1378.png;f;7,5\n9.0;MALE;\n",
+        "ID,Is_Male,chronological_age_months\n1378,0.0,90\n0009,1.0,\n",
+    ],
+)
+def test_a_table_of_patients_may_write_ids_sexes_and_numbers_otherwise(tmp_path, text, caplog):
+    (tmp_path / "patients.csv").write_text(text)
+    known = patients_of([Path("a/01378.png"), Path("9.png")], tmp_path / "patients.csv")
+    assert known == {
+        "01378": Patient("female", "table", 7.5, "table"), "9": Patient("male", "table")
+    }  # fmt: skip
+    assert "ids are matched without regard" in caplog.text
+
+
+def test_sexes_that_a_table_of_patients_holds_in_vain_are_said(tmp_path, caplog):
+    (tmp_path / "patients.csv").write_text("id,Geschlecht\n9,w\n")
+    assert patients_of([Path("9.png")], tmp_path / "patients.csv") == {"9": Patient()}
+    assert "the sex of all 1 rows is unknown; not read" in caplog.text
 
 
 def test_a_table_that_was_changed_is_another(runs, films, tmp_path):

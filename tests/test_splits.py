@@ -1,10 +1,13 @@
 """Splits: shares, strata, separate tables, cross-validation, split files."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.splits import assign_folds, deal, read_folds, read_ids_to_hold_out
+from boneage.data.labels import Columns
+from boneage.data.splits import assign_folds, deal, find_held_out, read_folds
 from boneage.errors import UserError
 
 
@@ -80,11 +83,11 @@ def test_split_file_round_trip(table, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "cannot be read"),
-        ("", "cannot be read"),
+        (None, r"data\.split_file=.*no such table"),
+        ("", "is empty"),
         ("id,part\n1,train\n", "needs the columns id,fold"),
         ("id,fold\n1,training\n", "found: training"),
-        ("id,fold\n1,train\n1,test\n", "1 ids stand twice: 1"),
+        ("id,fold\n1,train\n1,test\n", "1 ids stand more than once in column 'id': 1"),
         ("id,fold\n1,train\n", "999 radiographs .* have no fold: 0, 2"),
     ],
 )
@@ -95,14 +98,52 @@ def test_bad_split_file(table, tmp_path, text, said):
         read_folds(tmp_path / "s.csv", table)
 
 
-def test_ids_to_hold_out(tmp_path):
-    (tmp_path / "boxes.csv").write_text("id,region\n007,MCP\n007,PIP\n9,MCP\n")
-    assert read_ids_to_hold_out(tmp_path / "boxes.csv") == {"007", "9"}
+@pytest.fixture
+def said(caplog):
+    """What was logged."""
+    caplog.set_level(logging.INFO)
+    return lambda: caplog.text
+
+
+def test_ids_to_hold_out(tmp_path, said):
+    ids = ["007", "8", "9", "12"]
+    (tmp_path / "boxes.csv").write_text("id,region\n007,MCP\n007,PIP\n9,MCP\n77,MCP\n")
+    assert find_held_out(tmp_path / "boxes.csv", ids) == {"007", "9"}
+    assert "2 of the 3 in" in said()
+    assert "1 ids are not among the radiographs: 77" in said()
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks/12.npz").write_bytes(b"")
-    assert read_ids_to_hold_out(tmp_path / "masks") == {"12"}
-    (tmp_path / "other.csv").write_text("patient\n1\n")
-    with pytest.raises(UserError, match="needs the column id but has patient"):
-        read_ids_to_hold_out(tmp_path / "other.csv")
-    with pytest.raises(UserError, match=r"data\.hold_out=.*nowhere\.csv cannot be read"):
-        read_ids_to_hold_out(tmp_path / "nowhere.csv")
+    assert find_held_out(tmp_path / "masks", ids) == {"12"}
+    (tmp_path / "other.csv").write_text("patient\n8\n")
+    with pytest.raises(UserError, match=r"no id column \(it has patient\)"):
+        find_held_out(tmp_path / "other.csv", ids)
+    assert find_held_out(tmp_path / "other.csv", ids, Columns(id="patient")) == {"8"}
+    with pytest.raises(UserError, match=r"data\.hold_out=.*nowhere\.csv: no such"):
+        find_held_out(tmp_path / "nowhere.csv", ids)
+
+
+@pytest.mark.parametrize(
+    "cells", [("1378.png", "1379.PNG"), ("1378.0", "1379.0"), ("01378", "films/1379.dcm")]
+)
+def test_ids_to_hold_out_as_other_tables_write_them(tmp_path, cells, said):
+    (tmp_path / "held.csv").write_text("Image_ID;note\n" + "".join(f"{c};x\n" for c in cells))
+    ids = ["1378", "1379", "1380"]
+    assert find_held_out(tmp_path / "held.csv", ids) == {"1378", "1379"}
+    assert "2 of the 2" in said()
+
+
+def test_ids_to_hold_out_of_another_data_set_are_refused(tmp_path):
+    (tmp_path / "held.csv").write_text("id\nla_dha_1\nla_dha_2\n")
+    with pytest.raises(UserError, match=r"none of its 2 ids.*la_dha_1, la_dha_2, where.*1378"):
+        find_held_out(tmp_path / "held.csv", ["1378", "1379"])
+    (tmp_path / "held.csv").write_text("id\n")
+    with pytest.raises(UserError, match="none of its 0 ids"):
+        find_held_out(tmp_path / "held.csv", ["1378", "1379"])
+
+
+def test_a_split_file_may_write_ids_otherwise(tmp_path, said):
+    (tmp_path / "s.csv").write_text("id;fold\n1.png;train\n2.png;val\n03.png;test\n4;test\n")
+    table = pd.DataFrame({"id": ["3", "1", "2"]})
+    assert read_folds(tmp_path / "s.csv", table).tolist() == ["test", "train", "val"]
+    assert "3 ids are matched without regard" in said()
+    assert "1 ids are not among the radiographs: 4" in said()

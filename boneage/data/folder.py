@@ -1,6 +1,5 @@
 """What a folder of radiographs holds: label tables with their roles, and images by id."""
 
-import logging
 import os
 import re
 from collections import defaultdict
@@ -8,16 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from boneage.data.ids import normal_id
 from boneage.data.labels import KNOWN, Columns, find_columns, read_ids
 from boneage.data.tables import SUFFIXES as TABLE_SUFFIXES
-from boneage.data.tables import read_table
+from boneage.data.tables import read_header
+from boneage.data.walk import pass_over, walk
 from boneage.errors import UserError
-
-log = logging.getLogger(__name__)
 
 Role = Literal["train", "val", "test", "without ages"]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-HIDDEN = (".", "~$")
 VALIDATION_NAME, TEST_NAME = r"(?<![a-z])val", r"(?<![a-z])test"  # not interval, not latest
 OFFICIAL_VALIDATION_ROWS = 1425
 
@@ -29,6 +27,7 @@ class LabelTable:
     path: Path
     role: Role
     columns: Columns
+    separator: str | None = None
 
 
 @dataclass
@@ -46,12 +45,13 @@ class Folder:
     others: dict[str, list[str]] = field(default_factory=dict)
 
 
-def explore(root: Path, columns: Columns) -> Folder:
+def explore(root: Path, columns: Columns, separator: str | None = None) -> Folder:
     """Walk a folder once, links included, and sort what it holds; hidden files are passed over.
 
     Args:
         root: the folder.
         columns: column names of one's own tables; tables with the known names count as well.
+        separator: of csv files; None finds it.
 
     Raises:
         UserError: when the folder is missing or is no folder.
@@ -59,58 +59,44 @@ def explore(root: Path, columns: Columns) -> Folder:
     if not root.is_dir():
         raise UserError(f"data.root={root}: no such folder" + " (a file)" * root.is_file())
     folder = Folder()
-    visited = set()
-    walk = os.walk(root.absolute(), followlinks=True, onerror=_pass_over)
-    for where, subfolders, names in walk:
-        status = os.stat(where)
-        if (status.st_dev, status.st_ino) in visited:  # a link back up, or to a sibling
-            subfolders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith(HIDDEN))
-        for name in sorted(names):
-            stem, suffix = os.path.splitext(name)
-            if name.startswith(HIDDEN):
-                continue
-            if suffix.lower() in IMAGE_SUFFIXES:
-                folder.images[stem].append(os.path.join(where, name))
-            elif suffix.lower() in TABLE_SUFFIXES:
-                _sort_table(folder, Path(where, name), columns)
+    for file in walk(root.absolute()):
+        stem, suffix = os.path.splitext(os.path.basename(file))
+        if suffix.lower() in IMAGE_SUFFIXES:
+            folder.images[normal_id(stem)].append(file)
+        elif suffix.lower() in TABLE_SUFFIXES:
+            _sort_table(folder, Path(file), columns, separator)
     folder.tables.sort(key=lambda table: table.path)
     return folder
 
 
-def _pass_over(error: Exception) -> None:
-    log.warning("Passed over: %s", error)
-
-
-def _sort_table(folder: Folder, path: Path, columns: Columns) -> None:
+def _sort_table(folder: Folder, path: Path, columns: Columns, separator: str | None) -> None:
     """Add a table to the folder's label tables, or to the others."""
     try:
-        header = list(read_table(path, rows=1).columns)
+        header = read_header(path, separator)
     except UserError as error:
-        _pass_over(error)
+        pass_over(error)
         header = []
     either = [(names, find_columns(header, names)) for names in (columns, KNOWN)]
     names, found = max(either, key=lambda one: len(one[1]))
     if "id" in found and len(found) > 1:
-        folder.tables.append(_assign_role(path, names, found))
+        role = _role(path, names, found, separator)
+        folder.tables.append(LabelTable(path, role, names, separator))
     else:
         folder.others[str(path)] = header
 
 
-def _assign_role(path: Path, columns: Columns, found: dict[str, str]) -> LabelTable:
+def _role(path: Path, columns: Columns, found: dict[str, str], separator: str | None) -> Role:
     """Tell the role of a label table from its columns, then its name, then its length."""
     if "age" not in found:
-        return LabelTable(path, "without ages", columns)
+        return "without ages"
     id_column, name = found["id"].casefold(), path.name.casefold()
     if id_column == "image id":
-        return LabelTable(path, "val", columns)
+        return "val"
     if id_column == "case id":
-        return LabelTable(path, "test", columns)
+        return "test"
     if "train" not in name and re.search(VALIDATION_NAME, name):
-        return LabelTable(path, "val", columns)
+        return "val"
     if "train" not in name and re.search(TEST_NAME, name):
-        official = len(read_ids(path, columns)) == OFFICIAL_VALIDATION_ROWS
-        return LabelTable(path, "val" if official else "test", columns)
-    return LabelTable(path, "train", columns)
+        official = len(read_ids(path, columns, separator)) == OFFICIAL_VALIDATION_ROWS
+        return "val" if official else "test"
+    return "train"

@@ -1,6 +1,7 @@
 """One label table: ids, bone ages in months, and sex, checked row by row."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,21 +9,22 @@ from typing import Literal
 
 import pandas as pd
 
-from boneage.data.tables import read_table
+from boneage.data.ids import normal_ids
+from boneage.data.sexes import read_sexes
+from boneage.data.tables import read_table, refuse
 from boneage.errors import UserError, first_five
 
-# Names in the official RSNA tables (Halabi et al., Radiology 2019) and their copies.
+# Names in the tables of RSNA (Halabi et al., Radiology 2019), their copies, RHPE and Deeplasia, and
+# other usual ones; letter case, spaces and signs do not count: "image_ID" is "image id".
 KNOWN_NAMES = {
-    "id": ("id", "image id", "case id"),
-    "age": ("boneage", "bone age (months)", "ground truth bone age (months)"),
-    "sex": ("male", "sex", "sex (m/f)"),
-}
+    "id": ("id", "image id", "case id", "image", "image name", "file name", "file"),
+    "age": ("boneage", "bone age (months)", "bone age (years)", "bone age in months",
+            "bone age in years", "ground truth bone age (months)", "ground truth bone age"),
+    "sex": ("male", "sex", "sex (m/f)", "gender", "gender (m/f)", "female", "is male", "is female",
+            "m/f", "male/female", "patient sex", "patient's sex", "patient gender", "sex at birth"),
+}  # fmt: skip
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
 MAX_AGE_YEARS = 25
-SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"} | dict.fromkeys(
-    ("", "unknown"), "unknown"
-)
-YES, NO = ("true", "1"), ("false", "0")
 
 
 @dataclass(frozen=True)
@@ -39,54 +41,77 @@ KNOWN = Columns()
 
 def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
     """Return which column of a header holds "id", "age" and "sex", as far as they are there."""
-    names = {name.casefold(): name for name in header}
     found = {}
     for meaning, own in asdict(columns).items():
-        known = (own.casefold(),) if own else KNOWN_NAMES[meaning]
-        if present := [names[name] for name in known if name in names]:
-            found[meaning] = present[0]
+        for known in (own,) if own else KNOWN_NAMES[meaning]:
+            spelled = _as_written if own else _letters
+            if present := [name for name in header if spelled(name) == spelled(known)]:
+                found[meaning] = present[0]
+                break
     return found
 
 
+def _as_written(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", "", _as_written(name))
+
+
 def read_labels(
-    path: Path, columns: Columns = KNOWN, age_unit: Literal["months", "years"] = "months"
+    path: Path,
+    columns: Columns = KNOWN,
+    age_unit: Literal["months", "years"] | None = None,
+    separator: str | None = None,
 ) -> pd.DataFrame:
     """Read a label table.
 
     Sex may be M/F or male/female; in a column that asks for one (`male`, `is_female`) also
-    True/False or 1/0.
+    True/False, yes/no or 1/0.
     Elsewhere 1/0 has no agreed meaning and is refused. Empty, or no such column, is "unknown".
 
     Args:
         path: csv or xlsx file.
         columns: column names of one's own table.
-        age_unit: unit of the ages in the file.
+        age_unit: unit of the ages in the file. None is what the column's name says, else months,
+            and ages that look like years are refused.
+        separator: of a csv file; None finds it.
 
     Returns:
-        Columns `id` (text; 1377.0 becomes "1377"), `age_months` (float64) and `sex` ("female",
+        Columns `id` (as `normal_id` writes it), `age_months` (float64) and `sex` ("female",
         "male" or "unknown"), in the order of the file.
 
     Raises:
         UserError: naming file, row, column and value of what is wrong.
     """
-    if age_unit not in MONTHS_PER_UNIT:
+    if age_unit not in (None, *MONTHS_PER_UNIT):
         raise UserError(f"data.age_unit={age_unit}: must be months or years")
-    table = read_table(path)
+    table = read_table(path, separator)
     names = find_columns(list(table.columns), columns)
     _require_columns(path, table, names, columns)
     if table.empty:
         raise UserError(f"{path} has a header but no rows")
     ids = read_unique_ids(path, table[names["id"]])
     months = _ages(path, table[names["age"]], age_unit)
-    sex = read_sexes(path, table[names["sex"]]) if "sex" in names else "unknown"
+    sex = read_sexes(path, table, names.get("sex"))
     labels = pd.DataFrame({"id": ids, "age_months": months, "sex": sex})
     return labels.reset_index(drop=True)
 
 
-def read_ids(path: Path, columns: Columns = KNOWN) -> pd.Series:
-    """Return the ids of a table as they stand, unchecked: it may have no ages."""
-    table = read_table(path)
-    return _as_text(table[find_columns(list(table.columns), columns)["id"]])
+def read_ids(path: Path, columns: Columns = KNOWN, separator: str | None = None) -> pd.Series:
+    """Return the ids of a table, which may stand more than once: it may have no ages.
+
+    Raises:
+        UserError: when it cannot be read, or has no id column.
+    """
+    table = read_table(path, separator)
+    header = list(table.columns)
+    name = find_columns(header, columns).get("id") or find_columns(header, KNOWN).get("id")
+    if name is None:
+        raise UserError(f"{path} has no id column (it has {', '.join(header)})")
+    require_single(path, table, [name])
+    return normal_ids(table[name])
 
 
 def _require_columns(
@@ -106,16 +131,19 @@ def _require_columns(
 
 
 def require_single(path: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
-    """Raise UserError when a table has several columns of one of these names."""
+    """Raise UserError when a table has several columns of one of these names, in any case."""
+    header = [_as_written(name) for name in table.columns]
     for name in names:
-        if list(table.columns).count(name) > 1:
+        if header.count(_as_written(name)) > 1:
             raise UserError(f"{path} has several columns called {name!r}: rename all but one")
 
 
 def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
-    """Return ids as text; raise UserError where one is empty or stands twice."""
-    _refuse(path, cells, cells == "", "is empty: give every row its id")
-    ids = _as_text(cells)
+    """Return ids as they are compared; raise UserError where one is empty or stands twice."""
+    refuse(path, cells, cells == "", "is empty: give every row its id")
+    rounded = cells.str.fullmatch(r"\d\.\d+E\+\d+")
+    refuse(path, cells, rounded, "was rounded by a spreadsheet program: save the ids as text")
+    ids = normal_ids(cells)
     if twice := list(ids[ids.duplicated()].unique()):
         raise UserError(
             f"{path}: {len(twice)} ids stand more than once in column {cells.name!r}: "
@@ -124,47 +152,34 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
     return ids
 
 
-def _as_text(ids: pd.Series) -> pd.Series:
-    """Turn ids that a program stored as decimal numbers, such as 1377.0, back into 1377."""
-    return ids.str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
-
-
-def _ages(path: Path, cells: pd.Series, unit: str) -> pd.Series:
-    _refuse(path, cells, cells == "", "is empty: give the bone age or remove the row")
-    ages = pd.to_numeric(cells, errors="coerce").astype("float64")
-    _refuse(path, cells, ages.isna(), "is not a number: correct it or remove the row")
-    _refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
-    months = ages * MONTHS_PER_UNIT[unit]
-    hint = f"{unit} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit"
-    _refuse(path, cells, months > MAX_AGE_YEARS * 12, hint)
+def _ages(path: Path, cells: pd.Series, unit: str | None) -> pd.Series:
+    refuse(path, cells, cells == "", "is empty: give the bone age or remove the row")
+    ages = read_numbers(cells)
+    hint = "is not a number, as 87 or 7.25 is (dates and '7y 3m' are none): correct it or remove "
+    refuse(path, cells, ages.isna(), hint + "the row")
+    refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
+    told = unit or _unit_in(str(cells.name))
+    months = ages * MONTHS_PER_UNIT[told or "months"]
+    hint = f"{told or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
+    refuse(path, cells, months > MAX_AGE_YEARS * 12, hint + "months or years")
+    if told is None and months.max() <= MAX_AGE_YEARS:
+        raise UserError(
+            f"{path}, column {cells.name!r}: the oldest is {ages.max():g}, which looks like years: "
+            "set data.age_unit=years, or, if all are infants, data.age_unit=months"
+        )
     return months
 
 
-def read_sexes(path: Path, cells: pd.Series) -> pd.Series:
-    """Return "female", "male" or "unknown" of each cell; raise UserError naming a wrong one."""
-    answers = _answers(str(cells.name))
-    sexes = cells.str.casefold().map(SEXES | answers)
-    hint = "is no sex: write M, F or nothing"
-    hint += ", or True and False" if answers else "; True/False and 1/0 only in a column 'male'"
-    _refuse(path, cells, sexes.isna(), hint)
-    return sexes
+def read_numbers(cells: pd.Series) -> pd.Series:
+    """Return cells as float64, NaN where one is no number; 12,5 is 12.5."""
+    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
+    if numbers.isna().any():
+        points = cells.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
+        numbers = pd.to_numeric(points, errors="coerce").astype("float64")
+    return numbers
 
 
-def _answers(column: str) -> dict[str, str]:
-    """Return what yes and no mean in a column that asks for one sex, such as `male`."""
-    asked = re.findall("female|male", column.casefold())
-    if len(asked) != 1:
-        return {}
-    yes, no = ("male", "female") if asked[0] == "male" else ("female", "male")
-    return dict.fromkeys(YES, yes) | dict.fromkeys(NO, no)
-
-
-def _refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:
-    """Raise UserError for the first wrong cell, saying how many there are."""
-    if wrong.any():
-        first = int(wrong.to_numpy().argmax())
-        more = f" ({wrong.sum():,} such rows)" if wrong.sum() > 1 else ""
-        raise UserError(
-            f"{path}, row {cells.index[first]}, column {cells.name!r}: "
-            f"{cells.iloc[first]!r} {reason}{more}"
-        )
+def _unit_in(column: str) -> str | None:
+    """Return the unit of time that the name of a column says, if it is one."""
+    said = [unit for unit in MONTHS_PER_UNIT if unit.removesuffix("s") in column.casefold()]
+    return said[0] if len(said) == 1 else None

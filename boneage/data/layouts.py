@@ -1,6 +1,7 @@
 """From a folder in any known layout of the RSNA bone age data to one table of radiographs."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from boneage.errors import UserError, first_five
 log = logging.getLogger(__name__)
 
 OPTIONS: dict[Role, str] = {"train": "table", "val": "val_table", "test": "test_table"}
+NO_TABLES: Mapping[Role, str | None] = {}
 PURPOSES = {"train": "to train on", "val": "for validation", "test": "for testing"}
 
 
@@ -23,8 +25,9 @@ def read_source(
     val_table: str | None = None,
     test_table: str | None = None,
     columns: Columns = KNOWN,
-    age_unit: Literal["months", "years"] = "months",
+    age_unit: Literal["months", "years"] | None = None,
     missing: Literal["error", "drop"] = "error",
+    separator: str | None = None,
 ) -> pd.DataFrame:
     """Read the label tables below a folder and find the image of every row.
 
@@ -37,8 +40,10 @@ def read_source(
         val_table: validation table; None finds it, if there is one.
         test_table: test table; None finds it, if there is one.
         columns: column names of one's own table.
-        age_unit: unit of the ages in tables with these columns; official ones are in months.
+        age_unit: unit of the ages in tables with these columns; None is what the column's name
+            says, else months.
         missing: "drop" leaves out ids without an image and images without a row.
+        separator: of csv files, where their header has it; None finds it.
 
     Returns:
         Columns `id`, `age_months`, `sex`, `path` of the image, and `origin`, the kind of table the
@@ -49,21 +54,51 @@ def read_source(
     """
     if missing not in ("error", "drop"):
         raise UserError(f"data.missing={missing}: must be error or drop")
-    root = Path(root)
-    folder = explore(root, columns)
     given: dict[Role, str | None] = {"train": table, "val": val_table, "test": test_table}
-    chosen = _choose_tables(root, folder, given, columns)
+    folder, chosen, rows = read_rows(Path(root), given, columns, age_unit, separator)
+    rows = match_images(Path(root), folder, rows, missing)
+    _log_findings(Path(root), folder, chosen, rows)
+    return rows
+
+
+def read_rows(
+    root: Path,
+    given: Mapping[Role, str | None] = NO_TABLES,
+    columns: Columns = KNOWN,
+    age_unit: Literal["months", "years"] | None = None,
+    separator: str | None = None,
+) -> tuple[Folder, list[LabelTable], pd.DataFrame]:
+    """Read the label tables below a folder, whether or not there are images of their rows.
+
+    Args:
+        root: folder with label table(s) and images.
+        given: table by role, relative to `root`; None finds it.
+        columns: column names of one's own table.
+        age_unit: unit of the ages in tables with these columns.
+        separator: of csv files.
+
+    Returns:
+        What there is below the folder, the tables that are read, and their rows: `id`,
+        `age_months`, `sex` and `origin`.
+
+    Raises:
+        UserError: saying what is wrong, where, and what to do.
+    """
+    folder = explore(root, columns, separator)
+    chosen = _choose_tables(root, folder, given, columns, separator)
     parts = [_read_part(t, columns, age_unit) for t in chosen]
     if not folder.images:
         raise UserError(f"{root} holds no images: put <id>.png files below it, or set data.root")
     _require_disjoint(chosen, parts)
-    rows = match_images(root, folder, pd.concat(parts, ignore_index=True), missing)
-    _log_findings(root, folder, chosen, rows)
-    return rows
+    return folder, chosen, pd.concat(parts, ignore_index=True)
 
 
 def _choose_tables(
-    root: Path, folder: Folder, given: dict[Role, str | None], columns: Columns
+    root: Path,
+    folder: Folder,
+    given: Mapping[Role, str | None],
+    columns: Columns,
+    separator: str | None,
 ) -> list[LabelTable]:
     """Return one table a role at most: the given one, or the only one found."""
     paths = {role: (root / name).resolve() for role, name in given.items() if name}
@@ -71,7 +106,8 @@ def _choose_tables(
     for role, option in OPTIONS.items():
         if role in paths:
             names = [t.columns for t in folder.tables if t.path.resolve() == paths[role]]
-            chosen.append(LabelTable(paths[role], role, names[0] if names else columns))
+            own = names[0] if names else columns
+            chosen.append(LabelTable(paths[role], role, own, separator))
             continue
         found = [t for t in folder.tables if t.role == role]
         found = [t for t in found if t.path.resolve() not in paths.values()]
@@ -84,7 +120,7 @@ def _choose_tables(
         chosen += found
     if not chosen:
         for unusable in folder.tables:
-            read_labels(unusable.path, columns)  # raises: it has no ages
+            read_labels(unusable.path, columns, separator=separator)  # raises: it has no ages
         seen = [f"{path} ({', '.join(header)})" for path, header in folder.others.items()]
         raise UserError(
             f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
@@ -94,15 +130,16 @@ def _choose_tables(
 
 
 def _read_part(
-    table: LabelTable, columns: Columns, age_unit: Literal["months", "years"]
+    table: LabelTable, columns: Columns, age_unit: Literal["months", "years"] | None
 ) -> pd.DataFrame:
     """Read one chosen table; one's own names and unit do not hold for the official ones beside it.
 
     What is trained on must have the names asked for, so that a missing one is not passed over.
     """
     names = columns if table.role == "train" else table.columns
-    unit = age_unit if names == columns else "months"
-    return read_labels(table.path, names, unit).assign(origin=table.role)
+    unit = age_unit if names == columns else None
+    labels = read_labels(table.path, names, unit, table.separator)
+    return labels.assign(origin=table.role)
 
 
 def _require_disjoint(tables: list[LabelTable], parts: list[pd.DataFrame]) -> None:

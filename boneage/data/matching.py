@@ -1,38 +1,136 @@
-"""Give every row of the label tables its image file."""
+"""Give ids of one place their counterpart of another: rows and images, above all."""
 
 import logging
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from boneage.data.folder import Folder
+from boneage.data.ids import normal_id
 from boneage.data.labels import read_ids
+from boneage.data.radiographs import SUFFIXES
 from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
 
+FEW_MISSING = 0.1  # of a table's rows: more without an image are no accident
+
+
+def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dict[str, str]:
+    """Return the known id that each wanted id means; those that mean none are left out.
+
+    An id means itself. Where it is not known, it means the one that differs in nothing but folder,
+    file suffix, leading zeros or letter case, if there is only one such pair; which is said.
+
+    Args:
+        wanted: ids, as `normal_id` writes them.
+        known: ids, as `normal_id` writes them.
+        where: file or folder, for the message.
+    """
+    wanted, known = list(dict.fromkeys(wanted)), set(known)
+    meant = {id_: id_ for id_ in wanted if id_ in known}
+    if len(meant) < len(wanted):
+        askers = Counter(map(_core, wanted))
+        alike = defaultdict(list)
+        for id_ in known:
+            alike[_core(id_)].append(id_)
+        pairs = {
+            id_: alike[core][0]
+            for id_ in wanted
+            if id_ not in meant and askers[core := _core(id_)] == len(alike[core]) == 1
+        }
+        if pairs:
+            log.warning(
+                "%s: %s ids are matched without regard to folder, suffix, leading zeros and case: "
+                "%s", where, f"{len(pairs):,}", first_five([f"{a} = {b}" for a, b in pairs.items()])
+            )  # fmt: skip
+        meant |= pairs
+    return meant
+
+
+def _core(id_: str) -> str:
+    """Return an id without what people add to it or leave out."""
+    name = re.split(r"[\\/]", id_)[-1]
+    stem, suffix = os.path.splitext(name)
+    core = normal_id(stem if suffix.lower() in SUFFIXES else name).casefold()
+    return core.lstrip("0") or "0" if core.isdigit() else core
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows of label tables and images below a folder.
+
+    Args:
+        image_of: id of the image by id of the row.
+        without_image: ids of rows.
+        without_row: ids of images that no table knows.
+    """
+
+    image_of: dict[str, str]
+    without_image: list[str] = field(default_factory=list)
+    without_row: list[str] = field(default_factory=list)
+
+    def missing(self) -> list[str]:
+        """Return what has no counterpart, as clauses to read."""
+        clauses = []
+        if self.without_image:
+            clauses.append(clause(self.without_image, "ids without an image"))
+        if self.without_row:
+            clauses.append(clause(self.without_row, "images without a row"))
+        return clauses
+
+
+def clause(ids: list[str], what: str) -> str:
+    """Return how many ids there are of a kind, and the first of them."""
+    return f"{len(ids):,} {what}: {first_five(ids)}"
+
+
+def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
+    """Match the rows of the label tables with the images; tables that are not used count as well.
+
+    Args:
+        root: of the folder, for messages.
+        folder: its images and tables.
+        rows: `id` of the tables that are used.
+    """
+    own = list(rows["id"])
+    others = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
+    meant = match_ids([*own, *others], folder.images, root)
+    known = set(meant.values())
+    return Pairs(
+        {id_: meant[id_] for id_ in own if id_ in meant},
+        [id_ for id_ in own if id_ not in meant],
+        [id_ for id_ in folder.images if id_ not in known],
+    )
+
 
 def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -> pd.DataFrame:
     """Give every row its image; complain about, or drop, what has no counterpart."""
-    known = set(rows["id"]).union(*(read_ids(t.path, t.columns) for t in folder.tables))
-    without_image = [i for i in rows["id"] if i not in folder.images]
-    without_row = [i for i in folder.images if i not in known]
-    found = []
-    if without_image:
-        found.append(f"{len(without_image):,} ids without an image: {first_five(without_image)}")
-    if without_row:
-        found.append(f"{len(without_row):,} images without a row: {first_five(without_row)}")
-    if found and missing == "error":
-        raise UserError(f"{root}: {'; '.join(found)}; data.missing=drop leaves them out")
-    if found:
-        log.info("Left out below %s: %s", root, "; ".join(found))
-    rows = rows[~rows["id"].isin(without_image)].reset_index(drop=True)
+    pairs = find_pairs(root, folder, rows)
+    if clauses := pairs.missing():
+        unmatched = rows["id"].isin(pairs.without_image)
+        systematic = unmatched.groupby(rows["origin"]).mean().max() > FEW_MISSING
+        if missing == "error":
+            advice = (
+                "these are too many for an accident: are ids and file names written alike, and are "
+                "all images there?"
+                if systematic
+                else "data.missing=drop leaves them out"
+            )
+            raise UserError(f"{root}: {'; '.join(clauses)}; {advice}")
+        level = logging.WARNING if systematic else logging.INFO
+        log.log(level, "Left out below %s: %s", root, "; ".join(clauses))
+        rows = rows[~unmatched].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"{root}: no id of the label tables has an image named <id>.png or alike")
-    for i in rows["id"]:
-        if len(folder.images[i]) > 1:
+    for id_, image in pairs.image_of.items():
+        if len(files := folder.images[image]) > 1:
             raise UserError(
-                f"id {i} has {len(folder.images[i])} images: {first_five(folder.images[i])}; "
-                "leave one of them"
+                f"id {id_} has {len(files)} images: {first_five(files)}; leave one of them"
             )
-    return rows.assign(path=[folder.images[i][0] for i in rows["id"]])
+    return rows.assign(path=[folder.images[pairs.image_of[id_]][0] for id_ in rows["id"]])

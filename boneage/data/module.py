@@ -25,7 +25,7 @@ from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.resident import ResidentBatches, upload
 from boneage.data.sampler import EpochSampler, RankBatches, inverse_frequency
-from boneage.data.splits import FOLDS, assign_folds, read_folds, read_ids_to_hold_out
+from boneage.data.splits import FOLDS, assign_folds, find_held_out, read_folds
 from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError, first_five
 from boneage.stages import Stages
@@ -45,7 +45,9 @@ class BoneAgeDataModule(L.LightningDataModule):
         val_table: separate validation table; None finds the official one or splits one off.
         test_table: separate test table; None finds the official one or splits one off.
         columns: column names of one's own table; None per name recognises the known ones.
-        age_unit: unit of the ages in tables with these columns.
+        age_unit: unit of the ages in tables with these columns; None is what the column's name
+            says, else months, and ages that look like years are refused.
+        separator: of csv tables: comma, semicolon, tab or pipe; None finds it.
         missing: what to do with ids without image and images without row.
         unreadable: what to do with damaged image files.
         size: side of the square the network sees, pixels.
@@ -58,7 +60,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         fold: which part is the test fold.
         split_file: a run's `split.csv` (`id,fold`) to use again.
         hold_out: table with a column `id`, or folder of files named by ids, of radiographs that are
-            test radiographs whatever the split says.
+            test radiographs whatever the split says; some of them must be there.
         augment: albumentations transform of (H, W) uint8 training radiographs.
         sampling: "shuffle"; "balanced", all stages equally often; or "ages", each whole year of
             each sex by the root of its inverse frequency.
@@ -77,7 +79,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         val_table: str | None = None,
         test_table: str | None = None,
         columns: dict[str, str | None] | None = None,
-        age_unit: Literal["months", "years"] = "months",
+        age_unit: Literal["months", "years"] | None = None,
+        separator: str | None = None,
         missing: Literal["error", "drop"] = "error",
         unreadable: Literal["error", "drop"] = "error",
         size: int = 128,
@@ -100,15 +103,18 @@ class BoneAgeDataModule(L.LightningDataModule):
         super().__init__()
         self.root = Path(root)
         self.stages = stages
+        self.columns = Columns(**(columns or {}))
+        self.separator = separator
         self.read_source = partial(
             read_source,
             self.root,
             table=table,
             val_table=val_table,
             test_table=test_table,
-            columns=Columns(**(columns or {})),
+            columns=self.columns,
             age_unit=age_unit,
             missing=missing,
+            separator=separator,
         )
         self.unreadable = unreadable
         self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast, crop=crop)
@@ -138,6 +144,9 @@ class BoneAgeDataModule(L.LightningDataModule):
         if len(self.table):
             return
         table = self.read_source()
+        held_out = set()
+        if self.hold_out:
+            held_out = find_held_out(self.hold_out, list(table["id"]), self.columns, self.separator)
         cache = open_cache(table, self.preprocessing, self.cache_dir)
         if whole := cache.without_hand:
             log.warning(
@@ -147,11 +156,10 @@ class BoneAgeDataModule(L.LightningDataModule):
         kept = check_readable(table, cache, self.unreadable)
         table = table.assign(cache_row=range(len(table))).iloc[kept].reset_index(drop=True)
         if self.split_file:
-            table["fold"] = read_folds(self.split_file, table)
+            table["fold"] = read_folds(self.split_file, table, self.separator)
         else:
             table["fold"] = assign_folds(table, self.split_seed, self.folds, self.fold)
-        if self.hold_out:
-            table.loc[table["id"].isin(read_ids_to_hold_out(self.hold_out)), "fold"] = "test"
+        table.loc[table["id"].isin(held_out), "fold"] = "test"
         table["age_years"] = table["age_months"] / 12
         self.cache, self.table = cache, table
         self.require_folds(FOLDS if stage == "fit" else ("test",))

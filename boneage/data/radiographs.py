@@ -1,6 +1,5 @@
 """Radiograph files of any known kind: found in folders, and read."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,9 @@ import numpy as np
 from boneage.data.decode import read_grey
 from boneage.data.dicom import SUFFIXES as DICOM_SUFFIXES
 from boneage.data.dicom import Header, is_dicom, read_dicom
-from boneage.data.folder import HIDDEN, IMAGE_SUFFIXES
+from boneage.data.folder import IMAGE_SUFFIXES
+from boneage.data.ids import normal_id
+from boneage.data.walk import walk
 from boneage.errors import UserError, first_five
 
 SUFFIXES = (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
@@ -30,10 +31,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        for where, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-            here = [Path(where, name) for name in sorted(names) if not name.startswith(HIDDEN)]
-            files += [file for file in here if _is_radiograph(file)]
+        files += [file for file in map(Path, walk(path)) if _is_radiograph(file)]
     if not files:
         raise UserError(f"no radiograph in {first_five([str(path) for path in paths])}")
     return list(dict.fromkeys(files))
@@ -41,7 +39,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
 
 def radiograph_id(file: Path) -> str:
     """Return a file's name without its suffix; of a DICOM file named by its UID, all of it."""
-    return file.stem if file.suffix.lower() in SUFFIXES else file.name
+    return normal_id(file.stem if file.suffix.lower() in SUFFIXES else file.name)
 
 
 def read_radiograph(path: Path) -> tuple[np.ndarray, Header | None]:

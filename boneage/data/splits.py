@@ -1,11 +1,20 @@
 """Training, validation and test folds, stratified by bone age and sex."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from boneage.data.ids import normal_id
+from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
+from boneage.data.matching import match_ids
+from boneage.data.tables import read_table
+from boneage.data.walk import walk
 from boneage.errors import UserError, first_five
+
+log = logging.getLogger(__name__)
 
 FOLDS = ("train", "val", "test")
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
@@ -64,43 +73,65 @@ def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0)
     return assigned
 
 
-def read_folds(path: Path, table: pd.DataFrame) -> pd.Series:
+def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) -> pd.Series:
     """Return the fold of every row as a split file (`id,fold`) says.
 
     Raises:
         UserError: when the file is missing, malformed, or does not cover the table.
     """
-    try:
-        split = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"data.split_file={path} cannot be read: {error}") from error
+    if not path.exists():
+        raise UserError(f"data.split_file={path}: no such table")
+    split = read_table(path, separator)
     if not {"id", "fold"} <= set(split.columns):
         raise UserError(f"{path}: needs the columns id,fold but has {','.join(split.columns)}")
+    require_single(path, split, ("id", "fold"))
     if strange := sorted(set(split["fold"]) - set(FOLDS)):
         raise UserError(f"{path}: fold must be train, val or test, found: {first_five(strange)}")
-    if twice := sorted(split["id"][split["id"].duplicated()]):
-        raise UserError(f"{path}: {len(twice)} ids stand twice: {first_five(twice)}")
-    assigned = table["id"].map(split.set_index("id")["fold"])
-    if absent := list(table["id"][assigned.isna()]):
+    fold_of = dict(zip(read_unique_ids(path, split["id"]), split["fold"], strict=True))
+    meant = match_ids(table["id"], fold_of, path)
+    if absent := [id_ for id_ in table["id"] if id_ not in meant]:
         raise UserError(
             f"{path}: {len(absent)} radiographs of the label table have no fold: "
             f"{first_five(absent)}; add them, or remove their rows from the label table"
         )
-    return assigned
+    if unused := [id_ for id_ in fold_of if id_ not in set(meant.values())]:
+        log.warning("%s: %s", path, _strangers(unused))
+    return table["id"].map(meant).map(fold_of)
 
 
-def read_ids_to_hold_out(path: Path) -> set[str]:
-    """Return the ids of a table's column `id`, or of the files in a folder.
+def find_held_out(
+    path: Path, ids: Sequence[str], columns: Columns = KNOWN, separator: str | None = None
+) -> set[str]:
+    """Return which radiographs are to be test radiographs, and say how many of those asked for.
+
+    Args:
+        path: a table with a column of ids, or a folder of files named by ids.
+        ids: of all radiographs.
+        columns: column names of one's own table, which this one may have as well.
+        separator: of a csv file; None finds it.
 
     Raises:
-        UserError: when it is missing or malformed.
+        UserError: when it is missing or malformed, or none of its ids is among the radiographs.
     """
+    if not path.exists():
+        raise UserError(f"data.hold_out={path}: no such table or folder")
     if path.is_dir():
-        return {file.stem for file in path.iterdir()}
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"data.hold_out={path} cannot be read: {error}") from error
-    if "id" not in table:
-        raise UserError(f"{path}: needs the column id but has {','.join(table.columns)}")
-    return set(table["id"])
+        wanted = [normal_id(Path(file).stem) for file in walk(path)]
+    else:
+        wanted = [id_ for id_ in read_ids(path, columns, separator) if id_]
+    wanted = list(dict.fromkeys(wanted))
+    meant = match_ids(wanted, ids, path)
+    if not meant:
+        raise UserError(
+            f"data.hold_out={path}: none of its {len(wanted):,} ids is among the radiographs: "
+            f"{first_five(wanted)}, where those are {first_five(list(ids))}"
+        )
+    count = f"{len(meant):,} of the {len(wanted):,}"
+    log.info("Held out as test radiographs: %s in %s", count, path)
+    if strangers := [id_ for id_ in wanted if id_ not in meant]:
+        log.warning("%s: %s", path, _strangers(strangers))
+    return set(meant.values())
+
+
+def _strangers(ids: list[str]) -> str:
+    return f"{len(ids):,} ids are not among the radiographs: {first_five(ids)}"

@@ -10,6 +10,10 @@ import pandas as pd
 
 from boneage.data.crop import Crop, find_crop
 from boneage.data.decode import Preprocessing, read_grey
+from boneage.data.ids import normal_id, normal_ids
+from boneage.data.labels import require_single
+from boneage.data.matching import match_ids
+from boneage.data.tables import read_table
 from boneage.errors import UserError
 from boneage.explain.background import (
     BACKGROUND,
@@ -38,12 +42,10 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
         UserError: when the table is missing or malformed, has no such annotator, or a box is
             empty, outside its image, or of no region; the message names the row.
     """
-    try:
-        table = pd.read_csv(path, dtype={"id": str, "region": str})
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    table = read_table(path)
     if absent := [column for column in NEEDED if column not in table]:
         raise UserError(f"{path} lacks the column {', '.join(absent)}")
+    require_single(path, table, NEEDED)
     numbers = table[CORNERS + FRAME].apply(pd.to_numeric, errors="coerce")
     width, height = numbers["image_width"], numbers["image_height"]
     wrong = (
@@ -57,18 +59,20 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     )
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise UserError(f"{path}, row {row + 2}: the box is empty, no number, or outside its image")
-    table[CORNERS + FRAME] = numbers
-    names = table["region"].fillna("")
+        raise UserError(
+            f"{path}, row {table.index[row]}: the box is empty, no number, or outside its image"
+        )
+    table = table.assign(id=normal_ids(table["id"]), **numbers)
+    names = table["region"]
     unusable = names.str.strip().eq("") | names.isin(RESERVED)
     if unusable.any():
         row = int(np.flatnonzero(unusable)[0])
         raise UserError(
-            f"{path}, row {row + 2}: the region {names.iloc[row]!r} needs a name of its own, other "
-            f"than {', '.join(RESERVED)}"
+            f"{path}, row {table.index[row]}: the region {names.iloc[row]!r} needs a name of its "
+            f"own, other than {', '.join(RESERVED)}"
         )
     if annotator is not None and "annotator" in table:
-        known = sorted(table["annotator"].astype(str).unique())
+        known = sorted(table["annotator"].unique())
         if annotator not in known:
             raise UserError(f"{path} has no annotator {annotator}: it has {', '.join(known)}")
         table = table[table["annotator"] == annotator]
@@ -142,12 +146,13 @@ def read_regions(
     """
     masks: dict[str, Callable[[Preprocessing, Crop], dict[str, np.ndarray]]]
     if path.is_dir():
-        known = [file for file in path.glob("*.npz") if file.stem in files]
-        masks = {file.stem: partial(read_masks, file) for file in known}
+        stored = {normal_id(file.stem): file for file in path.glob("*.npz")}
+        meant = match_ids(files, stored, path)
+        masks = {id_: partial(read_masks, stored[of]) for id_, of in meant.items()}
     else:
-        boxes = read_boxes(path, annotator)
-        drawn = boxes[boxes["id"].isin(files)].groupby("id")
-        masks = {str(id_): partial(region_masks, rows) for id_, rows in drawn}
+        drawn = {str(id_): rows for id_, rows in read_boxes(path, annotator).groupby("id")}
+        meant = match_ids(files, drawn, path)
+        masks = {id_: partial(region_masks, drawn[of]) for id_, of in meant.items()}
     regions = {}
     for id_, masks_of in masks.items():
         image = read_grey(files[id_])

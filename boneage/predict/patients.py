@@ -12,11 +12,13 @@ from boneage.data.labels import (
     KNOWN,
     MAX_AGE_YEARS,
     find_columns,
-    read_sexes,
+    read_numbers,
     read_unique_ids,
     require_single,
 )
+from boneage.data.matching import match_ids
 from boneage.data.radiographs import radiograph_id
+from boneage.data.sexes import read_sexes
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five
 
@@ -60,8 +62,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
     ages = {name: AGES[name.casefold()] for name in header if name.casefold() in AGES}
     require_single(path, table, [*names.values(), *ages])
     ids = read_unique_ids(path, table[names["id"]])
-    unknown = pd.Series("unknown", table.index)
-    sexes = read_sexes(path, table[names["sex"]]) if "sex" in names else unknown
+    sexes = read_sexes(path, table, names.get("sex"))
     if not ages:
         _warn_of_another_age(path, [name for name in header if name != bone_age])
     years = pd.Series(float("nan"), table.index)
@@ -78,21 +79,31 @@ def read_patients(path: Path) -> dict[str, Patient]:
     }
 
 
-def require_known(files: Sequence[Path], table: Path, patients: dict[str, Patient]) -> None:
-    """Say which radiographs a table of patients does not know.
+def patients_of(files: Sequence[Path], table: Path | None) -> dict[str, Patient]:
+    """Return what a table says of the patients of radiographs, by the radiographs' ids.
+
+    Which of them it does not know is said.
 
     Raises:
-        UserError: when it knows none.
+        UserError: when it knows none, or is wrong.
     """
+    if table is None:
+        return {}
+    patients = read_patients(table)
     ids = [radiograph_id(file) for file in files]
-    missing = [id_ for id_ in ids if id_ not in patients]
-    if len(missing) == len(files):
-        raise UserError(f"{table} knows none of these radiographs: {first_five(missing)}")
+    meant = match_ids(ids, patients, table)
+    missing = [id_ for id_ in ids if id_ not in meant]
+    if not meant:
+        raise UserError(
+            f"{table} knows none of these radiographs: {first_five(missing)}; its ids are "
+            f"{first_five(list(patients))}"
+        )
     if missing:
         log.warning(
             "%d of %d radiographs are not in %s: %s", len(missing), len(files), table,
             first_five(missing),
         )  # fmt: skip
+    return {id_: patients[known] for id_, known in meant.items()}
 
 
 def _warn_of_another_age(path: Path, names: list[str]) -> None:
@@ -106,7 +117,7 @@ def _warn_of_another_age(path: Path, names: list[str]) -> None:
 
 def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
     """Return chronological ages in years, NaN where there is none."""
-    years = pd.to_numeric(cells.where(cells != ""), errors="coerce") * unit
+    years = read_numbers(cells) * unit
     wrong = (cells != "") & ~years.between(0, MAX_AGE_YEARS)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())

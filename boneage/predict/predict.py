@@ -16,7 +16,7 @@ from boneage.predict.answering import answer_all
 from boneage.predict.kept import Answers, sha256
 from boneage.predict.model import Predictor
 from boneage.predict.page import write_pages
-from boneage.predict.patients import Patient, patient_of, read_patients, require_known
+from boneage.predict.patients import patient_of, patients_of
 from boneage.predict.pictures import FOLDER, PictureNames, write_pictures
 from boneage.predict.radiograph import Radiograph, load
 
@@ -53,7 +53,7 @@ def predict(
     """
     drawn = (out / FOLDER).resolve()  # by an earlier call, which this one goes on with
     files = [f for f in find_radiographs(images) if not (resume and drawn in f.resolve().parents)]
-    patients = _patients_of(files, table)
+    patients = patients_of(files, table)
     rests_on = [*predictor.files, *([table] if table is not None else [])]
     about = {
         "checkpoints": [str(file) for file in predictor.files],
@@ -92,18 +92,9 @@ def predict_one(
     radiograph = load(file, predictor.preprocessings)
     if radiograph.error:
         raise UserError(radiograph.error)
-    patient = patient_of(file, sex, _patients_of([file], table), radiograph.header)
+    patient = patient_of(file, sex, patients_of([file], table), radiograph.header)
     (answer,), _ = answer_all([(file, radiograph)], [patient], predictor, strict)
     return lines_of(answer)
-
-
-def _patients_of(files: Sequence[Path], table: Path | None) -> dict[str, Patient]:
-    """Return what a table says of patients, which must know some of the files; nothing without."""
-    if table is None:
-        return {}
-    patients = read_patients(table)
-    require_known(files, table, patients)
-    return patients
 
 
 def _load(files: Sequence[Path], predictor: Predictor) -> Iterator[Radiograph]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from boneage.data.crop import find_crop
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing, to_square
+from boneage.data.matching import match_ids
 from boneage.data.radiographs import find_radiographs, radiograph_id, read_radiograph
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
@@ -47,7 +48,9 @@ class Explained:
         _require_names_of_their_own(self.files)
         known = pd.DataFrame(record["split"]).set_index("id")
         self.table = pd.DataFrame({"id": [radiograph_id(file) for file in self.files]})
-        self.table = self.table.join(known, on="id")
+        meant = match_ids(self.table["id"], known.index, "Radiographs of the checkpoint")
+        known = known.reindex([meant.get(id_) for id_ in self.table["id"]])
+        self.table = self.table.join(known.reset_index(drop=True))
         self.table["age_years"] = self.table.pop("age_months") / 12
         self.images, self.geometries, sexes = self._decode()
         self.table["sex"] = sex or self.table["sex"].fillna(sexes)

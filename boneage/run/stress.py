@@ -70,8 +70,8 @@ def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     if root is None and isinstance(given, dict):  # of a phantom, which is written again
         root = write_phantom(**{key: given[key] for key in ("folder", "n", "size", "seed")})
     options = {key: data[key] for key in ("table", "val_table", "test_table", "age_unit")}
-    columns = Columns(**data["columns"])
-    found = read_source(root or Path(given), columns=columns, missing="drop", **options)
+    options |= {"columns": Columns(**data["columns"]), "separator": data.get("separator")}
+    found = read_source(root or Path(given), missing="drop", **options)
     split = pd.DataFrame(record["split"])
     table = split[split["fold"] == "test"].merge(found[["id", "path"]], on="id", how="left")
     if table["path"].isna().any():

@@ -6,7 +6,8 @@ from typing import get_args
 
 from boneage.data.download.archives import OFFICIAL_COUNTS, Part
 from boneage.data.download.manifest import broken_files, read_manifest
-from boneage.data.layouts import read_source
+from boneage.data.layouts import read_rows
+from boneage.data.matching import clause, find_pairs
 from boneage.errors import UserError
 
 ORIGINS: dict[Part, str] = {"train": "train", "validation": "val", "test": "test"}
@@ -27,11 +28,12 @@ class Found:
     official: int
 
 
-def verify(folder: Path) -> tuple[list[Found], list[str]]:
+def verify(folder: Path) -> tuple[list[Found], list[str], list[str]]:
     """Count the radiographs below a folder, and check the files that were downloaded into it.
 
     Returns:
-        One row a part; and the files, as the manifest names them, that are gone or changed.
+        One row a part; clauses on ids without an image, images without a row, and ids with
+        several images; and the files, as the manifest names them, that are gone or changed.
 
     Raises:
         UserError: when the folder holds no label table or image at all.
@@ -44,13 +46,20 @@ def verify(folder: Path) -> tuple[list[Found], list[str]]:
         for fetched in manifest.archives.values()
         for name in broken_files(folder, fetched, contents=True)
     ]
+    origins: list[str] = []
+    missing: list[str] = []
     try:
-        origins = list(read_source(folder, missing="drop")["origin"])
+        below, _, labels = read_rows(folder, age_unit="months")  # which the files do not depend on
+        pairs = find_pairs(folder, below, labels)
+        origins = list(labels["origin"][labels["id"].isin(pairs.image_of)])
+        missing = pairs.missing()
+        twice = [id_ for id_, image in pairs.image_of.items() if len(below.images[image]) > 1]
+        if twice:
+            missing.append(clause(twice, "ids with several images"))
     except UserError:
         if not broken:  # which says more
             raise
-        origins = []
     rows = [
         Found(part, origins.count(ORIGINS[part]), OFFICIAL_COUNTS[part]) for part in get_args(Part)
     ]
-    return rows, broken
+    return rows, missing, broken

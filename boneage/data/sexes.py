@@ -1,0 +1,96 @@
+"""The sexes of a table, and a warning where a column of sexes is not read."""
+
+import logging
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from boneage.data.ids import normal_id
+from boneage.data.tables import refuse
+from boneage.errors import first_five
+
+log = logging.getLogger(__name__)
+
+UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none", "null")
+SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"} | dict.fromkeys(
+    UNKNOWN, "unknown"
+)
+YES, NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0")
+# a column that is not read looks like sexes by its name, or by what it contains
+LIKELY_NAMES = re.compile("sex|gender|male|geschlecht|genre")
+FEW = 4  # different cells
+LIKELY_CELLS = {*SEXES, "boy", "girl", "man", "woman", "w", "h"}
+
+
+def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series:
+    """Return "female", "male" or "unknown" of each row of a table.
+
+    What is not known, or not read though it looks like sexes, is said in one line.
+
+    Args:
+        path: of the table, for messages.
+        table: text, as `read_table` gives it.
+        column: the sex column; None if there is no known one.
+
+    Raises:
+        UserError: naming the first wrong cell.
+    """
+    sexes = pd.Series("unknown", table.index)
+    if column is not None:
+        cells = table[column]
+        sexes = _sexes(cells)
+        hint = "is no sex: write M, F or nothing"
+        asks = _answers(column)
+        hint += ", or True and False" if asks else "; True/False and 1/0 only in a column 'male'"
+        refuse(path, cells, sexes.isna(), hint)
+    _say_what_is_not_read(path, table, column, sexes)
+    return sexes
+
+
+def _sexes(cells: pd.Series) -> pd.Series:
+    """Return the sex of each cell, NaN where it is none."""
+    known = SEXES | _answers(str(cells.name))
+    return cells.map({cell: known.get(normal_id(cell.casefold())) for cell in cells.unique()})
+
+
+def _answers(column: str) -> dict[str, str]:
+    """Return what yes and no mean in a column that asks for one sex, such as `male`."""
+    asked = re.findall("female|male", column.casefold())
+    if len(asked) != 1:
+        return {}
+    yes, no = ("male", "female") if asked[0] == "male" else ("female", "male")
+    return dict.fromkeys(YES, yes) | dict.fromkeys(NO, no)
+
+
+def _say_what_is_not_read(
+    path: Path, table: pd.DataFrame, column: str | None, sexes: pd.Series
+) -> None:
+    """Warn where all sexes are unknown, or another column knows better."""
+    others = [name for name in dict.fromkeys(table.columns) if _looks_like_sexes(table, name)]
+    others = [name for name in others if name != column and _differs(table[name], sexes)]
+    unknown = bool((sexes == "unknown").all())
+    if not unknown and not others:
+        return
+    why = "no known sex column" if column is None else f"column {column!r} contains no sex"
+    said = f"{why}, so the sex of all {len(sexes):,} rows is unknown"
+    if not unknown:
+        said = f"the sex is read from column {column!r}"
+    if others:
+        said += f"; not read, although it looks like sexes: {first_five(list(map(repr, others)))}"
+        said += " (rename the right column to 'sex', or set data.columns.sex= in training)"
+    log.warning("%s: %s", path, said)
+
+
+def _looks_like_sexes(table: pd.DataFrame, name: str) -> bool:
+    if list(table.columns).count(name) > 1:
+        return False
+    cells = {cell.casefold() for cell in table[name].unique()} - set(UNKNOWN)
+    called = LIKELY_NAMES.search(name.casefold()) and len(cells) <= FEW
+    return bool(cells) and bool(called or cells <= LIKELY_CELLS)
+
+
+def _differs(cells: pd.Series, sexes: pd.Series) -> bool:
+    """Tell whether a column says of a row what is not read."""
+    other = _sexes(cells)
+    return bool(((other != sexes) & (other != "unknown")).any())
