@@ -24,7 +24,7 @@ def written(path, pixels, bits=8, **tags):
     file.Modality, file.PhotometricInterpretation = "DX", "MONOCHROME2"
     file.Rows, file.Columns = pixels.shape[-2:]
     file.SamplesPerPixel, file.BitsStored, file.HighBit = 1, bits, bits - 1
-    file.BitsAllocated = 8 if bits == 8 else 16
+    file.BitsAllocated = 8 * pixels.dtype.itemsize
     file.PixelRepresentation = int(pixels.dtype.kind == "i")
     file.PixelData = pixels.tobytes()
     for name, value in tags.items():
