@@ -1,11 +1,7 @@
 """From a radiograph file to one square of 8-bit grey values."""
 
 import io
-import os
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,14 +13,13 @@ from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
 from PIL.TiffImagePlugin import TiffImageFile
 
 from boneage.data.crop import Crop, find_crop
+from boneage.data.muting import muted_decoders
 from boneage.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SIDES = (8, 4096)
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 STRETCH_PERCENTILES = (1, 99)
-STDERR = 2
-_MUTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ def read_grey(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     white_is_zero = _check_header(path, data)
-    with _muted_decoders():
+    with muted_decoders():
         image = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
         )
@@ -136,19 +131,6 @@ def _check_header(path: str | Path, data: bytes) -> bool:
         raise UserError(f"{path}: claims an absurd size: {error}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable PNG, JPEG, TIFF or BMP image") from error
-
-
-@contextmanager
-def _muted_decoders() -> Iterator[None]:
-    """Keep the messages of the C decoders off the terminal: they bypass Python's `sys.stderr`."""
-    with _MUTING, open(os.devnull, "wb") as nowhere:
-        terminal = os.dup(STDERR)
-        os.dup2(nowhere.fileno(), STDERR)
-        try:
-            yield
-        finally:
-            os.dup2(terminal, STDERR)
-            os.close(terminal)
 
 
 def _resize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

@@ -129,9 +129,11 @@ def _require_single_grey(path: Path, file: "Dataset") -> None:
     frames = int(number(file, "NumberOfFrames", 1)) or 1
     if frames != 1:
         raise UserError(f"{path}: contains {frames} images; give one radiograph a file")
-    colours = str(file.get("PhotometricInterpretation") or "of unknown colours").strip().upper()
+    colours = str(file.get("PhotometricInterpretation") or "").strip().upper()
     if number(file, "SamplesPerPixel", 1) != 1 or colours not in GREYS:
-        raise UserError(f"{path}: is {_line(colours)}, not a grey radiograph")
+        raise UserError(
+            f"{path}: is {_line(colours or 'of unknown colours')}, not a grey radiograph"
+        )
     if colours == "MONOCHROME2" and str(file.get("PresentationLUTShape")).upper() == "INVERSE":
         raise UserError(
             f"{path}: contradicts itself: by MONOCHROME2 the greatest value is white, "

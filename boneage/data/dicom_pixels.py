@@ -4,14 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from boneage.data.dicom_codecs import CODECS, PACKAGE, decompress
+from boneage.data.muting import muted_decoders
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-DECODERS = {  # packages that decode what pydicom cannot, by the start of the syntax's name
-    "JPEG": "python-gdcm",
-    "High-Throughput JPEG 2000": "pylibjpeg pylibjpeg-openjpeg",
-}
-TWELVE_BIT_JPEG = "1.2.840.10008.1.2.4.51"
 LARGEST = 32  # bits of a pixel
 ROUGHER = 1.5  # times: what neighbouring pixels differ by when the values wrap around
 
@@ -48,7 +46,7 @@ def read_words(file: "Dataset") -> np.ndarray:
     """Return the decompressed pixels of a single grey image as they are stored, all bits.
 
     Returns:
-        (H, W), of the type that BitsAllocated and PixelRepresentation ask for.
+        (H, W), signed where PixelRepresentation says so.
 
     Raises:
         ValueError: when a package is missing that decompresses it, or it contains several images.
@@ -58,16 +56,20 @@ def read_words(file: "Dataset") -> np.ndarray:
 
     syntax = file.file_meta.TransferSyntaxUID
     decoder = get_decoder(syntax)
-    twelve_bits = syntax == TWELVE_BIT_JPEG and number(file, "BitsStored") > 8
-    if twelve_bits and "pylibjpeg" not in decoder.available_plugins:
-        raise ValueError("12-bit JPEG needs pip install pylibjpeg pylibjpeg-libjpeg (GPL)")
-    if not decoder.is_available:
-        package = next(of for start, of in DECODERS.items() if syntax.name.startswith(start))
-        raise ValueError(f"pip install {package}, to decompress {syntax.name}")
+    eight_bits = number(file, "BitsStored") == 8  # of this codec, Pillow reads them
+    if syntax.keyword in CODECS and not (eight_bits and syntax.keyword == "JPEGExtended12Bit"):
+        try:
+            import imagecodecs
+        except ImportError as error:
+            if not set(decoder.available_plugins) - {"pillow"}:
+                raise ValueError(f"pip install {PACKAGE}, to decompress {syntax.name}") from error
+        else:
+            return decompress(file, getattr(imagecodecs, CODECS[syntax.keyword]))
     all_bits: dict[str, Any] = {"correct_unused_bits": False}
-    words, _ = decoder.as_array(file, raw=True, **all_bits)
+    with muted_decoders():
+        words, _ = decoder.as_array(file, raw=True, **all_bits)
     if words.ndim != 2:
-        raise ValueError(f"it contains {len(words)} images")
+        raise ValueError(f"they are {len(words)} images")
     return np.asarray(words)
 
 
