@@ -9,6 +9,8 @@ READABLE = {
     b"\xff\xd8\xff": "JPEG image",
     b"II*\0": "TIFF image",
     b"MM\0*": "TIFF image",
+    b"II+\0": "TIFF image",
+    b"MM\0+": "TIFF image",
     b"BM": "BMP image",
 }
 OTHERS = {
@@ -17,8 +19,6 @@ OTHERS = {
     b"\xff\x4f\xff\x51": "JPEG 2000 image",
     b"\xff\x0a": "JPEG XL image",
     b"\0\0\0\x0cJXL ": "JPEG XL image",
-    b"II+\0": "BigTIFF image",
-    b"MM\0+": "BigTIFF image",
     b"8BPS": "Photoshop image",
     b"\x1f\x8b": "gzip archive",
     b"PK\x03\x04": "zip archive",
