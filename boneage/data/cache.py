@@ -21,7 +21,7 @@ from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # of the decoding: raise it when the same file and options give other pixels
+VERSION = 4  # of the decoding: raise it when the same file and options give other pixels
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
 CHECKED = 2**30  # bytes: larger caches would take long to read, and only their size is checked
 CHUNK = 2**24
