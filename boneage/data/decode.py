@@ -116,7 +116,7 @@ def read_grey(path: str | Path) -> np.ndarray:
         if image is None and facts.is_tiff:  # of 2 or 4 bits, or compressed as Zstandard or LZMA
             image = _read_with_pillow(data)
     if image is None:
-        raise UserError(f"{path}: truncated or damaged, or of a rare kind; save it as PNG")
+        raise UserError(f"{path}: truncated or damaged")
     if image.dtype == np.int16 and image.min() >= 0:
         image = image.view(np.uint16)
     if image.dtype not in (np.uint8, np.uint16):
