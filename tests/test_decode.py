@@ -95,20 +95,177 @@ def test_pad_keeps_the_aspect_ratio_centred_on_black(tmp_path):
     assert (decode(line, Preprocessing(8, "pad")) > 0).sum() == 8
 
 
-@pytest.mark.parametrize("depth", [8, 16])
+def tiff(path, stored, shape, bits, order="<", **tags):
+    """Write bytes as a TIFF file of so many bits; tags by number, as t262=0."""
+    known = {256: shape[1], 257: shape[0], 258: bits, 259: 1, 262: 1, 277: 1, 278: shape[0]}
+    known |= {int(name[1:]): value for name, value in tags.items()}
+    if 322 not in known:
+        known |= {273: 0, 279: len(stored)}
+    start = 8 + 2 + 12 * (len(known) + (322 in known) * 2) + 4
+    known |= {324: start, 325: len(stored)} if 322 in known else {273: start}
+    entries = b"".join(struct.pack(f"{order}HHII", t, 4, 1, known[t]) for t in sorted(known))
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(known))
+    path.write_bytes((head + entries + bytes(4)).ljust(start, b"\0") + stored)
+    return path
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("white_is_zero", [True, False])
-def test_a_tiff_may_say_that_zero_is_white(tmp_path, depth, white_is_zero):
-    top = 2**depth - 1
-    shown = np.random.default_rng(0).integers(0, top + 1, (20, 16)).astype(f"<u{depth // 8}")
-    stored = (top - shown if white_is_zero else shown).tobytes()
-    tags = {256: 16, 257: 20, 258: depth, 259: 1, 262: int(not white_is_zero), 273: 160, 278: 20}
-    tags |= {277: 1, 279: len(stored)}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
-    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)
-    (tmp_path / "a.tif").write_bytes(head.ljust(160, b"\0") + stored)
-    with Image.open(tmp_path / "a.tif") as image:
-        assert image.size == (16, 20)
-    np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), shown)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_may_say_that_zero_is_white(tmp_path, bits, white_is_zero, order):
+    top = 2**bits - 1
+    values = np.random.default_rng(0).integers(0, top + 1, (20, 16))
+    stored = top - values if white_is_zero else values
+    if bits < 8:
+        planes = (stored[..., None] >> np.arange(bits)[::-1]) & 1
+        content = np.packbits(planes.reshape(20, -1), axis=1).tobytes()
+    else:
+        content = stored.astype(f"{order}u{bits // 8}").tobytes()
+    path = tiff(tmp_path / "a.tif", content, (20, 16), bits, order, t262=int(not white_is_zero))
+    shown = values if bits >= 8 else values * 255 // top
+    np.testing.assert_array_equal(read_grey(path), shown)
+
+
+def test_a_tiff_in_tiles(tmp_path):
+    shown = np.random.default_rng(0).integers(0, 2**16, (16, 16)).astype("<u2")
+    path = tiff(tmp_path / "a.tif", shown.tobytes(), (16, 16), 16, t322=16, t323=16)
+    np.testing.assert_array_equal(read_grey(path), shown)
+
+
+def test_a_signed_tiff_is_read_where_nothing_is_negative(tmp_path):
+    values = np.random.default_rng(0).integers(0, 2**15, (20, 16)).astype("<i2")
+    path = tiff(tmp_path / "a.tif", values.tobytes(), (20, 16), 16, t339=2)
+    np.testing.assert_array_equal(read_grey(path), values)
+    values[3, 3] = -1
+    with pytest.raises(UserError, match="stores int16 pixels"):
+        read_grey(tiff(tmp_path / "b.tif", values.tobytes(), (20, 16), 16, t339=2))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd"])
+def test_compressed_tiffs(tmp_path, compression):
+    Image.fromarray(PICTURE).save(tmp_path / "a.tif", compression=compression)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), PICTURE)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_a_palette_gives_its_colours(tmp_path, suffix):
+    image = Image.fromarray(PICTURE, "P")
+    image.putpalette([255 - i // 3 for i in range(768)])
+    image.save(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(read_grey(tmp_path / f"a{suffix}"), 255 - PICTURE)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_one_bit(tmp_path, suffix):
+    Image.fromarray(PICTURE > 99).save(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(read_grey(tmp_path / f"a{suffix}"), 255 * (PICTURE > 99))
+
+
+def test_cmyk_jpeg(tmp_path):
+    smooth = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    Image.fromarray(np.dstack([smooth] * 3)).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
+    assert np.abs(read_grey(tmp_path / "a.jpg").astype(int) - smooth).max() <= 2
+
+
+@pytest.mark.parametrize("under", [0, 130, 255])
+@pytest.mark.parametrize("channels", ["LA", "RGBA", "tif", "16 bits"])
+def test_what_is_transparent_is_black_whatever_lies_under_it(tmp_path, under, channels):
+    seen = np.arange(8) > 2
+    grey, alpha = np.where(seen, PICTURE, under), np.where(seen, 255, 0) + 0 * PICTURE
+    path = tmp_path / ("a.tif" if channels == "tif" else "a.png")
+    layers = [grey, alpha] if channels == "LA" else [grey, grey, grey, alpha]
+    pixels = np.dstack(layers).astype(np.uint8)
+    if channels == "16 bits":
+        path.write_bytes(cv2.imencode(".png", pixels.astype(np.uint16) * 257)[1])
+    else:
+        Image.fromarray(pixels).save(path)
+    scale = 257 if channels == "16 bits" else 1
+    np.testing.assert_array_equal(read_grey(path), np.where(seen, PICTURE, 0).astype(int) * scale)
+
+
+def test_an_image_that_is_transparent_all_over_is_read(tmp_path):
+    Image.fromarray(np.dstack([PICTURE, 0 * PICTURE])).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), PICTURE)
+
+
+UPRIGHT = {  # what is to be done to the stored pixels (EXIF 2.32, tag 274)
+    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+    5: lambda a: a.T, 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).T,
+    8: lambda a: np.rot90(a),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_photograph_is_turned_upright(tmp_path, orientation, suffix, alpha):
+    stored = np.add.outer(np.arange(0, 128, 2), np.arange(0, 96, 2)).astype(np.uint8)  # 64 x 48
+    if alpha and suffix == ".jpg":
+        return
+    shown = stored.copy()
+    shown[:8] = 0 if alpha else shown[:8]
+    exif = Image.Exif()
+    exif[274] = orientation
+    how = {".tif": {"tiffinfo": {274: orientation}}, ".png": {"exif": exif}}
+    layers = [stored, 255 * (np.arange(64) >= 8)[:, None] + 0 * stored]
+    pixels = np.dstack(layers).astype(np.uint8) if alpha else stored
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(pixels).save(path, **how.get(suffix, {"exif": exif, "quality": 100}))
+    read = read_grey(path).astype(int)
+    assert np.abs(read - UPRIGHT[orientation](shown.astype(int))).max() <= 1
+
+
+def test_an_interlaced_png_of_16_bits(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 2**16, (20, 16)).astype(np.uint16)
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+              (0, 1, 1, 2)]  # fmt: skip
+    rows = [row for x, y, dx, dy in passes for row in pixels[y::dy, x::dx].astype(">u2")]
+
+    def chunk(kind, data):
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", 16, 20, 16, 0, 0, 0, 1)
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), pixels)
+
+
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".tiff", ".webp", ".jp2", ".gif", ".heic", ""])
+def test_the_content_counts_not_the_name(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(cv2.imencode(".png", PICTURE)[1])
+    np.testing.assert_array_equal(read_grey(tmp_path / f"a{suffix}"), PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"RIFF\0\0\0\0WEBPVP8 ", "WebP image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC image"),
+        (b"GIF89a\1\0\1\0", "GIF image"),
+        (b"\xff\x4f\xff\x51\0\0", "JPEG 2000 image"),
+        (b"PK\3\4", "zip archive"),
+        (b"\x1f\x8b\x08", "gzip archive"),
+        (b"%PDF-1.7", "PDF document"),
+        (b"<!DOCTYPE html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (bytes(128) + b"DICM", "DICOM file"),
+    ],
+)
+def test_other_contents_are_named(tmp_path, content, kind):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UserError, match=f"a.png: not a readable PNG.*; its content: {kind}"):
+        read_grey(tmp_path / "a.png")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path):
+    path = write(tmp_path / "1.png", PICTURE)
+    path.chmod(0)
+    with pytest.raises(UserError, match="Permission denied"):
+        read_grey(path)
 
 
 def test_stretch_between_percentiles(tmp_path):
@@ -225,7 +382,7 @@ def test_refused_contents(tmp_path, content, said):
 
 def test_float_pixels_are_refused(tmp_path):
     path = write(tmp_path / "1.tif", PICTURE.astype(np.float32))
-    with pytest.raises(UserError, match="holds float32 pixels"):
+    with pytest.raises(UserError, match="stores float32 pixels"):
         decode(path, Preprocessing())
 
 

@@ -1,41 +1,26 @@
 """DICOM files made here with pydicom: the same picture in many ways of storing it."""
 
+import gzip
+
+import cv2
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
+from dicom_files import PICTURE, grey, written
 from pydicom.sequence import Sequence
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    BasicTextSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    EncapsulatedPDFStorage,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    RLELossless,
+)
 
 from boneage.data.dicom import age_of, is_dicom, read_dicom
+from boneage.data.radiographs import read_radiograph
 from boneage.errors import UserError
-
-PICTURE = np.random.default_rng(0).integers(0, 256, (20, 16)).astype(np.float64)  # 0 to 255
-PICTURE[0, :2] = 0, 255
-
-
-def written(path, pixels, bits=8, **tags):
-    """Write pixels as they are, as a radiograph of so many bits stored."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[str(path)])
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    file = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    file.Modality, file.PhotometricInterpretation = "DX", "MONOCHROME2"
-    file.Rows, file.Columns = pixels.shape[-2:]
-    file.SamplesPerPixel, file.BitsStored, file.HighBit = 1, bits, bits - 1
-    file.BitsAllocated = 8 if bits == 8 else 16
-    file.PixelRepresentation = int(pixels.dtype.kind == "i")
-    file.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(file, name, value)
-    file.save_as(path, enforce_file_format=True)
-    return path
-
-
-def grey(path):
-    """Return what is read, on the scale of 0 to 255."""
-    return read_dicom(path)[0] / 65535 * 255
 
 
 def test_eight_bits(tmp_path):
@@ -197,13 +182,137 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
     del report.PixelData
     report.save_as(tmp_path / "report.dcm")
     said = {
-        "cut": "cut.dcm", "pixels": "cannot be decoded", "empty": "no readable DICOM",
-        "text": "no readable", "frames": "holds 2 pictures", "colour": "is RGB, not a grey",
-        "huge": "absurd size",
-        "report": "holds no picture", "words": "no readable DICOM", "gone": "no readable DICOM",
+        "cut": "cut.dcm", "pixels": "cannot be decoded", "empty": "by its content: empty file",
+        "text": "not a DICOM file", "frames": "contains 2 images", "colour": "is RGB, not a grey",
+        "huge": "absurd size", "report": r"no image, but: Digital X-Ray", "words": "not a readable",
+        "gone": "No such file",
     }  # fmt: skip
     for name, words in said.items():
         with pytest.raises(UserError, match=words) as caught:
             read_dicom(tmp_path / f"{name}.dcm")
         assert f"{name}.dcm" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_several_images_without_their_number_are_refused(tmp_path):
+    file = written(tmp_path / "a.dcm", np.zeros((2, 20, 16), np.uint8))
+    with pytest.raises(UserError, match="they are 2 images"):
+        read_dicom(file)
+
+
+def test_one_frame_may_be_numbered(tmp_path):
+    for frames in ("1", "0", ""):
+        file = written(tmp_path / "a.dcm", PICTURE.astype(np.uint8), NumberOfFrames=frames)
+        np.testing.assert_allclose(grey(file), PICTURE, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "little"), [(ImplicitVRLittleEndian, True), (ExplicitVRBigEndian, False)]
+)
+@pytest.mark.parametrize("head", ["whole", "without preamble", "without syntax"])
+def test_byte_orders_and_missing_heads(tmp_path, syntax, little, head):
+    pixels = np.rint(PICTURE / 255 * 4095).astype("<u2" if little else ">u2")
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", pixels, 12, PatientSex="F"))
+    file["PixelData"].VR = "OW"
+    bare = pydicom.Dataset(file)
+    if head != "without preamble":
+        bare.preamble, bare.file_meta = b"\0" * 128, file.file_meta
+        bare.file_meta.TransferSyntaxUID = syntax
+    if head == "without syntax":
+        del bare.file_meta.TransferSyntaxUID
+    pydicom.dcmwrite(tmp_path / "b", bare, implicit_vr=syntax.is_implicit_VR, little_endian=little)
+    assert is_dicom(tmp_path / "b")
+    (tmp_path / "b").rename(tmp_path / "b.dcm")
+    np.testing.assert_allclose(grey(tmp_path / "b.dcm"), PICTURE, atol=0.1)
+
+
+def test_deflated(tmp_path):
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", PICTURE.astype(np.uint8)))
+    file.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    file.save_as(tmp_path / "b.dcm")
+    np.testing.assert_allclose(grey(tmp_path / "b.dcm"), PICTURE, atol=0.01)
+
+
+def test_files_without_whole_number_pixels_say_what_they_are(tmp_path):
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", PICTURE.astype(np.uint8)))
+    del file.PixelData
+    for kind, said in (
+        (EncapsulatedPDFStorage, "Encapsulated PDF"),
+        (BasicTextSRStorage, "Basic Text SR"),
+        (MediaStorageDirectoryStorage, "Media Storage Directory"),
+    ):
+        file.SOPClassUID = kind
+        file.save_as(tmp_path / "b.dcm")
+        with pytest.raises(UserError, match=f"contains no image, but: {said}"):
+            read_dicom(tmp_path / "b.dcm")
+    file.FloatPixelData = PICTURE.astype(np.float32).tobytes()
+    file.save_as(tmp_path / "b.dcm")
+    with pytest.raises(UserError, match="floating-point pixels"):
+        read_dicom(tmp_path / "b.dcm")
+
+
+@pytest.mark.parametrize("kind", ["PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "ARGB", ""])
+def test_colours_are_one_line(tmp_path, kind):
+    file = written(tmp_path / "a.dcm", PICTURE.astype(np.uint8), PhotometricInterpretation=kind)
+    with pytest.raises(UserError, match=f"is {kind or 'of unknown colours'}, not a grey"):
+        read_dicom(file)
+
+
+def test_two_statements_on_what_is_white(tmp_path):
+    pixels = (255 - PICTURE).astype(np.uint8)
+    one = {"PhotometricInterpretation": "MONOCHROME1"}
+    for shape in ("INVERSE", "IDENTITY", ""):  # the photometric interpretation counts
+        file = written(tmp_path / "a.dcm", pixels, **one, PresentationLUTShape=shape)
+        np.testing.assert_allclose(grey(file), PICTURE, atol=0.01)
+    file = written(tmp_path / "a.dcm", pixels, PresentationLUTShape="INVERSE")
+    with pytest.raises(UserError, match="contradicts itself"):
+        read_dicom(file)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_an_image_called_dcm_is_read(tmp_path, suffix):
+    pixels = PICTURE.astype(np.uint8)
+    (tmp_path / "a.dcm").write_bytes(cv2.imencode(suffix, pixels)[1])
+    image, header = read_radiograph(tmp_path / "a.dcm")
+    assert header is None
+    assert np.abs(image.astype(int) - PICTURE).mean() < (20 if suffix == ".jpg" else 1e-9)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a", "1.2.840.113"])
+def test_dicom_by_another_name_is_read(tmp_path, name):
+    file = written(tmp_path / name, PICTURE.astype(np.uint8), PatientSex="M")
+    image, header = read_radiograph(file)
+    assert header.sex == "male"
+    np.testing.assert_allclose(image / 65535 * 255, PICTURE, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(gzip.compress(b"a" * 500), "gzip archive"), (b"PK\3\4" + bytes(200), "zip archive"),
+     (b"%PDF-1.7" + bytes(200), "PDF document"), (b"\0" * 500, "unknown kind of file")],
+)  # fmt: skip
+def test_what_is_called_dcm_and_is_none_says_what_it_is(tmp_path, content, said):
+    (tmp_path / "a.dcm").write_bytes(content)
+    with pytest.raises(UserError, match=rf"a\.dcm: not a DICOM file, by its content: {said}"):
+        read_radiograph(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    ("text", "sex"),
+    [("f", "female"), ("Male", "male"), ("M ", "male"), ("", "unknown"), ("O", "unknown"),
+     (["F", "M"], "unknown")],
+)  # fmt: skip
+def test_sexes(tmp_path, text, sex):
+    file = written(tmp_path / "a.dcm", PICTURE.astype(np.uint8), PatientSex=text)
+    assert read_dicom(file)[1].sex == sex
+
+
+def test_odd_characters_are_no_obstacle(tmp_path, recwarn, capfd):
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", PICTURE.astype(np.uint8)))
+    file.SpecificCharacterSet = "ISO_IR 999"
+    file.add_new("PatientName", "PN", b"M\xfcller^\xff")
+    file.save_as(tmp_path / "b.dcm")
+    recwarn.clear()
+    np.testing.assert_allclose(grey(tmp_path / "b.dcm"), PICTURE, atol=0.01)
+    assert not recwarn
+    assert capfd.readouterr() == ("", "")

@@ -2,17 +2,25 @@
 
 import re
 import textwrap
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from boneage.data.dicom_display import shown
+from boneage.data.dicom_pixels import number
 from boneage.data.labels import MAX_AGE_YEARS
+from boneage.data.sexes import SEXES
+from boneage.data.signatures import HEAD, describe, is_dicom_content, is_readable_image
 from boneage.errors import UserError
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
 SUFFIXES = (".dcm", ".dicom")
-MAGIC = (128, b"DICM")
-SEXES = {"F": "female", "M": "male"}
+GREYS = ("MONOCHROME1", "MONOCHROME2")
 DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 LARGEST = 2**28  # pixels
 LONGEST = 200  # characters of a reason
@@ -32,51 +40,51 @@ class Header:
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file is a DICOM file, by its suffix or its first bytes."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    start, magic = MAGIC
+    """Tell whether a file is to be read as DICOM: by its first bytes, else by its suffix."""
     try:
         with path.open("rb") as file:
-            return file.read(start + len(magic))[start:] == magic
+            head = file.read(HEAD)
     except OSError:
-        return False
+        head = b""
+    named = path.suffix.lower() in SUFFIXES
+    return is_dicom_content(head) or (named and not is_readable_image(head))
 
 
 def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
     """Read a DICOM radiograph as it is meant to be seen, bones bright.
 
-    Rescale and the first VOI LUT or window are applied, MONOCHROME1 is inverted; what the result
-    can hold is spread over 16 bits.
-
     Returns:
-        (H, W) uint16, and what the header says.
+        (H, W) uint16 of `dicom_display.shown`, and what the header says.
 
     Raises:
-        UserError: with path and reason, when it is damaged, holds no single grey picture, is of a
-            kind that cannot be decoded here, or pydicom is not installed.
+        UserError: with path and reason, when it is damaged, does not contain a single grey image,
+            is of a kind that cannot be decoded here, or pydicom is not installed.
     """
     try:
-        import pydicom
-        from pydicom import config
+        import pydicom  # noqa: F401
     except ImportError as error:
         raise UserError(
             f"{path}: reading DICOM needs pydicom: pip install 'boneage[dicom]'"
         ) from error
-    try:
-        config.settings.reading_validation_mode = config.IGNORE  # it warns of every odd value
-        file = pydicom.dcmread(path)
-        _require_single_grey(path, file)
-        sex = str(file.get("PatientSex") or "").strip().upper()
-        header = Header(SEXES.get(sex, "unknown"), age_of(str(file.get("PatientAge") or "")))
-    except UserError:
-        raise
-    except Exception as error:  # pydicom raises whatever damaged bytes lead it to
-        raise UserError(f"{path}: no readable DICOM file: {_line(error)}") from error
-    try:
-        return _as_shown(file), header
-    except Exception as error:  # so do its decoders
-        raise UserError(f"{path}: its pixels cannot be decoded: {_line(error)}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of every odd value
+        try:
+            file = _open(path)
+            _require_single_grey(path, file)
+            header = Header(sex_of(file.get("PatientSex")), age_of(str(file.get("PatientAge"))))
+        except UserError:
+            raise
+        except Exception as error:  # pydicom raises whatever damaged bytes lead it to
+            raise UserError(f"{path}: not a readable DICOM file: {_line(error)}") from error
+        try:
+            return shown(file), header
+        except Exception as error:  # so do its decoders
+            raise UserError(f"{path}: its pixels cannot be decoded: {_line(error)}") from error
+
+
+def sex_of(value: object) -> str:
+    """Return "female", "male" or "unknown" of a PatientSex."""
+    return SEXES.get(str(value).strip().casefold(), "unknown")
 
 
 def age_of(text: str) -> float | None:
@@ -89,65 +97,63 @@ def age_of(text: str) -> float | None:
     return years if years is not None and years <= MAX_AGE_YEARS else None
 
 
-def _require_single_grey(path: Path, file: "pydicom.Dataset") -> None:  # type: ignore[name-defined]  # noqa: F821
-    """Raise UserError when a file holds no picture, several, or one in colour."""
-    if "PixelData" not in file:
-        raise UserError(
-            f"{path}: holds no picture ({_line(file.get('Modality') or 'unknown modality')})"
-        )
-    frames = int(file.get("NumberOfFrames") or 1)
+def _open(path: Path) -> "Dataset":
+    """Read a file with or without preamble; without a transfer syntax, as its bytes suggest."""
+    import pydicom
+    from pydicom import config, uid
+
+    try:
+        head = path.read_bytes()[:HEAD]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    if not is_dicom_content(head):
+        kind = describe(head) or "unknown kind of file"
+        raise UserError(f"{path}: not a DICOM file, by its content: {kind}")
+    config.settings.reading_validation_mode = config.IGNORE
+    file = pydicom.dcmread(path, force=True)
+    if not file.file_meta.get("TransferSyntaxUID"):
+        file.file_meta.TransferSyntaxUID = {
+            (True, True): uid.ImplicitVRLittleEndian,
+            (False, True): uid.ExplicitVRLittleEndian,
+            (False, False): uid.ExplicitVRBigEndian,
+        }.get(file.original_encoding, uid.ImplicitVRLittleEndian)  # type: ignore[arg-type]
+    return file
+
+
+def _require_single_grey(path: Path, file: "Dataset") -> None:
+    """Raise UserError when a file contains no image, several, or one in colour.
+
+    What says that there is one grey image is filled in where it was left empty.
+    """
+    if not file.get("PixelData"):
+        raise UserError(f"{path}: contains no image, but: {_content(file)}")
+    frames = int(number(file, "NumberOfFrames", 1)) or 1
     if frames != 1:
-        raise UserError(f"{path}: holds {frames} pictures; give one radiograph a file")
-    interpretation = str(file.get("PhotometricInterpretation") or "")
-    if int(file.get("SamplesPerPixel") or 1) != 1 or interpretation not in (
-        "MONOCHROME1",
-        "MONOCHROME2",
-    ):
+        raise UserError(f"{path}: contains {frames} images; give one radiograph a file")
+    colours = str(file.get("PhotometricInterpretation") or "").strip().upper()
+    if number(file, "SamplesPerPixel", 1) != 1 or colours not in GREYS:
         raise UserError(
-            f"{path}: is {_line(interpretation or 'of unknown colours')}, not a grey radiograph"
+            f"{path}: is {_line(colours or 'of unknown colours')}, not a grey radiograph"
         )
-    rows, columns = (int(file.get(name) or 0) for name in ("Rows", "Columns"))
+    if colours == "MONOCHROME2" and str(file.get("PresentationLUTShape")).upper() == "INVERSE":
+        raise UserError(
+            f"{path}: contradicts itself: by MONOCHROME2 the greatest value is white, "
+            "by PresentationLUTShape INVERSE black"
+        )
+    rows, columns = (int(number(file, name, 0)) for name in ("Rows", "Columns"))
     if not 0 < rows * columns <= LARGEST:
         raise UserError(f"{path}: claims an absurd size: {rows} x {columns}")
+    file.PhotometricInterpretation, file.SamplesPerPixel, file.NumberOfFrames = colours, 1, 1
 
 
-def _as_shown(file: "pydicom.Dataset") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
-    """Return (H, W) uint16 grey values."""
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+def _content(file: "Dataset") -> str:
+    """Return what a DICOM file without pixels is."""
+    from pydicom.uid import UID
 
-    widths = file.get("WindowWidth")
-    if widths is not None and not np.min(widths) >= 1:  # of no meaning (PS3.3 C.11.2.1.2)
-        del file.WindowWidth
-    slope, intercept = file.get("RescaleSlope"), file.get("RescaleIntercept")
-    if slope or intercept:  # without the other, pydicom would not rescale
-        file.RescaleSlope, file.RescaleIntercept = slope or 1, intercept or 0
-    rescaled = apply_modality_lut(file.pixel_array, file)
-    if None not in (file.get("WindowCenter"), file.get("WindowWidth")):
-        # pydicom spreads a window over the rescaled ends, which a negative slope would swap
-        file.RescaleSlope, file.RescaleIntercept = 1, 0
-    shown = np.asarray(apply_voi_lut(rescaled, file), np.float64)
-    low, high = _range(file)
-    share = np.clip((shown - low) / (high - low), 0, 1)
-    if file.PhotometricInterpretation == "MONOCHROME1":
-        share = 1 - share
-    return np.rint(65535 * share).astype(np.uint16)
-
-
-def _range(file: "pydicom.Dataset") -> tuple[float, float]:  # type: ignore[name-defined]  # noqa: F821
-    """Return the least and the greatest value that the shown pixels may have (PS3.3 C.11)."""
-    for name in ("VOILUTSequence", "ModalityLUTSequence"):
-        if file.get(name):
-            return 0.0, 2.0 ** int(file[name].value[0].LUTDescriptor[2]) - 1
-    bits = int(file.BitsStored)
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    if not int(file.PixelRepresentation):
-        low, high = 0, 2**bits - 1
-    slope, intercept = (
-        float(file.get("RescaleSlope") or 1),
-        float(file.get("RescaleIntercept") or 0),
-    )
-    ends = sorted((low * slope + intercept, high * slope + intercept))
-    return ends[0], ends[1]
+    if file.get("FloatPixelData") or file.get("DoubleFloatPixelData"):
+        return "floating-point pixels"
+    kind = file.get("SOPClassUID") or file.file_meta.get("MediaStorageSOPClassUID")
+    return _line(UID(kind).name if kind else file.get("Modality") or "unknown kind")
 
 
 def _line(said: object) -> str:

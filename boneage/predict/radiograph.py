@@ -79,9 +79,12 @@ def picture_flags(picture: np.ndarray, sighting: Sighting) -> list[str]:
 
 
 def _is_coloured(path: Path) -> bool:
-    with Image.open(path) as header:
-        if header.mode in GREY:  # most are: the pixels need not be decoded again
-            return False
+    try:
+        with Image.open(path) as header:
+            if header.mode in GREY:  # most are: the pixels need not be decoded again
+                return False
+    except OSError:  # a TIFF of a grey kind that only OpenCV reads
+        return False
     content = np.frombuffer(path.read_bytes(), np.uint8)  # imread fails on names that are not UTF-8
     image = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_8)
     if image is None or image.ndim != 3:

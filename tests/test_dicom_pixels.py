@@ -1,0 +1,329 @@
+"""Stored DICOM values to grey: every place of the bits, padding, windows, tables, codecs."""
+
+import sys
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import PICTURE, grey, written
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from pydicom import uid
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+
+from boneage.data.dicom import read_dicom
+from boneage.errors import UserError
+
+TWELVE = np.rint(PICTURE / 255 * 4095).astype(np.uint16)
+LEFT = {"BitsStored": 12, "HighBit": 15}
+
+
+def refused(path, match):
+    with pytest.raises(UserError, match=match) as caught:
+        read_dicom(path)
+    assert "\n" not in str(caught.value)
+
+
+def words_of(values, allocated, stored, high, signed, others):
+    """Put values into bits high + 1 - stored to high of words, whose other bits are given."""
+    shift, cell = high + 1 - stored, 2**stored - 1
+    outside = (2**allocated - 1) & ~(cell << shift)
+    packed = [
+        ((int(value) & cell) << shift) | (int(other) & outside)
+        for value, other in zip(values.ravel(), others.ravel(), strict=True)
+    ]
+    words = np.array(packed, f"u{allocated // 8}").reshape(values.shape)
+    return words.view(f"i{allocated // 8}") if signed else words
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    allocated=st.sampled_from([8, 16, 32]),
+    stored=st.integers(4, 32),
+    above=st.integers(0, 28),
+    signed=st.booleans(),
+    filling=st.sampled_from(["zeros", "ones", "noise", "overlay"]),
+)
+def test_any_place_of_the_bits_gives_the_plain_values(
+    tmp_path, allocated, stored, above, signed, filling
+):
+    high = stored - 1 + above
+    assume(high < allocated)
+    least = -(2 ** (stored - 1)) if signed else 0
+    values = np.rint(PICTURE / 255 * (2.0**stored - 1)).astype(np.int64) + least
+    noise = np.random.default_rng(0).integers(0, 2**allocated, PICTURE.shape)
+    overlay = np.where(np.indices(PICTURE.shape).sum(0) % 9 < 2, 2**allocated - 1, 0)
+    others = {"zeros": 0 * noise, "ones": 0 * noise - 1, "noise": noise, "overlay": overlay}
+    words = words_of(values, allocated, stored, high, signed, others[filling])
+    file = written(
+        tmp_path / "a.dcm", words, BitsAllocated=allocated, BitsStored=stored, HighBit=high
+    )
+    expected = (values - least) / (2**stored - 1) * 255
+    np.testing.assert_allclose(grey(file), expected, atol=0.01)
+
+
+def test_left_aligned_values(tmp_path):
+    """Read as the lower bits they would be noise: 7.3 years in place of 15.5."""
+    plain = read_dicom(written(tmp_path / "plain.dcm", TWELVE, 12))[0]
+    left = read_dicom(written(tmp_path / "left.dcm", TWELVE << 4, 12, **LEFT))[0]
+    np.testing.assert_array_equal(left, plain)
+
+
+def test_a_high_bit_that_the_values_contradict_is_wrong(tmp_path):
+    file = written(tmp_path / "a.dcm", TWELVE, 12, **LEFT)
+    np.testing.assert_allclose(grey(file), PICTURE, atol=0.1)
+
+
+def test_one_bit(tmp_path):
+    mask = PICTURE > 127
+    packed = np.packbits(mask, bitorder="little")
+    file = written(
+        tmp_path / "a.dcm", packed[None], 1, BitsAllocated=1, HighBit=0, Rows=20, Columns=16
+    )
+    np.testing.assert_array_equal(grey(file), 255 * mask)
+
+
+def test_thirty_two_bits_with_few_in_use_keep_their_levels(tmp_path):
+    file = written(tmp_path / "a.dcm", TWELVE.astype(np.uint32), 32)
+    np.testing.assert_array_equal(read_dicom(file)[0], TWELVE)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{"HighBit": 3}, {"HighBit": 16}, {"BitsStored": 17}, {"BitsStored": 0}, {"BitsStored": ""},
+     {"BitsAllocated": 12}, {"BitsAllocated": 24}, {"PixelRepresentation": 2},
+     {"PixelRepresentation": None}, {"RescaleSlope": "nan"},
+     {"VOILUTFunction": "CUBIC", "WindowCenter": 9, "WindowWidth": 9}],
+)  # fmt: skip
+def test_headers_that_contradict_themselves_are_one_line(tmp_path, tags):
+    refused(written(tmp_path / "a.dcm", TWELVE, 12, **tags), "cannot be decoded|not a readable")
+
+
+def test_words_in_place_of_numbers_are_one_line(tmp_path):
+    for name in ("RescaleSlope", "WindowWidth", "BitsStored", "PixelPaddingValue"):
+        file = pydicom.dcmread(written(tmp_path / "a.dcm", TWELVE, 12, WindowCenter=9))
+        file.add_new(name, "LO", "many")
+        file.save_as(tmp_path / "a.dcm")
+        refused(tmp_path / "a.dcm", "many")
+
+
+def test_values_that_need_more_bits_than_said_are_refused(tmp_path):
+    smooth = np.add.outer(np.arange(90), np.arange(80)).astype(np.uint16) * 40  # up to 6,720
+    refused(written(tmp_path / "a.dcm", smooth, 12), "more than BitsStored 12 bits")
+    signed = (smooth // 2).astype(np.int16)
+    refused(written(tmp_path / "b.dcm", signed, 12), "more than BitsStored 12 bits")
+
+
+@pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("padding", "stored"),
+    [(0, 0), (4095, 4095), (63536, 63536), (-2000, 63536), (0xF000, 0xF000)],
+)
+def test_padding_is_black_wherever_its_value_lies(tmp_path, interpretation, padding, stored):
+    pixels = TWELVE.clip(1, 4094)
+    if interpretation == "MONOCHROME1":
+        pixels = 4095 - pixels
+    frame = np.zeros(PICTURE.shape, bool)
+    frame[:3], frame[:, -2:] = True, True
+    vr = "SS" if padding < 0 else "US"
+    tags = {"PhotometricInterpretation": interpretation}
+    file = pydicom.dcmread(
+        written(tmp_path / "a.dcm", np.where(frame, stored, pixels).astype(np.uint16), 12, **tags)
+    )
+    file.add_new("PixelPaddingValue", vr, padding)
+    file.save_as(tmp_path / "b.dcm")
+    expected = np.where(frame, 0, PICTURE)
+    np.testing.assert_allclose(grey(tmp_path / "b.dcm"), expected, atol=0.2)
+
+
+def test_padding_of_a_range_far_outside_the_window(tmp_path):
+    values = TWELVE.astype(np.int16)
+    values[:3] = np.arange(-3000, -2952).reshape(3, 16)
+    file = written(
+        tmp_path / "a.dcm", values, 16, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-3000,
+        WindowCenter=2048, WindowWidth=4096,
+    )  # fmt: skip
+    expected = PICTURE.copy()
+    expected[:3] = 0
+    np.testing.assert_allclose(grey(file), expected, atol=0.1)
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_empty_elements_say_nothing(tmp_path, empty):
+    names = ("HighBit", "WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleSlope",
+             "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit", "NumberOfFrames",
+             "SamplesPerPixel", "PresentationLUTShape", "PatientAge", "PatientSex",
+             "VOILUTSequence", "ModalityLUTSequence", "SpecificCharacterSet")  # fmt: skip
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", TWELVE, 12))
+    for name in names:
+        setattr(file, name, Sequence() if name.endswith("Sequence") else empty)
+    file.save_as(tmp_path / "b.dcm")
+    np.testing.assert_allclose(grey(tmp_path / "b.dcm"), PICTURE, atol=0.1)
+    for name in names[1:]:  # and one at a time, beside a window
+        tags = {"WindowCenter": 2048, "WindowWidth": 4096, "VOILUTFunction": "LINEAR"}
+        tags[name] = Sequence() if name.endswith("Sequence") else empty or ""
+        file = written(tmp_path / "a.dcm", TWELVE, 12, **tags)
+        np.testing.assert_allclose(grey(file), PICTURE, atol=0.2, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("function", "width", "expected"),
+    [
+        ("LINEAR", 512, lambda x: (x - 1999.5) / 511 + 0.5),  # PS3.3 C.11.2.1.2.1
+        ("", 512, lambda x: (x - 1999.5) / 511 + 0.5),
+        ("linear ", 512, lambda x: (x - 1999.5) / 511 + 0.5),
+        ("LINEAR_EXACT", 512, lambda x: (x - 2000) / 512 + 0.5),  # C.11.2.1.3.2
+        ("SIGMOID", 512, lambda x: 1 / (1 + np.exp(-4 * (x - 2000) / 512))),  # C.11.2.1.3.1
+        ("LINEAR_EXACT", 0.5, lambda x: (x - 2000) / 0.5 + 0.5),
+    ],
+)
+def test_window_functions(tmp_path, function, width, expected):
+    pixels = (1700 + 2 * PICTURE).astype(np.uint16)
+    pixels[0, 0] = 2000
+    file = written(
+        tmp_path / "a.dcm", pixels, 12, WindowCenter=2000, WindowWidth=width,
+        VOILUTFunction=function,
+    )  # fmt: skip
+    share = np.clip(expected(pixels.astype(float)), 0, 1)
+    np.testing.assert_allclose(grey(file) / 255, share, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("centre", "width"),
+    [(2048, 1), (2048, 0), (2048, -5), (0, 1), (-9000, 100), (60000, 2), ("", 100), (9, "")],
+)
+def test_a_window_that_shows_nothing_is_none(tmp_path, centre, width):
+    file = written(tmp_path / "a.dcm", TWELVE, 12, WindowCenter=centre, WindowWidth=width)
+    np.testing.assert_allclose(grey(file), PICTURE, atol=0.1)
+
+
+@pytest.mark.parametrize("widths", [[4096, 0], [0, 4096], [4096, 1], [4096, 10, 20]])
+def test_of_several_windows_the_first_with_a_meaning(tmp_path, widths):
+    file = written(tmp_path / "a.dcm", TWELVE, 12, WindowCenter=[2048, 2048], WindowWidth=widths)
+    np.testing.assert_allclose(grey(file), PICTURE, atol=0.1)
+
+
+def table(entries, first, bits, as_bytes=None):
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
+    if as_bytes:
+        item.add_new("LUTData", "OW", np.asarray(entries).astype(as_bytes).tobytes())
+    else:
+        item.add_new("LUTData", "US", [int(each) for each in entries])
+    return Sequence([item])
+
+
+@pytest.mark.parametrize("name", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("as_bytes", [None, "<u2", "u1"])
+def test_lookup_tables_of_any_depth(tmp_path, name, bits, as_bytes):
+    if as_bytes == "u1" and bits > 8:
+        return
+    top = 2**bits - 1
+    entries = np.rint((1 - np.arange(4096) / 4095) * top)  # 12 bits in, inverted
+    file = written(tmp_path / "a.dcm", TWELVE, 12, **{name: table(entries, 0, bits, as_bytes)})
+    np.testing.assert_allclose(grey(file), 255 - PICTURE, atol=255 / top + 0.1)
+
+
+def test_lookup_table_with_a_start_and_ends(tmp_path):
+    signed = TWELVE.astype(np.int16) - 2048
+    file = written(tmp_path / "a.dcm", signed, 12, VOILUTSequence=table(np.arange(1000), -500, 10))
+    expected = np.clip(signed.astype(int) + 500, 0, 999) / 1023 * 255
+    np.testing.assert_allclose(grey(file), expected, atol=0.01)
+
+
+def test_broken_lookup_tables(tmp_path):
+    for sequence in (table(np.arange(10), 0, 3), table([0] * 10, 0, 17)):
+        refused(written(tmp_path / "a.dcm", TWELVE, 12, VOILUTSequence=sequence), "lookup table")
+    empty = table(np.arange(10), 0, 8)
+    del empty[0].LUTData
+    file = written(tmp_path / "a.dcm", TWELVE, 12, VOILUTSequence=empty)
+    np.testing.assert_allclose(grey(file), PICTURE, atol=0.1)
+
+
+CODECS = {
+    uid.JPEGLosslessSV1: lambda a, bits: imagecodecs.ljpeg_encode(a, bitspersample=bits),
+    uid.JPEGLossless: lambda a, bits: imagecodecs.ljpeg_encode(a, bitspersample=bits),
+    uid.JPEGLSLossless: lambda a, _: imagecodecs.jpegls_encode(a),
+    uid.HTJ2KLossless: lambda a, _: imagecodecs.htj2k_encode(a),
+    uid.JPEG2000Lossless: lambda a, bits: imagecodecs.jpeg2k_encode(
+        a, codecformat="j2k", reversible=True, level=0, bitspersample=bits
+    ),
+}
+
+
+def compressed(path, syntax, bits, signed=False):
+    """Write the picture compressed, and return what was compressed."""
+    least = -(2 ** (bits - 1)) if signed else 0
+    values = np.rint(PICTURE / 255 * (2**bits - 1)).astype(np.int64) + least
+    pixels = values.astype(("i" if signed else "u") + ("1" if bits == 8 else "2"))
+    file = pydicom.dcmread(written(path, pixels, bits))
+    if signed and syntax in (uid.JPEGLosslessSV1, uid.JPEGLossless, uid.JPEGLSLossless):
+        pixels = (pixels.astype(int) & (2**bits - 1)).astype(f"u{pixels.itemsize}")  # know no sign
+    frame = CODECS[syntax](pixels, bits)
+    _wrap(file, frame, syntax)
+    file.save_as(path)
+    return frame
+
+
+def _wrap(file, frame, syntax):
+    file.PixelData = encapsulate([frame])
+    file["PixelData"].is_undefined_length = True
+    file.file_meta.TransferSyntaxUID = syntax
+
+
+@pytest.mark.parametrize("syntax", CODECS, ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_lossless_codecs(tmp_path, syntax, bits, signed):
+    compressed(tmp_path / "a.dcm", syntax, bits, signed)
+    np.testing.assert_allclose(grey(tmp_path / "a.dcm"), PICTURE, atol=0.3)
+
+
+def test_twelve_bit_jpeg(tmp_path):
+    smooth = np.add.outer(np.arange(64), np.arange(48)).astype(np.uint16) * 37
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", smooth, 12))
+    _wrap(file, imagecodecs.jpeg8_encode(smooth, 100, bitspersample=12), uid.JPEGExtended12Bit)
+    file.save_as(tmp_path / "a.dcm")
+    np.testing.assert_allclose(grey(tmp_path / "a.dcm"), smooth / 4095 * 255, atol=2)
+
+
+@pytest.mark.parametrize("syntax", CODECS, ids=lambda syntax: syntax.keyword)
+def test_cut_off_and_mismatched_frames_are_one_line(tmp_path, syntax):
+    """CharLS would look for the end for ever."""
+    path = tmp_path / "a.dcm"
+    frame = compressed(path, syntax, 12)
+    file = pydicom.dcmread(path)
+    _wrap(file, frame[: len(frame) // 2], syntax)
+    file.save_as(tmp_path / "cut.dcm")
+    refused(tmp_path / "cut.dcm", "cannot be decoded")
+    _wrap(file, frame, syntax)
+    file.Rows = 10
+    file.save_as(tmp_path / "size.dcm")
+    refused(tmp_path / "size.dcm", "cannot be decoded")
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless, uid.HTJ2K,
+     uid.JPEGExtended12Bit],
+)  # fmt: skip
+def test_a_missing_decoder_names_the_package(tmp_path, monkeypatch, syntax):
+    compressed(tmp_path / "a.dcm", uid.JPEGLosslessSV1, 12)
+    file = pydicom.dcmread(tmp_path / "a.dcm")
+    file.file_meta.TransferSyntaxUID = syntax
+    file.save_as(tmp_path / "a.dcm")
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    refused(tmp_path / "a.dcm", r"a\.dcm: .*pip install imagecodecs, to decompress")
+
+
+def test_syntaxes_that_nobody_decodes_are_named(tmp_path):
+    compressed(tmp_path / "a.dcm", uid.JPEGLosslessSV1, 12)
+    file = pydicom.dcmread(tmp_path / "a.dcm")
+    file.file_meta.TransferSyntaxUID = uid.MPEG2MPML
+    file.save_as(tmp_path / "a.dcm")
+    refused(tmp_path / "a.dcm", "MPEG2")
