@@ -20,7 +20,7 @@ from boneage.explain.inference import maps_of, predictions_of
 from boneage.explain.methods import Method
 from boneage.explain.overlay import overlay_sheet
 from boneage.models.module import BoneAgeModule
-from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
+from boneage.run.checkpoint import load_model, read_checkpoint
 
 SHEET = 24  # radiographs in a picture
 
@@ -39,7 +39,7 @@ class Explained:
     """
 
     def __init__(self, checkpoint: Path, images: Sequence[Path], sex: str | None = None) -> None:
-        self.checkpoint = read_checkpoint(checkpoint_file(checkpoint))
+        self.checkpoint = read_checkpoint(checkpoint)
         record = self.checkpoint["boneage"]
         self.model = load_model(self.checkpoint).eval()
         self.preprocessing = Preprocessing(**record["preprocessing"])
