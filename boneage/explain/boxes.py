@@ -10,6 +10,7 @@ import pandas as pd
 
 from boneage.data.crop import Crop, find_crop
 from boneage.data.decode import Preprocessing, read_grey
+from boneage.data.in_parallel import in_parallel
 from boneage.errors import UserError
 from boneage.explain.background import (
     BACKGROUND,
@@ -23,6 +24,7 @@ from boneage.explain.geometry import Geometry
 CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 FRAME = ["image_width", "image_height"]
 RESERVED = (BACKGROUND, HAND, MARKER)  # found, not drawn
+MasksOf = Callable[[Preprocessing, Crop], dict[str, np.ndarray]]  # of one radiograph, by region
 NEEDED = ["id", "region", *CORNERS, *FRAME]
 
 
@@ -120,6 +122,30 @@ def read_masks(path: Path, preprocessing: Preprocessing, crop: Crop) -> dict[str
     return masks
 
 
+def find_regions(
+    path: Path, files: Mapping[str, Path], annotator: str | None = None
+) -> dict[str, MasksOf]:
+    """Return what makes the masks of those radiographs that have regions, by id; read none yet.
+
+    Args:
+        path: table of boxes, or folder of a phantom's masks (`<id>.npz`).
+        files: radiographs by id.
+        annotator: whose boxes count; None is everybody's.
+
+    Raises:
+        UserError: when the table cannot be read.
+    """
+    masks: dict[str, MasksOf]
+    if path.is_dir():
+        known = [file for file in path.glob("*.npz") if file.stem in files]
+        masks = {file.stem: partial(read_masks, file) for file in known}
+    else:
+        boxes = read_boxes(path, annotator)
+        drawn = boxes[boxes["id"].isin(files)].groupby("id")
+        masks = {str(id_): partial(region_masks, rows) for id_, rows in drawn}
+    return masks
+
+
 def read_regions(
     path: Path,
     files: Mapping[str, Path],
@@ -132,7 +158,7 @@ def read_regions(
     `soft_tissue` is known, the `hand`.
 
     Args:
-        path: table of boxes, or folder of a phantom's masks (`<id>.npz`).
+        path: as for `find_regions`.
         files: radiographs by id.
         preprocessing: how they became squares.
         annotator: whose boxes count; None is everybody's.
@@ -140,21 +166,16 @@ def read_regions(
     Raises:
         UserError: when they cannot be read.
     """
-    masks: dict[str, Callable[[Preprocessing, Crop], dict[str, np.ndarray]]]
-    if path.is_dir():
-        known = [file for file in path.glob("*.npz") if file.stem in files]
-        masks = {file.stem: partial(read_masks, file) for file in known}
-    else:
-        boxes = read_boxes(path, annotator)
-        drawn = boxes[boxes["id"].isin(files)].groupby("id")
-        masks = {str(id_): partial(region_masks, rows) for id_, rows in drawn}
-    regions = {}
-    for id_, masks_of in masks.items():
-        image = read_grey(files[id_])
-        crop = find_crop(image, preprocessing.crop)
-        of = masks_of(preprocessing, crop)
-        regions[id_] = _with_background(of, image, preprocessing, crop)
-    return regions
+    masks = find_regions(path, files, annotator)
+    work = [(files[id_], masks_of, preprocessing) for id_, masks_of in masks.items()]
+    return dict(zip(masks, in_parallel(_regions_of, work, "Finding regions"), strict=True))
+
+
+def _regions_of(work: tuple[Path, MasksOf, Preprocessing]) -> dict[str, np.ndarray]:
+    path, masks_of, preprocessing = work
+    image = read_grey(path)
+    crop = find_crop(image, preprocessing.crop)
+    return _with_background(masks_of(preprocessing, crop), image, preprocessing, crop)
 
 
 def _with_background(
