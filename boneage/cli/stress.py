@@ -23,7 +23,8 @@ def stress(
     from rich.console import Console
     from rich.table import Table
 
-    from boneage.run.checkpoint import checkpoint_file, run_folder
+    from boneage.evaluation.run_folder import run_folder
+    from boneage.run.checkpoint import checkpoint_file
     from boneage.run.quiet import quieten_lightning
     from boneage.run.stress import stress as measure
 

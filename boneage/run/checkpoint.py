@@ -70,12 +70,6 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
     raise UserError(f"{path} holds no checkpoint: {advice}")
 
 
-def run_folder(checkpoint: Path) -> Path:
-    """Return the folder of the run that a checkpoint file lies in; else the file's own folder."""
-    folder = checkpoint.parent
-    return folder.parent if folder.name == "checkpoints" else folder
-
-
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint of this project without executing anything it may hold.
 
