@@ -108,7 +108,7 @@ def batches() -> dict[str, list[float]]:
     where = (*(f"data.num_workers={n}" for n in (0, 1, 2)), "data.residence=device")
     loaders = {
         f"{augment} {option}": loader_of(augment, option)
-        for augment in ("none", "report", "geometric")
+        for augment in ("none", "report", "geometric", "robust")
         for option in where
     }
     numbers: dict[str, list[float]] = {name: [] for name in loaders}

@@ -1,5 +1,6 @@
 """The page in the browser, driven in a headless Chromium where there is one."""
 
+import json
 import os
 import re
 import shutil
@@ -7,10 +8,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
 
 import pytest
 from conftest import PROJECT, TINY, compose_config
 
+from boneage.predict.app import without_proxies
 from boneage.predict.model import Predictor
 from boneage.predict.upload import answer_page, take
 from boneage.run.experiment import train
@@ -98,11 +101,67 @@ def test_the_network_is_blocked(network):
     assert Path(network["ASKED_FOR"]).read_text() == "192.0.2.1\n"
 
 
+DEAD = "http://127.0.0.1:9"  # nothing listens there
+NAMES = ("http_proxy", "https_proxy", "all_proxy")
+PROXIES = {
+    "unknown kind": dict.fromkeys(NAMES, "socks5://127.0.0.1:9"),
+    "not an address": dict.fromkeys(NAMES, "proxy.hospital.example:80:80"),
+    "lower case": dict.fromkeys(NAMES, DEAD),
+    "upper case": {name.upper(): DEAD for name in NAMES},
+    "both cases, others excepted": {
+        **dict.fromkeys([*NAMES, *map(str.upper, NAMES)], DEAD),
+        "no_proxy": "example.org",
+        "NO_PROXY": ".example.org,10.0.0.0/8",
+    },
+}
+
+SERVED = """
+import json, os, sys, urllib.request
+from boneage.predict import app
+
+def started(address):
+    read = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+    print(read(address, timeout=60).status, flush=True)
+    sys.exit()
+
+for proxies in json.loads(sys.argv[1]):
+    os.environ |= proxies
+    try:
+        app.serve(None, None, False, started)
+    except SystemExit:
+        for name in proxies:
+            del os.environ[name]
+"""
+
+
+def test_the_page_is_served_under_proxies(tmp_path):
+    """Nothing on the way to the page goes through them, from the import of gradio on."""
+    pytest.importorskip("gradio", reason="needs the extra app")
+    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    env = clean | {"PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", SERVED, json.dumps(list(PROXIES.values()))]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "200\n" * len(PROXIES), done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_proxies_are_hidden_for_a_while_only(name, monkeypatch):
+    for variable, value in PROXIES[name].items():
+        monkeypatch.setenv(variable, value)
+    before = dict(os.environ)
+    with without_proxies():
+        assert {k for k in os.environ if k.lower().endswith("_proxy")} == {"no_proxy"}
+        assert proxy_bypass("127.0.0.1")
+        assert "http" not in getproxies()
+    assert dict(os.environ) == before
+
+
 @pytest.fixture
 def address(run, tmp_path, network):
     """The page, where the command says it is."""
     command = [sys.executable, "-m", "boneage", "app", str(run), "--no-browser"]
-    env = os.environ | network | {"TMPDIR": str(tmp_path), "no_proxy": "*"}
+    env = os.environ | network | {"TMPDIR": str(tmp_path)} | PROXIES["lower case"]
     process = subprocess.Popen(command, env=env, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     yield re.fullmatch(r"The page is at (http://127\.0\.0\.1:\d+/) .*\n", line)[1]

@@ -20,6 +20,8 @@ from boneage.evaluation.comparison.group import group_runs
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import differences_across, differences_within
 from boneage.evaluation.comparison.tables import seed_rows, short_names
+from boneage.evaluation.report.page import write_report
+from boneage.evaluation.run_folder import read_run
 from boneage.run.sweep import SweepComparison
 from boneage.stages import Stages
 
@@ -224,6 +226,19 @@ def test_nothing_to_compare_is_one_line(tmp_path):
     (tmp_path / "a/.hydra").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no finished run.*has not finished"):
         find_runs([tmp_path])
+
+
+def test_a_checkpoint_file_means_its_run(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    file = tmp_path / "a/checkpoints/best.ckpt"
+    file.parent.mkdir()
+    file.touch()
+    assert read_run(file).path == tmp_path / "a"
+    assert [found.path for found in find_runs([file])[0]] == [tmp_path / "a"]
+    assert write_report(file) == tmp_path / "a/report.html"
+    file.rename(tmp_path / "moved.ckpt")
+    with pytest.raises(UserError, match=f"{tmp_path}: no run"):
+        read_run(tmp_path / "moved.ckpt")
 
 
 def test_links_to_runs_are_followed(tmp_path):

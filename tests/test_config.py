@@ -79,6 +79,8 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["tasks.age.head.dropout=[0.4,0.3]"], "hidden"),
         (["augment=report", "augment.transforms.1.brightness_limit=bright"], "augment"),
         (["precision=7-bit"], "precision"),
+        (["tasks=regression"], "tasks='regression' is not valid"),
+        (["stages=4"], "stages=4 is not valid"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

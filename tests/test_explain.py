@@ -286,6 +286,27 @@ def test_boxes_are_measured_on_held_out_radiographs_only(trained, phantom_root, 
     assert "none of the 24 radiographs has a region" in str(refused.exception)
 
 
+def test_only_what_counts_is_read(trained, own_root, tmp_path, caplog):
+    """Damaged films without boxes, or that were trained on, do not matter: they are not opened."""
+    split = pd.read_csv(trained / "split.csv", dtype=str).set_index("id")["fold"]
+    counted, left_out, *_ = split.index[split == "test"]
+    trained_on = split.index[split == "train"][0]
+    table = write(
+        tmp_path / "boxes.csv", *(BOX | FRAME | {"id": id_} for id_ in (counted, trained_on))
+    )
+    for film in own_root.rglob("*.png"):
+        if film.stem != counted:
+            film.write_bytes(b"damaged")
+    with caplog.at_level("INFO"):
+        result = call(trained, own_root, "--out", tmp_path / "maps", "--boxes", table)
+    assert result.exit_code == 0, result.output
+    assert "2 of 24 radiographs have regions" in caplog.text
+    assert [file.stem for file in (tmp_path / "maps").glob("*.npy")] == [f"{counted}_age"]
+    write(table, *(BOX | FRAME | {"id": id_} for id_ in (counted, left_out)))
+    refused = call(trained, own_root, "--out", tmp_path / "maps", "--boxes", table)
+    assert f"{left_out}.png" in str(refused.exception)
+
+
 def test_a_phantom_is_measured_on_its_exact_masks(trained, phantom_root, tmp_path):
     masks = phantom_root / "masks"
     result = call(

@@ -511,7 +511,7 @@ def test_mistakes_are_one_line(runs, films, tmp_path):
         ((films, *ok, "--table", tmp_path / "ids.csv"), "knows none of these radiographs"),
         ((film, *ok[:2], "--table", tmp_path / "ids.csv"), "knows none of these radiographs"),
         ((films, *ok, "--table", tmp_path / "twice.csv"), "several columns called 'sex'"),
-        ((films, "--checkpoint", film, *ok[2:]), "damaged, or no checkpoint"),
+        ((films, "--checkpoint", film, *ok[2:]), "is not a boneage checkpoint: it is an image"),
         ((films, *ok, "--table", tmp_path / "noid.csv"), "has no id column"),
         (
             (films, "--checkpoint", tmp_path / "gone.ckpt", "--out", tmp_path / "x"),

@@ -228,8 +228,8 @@ def test_checkpoint_must_match(finished, configure, tmp_path):
     [
         (None, "cannot be loaded"),
         (b"", "cannot be loaded"),
-        (b"not a checkpoint", "cannot be loaded"),
-        ("weights", "was not written by this project"),
+        (b"not a checkpoint", "is not a boneage checkpoint: it is a text file"),
+        ("weights", "is not a boneage checkpoint"),
         ("cut", "cannot be loaded"),
     ],
 )

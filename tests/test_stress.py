@@ -105,6 +105,17 @@ def test_stress_of_a_run(configure, tmp_path):
     assert clean["value"]["change_months"] == 0
     assert (run / "stress.png").stat().st_size > 10_000
     assert "mirrored" in done.output
+    one = tmp_path / "moved.ckpt"
+    one.write_bytes((run / "checkpoints/best.ckpt").read_bytes())
+    for words in ([run / "checkpoints/best.ckpt", "--out", tmp_path / "out"], [one]):
+        done = CliRunner().invoke(app, ["stress", *map(str, words), "--n", "3"])
+        assert done.exit_code == 0, done.output
+        assert len(pd.read_csv(tmp_path / "out/stress.csv")) > 10
+    assert (tmp_path / "stress.png").is_file()  # beside the checkpoint that is in no run
+    assert len(pd.read_csv(run / "stress.csv")) == len(measured)
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(app, ["stress", str(run), "--out", str(tmp_path / "file/out")])
+    assert "choose another --out" in str(done.exception)
 
 
 def test_radiographs_that_have_moved(configure, tmp_path):

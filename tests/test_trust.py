@@ -1,15 +1,21 @@
-"""Checkpoints from strangers: damaged, incomplete, or built to run code."""
+"""Checkpoints from strangers: of other programs, damaged, incomplete, or built to run code."""
 
+import argparse
 import copy
+import json
+import shutil
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.errors import UserError
-from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.trust import check_buildable
 
@@ -128,3 +134,147 @@ def test_any_damage_is_one_line(run, tmp_path):
             said.append(str(error))
     assert len(said) > 20
     assert not any("\n" in line for line in said)
+
+
+LIGHTNING = {
+    "epoch": 3,
+    "global_step": 90,
+    "pytorch-lightning_version": "2.6.0",
+    "state_dict": {"net.weight": torch.zeros(2)},
+}
+WEIGHTS = nn.Linear(2, 2).state_dict()
+
+
+def torchscript(path):
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), path)
+
+
+def exported(path):
+    program = torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),))
+    torch.export.save(program, path.with_suffix(".pt2"))
+    path.with_suffix(".pt2").rename(path)
+
+
+def onnx(path):
+    helper = pytest.importorskip("onnx.helper", reason="needs the extra export")
+    graph = helper.make_graph([], "empty", [], [])
+    path.write_bytes(helper.make_model(graph, producer_name="pytorch").SerializeToString())
+
+
+def safetensors(path):
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+
+
+def zipped(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "of another kind")
+
+
+def saved(content, **options):
+    return lambda path: torch.save(content, path, **options)
+
+
+def written(content):
+    return lambda path: path.write_bytes(content)
+
+
+FOREIGN = {
+    "lightning": (saved(LIGHTNING), "a Lightning checkpoint of another project"),
+    "lightning with objects": (
+        saved(LIGHTNING | {"hyper_parameters": {"root": Path("boneage-training-dataset")}}),
+        "a Lightning checkpoint of another project",
+    ),
+    "lightning before its archives": (
+        saved(LIGHTNING | {"hparams": argparse.Namespace()}, _use_new_zipfile_serialization=False),
+        "a Lightning checkpoint of another project",
+    ),
+    "weights": (saved(WEIGHTS), "a state_dict: weights alone"),
+    "weights before archives": (
+        saved(WEIGHTS, _use_new_zipfile_serialization=False),
+        "a state_dict: weights alone",
+    ),
+    "own loop": (
+        saved({"model": WEIGHTS, "epoch": 1}),
+        r"a file of another program \(model, epoch\)",
+    ),
+    "tensor": (saved(torch.zeros(2)), "a file of PyTorch that holds a Tensor"),
+    "model": (saved(nn.Linear(2, 2)), "a whole pickled model, which would run its own code"),
+    "objects": (saved({"root": Path("x")}), "a pickle of another program, which would run"),
+    "own with objects": (saved({"boneage": Path("x")}), "one with foreign objects in it"),
+    "torchscript": (torchscript, "a TorchScript model"),
+    "export": (exported, r"a program of torch\.export"),
+    "onnx": (onnx, "an ONNX model"),
+    "safetensors": (safetensors, "a safetensors file: weights alone"),
+    "keras": (written(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
+    "zip": (zipped, "a zip archive"),
+    "git lfs": (written(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "page": (written(b"<!DOCTYPE html><html>Sign in"), "as a failed download leaves it"),
+    "text": (written("größe: 3\n".encode()), "a text file"),
+    "image": (written(b"\x89PNG\r\n\x1a\n"), "an image"),
+    "bytes": (written(bytes(range(200, 256))), "a file of another kind"),
+    "zeros": (written(bytes(5000)), "filled with zeros"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # TorchScript is deprecated
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_no_boneage_checkpoint_is_called_by_its_name(kind, tmp_path):
+    write_file, said = FOREIGN[kind]
+    path = tmp_path / "some.ckpt"
+    write_file(path)
+    with pytest.raises(
+        UserError, match=rf"some\.ckpt is not a boneage checkpoint: it is .*{said}"
+    ) as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", [0.001, 0.3, 0.999])
+def test_a_cut_checkpoint_is_called_damaged(run, tmp_path, part):
+    whole = (run / "checkpoints/best.ckpt").read_bytes()
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(UserError, match="cannot be loaded: it is cut off or damaged"):
+        read_checkpoint(cut)
+    cut.write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be loaded: the file is empty"):
+        read_checkpoint(cut)
+    with pytest.raises(UserError, match="cannot be loaded: No such file"):
+        read_checkpoint(tmp_path / "gone.ckpt")
+    with pytest.raises(UserError, match="cannot be loaded: File name too long"):
+        read_checkpoint(tmp_path / ("a" * 300))
+
+
+def test_a_newer_checkpoint_asks_for_a_newer_version(checkpoint, tmp_path):
+    record = checkpoint["boneage"]
+    assert record["schema"] == 1
+    for change in ({"schema": 2}, {"preprocessing": record["preprocessing"] | {"finder": "v2"}}):
+        newer = write(checkpoint | {"boneage": record | change}, tmp_path)
+        with pytest.raises(UserError, match=r"strange\.ckpt cannot be used: .*update boneage"):
+            read_checkpoint(newer)
+    del record["schema"]  # as before it was written
+    assert read_checkpoint(write(checkpoint, tmp_path))
+    record["schema"] = "two"
+    with pytest.raises(UserError, match="schema is 'two'"):
+        read_checkpoint(write(checkpoint, tmp_path))
+
+
+def test_a_folder_is_searched_for_its_checkpoint(run, tmp_path):
+    best = run / "checkpoints/best.ckpt"
+    assert checkpoint_file(run) == checkpoint_file(run / "checkpoints") == best
+    assert checkpoint_file(best) == best
+    assert checkpoint_file(run, "last") == run / "checkpoints/last.ckpt"
+    with pytest.raises(UserError, match=f"give one of the runs in it: {run}"):
+        checkpoint_file(run.parent)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="holds no checkpoint: give a checkpoint file, or the"):
+        checkpoint_file(tmp_path)
+    last = shutil.copy(best, tmp_path / "checkpoints/last.ckpt")
+    with pytest.raises(UserError, match=rf"it has no best\.ckpt; give one of {last}"):
+        checkpoint_file(tmp_path)
+    (tmp_path / "mean").mkdir()
+    (tmp_path / "mean/metrics.json").touch()
+    with pytest.raises(UserError, match="for an ensemble, give the runs"):
+        checkpoint_file(tmp_path / "mean")

@@ -7,7 +7,9 @@ import typer
 
 
 def ensemble(
-    runs: Annotated[list[Path], typer.Argument(help="Finished runs.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Finished runs: folders, or checkpoint files in them.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the ensemble, like a run's.")],
 ) -> None:
     """Average the predictions of several runs; runs of different folds are pooled."""

@@ -21,7 +21,10 @@ def explain(
     ] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(help="Measure the maps on a table of boxes, or a phantom's folder of masks."),
+        typer.Option(
+            help="Measure the maps on a table of boxes, or a phantom's folder of masks: of the "
+            "radiographs, only those with boxes that were held out are read."
+        ),
     ] = None,
     also: Annotated[
         list[Path] | None, typer.Option(help="Other trainings of the setting, for the spread.")
@@ -37,7 +40,6 @@ def explain(
     ] = 0,
 ) -> None:
     """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
-    from boneage.explain.boxes import read_boxes
     from boneage.run.explain import Explained
     from boneage.run.explain import explain as draw
     from boneage.run.localise import localise
@@ -45,9 +47,7 @@ def explain(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
-    if boxes is not None and not boxes.is_dir():
-        read_boxes(boxes, annotator)  # a mistake in it shows now
-    explained = draw(checkpoint, images, out, method, sex)
+    explained = draw(checkpoint, images, out, method, sex, boxes, annotator)
     typer.echo(f"{len(explained.files)} radiographs explained in {out}")
     if check > 0:
         from boneage.run.check_maps import check_maps
@@ -55,7 +55,10 @@ def explain(
         for sentence in check_maps(explained, out, method, check):
             typer.echo(sentence)
     if boxes is not None:
-        models = [explained, *(Explained(other, images, sex) for other in also or ())]
+        models = [
+            explained,
+            *(Explained(other, images, sex, boxes, annotator) for other in also or ()),
+        ]
         for sentence in localise(models, boxes, out, method, annotator):
             typer.echo(sentence)
         typer.echo(f"Wrote {out / 'localisation.csv'}")

@@ -1,4 +1,4 @@
-"""boneage stress: does a run hold when the picture changes?"""
+"""boneage stress: do predictions hold when the image changes?"""
 
 import logging
 from pathlib import Path
@@ -8,25 +8,32 @@ import typer
 
 
 def stress(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or the folder of a run.")],
     root: Annotated[
         Path | None, typer.Option(help="Folder of the radiographs, where it has moved.")
     ] = None,
     n: Annotated[
         int | None, typer.Option("--n", help="At most so many of the test radiographs.", min=1)
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for table and figures; by default the run's.")
+    ] = None,
 ) -> None:
-    """Test a run again with other contrast, borders, rotation, noise, markers, ..."""
+    """Test a model again with other contrast, borders, rotation, noise, markers, ..."""
     from rich.console import Console
     from rich.table import Table
 
+    from boneage.evaluation.run_folder import run_folder
+    from boneage.run.checkpoint import checkpoint_file
     from boneage.run.quiet import quieten_lightning
     from boneage.run.stress import stress as measure
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     quieten_lightning()
-    measured = measure(run, root, n)
-    table = Table(title=f"The test fold of {run.name}, changed", box=None)
+    file = checkpoint_file(checkpoint)
+    folder = out or run_folder(file)
+    measured = measure(file, folder, root, n)
+    table = Table(title=f"The test fold of {checkpoint.name}, changed", box=None)
     metrics = list(measured["metric"].unique())
     for column in ("change", "n", *metrics):
         table.add_column(column, justify="left" if column == "change" else "right", no_wrap=True)
@@ -35,4 +42,4 @@ def stress(
         cells = [f"{values[metric]:.3g}" for metric in metrics]
         table.add_row(str(change), str(rows["n"].iloc[0]), *cells)
     Console().print(table)
-    typer.echo(f"Intervals are in {run / 'stress.csv'}, a figure is in {run / 'stress.png'}")
+    typer.echo(f"Intervals are in {folder / 'stress.csv'}, a figure is in {folder / 'stress.png'}")

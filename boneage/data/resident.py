@@ -82,12 +82,12 @@ class ResidentBatches:
         n, size = len(self.index), self.images.shape[-1]
         epoch = int(draws[0]) // n
         drawn = self.augment.draw(n, size, np.random.default_rng([self.seed, epoch]))
-        return [values[draws - epoch * n].to(self.images.device) for values in drawn]
+        return [values[draws - epoch * n] for values in drawn]
 
     def _batch(self, positions: Tensor, drawn: Sequence[Tensor]) -> Batch:
         image = self.images[self.cache_row[positions]]
         if self.augment is not None:
-            image = self.augment(image, list(drawn))
+            image = self.augment(image, drawn)
         return Batch(
             image=image,
             age_months=self.age_months[positions],

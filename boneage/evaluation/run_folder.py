@@ -91,12 +91,24 @@ class FinishedRun:
             return {}
 
 
+def run_folder(path: Path) -> Path:
+    """Return the folder of the run that a checkpoint file is of, or its own; a folder as is."""
+    if not path.is_file():
+        return path
+    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
+
+
 def read_run(path: Path) -> FinishedRun:
-    """Read the folder of a finished run.
+    """Read a finished run.
+
+    Args:
+        path: its folder, or one of its checkpoint files.
 
     Raises:
         UserError: when it is no run, not finished, or damaged; the message names the file.
     """
+    if path.suffix == ".ckpt":
+        path = run_folder(path)
     file = path / METRICS
     if not file.is_file():
         raise UserError(f"{path}: {_why_unfinished(path)}")

@@ -11,6 +11,7 @@ import pandas as pd
 from boneage.data.crop import Crop, find_crop
 from boneage.data.decode import Preprocessing, read_grey
 from boneage.data.ids import normal_id, normal_ids
+from boneage.data.in_parallel import in_parallel
 from boneage.data.labels import require_single
 from boneage.data.matching import match_ids
 from boneage.data.tables import read_table
@@ -27,6 +28,7 @@ from boneage.explain.geometry import Geometry
 CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 FRAME = ["image_width", "image_height"]
 RESERVED = (BACKGROUND, HAND, MARKER)  # found, not drawn
+MasksOf = Callable[[Preprocessing, Crop], dict[str, np.ndarray]]  # of one radiograph, by region
 NEEDED = ["id", "region", *CORNERS, *FRAME]
 
 
@@ -124,6 +126,28 @@ def read_masks(path: Path, preprocessing: Preprocessing, crop: Crop) -> dict[str
     return masks
 
 
+def find_regions(
+    path: Path, files: Mapping[str, Path], annotator: str | None = None
+) -> dict[str, MasksOf]:
+    """Return what makes the masks of those radiographs that have regions, by id; read none yet.
+
+    Args:
+        path: table of boxes, or folder of a phantom's masks (`<id>.npz`).
+        files: radiographs by id.
+        annotator: whose boxes count; None is everybody's.
+
+    Raises:
+        UserError: when the table cannot be read.
+    """
+    if path.is_dir():
+        stored = {normal_id(file.stem): file for file in path.glob("*.npz")}
+        meant = match_ids(files, stored, path)
+        return {id_: partial(read_masks, stored[of]) for id_, of in meant.items()}
+    drawn = {str(id_): rows for id_, rows in read_boxes(path, annotator).groupby("id")}
+    meant = match_ids(files, drawn, path)
+    return {id_: partial(region_masks, drawn[of]) for id_, of in meant.items()}
+
+
 def read_regions(
     path: Path,
     files: Mapping[str, Path],
@@ -136,7 +160,7 @@ def read_regions(
     `soft_tissue` is known, the `hand`.
 
     Args:
-        path: table of boxes, or folder of a phantom's masks (`<id>.npz`).
+        path: as for `find_regions`.
         files: radiographs by id.
         preprocessing: how they became squares.
         annotator: whose boxes count; None is everybody's.
@@ -144,22 +168,16 @@ def read_regions(
     Raises:
         UserError: when they cannot be read.
     """
-    masks: dict[str, Callable[[Preprocessing, Crop], dict[str, np.ndarray]]]
-    if path.is_dir():
-        stored = {normal_id(file.stem): file for file in path.glob("*.npz")}
-        meant = match_ids(files, stored, path)
-        masks = {id_: partial(read_masks, stored[of]) for id_, of in meant.items()}
-    else:
-        drawn = {str(id_): rows for id_, rows in read_boxes(path, annotator).groupby("id")}
-        meant = match_ids(files, drawn, path)
-        masks = {id_: partial(region_masks, drawn[of]) for id_, of in meant.items()}
-    regions = {}
-    for id_, masks_of in masks.items():
-        image = read_grey(files[id_])
-        crop = find_crop(image, preprocessing.crop)
-        of = masks_of(preprocessing, crop)
-        regions[id_] = _with_background(of, image, preprocessing, crop)
-    return regions
+    masks = find_regions(path, files, annotator)
+    work = [(files[id_], masks_of, preprocessing) for id_, masks_of in masks.items()]
+    return dict(zip(masks, in_parallel(_regions_of, work, "Finding regions"), strict=True))
+
+
+def _regions_of(work: tuple[Path, MasksOf, Preprocessing]) -> dict[str, np.ndarray]:
+    path, masks_of, preprocessing = work
+    image = read_grey(path)
+    crop = find_crop(image, preprocessing.crop)
+    return _with_background(masks_of(preprocessing, crop), image, preprocessing, crop)
 
 
 def _with_background(

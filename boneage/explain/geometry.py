@@ -1,12 +1,14 @@
 """Between the pixels of a radiograph file and the square that the network sees."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from boneage.data.crop import Crop
-from boneage.data.decode import Preprocessing
+from boneage.data.crop import Crop, find_crop
+from boneage.data.decode import Preprocessing, to_square
+from boneage.data.radiographs import read_radiograph
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,17 @@ class Geometry:
         whole = np.zeros((self.height, self.width), inner.dtype)
         whole[rows, columns] = cv2.resize(inner, seen, interpolation=cv2.INTER_LINEAR)
         return whole
+
+
+def read_square(path: Path, preprocessing: Preprocessing) -> tuple[np.ndarray, Geometry, str]:
+    """Return the (size, size) square of a file, how the file lies in it, and the header's sex.
+
+    Raises:
+        UserError: when the file cannot be read.
+    """
+    image, header = read_radiograph(path)
+    height, width = image.shape
+    crop = find_crop(image, preprocessing.crop)
+    geometry = Geometry(height, width, preprocessing, crop)
+    sex = header.sex if header is not None else "unknown"
+    return to_square(image, preprocessing, crop), geometry, sex

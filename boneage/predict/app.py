@@ -2,7 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from boneage.data.dataset import SEXES
@@ -33,25 +35,51 @@ def serve(
     Raises:
         UserError: when gradio is not installed, or the port is taken.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    with tempfile.TemporaryDirectory() as uploads:
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
+        with without_proxies():
+            page, address = _launch(predictor, port)
+        started(address)
+        if browser:
+            webbrowser.open(address)  # with the proxies that it needs elsewhere
+        page.block_thread()
+
+
+@contextmanager
+def without_proxies() -> Iterator[None]:
+    """Hide the environment's proxies: the page asks nothing but this machine.
+
+    `no_proxy` with the loopback address would not do: gradio's HTTP client prepares every proxy
+    that is named, and fails on those of a kind that it does not know.
+    """
+    hidden = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
+    for name in hidden:
+        del os.environ[name]
+    os.environ["no_proxy"] = "*"  # else macOS and Windows take the system's
+    try:
+        yield
+    finally:
+        del os.environ["no_proxy"]
+        os.environ |= hidden
+
+
+def _launch(predictor: Predictor, port: int | None) -> tuple[Any, str]:
+    """Start the server; return the page and its address."""
     try:
         import gradio as gr
     except ImportError as error:
         raise UserError("boneage app needs gradio: pip install 'boneage[app]'") from error
-    with tempfile.TemporaryDirectory() as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
-        page = build(predictor)
-        theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-        try:
-            _, address, _ = page.launch(
-                server_name="127.0.0.1", server_port=port, inbrowser=browser, share=False,
-                max_file_size=LARGEST, theme=theme, footer_links=[], quiet=True,
-                prevent_thread_lock=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise UserError(f"port {port} is taken: choose another --port") from error
-        started(address)
-        page.block_thread()
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    page = build(predictor)
+    try:
+        _, address, _ = page.launch(
+            server_name="127.0.0.1", server_port=port, inbrowser=False, share=False,
+            max_file_size=LARGEST, theme=theme, footer_links=[], quiet=True,
+            prevent_thread_lock=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(f"port {port} is taken: choose another --port") from error
+    return page, address
 
 
 def build(predictor: Predictor) -> Any:  # noqa: ANN401 - gradio is optional

@@ -26,6 +26,8 @@ TOP_LEVEL = {
     "mirror_test": bool,
     "compile": bool,
     "report": bool,
+    "tasks": dict[str, dict[str, Any]],
+    "stages": dict[str, Any],
 }
 
 

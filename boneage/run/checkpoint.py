@@ -1,6 +1,7 @@
 """What a checkpoint says of itself, and whether it fits what is asked of it."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from boneage.data.decode import VERSION
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, first_five
+from boneage.evaluation.run_folder import METRICS
 from boneage.models.module import BoneAgeModule
 from boneage.run.check import readable
+from boneage.run.foreign import what_it_holds, what_it_is
 from boneage.run.options import options
-from boneage.run.trust import CONFIG, check_buildable, check_record
+from boneage.run.trust import CONFIG, SCHEMA, check_buildable, check_record
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ PREPROCESSING_KEYS = ("size", "fit", "contrast", "crop")
 def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
     """Return what every checkpoint of the run carries, as plain containers."""
     return {
+        "schema": SCHEMA,
         "config": OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(CONFIG)), resolve=True),
         "options": options(cfg),
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
@@ -41,32 +45,70 @@ def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
     return table[table["fold"] == fold].assign(age_years=lambda t: t["age_months"] / 12)
 
 
-def checkpoint_file(path: Path) -> Path:
-    """Return the best checkpoint of a run's folder; a file is one itself."""
-    return path / "checkpoints/best.ckpt" if path.is_dir() else path
+def checkpoint_file(path: Path, name: str = "best") -> Path:
+    """Return the checkpoint that a path means: every command finds it here.
+
+    Args:
+        path: a checkpoint file, the folder of a run, or its folder of checkpoints.
+        name: of the checkpoint in a folder, "best" or "last".
+
+    Raises:
+        UserError: when a folder holds no such checkpoint; the message says what it holds.
+    """
+    if not os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
+        return path
+    for folder in (path / "checkpoints", path):
+        if (file := folder / f"{name}.ckpt").is_file():
+            return file
+    if others := [*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")]:
+        advice = f"it has no {name}.ckpt; give one of {first_five(sorted(map(str, others)))}"
+    elif runs := [run for d in ("*", "*/*") for run in path.glob(f"{d}/checkpoints/{name}.ckpt")]:
+        folders = sorted(str(run.parents[1]) for run in runs)
+        advice = f"give one of the runs in it: {first_five(folders)}"
+    elif (path / METRICS).is_file():
+        advice = "it has results alone; for an ensemble, give the runs that it was made of"
+    else:
+        advice = "give a checkpoint file, or the folder of a run that has saved one"
+    raise UserError(f"{path} holds no checkpoint: {advice}")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint of this project without executing anything it may hold.
 
+    Args:
+        path: as for `checkpoint_file`.
+
     Raises:
-        UserError: when it is missing, damaged or another program's.
+        UserError: when it is missing, damaged, another program's, or of a newer version.
     """
+    path = checkpoint_file(Path(path))
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _load(path)
     except OSError as error:
         raise UserError(f"checkpoint {path} cannot be loaded: {error.strerror}") from error
-    except Exception as error:  # a damaged file can raise anything, with advice for programmers
-        raise UserError(
-            f"checkpoint {path} cannot be loaded: it is damaged, or no checkpoint"
-        ) from error
     if not isinstance(checkpoint, dict) or "boneage" not in checkpoint:
-        raise UserError(f"checkpoint {path} was not written by this project's training")
+        raise UserError(f"{path} is not a boneage checkpoint: it is {what_it_holds(checkpoint)}")
     try:
         check_record(checkpoint["boneage"])
     except UserError as error:
-        raise UserError(f"checkpoint {path} cannot be used: {error}") from error
+        raise type(error)(f"checkpoint {path} cannot be used: {error}") from error
     return checkpoint
+
+
+def _load(path: Path) -> Any:  # noqa: ANN401 - whatever a file may hold
+    """Return what a file of PyTorch holds, as plain containers and tensors."""
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise UserError(f"checkpoint {path} cannot be loaded: the file is empty")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise anything, with advice for programmers
+        if what := what_it_is(path):
+            raise UserError(f"{path} is not a boneage checkpoint: it is {what}") from error
+        raise UserError(
+            f"checkpoint {path} cannot be loaded: it is cut off or damaged; copy it again, or use "
+            "another checkpoint of the run"
+        ) from error
 
 
 def check_task(checkpoint: dict[str, Any], cfg: DictConfig) -> None:

@@ -26,6 +26,7 @@ from boneage.run.checkpoint import (
     check_resumable,
     check_task,
     check_unseen,
+    checkpoint_file,
     fold_of,
     load_model,
     make_record,
@@ -67,6 +68,8 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # takes time
     ckpt_path = (cfg.train and cfg.resume and newest_checkpoint(run_dir, cfg)) or cfg.ckpt_path
+    if ckpt_path:
+        ckpt_path = checkpoint_file(Path(ckpt_path), "last" if cfg.train else "best")
     checkpoint = read_checkpoint(ckpt_path) if ckpt_path else None
     if checkpoint is None and not cfg.train:
         raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")

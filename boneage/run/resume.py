@@ -12,6 +12,7 @@ from boneage.evaluation.run_folder import ERROR, METRICS
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.options import options
 from boneage.run.processes import is_first_process
+from boneage.run.trust import NewerRecord
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
             continue
         try:
             record = read_checkpoint(file)["boneage"]
+        except NewerRecord:  # nothing is wrong with it
+            raise
         except UserError as error:
             log.warning("Passed over: %s", error)
             if is_first_process():

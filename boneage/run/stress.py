@@ -1,5 +1,6 @@
 """Test a run again under changes of the picture that do not change the bone age."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ from boneage.stages import Stages
 TABLE = "stress.csv"
 
 
-def stress(run: Path, root: Path | None = None, n: int | None = None) -> pd.DataFrame:
-    """Predict the test fold of a run under each change; write `stress.csv` and figures.
+def stress(
+    checkpoint: Path, out: Path, root: Path | None = None, n: int | None = None
+) -> pd.DataFrame:
+    """Predict the test fold of a checkpoint under each change; write `stress.csv` and figures.
 
     Args:
-        run: folder of a run.
+        checkpoint: as for `checkpoint_file`.
+        out: folder to write.
         root: the radiographs, where they have moved.
         n: at most how many radiographs, evenly over the fold; None is all.
 
@@ -40,14 +44,15 @@ def stress(run: Path, root: Path | None = None, n: int | None = None) -> pd.Data
         the prediction, whether for better or worse.
 
     Raises:
-        UserError: when checkpoint or radiographs are missing.
+        UserError: when checkpoint or radiographs are missing, or `out` cannot be written.
     """
-    checkpoint = read_checkpoint(run / "checkpoints/best.ckpt")
-    record = checkpoint["boneage"]
+    loaded = read_checkpoint(checkpoint)
+    record = loaded["boneage"]
     table = test_fold(record, root)
+    make_writable(out)
     if n is not None:
         table = table.iloc[np.unique(np.linspace(0, len(table) - 1, n).round().astype(int))]
-    model, preprocessing = load_model(checkpoint).eval(), Preprocessing(**record["preprocessing"])
+    model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
     clean = _predict(model, table, preprocessing, UNCHANGED)
     parts = []
     for change in (UNCHANGED, *CHANGES):
@@ -55,12 +60,28 @@ def stress(run: Path, root: Path | None = None, n: int | None = None) -> pd.Data
         if len(changed):
             parts.append(stress_metrics(table, clean, changed).assign(change=change))
     measured = pd.concat(parts, ignore_index=True)
-    measured.to_csv(run / TABLE, index=False)
+    measured.to_csv(out / TABLE, index=False)
     with styled():
         figure = stress_figure(measured)
         for suffix in ("png", "pdf"):
-            figure.savefig(run / f"stress.{suffix}")
+            figure.savefig(out / f"stress.{suffix}")
     return measured
+
+
+def make_writable(out: Path) -> None:
+    """Make a folder for results, before hours are spent on them.
+
+    Raises:
+        UserError: when nothing can be written into it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written ({error.strerror}): choose another --out"
+        ) from error
 
 
 def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:

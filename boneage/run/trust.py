@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from boneage.data.decode import VERSION, Preprocessing
 from boneage.errors import UserError
 
+SCHEMA = 1  # of the record: goes up when an older version could not read it rightly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
 TORCH = {"torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
 RECORD = {"config": dict, "options": dict, "config_text": str, "preprocessing": dict, "split": dict}
@@ -18,16 +20,38 @@ CONFIG = ("name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler"
 SPLIT = ("id", "age_months", "sex", "fold")
 
 
+class NewerRecord(UserError):
+    """A checkpoint that is sound, but was written by a newer version of this project."""
+
+
 def check_record(record: Any) -> None:  # noqa: ANN401 - whatever a file may hold
-    """Raise UserError when the record of a checkpoint is not what training writes."""
+    """Raise UserError when the record of a checkpoint is not what training writes.
+
+    Raises:
+        NewerRecord: when a newer version may have written it.
+    """
     if not isinstance(record, dict):
         raise UserError("it was not written by this project's training")
+    schema = record.get("schema", 1)
+    if not isinstance(schema, int) or schema < 1:
+        raise UserError(f"its schema is {schema!r}, not a number from 1 on")
+    if schema > SCHEMA:
+        raise NewerRecord(
+            f"a newer version of boneage wrote it (schema {schema}; this version reads up to "
+            f"{SCHEMA}): update boneage"
+        )
     for name, kind in RECORD.items():
         if not isinstance(record.get(name), kind):
             raise UserError(f"its record lacks {name}")
     for part, keys in (("config", CONFIG), ("split", SPLIT)):
         if lacking := [key for key in keys if key not in record[part]]:
             raise UserError(f"its {part} lacks {', '.join(lacking)}")
+    known = {field.name for field in fields(Preprocessing)}
+    if unknown := [str(key) for key in record["preprocessing"] if key not in known]:
+        raise NewerRecord(
+            f"its radiographs were prepared by options that this version does not know "
+            f"({', '.join(unknown)}): update boneage"
+        )
     try:
         preprocessing = Preprocessing(**record["preprocessing"])
     except TypeError as error:

@@ -55,7 +55,7 @@ def run(row: str, root: Path) -> None:
     elif not (folder / METRICS).exists():
         ensemble([train(part, root) for part in POOLED[row]], folder)
     if row in (*STRESSED, *AUGMENTED) and not (folder / TABLE).exists():
-        stress(folder, root, CHANGED)
+        stress(folder, folder, root, CHANGED)
     write_json(RECORDS / f"{row}.json", record(folder, root))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boneage.errors import UserError
-from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run
+from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run, run_folder
 
 TRACES = (METRICS, ".hydra", "split.csv", ERROR)  # any of them makes a folder a run's
 
@@ -14,7 +14,7 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
     """Return the finished runs in and below folders, in order of their paths.
 
     Args:
-        folders: run folders, or folders that hold some at any depth.
+        folders: run folders or their checkpoint files, or folders that hold some at any depth.
 
     Returns:
         The runs, and for every other run's folder one line that says what is wrong with it.
@@ -24,7 +24,7 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
     """
     runs: dict[Path, FinishedRun] = {}
     skipped: dict[Path, str] = {}
-    for folder in folders:
+    for folder in map(run_folder, folders):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
         for path in _run_folders(folder):

@@ -39,6 +39,7 @@ def write_report(run_dir: Path) -> Path:
         UserError: when the run is not finished, or its folder is damaged or cannot be written.
     """
     run = read_run(run_dir)
+    run_dir = run.path  # where a checkpoint file was given
     folder = run_dir / FIGURES
     try:
         folder.mkdir(exist_ok=True)

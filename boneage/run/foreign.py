@@ -1,0 +1,93 @@
+"""What a file is that is no checkpoint of this project, told without running anything in it."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from boneage.errors import first_five
+
+LIGHTNING = "pytorch-lightning_version"
+ANOTHER_PROJECT = "a Lightning checkpoint of another project"
+OWN_RECORD = b"X\x07\0\0\0boneage"  # the key, as pickled
+WITHIN = (  # a file within an archive of PyTorch
+    ("constants.pkl", "a TorchScript model"),
+    ("archive_format", "a program of torch.export"),
+    ("serialized_exported_program.json", "a program of torch.export"),
+)
+STARTS = (
+    (bytes(64), "filled with zeros, as a crash or a full disk leaves it"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes them"),
+    (b"version https://git-lfs", "a pointer of Git LFS: get the file itself with git lfs pull"),
+    (b"<", "an HTML or XML page, as a failed download leaves it"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"\x1f\x8b", "a gzip archive"),
+)
+ONNX_FIELDS = range(0x12, 0x43, 8)  # protobuf: what can follow the version of the format
+
+
+def what_it_is(path: Path) -> str | None:
+    """Return what a file is that `torch.load` refuses; None for a damaged file of PyTorch.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(1024)
+    for known, what in STARTS:
+        if start.startswith(known):
+            return what
+    if start.startswith(b"PK\x03\x04"):
+        return _archive(path)
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32:
+        return "a safetensors file: weights alone, without the record of their model"
+    if len(start) > 2 and start[0] == 8 and start[1] < 32 and start[2] in ONNX_FIELDS:
+        return "an ONNX model"
+    if start.startswith(b"\x80"):
+        return _pickle(path.read_bytes())
+    text = start.decode(errors="ignore")
+    if len(text.encode()) > len(start) - 4 and "".join(text.split()).isprintable():
+        return "a text file"
+    return "a file of another kind"
+
+
+def what_it_holds(loaded: Any) -> str:  # noqa: ANN401 - whatever a file may hold
+    """Return what was loaded from a file that has no record of this project."""
+    if not isinstance(loaded, dict):
+        return f"a file of PyTorch that holds a {type(loaded).__name__}"
+    if LIGHTNING in loaded:
+        return ANOTHER_PROJECT
+    if loaded and all(isinstance(value, Tensor) for value in loaded.values()):
+        return "a state_dict: weights alone, without the record of their model"
+    return f"a file of another program ({first_five([str(key) for key in loaded]) or 'empty'})"
+
+
+def _archive(path: Path) -> str | None:
+    """Return what a zip archive is; None for a damaged one of PyTorch."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2]: name for name in archive.namelist()}
+            for name, what in WITHIN:
+                if name in names:
+                    return what
+            if "data.pkl" not in names:
+                return "a zip archive"
+            if archive.testzip() is not None:
+                return None
+            code = "a pickle of another program, which would run its own code when loaded"
+            return _pickle(archive.read(names["data.pkl"])) or code
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return None  # cut off, or damaged
+
+
+def _pickle(content: bytes) -> str | None:
+    """Return what a pickle is that holds more than weights and plain containers, if it is known."""
+    if OWN_RECORD in content:
+        return "one with foreign objects in it, which would run their own code when loaded"
+    if LIGHTNING.encode() in content:
+        return ANOTHER_PROJECT
+    if b"_parameters" in content and b"_modules" in content:
+        return "a whole pickled model, which would run its own code when loaded"
+    return None
