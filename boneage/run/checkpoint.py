@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, first_five
 from boneage.models.module import BoneAgeModule
+from boneage.models.weights import all_finite
 from boneage.run.check import readable
 from boneage.run.options import options
 from boneage.run.trust import CONFIG, check_buildable, check_record
@@ -48,7 +49,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint of this project without executing anything it may hold.
 
     Raises:
-        UserError: when it is missing, damaged or another program's.
+        UserError: when it is missing, damaged, another program's, or of a diverged training.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -64,6 +65,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         check_record(checkpoint["boneage"])
     except UserError as error:
         raise UserError(f"checkpoint {path} cannot be used: {error}") from error
+    weights = checkpoint.get("state_dict")
+    if isinstance(weights, dict) and not all_finite(weights):
+        raise UserError(
+            f"checkpoint {path} cannot be used: its weights are not finite, since its training "
+            "diverged; train again with a lower optimizer.lr"
+        )
     return checkpoint
 
 

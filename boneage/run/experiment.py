@@ -10,6 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.utils import deterministic
 
+from boneage.callbacks.divergence import Divergence
+from boneage.callbacks.epoch_lines import EpochLines
 from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.callbacks.history import History
 from boneage.callbacks.predictions import Predictions
@@ -92,7 +94,8 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             start_from(cfg.start_from, model, data.table)
         model.fit_tasks(data.fold_table("train"))
     predictions, throughput, history = Predictions(), Throughput(), History()
-    always = [EpochSeed(cfg.seed), predictions, throughput, history]
+    lines = EpochLines(history, cfg.monitor, cfg.mode)
+    always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]
     with readable("trainer"):
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
         trainer: L.Trainer = instantiate(
