@@ -103,6 +103,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             callbacks=[*always, *callbacks],
             logger=[instantiate(logger) for logger in cfg.logger.values()],
             default_root_dir=run_dir,
+            enable_model_summary=False,  # Lightning's own, beside that of the callbacks
         )
     if trainer.is_global_zero:
         split = ["id", "fold", "age_years", "sex"]

@@ -64,9 +64,7 @@ def _why_loader_died(message: str) -> str:
     """Say in one line what torch says of a loader process that is no more."""
     if "shared memory" in message or "shm" in message or "No space left" in message:
         return "a loader process found too little shared memory"
-    if "Killed" in message:
-        return "a loader process was killed, perhaps because memory ran out"
-    return f"a loader process died ({message.splitlines()[0].rstrip('. ')})"
+    return "a loader process died, perhaps because memory ran out"
 
 
 def _mark(run_dir: Path, why: str) -> str:
