@@ -126,6 +126,7 @@ def _build(
     free = shutil.disk_usage(folder.parent).free
     if free < np.prod(shape):
         raise OSError(f"{np.prod(shape) / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
+    log.info(f"Decoding {len(table):,} radiographs, once, into {folder}")
     with whole_folder(folder) as new:
         np.lib.format.open_memmap(new / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
         paths = list(table["path"])
@@ -140,7 +141,7 @@ def _build(
     seconds = time.perf_counter() - started
     log.info(
         f"Decoded {len(table):,} radiographs in {seconds:.1f} s "
-        f"({len(table) / seconds:,.0f} images/s) into {folder}"
+        f"({len(table) / seconds:,.0f} images/s)"
     )
 
 

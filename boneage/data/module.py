@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler, get_worker_info
 from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
@@ -25,6 +25,7 @@ from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.resident import ResidentBatches, upload
 from boneage.data.sampler import EpochSampler, RankBatches, inverse_frequency
+from boneage.data.shared_memory import check_shared_memory
 from boneage.data.splits import FOLDS, assign_folds, find_held_out, read_folds
 from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError, first_five
@@ -33,6 +34,8 @@ from boneage.stages import Stages
 log = logging.getLogger(__name__)
 
 Loader = DataLoader[Batch] | ResidentBatches
+
+PREFETCH = 2  # batches that each loader process prepares ahead
 
 
 class BoneAgeDataModule(L.LightningDataModule):
@@ -141,6 +144,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`, `sex`,
         `path`, `cache_row`, `fold`.
         """
+        self._check_shared_memory()
         if len(self.table):
             return
         table = self.read_source()
@@ -235,6 +239,7 @@ class BoneAgeDataModule(L.LightningDataModule):
             self.train_radiographs() if training else Radiographs(table, self.cache.path),
             batch_sampler=order,
             num_workers=self.num_workers,
+            prefetch_factor=PREFETCH if self.num_workers else None,
             collate_fn=_whole_batch,
             generator=torch.Generator(),  # starting workers must not move the model's dropout on
             persistent_workers=self.num_workers > 0,
@@ -245,6 +250,14 @@ class BoneAgeDataModule(L.LightningDataModule):
     def resident_images(self) -> Tensor:
         """All radiographs, (n, 1, H, W) uint8, in the memory of the device."""
         return upload(self.cache.path, self._device)
+
+    def _check_shared_memory(self) -> None:
+        """Raise UserError when batches of this machine's loader processes would not fit it."""
+        if self.residence == "host":
+            processes = 1 if self.trainer is None else self.trainer.num_devices
+            image_bytes = self.preprocessing.size**2
+            workers = self.num_workers * processes
+            check_shared_memory(image_bytes, self.batch_size, workers, PREFETCH)
 
     @property
     def _device(self) -> torch.device:
@@ -274,5 +287,12 @@ class BoneAgeDataModule(L.LightningDataModule):
 
 
 def _whole_batch(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
-    """Stand in for collation: `Radiographs` fetches whole batches."""
+    """Stand in for collation: `Radiographs` fetches whole batches.
+
+    A loader process shares its batch here, where an error reaches the training process. Left to
+    the queue, a batch that does not fit the shared memory would be lost, and waited for for ever.
+    """
+    if get_worker_info() is not None:
+        for values in batch.values():
+            values.share_memory_()
     return batch

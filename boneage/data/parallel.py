@@ -1,6 +1,8 @@
 """Decode many radiographs at once, in processes that import nothing heavy."""
 
+import logging
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -12,15 +14,21 @@ from boneage.data.crop import find_crop
 from boneage.data.decode import Preprocessing, read_grey, to_square
 from boneage.errors import UserError
 
+log = logging.getLogger(__name__)
+
 CHUNK = 32  # radiographs
 FEW = 100  # radiographs that are decoded before a pool has started
 IDLE_WORKER_SECONDS = 5
+STEP = 0.1  # share of the radiographs after which a log has another line
+QUIET_SECONDS = 1.0  # but no two lines within this time
 
 
 def decode_files(
     paths: list[str], preprocessing: Preprocessing, images: Path, workers: int | None
 ) -> tuple[dict[int, str], list[int]]:
-    """Decode files in parallel into the rows of an array on disk, with a progress bar.
+    """Decode files in parallel into the rows of an array on disk, and show how far it is.
+
+    Terminals show a progress bar, all else a line every 10 %.
 
     Args:
         paths: radiograph files.
@@ -55,11 +63,43 @@ def decode_files(
         disable=not sys.stdout.isatty(),
     ) as bar:
         task = bar.add_task("", total=len(paths), rate=0)
+        lines = ProgressLines(len(paths))
         for n, reasons, whole in chunks:
             unreadable |= reasons
             without_hand += whole
             bar.update(task, advance=n, rate=bar.tasks[0].speed or 0)
+            if bar.disable:
+                lines.advance(n)
     return dict(sorted(unreadable.items())), sorted(without_hand)
+
+
+class ProgressLines:
+    """Log how far the decoding is, where no progress bar is shown.
+
+    Args:
+        total: number of radiographs.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self._due = STEP
+        self._begun = self._said = time.perf_counter()
+
+    def advance(self, n: int) -> None:
+        """Count n radiographs more; log a line where one is due."""
+        self.done += n
+        now = time.perf_counter()
+        share = self.done / self.total
+        if share < self._due or share >= 1 or now - self._said < QUIET_SECONDS:
+            return
+        rate = self.done / (now - self._begun)
+        log.info(
+            f"Decoded {100 * share:.0f} %: {self.done:,} of {self.total:,} radiographs, "
+            f"{rate:,.0f} images/s, {(self.total - self.done) / rate:,.0f} s left"
+        )
+        self._due = share - share % STEP + STEP
+        self._said = now
 
 
 def _decode_chunk(

@@ -97,4 +97,4 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _number(value: np.ndarray | float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None

@@ -15,6 +15,7 @@ from boneage.stages import Stages
 
 PROBABILITY = "stage_probability_"
 NUMERIC = ("age_years_predicted", PROBABILITY)  # beginnings of columns
+BEYOND_ANY_AGE = 150.0  # years, to either side: what a diverged model predicts
 
 
 def evaluate(predictions: pd.DataFrame, stages: Stages) -> Results:

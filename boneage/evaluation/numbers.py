@@ -33,3 +33,13 @@ def span(row: Mapping[str, float]) -> str:
     if math.isinf(start):
         return f"< {end:g}"
     return f"{start:g} +" if math.isinf(end) else f"{start:g} to {end:g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as "14 s", "3 min 20 s" or "2 h 5 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

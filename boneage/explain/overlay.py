@@ -43,7 +43,11 @@ def overlay_sheet(images: np.ndarray, maps: np.ndarray, captions: Sequence[str])
 
 
 def scaled(maps: np.ndarray) -> np.ndarray:
-    """Return (n, H, W) maps, each divided by its strongest value; an empty map stays empty."""
+    """Return (n, H, W) maps, each divided by its strongest value; an empty map stays empty.
+
+    Values that are not finite count as zero: a model that has diverged looks at nothing.
+    """
+    maps = np.where(np.isfinite(maps), maps, 0)
     strongest = np.abs(maps).max(axis=(1, 2), keepdims=True)
     result: np.ndarray = maps / np.where(strongest > 0, strongest, 1)
     return result

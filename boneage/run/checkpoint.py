@@ -15,6 +15,7 @@ from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, first_five
 from boneage.evaluation.run_folder import METRICS
 from boneage.models.module import BoneAgeModule
+from boneage.models.weights import all_finite
 from boneage.run.check import readable
 from boneage.run.foreign import what_it_holds, what_it_is
 from boneage.run.options import options
@@ -79,7 +80,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         path: as for `checkpoint_file`.
 
     Raises:
-        UserError: when it is missing, damaged, another program's, or of a newer version.
+        UserError: when it is missing, damaged, another program's, of a newer version, or of a
+            diverged training.
     """
     path = checkpoint_file(Path(path))
     try:
@@ -92,6 +94,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         check_record(checkpoint["boneage"])
     except UserError as error:
         raise type(error)(f"checkpoint {path} cannot be used: {error}") from error
+    weights = checkpoint.get("state_dict")
+    if isinstance(weights, dict) and not all_finite(weights):
+        raise UserError(
+            f"checkpoint {path} cannot be used: its weights are not finite, since its training "
+            "diverged; train again with a lower optimizer.lr"
+        )
     return checkpoint
 
 

@@ -10,6 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.utils import deterministic
 
+from boneage.callbacks.divergence import Divergence
+from boneage.callbacks.epoch_lines import EpochLines
 from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.callbacks.history import History
 from boneage.callbacks.predictions import Predictions
@@ -95,7 +97,8 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             start_from(cfg.start_from, model, data.table)
         model.fit_tasks(data.fold_table("train"))
     predictions, throughput, history = Predictions(), Throughput(), History()
-    always = [EpochSeed(cfg.seed), predictions, throughput, history]
+    lines = EpochLines(history, cfg.monitor, cfg.mode)
+    always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]
     with readable("trainer"):
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
         trainer: L.Trainer = instantiate(
@@ -103,6 +106,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             callbacks=[*always, *callbacks],
             logger=[instantiate(logger) for logger in cfg.logger.values()],
             default_root_dir=run_dir,
+            enable_model_summary=False,  # Lightning's own, beside that of the callbacks
         )
     if trainer.is_global_zero:
         split = ["id", "fold", "age_years", "sex"]

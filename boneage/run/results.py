@@ -68,7 +68,16 @@ def write_results(
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file that is either whole or absent."""
+    """Write a JSON file that is either whole or absent; null is what is not finite."""
     partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
     partial.replace(path)
+
+
+def _finite(node: Any) -> Any:  # noqa: ANN401 - plain containers
+    """Return plain containers with None where a number is not finite, which JSON cannot say."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not isfinite(node) else node

@@ -1,5 +1,7 @@
-"""The table that the terminal ends with."""
+"""The table that the terminal and the log end with."""
 
+import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,13 @@ from boneage.evaluation.glossary import describe
 from boneage.evaluation.numbers import interval, number
 from boneage.evaluation.subgroups import FEW
 
+log = logging.getLogger(__name__)  # of the log file alone
+
+WIDTH = 80  # columns of the table in the log
+
 
 def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
-    """Print the headline metrics beside the baselines, as a table for 80 columns."""
+    """Print and log the headline metrics beside the baselines, as a table for 80 columns."""
     others: dict[str, Results] = metrics["baselines"]
     table = Table(
         title=f"{metrics['task']}: {metrics['n']['test']:,} test radiographs of {metrics['data']}",
@@ -48,6 +54,9 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             *(_baseline(other, name) for other in others.values()),
         )
     Console().print(table)
+    plain = Console(file=io.StringIO(), width=WIDTH)
+    plain.print(table)
+    log.info("Results\n%s", plain.file.getvalue())  # type: ignore[attr-defined]
 
 
 def _baseline(results: Results, name: str) -> str:

@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.evaluation.evaluate import NUMERIC, has_probability, stage_probability
+from boneage.evaluation.evaluate import (
+    BEYOND_ANY_AGE,
+    NUMERIC,
+    has_probability,
+    stage_probability,
+)
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures import age, failures, stage
 from boneage.evaluation.figures.style import styled
@@ -20,7 +25,8 @@ def prediction_figures(
 ) -> dict[str, Figure]:
     """Return the figures that the columns of a prediction table allow, by name.
 
-    Radiographs without a finite prediction are left out; nothing is drawn where none is left.
+    Radiographs without a finite prediction, or with an age that nobody reaches, are left out;
+    nothing is drawn where none is left.
 
     Args:
         predictions: as for `evaluate`, with `sex`.
@@ -28,8 +34,8 @@ def prediction_figures(
         names: which of them; None is all.
     """
     numeric = [column for column in predictions if str(column).startswith(NUMERIC)]
-    finite = np.isfinite(predictions[numeric].to_numpy(float)).all(axis=1)
-    table = predictions[finite]
+    drawn = (predictions[numeric].abs() <= BEYOND_ANY_AGE).all(axis=1)  # and finite, not NaN
+    table = predictions[drawn]
     figures: dict[str, Figure] = {}
     with styled():
         if len(table) and "age_years_predicted" in table:

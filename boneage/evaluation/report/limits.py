@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from boneage.evaluation.evaluate import BEYOND_ANY_AGE
 from boneage.evaluation.numbers import number
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.subgroups import BANDS, FEW
@@ -21,6 +22,7 @@ def limits(run: FinishedRun) -> list[str]:
             f"The model gave {n:,} of {metrics['n']['test']:,} radiographs no finite number "
             f"({column}): training has diverged, and the metrics of this output are left out."
         )
+    sentences += _beyond_any_age(run.predictions)
     sentences += _small_stages(run)
     sentences += _small_bands(run.predictions["age_years"])
     if (run.predictions["sex"] == "unknown").any():
@@ -42,6 +44,19 @@ def limits(run: FinishedRun) -> list[str]:
             "another hospital, on other devices, or in children with disorders of growth, is open."
         )
     return sentences
+
+
+def _beyond_any_age(predictions: pd.DataFrame) -> list[str]:
+    if "age_years_predicted" not in predictions:
+        return []
+    age = predictions["age_years_predicted"].abs()
+    beyond = int((age > BEYOND_ANY_AGE).sum())
+    if not beyond:
+        return []
+    return [
+        f"{beyond:,} of {len(age):,} predicted ages are beyond {BEYOND_ANY_AGE:g} years: training "
+        "has diverged. The figures leave them out, the metrics do not."
+    ]
 
 
 def _small_stages(run: FinishedRun) -> list[str]:

@@ -1,0 +1,102 @@
+"""Stop training when it has diverged."""
+
+import math
+
+import lightning as L
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from boneage.callbacks.predictions import predictions_of
+from boneage.data.dataset import Batch
+from boneage.errors import FailedRun
+from boneage.evaluation.evaluate import count_not_finite
+from boneage.models.weights import all_finite
+
+EVERY = 10  # steps after which losses are looked at: each look waits for the device
+SKIPS = 20  # steps in a row that a gradient scaler may skip; it halves its scale at each
+EXPLODED = 1e6  # times the first loss, or times 1 where that was smaller
+NEVER = 2**31 - 1
+
+
+class Divergence(L.Callback):
+    """End a run that has diverged, before a checkpoint of it is written.
+
+    It has when its loss, predictions or weights are not finite, or its loss has grown by a factor
+    of a million. Under `precision=16-mixed` a gradient scaler skips steps of too large a scale;
+    there only a row of such losses counts. It comes after `Predictions`.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._in_a_row = 0
+        self._limit = math.inf
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(outputs, dict)
+        self._losses.append(outputs["loss"].detach())
+        if len(self._losses) == EVERY or trainer.is_last_batch:
+            self._check_losses(trainer, batch_idx)
+
+    @override
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        table = predictions_of(trainer)
+        if broken := max(count_not_finite(table).values(), default=0):
+            what = f"{broken} of {len(table)} predictions of the validation fold are not finite"
+            raise _diverged(trainer, what, "")
+
+    @override
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loss = trainer.callback_metrics.get("val/loss")
+        if loss is not None and not float(loss) < self._limit:
+            raise _diverged(trainer, _said("the loss of the validation fold is", float(loss)), "")
+        if not all_finite(pl_module.state_dict()):
+            raise _diverged(trainer, "the weights are not finite", "")
+
+    def _check_losses(self, trainer: L.Trainer, batch_idx: int) -> None:
+        """Look at the losses since the last look, in all processes at the same time."""
+        losses = torch.stack(self._losses).float().tolist()
+        self._losses.clear()
+        if self._limit == math.inf and math.isfinite(losses[0]):
+            self._limit = EXPLODED * max(1.0, losses[0])
+        step, what = NEVER, "the loss is not finite"
+        for place, loss in enumerate(losses):
+            self._in_a_row = 0 if loss < self._limit else self._in_a_row + 1
+            if self._in_a_row > _skips(trainer):
+                step = batch_idx + 1 - len(losses) + place + 2 - self._in_a_row
+                what = _said("the loss is", loss)
+                break
+        shared = torch.tensor(step, device=trainer.strategy.root_device)
+        step = int(trainer.strategy.reduce(shared, reduce_op="min"))
+        if step < NEVER:
+            raise _diverged(trainer, what, f", step {step}")
+
+
+def _said(what: str, loss: float) -> str:
+    return f"{what} {loss:.3g}" if math.isfinite(loss) else f"{what} not finite"
+
+
+def _skips(trainer: L.Trainer) -> int:
+    """Return how many losses in a row need not be finite."""
+    return SKIPS if getattr(trainer.precision_plugin, "scaler", None) is not None else 0
+
+
+def _diverged(trainer: L.Trainer, what: str, step: str) -> FailedRun:
+    """Return the error that says what has diverged, when, and what to do."""
+    group = trainer.optimizers[0].param_groups[0]
+    rate = group.get("initial_lr", group["lr"])
+    advice = f"lower optimizer.lr (it is {rate:g})"
+    if trainer.precision != "32-true":
+        advice += ", or try precision=32-true"
+    kept = [c.best_model_path for c in trainer.checkpoint_callbacks if c.best_model_path]  # type: ignore[attr-defined]
+    if kept:
+        advice += f"; checkpoints up to the epoch before are kept: {', '.join(kept)}"
+    return FailedRun(f"{what} in epoch {trainer.current_epoch + 1}{step}: {advice}")

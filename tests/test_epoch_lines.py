@@ -1,0 +1,129 @@
+"""What a run says while it goes on: a line an epoch, lines of decoding, the log beside it."""
+
+import io
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from boneage.callbacks.terminal_bar import TerminalBar
+from boneage.data import parallel
+from boneage.data.parallel import ProgressLines
+from boneage.evaluation.numbers import duration, number
+from boneage.run.console import STDOUT
+from boneage.run.experiment import train
+
+
+def epoch_lines(caplog):
+    return [r.getMessage() for r in caplog.records if r.name == "boneage.callbacks.epoch_lines"]
+
+
+def test_a_line_an_epoch_has_the_numbers_of_the_history(configure, tmp_path, caplog):
+    caplog.set_level("INFO")
+    train(configure("trainer.max_epochs=4", "optimizer.lr=0.05"))
+    lines, history = epoch_lines(caplog), pd.read_csv(tmp_path / "run/history.csv")
+    assert len(lines) == len(history) == 4
+    mae = history["val/age/mae_years"]
+    for i, line in enumerate(lines):
+        assert line.startswith(f"Epoch {i + 1} of 4: train loss {number(history['train/loss'][i])}")
+        assert f", validation MAE {number(mae[i])} years (best " in line
+        best = int(np.argmin(mae[: i + 1]))
+        said = "best so far" if best == i else f"best {number(mae[best])} in epoch {best + 1}"
+        assert f"({said})" in line
+        assert re.search(r"\), \d+ s", line)
+    assert "left" not in lines[-1]
+
+
+def test_a_resumed_run_goes_on_counting_and_knows_the_best(configure, tmp_path, caplog):
+    train(configure("trainer.max_epochs=2", "optimizer.lr=0", run="first"))
+    last = tmp_path / "first/checkpoints/last.ckpt"
+    caplog.set_level("INFO")
+    train(configure("trainer.max_epochs=3", "optimizer.lr=0", f"ckpt_path={last}"))
+    (line,) = epoch_lines(caplog)
+    assert line.startswith("Epoch 3 of 3: ")
+    assert re.search(r"\(best \S+ in epoch [12]\)|\(best so far\)", line)
+    assert len(pd.read_csv(tmp_path / "run/history.csv")) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"),
+    [
+        (["trainer.max_steps=4", "trainer.max_epochs=-1"], 2),  # of three batches an epoch
+        (["trainer.max_epochs=2", "trainer.accumulate_grad_batches=2"], 2),
+        (["trainer.fast_dev_run=true"], 1),
+    ],
+)
+def test_epochs_are_counted_as_they_will_be(configure, caplog, options, epochs):
+    caplog.set_level("INFO")
+    train(configure("trainer.max_epochs=9", *options))
+    assert [line.split(":")[0] for line in epoch_lines(caplog)] == [
+        f"Epoch {i + 1} of {epochs}" for i in range(epochs)
+    ]
+
+
+def test_epochs_without_validation_do_not_repeat_an_old_one(configure, caplog):
+    caplog.set_level("INFO")
+    train(
+        configure(
+            "task=classification", "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=2"
+        )
+    )
+    first, second = epoch_lines(caplog)
+    assert "validation" not in first
+    assert ", validation loss " in second
+
+
+def test_a_line_is_written_above_the_progress_bar():
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=80)
+    with Progress(console=console) as bar:
+        bar.add_task("training", total=10)
+        STDOUT.write("Epoch 1 of 10\n")
+        STDOUT.flush()
+    shown = written.getvalue()
+    assert "Epoch 1 of 10" in shown
+    assert shown.rindex("training") > shown.index("Epoch 1 of 10")
+
+
+def test_the_progress_bar_is_for_terminals(monkeypatch):
+    assert TerminalBar().is_disabled  # below pytest
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    bar = TerminalBar()
+    assert bar.is_enabled
+    bar._trainer = SimpleNamespace(max_epochs=20, sanity_checking=False)
+    assert bar._get_train_description(0).strip() == "Epoch 1 of 20"
+    bar._trainer.max_epochs = -1
+    assert bar._get_train_description(4).strip() == "Epoch 5"
+
+
+def test_decoding_says_every_tenth(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(parallel.time, "perf_counter", lambda: clock.now)
+    lines = ProgressLines(11336)
+    for _ in range(11336 // 32):
+        clock.now += 0.8  # 40 images/s
+        lines.advance(32)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(":")[0] for line in said] == [f"Decoded {p} %" for p in range(10, 100, 10)]
+    assert said[0] == "Decoded 10 %: 1,152 of 11,336 radiographs, 40 images/s, 255 s left"
+
+
+def test_a_quick_decoding_says_little(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(parallel.time, "perf_counter", lambda: clock.now)
+    lines = ProgressLines(500)
+    for _ in range(16):
+        clock.now += 0.05
+        lines.advance(32)
+    assert not caplog.records
+
+
+def test_durations_as_people_say_them():
+    told = {0.4: "0 s", 59.4: "59 s", 60: "1 min 0 s", 200: "3 min 20 s", 7500: "2 h 5 min"}
+    assert {seconds: duration(seconds) for seconds in told} == told
