@@ -229,7 +229,7 @@ def test_nothing_to_compare_is_one_line(tmp_path):
 
 
 def test_a_checkpoint_file_means_its_run(tmp_path):
-    run(tmp_path / "a", with_ages(1))
+    write_finished_run(tmp_path / "a", with_ages(1))
     file = tmp_path / "a/checkpoints/best.ckpt"
     file.parent.mkdir()
     file.touch()

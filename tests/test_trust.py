@@ -266,8 +266,10 @@ def test_a_folder_is_searched_for_its_checkpoint(run, tmp_path):
     assert checkpoint_file(run) == checkpoint_file(run / "checkpoints") == best
     assert checkpoint_file(best) == best
     assert checkpoint_file(run, "last") == run / "checkpoints/last.ckpt"
-    with pytest.raises(UserError, match=f"give one of the runs in it: {run}"):
-        checkpoint_file(run.parent)
+    shutil.copytree(run / "checkpoints", tmp_path / "sweep/0/checkpoints")
+    with pytest.raises(UserError, match=f"give one of the runs in it: {tmp_path}/sweep/0"):
+        checkpoint_file(tmp_path / "sweep")
+    shutil.rmtree(tmp_path / "sweep")
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match="holds no checkpoint: give a checkpoint file, or the"):
         checkpoint_file(tmp_path)
