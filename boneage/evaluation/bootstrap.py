@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from boneage.evaluation.glossary import describe
+
 Metrics = dict[str, np.ndarray]
 Result = dict[str, float | int | None]
 Results = dict[str, Result]
@@ -25,7 +27,9 @@ def with_interval(
 
     Returns:
         Per metric `value`, `low`, `high` and `n`; None where it is undefined, as an interval is
-        when no draw differs: for a single radiograph, say.
+        when no draw differs: for a single radiograph, say. No interval leaves the bounds of its
+        metric, and each contains its value: the draws of a metric that sampling itself raises, such
+        as the calibration error, may all lie on one side of it.
     """
     n = len(columns[0])
     drawn: dict[str, list[np.ndarray]] = {}
@@ -34,8 +38,10 @@ def with_interval(
             drawn.setdefault(name, []).append(values)
     results: Results = {}
     for name, value in metrics(*columns).items():
-        low, high = (np.nan, np.nan) if np.isnan(value) else _limits(np.concatenate(drawn[name]))
-        if low == high:  # no draw differs, which says nothing
+        bounds = describe(name).bounds
+        value = np.clip(value, *bounds)  # a sum of rounded numbers can end just beside them
+        low, high = np.clip(_limits(value, np.concatenate(drawn[name])), *bounds)
+        if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # no draw differs, which says nothing
             low = high = np.nan
         results[name] = {k: _number(v) for k, v in (("value", value), ("low", low), ("high", high))}
         results[name]["n"] = n
@@ -72,7 +78,7 @@ def paired_difference(
         ]
     )
     value = float(metric(*second) - metric(*first))
-    low, high = (np.nan, np.nan) if np.isnan(value) else _limits(difference)
+    low, high = _limits(value, difference)
     difference = difference[~np.isnan(difference)]
     tail = min((difference <= 0).sum(), (difference >= 0).sum())
     p = np.nan if np.isnan(value) else min(1.0, 2 * (tail + 1) / (len(difference) + 1))
@@ -87,13 +93,16 @@ def _samples(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:
         yield rng.integers(0, max(n, 1), (len(chunk), n))
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % percentile limits of the draws in which a metric was defined."""
-    values = values[~np.isnan(values)]
-    if not len(values):
+def _limits(value: np.ndarray | float, drawn: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % percentile limits of the draws in which a metric was defined.
+
+    Where nearly all draws lie on one side of the value, the limit on the other is the value.
+    """
+    drawn = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or not len(drawn):
         return np.nan, np.nan
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return min(float(low), float(value)), max(float(high), float(value))
 
 
 def _number(value: np.ndarray | float) -> float | None:

@@ -6,6 +6,7 @@ from math import ceil
 import numpy as np
 
 from boneage.evaluation.bootstrap import Results, with_interval
+from boneage.evaluation.shares import open_share
 from boneage.evaluation.subgroups import ALL, BANDS
 
 COVERAGE = 0.9
@@ -61,6 +62,7 @@ def coverage(
         chosen = np.full(len(band), True) if k is None else band == k
         if chosen.any():
             found[name] = with_interval(_scores, inside[chosen].astype(float), width[chosen])
+            open_share(found[name]["covered"])
     return found
 
 

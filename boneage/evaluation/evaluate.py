@@ -85,7 +85,9 @@ def score_stage(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) -> 
     the number that were predicted to be of it.
     """
     true = stages.of(true_age)
-    results = with_interval(partial(stage_metrics, names=stages.names), true, predicted)
+    present = np.bincount(true, minlength=len(stages)) > 0
+    metrics = partial(stage_metrics, names=stages.names, present=present)
+    results = with_interval(metrics, true, predicted)
     open_share(results["stage/accuracy"])
     for index, name in enumerate(stages.names):
         for metric, classes in (("recall", true), ("f1", true), ("precision", predicted)):

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from boneage.evaluation.age import varies
 from boneage.evaluation.bootstrap import Metrics, Results, with_interval
 from boneage.evaluation.shares import exact_interval
 
@@ -60,7 +61,7 @@ def _older(true: np.ndarray, predicted: np.ndarray) -> Metrics:
 def _ceiling(true: np.ndarray, predicted: np.ndarray) -> Metrics:
     centred = true - true.mean(axis=-1, keepdims=True)
     square = (centred**2).sum(axis=-1)
-    slope = (centred * predicted).sum(axis=-1) / np.where(square > 0, square, np.nan)
+    slope = (centred * predicted).sum(axis=-1) / np.where(varies(true), square, np.nan)
     return {
         "age/ceiling_slope": slope,
         "age/ceiling_bias_years": (predicted - true).mean(axis=-1),

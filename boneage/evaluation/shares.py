@@ -40,7 +40,8 @@ def open_mean(mean: Result, shares: Sequence[Result]) -> None:
         for side, sign in (("low", -1), ("high", 1)):
             parts = [_distance(share, side) / len(defined) for share in certain]
             own = 0.0 if mean[side] is None else _distance(mean, side)
-            mean[side] = float(mean["value"] or 0) + sign * hypot(own, *parts)
+            limit = float(mean["value"] or 0) + sign * hypot(own, *parts)
+            mean[side] = min(1.0, max(0.0, limit))  # a rounding error beyond, at most
 
 
 def _distance(result: Result, side: str) -> float:

@@ -73,11 +73,12 @@ def difference_of(first: FinishedRun, second: FinishedRun, metric: str) -> Resul
     if columns[0] is None or columns[1] is None:
         return None
     names = first.stages.names
+    present = np.isin(range(len(names)), columns[0][0])
 
     def score(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         if metric.startswith("age/"):
             return age_metrics(true, predicted)[metric]
-        scores = stage_metrics(true, predicted, names)
+        scores = stage_metrics(true, predicted, names, present)
         return scores["stage/" + metric.split("/")[1]]
 
     try:
