@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from boneage.evaluation.evaluate import NUMERIC, has_probability, stage_probability
-from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures import age, failures, stage
 from boneage.evaluation.figures.style import styled
 from boneage.evaluation.stage import confusion, reliability
@@ -69,7 +68,7 @@ def _hit_figures(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) ->
     true = stages.of(true_age)
     counts = confusion(true, predicted, len(stages))
     figures = {"confusion": stage.confusion_matrix(counts, stages.names, FEW)}
-    for edge in stages.edges[:1]:
-        rows = errors_by_edge_distance(true_age, predicted == true, edge)
-        figures["error_near_edge"] = failures.error_near_edge(rows, edge, FEW)
+    if stages.edges:
+        hit = predicted == true
+        figures["error_near_edge"] = failures.error_near_edge(true_age, hit, stages, FEW)
     return figures
