@@ -93,7 +93,7 @@ def _sort_table(folder: Folder, path: Path, columns: Columns) -> None:
         header = []
     either = [(names, find_columns(header, names)) for names in (columns, KNOWN)]
     names, found = max(either, key=lambda one: len(one[1]))
-    if "id" in found and len(found) > 1:
+    if "id" in found and found.keys() & {"age", "sex"}:
         folder.tables.append(_assign_role(path, names, found))
     else:
         folder.others[str(path)] = header

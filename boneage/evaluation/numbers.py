@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from boneage.evaluation.bootstrap import Result
 
@@ -33,3 +34,8 @@ def span(row: Mapping[str, float]) -> str:
     if math.isinf(start):
         return f"< {end:g}"
     return f"{start:g} +" if math.isinf(end) else f"{start:g} to {end:g}"
+
+
+def resampled(metrics: Mapping[str, Any]) -> str:
+    """Return what the intervals of a run resample: its radiographs, or its patients if known."""
+    return f"{metrics['patients']:,} patients" if "patients" in metrics else "radiographs"

@@ -101,7 +101,13 @@ def error_by_band(
     return figure
 
 
-def error_near_edge(true_age: np.ndarray, hit: np.ndarray, stages: Stages, few: int) -> Figure:
+def error_near_edge(
+    true_age: np.ndarray,
+    hit: np.ndarray,
+    stages: Stages,
+    few: int,
+    patients: np.ndarray | None = None,
+) -> Figure:
     """Draw how often the stage is wrong by distance from each edge between two stages.
 
     Args:
@@ -109,12 +115,13 @@ def error_near_edge(true_age: np.ndarray, hit: np.ndarray, stages: Stages, few: 
         hit: (n,) whether the stage is right.
         stages: two or more stages; each of their edges has a panel.
         few: an n below this is small and has a hollow marker.
+        patients: (n,) numbers of the patients, if known.
     """
     edges = stages.edges
     figure = Figure(figsize=(6.4, 0.8 + 2.6 * len(edges)), layout="constrained")
     panels = figure.subplots(len(edges), 1, sharey=True, squeeze=False)[:, 0]
     for axes, edge, pair in zip(panels, edges, pairwise(stages.names), strict=True):
-        rows = errors_by_edge_distance(true_age, hit, edge)
+        rows = errors_by_edge_distance(true_age, hit, edge, patients)
         for i, row in enumerate(rows):
             if row["n"]:
                 axes.vlines(i, 100 * row["low"], 100 * row["high"], color=BLUE, linewidth=2)

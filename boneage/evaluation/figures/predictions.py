@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from boneage.data.patients import patient_codes
 from boneage.evaluation.evaluate import NUMERIC, has_probability, stage_probability
 from boneage.evaluation.figures import age, failures, stage
 from boneage.evaluation.figures.style import styled
@@ -47,14 +48,14 @@ def _age_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
         "residuals": failures.residuals(true, predicted, table["sex"].to_numpy(str)),
     }
     if "stage_predicted" not in table:
-        figures |= _hit_figures(true, stages.of(predicted), stages)
+        figures |= _hit_figures(true, stages.of(predicted), stages, patient_codes(table))
     return figures
 
 
 def _stage_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
     true_age = table["age_years"].to_numpy(float)
     predicted = table["stage_predicted"].map(stages.names.index).to_numpy()
-    figures = _hit_figures(true_age, predicted, stages)
+    figures = _hit_figures(true_age, predicted, stages, patient_codes(table))
     if has_probability(table):
         true, probability = stages.of(true_age), stage_probability(table, stages)
         confidence, hit = probability.max(axis=1), probability.argmax(axis=1) == true
@@ -63,12 +64,14 @@ def _stage_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
     return figures
 
 
-def _hit_figures(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) -> dict[str, Figure]:
+def _hit_figures(
+    true_age: np.ndarray, predicted: np.ndarray, stages: Stages, patients: np.ndarray | None
+) -> dict[str, Figure]:
     """Return what predicted stages allow, with or without probabilities."""
     true = stages.of(true_age)
     counts = confusion(true, predicted, len(stages))
     figures = {"confusion": stage.confusion_matrix(counts, stages.names, FEW)}
     if stages.edges:
         hit = predicted == true
-        figures["error_near_edge"] = failures.error_near_edge(true_age, hit, stages, FEW)
+        figures["error_near_edge"] = failures.error_near_edge(true_age, hit, stages, FEW, patients)
     return figures
