@@ -35,6 +35,8 @@ def folds(draw, predictors=1):
     true = draw(lists_of(AGES, n))
     sex = draw(lists_of(st.sampled_from(["female", "male", "unknown"]), n))
     truth = pd.DataFrame({"id": [str(i) for i in range(n)], "age_years": true, "sex": sex})
+    if draw(st.booleans()):
+        truth["patient"] = draw(lists_of(st.sampled_from(["a", "b", "c", ""]), n))
     tables = []
     for _ in range(predictors):
         offset = draw(st.sampled_from([0.0, 0.1, -3.0]))
