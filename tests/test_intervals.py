@@ -60,6 +60,7 @@ def check(name, result, bounds):
         assert low is None, name
         return
     assert bounds[0] <= value <= bounds[1], (name, result)
+    assert all(math.isfinite(number) for number in (value, low or 0, high or 0)), (name, result)
     if low is not None:
         assert bounds[0] <= low <= value <= high <= bounds[1], (name, result)
 

@@ -89,9 +89,9 @@ def paired_difference(
     )
     value = float(metric(*second) - metric(*first))
     low, high = _limits(value, difference)
-    difference = difference[~np.isnan(difference)]
+    difference = difference[np.isfinite(difference)]
     tail = min((difference <= 0).sum(), (difference >= 0).sum())
-    p = np.nan if np.isnan(value) else min(1.0, 2 * (tail + 1) / (len(difference) + 1))
+    p = np.nan if not np.isfinite(value) else min(1.0, 2 * (tail + 1) / (len(difference) + 1))
     numbers = {"value": value, "low": low, "high": high, "p": p}
     return {name: _number(number) for name, number in numbers.items()} | counts(n, patients)
 
@@ -133,12 +133,12 @@ def _limits(value: np.ndarray | float, drawn: np.ndarray) -> tuple[float, float]
 
     Where nearly all draws lie on one side of the value, the limit on the other is the value.
     """
-    drawn = drawn[~np.isnan(drawn)]
-    if np.isnan(value) or not len(drawn):
+    drawn = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or not len(drawn):
         return np.nan, np.nan
     low, high = np.percentile(drawn, [2.5, 97.5])
     return min(float(low), float(value)), max(float(high), float(value))
 
 
 def _number(value: np.ndarray | float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None
