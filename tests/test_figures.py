@@ -171,3 +171,31 @@ def test_architecture_names_every_block():
     assert "8 x 4 x 4, 1,234 parameters" in shown
     assert shown.count("fully connected 1") == 2
     assert {"Bone age", "toy"} <= set(shown)
+
+
+@pytest.mark.parametrize("edges", [(10,), (10, 18), (2, 5, 10, 14, 17)])
+def test_each_edge_between_stages_has_a_panel(edges):
+    names = tuple(f"stage {k}" for k in range(len(edges) + 1))
+    stages = Stages(names, edges)
+    table = predictions().drop(columns=[f"stage_probability_{name}" for name in Stages().names])
+    table["stage_predicted"] = [names[k] for k in stages.of(table["age_years_predicted"])]
+    figure = prediction_figures(table, stages)["error_near_edge"]
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == [f"stage {k} to stage {k + 1}: {edge} years" for k, edge in enumerate(edges)]
+    for axes, edge in zip(figure.axes, edges, strict=True):
+        counts = [int(label.get_text().split("\n")[1]) for label in axes.get_xticklabels()]
+        distance = table["age_years"] - edge
+        inner = (
+            ((distance >= -0.5) & (distance < 0)).sum(),
+            ((distance >= 0) & (distance < 0.5)).sum(),
+        )
+        assert (counts[4], counts[5]) == inner
+        assert sum(counts) == len(table)
+        tops = [line.get_segments()[0][1][1] for line in axes.collections]
+        assert axes.get_ylim()[0] == 0
+        assert axes.get_ylim()[1] >= max(tops)
+
+
+def test_without_an_edge_there_is_no_figure_of_edges():
+    table = predictions().drop(columns=["stage_predicted"])
+    assert "error_near_edge" not in prediction_figures(table, Stages(("all",), ()))

@@ -18,8 +18,9 @@ class Predictions(L.Callback):
     """Gather truth and prediction of each radiograph of the validation and the test fold.
 
     Attributes:
-        table: after an epoch of validation or test, `id`, `sex`, `age_years`, `stage` (all true)
-            and the tasks' columns, indexed by the row of the data module's table.
+        table: after an epoch of validation or test, `id`, `patient` (where it is known), `sex`,
+            `age_years`, `stage` (all true) and the tasks' columns, indexed by the row of the data
+            module's table.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,8 @@ class Predictions(L.Callback):
         data: BoneAgeDataModule = trainer.datamodule  # type: ignore[attr-defined]
         predicted = pd.concat(_of_all_processes(self._batches)).sort_index()
         self._batches.clear()
-        truth = data.table.loc[predicted.index, ["id", "sex", "age_years"]]
+        columns = [c for c in ("id", "patient", "sex", "age_years") if c in data.table]
+        truth = data.table.loc[predicted.index, columns]
         stages = [data.stages.names[k] for k in data.stages.of(truth["age_years"].to_numpy())]
         self.table = truth.assign(stage=stages).join(predicted)
 

@@ -78,7 +78,7 @@ def _sort_table(folder: Folder, path: Path, columns: Columns, separator: str | N
         header = []
     either = [(names, find_columns(header, names)) for names in (columns, KNOWN)]
     names, found = max(either, key=lambda one: len(one[1]))
-    if "id" in found and len(found) > 1:
+    if "id" in found and found.keys() & {"age", "sex"}:
         role = _role(path, names, found, separator)
         folder.tables.append(LabelTable(path, role, names, separator))
     else:

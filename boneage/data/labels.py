@@ -1,5 +1,6 @@
 """One label table: ids, bone ages in months, and sex, checked row by row."""
 
+import logging
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from boneage.data.sexes import read_sexes
 from boneage.data.tables import read_table, refuse
 from boneage.errors import UserError, first_five
 
+log = logging.getLogger(__name__)
+
 # Names in the tables of RSNA (Halabi et al., Radiology 2019), their copies, RHPE and Deeplasia, and
 # other usual ones; letter case, spaces and signs do not count: "image_ID" is "image id".
 KNOWN_NAMES = {
@@ -22,7 +25,15 @@ KNOWN_NAMES = {
             "bone age in years", "ground truth bone age (months)", "ground truth bone age"),
     "sex": ("male", "sex", "sex (m/f)", "gender", "gender (m/f)", "female", "is male", "is female",
             "m/f", "male/female", "patient sex", "patient's sex", "patient gender", "sex at birth"),
+    "patient": tuple(
+        f"{who} {mark}"
+        for who in ("patient", "subject", "participant")
+        for mark in ("", "id", "no", "number")
+    ),
 }  # fmt: skip
+OPTIONAL = ("sex", "patient")
+PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
+NO_PATIENT = ("", "unknown", "na", "n/a", "nan", "none", "null", "-", "?")
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
 MAX_AGE_YEARS = 25
 
@@ -34,13 +45,17 @@ class Columns:
     id: str | None = None
     age: str | None = None
     sex: str | None = None
+    patient: str | None = None
 
 
 KNOWN = Columns()
 
 
 def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
-    """Return which column of a header holds "id", "age" and "sex", as far as they are there."""
+    """Return which column holds "id", "age", "sex" and "patient", as far as they are there.
+
+    A column that holds the ids names the patient only where both are asked for.
+    """
     found = {}
     for meaning, own in asdict(columns).items():
         for known in (own,) if own else KNOWN_NAMES[meaning]:
@@ -48,6 +63,8 @@ def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
             if present := [name for name in header if spelled(name) == spelled(known)]:
                 found[meaning] = present[0]
                 break
+    if not columns.patient and found.get("patient") == found.get("id"):
+        found.pop("patient", None)
     return found
 
 
@@ -79,8 +96,9 @@ def read_labels(
         separator: of a csv file; None finds it.
 
     Returns:
-        Columns `id` (as `normal_id` writes it), `age_months` (float64) and `sex` ("female",
-        "male" or "unknown"), in the order of the file.
+        Columns `id` (as `normal_id` writes it), `age_months` (float64), `sex` ("female", "male" or
+        "unknown") and, where the table has it, `patient` (as `normal_id` writes it, "" if unknown),
+        in the order of the file.
 
     Raises:
         UserError: naming file, row, column and value of what is wrong.
@@ -96,6 +114,10 @@ def read_labels(
     months = _ages(path, table[names["age"]], age_unit)
     sex = read_sexes(path, table, names.get("sex"))
     labels = pd.DataFrame({"id": ids, "age_months": months, "sex": sex})
+    if "patient" in names:
+        labels["patient"] = _patients(path, table[names["patient"]])
+    else:
+        _warn_of_patients(path, table.drop(columns=list(names.values())))
     return labels.reset_index(drop=True)
 
 
@@ -119,7 +141,7 @@ def _require_columns(
 ) -> None:
     """Raise UserError when id, age, or a column asked for by name is missing, or stands twice."""
     for meaning, own in asdict(columns).items():
-        if meaning in names or (meaning == "sex" and not own):
+        if meaning in names or (meaning in OPTIONAL and not own):
             continue
         missing = f"column {own!r}" if own else f"{meaning} column"
         advice = f"name it with data.columns.{meaning}=, or take another table"
@@ -128,6 +150,13 @@ def _require_columns(
             advice += "can be neither trained nor tested on"
         raise UserError(f"{path} has no {missing} (it has {', '.join(table.columns)}): {advice}")
     require_single(path, table, names.values())
+    others = [str(name) for name in table if name != names["id"]]
+    known = [name for name in others if name.casefold() in KNOWN_NAMES["patient"]]
+    if len(known) > 1 and not columns.patient:
+        raise UserError(
+            f"{path} has several columns that may name the patient ({', '.join(known)}): choose "
+            "one with data.columns.patient="
+        )
 
 
 def require_single(path: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
@@ -150,6 +179,29 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
             f"{first_five(twice)}; leave one row each"
         )
     return ids
+
+
+def _patients(path: Path, cells: pd.Series) -> pd.Series:
+    """Return the patients as text, "" where a cell names none."""
+    patients = normal_ids(cells).mask(cells.str.casefold().isin(NO_PATIENT), "")
+    if (patients == "").all():
+        raise UserError(
+            f"{path}: column {cells.name!r} names no patient: fill it, rename it, or name another "
+            "with data.columns.patient="
+        )
+    return patients
+
+
+def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
+    """Say that a column may name the patients of several radiographs each, which is not used."""
+    for name in others:
+        alike = re.search(PERHAPS_A_PATIENT, str(name).casefold())
+        if alike and len(others) / 10 <= others[name].nunique() < len(others):
+            log.warning(
+                "%s: column %r has %d values in %d rows. If it names the patients, set "
+                "data.columns.patient=%s: else one patient may be in training and in test",
+                path, name, others[name].nunique(), len(others), name,
+            )  # fmt: skip
 
 
 def _ages(path: Path, cells: pd.Series, unit: str | None) -> pd.Series:

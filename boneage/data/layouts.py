@@ -10,6 +10,7 @@ import pandas as pd
 from boneage.data.folder import Folder, LabelTable, Role, explore
 from boneage.data.labels import KNOWN, Columns, read_labels
 from boneage.data.matching import match_images
+from boneage.data.patients import count_patients, patients_with_several
 from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,9 @@ def read_source(
         separator: of csv files, where their header has it; None finds it.
 
     Returns:
-        Columns `id`, `age_months`, `sex`, `path` of the image, and `origin`, the kind of table the
-        row came from: "train", "val" or "test", in this order, each in the order of its table.
+        Columns `id`, `age_months`, `sex`, `path` of the image, `origin`, the kind of table the
+        row came from: "train", "val" or "test", in this order, each in the order of its table,
+        and `patient` ("" if unknown), if a table names it.
 
     Raises:
         UserError: saying what is wrong, where, and what to do.
@@ -90,7 +92,11 @@ def read_rows(
     if not folder.images:
         raise UserError(f"{root} holds no images: put <id>.png files below it, or set data.root")
     _require_disjoint(chosen, parts)
-    return folder, chosen, pd.concat(parts, ignore_index=True)
+    rows = pd.concat(parts, ignore_index=True)
+    if "patient" in rows:
+        rows["patient"] = rows["patient"].fillna("")
+        _require_patients_apart(chosen, rows)
+    return folder, chosen, rows
 
 
 def _choose_tables(
@@ -153,6 +159,23 @@ def _require_disjoint(tables: list[LabelTable], parts: list[pd.DataFrame]) -> No
                 )
 
 
+def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> None:
+    """Raise UserError when a patient has radiographs in two tables; warn of one of both sexes."""
+    if shared := patients_with_several(rows, "origin"):
+        raise UserError(
+            f"{len(shared)} patients have radiographs in more than one of the tables "
+            f"{', '.join(str(table.path) for table in tables)}: {first_five(shared)}; leave each "
+            "patient in one table, or rename those that only have the same name"
+        )
+    if both := patients_with_several(rows[rows["sex"] != "unknown"], "sex"):
+        log.warning(
+            "%d patients have radiographs of both sexes: %s; if their column names no patients, "
+            "set data.columns.patient",
+            len(both),
+            first_five(both),
+        )
+
+
 def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) -> None:
     """Log in one line what was found where."""
     counts = rows["origin"].value_counts()
@@ -167,4 +190,8 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         for t in folder.tables
         if t.role == "without ages"
     ]
+    if (patients := count_patients(rows)) is not None:
+        notes.append(f"; {len(rows):,} radiographs of {patients:,} patients")
+        if unknown := int((rows["patient"] == "").sum()):
+            notes.append(f", counting {unknown:,} without a patient as one each")
     log.info("Radiographs in %s: %s%s", root, ", ".join(found), "".join(notes))

@@ -22,11 +22,19 @@ from boneage.data.dataset import Batch, Radiographs
 from boneage.data.decode import Preprocessing
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
+from boneage.data.patients import count_patients
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.resident import ResidentBatches, upload
 from boneage.data.sampler import EpochSampler, RankBatches, inverse_frequency
 from boneage.data.shared_memory import check_shared_memory
-from boneage.data.splits import FOLDS, assign_folds, find_held_out, read_folds
+from boneage.data.splits import (
+    FOLDS,
+    assign_folds,
+    find_held_out,
+    read_folds,
+    require_patients_apart,
+    same_patients,
+)
 from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError, first_five
 from boneage.stages import Stages
@@ -63,7 +71,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         fold: which part is the test fold.
         split_file: a run's `split.csv` (`id,fold`) to use again.
         hold_out: table with a column `id`, or folder of files named by ids, of radiographs that are
-            test radiographs whatever the split says; some of them must be there.
+            test radiographs whatever the split says, and with them all others of their patients;
+            some of them must be there.
         augment: albumentations transform of (H, W) uint8 training radiographs.
         sampling: "shuffle"; "balanced", all stages equally often; or "ages", each whole year of
             each sex by the root of its inverse frequency.
@@ -142,7 +151,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         """Read labels, find images, build or open the cache, and split; once.
 
         Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`, `sex`,
-        `path`, `cache_row`, `fold`.
+        `path`, `cache_row`, `fold`, and `patient` where a table names it.
         """
         self._check_shared_memory()
         if len(self.table):
@@ -161,13 +170,18 @@ class BoneAgeDataModule(L.LightningDataModule):
         table = table.assign(cache_row=range(len(table))).iloc[kept].reset_index(drop=True)
         if self.split_file:
             table["fold"] = read_folds(self.split_file, table, self.separator)
+            require_patients_apart(table, f"data.split_file={self.split_file}")
         else:
             table["fold"] = assign_folds(table, self.split_seed, self.folds, self.fold)
-        table.loc[table["id"].isin(held_out), "fold"] = "test"
+        named = table["id"].isin(held_out)
+        held = same_patients(table, named)
+        if more := int(held.sum() - named.sum()):
+            log.info("Held out with them: %d other radiographs of the same patients", more)
+        table.loc[held, "fold"] = "test"
         table["age_years"] = table["age_months"] / 12
         self.cache, self.table = cache, table
         self.require_folds(FOLDS if stage == "fit" else ("test",))
-        log.info("Folds: " + ", ".join(f"{len(self.fold_table(f)):,} {f}" for f in FOLDS))
+        log.info("Folds: " + ", ".join(f"{self._size(f)} {f}" for f in FOLDS))
 
     def require_folds(self, folds: Sequence[str]) -> None:
         """Raise UserError when one of the folds is empty."""
@@ -177,6 +191,12 @@ class BoneAgeDataModule(L.LightningDataModule):
                     f"the {fold} fold is empty ({len(self.table)} radiographs in {self.root}): "
                     "add radiographs, give a table for it, or change data.folds or data.split_file"
                 )
+
+    def _size(self, fold: str) -> str:
+        """Return how large a fold is, in words."""
+        rows = self.fold_table(fold)
+        patients = count_patients(rows)
+        return f"{len(rows):,}" + ("" if patients is None else f" (of {patients:,} patients)")
 
     def fold_table(self, fold: str) -> pd.DataFrame:
         """Return the rows of "train", "val" or "test"."""

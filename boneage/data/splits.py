@@ -10,6 +10,7 @@ import pandas as pd
 from boneage.data.ids import normal_id
 from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
 from boneage.data.matching import match_ids
+from boneage.data.patients import patient_codes, patients_with_several
 from boneage.data.tables import read_table
 from boneage.data.walk import walk
 from boneage.errors import UserError, first_five
@@ -26,21 +27,68 @@ def deal(table: pd.DataFrame, hands: int, seed: int) -> np.ndarray:
 
     Rows are ordered by sex and age band, shuffled within, and dealt out one by one like cards, so
     every stratum is spread over the parts as evenly as its size allows, however rare it is.
+    Where patients have several radiographs, whole patients are dealt.
 
     Args:
-        table: columns `age_months` and `sex`.
+        table: columns `age_months` and `sex`, and `patient` where it is known.
         hands: number of parts.
         seed: seed of the shuffle.
 
     Returns:
         The part (0 to hands - 1) of every row.
+
+    Raises:
+        UserError: when there are fewer patients than parts.
     """
     rng = np.random.default_rng(seed)
     band = np.searchsorted(BAND_EDGES_YEARS, table["age_months"] / 12, side="right")
+    patients = patient_codes(table)
+    if patients is not None and len(np.unique(patients)) < len(table):
+        stratum = table.groupby([band, "sex"]).ngroup().to_numpy(int)
+        return _deal_patients(patients, stratum, hands, rng)
     order = np.lexsort((rng.random(len(table)), table["sex"], band))
     part = np.empty(len(table), dtype=np.int64)
     part[order] = rng.permutation(hands)[np.arange(len(table)) % hands]
     return part
+
+
+def _deal_patients(
+    patients: np.ndarray, stratum: np.ndarray, hands: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Deal whole patients into parts that agree in size and in every stratum.
+
+    Patients with most of a stratum come first, and each goes to the part that lacks its radiographs
+    most: the sum over parts of squared shares of all radiographs and of each stratum stays least.
+
+    Args:
+        patients: (n,) numbers of the patients, from 0.
+        stratum: (n,) numbers of the strata, from 0.
+        hands: number of parts.
+        rng: decides among equals.
+
+    Returns:
+        The part of each of the n radiographs.
+    """
+    several = patients.max() + 1
+    if several < hands:
+        raise UserError(
+            f"{len(patients)} radiographs of {several} patients cannot be dealt into {hands} "
+            "parts: lower data.folds, or name the right column with data.columns.patient="
+        )
+    films = np.zeros((several, stratum.max() + 2))
+    np.add.at(films, (patients, stratum), 1)
+    films[:, -1] = films.sum(axis=1)
+    shares = films / np.maximum(films.sum(axis=0), 1)
+    order = np.lexsort((rng.random(several), -shares.sum(axis=1)))
+    ties = rng.permutation(hands)
+    dealt = np.zeros((hands, shares.shape[1]))
+    part = np.empty(several, dtype=np.int64)
+    for patient in order:
+        more = (2 * dealt + shares[patient]) @ shares[patient]  # of the sum of squares
+        part[patient] = ties[np.argmin(more[ties])]
+        dealt[part[patient]] += shares[patient]
+    dealt_to: np.ndarray = part[patients]
+    return dealt_to
 
 
 def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0) -> pd.Series:
@@ -97,6 +145,22 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
     if unused := [id_ for id_ in fold_of if id_ not in set(meant.values())]:
         log.warning("%s: %s", path, _strangers(unused))
     return table["id"].map(meant).map(fold_of)
+
+
+def require_patients_apart(table: pd.DataFrame, where: str) -> None:
+    """Raise UserError when a split puts the radiographs of a patient into two folds."""
+    if shared := patients_with_several(table, "fold"):
+        raise UserError(
+            f"{where} puts the radiographs of {len(shared)} patients into more than one fold: "
+            f"{first_five(shared)}; give each patient one fold, or set data.columns.patient to the "
+            "id column to count each radiograph as a patient of its own"
+        )
+
+
+def same_patients(table: pd.DataFrame, held: pd.Series) -> pd.Series:
+    """Return the rows of the patients of which some rows are held, these included."""
+    codes = patient_codes(table)
+    return held if codes is None else pd.Series(np.isin(codes, codes[held]), index=table.index)
 
 
 def find_held_out(

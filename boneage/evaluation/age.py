@@ -42,7 +42,7 @@ def age_metrics(true: np.ndarray, predicted: np.ndarray) -> Metrics:
             "loa_high": bias + spread,
         }
         variance = true.var(axis=-1)
-        r2 = np.where(variance > 0, 1 - squared / variance, np.nan)
+        r2 = np.where(varies(true), 1 - squared / variance, np.nan)
         # squared error = variance of true and predicted and squared bias, less twice the covariance
         agreement = variance + predicted.var(axis=-1) + bias**2
         metrics = {
@@ -51,8 +51,15 @@ def age_metrics(true: np.ndarray, predicted: np.ndarray) -> Metrics:
             for unit, factor in (("years", 1), ("months", 12))
         }
         metrics["age/r2"] = r2
-        metrics["age/ccc"] = np.where(agreement > 0, 1 - squared / agreement, np.nan)
+        apart = varies(true) | varies(predicted) | (bias != 0)
+        metrics["age/ccc"] = np.where(apart, 1 - squared / agreement, np.nan)
         for months in WITHIN_MONTHS:
             within = np.where(np.isnan(error), np.nan, absolute <= months / 12 + 1e-9)
             metrics[f"age/within_{months}_months"] = within.mean(axis=-1)
     return metrics
+
+
+def varies(values: np.ndarray) -> np.ndarray:
+    """Tell of (..., n) values whether they differ: the variance of equal ones is not always 0."""
+    different: np.ndarray = (values != values[..., :1]).any(axis=-1)
+    return different

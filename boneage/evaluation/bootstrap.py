@@ -1,8 +1,10 @@
-"""Bootstrap over radiographs: intervals of metrics, and the difference of two runs."""
+"""Bootstrap over radiographs or patients: intervals of metrics, and the difference of two runs."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
+
+from boneage.evaluation.glossary import describe
 
 Metrics = dict[str, np.ndarray]
 Result = dict[str, float | int | None]
@@ -13,32 +15,44 @@ CHUNK = 2_000_000  # resampled values held at a time
 
 
 def with_interval(
-    metrics: Callable[..., Metrics], *columns: np.ndarray, draws: int = DRAWS, seed: int = 0
+    metrics: Callable[..., Metrics],
+    *columns: np.ndarray,
+    patients: np.ndarray | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Results:
     """Return each metric with its 95 % percentile bootstrap interval over radiographs.
 
     Args:
         metrics: function of (..., n) arrays.
         columns: its (n,) arguments, resampled together.
+        patients: (n,) numbers, equal for radiographs of one patient: whole patients are resampled
+            (the cluster bootstrap; Davison & Hinkley 1997, section 3.8), each with all its
+            radiographs. None resamples radiographs.
         draws: bootstrap draws.
         seed: seed of the draws.
 
     Returns:
-        Per metric `value`, `low`, `high` and `n`; None where it is undefined, as an interval is
-        when no draw differs: for a single radiograph, say.
+        Per metric `value`, `low`, `high` and `n`, and `patients`, how many they are, if given; None
+        where it is undefined, as an interval is when no draw differs: for a single radiograph, say.
+        No interval leaves the bounds of its
+        metric, and each contains its value: the draws of a metric that sampling itself raises, such
+        as the calibration error, may all lie on one side of it.
     """
     n = len(columns[0])
     drawn: dict[str, list[np.ndarray]] = {}
-    for sample in _samples(n, draws, seed):
+    for sample in _samples(n, draws, seed, patients):
         for name, values in metrics(*(column[sample] for column in columns)).items():
             drawn.setdefault(name, []).append(values)
     results: Results = {}
     for name, value in metrics(*columns).items():
-        low, high = (np.nan, np.nan) if np.isnan(value) else _limits(np.concatenate(drawn[name]))
-        if low == high:  # no draw differs, which says nothing
+        bounds = describe(name).bounds
+        value = np.clip(value, *bounds)  # a sum of rounded numbers can end just beside them
+        low, high = np.clip(_limits(value, np.concatenate(drawn[name])), *bounds)
+        if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # no draw differs, which says nothing
             low = high = np.nan
         results[name] = {k: _number(v) for k, v in (("value", value), ("low", low), ("high", high))}
-        results[name]["n"] = n
+        results[name] |= counts(n, patients)
     return results
 
 
@@ -46,6 +60,7 @@ def paired_difference(
     metric: Callable[..., np.ndarray],
     first: tuple[np.ndarray, ...],
     second: tuple[np.ndarray, ...],
+    patients: np.ndarray | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Result:
@@ -58,42 +73,71 @@ def paired_difference(
         metric: function of (..., n) arrays to (...) values.
         first: its (n,) arguments for one run.
         second: those of the other, in the same order of radiographs.
+        patients: (n,) numbers, as for `with_interval`.
         draws: bootstrap draws.
         seed: seed of the draws.
 
     Returns:
-        `value`, `low`, `high`, `p` and `n`; None where the metric is undefined.
+        `value`, `low`, `high`, `p` and `n` (and `patients`); None where the metric is undefined.
     """
     n = len(first[0])
     difference = np.concatenate(
         [
             metric(*(c[sample] for c in second)) - metric(*(c[sample] for c in first))
-            for sample in _samples(n, draws, seed)
+            for sample in _samples(n, draws, seed, patients)
         ]
     )
     value = float(metric(*second) - metric(*first))
-    low, high = (np.nan, np.nan) if np.isnan(value) else _limits(difference)
-    difference = difference[~np.isnan(difference)]
+    low, high = _limits(value, difference)
+    difference = difference[np.isfinite(difference)]
     tail = min((difference <= 0).sum(), (difference >= 0).sum())
-    p = np.nan if np.isnan(value) else min(1.0, 2 * (tail + 1) / (len(difference) + 1))
+    p = np.nan if not np.isfinite(value) else min(1.0, 2 * (tail + 1) / (len(difference) + 1))
     numbers = {"value": value, "low": low, "high": high, "p": p}
-    return {name: _number(number) for name, number in numbers.items()} | {"n": n}
+    return {name: _number(number) for name, number in numbers.items()} | counts(n, patients)
 
 
-def _samples(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield (chunk, n) positions drawn with replacement, `draws` rows in all."""
+def counts(n: int, patients: np.ndarray | None) -> Result:
+    """Return the `n` of a result, and its number of `patients` if these are known."""
+    return {"n": n} if patients is None else {"n": n, "patients": len(np.unique(patients))}
+
+
+def _samples(
+    n: int, draws: int, seed: int, patients: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Yield positions drawn with replacement, `draws` rows in all: (chunk, n) of them.
+
+    Draws of patients are sorted by how many radiographs they hold: an array has rows of one length.
+    """
     rng = np.random.default_rng(seed)
+    films = None if patients is None else _films_of(patients)
+    units = n if films is None else len(films)
     for chunk in np.array_split(np.arange(draws), max(1, draws * n // CHUNK)):
-        yield rng.integers(0, max(n, 1), (len(chunk), n))
+        drawn = rng.integers(0, max(units, 1), (len(chunk), units))
+        if films is None:
+            yield drawn
+            continue
+        rows = [np.concatenate([films[unit] for unit in row]) for row in drawn]
+        lengths = np.array([len(row) for row in rows])
+        for length in np.unique(lengths):
+            yield np.stack([rows[i] for i in np.flatnonzero(lengths == length)])
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % percentile limits of the draws in which a metric was defined."""
-    values = values[~np.isnan(values)]
-    if not len(values):
+def _films_of(patients: np.ndarray) -> list[np.ndarray]:
+    """Return the positions of the radiographs of each patient."""
+    _, codes, films = np.unique(patients, return_inverse=True, return_counts=True)
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(films)[:-1])
+
+
+def _limits(value: np.ndarray | float, drawn: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % percentile limits of the draws in which a metric was defined.
+
+    Where nearly all draws lie on one side of the value, the limit on the other is the value.
+    """
+    drawn = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or not len(drawn):
         return np.nan, np.nan
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return min(float(low), float(value)), max(float(high), float(value))
 
 
 def _number(value: np.ndarray | float) -> float | None:

@@ -6,6 +6,7 @@ from math import ceil
 import numpy as np
 
 from boneage.evaluation.bootstrap import Results, with_interval
+from boneage.evaluation.shares import open_share
 from boneage.evaluation.subgroups import ALL, BANDS
 
 COVERAGE = 0.9
@@ -45,9 +46,18 @@ def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Interv
 
 
 def coverage(
-    true_years: np.ndarray, predicted_years: np.ndarray, intervals: Intervals
+    true_years: np.ndarray,
+    predicted_years: np.ndarray,
+    intervals: Intervals,
+    patients: np.ndarray | None = None,
 ) -> dict[str, Results]:
     """Return, over all and by band of the predicted age, how many true ages lie in the interval.
+
+    Args:
+        true_years: (n,) true ages.
+        predicted_years: (n,) predicted ages.
+        intervals: the intervals.
+        patients: (n,) numbers of the patients, as for `with_interval`.
 
     Returns:
         Per band that holds any, `covered`, the share with its 95 % interval, and `width_months`,
@@ -60,7 +70,10 @@ def coverage(
     for k, name in [(None, ALL), *enumerate(BANDS.names)]:
         chosen = np.full(len(band), True) if k is None else band == k
         if chosen.any():
-            found[name] = with_interval(_scores, inside[chosen].astype(float), width[chosen])
+            own = None if patients is None else patients[chosen]
+            columns = inside[chosen].astype(float), width[chosen]
+            found[name] = with_interval(_scores, *columns, patients=own)
+            open_share(found[name]["covered"])
     return found
 
 

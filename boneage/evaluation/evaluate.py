@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from boneage.data.patients import patient_codes
 from boneage.evaluation.age import WITHIN_MONTHS, age_metrics
-from boneage.evaluation.bootstrap import Metrics, Results, with_interval
+from boneage.evaluation.bootstrap import Metrics, Results, counts, with_interval
 from boneage.evaluation.failures import failure_metrics
 from boneage.evaluation.shares import open_mean, open_share
 from boneage.evaluation.stage import calibration_metrics, stage_metrics
@@ -25,30 +26,32 @@ def evaluate(predictions: pd.DataFrame, stages: Stages) -> Results:
     scored by its thresholded age, and a table with both has `stage_from_age/...` and
     `heads/disagreement` as well, the share whose predicted stage is not that of the predicted age.
     A column that holds anything but finite numbers has no metrics (see `count_not_finite`).
+    Intervals resample patients where the table has a column `patient`, else radiographs.
 
     Args:
         predictions: `age_years` (truth) and, as far as predicted, `age_years_predicted`, and
-            `stage_predicted` (names) with `stage_probability_<name>`.
+            `stage_predicted` (names) with `stage_probability_<name>`; `patient` where it is known.
         stages: the stages.
     """
     broken = count_not_finite(predictions)
     true_age = predictions["age_years"].to_numpy(float)
+    patients = patient_codes(predictions)
     results: Results = {}
     stage = age = None
     if "stage_predicted" in predictions and not any("stage" in column for column in broken):
         stage = predictions["stage_predicted"].map(stages.names.index).to_numpy()
-        results |= score_stage(true_age, stage, stages)
+        results |= score_stage(true_age, stage, stages, patients)
         if has_probability(predictions):
             results |= _score_calibration(predictions, stages)
     if "age_years_predicted" in predictions and "age_years_predicted" not in broken:
         age = predictions["age_years_predicted"].to_numpy(float)
-        results = score_age(true_age, age) | results
-        from_age = score_stage(true_age, stages.of(age), stages)
+        results = score_age(true_age, age, patients) | results
+        from_age = score_stage(true_age, stages.of(age), stages, patients)
         if "stage_predicted" in predictions:
             from_age = {name.replace("stage", "stage_from_age"): m for name, m in from_age.items()}
         results |= from_age
     if stage is not None and age is not None:
-        results |= with_interval(_disagreement, stage, stages.of(age))
+        results |= with_interval(_disagreement, stage, stages.of(age), patients=patients)
         open_share(results["heads/disagreement"])
     return results
 
@@ -71,26 +74,37 @@ def stage_probability(predictions: pd.DataFrame, stages: Stages) -> np.ndarray:
     return predictions[columns].to_numpy(float)
 
 
-def score_age(true: np.ndarray, predicted: np.ndarray) -> Results:
-    """Return the age metrics of (n,) ages in years, with intervals."""
-    results = with_interval(age_metrics, true, predicted)
+def score_age(
+    true: np.ndarray, predicted: np.ndarray, patients: np.ndarray | None = None
+) -> Results:
+    """Return the age metrics of (n,) ages in years, with intervals (see `with_interval`)."""
+    results = with_interval(age_metrics, true, predicted, patients=patients)
     for months in WITHIN_MONTHS:
         open_share(results[f"age/within_{months}_months"])
-    return results | failure_metrics(true, predicted)
+    return results | failure_metrics(true, predicted, patients)
 
 
-def score_stage(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) -> Results:
+def score_stage(
+    true_age: np.ndarray,
+    predicted: np.ndarray,
+    stages: Stages,
+    patients: np.ndarray | None = None,
+) -> Results:
     """Return the stage metrics of (n,) true ages in years and predicted stage indices.
 
     The n of a recall and of an F1 is the number of radiographs of that stage, the n of a precision
     the number that were predicted to be of it.
     """
     true = stages.of(true_age)
-    results = with_interval(partial(stage_metrics, names=stages.names), true, predicted)
+    present = np.bincount(true, minlength=len(stages)) > 0
+    metrics = partial(stage_metrics, names=stages.names, present=present)
+    results = with_interval(metrics, true, predicted, patients=patients)
     open_share(results["stage/accuracy"])
     for index, name in enumerate(stages.names):
         for metric, classes in (("recall", true), ("f1", true), ("precision", predicted)):
-            results[f"stage/{metric}_{name}"]["n"] = int((classes == index).sum())
+            chosen = classes == index
+            own = None if patients is None else patients[chosen]
+            results[f"stage/{metric}_{name}"] |= counts(int(chosen.sum()), own)
         open_share(results[f"stage/recall_{name}"])
         open_share(results[f"stage/precision_{name}"])
     recalls = [results[f"stage/recall_{name}"] for name in stages.names]
@@ -101,7 +115,8 @@ def score_stage(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) -> 
 def _score_calibration(predictions: pd.DataFrame, stages: Stages) -> Results:
     probability = stage_probability(predictions, stages)
     hit = probability.argmax(axis=1) == stages.of(predictions["age_years"].to_numpy(float))
-    return with_interval(calibration_metrics, probability.max(axis=1), hit)
+    patients = patient_codes(predictions)
+    return with_interval(calibration_metrics, probability.max(axis=1), hit, patients=patients)
 
 
 def _disagreement(stage: np.ndarray, stage_of_age: np.ndarray) -> Metrics:
@@ -113,7 +128,7 @@ def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mappin
 
     Args:
         train: the training fold: `age_years`, `sex`.
-        test: the test fold, likewise.
+        test: the test fold, likewise, with `patient` where it is known.
         stages: the stages.
 
     Returns:
@@ -123,9 +138,11 @@ def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mappin
     true = test["age_years"].to_numpy(float)
     by_sex = test["sex"].map(train.groupby("sex")["age_years"].median())
     median = by_sex.fillna(train["age_years"].median()).to_numpy(float)
+    patients = patient_codes(test)
     majority = np.bincount(stages.of(train["age_years"].to_numpy())).argmax()
+    mean = np.full(len(true), train["age_years"].mean())
     return {
-        "constant": score_age(true, np.full(len(true), train["age_years"].mean())),
-        "median_by_sex": score_age(true, median),
-        "majority_class": score_stage(true, np.full(len(true), majority), stages),
+        "constant": score_age(true, mean, patients),
+        "median_by_sex": score_age(true, median, patients),
+        "majority_class": score_stage(true, np.full(len(true), majority), stages, patients),
     }

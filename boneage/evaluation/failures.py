@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from boneage.evaluation.age import varies
 from boneage.evaluation.bootstrap import Metrics, Results, with_interval
 from boneage.evaluation.shares import exact_interval
 
@@ -14,7 +15,9 @@ TAIL = 0.05
 EDGE_DISTANCES_YEARS = (-np.inf, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, np.inf)
 
 
-def failure_metrics(true: np.ndarray, predicted: np.ndarray) -> Results:
+def failure_metrics(
+    true: np.ndarray, predicted: np.ndarray, patients: np.ndarray | None = None
+) -> Results:
     """Return the report's two stories and the weight of the tail as numbers with intervals.
 
     - `infant_sd_years`, `infant_bias_years`: standard deviation and mean of the error under 2
@@ -27,6 +30,7 @@ def failure_metrics(true: np.ndarray, predicted: np.ndarray) -> Results:
     Args:
         true: (n,) true ages in years.
         predicted: (n,) predicted ages in years.
+        patients: (n,) numbers of the patients, as for `with_interval`.
 
     Returns:
         The numbers, named `age/...`; the n of each is that of its age range.
@@ -41,7 +45,8 @@ def failure_metrics(true: np.ndarray, predicted: np.ndarray) -> Results:
             (ceiling, _ceiling),
             (np.ones_like(infant), _tail),
         ):
-            results |= with_interval(metrics, true[chosen], predicted[chosen])
+            own = None if patients is None else patients[chosen]
+            results |= with_interval(metrics, true[chosen], predicted[chosen], patients=own)
     return results
 
 
@@ -60,7 +65,7 @@ def _older(true: np.ndarray, predicted: np.ndarray) -> Metrics:
 def _ceiling(true: np.ndarray, predicted: np.ndarray) -> Metrics:
     centred = true - true.mean(axis=-1, keepdims=True)
     square = (centred**2).sum(axis=-1)
-    slope = (centred * predicted).sum(axis=-1) / np.where(square > 0, square, np.nan)
+    slope = (centred * predicted).sum(axis=-1) / np.where(varies(true), square, np.nan)
     return {
         "age/ceiling_slope": slope,
         "age/ceiling_bias_years": (predicted - true).mean(axis=-1),
@@ -80,7 +85,7 @@ def _tail(true: np.ndarray, predicted: np.ndarray) -> Metrics:
 
 
 def errors_by_edge_distance(
-    true_age: np.ndarray, hit: np.ndarray, edge: float
+    true_age: np.ndarray, hit: np.ndarray, edge: float, patients: np.ndarray | None = None
 ) -> list[dict[str, float]]:
     """Return how often the stage is wrong, by distance of the true age from an edge.
 
@@ -88,6 +93,7 @@ def errors_by_edge_distance(
         true_age: (n,) true ages in years.
         hit: (n,) whether the stage is right.
         edge: age in years at which one stage passes into the next.
+        patients: (n,) numbers of the patients, if known: intervals rest on them.
 
     Returns:
         A row per band of `EDGE_DISTANCES_YEARS`, closed on the left: `from_years`, `to_years`
@@ -98,7 +104,8 @@ def errors_by_edge_distance(
     for i, (start, end) in enumerate(pairwise(EDGE_DISTANCES_YEARS)):
         n, errors = int((band == i).sum()), int((~hit[band == i]).sum())
         rate = errors / n if n else np.nan
-        low, high = exact_interval(errors, n)
+        units = n if patients is None else len(np.unique(patients[band == i]))
+        low, high = exact_interval(errors * units / n if n else 0, units)
         ages = {"from_years": start, "to_years": end}
         rows.append({**ages, "n": n, "errors": errors, "rate": rate, "low": low, "high": high})
     return rows

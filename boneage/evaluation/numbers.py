@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from boneage.evaluation.bootstrap import Result
 
@@ -43,3 +44,8 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def resampled(metrics: Mapping[str, Any]) -> str:
+    """Return what the intervals of a run resample: its radiographs, or its patients if known."""
+    return f"{metrics['patients']:,} patients" if "patients" in metrics else "radiographs"

@@ -18,7 +18,7 @@ from boneage.stages import Stages
 log = logging.getLogger(__name__)
 
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
-TEXT = ("id", "sex", "stage", "stage_predicted", "fold", "band", "metric")
+TEXT = ("id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "metric")
 
 
 class _Result(BaseModel):

@@ -8,8 +8,13 @@ from scipy.stats import beta
 from boneage.evaluation.bootstrap import Result
 
 
-def exact_interval(count: int, n: int) -> tuple[float, float]:
-    """Return the exact 95 % interval of a share (Clopper & Pearson 1934); (0, 1) for n = 0."""
+def exact_interval(count: float, n: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of a share (Clopper & Pearson 1934); (0, 1) for n = 0.
+
+    Radiographs of one patient tell less than as many patients: there n is the number of patients,
+    and the count the share of the radiographs times n (Korn & Graubard, Survey Methodology
+    1998;24:193-201, with the least effective sample size).
+    """
     low = beta.ppf(0.025, count, n - count + 1) if count else 0.0
     high = beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
     return float(low), float(high)
@@ -21,7 +26,7 @@ def open_share(share: Result) -> None:
     No bootstrap draw differs from it, which says nothing: 0 of 9 is compatible with 34 %.
     """
     if share["value"] in (0, 1):
-        n = int(share["n"] or 0)
+        n = int(share.get("patients", share["n"]) or 0)
         share["low"], share["high"] = exact_interval(n * int(share["value"]), n)
 
 
@@ -40,7 +45,8 @@ def open_mean(mean: Result, shares: Sequence[Result]) -> None:
         for side, sign in (("low", -1), ("high", 1)):
             parts = [_distance(share, side) / len(defined) for share in certain]
             own = 0.0 if mean[side] is None else _distance(mean, side)
-            mean[side] = float(mean["value"] or 0) + sign * hypot(own, *parts)
+            limit = float(mean["value"] or 0) + sign * hypot(own, *parts)
+            mean[side] = min(1.0, max(0.0, limit))  # a rounding error beyond, at most
 
 
 def _distance(result: Result, side: str) -> float:

@@ -15,7 +15,12 @@ def confusion(true: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
     return _binned(codes, k * k).reshape(*true.shape[:-1], k, k)
 
 
-def stage_metrics(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> Metrics:
+def stage_metrics(
+    true: np.ndarray,
+    predicted: np.ndarray,
+    names: tuple[str, ...],
+    present: np.ndarray | None = None,
+) -> Metrics:
     """Return the metrics of predicted stages.
 
     Accuracy, balanced accuracy, macro F1, quadratic-weighted kappa (Cohen 1968), and precision,
@@ -25,10 +30,12 @@ def stage_metrics(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...
         true: (..., n) true stage indices.
         predicted: (..., n) predicted stage indices.
         names: the K stage names.
+        present: (K,) bool, the stages of all radiographs, where these are draws of them.
 
     Returns:
         Arrays of shape (...) by name. Precision, recall and F1 are NaN for a stage that is never
         predicted, never true, or neither; the means are over the stages for which they are defined.
+        A mean without a stage that is `present` is another number, and NaN.
     """
     k = len(names)
     counts = confusion(true, predicted, k)
@@ -36,6 +43,7 @@ def stage_metrics(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...
     rows, columns = counts.sum(axis=-1), counts.sum(axis=-2)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     distance = (np.arange(k)[:, None] - np.arange(k)) ** 2
+    whole = np.True_ if present is None else ((rows > 0) | ~present).all(axis=-1)
     by_chance = rows[..., :, None] * columns[..., None, :] / total[..., None, None]
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a mean over no stage at all
@@ -43,8 +51,8 @@ def stage_metrics(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...
         kappa = 1 - (counts * distance).sum((-2, -1)) / (by_chance * distance).sum((-2, -1))
         metrics = {
             "stage/accuracy": hits.sum(axis=-1) / total,
-            "stage/balanced_accuracy": np.nanmean(recall, axis=-1),
-            "stage/macro_f1": np.nanmean(f1, axis=-1),
+            "stage/balanced_accuracy": np.where(whole, np.nanmean(recall, axis=-1), np.nan),
+            "stage/macro_f1": np.where(whole, np.nanmean(f1, axis=-1), np.nan),
             "stage/kappa": kappa,
         }
     for name, values in (("recall", recall), ("precision", precision), ("f1", f1)):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from boneage.data.patients import patient_codes
 from boneage.evaluation.bootstrap import Metrics, Results, with_interval
 
 
@@ -10,7 +11,7 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
     """Return metrics of changed radiographs beside those of the same ones unchanged.
 
     Args:
-        truth: `age_years` and `stage`, indexed by radiograph.
+        truth: `age_years`, `stage` and, where it is known, `patient`, indexed by radiograph.
         clean: predictions of the unchanged radiographs, as in `predictions.csv`.
         changed: predictions of the changed ones, at least one; some may be missing.
 
@@ -20,17 +21,20 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
         stages: `accuracy`, its `difference`, and the share whose stage has `changed`.
     """
     truth, clean = truth.loc[changed.index], clean.loc[changed.index]
+    patients = patient_codes(truth)
     found: Results = {}
     if "age_years_predicted" in changed:
         column = "age_years_predicted"
         ages = (truth["age_years"], clean[column], changed[column])
-        found |= with_interval(_of_ages, *(12 * age.to_numpy(float) for age in ages))
+        months = (12 * age.to_numpy(float) for age in ages)
+        found |= with_interval(_of_ages, *months, patients=patients)
     if "stage_predicted" in changed:
         true, before, after = (
             table.to_numpy()
             for table in (truth["stage"], clean["stage_predicted"], changed["stage_predicted"])
         )
-        found |= with_interval(_of_stages, before == true, after == true, before != after)
+        columns = before == true, after == true, before != after
+        found |= with_interval(_of_stages, *columns, patients=patients)
     return pd.DataFrame([{"metric": name} | values for name, values in found.items()])
 
 

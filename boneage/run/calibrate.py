@@ -10,6 +10,7 @@ import torch
 
 from boneage.data.dataset import sex_indices
 from boneage.data.module import BoneAgeDataModule
+from boneage.data.patients import patient_codes
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.conformal import Intervals, coverage, fit_intervals
 from boneage.evaluation.novelty import Novelty, fit_novelty
@@ -81,4 +82,5 @@ def coverage_of(record: dict[str, Any], test: pd.DataFrame) -> dict[str, Results
     intervals = intervals_of(record)
     if intervals is None or not np.isfinite([*intervals.widths, *test[AGE]]).all():
         return {}
-    return coverage(test["age_years"].to_numpy(), test[AGE].to_numpy(), intervals)
+    ages = test["age_years"].to_numpy(), test[AGE].to_numpy()
+    return coverage(*ages, intervals, patient_codes(test))

@@ -24,6 +24,7 @@ from boneage.run.trust import CONFIG, SCHEMA, check_buildable, check_record
 log = logging.getLogger(__name__)
 
 MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
+SPLIT = ("id", "patient", "age_months", "sex", "fold")
 PREPROCESSING_KEYS = ("size", "fit", "contrast", "crop")
 
 
@@ -36,7 +37,7 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
         "preprocessing_version": VERSION,
-        "split": data.table[["id", "age_months", "sex", "fold"]].to_dict("list"),
+        "split": data.table[[c for c in SPLIT if c in data.table]].to_dict("list"),
     }
 
 
@@ -160,6 +161,21 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
             f"{first_five(list(seen['id']))}; use the run's own split: "
             "data.split_file=RUN/split.csv"
         )
+    _warn_of_patients(table[table["fold"] == "test"], _seen(checkpoint))
+
+
+def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:
+    """Say that other radiographs of test patients were trained on, if the names mean the same."""
+    if "patient" not in test or "patient" not in seen:
+        return
+    shared = test["patient"][(test["patient"] != "") & test["patient"].isin(seen["patient"])]
+    if len(shared):
+        log.warning(
+            "This checkpoint was trained on patients called as %d patients of the test fold: %s. "
+            "If they are the same, its errors are too small: leave them out",
+            shared.nunique(),
+            first_five(list(shared.unique())),
+        )
 
 
 def _seen(checkpoint: dict[str, Any]) -> pd.DataFrame:
@@ -213,7 +229,9 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
             raise UserError(f"start_from={path} has another backbone than this command")
         else:
             log.warning("%s of %s does not fit: it starts from random weights", name, path)
-    model.record["earlier"] = _seen(checkpoint)[["id", "age_months"]].to_dict("list")
+    seen = _seen(checkpoint)
+    known = [c for c in ("id", "age_months", "patient") if c in seen]
+    model.record["earlier"] = seen[known].to_dict("list")
 
 
 def _shapes(weights: dict[str, Any]) -> dict[str, Any]:

@@ -72,16 +72,19 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
 def _mean_predictions(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """Return truth and mean prediction of every radiograph, in the order they first come in."""
     rows = pd.concat([run.predictions for run in runs], ignore_index=True)
-    truth = rows.groupby("id", sort=False)[TRUTH[1:]]
-    changed = truth.nunique(dropna=False).gt(1).any(axis=1)
+    known = [*TRUTH, *(["patient"] if "patient" in rows else [])]  # some runs may not know it
+    truth = rows.groupby("id", sort=False)[known[1:]]
+    changed = truth.nunique().gt(1).any(axis=1)
     if changed.any():
         raise UserError(
             f"the runs do not agree about the truth of {changed.index[changed][0]}: they were not "
             "trained on the same labels"
         )
-    numbers = rows.drop(columns=[*TRUTH, "stage_predicted"], errors="ignore").columns
+    numbers = rows.drop(columns=[*known, "stage_predicted"], errors="ignore").columns
     means = rows.groupby("id", sort=False)[list(numbers)].mean()
     table = truth.first().join(means).reset_index()
+    if "patient" in table:
+        table.insert(1, "patient", table.pop("patient").fillna(""))
     chances = [column for column in table if str(column).startswith("stage_probability_")]
     if chances:
         likeliest = table[chances].idxmax(axis=1)

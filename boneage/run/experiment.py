@@ -109,8 +109,8 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             enable_model_summary=False,  # Lightning's own, beside that of the callbacks
         )
     if trainer.is_global_zero:
-        split = ["id", "fold", "age_years", "sex"]
-        data.table[split].to_csv(run_dir / "split.csv", index=False)
+        split = ("id", "fold", "age_years", "sex", "patient")
+        data.table[[c for c in split if c in data.table]].to_csv(run_dir / "split.csv", index=False)
     started = datetime.now().astimezone()
     if cfg.train:
         trainer.fit(model, data, ckpt_path=ckpt_path)

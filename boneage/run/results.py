@@ -11,6 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from boneage.data.module import BoneAgeDataModule
+from boneage.data.patients import count_patients
 from boneage.data.sheet import augmented_sheet
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate
@@ -26,6 +27,8 @@ def metric_report(
 ) -> dict[str, Any]:
     """Return the `test`, `baselines` and `not_finite` parts of `metrics.json`.
 
+    Where the patients are known, `patients` is how many were tested.
+
     Args:
         predictions: truth and prediction of every test radiograph.
         train: the training fold, for the baselines.
@@ -40,7 +43,9 @@ def metric_report(
         if key not in test and not key.endswith("loss") and not broken:
             known = float(value) if isfinite(value) else None
             test[key] = {"value": known, "low": None, "high": None, "n": len(predictions)}
+    patients = count_patients(predictions)
     return {
+        **({} if patients is None else {"patients": patients}),
         "test": test,
         "baselines": baselines(train, predictions, stages),
         "not_finite": broken,

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.glossary import describe
-from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.numbers import interval, number, resampled
 from boneage.evaluation.subgroups import FEW
 
 log = logging.getLogger(__name__)  # of the log file alone
@@ -68,7 +68,7 @@ def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
     speed = metrics["images_per_second"]
     trained = f", trained on {speed:,.0f} images/s" if speed else ""
     return (
-        f"Intervals: 95 % bootstrap over radiographs. † fewer than {FEW} radiographs.\n"
+        f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} radiographs.\n"
         f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
         f"Everything is in {os.path.relpath(run_dir)}"
     )

@@ -58,8 +58,9 @@ class Group:
 
     @staticmethod
     def shown(run: FinishedRun, key: str) -> str:
-        """Return the value of an option as text."""
-        return str(run.metrics["options"].get(key, ABSENT))
+        """Return the value of an option as text; one that is new is none in an older run."""
+        value = run.metrics["options"].get(key)
+        return ABSENT if value is None else str(value)
 
     def _differs(self, key: str) -> bool:
         return len({self.shown(run, key) for run in self.runs}) > 1

@@ -20,6 +20,7 @@ from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.forest import forest
 from boneage.evaluation.figures.style import picture, styled
 from boneage.evaluation.glossary import describe, named
+from boneage.evaluation.numbers import resampled
 from boneage.evaluation.published import IN_YEARS, LABEL, MARK, PUBLISHED
 from boneage.evaluation.report.environment import render
 from boneage.evaluation.subgroups import FEW
@@ -85,6 +86,7 @@ def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
     return {
         "first": groups[0].first,
         "stages": groups[0].runs[0].stages.text(),
+        "resampled": " or ".join(dict.fromkeys(resampled(run.metrics) for run in runs)),
         "name_of": name_of,
         "groups": [
             {

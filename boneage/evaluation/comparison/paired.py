@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from boneage.data.patients import patient_codes
 from boneage.evaluation.age import age_metrics
 from boneage.evaluation.bootstrap import Result, paired_difference
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
@@ -72,16 +73,19 @@ def difference_of(first: FinishedRun, second: FinishedRun, metric: str) -> Resul
     ]
     if columns[0] is None or columns[1] is None:
         return None
+    known = [run.predictions for run in (first, second) if "patient" in run.predictions]
+    patients = patient_codes(known[0].set_index("id").loc[ids]) if known else None
     names = first.stages.names
+    present = np.isin(range(len(names)), columns[0][0])
 
     def score(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         if metric.startswith("age/"):
             return age_metrics(true, predicted)[metric]
-        scores = stage_metrics(true, predicted, names)
+        scores = stage_metrics(true, predicted, names, present)
         return scores["stage/" + metric.split("/")[1]]
 
     try:
-        return paired_difference(score, columns[0], columns[1])
+        return paired_difference(score, columns[0], columns[1], patients)
     except KeyError:  # a metric that is no mean over all radiographs
         return None
 

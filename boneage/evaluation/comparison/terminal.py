@@ -51,7 +51,9 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
                 console.print(_difference(row, name_of), soft_wrap=True)
         for row in shown["across"]:
             console.print(_difference(row, name_of), soft_wrap=True)
-    console.print(f"[dim]† fewer than {FEW} radiographs; below each value its 95 % interval[/dim]")
+    units = " or ".join(dict.fromkeys(shown["resampled"] for shown in test_sets))
+    few = f"† fewer than {FEW} radiographs"
+    console.print(f"[dim]{few}; below each value its 95 % interval over {units}[/dim]")
     for line in skipped:
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
 

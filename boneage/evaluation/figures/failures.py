@@ -1,9 +1,12 @@
 """Figures of where predictions fail: by age, sex, band, and near an edge between stages."""
 
+from itertools import pairwise
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
@@ -15,6 +18,7 @@ from boneage.evaluation.figures.style import (
     one_axes,
 )
 from boneage.evaluation.numbers import span
+from boneage.stages import Stages
 
 RUNNING_WINDOW_YEARS = 2.0
 RUNNING_MIN = 5  # radiographs in the window
@@ -97,27 +101,38 @@ def error_by_band(
     return figure
 
 
-def error_near_edge(rows: list[dict[str, float]], edge: float, few: int) -> Figure:
-    """Draw how often the stage is wrong by distance from an edge between two stages.
+def error_near_edge(
+    true_age: np.ndarray,
+    hit: np.ndarray,
+    stages: Stages,
+    few: int,
+    patients: np.ndarray | None = None,
+) -> Figure:
+    """Draw how often the stage is wrong by distance from each edge between two stages.
 
     Args:
-        rows: from `errors_by_edge_distance`.
-        edge: the edge in years.
+        true_age: (n,) true ages in years.
+        hit: (n,) whether the stage is right.
+        stages: two or more stages; each of their edges has a panel.
         few: an n below this is small and has a hollow marker.
+        patients: (n,) numbers of the patients, if known.
     """
-    figure, axes = one_axes(6.4, 3.4)
-    for i, row in enumerate(rows):
-        if row["n"]:
-            axes.vlines(i, 100 * row["low"], 100 * row["high"], color=BLUE, linewidth=2)
-            face = "white" if row["n"] < few else BLUE
-            axes.plot(i, 100 * row["rate"], "o", color=BLUE, markerfacecolor=face, clip_on=False)
-    axes.axvline(len(rows) / 2 - 0.5, color=GREY, linewidth=0.8)
-    names = [f"{span(row)}\n{row['n']:,}" for row in rows]
-    axes.set_xticks(range(len(rows)), names)
-    axes.set(
-        xlabel=f"true bone age minus {edge:g} years (years), n below",
-        ylabel="wrong stage (%)",
-        ylim=(0, None),
-    )
-    axes.tick_params(axis="x", labelsize=7)
+    edges = stages.edges
+    figure = Figure(figsize=(6.4, 0.8 + 2.6 * len(edges)), layout="constrained")
+    panels = figure.subplots(len(edges), 1, sharey=True, squeeze=False)[:, 0]
+    for axes, edge, pair in zip(panels, edges, pairwise(stages.names), strict=True):
+        rows = errors_by_edge_distance(true_age, hit, edge, patients)
+        for i, row in enumerate(rows):
+            if row["n"]:
+                axes.vlines(i, 100 * row["low"], 100 * row["high"], color=BLUE, linewidth=2)
+                face = "white" if row["n"] < few else BLUE
+                value = 100 * row["rate"]
+                axes.plot(i, value, "o", color=BLUE, markerfacecolor=face, clip_on=False)
+        axes.axvline(len(rows) / 2 - 0.5, color=GREY, linewidth=0.8)
+        axes.set_xticks(range(len(rows)), [f"{span(row)}\n{row['n']:,}" for row in rows])
+        axes.set(title=f"{pair[0]} to {pair[1]}: {edge:g} years", ylabel="wrong stage (%)")
+        axes.set_xlim(-0.5, len(rows) - 0.5)
+        axes.tick_params(axis="x", labelsize=7)
+    panels[-1].set_xlabel("true bone age minus the edge (years), n below")
+    panels[-1].set_ylim(bottom=0)
     return figure

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from boneage.data.patients import patient_codes
 from boneage.evaluation.evaluate import (
     BEYOND_ANY_AGE,
     NUMERIC,
     has_probability,
     stage_probability,
 )
-from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures import age, failures, stage
 from boneage.evaluation.figures.style import styled
 from boneage.evaluation.stage import confusion, reliability
@@ -54,14 +54,14 @@ def _age_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
         "residuals": failures.residuals(true, predicted, table["sex"].to_numpy(str)),
     }
     if "stage_predicted" not in table:
-        figures |= _hit_figures(true, stages.of(predicted), stages)
+        figures |= _hit_figures(true, stages.of(predicted), stages, patient_codes(table))
     return figures
 
 
 def _stage_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
     true_age = table["age_years"].to_numpy(float)
     predicted = table["stage_predicted"].map(stages.names.index).to_numpy()
-    figures = _hit_figures(true_age, predicted, stages)
+    figures = _hit_figures(true_age, predicted, stages, patient_codes(table))
     if has_probability(table):
         true, probability = stages.of(true_age), stage_probability(table, stages)
         confidence, hit = probability.max(axis=1), probability.argmax(axis=1) == true
@@ -70,12 +70,14 @@ def _stage_figures(table: pd.DataFrame, stages: Stages) -> dict[str, Figure]:
     return figures
 
 
-def _hit_figures(true_age: np.ndarray, predicted: np.ndarray, stages: Stages) -> dict[str, Figure]:
+def _hit_figures(
+    true_age: np.ndarray, predicted: np.ndarray, stages: Stages, patients: np.ndarray | None
+) -> dict[str, Figure]:
     """Return what predicted stages allow, with or without probabilities."""
     true = stages.of(true_age)
     counts = confusion(true, predicted, len(stages))
     figures = {"confusion": stage.confusion_matrix(counts, stages.names, FEW)}
-    for edge in stages.edges[:1]:
-        rows = errors_by_edge_distance(true_age, predicted == true, edge)
-        figures["error_near_edge"] = failures.error_near_edge(rows, edge, FEW)
+    if stages.edges:
+        hit = predicted == true
+        figures["error_near_edge"] = failures.error_near_edge(true_age, hit, stages, FEW, patients)
     return figures

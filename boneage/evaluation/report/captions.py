@@ -11,8 +11,8 @@ CAPTIONS = {
     "marker stands for fewer than 20 radiographs.",
     "confusion": "True stage by row, predicted stage by column: radiographs, and percent of the "
     "row; † marks a stage with fewer than 20 radiographs.",
-    "error_near_edge": "How often the stage is wrong, by signed distance of the true age from the "
-    "first edge between stages, with exact 95 % intervals; hollow: fewer than 20 radiographs.",
+    "error_near_edge": "How often the stage is wrong, by signed distance of the true age from each "
+    "edge between stages, with exact 95 % intervals; hollow: fewer than 20 radiographs.",
     "reliability": "Reliability: how often the predicted stage is right against the probability "
     "it was given, and how often such a probability occurs (15 bins; hollow: fewer than 20).",
     "precision_recall": "Precision and recall of each stage against the others over all "

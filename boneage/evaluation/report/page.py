@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from boneage.data.patients import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.failures import errors_by_edge_distance
@@ -91,7 +92,10 @@ def _edges(run: FinishedRun) -> list[dict[str, Any]]:
     else:
         return []
     return [
-        {"edge": edge, "rows": errors_by_edge_distance(true_age, hit, edge)}
+        {
+            "edge": edge,
+            "rows": errors_by_edge_distance(true_age, hit, edge, patient_codes(table)),
+        }
         for edge in run.stages.edges
     ]
 

@@ -1,0 +1,32 @@
+"""Which radiographs are of one patient."""
+
+import numpy as np
+import pandas as pd
+
+
+def patient_codes(table: pd.DataFrame) -> np.ndarray | None:
+    """Return (n,) int64, equal for radiographs of one patient; None without a column `patient`.
+
+    An empty cell is an unknown patient: the radiograph counts as one of a patient of its own.
+    """
+    if "patient" not in table:
+        return None
+    names = table["patient"].fillna("").astype(str)
+    keys = [name or row for row, name in enumerate(names)]
+    codes: np.ndarray = pd.factorize(pd.Series(keys, dtype=object))[0]
+    return codes
+
+
+def count_patients(table: pd.DataFrame) -> int | None:
+    """Return of how many patients the radiographs are; None without a column `patient`."""
+    codes = patient_codes(table)
+    return None if codes is None else len(np.unique(codes))
+
+
+def patients_with_several(table: pd.DataFrame, column: str) -> list[str]:
+    """Return the patients whose radiographs have more than one value in another column."""
+    known = table[table["patient"] != ""] if "patient" in table else table.iloc[:0]
+    if known.empty:
+        return []
+    values = known.groupby("patient", sort=False)[column].nunique()
+    return [str(name) for name in values.index[values > 1]]
