@@ -151,7 +151,8 @@ def _require_columns(
         raise UserError(f"{path} has no {missing} (it has {', '.join(table.columns)}): {advice}")
     require_single(path, table, names.values())
     others = [str(name) for name in table if name != names["id"]]
-    known = [name for name in others if name.casefold() in KNOWN_NAMES["patient"]]
+    spelled = {_letters(name) for name in KNOWN_NAMES["patient"]}
+    known = [name for name in others if _letters(name) in spelled]
     if len(known) > 1 and not columns.patient:
         raise UserError(
             f"{path} has several columns that may name the patient ({', '.join(known)}): choose "
