@@ -19,7 +19,7 @@ INPAINT_RADIUS = 3
 def background_masks(image: np.ndarray) -> dict[str, np.ndarray]:
     """Return `hand`, `background` and, where one is found, `marker` of an (H, W) radiograph.
 
-    The hand is found by its outline; the marker is the strongest group of thin bright strokes away
+    The hand is found by its network; the marker is the strongest group of thin bright strokes away
     from it.
 
     Returns:
