@@ -20,6 +20,7 @@ from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.experiment import train
 
 LITE = sorted(WHEELS)
+LITE0 = ["backbone=efficientnet_lite0", "backbone.pretrained=true"]
 NAMES = {"china.jpg": {"palace", "bell cote, bell cot"}, "flower.jpg": {"daisy"}}
 STRIDES = [1, 2, 2, 2, 1, 2, 1]  # of the stages, as in the paper on EfficientNet (Tan & Le 2019)
 KERNELS = [3, 3, 5, 3, 5, 5, 3]
@@ -175,12 +176,13 @@ def test_a_trained_checkpoint_needs_no_package(phantom_root, tmp_path, monkeypat
     own = [option for option in TINY if not option.startswith("backbone.")]
     train(
         compose_config(
-            *own, "backbone=efficientnet_lite0", "backbone.pretrained=true", "data=rsna",
+            *own, *LITE0, "data=rsna",
             f"data.root={phantom_root}", "trainer.limit_train_batches=1", f"run_dir={tmp_path}",
         )
     )  # fmt: skip
     started = TimmBackbone("tf_efficientnet_lite0", pretrained=True).layers.conv_stem.weight
-    checkpoint = read_checkpoint(tmp_path / "checkpoints/best.ckpt")
+    path = tmp_path / "checkpoints/best.ckpt"
+    checkpoint = read_checkpoint(path)
     monkeypatch.setattr(
         "boneage.models.imagenet.read_wheel", lambda wheel: pytest.fail("it was read")
     )
@@ -188,3 +190,9 @@ def test_a_trained_checkpoint_needs_no_package(phantom_root, tmp_path, monkeypat
     stem = checkpoint["state_dict"]["backbone.layers.conv_stem.weight"]
     assert torch.equal(model.backbone.layers.conv_stem.weight, stem)
     assert 0 < (stem - started).abs().max() < 0.1  # fine-tuned from ImageNet's
+    with pytest.raises(UserError, match="nowhere"):  # nor when training starts from it
+        train(
+            compose_config(
+                *own, *LITE0, f"start_from={path}", "data.root=/nowhere", f"run_dir={tmp_path}"
+            )
+        )
