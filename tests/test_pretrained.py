@@ -162,7 +162,10 @@ def test_a_download_without_network_is_refused_before_data_are_decoded(monkeypat
     monkeypatch.setattr("boneage.models.pretrained.get_hf_file_metadata", no_network)
     monkeypatch.setattr("boneage.models.pretrained.try_to_load_from_cache", lambda *args: None)
     cfg = compose_config(
-        "backbone=resnet18", "backbone.pretrained=true", "data.root=/nowhere", f"run_dir={tmp_path}"
+        "backbone=resnet18",
+        "backbone.pretrained=true",
+        "data.root=/nowhere",
+        f"run_dir={tmp_path}/2",
     )
     with pytest.raises(
         UserError, match=r"resnet18 .*resolution failed.*pretrained=false"
@@ -193,6 +196,6 @@ def test_a_trained_checkpoint_needs_no_package(phantom_root, tmp_path, monkeypat
     with pytest.raises(UserError, match="nowhere"):  # nor when training starts from it
         train(
             compose_config(
-                *own, *LITE0, f"start_from={path}", "data.root=/nowhere", f"run_dir={tmp_path}"
+                *own, *LITE0, f"start_from={path}", "data.root=/nowhere", f"run_dir={tmp_path}/2"
             )
         )
