@@ -10,7 +10,15 @@ from boneage.run.checkpoint import build_model
 
 @pytest.mark.parametrize(
     "backbone",
-    ["paper_cnn", "slim_resnet", "se_resnet", "resnet18", "efficientnet_v2_s", "convnext_tiny"],
+    [
+        "paper_cnn",
+        "slim_resnet",
+        "se_resnet",
+        "resnet18",
+        "efficientnet_v2_s",
+        "convnext_tiny",
+        "efficientnet_lite0",
+    ],
 )
 def test_every_parameter_is_in_a_block(backbone):
     model = build_model(

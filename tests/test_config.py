@@ -38,6 +38,8 @@ def test_every_option(group, option, phantom_root, tmp_path):
         overrides += [f"data.root.folder={tmp_path}", "data.root.n=3", "data.root.size=64"]
     else:
         overrides.append(f"data.root={phantom_root}")
+    if override == "backbone=timm":
+        overrides.append("backbone.name=resnet10t")
     if override == "callbacks=gradcam_localisation":
         overrides.append(f"data.hold_out={phantom_root}/masks")
     build(compose_config(*overrides))
@@ -74,6 +76,16 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["backbone._target_=boneage.models.backbones.Nothing"], "Nothing"),
         (["backbone.channels=2"], "backbone.channels=2 is not valid"),
         (["backbone.widths=[64,128]"], "backbone.widths has 2 stages, backbone.depths 4"),
+        (["backbone=timm"], "backbone.name is not set"),
+        (["backbone=timm", "backbone.name=resnet_18"], "timm has no such network; .* resnet18"),
+        (["backbone=timm", "backbone.name=hf-hub:some/one"], "timm has no such network"),
+        (["backbone=timm", "backbone.name=vit_tiny_patch16_224"], "reads no images of 128 pixels"),
+        (["backbone=timm", "backbone.name=xcit_nano_12_p8_224"], "no layer has .* maps"),
+        (["backbone=resnet18", "backbone.stem_stride=3"], "resnet18 has stride 2"),
+        (
+            ["backbone=efficientnet_lite0", "backbone.enlarge=0.5"],
+            "backbone.enlarge=0.5 is not valid",
+        ),
         (["task=classification", "tasks.stage.balance=-1"], "tasks.stage.balance=-1 is not valid"),
         (["stages.edges=[10]"], "stages: 3 names"),
         (["tasks.age.head.dropout=[0.4,0.3]"], "hidden"),

@@ -14,6 +14,7 @@ BACKBONES = [
     "resnet18",
     "efficientnet_v2_s",
     "convnext_tiny",
+    "efficientnet_lite0",
 ]
 
 

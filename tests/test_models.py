@@ -4,15 +4,13 @@ import itertools
 
 import pytest
 import torch
-import torchvision
 from conftest import compose_config
 from torch import nn
 
 from boneage.data.dataset import SEXES
-from boneage.errors import UserError
 from boneage.models.backbones import PaperCNN, ResidualBlock, SlimResNet
 from boneage.models.heads import MLPHead
-from boneage.models.pretrained import TorchvisionBackbone
+from boneage.models.pretrained import TimmBackbone
 from boneage.models.schedules import constant, warmup_cosine
 from boneage.models.sex import NoSex, SexEmbedding
 from boneage.run.checkpoint import build_model
@@ -43,8 +41,8 @@ def test_paper_cnn_is_four_halving_blocks_in_the_reports_order():
         PaperCNN,
         SlimResNet,
         *(
-            pytest.param(lambda channels, name=name: TorchvisionBackbone(name, channels), id=name)
-            for name in ("resnet18", "efficientnet_v2_s", "convnext_tiny")
+            pytest.param(lambda channels, name=name: TimmBackbone(name, channels), id=name)
+            for name in ("resnet18", "convnext_tiny", "tf_efficientnet_lite0")
         ),
     ],
 )
@@ -84,32 +82,6 @@ def test_squeeze_and_excitation_weights_the_channels_before_the_shortcut():
     assert hidden.shape == (2, 2)
     expected = torch.relu(convolved * gates[:, :, None, None] + x)
     torch.testing.assert_close(block(x), expected)
-
-
-def test_grey_convolution_gives_a_grey_image_the_same_features(monkeypatch):
-    torch.manual_seed(0)
-    weights = torchvision.models.resnet18()
-    monkeypatch.setattr("boneage.models.pretrained._load_pretrained", lambda name: weights)
-    image = torch.rand(1, 1, 64, 64)
-    grey = TorchvisionBackbone("resnet18", channels=1, pretrained=True).eval()
-    features = grey(image)
-    monkeypatch.undo()
-    colour = TorchvisionBackbone("resnet18", channels=3).eval()
-    state = grey.layers.state_dict()
-    state["conv1.weight"] = state["conv1.weight"].expand(-1, 3, -1, -1) / 3
-    colour.layers.load_state_dict(state)
-    torch.testing.assert_close(colour(image.expand(-1, 3, -1, -1)), features)
-
-
-def test_pretrained_without_network_is_one_clear_line(monkeypatch, tmp_path):
-    def no_network(*args, **kwargs):
-        raise OSError("name resolution failed")
-
-    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(UserError, match=r"resnet18 .*\.pth.*backbone\.pretrained=false") as caught:
-        TorchvisionBackbone("resnet18", pretrained=True)
-    assert "\n" not in str(caught.value)
 
 
 def test_no_sex_changes_nothing():

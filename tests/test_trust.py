@@ -88,9 +88,16 @@ def test_only_parts_of_models_are_built(target):
         check_buildable({"backbone": [{"_target_": target}]})
 
 
+def test_a_network_of_an_older_version_is_named():
+    old = {"_target_": "boneage.models.pretrained.TorchvisionBackbone", "name": "resnet18"}
+    with pytest.raises(UserError, match=r"older version.*TorchvisionBackbone.*train it again"):
+        check_buildable({"backbone": old})
+
+
 def test_parts_of_models_are_built():
     for target in (
         "boneage.models.backbones.SlimResNet",
+        "boneage.models.pretrained.TimmBackbone",
         "boneage.models.schedules.warmup_cosine",
         "boneage.tasks.regression.AgeRegression",
         "boneage.stages.Stages",

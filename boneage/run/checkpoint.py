@@ -185,11 +185,26 @@ def _seen(checkpoint: dict[str, Any]) -> pd.DataFrame:
     return pd.concat([split[split["fold"] != "test"], pd.DataFrame(record.get("earlier", {}))])
 
 
-def build_model(config: DictConfig, record: dict[str, Any], **options: Any) -> BoneAgeModule:  # noqa: ANN401
-    """Return a fresh model of a config that has the keys `CONFIG`."""
+def build_model(
+    config: DictConfig,
+    record: dict[str, Any],
+    replaced: bool = False,
+    **options: Any,  # noqa: ANN401
+) -> BoneAgeModule:
+    """Return a fresh model of a config that has the keys `CONFIG`.
+
+    Args:
+        config: the config.
+        record: what its checkpoints will carry.
+        replaced: a checkpoint's weights will replace its own: no pretrained ones are looked for.
+        options: of `BoneAgeModule`.
+    """
+    backbone = config.backbone
+    if replaced and "pretrained" in backbone:
+        backbone = OmegaConf.merge(backbone, {"pretrained": False})
     with readable("model"):
         model = BoneAgeModule(
-            backbone=instantiate(config.backbone),
+            backbone=instantiate(backbone),
             sex=instantiate(config.sex),
             tasks={name: instantiate(task) for name, task in config.tasks.items()},
             optimizer=instantiate(config.optimizer),
@@ -246,10 +261,7 @@ def load_model(checkpoint: dict[str, Any]) -> BoneAgeModule:
     """
     record = checkpoint["boneage"]
     check_buildable(record["config"])
-    config = OmegaConf.create(record["config"])
-    if "pretrained" in config.backbone:
-        config.backbone.pretrained = False  # the weights are in the checkpoint
-    model = build_model(config, record)
+    model = build_model(OmegaConf.create(record["config"]), record, replaced=True)
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:

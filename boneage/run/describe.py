@@ -13,7 +13,15 @@ from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule
 from boneage.run.options import command, options
 
-PACKAGES = ("boneage", "torch", "torchvision", "lightning", "torchmetrics", "albumentations")
+PACKAGES = (
+    "boneage",
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "torchmetrics",
+    "albumentations",
+)
 WHOLE = {  # options under which a run sees all radiographs
     "trainer.limit_train_batches": None,
     "trainer.limit_val_batches": None,

@@ -83,16 +83,19 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         cfg.stages = checkpoint["boneage"]["config"]["stages"]
         cfg.data.update(checkpoint["boneage"]["preprocessing"])
 
+    if checkpoint is not None and not cfg.train:
+        model = load_model(checkpoint)
+        model.mirror_test |= cfg.mirror_test
+    else:  # before data are decoded: pretrained weights may be missing
+        replaced = bool(ckpt_path or cfg.start_from)
+        model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)
     with readable("data"):
         data: BoneAgeDataModule = instantiate(cfg.data)
     data.setup("fit" if cfg.train else "test")
     if checkpoint is not None:
         check_unseen(checkpoint, data.table)
-    if checkpoint is not None and not cfg.train:
-        model = load_model(checkpoint)
-        model.mirror_test |= cfg.mirror_test
-    else:
-        model = build_model(cfg, make_record(cfg, data), compile_backbone=cfg.compile)
+    if cfg.train:
+        model.record = make_record(cfg, data)
         if cfg.start_from:
             start_from(cfg.start_from, model, data.table)
         model.fit_tasks(data.fold_table("train"))

@@ -15,6 +15,9 @@ from boneage.errors import UserError
 SCHEMA = 1  # of the record: goes up when an older version could not read it rightly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
 TORCH = {"torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
+RETIRED = {
+    "boneage.models.pretrained.TorchvisionBackbone": "torchvision's networks are now those of timm"
+}
 RECORD = {"config": dict, "options": dict, "config_text": str, "preprocessing": dict, "split": dict}
 CONFIG = ("name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler", "mirror_test")
 SPLIT = ("id", "age_months", "sex", "fold")
@@ -85,11 +88,16 @@ def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
     """Check what a model is to be built from: it may come from a stranger.
 
     Raises:
-        UserError: when it names code that makes no part of a model, or holds text that a config
-            would resolve.
+        UserError: when it names code that makes no part of a model, or that an older version of
+            this project had, or holds text that a config would resolve.
     """
     if isinstance(node, str) and "${" in node:
         raise UserError(f"the checkpoint holds text that would be resolved: {node}")
+    if isinstance(node, dict) and node.get("_target_") in RETIRED:
+        raise UserError(
+            f"the checkpoint was trained with an older version of boneage ({node['_target_']}): "
+            f"{RETIRED[node['_target_']]}; train it again, or use that version"
+        )
     if isinstance(node, dict) and "_target_" in node and not _is_part_of_a_model(node["_target_"]):
         raise UserError(f"the checkpoint names code outside this project: {node['_target_']}")
     children = [*node, *node.values()] if isinstance(node, dict) else node
