@@ -29,6 +29,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a back
 PROJECT = Path(__file__).parent.parent
 server = multiprocessing.get_context("forkserver")  # of processes that have imported everything
 server.set_forkserver_preload(["boneage.run.experiment"])
+BACKBONES = [
+    "paper_cnn",
+    "slim_resnet",
+    "se_resnet",
+    "resnet18",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+    "efficientnet_lite0",
+]
 TINY = [
     "sex=none",
     "augment=report",

@@ -2,24 +2,13 @@
 
 import pytest
 import torch
-from conftest import compose_config
+from conftest import BACKBONES, compose_config
 
 from boneage.models.architecture import describe_architecture
 from boneage.run.checkpoint import build_model
 
 
-@pytest.mark.parametrize(
-    "backbone",
-    [
-        "paper_cnn",
-        "slim_resnet",
-        "se_resnet",
-        "resnet18",
-        "efficientnet_v2_s",
-        "convnext_tiny",
-        "efficientnet_lite0",
-    ],
-)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_parameter_is_in_a_block(backbone):
     model = build_model(
         compose_config(f"backbone={backbone}", "task=multitask", "sex=embedding"), record={}

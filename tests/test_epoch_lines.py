@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from boneage.callbacks.terminal_bar import TerminalBar
-from boneage.data import parallel
-from boneage.data.parallel import ProgressLines
+from boneage.data import in_parallel, parallel
+from boneage.data.in_parallel import ProgressLines
 from boneage.evaluation.numbers import duration, number
 from boneage.run.console import STDOUT
 from boneage.run.experiment import train
@@ -103,8 +103,8 @@ def test_the_progress_bar_is_for_terminals(monkeypatch):
 def test_decoding_says_every_tenth(monkeypatch, caplog):
     caplog.set_level("INFO")
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(parallel.time, "perf_counter", lambda: clock.now)
-    lines = ProgressLines(11336)
+    monkeypatch.setattr(in_parallel.time, "perf_counter", lambda: clock.now)
+    lines = ProgressLines(11336, parallel.LINE)
     for _ in range(11336 // 32):
         clock.now += 0.8  # 40 images/s
         lines.advance(32)
@@ -116,8 +116,8 @@ def test_decoding_says_every_tenth(monkeypatch, caplog):
 def test_a_quick_decoding_says_little(monkeypatch, caplog):
     caplog.set_level("INFO")
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(parallel.time, "perf_counter", lambda: clock.now)
-    lines = ProgressLines(500)
+    monkeypatch.setattr(in_parallel.time, "perf_counter", lambda: clock.now)
+    lines = ProgressLines(500, parallel.LINE)
     for _ in range(16):
         clock.now += 0.05
         lines.advance(32)

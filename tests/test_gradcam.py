@@ -2,20 +2,10 @@
 
 import pytest
 import torch
-from conftest import compose_config
+from conftest import BACKBONES, compose_config
 
 from boneage.explain.gradcam import enlarge, grad_cam
 from boneage.run.checkpoint import build_model
-
-BACKBONES = [
-    "paper_cnn",
-    "slim_resnet",
-    "se_resnet",
-    "resnet18",
-    "efficientnet_v2_s",
-    "convnext_tiny",
-    "efficientnet_lite0",
-]
 
 
 @pytest.fixture

@@ -78,11 +78,12 @@ def to_square(image: np.ndarray, preprocessing: Preprocessing, crop: Crop) -> np
     The radiograph is resized in its own depth, then mapped to 8 bits in one linear step.
     """
     resized = _resize(image[crop.slices(*image.shape)], preprocessing)
-    low, high = 0.0, float(full_scale(image))
     if preprocessing.contrast == "stretch":
         hand = crop.hand_in(*resized.shape)
         low = np.percentile(resized, STRETCH_PERCENTILES[0])
         high = np.percentile(resized if hand is None else resized[hand], STRETCH_PERCENTILES[1])
+    else:
+        low, high = 0.0, float(full_scale(image))
     scaled = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
     return _pad(np.clip(np.rint(scaled), 0, 255).astype(np.uint8), preprocessing.size)
 

@@ -13,7 +13,7 @@ from boneage.data.dicom_display import shown
 from boneage.data.dicom_pixels import number
 from boneage.data.labels import MAX_AGE_YEARS
 from boneage.data.sexes import SEXES
-from boneage.data.signatures import HEAD, describe, is_dicom_content, is_readable_image
+from boneage.data.signatures import describe, is_dicom_content, is_readable_image, read_head
 from boneage.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ class Header:
 def is_dicom(path: Path) -> bool:
     """Tell whether a file is to be read as DICOM: by its first bytes, else by its suffix."""
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
+        head = read_head(path)
     except OSError:
         head = b""
     named = path.suffix.lower() in SUFFIXES
@@ -103,7 +102,7 @@ def _open(path: Path) -> "Dataset":
     from pydicom import config, uid
 
     try:
-        head = path.read_bytes()[:HEAD]
+        head = read_head(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     if not is_dicom_content(head):

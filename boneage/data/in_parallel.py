@@ -19,6 +19,38 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class ProgressLines:
+    """Log how far a work is, a line every tenth, where no progress bar is shown.
+
+    Args:
+        total: number of items.
+        text: of a line, with the fields `percent`, `done`, `total`, `rate` (items a second) and
+            `left` (seconds).
+    """
+
+    def __init__(self, total: int, text: str) -> None:
+        self.total = total
+        self.text = text
+        self.done = 0
+        self._told = 0  # tenths
+        self._begun = self._said = time.perf_counter()
+
+    def advance(self, n: int = 1) -> None:
+        """Count n items more; log a line where one is due."""
+        self.done += n
+        now = time.perf_counter()
+        tenths = self.done * LINES // self.total
+        due = self._told < tenths < LINES
+        if not due or now - self._said < QUIET_SECONDS:
+            return
+        rate = self.done / (now - self._begun)
+        left = (self.total - self.done) / rate
+        share = 100 * self.done / self.total
+        told = {"percent": share, "done": self.done, "total": self.total}
+        log.info("%s", self.text.format(**told, rate=rate, left=left))
+        self._told, self._said = tenths, now
+
+
 def in_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], what: str
 ) -> Iterator[Result]:
@@ -35,17 +67,8 @@ def in_parallel(
     results: Iterator[Result] = run(delayed(function)(item) for item in items)
     if sys.stdout.isatty():
         yield from track(results, what, len(items), transient=True)
-    else:
-        yield from _logged(results, what, len(items))
-
-
-def _logged(results: Iterator[Result], what: str, total: int) -> Iterator[Result]:
-    said, begun = 0.0, time.perf_counter()
-    for number, result in enumerate(results, start=1):
+        return
+    lines = ProgressLines(len(items), what + ": {done:,} of {total:,}, {left:,.0f} s left")
+    for result in results:
         yield result
-        passed = time.perf_counter() - begun
-        due = number * LINES // total > (number - 1) * LINES // total
-        if due and number < total and passed - said > QUIET_SECONDS:
-            left = passed * (total - number) / number
-            log.info(f"{what}: {number:,} of {total:,}, {left:,.0f} s left")
-            said = passed
+        lines.advance()

@@ -11,7 +11,7 @@ from typing import Literal
 import pandas as pd
 
 from boneage.data.ids import normal_ids
-from boneage.data.sexes import read_sexes
+from boneage.data.sexes import UNKNOWN, read_sexes
 from boneage.data.tables import read_table, refuse
 from boneage.errors import UserError, first_five
 
@@ -33,7 +33,7 @@ KNOWN_NAMES = {
 }  # fmt: skip
 OPTIONAL = ("sex", "patient")
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
-NO_PATIENT = ("", "unknown", "na", "n/a", "nan", "none", "null", "-", "?")
+NO_PATIENT = (*UNKNOWN, "-", "?")
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
 MAX_AGE_YEARS = 25
 

@@ -1,8 +1,6 @@
 """Decode many radiographs at once, in processes that import nothing heavy."""
 
-import logging
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -12,15 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from boneage.data.crop import find_crop
 from boneage.data.decode import Preprocessing, read_grey, to_square
+from boneage.data.in_parallel import ProgressLines
 from boneage.errors import UserError
-
-log = logging.getLogger(__name__)
 
 CHUNK = 32  # radiographs
 FEW = 100  # radiographs that are decoded before a pool has started
 IDLE_WORKER_SECONDS = 5
-STEP = 0.1  # share of the radiographs after which a log has another line
-QUIET_SECONDS = 1.0  # but no two lines within this time
+LINE = (
+    "Decoded {percent:.0f} %: {done:,} of {total:,} radiographs, "
+    "{rate:,.0f} images/s, {left:,.0f} s left"
+)
 
 
 def decode_files(
@@ -63,7 +62,7 @@ def decode_files(
         disable=not sys.stdout.isatty(),
     ) as bar:
         task = bar.add_task("", total=len(paths), rate=0)
-        lines = ProgressLines(len(paths))
+        lines = ProgressLines(len(paths), LINE)
         for n, reasons, whole in chunks:
             unreadable |= reasons
             without_hand += whole
@@ -71,35 +70,6 @@ def decode_files(
             if bar.disable:
                 lines.advance(n)
     return dict(sorted(unreadable.items())), sorted(without_hand)
-
-
-class ProgressLines:
-    """Log how far the decoding is, where no progress bar is shown.
-
-    Args:
-        total: number of radiographs.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-        self._due = STEP
-        self._begun = self._said = time.perf_counter()
-
-    def advance(self, n: int) -> None:
-        """Count n radiographs more; log a line where one is due."""
-        self.done += n
-        now = time.perf_counter()
-        share = self.done / self.total
-        if share < self._due or share >= 1 or now - self._said < QUIET_SECONDS:
-            return
-        rate = self.done / (now - self._begun)
-        log.info(
-            f"Decoded {100 * share:.0f} %: {self.done:,} of {self.total:,} radiographs, "
-            f"{rate:,.0f} images/s, {(self.total - self.done) / rate:,.0f} s left"
-        )
-        self._due = share - share % STEP + STEP
-        self._said = now
 
 
 def _decode_chunk(

@@ -1,6 +1,7 @@
 """What a file is, by its first bytes, whatever its name says."""
 
 import struct
+from pathlib import Path
 
 DICOM, DICOM_START = b"DICM", 128
 HEAD = DICOM_START + len(DICOM)  # bytes that tell it
@@ -43,6 +44,16 @@ BRANDS = {  # of the container of HEIC and AVIF, at bytes 8 to 12 after "ftyp"
 }
 BARE_GROUPS = (2, 8)  # that a DICOM data set without a preamble starts with
 LONGEST_FIRST_VALUE = 1024  # bytes
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file, which tell what it is.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(HEAD)
 
 
 def is_dicom_content(head: bytes) -> bool:

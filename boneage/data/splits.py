@@ -9,7 +9,7 @@ import pandas as pd
 
 from boneage.data.ids import normal_id
 from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
-from boneage.data.matching import match_ids
+from boneage.data.matching import clause, match_ids
 from boneage.data.patients import patient_codes, patients_with_several
 from boneage.data.tables import read_table
 from boneage.data.walk import walk
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 FOLDS = ("train", "val", "test")
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
+STRANGERS = "ids are not among the radiographs"
 
 
 def deal(table: pd.DataFrame, hands: int, seed: int) -> np.ndarray:
@@ -142,8 +143,9 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
             f"{path}: {len(absent)} radiographs of the label table have no fold: "
             f"{first_five(absent)}; add them, or remove their rows from the label table"
         )
-    if unused := [id_ for id_ in fold_of if id_ not in set(meant.values())]:
-        log.warning("%s: %s", path, _strangers(unused))
+    used = set(meant.values())
+    if unused := [id_ for id_ in fold_of if id_ not in used]:
+        log.warning("%s: %s", path, clause(unused, STRANGERS))
     return table["id"].map(meant).map(fold_of)
 
 
@@ -193,9 +195,5 @@ def find_held_out(
     count = f"{len(meant):,} of the {len(wanted):,}"
     log.info("Held out as test radiographs: %s in %s", count, path)
     if strangers := [id_ for id_ in wanted if id_ not in meant]:
-        log.warning("%s: %s", path, _strangers(strangers))
+        log.warning("%s: %s", path, clause(strangers, STRANGERS))
     return set(meant.values())
-
-
-def _strangers(ids: list[str]) -> str:
-    return f"{len(ids):,} ids are not among the radiographs: {first_five(ids)}"

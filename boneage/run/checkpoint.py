@@ -19,12 +19,11 @@ from boneage.models.weights import all_finite
 from boneage.run.check import readable
 from boneage.run.foreign import what_it_holds, what_it_is
 from boneage.run.options import options
-from boneage.run.trust import CONFIG, SCHEMA, check_buildable, check_record
+from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, check_record
 
 log = logging.getLogger(__name__)
 
 MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
-SPLIT = ("id", "patient", "age_months", "sex", "fold")
 PREPROCESSING_KEYS = ("size", "fit", "contrast", "crop")
 
 
@@ -37,7 +36,7 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
         "preprocessing_version": VERSION,
-        "split": data.table[[c for c in SPLIT if c in data.table]].to_dict("list"),
+        "split": data.table[[c for c in (*SPLIT, "patient") if c in data.table]].to_dict("list"),
     }
 
 
@@ -154,14 +153,15 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
     its own is not mistaken for the one trained on.
     """
     known = ["id", "age_months"]
-    seen = table[table["fold"] == "test"].merge(_seen(checkpoint)[known], on=known)
-    if len(seen):
+    test, seen = table[table["fold"] == "test"], _seen(checkpoint)
+    both = test.merge(seen[known], on=known)
+    if len(both):
         raise UserError(
-            f"{len(seen)} radiographs of the test fold were used to train this checkpoint: "
-            f"{first_five(list(seen['id']))}; use the run's own split: "
+            f"{len(both)} radiographs of the test fold were used to train this checkpoint: "
+            f"{first_five(list(both['id']))}; use the run's own split: "
             "data.split_file=RUN/split.csv"
         )
-    _warn_of_patients(table[table["fold"] == "test"], _seen(checkpoint))
+    _warn_of_patients(test, seen)
 
 
 def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:
