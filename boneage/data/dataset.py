@@ -25,6 +25,7 @@ class Batch(TypedDict):
 
     image: Tensor  # (B, 1, H, W) uint8
     age_months: Tensor  # (B,) float32
+    soft_age_months: Tensor  # (B,) float32, a teacher's; the same where there is none
     sex: Tensor  # (B,) int64, index into SEXES
     index: Tensor  # (B,) int64, row of the data module's table
 
@@ -33,8 +34,8 @@ class Radiographs(Dataset[Batch]):
     """The radiographs of one fold.
 
     Args:
-        table: the fold's rows: `age_months`, `sex`, and `cache_row`, the position in the cache;
-            its index is what batches carry as `index`.
+        table: the fold's rows: `age_months`, `soft_age_months`, `sex`, and `cache_row`, the
+            position in the cache; its index is what batches carry as `index`.
         cache: path of the (n, H, W) uint8 array.
         augment: transform of the training fold, None elsewhere.
         seed: training seed.
@@ -49,6 +50,9 @@ class Radiographs(Dataset[Batch]):
         self.cache_row = table["cache_row"].to_numpy()
         self.index = torch.from_numpy(table.index.to_numpy(copy=True))
         self.age_months = torch.from_numpy(table["age_months"].to_numpy(np.float32, copy=True))
+        self.soft_age_months = torch.from_numpy(
+            table["soft_age_months"].to_numpy(np.float32, copy=True)
+        )
         self.sex = sex_indices(table["sex"])
 
     def __len__(self) -> int:
@@ -77,6 +81,7 @@ class Radiographs(Dataset[Batch]):
         return Batch(
             image=torch.from_numpy(images)[:, None],
             age_months=self.age_months[positions],
+            soft_age_months=self.soft_age_months[positions],
             sex=self.sex[positions],
             index=self.index[positions],
         )

@@ -27,6 +27,7 @@ from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.resident import ResidentBatches, upload
 from boneage.data.sampler import EpochSampler, RankBatches, inverse_frequency
 from boneage.data.shared_memory import check_shared_memory
+from boneage.data.soft_targets import read_soft_targets
 from boneage.data.splits import (
     FOLDS,
     assign_folds,
@@ -73,6 +74,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         hold_out: table with a column `id`, or folder of files named by ids, of radiographs that are
             test radiographs whatever the split says, and with them all others of their patients;
             some of them must be there.
+        soft_targets: table of ages that a teacher predicted without having seen the radiograph
+            (`read_soft_targets`), for tasks that learn from them beside the reading.
         augment: albumentations transform of (H, W) uint8 training radiographs.
         sampling: "shuffle"; "balanced", all stages equally often; or "ages", each whole year of
             each sex by the root of its inverse frequency.
@@ -105,6 +108,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         fold: int = 0,
         split_file: str | Path | None = None,
         hold_out: str | Path | None = None,
+        soft_targets: str | Path | None = None,
         augment: A.Compose | None = None,
         sampling: Literal["shuffle", "balanced", "ages"] = "shuffle",
         batch_size: PositiveInt = 64,
@@ -136,6 +140,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.fold = fold
         self.split_file = Path(split_file) if split_file else None
         self.hold_out = Path(hold_out) if hold_out else None
+        self.soft_targets = Path(soft_targets) if soft_targets else None
         self.augment = augment
         self.sampling = sampling
         self.batch_size = batch_size
@@ -150,8 +155,8 @@ class BoneAgeDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read labels, find images, build or open the cache, and split; once.
 
-        Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`, `sex`,
-        `path`, `cache_row`, `fold`, and `patient` where a table names it.
+        Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`,
+        `soft_age_months`, `sex`, `path`, `cache_row`, `fold`, and `patient` where a table names it.
         """
         self._check_shared_memory()
         if len(self.table):
@@ -179,6 +184,11 @@ class BoneAgeDataModule(L.LightningDataModule):
             log.info("Held out with them: %d other radiographs of the same patients", more)
         table.loc[held, "fold"] = "test"
         table["age_years"] = table["age_months"] / 12
+        table["soft_age_months"] = table["age_months"]
+        if self.soft_targets and stage == "fit":
+            table["soft_age_months"] = read_soft_targets(
+                self.soft_targets, table, self.columns, self.separator
+            )
         self.cache, self.table = cache, table
         self.require_folds(FOLDS if stage == "fit" else ("test",))
         log.info("Folds: " + ", ".join(f"{self._size(f)} {f}" for f in FOLDS))

@@ -103,7 +103,8 @@ class BoneAgeModule(L.LightningModule):
         """Return the weighted sum of the tasks' losses, and log each."""
         losses = {}
         for name, task in self.tasks.items():
-            losses[name] = task.loss(outputs[name], task.encode(batch))
+            target = task.training_target(batch) if split == "train" else task.encode(batch)
+            losses[name] = task.loss(outputs[name], target)
         total = torch.stack([self.tasks[name].weight * losses[name] for name in losses]).sum()
         self.log_dict(
             {f"{split}/{name}/loss": loss for name, loss in losses.items()}

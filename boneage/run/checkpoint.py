@@ -153,7 +153,7 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
     its own is not mistaken for the one trained on.
     """
     known = ["id", "age_months"]
-    test, seen = table[table["fold"] == "test"], _seen(checkpoint)
+    test, seen = table[table["fold"] == "test"], seen_by(checkpoint)
     both = test.merge(seen[known], on=known)
     if len(both):
         raise UserError(
@@ -178,7 +178,7 @@ def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:
         )
 
 
-def _seen(checkpoint: dict[str, Any]) -> pd.DataFrame:
+def seen_by(checkpoint: dict[str, Any]) -> pd.DataFrame:
     """Return the radiographs a model was trained and chosen on, also before it was trained on."""
     record = checkpoint["boneage"]
     split = pd.DataFrame(record["split"])
@@ -244,7 +244,7 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
             raise UserError(f"start_from={path} has another backbone than this command")
         else:
             log.warning("%s of %s does not fit: it starts from random weights", name, path)
-    seen = _seen(checkpoint)
+    seen = seen_by(checkpoint)
     known = [c for c in ("id", "age_months", "patient") if c in seen]
     model.record["earlier"] = seen[known].to_dict("list")
 

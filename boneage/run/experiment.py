@@ -41,6 +41,7 @@ from boneage.run.processes import check_strategy
 from boneage.run.quiet import quieten_lightning
 from boneage.run.results import metric_report, write_results
 from boneage.run.resume import finished, newest_checkpoint
+from boneage.run.teachers import check_teachers
 from boneage.run.terminal import print_results
 from boneage.run.trust import check_buildable
 
@@ -94,6 +95,8 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     data.setup("fit" if cfg.train else "test")
     if checkpoint is not None:
         check_unseen(checkpoint, data.table)
+    if cfg.train and data.soft_targets:
+        check_teachers(data.soft_targets, data.table)
     if cfg.train:
         model.record = make_record(cfg, data)
         if cfg.start_from:

@@ -7,7 +7,7 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from boneage.tasks.regression import AgeRegression
+from boneage.tasks.regression import AgeRegression, Share
 
 
 class AgeDistribution(AgeRegression):
@@ -23,6 +23,7 @@ class AgeDistribution(AgeRegression):
         loss: error of the expectation.
         share: share of the cross-entropy in the loss.
         weight: share of the total loss.
+        soft_weight: share of the teacher's age in what is learnt.
     """
 
     outputs = 240  # months of bone age
@@ -36,8 +37,9 @@ class AgeDistribution(AgeRegression):
         loss: Literal["mse", "smooth_l1", "l1"] = "l1",
         share: float = 0.2,
         weight: float = 1.0,
+        soft_weight: Share = 0.5,
     ) -> None:
-        super().__init__(in_features, head, loss, weight)
+        super().__init__(in_features, head, loss, weight, soft_weight)
         self.sigma = sigma
         self.share = share
         self.register_buffer("middle", torch.arange(self.outputs) + 0.5)

@@ -33,6 +33,10 @@ class Task(nn.Module, ABC):
     def encode(self, batch: Batch) -> Tensor:
         """Return the target of a batch in natural units."""
 
+    def training_target(self, batch: Batch) -> Tensor:
+        """Return what is learnt from a batch, in natural units: the target, unless a task says."""
+        return self.encode(batch)
+
     def forward(self, features: Tensor) -> Tensor:
         """Return the raw output for (B, in_features) features."""
         output: Tensor = self.head(features)

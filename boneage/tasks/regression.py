@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
@@ -13,6 +14,8 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, 
 from boneage.data.dataset import Batch
 from boneage.errors import UserError
 from boneage.tasks.base import Task
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mse": F.mse_loss,
@@ -43,6 +46,8 @@ class AgeRegression(Task):
         head: makes the head from `in_features` and `out_features`.
         loss: on standardised ages; the report used the squared error.
         weight: share of the total loss.
+        soft_weight: share of the teacher's age in what is learnt, where `data.soft_targets` has
+            one; the rest is the reading's (distillation: Hinton et al. 2015, arXiv:1503.02531).
     """
 
     outputs = 1  # of the head
@@ -55,8 +60,10 @@ class AgeRegression(Task):
         head: Callable[..., nn.Module],
         loss: Literal["mse", "smooth_l1", "l1"] = "mse",
         weight: float = 1.0,
+        soft_weight: Share = 0.5,
     ) -> None:
         super().__init__(weight)
+        self.soft_weight = soft_weight
         self.head = head(in_features=in_features, out_features=self.outputs)
         self.criterion = LOSSES[loss]
         self.register_buffer("mean", torch.tensor(0.0))
@@ -80,6 +87,10 @@ class AgeRegression(Task):
     def encode(self, batch: Batch) -> Tensor:
         """Return (B,) ages in years."""
         return batch["age_months"] / 12
+
+    def training_target(self, batch: Batch) -> Tensor:
+        """Return (B,) ages in years, between the reading and the teacher's."""
+        return torch.lerp(batch["age_months"], batch["soft_age_months"], self.soft_weight) / 12
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return self.criterion(output.squeeze(1).float(), (target - self.mean) / self.std)

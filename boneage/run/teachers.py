@@ -1,0 +1,82 @@
+"""What the models behind a table of soft targets were trained on, as far as that is known."""
+
+import json
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from boneage.data.labels import read_ids
+from boneage.errors import UserError, first_five
+from boneage.evaluation.run_folder import METRICS, read_csv
+from boneage.run.checkpoint import read_checkpoint, seen_by
+
+log = logging.getLogger(__name__)
+
+ANSWERS = "predictions.json"  # of `boneage predict`
+
+
+def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
+    """Check that no teacher had seen what it predicted, nor this run's test radiographs.
+
+    A teacher that was trained on a radiograph repeats the error of its reading; one that was
+    trained on a test radiograph tells the student of it. Runs, their ensembles and
+    `boneage predict` leave beside their table which models made it; of other tables nothing is
+    known, which is said.
+
+    Args:
+        soft_targets: the table, as for `read_soft_targets`.
+        table: this run's radiographs, with `id`, `age_months` and `fold`.
+
+    Raises:
+        UserError: when one is known to have seen such a radiograph.
+    """
+    folder = soft_targets.parent
+    teachers: dict[str, pd.DataFrame] = {}
+    predicted = table[:0]
+    if (folder / METRICS).is_file():  # runs predict their own test fold alone
+        metrics = json.loads((folder / METRICS).read_text())
+        runs = [Path(run) for run in metrics.get("ensemble", [folder])]
+        splits = {str(run): run / "split.csv" for run in runs}
+        teachers = {run: _trained_on(file) for run, file in splits.items() if file.is_file()}
+        unknown = [run for run in splits if run not in teachers]
+    elif (folder / ANSWERS).is_file():
+        files = [Path(f) for f in json.loads((folder / ANSWERS).read_text())["checkpoints"]]
+        teachers = {str(f): seen_by(read_checkpoint(f)) for f in files if f.is_file()}
+        unknown = [str(file) for file in files if str(file) not in teachers]
+        predicted = table[table["id"].isin(read_ids(soft_targets)) & (table["fold"] == "train")]
+    else:
+        unknown = [str(soft_targets)]
+    test = table[table["fold"] == "test"]
+    for teacher, seen in teachers.items():
+        if repeated := _both(predicted, seen):
+            raise UserError(
+                f"data.soft_targets={soft_targets}: {teacher} was trained on {len(repeated):,} of "
+                f"the radiographs that it predicts: {first_five(repeated)}; soft targets must be "
+                "out of fold, as boneage ensemble pools them from runs of all folds"
+            )
+        if leaked := _both(test, seen):
+            raise UserError(
+                f"data.soft_targets={soft_targets}: {teacher} was trained on {len(leaked):,} test "
+                f"radiographs of this run: {first_five(leaked)}; train the teachers with "
+                "data.hold_out= and the test radiographs"
+            )
+    if unknown:
+        log.warning(
+            "Soft targets: what was trained on to make them is not known of %s. See that no "
+            "teacher had seen the radiographs that it predicts, nor any test radiograph",
+            first_five(unknown),
+        )
+
+
+def _trained_on(split: Path) -> pd.DataFrame:
+    table = read_csv(split)
+    return table[table["fold"] != "test"].assign(age_months=lambda t: 12 * t["age_years"])
+
+
+def _both(table: pd.DataFrame, seen: pd.DataFrame) -> list[str]:
+    """Return the ids that both have with the same reading: ids of another data set may recur."""
+    ages = seen.assign(seen_months=seen["age_months"])[["id", "seen_months"]]
+    both = table.merge(ages, on="id")
+    same = (both["age_months"] - both["seen_months"]).abs() < 0.01
+    return list(both["id"][same].drop_duplicates())

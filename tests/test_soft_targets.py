@@ -1,0 +1,128 @@
+"""Learning from a teacher's ages beside the readings."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from boneage.data.soft_targets import read_soft_targets
+from boneage.errors import UserError
+from boneage.models.heads import MLPHead
+from boneage.run.ensemble import ensemble
+from boneage.run.experiment import train
+from boneage.tasks.regression import AgeRegression
+
+TABLE = pd.DataFrame(
+    {
+        "id": ["1", "2", "3", "4"],
+        "age_months": [60.0, 120.0, 90.0, 30.0],
+        "fold": ["train", "train", "train", "test"],
+    }
+)
+
+
+def written(tmp_path, text):
+    (tmp_path / "teacher.csv").write_text(text)
+    return tmp_path / "teacher.csv"
+
+
+def test_ages_of_the_teacher_are_in_months_and_readings_fill_the_gaps(tmp_path):
+    path = written(tmp_path, "id,age_years_predicted\n2,9.5\n1,5.25\n99,3\n")
+    soft = read_soft_targets(path, TABLE)
+    assert soft.tolist() == [63.0, 114.0, 90.0, 30.0]
+
+
+def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
+    path = written(tmp_path, "id,age_years,novelty\n2,9.5,0.3\n1,,1.4\n")
+    assert read_soft_targets(path, TABLE).tolist() == [60.0, 114.0, 90.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,age_years\n1,5\n", r"needs the columns id and age_years_predicted"),  # may be truth
+        ("id,age_years_predicted\n1,five\n", r"row 2.*'five' is no bone age"),
+        ("id,age_years_predicted\n1,60\n", r"'60' is no bone age in years"),
+        ("id,age_years_predicted\n77,6\n", r"no age of any training radiograph"),
+        ("id,age_years_predicted\n4,6\n", r"no age of any training radiograph"),  # test fold
+        ("id,age_years_predicted\n1,6\n1,7\n", r"stand more than once"),
+    ],
+)
+def test_a_wrong_table_is_one_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        read_soft_targets(written(tmp_path, text), TABLE)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 5.0), (1.0, 6.0), (0.25, 5.25)])
+def test_the_task_learns_a_mix_and_is_scored_by_the_reading(share, expected):
+    def head(in_features, out_features):
+        return MLPHead(in_features, out_features, [], [])
+
+    task = AgeRegression(4, head, soft_weight=share)
+    batch = {"age_months": torch.tensor([60.0]), "soft_age_months": torch.tensor([72.0])}
+    assert task.training_target(batch).item() == pytest.approx(expected)
+    assert task.encode(batch).item() == 5.0
+
+
+def losses(run):
+    return pd.read_csv(run / "history.csv")["train/age/loss"].to_numpy()
+
+
+def test_training_learns_from_them_wherever_the_radiographs_lie(configure, tmp_path):
+    """A teacher that repeats the readings changes nothing; another one does, on host and device."""
+    plain = configure("augment=none", "data.residence=host", run="plain")
+    train(plain)
+    split = pd.read_csv(tmp_path / "plain/split.csv", dtype={"id": str})
+    for name, shift in (("same", 0.0), ("other", 2.0)):
+        ages = (split["age_years"] + shift).clip(0, 19)
+        split.assign(age_years_predicted=ages)[["id", "age_years_predicted"]].to_csv(
+            tmp_path / f"{name}.csv", index=False
+        )
+        for residence in ("host", "device"):
+            options = (f"data.soft_targets={tmp_path}/{name}.csv", f"data.residence={residence}")
+            train(configure("augment=none", *options, run=f"{name}_{residence}"))
+    before = losses(tmp_path / "plain")
+    assert np.allclose(losses(tmp_path / "same_host"), before, rtol=1e-4)
+    assert np.allclose(losses(tmp_path / "same_device"), before, rtol=1e-3)
+    changed = losses(tmp_path / "other_host")
+    assert abs(changed[0] - before[0]) > 0.01
+    assert np.allclose(losses(tmp_path / "other_device"), changed, rtol=1e-3)
+
+
+def test_pooled_folds_are_accepted_only_without_this_runs_test_radiographs(configure, tmp_path):
+    for fold in (0, 1):
+        train(configure("data.folds=4", f"data.fold={fold}", run=f"fold{fold}"))
+    ensemble([tmp_path / "fold0", tmp_path / "fold1"], tmp_path / "pooled")
+    soft = f"data.soft_targets={tmp_path}/pooled/predictions.csv"
+    with pytest.raises(UserError, match=r"fold1 was trained on \d+ test radiographs of this run"):
+        train(configure("data.folds=4", "data.fold=0", soft, run="leaky"))
+    ids = pd.read_csv(tmp_path / "fold0/predictions.csv", dtype={"id": str})["id"]
+    ids.to_frame().to_csv(tmp_path / "test.csv", index=False)
+    for fold in (1, 2):
+        options = ("data.folds=4", f"data.fold={fold}", f"data.hold_out={tmp_path}/test.csv")
+        train(configure(*options, run=f"held{fold}"))
+    ensemble([tmp_path / "held1", tmp_path / "held2"], tmp_path / "clean")
+    soft = f"data.soft_targets={tmp_path}/clean/predictions.csv"
+    train(configure("data.folds=4", "data.fold=0", soft, run="student"))
+
+
+def test_predictions_of_a_model_that_saw_the_radiographs_are_refused(configure, tmp_path):
+    train(configure(run="teacher"))
+    split = pd.read_csv(tmp_path / "teacher/split.csv", dtype={"id": str})
+    (tmp_path / "answers").mkdir()
+    path = written(tmp_path / "answers", "id,age_years,novelty\n")
+    split.assign(novelty=0.1)[["id", "age_years", "novelty"]].to_csv(path, index=False)
+    (path.parent / "predictions.json").write_text(
+        '{"checkpoints": ["%s"]}' % (tmp_path / "teacher/checkpoints/best.ckpt")
+    )
+    with pytest.raises(UserError, match=r"trained on \d+ of the radiographs that it predicts"):
+        train(configure(f"data.soft_targets={path}", run="student"))
+
+
+def test_a_table_of_unknown_origin_is_said(configure, tmp_path, caplog):
+    train(configure(run="first"))
+    split = pd.read_csv(tmp_path / "first/split.csv", dtype={"id": str})
+    path = written(tmp_path, "")
+    split.assign(age_years_predicted=split["age_years"]).to_csv(path, index=False)
+    train(configure(f"data.soft_targets={path}", run="second"))
+    assert "what was trained on to make them is not known" in caplog.text
