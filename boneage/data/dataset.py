@@ -34,8 +34,8 @@ class Radiographs(Dataset[Batch]):
     """The radiographs of one fold.
 
     Args:
-        table: the fold's rows: `age_months`, `soft_age_months`, `sex`, and `cache_row`, the
-            position in the cache; its index is what batches carry as `index`.
+        table: the fold's rows: `age_months`, `sex`, `cache_row`, the position in the cache, and
+            `soft_age_months` where there are some; its index is what batches carry as `index`.
         cache: path of the (n, H, W) uint8 array.
         augment: transform of the training fold, None elsewhere.
         seed: training seed.
@@ -50,9 +50,8 @@ class Radiographs(Dataset[Batch]):
         self.cache_row = table["cache_row"].to_numpy()
         self.index = torch.from_numpy(table.index.to_numpy(copy=True))
         self.age_months = torch.from_numpy(table["age_months"].to_numpy(np.float32, copy=True))
-        self.soft_age_months = torch.from_numpy(
-            table["soft_age_months"].to_numpy(np.float32, copy=True)
-        )
+        soft = table.get("soft_age_months", table["age_months"])
+        self.soft_age_months = torch.from_numpy(soft.to_numpy(np.float32, copy=True))
         self.sex = sex_indices(table["sex"])
 
     def __len__(self) -> int:

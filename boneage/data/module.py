@@ -155,8 +155,9 @@ class BoneAgeDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read labels, find images, build or open the cache, and split; once.
 
-        Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`,
-        `soft_age_months`, `sex`, `path`, `cache_row`, `fold`, and `patient` where a table names it.
+        Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`, `sex`,
+        `path`, `cache_row`, `fold`, `patient` where a table names it, and `soft_age_months` where
+        there is a table of soft targets.
         """
         self._check_shared_memory()
         if len(self.table):
@@ -184,7 +185,6 @@ class BoneAgeDataModule(L.LightningDataModule):
             log.info("Held out with them: %d other radiographs of the same patients", more)
         table.loc[held, "fold"] = "test"
         table["age_years"] = table["age_months"] / 12
-        table["soft_age_months"] = table["age_months"]
         if self.soft_targets and stage == "fit":
             table["soft_age_months"] = read_soft_targets(
                 self.soft_targets, table, self.columns, self.separator

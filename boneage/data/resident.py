@@ -59,8 +59,8 @@ class ResidentBatches:
         self.cache_row = torch.from_numpy(table["cache_row"].to_numpy(copy=True)).to(device)
         self.index = torch.from_numpy(table.index.to_numpy(copy=True)).to(device)
         self.age_months = torch.from_numpy(table["age_months"].to_numpy(np.float32)).to(device)
-        soft = table["soft_age_months"].to_numpy(np.float32)
-        self.soft_age_months = torch.from_numpy(soft).to(device)
+        soft = table.get("soft_age_months", table["age_months"])
+        self.soft_age_months = torch.from_numpy(soft.to_numpy(np.float32)).to(device)
         self.sex = sex_indices(table["sex"]).to(device)
 
     def __len__(self) -> int:
