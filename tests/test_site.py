@@ -1,0 +1,106 @@
+"""Fitting a model to a site, on simulated ones."""
+
+import numpy as np
+import pytest
+
+from boneage.errors import UserError
+from boneage.evaluation.conformal import Intervals
+from boneage.evaluation.site import Correction, Line, fit_site
+
+NOISE = 0.75  # years, of a prediction
+
+
+def site(n, seed, offset=0.0, slope=0.0, boys=0.0):
+    """Return predictions, readings and sexes where the model errs as it is told to."""
+    rng = np.random.default_rng(seed)
+    predicted = rng.uniform(4, 16, n)
+    sexes = rng.choice(["female", "male"], n)
+    wrong = offset + slope * (predicted - 10) + boys * (sexes == "male")
+    return predicted, predicted + wrong + rng.normal(0, NOISE, n), sexes
+
+
+def test_a_planted_offset_is_found():
+    found = fit_site(*site(150, seed=1, offset=0.8))
+    assert found.correction.form == "offset"
+    assert found.correction.lines["female"].offset == pytest.approx(0.8, abs=0.15)
+    assert found.difference["high"] < 0
+    oracle = 12 * NOISE * np.sqrt(2 / np.pi)  # of a normal error, months
+    assert found.mae_corrected["value"] == pytest.approx(oracle, rel=0.12)
+
+
+def test_a_planted_slope_is_found():
+    found = fit_site(*site(200, seed=2, offset=0.3, slope=0.15))
+    assert found.correction.form.startswith("line")
+    years = np.array([5.0, 10.0, 15.0])
+    expected = years + 0.3 + 0.15 * (years - 10)
+    assert np.allclose(found.correction.correct(years, np.array(["male"] * 3)), expected, atol=0.25)
+
+
+def test_an_offset_of_one_sex_is_found():
+    found = fit_site(*site(300, seed=3, boys=1.0))
+    lines = found.correction.lines
+    assert found.correction.form.endswith("by sex")
+    assert lines["male"].correct(np.array([10.0])) == pytest.approx(11, abs=0.2)
+    assert lines["female"].correct(np.array([10.0])) == pytest.approx(10, abs=0.2)
+
+
+def test_a_site_without_an_offset_is_left_alone():
+    """The chance of a correction that does not help is 2.5 %: of 60, four or more are rare."""
+    applied = [fit_site(*site(60, seed)).correction.form != "none" for seed in range(60)]
+    assert sum(applied) <= 3
+
+
+def test_what_40_radiographs_cannot_show_is_left_alone():
+    found = fit_site(*site(40, seed=11, offset=0.3))
+    assert found.tried == "offset"
+    assert found.difference["low"] < 0 <= found.difference["high"]
+    assert found.correction == Correction()
+
+
+def test_sexes_are_corrected_apart_only_where_that_is_shown_to_pay():
+    """The one-standard-error rule is wrong in about one site of six; never in most."""
+    forms = [fit_site(*site(120, seed, offset=1.0)).correction.form for seed in range(20)]
+    assert forms.count("offset") >= 12
+
+
+def test_too_few_are_refused():
+    with pytest.raises(UserError, match=r"^5 radiographs .* at least 20"):
+        fit_site(*site(5, seed=5))
+
+
+def test_intervals_hold_on_new_radiographs_of_the_site():
+    shares = []
+    for seed in range(20):
+        found = fit_site(*site(100, seed, offset=0.6, slope=0.05), Intervals((0.9,) * 6))
+        assert found.intervals is not None
+        predicted, true, sexes = site(2000, seed + 100, offset=0.6, slope=0.05)
+        ages = found.correction.correct(predicted, sexes)
+        shares.append((np.abs(ages - true) <= found.intervals.width_of(ages)).mean())
+    assert np.mean(shares) == pytest.approx(0.9, abs=0.02)
+
+
+def test_intervals_that_hold_stay_and_narrow_ones_are_replaced():
+    right = Intervals((1.645 * NOISE,) * 6)
+    narrow = Intervals((0.3,) * 6)
+    assert fit_site(*site(80, seed=6), right).intervals is None
+    replaced = fit_site(*site(80, seed=6), narrow)
+    assert replaced.correction == Correction()
+    assert replaced.covered["high"] < 0.9
+    assert replaced.intervals.widths[2] == pytest.approx(1.645 * NOISE, rel=0.3)
+
+
+def test_radiographs_of_a_patient_are_held_out_together():
+    """Copies of 12 radiographs are no more evidence than these, however large the offset looks."""
+    predicted, true, sexes = site(12, seed=7, offset=0.25)
+    many = [np.repeat(column, 10) for column in (predicted, true, sexes)]
+    patients = np.repeat(np.arange(12), 10)
+    apart, together = fit_site(*many), fit_site(*many, patients=patients)
+    width = [found.difference["high"] - found.difference["low"] for found in (apart, together)]
+    assert width[1] > 2 * width[0]
+    assert together.difference["patients"] == 12
+
+
+def test_beyond_the_ages_seen_the_correction_does_not_grow():
+    line = Line(offset=0.5, slope=0.1, middle=10, low=8, high=12)
+    assert line.correct(np.array([12.0, 18.0])) == pytest.approx([12.7, 18.7])
+    assert line.correct(np.array([2.0, 0.0])) == pytest.approx([2.3, 0.3])
