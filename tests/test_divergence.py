@@ -16,7 +16,7 @@ from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.training import learning_curves
 from boneage.evaluation.report.page import write_report
-from boneage.explain.overlay import overlay_sheet
+from boneage.explain.sheet import overlay_sheet
 from boneage.models.module import BoneAgeModule
 from boneage.predict.model import Predictor
 from boneage.run.checkpoint import read_checkpoint

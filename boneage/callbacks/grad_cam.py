@@ -17,7 +17,7 @@ from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.cases import captions, telling_cases
 from boneage.explain.gradcam import enlarge, grad_cam
-from boneage.explain.overlay import overlay_sheet
+from boneage.explain.sheet import overlay_sheet
 from boneage.stages import Stages
 
 FOLDER = "gradcam"

@@ -22,7 +22,7 @@ from boneage.explain.cases import captions
 from boneage.explain.geometry import Geometry, read_square
 from boneage.explain.inference import maps_of, predictions_of
 from boneage.explain.methods import Method
-from boneage.explain.overlay import overlay_sheet
+from boneage.explain.sheet import overlay_sheet
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import load_model, read_checkpoint
 

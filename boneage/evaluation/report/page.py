@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from boneage.data.patients import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
+from boneage.evaluation.data_uri import data_uri
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.run import run_figures
-from boneage.evaluation.figures.style import data_uri, picture, styled, to_png
+from boneage.evaluation.figures.style import picture, styled, to_png
 from boneage.evaluation.report.captions import CAPTIONS
 from boneage.evaluation.report.environment import render
 from boneage.evaluation.report.limits import limits
