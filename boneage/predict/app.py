@@ -98,7 +98,7 @@ def build(predictor: Predictor) -> Any:  # noqa: ANN401 - gradio is optional
                     max_lines=1,
                 )  # fmt: skip
                 button = gr.Button("Predict", variant="primary")
-            with gr.Column(scale=2):
+            with gr.Column(scale=3):
                 shown = gr.HTML(label="Answer")
         upload = gr.State(None)
         file.change(take, file, upload, api_visibility="private")

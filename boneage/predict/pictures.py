@@ -13,9 +13,9 @@ from boneage.predict.radiograph import Film, Radiograph
 FOLDER = "pictures"
 LONGEST = 50  # characters of an id in a name
 GAP = 8  # pixels between film and map
-WIDE = 1.4  # width over height from which the map lies below the film, not beside it
+WIDE = 1.2  # width over height from which the map lies below the film, not beside it
 FRAME = (255, 255, 255)  # RGB, of what the model sees
-QUALITY = 85  # of JPEG
+QUALITY = 80  # of JPEG
 
 
 def write_pictures(
