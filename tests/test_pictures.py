@@ -10,10 +10,11 @@ from boneage.data.decode import Preprocessing
 from boneage.data.film import to_film
 from boneage.data.hand import Hand
 from boneage.data.phantom.exposure import expose
+from boneage.explain.film import GAP, Film, picture
 from boneage.explain.geometry import Geometry
 from boneage.explain.overlay import COLOURS, overlay, scaled
-from boneage.predict.pictures import GAP, picture, write_pictures
-from boneage.predict.radiograph import Film, Radiograph, see
+from boneage.predict.pictures import write_pictures
+from boneage.predict.radiograph import Radiograph, see
 from boneage.predict.turns import TURNS
 
 

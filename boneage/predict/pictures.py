@@ -4,18 +4,13 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from boneage.explain.overlay import overlay, scaled
-from boneage.predict.radiograph import Film, Radiograph
+from boneage.explain.film import picture, to_jpeg
+from boneage.predict.radiograph import Radiograph
 
 FOLDER = "pictures"
 LONGEST = 50  # characters of an id in a name
-GAP = 8  # pixels between film and map
-WIDE = 1.2  # width over height from which the map lies below the film, not beside it
-FRAME = (255, 255, 255)  # RGB, of what the model sees
-QUALITY = 80  # of JPEG
 
 
 def write_pictures(
@@ -32,31 +27,8 @@ def write_pictures(
     (out / FOLDER).mkdir(exist_ok=True)
     for i, (name, radiograph) in enumerate(zip(names, radiographs, strict=True)):
         assert radiograph.film is not None
-        rgb = picture(radiograph.film, None if maps is None else maps[i])
-        options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-        _, jpeg = cv2.imencode(".jpg", rgb[..., ::-1], options)
-        (out / name).write_bytes(jpeg.tobytes())
-
-
-def picture(film: Film, map_: np.ndarray | None) -> np.ndarray:
-    """Return a film, and the same with a (h, w) signed map of its square over it, as uint8 RGB.
-
-    The map is scaled by its strongest value on the film. Where the model sees a part of the film
-    only, a thin frame shows which.
-    """
-    plain = np.repeat(film.pixels[..., None], 3, axis=2)
-    if map_ is None:
-        return plain
-    height, width = film.pixels.shape
-    laid = film.geometry.to_film(map_.astype(np.float32), height, width)
-    mapped = overlay(film.pixels, scaled(laid[None])[0])
-    rows, columns = film.geometry.seen_in(height, width)
-    if (rows.start, rows.stop, columns.start, columns.stop) != (0, height, 0, width):
-        corners = (columns.start, rows.start), (columns.stop - 1, rows.stop - 1)
-        cv2.rectangle(mapped, *corners, FRAME, 1)
-    if width > WIDE * height:
-        return np.vstack([plain, np.full((GAP, width, 3), 255, np.uint8), mapped])
-    return np.hstack([plain, np.full((height, GAP, 3), 255, np.uint8), mapped])
+        drawn = picture(radiograph.film, None if maps is None else maps[i])
+        (out / name).write_bytes(to_jpeg(drawn))
 
 
 class PictureNames:

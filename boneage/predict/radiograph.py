@@ -10,30 +10,16 @@ from PIL import Image
 from boneage.data.crop import Crop, crop_around
 from boneage.data.decode import Preprocessing, to_square
 from boneage.data.dicom import Header
-from boneage.data.film import to_film
 from boneage.data.hand import Hand, Sighting, look, small
 from boneage.data.radiographs import read_radiograph
 from boneage.errors import UserError
-from boneage.explain.geometry import Geometry
+from boneage.explain.film import Film, film_of
 from boneage.predict.turns import turn_needed
 
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
 COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
 TWO_HANDS = "two hands"
-
-
-@dataclass(frozen=True)
-class Film:
-    """A radiograph as a reader sees it.
-
-    Args:
-        pixels: (h, w) uint8, the whole radiograph in its own proportions.
-        geometry: how the file lies in the square of the first preprocessing.
-    """
-
-    pixels: np.ndarray
-    geometry: Geometry
 
 
 @dataclass(frozen=True)
@@ -84,13 +70,6 @@ def see(
     film = film_of(image, sighting.hand, preprocessings[0]) if with_film else None
     flags, turn = picture_flags(picture, sighting), turn_needed(sighting)
     return Radiograph(squares, flags, turn, film=film)
-
-
-def film_of(image: np.ndarray, hand: Hand | None, preprocessing: Preprocessing) -> Film:
-    """Return the film of an (H, W) radiograph whose hand has been looked for."""
-    box = crop_around(hand).box if preprocessing.crop == "hand" else Crop().box
-    height, width = image.shape
-    return Film(to_film(image, hand), Geometry(height, width, preprocessing, Crop(box)))
 
 
 def squares_of(
