@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from math import hypot
 
-from scipy.stats import beta
-
 from boneage.evaluation.bootstrap import Result
 
 
@@ -15,6 +13,8 @@ def exact_interval(count: float, n: int) -> tuple[float, float]:
     and the count the share of the radiographs times n (Korn & Graubard, Survey Methodology
     1998;24:193-201, with the least effective sample size).
     """
+    from scipy.stats import beta  # takes longer than a radiograph to predict
+
     low = beta.ppf(0.025, count, n - count + 1) if count else 0.0
     high = beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
     return float(low), float(high)

@@ -10,9 +10,8 @@ import pandas as pd
 
 from boneage.evaluation.cases import wrongness
 from boneage.evaluation.run_folder import CASES
-from boneage.evaluation.subgroups import BANDS
 from boneage.explain.film import Film, picture, to_jpeg
-from boneage.stages import Stages
+from boneage.stages import BANDS, Stages
 
 
 def telling_cases(

@@ -9,13 +9,13 @@ import pandas as pd
 
 from boneage.data.dataset import sex_indices
 from boneage.data.radiographs import radiograph_id, read_radiograph
+from boneage.evaluation.age import AGE
 from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import Answer, years_and_months
 from boneage.predict.model import CHANCE, Predictor, Row
 from boneage.predict.patients import Patient
 from boneage.predict.radiograph import TWO_HANDS, Radiograph, see
 from boneage.predict.turns import TURNS
-from boneage.run.calibrate import AGE
 
 UNUSUAL = 1.0  # novelty
 DISAGREEMENT = 1.0  # years, standard deviation of an ensemble

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from boneage.data.dataset import SEXES
+from boneage.data.sexes import SEXES
 from boneage.errors import UserError
 from boneage.predict.model import Predictor
 from boneage.predict.upload import answer_page, take

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from boneage.data.dataset import SEXES
 from boneage.data.decode import STRETCH_PERCENTILES
 from boneage.data.depth import BIT_DEPTHS
+from boneage.data.sexes import SEXES
 from boneage.errors import UserError
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint

@@ -12,9 +12,10 @@ from torch import Tensor
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
+from boneage.evaluation.age import AGE
 from boneage.evaluation.conformal import Intervals
 from boneage.explain.inference import features_of, maps_of, predictions_of
-from boneage.run.calibrate import AGE, intervals_of, novelty_of
+from boneage.run.calibrate import intervals_of, novelty_of
 from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
 from boneage.stages import Stages
 

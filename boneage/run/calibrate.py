@@ -11,6 +11,7 @@ import torch
 from boneage.data.dataset import sex_indices
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.patients import patient_codes
+from boneage.evaluation.age import AGE
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.conformal import Intervals, coverage, fit_intervals
 from boneage.evaluation.novelty import Novelty, fit_novelty
@@ -18,7 +19,6 @@ from boneage.explain.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of
 
-AGE = "age_years_predicted"
 FEATURES = 2000  # training radiographs that are enough for the spread of features
 
 
