@@ -12,7 +12,7 @@ from boneage.errors import UserError
 from boneage.evaluation.report.environment import render
 from boneage.predict.answer import Answer
 from boneage.predict.answering import answer_all
-from boneage.predict.model import Predictor
+from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import OLDEST_YEARS, card_of
 from boneage.predict.patients import patient_of
 from boneage.predict.pictures import PictureNames, write_pictures
@@ -50,14 +50,14 @@ def read_age(text: str | None) -> float | None:
     return age
 
 
-def answer_page(upload: Upload | None, sex: str, age: str | None, predictor: Predictor) -> str:
+def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ensemble) -> str:
     """Return the answer for an uploaded radiograph as HTML.
 
     Args:
         upload: name and content of the file.
         sex: as chosen.
         age: chronological age in years, as typed; else the one in the DICOM header counts.
-        predictor: the checkpoints.
+        ensemble: the models.
     """
     if upload is None:
         return "<p>Choose a radiograph first.</p>"
@@ -69,22 +69,22 @@ def answer_page(upload: Upload | None, sex: str, age: str | None, predictor: Pre
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(content)
-        radiograph = load(path, predictor.preprocessings, with_film=True)
+        radiograph = load(path, ensemble.preprocessings, with_film=True)
         option = None if sex == "unknown" else sex
         patient = patient_of(path, option, {}, radiograph.header)
         if age_years is not None:
             patient = replace(patient, age_years=age_years, age_from="typed")
-        (answer,), seen = answer_all([(path, radiograph)], [patient], predictor)
+        (answer,), seen = answer_all([(path, radiograph)], [patient], ensemble)
     sex_from = "chosen" if answer.sex_from == "option" else answer.sex_from
     reason = answer.reason.replace(str(path), name)
-    return _card(replace(answer, sex_from=sex_from, reason=reason), seen.get(0), predictor)
+    return _card(replace(answer, sex_from=sex_from, reason=reason), seen.get(0), ensemble)
 
 
-def _card(answer: Answer, seen: Radiograph | None, predictor: Predictor) -> str:
+def _card(answer: Answer, seen: Radiograph | None, ensemble: Ensemble) -> str:
     with tempfile.TemporaryDirectory() as folder:
         if seen is not None:
             answer = replace(answer, picture=PictureNames().new("radiograph"))
-            maps = predictor.maps(seen.squares[0][None], [answer.sex])
+            maps = ensemble.maps(seen.squares[0][None], [answer.sex])
             write_pictures([answer.picture], [seen], maps, Path(folder))
         card = card_of(answer, Path(folder), answer.id)
     return render("answer.html.j2", card=card, oldest=OLDEST_YEARS)
