@@ -19,7 +19,7 @@ from boneage.evaluation.report.page import write_report
 from boneage.explain.film import square_film
 from boneage.explain.sheet import overlay_sheet
 from boneage.models.module import BoneAgeModule
-from boneage.predict.model import Predictor
+from boneage.predict.ensemble import Ensemble
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.results import write_json
@@ -119,7 +119,7 @@ def test_weights_that_are_not_finite_are_refused(configure, tmp_path):
     checkpoint = torch.load(path, weights_only=True)
     next(iter(checkpoint["state_dict"].values())).view(-1)[0] = float("nan")
     torch.save(checkpoint, path)
-    for use in (read_checkpoint, lambda file: Predictor([file])):
+    for use in (read_checkpoint, lambda file: Ensemble([file])):
         with pytest.raises(UserError, match=r"best\.ckpt cannot be used: its weights are not fin"):
             use(path)
 

@@ -51,8 +51,8 @@ class Ensemble:
         self.preprocessings = tuple(model.preprocessing for model in self.models)
         self.stages = first.stages
         for model in self.models:
-            if model.intervals[True] is None and model.intervals[False] is None:
-                log.warning("%s holds no calibration of its ages: no intervals", model.file)
+            if not model.calibrated:
+                log.warning("%s has no calibration: no intervals, and no novelty", model.file)
         self.intervals = {
             known: _mean_intervals([model.intervals[known] for model in self.models])
             for known in (True, False)

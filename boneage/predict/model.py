@@ -23,6 +23,7 @@ class Model(Protocol):
         preprocessing: of the radiographs it sees.
         mirror: whether predictions are the mean of those of a radiograph and its mirror image.
         intervals: by whether the sex is known; None where it has none.
+        calibrated: whether it knows its own errors: the intervals, or the novelty.
     """
 
     file: Path
@@ -31,6 +32,7 @@ class Model(Protocol):
     preprocessing: Preprocessing
     mirror: bool
     intervals: dict[bool, Intervals | None]
+    calibrated: bool
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
         """Predict radiographs.

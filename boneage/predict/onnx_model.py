@@ -64,6 +64,7 @@ class OnnxModel:
             for known, name in ((True, "sex_known"), (False, "sex_unknown"))
         }
         self.outputs = [output.name for output in self.session.get_outputs()]
+        self.calibrated = NOVELTY in self.outputs
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
         """Predict (n, size, size) uint8 radiographs: see `Model`."""

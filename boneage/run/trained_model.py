@@ -41,6 +41,7 @@ class TrainedModel:
         self.intervals: dict[bool, Intervals | None] = {
             known: intervals_of(record, known) for known in (True, False)
         }
+        self.calibrated = "calibration" in record
         self.novelty = novelty_of(record)
 
     def predict(
