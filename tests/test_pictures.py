@@ -1,8 +1,12 @@
 """Films as readers see them, and where a map lies on them."""
 
+import base64
+from dataclasses import asdict
+
 import cv2
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 
 from boneage.data.crop import Crop
@@ -10,12 +14,15 @@ from boneage.data.decode import Preprocessing
 from boneage.data.film import to_film
 from boneage.data.hand import Hand
 from boneage.data.phantom.exposure import expose
+from boneage.evaluation.report.films import films
+from boneage.evaluation.run_folder import FinishedRun
 from boneage.explain.film import GAP, Film, picture
 from boneage.explain.geometry import Geometry
 from boneage.explain.overlay import COLOURS, overlay, scaled
 from boneage.predict.pictures import write_pictures
 from boneage.predict.radiograph import Radiograph, see
 from boneage.predict.turns import TURNS
+from boneage.stages import Stages
 
 
 @pytest.mark.parametrize(
@@ -181,3 +188,41 @@ def test_zero_is_see_through_and_the_strongest_value_is_not_opaque():
 def test_a_map_that_is_not_finite_is_no_map():
     maps = np.stack([np.full((2, 2), np.nan), np.array([[1.0, -4.0], [0.0, np.inf]])])
     np.testing.assert_array_equal(scaled(maps), [[[0, 0], [0, 0]], [[0.25, -1], [0, 0]]])
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """What the page of a run needs of it: one case, and where its file is."""
+    image = phantom(300, 260)
+    preprocessing = Preprocessing(64, "squash", "stretch", "hand")
+    square = see(image, (preprocessing,), with_film=False).squares[0]
+    (tmp_path / "films").mkdir()
+    cv2.imwrite(str(tmp_path / "films/7.png"), image)
+    np.savez(tmp_path / "images.npz", ids=np.array(["7"]), cases=square[None])
+    options = {f"data.{name}": value for name, value in asdict(preprocessing).items()}
+    options["data.root"] = str(tmp_path / "films")
+    return FinishedRun(tmp_path, {"options": options}, pd.DataFrame(), Stages())
+
+
+def shape_of(uri):
+    content = np.frombuffer(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,")), np.uint8)
+    return cv2.imdecode(content, cv2.IMREAD_GRAYSCALE).shape
+
+
+def test_a_case_is_shown_as_its_film(finished):
+    assert {id_: shape_of(uri) for id_, uri in films(finished).items()} == {"7": (480, 416)}
+
+
+@pytest.mark.parametrize("what", ["gone", "another", "damaged", "no root"])
+def test_a_case_whose_film_is_not_at_hand_is_shown_as_stored(finished, what):
+    file = finished.path / "films/7.png"
+    if what == "another":
+        other = expose(3, "male", 300, np.random.default_rng(5)).image
+        cv2.imwrite(str(file), other)
+    elif what == "damaged":
+        file.write_bytes(b"no image")
+    elif what == "gone":
+        file.unlink()
+    else:
+        del finished.metrics["options"]["data.root"]
+    assert {id_: shape_of(uri) for id_, uri in films(finished).items()} == {"7": (64, 64)}

@@ -102,7 +102,7 @@ class GradCam(L.Callback):
         folder.mkdir(parents=True, exist_ok=True)
         paths = data.table.loc[rows.index, "path"]
         films = [
-            _film(path, square, data.preprocessing)
+            _film(Path(path), square, data.preprocessing)
             for path, square in zip(paths, images, strict=True)
         ]
         for task in model.tasks:

@@ -63,7 +63,8 @@ def with_map(film: Film, map_: np.ndarray) -> np.ndarray:
     only, a thin frame shows which.
     """
     height, width = film.pixels.shape
-    laid = film.geometry.to_film(map_.astype(np.float32), height, width)
+    finite = scaled(map_[None])[0].astype(np.float32)
+    laid = film.geometry.to_film(finite, height, width)
     mapped = overlay(film.pixels, scaled(laid[None])[0])
     rows, columns = film.geometry.seen_in(height, width)
     if (rows.start, rows.stop, columns.start, columns.stop) != (0, height, 0, width):
