@@ -149,7 +149,7 @@ def test_the_pages_have_commands():
         "boneage predikt hand.png",
         "boneage predict hand.png --checkpoint RUN --tat",
         "boneage predict hand.png",
-        "boneage export RUN --out model.onnx --format tflite",
+        "boneage export --checkpoint RUN --out model.onnx --format tflite",
         "boneage --install-complete",
         "make trian",
         'make train ARGS="tasks=regression"',

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from boneage.errors import UserError
+from boneage.errors import UserError, framework
 from boneage.evaluation.age import AGE
 from boneage.evaluation.conformal import Intervals
 from boneage.predict.model import Columns, Model
@@ -104,8 +104,8 @@ def _read(path: Path, mirror: bool) -> Model:
     """Return the model of a file or folder; torch is needed for those of training alone."""
     if path.suffix == ".onnx":
         return OnnxModel(path, mirror)
-    from boneage.run.trained_model import TrainedModel
-
+    with framework():
+        from boneage.run.trained_model import TrainedModel
     return TrainedModel(path, mirror)
 
 
