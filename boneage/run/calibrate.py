@@ -74,7 +74,9 @@ def novelty_of(record: dict[str, Any]) -> Novelty | None:
     found = record.get("calibration", {}).get("novelty")
     if found is None:
         return None
-    values = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()}
+    values: dict[str, Any] = {
+        k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()
+    }
     return from_whitening(**values) if "whiten" in values else Novelty(**values)
 
 
