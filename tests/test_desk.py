@@ -42,6 +42,7 @@ def model(phantom_root, tmp_path_factory):
     from conftest import TINY, compose_config
 
     folder = tmp_path_factory.mktemp("desk")
+    (folder / "run").mkdir()
     options = [*TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={folder}/run"]
     train(compose_config(*options, "sex=embedding", "data.crop=none", "data.contrast=none"))
     export(folder / "run", folder / "model.onnx", "onnx")

@@ -21,8 +21,9 @@ def export(
 
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     quieten_lightning()
-    difference = write(checkpoint, out, form)
+    differences = write(checkpoint, out, form)
     typer.echo(
-        f"{out} predicts as the checkpoint does, within {difference:.1e} (years, or probability)"
+        f"{out} predicts as the checkpoint does, within "
+        f"{max(differences.graph, differences.half):.1e} (years, or probability)"
     )
     typer.echo(f"How to prepare radiographs for it: {out.with_suffix('.json')}")

@@ -1,6 +1,7 @@
 """What a checkpoint needs to know of its own errors, measured when training ends."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from boneage.data.patients import patient_codes
 from boneage.evaluation.age import AGE
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.conformal import Intervals, coverage, fit_intervals
-from boneage.evaluation.novelty import Novelty, fit_novelty
+from boneage.evaluation.novelty import Novelty, fit_novelty, from_whitening
 from boneage.explain.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of
@@ -43,9 +44,8 @@ def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
     trained = features_of(model, data.images_of(train.index[some]))
     novelty = fit_novelty(trained, validated)
     found["novelty"] = {
-        "mean": torch.from_numpy(novelty.mean).float(),
-        "whiten": torch.from_numpy(novelty.whiten).float(),
-        "limit": novelty.limit,
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in asdict(novelty).items()
     }
     return found
 
@@ -74,7 +74,10 @@ def novelty_of(record: dict[str, Any]) -> Novelty | None:
     found = record.get("calibration", {}).get("novelty")
     if found is None:
         return None
-    return Novelty(found["mean"].numpy(), found["whiten"].numpy(), found["limit"])
+    values: dict[str, Any] = {
+        k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()
+    }
+    return from_whitening(**values) if "whiten" in values else Novelty(**values)
 
 
 def coverage_of(record: dict[str, Any], test: pd.DataFrame) -> dict[str, Results]:
