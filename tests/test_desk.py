@@ -18,7 +18,7 @@ import sys
 
 class Missing:
     NAMES = ("torch", "torchvision", "lightning", "hydra", "omegaconf", "albumentations",
-             "captum", "timm", "scipy", "matplotlib", "onnx", "pydantic")
+             "captum", "timm", "scipy", "matplotlib", "onnx")
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.NAMES:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
