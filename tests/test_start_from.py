@@ -1,12 +1,13 @@
 """Training that starts from the weights of another run."""
 
+import pandas as pd
 import pytest
 import torch
 
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
 from boneage.predict.export import export
-from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint import check_unseen, load_model, read_checkpoint
 from boneage.run.experiment import train
 
 FROZEN = "optimizer.lr=0"  # training changes no weight, only batch norm's statistics
@@ -100,9 +101,13 @@ def test_what_an_exported_file_was_trained_on_is_refused(exported, configure, tm
     with pytest.raises(UserError, match=said):
         train(configure(f"start_from={file}", "data.split_seed=3"))
     train(configure("sex=embedding", f"start_from={file}", run="second"))
-    second = tmp_path / "second/checkpoints/best.ckpt"
+    loaded = read_checkpoint(tmp_path / "second/checkpoints/best.ckpt")
+    loaded["boneage"]["split"]["fold"] = ["test"] * len(loaded["boneage"]["split"]["id"])
+    ids = loaded["boneage"]["earlier"]["id"]
+    table = pd.DataFrame({"id": ids, "age_months": 100.0, "fold": "test"})
     with pytest.raises(UserError, match=said):  # also by what was trained from it
-        train(configure("train=false", f"ckpt_path={second}", "data.split_seed=3", run="third"))
+        check_unseen(loaded, table)
+    check_unseen(loaded, table.assign(id="ward-" + table["id"]))
 
 
 def test_an_exported_file_is_neither_resumed_nor_tested(exported, configure):
