@@ -2,31 +2,49 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import PROJECT
+from conftest import BACKBONES, PROJECT, compose_config
 
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
+from boneage.explain.gradcam import grad_cam
 from boneage.predict import export as module
+from boneage.predict import onnx_file
 from boneage.predict.export import export
-from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.predict.graph import noise, trace
+from boneage.run.calibrate import intervals_of, novelty_of
+from boneage.run.checkpoint import build_model, load_model, read_checkpoint
 from boneage.run.experiment import train
 from boneage.tasks.regression import AgeRegression
 
 
 @pytest.fixture(scope="module")
 def run(phantom_root, tmp_path_factory):
-    from conftest import TINY, compose_config
+    from conftest import TINY
 
     folder = tmp_path_factory.mktemp("run")
     options = ("task=multitask", "sex=embedding", "mirror_test=true", "data=rsna")
     train(compose_config(*TINY, *options, f"data.root={phantom_root}", f"run_dir={folder}"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def file(run, tmp_path_factory):
+    """The run as an ONNX file, whose weights of 64 values or more are in half precision."""
+    path = tmp_path_factory.mktemp("file") / "model.onnx"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "LARGE", 64)
+        differences = export(run, path, "onnx")
+    assert differences.graph < 1e-4
+    assert 0 < differences.half < 0.1 / 12
+    return path
 
 
 @pytest.fixture
@@ -35,24 +53,128 @@ def radiographs():
     return rng.integers(0, 256, (7, 1, 32, 32), np.uint8), np.arange(7) % 3
 
 
-def test_onnx_predicts_with_numpy_alone(run, radiographs, tmp_path):
+def test_onnx_predicts_with_numpy_alone(run, file, radiographs):
     import onnxruntime
 
     image, sex = radiographs
-    assert export(run, tmp_path / "model.onnx", "onnx").graph < 1e-4
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    age, chances = session.run(["age", "stage"], {"image": image, "sex": sex})
-    model = load_model(read_checkpoint(run / "checkpoints/best.ckpt")).eval()
+    session = onnxruntime.InferenceSession(file)
+    assert [output.name for output in session.get_outputs()] == ["age", "stage", "novelty", "map"]
+    age, chances, novelty, maps = session.run(None, {"image": image, "sex": sex})
+    checkpoint = read_checkpoint(run / "checkpoints/best.ckpt")
+    model = load_model(checkpoint).eval()
+    images, sexes = torch.from_numpy(image), torch.from_numpy(sex)
     with torch.inference_mode():
-        expected = model.predict(torch.from_numpy(image), torch.from_numpy(sex))[0]
-    np.testing.assert_allclose(age, expected["age"].numpy(), atol=1e-4)
-    np.testing.assert_allclose(chances, expected["stage"].numpy(), atol=1e-4)
+        expected, features = model.predict(images, sexes)
+    np.testing.assert_allclose(age, expected["age"].numpy(), atol=0.1 / 12)
+    np.testing.assert_allclose(chances, expected["stage"].numpy(), atol=1e-3)
+    distance = novelty_of(checkpoint["boneage"]).distance(features.numpy())
+    np.testing.assert_allclose(novelty, distance, rtol=5e-3)
+    drawn = grad_cam(model, images, sexes, "age").numpy()
+    np.testing.assert_allclose(maps, drawn, atol=5e-3 * np.abs(drawn).max())
     one = session.run(["age"], {"image": image[:1], "sex": sex[:1]})[0]
     np.testing.assert_allclose(one, age[:1], atol=1e-4)  # any size of batch
+
+
+def test_a_file_says_all_that_prediction_needs(run, file):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file)
     stored = json.loads(session.get_modelmeta().custom_metadata_map["boneage"])
-    assert stored == json.loads((tmp_path / "model.json").read_text())
+    assert stored == json.loads(file.with_suffix(".json").read_text())
     assert Preprocessing(**stored["preprocessing"]).size == 32
     assert stored["inputs"]["sex"] == "int64, batch: 0 = female, 1 = male, 2 = unknown"
+    assert stored["tasks"] == {
+        "age": ["age_years_predicted"],
+        "stage": [f"stage_probability_{name}" for name in ("child", "adolescent", "adult")],
+    }
+    record = read_checkpoint(run / "checkpoints/best.ckpt")["boneage"]
+    for name, known in (("sex_known", True), ("sex_unknown", False)):
+        widths = [
+            np.inf if w is None else w for w in stored["calibration"]["half_widths_years"][name]
+        ]
+        assert widths == list(intervals_of(record, known).widths)
+    assert stored["stages"] == ["child", "adolescent", "adult"]
+    assert stored["stage_edges_years"] == [10, 18]
+    assert stored["mirror_test"] is True
+    assert stored["schema"] == 1
+
+
+def test_a_file_holds_ids_but_no_ages_and_no_sexes_of_radiographs(run, file):
+    stored = json.loads(file.with_suffix(".json").read_text())
+    split = pd.DataFrame(read_checkpoint(run / "checkpoints/best.ckpt")["boneage"]["split"])
+    for fold in ("train", "val"):
+        assert stored["radiographs"][fold] == split["id"][split["fold"] == fold].tolist()
+    assert [key for key in stored if key in ("split", "options", "record")] == []
+    content = file.read_bytes()
+    for told in (b"age_months", b"predicted_years", str(PROJECT).encode(), b".py"):
+        assert told not in content
+
+
+def test_weights_are_halves_under_their_own_names(run, file):
+    import onnx
+
+    kept = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(file).graph.initializer}
+    state = load_model(read_checkpoint(run / "checkpoints/best.ckpt")).state_dict()
+    for name in ("backbone.layers.3.body.3.weight", "tasks.age.head.0.weight"):
+        assert kept[name].dtype == np.float16
+        np.testing.assert_allclose(kept[name], state[name], rtol=1e-3, atol=1e-6)
+    assert kept["tasks.age.mean"].dtype == np.float32
+    assert kept["tasks.age.mean"] == state["tasks.age.mean"].numpy()
+
+
+def test_half_precision_that_costs_too_much_is_not_used(run, monkeypatch):
+    monkeypatch.setattr(onnx_file, "LARGE", 1)
+    model = load_model(read_checkpoint(run / "checkpoints/best.ckpt"))
+    model.tasks["age"].head[-1].weight.data.mul_(1e6)  # beyond what half precision holds
+    exported = module.Exported(model, None, with_map=False)
+    exact = model.tasks["age"].head[-1].weight.clone()
+    assert module._round(exported, *noise(4, 32)) == 0
+    assert torch.equal(model.tasks["age"].head[-1].weight, exact)
+
+
+def test_a_model_is_rebuilt_from_its_file(run, file, radiographs):
+    image, sex = (torch.from_numpy(values) for values in radiographs)
+    loaded = [read_checkpoint(path) for path in (run / "checkpoints/best.ckpt", file)]
+    models = [load_model(checkpoint).eval() for checkpoint in loaded]
+    with torch.inference_mode():
+        (before, _), (after, features) = (model.predict(image, sex) for model in models)
+    for name in ("age", "stage"):
+        np.testing.assert_allclose(after[name], before[name], atol=1e-3)
+    records = [checkpoint["boneage"] for checkpoint in loaded]
+    first, second = (novelty_of(record).distance(features.numpy()) for record in records)
+    np.testing.assert_allclose(first, second, rtol=1e-5)
+    assert intervals_of(records[0]) == intervals_of(records[1])
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_draws_its_map_and_is_rebuilt(backbone, tmp_path, monkeypatch):
+    import onnxruntime
+
+    monkeypatch.setattr(onnx_file, "LARGE", 1)
+    sizes = {"slim_resnet": ("stem=4", "widths=[4,8]", "depths=[1,1]"),
+             "se_resnet": ("stem=4", "widths=[8,8]", "depths=[1,1]"),
+             "paper_cnn": ("widths=[4,8]",)}  # fmt: skip
+    cfg = compose_config(
+        f"backbone={backbone}", *(f"backbone.{s}" for s in sizes.get(backbone, ()))
+    )
+    model = build_model(cfg, {}).eval()
+    onnx_file.round_weights(model)
+    exported = module.Exported(model, None, with_map=True)
+    program = trace(exported, 64)
+    terms = {"preprocessing": {"size": 64}}
+    onnx_file.write_onnx(program, exported.outputs, terms, tmp_path / "x.onnx")
+    image, sex = noise(3, 64)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
+    age, maps = session.run(None, {"image": image.numpy(), "sex": sex.numpy()})
+    with torch.inference_mode():
+        expected = model.predict(image, sex)[0]["age"]
+    np.testing.assert_allclose(age, expected, atol=1e-4)
+    drawn = grad_cam(model, image, sex, "age").numpy()
+    np.testing.assert_allclose(maps, drawn, atol=1e-3 * np.abs(drawn).max())
+    import onnx
+
+    kept = {i.name for i in onnx.load(tmp_path / "x.onnx").graph.initializer}
+    assert {name for name, _ in model.named_parameters()} <= kept
 
 
 def test_torch_export(run, radiographs, tmp_path):
@@ -93,8 +215,8 @@ def test_nothing_is_overwritten(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
 
 
-def test_the_example_in_the_readme(run, radiographs, tmp_path):
-    export(run, tmp_path / "model.onnx", "onnx")
+def test_the_example_in_the_readme(file, radiographs, tmp_path):
+    shutil.copy(file, tmp_path / "model.onnx")
     np.save(tmp_path / "prepared.npy", radiographs[0])
     (example,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
     done = subprocess.run(

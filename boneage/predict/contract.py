@@ -1,5 +1,6 @@
 """What an exported file says of itself."""
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,11 @@ CONTRASTS = {
 
 
 def contract(
-    record: dict[str, Any], exported: Exported, licence: str, citation: str
+    record: dict[str, Any],
+    exported: Exported,
+    traced: Container[str],
+    licence: str,
+    citation: str,
 ) -> dict[str, Any]:
     """Return what a caller must know: how to prepare radiographs, what comes out, how sure it is.
 
@@ -34,10 +39,12 @@ def contract(
     Args:
         record: of the checkpoint.
         exported: what is exported.
+        traced: names of the weights that the graph holds.
         licence: of the weights.
         citation: of the data trained on.
     """
     stages, model = record["config"]["stages"], exported.model
+    state = model.state_dict()
     columns = {name: _columns(model, name, record["preprocessing"]["size"]) for name in model.tasks}
     return {
         "schema": SCHEMA,
@@ -61,6 +68,8 @@ def contract(
         "calibration": {"half_widths_years": _half_widths(record)},
         "radiographs": _radiographs(record),
         "module": record["config"],
+        "state_dict": list(state),
+        "beside": {name: v.tolist() for name, v in state.items() if name not in traced},
         "licence": licence,
         "citation": citation,
         "note": "Research use only: not a medical device.",

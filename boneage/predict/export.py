@@ -119,9 +119,9 @@ def _write(
     exported: Exported, record: dict[str, Any], out: Path, form: Format, said: dict[str, str]
 ) -> dict[str, Any]:
     """Write the model, without its map where that cannot be; return the contract."""
-    terms = contract(record, exported, **said)
     try:
         program = trace(exported, record["preprocessing"]["size"])
+        terms = contract(record, exported, program.state_dict, **said)
         if form == "onnx":
             write_onnx(program, exported.outputs, terms, out)
         else:

@@ -1,6 +1,7 @@
 """A model as one graph: predictions as it is tested, novelty, and the Grad-CAM map."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -71,13 +72,13 @@ class _Distance(nn.Module):
     mean: Tensor
     directions: Tensor
     variances: Tensor
+    rest: Tensor
+    limit: Tensor
 
     def __init__(self, novelty: Novelty) -> None:
         super().__init__()
-        for name in ("mean", "directions", "variances"):
-            values = torch.as_tensor(getattr(novelty, name), dtype=torch.float32)
-            self.register_buffer(name, values)
-        self.rest, self.limit = novelty.rest, novelty.limit
+        for name, values in asdict(novelty).items():
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
 
     def forward(self, features: Tensor) -> Tensor:
         away = features - self.mean

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from boneage.errors import UserError
 from boneage.evaluation.conformal import Intervals
 from boneage.predict.model import Columns
 from boneage.stages import Stages
+from boneage.weights import BUILTIN
 
 KEY = "boneage"  # of the contract, in the metadata of a file
 SCHEMA = 1  # of the contract, up to which this version reads
@@ -28,13 +28,12 @@ def builtin_file() -> Path:
     Raises:
         UserError: when this installation lacks it.
     """
-    file = Path(str(files("boneage"))) / "weights/rsna.onnx"
-    if not file.is_file():
+    if not BUILTIN.is_file():
         raise UserError(
             "this installation has no built-in model: install boneage again, or give a model "
             "with --checkpoint"
         )
-    return file
+    return BUILTIN
 
 
 class OnnxModel:

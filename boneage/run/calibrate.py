@@ -61,8 +61,12 @@ def keep(path: Path, calibration: dict[str, Any]) -> None:
 
 def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | None:
     """Return the intervals of a checkpoint's record; None where it holds none."""
+    calibration = record.get("calibration", {})
+    kept = calibration.get("half_widths_years", {}).get("sex_known" if sex_known else "sex_unknown")
+    if kept is not None:  # of an exported file
+        return Intervals(tuple(float("inf") if width is None else width for width in kept))
     name = "predicted_years" if sex_known else "predicted_years_sex_unknown"
-    predicted = record.get("calibration", {}).get(name)
+    predicted = calibration.get(name)
     if predicted is None:
         return None
     true = fold_of(record, "val")["age_years"].to_numpy(float)
