@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import BACKBONES, PROJECT, compose_config
+from omegaconf import OmegaConf
 
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
@@ -18,10 +19,11 @@ from boneage.explain.gradcam import grad_cam
 from boneage.predict import export as module
 from boneage.predict import onnx_file
 from boneage.predict.export import export
-from boneage.predict.graph import noise, trace
+from boneage.predict.graph import noise
 from boneage.run.calibrate import intervals_of, novelty_of
 from boneage.run.checkpoint import build_model, load_model, read_checkpoint
 from boneage.run.experiment import train
+from boneage.run.trust import CONFIG
 from boneage.tasks.regression import AgeRegression
 
 
@@ -146,35 +148,56 @@ def test_a_model_is_rebuilt_from_its_file(run, file, radiographs):
     assert intervals_of(records[0]) == intervals_of(records[1])
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_backbone_draws_its_map_and_is_rebuilt(backbone, tmp_path, monkeypatch):
+def write_checkpoint(path, cfg):
+    """Write what training would, with random weights and no calibration."""
+    config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(CONFIG)), resolve=True)
+    record = {
+        "config": config,
+        "options": {},
+        "config_text": "",
+        "preprocessing": {"size": cfg.data.size, "fit": "squash", "contrast": "none"},
+        "split": {"id": ["a", "b"], "age_months": [30.0, 90.0], "sex": ["male", "female"],
+                  "fold": ["train", "val"]},
+    }  # fmt: skip
+    model = build_model(cfg, record)
+    torch.save({"boneage": record, "state_dict": model.state_dict()}, path)
+
+
+SLIM = ("backbone=slim_resnet", "backbone.stem=4", "backbone.widths=[4,8]", "backbone.depths=[1,1]")
+SLOW = ("efficientnet_v2_s", "convnext_tiny")  # to trace
+NETWORKS = [
+    pytest.param((f"backbone={name}",), id=name, marks=[pytest.mark.soak] if name in SLOW else [])
+    for name in BACKBONES
+]
+TASKS = [
+    ("task=classification", *SLIM),
+    ("task=classification", *SLIM, "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages"),
+    (*SLIM, "tasks.age._target_=boneage.tasks.age_distribution.AgeDistribution",
+     "tasks.age.loss=l1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [*NETWORKS, *TASKS])
+def test_all_networks_and_tasks_are_exported_with_their_map_and_rebuilt(options, tmp_path):
     import onnxruntime
 
-    monkeypatch.setattr(onnx_file, "LARGE", 1)
-    sizes = {"slim_resnet": ("stem=4", "widths=[4,8]", "depths=[1,1]"),
-             "se_resnet": ("stem=4", "widths=[8,8]", "depths=[1,1]"),
-             "paper_cnn": ("widths=[4,8]",)}  # fmt: skip
-    cfg = compose_config(
-        f"backbone={backbone}", *(f"backbone.{s}" for s in sizes.get(backbone, ()))
-    )
-    model = build_model(cfg, {}).eval()
-    onnx_file.round_weights(model)
-    exported = module.Exported(model, None, with_map=True)
-    program = trace(exported, 64)
-    terms = {"preprocessing": {"size": 64}}
-    onnx_file.write_onnx(program, exported.outputs, terms, tmp_path / "x.onnx")
+    write_checkpoint(tmp_path / "a.ckpt", compose_config(*options, "data.size=64"))
+    export(tmp_path / "a.ckpt", tmp_path / "a.onnx", "onnx")
+    model, rebuilt = (load_model(read_checkpoint(tmp_path / f"a.{s}")) for s in ("ckpt", "onnx"))
     image, sex = noise(3, 64)
-    session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
-    age, maps = session.run(None, {"image": image.numpy(), "sex": sex.numpy()})
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    told, *rest = session.run(None, {"image": image.numpy(), "sex": sex.numpy()})
+    (task,) = model.tasks
     with torch.inference_mode():
-        expected = model.predict(image, sex)[0]["age"]
-    np.testing.assert_allclose(age, expected, atol=1e-4)
-    drawn = grad_cam(model, image, sex, "age").numpy()
+        expected, again = (m.eval().predict(image, sex)[0][task] for m in (model, rebuilt))
+    np.testing.assert_allclose(told, expected, atol=0.1 / 12)
+    np.testing.assert_allclose(told, again, atol=1e-4)
+    if options == ("backbone=convnext_tiny",):  # its gradients are not written yet
+        assert not rest
+        return
+    (maps,) = rest
+    drawn = grad_cam(rebuilt, image, sex, task).numpy()
     np.testing.assert_allclose(maps, drawn, atol=1e-3 * np.abs(drawn).max())
-    import onnx
-
-    kept = {i.name for i in onnx.load(tmp_path / "x.onnx").graph.initializer}
-    assert {name for name, _ in model.named_parameters()} <= kept
 
 
 def test_torch_export(run, radiographs, tmp_path):

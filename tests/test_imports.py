@@ -18,6 +18,7 @@ FROM_TOP = [
     "tasks",
     "evaluation",
     "data",
+    "weights",
 ]
 LIGHTNING = {"data/module.py", "models/module.py"}
 
