@@ -70,6 +70,8 @@ def export(
     if there := next((path for path in (out, side_file) if path.exists()), None):
         raise UserError(f"{there} exists already: choose another --out, or remove it")
     file = checkpoint_file(checkpoint)
+    if file.suffix == out.suffix:
+        raise UserError(f"{file} is an exported file already: copy it")
     loaded = read_checkpoint(file)
     record = loaded["boneage"]
     exported = Exported(load_model(loaded), novelty_of(record), with_map=True)
@@ -79,7 +81,8 @@ def export(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.touch()  # a mistake in it shows now
         out.unlink()
-        terms = _write(exported, record, out, form, {"licence": licence, "citation": citation})
+        said = {"licence": licence, "citation": citation} | record.get("terms", {})
+        terms = _write(exported, record, out, form, said)
         side_file.write_text(json.dumps(terms, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from error

@@ -80,6 +80,7 @@ def _record(terms: dict[str, Any]) -> dict[str, Any]:
             "fold": [fold for fold, some in folds.items() for _ in some],
         },
         "calibration": dict(terms["calibration"]),
+        "terms": {name: terms[name] for name in ("licence", "citation")},
     }
 
 
