@@ -38,16 +38,16 @@ def links(files: list[Path], n: int, folder: Path) -> None:
 
 def predict(files: list[Path], checkpoint: Path, n: int = FILES) -> float:
     """Return radiographs a second of `boneage predict`, start of the model left out."""
-    from boneage.predict.model import Predictor
+    from boneage.predict.ensemble import Ensemble
     from boneage.predict.predict import predict as predict_files
 
-    predictor = Predictor([checkpoint])
+    ensemble = Ensemble([checkpoint])
     with tempfile.TemporaryDirectory() as folder:
         films = Path(folder, "films")
         films.mkdir()
         links(files, n, films)
         started = time.perf_counter()
-        predict_files([films], predictor, Path(folder, "out"))
+        predict_files([films], ensemble, Path(folder, "out"))
         return n / (time.perf_counter() - started)
 
 

@@ -1,5 +1,14 @@
 """The one exception that is meant for the user."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FRAMEWORK = (  # what the extra `train` brings, and prediction with exported models does not need
+    "torch", "torchvision", "lightning", "torchmetrics", "hydra", "omegaconf", "albumentations",
+    "captum", "tensorboard", "timm", "onnx", "filelock", "platformdirs", "yaml",
+    "typing_extensions", "scipy", "matplotlib",
+)  # fmt: skip
+
 
 class UserError(Exception):
     """A mistake that the user can mend: its message says what, where, and what to do."""
@@ -7,6 +16,20 @@ class UserError(Exception):
 
 class FailedRun(UserError):
     """A mistake that shows only once training has begun: the run's folder is marked with it."""
+
+
+@contextmanager
+def framework() -> Iterator[None]:
+    """Say in one line that something needs the framework, where that is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in FRAMEWORK:
+            raise
+        raise UserError(
+            f"this needs the framework, of which {error.name} is missing: "
+            "pip install 'boneage[train]'"
+        ) from error
 
 
 def first_five(items: list[str]) -> str:

@@ -49,3 +49,7 @@ class Stages:
     def of(self, age_years: np.ndarray) -> np.ndarray:
         """Return the stage index (int64, same shape) of ages in years."""
         return np.searchsorted(self.edges, age_years, side="right")
+
+
+BANDS = Stages(("0-2", "2-5", "5-10", "10-14", "14-17", "17+"), (2, 5, 10, 14, 17))  # of age, years
+ALL = "all"  # bands, or sexes, together

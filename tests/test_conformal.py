@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from boneage.evaluation.conformal import coverage, fit_intervals
-from boneage.evaluation.subgroups import BANDS
+from boneage.stages import BANDS
 
 
 def simulate(rng, n, spread):

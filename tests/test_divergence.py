@@ -16,9 +16,10 @@ from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.training import learning_curves
 from boneage.evaluation.report.page import write_report
-from boneage.explain.overlay import overlay_sheet
+from boneage.explain.film import square_film
+from boneage.explain.sheet import overlay_sheet
 from boneage.models.module import BoneAgeModule
-from boneage.predict.model import Predictor
+from boneage.predict.ensemble import Ensemble
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.results import write_json
@@ -118,7 +119,7 @@ def test_weights_that_are_not_finite_are_refused(configure, tmp_path):
     checkpoint = torch.load(path, weights_only=True)
     next(iter(checkpoint["state_dict"].values())).view(-1)[0] = float("nan")
     torch.save(checkpoint, path)
-    for use in (read_checkpoint, lambda file: Predictor([file])):
+    for use in (read_checkpoint, lambda file: Ensemble([file])):
         with pytest.raises(UserError, match=r"best\.ckpt cannot be used: its weights are not fin"):
             use(path)
 
@@ -143,7 +144,7 @@ def test_figures_bear_any_number(value):
     assert prediction_figures(table[:1], Stages()) == {}
     maps = np.ones((2, 8, 8))
     maps[0, 0, 0] = value
-    overlay_sheet(np.zeros((2, 8, 8), np.uint8), maps, ["a", "b"]).savefig(
+    overlay_sheet([square_film(np.zeros((8, 8), np.uint8))] * 2, maps, ["a", "b"]).savefig(
         "/dev/null", format="png"
     )
     history = pd.DataFrame(

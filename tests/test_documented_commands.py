@@ -60,8 +60,8 @@ def check(line, root):
             check_boneage(words)
         case ["make", *words]:
             check_make(words, root)
-        case ["pip", "install", "-e", extras]:
-            asked = re.fullmatch(r"\.(?:\[(.*)\])?", extras)[1] or ""
+        case ["pip", "install", "-e", extras] | ["pip", "install", extras]:
+            asked = re.fullmatch(r"(?:\.|boneage)(?:\[(.*)\])?", extras)[1] or ""
             assert set(filter(None, asked.split(","))) <= set(EXTRAS), extras
         case other:
             raise AssertionError(f"not a command that can be checked: {other}")
@@ -148,8 +148,8 @@ def test_the_pages_have_commands():
         "data.residence=device",
         "boneage predikt hand.png",
         "boneage predict hand.png --checkpoint RUN --tat",
-        "boneage predict hand.png",
-        "boneage export RUN --out model.onnx --format tflite",
+        "boneage predict",
+        "boneage export --checkpoint RUN --out model.onnx --format tflite",
         "boneage --install-complete",
         "make trian",
         'make train ARGS="tasks=regression"',

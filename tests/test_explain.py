@@ -224,7 +224,8 @@ def trained(phantom_root, tmp_path_factory):
 
 
 def call(*arguments):
-    return CliRunner().invoke(app, ["explain", *map(str, arguments)])
+    checkpoint, *rest = map(str, arguments)
+    return CliRunner().invoke(app, ["explain", "--checkpoint", checkpoint, *rest])
 
 
 @pytest.mark.parametrize("method", METHODS)

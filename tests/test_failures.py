@@ -7,8 +7,8 @@ import pytest
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.failures import errors_by_edge_distance, failure_metrics
 from boneage.evaluation.report.verdicts import verdicts
-from boneage.evaluation.subgroups import BANDS, subgroups
-from boneage.stages import Stages
+from boneage.evaluation.subgroups import subgroups
+from boneage.stages import BANDS, Stages
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from conftest import compose_config
 from torch import nn
 
-from boneage.data.dataset import SEXES
+from boneage.data.sexes import SEXES
 from boneage.models.backbones import PaperCNN, ResidualBlock, SlimResNet
 from boneage.models.heads import MLPHead
 from boneage.models.pretrained import TimmBackbone

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from boneage.evaluation.novelty import FALSE_ALARMS, fit_novelty
+from boneage.evaluation.novelty import FALSE_ALARMS, fit_novelty, from_whitening
 
 
 @pytest.fixture
@@ -32,3 +32,39 @@ def test_a_feature_that_never_varies_is_no_division_by_zero():
     rng = np.random.default_rng(0)
     features = np.column_stack([rng.normal(size=50), np.zeros(50)])
     assert np.isfinite(fit_novelty(features, features).distance(features)).all()
+
+
+def test_few_directions_and_one_variance_for_the_rest():
+    rng = np.random.default_rng(2)
+    spread = np.array([8.0] * 5 + [0.5] * 95)
+    turn = np.linalg.qr(rng.normal(size=(100, 100)))[0]
+    trained, others = (rng.normal(size=(4000, 100)) * spread @ turn for _ in range(2))
+    novelty = fit_novelty(trained, others)
+    assert novelty.directions.shape == (100, 64)
+    exact = np.linalg.norm(others @ turn.T / spread, axis=1)
+    assert np.corrcoef(exact, novelty.distance(others))[0, 1] > 0.98
+    beside = (np.eye(100)[-1] * 8) @ turn  # small among all features, sixteen times its usual size
+    assert novelty.distance(beside[None])[0] > 1
+
+
+def test_directions_are_exact_in_half_precision(novelty):
+    kept = novelty.directions.astype(np.float16)
+    assert (kept.astype(np.float32) == novelty.directions).all()
+
+
+def test_fewer_radiographs_than_features():
+    rng = np.random.default_rng(0)
+    novelty = fit_novelty(rng.normal(size=(14, 40)), rng.normal(size=(8, 40)))
+    assert novelty.directions.shape == (40, 1)
+    assert novelty.distance(np.full((1, 40), 50.0))[0] > 1
+
+
+def test_an_older_checkpoint_answers_as_before():
+    rng = np.random.default_rng(1)
+    mean, limit = rng.normal(size=6), 2.5
+    vectors = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    whiten = vectors / np.sqrt(np.array([9.0, 4.0, 1.0, 0.5, 0.01, 1e-5]))
+    features = rng.normal(size=(30, 6))
+    expected = np.linalg.norm((features - mean) @ whiten, axis=1) / limit
+    found = from_whitening(mean, whiten, limit).distance(features)
+    assert found == pytest.approx(expected, rel=1e-6)

@@ -1,10 +1,13 @@
 """Training that starts from the weights of another run."""
 
+import pandas as pd
 import pytest
 import torch
 
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
+from boneage.predict.export import export
+from boneage.run.checkpoint import check_unseen, load_model, read_checkpoint
 from boneage.run.experiment import train
 
 FROZEN = "optimizer.lr=0"  # training changes no weight, only batch norm's statistics
@@ -67,3 +70,79 @@ def test_what_was_trained_on_is_refused_as_a_test_radiograph(first, configure, t
     second = tmp_path / "second/checkpoints/best.ckpt"
     with pytest.raises(UserError, match="of the test fold were used to train"):
         train(configure("train=false", f"ckpt_path={second}", "data.split_seed=3", run="third"))
+
+
+@pytest.fixture(scope="module")
+def exported(phantom_root, tmp_path_factory):
+    """A run and its exported file, in place of the model that comes with the package."""
+    from conftest import TINY, compose_config
+
+    folder = tmp_path_factory.mktemp("exported")
+    options = ("seed=7", "sex=embedding", "data=rsna", f"data.root={phantom_root}")
+    train(compose_config(*TINY, *options, f"run_dir={folder}"))
+    export(folder, folder / "model.onnx", "onnx")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("boneage.run.checkpoint.BUILTIN", folder / "model.onnx")
+        yield folder
+
+
+@pytest.mark.parametrize("path", ["builtin", "model.onnx"])
+def test_weights_of_an_exported_file_are_taken_over(exported, configure, tmp_path, path):
+    start = path if path == "builtin" else exported / path
+    frozen = ("sex=embedding", "seed=8", "optimizer.weight_decay=0", FROZEN)
+    train(configure(*frozen, f"start_from={start}", run="second"))
+    before, after = learned(weights(exported)), learned(weights(tmp_path / "second"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_an_exported_file_was_trained_on_is_refused(exported, configure, tmp_path):
+    file = exported / "model.onnx"
+    said = r"of the test fold are named as ones this model was trained on.*such as a prefix"
+    with pytest.raises(UserError, match=said):
+        train(configure(f"start_from={file}", "data.split_seed=3"))
+    train(configure("sex=embedding", f"start_from={file}", run="second"))
+    loaded = read_checkpoint(tmp_path / "second/checkpoints/best.ckpt")
+    loaded["boneage"]["split"]["fold"] = ["test"] * len(loaded["boneage"]["split"]["id"])
+    ids = loaded["boneage"]["earlier"]["id"]
+    table = pd.DataFrame({"id": ids, "age_months": 100.0, "fold": "test"})
+    with pytest.raises(UserError, match=said):  # also by what was trained from it
+        check_unseen(loaded, table)
+    check_unseen(loaded, table.assign(id="ward-" + table["id"]))
+
+
+def test_an_exported_file_is_neither_resumed_nor_tested(exported, configure):
+    for mode in ("train=false", "train=true"):
+        with pytest.raises(UserError, match=r"ckpt_path=.*model\.onnx.*start_from="):
+            train(configure(mode, f"ckpt_path={exported / 'model.onnx'}"))
+
+
+def test_onnx_files_of_others_are_refused(tmp_path):
+    import onnx
+
+    path = tmp_path / "other.onnx"
+    with pytest.raises(UserError, match="No such file"):
+        read_checkpoint(path)
+    path.write_bytes(b"no model")
+    with pytest.raises(UserError, match="no whole ONNX model"):
+        read_checkpoint(path)
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([], "other", [value], [value])
+    model = onnx.helper.make_model(graph)
+    for terms, said in (
+        (None, "without what boneage export writes"),
+        ("{", "export the run again"),
+        ('{"task": "regression"}', "export the run again"),
+        ('{"schema": 2}', "update boneage"),
+    ):
+        if terms is not None:
+            onnx.helper.set_model_props(model, {"boneage": terms})
+        onnx.save(model, path)
+        with pytest.raises(UserError, match=said):
+            read_checkpoint(path)
+
+
+def test_an_exported_file_runs_no_code_when_it_is_built(exported):
+    loaded = read_checkpoint(exported / "model.onnx")
+    loaded["boneage"]["config"]["backbone"]["_target_"] = "os.system"
+    with pytest.raises(UserError, match=r"code outside this project: os\.system"):
+        load_model(loaded)

@@ -94,7 +94,7 @@ def test_metrics_by_hand():
 def test_stress_of_a_run(configure, tmp_path):
     train(configure("task=multitask"))
     run = tmp_path / "run"
-    done = CliRunner().invoke(app, ["stress", str(run)])
+    done = CliRunner().invoke(app, ["stress", "--checkpoint", str(run)])
     assert done.exit_code == 0, done.output
     measured = pd.read_csv(run / "stress.csv")
     assert {"unchanged", "mirrored", "contrast x 0.3", "gamma 2"} <= set(measured["change"])
@@ -108,20 +108,24 @@ def test_stress_of_a_run(configure, tmp_path):
     one = tmp_path / "moved.ckpt"
     one.write_bytes((run / "checkpoints/best.ckpt").read_bytes())
     for words in ([run / "checkpoints/best.ckpt", "--out", tmp_path / "out"], [one]):
-        done = CliRunner().invoke(app, ["stress", *map(str, words), "--n", "3"])
+        done = CliRunner().invoke(app, ["stress", "--checkpoint", *map(str, words), "--n", "3"])
         assert done.exit_code == 0, done.output
         assert len(pd.read_csv(tmp_path / "out/stress.csv")) > 10
     assert (tmp_path / "stress.png").is_file()  # beside the checkpoint that is in no run
     assert len(pd.read_csv(run / "stress.csv")) == len(measured)
     (tmp_path / "file").touch()
-    done = CliRunner().invoke(app, ["stress", str(run), "--out", str(tmp_path / "file/out")])
+    done = CliRunner().invoke(
+        app, ["stress", "--checkpoint", str(run), "--out", str(tmp_path / "file/out")]
+    )
     assert "choose another --out" in str(done.exception)
 
 
 def test_radiographs_that_have_moved(configure, tmp_path):
     train(configure())
     (tmp_path / "empty").mkdir()
-    done = CliRunner().invoke(app, ["stress", str(tmp_path / "run"), "--root", f"{tmp_path}/empty"])
+    done = CliRunner().invoke(
+        app, ["stress", "--checkpoint", str(tmp_path / "run"), "--root", f"{tmp_path}/empty"]
+    )
     assert "empty" in str(done.exception)
-    done = CliRunner().invoke(app, ["stress", str(tmp_path / "nowhere")])
+    done = CliRunner().invoke(app, ["stress", "--checkpoint", str(tmp_path / "nowhere")])
     assert "cannot be loaded" in str(done.exception)

@@ -61,7 +61,7 @@ def test_nothing_of_a_strangers_checkpoint_is_run(
     path = write(checkpoint, tmp_path)
     with pytest.raises(UserError, match=r"strange\.ckpt|the checkpoint"):
         train(configure("train=false", f"ckpt_path={path}"))
-    arguments = ["explain", path, phantom_root, "--out", tmp_path / "maps"]
+    arguments = ["explain", phantom_root, "--checkpoint", path, "--out", tmp_path / "maps"]
     done = CliRunner().invoke(app, [str(word) for word in arguments])
     assert isinstance(done.exception, UserError)
     assert "\n" not in str(done.exception)

@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from boneage.cli.checkpoint import Checkpoint
+
 
 def explain(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or the folder of a run.")],
     images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for pictures and arrays.")],
+    checkpoint: Checkpoint = None,
     method: Annotated[
         Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"],
         typer.Option(help="Captum's method."),
@@ -40,6 +42,7 @@ def explain(
     ] = 0,
 ) -> None:
     """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
+    from boneage.predict.onnx_model import builtin_file
     from boneage.run.explain import Explained
     from boneage.run.explain import explain as draw
     from boneage.run.localise import localise
@@ -47,7 +50,7 @@ def explain(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
-    explained = draw(checkpoint, images, out, method, sex, boxes, annotator)
+    explained = draw(checkpoint or builtin_file(), images, out, method, sex, boxes, annotator)
     typer.echo(f"{len(explained.files)} radiographs explained in {out}")
     if check > 0:
         from boneage.run.check_maps import check_maps

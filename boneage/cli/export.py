@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from boneage.cli.checkpoint import Checkpoint
+
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or the folder of a run.")],
     out: Annotated[Path, typer.Option(help="The file to write, such as model.onnx.")],
+    checkpoint: Checkpoint = None,
     form: Annotated[
         Literal["onnx", "torch_export"],
         typer.Option("--format", help="torch_export is read by torch.export.load."),
@@ -17,12 +19,14 @@ def export(
 ) -> None:
     """Write a checkpoint as ONNX or torch.export, with its contract as JSON, and check it."""
     from boneage.predict.export import export as write
+    from boneage.predict.onnx_model import builtin_file
     from boneage.run.quiet import quieten_lightning
 
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     quieten_lightning()
-    difference = write(checkpoint, out, form)
+    differences = write(checkpoint or builtin_file(), out, form)
     typer.echo(
-        f"{out} predicts as the checkpoint does, within {difference:.1e} (years, or probability)"
+        f"{out} predicts as the checkpoint does, within "
+        f"{max(differences.graph, differences.half):.1e} (years, or probability)"
     )
     typer.echo(f"How to prepare radiographs for it: {out.with_suffix('.json')}")

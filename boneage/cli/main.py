@@ -16,7 +16,7 @@ from boneage.cli.predict import predict
 from boneage.cli.report import report
 from boneage.cli.stress import stress
 from boneage.cli.verify import verify
-from boneage.errors import UserError
+from boneage.errors import UserError, framework
 
 app = typer.Typer(
     name="boneage",
@@ -42,6 +42,7 @@ app.command()(verify)
 def main() -> None:
     """Run the command; say a user's mistake in one line."""
     try:
-        app()
+        with framework():
+            app()
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -7,14 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from boneage.cli.checkpoint import Checkpoints
+
+SHOWN = 50  # radiographs in a table of the terminal
+
 
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
-    checkpoint: Annotated[
-        list[Path], typer.Option(help="Checkpoint, or folder of a run; several are averaged.")
-    ],
+    checkpoint: Checkpoints = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for predictions.csv and .json; none for one file.")
+        Path | None,
+        typer.Option(help="Folder for predictions.csv and .json; without it they are shown."),
     ] = None,
     table: Annotated[
         Path | None,
@@ -26,7 +29,9 @@ def predict(
         Literal["female", "male", "unknown"] | None,
         typer.Option(help="Of all; by default as the table or the DICOM header says."),
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average with the mirror image.")] = False,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Average with the mirror image.")
+    ] = False,
     gate: Annotated[
         Literal["flag", "strict"],
         typer.Option(help="strict withholds the answer of what looks wrong; flag only says so."),
@@ -37,30 +42,39 @@ def predict(
     report: Annotated[
         bool, typer.Option("--report", help="A page with a card for each, to scan and print.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a call that was stopped.")
+    ] = False,
 ) -> None:
-    """Predict the bone age (and stage) of new radiographs."""
+    """Predict the bone age (and stage) of new radiographs.
+
+    Without --checkpoint the built-in model answers. It was trained on the RSNA 2017 data; its
+    weights are licensed for research, education and other non-commercial use (CC BY-NC 4.0).
+    Research use only: not a medical device.
+    """
+    from boneage.data.radiographs import find_radiographs
     from boneage.errors import UserError
-    from boneage.predict.model import Predictor
+    from boneage.predict.ensemble import Ensemble
+    from boneage.predict.predict import answers_of
     from boneage.predict.predict import predict as predict_files
-    from boneage.predict.predict import predict_one
-    from boneage.run.quiet import quieten_lightning
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    quieten_lightning()
-    if out is None and (len(images) > 1 or images[0].is_dir() or overlays or report or resume):
-        raise UserError("more than one answer, or pictures of it, need a folder: give --out")
-    predictor = Predictor(checkpoint, mirror=tta)
+    strict = gate == "strict"
     if out is None:
-        for line in predict_one(images[0], predictor, table, sex, gate == "strict"):
-            typer.echo(line)
+        if overlays or report or resume:
+            raise UserError("pictures, pages and --resume need a folder: give --out")
+        files = find_radiographs(images)
+        if len(files) > SHOWN:
+            raise UserError(f"{len(files):,} radiographs are too many to show: give --out")
+        _show(answers_of(files, Ensemble(checkpoint or (), mirror), table, sex, strict))
         return
     try:
         answers = predict_files(
-            images, predictor, out, table, sex, gate == "strict", resume, overlays or report, report
-        )
+            images, Ensemble(checkpoint or (), mirror), out, table, sex, strict, resume,
+            overlays or report, report,
+        )  # fmt: skip
     except KeyboardInterrupt:
-        sys.exit(f"Stopped. What is done is kept in {out}: go on with --resume.")
+        sys.exit(f"Stopped. What is done is kept in {out}: continue with --resume.")
     failed = sum(answer.status == "error" for answer in answers)
     flagged = sum(bool(answer.flags) for answer in answers)
     typer.echo(
@@ -71,4 +85,23 @@ def predict(
         typer.echo(f"Page: {out / 'report.html'}")
     typer.echo("Research use only: not a medical device.")
     if failed == len(answers):
+        sys.exit(1)
+
+
+def _show(answers: list) -> None:  # type: ignore[type-arg]  # of Answer, which is imported late
+    """Print one answer as lines, several as a table."""
+    from rich.console import Console
+
+    from boneage.errors import UserError
+    from boneage.predict.answer import lines_of, terminal_table
+
+    if len(answers) == 1:
+        if answers[0].status == "error":
+            raise UserError(answers[0].reason)
+        for line in lines_of(answers[0]):
+            typer.echo(line)
+        return
+    Console().print(terminal_table(answers))
+    typer.echo("Research use only: not a medical device.")
+    if all(answer.status == "error" for answer in answers):
         sys.exit(1)

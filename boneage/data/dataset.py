@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-SEXES = ("female", "male", "unknown")
+from boneage.data.sexes import sex_codes
 
 
 def sex_indices(sexes: Iterable[str]) -> Tensor:
     """Return (n,) int64 indices into `SEXES`."""
-    return torch.tensor([SEXES.index(sex) for sex in sexes])
+    return torch.from_numpy(sex_codes(sexes))
 
 
 class Batch(TypedDict):

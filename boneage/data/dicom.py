@@ -12,7 +12,7 @@ import numpy as np
 from boneage.data.dicom_display import shown
 from boneage.data.dicom_pixels import number
 from boneage.data.labels import MAX_AGE_YEARS
-from boneage.data.sexes import SEXES
+from boneage.data.sexes import WRITTEN
 from boneage.data.signatures import describe, is_dicom_content, is_readable_image, read_head
 from boneage.errors import UserError
 
@@ -83,7 +83,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
 
 def sex_of(value: object) -> str:
     """Return "female", "male" or "unknown" of a PatientSex."""
-    return SEXES.get(str(value).strip().casefold(), "unknown")
+    return WRITTEN.get(str(value).strip().casefold(), "unknown")
 
 
 def age_of(text: str) -> float | None:

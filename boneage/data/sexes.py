@@ -2,8 +2,10 @@
 
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from boneage.data.ids import normal_id
@@ -12,15 +14,21 @@ from boneage.errors import first_five
 
 log = logging.getLogger(__name__)
 
+SEXES = ("female", "male", "unknown")  # models know a sex by its place here
 UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none", "null")
-SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"} | dict.fromkeys(
+WRITTEN = {"m": "male", "male": "male", "f": "female", "female": "female"} | dict.fromkeys(
     UNKNOWN, "unknown"
 )
 YES, NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0")
 # a column that is not read looks like sexes by its name, or by what it contains
 LIKELY_NAMES = re.compile("sex|gender|male|geschlecht|genre")
 FEW = 4  # different cells
-LIKELY_CELLS = {*SEXES, "boy", "girl", "man", "woman", "w", "h"}
+LIKELY_CELLS = {*WRITTEN, "boy", "girl", "man", "woman", "w", "h"}
+
+
+def sex_codes(sexes: Iterable[str]) -> np.ndarray:
+    """Return (n,) int64 places in `SEXES`."""
+    return np.array([SEXES.index(sex) for sex in sexes], np.int64)
 
 
 def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series:
@@ -50,7 +58,7 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
 
 def _sexes(cells: pd.Series) -> pd.Series:
     """Return the sex of each cell, NaN where it is none."""
-    known = SEXES | _answers(str(cells.name))
+    known = WRITTEN | _answers(str(cells.name))
     return cells.map({cell: known.get(normal_id(cell.casefold())) for cell in cells.unique()})
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from boneage.evaluation.bootstrap import Metrics
 
+AGE = "age_years_predicted"  # the column of predictions
 LIMITS_OF_AGREEMENT = 1.96  # standard deviations: 95 % of normal differences (Bland & Altman 1986)
 WITHIN_MONTHS = (6, 12, 24)
 

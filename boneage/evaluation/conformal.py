@@ -7,7 +7,7 @@ import numpy as np
 
 from boneage.evaluation.bootstrap import Results, with_interval
 from boneage.evaluation.shares import open_share
-from boneage.evaluation.subgroups import ALL, BANDS
+from boneage.stages import ALL, BANDS
 
 COVERAGE = 0.9
 ENOUGH = 50  # radiographs in a band for a width of its own

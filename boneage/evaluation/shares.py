@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from math import hypot
 
-from scipy.stats import beta
-
 from boneage.evaluation.bootstrap import Result
 
 
@@ -15,8 +13,13 @@ def exact_interval(count: float, n: int) -> tuple[float, float]:
     and the count the share of the radiographs times n (Korn & Graubard, Survey Methodology
     1998;24:193-201, with the least effective sample size).
     """
-    low = beta.ppf(0.025, count, n - count + 1) if count else 0.0
-    high = beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
+    if count in (0, n):  # has a closed form
+        beyond = 0.025 ** (1 / n) if n else 0.0
+        return (beyond, 1.0) if count else (0.0, 1 - beyond)
+    from scipy.stats import beta  # of the framework: prediction does not need it
+
+    low = beta.ppf(0.025, count, n - count + 1)
+    high = beta.ppf(0.975, count + 1, n - count)
     return float(low), float(high)
 
 

@@ -2,13 +2,11 @@
 
 import pandas as pd
 
+from boneage.data.sexes import SEXES
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.evaluate import evaluate
-from boneage.stages import Stages
+from boneage.stages import ALL, BANDS, Stages
 
-BANDS = Stages(("0-2", "2-5", "5-10", "10-14", "14-17", "17+"), (2, 5, 10, 14, 17))  # years
-SEXES = ("female", "male", "unknown")
-ALL = "all"
 FEW = 20  # an estimate from fewer radiographs is marked as such
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.subgroups import ALL
 from boneage.explain.background import BACKGROUND, MARKER
+from boneage.stages import ALL
 
 CONTROLS = ("random_weights", "blob", "edges")
 CARPALS, MCP = ("Wrist", "carpals"), ("MCP",)

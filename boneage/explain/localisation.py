@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from boneage.evaluation.bootstrap import Metrics, with_interval
-from boneage.evaluation.subgroups import ALL, BANDS
 from boneage.explain.background import HAND, SOFT_TISSUE
-from boneage.stages import Stages
+from boneage.stages import ALL, BANDS, Stages
 
 TOLERANCE = 1 / 32  # of the side: how far beside a region its maximum still counts as inside
 HANDS = (HAND, SOFT_TISSUE)  # found on a radiograph, or known of a phantom

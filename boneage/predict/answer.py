@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+from rich.markup import escape
+from rich.table import Table
 
 SCHEMA = 2  # version of predictions.json
 
@@ -55,6 +58,12 @@ class Answer:
     flags: list[str] = field(default_factory=list)
     picture: str = ""
 
+    @property
+    def interval_years(self) -> tuple[float, float] | None:
+        """The interval that contains the reference reading in 9 of 10 radiographs, if known."""
+        low, high = self.interval_low_years, self.interval_high_years
+        return None if low is None or high is None else (low, high)
+
 
 def years_and_months(years: float) -> str:
     """Return an age as people say it: 12.27 years are "12 y 3 m"."""
@@ -83,6 +92,27 @@ def lines_of(answer: Answer) -> list[str]:
         lines.append(f"models     differ by {answer.ensemble_sd_years:.2f} years (SD)")
     lines += [f"flag       {flag}" for flag in answer.flags]
     return [*lines, "Research use only: not a medical device."]
+
+
+def terminal_table(answers: Sequence[Answer]) -> Table:
+    """Return answers as a table to read in a terminal, one row each."""
+    with_sd = any(answer.sd_score is not None for answer in answers)
+    table = Table(box=None, pad_edge=False)
+    for name in ("radiograph", "bone age", "90 % interval", *(["SD score"] if with_sd else [])):
+        table.add_column(name, no_wrap=True, justify="left" if name == "radiograph" else "right")
+    table.add_column("sex", no_wrap=True)
+    table.add_column("flags")
+    for answer in answers:
+        ends = answer.interval_years
+        cells = [
+            answer.age_text or answer.stage or answer.status,
+            "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
+            *([f"{answer.sd_score:+.1f}" if answer.sd_score is not None else ""] * with_sd),
+            "" if answer.status == "error" else answer.sex,
+        ]
+        remarks = [answer.reason] if answer.status == "error" else answer.flags
+        table.add_row(*map(escape, [Path(answer.file).name, *cells, "; ".join(remarks)]))
+    return table
 
 
 def table_of(answers: Sequence[Answer]) -> pd.DataFrame:

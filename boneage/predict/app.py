@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from boneage.data.dataset import SEXES
+from boneage.data.sexes import SEXES
 from boneage.errors import UserError
-from boneage.predict.model import Predictor
+from boneage.predict.ensemble import Ensemble
 from boneage.predict.upload import answer_page, take
 
 LARGEST = "32mb"  # upload
@@ -22,12 +22,12 @@ NOTE = (
 
 
 def serve(
-    predictor: Predictor, port: int | None, browser: bool, started: Callable[[str], None]
+    ensemble: Ensemble, port: int | None, browser: bool, started: Callable[[str], None]
 ) -> None:
     """Serve the page on the loopback interface until it is stopped.
 
     Args:
-        predictor: the checkpoints.
+        ensemble: the models.
         port: of the page; None takes a free one.
         browser: open it in a browser.
         started: is told the page's address.
@@ -38,7 +38,7 @@ def serve(
     with tempfile.TemporaryDirectory() as uploads:
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
         with without_proxies():
-            page, address = _launch(predictor, port)
+            page, address = _launch(ensemble, port)
         started(address)
         if browser:
             webbrowser.open(address)  # with the proxies that it needs elsewhere
@@ -63,14 +63,14 @@ def without_proxies() -> Iterator[None]:
         os.environ |= hidden
 
 
-def _launch(predictor: Predictor, port: int | None) -> tuple[Any, str]:
+def _launch(ensemble: Ensemble, port: int | None) -> tuple[Any, str]:
     """Start the server; return the page and its address."""
     try:
         import gradio as gr
     except ImportError as error:
         raise UserError("boneage app needs gradio: pip install 'boneage[app]'") from error
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-    page = build(predictor)
+    page = build(ensemble)
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1", server_port=port, inbrowser=False, share=False,
@@ -82,7 +82,7 @@ def _launch(predictor: Predictor, port: int | None) -> tuple[Any, str]:
     return page, address
 
 
-def build(predictor: Predictor) -> Any:  # noqa: ANN401 - gradio is optional
+def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
     """Return the page."""
     import gradio as gr
 
@@ -92,12 +92,19 @@ def build(predictor: Predictor) -> Any:  # noqa: ANN401 - gradio is optional
             with gr.Column():
                 file = gr.File(label="Radiograph (PNG, JPEG, TIFF, BMP or DICOM)", file_types=KINDS)
                 sex = gr.Radio(list(SEXES), value="unknown", label="Sex")
+                age = gr.Textbox(
+                    label="Chronological age in years (optional)", placeholder="for example 10.5",
+                    info="For the SD score. Where it is empty, the age in a DICOM header counts.",
+                    max_lines=1,
+                )  # fmt: skip
                 button = gr.Button("Predict", variant="primary")
-            shown = gr.HTML(label="Answer")
+            with gr.Column(scale=3):
+                shown = gr.HTML(label="Answer")
         upload = gr.State(None)
         file.change(take, file, upload, api_visibility="private")
-        button.click(
-            lambda given, chosen: answer_page(given, chosen, predictor),
-            [upload, sex], shown, api_visibility="private",
+        gr.on(
+            [button.click, age.submit],
+            lambda given, chosen, typed: answer_page(given, chosen, typed, ensemble),
+            [upload, sex, age], shown, api_visibility="private",
         )  # fmt: skip
     return page

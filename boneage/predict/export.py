@@ -1,58 +1,62 @@
 """A checkpoint as a file that runs without this project."""
 
 import json
+import logging
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from boneage.data.dataset import SEXES
-from boneage.data.decode import STRETCH_PERCENTILES
-from boneage.data.depth import BIT_DEPTHS
+from boneage.data.crop import find_crop
+from boneage.data.decode import Preprocessing, to_square
+from boneage.data.phantom.exposure import expose
+from boneage.data.sexes import SEXES
 from boneage.errors import UserError
-from boneage.models.module import BoneAgeModule
+from boneage.predict.contract import contract
+from boneage.predict.graph import Exported, trace
+from boneage.predict.onnx_file import round_weights, write_onnx
+from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
+
+log = logging.getLogger(__name__)
 
 Format = Literal["onnx", "torch_export"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CHECKED = 64  # radiographs
-TOLERANCE = 1e-4  # years, or of a probability
-UNITS = {"age": "years of bone age"}
-LOW, HIGH = STRETCH_PERCENTILES
-CONTRASTS = {
-    "none": "full scale to 255; beyond 8 bits it is that of the least depth of "
-    f"{', '.join(map(str, BIT_DEPTHS[1:]))} bits that holds the file's maximum, "
-    "marks at 65535 left aside",
-    "stretch": f"percentiles {LOW} and {HIGH} to 0 and 255, clipped; where a hand is cropped, "
-    f"percentile {HIGH} is that of the pixels within its outline",
-}
+TOLERANCE = 1e-4  # years, or of a probability; of novelty and map in proportion to the greatest
+SMALLEST = 1e-6  # a map of less is empty
+HALF_TOLERANCE = 0.1 / 12  # years, or of a probability
 
 
-class Exported(nn.Module):
-    """From radiographs and sexes to what every task predicts, in natural units, as it is tested."""
+@dataclass(frozen=True)
+class Differences:
+    """How far predictions of drawn hands differ at most, in years or of a probability.
 
-    def __init__(self, model: BoneAgeModule) -> None:
-        super().__init__()
-        self.model = model
+    Args:
+        graph: of the file and of the model with the file's weights.
+        half: of the models with the weights of the file and of the checkpoint.
+    """
 
-    def forward(self, image: Tensor, sex: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model.predict(image, sex)[0].values())
+    graph: float
+    half: float
 
 
-def export(checkpoint: Path, out: Path, form: Format) -> float:
+def export(
+    checkpoint: Path, out: Path, form: Format, licence: str = "", citation: str = ""
+) -> Differences:
     """Write a checkpoint as a model file, its contract as JSON beside it, and check both.
 
     Args:
         checkpoint: checkpoint, or folder of a run.
         out: the file; the contract goes to the same name with `.json`.
-        form: "onnx", or "torch_export" for `torch.export.load`.
-
-    Returns:
-        The largest difference to the checkpoint's predictions of 64 radiographs of noise.
+        form: "onnx", with weights in half precision, or "torch_export" for `torch.export.load`.
+        licence: of the weights, for the contract.
+        citation: of the data trained on, for the contract.
 
     Raises:
         UserError: when it cannot be read or written, is there already or has another suffix, a
@@ -66,82 +70,79 @@ def export(checkpoint: Path, out: Path, form: Format) -> float:
     if there := next((path for path in (out, side_file) if path.exists()), None):
         raise UserError(f"{there} exists already: choose another --out, or remove it")
     file = checkpoint_file(checkpoint)
+    if file.suffix == out.suffix:
+        raise UserError(f"{file} is an exported file already: copy it")
     loaded = read_checkpoint(file)
-    model = load_model(loaded).eval()
-    terms = contract(loaded["boneage"], model)
-    side = terms["preprocessing"]["size"]
-    batch = torch.export.Dim("batch")
+    record = loaded["boneage"]
+    exported = Exported(load_model(loaded), novelty_of(record), with_map=True)
+    hands = _phantoms(Preprocessing(**record["preprocessing"]))
+    rounding = _round(exported, *hands) if form == "onnx" else 0.0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.touch()  # a mistake in it shows now
         out.unlink()
-        program = torch.export.export(
-            Exported(model), _example(2, side), dynamic_shapes=({0: batch}, {0: batch})
-        )
-        if form == "onnx":
-            _write_onnx(program, out, terms, side)
-        else:
-            torch.export.save(program, out, extra_files={"contract.json": json.dumps(terms)})
+        said = {"licence": licence, "citation": citation} | record.get("terms", {})
+        terms = _write(exported, record, out, form, said)
         side_file.write_text(json.dumps(terms, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
-    difference = _difference(model, out, form, side)
+    difference = _difference(exported, out, form, *hands)
     if not difference <= TOLERANCE:
         out.unlink()
         side_file.unlink()
         raise UserError(f"{out} would differ from {file} by {difference:.1e}: it is removed")
-    return difference
+    return Differences(difference, rounding)
 
 
-def contract(record: dict[str, Any], model: BoneAgeModule) -> dict[str, Any]:
-    """Return what a caller of the model must know: how to prepare radiographs, what comes out."""
-    stages = record["config"]["stages"]
-    return {
-        "task": record["config"]["name"],
-        "inputs": {
-            "image": "uint8, batch x 1 x size x size, bones bright, prepared as below",
-            "sex": "int64, batch: " + ", ".join(f"{i} = {name}" for i, name in enumerate(SEXES)),
-        },
-        "outputs": {
-            name: UNITS.get(name, f"probabilities of {', '.join(stages['names'])}")
-            for name in model.tasks
-        },
-        "preprocessing": record["preprocessing"],
-        "preparation": {
-            "order": "crop, resize (area where it shrinks, else linear), contrast, pad",
-            "contrast": CONTRASTS[record["preprocessing"]["contrast"]],
-            "scaling": "inside the model: grey / 255, channels repeated",
-        },
-        "age": "standardisation is inside the model: outputs are years",
-        "stages": stages["names"],
-        "stage_edges_years": stages["edges"],
-        "mirror_test": model.mirror_test,  # done inside the model
-        "trained_on": record["split"]["fold"].count("train"),
-        "note": "Research use only: not a medical device.",
-    }
+def _phantoms(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Return drawn hands of all ages, prepared for a model, and their sexes."""
+    rng = np.random.default_rng(0)
+    squares, sexes = [], []
+    for i, age in enumerate(np.linspace(0.5, 18.5, CHECKED)):
+        sexes.append(i % len(SEXES))
+        image = expose(float(age), SEXES[i % 2], 256, rng).image
+        squares.append(to_square(image, preprocessing, find_crop(image, preprocessing.crop)))
+    return torch.from_numpy(np.stack(squares))[:, None], torch.tensor(sexes)
 
 
-def _write_onnx(
-    program: torch.export.ExportedProgram, out: Path, terms: dict[str, Any], side: int
-) -> None:
-    written = torch.onnx.export(
-        program,
-        _example(2, side),
-        dynamo=True,
-        input_names=["image", "sex"],
-        output_names=list(terms["outputs"]),
-        verbose=False,
-    )
-    assert written is not None
-    written.model.metadata_props["boneage"] = json.dumps(terms)
-    written.save(out)
+def _round(exported: Exported, image: Tensor, sex: Tensor) -> float:
+    """Round a model to half precision unless that changes what it predicts; return by how much."""
+    exact = {name: values.clone() for name, values in exported.model.state_dict().items()}
+    before, _ = exported.model.predict(image, sex)
+    round_weights(exported.model)
+    after, _ = exported.model.predict(image, sex)
+    change = max(float((after[name] - before[name]).abs().max()) for name in before)
+    if change <= HALF_TOLERANCE:
+        return change
+    exported.model.load_state_dict(exact)
+    log.warning("Weights stay in single precision: half would change predictions by %.2g", change)
+    return 0.0
 
 
-def _difference(model: BoneAgeModule, out: Path, form: Format, side: int) -> float:
-    """Return how much the file's predictions differ at most from the checkpoint's."""
-    image, sex = _example(CHECKED, side)
-    with torch.inference_mode():
-        expected = [values.numpy() for values in Exported(model)(image, sex)]
+def _write(
+    exported: Exported, record: dict[str, Any], out: Path, form: Format, said: dict[str, str]
+) -> dict[str, Any]:
+    """Write the model, without its map where that cannot be; return the contract."""
+    try:
+        program = trace(exported, record["preprocessing"]["size"])
+        terms = contract(record, exported, program.state_dict, **said)
+        if form == "onnx":
+            write_onnx(program, exported.outputs, terms, out)
+        else:
+            extra = {"contract.json": json.dumps(terms)}
+            torch.export.save(program, out, extra_files=extra)
+    except RuntimeError:
+        if not exported.with_map:
+            raise
+        log.warning("The gradients of this network cannot be written: the file draws no maps")
+        exported.with_map = False
+        return _write(exported, record, out, form, said)
+    return terms
+
+
+def _difference(exported: Exported, out: Path, form: Format, image: Tensor, sex: Tensor) -> float:
+    """Return how much what the file returns differs at most from what the model does."""
+    expected = [values.numpy() for values in exported(image, sex)]
     if form == "onnx":
         import onnxruntime
 
@@ -149,12 +150,8 @@ def _difference(model: BoneAgeModule, out: Path, form: Format, side: int) -> flo
         found = session.run(None, {"image": image.numpy(), "sex": sex.numpy()})
     else:
         found = [values.detach().numpy() for values in torch.export.load(out).module()(image, sex)]
-    return max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
-
-
-def _example(n: int, side: int) -> tuple[Tensor, Tensor]:
-    """Return n radiographs of noise and their sexes, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.randint(0, 256, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
-    image = nn.functional.interpolate(coarse.float(), size=(side, side), mode="bilinear")
-    return image.to(torch.uint8), torch.arange(n) % len(SEXES)
+    differences = []
+    for name, a, b in zip(exported.outputs, expected, found, strict=True):
+        scale = 1.0 if name in exported.model.tasks else max(float(np.abs(a).max()), SMALLEST)
+        differences.append(float(np.abs(a - b).max()) / scale)
+    return max(differences)

@@ -1,6 +1,7 @@
 """What a checkpoint needs to know of its own errors, measured when training ends."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import torch
 from boneage.data.dataset import sex_indices
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.patients import patient_codes
+from boneage.evaluation.age import AGE
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.conformal import Intervals, coverage, fit_intervals
-from boneage.evaluation.novelty import Novelty, fit_novelty
+from boneage.evaluation.novelty import Novelty, fit_novelty, from_whitening
 from boneage.explain.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of
 
-AGE = "age_years_predicted"
 FEATURES = 2000  # training radiographs that are enough for the spread of features
 
 
@@ -43,9 +44,8 @@ def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
     trained = features_of(model, data.images_of(train.index[some]))
     novelty = fit_novelty(trained, validated)
     found["novelty"] = {
-        "mean": torch.from_numpy(novelty.mean).float(),
-        "whiten": torch.from_numpy(novelty.whiten).float(),
-        "limit": novelty.limit,
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in asdict(novelty).items()
     }
     return found
 
@@ -61,8 +61,12 @@ def keep(path: Path, calibration: dict[str, Any]) -> None:
 
 def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | None:
     """Return the intervals of a checkpoint's record; None where it holds none."""
+    calibration = record.get("calibration", {})
+    kept = calibration.get("half_widths_years", {}).get("sex_known" if sex_known else "sex_unknown")
+    if kept is not None:  # of an exported file
+        return Intervals(tuple(float("inf") if width is None else width for width in kept))
     name = "predicted_years" if sex_known else "predicted_years_sex_unknown"
-    predicted = record.get("calibration", {}).get(name)
+    predicted = calibration.get(name)
     if predicted is None:
         return None
     true = fold_of(record, "val")["age_years"].to_numpy(float)
@@ -74,7 +78,10 @@ def novelty_of(record: dict[str, Any]) -> Novelty | None:
     found = record.get("calibration", {}).get("novelty")
     if found is None:
         return None
-    return Novelty(found["mean"].numpy(), found["whiten"].numpy(), found["limit"])
+    values: dict[str, Any] = {
+        k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()
+    }
+    return from_whitening(**values) if "whiten" in values else Novelty(**values)
 
 
 def coverage_of(record: dict[str, Any], test: pd.DataFrame) -> dict[str, Results]:

@@ -17,9 +17,11 @@ from boneage.evaluation.run_folder import METRICS
 from boneage.models.module import BoneAgeModule
 from boneage.models.weights import all_finite
 from boneage.run.check import readable
+from boneage.run.exported import read_exported
 from boneage.run.foreign import what_it_holds, what_it_is
 from boneage.run.options import options
 from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, check_record
+from boneage.weights import BUILTIN, NAME
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +52,15 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
     """Return the checkpoint that a path means: every command finds it here.
 
     Args:
-        path: a checkpoint file, the folder of a run, or its folder of checkpoints.
+        path: a checkpoint file, the folder of a run, or its folder of checkpoints; "builtin" is
+            the model that comes with the package.
         name: of the checkpoint in a folder, "best" or "last".
 
     Raises:
         UserError: when a folder holds no such checkpoint; the message says what it holds.
     """
+    if str(path) == NAME:
+        return BUILTIN
     if not os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
         return path
     for folder in (path / "checkpoints", path):
@@ -84,6 +89,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             diverged training.
     """
     path = checkpoint_file(Path(path))
+    if path.suffix == ".onnx":
+        return read_exported(path)
     try:
         checkpoint = _load(path)
     except OSError as error:
@@ -150,16 +157,24 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
     """Raise UserError when a test radiograph was used in training or in model choice.
 
     A radiograph is known by its id together with its age, so that another data set with ids of
-    its own is not mistaken for the one trained on.
+    its own is not mistaken for the one trained on; by its id alone where the model came from an
+    exported file, which holds no ages.
     """
     known = ["id", "age_months"]
     test, seen = table[table["fold"] == "test"], seen_by(checkpoint)
-    both = test.merge(seen[known], on=known)
+    both = test.merge(seen[known].dropna(), on=known)
     if len(both):
         raise UserError(
             f"{len(both)} radiographs of the test fold were used to train this checkpoint: "
             f"{first_five(list(both['id']))}; use the run's own split: "
             "data.split_file=RUN/split.csv"
+        )
+    named = test["id"][test["id"].isin(seen["id"][seen["age_months"].isna()])]
+    if len(named):
+        raise UserError(
+            f"{len(named)} radiographs of the test fold are named as ones this model was trained "
+            f"on: {first_five(list(named))}; test on others (data.split_file=), or give others "
+            "that are only named alike names of their own, such as a prefix"
         )
     _warn_of_patients(test, seen)
 
@@ -224,7 +239,7 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
     trained on goes into the model's record, so that later tests refuse that too.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint, or an exported ONNX file.
         model: a model that has not been trained.
         table: the radiographs it will be trained and tested on, as in `BoneAgeDataModule.table`.
 

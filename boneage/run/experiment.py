@@ -73,6 +73,11 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     ckpt_path = (cfg.train and cfg.resume and newest_checkpoint(run_dir, cfg)) or cfg.ckpt_path
     if ckpt_path:
         ckpt_path = checkpoint_file(Path(ckpt_path), "last" if cfg.train else "best")
+    if Path(ckpt_path or "").suffix == ".onnx":
+        raise UserError(
+            f"ckpt_path={ckpt_path}: an exported file holds no training to resume and no ages to "
+            "compare with; start from it with start_from=, or give its run's checkpoint"
+        )
     checkpoint = read_checkpoint(ckpt_path) if ckpt_path else None
     if checkpoint is None and not cfg.train:
         raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")

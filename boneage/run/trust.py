@@ -78,10 +78,19 @@ def _is_calibration(found: Any, held_out: int) -> bool:  # noqa: ANN401
         fits = all(np.asarray(ages, float).shape == (held_out,) for ages in predicted)
         if novelty is None:
             return fits
-        mean, whiten = novelty["mean"], novelty["whiten"]
-        return fits and whiten.shape == 2 * mean.shape and float(novelty["limit"]) > 0
+        return fits and _is_novelty(novelty)
     except (AttributeError, KeyError, TypeError, ValueError):
         return False
+
+
+def _is_novelty(found: dict[str, Any]) -> bool:
+    """Tell whether a novelty, of today or of before, is whole."""
+    width = len(found["mean"])
+    if "whiten" in found:
+        return tuple(found["whiten"].shape) == (width, width) and float(found["limit"]) > 0
+    k = len(found["variances"])
+    positive = bool((found["variances"] > 0).all()) and min(found["rest"], found["limit"]) > 0
+    return tuple(found["directions"].shape) == (width, k) and positive
 
 
 def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers

@@ -19,7 +19,8 @@ from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import number
 from boneage.evaluation.published import PUBLISHED
 from boneage.evaluation.run_folder import METRICS, read_run
-from boneage.evaluation.subgroups import BANDS, FEW
+from boneage.evaluation.subgroups import FEW
+from boneage.stages import BANDS
 
 FOLDER = Path(__file__).parent
 COLORS = dict(zip(STRESSED, (ORANGE, BLUE), strict=True))

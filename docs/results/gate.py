@@ -19,7 +19,7 @@ from boneage.data.decode import read_grey
 from boneage.data.layouts import read_source
 from boneage.evaluation.bootstrap import with_interval
 from boneage.predict.answering import answer_all
-from boneage.predict.model import Predictor
+from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient
 from boneage.predict.radiograph import load
 from boneage.run.results import write_json
@@ -96,7 +96,7 @@ KINDS: dict[str, Draw] = {
 }
 
 
-def answers(pictures: list[np.ndarray], predictor: Predictor, folder: Path) -> list[list[str]]:
+def answers(pictures: list[np.ndarray], ensemble: Ensemble, folder: Path) -> list[list[str]]:
     """Return the flags of each picture."""
     found = []
     for start in range(0, len(pictures), 32):
@@ -104,8 +104,8 @@ def answers(pictures: list[np.ndarray], predictor: Predictor, folder: Path) -> l
         for i, image in enumerate(pictures[start : start + 32]):
             file = folder / f"{start + i}.png"
             cv2.imwrite(str(file), image)
-            part.append((file, load(file, predictor.preprocessings)))
-        told, _ = answer_all(part, [Patient()] * len(part), predictor)
+            part.append((file, load(file, ensemble.preprocessings)))
+        told, _ = answer_all(part, [Patient()] * len(part), ensemble)
         found += [answer.flags for answer in told]
     return found
 
@@ -125,15 +125,15 @@ def main(run: Path, root: Path, n: int) -> None:
     """Measure all kinds."""
     import tempfile
 
-    predictor, rng = Predictor([run]), np.random.default_rng(0)
+    ensemble, rng = Ensemble([run]), np.random.default_rng(0)
     tested = pd.read_csv(run / "predictions.csv", dtype={"id": str})["id"]
     table = read_source(root).set_index("id").loc[tested]
     hands = [np.asarray(read_grey(path), np.uint8) for path in table["path"]]
     with tempfile.TemporaryDirectory() as folder:
-        measured = {"held-out hands": shares(answers(hands, predictor, Path(folder)))}
+        measured = {"held-out hands": shares(answers(hands, ensemble, Path(folder)))}
         for name, draw in KINDS.items():
             drawn = [draw(rng, hands[i % len(hands)]) for i in range(n)]
-            measured[name] = shares(answers(drawn, predictor, Path(folder)))
+            measured[name] = shares(answers(drawn, ensemble, Path(folder)))
             print(name, measured[name])
     write_json(RECORDS / "gate.json", measured)
 

@@ -15,7 +15,7 @@ from run import AUGMENTED, MAIN, RECORDS, STRESSED
 from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import interval, number
 from boneage.evaluation.published import LABEL, PUBLISHED
-from boneage.evaluation.subgroups import ALL, BANDS
+from boneage.stages import ALL, BANDS
 
 Record = dict[str, Any]
 Row = list[str]

@@ -10,7 +10,8 @@ from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.style import styled
 from boneage.evaluation.figures.training import fold_distribution, image_sheet, learning_curves
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.evaluation.subgroups import ALL, BANDS, FEW
+from boneage.evaluation.subgroups import FEW
+from boneage.stages import ALL, BANDS
 
 
 def run_figures(run: FinishedRun) -> dict[str, Figure]:

@@ -5,7 +5,8 @@ import pandas as pd
 from boneage.evaluation.evaluate import BEYOND_ANY_AGE
 from boneage.evaluation.numbers import number
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.evaluation.subgroups import BANDS, FEW
+from boneage.evaluation.subgroups import FEW
+from boneage.stages import BANDS
 
 
 def limits(run: FinishedRun) -> list[str]:

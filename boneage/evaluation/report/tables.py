@@ -8,7 +8,7 @@ from boneage.evaluation.bootstrap import Result
 from boneage.evaluation.glossary import describe, group_label
 from boneage.evaluation.published import PUBLISHED
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.evaluation.subgroups import ALL
+from boneage.stages import ALL
 
 STORIES = (
     "age/infant_sd_years",

@@ -1,0 +1,111 @@
+"""What an exported file says of itself."""
+
+from collections.abc import Container
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from boneage.data.decode import STRETCH_PERCENTILES
+from boneage.data.depth import BIT_DEPTHS
+from boneage.data.sexes import SEXES
+from boneage.models.module import BoneAgeModule
+from boneage.predict.graph import Exported, noise
+from boneage.run.calibrate import intervals_of
+
+SCHEMA = 1  # goes up when an older version could not read it rightly
+LOW, HIGH = STRETCH_PERCENTILES
+CONTRASTS = {
+    "none": "full scale to 255; beyond 8 bits it is that of the least depth of "
+    f"{', '.join(map(str, BIT_DEPTHS[1:]))} bits that holds the file's maximum, "
+    "marks at 65535 left aside",
+    "stretch": f"percentiles {LOW} and {HIGH} to 0 and 255, clipped; where a hand is cropped, "
+    f"percentile {HIGH} is that of the pixels within its outline",
+}
+
+
+def contract(
+    record: dict[str, Any],
+    exported: Exported,
+    traced: Container[str],
+    licence: str,
+    citation: str,
+) -> dict[str, Any]:
+    """Return what a caller must know: how to prepare radiographs, what comes out, how sure it is.
+
+    It holds no ages and no sexes of radiographs; of those trained on it holds the ids.
+
+    Args:
+        record: of the checkpoint.
+        exported: what is exported.
+        traced: names of the weights that the graph holds.
+        licence: of the weights.
+        citation: of the data trained on.
+    """
+    stages, model = record["config"]["stages"], exported.model
+    state = model.state_dict()
+    columns = {name: _columns(model, name, record["preprocessing"]["size"]) for name in model.tasks}
+    return {
+        "schema": SCHEMA,
+        "name": record["config"]["name"],
+        "inputs": {
+            "image": "uint8, batch x 1 x size x size, bones bright, prepared as below",
+            "sex": "int64, batch: " + ", ".join(f"{i} = {name}" for i, name in enumerate(SEXES)),
+        },
+        "outputs": {name: _meaning(name, columns, stages) for name in exported.outputs},
+        "tasks": columns,  # columns of predictions.csv that each task's numbers fill
+        "preprocessing": record["preprocessing"],
+        "preprocessing_version": record.get("preprocessing_version"),
+        "preparation": {
+            "order": "crop, resize (area where it shrinks, else linear), contrast, pad",
+            "contrast": CONTRASTS[record["preprocessing"]["contrast"]],
+            "scaling": "inside the model: grey / 255, channels repeated",
+        },
+        "stages": stages["names"],
+        "stage_edges_years": stages["edges"],
+        "mirror_test": model.mirror_test,  # done inside the model
+        "calibration": {"half_widths_years": _half_widths(record)},
+        "radiographs": _radiographs(record),
+        "module": record["config"],
+        "state_dict": list(state),
+        "beside": {name: v.tolist() for name, v in state.items() if name not in traced},
+        "licence": licence,
+        "citation": citation,
+        "note": "Research use only: not a medical device.",
+    }
+
+
+def _columns(model: BoneAgeModule, task: str, size: int) -> list[str]:
+    predictions, _ = model.predict(*noise(1, size))
+    filled = model.tasks[task].columns(predictions[task])
+    return [name for name, values in filled.items() if isinstance(values, Tensor)]
+
+
+def _meaning(output: str, columns: dict[str, list[str]], stages: dict[str, Any]) -> str:
+    if output == "novelty":
+        return "distance to the training radiographs, above 1 unusual"
+    if output == "map":
+        return f"Grad-CAM of {next(iter(columns))}, batch x h x w, positive where it is raised"
+    if output == "age":
+        return "years of bone age"
+    if len(columns[output]) == len(stages["names"]):
+        return f"probabilities of {', '.join(stages['names'])}"
+    return ", ".join(columns[output])
+
+
+def _half_widths(record: dict[str, Any]) -> dict[str, list[float | None]]:
+    """Return the half-widths in years by band of the predicted age; None where infinite."""
+    found: dict[str, list[float | None]] = {}
+    for name, known in (("sex_known", True), ("sex_unknown", False)):
+        intervals = intervals_of(record, known)
+        if intervals is not None:
+            found[name] = [w if np.isfinite(w) else None for w in intervals.widths]
+    return found
+
+
+def _radiographs(record: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the ids trained on, also before a start from other weights, and those chosen by."""
+    split, earlier = pd.DataFrame(record["split"]), record.get("earlier", {}).get("id", [])
+    train, val = (split["id"][split["fold"] == fold].tolist() for fold in ("train", "val"))
+    return {"train": list(dict.fromkeys([*train, *earlier])), "val": val}

@@ -1,0 +1,118 @@
+"""One or several models as one."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boneage.errors import UserError, framework
+from boneage.evaluation.age import AGE
+from boneage.evaluation.conformal import Intervals
+from boneage.predict.model import Columns, Model
+from boneage.predict.onnx_model import OnnxModel, builtin_file
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+CHANCE = "stage_probability_"
+
+
+class Ensemble:
+    """The mean of what some models predict.
+
+    Args:
+        checkpoints: exported `.onnx` files, checkpoint files, or folders of runs; none is the
+            built-in model.
+        mirror: average with the mirror image, whatever the runs did.
+
+    Raises:
+        UserError: when one cannot be read or is given twice, or they predict different things.
+    """
+
+    def __init__(self, checkpoints: Sequence[Path] = (), mirror: bool = False) -> None:
+        self.models = [_read(Path(p), mirror) for p in (checkpoints or [builtin_file()])]
+        self.files = [model.file for model in self.models]
+        if len({file.resolve() for file in self.files}) < len(self.files):
+            raise UserError(f"the same checkpoint twice: {', '.join(map(str, self.files))}")
+        first = self.models[0]
+        for model in self.models[1:]:
+            stages = (model.stages.names, model.stages.edges)
+            for what, same in (
+                ("task", model.task == first.task),
+                ("stages", stages == (first.stages.names, first.stages.edges)),
+            ):
+                if not same:
+                    raise UserError(
+                        f"{first.file} and {model.file} differ in their {what}: they cannot "
+                        "answer together"
+                    )
+        self.preprocessings = tuple(model.preprocessing for model in self.models)
+        self.stages = first.stages
+        for model in self.models:
+            if not model.calibrated:
+                log.warning("%s has no calibration: no intervals, and no novelty", model.file)
+        self.intervals = {
+            known: _mean_intervals([model.intervals[known] for model in self.models])
+            for known in (True, False)
+        }
+
+    def predict(self, squares: Sequence[np.ndarray], sexes: Sequence[str]) -> list[Row]:
+        """Return the mean prediction of n radiographs.
+
+        Args:
+            squares: per model (n, size, size) uint8.
+            sexes: n sexes.
+
+        Returns:
+            One dict a radiograph: the numeric columns of `predictions.csv`; `stage_predicted`,
+            where there are probabilities; `spread`, the standard deviation of the models' ages in
+            years, where there are several; and `novelty`, the least of the distances, NaN where no
+            model knows its training radiographs.
+        """
+        found = [
+            model.predict(images, sexes) for model, images in zip(self.models, squares, strict=True)
+        ]
+        columns = [columns for columns, _ in found]
+        mean: Columns = {
+            name: np.stack([own[name] for own in columns]).mean(axis=0, dtype=np.float64)
+            for name in columns[0]
+        }
+        if AGE in mean and len(columns) > 1:
+            mean["spread"] = np.std([own[AGE] for own in columns], axis=0, ddof=1)
+        mean["novelty"] = np.fmin.reduce([novelty for _, novelty in found])
+        if chances := [name for name in mean if name.startswith(CHANCE)]:
+            likeliest = np.argmax([mean[name] for name in chances], axis=0)
+            names = np.array([name.removeprefix(CHANCE) for name in chances])
+            mean["stage_predicted"] = names[likeliest]
+        return [
+            {name: values[row].item() for name, values in mean.items()} for row in range(len(sexes))
+        ]
+
+    def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray | None:
+        """Return (n, size, size) signed Grad-CAM maps of the first model's first task, or None.
+
+        Args:
+            squares: (n, size, size) uint8, as the first model sees radiographs.
+            sexes: n sexes.
+        """
+        return self.models[0].maps(squares, sexes)
+
+
+def _read(path: Path, mirror: bool) -> Model:
+    """Return the model of a file or folder; torch is needed for those of training alone."""
+    if path.suffix == ".onnx":
+        return OnnxModel(path, mirror)
+    with framework():
+        from boneage.run.trained_model import TrainedModel
+    return TrainedModel(path, mirror)
+
+
+def _mean_intervals(members: Sequence[Intervals | None]) -> Intervals | None:
+    """Return the mean half-widths; a mean prediction errs no more than its members on average."""
+    known = [member for member in members if member is not None]
+    if len(known) < len(members):
+        return None
+    widths = np.mean([member.widths for member in known], axis=0)
+    return Intervals(tuple(widths.tolist()))

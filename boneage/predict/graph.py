@@ -1,0 +1,190 @@
+"""A model as one graph: predictions as it is tested, novelty, and the Grad-CAM map."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._decomp import get_decompositions
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from boneage.data.sexes import SEXES
+from boneage.evaluation.novelty import Novelty
+from boneage.models.module import BoneAgeModule
+
+aten = torch.ops.aten
+
+
+class Exported(nn.Module):
+    """From radiographs and sexes to what `outputs` names.
+
+    Args:
+        model: the model; its weights are frozen.
+        novelty: of its features; None leaves that output out.
+        with_map: also return the map of the first task, as `boneage.explain` defines it: of the
+            radiograph as it is, at the resolution of the backbone's Grad-CAM layer.
+    """
+
+    def __init__(self, model: BoneAgeModule, novelty: Novelty | None, with_map: bool) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+        self.novelty = None if novelty is None else _Distance(novelty)
+        self.with_map = with_map
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what is returned, in order."""
+        rest = {"novelty": self.novelty is not None, "map": self.with_map}
+        return [*self.model.tasks, *(name for name, there in rest.items() if there)]
+
+    def forward(self, image: Tensor, sex: Tensor) -> tuple[Tensor, ...]:
+        """Return predictions in natural units, (B,) novelties and (B, h, w) maps.
+
+        Args:
+            image: (B, 1, H, W) uint8 radiographs.
+            sex: (B,) int64, index into `SEXES`.
+        """
+        model, maps = self.model, []
+
+        def look(layer: nn.Module, args: object, output: Tensor) -> Tensor:
+            maps.append(output.detach().requires_grad_())
+            return maps[0]
+
+        with torch.enable_grad():
+            hook = model.backbone.cam_layer.register_forward_hook(look)
+            features = model.backbone(model.to_input(image).contiguous())
+            hook.remove()
+            raw = model.heads(features, sex)
+            outputs = list(model.with_mirror(model.decode(raw), image, sex).values())
+            if self.novelty is not None:
+                outputs.append(self.novelty(features))
+            if self.with_map:
+                name, task = next(iter(model.tasks.items()))
+                (gradient,) = torch.autograd.grad(task.score(raw[name]).sum(), maps)
+                outputs.append((gradient.mean((2, 3), keepdim=True) * maps[0]).sum(dim=1))
+        return tuple(output.detach() for output in outputs)
+
+
+class _Distance(nn.Module):
+    """`Novelty.distance` as a layer."""
+
+    mean: Tensor
+    directions: Tensor
+    variances: Tensor
+    rest: Tensor
+    limit: Tensor
+
+    def __init__(self, novelty: Novelty) -> None:
+        super().__init__()
+        for name, values in asdict(novelty).items():
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
+
+    def forward(self, features: Tensor) -> Tensor:
+        away = features - self.mean
+        along = away @ self.directions
+        beside = away - along @ self.directions.T
+        squares = (along**2 / self.variances).sum(dim=1) + (beside**2).sum(dim=1) / self.rest
+        distance: Tensor = squares.sqrt() / self.limit
+        return distance
+
+
+def trace(exported: Exported, side: int) -> torch.export.ExportedProgram:
+    """Return the program of a graph for any number of radiographs.
+
+    Its weights have the names that they have in the model's state dict. Gradients are written out
+    as the operations that compute them.
+
+    Raises:
+        RuntimeError: when the network has an operation that cannot be written so.
+    """
+    example = noise(3, side)
+    traced = make_fx(
+        exported,
+        decomposition_table=_decompositions(),
+        tracing_mode="symbolic",
+        _allow_non_fake_inputs=True,
+    )(*example)
+    traced.graph.eliminate_dead_code()
+    named = [*exported.named_parameters(), *exported.named_buffers()]
+    names = {id(values): name.removeprefix("model.") for name, values in named}
+    held: dict[str, Any] = {}
+    for node in traced.graph.nodes:
+        if node.op == "get_attr":
+            values = getattr(traced, node.target)
+            node.target = names.get(id(values), node.target)
+            held[node.target] = values
+    batch = torch.export.Dim("batch")
+    return torch.export.export(
+        torch.fx.GraphModule(held, traced.graph), example, dynamic_shapes=({0: batch}, {0: batch})
+    )
+
+
+def noise(n: int, side: int) -> tuple[Tensor, Tensor]:
+    """Return n radiographs of noise and their sexes, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randint(0, 256, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    image = nn.functional.interpolate(coarse.float(), size=(side, side), mode="bilinear")
+    return image.to(torch.uint8), torch.arange(n) % len(SEXES)
+
+
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """Return how gradients are written as operations that ONNX has."""
+    known = [
+        aten.native_batch_norm_backward,
+        aten.native_layer_norm_backward,
+        aten.threshold_backward,
+        aten.hardtanh_backward,
+        aten.silu_backward,
+        aten.gelu_backward,
+        aten.sigmoid_backward,
+        aten.hardswish_backward,
+        aten.hardsigmoid_backward,
+        aten._softmax_backward_data,
+    ]
+    return {
+        **get_decompositions(known),
+        aten.convolution_backward.default: _convolution_backward,
+        aten.max_pool2d_with_indices_backward.default: _max_pool_backward,
+    }
+
+
+def _convolution_backward(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias_sizes: object,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: object,
+    groups: int,
+    mask: object,
+) -> tuple[Tensor, None, None]:
+    """Return the gradient for the input of a convolution: weights are frozen."""
+    if transposed:
+        raise NotImplementedError("the gradient of a transposed convolution")
+    sides = zip(
+        x.shape[2:], gradient.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True
+    )
+    unseen = [into - ((out - 1) * s - 2 * p + d * (k - 1) + 1) for into, out, s, p, d, k in sides]
+    back = aten.convolution(
+        gradient, weight, None, stride, padding, dilation, True, [int(n) for n in unseen], groups
+    )
+    return back, None, None
+
+
+def _max_pool_backward(
+    gradient: Tensor,
+    x: Tensor,
+    kernel: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    ceil_mode: object,
+    indices: Tensor,
+) -> Tensor:
+    """Return the gradient for the input of a max pooling: it goes to the greatest values."""
+    flat = torch.zeros_like(x).flatten(2)
+    return flat.scatter_add(2, indices.flatten(2), gradient.flatten(2)).view_as(x)

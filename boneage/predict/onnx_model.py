@@ -1,0 +1,147 @@
+"""A model in an exported file, run by onnxruntime: neither torch nor Lightning is needed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from boneage.data.decode import VERSION, Preprocessing
+from boneage.data.sexes import sex_codes
+from boneage.errors import UserError
+from boneage.evaluation.conformal import Intervals
+from boneage.predict.model import Columns
+from boneage.stages import Stages
+from boneage.weights import BUILTIN
+
+KEY = "boneage"  # of the contract, in the metadata of a file
+SCHEMA = 1  # of the contract, up to which this version reads
+BATCH = 16  # radiographs at a time
+NOVELTY, MAP = "novelty", "map"  # outputs
+
+
+def builtin_file() -> Path:
+    """Return where the built-in model is.
+
+    Raises:
+        UserError: when this installation lacks it.
+    """
+    if not BUILTIN.is_file():
+        raise UserError(
+            "this installation has no built-in model: install boneage again, or give a model "
+            "with --checkpoint"
+        )
+    return BUILTIN
+
+
+class OnnxModel:
+    """A model that `boneage export` has written; see `Model`.
+
+    Args:
+        file: the file.
+        mirror: average with the mirror image, also where the file does not do so itself.
+
+    Raises:
+        UserError: when it cannot be read, or is no file of this project's.
+    """
+
+    def __init__(self, file: Path, mirror: bool = False) -> None:
+        import onnxruntime
+
+        self.file = file
+        self.session = _session(file, onnxruntime)
+        self.contract = _contract(file, self.session.get_modelmeta().custom_metadata_map)
+        self.task: str = self.contract["name"]
+        self.stages = Stages(self.contract["stages"], self.contract["stage_edges_years"])
+        self.preprocessing = Preprocessing(**self.contract["preprocessing"])
+        self.mirror = mirror or self.contract["mirror_test"]
+        widths = self.contract["calibration"]["half_widths_years"]
+        self.intervals = {
+            known: _intervals(widths.get(name))
+            for known, name in ((True, "sex_known"), (False, "sex_unknown"))
+        }
+        self.outputs = [output.name for output in self.session.get_outputs()]
+        self.calibrated = NOVELTY in self.outputs
+
+    def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
+        """Predict (n, size, size) uint8 radiographs: see `Model`."""
+        tasks: dict[str, list[str]] = self.contract["tasks"]
+        extra = [NOVELTY] if NOVELTY in self.outputs else []
+        found = self._run([*tasks, *extra], squares, sexes)
+        if self.mirror and not self.contract["mirror_test"]:
+            mirrored = self._run([*tasks], squares[..., ::-1], sexes)
+            found |= {name: (found[name] + mirrored[name]) / 2 for name in tasks}
+        columns: Columns = {}
+        for task, names in tasks.items():
+            columns |= zip(names, found[task].reshape(len(squares), -1).T, strict=True)
+        return columns, found.get(NOVELTY, np.full(len(squares), np.nan))
+
+    def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray | None:
+        """Return (n, size, size) signed Grad-CAM maps, if the file has that output."""
+        if MAP not in self.outputs:
+            return None
+        side = self.preprocessing.size
+        maps = self._run([MAP], squares, sexes)[MAP]
+        return np.stack([cv2.resize(m, (side, side), interpolation=cv2.INTER_LINEAR) for m in maps])
+
+    def _run(
+        self, outputs: list[str], squares: np.ndarray, sexes: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Return some outputs of n radiographs."""
+        image, sex = np.ascontiguousarray(squares)[:, None], sex_codes(sexes)
+        parts = [
+            self.session.run(outputs, {"image": image[i : i + BATCH], "sex": sex[i : i + BATCH]})
+            for i in range(0, len(image), BATCH)
+        ]
+        return {
+            name: np.concatenate(p)
+            for name, p in zip(outputs, zip(*parts, strict=True), strict=True)
+        }
+
+
+def _session(file: Path, onnxruntime: Any) -> Any:  # noqa: ANN401 - it has no types
+    """Return a session on the CPU; the threads do not spin on cores that read radiographs."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # what is wrong is said here
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"model {file} cannot be loaded: {error.strerror}") from error
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has an exception for each of its codes
+        raise UserError(f"model {file} cannot be loaded: it is no whole ONNX file") from error
+
+
+def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """Return the contract in the metadata of a file.
+
+    Raises:
+        UserError: when there is none that this version can keep.
+    """
+    if KEY not in metadata:
+        raise UserError(f"{file} is no model of boneage: write one with boneage export")
+    try:
+        contract: dict[str, Any] = json.loads(metadata[KEY])
+        schema = contract.get("schema", 0)
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"model {file} cannot be loaded: its contract is damaged") from error
+    if not 1 <= schema <= SCHEMA:
+        advice = "update boneage" if schema > SCHEMA else "export it again"
+        raise UserError(f"model {file} was written by another version of boneage: {advice}")
+    crop, version = contract["preprocessing"]["crop"], contract["preprocessing_version"]
+    if crop == "hand" and version != VERSION:
+        raise UserError(
+            f"model {file} was trained on hands that another version of boneage crops differently: "
+            "train it again with this one"
+        )
+    return contract
+
+
+def _intervals(widths: Sequence[float | None] | None) -> Intervals | None:
+    if widths is None:
+        return None
+    return Intervals(tuple(float("inf") if width is None else width for width in widths))

@@ -1,0 +1,89 @@
+"""A checkpoint from the ONNX file that it was exported to: weights by name, nothing executed."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from boneage.errors import UserError
+from boneage.run.trust import NewerRecord, check_record
+
+KEY = "boneage"  # of the contract among a file's metadata
+CONTRACT = 1  # version of it that is read
+NOVELTY = "novelty."
+
+
+def read_exported(path: Path) -> dict[str, Any]:
+    """Return `boneage` and `state_dict` of a file of `boneage export`, as of a checkpoint.
+
+    The record's radiographs have ids and folds only: ages are NaN, sexes unknown.
+
+    Raises:
+        UserError: when it cannot be read, is another program's or of a newer version, or the
+            package onnx is missing.
+    """
+    if find_spec("onnx") is None:
+        raise UserError(f"{path} cannot be read: pip install 'boneage[export]'")
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        arrays = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    except OSError as error:
+        raise UserError(f"{path} cannot be loaded: {error.strerror}") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(f"{path} cannot be loaded: it is no whole ONNX model") from error
+    said = {item.key: item.value for item in model.metadata_props}
+    if KEY not in said:
+        raise UserError(
+            f"{path} is not a boneage model: it is an ONNX model without what boneage export writes"
+        )
+    try:
+        terms = json.loads(said[KEY])
+        if int(terms.get("schema", 0)) > CONTRACT:
+            raise NewerRecord("a newer version of boneage wrote it: update boneage")
+        record = _record(terms)
+        check_record(record)
+        weights = {name: _tensor(values) for name, values in arrays.items()}
+        weights |= {name: torch.tensor(value) for name, value in terms["beside"].items()}
+    except UserError as error:
+        raise type(error)(f"{path} cannot be used: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be used: an older version of boneage, or another program, wrote it; "
+            "export the run again"
+        ) from error
+    novelty = {k.removeprefix(NOVELTY): v for k, v in weights.items() if k.startswith(NOVELTY)}
+    if novelty:
+        scalars = {name: float(novelty[name]) for name in ("rest", "limit")}
+        record["calibration"]["novelty"] = novelty | scalars
+    own = {name: values for name, values in weights.items() if name in terms["state_dict"]}
+    return {"boneage": record, "state_dict": own}
+
+
+def _record(terms: dict[str, Any]) -> dict[str, Any]:
+    folds = {fold: terms["radiographs"][fold] for fold in ("train", "val")}
+    ids = [*folds["train"], *folds["val"]]
+    return {
+        "config": terms["module"],
+        "options": {},
+        "config_text": "",
+        "preprocessing": terms["preprocessing"],
+        "preprocessing_version": terms["preprocessing_version"],
+        "split": {
+            "id": ids,
+            "age_months": [float("nan")] * len(ids),
+            "sex": ["unknown"] * len(ids),
+            "fold": [fold for fold, some in folds.items() for _ in some],
+        },
+        "calibration": dict(terms["calibration"]),
+        "terms": {name: terms[name] for name in ("licence", "citation")},
+    }
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    tensor = torch.from_numpy(values.copy())
+    return tensor.float() if tensor.dtype == torch.float16 else tensor

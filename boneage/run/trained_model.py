@@ -1,0 +1,61 @@
+"""A checkpoint as what predicts new radiographs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from boneage.data.dataset import sex_indices
+from boneage.data.decode import Preprocessing
+from boneage.evaluation.conformal import Intervals
+from boneage.explain.inference import maps_of, predictions_of
+from boneage.run.calibrate import intervals_of, novelty_of
+from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
+from boneage.run.quiet import quieten_lightning
+from boneage.stages import Stages
+
+
+class TrainedModel:
+    """A model that training has left, run by torch; see `boneage.predict.model.Model`.
+
+    Args:
+        path: checkpoint file, or folder of a run.
+        mirror: average with the mirror image, whatever the run did.
+
+    Raises:
+        UserError: when it cannot be read.
+    """
+
+    def __init__(self, path: Path, mirror: bool = False) -> None:
+        quieten_lightning()
+        self.file = checkpoint_file(path)
+        checkpoint = read_checkpoint(self.file)
+        record = checkpoint["boneage"]
+        self.module = load_model(checkpoint).eval()
+        self.module.mirror_test |= mirror
+        self.mirror = self.module.mirror_test
+        self.task: str = record["config"]["name"]
+        stages = record["config"]["stages"]
+        self.stages = Stages(stages["names"], stages["edges"])
+        self.preprocessing = Preprocessing(**record["preprocessing"])
+        self.intervals: dict[bool, Intervals | None] = {
+            known: intervals_of(record, known) for known in (True, False)
+        }
+        self.calibrated = "calibration" in record
+        self.novelty = novelty_of(record)
+
+    def predict(
+        self, squares: np.ndarray, sexes: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Predict (n, size, size) uint8 radiographs."""
+        table, features = predictions_of(self.module, squares, sex_indices(sexes))
+        numbers = table.select_dtypes("number")
+        columns = {str(name): numbers[name].to_numpy() for name in numbers}
+        if self.novelty is None:
+            return columns, np.full(len(squares), np.nan)
+        return columns, self.novelty.distance(features)
+
+    def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray:
+        """Return (n, size, size) signed Grad-CAM maps of the first task."""
+        task = next(iter(self.module.tasks))
+        return maps_of(self.module, squares, sex_indices(sexes), task, "gradcam")

@@ -1,0 +1,106 @@
+"""Prediction where the framework is not installed."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import cv2
+import numpy as np
+import pytest
+
+from boneage.data.phantom.exposure import expose
+from boneage.predict.export import export
+from boneage.run.experiment import train
+
+BLOCK = """
+import sys
+
+class Missing:
+    NAMES = ("torch", "torchvision", "lightning", "hydra", "omegaconf", "albumentations",
+             "captum", "timm", "scipy", "matplotlib", "onnx")
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in self.NAMES:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def desk(code, *words):
+    """Run code in a process in which the framework cannot be imported."""
+    command = [sys.executable, "-c", BLOCK + textwrap.dedent(code), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def boneage(*words):
+    return desk("from boneage.cli.main import main; main()", *words)
+
+
+@pytest.fixture(scope="module")
+def model(phantom_root, tmp_path_factory):
+    from conftest import TINY, compose_config
+
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "run").mkdir()
+    options = [*TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={folder}/run"]
+    train(compose_config(*options, "sex=embedding", "data.crop=none", "data.contrast=none"))
+    export(folder / "run", folder / "model.onnx", "onnx")
+    return folder / "model.onnx"
+
+
+@pytest.fixture
+def film(tmp_path):
+    image = expose(10, "female", 256, np.random.default_rng(0)).image
+    cv2.imwrite(str(tmp_path / "hand.png"), image)
+    return tmp_path / "hand.png"
+
+
+def test_one_file_is_answered(model, film):
+    done = boneage("predict", film, "--checkpoint", model, "--sex", "female")
+    assert done.returncode == 0, done.stderr
+    assert "bone age" in done.stdout
+    assert "not a medical device" in done.stdout
+
+
+def test_a_folder_gets_tables_and_cards_with_maps(model, film, tmp_path):
+    out = tmp_path / "out"
+    done = boneage("predict", film.parent, "--checkpoint", model, "--report", "--out", out)
+    assert done.returncode == 0, done.stderr
+    (answer,) = json.loads((out / "predictions.json").read_text())["predictions"]
+    assert answer["status"] == "ok"
+    assert (out / answer["picture"]).stat().st_size > 1000
+    assert "hand" in (out / "report.html").read_text()
+
+
+def test_the_python_interface(model, film):
+    code = """
+        import sys
+        from boneage import Predictor
+        answer = Predictor(sys.argv[1])(sys.argv[2], sex="female")
+        print(answer.age_years, answer.sex)
+    """
+    done = desk(code, model, film)
+    assert done.returncode == 0, done.stderr
+    age, sex = done.stdout.split()
+    assert 0 <= float(age) < 25
+    assert sex == "female"
+
+
+def test_what_needs_the_framework_says_so(model, film):
+    for words in (
+        ("predict", film, "--checkpoint", model.parent / "run"),
+        ("stress", "--checkpoint", model.parent / "run"),
+        ("compare", model.parent),
+    ):
+        done = boneage(*words)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: this needs the framework"), done.stderr
+        assert "pip install 'boneage[train]'" in done.stderr
+
+
+def test_the_package_is_imported_at_once():
+    code = (
+        "import sys, boneage; sys.exit(sum(m in sys.modules for m in ('numpy', 'cv2', 'pandas')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
