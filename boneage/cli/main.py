@@ -5,6 +5,7 @@ import sys
 import typer
 
 from boneage.cli.app import app as page
+from boneage.cli.calibrate import calibrate
 from boneage.cli.compare import compare
 from boneage.cli.dashboard import dashboard
 from boneage.cli.download import download
@@ -29,6 +30,7 @@ app.command()(compare)
 app.command()(report)
 app.command()(dashboard)
 app.command()(predict)
+app.command()(calibrate)
 app.command()(explain)
 app.command()(ensemble)
 app.command()(stress)

@@ -1,7 +1,8 @@
 """Intervals around a predicted bone age that hold: split-conformal prediction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf, isfinite
 
 import numpy as np
 
@@ -22,6 +23,15 @@ class Intervals:
     """
 
     widths: tuple[float, ...]
+
+    @classmethod
+    def of(cls, plain: Sequence[float | None]) -> "Intervals":
+        """Return the intervals that `plain` wrote."""
+        return cls(tuple(inf if width is None else float(width) for width in plain))
+
+    def plain(self) -> list[float | None]:
+        """Return the half-widths as JSON has them: None where they are infinite."""
+        return [width if isfinite(width) else None for width in self.widths]
 
     def width_of(self, predicted_years: np.ndarray) -> np.ndarray:
         """Return the half-width in years of each of (n,) predicted ages."""

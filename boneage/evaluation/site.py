@@ -1,18 +1,21 @@
 """A model at a new site: whether a correction of its ages helps there, and intervals that hold."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
+from boneage.data.sexes import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.bootstrap import Result, Results, paired_difference, with_interval
 from boneage.evaluation.conformal import COVERAGE, Intervals, coverage, fit_intervals
-from boneage.evaluation.subgroups import ALL, SEXES
+from boneage.stages import ALL
 
 LEAST = 20  # radiographs, in all or of a sex, that a correction is estimated from
 PARTS = 10  # of the cross-validation
 FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, from the simplest
 NONE = "none"
+KNOWN = {True: "sex_known", False: "sex_unknown"}  # how files name what depends on that
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,41 @@ class Correction:
         for sex, line in self.lines.items():
             corrected[sexes == sex] = line.correct(corrected[sexes == sex])
         return corrected
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is to be changed in a model's answers at a site.
+
+    Args:
+        correction: of its ages.
+        intervals: by whether the sex is known; None where the model's own are right.
+    """
+
+    correction: Correction
+    intervals: dict[bool, Intervals | None]
+
+    def plain(self) -> dict[str, Any]:
+        """Return this as plain containers, to be kept with a model."""
+        widths = {known: own.plain() for known, own in self.intervals.items() if own is not None}
+        return {
+            "form": self.correction.form,
+            "lines": {sex: asdict(line) for sex, line in self.correction.lines.items()},
+            "half_widths_years": {KNOWN[known]: plain for known, plain in widths.items()},
+        }
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "Site":
+        """Return what `plain` wrote."""
+        lines = {sex: Line(**line) for sex, line in plain["lines"].items()}
+        widths = plain["half_widths_years"]
+        return cls(
+            Correction(plain["form"], lines),
+            {
+                known: Intervals.of(widths[name]) if name in widths else None
+                for known, name in KNOWN.items()
+            },
+        )
 
 
 @dataclass(frozen=True)

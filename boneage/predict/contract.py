@@ -3,7 +3,6 @@
 from collections.abc import Container
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -13,8 +12,8 @@ from boneage.data.sexes import SEXES
 from boneage.models.module import BoneAgeModule
 from boneage.predict.graph import Exported, noise
 from boneage.run.calibrate import intervals_of
+from boneage.weights import SCHEMA
 
-SCHEMA = 1  # goes up when an older version could not read it rightly
 LOW, HIGH = STRETCH_PERCENTILES
 CONTRASTS = {
     "none": "full scale to 255; beyond 8 bits it is that of the least depth of "
@@ -100,7 +99,7 @@ def _half_widths(record: dict[str, Any]) -> dict[str, list[float | None]]:
     for name, known in (("sex_known", True), ("sex_unknown", False)):
         intervals = intervals_of(record, known)
         if intervals is not None:
-            found[name] = [w if np.isfinite(w) else None for w in intervals.widths]
+            found[name] = intervals.plain()
     return found
 
 

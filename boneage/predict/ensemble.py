@@ -54,7 +54,7 @@ class Ensemble:
             if not model.calibrated:
                 log.warning("%s has no calibration: no intervals, and no novelty", model.file)
         self.intervals = {
-            known: _mean_intervals([model.intervals[known] for model in self.models])
+            known: _mean_intervals([_intervals(model, known) for model in self.models])
             for known in (True, False)
         }
 
@@ -72,7 +72,8 @@ class Ensemble:
             model knows its training radiographs.
         """
         found = [
-            model.predict(images, sexes) for model, images in zip(self.models, squares, strict=True)
+            _predict(model, images, sexes)
+            for model, images in zip(self.models, squares, strict=True)
         ]
         columns = [columns for columns, _ in found]
         mean: Columns = {
@@ -107,6 +108,20 @@ def _read(path: Path, mirror: bool) -> Model:
     with framework():
         from boneage.run.trained_model import TrainedModel
     return TrainedModel(path, mirror)
+
+
+def _predict(model: Model, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
+    """Return what a model predicts, corrected for the site."""
+    columns, novelty = model.predict(squares, sexes)
+    if model.site is not None and AGE in columns:
+        columns[AGE] = model.site.correction.correct(columns[AGE], np.asarray(sexes))
+    return columns, novelty
+
+
+def _intervals(model: Model, known: bool) -> Intervals | None:
+    """Return a model's intervals, those of the site where it has some."""
+    of_site = None if model.site is None else model.site.intervals[known]
+    return of_site or model.intervals[known]
 
 
 def _mean_intervals(members: Sequence[Intervals | None]) -> Intervals | None:

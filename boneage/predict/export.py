@@ -19,8 +19,10 @@ from boneage.errors import UserError
 from boneage.predict.contract import contract
 from boneage.predict.graph import Exported, trace
 from boneage.predict.onnx_file import round_weights, write_onnx
+from boneage.predict.site import with_metadata
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
+from boneage.weights import SITE_KEY
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,8 @@ def export(
         side_file.write_text(json.dumps(terms, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
+    if form == "onnx" and (site := record.get("calibration", {}).get("site")):
+        out.write_bytes(with_metadata(out.read_bytes(), SITE_KEY, json.dumps(site)))
     difference = _difference(exported, out, form, *hands)
     if not difference <= TOLERANCE:
         out.unlink()

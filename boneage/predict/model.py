@@ -8,6 +8,7 @@ import numpy as np
 
 from boneage.data.decode import Preprocessing
 from boneage.evaluation.conformal import Intervals
+from boneage.evaluation.site import Site
 from boneage.stages import Stages
 
 Columns = dict[str, np.ndarray]
@@ -23,6 +24,8 @@ class Model(Protocol):
         preprocessing: of the radiographs it sees.
         mirror: whether predictions are the mean of those of a radiograph and its mirror image.
         intervals: by whether the sex is known; None where it has none.
+        site: what is to be changed in its ages and intervals at a site; None if nothing.
+        seen: ids of the radiographs it was trained and chosen on.
         calibrated: whether it knows its own errors: the intervals, or the novelty.
     """
 
@@ -32,6 +35,8 @@ class Model(Protocol):
     preprocessing: Preprocessing
     mirror: bool
     intervals: dict[bool, Intervals | None]
+    site: Site | None
+    seen: frozenset[str]
     calibrated: bool
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from boneage.predict.graph import noise
+from boneage.weights import KEY
 
-KEY = "boneage"  # of the contract among the file's metadata
 LARGE = (
     2**14
 )  # values: most of a network's bytes; the first layers, which errors grow from, have less

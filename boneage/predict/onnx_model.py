@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.sexes import sex_codes
 from boneage.errors import UserError
 from boneage.evaluation.conformal import Intervals
+from boneage.evaluation.site import Site
 from boneage.predict.model import Columns
 from boneage.stages import Stages
-from boneage.weights import BUILTIN
+from boneage.weights import BUILTIN, KEY, SCHEMA, SITE_KEY
 
-KEY = "boneage"  # of the contract, in the metadata of a file
-SCHEMA = 1  # of the contract, up to which this version reads
 BATCH = 16  # radiographs at a time
 NOVELTY, MAP = "novelty", "map"  # outputs
 
@@ -52,14 +52,17 @@ class OnnxModel:
 
         self.file = file
         self.session = _session(file, onnxruntime)
-        self.contract = _contract(file, self.session.get_modelmeta().custom_metadata_map)
+        said = self.session.get_modelmeta().custom_metadata_map
+        self.contract = _contract(file, said)
+        self.site = Site.of(json.loads(said[SITE_KEY])) if SITE_KEY in said else None
+        self.seen = frozenset(chain.from_iterable(self.contract["radiographs"].values()))
         self.task: str = self.contract["name"]
         self.stages = Stages(self.contract["stages"], self.contract["stage_edges_years"])
         self.preprocessing = Preprocessing(**self.contract["preprocessing"])
         self.mirror = mirror or self.contract["mirror_test"]
         widths = self.contract["calibration"]["half_widths_years"]
         self.intervals = {
-            known: _intervals(widths.get(name))
+            known: Intervals.of(widths[name]) if name in widths else None
             for known, name in ((True, "sex_known"), (False, "sex_unknown"))
         }
         self.outputs = [output.name for output in self.session.get_outputs()]
@@ -139,9 +142,3 @@ def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
             "train it again with this one"
         )
     return contract
-
-
-def _intervals(widths: Sequence[float | None] | None) -> Intervals | None:
-    if widths is None:
-        return None
-    return Intervals(tuple(float("inf") if width is None else width for width in widths))

@@ -1,9 +1,10 @@
 """Predict files and folders of radiographs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from rich.progress import track
@@ -14,9 +15,11 @@ from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.kept import Answers, sha256
 from boneage.predict.page import write_pages
-from boneage.predict.patients import patient_of, patients_of
+from boneage.predict.patients import Patient, patient_of, patients_of
 from boneage.predict.pictures import FOLDER, PictureNames, write_pictures
 from boneage.predict.radiograph import Radiograph, load
+
+Item = TypeVar("Item")
 
 BATCH = 32  # radiographs
 FEW = 16  # files that are read before a pool has started
@@ -63,7 +66,7 @@ def predict(
     names = PictureNames(answer.picture for answer in answers.done.values())
     left = [file for file in files if answers.lacks(file)]
     pairs = zip(left, track(_load(left, ensemble, pictures), "Predicting", len(left)), strict=True)
-    while part := list(islice(pairs, BATCH)):
+    for part in _batches(pairs):
         known = [patient_of(file, sex, patients, radiograph.header) for file, radiograph in part]
         found, seen = answer_all(part, known, ensemble, strict)
         if pictures and seen:
@@ -93,6 +96,21 @@ def answers_of(
     return answer_all(pairs, known, ensemble, strict)[0]
 
 
+def answer_files(
+    files: Sequence[Path], sexes: Sequence[str], ensemble: Ensemble
+) -> tuple[list[Answer], list[Answer]]:
+    """Return the answers for files read once: without sex, and with the sexes that are given."""
+    found: tuple[list[Answer], list[Answer]] = ([], [])
+    pairs = zip(files, sexes, _load(files, ensemble, with_films=False), strict=True)
+    for part in _batches(track(pairs, "Predicting", len(files))):
+        read = [(file, radiograph) for file, _, radiograph in part]
+        told_by_call = (["unknown"] * len(part), [sex for _, sex, _ in part])
+        for answers, told in zip(found, told_by_call, strict=True):
+            patients = [Patient(sex) for sex in told]
+            answers += answer_all(read, patients, ensemble)[0]
+    return found
+
+
 def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterator[Radiograph]:
     """Yield radiographs in order, a few ahead, read by all cores."""
     if len(files) < FEW:
@@ -102,3 +120,10 @@ def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterat
 
     run = Parallel(n_jobs=-1, return_as="generator", pre_dispatch="16*n_jobs")
     yield from run(delayed(load)(file, ensemble.preprocessings, with_films) for file in files)
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield the items, a few at a time."""
+    left = iter(items)
+    while part := list(islice(left, BATCH)):
+        yield part

@@ -19,7 +19,7 @@ from boneage.predict.turns import turn_needed
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
 COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
-TWO_HANDS = "two hands"
+NEARLY_EMPTY, TWO_HANDS, NO_HAND = NO_SINGLE_HAND = ("nearly empty", "two hands", "no hand found")
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def picture_flags(picture: np.ndarray, sighting: Sighting) -> list[str]:
     """Return what is odd about a picture that `small` made, and what is seen of hands in it."""
     low, high = np.percentile(picture, [5, 95])
     if high - low < EMPTY:
-        return ["nearly empty"]
+        return [NEARLY_EMPTY]
     if sighting.two:
         return [TWO_HANDS]
-    return [] if sighting.hand is not None else ["no hand found"]
+    return [] if sighting.hand is not None else [NO_HAND]
 
 
 def _is_coloured(path: Path) -> bool:

@@ -16,6 +16,7 @@ from boneage.evaluation.age import AGE
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.conformal import Intervals, coverage, fit_intervals
 from boneage.evaluation.novelty import Novelty, fit_novelty, from_whitening
+from boneage.evaluation.site import Site
 from boneage.explain.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of
@@ -59,12 +60,19 @@ def keep(path: Path, calibration: dict[str, Any]) -> None:
     os.replace(part, path)
 
 
+def write_site(checkpoint: Path, out: Path, site: Site) -> None:
+    """Write a copy of a checkpoint that holds what it was told of a site."""
+    loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    loaded["boneage"].setdefault("calibration", {})["site"] = site.plain()
+    torch.save(loaded, out)
+
+
 def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | None:
     """Return the intervals of a checkpoint's record; None where it holds none."""
     calibration = record.get("calibration", {})
     kept = calibration.get("half_widths_years", {}).get("sex_known" if sex_known else "sex_unknown")
     if kept is not None:  # of an exported file
-        return Intervals(tuple(float("inf") if width is None else width for width in kept))
+        return Intervals.of(kept)
     name = "predicted_years" if sex_known else "predicted_years_sex_unknown"
     predicted = calibration.get(name)
     if predicted is None:

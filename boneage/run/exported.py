@@ -10,9 +10,8 @@ import torch
 
 from boneage.errors import UserError
 from boneage.run.trust import NewerRecord, check_record
+from boneage.weights import KEY, SCHEMA, SITE_KEY
 
-KEY = "boneage"  # of the contract among a file's metadata
-CONTRACT = 1  # version of it that is read
 NOVELTY = "novelty."
 
 
@@ -43,7 +42,7 @@ def read_exported(path: Path) -> dict[str, Any]:
         )
     try:
         terms = json.loads(said[KEY])
-        if int(terms.get("schema", 0)) > CONTRACT:
+        if int(terms.get("schema", 0)) > SCHEMA:
             raise NewerRecord("a newer version of boneage wrote it: update boneage")
         record = _record(terms)
         check_record(record)
@@ -56,6 +55,8 @@ def read_exported(path: Path) -> dict[str, Any]:
             f"{path} cannot be used: an older version of boneage, or another program, wrote it; "
             "export the run again"
         ) from error
+    if SITE_KEY in said:
+        record["calibration"]["site"] = json.loads(said[SITE_KEY])
     novelty = {k.removeprefix(NOVELTY): v for k, v in weights.items() if k.startswith(NOVELTY)}
     if novelty:
         scalars = {name: float(novelty[name]) for name in ("rest", "limit")}

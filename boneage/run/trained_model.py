@@ -8,9 +8,10 @@ import numpy as np
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.evaluation.conformal import Intervals
+from boneage.evaluation.site import Site
 from boneage.explain.inference import maps_of, predictions_of
 from boneage.run.calibrate import intervals_of, novelty_of
-from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
+from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint, seen_by
 from boneage.run.quiet import quieten_lightning
 from boneage.stages import Stages
 
@@ -41,6 +42,9 @@ class TrainedModel:
         self.intervals: dict[bool, Intervals | None] = {
             known: intervals_of(record, known) for known in (True, False)
         }
+        site = record.get("calibration", {}).get("site")
+        self.site = Site.of(site) if site else None
+        self.seen = frozenset(seen_by(checkpoint)["id"])
         self.calibrated = "calibration" in record
         self.novelty = novelty_of(record)
 

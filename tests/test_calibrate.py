@@ -1,0 +1,171 @@
+"""boneage calibrate: a model fitted to a simulated hospital."""
+
+import shutil
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+from conftest import TINY, compose_config
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.data.phantom import write_phantom
+from boneage.evaluation.conformal import Intervals
+from boneage.evaluation.site import Correction, Line, Site
+from boneage.predict.ensemble import Ensemble
+from boneage.predict.export import export
+from boneage.predict.predictor import Predictor
+from boneage.predict.site import with_metadata
+from boneage.run.experiment import train
+
+HANDS = 60
+
+
+@pytest.fixture(scope="module")
+def model(phantom_root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "run").mkdir()
+    options = [*TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={folder}/run"]
+    train(compose_config(*options, "sex=embedding", "data.crop=none", "data.contrast=none"))
+    export(folder / "run", folder / "model.onnx", "onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hospital(model, tmp_path_factory):
+    """Hands with ids of their own, and what the model says of them."""
+    root = write_phantom(tmp_path_factory.mktemp("site") / "phantom", n=HANDS, size=256, seed=9)
+    films = root.parent / "films"
+    films.mkdir()
+    for file in sorted(root.rglob("*.png")):
+        shutil.copy(file, films / f"site-{file.name}")
+    files = sorted(films.iterdir())
+    sexes = ["female", "male"] * (HANDS // 2)
+    answers = Predictor(model / "model.onnx")(files, sex=sexes)
+    table = pd.DataFrame({"id": [answer.id for answer in answers], "sex": sexes})
+    return films, table.assign(predicted=[answer.age_years for answer in answers])
+
+
+def call(*words):
+    return CliRunner().invoke(app, ["calibrate", *map(str, words)])
+
+
+def readings(table, tmp_path, offset, noise=0.4):
+    """Write what the site's readers say: the model errs by an offset, and by chance."""
+    rng = np.random.default_rng(3)
+    years = table["predicted"] + offset + rng.normal(0, noise, len(table))
+    path = tmp_path / "readings.csv"
+    table.assign(bone_age_years=years.clip(lower=0.1))[["id", "sex", "bone_age_years"]].to_csv(
+        path, index=False
+    )
+    return path
+
+
+def test_a_planted_offset_is_found_and_applied(model, hospital, tmp_path):
+    films, table = hospital
+    path, out = readings(table, tmp_path, offset=1.0), tmp_path / "site.onnx"
+    said = call(films, "--table", path, "--out", out, "--checkpoint", model / "model.onnx")
+    assert said.exit_code == 0, said.exception
+    assert "the ages are corrected" in said.output
+    files = sorted(films.iterdir())
+    before = Predictor(model / "model.onnx")(files, sex=list(table["sex"]))
+    after = Predictor(out)(files, sex=list(table["sex"]))
+    moved = [b.age_years - a.age_years for a, b in zip(before, after, strict=True)]
+    assert np.mean(moved) == pytest.approx(1.0, abs=0.15)
+    assert all(answer.interval_years is not None for answer in after)
+
+
+def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(model, hospital, tmp_path):
+    films, table = hospital
+    path = readings(table, tmp_path, offset=-0.8)
+    outs = [tmp_path / "site.ckpt", tmp_path / "site.onnx"]
+    for source, out in zip((model / "run", model / "model.onnx"), outs, strict=True):
+        done = call(films, "--table", path, "--out", out, "--checkpoint", source)
+        assert done.exit_code == 0, done.exception
+    one, two = (Predictor(out)(sorted(films.iterdir())[:4], sex="male") for out in outs)
+    assert [a.age_years for a in one] == pytest.approx([a.age_years for a in two], abs=1e-3)
+    export(tmp_path / "site.ckpt", tmp_path / "again.onnx", "onnx")
+    again = Predictor(tmp_path / "again.onnx")(sorted(films.iterdir())[:4], sex="male")
+    assert [a.age_years for a in again] == pytest.approx([a.age_years for a in two], abs=1e-3)
+
+
+def test_without_an_offset_the_ages_stay(model, hospital, tmp_path):
+    films, table = hospital
+    path, out = readings(table, tmp_path, offset=0.0), tmp_path / "site.onnx"
+    said = call(films, "--table", path, "--out", out, "--checkpoint", model / "model.onnx")
+    assert f"none that n = {HANDS} could show" in said.output
+    film = next(films.iterdir())
+    ages = [Predictor(m)(film, sex="male").age_years for m in (model / "model.onnx", out)]
+    assert ages[0] == ages[1]
+
+
+def test_mistakes_are_one_line(model, hospital, tmp_path):
+    films, table = hospital
+    path, ckpt = readings(table, tmp_path, 0.0), ("--checkpoint", model / "model.onnx")
+    few = tmp_path / "few.csv"
+    pd.read_csv(path).head(5).to_csv(few, index=False)
+    stranger = tmp_path / "strangers.csv"
+    pd.read_csv(path).assign(id=lambda t: "x" + t["id"]).to_csv(stranger, index=False)
+    site = tmp_path / "done.onnx"
+    site.write_bytes(
+        with_metadata((model / "model.onnx").read_bytes(), "boneage.site",
+                      '{"form": "none", "lines": {}, "half_widths_years": {}}')
+    )  # fmt: skip
+    for words, message in (
+        ((films, "--table", few, "--out", tmp_path / "a.onnx", *ckpt), "5 radiographs .* too few"),
+        ((films, "--table", stranger, "--out", tmp_path / "a.onnx", *ckpt), "knows none of the"),
+        ((films, "--table", path, "--out", tmp_path / "a.ckpt", *ckpt), "ends in .onnx"),
+        ((films, "--table", path, "--out", site, *ckpt), "exists already"),
+        (
+            (films, "--table", path, "--out", tmp_path / "b.onnx", "--checkpoint", site),
+            "fitted to a site already",
+        ),
+    ):
+        done = call(*words)
+        assert done.exit_code == 1
+        pd.testing.assert_series_equal(
+            pd.Series([str(done.exception)]).str.contains(message), pd.Series([True])
+        )
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_radiographs_that_the_model_was_trained_on_are_refused(model, phantom_root, tmp_path):
+    table = next(phantom_root.rglob("*training*.csv"))
+    done = call(
+        phantom_root, "--table", table, "--out", tmp_path / "a.onnx",
+        "--checkpoint", model / "model.onnx",
+    )  # fmt: skip
+    assert "named as ones this model was trained on" in str(done.exception)
+
+
+def test_what_is_added_to_a_file_is_what_onnx_reads(model):
+    text = "x" * 300 + "é"
+    content = with_metadata((model / "model.onnx").read_bytes(), "boneage.site", text)
+    import onnx
+
+    entries = {item.key: item.value for item in onnx.load_from_string(content).metadata_props}
+    session = onnxruntime.InferenceSession(content)
+    assert entries["boneage.site"] == text
+    assert session.get_modelmeta().custom_metadata_map["boneage.site"] == text
+    assert set(entries) == {"boneage", "boneage.site"}
+
+
+def test_a_site_is_kept_as_it_is():
+    widths = Intervals((1.0, float("inf"), 2.0, 1.5, 1.25, 1.0))
+    site = Site(
+        Correction("line", {"male": Line(0.5, 0.1, 10, 4, 16)}), {True: widths, False: None}
+    )
+    assert Site.of(site.plain()) == site
+
+
+def test_an_ensemble_has_the_intervals_of_the_site(model, tmp_path):
+    site = Site(Correction(), {True: Intervals((9.0,) * 6), False: None})
+    import json
+
+    (tmp_path / "s.onnx").write_bytes(
+        with_metadata((model / "model.onnx").read_bytes(), "boneage.site", json.dumps(site.plain()))
+    )
+    ensemble, own = Ensemble([tmp_path / "s.onnx"]), Ensemble([model / "model.onnx"])
+    assert ensemble.intervals[True] == Intervals((9.0,) * 6)
+    assert ensemble.intervals[False] == own.intervals[False]
