@@ -12,7 +12,10 @@ from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
 from boneage.evaluation.stress import stress_metrics
 from boneage.explain.changes import CHANGES
+from boneage.predict.export import export
+from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
+from boneage.run.stress import test_fold as held_out
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +132,16 @@ def test_radiographs_that_have_moved(configure, tmp_path):
     assert "empty" in str(done.exception)
     done = CliRunner().invoke(app, ["stress", "--checkpoint", str(tmp_path / "nowhere")])
     assert "cannot be loaded" in str(done.exception)
+
+
+def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_root, tmp_path):
+    train(configure())
+    export(tmp_path / "run", tmp_path / "model.onnx", "onnx")
+    words = ["--checkpoint", str(tmp_path / "model.onnx"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["stress", *words])
+    assert "give --root" in str(done.exception)
+    done = CliRunner().invoke(app, ["stress", *words, "--root", str(phantom_root)])
+    assert done.exit_code == 0, done.exception
+    ids = held_out(read_checkpoint(tmp_path / "model.onnx")["boneage"], phantom_root)["id"]
+    split = pd.read_csv(tmp_path / "run/split.csv", dtype=str)
+    assert set(ids) == set(split["id"][split["fold"] == "test"])

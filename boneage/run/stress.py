@@ -85,7 +85,20 @@ def make_writable(out: Path) -> None:
 
 
 def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
-    """Return `id`, `path`, `sex`, `age_years`, `stage` of the test radiographs of a checkpoint."""
+    """Return `id`, `path`, `sex`, `age_years`, `stage` of the test radiographs of a model.
+
+    Of an exported file, which holds no test fold, they are those of `root` that it has not seen.
+    """
+    table = _not_seen(record, root) if not record["config_text"] else _held_out(record, root)
+    stages = record["config"]["stages"]
+    age_years = table["age_months"] / 12
+    names = np.array(stages["names"])
+    stage = names[Stages(stages["names"], stages["edges"]).of(age_years.to_numpy())]
+    return table.assign(age_years=age_years, stage=stage)
+
+
+def _held_out(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
+    """Return the test fold of a run."""
     data = yaml.safe_load(record["config_text"])["data"]
     given = data["root"]
     if root is None and isinstance(given, dict):  # of a phantom, which is written again
@@ -100,11 +113,18 @@ def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
             f"{int(table['path'].isna().sum())} of {len(table)} test radiographs of this run are "
             f"not in {root or given}: give their folder with --root"
         )
-    stages = record["config"]["stages"]
-    age_years = table["age_months"] / 12
-    names = np.array(stages["names"])
-    stage = names[Stages(stages["names"], stages["edges"]).of(age_years.to_numpy())]
-    return table.assign(age_years=age_years, stage=stage)
+    return table
+
+
+def _not_seen(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
+    """Return the radiographs of a folder that an exported model was not trained or chosen on."""
+    if root is None:
+        raise UserError("an exported model does not name its test radiographs: give --root")
+    found = read_source(root, missing="drop")
+    table = found[~found["id"].isin(record["split"]["id"])].reset_index(drop=True)
+    if table.empty:
+        raise UserError(f"{root} has no radiograph that this model was not trained on")
+    return table
 
 
 def _predict(
