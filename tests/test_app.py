@@ -7,15 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
+import numpy as np
 import pytest
 from conftest import PROJECT, TINY, compose_config
+from dicom_files import written
 
 from boneage.predict.app import without_proxies
 from boneage.predict.model import Predictor
-from boneage.predict.upload import answer_page, take
+from boneage.predict.upload import answer_page, read_age, take
 from boneage.run.experiment import train
 
 CHROMIUM = next(
@@ -46,19 +49,66 @@ def test_an_upload_is_taken_from_the_disk_and_answered_again_and_again(run, uplo
     assert taken == ("hand.png", content)
     assert not upload.exists()  # nothing is stored
     predictor = Predictor([run])
-    pages = {sex: answer_page(taken, sex, predictor) for sex in ("unknown", "female", "male")}
+    pages = {sex: answer_page(taken, sex, "", predictor) for sex in ("unknown", "female", "male")}
     assert "sex unknown" in pages["unknown"]
     assert "sex female (chosen)" in pages["female"]
-    assert all("data:image/png" in page for page in pages.values())
+    assert all("data:image/jpeg" in page for page in pages.values())
     assert take(None) is None
-    assert "Choose a radiograph" in answer_page(None, "female", predictor)
+    assert "Choose a radiograph" in answer_page(None, "female", None, predictor)
 
 
 def test_an_unreadable_upload_is_said_without_the_servers_folders(run):
-    page = answer_page(("hand.png", b"<script>"), "unknown", Predictor([run]))
+    page = answer_page(("hand.png", b"<script>"), "unknown", "", Predictor([run]))
     assert "hand.png: not a readable" in page
     assert "/hand.png" not in page
     assert "<script>" not in page
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("10.5", 10.5),
+        (" 10,5 ", 10.5),
+        ("0", 0),
+        ("25", 25),
+        ("", None),
+        ("  ", None),
+        (None, None),
+    ],
+)
+def test_an_age_is_read_as_typed(text, years):
+    assert read_age(text) == years
+
+
+@pytest.mark.parametrize("text", ["ten", "126", "-1", "nan", "inf", "10 y", "10.5.1", "<b>"])
+def test_what_is_no_age_is_said_in_one_sentence(run, upload, text):
+    page = answer_page(take(str(upload)), "female", text, Predictor([run]))
+    assert page == (
+        f"<p>{escape(repr(text))} is not a chronological age: type years from 0 to 25, for example "
+        "10.5, or leave the field empty.</p>"
+    )
+
+
+def test_a_typed_age_gives_the_sd_score_that_a_table_gives(run, upload):
+    predictor, taken = Predictor([run]), take(str(upload))
+    page = answer_page(taken, "male", "7,5", predictor)
+    age = float(re.search(r"(\d+\.\d\d) years", page)[1])
+    score = float(re.search(r"7\.5 years \(typed\), SD score ([+-][\d.]+)", page)[1])
+    # Brush: boys of 7 years have 88.20 (8.91) months, boys of 8 years 101.38 (9.10)
+    assert score == pytest.approx((12 * age - (88.20 + 101.38) / 2) / 9.005, abs=0.06)
+    assert "no SD score without the sex" in answer_page(taken, "unknown", "7.5", predictor)
+    assert "no SD score at this age" in answer_page(taken, "male", "20", predictor)
+    assert "chronological age" not in answer_page(taken, "male", "", predictor)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("", "12.0 years (header)"), ("9", "9.0 years (typed)")]
+)
+def test_the_age_of_a_dicom_header_counts_where_none_is_typed(run, tmp_path, typed, said):
+    pixels = np.tile(np.arange(64, dtype=np.uint16) * 16, (80, 1))
+    file = written(tmp_path / "film.dcm", pixels, 12, PatientAge="012Y", PatientSex="M")
+    page = answer_page((file.name, file.read_bytes()), "unknown", typed, Predictor([run]))
+    assert f"chronological age {said}, SD score" in page
 
 
 NO_NETWORK = """
@@ -186,6 +236,7 @@ def test_in_the_browser(address, upload, tmp_path):
         page.set_input_files("input[type=file]", upload)
         page.get_by_text("hand.png").wait_for()
         page.get_by_label("female", exact=True).check()
+        page.get_by_label("Chronological age").fill("9,5")
         page.get_by_role("button", name="Predict").click()
         card = page.locator(".card")
         card.wait_for()
@@ -194,12 +245,13 @@ def test_in_the_browser(address, upload, tmp_path):
         page.get_by_role("button", name="Predict").click()
         page.get_by_text("sex male").wait_for()
         said = card.inner_text()
-        width = page.locator(".card img").evaluate("image => image.naturalWidth")
+        height = page.locator(".card img").evaluate("image => image.naturalHeight")
         page.screenshot(path=tmp_path / "page.png")
         browser.close()
     assert "years" in said
     assert "sex male (chosen)" in said
     assert said != before
-    assert width == 512
+    assert "chronological age 9.5 years (typed), SD score" in said
+    assert height == 480
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
     assert not list(tmp_path.rglob("*/hand.png"))

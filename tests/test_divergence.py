@@ -16,7 +16,8 @@ from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.training import learning_curves
 from boneage.evaluation.report.page import write_report
-from boneage.explain.overlay import overlay_sheet
+from boneage.explain.film import square_film
+from boneage.explain.sheet import overlay_sheet
 from boneage.models.module import BoneAgeModule
 from boneage.predict.model import Predictor
 from boneage.run.checkpoint import read_checkpoint
@@ -143,7 +144,7 @@ def test_figures_bear_any_number(value):
     assert prediction_figures(table[:1], Stages()) == {}
     maps = np.ones((2, 8, 8))
     maps[0, 0, 0] = value
-    overlay_sheet(np.zeros((2, 8, 8), np.uint8), maps, ["a", "b"]).savefig(
+    overlay_sheet([square_film(np.zeros((8, 8), np.uint8))] * 2, maps, ["a", "b"]).savefig(
         "/dev/null", format="png"
     )
     history = pd.DataFrame(

@@ -2,6 +2,8 @@
 
 import shutil
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -31,13 +33,26 @@ def with_maps(phantom_root, tmp_path):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_every_task_has_its_pictures(with_maps, tmp_path, precision):
     train(with_maps("task=multitask", "sex=embedding", f"precision={precision}", "report=true"))
-    drawn = {file.name for file in (tmp_path / "run/gradcam").iterdir()}
-    assert drawn == {
-        f"{task}_{name}.png" for task in ("age", "stage") for name in ("epoch_001", "test")
+    folder = tmp_path / "run/gradcam"
+    assert {file.name for file in folder.iterdir()} == {
+        f"{task}_{name}"
+        for task in ("age", "stage")
+        for name in ("epoch_001.png", "test.png", "test")
     }
+    tested = pd.read_csv(tmp_path / "run/predictions.csv", dtype=str)["id"]
+    for task in ("age", "stage"):
+        cases = pd.read_csv(folder / f"{task}_test/cases.csv", dtype=str)
+        assert set(cases["id"]) <= set(tested)
+        assert all(id_ in said for id_, said in zip(cases["id"], cases["caption"], strict=True))
+        shapes = [
+            cv2.imread(str(folder / f"{task}_test" / name)).shape for name in cases["picture"]
+        ]
+        assert {shape[0] for shape in shapes} == {480}  # phantoms are taller than wide
     page = (tmp_path / "run/report.html").read_text()
     assert "What the model looks at" in page
-    assert page.count("data:image/jpeg") == 4
+    with np.load(tmp_path / "run/images.npz") as stored:
+        films = len(stored["ids"])
+    assert page.count("data:image/jpeg") == 4 + 2 * len(cases) + films
     assert len(page) < 5_000_000
 
 

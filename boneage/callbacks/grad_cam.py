@@ -13,11 +13,13 @@ from typing_extensions import override
 from boneage.callbacks.context import model_and_data, writer_of
 from boneage.callbacks.predictions import predictions_of
 from boneage.data.dataset import sex_indices
+from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
-from boneage.explain.cases import captions, telling_cases
-from boneage.explain.gradcam import enlarge, grad_cam
-from boneage.explain.overlay import overlay_sheet
+from boneage.explain.cases import captions, telling_cases, write_cases
+from boneage.explain.film import Film, read_film, square_film
+from boneage.explain.gradcam import grad_cam
+from boneage.explain.sheet import overlay_sheet
 from boneage.stages import Stages
 
 FOLDER = "gradcam"
@@ -98,11 +100,18 @@ class GradCam(L.Callback):
         target = self._stages(rows, data.stages, model.device)
         folder = Path(trainer.default_root_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
+        paths = data.table.loc[rows.index, "path"]
+        films = [
+            _film(Path(path), square, data.preprocessing)
+            for path, square in zip(paths, images, strict=True)
+        ]
         for task in model.tasks:
-            maps = enlarge(grad_cam(model, image, sex, task, target), images.shape[1]).cpu().numpy()
+            maps = grad_cam(model, image, sex, task, target).cpu().numpy()
+            name = f"{task}_test" if fold == "test" else f"{task}_epoch_{epochs:03d}"
+            if fold == "test":
+                write_cases(folder / name, films, maps, rows)
             with styled():
-                figure = overlay_sheet(images, maps, captions(rows))
-                name = f"{task}_test" if fold == "test" else f"{task}_epoch_{epochs:03d}"
+                figure = overlay_sheet(films, maps, captions(rows))
                 (folder / f"{name}.png").write_bytes(to_png(figure))
                 if (writer := writer_of(trainer)) is not None:
                     writer.add_figure(f"{fold}/gradcam_{task}", figure, epochs, close=False)
@@ -114,3 +123,11 @@ class GradCam(L.Callback):
         if self.target == "truth":
             return torch.from_numpy(stages.of(rows["age_years"].to_numpy())).to(device)
         return torch.full((len(rows),), stages.names.index(self.target), device=device)
+
+
+def _film(path: Path, square: np.ndarray, preprocessing: Preprocessing) -> Film:
+    """Return the film of a file; what the network sees where the file is gone since."""
+    try:
+        return read_film(path, preprocessing)
+    except UserError:
+        return square_film(square)

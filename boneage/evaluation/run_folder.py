@@ -18,7 +18,11 @@ from boneage.stages import Stages
 log = logging.getLogger(__name__)
 
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
-TEXT = ("id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "metric")
+CASES = "cases.csv"  # the pictures in a folder, and what is said of each
+TEXT = (
+    "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "metric", "picture",
+    "caption",
+)  # fmt: skip
 
 
 class _Result(BaseModel):

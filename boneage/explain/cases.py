@@ -1,13 +1,17 @@
 """The test radiographs whose maps are worth looking at, and what stands above each."""
 
-from collections.abc import Hashable
+import shutil
+from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from boneage.evaluation.cases import wrongness
+from boneage.evaluation.run_folder import CASES
 from boneage.evaluation.subgroups import BANDS
+from boneage.explain.film import Film, picture, to_jpeg
 from boneage.stages import Stages
 
 
@@ -48,6 +52,24 @@ def telling_cases(
     chosen = predictions.iloc[list(kinds)].copy()
     chosen.insert(0, "kind", list(kinds.values()))
     return chosen
+
+
+def write_cases(folder: Path, films: Sequence[Film], maps: np.ndarray, rows: pd.DataFrame) -> None:
+    """Write a picture of each radiograph into a folder, and `cases.csv`, which says what is where.
+
+    Args:
+        folder: where; what an earlier call wrote there is removed.
+        films: n films.
+        maps: (n, h, w) signed maps of their squares.
+        rows: n rows of `telling_cases`.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    names = [f"{number:02d}.jpg" for number in range(1, len(films) + 1)]
+    for name, film, map_ in zip(names, films, maps, strict=True):
+        (folder / name).write_bytes(to_jpeg(picture(film, map_)))
+    listed = pd.DataFrame({"picture": names, "id": rows["id"], "caption": captions(rows)})
+    listed.to_csv(folder / CASES, index=False)
 
 
 def captions(rows: pd.DataFrame) -> list[str]:

@@ -66,13 +66,36 @@ class Geometry:
 
     def to_file(self, square: np.ndarray) -> np.ndarray:
         """Return a (size, size) map of the square as (height, width) of the file, 0 elsewhere."""
-        top, left, height, width = self.inner
-        inner = square[top : top + height, left : left + width]
-        rows, columns = self.seen
+        return self.to_film(square, self.height, self.width)
+
+    def to_film(self, square: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Return a map of the square as (height, width) of the file's picture, 0 elsewhere.
+
+        Args:
+            square: (h, w) map of the whole square, at any resolution.
+            height: of the picture, pixels.
+            width: of the picture, pixels.
+        """
+        size = self.preprocessing.size
+        square = cv2.resize(square, (size, size), interpolation=cv2.INTER_LINEAR)
+        top, left, inner_height, inner_width = self.inner
+        inner = square[top : top + inner_height, left : left + inner_width]
+        rows, columns = self.seen_in(height, width)
         seen = (columns.stop - columns.start, rows.stop - rows.start)
-        whole = np.zeros((self.height, self.width), inner.dtype)
+        whole = np.zeros((height, width), inner.dtype)
         whole[rows, columns] = cv2.resize(inner, seen, interpolation=cv2.INTER_LINEAR)
         return whole
+
+    def seen_in(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return rows and columns of what the square shows, in a (height, width) picture."""
+        rows, columns = self.seen
+        return _scaled(rows, height / self.height), _scaled(columns, width / self.width)
+
+
+def _scaled(pixels: slice, scale: float) -> slice:
+    """Return the same part at another scale, of one pixel at least."""
+    start, stop = round(pixels.start * scale), round(pixels.stop * scale)
+    return slice(min(start, stop - 1), stop) if stop else slice(0, 1)
 
 
 def read_square(path: Path, preprocessing: Preprocessing) -> tuple[np.ndarray, Geometry, str]:

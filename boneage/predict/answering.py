@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.dataset import sex_indices
-from boneage.data.hand import look, small
 from boneage.data.radiographs import radiograph_id, read_radiograph
 from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import Answer, years_and_months
 from boneage.predict.model import CHANCE, Predictor, Row
 from boneage.predict.patients import Patient
-from boneage.predict.radiograph import TWO_HANDS, Radiograph, picture_flags, squares_of
+from boneage.predict.radiograph import TWO_HANDS, Radiograph, see
 from boneage.predict.turns import TURNS
 from boneage.run.calibrate import AGE
 
@@ -27,7 +26,7 @@ def answer_all(
     patients: Sequence[Patient],
     predictor: Predictor,
     strict: bool = False,
-) -> tuple[list[Answer], dict[int, np.ndarray]]:
+) -> tuple[list[Answer], dict[int, Radiograph]]:
     """Answer for a few radiographs.
 
     Args:
@@ -37,8 +36,8 @@ def answer_all(
         strict: withhold the answer where there are flags.
 
     Returns:
-        The answers, in order; and by place in that order what the first checkpoint saw of those
-        that could be read: the (size, size) uint8 square, corrected where the answer says so.
+        The answers, in order; and by place in that order those radiographs that could be read,
+        corrected where the answer says so.
     """
     readable = [i for i, (_, radiograph) in enumerate(part) if not radiograph.error]
     answers = [
@@ -50,19 +49,18 @@ def answer_all(
     squares = [np.stack(s) for s in zip(*(part[i][1].squares for i in readable), strict=True)]
     sexes = sex_indices(pd.Series([patients[i].sex for i in readable]))
     predicted = predictor.predict(squares, sexes)
-    seen = dict(zip(readable, squares[0], strict=True))
+    seen = {i: part[i][1] for i in readable}
     for row, i in enumerate(readable):
         file, radiograph = part[i]
         flags, novelty = list(radiograph.flags), predicted[row]["novelty"]
         turned = None
         if radiograph.turn and TWO_HANDS not in flags:
-            turned = _turned(file, predictor, radiograph.turn, below=min(novelty, UNUSUAL))
+            turned = _turned(file, predictor, radiograph, below=min(novelty, UNUSUAL))
         if turned is not None:
-            squares_turned, flags = turned
-            flags = [*flags, f"{radiograph.turn}: corrected"]
-            corrected = [square[None] for square in squares_turned]
+            seen[i] = turned
+            flags = [*turned.flags, f"{radiograph.turn}: corrected"]
+            corrected = [square[None] for square in turned.squares]
             predicted[row] = predictor.predict(corrected, sexes[row : row + 1])[0]
-            seen[i] = squares_turned[0]
         elif novelty > UNUSUAL:
             flags.append("unlike the training radiographs")
         answers[i] = _answer(file, patients[i], predicted[row], flags, predictor, strict)
@@ -111,17 +109,11 @@ def _answer(
 
 
 def _turned(
-    file: Path, predictor: Predictor, turn: str, below: float
-) -> tuple[tuple[np.ndarray, ...], list[str]] | None:
-    """Return what a radiograph is after a turn, if its novelty is then below a limit.
-
-    Returns:
-        The squares after it, and what is odd about the picture then.
-    """
-    image = np.ascontiguousarray(TURNS[turn](read_radiograph(file)[0]))
-    picture = small(image)
-    sighting = look(picture)
-    squares = squares_of(image, sighting.hand, predictor.preprocessings)
-    if not predictor.novelty([square[None] for square in squares])[0] < below:
+    file: Path, predictor: Predictor, radiograph: Radiograph, below: float
+) -> Radiograph | None:
+    """Return a radiograph after the turn that it needs, if its novelty is then below a limit."""
+    image = np.ascontiguousarray(TURNS[radiograph.turn](read_radiograph(file)[0]))
+    turned = see(image, predictor.preprocessings, with_film=radiograph.film is not None)
+    if not predictor.novelty([square[None] for square in turned.squares])[0] < below:
         return None
-    return squares, picture_flags(picture, sighting)
+    return turned

@@ -92,12 +92,19 @@ def build(predictor: Predictor) -> Any:  # noqa: ANN401 - gradio is optional
             with gr.Column():
                 file = gr.File(label="Radiograph (PNG, JPEG, TIFF, BMP or DICOM)", file_types=KINDS)
                 sex = gr.Radio(list(SEXES), value="unknown", label="Sex")
+                age = gr.Textbox(
+                    label="Chronological age in years (optional)", placeholder="for example 10.5",
+                    info="For the SD score. Where it is empty, the age in a DICOM header counts.",
+                    max_lines=1,
+                )  # fmt: skip
                 button = gr.Button("Predict", variant="primary")
-            shown = gr.HTML(label="Answer")
+            with gr.Column(scale=3):
+                shown = gr.HTML(label="Answer")
         upload = gr.State(None)
         file.change(take, file, upload, api_visibility="private")
-        button.click(
-            lambda given, chosen: answer_page(given, chosen, predictor),
-            [upload, sex], shown, api_visibility="private",
+        gr.on(
+            [button.click, age.submit],
+            lambda given, chosen, typed: answer_page(given, chosen, typed, predictor),
+            [upload, sex, age], shown, api_visibility="private",
         )  # fmt: skip
     return page

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.evaluation.conformal import Intervals
-from boneage.explain.inference import features_of, predictions_of
+from boneage.explain.inference import features_of, maps_of, predictions_of
 from boneage.run.calibrate import AGE, intervals_of, novelty_of
 from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
 from boneage.stages import Stages
@@ -102,6 +103,16 @@ class Predictor:
         return self._distance(
             [features_of(m, images) for m, images in zip(self.models, squares, strict=True)]
         )
+
+    def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray:
+        """Return (n, size, size) signed Grad-CAM maps of the first checkpoint's first task.
+
+        Args:
+            squares: (n, size, size) uint8, as the first checkpoint sees radiographs.
+            sexes: n sexes.
+        """
+        model = self.models[0]
+        return maps_of(model, squares, sex_indices(sexes), next(iter(model.tasks)), "gradcam")
 
     def _distance(self, features: Sequence[np.ndarray]) -> np.ndarray:
         """Return the least distance of each radiograph, from (n, F) features per checkpoint."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from boneage.evaluation.figures.style import data_uri
+from boneage.evaluation.data_uri import data_uri
 from boneage.evaluation.report.environment import render
 from boneage.predict.answer import Answer
 
@@ -43,7 +43,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
 
 def card_of(answer: Answer, folder: Path, title: str) -> dict[str, Any]:
     """Return an answer with title, picture from a folder, and places on the scale in percent."""
-    image = data_uri((folder / answer.picture).read_bytes()) if answer.picture else None
+    image = data_uri((folder / answer.picture).read_bytes(), "jpeg") if answer.picture else None
     ends = (answer.interval_low_years, answer.age_years, answer.interval_high_years)
     low, at, high = (None if end is None else _percent(end) for end in ends)
     return {"answer": answer, "title": title, "image": image, "low": low, "at": at, "high": high}

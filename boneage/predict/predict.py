@@ -64,15 +64,15 @@ def predict(
     answers = Answers(out, about, resume)
     names = PictureNames(answer.picture for answer in answers.done.values())
     left = [file for file in files if answers.lacks(file)]
-    pairs = zip(left, track(_load(left, predictor), "Predicting", len(left)), strict=True)
+    pairs = zip(left, track(_load(left, predictor, pictures), "Predicting", len(left)), strict=True)
     while part := list(islice(pairs, BATCH)):
         known = [patient_of(file, sex, patients, radiograph.header) for file, radiograph in part]
         found, seen = answer_all(part, known, predictor, strict)
         if pictures and seen:
             shown = {i: names.new(found[i].id) for i in seen}
-            sexes = [known[i].sex for i in seen]
-            squares = np.stack(list(seen.values()))
-            write_pictures(list(shown.values()), squares, sexes, predictor, out)
+            squares = np.stack([radiograph.squares[0] for radiograph in seen.values()])
+            maps = predictor.maps(squares, [known[i].sex for i in seen])
+            write_pictures(list(shown.values()), list(seen.values()), maps, out)
             found = [replace(a, picture=shown.get(i, "")) for i, a in enumerate(found)]
         answers.add(found)
     whole = answers.write([str(file) for file in files])
@@ -97,10 +97,12 @@ def predict_one(
     return lines_of(answer)
 
 
-def _load(files: Sequence[Path], predictor: Predictor) -> Iterator[Radiograph]:
+def _load(files: Sequence[Path], predictor: Predictor, with_films: bool) -> Iterator[Radiograph]:
     """Yield radiographs in order, a few ahead, read by all cores."""
     run = Parallel(
         n_jobs=1 if len(files) < FEW else -1, return_as="generator", pre_dispatch="16*n_jobs"
     )
-    found: Iterator[Radiograph] = run(delayed(load)(f, predictor.preprocessings) for f in files)
+    found: Iterator[Radiograph] = run(
+        delayed(load)(file, predictor.preprocessings, with_films) for file in files
+    )
     return found

@@ -1,6 +1,6 @@
 """One new radiograph: its pixels as a model sees them, and what is odd about it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ from boneage.data.dicom import Header
 from boneage.data.hand import Hand, Sighting, look, small
 from boneage.data.radiographs import read_radiograph
 from boneage.errors import UserError
+from boneage.explain.film import Film, film_of
 from boneage.predict.turns import turn_needed
 
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
@@ -31,6 +32,7 @@ class Radiograph:
         turn: name of the one of `TURNS` that it looks to be in need of; empty if of none.
         header: what a DICOM file says; None of any other.
         error: why there is nothing to see; empty if there is.
+        film: for a picture of it; None where none was asked for.
     """
 
     squares: tuple[np.ndarray, ...] = ()
@@ -38,9 +40,12 @@ class Radiograph:
     turn: str = ""
     header: Header | None = None
     error: str = ""
+    film: Film | None = None
 
 
-def load(path: Path, preprocessings: tuple[Preprocessing, ...]) -> Radiograph:
+def load(
+    path: Path, preprocessings: tuple[Preprocessing, ...], with_film: bool = False
+) -> Radiograph:
     """Return a radiograph for models of some preprocessings; an unreadable one says why."""
     cv2.setNumThreads(1)  # the other cores have processes of their own
     if path.exists() and not path.is_file():
@@ -49,13 +54,22 @@ def load(path: Path, preprocessings: tuple[Preprocessing, ...]) -> Radiograph:
         image, header = read_radiograph(path)
     except UserError as error:
         return Radiograph(error=str(error))
+    radiograph = see(image, preprocessings, with_film)
+    if header is None and _is_coloured(path):
+        radiograph.flags.append("colour picture")
+    return replace(radiograph, header=header)
+
+
+def see(
+    image: np.ndarray, preprocessings: tuple[Preprocessing, ...], with_film: bool
+) -> Radiograph:
+    """Return what models and readers see of an (H, W) uint8 or uint16 radiograph."""
     picture = small(image)
     sighting = look(picture)
-    flags = picture_flags(picture, sighting)
-    if header is None and _is_coloured(path):
-        flags.append("colour picture")
     squares = squares_of(image, sighting.hand, preprocessings)
-    return Radiograph(squares, flags, turn_needed(sighting), header)
+    film = film_of(image, sighting.hand, preprocessings[0]) if with_film else None
+    flags, turn = picture_flags(picture, sighting), turn_needed(sighting)
+    return Radiograph(squares, flags, turn, film=film)
 
 
 def squares_of(

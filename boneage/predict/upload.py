@@ -2,10 +2,13 @@
 
 import tempfile
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 
+from boneage.data.labels import MAX_AGE_YEARS, read_numbers
+from boneage.errors import UserError
 from boneage.evaluation.report.environment import render
 from boneage.predict.answer import Answer
 from boneage.predict.answering import answer_all
@@ -13,7 +16,7 @@ from boneage.predict.model import Predictor
 from boneage.predict.page import OLDEST_YEARS, card_of
 from boneage.predict.patients import patient_of
 from boneage.predict.pictures import PictureNames, write_pictures
-from boneage.predict.radiograph import load
+from boneage.predict.radiograph import Radiograph, load
 
 Upload = tuple[str, bytes]  # name and content
 
@@ -29,27 +32,59 @@ def take(file: str | None) -> Upload | None:
         path.unlink(missing_ok=True)
 
 
-def answer_page(upload: Upload | None, sex: str, predictor: Predictor) -> str:
-    """Return the answer for an uploaded radiograph as HTML."""
+def read_age(text: str | None) -> float | None:
+    """Return the chronological age that was typed, in years; None where none was.
+
+    Raises:
+        UserError: when it is no age.
+    """
+    text = (text or "").strip()
+    if not text:
+        return None
+    age = float(read_numbers(pd.Series([text]))[0])
+    if not 0 <= age <= MAX_AGE_YEARS:
+        raise UserError(
+            f"{text!r} is not a chronological age: type years from 0 to {MAX_AGE_YEARS}, for "
+            "example 10.5, or leave the field empty."
+        )
+    return age
+
+
+def answer_page(upload: Upload | None, sex: str, age: str | None, predictor: Predictor) -> str:
+    """Return the answer for an uploaded radiograph as HTML.
+
+    Args:
+        upload: name and content of the file.
+        sex: as chosen.
+        age: chronological age in years, as typed; else the one in the DICOM header counts.
+        predictor: the checkpoints.
+    """
     if upload is None:
         return "<p>Choose a radiograph first.</p>"
+    try:
+        age_years = read_age(age)
+    except UserError as error:
+        return f"<p>{escape(str(error))}</p>"
     name, content = upload
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(content)
-        radiograph = load(path, predictor.preprocessings)
+        radiograph = load(path, predictor.preprocessings, with_film=True)
         option = None if sex == "unknown" else sex
         patient = patient_of(path, option, {}, radiograph.header)
+        if age_years is not None:
+            patient = replace(patient, age_years=age_years, age_from="typed")
         (answer,), seen = answer_all([(path, radiograph)], [patient], predictor)
     sex_from = "chosen" if answer.sex_from == "option" else answer.sex_from
     reason = answer.reason.replace(str(path), name)
     return _card(replace(answer, sex_from=sex_from, reason=reason), seen.get(0), predictor)
 
 
-def _card(answer: Answer, square: np.ndarray | None, predictor: Predictor) -> str:
+def _card(answer: Answer, seen: Radiograph | None, predictor: Predictor) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        if square is not None:
+        if seen is not None:
             answer = replace(answer, picture=PictureNames().new("radiograph"))
-            write_pictures([answer.picture], square[None], [answer.sex], predictor, Path(folder))
+            maps = predictor.maps(seen.squares[0][None], [answer.sex])
+            write_pictures([answer.picture], [seen], maps, Path(folder))
         card = card_of(answer, Path(folder), answer.id)
     return render("answer.html.j2", card=card, oldest=OLDEST_YEARS)

@@ -19,10 +19,11 @@ from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.boxes import find_regions
 from boneage.explain.cases import captions
+from boneage.explain.film import read_film
 from boneage.explain.geometry import Geometry, read_square
 from boneage.explain.inference import maps_of, predictions_of
 from boneage.explain.methods import Method
-from boneage.explain.overlay import overlay_sheet
+from boneage.explain.sheet import overlay_sheet
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import load_model, read_checkpoint
 
@@ -150,8 +151,9 @@ def explain(
             for part, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)
                 texts = captions(explained.table.iloc[shown])
+                films = [read_film(f, explained.preprocessing) for f in explained.files[shown]]
                 with styled():
-                    figure = overlay_sheet(explained.images[shown], maps[shown], texts)
+                    figure = overlay_sheet(films, maps[shown], texts)
                     (out / f"{task}_{part:03d}.png").write_bytes(to_png(figure))
     except OSError as error:
         raise UserError(

@@ -1,6 +1,5 @@
 """One look for all figures: print sizes, and colours that colour-blind readers can tell apart."""
 
-import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -9,6 +8,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from boneage.evaluation.data_uri import data_uri
 
 # Okabe & Ito 2008
 BLUE, ORANGE, GREEN, SKY, VERMILION, PURPLE, BLACK = (
@@ -72,8 +73,3 @@ def picture(figure: Figure, png: bytes | None = None) -> dict[str, Any]:
         "image": data_uri(png or to_png(figure)),
         "width": round(PIXELS_PER_INCH * figure.get_figwidth()),
     }
-
-
-def data_uri(image: bytes, kind: str = "png") -> str:
-    """Return a PNG (or JPEG) as text that stands in for its address in a page."""
-    return f"data:image/{kind};base64," + base64.b64encode(image).decode()

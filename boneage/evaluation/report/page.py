@@ -12,19 +12,20 @@ from matplotlib.figure import Figure
 from boneage.data.patients import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
+from boneage.evaluation.data_uri import data_uri
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.run import run_figures
-from boneage.evaluation.figures.style import data_uri, picture, styled, to_png
+from boneage.evaluation.figures.style import picture, styled, to_png
 from boneage.evaluation.report.captions import CAPTIONS
 from boneage.evaluation.report.environment import render
+from boneage.evaluation.report.films import films
 from boneage.evaluation.report.limits import limits
 from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
 from boneage.evaluation.report.verdicts import verdicts
-from boneage.evaluation.run_folder import FinishedRun, read_run
+from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
 from boneage.evaluation.subgroups import FEW
 
 PAGE, FIGURES = "report.html", "figures"
-THUMBNAIL = 192  # pixels: 24 cases must not make the page heavy
 
 
 def write_report(run_dir: Path) -> Path:
@@ -101,25 +102,39 @@ def _edges(run: FinishedRun) -> list[dict[str, Any]]:
 
 
 def _cases(run: FinishedRun) -> list[dict[Hashable, Any]]:
-    """Return the worst and the median radiographs, each with its stored image."""
-    stored = run.images()
-    images = dict(zip(stored.get("ids", []), stored.get("cases", []), strict=True))
+    """Return the worst and the median radiographs, each with its picture."""
+    images = films(run)
     cases = pick_cases(run.predictions, run.stages)
-    shown = [_thumbnail(images[id_]) if id_ in images else None for id_ in cases["id"]]
+    shown = [images.get(id_) for id_ in cases["id"]]
     return cases.assign(image=pd.Series(shown, cases.index, dtype=object)).to_dict("records")
 
 
-def _maps(run: FinishedRun) -> list[dict[str, str]]:
-    """Return what was drawn of attribution: of each task the newest panel and all else."""
+def _maps(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return what was drawn of attribution: of each task the newest panel and all else.
+
+    Test radiographs also have a picture each, under `each`.
+    """
     files = sorted((run.path / "gradcam").glob("*.png"))
     newest = {file.stem.rsplit("_epoch_")[0]: file for file in files if "_epoch_" in file.stem}
     drawn = ("_test", "localisation_", "sanity_")
     shown = [f for f in files if f in newest.values() or any(part in f.stem for part in drawn)]
     pictures = {file.stem: cv2.imread(str(file)) for file in shown}
     return [
-        {"name": name, "image": _compressed(picture)}
+        {"name": name, "image": _compressed(picture), "each": _each(run, name)}
         for name, picture in pictures.items()
         if picture is not None
+    ]
+
+
+def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:
+    """Return picture and caption of each radiograph of a panel, as far as they were written."""
+    folder = f"gradcam/{name}"
+    listed = run.table(f"{folder}/{CASES}").to_dict("records")
+    files = [(run.path / folder / row["picture"], row["caption"]) for row in listed]
+    return [
+        {"image": data_uri(file.read_bytes(), "jpeg"), "caption": caption}
+        for file, caption in files
+        if file.is_file()
     ]
 
 
@@ -131,9 +146,3 @@ def _compressed(picture: np.ndarray) -> str:
     """Return a picture as JPEG, a fifth of its PNG."""
     jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return data_uri(jpeg.tobytes(), "jpeg")
-
-
-def _thumbnail(image: np.ndarray) -> str:
-    side = min(THUMBNAIL, image.shape[0])
-    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
-    return data_uri(cv2.imencode(".png", small)[1].tobytes())

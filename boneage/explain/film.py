@@ -1,0 +1,96 @@
+"""Radiographs as readers see them, plain and with an attribution map over them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from boneage.data.crop import Crop, crop_around
+from boneage.data.decode import Preprocessing
+from boneage.data.film import to_film
+from boneage.data.hand import Hand, find_hand
+from boneage.data.radiographs import read_radiograph
+from boneage.explain.geometry import Geometry
+from boneage.explain.overlay import overlay, scaled
+
+GAP = 8  # pixels between the plain film and the one with the map
+WIDE = 1.2  # width over height from which the map lies below the plain film, not beside it
+FRAME = (255, 255, 255)  # RGB, of what the model sees
+QUALITY = 80  # of JPEG
+
+
+@dataclass(frozen=True)
+class Film:
+    """A radiograph as a reader sees it.
+
+    Args:
+        pixels: (h, w) uint8, the whole radiograph in its own proportions.
+        geometry: how the file lies in a model's square.
+    """
+
+    pixels: np.ndarray
+    geometry: Geometry
+
+
+def film_of(image: np.ndarray, hand: Hand | None, preprocessing: Preprocessing) -> Film:
+    """Return the film of an (H, W) radiograph whose hand has been looked for."""
+    height, width = image.shape
+    box = crop_around(hand).box if preprocessing.crop == "hand" else Crop().box
+    return Film(to_film(image, hand), Geometry(height, width, preprocessing, Crop(box)))
+
+
+def read_film(path: Path, preprocessing: Preprocessing) -> Film:
+    """Return the film of a file.
+
+    Raises:
+        UserError: when the file cannot be read.
+    """
+    image, _ = read_radiograph(path)
+    return film_of(image, find_hand(image), preprocessing)
+
+
+def square_film(square: np.ndarray) -> Film:
+    """Return a (size, size) square as a film, where there is nothing better."""
+    size = len(square)
+    return Film(square, Geometry(size, size, Preprocessing(size=size, fit="squash"), Crop()))
+
+
+def with_map(film: Film, map_: np.ndarray) -> np.ndarray:
+    """Return a film with a (h, w) signed map of its square over it, as (H, W, 3) uint8 RGB.
+
+    The map is scaled by its strongest value on the film. Where the model sees a part of the film
+    only, a thin frame shows which.
+    """
+    height, width = film.pixels.shape
+    finite = scaled(map_[None])[0].astype(np.float32)
+    laid = film.geometry.to_film(finite, height, width)
+    mapped = overlay(film.pixels, scaled(laid[None])[0])
+    rows, columns = film.geometry.seen_in(height, width)
+    if (rows.start, rows.stop, columns.start, columns.stop) != (0, height, 0, width):
+        corners = (columns.start, rows.start), (columns.stop - 1, rows.stop - 1)
+        cv2.rectangle(mapped, *corners, FRAME, 1)
+    return mapped
+
+
+def picture(film: Film, map_: np.ndarray | None) -> np.ndarray:
+    """Return a film, and the same with a map over it, as one uint8 RGB picture.
+
+    Args:
+        film: the film.
+        map_: (h, w) signed map of its square; None gives the plain film alone.
+    """
+    plain = np.repeat(film.pixels[..., None], 3, axis=2)
+    if map_ is None:
+        return plain
+    height, width = film.pixels.shape
+    mapped = with_map(film, map_)
+    if width > WIDE * height:
+        return np.vstack([plain, np.full((GAP, width, 3), 255, np.uint8), mapped])
+    return np.hstack([plain, np.full((height, GAP, 3), 255, np.uint8), mapped])
+
+
+def to_jpeg(rgb: np.ndarray) -> bytes:
+    """Return an (h, w, 3) uint8 RGB picture as a JPEG file's content."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    return cv2.imencode(".jpg", rgb[..., ::-1], options)[1].tobytes()
