@@ -39,6 +39,7 @@ BACKBONES = [
     "efficientnet_lite0",
 ]
 TINY = [
+    "backbone=slim_resnet",
     "sex=none",
     "augment=report",
     "callbacks=default",

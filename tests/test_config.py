@@ -75,7 +75,10 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["+backbone.width=3"], "backbone.width: .* has no such option"),
         (["backbone._target_=boneage.models.backbones.Nothing"], "Nothing"),
         (["backbone.channels=2"], "backbone.channels=2 is not valid"),
-        (["backbone.widths=[64,128]"], "backbone.widths has 2 stages, backbone.depths 4"),
+        (
+            ["backbone=slim_resnet", "backbone.widths=[64,128]"],
+            "backbone.widths has 2 stages, backbone.depths 4",
+        ),
         (["backbone=timm"], "backbone.name is not set"),
         (["backbone=timm", "backbone.name=resnet_18"], "timm has no such network; .* resnet18"),
         (["backbone=timm", "backbone.name=hf-hub:some/one"], "timm has no such network"),

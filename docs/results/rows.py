@@ -31,9 +31,11 @@ POOLED = {  # rows that are several runs
     "classification_9_folds": [f"classification_9_folds_fold_{k}" for k in range(5)],
     "classification_10_best": [f"classification_10_best_fold_{k}" for k in range(5)],
 }
+SCRATCH = ["data=rsna", "backbone=slim_resnet", "optimizer.lr=0.0007", "trainer.max_epochs=20"]
 UNNAMED = {  # rows without an experiment file: their options, and the row that they build on
-    "default_shuffle": (["data=rsna", "data.sampling=shuffle"], "regression_11_robust"),
-    "default": (["data=rsna"], "default_shuffle"),
+    "scratch_shuffle": ([*SCRATCH, "data.sampling=shuffle"], "regression_11_robust"),
+    "scratch": (SCRATCH, "scratch_shuffle"),
+    "default": (["data=rsna"], "scratch"),
     "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
     "best_128_long": (
         ["experiment=best_128", "trainer.max_epochs=50", "precision=bf16-mixed"],
