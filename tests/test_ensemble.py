@@ -59,7 +59,7 @@ def test_folds_are_pooled(runs, tmp_path):
 def test_the_same_run_twice_is_refused(runs, tmp_path):
     (tmp_path / "link").symlink_to(runs / "a")
     for again in (runs / "a", runs / "a/checkpoints/best.ckpt", tmp_path / "link"):
-        with pytest.raises(UserError, match="the same run is given more than once: .*/a$"):
+        with pytest.raises(UserError, match=r"the same run is given more than once: .*/a$"):
             ensemble([runs / "a", runs / "b", again], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
