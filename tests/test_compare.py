@@ -69,6 +69,26 @@ def test_the_best_run_is_first_and_differing_options_are_columns(tmp_path):
     assert group.common == {"backbone": "slim_resnet", "seed": 1}
 
 
+def test_a_file_that_is_no_run_is_refused(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    files = [tmp_path / "notes.txt", tmp_path / "a/predictions.csv", tmp_path / "foreign.ckpt"]
+    for file in files:
+        file.touch()
+        with pytest.raises(UserError, match=f"{file} is neither a run's folder nor a checkpoint"):
+            find_runs([file])
+
+
+@pytest.mark.parametrize("newer", ["a", "b"])
+def test_an_option_that_an_older_run_does_not_know_counts_as_none(tmp_path, newer):
+    for name, spread in (("a", 1), ("b", 2)):
+        new = {"data.soft_targets": None, "data.mode": "x"} if name == newer else {}
+        run(tmp_path / name, with_ages(spread), options=new)
+    ((group,),) = groups_of(tmp_path)
+    assert group.common["data.soft_targets"] is None
+    assert group.differing == ["data.mode"]
+    write_comparison([tmp_path], tmp_path / "out")
+
+
 def test_a_choice_stands_for_the_options_below_it(tmp_path):
     run(tmp_path / "a", with_ages(1), options={"backbone.depth": 3})
     run(tmp_path / "b", with_ages(2), options={"backbone": "resnet18", "backbone.name": "r"})

@@ -16,6 +16,7 @@ from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.training import learning_curves
 from boneage.evaluation.report.page import write_report
+from boneage.evaluation.report.verdicts import behind_baselines
 from boneage.explain.film import square_film
 from boneage.explain.sheet import overlay_sheet
 from boneage.models.module import BoneAgeModule
@@ -168,3 +169,36 @@ def test_pages_say_of_a_diverged_run_that_it_has(tmp_path, value, said):
     assert said in write_report(run).read_text()
     write_comparison([sound, run], tmp_path / "out")
     assert "diverged" in (tmp_path / "out/comparison.html").read_text()
+
+
+@pytest.mark.parametrize(("off", "ends"), [(24.0, False), (26.0, True)])
+def test_an_error_beyond_all_ages_has_diverged(configure, monkeypatch, off, ends):
+    def decode(self, raw):
+        return raw.squeeze(1) * 0 + self.mean + off
+
+    monkeypatch.setattr(AgeRegression, "decode", decode)
+    if not ends:
+        train(configure())
+        return
+    with pytest.raises(UserError, match=r"MAE of the validation fold is 2\d years, more than any"):
+        train(configure())
+
+
+def test_a_model_that_is_behind_the_baseline_is_said(tmp_path):
+    table = pd.DataFrame(
+        {"id": [str(i) for i in range(30)], "sex": "male", "age_years": np.linspace(1, 17, 30)}
+    )
+
+    def said(**predicted):
+        run = write_finished_run(tmp_path / "run", table.assign(**predicted))
+        metrics = json.loads((run / "metrics.json").read_text())
+        return behind_baselines(metrics["test"], metrics["baselines"])
+
+    assert said(age_years_predicted=table["age_years"] + 1) is None
+    line = said(age_years_predicted=258.0)
+    assert line.startswith("No better than without a radiograph: MAE 249.00, where the mean train")
+    truth = np.array(Stages().names)[Stages().of(table["age_years"].to_numpy())]
+    assert said(stage_predicted=truth) is None
+    assert "balanced accuracy 0.500, where the most frequent stage has 0.500" in said(
+        stage_predicted="child"
+    )

@@ -56,6 +56,14 @@ def test_folds_are_pooled(runs, tmp_path):
     pd.testing.assert_frame_equal(pooled, pd.concat([a, c])[pooled.columns])
 
 
+def test_the_same_run_twice_is_refused(runs, tmp_path):
+    (tmp_path / "link").symlink_to(runs / "a")
+    for again in (runs / "a", runs / "a/checkpoints/best.ckpt", tmp_path / "link"):
+        with pytest.raises(UserError, match=r"the same run is given more than once: .*/a$"):
+            ensemble([runs / "a", runs / "b", again], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_writes_what_compare_and_report_read(runs, tmp_path):
     out = tmp_path / "both"
     done = CliRunner().invoke(app, ["ensemble", f"{runs}/a", f"{runs}/b", "--out", str(out)])

@@ -339,7 +339,9 @@ def test_ids_written_otherwise_than_the_files_are_matched_and_it_is_said(
     table = read_source(tmp_path)
     assert list(table["id"]) == ids
     assert list(table["path"]) == [str(tmp_path / f"{file}.png") for file in files]
-    assert "2 ids are matched without regard to folder, suffix, leading zeros and case" in said()[0]
+    assert (
+        "2 ids are matched without regard to folder, suffix, leading zeros, case and " in said()[0]
+    )
     assert f"{ids[0]} = {files[0]}" in said()[0]
 
 

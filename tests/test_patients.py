@@ -87,6 +87,55 @@ def test_a_column_that_may_be_one_is_said(tmp_path, caplog):
     assert "'case'" not in caplog.text  # two values name no patients
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("17", "017", True),
+        ("MUELLER", "Mueller", True),
+        ("Müller,  Anna", "MU\u0308LLER, Anna", True),
+        ("Müller,\u00a0Anna", "Müller, Anna", True),
+        ("7.0", "007", True),
+        ("17", "170", False),
+        ("a/1", "b/1", False),
+        ("1.png", "1", False),
+        ("Mueller", "Müller", False),
+    ],
+)
+def test_spellings_of_one_patient_are_merged_and_said(own_root, caplog, one, other, same):
+    patients = [f"p{i}" for i in range(24)]
+    patients[3], patients[20] = one, other
+    table = pd.read_csv(own_root / TABLE, dtype={"id": str}).assign(patient=patients)
+    table.to_csv(own_root / TABLE, index=False)
+    with caplog.at_level(logging.INFO):
+        rows = read_source(own_root)
+    assert (rows["patient"][3] == rows["patient"][20]) == same
+    assert ("1 spellings of patients count as the same patient" in caplog.text) == same
+    assert f"24 radiographs of {24 - same} patients" in caplog.text
+
+
+def divided(root, train, test):
+    """Divide the table of a data set into two, with these patients."""
+    table = pd.read_csv(root / TABLE, dtype={"id": str})
+    parts = (table.iloc[:16].assign(patient=train), table.iloc[16:].assign(patient=test))
+    for name, part in zip((TABLE, "test.csv"), parts, strict=True):
+        part.dropna(axis="columns", how="all").to_csv(root / name, index=False)
+
+
+def test_a_patient_of_two_tables_is_found_in_any_spelling(own_root):
+    divided(own_root, [f"0{i}" for i in range(16)], [f"{i}" for i in range(15, 23)])
+    with pytest.raises(UserError, match="1 patients have radiographs in more than one of the tab"):
+        read_source(own_root)
+
+
+@pytest.mark.parametrize("without", ["train", "test"])
+def test_a_table_without_patients_beside_one_with_them_is_said(own_root, caplog, without):
+    train, test = [f"a{i}" for i in range(16)], [f"b{i}" for i in range(8)]
+    divided(own_root, *((None, test) if without == "train" else (train, None)))
+    read_source(own_root)
+    silent = own_root / (TABLE if without == "train" else "test.csv")
+    assert f"{silent} names no patients, while {own_root}" in caplog.text
+
+
 # --- deal
 
 

@@ -251,3 +251,68 @@ def test_damaged_checkpoint(finished, configure, tmp_path, content, said):
 def test_test_only_needs_a_checkpoint(configure):
     with pytest.raises(UserError, match="ckpt_path="):
         train(configure("train=false"))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["trainer.limit_train_batches=0"], "trainer.limit_train_batches=0"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
+        (["trainer.max_steps=0"], "trainer.max_steps=0"),
+    ],
+)
+def test_a_run_that_trains_nothing_says_so(configure, caplog, options, why):
+    metrics = train(configure(*options))
+    assert f"Nothing was trained: {why}; tested: the weights as they were" in caplog.text
+    assert metrics["best_validation"] is None
+
+
+def test_a_resumed_run_that_has_nothing_left_to_train_says_so(configure, tmp_path, caplog):
+    first = train(configure(run="first"))
+    again = train(configure(f"ckpt_path={tmp_path}/first/checkpoints/last.ckpt", run="again"))
+    assert "Nothing was trained: the checkpoint has 1 epochs (" in caplog.text
+    assert again["test"] == first["test"]  # of the same checkpoint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["trainer.max_steps=1"],
+        ["trainer.limit_val_batches=0"],
+        ["trainer.check_val_every_n_epoch=5"],
+    ],
+)
+def test_without_any_validation_the_last_weights_are_tested(configure, tmp_path, caplog, options):
+    metrics = train(configure("report=true", "callbacks=ema", *options))
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    assert f"the weights after the last step are tested: {last}" in caplog.text
+    assert not (tmp_path / "run/checkpoints/best.ckpt").exists()
+    assert metrics["best_validation"] is None
+    tested = train(configure("train=false", f"ckpt_path={last}", run="tested"))
+    assert tested["test"] == metrics["test"]
+    assert (tmp_path / "run/report.html").is_file()
+
+
+def test_validation_every_other_epoch_is_validation(configure, tmp_path, caplog):
+    train(configure("trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3"))
+    assert "No validation" not in caplog.text
+    assert (tmp_path / "run/checkpoints/best.ckpt").is_file()
+
+
+def test_predictions_are_of_the_test_fold_alone(configure, monkeypatch):
+    with pytest.raises(UserError, match=r"trainer\.limit_test_batches=0 leaves no radiograph to"):
+        train(configure("trainer.limit_test_batches=0"))
+    monkeypatch.setattr(experiment, "check_config", lambda cfg: None)
+    with pytest.raises(UserError, match="no radiograph was tested"):
+        train(configure("trainer.limit_test_batches=0"))
+
+
+@pytest.mark.parametrize("option", ["val_check_interval=1000", "limit_train_batches=0.001"])
+def test_what_the_trainer_refuses_is_one_line(configure, option):
+    with pytest.raises(UserError, match=f"^trainer: .*{option.split('=')[1]}"):
+        train(configure(f"trainer.{option}"))
+
+
+def test_a_metric_that_is_not_there_is_one_line(configure):
+    with pytest.raises(UserError, match=r"trainer: .*val/age/mae_weeks"):
+        train(configure("monitor=val/age/mae_weeks"))

@@ -9,10 +9,12 @@ from typing_extensions import override
 
 from boneage.callbacks.predictions import predictions_of
 from boneage.data.dataset import Batch
+from boneage.data.labels import MAX_AGE_YEARS
 from boneage.errors import FailedRun
 from boneage.evaluation.evaluate import count_not_finite
 from boneage.models.weights import all_finite
 
+AGE = "age_years_predicted"
 EVERY = 10  # steps after which losses are looked at: each look waits for the device
 SKIPS = 20  # steps in a row that a gradient scaler may skip; it halves its scale at each
 EXPLODED = 1e6  # times the first loss, or times 1 where that was smaller
@@ -22,9 +24,10 @@ NEVER = 2**31 - 1
 class Divergence(L.Callback):
     """End a run that has diverged, before a checkpoint of it is written.
 
-    It has when its loss, predictions or weights are not finite, or its loss has grown by a factor
-    of a million. Under `precision=16-mixed` a gradient scaler skips steps of too large a scale;
-    there only a row of such losses counts. It comes after `Predictions`.
+    It has when its loss, predictions or weights are not finite, when its validation MAE is beyond
+    all ages, or when its loss has grown by a factor of a million. Under `precision=16-mixed` a
+    gradient scaler skips steps of too large a scale; there only a row of such losses counts. It
+    comes after `Predictions`.
     """
 
     def __init__(self) -> None:
@@ -52,6 +55,11 @@ class Divergence(L.Callback):
         if broken := max(count_not_finite(table).values(), default=0):
             what = f"{broken} of {len(table)} predictions of the validation fold are not finite"
             raise _diverged(trainer, what, "")
+        if AGE in table:
+            error = float((table[AGE] - table["age_years"]).abs().mean())
+            if error > MAX_AGE_YEARS:
+                what = f"the MAE of the validation fold is {error:,.0f} years"
+                raise _diverged(trainer, f"{what}, more than any age,", "")
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -28,6 +28,11 @@ class Predictions(L.Callback):
         self._batches: list[pd.DataFrame] = []
 
     @override
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the fold before: one of which no batch is asked for has no predictions."""
+        self.table = pd.DataFrame()
+
+    @override
     def on_validation_batch_end(
         self,
         trainer: L.Trainer,
@@ -55,6 +60,7 @@ class Predictions(L.Callback):
         stages = [data.stages.names[k] for k in data.stages.of(truth["age_years"].to_numpy())]
         self.table = truth.assign(stage=stages).join(predicted)
 
+    on_test_start = on_validation_start
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
 

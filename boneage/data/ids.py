@@ -1,4 +1,4 @@
-"""One way to write the id of a radiograph, whichever table or file name it comes from."""
+"""One way to write the id of a radiograph or patient, whichever table or file it comes from."""
 
 import re
 import unicodedata
@@ -16,6 +16,12 @@ def normal_id(text: str) -> str:
     text = unicodedata.normalize("NFC", text.strip())
     whole = STORED_AS_DECIMAL.fullmatch(text)
     return whole[1] if whole else text
+
+
+def core(id_: str) -> str:
+    """Return an id without what is written one way or the other: case, spaces, leading zeros."""
+    text = " ".join(normal_id(id_).casefold().split())
+    return text.lstrip("0") or "0" if text.isdigit() else text
 
 
 def normal_ids(cells: pd.Series) -> pd.Series:

@@ -10,7 +10,7 @@ import pandas as pd
 from boneage.data.folder import Folder, LabelTable, Role, explore
 from boneage.data.labels import KNOWN, Columns, read_labels
 from boneage.data.matching import match_images
-from boneage.data.patients import count_patients, patients_with_several
+from boneage.data.patients import count_patients, patients_with_several, unify_spellings
 from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,8 @@ def read_rows(
     _require_disjoint(chosen, parts)
     rows = pd.concat(parts, ignore_index=True)
     if "patient" in rows:
-        rows["patient"] = rows["patient"].fillna("")
+        rows["patient"] = unify_spellings(rows["patient"].fillna(""))
+        _warn_without_patients(chosen, parts)
         _require_patients_apart(chosen, rows)
     return folder, chosen, rows
 
@@ -157,6 +158,20 @@ def _require_disjoint(tables: list[LabelTable], parts: list[pd.DataFrame]) -> No
                     f"{len(both)} ids stand in {tables[j].path} and in {tables[i].path}: "
                     f"{first_five(both)}; leave them in one of the two"
                 )
+
+
+def _warn_without_patients(tables: list[LabelTable], parts: list[pd.DataFrame]) -> None:
+    """Say that some tables name no patients, where others do."""
+    named: dict[bool, list[str]] = {True: [], False: []}
+    for table, part in zip(tables, parts, strict=True):
+        named["patient" in part].append(str(table.path))
+    if named[False]:
+        log.warning(
+            "%s names no patients, while %s does: whether a patient is in both cannot be checked. "
+            "Add the column, or see that they have no patient in common",
+            " and ".join(named[False]),
+            " and ".join(named[True]),
+        )
 
 
 def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.folder import Folder
-from boneage.data.ids import normal_id
+from boneage.data.ids import core
 from boneage.data.labels import read_ids
 from boneage.data.radiographs import SUFFIXES
 from boneage.errors import UserError, first_five
@@ -25,7 +25,8 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
     """Return the known id that each wanted id means; those that mean none are left out.
 
     An id means itself. Where it is not known, it means the one that differs in nothing but folder,
-    file suffix, leading zeros or letter case, if there is only one such pair; which is said.
+    file suffix, leading zeros, letter case or spaces, if there is only one such pair, and it is
+    said.
 
     Args:
         wanted: ids, as `normal_id` writes them.
@@ -35,30 +36,30 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
     wanted, known = list(dict.fromkeys(wanted)), set(known)
     meant = {id_: id_ for id_ in wanted if id_ in known}
     if len(meant) < len(wanted):
-        askers = Counter(map(_core, wanted))
+        askers = Counter(map(_file_core, wanted))
         alike = defaultdict(list)
         for id_ in known:
-            alike[_core(id_)].append(id_)
+            alike[_file_core(id_)].append(id_)
         pairs = {
-            id_: alike[core][0]
+            id_: alike[key][0]
             for id_ in wanted
-            if id_ not in meant and askers[core := _core(id_)] == len(alike[core]) == 1
+            if id_ not in meant and askers[key := _file_core(id_)] == len(alike[key]) == 1
         }
         if pairs:
             log.warning(
-                "%s: %s ids are matched without regard to folder, suffix, leading zeros and case: "
-                "%s", where, f"{len(pairs):,}", first_five([f"{a} = {b}" for a, b in pairs.items()])
+                "%s: %s ids are matched without regard to folder, suffix, leading zeros, case and "
+                "spaces: %s",
+                where, f"{len(pairs):,}", first_five([f"{a} = {b}" for a, b in pairs.items()]),
             )  # fmt: skip
         meant |= pairs
     return meant
 
 
-def _core(id_: str) -> str:
-    """Return an id without what people add to it or leave out."""
+def _file_core(id_: str) -> str:
+    """Return the core of an id that may be a path or a file name."""
     name = re.split(r"[\\/]", id_)[-1]
     stem, suffix = os.path.splitext(name)
-    core = normal_id(stem if suffix.lower() in SUFFIXES else name).casefold()
-    return core.lstrip("0") or "0" if core.isdigit() else core
+    return core(stem if suffix.lower() in SUFFIXES else name)
 
 
 @dataclass(frozen=True)

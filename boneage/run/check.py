@@ -47,6 +47,11 @@ def check_config(cfg: DictConfig) -> None:
     for key, hint in TOP_LEVEL.items():
         _check_value(key, config[key], hint)
     _check_node("", config)
+    if config["trainer"].get("limit_test_batches") == 0:
+        raise UserError(
+            "trainer.limit_test_batches=0 leaves no radiograph to test: leave it out, or set it to "
+            "a number of batches"
+        )
 
 
 def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value

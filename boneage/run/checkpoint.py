@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from boneage.data.decode import VERSION
+from boneage.data.ids import core
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, first_five
 from boneage.evaluation.run_folder import METRICS
@@ -183,7 +184,8 @@ def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:
     """Say that other radiographs of test patients were trained on, if the names mean the same."""
     if "patient" not in test or "patient" not in seen:
         return
-    shared = test["patient"][(test["patient"] != "") & test["patient"].isin(seen["patient"])]
+    trained = set(seen["patient"].fillna("").map(core)) - {""}
+    shared = test["patient"][test["patient"].map(core).isin(trained)]
     if len(shared):
         log.warning(
             "This checkpoint was trained on patients called as %d patients of the test fold: %s. "

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from boneage.errors import UserError
+from boneage.errors import UserError, first_five
 from boneage.evaluation.run_folder import (
     METRICS,
     PREDICTIONS,
@@ -35,9 +35,13 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         What its `metrics.json` holds. The baselines are those of the first run's training fold.
 
     Raises:
-        UserError: when a run cannot be read, runs do not fit together, or `out` holds a run.
+        UserError: when a run cannot be read or is given twice, runs do not fit together, or `out`
+            holds a run.
     """
     runs = [read_run(folder) for folder in folders]
+    places = [run.path.resolve() for run in runs]
+    if twice := [str(place) for place in dict.fromkeys(places) if places.count(place) > 1]:
+        raise UserError(f"the same run is given more than once: {first_five(twice)}")
     first = runs[0]
     for run in runs[1:]:
         for what in ("task", "data", "stages"):

@@ -17,8 +17,9 @@ from boneage.callbacks.history import History
 from boneage.callbacks.predictions import Predictions
 from boneage.callbacks.throughput import Throughput
 from boneage.data.module import BoneAgeDataModule
-from boneage.errors import UserError
+from boneage.errors import FailedRun, UserError
 from boneage.evaluation.report.page import write_report
+from boneage.evaluation.report.verdicts import behind_baselines
 from boneage.evaluation.run_folder import hash_test_set
 from boneage.run.allocator import keep_freed_memory
 from boneage.run.calibrate import calibrate, coverage_of, keep
@@ -36,6 +37,7 @@ from boneage.run.checkpoint import (
     start_from,
 )
 from boneage.run.describe import describe_run
+from boneage.run.fit import fit
 from boneage.run.interrupt import interruptible
 from boneage.run.processes import check_strategy
 from boneage.run.quiet import quieten_lightning
@@ -124,20 +126,21 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         data.table[[c for c in split if c in data.table]].to_csv(run_dir / "split.csv", index=False)
     started = datetime.now().astimezone()
     if cfg.train:
-        trainer.fit(model, data, ckpt_path=ckpt_path)
-        checkpoints = trainer.checkpoint_callback
-        best = getattr(checkpoints, "best_model_path", None)  # none under fast_dev_run
-        score = getattr(checkpoints, "best_model_score", None)
-        trainer.test(model, data, ckpt_path=best or None, verbose=False)
-        if best and trainer.is_global_zero:
+        steps_before = checkpoint["global_step"] if checkpoint else 0
+        tested = fit(trainer, model, data, ckpt_path, steps_before)
+        score = getattr(trainer.checkpoint_callback, "best_model_score", None)
+        trainer.test(model, data, ckpt_path=tested, verbose=False)
+        if tested and trainer.is_global_zero:
             model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
             model.record["calibration"] = calibrate(model, data)
-            keep(Path(best), model.record["calibration"])
+            keep(Path(tested), model.record["calibration"])
     else:
         score = None
         trainer.test(model, data, verbose=False)
 
     test = predictions.table
+    if test.empty:
+        raise FailedRun("no radiograph was tested: trainer.limit_test_batches leaves none")
     train_fold = fold_of(model.record, "train")
     metrics = {
         **describe_run(cfg, data, model, trainer),
@@ -157,6 +160,8 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     if trainer.is_global_zero:
         write_results(run_dir, metrics, test, history.table, data)
         print_results(metrics, run_dir)
+        if (behind := behind_baselines(metrics["test"], metrics["baselines"])) is not None:
+            log.warning("%s", behind)
         if cfg.report:
             write_report(run_dir)
     return metrics

@@ -11,6 +11,8 @@ NOT_FOR_THE_USER = (
     ".*smaller than the logging interval.*",  # every epoch is logged anyway
     ".*enabled train dataloader shuffling.*",  # debug=overfit wants the same batch again
     ".*is not supported by the model summary.*",
+    ".*Early stopping conditioned on metric.*",  # of an epoch without validation
+    ".*could not find the monitored key.*",
     ".*exists and is not empty.*",  # a run that is resumed in its own folder
 )
 

@@ -24,9 +24,12 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
     """
     runs: dict[Path, FinishedRun] = {}
     skipped: dict[Path, str] = {}
-    for folder in map(run_folder, folders):
+    for given in folders:
+        folder = run_folder(given)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
+        if given.is_file() and not (given.suffix == ".ckpt" and _is_run(os.listdir(folder))):
+            raise UserError(f"{given} is neither a run's folder nor a checkpoint in one")
         for path in _run_folders(folder):
             try:
                 runs[path.resolve()] = read_run(path)
@@ -39,6 +42,11 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
     return list(runs.values()), list(skipped.values())
 
 
+def _is_run(names: Sequence[str]) -> bool:
+    """Tell whether a folder that contains these is a run's."""
+    return any(trace in names for trace in TRACES)
+
+
 def _run_folders(folder: Path) -> list[Path]:
     """Return the folders of runs in and below a folder, links included."""
     found, visited = [], set()
@@ -47,7 +55,7 @@ def _run_folders(folder: Path) -> list[Path]:
             subfolders.clear()
             continue
         visited.add(os.path.realpath(where))
-        if any(trace in files or trace in subfolders for trace in TRACES):
+        if _is_run([*files, *subfolders]):
             found.append(Path(where))
             subfolders.clear()
         subfolders.sort()

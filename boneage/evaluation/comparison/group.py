@@ -44,9 +44,9 @@ class Group:
 
     @property
     def common(self) -> dict[str, Any]:
-        """The options that all runs share."""
+        """The options that all runs share; one that a run does not know is None there."""
         options = self.runs[0].metrics["options"]
-        return {key: options[key] for key in self._keys() if not self._differs(key)}
+        return {key: options.get(key) for key in self._keys() if not self._differs(key)}
 
     def settings(self) -> dict[tuple[str, ...], list[FinishedRun]]:
         """Return the runs by the values of all differing options but the seed."""

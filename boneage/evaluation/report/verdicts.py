@@ -1,7 +1,15 @@
 """The report's two stories, answered from the numbers of a run."""
 
-from boneage.evaluation.bootstrap import Results
+from collections.abc import Mapping
 
+from boneage.evaluation.bootstrap import Results
+from boneage.evaluation.glossary import describe
+from boneage.evaluation.numbers import number
+
+HEADLINES = (  # the first that a run has must be better than that of this baseline
+    ("age/mae_years", "constant", "the mean training age"),
+    ("stage/balanced_accuracy", "majority_class", "the most frequent stage"),
+)
 FOLLOWS = 0.5  # a slope nearer to 1 follows the age, one nearer to 0 is a ceiling
 
 
@@ -16,6 +24,30 @@ def verdicts(test: Results) -> list[str]:
         for sentence in (_infant_gap(test), _ceiling(test), _tail(test))
         if sentence is not None
     ]
+
+
+def behind_baselines(test: Results, baselines: Mapping[str, Results]) -> str | None:
+    """Return a sentence with advice where a model is no better than one that sees no radiograph.
+
+    Args:
+        test: the metrics of the test fold.
+        baselines: those of trivial predictors on the same fold.
+    """
+    for metric, baseline, what in HEADLINES:
+        if metric not in test:
+            continue
+        own, other = test[metric]["value"], baselines[baseline][metric]["value"]
+        told = describe(metric)
+        if own is None or other is None:
+            return None
+        if (own > other) if told.better == "higher" else (own < other):
+            return None
+        return (
+            f"No better than without a radiograph: {told.label} {number(own)}, where {what} has "
+            f"{number(other)}. Train for more epochs, lower optimizer.lr, and check that labels "
+            "and images belong together"
+        )
+    return None
 
 
 def _infant_gap(test: Results) -> str | None:
