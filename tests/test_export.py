@@ -19,7 +19,7 @@ from boneage.explain.gradcam import grad_cam
 from boneage.predict import export as module
 from boneage.predict import onnx_file
 from boneage.predict.export import export
-from boneage.predict.graph import noise
+from boneage.predict.graph import _avg_pool_backward, noise
 from boneage.run.calibrate import intervals_of, novelty_of
 from boneage.run.checkpoint import build_model, load_model, read_checkpoint
 from boneage.run.experiment import train
@@ -159,6 +159,7 @@ def write_checkpoint(path, cfg):
         "split": {"id": ["a", "b"], "age_months": [30.0, 90.0], "sex": ["male", "female"],
                   "fold": ["train", "val"]},
     }  # fmt: skip
+    torch.manual_seed(0)
     model = build_model(cfg, record)
     torch.save({"boneage": record, "state_dict": model.state_dict()}, path)
 
@@ -247,3 +248,13 @@ def test_the_example_in_the_readme(file, radiographs, tmp_path):
     )
     assert "age (years of bone age): [" in done.stdout
     assert "stage (probabilities of child, adolescent, adult): [[" in done.stdout
+
+
+@pytest.mark.parametrize("size", [8, 7])
+def test_the_gradient_of_a_mean_pooling(size):
+    x = torch.randn(2, 3, size, size, requires_grad=True)
+    pooled = torch.nn.functional.avg_pool2d(x, 2, ceil_mode=True)
+    gradient = torch.randn_like(pooled)
+    (expected,) = torch.autograd.grad(pooled, x, gradient)
+    found = _avg_pool_backward(gradient, x, [2, 2], [2, 2], [0, 0], True, True, None)
+    torch.testing.assert_close(found, expected)

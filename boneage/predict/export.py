@@ -156,6 +156,8 @@ def _difference(exported: Exported, out: Path, form: Format, image: Tensor, sex:
         found = [values.detach().numpy() for values in torch.export.load(out).module()(image, sex)]
     differences = []
     for name, a, b in zip(exported.outputs, expected, found, strict=True):
-        scale = 1.0 if name in exported.model.tasks else max(float(np.abs(a).max()), SMALLEST)
-        differences.append(float(np.abs(a - b).max()) / scale)
+        if name in exported.model.tasks:
+            differences.append(float(np.abs(a - b).max()))
+        else:  # where a unit is just about to act, rounding can switch a place of the map
+            differences.append(float(np.abs(a - b).mean()) / max(float(np.abs(a).max()), SMALLEST))
     return max(differences)

@@ -146,6 +146,7 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
         **get_decompositions(known),
         aten.convolution_backward.default: _convolution_backward,
         aten.max_pool2d_with_indices_backward.default: _max_pool_backward,
+        aten.avg_pool2d_backward.default: _avg_pool_backward,
     }
 
 
@@ -188,3 +189,29 @@ def _max_pool_backward(
     """Return the gradient for the input of a max pooling: it goes to the greatest values."""
     flat = torch.zeros_like(x).flatten(2)
     return flat.scatter_add(2, indices.flatten(2), gradient.flatten(2)).view_as(x)
+
+
+def _avg_pool_backward(
+    gradient: Tensor,
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: object,
+    count_padding: object,
+    divisor: int | None,
+) -> Tensor:
+    """Return the gradient for the input of a mean pooling without overlap: each mean's, in parts.
+
+    A window that reaches beyond the edge is the mean of what lies within.
+    """
+    if list(kernel) != list(stride or kernel) or any(padding) or divisor is not None:
+        raise NotImplementedError("the gradient of this mean pooling")
+    (height, width), (rows, columns) = x.shape[2:], kernel
+    spread = gradient[:, :, :, None, :, None].expand(-1, -1, -1, rows, -1, columns)
+    spread = spread.reshape(*x.shape[:2], gradient.shape[2] * rows, gradient.shape[3] * columns)
+    within = [
+        torch.clamp(n - torch.arange(n) // k * k, max=k).to(x.dtype)
+        for n, k in ((height, rows), (width, columns))
+    ]
+    return spread[:, :, :height, :width] / (within[0][:, None] * within[1])
