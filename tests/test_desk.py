@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from boneage.data.phantom.exposure import expose
+from boneage.errors import UserError
 from boneage.predict.export import export
+from boneage.predict.predictor import Predictor
+from boneage.predict.site import with_metadata
 from boneage.run.experiment import train
 
 BLOCK = """
@@ -97,6 +100,47 @@ def test_what_needs_the_framework_says_so(model, film):
         assert done.returncode == 1
         assert done.stderr.startswith("error: this needs the framework"), done.stderr
         assert "pip install 'boneage[train]'" in done.stderr
+
+
+def test_python_gets_one_line_for_a_mistake(model, film):
+    predictor = Predictor(model)
+    for call, message in (
+        (lambda: predictor(film, age_years=-3), "age_years=-3: must be"),
+        (lambda: predictor(film, age_years=float("nan")), "must be a chronological age"),
+        (lambda: predictor(film, age_years="ten"), "must be a chronological age"),
+        (lambda: predictor(film, sex="boy"), "sex='boy': must be one of"),
+        (lambda: predictor(None), "a NoneType is no radiograph"),
+        (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),
+        (lambda: predictor(np.zeros((4, 4, 3), np.uint8)), r"shape \(4, 4, 3\)"),
+        (lambda: predictor(np.zeros((4, 4))), "type float64"),
+        (lambda: predictor(film.parent / "gone.png"), "gone.png"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_lists_arrays_and_files_agree(model, film):
+    predictor, pixels = Predictor(model), cv2.imread(str(film), cv2.IMREAD_GRAYSCALE)
+    one = predictor(film, sex="male", age_years=9.5)
+    answers = predictor([film, pixels, film.parent / "gone.png"], sex="male", age_years=9.5)
+    assert [answer.status for answer in answers] == ["ok", "ok", "error"]
+    assert answers[0] == one
+    assert answers[1].age_years == one.age_years
+    assert answers[1].interval_years == one.interval_years
+    assert answers[0].chronological_age_years == 9.5
+
+
+def test_a_damaged_contract_is_one_line(model, tmp_path):
+    content = model.read_bytes()
+    for name, metadata, message in (
+        ("lacks", '{"schema": 1}', "contract is damaged"),
+        ("text", "no json", "contract is damaged"),
+        ("newer", '{"schema": 99}', "another version of boneage: update"),
+    ):
+        path = tmp_path / f"{name}.ONNX"
+        path.write_bytes(with_metadata(content, "boneage", metadata))
+        with pytest.raises(UserError, match=message):
+            Predictor(path)
 
 
 def test_the_package_is_imported_at_once():

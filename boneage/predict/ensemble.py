@@ -103,7 +103,7 @@ class Ensemble:
 
 def _read(path: Path, mirror: bool) -> Model:
     """Return the model of a file or folder; torch is needed for those of training alone."""
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         return OnnxModel(path, mirror)
     with framework():
         from boneage.run.trained_model import TrainedModel

@@ -13,7 +13,7 @@ from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.sexes import sex_codes
 from boneage.errors import UserError
 from boneage.evaluation.conformal import Intervals
-from boneage.evaluation.site import Site
+from boneage.evaluation.site import KNOWN, Site
 from boneage.predict.model import Columns
 from boneage.stages import Stages
 from boneage.weights import BUILTIN, KEY, SCHEMA, SITE_KEY
@@ -52,25 +52,32 @@ class OnnxModel:
 
         self.file = file
         self.session = _session(file, onnxruntime)
-        said = self.session.get_modelmeta().custom_metadata_map
-        self.contract = _contract(file, said)
-        self.site = Site.of(json.loads(said[SITE_KEY])) if SITE_KEY in said else None
+        self.outputs = [output.name for output in self.session.get_outputs()]
+        self.calibrated = NOVELTY in self.outputs
+        try:
+            self._keep(self.session.get_modelmeta().custom_metadata_map, mirror)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"model {file} cannot be used: its contract is damaged") from error
+
+    def _keep(self, metadata: dict[str, str], mirror: bool) -> None:
+        """Take over what the metadata say of the model."""
+        self.contract = _contract(self.file, metadata)
+        self.site = Site.of(json.loads(metadata[SITE_KEY])) if SITE_KEY in metadata else None
         self.seen = frozenset(chain.from_iterable(self.contract["radiographs"].values()))
         self.task: str = self.contract["name"]
+        self.tasks: dict[str, list[str]] = self.contract["tasks"]
         self.stages = Stages(self.contract["stages"], self.contract["stage_edges_years"])
         self.preprocessing = Preprocessing(**self.contract["preprocessing"])
         self.mirror = mirror or self.contract["mirror_test"]
         widths = self.contract["calibration"]["half_widths_years"]
         self.intervals = {
             known: Intervals.of(widths[name]) if name in widths else None
-            for known, name in ((True, "sex_known"), (False, "sex_unknown"))
+            for known, name in KNOWN.items()
         }
-        self.outputs = [output.name for output in self.session.get_outputs()]
-        self.calibrated = NOVELTY in self.outputs
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
         """Predict (n, size, size) uint8 radiographs: see `Model`."""
-        tasks: dict[str, list[str]] = self.contract["tasks"]
+        tasks = self.tasks
         extra = [NOVELTY] if NOVELTY in self.outputs else []
         found = self._run([*tasks, *extra], squares, sexes)
         if self.mirror and not self.contract["mirror_test"]:
@@ -124,14 +131,12 @@ def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
     Raises:
         UserError: when there is none that this version can keep.
+        KeyError, TypeError, ValueError: when it is damaged.
     """
     if KEY not in metadata:
         raise UserError(f"{file} is no model of boneage: write one with boneage export")
-    try:
-        contract: dict[str, Any] = json.loads(metadata[KEY])
-        schema = contract.get("schema", 0)
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"model {file} cannot be loaded: its contract is damaged") from error
+    contract: dict[str, Any] = json.loads(metadata[KEY])
+    schema = contract.get("schema", 0)
     if not 1 <= schema <= SCHEMA:
         advice = "update boneage" if schema > SCHEMA else "export it again"
         raise UserError(f"model {file} was written by another version of boneage: {advice}")

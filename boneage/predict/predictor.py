@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
+from boneage.data.labels import MAX_AGE_YEARS
 from boneage.data.sexes import SEXES
 from boneage.errors import UserError
 from boneage.predict.answer import Answer
@@ -51,7 +52,7 @@ class Predictor:
         self,
         radiographs: list[One],
         sex: str | Sequence[str | None] | None = None,
-        age_years: Sequence[float | None] | None = None,
+        age_years: float | Sequence[float | None] | None = None,
     ) -> list[Answer]: ...
 
     def __call__(
@@ -67,7 +68,7 @@ class Predictor:
                 bright bones; or a list of them.
             sex: "female", "male" or "unknown", of all; or one each. None is what a DICOM header
                 says, else unknown.
-            age_years: chronological age in years, for the SD score; of a list one each.
+            age_years: chronological age in years, for the SD score; of all, or one each.
 
         Returns:
             An `Answer`, or a list of them in order. In a list, a file that cannot be read is an
@@ -75,16 +76,20 @@ class Predictor:
 
         Raises:
             UserError: when the one radiograph cannot be read, pixels are not (H, W) uint8 or
-                uint16, or a sex is none of `SEXES`.
+                uint16, a sex is none of `SEXES`, or an age is none from 0 to 25 years.
         """
         if isinstance(radiographs, str | Path | np.ndarray):
             (answer,) = self._answers([radiographs], [sex], [age_years])  # type: ignore[list-item]
             if answer.status == "error":
                 raise UserError(answer.reason)
             return answer
+        if not isinstance(radiographs, list | tuple):
+            raise UserError(
+                f"a {type(radiographs).__name__} is no radiograph: give a file, pixels, or a list"
+            )
         n = len(radiographs)
         sexes = [sex] * n if sex is None or isinstance(sex, str) else list(sex)
-        ages = [None] * n if age_years is None else list(age_years)  # type: ignore[arg-type]
+        ages = list(age_years) if isinstance(age_years, Sequence) else [age_years] * n
         if not len(sexes) == len(ages) == n:
             raise UserError(f"{n} radiographs, but {len(sexes)} sexes and {len(ages)} ages")
         return [
@@ -103,6 +108,11 @@ class Predictor:
     ) -> list[Answer]:
         if wrong := [sex for sex in sexes if sex not in (*SEXES, None)]:
             raise UserError(f"sex={wrong[0]!r}: must be one of {', '.join(SEXES)}")
+        for age in ages:
+            if age is not None and not _is_age(age):
+                raise UserError(
+                    f"age_years={age!r}: must be a chronological age, 0 to {MAX_AGE_YEARS} years"
+                )
         sources = [r if isinstance(r, np.ndarray) else Path(r) for r in radiographs]
         part = [(source, self._read(source)) for source in sources]
         patients = []
@@ -124,3 +134,8 @@ class Predictor:
                 "width) of uint8 or uint16, with bright bones"
             )
         return see(source, self.ensemble.preprocessings, with_film=False)
+
+
+def _is_age(value: Any) -> bool:  # noqa: ANN401 - whatever a caller gives
+    number = isinstance(value, int | float | np.number)
+    return number and 0 <= float(value) <= MAX_AGE_YEARS

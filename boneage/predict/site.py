@@ -189,7 +189,7 @@ def _write(file: Path, out: Path, site: Site) -> None:
     """Write a copy of a model's file that holds what it was told of the site."""
     part = out.with_name(out.name + ".part")
     try:
-        if file.suffix == ".onnx":
+        if file.suffix.lower() == ".onnx":
             part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, json.dumps(site.plain())))
         else:
             with framework():

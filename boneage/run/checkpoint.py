@@ -90,7 +90,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             diverged training.
     """
     path = checkpoint_file(Path(path))
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         return read_exported(path)
     try:
         checkpoint = _load(path)

@@ -21,7 +21,8 @@ STEPS = {
         "classification_8_multitask", "classification_9_folds", "classification_10_best",
     ],
     "best": [
-        "paper_regression", "paper_multitask", "default_shuffle", "default", *SEEDS,
+        "paper_regression", "paper_multitask", "scratch_shuffle", "scratch", "default", "lite0_128",
+        "lite0_finer", "box", *SEEDS,
         "best_128_seeds", "best_128_long", *MEMBERS, "best_ensemble", "best_256",
     ],
 }  # fmt: skip
@@ -32,10 +33,15 @@ POOLED = {  # rows that are several runs
     "classification_10_best": [f"classification_10_best_fold_{k}" for k in range(5)],
 }
 SCRATCH = ["data=rsna", "backbone=slim_resnet", "optimizer.lr=0.0007", "trainer.max_epochs=20"]
+START = "outputs/results/lite0_128"
+FROM_128 = ["data=rsna", f"start_from={START}", "optimizer.lr=0.0005", "scheduler.warmup=0.1"]
 UNNAMED = {  # rows without an experiment file: their options, and the row that they build on
     "scratch_shuffle": ([*SCRATCH, "data.sampling=shuffle"], "regression_11_robust"),
     "scratch": (SCRATCH, "scratch_shuffle"),
     "default": (["data=rsna"], "scratch"),
+    "lite0_128": (["data=rsna", "trainer.max_epochs=20"], "default"),
+    "lite0_finer": ([*FROM_128, "trainer.max_epochs=14", "backbone.enlarge=1.5"], "lite0_128"),
+    "box": (["experiment=box", f"start_from={START}"], "lite0_128"),
     "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
     "best_128_long": (
         ["experiment=best_128", "trainer.max_epochs=50", "precision=bf16-mixed"],

@@ -28,7 +28,7 @@ from boneage.run.stress import TABLE, stress
 
 RECORDS, RUNS = Path(__file__).parent / "records", PROJECT / "outputs/results"
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
-STRESSED = ("paper_regression", "best_128")
+STRESSED = ("paper_regression", "box")
 AUGMENTED = ("regression_10_geometric", "regression_11_robust")  # what noise and storage bring
 CHANGED = 400  # test radiographs, each changed in every way
 KEPT = (  # of metrics.json
