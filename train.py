@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
+from boneage.run.overrides import check_overrides
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -45,4 +46,8 @@ def _remove_if_empty() -> None:
 
 
 if __name__ == "__main__":
+    try:
+        check_overrides(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
     main()

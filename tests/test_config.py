@@ -1,15 +1,19 @@
 """Every option of every group composes and can be built."""
 
+import shlex
+
 import pytest
 import torch
 import yaml
 from conftest import PROJECT, compose_config
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.run.check import check_config
+from boneage.run.check import OTHERS, TOP_LEVEL, check_config
 from boneage.run.checkpoint import build_model
+from boneage.run.overrides import check_overrides
 
 GROUPS = sorted(
     (path.parent.name, path.stem)
@@ -62,7 +66,7 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["optimizer.lr=abc"], "optimizer.lr='abc' is not valid"),
+        (["optimizer.lr=abc"], "optimizer.lr='abc' is not valid: .*a valid number"),
         (["optimizer.lr=-1"], "Invalid learning rate"),
         (["trainer.max_epochs=ten"], "trainer.max_epochs='ten' is not valid"),
         (["data.size=big"], "data.size='big' is not valid"),
@@ -96,6 +100,11 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["precision=7-bit"], "precision"),
         (["tasks=regression"], "tasks='regression' is not valid"),
         (["stages=4"], "stages=4 is not valid"),
+        (["+optimiser.lr=1"], "optimiser: there is no such option: did you mean optimizer?"),
+        (["+max_epochs=1"], "max_epochs: there is no such option: there are seed, train, "),
+        (["+callbacks.early_stoping.patience=3"], "early_stoping has no .*mean early_stopping?"),
+        (["callbacks.last=null"], "callbacks.last has no _target_"),
+        (["resume=yes"], "resume='yes' is not valid: .*'auto'"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -118,3 +127,35 @@ def test_config_files_are_listed_in_help():
     config = yaml.safe_load((PROJECT / "conf/hydra/default.yaml").read_text())
     assert config["help"]["header"].count("python train.py ") >= 4
     assert config["help"]["template"].count("$APP_CONFIG_GROUPS") == 1
+
+
+def test_the_known_names_are_those_of_the_config():
+    assert {*TOP_LEVEL, *OTHERS} == set(compose_config())
+
+
+def test_a_name_that_an_option_refers_to_is_known(phantom_root, tmp_path):
+    cfg = compose_config(
+        f"run_dir={tmp_path}", f"data.root={phantom_root}", "+rate=0.01", "optimizer.lr=${rate}"
+    )
+    check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    "name", ["b (1)", "a;b", "a=b", "a,b", "[b]", "{b}", "a;b, c=d (2) ä", "a&b", 'a"b;', "a'b (1)"]
+)
+def test_a_value_that_needs_quotation_marks_is_told_how(name):
+    with pytest.raises(UserError) as caught:
+        check_overrides(["task=regression", f"data.root=/x/{name}"])
+    assert str(caught.value).startswith(f"data.root=/x/{name} ")
+    advised = str(caught.value).partition("quote it: ")[2]
+    (argument,) = shlex.split(advised)  # as a shell hands it over
+    check_overrides([argument])
+    assert OverridesParser.create().parse_override(argument).value() == f"/x/{name}"
+
+
+def test_sweeps_and_plain_values_need_no_quotation_marks():
+    plain = ["data.root=/x/a b", "~callbacks.grad_cam", "+a=1", "backbone.widths=[4,8]", "a="]
+    check_overrides([*plain, "--config-dir=/x (1)"])
+    check_overrides(["-m", "task=regression,classification", "seed=1,2"])
+    with pytest.raises(UserError, match=r"quotation marks do not match"):
+        check_overrides(['data.root="/x'])

@@ -199,6 +199,6 @@ def test_a_model_that_is_behind_the_baseline_is_said(tmp_path):
     assert line.startswith("No better than without a radiograph: MAE 249.00, where the mean train")
     truth = np.array(Stages().names)[Stages().of(table["age_years"].to_numpy())]
     assert said(stage_predicted=truth) is None
-    assert "balanced accuracy 0.500, where the most frequent stage has 0.500" in said(
+    assert "Balanced accuracy 0.500, where the most frequent stage has 0.500" in said(
         stage_predicted="child"
     )

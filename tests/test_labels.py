@@ -94,7 +94,7 @@ def test_first_sheet_with_anything_in_it(tmp_path, caplog):
     book.create_sheet("Notes").append(["read by one"])
     book.save(tmp_path / "labels.xlsx")
     assert rows(read_labels(tmp_path / "labels.xlsx")) == [("1377", 180.0, "female")]
-    assert "of 2 sheets only the first, 'Labels', is read" in caplog.text
+    assert "of 2 sheets only 'Labels' is read, not 'Notes'" in caplog.text
 
 
 @pytest.mark.parametrize("sex", [("F", "M"), ("female", "MALE")])
@@ -156,7 +156,10 @@ def test_a_number_that_answers_no_question_is_refused(write):
         ("id,boneage,Geschlecht\n1,60,w\n2,70,m\n", "looks like sexes: 'Geschlecht' (rename"),
         ("id,boneage,x\n1,60,F\n2,70,M\n", "looks like sexes: 'x'"),
         ("id,boneage,Gender\n1,60,\n2,70,NA\n", "'Gender' contains no sex, so the sex of all 2"),
-        ("id,boneage,male,sex\n1,60,1,F\n2,70,0,F\n", "read from column 'male'; not read.*'sex'"),
+        (
+            "id,boneage,male,sex\n1,60,1,F\n2,70,0,F\n",
+            "'male', which column 'sex' contradicts in 1 of 2 rows",
+        ),
     ],
 )
 def test_sexes_that_are_not_read_are_said(write, text, said, caplog):
@@ -192,7 +195,7 @@ MISTAKES = {
         r"row 3.*'-3' is negative.*\(2 such rows\)",
     ),
     "too old": (HEADER + "2,301,True\n", r"row 3.*'301' months is above 25 years.*data\.age_unit"),
-    "sex": (HEADER + "2,30,boy\n", r"row 3, column 'male': 'boy' is no sex"),
+    "sex": (HEADER + "2,30,lad\n", r"row 3, column 'male': 'lad' is no sex"),
     "id empty": (HEADER + ",30,True\n", r"row 3, column 'id': '' is empty"),
     "ids twice": (
         HEADER + "".join(f"{i},30,True\n{i}.0,31,False\n" for i in range(1, 8)),
@@ -206,7 +209,7 @@ MISTAKES = {
     "age in days": (HEADER + "2,4015,True\n", r"row 3.*'4015' months is above 25 years"),
     "column twice in other case": ("id,boneage,ID\n1,200,3\n", "several columns called 'id'"),
     "title above the header": (
-        "Bone ages\nid,boneage,male\n1,90,1\n",
+        "Bone ages\nno,boneage,male\n1,90,1\n",
         r"no id column \(it has Bone ages",
     ),
     "column twice": ("id,boneage,id\n1,2,3\n", r"several columns called 'id'"),
@@ -240,6 +243,101 @@ def test_mistakes_in_a_spreadsheet(write):
         read_labels(write([header, [1, 2, True], [None] * 3, [2, "x", True]], "labels.xlsx"))
     with pytest.raises(UserError, match=r"labels\.xlsx cannot be read as a table"):
         read_labels(write(b"PK\x03\x04 cut off", "labels.xlsx"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bone ages of our clinic,,\nid,boneage,male\n1377,180,False\n1378,12,True\n0042,94.5,\n",
+        "Our clinic\n\n# 2024\nid;boneage;male\n1377;180;0\n1378;12;1\n0042;94.5;\n",
+    ],
+)
+def test_a_title_above_a_known_header_is_passed_over_and_said(write, text, caplog):
+    assert rows(read_labels(write(text))) == EXPECTED
+    line = 1 + text.splitlines().index(next(li for li in text.splitlines() if "boneage" in li))
+    assert f"line {line} is read as the header" in caplog.text
+    bad = text.replace("94.5", "x")
+    with pytest.raises(UserError, match=f"row {line + 3}, column 'boneage': 'x' is not a number"):
+        read_labels(write(bad))
+
+
+CONTENT = [["id", "boneage", "male"], [1377, 180, 0], [1378, 12, 1], ["0042", 94.5, None]]
+
+
+def test_the_only_sheet_with_ids_is_read_and_named(tmp_path, caplog):
+    book = openpyxl.Workbook()
+    book.active.append(["see the other sheet"])
+    for row in (["Our clinic"], [], *CONTENT):
+        book.create_sheet("Data") if "Data" not in book.sheetnames else None
+        book["Data"].append(row)
+    book.save(tmp_path / "labels.xlsx")
+    assert rows(read_labels(tmp_path / "labels.xlsx")) == EXPECTED
+    assert "of 2 sheets only 'Data' is read, not 'Sheet'" in caplog.text
+    assert "line 3 is read as the header" in caplog.text
+
+
+def test_a_first_sheet_with_ids_stays_the_one_that_is_read(tmp_path):
+    book = openpyxl.Workbook()
+    for sheet in (book.active, book.create_sheet("more")):
+        for row in CONTENT if sheet is book.active else [CONTENT[0], [9, 9, 1]]:
+            sheet.append(row)
+    book.save(tmp_path / "labels.xlsx")
+    assert rows(read_labels(tmp_path / "labels.xlsx")) == EXPECTED
+
+
+def test_what_a_file_contains_decides_not_its_suffix(write, tmp_path, caplog):
+    write(CONTENT, "a.xlsx").rename(tmp_path / "a.csv")
+    assert rows(read_labels(tmp_path / "a.csv")) == EXPECTED
+    assert "a.csv is read as an xlsx file, despite its name" in caplog.text
+    text = "id,boneage,male\n1377,180,0\n1378,12,1\n0042,94.5,\n"
+    assert rows(read_labels(write(text, "b.xlsx"))) == EXPECTED
+    assert "b.xlsx is read as a csv file, despite its name" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "a.xls",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            r"a\.xls: \.xls files are not read: save it",
+        ),
+        ("a.ods", b"PK\x03\x04", r"a\.ods: \.ods files are not read: save it as xlsx or csv"),
+        ("a.xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1", "old Excel, or has a password: save it as xlsx"),
+    ],
+)
+def test_other_kinds_of_tables_are_told_how_to_be_saved(write, name, content, said):
+    with pytest.raises(UserError, match=said):
+        read_labels(write(content, name))
+
+
+@pytest.mark.parametrize("cell", ["=12*8", "#N/A"])
+def test_a_cell_that_was_never_computed_is_said(write, cell):
+    with pytest.raises(
+        UserError, match=r"row 2, column 'boneage': '' is empty.*#N/A is empty, and"
+    ):
+        read_labels(write([CONTENT[0], [1, cell, 1]], "labels.xlsx"))
+
+
+def test_a_separator_that_does_not_fit_is_said(write, caplog):
+    path = write("id,boneage,male\n1377,180,0\n1378,12,1\n0042,94.5,\n")
+    assert rows(read_labels(path, separator="tab")) == EXPECTED
+    assert "data.separator=tab is not in its header: read with comma" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "expected"),
+    [
+        ("Gender", "Boy GIRL man Woman", "male female male female"),
+        ("male", "T F T F", "male female male female"),
+        ("female", "T F T F", "female male female male"),
+        ("female", "M F M F", "male female male female"),
+    ],
+)
+def test_other_words_for_sexes(write, column, cells, expected):
+    lines = [f"{i},60,{cell}" for i, cell in enumerate(cells.split())]
+    table = read_labels(write("\n".join([f"id,boneage,{column}", *lines])))
+    assert list(table["sex"]) == expected.split()
 
 
 def test_years_taken_for_months(write):

@@ -28,8 +28,8 @@ class Predictions(L.Callback):
         self._batches: list[pd.DataFrame] = []
 
     @override
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the fold before: one of which no batch is asked for has no predictions."""
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forget the fold before: a test without a batch has no predictions."""
         self.table = pd.DataFrame()
 
     @override
@@ -60,7 +60,6 @@ class Predictions(L.Callback):
         stages = [data.stages.names[k] for k in data.stages.of(truth["age_years"].to_numpy())]
         self.table = truth.assign(stage=stages).join(predicted)
 
-    on_test_start = on_validation_start
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
 

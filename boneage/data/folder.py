@@ -10,7 +10,7 @@ from typing import Literal
 from boneage.data.ids import normal_id
 from boneage.data.labels import KNOWN, Columns, find_columns, read_ids
 from boneage.data.tables import SUFFIXES as TABLE_SUFFIXES
-from boneage.data.tables import read_header
+from boneage.data.tables import check_separator, read_header
 from boneage.data.walk import pass_over, walk
 from boneage.errors import UserError
 
@@ -54,10 +54,11 @@ def explore(root: Path, columns: Columns, separator: str | None = None) -> Folde
         separator: of csv files; None finds it.
 
     Raises:
-        UserError: when the folder is missing or is no folder.
+        UserError: when the folder is missing or is no folder, or the separator is none.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root}: no such folder" + " (a file)" * root.is_file())
+    check_separator(separator)
     folder = Folder()
     for file in walk(root.absolute()):
         stem, suffix = os.path.splitext(os.path.basename(file))

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from boneage.data.headers import ID_NAMES, as_written, letters
 from boneage.data.ids import normal_ids
 from boneage.data.sexes import UNKNOWN, read_sexes
 from boneage.data.tables import read_table, refuse
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 # Names in the tables of RSNA (Halabi et al., Radiology 2019), their copies, RHPE and Deeplasia, and
 # other usual ones; letter case, spaces and signs do not count: "image_ID" is "image id".
 KNOWN_NAMES = {
-    "id": ("id", "image id", "case id", "image", "image name", "file name", "file"),
+    "id": ID_NAMES,
     "age": ("boneage", "bone age (months)", "bone age (years)", "bone age in months",
             "bone age in years", "ground truth bone age (months)", "ground truth bone age"),
     "sex": ("male", "sex", "sex (m/f)", "gender", "gender (m/f)", "female", "is male", "is female",
@@ -59,21 +59,13 @@ def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
     found = {}
     for meaning, own in asdict(columns).items():
         for known in (own,) if own else KNOWN_NAMES[meaning]:
-            spelled = _as_written if own else _letters
+            spelled = as_written if own else letters
             if present := [name for name in header if spelled(name) == spelled(known)]:
                 found[meaning] = present[0]
                 break
     if not columns.patient and found.get("patient") == found.get("id"):
         found.pop("patient", None)
     return found
-
-
-def _as_written(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[\W_]+", "", _as_written(name))
 
 
 def read_labels(
@@ -84,8 +76,8 @@ def read_labels(
 ) -> pd.DataFrame:
     """Read a label table.
 
-    Sex may be M/F or male/female; in a column that asks for one (`male`, `is_female`) also
-    True/False, yes/no or 1/0.
+    Sex may be M/F, male/female, boy/girl or man/woman; in a column that asks for one (`male`,
+    `is_female`) also True/False, T/F, yes/no or 1/0.
     Elsewhere 1/0 has no agreed meaning and is refused. Empty, or no such column, is "unknown".
 
     Args:
@@ -151,8 +143,8 @@ def _require_columns(
         raise UserError(f"{path} has no {missing} (it has {', '.join(table.columns)}): {advice}")
     require_single(path, table, names.values())
     others = [str(name) for name in table if name != names["id"]]
-    spelled = {_letters(name) for name in KNOWN_NAMES["patient"]}
-    known = [name for name in others if _letters(name) in spelled]
+    spelled = {letters(name) for name in KNOWN_NAMES["patient"]}
+    known = [name for name in others if letters(name) in spelled]
     if len(known) > 1 and not columns.patient:
         raise UserError(
             f"{path} has several columns that may name the patient ({', '.join(known)}): choose "
@@ -162,9 +154,9 @@ def _require_columns(
 
 def require_single(path: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
     """Raise UserError when a table has several columns of one of these names, in any case."""
-    header = [_as_written(name) for name in table.columns]
+    header = [as_written(name) for name in table.columns]
     for name in names:
-        if header.count(_as_written(name)) > 1:
+        if header.count(as_written(name)) > 1:
             raise UserError(f"{path} has several columns called {name!r}: rename all but one")
 
 

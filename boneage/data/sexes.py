@@ -16,14 +16,16 @@ log = logging.getLogger(__name__)
 
 SEXES = ("female", "male", "unknown")  # models know a sex by its place here
 UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none", "null")
-WRITTEN = {"m": "male", "male": "male", "f": "female", "female": "female"} | dict.fromkeys(
-    UNKNOWN, "unknown"
+WRITTEN = (
+    dict.fromkeys(("m", "male", "boy", "man"), "male")
+    | dict.fromkeys(("f", "female", "girl", "woman"), "female")
+    | dict.fromkeys(UNKNOWN, "unknown")
 )
 YES, NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0")
 # a column that is not read looks like sexes by its name, or by what it contains
 LIKELY_NAMES = re.compile("sex|gender|male|geschlecht|genre")
 FEW = 4  # different cells
-LIKELY_CELLS = {*WRITTEN, "boy", "girl", "man", "woman", "w", "h"}
+LIKELY_CELLS = {*WRITTEN, "w", "h"}
 
 
 def sex_codes(sexes: Iterable[str]) -> np.ndarray:
@@ -49,7 +51,7 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
         cells = table[column]
         sexes = _sexes(cells)
         hint = "is no sex: write M, F or nothing"
-        asks = _answers(column)
+        asks = _answers(column, set())
         hint += ", or True and False" if asks else "; True/False and 1/0 only in a column 'male'"
         refuse(path, cells, sexes.isna(), hint)
     _say_what_is_not_read(path, table, column, sexes)
@@ -58,17 +60,21 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
 
 def _sexes(cells: pd.Series) -> pd.Series:
     """Return the sex of each cell, NaN where it is none."""
-    known = WRITTEN | _answers(str(cells.name))
+    known = WRITTEN | _answers(str(cells.name), {cell.casefold() for cell in cells.unique()})
     return cells.map({cell: known.get(normal_id(cell.casefold())) for cell in cells.unique()})
 
 
-def _answers(column: str) -> dict[str, str]:
-    """Return what yes and no mean in a column that asks for one sex, such as `male`."""
+def _answers(column: str, cells: set[str]) -> dict[str, str]:
+    """Return what yes and no mean in a column that asks for one sex, such as `male`.
+
+    Beside a T, F is false; else it is female.
+    """
     asked = re.findall("female|male", column.casefold())
     if len(asked) != 1:
         return {}
     yes, no = ("male", "female") if asked[0] == "male" else ("female", "male")
-    return dict.fromkeys(YES, yes) | dict.fromkeys(NO, no)
+    short = {"t": yes, "f": no} if "t" in cells else {}
+    return dict.fromkeys(YES, yes) | dict.fromkeys(NO, no) | short
 
 
 def _say_what_is_not_read(
@@ -84,6 +90,9 @@ def _say_what_is_not_read(
     said = f"{why}, so the sex of all {len(sexes):,} rows is unknown"
     if not unknown:
         said = f"the sex is read from column {column!r}"
+        for name in others:
+            if rows := _contradictions(table[name], sexes):
+                said += f", which column {name!r} contradicts in {rows:,} of {len(sexes):,} rows"
     if others:
         said += f"; not read, although it looks like sexes: {first_five(list(map(repr, others)))}"
         said += " (rename the right column to 'sex', or set data.columns.sex= in training)"
@@ -96,6 +105,13 @@ def _looks_like_sexes(table: pd.DataFrame, name: str) -> bool:
     cells = {cell.casefold() for cell in table[name].unique()} - set(UNKNOWN)
     called = LIKELY_NAMES.search(name.casefold()) and len(cells) <= FEW
     return bool(cells) and bool(called or cells <= LIKELY_CELLS)
+
+
+def _contradictions(cells: pd.Series, sexes: pd.Series) -> int:
+    """Return of how many rows a column says another sex."""
+    other = _sexes(cells)
+    known = other.isin(["female", "male"]) & (sexes != "unknown")
+    return int((known & (other != sexes)).sum())
 
 
 def _differs(cells: pd.Series, sexes: pd.Series) -> bool:

@@ -5,18 +5,21 @@ import csv
 import io
 import logging
 import re
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile
 
 import pandas as pd
 
+from boneage.data.headers import stripped, title_lines, without_title
+from boneage.data.spreadsheets import OLD_EXCEL, SPREADSHEETS, XLSX, read_sheet
 from boneage.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SPREADSHEETS = (".xlsx", ".xlsm")
-SUFFIXES = (".csv", ".tsv", *SPREADSHEETS)
+OTHERS = (".xls", ".xlsb", ".ods", ".numbers")  # tables that are not read
+SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *OTHERS)
 SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # commas are in text too
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 INVISIBLE = "[\ufeff\u200b]"  # byte-order mark, zero-width space
@@ -29,7 +32,7 @@ def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
 
     Args:
         path: a csv file (UTF-8, UTF-16 with a byte-order mark, or else Windows-1252), or an xlsx
-            file, of which the first sheet that is not empty is read.
+            file (see `read_sheet`); what it contains decides, not its suffix.
         separator: of a csv file: comma, semicolon, tab or pipe, by name or as a character. None,
             or one that the header does not have, is the one by which the rows fit the header.
 
@@ -63,16 +66,22 @@ def read_header(path: Path, separator: str | None = None) -> list[str]:
     return [name for name in _cells(path, separator, whole=False).iloc[0] if name]
 
 
+def check_separator(separator: str | None) -> None:
+    """Raise UserError for what is no separator."""
+    if separator not in (None, *SEPARATORS, *SEPARATORS.values()):
+        raise UserError(f"data.separator={separator}: must be one of {', '.join(SEPARATORS)}")
+
+
 def _cells(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
     """Return stripped text by line number, blank lines left out; the first line is the header."""
-    known = {**SEPARATORS, **{sign: sign for sign in SEPARATORS.values()}}
-    if separator is not None and separator not in known:
-        raise UserError(f"data.separator={separator}: must be one of {', '.join(SEPARATORS)}")
+    check_separator(separator)
+    if path.suffix.lower() in OTHERS:
+        raise UserError(f"{path}: {path.suffix} files are not read: save it as xlsx or csv")
     try:
-        if path.suffix.lower() in SPREADSHEETS:
-            cells = _read_spreadsheet(path, whole)
+        if _is_spreadsheet(path):
+            cells = read_sheet(path, None if whole else SAMPLE)
         else:
-            cells = _read_csv(path, known[separator] if separator else None, whole)
+            cells = _read_csv(path, SEPARATORS.get(separator or "", separator), whole)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such table") from error
     except (OSError, ValueError, KeyError, ImportError, BadZipFile, csv.Error) as error:
@@ -85,19 +94,33 @@ def _cells(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
     return cells
 
 
-def _read_spreadsheet(path: Path, whole: bool) -> pd.DataFrame:
-    """Return the first sheet that is not empty."""
-    sheets = pd.read_excel(
-        path, sheet_name=None, header=None, dtype=object, na_filter=False,
-        nrows=None if whole else SAMPLE,
+def _is_spreadsheet(path: Path) -> bool:
+    """Tell an xlsx file from a csv file by how it begins, and say it where its suffix differs."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head == OLD_EXCEL:
+        raise UserError(
+            f"{path} is a file of an old Excel, or has a password: save it as xlsx without a "
+            "password, or as csv"
+        )
+    named = path.suffix.lower() in SPREADSHEETS
+    if (head == XLSX) != named and head:
+        _say_kind(path, "an xlsx file" if head == XLSX else "a csv file")
+    return head == XLSX
+
+
+@cache  # a file is read more than once
+def _say_kind(path: Path, kind: str) -> None:
+    log.warning("%s is read as %s, despite its name", path, kind)
+
+
+@cache
+def _say_separator(path: Path, asked: str, fitting: str) -> None:
+    names = {sign: name for name, sign in SEPARATORS.items()}
+    log.warning(
+        "%s: data.separator=%s is not in its header: read with %s",
+        path, names.get(asked, asked), names[fitting],
     )  # fmt: skip
-    texts: dict[str, pd.DataFrame] = {name: _stripped(sheet) for name, sheet in sheets.items()}
-    filled = [name for name, sheet in texts.items() if len(sheet)]
-    if whole and len(filled) > 1:
-        log.warning("%s: of %d sheets only the first, %r, is read", path, len(filled), filled[0])
-    if not filled:
-        return pd.DataFrame()
-    return texts[filled[0]].replace(r" 00:00:00$", "", regex=True)  # of a plain date
 
 
 def _read_csv(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
@@ -113,11 +136,14 @@ def _read_csv(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
     told = re.match(r"sep=(.)(?=[\r\n])", text)  # as Excel writes it
     if told:
         separator, text = told[1], text[told.end() :]
-    if separator is None or separator not in text.lstrip().partition("\n")[0]:
-        separator = _separator(text)
+    if separator is None or len(_table(text, separator)[0]) < 2:
+        fitting = _separator(text)
+        if separator is not None and len(_table(text, fitting)[0]) > 1:
+            _say_separator(path, separator, fitting)
+        separator = fitting
     sample = _sample(text, separator)
     if not whole:  # which may end anywhere, also between quotation marks
-        return _stripped(pd.DataFrame(sample[:1]))
+        return stripped(pd.DataFrame(_table(text, separator)[:1]))
     width = max(map(len, sample), default=1)
     cells = pd.read_csv(
         io.StringIO(text),
@@ -130,14 +156,7 @@ def _read_csv(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
         skip_blank_lines=False,
         skipinitialspace=True,
     )
-    return _stripped(cells)
-
-
-def _stripped(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return stripped text by line number, without blank lines."""
-    texts: pd.DataFrame = cells.fillna("").astype(str).apply(lambda column: column.str.strip())
-    texts.index += 1
-    return texts.loc[(texts != "").any(axis="columns")]
+    return without_title(stripped(cells), path)
 
 
 def _decode(content: bytes, complete: bool) -> tuple[str, str]:
@@ -155,11 +174,17 @@ def _separator(text: str) -> str:
     """Return the separator by which the most rows have as many cells as the header."""
 
     def fit(separator: str) -> tuple[float, int]:
-        header, *rows = [len(cells) for cells in _sample(text, separator)] or [0]
+        header, *rows = [len(cells) for cells in _table(text, separator)]
         agreeing = sum(cells == header for cells in rows) if header > 1 else 0
         return agreeing / max(1, len(rows)), header
 
     return max(SEPARATORS.values(), key=fit)
+
+
+def _table(text: str, separator: str) -> list[list[str]]:
+    """Return the first lines from the header on, at least one."""
+    lines = _sample(text, separator)
+    return lines[title_lines(lines) :] or [[]]
 
 
 def _sample(text: str, separator: str) -> list[list[str]]:
@@ -174,6 +199,8 @@ def refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:
     if wrong.any():
         first = int(wrong.to_numpy().argmax())
         more = f" ({wrong.sum():,} such rows)" if wrong.sum() > 1 else ""
+        if not cells.iloc[first] and path.suffix.lower() in SPREADSHEETS:
+            more += "; #N/A is empty, and so is a formula that no spreadsheet program has computed"
         raise UserError(
             f"{path}, row {cells.index[first]}, column {cells.name!r}: "
             f"{cells.iloc[first]!r} {reason}{more}"

@@ -1,8 +1,9 @@
 """Check a composed config against the constructors it names, before anything is built."""
 
+import difflib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -28,7 +29,13 @@ TOP_LEVEL = {
     "report": bool,
     "tasks": dict[str, dict[str, Any]],
     "stages": dict[str, Any],
+    "callbacks": dict[str, Any],
+    "logger": dict[str, Any],
 }
+OTHERS = (  # top-level names that their own constructor, or nobody, checks
+    "precision", "run_dir", "name", "monitor", "mode", "backbone", "sex", "optimizer", "scheduler",
+    "data", "augment", "trainer",
+)  # fmt: skip
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -46,12 +53,32 @@ def check_config(cfg: DictConfig) -> None:
     assert isinstance(config, dict)
     for key, hint in TOP_LEVEL.items():
         _check_value(key, config[key], hint)
+    _check_names(cfg, config)
     _check_node("", config)
     if config["trainer"].get("limit_test_batches") == 0:
         raise UserError(
             "trainer.limit_test_batches=0 leaves no radiograph to test: leave it out, or set it to "
             "a number of batches"
         )
+
+
+def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
+    """Raise UserError for a name that nothing reads; a name that an option refers to is read."""
+    text = OmegaConf.to_yaml(cfg)  # references as they are written
+    for key in config:
+        if key not in (*TOP_LEVEL, *OTHERS) and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
+            raise UserError(f"{key}: there is no such option{_nearest(key, (*TOP_LEVEL, *OTHERS))}")
+    for group in ("callbacks", "logger"):
+        made = [name for name, node in config[group].items() if "_target_" in (node or {})]
+        for name in config[group]:
+            if name not in made:
+                raise UserError(f"{group}.{name} has no _target_{_nearest(name, made)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return which known name was perhaps meant."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {near[0]}?" if near else f": there are {', '.join(known)}"
 
 
 def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
@@ -93,7 +120,8 @@ def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 
     try:
         parsed = adapter.validate_python(value)
     except ValidationError as error:
-        reason = error.errors()[-1]["msg"]
+        told = [e for e in error.errors() if e["type"] not in ("is_instance_of", "none_required")]
+        reason = (told or error.errors())[-1]["msg"]
         raise UserError(f"{where}={value!r} is not valid: {reason}") from error
     if isinstance(value, str) and not isinstance(parsed, str | Path):
         raise UserError(f"{where}={value!r} is text: write it without quotes")

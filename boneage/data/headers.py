@@ -1,0 +1,61 @@
+"""The line of a table that is its header, below a title or none."""
+
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+log = logging.getLogger(__name__)
+
+ID_NAMES = ("id", "image id", "case id", "image", "image name", "file name", "file")
+TITLE = 10  # first lines among which a header below a title is looked for
+
+
+def as_written(name: str) -> str:
+    """Return a column's name without regard to case and to how accents are stored."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def letters(name: str) -> str:
+    """Return a column's name without regard to case, spaces and signs."""
+    return re.sub(r"[\W_]+", "", as_written(name))
+
+
+def names_ids(header: Iterable[str]) -> bool:
+    """Tell whether a header has a column of ids under a known name."""
+    return bool({letters(name) for name in header} & {letters(name) for name in ID_NAMES})
+
+
+def stripped(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return stripped text by line number, without blank lines."""
+    texts: pd.DataFrame = cells.fillna("").astype(str).apply(lambda column: column.str.strip())
+    texts.index += 1
+    return texts.loc[(texts != "").any(axis="columns")]
+
+
+def title_lines(lines: Sequence[Sequence[str]]) -> int:
+    """Return how many lines of one cell there are above a header that names ids, else 0.
+
+    Args:
+        lines: the cells of the first lines, without blank lines.
+    """
+    filled = [[cell for cell in line if cell] for line in lines[:TITLE]]
+    above = next((n for n, line in enumerate(filled) if len(line) > 1), 0)
+    return above if above and names_ids(filled[above]) else 0
+
+
+def without_title(texts: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the lines of a table from its header on; what is above it is said."""
+    above = title_lines(texts.iloc[:TITLE].to_numpy().tolist())
+    if above:
+        _say_title(path, int(texts.index[above]))
+    return texts.iloc[above:]
+
+
+@cache  # a file is read more than once
+def _say_title(path: Path, line: int) -> None:
+    log.warning("%s: line %d is read as the header, what is above it as a title", path, line)
