@@ -7,7 +7,7 @@ import shutil
 import pytest
 from conftest import PROJECT
 
-PAGES = {"docs/results.md": "results.md", "README.md": "README.md"}
+PAGES = {"docs/results.md": "results.md", "README.md": "README.md", "docs/model.md": "model.md"}
 
 
 @pytest.fixture

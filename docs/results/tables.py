@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rows import POOLED, PROJECT, STEPS, base_of, overrides
-from run import AUGMENTED, MAIN, RECORDS, STRESSED
+from run import AUGMENTED, BUILTIN, MAIN, RECORDS, STRESSED
 
 from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import interval, number
@@ -77,6 +77,19 @@ def headline(known: dict[str, Record]) -> list[Row]:
     return rows
 
 
+def builtin(record: Record) -> list[Row]:
+    """Return what the built-in model reaches, one row a metric, beside the constant guess."""
+    metrics = record["metrics"]
+    constant = metrics["baselines"]["constant"]
+    rows = [["metric", f"built-in model, n = {metrics['n']['test']:,}", "constant guess"]]
+    for metric in (*AGE, "age/bias_months", STAGE[0], *STAGE[2:]):
+        known = constant.get(metric)
+        cells = [said(scored(metrics, metric)), "" if known is None else number(known["value"])]
+        rows.append([named(metric), *cells])
+    covered = metrics["coverage"][ALL]["covered"]
+    return [*rows, ["share of readings within the 90 % interval", said(covered), ""]]
+
+
 def stressed(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
     """Return the MAE of the changed test fold of runs, and how far its predictions moved."""
     runs = {name: known[name]["stress"] for name in names if name in known}
@@ -91,9 +104,9 @@ def stressed(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
     return rows + list(cells.values())
 
 
-def bands(known: dict[str, Record]) -> list[Row]:
-    """Return MAE and bias by age band and sex, the report's setting beside the best."""
-    names = [name for name in STRESSED if name in known]
+def bands(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
+    """Return MAE and bias of runs by age band and sex."""
+    names = [name for name in names if name in known]
     head = [f"`{name}`: {what}" for name in names for what in ("MAE", "bias")]
     rows = [["years", "sex", "n", *head]]
     found = {
@@ -149,18 +162,23 @@ def fill(page: Path, name: str, rows: list[Row]) -> None:
     page.write_text(text)
 
 
-def rebuild(results: Path, readme: Path) -> None:
-    """Rebuild every table of the two pages."""
+def rebuild(results: Path, readme: Path, card: Path) -> None:
+    """Rebuild every table of the three pages."""
     known = records()
     for family in STEPS:
         if any(row in known for row in STEPS[family]):
             fill(results, family, steps(family, known))
     fill(results, "stressed", stressed(known, STRESSED))
     fill(results, "augmented", stressed(known, AUGMENTED))
-    for table in (bands, contrasts):
-        fill(results, table.__name__, table(known))
+    fill(results, "bands", bands(known, STRESSED))
+    fill(results, "contrasts", contrasts(known))
     fill(readme, "headline", headline(known))
+    if BUILTIN in known:
+        fill(readme, "builtin", builtin(known[BUILTIN]))
+        fill(card, "builtin", builtin(known[BUILTIN]))
+        fill(card, "bands", bands(known, [BUILTIN]))
+        fill(card, "stressed", stressed(known, [BUILTIN]))
 
 
 if __name__ == "__main__":
-    rebuild(PROJECT / "docs/results.md", PROJECT / "README.md")
+    rebuild(PROJECT / "docs/results.md", PROJECT / "README.md", PROJECT / "docs/model.md")
