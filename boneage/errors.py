@@ -1,4 +1,4 @@
-"""The one exception that is meant for the user."""
+"""The one exception that is meant for the user, and the words of its messages."""
 
 
 class UserError(Exception):
@@ -7,6 +7,11 @@ class UserError(Exception):
 
 class FailedRun(UserError):
     """A mistake that shows only once training has begun: the run's folder is marked with it."""
+
+
+def plural(n: int, noun: str) -> str:
+    """Return a number with its noun: "1 id", "1,200 ids"."""
+    return f"{n:,} {noun}" + "s" * (n != 1)
 
 
 def first_five(items: list[str]) -> str:
