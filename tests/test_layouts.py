@@ -374,6 +374,14 @@ def test_a_separator_that_is_given_is_for_the_tables_that_have_it(tmp_path):
     assert list(table["age_months"]) == [180.5, 12.0, 30.0, 42.0, 168.93]
 
 
+@pytest.mark.parametrize("name", ["labels.xls", "Labels.ODS"])
+def test_a_table_that_is_not_read_is_told_how_to_be_saved(tmp_path, name):
+    put(tmp_path / name)
+    put_images(tmp_path, [1])
+    with pytest.raises(UserError, match=rf"no label table.*; save as xlsx or csv: .*{name}$"):
+        read_source(tmp_path)
+
+
 def test_a_table_of_long_notes_is_found(tmp_path):
     note = '"' + "read again;\n" * 300 + '"'
     lines = [f"{i},{100 + i},{note},M\n" for i in range(40)]

@@ -388,7 +388,7 @@ def test_a_patient_in_two_tables_or_two_folds_is_refused(visited, configure, tmp
     one = table["id"] == split.loc[rows[0], "id"]
     table[one].to_csv(visited / "my-test.csv", index=False)
     table[~one].to_csv(visited / TABLE, index=False)
-    with pytest.raises(UserError, match=rf"1 patients .*more than one of the tables.*: {patient};"):
+    with pytest.raises(UserError, match=rf"1 patient .*more than one of the tables.*: {patient};"):
         read_source(visited)
 
 

@@ -11,6 +11,7 @@ from boneage.data.folder import Folder, LabelTable, Role, explore
 from boneage.data.labels import KNOWN, Columns, read_labels
 from boneage.data.matching import match_images
 from boneage.data.patients import count_patients, patients_with_several, unify_spellings
+from boneage.data.tables import FOREIGN
 from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)
@@ -128,10 +129,12 @@ def _choose_tables(
     if not chosen:
         for unusable in folder.tables:
             read_labels(unusable.path, columns, separator=separator)  # raises: it has no ages
-        seen = [f"{path} ({', '.join(header)})" for path, header in folder.others.items()]
+        seen = [f"{path} ({', '.join(h) or 'not read'})" for path, h in folder.others.items()]
+        foreign = [path for path in folder.others if path.lower().endswith(FOREIGN)]
+        advice = f"; save as xlsx or csv: {first_five(foreign)}" if foreign else ""
         raise UserError(
             f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
-            f"or names given by data.columns; saw {first_five(seen) or 'no table at all'}"
+            f"or names given by data.columns; saw {first_five(seen) or 'no table at all'}{advice}"
         )
     return chosen
 
