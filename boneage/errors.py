@@ -1,4 +1,4 @@
-"""The one exception that is meant for the user."""
+"""The one exception that is meant for the user, and the words of its messages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +30,11 @@ def framework() -> Iterator[None]:
             f"this needs the framework, of which {error.name} is missing: "
             "pip install 'boneage[train]'"
         ) from error
+
+
+def plural(n: int, noun: str) -> str:
+    """Return a number with its noun: "1 id", "1,200 ids"."""
+    return f"{n:,} {noun}" + "s" * (n != 1)
 
 
 def first_five(items: list[str]) -> str:

@@ -3,8 +3,10 @@
 import pandas as pd
 import pytest
 
+from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
 from boneage.run.experiment import train
+from boneage.stages import Stages
 
 TABLE = "boneage-training-dataset.csv"
 
@@ -117,3 +119,27 @@ def test_split_file_is_used_again(finished_split, configure, tmp_path):
 def finished_split(configure, tmp_path):
     train(configure(run="before"))
     return tmp_path / "before/split.csv"
+
+
+def test_a_hold_out_of_everything_is_named(own_root, configure, tmp_path):
+    with pytest.raises(UserError, match=r"train fold is empty .*data\.hold_out=.*takes too many"):
+        train(configure(f"data.root={own_root}", f"data.hold_out={own_root}/{TABLE}"))
+
+
+def test_a_separator_that_is_none_is_one_line(configure):
+    with pytest.raises(UserError, match=r"^data\.separator=foo: must be one of semicolon, tab, "):
+        train(configure("data.separator=foo"))
+
+
+@pytest.mark.parametrize(("folds", "few"), [(3, False), (12, True)])
+def test_a_small_test_fold_is_said(phantom_root, caplog, folds, few):
+    data = BoneAgeDataModule(phantom_root, Stages(), size=32, folds=folds)
+    data.setup("fit")
+    assert (f"Only 2 radiographs to test on: metrics will say little; lower data.folds (it is "
+            f"{folds})" in caplog.text) == few  # fmt: skip
+
+
+def test_a_test_fold_of_one_stage_is_said(phantom_root, caplog):
+    data = BoneAgeDataModule(phantom_root, Stages(["younger", "older"], [200]), size=32, folds=3)
+    data.setup("fit")
+    assert "All 8 test radiographs are of the stage younger" in caplog.text

@@ -18,7 +18,7 @@ import pytest
 from boneage.data import cache as cache_module
 from boneage.data.cache import check_readable, open_cache
 from boneage.data.decode import Preprocessing, decode
-from boneage.data.storage import default_cache_dir
+from boneage.data.storage import amount, default_cache_dir
 from boneage.errors import UserError
 
 SMALL = Preprocessing(size=16)
@@ -142,10 +142,18 @@ def test_folder_that_cannot_be_written(table, tmp_path):
         open_cache(table, SMALL, tmp_path / "file/cache")
 
 
+@pytest.mark.parametrize(
+    ("n_bytes", "said"),
+    [(0, "0 kB"), (1200, "1 kB"), (4.2e6, "4.2 MB"), (64e6, "64 MB"), (83.2e9, "83 GB")],
+)
+def test_amounts_are_said_in_a_unit_that_fits(n_bytes, said):
+    assert amount(n_bytes) == said
+
+
 def test_too_little_space(table, folder, monkeypatch):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage(free=1000))
-    with pytest.raises(UserError, match=r"0 MB needed, 0 MB free.*data\.cache_dir="):
+    with pytest.raises(UserError, match=r"\d+ kB needed, 1 kB free.*data\.cache_dir="):
         open_cache(table, SMALL, folder)
     assert not built(folder)
 

@@ -159,9 +159,15 @@ def test_verify_names_what_has_no_counterpart(tmp_path):
         (tmp_path / name).write_bytes(b"")
     said = run("verify", tmp_path).output
     assert "train             2 of  12,611   12,609 missing" in said
-    assert "1 ids without an image: 2\n" in said
-    assert "1 images without a row: 7\n" in said
-    assert "1 ids with several images: 3\n" in said
+    assert "1 id without an image: 2\n" in said
+    assert "1 image without a row: 7\n" in said
+    assert "1 id with several images: 3\n" in said
+
+
+def test_verifying_a_file_says_so(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(UserError, match=r"a\.png is a file: give the folder that it is in"):
+        run("verify", tmp_path / "a.png")
 
 
 def test_verifying_an_empty_folder_says_so(tmp_path):

@@ -102,7 +102,7 @@ def test_regions_are_checked_before_training(with_maps, tmp_path):
     with pytest.raises(UserError, match="lacks the column xmin"):
         train(with_maps("callbacks=gradcam_localisation", f"data.hold_out={wrong}"))
     wrong.write_text("id,region,xmin,ymin,xmax,ymax,image_width,image_height\nx,MCP,1,1,2,2,9,9\n")
-    with pytest.raises(UserError, match=r"data\.hold_out=.*none of its 1 ids is among"):
+    with pytest.raises(UserError, match=r"data\.hold_out=.*1 id, none of them among"):
         train(with_maps("callbacks=gradcam_localisation", f"data.hold_out={wrong}", run="other"))
     words = ("callbacks=gradcam_localisation", f"callbacks.localisation.boxes={wrong}")
     with pytest.raises(UserError, match=r"none of the .* test radiographs has a region"):

@@ -289,14 +289,14 @@ def test_a_table_whose_images_are_all_elsewhere_is_systematic(tmp_path):
     put(tmp_path / "train.csv", "id,boneage,male\n" + "".join(lines))
     put_images(tmp_path / "boneage-training-dataset", range(5000, 5040))
     (tmp_path / "Bone Age Test Set/Test Set Images/4360.png").unlink()
-    with pytest.raises(UserError, match=r"1 ids without an image: 4360.*too many"):
+    with pytest.raises(UserError, match=r"1 id without an image: 4360.*too many"):
         read_source(tmp_path)
 
 
 def test_id_in_two_tables(tmp_path):
     official(tmp_path)
     put(tmp_path / "train.csv", "id,boneage,male\n1377,180,False\n1386,12,True\n")
-    with pytest.raises(UserError, match=r"1 ids stand in .*train\.csv and in .*Dataset\.csv: 1386"):
+    with pytest.raises(UserError, match=r"1 id both in .*train\.csv and in .*Dataset\.csv: 1386"):
         read_source(tmp_path, missing="drop")
 
 
@@ -339,9 +339,7 @@ def test_ids_written_otherwise_than_the_files_are_matched_and_it_is_said(
     table = read_source(tmp_path)
     assert list(table["id"]) == ids
     assert list(table["path"]) == [str(tmp_path / f"{file}.png") for file in files]
-    assert (
-        "2 ids are matched without regard to folder, suffix, leading zeros, case and " in said()[0]
-    )
+    assert "2 ids matched without regard to folder, suffix, leading zeros, case and " in said()[0]
     assert f"{ids[0]} = {files[0]}" in said()[0]
 
 
@@ -374,6 +372,14 @@ def test_a_separator_that_is_given_is_for_the_tables_that_have_it(tmp_path):
     columns = Columns(age="months, of one, or two")
     table = read_source(tmp_path, "mine.csv", columns=columns, separator="semicolon")
     assert list(table["age_months"]) == [180.5, 12.0, 30.0, 42.0, 168.93]
+
+
+@pytest.mark.parametrize("name", ["labels.xls", "Labels.ODS"])
+def test_a_table_that_is_not_read_is_told_how_to_be_saved(tmp_path, name):
+    put(tmp_path / name)
+    put_images(tmp_path, [1])
+    with pytest.raises(UserError, match=rf"no label table.*; save as xlsx or csv: .*{name}$"):
+        read_source(tmp_path)
 
 
 def test_a_table_of_long_notes_is_found(tmp_path):

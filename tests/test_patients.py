@@ -109,7 +109,7 @@ def test_spellings_of_one_patient_are_merged_and_said(own_root, caplog, one, oth
     with caplog.at_level(logging.INFO):
         rows = read_source(own_root)
     assert (rows["patient"][3] == rows["patient"][20]) == same
-    assert ("1 spellings of patients count as the same patient" in caplog.text) == same
+    assert ("1 spelling counted as the same patient" in caplog.text) == same
     assert f"24 radiographs of {24 - same} patients" in caplog.text
 
 
@@ -123,7 +123,7 @@ def divided(root, train, test):
 
 def test_a_patient_of_two_tables_is_found_in_any_spelling(own_root):
     divided(own_root, [f"0{i}" for i in range(16)], [f"{i}" for i in range(15, 23)])
-    with pytest.raises(UserError, match="1 patients have radiographs in more than one of the tab"):
+    with pytest.raises(UserError, match="1 patient with radiographs in more than one of the tab"):
         read_source(own_root)
 
 
@@ -379,7 +379,7 @@ def test_a_patient_in_two_tables_or_two_folds_is_refused(visited, configure, tmp
     split.loc[rows, "fold"] = ["train", "test"]
     split.to_csv(tmp_path / "mixed.csv", index=False)
     mixed = f"data.split_file={tmp_path / 'mixed.csv'}"
-    with pytest.raises(UserError, match=rf"mixed\.csv puts .* 1 patients .*: {patient}; .*id col"):
+    with pytest.raises(UserError, match=rf"mixed\.csv puts .* 1 patient .*: {patient}; .*id col"):
         train(configure(f"data.root={visited}", mixed))
     metrics = train(configure(f"data.root={visited}", mixed, "data.columns.patient=id", run="own"))
     assert metrics["patients"] == metrics["n"]["test"]
@@ -388,7 +388,7 @@ def test_a_patient_in_two_tables_or_two_folds_is_refused(visited, configure, tmp
     one = table["id"] == split.loc[rows[0], "id"]
     table[one].to_csv(visited / "my-test.csv", index=False)
     table[~one].to_csv(visited / TABLE, index=False)
-    with pytest.raises(UserError, match=rf"1 patients .*more than one of the tables.*: {patient};"):
+    with pytest.raises(UserError, match=rf"1 patient .*more than one of the tables.*: {patient};"):
         read_source(visited)
 
 
@@ -412,7 +412,7 @@ def test_both_sexes_of_one_patient_are_said(visited, caplog):
     table = pd.read_csv(visited / TABLE, dtype=str).assign(patient="07")
     table.to_csv(visited / TABLE, index=False)
     read_source(visited)
-    assert "1 patients have radiographs of both sexes: 07" in caplog.text
+    assert "1 patient with radiographs of both sexes: 07" in caplog.text
 
 
 def test_without_the_column_nothing_is_said_or_written(configure, tmp_path):

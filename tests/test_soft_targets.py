@@ -45,7 +45,7 @@ def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
         ("id,age_years_predicted\n1,60\n", r"'60' is no bone age in years"),
         ("id,age_years_predicted\n77,6\n", r"no age of any training radiograph"),
         ("id,age_years_predicted\n4,6\n", r"no age of any training radiograph"),  # test fold
-        ("id,age_years_predicted\n1,6\n1,7\n", r"stand more than once"),
+        ("id,age_years_predicted\n1,6\n1,7\n", r"more than once"),
     ],
 )
 def test_a_wrong_table_is_one_line(tmp_path, text, message):

@@ -87,8 +87,8 @@ def test_split_file_round_trip(table, tmp_path):
         ("", "is empty"),
         ("id,part\n1,train\n", "needs the columns id,fold"),
         ("id,fold\n1,training\n", "found: training"),
-        ("id,fold\n1,train\n1,test\n", "1 ids stand more than once in column 'id': 1"),
-        ("id,fold\n1,train\n", "999 radiographs .* have no fold: 0, 2"),
+        ("id,fold\n1,train\n1,test\n", "1 id more than once in column 'id': 1"),
+        ("id,fold\n1,train\n", "no fold for 999 radiographs of the label table: 0, 2"),
     ],
 )
 def test_bad_split_file(table, tmp_path, text, said):
@@ -110,7 +110,7 @@ def test_ids_to_hold_out(tmp_path, said):
     (tmp_path / "boxes.csv").write_text("id,region\n007,MCP\n007,PIP\n9,MCP\n77,MCP\n")
     assert find_held_out(tmp_path / "boxes.csv", ids) == {"007", "9"}
     assert "2 of the 3 in" in said()
-    assert "1 ids are not among the radiographs: 77" in said()
+    assert "1 id not among the radiographs: 77" in said()
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks/12.npz").write_bytes(b"")
     assert find_held_out(tmp_path / "masks", ids) == {"12"}
@@ -134,16 +134,27 @@ def test_ids_to_hold_out_as_other_tables_write_them(tmp_path, cells, said):
 
 def test_ids_to_hold_out_of_another_data_set_are_refused(tmp_path):
     (tmp_path / "held.csv").write_text("id\nla_dha_1\nla_dha_2\n")
-    with pytest.raises(UserError, match=r"none of its 2 ids.*la_dha_1, la_dha_2, where.*1378"):
+    with pytest.raises(
+        UserError, match=r"2 ids, none of them among .*la_dha_1, la_dha_2, where.*1378"
+    ):
         find_held_out(tmp_path / "held.csv", ["1378", "1379"])
     (tmp_path / "held.csv").write_text("id\n")
-    with pytest.raises(UserError, match="none of its 0 ids"):
+    with pytest.raises(UserError, match=r"held\.csv has a header but no ids: name the radiographs"):
         find_held_out(tmp_path / "held.csv", ["1378", "1379"])
+
+
+def test_a_folder_of_radiographs_to_hold_out(tmp_path, said):
+    with pytest.raises(UserError, match="contains no radiographs: name the radiographs"):
+        find_held_out(tmp_path, ["1378", "1379"])
+    for name in ("1378.png", "notes.json", "labels.csv", "1379.DCM"):
+        (tmp_path / name).touch()
+    assert find_held_out(tmp_path, ["1378", "1379", "notes"]) == {"1378", "1379"}
+    assert "2 of the 2" in said()
 
 
 def test_a_split_file_may_write_ids_otherwise(tmp_path, said):
     (tmp_path / "s.csv").write_text("id;fold\n1.png;train\n2.png;val\n03.png;test\n4;test\n")
     table = pd.DataFrame({"id": ["3", "1", "2"]})
     assert read_folds(tmp_path / "s.csv", table).tolist() == ["test", "train", "val"]
-    assert "3 ids are matched without regard" in said()
-    assert "1 ids are not among the radiographs: 4" in said()
+    assert "3 ids matched without regard" in said()
+    assert "1 id not among the radiographs: 4" in said()

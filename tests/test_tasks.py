@@ -72,6 +72,12 @@ def test_equal_ages_cannot_be_standardised():
 TRAINING = pd.DataFrame({"age_years": [5.0] * 2 + [12.0] * 6 + [18.0] * 1})
 
 
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_one_stage_alone_is_nothing_to_classify(balance):
+    with pytest.raises(UserError, match="all 3 training radiographs are of the stage child: there"):
+        stage_task(balance).fit(pd.DataFrame({"age_years": [1.0, 2.0, 9.9]}))
+
+
 def stage_task(balance):
     task = StageClassification(in_features=3, head=Echo, stages=Stages(), balance=balance)
     task.fit(TRAINING)

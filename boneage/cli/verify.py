@@ -16,7 +16,7 @@ def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> No
     Ends with status 1 unless all official radiographs are there.
     """
     from boneage.data.download.verify import verify as check
-    from boneage.errors import first_five
+    from boneage.errors import first_five, plural
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     rows, missing, broken = check(folder)
@@ -28,8 +28,8 @@ def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> No
         typer.echo(clause)
     if broken:
         sys.exit(
-            f"error: {len(broken)} downloaded files are gone or changed: {first_five(broken)}; "
-            "repeat boneage download"
+            f"error: {plural(len(broken), 'downloaded file')} gone or changed: "
+            f"{first_five(broken)}; repeat boneage download"
         )
     if any(row.radiographs < row.official for row in rows):
         sys.exit(1)

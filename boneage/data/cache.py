@@ -16,8 +16,8 @@ import pandas as pd
 
 from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.parallel import decode_files
-from boneage.data.storage import one_builder, whole_folder
-from boneage.errors import UserError, first_five
+from boneage.data.storage import amount, one_builder, whole_folder
+from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +125,8 @@ def _build(
     shape = (len(table), preprocessing.size, preprocessing.size)
     free = shutil.disk_usage(folder.parent).free
     if free < np.prod(shape):
-        raise OSError(f"{np.prod(shape) / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
-    log.info(f"Decoding {len(table):,} radiographs, once, into {folder}")
+        raise OSError(f"{amount(int(np.prod(shape)))} needed, {amount(free)} free")
+    log.info(f"Decoding {plural(len(table), 'radiograph')}, once, into {folder}")
     with whole_folder(folder) as new:
         np.lib.format.open_memmap(new / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
         paths = list(table["path"])

@@ -13,7 +13,7 @@ from boneage.data.headers import ID_NAMES, as_written, letters
 from boneage.data.ids import normal_ids
 from boneage.data.sexes import UNKNOWN, read_sexes
 from boneage.data.tables import read_table, refuse
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
     ids = normal_ids(cells)
     if twice := list(ids[ids.duplicated()].unique()):
         raise UserError(
-            f"{path}: {len(twice)} ids stand more than once in column {cells.name!r}: "
+            f"{path}: {plural(len(twice), 'id')} more than once in column {cells.name!r}: "
             f"{first_five(twice)}; leave one row each"
         )
     return ids

@@ -11,7 +11,8 @@ from boneage.data.folder import Folder, LabelTable, Role, explore
 from boneage.data.labels import KNOWN, Columns, read_labels
 from boneage.data.matching import match_images
 from boneage.data.patients import count_patients, patients_with_several, unify_spellings
-from boneage.errors import UserError, first_five
+from boneage.data.tables import FOREIGN
+from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +129,12 @@ def _choose_tables(
     if not chosen:
         for unusable in folder.tables:
             read_labels(unusable.path, columns, separator=separator)  # raises: it has no ages
-        seen = [f"{path} ({', '.join(header)})" for path, header in folder.others.items()]
+        seen = [f"{path} ({', '.join(h) or 'not read'})" for path, h in folder.others.items()]
+        foreign = [path for path in folder.others if path.lower().endswith(FOREIGN)]
+        advice = f"; save as xlsx or csv: {first_five(foreign)}" if foreign else ""
         raise UserError(
             f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
-            f"or names given by data.columns; saw {first_five(seen) or 'no table at all'}"
+            f"or names given by data.columns; saw {first_five(seen) or 'no table at all'}{advice}"
         )
     return chosen
 
@@ -155,7 +158,7 @@ def _require_disjoint(tables: list[LabelTable], parts: list[pd.DataFrame]) -> No
         for j, other in enumerate(parts[:i]):
             if both := list(part["id"][part["id"].isin(other["id"])]):
                 raise UserError(
-                    f"{len(both)} ids stand in {tables[j].path} and in {tables[i].path}: "
+                    f"{plural(len(both), 'id')} both in {tables[j].path} and in {tables[i].path}: "
                     f"{first_five(both)}; leave them in one of the two"
                 )
 
@@ -178,15 +181,15 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
     """Raise UserError when a patient has radiographs in two tables; warn of one of both sexes."""
     if shared := patients_with_several(rows, "origin"):
         raise UserError(
-            f"{len(shared)} patients have radiographs in more than one of the tables "
+            f"{plural(len(shared), 'patient')} with radiographs in more than one of the tables "
             f"{', '.join(str(table.path) for table in tables)}: {first_five(shared)}; leave each "
             "patient in one table, or rename those that only have the same name"
         )
     if both := patients_with_several(rows[rows["sex"] != "unknown"], "sex"):
         log.warning(
-            "%d patients have radiographs of both sexes: %s; if their column names no patients, "
+            "%s with radiographs of both sexes: %s; if their column names no patients, "
             "set data.columns.patient",
-            len(both),
+            plural(len(both), "patient"),
             first_five(both),
         )
 

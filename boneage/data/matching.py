@@ -14,7 +14,7 @@ from boneage.data.folder import Folder
 from boneage.data.ids import core
 from boneage.data.labels import read_ids
 from boneage.data.radiographs import SUFFIXES
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,12 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
         }
         if pairs:
             log.warning(
-                "%s: %s ids are matched without regard to folder, suffix, leading zeros, case and "
+                "%s: %s matched without regard to folder, suffix, leading zeros, case and "
                 "spaces: %s",
-                where, f"{len(pairs):,}", first_five([f"{a} = {b}" for a, b in pairs.items()]),
-            )  # fmt: skip
+                where,
+                plural(len(pairs), "id"),
+                first_five([f"{a} = {b}" for a, b in pairs.items()]),
+            )
         meant |= pairs
     return meant
 
@@ -80,15 +82,15 @@ class Pairs:
         """Return what has no counterpart, as clauses to read."""
         clauses = []
         if self.without_image:
-            clauses.append(clause(self.without_image, "ids without an image"))
+            clauses.append(clause(self.without_image, "id", "without an image"))
         if self.without_row:
-            clauses.append(clause(self.without_row, "images without a row"))
+            clauses.append(clause(self.without_row, "image", "without a row"))
         return clauses
 
 
-def clause(ids: list[str], what: str) -> str:
+def clause(ids: list[str], noun: str, what: str) -> str:
     """Return how many ids there are of a kind, and the first of them."""
-    return f"{len(ids):,} {what}: {first_five(ids)}"
+    return f"{plural(len(ids), noun)} {what}: {first_five(ids)}"
 
 
 def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:

@@ -37,13 +37,14 @@ from boneage.data.splits import (
     same_patients,
 )
 from boneage.data.storage import default_cache_dir
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, first_five, plural
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
 Loader = DataLoader[Batch] | ResidentBatches
 
+FEW = 5  # test radiographs
 PREFETCH = 2  # batches that each loader process prepares ahead
 
 
@@ -71,9 +72,9 @@ class BoneAgeDataModule(L.LightningDataModule):
         folds: parts for cross-validation; 10 gives 80/10/10.
         fold: which part is the test fold.
         split_file: a run's `split.csv` (`id,fold`) to use again.
-        hold_out: table with a column `id`, or folder of files named by ids, of radiographs that are
-            test radiographs whatever the split says, and with them all others of their patients;
-            some of them must be there.
+        hold_out: table with a column `id`, or folder of images named by ids, of radiographs that
+            are test radiographs whatever the split says, and with them all others of their
+            patients; some of them must be there.
         soft_targets: table of ages that a teacher predicted without having seen the radiograph
             (`read_soft_targets`), for tasks that learn from them beside the reading.
         augment: albumentations transform of (H, W) uint8 training radiographs.
@@ -192,15 +193,36 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.cache, self.table = cache, table
         self.require_folds(FOLDS if stage == "fit" else ("test",))
         log.info("Folds: " + ", ".join(f"{self._size(f)} {f}" for f in FOLDS))
+        self._warn_of_small_test()
 
     def require_folds(self, folds: Sequence[str]) -> None:
         """Raise UserError when one of the folds is empty."""
         for fold in folds:
             if not len(self.fold_table(fold)):
+                n = plural(len(self.table), "radiograph")
+                held = f"; data.hold_out={self.hold_out} takes too many" if self.hold_out else ""
                 raise UserError(
-                    f"the {fold} fold is empty ({len(self.table)} radiographs in {self.root}): "
-                    "add radiographs, give a table for it, or change data.folds or data.split_file"
+                    f"the {fold} fold is empty ({n} in {self.root}{held}): add radiographs, give a "
+                    "table for it, or change data.folds, data.split_file or data.hold_out"
                 )
+
+    def _warn_of_small_test(self) -> None:
+        """Say it where the test fold is too small, or too uniform, for its metrics to tell much."""
+        test = self.fold_table("test")
+        if len(test) < FEW:
+            log.warning(
+                "Only %s to test on: metrics will say little; lower data.folds (it is %d), or add "
+                "radiographs",
+                plural(len(test), "radiograph"),
+                self.folds,
+            )
+        present = np.unique(self.stages.of(test["age_years"].to_numpy()))
+        if len(test) > 1 and len(present) == 1:
+            log.warning(
+                "All %d test radiographs are of the stage %s: metrics of stages will say little",
+                len(test),
+                self.stages.names[present[0]],
+            )
 
     def _size(self, fold: str) -> str:
         """Return how large a fold is, in words."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.ids import core
-from boneage.errors import first_five
+from boneage.errors import first_five, plural
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ def unify_spellings(patients: pd.Series) -> pd.Series:
     first = spellings.groupby(spellings.map(core)).transform("first")
     if merged := [f"{a} = {b}" for a, b in zip(spellings, first, strict=True) if a != b]:
         log.warning(
-            "%d spellings of patients count as the same patient as another one, from which they "
-            "differ in letter case, spaces or leading zeros alone: %s",
-            len(merged),
+            "%s counted as the same patient as another one, where only letter case, spaces or "
+            "leading zeros differ: %s",
+            plural(len(merged), "spelling"),
             first_five(merged),
         )
     return patients.map(dict(zip(spellings, first, strict=True))).fillna("")

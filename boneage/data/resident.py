@@ -13,6 +13,7 @@ from torch.utils.data import BatchSampler
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.dataset import Batch, sex_indices
 from boneage.data.sampler import RankBatches
+from boneage.data.storage import amount
 from boneage.errors import UserError
 
 
@@ -27,7 +28,7 @@ def upload(cache: Path, device: torch.device) -> Tensor:
         return images.to(device)
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"data.residence=device: {images.nbytes / 1e6:,.0f} MB of radiographs do not fit the "
+            f"data.residence=device: {amount(images.nbytes)} of radiographs do not fit the "
             f"memory of {device}: use data.residence=host, or a smaller data.size"
         ) from error
 

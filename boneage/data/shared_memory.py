@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from boneage.data.storage import amount
 from boneage.errors import UserError
 
 SHARED_MEMORY = Path("/dev/shm")  # of Linux; Docker gives a container 64 MB
@@ -28,8 +29,8 @@ def check_shared_memory(image_bytes: int, batch_size: int, workers: int, prefetc
     needed = (batch_size * image_bytes + SMALL) * (workers * prefetch + 2) if workers else 0
     if free is not None and needed > free:
         raise UserError(
-            f"data.num_workers={workers}: batches on their way need {needed / 1e6:,.0f} MB of "
-            f"shared memory, but {SHARED_MEMORY} has {free / 1e6:,.0f} MB free: {REMEDY}"
+            f"data.num_workers={workers}: batches on their way need {amount(needed)} of "
+            f"shared memory, but {SHARED_MEMORY} has {amount(free)} free: {REMEDY}"
         )
 
 

@@ -11,16 +11,18 @@ from boneage.data.ids import normal_id
 from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
 from boneage.data.matching import clause, match_ids
 from boneage.data.patients import patient_codes, patients_with_several
+from boneage.data.radiographs import SUFFIXES
 from boneage.data.tables import read_table
 from boneage.data.walk import walk
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)
 
 FOLDS = ("train", "val", "test")
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
-STRANGERS = "ids are not among the radiographs"
+NAMED_BY_IDS = (*SUFFIXES, ".npz", "")  # radiographs, a phantom's masks, DICOM without suffix
+STRANGERS = ("id", "not among the radiographs")
 
 
 def deal(table: pd.DataFrame, hands: int, seed: int) -> np.ndarray:
@@ -140,12 +142,12 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
     meant = match_ids(table["id"], fold_of, path)
     if absent := [id_ for id_ in table["id"] if id_ not in meant]:
         raise UserError(
-            f"{path}: {len(absent)} radiographs of the label table have no fold: "
+            f"{path}: no fold for {plural(len(absent), 'radiograph')} of the label table: "
             f"{first_five(absent)}; add them, or remove their rows from the label table"
         )
     used = set(meant.values())
     if unused := [id_ for id_ in fold_of if id_ not in used]:
-        log.warning("%s: %s", path, clause(unused, STRANGERS))
+        log.warning("%s: %s", path, clause(unused, *STRANGERS))
     return table["id"].map(meant).map(fold_of)
 
 
@@ -153,9 +155,9 @@ def require_patients_apart(table: pd.DataFrame, where: str) -> None:
     """Raise UserError when a split puts the radiographs of a patient into two folds."""
     if shared := patients_with_several(table, "fold"):
         raise UserError(
-            f"{where} puts the radiographs of {len(shared)} patients into more than one fold: "
-            f"{first_five(shared)}; give each patient one fold, or set data.columns.patient to the "
-            "id column to count each radiograph as a patient of its own"
+            f"{where} puts the radiographs of {plural(len(shared), 'patient')} into more than one "
+            f"fold: {first_five(shared)}; give each patient one fold, or set data.columns.patient "
+            "to the id column to count each radiograph as a patient of its own"
         )
 
 
@@ -171,29 +173,34 @@ def find_held_out(
     """Return which radiographs are to be test radiographs, and say how many of those asked for.
 
     Args:
-        path: a table with a column of ids, or a folder of files named by ids.
+        path: a table with a column of ids, or a folder of radiographs or masks named by ids.
         ids: of all radiographs.
         columns: column names of one's own table, which this one may have as well.
         separator: of a csv file; None finds it.
 
     Raises:
-        UserError: when it is missing or malformed, or none of its ids is among the radiographs.
+        UserError: when it is missing, malformed or empty, or none of its ids is among the
+            radiographs.
     """
     if not path.exists():
         raise UserError(f"data.hold_out={path}: no such table or folder")
     if path.is_dir():
-        wanted = [normal_id(Path(file).stem) for file in walk(path)]
+        files = [file for file in map(Path, walk(path)) if file.suffix.lower() in NAMED_BY_IDS]
+        wanted = [normal_id(file.stem) for file in files]
     else:
         wanted = [id_ for id_ in read_ids(path, columns, separator) if id_]
     wanted = list(dict.fromkeys(wanted))
+    if not wanted:
+        what = "contains no radiographs" if path.is_dir() else "has a header but no ids"
+        raise UserError(f"data.hold_out={path} {what}: name the radiographs to hold out")
     meant = match_ids(wanted, ids, path)
     if not meant:
         raise UserError(
-            f"data.hold_out={path}: none of its {len(wanted):,} ids is among the radiographs: "
-            f"{first_five(wanted)}, where those are {first_five(list(ids))}"
+            f"data.hold_out={path}: {plural(len(wanted), 'id')}, none of them among the "
+            f"radiographs: {first_five(wanted)}, where those are {first_five(list(ids))}"
         )
     count = f"{len(meant):,} of the {len(wanted):,}"
     log.info("Held out as test radiographs: %s in %s", count, path)
     if strangers := [id_ for id_ in wanted if id_ not in meant]:
-        log.warning("%s: %s", path, clause(strangers, STRANGERS))
+        log.warning("%s: %s", path, clause(strangers, *STRANGERS))
     return set(meant.values())

@@ -15,6 +15,14 @@ log = logging.getLogger(__name__)
 PARTIAL = "partial-"
 
 
+def amount(n_bytes: float) -> str:
+    """Return a number of bytes in words: "4.2 MB", "310 kB"."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.{0 if n_bytes >= 10 * size else 1}f} {unit}"
+    return f"{n_bytes / 1e3:.0f} kB"
+
+
 def default_cache_dir() -> Path:
     """Return the user's cache directory, or what the environment variable BONEAGE_CACHE names."""
     return Path(os.environ.get("BONEAGE_CACHE") or platformdirs.user_cache_path("boneage"))

@@ -18,8 +18,8 @@ from boneage.errors import UserError
 
 log = logging.getLogger(__name__)
 
-OTHERS = (".xls", ".xlsb", ".ods", ".numbers")  # tables that are not read
-SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *OTHERS)
+FOREIGN = (".xls", ".xlsb", ".ods", ".numbers")  # tables that are not read
+SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *FOREIGN)
 SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # commas are in text too
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 INVISIBLE = "[\ufeff\u200b]"  # byte-order mark, zero-width space
@@ -75,7 +75,7 @@ def check_separator(separator: str | None) -> None:
 def _cells(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
     """Return stripped text by line number, blank lines left out; the first line is the header."""
     check_separator(separator)
-    if path.suffix.lower() in OTHERS:
+    if path.suffix.lower() in FOREIGN:
         raise UserError(f"{path}: {path.suffix} files are not read: save it as xlsx or csv")
     try:
         if _is_spreadsheet(path):

@@ -74,13 +74,19 @@ class StageClassification(Task):
         """Take the class weights from the training stages.
 
         Raises:
-            UserError: when weights are asked for and a stage has no training example.
+            UserError: when all are of one stage, or weights are asked for and a stage has none.
         """
-        if self.balance == 0:
-            return
         counts = np.bincount(
             self.stages.of(table["age_years"].to_numpy()), minlength=len(self.stages)
         )
+        if counts.max() == len(table):
+            raise UserError(
+                f"all {len(table)} training radiographs are of the stage "
+                f"{self.stages.names[counts.argmax()]}: there is nothing to classify; change "
+                "stages.edges, or use task=regression"
+            )
+        if self.balance == 0:
+            return
         if absent := [n for n, count in zip(self.stages.names, counts, strict=True) if count == 0]:
             raise UserError(
                 f"the training fold has no example of {', '.join(absent)}, so its class weight is "

@@ -36,8 +36,10 @@ def verify(folder: Path) -> tuple[list[Found], list[str], list[str]]:
         several images; and the files, as the manifest names them, that are gone or changed.
 
     Raises:
-        UserError: when the folder holds no label table or image at all.
+        UserError: when it is no folder, or holds no label table or image at all.
     """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: give the folder that it is in")
     if not folder.is_dir() or not any(folder.iterdir()):
         raise UserError(f"{folder} is no folder with anything in it: boneage download {folder}")
     manifest = read_manifest(folder)
@@ -55,7 +57,7 @@ def verify(folder: Path) -> tuple[list[Found], list[str], list[str]]:
         missing = pairs.missing()
         twice = [id_ for id_, image in pairs.image_of.items() if len(below.images[image]) > 1]
         if twice:
-            missing.append(clause(twice, "ids with several images"))
+            missing.append(clause(twice, "id", "with several images"))
     except UserError:
         if not broken:  # which says more
             raise
