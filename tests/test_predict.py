@@ -342,7 +342,8 @@ def test_a_radiograph_that_was_replaced_is_predicted_again(runs, films, tmp_path
     first.write_bytes(other.read_bytes())
     os.utime(first, (2**31, 2**31))
     after, _ = predict(*words, out=tmp_path / "out")
-    assert after.loc[first.stem, "age_years"] == before.loc[other.stem, "age_years"]
+    ages = after.loc[first.stem, "age_years"], before.loc[other.stem, "age_years"]
+    assert ages[0] == pytest.approx(ages[1], abs=1e-4)  # other radiographs were in the batch
     assert after.loc[first.stem, "age_years"] != before.loc[first.stem, "age_years"]
 
 

@@ -159,9 +159,9 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     }
     if trainer.is_global_zero:
         write_results(run_dir, metrics, test, history.table, data)
-        print_results(metrics, run_dir)
         if (behind := behind_baselines(metrics["test"], metrics["baselines"])) is not None:
             log.warning("%s", behind)
+        print_results(metrics, run_dir)
         if cfg.report:
             write_report(run_dir)
     return metrics
