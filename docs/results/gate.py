@@ -1,6 +1,6 @@
 """Measure the gate of predictions: false alarms on held-out hands, what is caught of non-hands.
 
-python docs/results/gate.py RUN /path/to/rsna [N]
+python docs/results/gate.py /path/to/rsna [N]
 
 Takes the test fold of a run, and N (200) pictures of each kind that is no usual radiograph of a
 hand. Writes the shares, by kind, into records/gate.json.
@@ -121,13 +121,13 @@ def shares(flags: list[list[str]]) -> dict[str, object]:
     return {**table, "kinds": pd.Series([w for f in flags for w in f]).value_counts().to_dict()}
 
 
-def main(run: Path, root: Path, n: int) -> None:
+def main(root: Path, n: int) -> None:
     """Measure all kinds."""
     import tempfile
 
-    ensemble, rng = Ensemble([run]), np.random.default_rng(0)
-    tested = pd.read_csv(run / "predictions.csv", dtype={"id": str})["id"]
-    table = read_source(root).set_index("id").loc[tested]
+    ensemble, rng = Ensemble(), np.random.default_rng(0)
+    table = read_source(root)
+    table = table[~table["id"].isin(ensemble.models[0].seen)]
     hands = [np.asarray(read_grey(path), np.uint8) for path in table["path"]]
     with tempfile.TemporaryDirectory() as folder:
         measured = {"held-out hands": shares(answers(hands, ensemble, Path(folder)))}
@@ -139,6 +139,6 @@ def main(run: Path, root: Path, n: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else 200)
+    main(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 200)
