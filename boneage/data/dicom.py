@@ -1,18 +1,15 @@
-"""Radiographs in DICOM files: pixels, and what the header says of sex and age."""
+"""Radiographs in DICOM files: pixels, and what the header says of the patient."""
 
-import re
 import textwrap
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from boneage.data.dicom_display import shown
+from boneage.data.dicom_header import Header, header_of
 from boneage.data.dicom_pixels import number
-from boneage.data.labels import MAX_AGE_YEARS
-from boneage.data.sexes import SEXES
 from boneage.data.signatures import describe, is_dicom_content, is_readable_image, read_head
 from boneage.errors import UserError
 
@@ -21,22 +18,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".dcm", ".dicom")
 GREYS = ("MONOCHROME1", "MONOCHROME2")
-DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 LARGEST = 2**28  # pixels
 LONGEST = 200  # characters of a reason
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a DICOM file says of the patient.
-
-    Args:
-        sex: "female", "male" or "unknown".
-        age_years: chronological age at the study, None where the file does not say.
-    """
-
-    sex: str
-    age_years: float | None
 
 
 def is_dicom(path: Path) -> bool:
@@ -70,7 +53,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
         try:
             file = _open(path)
             _require_single_grey(path, file)
-            header = Header(sex_of(file.get("PatientSex")), age_of(str(file.get("PatientAge"))))
+            header = header_of(file)
         except UserError:
             raise
         except Exception as error:  # pydicom raises whatever damaged bytes lead it to
@@ -79,21 +62,6 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
             return shown(file), header
         except Exception as error:  # so do its decoders
             raise UserError(f"{path}: its pixels cannot be decoded: {_line(error)}") from error
-
-
-def sex_of(value: object) -> str:
-    """Return "female", "male" or "unknown" of a PatientSex."""
-    return SEXES.get(str(value).strip().casefold(), "unknown")
-
-
-def age_of(text: str) -> float | None:
-    """Return years of a DICOM age string such as 018M, 090D, 052W or 012Y.
-
-    None of any other, and of an age over `MAX_AGE_YEARS`, which tables may not hold either.
-    """
-    match = re.fullmatch(r"\s*(\d{1,3})\s*([DWMY])\s*", text.upper())
-    years = int(match[1]) * DAYS[match[2]] / DAYS["Y"] if match else None
-    return years if years is not None and years <= MAX_AGE_YEARS else None
 
 
 def _open(path: Path) -> "Dataset":

@@ -83,7 +83,7 @@ def _answer(
         flags = [*flags, "the models disagree"]
     answer = partial(
         Answer,
-        file=str(file), id=radiograph_id(file), flags=flags,
+        file=str(file), id=radiograph_id(file), flags=[*flags, *patient.flags],
         sex=patient.sex, sex_from=patient.sex_from,
         chronological_age_years=patient.age_years, chronological_age_from=patient.age_from,
         novelty=None if np.isnan(row["novelty"]) else float(row["novelty"]),
