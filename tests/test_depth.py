@@ -1,13 +1,16 @@
 """How many grey levels are used, and that marks burnt into the pixels change nothing."""
 
+import cv2
 import numpy as np
 import pytest
 
 from boneage.data.crop import Crop, find_crop
 from boneage.data.decode import Preprocessing, to_square
-from boneage.data.depth import full_scale
+from boneage.data.depth import full_scale, unsqueezed
 from boneage.data.hand import look, small
 from boneage.data.phantom.exposure import expose
+from boneage.explain.changes import changed_square
+from boneage.predict.radiograph import picture_flags
 
 DEPTHS = (10, 12, 14)
 
@@ -62,3 +65,61 @@ def test_a_mark_changes_only_its_own_pixels(bits):
     assert look(with_mark).hand is not None
     box = find_crop(plain, "hand").box
     np.testing.assert_allclose(find_crop(with_mark, "hand").box, box, atol=0.03)
+
+
+def cornered(image, *values):
+    """Marks of different values in the corners of the left side."""
+    image = image.copy()
+    for value, corner in zip(values, (np.s_[:20, :20], np.s_[-20:, :20]), strict=False):
+        image[corner] = value
+    return image
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("offset", [20000, 30000, 50000])
+@pytest.mark.parametrize("values", [(65535, 0), (0, 65535), (65500, 12)])
+def test_marks_at_both_ends_do_not_squeeze_values_with_an_offset(bits, offset, values):
+    plain = film(bits) + np.uint16(offset)
+    with_marks = cornered(plain, *values)
+    picture, expected = small(with_marks), small(plain)
+    apart = np.abs(picture.astype(int) - expected)[20:-20]
+    assert apart.max() <= 5  # the rarest values may be at the ends
+    sighting = look(picture)
+    assert picture_flags(picture, sighting) == []
+    np.testing.assert_allclose(sighting.hand.box, look(plain).hand.box, atol=0.02)
+    for contrast in ("none", "stretch"):
+        preprocessing = Preprocessing(100, "squash", contrast)
+        before, after = (to_square(i, preprocessing, Crop()) for i in (plain, with_marks))
+        assert np.abs(before.astype(int) - after)[10:-10].max() <= 5
+
+
+def test_a_frame_is_a_mark_too():
+    plain = film(12) + np.uint16(30000)
+    for value in (0, 65535):
+        framed = np.pad(cornered(plain, 65535 - value), 60, constant_values=value)
+        assert np.ptp(unsqueezed(framed)) < 4096
+        assert look(framed).hand is not None
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("offset", [0, 1, 30000])
+def test_pixels_without_marks_stay_as_they_are(bits, offset):
+    image = film(bits)
+    if int(image.max()) + offset <= 65535:
+        image = image + np.uint16(offset)
+    assert unsqueezed(image) is image
+    eight = (film(16) >> 8).astype(np.uint8)
+    assert unsqueezed(eight) is eight
+    for odd in (np.full((50, 50), 7), np.eye(50) * 65535, np.arange(4).reshape(2, 2)):
+        assert unsqueezed(odd.astype(np.uint16)).max() == odd.max()
+
+
+def test_stress_reduces_a_file_of_16_bits_without_its_marks(tmp_path):
+    squares = []
+    for plain in (film(12), film(12) + np.uint16(30000)):
+        for name, image in (("plain", plain), ("marked", cornered(plain, 65535))):
+            cv2.imwrite(str(tmp_path / f"{name}.png"), image)
+            file = str(tmp_path / f"{name}.png")
+            squares.append(changed_square(file, Preprocessing(100), "half the resolution"))
+    for before, after in (squares[:2], squares[2:]):
+        assert np.abs(before.astype(int) - after)[10:].max() <= 12  # plain: by its own maximum

@@ -93,14 +93,36 @@ def test_thirty_two_bits_with_few_in_use_keep_their_levels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "tags",
-    [{"HighBit": 3}, {"HighBit": 16}, {"BitsStored": 17}, {"BitsStored": 0}, {"BitsStored": ""},
-     {"BitsAllocated": 12}, {"BitsAllocated": 24}, {"PixelRepresentation": 2},
-     {"PixelRepresentation": None}, {"RescaleSlope": "nan"},
-     {"VOILUTFunction": "CUBIC", "WindowCenter": 9, "WindowWidth": 9}],
-)  # fmt: skip
-def test_headers_that_contradict_themselves_are_one_line(tmp_path, tags):
-    refused(written(tmp_path / "a.dcm", TWELVE, 12, **tags), "cannot be decoded|not a readable")
+    ("tags", "said"),
+    [
+        ({"HighBit": 3}, "HighBit 3 does not fit"),
+        ({"HighBit": 16}, "HighBit 16 does not fit"),
+        ({"BitsStored": 17}, "BitsStored is 17 of BitsAllocated 16: export the file again"),
+        ({"BitsStored": 0}, "BitsStored is 0 of BitsAllocated 16"),
+        ({"BitsStored": ""}, "header lacks BitsStored: export the file again"),
+        ({"BitsAllocated": 12}, "BitsAllocated is 12, only 1, 8, 16 and 32 are supported"),
+        ({"BitsAllocated": 24}, "BitsAllocated is 24, only 1, 8, 16 and 32 are supported"),
+        ({"PixelRepresentation": 2}, "PixelRepresentation is 2, it must be 0 or 1"),
+        ({"PixelRepresentation": None}, "header lacks PixelRepresentation"),
+        ({"RescaleSlope": "nan"}, "RescaleSlope is nan, which is no number"),
+        ({"VOILUTFunction": "CUBIC", "WindowCenter": 9, "WindowWidth": 9}, "VOILUTFunction"),
+    ],
+)
+def test_headers_that_contradict_themselves_are_one_line(tmp_path, tags, said):
+    refused(written(tmp_path / "a.dcm", TWELVE, 12, **tags), said)
+
+
+def test_damaged_streams_and_unknown_syntaxes_are_one_line(tmp_path):
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", TWELVE, 12))
+    file.file_meta.TransferSyntaxUID = "1.2.826.0.1.3680043.8.498.1"
+    file.save_as(tmp_path / "a.dcm", enforce_file_format=False)
+    refused(tmp_path / "a.dcm", "its transfer syntax 1.2.826.* is not supported: export it")
+    file = pydicom.dcmread(written(tmp_path / "b.dcm", TWELVE, 12))
+    file.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000Lossless
+    file.PixelData = pydicom.encaps.encapsulate([b"no stream at all" * 8])
+    file["PixelData"].is_undefined_length = True
+    file.save_as(tmp_path / "b.dcm")
+    refused(tmp_path / "b.dcm", "JPEG 2000.*copy or export the file again|cut off")
 
 
 def test_words_in_place_of_numbers_are_one_line(tmp_path):

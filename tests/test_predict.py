@@ -508,6 +508,20 @@ def test_an_inverted_hand_is_corrected_where_that_is_more_usual(told, flags, tmp
     assert not any("corrected" in flag for flag in answer.flags)
 
 
+def test_an_odd_header_is_flagged_and_withholds_nothing(tmp_path):
+    image = expose(10, "female", 256, np.random.default_rng(0)).image
+    image[:40, :40] = 10
+    cv2.imwrite(str(tmp_path / "film.png"), image)
+    predictor = Usual({10: 0.4})
+    part = [(tmp_path / "film.png", load(tmp_path / "film.png", predictor.preprocessings))]
+    (answer,), _ = answer_all(part, [Patient(flags=("odd",))], predictor, strict=True)
+    assert (answer.status, answer.flags) == ("ok", ["odd"])
+    unusual = Usual({10: 3.0})
+    (answer,), _ = answer_all(part, [Patient(flags=("odd",))], unusual, strict=True)
+    assert (answer.status, answer.flags[-1]) == ("withheld", "odd")
+    assert answer.reason == "unlike the training radiographs"
+
+
 def test_mistakes_are_one_line(runs, films, tmp_path):
     (tmp_path / "nothing").mkdir()
     (tmp_path / "ids.csv").write_text("id,sex\nunknown1,F\n")

@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
 from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
 
 from boneage.data.crop import Crop, find_crop
-from boneage.data.depth import full_scale
+from boneage.data.depth import full_scale, unsqueezed
 from boneage.data.muting import muted_decoders
 from boneage.data.signatures import HEAD, describe, is_readable_image
 from boneage.errors import UserError
@@ -77,13 +77,15 @@ def to_square(image: np.ndarray, preprocessing: Preprocessing, crop: Crop) -> np
 
     The radiograph is resized in its own depth, then mapped to 8 bits in one linear step.
     """
+    scale = full_scale(image)
+    image = unsqueezed(image)
     resized = _resize(image[crop.slices(*image.shape)], preprocessing)
     if preprocessing.contrast == "stretch":
         hand = crop.hand_in(*resized.shape)
         low = np.percentile(resized, STRETCH_PERCENTILES[0])
         high = np.percentile(resized if hand is None else resized[hand], STRETCH_PERCENTILES[1])
     else:
-        low, high = 0.0, float(full_scale(image))
+        low, high = 0.0, float(scale)
     scaled = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
     return _pad(np.clip(np.rint(scaled), 0, 255).astype(np.uint8), preprocessing.size)
 

@@ -1,18 +1,14 @@
-"""Radiographs in DICOM files: pixels, and what the header says of sex and age."""
+"""Radiographs in DICOM files: pixels, and what the header says of the patient."""
 
-import re
-import textwrap
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from boneage.data.dicom_checks import line_of, require_single_grey
 from boneage.data.dicom_display import shown
-from boneage.data.dicom_pixels import number
-from boneage.data.labels import MAX_AGE_YEARS
-from boneage.data.sexes import WRITTEN
+from boneage.data.dicom_header import Header, header_of
 from boneage.data.signatures import describe, is_dicom_content, is_readable_image, read_head
 from boneage.errors import UserError
 
@@ -20,23 +16,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SUFFIXES = (".dcm", ".dicom")
-GREYS = ("MONOCHROME1", "MONOCHROME2")
-DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
-LARGEST = 2**28  # pixels
-LONGEST = 200  # characters of a reason
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a DICOM file says of the patient.
-
-    Args:
-        sex: "female", "male" or "unknown".
-        age_years: chronological age at the study, None where the file does not say.
-    """
-
-    sex: str
-    age_years: float | None
 
 
 def is_dicom(path: Path) -> bool:
@@ -69,31 +48,19 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
         warnings.simplefilter("ignore")  # of every odd value
         try:
             file = _open(path)
-            _require_single_grey(path, file)
-            header = Header(sex_of(file.get("PatientSex")), age_of(str(file.get("PatientAge"))))
+            require_single_grey(path, file)
+            header = header_of(file)
         except UserError:
             raise
         except Exception as error:  # pydicom raises whatever damaged bytes lead it to
-            raise UserError(f"{path}: not a readable DICOM file: {_line(error)}") from error
+            raise UserError(
+                f"{path}: not a readable DICOM file, its header is damaged: copy or export it "
+                f"again ({line_of(error)})"
+            ) from error
         try:
             return shown(file), header
         except Exception as error:  # so do its decoders
-            raise UserError(f"{path}: its pixels cannot be decoded: {_line(error)}") from error
-
-
-def sex_of(value: object) -> str:
-    """Return "female", "male" or "unknown" of a PatientSex."""
-    return WRITTEN.get(str(value).strip().casefold(), "unknown")
-
-
-def age_of(text: str) -> float | None:
-    """Return years of a DICOM age string such as 018M, 090D, 052W or 012Y.
-
-    None of any other, and of an age over `MAX_AGE_YEARS`, which tables may not hold either.
-    """
-    match = re.fullmatch(r"\s*(\d{1,3})\s*([DWMY])\s*", text.upper())
-    years = int(match[1]) * DAYS[match[2]] / DAYS["Y"] if match else None
-    return years if years is not None and years <= MAX_AGE_YEARS else None
+            raise UserError(f"{path}: its pixels cannot be decoded: {line_of(error)}") from error
 
 
 def _open(path: Path) -> "Dataset":
@@ -117,45 +84,3 @@ def _open(path: Path) -> "Dataset":
             (False, False): uid.ExplicitVRBigEndian,
         }.get(file.original_encoding, uid.ImplicitVRLittleEndian)  # type: ignore[arg-type]
     return file
-
-
-def _require_single_grey(path: Path, file: "Dataset") -> None:
-    """Raise UserError when a file contains no image, several, or one in colour.
-
-    What says that there is one grey image is filled in where it was left empty.
-    """
-    if not file.get("PixelData"):
-        raise UserError(f"{path}: contains no image, but: {_content(file)}")
-    frames = int(number(file, "NumberOfFrames", 1)) or 1
-    if frames != 1:
-        raise UserError(f"{path}: contains {frames} images; give one radiograph a file")
-    colours = str(file.get("PhotometricInterpretation") or "").strip().upper()
-    if number(file, "SamplesPerPixel", 1) != 1 or colours not in GREYS:
-        raise UserError(
-            f"{path}: is {_line(colours or 'of unknown colours')}, not a grey radiograph"
-        )
-    if colours == "MONOCHROME2" and str(file.get("PresentationLUTShape")).upper() == "INVERSE":
-        raise UserError(
-            f"{path}: contradicts itself: by MONOCHROME2 the greatest value is white, "
-            "by PresentationLUTShape INVERSE black"
-        )
-    rows, columns = (int(number(file, name, 0)) for name in ("Rows", "Columns"))
-    if not 0 < rows * columns <= LARGEST:
-        raise UserError(f"{path}: claims an absurd size: {rows} x {columns}")
-    file.PhotometricInterpretation, file.SamplesPerPixel, file.NumberOfFrames = colours, 1, 1
-
-
-def _content(file: "Dataset") -> str:
-    """Return what a DICOM file without pixels is."""
-    from pydicom.uid import UID
-
-    if file.get("FloatPixelData") or file.get("DoubleFloatPixelData"):
-        return "floating-point pixels"
-    kind = file.get("SOPClassUID") or file.file_meta.get("MediaStorageSOPClassUID")
-    return _line(UID(kind).name if kind else file.get("Modality") or "unknown kind")
-
-
-def _line(said: object) -> str:
-    """Return on one line what may hold any bytes of a damaged file."""
-    printable = "".join(c if c.isprintable() else " " for c in str(said))
-    return textwrap.shorten(printable, LONGEST) or type(said).__name__

@@ -26,6 +26,7 @@ CODECS = {  # functions of imagecodecs, by the keyword of the transfer syntax
     "HTJ2KLosslessRPCL": "jpeg2k_decode",
     "HTJ2K": "jpeg2k_decode",
 }
+DAMAGED = "they are damaged, or no {} as the header says: copy or export the file again"
 JPEG_2000, END_OF_JPEG = b"\xff\x4f\xff\x51", b"\xff\xd9"
 NO_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)  # among the markers 0xC0 to 0xCF
 JPEG_LS_HEADER = 0xF7
@@ -35,14 +36,19 @@ def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndar
     """Return the (H, W) values in the only compressed frame of a file.
 
     Raises:
-        ValueError: when the frame is cut off, or of another size than the header says.
-        Exception: whatever damaged bytes lead the decoder to.
+        ValueError: when the frame is damaged, cut off, or of another size than the header says.
     """
     from pydicom.encaps import generate_frames
 
-    frame = next(generate_frames(file.PixelData, number_of_frames=1))
+    damaged = DAMAGED.format(file.file_meta.TransferSyntaxUID.name)
+    try:
+        frame = next(generate_frames(file.PixelData, number_of_frames=1))
+    except Exception as error:
+        raise ValueError(damaged) from error
     if END_OF_JPEG not in frame:  # the decoders fill up what is missing, or look for it for ever
-        raise ValueError("they are cut off")
+        raise ValueError("they are cut off: copy or export the file again")
+    if frame_size(frame) is None:
+        raise ValueError(damaged)
     size, expected = frame_size(frame), (int(file.Rows), int(file.Columns))
     if size != expected:
         raise ValueError(f"they are {size[0]} x {size[1]}, not {expected[0]} x {expected[1]}")

@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from boneage.data.dicom_codecs import CODECS, PACKAGE, decompress
+from boneage.data.dicom_codecs import CODECS, DAMAGED, PACKAGE, decompress
 from boneage.data.muting import muted_decoders
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-LARGEST = 32  # bits of a pixel
 ROUGHER = 1.5  # times: what neighbouring pixels differ by when the values wrap around
 
 
@@ -24,9 +23,13 @@ def numbers(file: "Dataset", name: str) -> list[float]:
     if value is None or isinstance(value, bytes):
         return []
     values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else value
-    found = [float(each) for each in values if each is not None and str(each).strip()]
+    texts = [str(each) for each in values if each is not None and str(each).strip()]
+    try:
+        found = [float(text) for text in texts]
+    except ValueError:
+        found = [np.nan]
     if not np.isfinite(found).all():
-        raise ValueError(f"{name} is {value}")
+        raise ValueError(f"{name} is {', '.join(texts)}, which is no number")
     return found
 
 
@@ -49,13 +52,19 @@ def read_words(file: "Dataset") -> np.ndarray:
         (H, W), signed where PixelRepresentation says so.
 
     Raises:
-        ValueError: when a package is missing that decompresses it, or it contains several images.
-        Exception: whatever damaged bytes lead the decoders to.
+        ValueError: when a package is missing that decompresses it, it contains several images,
+            or its bytes are damaged.
     """
     from pydicom.pixels.decoders.base import get_decoder
 
     syntax = file.file_meta.TransferSyntaxUID
-    decoder = get_decoder(syntax)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        raise ValueError(
+            f"their transfer syntax, {syntax.name or 'without a name'}, is not supported: "
+            "export the file as Explicit VR Little Endian"
+        ) from error
     eight_bits = number(file, "BitsStored") == 8  # of this codec, Pillow reads them
     if syntax.keyword in CODECS and not (eight_bits and syntax.keyword == "JPEGExtended12Bit"):
         try:
@@ -66,8 +75,11 @@ def read_words(file: "Dataset") -> np.ndarray:
         else:
             return decompress(file, getattr(imagecodecs, CODECS[syntax.keyword]))
     all_bits: dict[str, Any] = {"correct_unused_bits": False}
-    with muted_decoders():
-        words, _ = decoder.as_array(file, raw=True, **all_bits)
+    try:
+        with muted_decoders():
+            words, _ = decoder.as_array(file, raw=True, **all_bits)
+    except Exception as error:  # whatever damaged bytes lead the decoders to
+        raise ValueError(DAMAGED.format(syntax.name)) from error
     if words.ndim != 2:
         raise ValueError(f"they are {len(words)} images")
     return np.asarray(words)
@@ -96,8 +108,6 @@ def cells(file: "Dataset", words: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"HighBit {high} does not fit BitsStored {stored} and BitsAllocated {allocated}"
         )
-    if allocated > LARGEST:
-        raise ValueError(f"BitsAllocated is {allocated}; only up to {LARGEST} are supported")
     wide = words.astype(np.int64)
     signed = words.dtype.kind == "i"
     if shift and _lies_below(wide, stored, shift):

@@ -10,7 +10,7 @@ from importlib.resources import files
 import cv2
 import numpy as np
 
-from boneage.data.depth import full_scale
+from boneage.data.depth import full_scale, unsqueezed
 
 SIDE = 256  # pixels of the longer side at which hands are shown
 INPUT = 112  # pixels of the network's square input
@@ -62,6 +62,7 @@ def small(image: np.ndarray) -> np.ndarray:
     height, width = image.shape
     scale = SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    image = unsqueezed(image)
     if image.dtype != np.uint8 and image.max() > (limit := full_scale(image)):
         image = np.minimum(image, np.uint16(limit))
     while min(image.shape) >= 2 and max(image.shape) >= 2 * SIDE:  # much faster than in one step

@@ -7,7 +7,8 @@ import numpy as np
 
 from boneage.data.decode import read_grey
 from boneage.data.dicom import SUFFIXES as DICOM_SUFFIXES
-from boneage.data.dicom import Header, is_dicom, read_dicom
+from boneage.data.dicom import is_dicom, read_dicom
+from boneage.data.dicom_header import Header
 from boneage.data.folder import IMAGE_SUFFIXES
 from boneage.data.ids import normal_id
 from boneage.data.walk import walk

@@ -7,6 +7,7 @@ import numpy as np
 
 from boneage.data.crop import find_crop
 from boneage.data.decode import Preprocessing, read_grey, to_square
+from boneage.data.depth import full_scale, unsqueezed
 from boneage.explain.background import HAND, MARKER, background_masks, paint_over
 
 BORDER = 0.2  # of each side
@@ -128,7 +129,8 @@ def changed_square(path: str, preprocessing: Preprocessing, change: str) -> np.n
     """
     image = read_grey(path)
     if image.dtype != np.uint8 and change != UNCHANGED:
-        image = _grey(image * (255 / max(int(image.max()), 1)))
+        image = unsqueezed(image)
+        image = _grey(image * (255 / max(min(int(image.max()), full_scale(image)), 1)))
     changed = image if change == UNCHANGED else CHANGES[change](image)
     if changed is None:
         return None

@@ -85,7 +85,7 @@ def _answer(
     if spread is not None and spread > DISAGREEMENT:
         flags = [*flags, "the models disagree"]
     answer = partial(
-        Answer, *_names(source), flags=flags,
+        Answer, *_names(source), flags=[*flags, *patient.flags],
         sex=patient.sex, sex_from=patient.sex_from,
         chronological_age_years=patient.age_years, chronological_age_from=patient.age_from,
         novelty=None if np.isnan(row["novelty"]) else float(row["novelty"]),

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.dicom import Header
+from boneage.data.dicom_header import Header
 from boneage.data.labels import (
     KNOWN,
     MAX_AGE_YEARS,
@@ -36,12 +36,14 @@ class Patient:
         sex_from: "option", "table", "header", or "" where it is unknown.
         age_years: chronological age, None where it is unknown.
         age_from: "table", "header", or "".
+        flags: what is odd about what the file says of them, where that counts.
     """
 
     sex: str = "unknown"
     sex_from: str = ""
     age_years: float | None = None
     age_from: str = ""
+    flags: tuple[str, ...] = ()
 
 
 def read_patients(path: Path) -> dict[str, Patient]:
@@ -133,12 +135,17 @@ def patient_of(
 ) -> Patient:
     """Return what is known of a radiograph's patient: the option counts first, then the table."""
     known = table.get(radiograph_id(file), Patient())
-    sex, sex_from = known.sex, known.sex_from
     if option is not None:
-        sex, sex_from = option, "option"
-    elif sex == "unknown" and header is not None and header.sex != "unknown":
-        sex, sex_from = header.sex, "header"
-    age, age_from = known.age_years, known.age_from
-    if age is None and header is not None and header.age_years is not None:
-        age, age_from = header.age_years, "header"
-    return Patient(sex, sex_from, age, age_from)
+        known = replace(known, sex=option, sex_from="option")
+    if header is None:
+        return known
+    flags = []
+    if not known.sex_from:
+        flags.append(header.odd_sex)
+        sex_from = "header" if header.sex != "unknown" else ""
+        known = replace(known, sex=header.sex, sex_from=sex_from)
+    if not known.age_from:
+        flags.append(header.odd_age)
+        age_from = "header" if header.age_years is not None else ""
+        known = replace(known, age_years=header.age_years, age_from=age_from)
+    return replace(known, flags=tuple(filter(None, flags)))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from boneage.data.crop import Crop, crop_around
 from boneage.data.decode import Preprocessing, to_square
-from boneage.data.dicom import Header
+from boneage.data.dicom_header import Header
 from boneage.data.hand import Hand, Sighting, look, small
 from boneage.data.radiographs import read_radiograph
 from boneage.errors import UserError

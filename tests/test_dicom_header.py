@@ -1,0 +1,107 @@
+"""Sex and age in the header of a DICOM file: read with certainty, or said to be odd."""
+
+import numpy as np
+import pytest
+from dicom_files import PICTURE, written
+
+from boneage.data.dicom import read_dicom
+from boneage.data.dicom_header import Header
+from boneage.predict.patients import Patient, patient_of
+
+CONTRADICTED = "the file's dates contradict its PatientAge"
+
+
+def header(tmp_path, **tags):
+    return read_dicom(written(tmp_path / "a.dcm", PICTURE.astype(np.uint8), **tags))[1]
+
+
+def dated(birth="20080615", study="20200615", **tags):
+    return {"PatientBirthDate": birth, "StudyDate": study, **tags}
+
+
+@pytest.mark.parametrize(
+    ("tags", "years", "odd"),
+    [
+        ({}, None, ""),
+        # by the dates
+        (dated(), 12.0, ""),
+        (dated(study="20201215"), 12.5, ""),
+        (dated(birth="2008.06.15", study="2020-06-15"), 12.0, ""),
+        (dated(PatientAge="   "), 12.0, ""),
+        (dated(study="", AcquisitionDate="20200615"), 12.0, ""),
+        (dated(study="", ContentDate="20200615"), 12.0, ""),
+        (dated(study="unknown", AcquisitionDate="20200615"), 12.0, ""),
+        (dated(study=""), None, ""),
+        (dated(birth=""), None, ""),
+        # PatientAge counts, and the dates agree
+        (dated(PatientAge="012Y", study="20210601"), 12.0, ""),
+        (dated(PatientAge="144M"), 12.0, ""),
+        (dated(PatientAge="15 Y", birth="20050601"), 15.0, ""),
+        (dated(PatientAge="012Y", birth="19000101"), 12.0, ""),
+        (dated(PatientAge="012Y", birth="00000000"), 12.0, ""),
+        # they do not
+        (dated(PatientAge="009Y"), 9.0, CONTRADICTED),
+        (dated(PatientAge="014Y"), 14.0, CONTRADICTED),
+        (dated(PatientAge="012M"), 1.0, CONTRADICTED),
+        (dated(PatientAge="000Y"), None, CONTRADICTED),
+        (dated(PatientAge="040Y"), None, CONTRADICTED),
+        (dated(PatientAge="012Y", birth="19800615"), 12.0, CONTRADICTED),
+        (dated(birth="20210101"), None, "the file's study is dated before the birth"),
+        (dated(PatientAge="012Y", birth="20210101"), 12.0,
+         "the file's study is dated before the birth"),
+        # adults and placeholders
+        (dated(birth="19800615"), None, "by the file's dates the patient is over 25 years"),
+        (
+            dated(birth="19800615", PatientAge="040Y"),
+            None,
+            "the file's PatientAge is over 25 years",
+        ),
+        ({"PatientAge": "040Y"}, None, "the file's PatientAge is over 25 years"),
+        ({"PatientAge": "999Y"}, None, "the file's PatientAge is over 25 years"),
+        (dated(birth="19000101"), None, "the file's PatientBirthDate is a placeholder"),
+        (dated(birth="18000101"), None, "the file's PatientBirthDate is a placeholder"),
+        (dated(birth="20200615"), None, "by the file's dates it was taken on the day of birth"),
+        ({"PatientAge": "000Y"}, None, "the file's PatientAge '000Y' may be a placeholder"),
+        ({"PatientAge": "000D"}, None, "the file's PatientAge '000D' may be a placeholder"),
+        (dated(birth="20191215", PatientAge="000Y"), 0.5, ""),
+        # what is no age and no date
+        ({"PatientAge": "15"}, None, "the file's PatientAge '15' is not read"),
+        ({"PatientAge": "12Y3M"}, None, "the file's PatientAge '12Y3M' is not read"),
+        (dated(PatientAge="15"), 12.0, "the file's PatientAge '15' is not read"),
+        (dated(birth="2008"), None, "the file's PatientBirthDate is no date"),
+        (dated(birth="20081340"), None, "the file's PatientBirthDate is no date"),
+        (dated(study="2020"), None, "the file's StudyDate is no date"),
+    ],
+)  # fmt: skip
+def test_ages(tmp_path, tags, years, odd):
+    said = header(tmp_path, **tags)
+    assert said.odd_age == odd
+    assert said.age_years == (None if years is None else pytest.approx(years, abs=0.01))
+
+
+@pytest.mark.parametrize(
+    ("text", "sex", "odd"),
+    [
+        ("f", "female", False), ("Female", "female", False), ("M ", "male", False),
+        ("", "unknown", False), ("unknown", "unknown", False),
+        ("W", "unknown", True), ("O", "unknown", True), ("U", "unknown", True),
+        ("1", "unknown", True), (["F", "M"], "unknown", True),
+    ],
+)  # fmt: skip
+def test_sexes(tmp_path, text, sex, odd):
+    said = header(tmp_path, PatientSex=text)
+    assert said.sex == sex
+    assert bool(said.odd_sex) == odd
+    assert not odd or said.odd_sex.endswith("is not read")
+
+
+def test_what_is_odd_counts_where_the_header_does(tmp_path):
+    odd, file = Header("unknown", None, "odd sex", "odd age"), tmp_path / "a.dcm"
+    assert patient_of(file, None, {}, odd).flags == ("odd sex", "odd age")
+    assert patient_of(file, "male", {}, odd).flags == ("odd age",)
+    known = {"a": Patient("female", "table", 9.0, "table")}
+    assert patient_of(file, None, known, odd) == known["a"]
+    only_age = {"a": Patient("unknown", "", 9.0, "table")}
+    assert patient_of(file, None, only_age, odd).flags == ("odd sex",)
+    assert patient_of(file, None, {}, Header("male", 9.0)).flags == ()
+    assert patient_of(file, None, {}, None) == Patient()
