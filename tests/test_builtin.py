@@ -1,0 +1,65 @@
+"""The model that comes with the package."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from boneage import Predictor
+from boneage.cli.main import app
+from boneage.data.phantom.exposure import expose
+from boneage.data.sexes import sex_codes
+from boneage.predict.onnx_model import OnnxModel
+from boneage.predict.radiograph import see
+from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.weights import BUILTIN
+
+HANDS = ((4, "female"), (9, "male"), (13, "female"), (15, "male"))
+
+
+@pytest.fixture(scope="module")
+def hands():
+    return [
+        expose(age, sex, 512, np.random.default_rng(i)).image for i, (age, sex) in enumerate(HANDS)
+    ]
+
+
+def test_it_reads_even_drawn_hands(hands):
+    answers = Predictor()(hands, sex=[sex for _, sex in HANDS])
+    errors = [a.age_years - age for a, (age, _) in zip(answers, HANDS, strict=True)]
+    assert np.abs(errors).max() < 2.5
+    assert np.corrcoef([a.age_years for a in answers], [age for age, _ in HANDS])[0, 1] > 0.95
+    assert all(a.interval_years[0] < a.age_years < a.interval_years[1] for a in answers)
+
+
+def test_it_is_small_and_knows_no_ages_or_sexes_of_radiographs():
+    assert BUILTIN.stat().st_size < 8_000_000
+    contract = OnnxModel(BUILTIN).contract
+    ids = contract["radiographs"]
+    assert {fold: len(own) for fold, own in ids.items()} == {"train": 9068, "val": 1134}
+    assert all(isinstance(id_, str) for own in ids.values() for id_ in own)
+    text = json.dumps(contract)
+    assert "age_months" not in text
+    assert "CC BY-NC 4.0" in contract["licence"]
+    assert "Halabi" in contract["citation"]
+
+
+def test_torch_rebuilds_it_without_imagenet_weights(hands):
+    model = OnnxModel(BUILTIN)
+    squares = np.stack([see(hand, (model.preprocessing,), False).squares[0] for hand in hands])
+    sexes = [sex for _, sex in HANDS]
+    module = load_model(read_checkpoint(BUILTIN)).eval()
+    with torch.inference_mode():
+        ages = module.predict(
+            torch.from_numpy(squares)[:, None], torch.from_numpy(sex_codes(sexes))
+        )[0]["age"]
+    columns, _ = model.predict(squares, sexes)
+    np.testing.assert_allclose(columns["age_years_predicted"], ages, atol=1e-4)
+
+
+def test_the_terms_are_said():
+    said = " ".join(CliRunner().invoke(app, ["predict", "--help"]).output.split())
+    assert "CC BY-NC 4.0" in said
+    assert "not a medical device" in said
