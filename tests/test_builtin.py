@@ -38,7 +38,8 @@ def test_it_is_small_and_knows_no_ages_or_sexes_of_radiographs():
     assert BUILTIN.stat().st_size < 8_000_000
     contract = OnnxModel(BUILTIN).contract
     ids = contract["radiographs"]
-    assert {fold: len(own) for fold, own in ids.items()} == {"train": 9068, "val": 1134}
+    assert len({*ids["train"], *ids["val"]}) == 9068 + 1134
+    assert len(ids["val"]) == 1134
     assert all(isinstance(id_, str) for own in ids.values() for id_ in own)
     text = json.dumps(contract)
     assert "age_months" not in text
