@@ -32,7 +32,7 @@ def stress(
     from boneage.run.quiet import quieten_lightning
     from boneage.run.stress import stress as measure
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
     file = checkpoint_file(checkpoint or builtin_file())
     if out is None and file.suffix == ".onnx":

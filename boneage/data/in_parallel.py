@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from joblib import Parallel, delayed
@@ -65,10 +65,15 @@ def in_parallel(
     """
     run = Parallel(n_jobs=1 if len(items) < FEW else -1, return_as="generator")
     results: Iterator[Result] = run(delayed(function)(item) for item in items)
+    yield from followed(results, len(items), what)
+
+
+def followed(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
+    """Yield n results, and show how far that is: a bar in a terminal, else lines."""
     if sys.stdout.isatty():
-        yield from track(results, what, len(items), transient=True)
+        yield from track(results, what, n, transient=True)
         return
-    lines = ProgressLines(len(items), what + ": {done:,} of {total:,}, {left:,.0f} s left")
+    lines = ProgressLines(n, what + ": {done:,} of {total:,}, {left:,.0f} s left")
     for result in results:
         yield result
         lines.advance()

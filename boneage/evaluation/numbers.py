@@ -6,6 +6,13 @@ from typing import Any
 
 from boneage.evaluation.bootstrap import Result
 
+FEW = 20  # radiographs or patients: an estimate from fewer is marked as such
+
+
+def is_few(result: Mapping[str, Any]) -> bool:
+    """Tell whether an estimate is to be marked: from few patients, or radiographs if unknown."""
+    return 0 < int(result.get("patients") or result.get("n") or 0) < FEW
+
 
 def number(value: float | None) -> str:
     """Return a value with three decimals, two from 10 on; a dash where it is undefined."""

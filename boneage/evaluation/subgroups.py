@@ -7,8 +7,6 @@ from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.evaluate import evaluate
 from boneage.stages import ALL, BANDS, Stages
 
-FEW = 20  # an estimate from fewer radiographs is marked as such
-
 
 def subgroups(predictions: pd.DataFrame, stages: Stages) -> pd.DataFrame:
     """Return every metric of every age band, of every sex, and of both together.

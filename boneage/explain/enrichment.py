@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE
-from boneage.evaluation.subgroups import FEW
+from boneage.evaluation.numbers import FEW
 from boneage.stages import BANDS
 
 STYLE = {

@@ -11,6 +11,7 @@ from joblib import Parallel, delayed
 
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
+from boneage.data.in_parallel import followed
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.phantom import write_phantom
@@ -55,7 +56,8 @@ def stress(
     model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
     clean = _predict(model, table, preprocessing, UNCHANGED)
     parts = []
-    for change in (UNCHANGED, *CHANGES):
+    changes = (UNCHANGED, *CHANGES)
+    for change in followed(changes, len(changes), "Changes tested"):
         changed = clean if change == UNCHANGED else _predict(model, table, preprocessing, change)
         if len(changed):
             parts.append(stress_metrics(table, clean, changed).assign(change=change))

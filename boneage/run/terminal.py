@@ -12,8 +12,7 @@ from rich.table import Table
 
 from boneage.evaluation.bootstrap import Results
 from boneage.evaluation.glossary import describe
-from boneage.evaluation.numbers import interval, number, resampled
-from boneage.evaluation.subgroups import FEW
+from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
 
 log = logging.getLogger(__name__)  # of the log file alone
 
@@ -48,7 +47,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             section = prefix
         table.add_row(
             f" {metric}",
-            number(result["value"]) + "†" * (0 < result["n"] < FEW),
+            number(result["value"]) + "†" * is_few(result),
             interval(result),
             f"{result['n']:,}",
             *(_baseline(other, name) for other in others.values()),
@@ -68,7 +67,7 @@ def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
     speed = metrics["images_per_second"]
     trained = f", trained on {speed:,.0f} images/s" if speed else ""
     return (
-        f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} radiographs.\n"
+        f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} of them.\n"
         f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
         f"Everything is in {os.path.relpath(run_dir)}"
     )

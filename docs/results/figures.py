@@ -16,10 +16,9 @@ from tables import Record, records, scored
 from boneage.evaluation.figures.forest import forest
 from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, ORANGE, styled
 from boneage.evaluation.glossary import named
-from boneage.evaluation.numbers import number
+from boneage.evaluation.numbers import FEW, number
 from boneage.evaluation.published import PUBLISHED
 from boneage.evaluation.run_folder import METRICS, read_run
-from boneage.evaluation.subgroups import FEW
 from boneage.stages import BANDS
 
 FOLDER = Path(__file__).parent

@@ -20,10 +20,9 @@ from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.forest import forest
 from boneage.evaluation.figures.style import picture, styled
 from boneage.evaluation.glossary import describe, named
-from boneage.evaluation.numbers import resampled
+from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.published import IN_YEARS, LABEL, MARK, PUBLISHED
 from boneage.evaluation.report.environment import render
-from boneage.evaluation.subgroups import FEW
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
 PANELS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
@@ -119,7 +118,7 @@ def _panels(
             continue
         label = named(name)
         panels[label] = array
-        hollow[label] = np.array([(result.get("n") or 0) < FEW for result in results])
+        hollow[label] = np.array([not result or is_few(result) for result in results])
         if groups[0].first.get("official") and name in PUBLISHED:
             reference[label] = PUBLISHED[name]
     return panels, hollow, reference

@@ -13,9 +13,8 @@ from boneage.evaluation.bootstrap import Result
 from boneage.evaluation.comparison.group import Group
 from boneage.evaluation.comparison.tables import short_names, shown_metrics
 from boneage.evaluation.glossary import named
-from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.numbers import FEW, interval, is_few, number
 from boneage.evaluation.published import LABEL, MARK, PUBLISHED
-from boneage.evaluation.subgroups import FEW
 
 COLUMN = 16  # characters: what does not fit the terminal is left to the page
 METRICS = 3
@@ -52,7 +51,7 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         for row in shown["across"]:
             console.print(_difference(row, name_of), soft_wrap=True)
     units = " or ".join(dict.fromkeys(shown["resampled"] for shown in test_sets))
-    few = f"† fewer than {FEW} radiographs"
+    few = f"† fewer than {FEW} radiographs, or patients where these are known"
     console.print(f"[dim]{few}; below each value its 95 % interval over {units}[/dim]")
     for line in skipped:
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
@@ -101,5 +100,5 @@ def _cell(result: Result | None) -> str:
     """Return value and interval, two lines; a dagger marks a small n."""
     if result is None:
         return ""
-    mark = "†" if int(result["n"] or 0) < FEW else ""
+    mark = "†" if is_few(result) else ""
     return f"{number(result['value'])}{mark}\n[dim]{interval(result)}[/dim]"

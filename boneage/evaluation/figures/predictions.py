@@ -15,8 +15,8 @@ from boneage.evaluation.evaluate import (
 )
 from boneage.evaluation.figures import age, failures, stage
 from boneage.evaluation.figures.style import styled
+from boneage.evaluation.numbers import FEW
 from boneage.evaluation.stage import confusion, reliability
-from boneage.evaluation.subgroups import FEW
 from boneage.stages import Stages
 
 

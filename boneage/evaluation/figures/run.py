@@ -9,8 +9,8 @@ from boneage.evaluation.figures.failures import error_by_band
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.style import styled
 from boneage.evaluation.figures.training import fold_distribution, image_sheet, learning_curves
+from boneage.evaluation.numbers import FEW
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.evaluation.subgroups import FEW
 from boneage.stages import ALL, BANDS
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from boneage.evaluation.glossary import named
-from boneage.evaluation.numbers import interval, number, plain, span
+from boneage.evaluation.numbers import interval, is_few, number, plain, span
 
 EVALUATION = Path(__file__).parent.parent
 FOLDERS = (EVALUATION / "report", EVALUATION / "comparison")
@@ -30,6 +30,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever a te
         "span": span,
         "groupby_in_order": groupby_in_order,
     }
+    environment.tests["few"] = is_few
     environment.globals |= {"css": (FOLDERS[0] / "page.css").read_text()}
     return environment.get_template(template).render(**values)
 

@@ -3,9 +3,8 @@
 import pandas as pd
 
 from boneage.evaluation.evaluate import BEYOND_ANY_AGE
-from boneage.evaluation.numbers import number
+from boneage.evaluation.numbers import FEW, number
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.evaluation.subgroups import FEW
 from boneage.stages import BANDS
 
 

@@ -16,6 +16,7 @@ from boneage.evaluation.data_uri import data_uri
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.run import run_figures
 from boneage.evaluation.figures.style import picture, styled, to_png
+from boneage.evaluation.numbers import FEW
 from boneage.evaluation.report.captions import CAPTIONS
 from boneage.evaluation.report.environment import render
 from boneage.evaluation.report.films import films
@@ -23,7 +24,6 @@ from boneage.evaluation.report.limits import limits
 from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
 from boneage.evaluation.report.verdicts import verdicts
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
-from boneage.evaluation.subgroups import FEW
 
 PAGE, FIGURES = "report.html", "figures"
 
