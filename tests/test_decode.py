@@ -12,6 +12,7 @@ from PIL import Image
 
 from boneage.data.decode import Preprocessing, decode, read_grey
 from boneage.errors import UserError
+from boneage.predict.radiograph import load
 
 PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4  # 0 to 252
 LOSSLESS = (".png", ".tif", ".tiff", ".bmp", ".PNG")
@@ -186,6 +187,12 @@ def test_what_is_transparent_is_black_whatever_lies_under_it(tmp_path, under, ch
 def test_an_image_that_is_transparent_all_over_is_read(tmp_path):
     Image.fromarray(np.dstack([PICTURE, 0 * PICTURE])).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), PICTURE)
+    flag = "fully transparent: read as opaque"
+    assert flag in load(tmp_path / "a.png", (Preprocessing(32),)).flags
+    for alpha in (255 + 0 * PICTURE, np.eye(*PICTURE.shape) * 255):
+        pixels = np.dstack([PICTURE, alpha]).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "b.png")
+        assert flag not in load(tmp_path / "b.png", (Preprocessing(32),)).flags
 
 
 UPRIGHT = {  # what is to be done to the stored pixels (EXIF 2.32, tag 274)

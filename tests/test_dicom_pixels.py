@@ -349,3 +349,29 @@ def test_syntaxes_that_nobody_decodes_are_named(tmp_path):
     file.file_meta.TransferSyntaxUID = uid.MPEG2MPML
     file.save_as(tmp_path / "a.dcm")
     refused(tmp_path / "a.dcm", "MPEG2")
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [*CODECS, uid.HTJ2K, uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.RLELossless],
+    ids=lambda syntax: syntax.keyword,
+)
+@pytest.mark.parametrize(
+    "frame",
+    [b"\xff\xd8\xff\xe0junk" * 20 + b"\xff\xd9", bytes(90) + b"\xff\xd9",
+     b"\xff\xd8\xff\xc3\0\x0b\x0c\0\x14\0\x10\1\1\x11\0" + bytes(60) + b"\xff\xd9",
+     b"\xff\xd8\xff\xf7\0\x0b\x0c\0\x14\0\x10\1\1\x11\0" + bytes(60) + b"\xff\xd9"],
+    ids=["junk", "zeros", "JPEG header alone", "JPEG-LS header alone"],
+)  # fmt: skip
+def test_junk_in_place_of_a_frame_says_what_to_do(tmp_path, syntax, frame):
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", TWELVE, 12))
+    _wrap(file, frame, syntax)
+    file.save_as(tmp_path / "a.dcm")
+    refused(tmp_path / "a.dcm", r"they are (damaged|cut off).*copy or export the file again$")
+
+
+def test_a_file_that_says_nothing_of_itself(tmp_path):
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", TWELVE, 12))
+    del file.PixelData, file.Modality, file.file_meta.MediaStorageSOPClassUID
+    file.save_as(tmp_path / "a.dcm", enforce_file_format=False)
+    refused(tmp_path / "a.dcm", "does not say what it is: copy or export the file again")

@@ -94,7 +94,8 @@ def read_grey(path: str | Path) -> np.ndarray:
     """Read a PNG, JPEG, TIFF or BMP file of 8 or 16 bits, grey or colour, whatever its name.
 
     It is turned upright as its EXIF orientation says. What is fully transparent is black, since
-    programs leave any colour there. Of several pages the first is read.
+    programs leave any colour there; where all of it is (see `is_transparent`), the transparency is
+    a mistake and ignored. Of several pages the first is read.
 
     Returns:
         (H, W) uint8 or uint16.
@@ -124,7 +125,17 @@ def read_grey(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: stores {image.dtype} pixels; save it with 8 or 16 bits")
     if facts.white_is_zero and image.dtype == np.uint16:  # OpenCV turns only 8 bits around
         image = np.iinfo(np.uint16).max - image
-    return _blacken_transparent(image, data) if facts.has_alpha else image
+    alpha = _alpha(data) if facts.has_alpha else None
+    if alpha is None or not alpha.any():
+        return image
+    return np.where(alpha > 0, image, 0).astype(image.dtype)
+
+
+def is_transparent(path: str | Path) -> bool:
+    """Tell whether an image that `read_grey` reads is fully transparent everywhere."""
+    data = Path(path).read_bytes()
+    alpha = _alpha(data) if _read_header(path, data).has_alpha else None
+    return alpha is not None and not alpha.any()
 
 
 @dataclass(frozen=True)
@@ -186,19 +197,17 @@ def _read_with_pillow(data: bytes) -> np.ndarray | None:
         return None
 
 
-def _blacken_transparent(image: np.ndarray, data: bytes) -> np.ndarray:
-    """Return an image with black where the file is fully transparent, unless all of it is."""
+def _alpha(data: bytes) -> np.ndarray | None:
+    """Return (H, W) uint8, 0 where a file is fully transparent; None where Pillow cannot tell."""
     try:
         with (
             warnings.catch_warnings(action="ignore"),
             Image.open(io.BytesIO(data), formats=FORMATS) as file,
         ):
             file.load()
-            alpha = np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
+            return np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
     except (OSError, ValueError, SyntaxError):  # of 16 bits, with one transparent value
-        return image
-    seen = alpha > 0
-    return np.where(seen, image, 0).astype(image.dtype) if seen.any() else image
+        return None
 
 
 def _resize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

@@ -96,9 +96,10 @@ def _without_pixels(file: "Dataset") -> str:
     if file.get("FloatPixelData") or file.get("DoubleFloatPixelData"):
         return "contains floating-point pixels: export it with 8 or 16 bits"
     uid = file.get("SOPClassUID") or file.file_meta.get("MediaStorageSOPClassUID")
-    kind = line_of(UID(uid).name if uid else file.get("Modality") or "")
-    if not kind or kind == str(uid):
+    kind = UID(uid).name if uid else str(file.get("Modality") or "").strip()
+    if kind in ("", uid):
         return "contains no image, and does not say what it is: copy or export the file again"
+    kind = line_of(kind)
     if "Image Storage" in kind:
         return f"is a {kind} whose pixels are missing: copy or export the file again"
     return f"contains no image, but: {kind}; give the file of the radiograph"

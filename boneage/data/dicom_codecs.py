@@ -47,24 +47,26 @@ def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndar
         raise ValueError(damaged) from error
     if END_OF_JPEG not in frame:  # the decoders fill up what is missing, or look for it for ever
         raise ValueError("they are cut off: copy or export the file again")
-    if frame_size(frame) is None:
-        raise ValueError(damaged)
     size, expected = frame_size(frame), (int(file.Rows), int(file.Columns))
+    if size is None:
+        raise ValueError(damaged)
     if size != expected:
-        raise ValueError(f"they are {size[0]} x {size[1]}, not {expected[0]} x {expected[1]}")
-    with muted_decoders():
-        values = np.asarray(codec(frame))
+        raise ValueError(
+            f"they are {size[0]} x {size[1]}, but {expected[0]} x {expected[1]} by the header: "
+            "export the file again"
+        )
+    try:
+        with muted_decoders():
+            values = np.asarray(codec(frame))
+    except Exception as error:  # whatever damaged bytes lead the decoder to
+        raise ValueError(damaged) from error
     if values.shape != expected:
-        raise ValueError("they are not grey")
+        raise ValueError("they are not grey: export the file in grey")
     return values.view(f"i{values.itemsize}") if int(file.PixelRepresentation) else values
 
 
-def frame_size(frame: bytes) -> tuple[int, int]:
-    """Return rows and columns that a JPEG, JPEG-LS or JPEG 2000 frame declares.
-
-    Raises:
-        ValueError: when it declares none.
-    """
+def frame_size(frame: bytes) -> tuple[int, int] | None:
+    """Return rows and columns that a JPEG, JPEG-LS or JPEG 2000 frame declares, if it does."""
     if frame.startswith(JPEG_2000) and len(frame) > 24:
         right, bottom, left, top = struct.unpack_from(">4I", frame, 8)
         return bottom - top, right - left
@@ -75,4 +77,4 @@ def frame_size(frame: bytes) -> tuple[int, int]:
             rows, columns = struct.unpack_from(">2H", frame, at + 5)
             return rows, columns
         at += 1 if marker == 0xFF else 2 + length  # markers may be filled up
-    raise ValueError("they are not what the header says")
+    return None

@@ -50,8 +50,8 @@ def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
     if beyond.any():
         raise UserError(
             f"{path} cannot be read as a table: line {beyond.idxmax()} has more cells than the "
-            f"header, which has {width}; quote cells that hold the separator, or set "
-            "data.separator="
+            f"header, which has {width}; quote cells that hold the separator, or name "
+            "it in a first line such as sep=; (in training also data.separator=)"
         )
     table: pd.DataFrame = rows.set_axis(names.to_list(), axis="columns")
     return table.loc[:, table.columns != ""]

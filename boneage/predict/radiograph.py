@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from boneage.data.crop import Crop, crop_around
-from boneage.data.decode import Preprocessing, to_square
+from boneage.data.decode import Preprocessing, is_transparent, to_square
 from boneage.data.dicom_header import Header
 from boneage.data.hand import Hand, Sighting, look, small
 from boneage.data.radiographs import read_radiograph
@@ -19,6 +19,7 @@ from boneage.predict.turns import turn_needed
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
 COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
+TRANSPARENT = "fully transparent: read as opaque"
 NEARLY_EMPTY, TWO_HANDS, NO_HAND = NO_SINGLE_HAND = ("nearly empty", "two hands", "no hand found")
 
 
@@ -57,6 +58,8 @@ def load(
     radiograph = see(image, preprocessings, with_film)
     if header is None and _is_coloured(path):
         radiograph.flags.append("colour picture")
+    if header is None and is_transparent(path):
+        radiograph.flags.append(TRANSPARENT)
     return replace(radiograph, header=header)
 
 
