@@ -121,11 +121,11 @@ def sentences(found: Calibrated) -> list[str]:
         if fit is None:
             lines.append(f"{what}: fewer than {LEAST} radiographs: the model is left as it is")
         else:
-            lines += [f"{what}: {text}" for text in _told(fit)]
+            lines += [f"{what}: {text}" for text in _told(fit, what == "sex known")]
     return lines
 
 
-def _told(fit: SiteFit) -> list[str]:
+def _told(fit: SiteFit, sex_known: bool) -> list[str]:
     mae, corrected, difference = map(_with_interval, (fit.mae, fit.mae_corrected, fit.difference))
     told = [
         f"MAE {mae} months as the model is, {corrected} with a correction ({fit.tried}), "
@@ -137,6 +137,7 @@ def _told(fit: SiteFit) -> list[str]:
             f"  {sex}: {line.offset:+.2f} years at {line.middle:.1f} years"
             + (f", {line.slope:+.3f} per year above it" if line.slope else "")
             for sex, line in fit.correction.lines.items()
+            if (sex != "unknown") == sex_known
         ]
     else:
         told.append(
