@@ -118,7 +118,7 @@ def _panels(
             continue
         label = named(name)
         panels[label] = array
-        hollow[label] = np.array([not result or is_few(result) for result in results])
+        hollow[label] = np.array([not result.get("n") or is_few(result) for result in results])
         if groups[0].first.get("official") and name in PUBLISHED:
             reference[label] = PUBLISHED[name]
     return panels, hollow, reference
