@@ -17,6 +17,8 @@ from omegaconf import DictConfig
 from boneage.data.phantom import write_phantom
 from boneage.evaluation.run_folder import hash_test_set
 from boneage.evaluation.subgroups import subgroups
+from boneage.predict.export import export
+from boneage.run.experiment import train
 from boneage.run.results import metric_report, write_json
 from boneage.stages import Stages
 
@@ -66,6 +68,17 @@ TINY = [
 def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 phantom radiographs of 64 pixels; do not write into it."""
     return write_phantom(tmp_path_factory.mktemp("phantom"), n=24, size=64, seed=0)
+
+
+@pytest.fixture(scope="session")
+def exported(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny trained run and what it is exported to; do not write into it."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "run").mkdir()
+    options = [*TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={folder}/run"]
+    train(compose_config(*options, "sex=embedding"))
+    export(folder / "run", folder / "model.onnx", "onnx")
+    return folder
 
 
 @pytest.fixture

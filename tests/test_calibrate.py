@@ -1,12 +1,12 @@
 """boneage calibrate: a model fitted to a simulated hospital."""
 
+import json
 import shutil
 
 import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
-from conftest import TINY, compose_config
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
@@ -17,23 +17,12 @@ from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
-from boneage.run.experiment import train
 
 HANDS = 60
 
 
 @pytest.fixture(scope="module")
-def model(phantom_root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "run").mkdir()
-    options = [*TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={folder}/run"]
-    train(compose_config(*options, "sex=embedding", "data.crop=none", "data.contrast=none"))
-    export(folder / "run", folder / "model.onnx", "onnx")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def hospital(model, tmp_path_factory):
+def hospital(exported, tmp_path_factory):
     """Hands with ids of their own, and what the model says of them."""
     root = write_phantom(tmp_path_factory.mktemp("site") / "phantom", n=HANDS, size=256, seed=9)
     films = root.parent / "films"
@@ -42,7 +31,7 @@ def hospital(model, tmp_path_factory):
         shutil.copy(file, films / f"site-{file.name}")
     files = sorted(films.iterdir())
     sexes = ["female", "male"] * (HANDS // 2)
-    answers = Predictor(model / "model.onnx")(files, sex=sexes)
+    answers = Predictor(exported / "model.onnx")(files, sex=sexes)
     table = pd.DataFrame({"id": [answer.id for answer in answers], "sex": sexes})
     return films, table.assign(predicted=[answer.age_years for answer in answers])
 
@@ -62,25 +51,25 @@ def readings(table, tmp_path, offset, noise=0.4):
     return path
 
 
-def test_a_planted_offset_is_found_and_applied(model, hospital, tmp_path):
+def test_a_planted_offset_is_found_and_applied(exported, hospital, tmp_path):
     films, table = hospital
     path, out = readings(table, tmp_path, offset=1.0), tmp_path / "site.onnx"
-    said = call(films, "--table", path, "--out", out, "--checkpoint", model / "model.onnx")
+    said = call(films, "--table", path, "--out", out, "--checkpoint", exported / "model.onnx")
     assert said.exit_code == 0, said.exception
     assert "the ages are corrected" in said.output
     files = sorted(films.iterdir())
-    before = Predictor(model / "model.onnx")(files, sex=list(table["sex"]))
+    before = Predictor(exported / "model.onnx")(files, sex=list(table["sex"]))
     after = Predictor(out)(files, sex=list(table["sex"]))
     moved = [b.age_years - a.age_years for a, b in zip(before, after, strict=True)]
     assert np.mean(moved) == pytest.approx(1.0, abs=0.15)
     assert all(answer.interval_years is not None for answer in after)
 
 
-def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(model, hospital, tmp_path):
+def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(exported, hospital, tmp_path):
     films, table = hospital
     path = readings(table, tmp_path, offset=-0.8)
     outs = [tmp_path / "site.ckpt", tmp_path / "site.onnx"]
-    for source, out in zip((model / "run", model / "model.onnx"), outs, strict=True):
+    for source, out in zip((exported / "run", exported / "model.onnx"), outs, strict=True):
         done = call(films, "--table", path, "--out", out, "--checkpoint", source)
         assert done.exit_code == 0, done.exception
     one, two = (Predictor(out)(sorted(films.iterdir())[:4], sex="male") for out in outs)
@@ -90,26 +79,26 @@ def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(model, hospital, t
     assert [a.age_years for a in again] == pytest.approx([a.age_years for a in two], abs=1e-3)
 
 
-def test_without_an_offset_the_ages_stay(model, hospital, tmp_path):
+def test_without_an_offset_the_ages_stay(exported, hospital, tmp_path):
     films, table = hospital
     path, out = readings(table, tmp_path, offset=0.0), tmp_path / "site.onnx"
-    said = call(films, "--table", path, "--out", out, "--checkpoint", model / "model.onnx")
+    said = call(films, "--table", path, "--out", out, "--checkpoint", exported / "model.onnx")
     assert f"none that n = {HANDS} could show" in said.output
     film = next(films.iterdir())
-    ages = [Predictor(m)(film, sex="male").age_years for m in (model / "model.onnx", out)]
+    ages = [Predictor(m)(film, sex="male").age_years for m in (exported / "model.onnx", out)]
     assert ages[0] == ages[1]
 
 
-def test_mistakes_are_one_line(model, hospital, tmp_path):
+def test_mistakes_are_one_line(exported, hospital, tmp_path):
     films, table = hospital
-    path, ckpt = readings(table, tmp_path, 0.0), ("--checkpoint", model / "model.onnx")
+    path, ckpt = readings(table, tmp_path, 0.0), ("--checkpoint", exported / "model.onnx")
     few = tmp_path / "few.csv"
     pd.read_csv(path).head(5).to_csv(few, index=False)
     stranger = tmp_path / "strangers.csv"
     pd.read_csv(path).assign(id=lambda t: "x" + t["id"]).to_csv(stranger, index=False)
     site = tmp_path / "done.onnx"
     site.write_bytes(
-        with_metadata((model / "model.onnx").read_bytes(), "boneage.site",
+        with_metadata((exported / "model.onnx").read_bytes(), "boneage.site",
                       '{"form": "none", "lines": {}, "half_widths_years": {}}')
     )  # fmt: skip
     for words, message in (
@@ -130,18 +119,18 @@ def test_mistakes_are_one_line(model, hospital, tmp_path):
     assert not (tmp_path / "a.onnx").exists()
 
 
-def test_radiographs_that_the_model_was_trained_on_are_refused(model, phantom_root, tmp_path):
+def test_radiographs_that_the_model_was_trained_on_are_refused(exported, phantom_root, tmp_path):
     table = next(phantom_root.rglob("*training*.csv"))
     done = call(
         phantom_root, "--table", table, "--out", tmp_path / "a.onnx",
-        "--checkpoint", model / "model.onnx",
+        "--checkpoint", exported / "model.onnx",
     )  # fmt: skip
     assert "named as ones this model was trained on" in str(done.exception)
 
 
-def test_what_is_added_to_a_file_is_what_onnx_reads(model):
+def test_what_is_added_to_a_file_is_what_onnx_reads(exported):
     text = "x" * 300 + "é"
-    content = with_metadata((model / "model.onnx").read_bytes(), "boneage.site", text)
+    content = with_metadata((exported / "model.onnx").read_bytes(), "boneage.site", text)
     import onnx
 
     entries = {item.key: item.value for item in onnx.load_from_string(content).metadata_props}
@@ -159,13 +148,11 @@ def test_a_site_is_kept_as_it_is():
     assert Site.of(site.plain()) == site
 
 
-def test_an_ensemble_has_the_intervals_of_the_site(model, tmp_path):
+def test_an_ensemble_has_the_intervals_of_the_site(exported, tmp_path):
     site = Site(Correction(), {True: Intervals((9.0,) * 6), False: None})
-    import json
-
-    (tmp_path / "s.onnx").write_bytes(
-        with_metadata((model / "model.onnx").read_bytes(), "boneage.site", json.dumps(site.plain()))
-    )
-    ensemble, own = Ensemble([tmp_path / "s.onnx"]), Ensemble([model / "model.onnx"])
+    model, fitted = exported / "model.onnx", tmp_path / "s.onnx"
+    text = json.dumps(site.plain())
+    fitted.write_bytes(with_metadata(model.read_bytes(), "boneage.site", text))
+    ensemble, own = Ensemble([fitted]), Ensemble([model])
     assert ensemble.intervals[True] == Intervals((9.0,) * 6)
     assert ensemble.intervals[False] == own.intervals[False]

@@ -11,10 +11,8 @@ import pytest
 
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
-from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
-from boneage.run.experiment import train
 
 BLOCK = """
 import sys
@@ -40,16 +38,9 @@ def boneage(*words):
     return desk("from boneage.cli.main import main; main()", *words)
 
 
-@pytest.fixture(scope="module")
-def model(phantom_root, tmp_path_factory):
-    from conftest import TINY, compose_config
-
-    folder = tmp_path_factory.mktemp("desk")
-    (folder / "run").mkdir()
-    options = [*TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={folder}/run"]
-    train(compose_config(*options, "sex=embedding", "data.crop=none", "data.contrast=none"))
-    export(folder / "run", folder / "model.onnx", "onnx")
-    return folder / "model.onnx"
+@pytest.fixture
+def model(exported):
+    return exported / "model.onnx"
 
 
 @pytest.fixture

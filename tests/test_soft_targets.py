@@ -1,5 +1,7 @@
 """Learning from a teacher's ages beside the readings."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from boneage.errors import UserError
 from boneage.models.heads import MLPHead
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
+from boneage.run.teachers import check_teachers
 from boneage.tasks.regression import AgeRegression
 
 TABLE = pd.DataFrame(
@@ -126,3 +129,16 @@ def test_a_table_of_unknown_origin_is_said(configure, tmp_path, caplog):
     split.assign(age_years_predicted=split["age_years"]).to_csv(path, index=False)
     train(configure(f"data.soft_targets={path}", run="second"))
     assert "what was trained on to make them is not known" in caplog.text
+
+
+def test_an_exported_teacher_knows_no_ages_but_is_recognised_by_its_ids(exported, tmp_path):
+    split = pd.read_csv(exported / "run/split.csv", dtype={"id": str})
+    table = split.assign(age_months=12 * split["age_years"])
+    path = written(tmp_path, "id,age_years,novelty\n")
+    split.assign(novelty=0.1)[["id", "age_years", "novelty"]].to_csv(path, index=False)
+    about = {"checkpoints": [str(exported / "model.onnx")]}
+    (tmp_path / "predictions.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"trained on \d+ of the radiographs that it predicts"):
+        check_teachers(path, table)
+    renamed = table.assign(id="other-" + table["id"])
+    check_teachers(path, renamed)

@@ -11,10 +11,10 @@ from boneage.callbacks.predictions import predictions_of
 from boneage.data.dataset import Batch
 from boneage.data.labels import MAX_AGE_YEARS
 from boneage.errors import FailedRun
+from boneage.evaluation.age import AGE
 from boneage.evaluation.evaluate import count_not_finite
 from boneage.models.weights import all_finite
 
-AGE = "age_years_predicted"
 EVERY = 10  # steps after which losses are looked at: each look waits for the device
 SKIPS = 20  # steps in a row that a gradient scaler may skip; it halves its scale at each
 EXPLODED = 1e6  # times the first loss, or times 1 where that was smaller

@@ -3,11 +3,14 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from boneage.cli.checkpoint import Checkpoints
+
+if TYPE_CHECKING:
+    from boneage.predict.answer import Answer
 
 SHOWN = 50  # radiographs in a table of the terminal
 
@@ -88,7 +91,7 @@ def predict(
         sys.exit(1)
 
 
-def _show(answers: list) -> None:  # type: ignore[type-arg]  # of Answer, which is imported late
+def _show(answers: list["Answer"]) -> None:
     """Print one answer as lines, several as a table."""
     from rich.console import Console
 

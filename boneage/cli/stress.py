@@ -31,11 +31,12 @@ def stress(
     from boneage.run.checkpoint import checkpoint_file
     from boneage.run.quiet import quieten_lightning
     from boneage.run.stress import stress as measure
+    from boneage.weights import is_exported
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
     file = checkpoint_file(checkpoint or builtin_file())
-    if out is None and file.suffix == ".onnx":
+    if out is None and is_exported(file):
         raise UserError("an exported model has no run folder: give --out for the table and figures")
     folder = out or run_folder(file)
     measured = measure(file, folder, root, n)

@@ -58,6 +58,10 @@ class Preprocessing:
         if self.crop not in ("none", "hand"):
             raise UserError(f"data.crop={self.crop}: must be none or hand")
 
+    def is_that_of(self, version: object) -> bool:
+        """Tell whether a version of the package, which a model kept, prepares as this one does."""
+        return self.crop != "hand" or version == VERSION
+
 
 def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
     """Decode a radiograph file into a square of 8 bits.
@@ -133,8 +137,13 @@ def read_grey(path: str | Path) -> np.ndarray:
 
 def is_transparent(path: str | Path) -> bool:
     """Tell whether an image that `read_grey` reads is fully transparent everywhere."""
-    data = Path(path).read_bytes()
-    alpha = _alpha(data) if _read_header(path, data).has_alpha else None
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            if not image.has_transparency_data:  # of most, whose pixels need not be read again
+                return False
+    except (OSError, ValueError, SyntaxError):  # a TIFF of a kind that only OpenCV reads
+        return False
+    alpha = _alpha(Path(path).read_bytes())
     return alpha is not None and not alpha.any()
 
 

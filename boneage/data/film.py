@@ -6,6 +6,7 @@ import numpy as np
 from boneage.data.hand import Hand
 
 LONGER_SIDE = 480  # pixels
+QUALITY = 80  # of JPEG
 PERCENTILES = (1.0, 99.7)  # of the grey values that become black and white
 
 
@@ -25,6 +26,13 @@ def to_film(image: np.ndarray, hand: Hand | None = None) -> np.ndarray:
     stretched = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
     film: np.ndarray = np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
     return film
+
+
+def to_jpeg(picture: np.ndarray) -> bytes:
+    """Return an (h, w) grey or (h, w, 3) RGB uint8 picture as a JPEG file's content."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    as_opencv = picture if picture.ndim == 2 else picture[..., ::-1]
+    return cv2.imencode(".jpg", as_opencv, options)[1].tobytes()
 
 
 def _hand_in(image: np.ndarray, hand: Hand | None) -> np.ndarray:

@@ -11,6 +11,7 @@ from boneage.evaluation.shares import open_share
 from boneage.stages import ALL, BANDS
 
 COVERAGE = 0.9
+KNOWN = {True: "sex_known", False: "sex_unknown"}  # how files name the intervals of either
 ENOUGH = 50  # radiographs in a band for a width of its own
 
 

@@ -8,14 +8,13 @@ import numpy as np
 from boneage.data.sexes import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.bootstrap import Result, Results, paired_difference, with_interval
-from boneage.evaluation.conformal import COVERAGE, Intervals, coverage, fit_intervals
+from boneage.evaluation.conformal import COVERAGE, KNOWN, Intervals, coverage, fit_intervals
 from boneage.stages import ALL
 
 LEAST = 20  # radiographs, in all or of a sex, that a correction is estimated from
 PARTS = 10  # of the cross-validation
 FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, from the simplest
 NONE = "none"
-KNOWN = {True: "sex_known", False: "sex_unknown"}  # how files name what depends on that
 
 
 @dataclass(frozen=True)

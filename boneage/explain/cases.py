@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from boneage.data.film import to_jpeg
 from boneage.evaluation.cases import wrongness
 from boneage.evaluation.run_folder import CASES
-from boneage.explain.film import Film, picture, to_jpeg
+from boneage.explain.film import Film, picture
 from boneage.stages import BANDS, Stages
 
 

@@ -17,7 +17,6 @@ from boneage.explain.overlay import overlay, scaled
 GAP = 8  # pixels between the plain film and the one with the map
 WIDE = 1.2  # width over height from which the map lies below the plain film, not beside it
 FRAME = (255, 255, 255)  # RGB, of what the model sees
-QUALITY = 80  # of JPEG
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,3 @@ def picture(film: Film, map_: np.ndarray | None) -> np.ndarray:
     if width > WIDE * height:
         return np.vstack([plain, np.full((GAP, width, 3), 255, np.uint8), mapped])
     return np.hstack([plain, np.full((height, GAP, 3), 255, np.uint8), mapped])
-
-
-def to_jpeg(rgb: np.ndarray) -> bytes:
-    """Return an (h, w, 3) uint8 RGB picture as a JPEG file's content."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    return cv2.imencode(".jpg", rgb[..., ::-1], options)[1].tobytes()

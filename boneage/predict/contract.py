@@ -9,6 +9,7 @@ from torch import Tensor
 from boneage.data.decode import STRETCH_PERCENTILES
 from boneage.data.depth import BIT_DEPTHS
 from boneage.data.sexes import SEXES
+from boneage.evaluation.conformal import KNOWN
 from boneage.models.module import BoneAgeModule
 from boneage.predict.graph import Exported, noise
 from boneage.run.calibrate import intervals_of
@@ -44,7 +45,7 @@ def contract(
     """
     stages, model = record["config"]["stages"], exported.model
     state = model.state_dict()
-    columns = {name: _columns(model, name, record["preprocessing"]["size"]) for name in model.tasks}
+    columns = _columns(model, record["preprocessing"]["size"])
     return {
         "schema": SCHEMA,
         "name": record["config"]["name"],
@@ -75,10 +76,14 @@ def contract(
     }
 
 
-def _columns(model: BoneAgeModule, task: str, size: int) -> list[str]:
+def _columns(model: BoneAgeModule, size: int) -> dict[str, list[str]]:
+    """Return by task which columns of `predictions.csv` its numbers fill, in their order."""
     predictions, _ = model.predict(*noise(1, size))
-    filled = model.tasks[task].columns(predictions[task])
-    return [name for name, values in filled.items() if isinstance(values, Tensor)]
+    filled = {name: task.columns(predictions[name]) for name, task in model.tasks.items()}
+    return {
+        name: [column for column, values in own.items() if isinstance(values, Tensor)]
+        for name, own in filled.items()
+    }
 
 
 def _meaning(output: str, columns: dict[str, list[str]], stages: dict[str, Any]) -> str:
@@ -95,12 +100,8 @@ def _meaning(output: str, columns: dict[str, list[str]], stages: dict[str, Any])
 
 def _half_widths(record: dict[str, Any]) -> dict[str, list[float | None]]:
     """Return the half-widths in years by band of the predicted age; None where infinite."""
-    found: dict[str, list[float | None]] = {}
-    for name, known in (("sex_known", True), ("sex_unknown", False)):
-        intervals = intervals_of(record, known)
-        if intervals is not None:
-            found[name] = intervals.plain()
-    return found
+    of_both = {name: intervals_of(record, known) for known, name in KNOWN.items()}
+    return {name: own.plain() for name, own in of_both.items() if own is not None}
 
 
 def _radiographs(record: dict[str, Any]) -> dict[str, list[str]]:

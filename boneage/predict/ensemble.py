@@ -12,6 +12,7 @@ from boneage.evaluation.age import AGE
 from boneage.evaluation.conformal import Intervals
 from boneage.predict.model import Columns, Model
 from boneage.predict.onnx_model import OnnxModel, builtin_file
+from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Ensemble:
 
 def _read(path: Path, mirror: bool) -> Model:
     """Return the model of a file or folder; torch is needed for those of training alone."""
-    if path.suffix.lower() == ".onnx":
+    if is_exported(path):
         return OnnxModel(path, mirror)
     with framework():
         from boneage.run.trained_model import TrainedModel

@@ -19,10 +19,9 @@ from boneage.errors import UserError
 from boneage.predict.contract import contract
 from boneage.predict.graph import Exported, trace
 from boneage.predict.onnx_file import round_weights, write_onnx
-from boneage.predict.site import with_metadata
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
-from boneage.weights import SITE_KEY
+from boneage.weights import KEY, SITE_KEY
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +87,6 @@ def export(
         side_file.write_text(json.dumps(terms, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
-    if form == "onnx" and (site := record.get("calibration", {}).get("site")):
-        out.write_bytes(with_metadata(out.read_bytes(), SITE_KEY, json.dumps(site)))
     difference = _difference(exported, out, form, *hands)
     if not difference <= TOLERANCE:
         out.unlink()
@@ -127,11 +124,14 @@ def _write(
     exported: Exported, record: dict[str, Any], out: Path, form: Format, said: dict[str, str]
 ) -> dict[str, Any]:
     """Write the model, without its map where that cannot be; return the contract."""
+    side = record["preprocessing"]["size"]
     try:
-        program = trace(exported, record["preprocessing"]["size"])
+        program = trace(exported, side)
         terms = contract(record, exported, program.state_dict, **said)
         if form == "onnx":
-            write_onnx(program, exported.outputs, terms, out)
+            site = record.get("calibration", {}).get("site")
+            metadata = {KEY: terms} | ({SITE_KEY: site} if site else {})
+            write_onnx(program, exported.outputs, side, metadata, out)
         else:
             extra = {"contract.json": json.dumps(terms)}
             torch.export.save(program, out, extra_files=extra)

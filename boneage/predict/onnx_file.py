@@ -9,11 +9,8 @@ import torch
 from torch import nn
 
 from boneage.predict.graph import noise
-from boneage.weights import KEY
 
-LARGE = (
-    2**14
-)  # values: most of a network's bytes; the first layers, which errors grow from, have less
+LARGE = 2**14  # values: most of a network's bytes; first layers, where errors begin, have less
 
 
 @torch.no_grad()
@@ -27,7 +24,8 @@ def round_weights(model: nn.Module) -> None:
 def write_onnx(
     program: torch.export.ExportedProgram,
     outputs: list[str],
-    terms: dict[str, Any],
+    side: int,
+    metadata: dict[str, Any],
     out: Path,
 ) -> None:
     """Write a program; what half precision holds exactly is stored so, and cast in the graph.
@@ -35,7 +33,8 @@ def write_onnx(
     Args:
         program: from radiographs and sexes to the outputs.
         outputs: their names.
-        terms: the contract, for the metadata.
+        side: of the square radiographs, pixels.
+        metadata: plain containers by key.
         out: the file.
 
     Raises:
@@ -46,7 +45,7 @@ def write_onnx(
 
     written = torch.onnx.export(
         program,
-        noise(3, terms["preprocessing"]["size"]),
+        noise(3, side),
         dynamo=True,
         input_names=["image", "sex"],
         output_names=outputs,
@@ -58,7 +57,8 @@ def write_onnx(
     _forget_source(model)
     _store_in_half(model.graph)
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {KEY: json.dumps(terms, separators=(",", ":"))})
+    texts = {key: json.dumps(said, separators=(",", ":")) for key, said in metadata.items()}
+    onnx.helper.set_model_props(model, texts)
     onnx.save(model, out)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from boneage.data.decode import VERSION, Preprocessing
+from boneage.data.decode import Preprocessing
 from boneage.data.sexes import sex_codes
 from boneage.errors import UserError
-from boneage.evaluation.conformal import Intervals
-from boneage.evaluation.site import KNOWN, Site
+from boneage.evaluation.conformal import KNOWN, Intervals
+from boneage.evaluation.site import Site
 from boneage.predict.model import Columns
 from boneage.stages import Stages
 from boneage.weights import BUILTIN, KEY, SCHEMA, SITE_KEY
@@ -140,8 +140,7 @@ def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
     if not 1 <= schema <= SCHEMA:
         advice = "update boneage" if schema > SCHEMA else "export it again"
         raise UserError(f"model {file} was written by another version of boneage: {advice}")
-    crop, version = contract["preprocessing"]["crop"], contract["preprocessing_version"]
-    if crop == "hand" and version != VERSION:
+    if not Preprocessing(**contract["preprocessing"]).is_that_of(contract["preprocessing_version"]):
         raise UserError(
             f"model {file} was trained on hands that another version of boneage crops differently: "
             "train it again with this one"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.explain.film import picture, to_jpeg
+from boneage.data.film import to_jpeg
+from boneage.explain.film import picture
 from boneage.predict.radiograph import Radiograph
 
 FOLDER = "pictures"

@@ -20,7 +20,7 @@ from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import NO_SINGLE_HAND
-from boneage.weights import SITE_KEY
+from boneage.weights import SITE_KEY, is_exported
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _write(file: Path, out: Path, site: Site) -> None:
     """Write a copy of a model's file that holds what it was told of the site."""
     part = out.with_name(out.name + ".part")
     try:
-        if file.suffix.lower() == ".onnx":
+        if is_exported(file):
             part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, json.dumps(site.plain())))
         else:
             with framework():

@@ -14,7 +14,7 @@ from boneage.data.module import BoneAgeDataModule
 from boneage.data.patients import patient_codes
 from boneage.evaluation.age import AGE
 from boneage.evaluation.bootstrap import Results
-from boneage.evaluation.conformal import Intervals, coverage, fit_intervals
+from boneage.evaluation.conformal import KNOWN, Intervals, coverage, fit_intervals
 from boneage.evaluation.novelty import Novelty, fit_novelty, from_whitening
 from boneage.evaluation.site import Site
 from boneage.explain.inference import features_of, predictions_of
@@ -70,7 +70,7 @@ def write_site(checkpoint: Path, out: Path, site: Site) -> None:
 def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | None:
     """Return the intervals of a checkpoint's record; None where it holds none."""
     calibration = record.get("calibration", {})
-    kept = calibration.get("half_widths_years", {}).get("sex_known" if sex_known else "sex_unknown")
+    kept = calibration.get("half_widths_years", {}).get(KNOWN[sex_known])
     if kept is not None:  # of an exported file
         return Intervals.of(kept)
     name = "predicted_years" if sex_known else "predicted_years_sex_unknown"

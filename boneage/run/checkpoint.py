@@ -22,10 +22,11 @@ from boneage.run.exported import read_exported
 from boneage.run.foreign import what_it_holds, what_it_is
 from boneage.run.options import options
 from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, check_record
-from boneage.weights import BUILTIN, NAME
+from boneage.weights import BUILTIN, NAME, is_exported
 
 log = logging.getLogger(__name__)
 
+SAME_MONTHS = 0.01  # between two ages that were written in years or in months
 MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
 PREPROCESSING_KEYS = ("size", "fit", "contrast", "crop")
 
@@ -90,7 +91,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             diverged training.
     """
     path = checkpoint_file(Path(path))
-    if path.suffix.lower() == ".onnx":
+    if is_exported(path):
         return read_exported(path)
     try:
         checkpoint = _load(path)
@@ -155,29 +156,42 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
 
 
 def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
-    """Raise UserError when a test radiograph was used in training or in model choice.
-
-    A radiograph is known by its id together with its age, so that another data set with ids of
-    its own is not mistaken for the one trained on; by its id alone where the model came from an
-    exported file, which holds no ages.
-    """
-    known = ["id", "age_months"]
+    """Raise UserError when a test radiograph was used in training or in model choice."""
     test, seen = table[table["fold"] == "test"], seen_by(checkpoint)
-    both = test.merge(seen[known].dropna(), on=known)
-    if len(both):
+    both, named = find_seen(test, seen)
+    if both:
         raise UserError(
             f"{len(both)} radiographs of the test fold were used to train this checkpoint: "
-            f"{first_five(list(both['id']))}; use the run's own split: "
+            f"{first_five(both)}; use the run's own split: "
             "data.split_file=RUN/split.csv"
         )
-    named = test["id"][test["id"].isin(seen["id"][seen["age_months"].isna()])]
-    if len(named):
+    if named:
         raise UserError(
             f"{len(named)} radiographs of the test fold are named as ones this model was trained "
-            f"on: {first_five(list(named))}; test on others (data.split_file=), or give others "
+            f"on: {first_five(named)}; test on others (data.split_file=), or give others "
             "that are only named alike names of their own, such as a prefix"
         )
     _warn_of_patients(test, seen)
+
+
+def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Return which radiographs a model was trained on.
+
+    Args:
+        table: the radiographs, with `id` and `age_months`.
+        seen: those of the model, as `seen_by` returns them.
+
+    Returns:
+        The ids that are the same together with the age, so that another data set with ids of its
+        own is not mistaken for the one trained on; and those that are the same where the model
+        knows no ages, as an exported file.
+    """
+    known = ["id", "age_months"]
+    pairs = table[known].merge(seen[known].drop_duplicates(), on="id", suffixes=("", "_seen"))
+    same = (pairs["age_months"] - pairs["age_months_seen"]).abs() < SAME_MONTHS
+    found = (pairs["id"][which] for which in (same, pairs["age_months_seen"].isna()))
+    both, named = (list(ids.drop_duplicates()) for ids in found)
+    return both, named
 
 
 def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:

@@ -46,6 +46,7 @@ from boneage.run.resume import finished, newest_checkpoint
 from boneage.run.teachers import check_teachers
 from boneage.run.terminal import print_results
 from boneage.run.trust import check_buildable
+from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     ckpt_path = (cfg.train and cfg.resume and newest_checkpoint(run_dir, cfg)) or cfg.ckpt_path
     if ckpt_path:
         ckpt_path = checkpoint_file(Path(ckpt_path), "last" if cfg.train else "best")
-    if Path(ckpt_path or "").suffix == ".onnx":
+    if is_exported(Path(ckpt_path or "")):
         raise UserError(
             f"ckpt_path={ckpt_path}: an exported file holds no training to resume and no ages to "
             "compare with; start from it with start_from=, or give its run's checkpoint"

@@ -54,11 +54,11 @@ def stress(
     if n is not None:
         table = table.iloc[np.unique(np.linspace(0, len(table) - 1, n).round().astype(int))]
     model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
-    clean = _predict(model, table, preprocessing, UNCHANGED)
-    parts = []
+    parts, clean = [], pd.DataFrame()
     changes = (UNCHANGED, *CHANGES)
     for change in followed(changes, len(changes), "Changes tested"):
-        changed = clean if change == UNCHANGED else _predict(model, table, preprocessing, change)
+        changed = _predict(model, table, preprocessing, change)
+        clean = changed if change == UNCHANGED else clean
         if len(changed):
             parts.append(stress_metrics(table, clean, changed).assign(change=change))
     measured = pd.concat(parts, ignore_index=True)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from boneage.data.labels import read_ids
 from boneage.errors import UserError, first_five
 from boneage.evaluation.run_folder import METRICS, read_csv
-from boneage.run.checkpoint import read_checkpoint, seen_by
+from boneage.run.checkpoint import find_seen, read_checkpoint, seen_by
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +50,13 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
         unknown = [str(soft_targets)]
     test = table[table["fold"] == "test"]
     for teacher, seen in teachers.items():
-        if repeated := _both(predicted, seen):
+        if repeated := list(chain(*find_seen(predicted, seen))):
             raise UserError(
                 f"data.soft_targets={soft_targets}: {teacher} was trained on {len(repeated):,} of "
                 f"the radiographs that it predicts: {first_five(repeated)}; soft targets must be "
                 "out of fold, as boneage ensemble pools them from runs of all folds"
             )
-        if leaked := _both(test, seen):
+        if leaked := list(chain(*find_seen(test, seen))):
             raise UserError(
                 f"data.soft_targets={soft_targets}: {teacher} was trained on {len(leaked):,} test "
                 f"radiographs of this run: {first_five(leaked)}; train the teachers with "
@@ -72,11 +73,3 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
 def _trained_on(split: Path) -> pd.DataFrame:
     table = read_csv(split)
     return table[table["fold"] != "test"].assign(age_months=lambda t: 12 * t["age_years"])
-
-
-def _both(table: pd.DataFrame, seen: pd.DataFrame) -> list[str]:
-    """Return the ids that both have with the same reading: ids of another data set may recur."""
-    ages = seen.assign(seen_months=seen["age_months"])[["id", "seen_months"]]
-    both = table.merge(ages, on="id")
-    same = (both["age_months"] - both["seen_months"]).abs() < 0.01
-    return list(both["id"][same].drop_duplicates())

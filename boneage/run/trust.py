@@ -9,7 +9,7 @@ import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from boneage.data.decode import VERSION, Preprocessing
+from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 
 SCHEMA = 1  # of the record: goes up when an older version could not read it rightly
@@ -59,7 +59,7 @@ def check_record(record: Any) -> None:  # noqa: ANN401 - whatever a file may hol
         preprocessing = Preprocessing(**record["preprocessing"])
     except TypeError as error:
         raise UserError(f"its preprocessing is not what training writes: {error}") from error
-    if preprocessing.crop == "hand" and record.get("preprocessing_version") != VERSION:
+    if not preprocessing.is_that_of(record.get("preprocessing_version")):
         raise UserError(
             "it was trained on hands that another version of boneage crops differently: "
             "train it again with this one"

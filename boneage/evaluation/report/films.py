@@ -9,7 +9,7 @@ import numpy as np
 
 from boneage.data.crop import crop_around
 from boneage.data.decode import Preprocessing, to_square
-from boneage.data.film import to_film
+from boneage.data.film import to_film, to_jpeg
 from boneage.data.hand import find_hand
 from boneage.data.radiographs import find_radiographs, radiograph_id, read_radiograph
 from boneage.errors import UserError
@@ -17,7 +17,6 @@ from boneage.evaluation.data_uri import data_uri
 from boneage.evaluation.run_folder import FinishedRun
 
 SAME = 3.0  # grey levels, mean difference up to which a file is the radiograph that was tested
-QUALITY = 80  # of JPEG
 
 
 def films(run: FinishedRun) -> dict[str, str]:
@@ -29,7 +28,7 @@ def films(run: FinishedRun) -> dict[str, str]:
     stored = run.images()
     squares = dict(zip(stored.get("ids", []), stored.get("cases", []), strict=True))
     pictures = squares | dict(_read(run.metrics["options"], squares))
-    return {str(id_): _jpeg(picture) for id_, picture in pictures.items()}
+    return {str(id_): data_uri(to_jpeg(picture), "jpeg") for id_, picture in pictures.items()}
 
 
 def _read(
@@ -55,8 +54,3 @@ def _read(
         seen = to_square(image, preprocessing, crop)
         if seen.shape == square.shape and cv2.absdiff(seen, square).mean() <= SAME:
             yield radiograph_id(file), to_film(image, hand)
-
-
-def _jpeg(picture: np.ndarray) -> str:
-    jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    return data_uri(jpeg.tobytes(), "jpeg")
