@@ -1,5 +1,6 @@
 """Stored DICOM values to grey: every place of the bits, padding, windows, tables, codecs."""
 
+import re
 import sys
 
 import imagecodecs
@@ -24,6 +25,7 @@ def refused(path, match):
     with pytest.raises(UserError, match=match) as caught:
         read_dicom(path)
     assert "\n" not in str(caught.value)
+    assert re.search("export|copy|pip install", str(caught.value))  # it says what to do
 
 
 def words_of(values, allocated, stored, high, signed, others):
@@ -104,6 +106,8 @@ def test_thirty_two_bits_with_few_in_use_keep_their_levels(tmp_path):
         ({"BitsAllocated": 24}, "BitsAllocated is 24, only 1, 8, 16 and 32 are supported"),
         ({"PixelRepresentation": 2}, "PixelRepresentation is 2, it must be 0 or 1"),
         ({"PixelRepresentation": None}, "header lacks PixelRepresentation"),
+        ({"PhotometricInterpretation": ""}, "is of unknown colours, not a grey radiograph"),
+        ({"Rows": 0}, "claims an absurd size, 0 x 16"),
         ({"RescaleSlope": "nan"}, "RescaleSlope is nan, which is no number"),
         ({"VOILUTFunction": "CUBIC", "WindowCenter": 9, "WindowWidth": 9}, "VOILUTFunction"),
     ],

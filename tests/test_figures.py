@@ -87,7 +87,8 @@ def test_other_stages_and_names_are_drawn():
 
 
 def test_confusion_matrix_shows_counts_row_percent_and_small_n():
-    figure = stage.confusion_matrix(np.array([[30, 10], [1, 3]]), ("a", "b"), few=20)
+    few = np.array([False, True])
+    figure = stage.confusion_matrix(np.array([[30, 10], [1, 3]]), ("a", "b"), few)
     assert texts(figure) == ["30\n75 %", "10\n25 %", "1\n25 %", "3\n75 %"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows == ["a\nn = 40", "b\nn = 4†"]
@@ -110,9 +111,8 @@ def test_running_mean_by_hand():
 def test_small_bands_have_hollow_markers():
     mae = np.array([[5.0, 4, 6], [7, 5, 9], [np.nan] * 3])
     with styled():
-        figure = failures.error_by_band(
-            ["0-2", "2-5", "5-10"], mae, mae, np.array([50, 3, 0]), few=20
-        )
+        n, few = np.array([50, 3, 0]), np.array([False, True, False])
+        figure = failures.error_by_band(["0-2", "2-5", "5-10"], mae, mae, n, few)
     faces = [line.get_markerfacecolor() for line in figure.axes[0].lines]
     assert len(faces) == 2
     assert faces[0] != "white"

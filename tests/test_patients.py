@@ -19,7 +19,10 @@ from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.evaluate import evaluate
 from boneage.evaluation.failures import errors_by_edge_distance
+from boneage.evaluation.figures.predictions import prediction_figures
+from boneage.evaluation.numbers import is_few
 from boneage.evaluation.report.page import write_report
+from boneage.evaluation.report.tables import subgroup_rows
 from boneage.evaluation.run_folder import read_run
 from boneage.evaluation.shares import exact_interval
 from boneage.evaluation.subgroups import subgroups
@@ -320,6 +323,29 @@ def test_an_unknown_patient_is_one_of_its_own():
     result = evaluate(table, Stages())
     plain = evaluate(table.drop(columns="patient"), Stages())
     assert result == {name: r | {"patients": r["n"]} for name, r in plain.items()}
+
+
+@pytest.mark.parametrize("patients", [None, 7, 30])
+def test_what_rests_on_few_patients_is_marked_everywhere(patients):
+    rng = np.random.default_rng(0)  # 120 radiographs of 5.0 to 5.9 years
+    true = np.repeat(rng.uniform(5, 5.9, 30), 4)
+    table = pd.DataFrame({"id": map(str, range(120)), "sex": "male", "age_years": true})
+    table["age_years_predicted"] = true + rng.normal(0, 0.1, 120)
+    if patients:
+        table["patient"] = [f"p{i % patients}" for i in range(120)]
+    few = patients == 7
+    assert is_few(evaluate(table, Stages())["age/mae_months"]) == few
+    _, rows = subgroup_rows(subgroups(table, Stages()))
+    assert {row["band"]: is_few(row) for row in rows if row["n"]} == {"5-10": few, "all": few}
+    figures = prediction_figures(table, Stages())
+    labels = [label.get_text() for label in figures["confusion"].axes[0].get_yticklabels()]
+    assert labels[0] == "child\nn = 120" + ("†" if few else "")
+    (marker,) = [
+        line.get_markerfacecolor()
+        for line in figures["error_near_edge"].axes[0].lines
+        if line.get_marker() == "o"
+    ]
+    assert (marker == "white") == few
 
 
 # --- a run

@@ -1,6 +1,8 @@
 """Changes of a radiograph by independent computations, and what they do to a run."""
 
 import json
+import logging
+import re
 
 import cv2
 import numpy as np
@@ -94,12 +96,17 @@ def test_metrics_by_hand():
     assert found["stage_changed"] == 0
 
 
-def test_stress_of_a_run(configure, tmp_path):
+def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     train(configure("task=multitask"))
     run = tmp_path / "run"
-    done = CliRunner().invoke(app, ["stress", "--checkpoint", str(run)])
+    monkeypatch.setattr("boneage.data.in_parallel.QUIET_SECONDS", 0)
+    with caplog.at_level(logging.INFO):
+        done = CliRunner().invoke(app, ["stress", "--checkpoint", str(run)])
     assert done.exit_code == 0, done.output
     measured = pd.read_csv(run / "stress.csv")
+    pictures = measured["n"].max() * (1 + len(CHANGES))
+    said = re.findall(rf"Radiographs tested: (\d+) of {pictures}", caplog.text)
+    assert [int(done) * 10 // pictures for done in said] == list(range(1, 10))
     assert {"unchanged", "mirrored", "contrast x 0.3", "gamma 2"} <= set(measured["change"])
     clean = measured[measured["change"] == "unchanged"].set_index("metric")
     test = json.loads((run / "metrics.json").read_text())["test"]

@@ -31,18 +31,19 @@ def require_single_grey(path: Path, file: "Dataset") -> None:
     colours = str(file.get("PhotometricInterpretation") or "").strip().upper()
     if number(file, "SamplesPerPixel", 1) != 1 or colours not in GREYS:
         raise UserError(
-            f"{path}: is {line_of(colours or 'of unknown colours')}, not a grey radiograph"
+            f"{path}: is {line_of(colours or 'of unknown colours')}, not a grey radiograph: export "
+            "it as a grey image"
         )
     if colours == "MONOCHROME2" and str(file.get("PresentationLUTShape")).upper() == "INVERSE":
         raise UserError(
             f"{path}: contradicts itself: by MONOCHROME2 the greatest value is white, "
-            "by PresentationLUTShape INVERSE black"
+            "by PresentationLUTShape INVERSE black: export the file again"
         )
     if absent := [name for name in NEEDED if not numbers(file, name)]:
         raise UserError(f"{path}: its header lacks {', '.join(absent)}: export the file again")
     rows, columns = (int(number(file, name)) for name in ("Rows", "Columns"))
     if not 0 < rows * columns <= LARGEST:
-        raise UserError(f"{path}: claims an absurd size: {rows} x {columns}")
+        raise UserError(f"{path}: claims an absurd size, {rows} x {columns}: export it again")
     _require_sound_bits(path, file)
     syntax = file.file_meta.TransferSyntaxUID
     if not syntax.is_transfer_syntax:

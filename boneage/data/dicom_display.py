@@ -86,7 +86,9 @@ def _look_up(
         table = np.atleast_1d(np.asarray(item.LUTData, np.int64))
     table = table[:entries]
     if len(table) < entries or not 1 <= bits <= WIDEST or table.max() > 2**bits:
-        raise ValueError(f"the lookup table is not one of {entries} entries of {bits} bits")
+        raise ValueError(
+            f"the lookup table is not one of {entries} entries of {bits} bits: export it again"
+        )
     if first >= 2**15 and values.min() < 0:  # written with the wrong sign
         first -= 2**16
     places = np.clip(np.floor(values) - first, 0, entries - 1).astype(np.int64)
@@ -97,7 +99,10 @@ def _window(file: "Dataset") -> tuple[str, float, float] | None:
     """Return function, centre and width of the first window that has a meaning (C.11.2.1.2)."""
     function = str(file.get("VOILUTFunction") or "").strip().upper() or "LINEAR"
     if function not in FUNCTIONS:
-        raise ValueError(f"the VOILUTFunction is {function}, not {', '.join(FUNCTIONS)}")
+        raise ValueError(
+            f"the VOILUTFunction is {function}, not {', '.join(FUNCTIONS)}: export the file with "
+            "one of these"
+        )
     pairs = zip(numbers(file, "WindowCenter"), numbers(file, "WindowWidth"), strict=False)
     narrowest = 1 if function == "LINEAR" else 0
     return next(((function, c, width) for c, width in pairs if width > narrowest), None)

@@ -29,7 +29,7 @@ def numbers(file: "Dataset", name: str) -> list[float]:
     except ValueError:
         found = [np.nan]
     if not np.isfinite(found).all():
-        raise ValueError(f"{name} is {', '.join(texts)}, which is no number")
+        raise ValueError(f"{name} is {', '.join(texts)}, which is no number: export the file again")
     return found
 
 
@@ -41,7 +41,7 @@ def number(file: "Dataset", name: str, default: float | None = None) -> float:
     """
     found = numbers(file, name)
     if not found and default is None:
-        raise ValueError(f"{name} is missing")
+        raise ValueError(f"{name} is missing: export the file again")
     return found[0] if found else float(default or 0)
 
 
@@ -81,7 +81,7 @@ def read_words(file: "Dataset") -> np.ndarray:
     except Exception as error:  # whatever damaged bytes lead the decoders to
         raise ValueError(DAMAGED.format(syntax.name)) from error
     if words.ndim != 2:
-        raise ValueError(f"they are {len(words)} images")
+        raise ValueError(f"they are {len(words)} images: give one radiograph a file")
     return np.asarray(words)
 
 
@@ -106,7 +106,8 @@ def cells(file: "Dataset", words: np.ndarray) -> np.ndarray:
     shift = high + 1 - stored
     if not 0 <= shift <= allocated - stored:
         raise ValueError(
-            f"HighBit {high} does not fit BitsStored {stored} and BitsAllocated {allocated}"
+            f"HighBit {high} does not fit BitsStored {stored} and BitsAllocated {allocated}: "
+            "export the file again"
         )
     wide = words.astype(np.int64)
     signed = words.dtype.kind == "i"
@@ -115,7 +116,9 @@ def cells(file: "Dataset", words: np.ndarray) -> np.ndarray:
     wide = wide >> shift
     values = _cut(wide, stored, signed)
     if not np.array_equal(wide, values) and _roughness(values) > ROUGHER * _roughness(wide):
-        raise ValueError(f"its values need more than BitsStored {stored} bits")
+        raise ValueError(
+            f"its values need more than BitsStored {stored} bits: export the file again"
+        )
     return values
 
 

@@ -2,11 +2,12 @@
 
 import warnings
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from boneage.evaluation.age import varies
-from boneage.evaluation.bootstrap import Metrics, Results, with_interval
+from boneage.evaluation.bootstrap import Metrics, Results, counts, with_interval
 from boneage.evaluation.shares import exact_interval
 
 INFANT_YEARS = 2.0
@@ -86,7 +87,7 @@ def _tail(true: np.ndarray, predicted: np.ndarray) -> Metrics:
 
 def errors_by_edge_distance(
     true_age: np.ndarray, hit: np.ndarray, edge: float, patients: np.ndarray | None = None
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Return how often the stage is wrong, by distance of the true age from an edge.
 
     Args:
@@ -97,15 +98,16 @@ def errors_by_edge_distance(
 
     Returns:
         A row per band of `EDGE_DISTANCES_YEARS`, closed on the left: `from_years`, `to_years`
-        (signed, true age minus edge), `n`, `errors`, `rate` with `low` and `high`.
+        (signed, true age minus edge), `n` (and `patients`), `errors`, `rate` with `low` and `high`.
     """
     band = np.searchsorted(EDGE_DISTANCES_YEARS, true_age - edge, side="right") - 1
     rows = []
     for i, (start, end) in enumerate(pairwise(EDGE_DISTANCES_YEARS)):
         n, errors = int((band == i).sum()), int((~hit[band == i]).sum())
         rate = errors / n if n else np.nan
-        units = n if patients is None else len(np.unique(patients[band == i]))
+        number = counts(n, None if patients is None else patients[band == i])
+        units = int(number.get("patients") or n)
         low, high = exact_interval(errors * units / n if n else 0, units)
         ages = {"from_years": start, "to_years": end}
-        rows.append({**ages, "n": n, "errors": errors, "rate": rate, "low": low, "high": high})
+        rows.append({**ages, **number, "errors": errors, "rate": rate, "low": low, "high": high})
     return rows

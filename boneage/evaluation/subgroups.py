@@ -16,8 +16,8 @@ def subgroups(predictions: pd.DataFrame, stages: Stages) -> pd.DataFrame:
         stages: the stages.
 
     Returns:
-        One row per group and metric: `band` (years), `sex`, `metric`, `value`, `low`, `high`, `n`;
-        a group without radiographs has n = 0 and no value.
+        One row per group and metric: `band` (years), `sex`, `metric`, `value`, `low`, `high`, `n`,
+        and `patients` where these are known; a group without radiographs has n = 0 and no value.
     """
     band = pd.Series(BANDS.of(predictions["age_years"].to_numpy(float)), index=predictions.index)
     sexes = [ALL, *(sex for sex in SEXES if (predictions["sex"] == sex).any())]
@@ -29,10 +29,11 @@ def subgroups(predictions: pd.DataFrame, stages: Stages) -> pd.DataFrame:
             if (name, sex) != (ALL, ALL):
                 scored[name, sex] = evaluate(chosen, stages) if len(chosen) else {}
     metrics = dict.fromkeys(metric for results in scored.values() for metric in results)
-    nothing = {"value": None, "low": None, "high": None, "n": 0}
+    number = {"n": 0} if "patient" not in predictions else {"n": 0, "patients": 0}
+    nothing = {"value": None, "low": None, "high": None, **number}
     rows = [
         {"band": band, "sex": sex, "metric": metric, **results.get(metric, nothing)}
         for (band, sex), results in scored.items()
         for metric in metrics
     ]
-    return pd.DataFrame(rows, columns=["band", "sex", "metric", "value", "low", "high", "n"])
+    return pd.DataFrame(rows, columns=["band", "sex", "metric", *nothing])

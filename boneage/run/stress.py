@@ -1,6 +1,8 @@
 """Test a run again under changes of the picture that do not change the bone age."""
 
 import tempfile
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
 
 TABLE = "stress.csv"
+PART = 128  # radiographs that are changed and predicted at once
+ROW = "row"
 
 
 def stress(
@@ -54,13 +58,16 @@ def stress(
     if n is not None:
         table = table.iloc[np.unique(np.linspace(0, len(table) - 1, n).round().astype(int))]
     model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
-    parts, clean = [], pd.DataFrame()
     changes = (UNCHANGED, *CHANGES)
-    for change in followed(changes, len(changes), "Changes tested"):
-        changed = _predict(model, table, preprocessing, change)
-        clean = changed if change == UNCHANGED else clean
-        if len(changed):
-            parts.append(stress_metrics(table, clean, changed).assign(change=change))
+    rows: dict[str, list[dict[Hashable, Any]]] = {change: [] for change in changes}
+    predicted = _predict(model, table, preprocessing, changes)
+    for change, row in followed(predicted, len(changes) * len(table), "Radiographs tested"):
+        rows[change] += [row] if row else []
+    tables = {change: pd.DataFrame(own).set_index(ROW) for change, own in rows.items() if own}
+    parts = [
+        stress_metrics(table, tables[UNCHANGED], changed).assign(change=change)
+        for change, changed in tables.items()
+    ]
     measured = pd.concat(parts, ignore_index=True)
     measured.to_csv(out / TABLE, index=False)
     with styled():
@@ -130,14 +137,20 @@ def _not_seen(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
 
 
 def _predict(
-    model: BoneAgeModule, table: pd.DataFrame, preprocessing: Preprocessing, change: str
-) -> pd.DataFrame:
-    """Return the predictions of the radiographs that can be changed, indexed as in `table`."""
-    run = Parallel(n_jobs=-1)
-    squares = run(delayed(changed_square)(path, preprocessing, change) for path in table["path"])
-    kept = [row for row, square in enumerate(squares) if square is not None]
-    if not kept:
-        return pd.DataFrame()
-    images = np.stack([squares[row] for row in kept])
-    predicted, _ = predictions_of(model, images, sex_indices(table["sex"].iloc[kept]))
-    return predicted.set_index(table.index[kept])
+    model: BoneAgeModule, table: pd.DataFrame, preprocessing: Preprocessing, changes: Iterable[str]
+) -> Iterator[tuple[str, dict[Hashable, Any] | None]]:
+    """Yield every change with the prediction of every radiograph; None where it cannot be changed.
+
+    A prediction has the columns of `predictions.csv`, and in `ROW` its place in `table`.
+    """
+    with Parallel(n_jobs=-1) as run:
+        for change, start in product(changes, range(0, len(table), PART)):
+            part = table.iloc[start : start + PART]
+            squares = run(delayed(changed_square)(p, preprocessing, change) for p in part["path"])
+            changed = [square for square in squares if square is not None]
+            yield from [(change, None)] * (len(squares) - len(changed))
+            if changed:
+                kept = part[[square is not None for square in squares]]
+                found, _ = predictions_of(model, np.stack(changed), sex_indices(kept["sex"]))
+                for row in found.assign(**{ROW: kept.index}).to_dict("records"):
+                    yield change, row

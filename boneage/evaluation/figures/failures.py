@@ -17,7 +17,7 @@ from boneage.evaluation.figures.style import (
     VERMILION,
     one_axes,
 )
-from boneage.evaluation.numbers import span
+from boneage.evaluation.numbers import is_few, span
 from boneage.stages import Stages
 
 RUNNING_WINDOW_YEARS = 2.0
@@ -73,16 +73,16 @@ def running_mean(age: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def error_by_band(
-    bands: list[str], mae: np.ndarray, bias: np.ndarray, n: np.ndarray, few: int
+    bands: list[str], mae: np.ndarray, bias: np.ndarray, n: np.ndarray, few: np.ndarray
 ) -> Figure:
-    """Draw MAE and bias of each age band with their intervals; a hollow marker has a small n.
+    """Draw MAE and bias of each age band with their intervals.
 
     Args:
         bands: K names, in years.
         mae: (K, 3) MAE in months with its interval; NaN in an empty band.
         bias: (K, 3) bias in months, likewise.
         n: (K,) radiographs.
-        few: an n below this is small.
+        few: (K,) bool, which bands are small and have a hollow marker.
     """
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -91,7 +91,7 @@ def error_by_band(
         for i in position[~np.isnan(values[:, 0])]:
             value, low, high = values[i]
             axes.vlines(i, low, high, color=color, linewidth=2)
-            face = "white" if n[i] < few else color
+            face = "white" if few[i] else color
             axes.plot(i, value, "o", color=color, markerfacecolor=face, markersize=6)
         axes.set_xticks(position, [f"{b}\n{k:,}" for b, k in zip(bands, n, strict=True)])
         axes.set(xlabel="true bone age (years), n below", ylabel=f"{name} (months)")
@@ -102,19 +102,17 @@ def error_by_band(
 
 
 def error_near_edge(
-    true_age: np.ndarray,
-    hit: np.ndarray,
-    stages: Stages,
-    few: int,
-    patients: np.ndarray | None = None,
+    true_age: np.ndarray, hit: np.ndarray, stages: Stages, patients: np.ndarray | None = None
 ) -> Figure:
     """Draw how often the stage is wrong by distance from each edge between two stages.
+
+    Where few patients, or radiographs if these are unknown, are so far from it, the marker is
+    hollow.
 
     Args:
         true_age: (n,) true ages in years.
         hit: (n,) whether the stage is right.
         stages: two or more stages; each of their edges has a panel.
-        few: an n below this is small and has a hollow marker.
         patients: (n,) numbers of the patients, if known.
     """
     edges = stages.edges
@@ -125,7 +123,7 @@ def error_near_edge(
         for i, row in enumerate(rows):
             if row["n"]:
                 axes.vlines(i, 100 * row["low"], 100 * row["high"], color=BLUE, linewidth=2)
-                face = "white" if row["n"] < few else BLUE
+                face = "white" if is_few(row) else BLUE
                 value = 100 * row["rate"]
                 axes.plot(i, value, "o", color=BLUE, markerfacecolor=face, clip_on=False)
         axes.axvline(len(rows) / 2 - 0.5, color=GREY, linewidth=0.8)

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from boneage.data.patients import patient_codes
+from boneage.evaluation.bootstrap import Result, counts
 from boneage.evaluation.evaluate import (
     BEYOND_ANY_AGE,
     NUMERIC,
@@ -15,7 +16,7 @@ from boneage.evaluation.evaluate import (
 )
 from boneage.evaluation.figures import age, failures, stage
 from boneage.evaluation.figures.style import styled
-from boneage.evaluation.numbers import FEW
+from boneage.evaluation.numbers import FEW, is_few
 from boneage.evaluation.stage import confusion, reliability
 from boneage.stages import Stages
 
@@ -75,9 +76,14 @@ def _hit_figures(
 ) -> dict[str, Figure]:
     """Return what predicted stages allow, with or without probabilities."""
     true = stages.of(true_age)
-    counts = confusion(true, predicted, len(stages))
-    figures = {"confusion": stage.confusion_matrix(counts, stages.names, FEW)}
+    few = [is_few(_of_stage(true == i, patients)) for i in range(len(stages))]
+    table = confusion(true, predicted, len(stages))
+    figures = {"confusion": stage.confusion_matrix(table, stages.names, np.array(few))}
     if stages.edges:
         hit = predicted == true
-        figures["error_near_edge"] = failures.error_near_edge(true_age, hit, stages, FEW, patients)
+        figures["error_near_edge"] = failures.error_near_edge(true_age, hit, stages, patients)
     return figures
+
+
+def _of_stage(chosen: np.ndarray, patients: np.ndarray | None) -> Result:
+    return counts(int(chosen.sum()), None if patients is None else patients[chosen])

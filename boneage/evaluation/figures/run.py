@@ -9,7 +9,7 @@ from boneage.evaluation.figures.failures import error_by_band
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.style import styled
 from boneage.evaluation.figures.training import fold_distribution, image_sheet, learning_curves
-from boneage.evaluation.numbers import FEW
+from boneage.evaluation.numbers import is_few
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import ALL, BANDS
 
@@ -40,5 +40,7 @@ def _by_band(groups: pd.DataFrame) -> Figure:
         rows = of_all[of_all["metric"] == f"age/{metric}_months"].set_index("band")
         rows = rows.reindex(list(BANDS.names))
         values[metric] = rows[["value", "low", "high"]].to_numpy(float)
-        n = rows["n"].fillna(0).to_numpy(float).astype(int)
-    return error_by_band(list(BANDS.names), values["mae"], values["bias"], np.asarray(n), FEW)
+    number = rows.filter(["n", "patients"]).fillna(0).astype(int)
+    few = [is_few(dict(row)) for _, row in number.iterrows()]
+    n = number["n"].to_numpy()
+    return error_by_band(list(BANDS.names), values["mae"], values["bias"], n, np.array(few))

@@ -18,13 +18,13 @@ OF_STAGE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 LINES = ("-", "--", "-.", ":")
 
 
-def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: int) -> Figure:
-    """Draw counts and row percent; a row with a small n is marked.
+def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: np.ndarray) -> Figure:
+    """Draw counts and row percent.
 
     Args:
         counts: (K, K) radiographs, true stage by row.
         names: the K stage names.
-        few: an n below this is small.
+        few: (K,) bool, which rows are small and marked.
     """
     figure, axes = one_axes(1.6 + len(names), 1 + 0.9 * len(names))
     n = counts.sum(axis=1)
@@ -35,7 +35,7 @@ def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: int) -> Fi
             percent = f"\n{100 * share[i, j]:.0f} %" if n[i] else ""
             color = "white" if share[i, j] > 0.55 else "black"
             axes.text(j, i, f"{count:,}{percent}", ha="center", va="center", color=color)
-    marks = ["†" if k < few else "" for k in n]
+    marks = ["†" if small else "" for small in few]
     rows = [f"{name}\nn = {k:,}{m}" for name, k, m in zip(names, n, marks, strict=True)]
     axes.set_yticks(range(len(names)), rows)
     axes.set_xticks(range(len(names)), names)

@@ -89,8 +89,8 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
     rows = []
     for (band, sex), part in groups.groupby(["band", "sex"], sort=False):
         results = part.set_index("metric").to_dict("index")
-        n = int(part["n"].max())
-        rows.append({"band": band, "sex": sex, "n": n, "results": [results[m] for m in metrics]})
+        number = {name: int(part[name].max()) for name in ("n", "patients") if name in part}
+        rows.append({"band": band, "sex": sex, "results": [results[m] for m in metrics]} | number)
     rows.sort(key=lambda row: (row["sex"] != ALL, row["band"] == ALL))
     return metrics, rows
 
