@@ -12,7 +12,7 @@ PAGES = {"docs/results.md": "results.md", "README.md": "README.md", "docs/model.
 
 @pytest.fixture
 def tables(monkeypatch):
-    monkeypatch.syspath_prepend(str(PROJECT / "docs/results"))
+    monkeypatch.syspath_prepend(str(PROJECT / "studies/rsna"))
     import tables
 
     return tables
@@ -25,7 +25,7 @@ def test_pages_are_those_of_the_records(tables, tmp_path):
     tables.rebuild(*copies)
     for page, copy in zip(PAGES, copies, strict=True):
         assert copy.read_text() == (PROJECT / page).read_text(), (
-            f"{page}: run docs/results/tables.py"
+            f"{page}: run studies/rsna/tables.py"
         )
 
 
@@ -38,7 +38,7 @@ def test_a_number_comes_from_its_record(tables, tmp_path):
     less = {"value": -0.5, "low": -0.75, "high": -0.25, "n": 1134, "p": 0.001}
     known = {
         "paper_regression": {"metrics": metrics, "epochs": 30, "devices": ["CPU"], "less": {}},
-        "regression_1_residual": {
+        "ladder/age/01_residual": {
             "metrics": metrics, "epochs": 10, "devices": ["CPU"],
             "less": {"paper_regression": {"age/mae_months": less}}
         },
@@ -46,10 +46,10 @@ def test_a_number_comes_from_its_record(tables, tmp_path):
     head, _, row = tables.steps("regression", json.loads(json.dumps(known)))
     assert row[head.index("MAE (months)")] == "7.250 (7.000 to 7.500)"
     assert row[head.index("MAE (months) less that")] == "-0.500 (-0.750 to -0.250)"
-    assert row[0] == "`experiment=regression_1_residual`"
+    assert row[0] == "`experiment=ladder/age/01_residual`"
     assert row[head.index("parameters") :] == ["2.84 M", "10", "150", "10", "CPU"]
     assert row[head.index("builds on")] == "`paper_regression`"  # no other: the first row
-    assert tables.base_of("regression_11_robust") == "regression_9_batch"
+    assert tables.base_of("ladder/age/11_robust") == "ladder/age/09_batch"
     assert tables.base_of("best_128_seed_2") == "best_128"
     assert tables.base_of("best_ensemble_seed_1") == "best_128"  # not its own ensemble
     assert tables.overrides("best_128_seeds") == ["-m", "experiment=best_128", "seed=1,2,3,4,5"]

@@ -1,6 +1,6 @@
 """Find the hand in a radiograph: a small network, which OpenCV runs in about a millisecond.
 
-`docs/results/hand_finder` holds how it was trained, and on what.
+`studies/rsna/hand_finder` holds how it was trained, and on what.
 """
 
 import threading

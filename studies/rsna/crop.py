@@ -1,0 +1,83 @@
+"""Measure how often the hand is found, and how many boxes that people drew lie in the crop.
+
+python studies/rsna/crop.py /path/to/rsna /path/to/boxes.csv OUT
+
+Writes the measurements into crop.json, and into the folder OUT contact sheets of 200 crops to look
+at, the oddest (by their share of the picture, and their aspect) first. Takes minutes.
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from boneage.data.crop import find_crop
+from boneage.data.decode import Preprocessing, read_grey, to_square
+from boneage.data.layouts import read_source
+from boneage.explain.boxes import read_boxes
+from boneage.run.results import write_json
+
+SHEET, SIDE = (10, 5), 128  # columns and rows of a sheet; pixels of a crop
+
+
+def box_of(path: str) -> tuple[float, float, float, float] | None:
+    """Return the crop's box as shares of a radiograph, None where no hand is found."""
+    crop = find_crop(read_grey(path), "hand")
+    return None if crop.mask is None else crop.box
+
+
+def sheets(table: pd.DataFrame, out: Path, n: int = 200) -> None:
+    """Write contact sheets of the oddest half and of an even draw of the others."""
+    odd = (np.log(table["area"] / table["area"].median()).abs() / table["area"].std()) + (
+        np.log(table["aspect"] / table["aspect"].median()).abs() / table["aspect"].std()
+    )
+    by_oddness = table.assign(odd=odd).sort_values("odd", ascending=False)
+    rest = by_oddness.iloc[n // 2 :]
+    even = rest.iloc[np.linspace(0, len(rest) - 1, n // 2).round().astype(int)]
+    chosen = pd.concat([by_oddness.iloc[: n // 2], even])
+    preprocessing = Preprocessing(size=SIDE, fit="pad", contrast="stretch", crop="hand")
+    columns, rows = SHEET
+    for page in range(n // (columns * rows)):
+        tiles = []
+        for row in chosen.iloc[page * columns * rows : (page + 1) * columns * rows].itertuples():
+            image = read_grey(str(row.path))
+            tile = to_square(image, preprocessing, find_crop(image, "hand"))
+            tiles.append(cv2.putText(tile, str(row.id), (2, 10), 0, 0.35, 255))
+        grid = np.stack(tiles).reshape(rows, columns, SIDE, SIDE).swapaxes(1, 2)
+        cv2.imwrite(str(out / f"crops_{page}.png"), grid.reshape(rows * SIDE, columns * SIDE))
+
+
+def main(root: Path, boxes: Path, out: Path) -> None:
+    """Measure, and draw."""
+    table = read_source(root)
+    found = Parallel(n_jobs=-1)(delayed(box_of)(path) for path in table["path"])
+    table = table.assign(found=[box is not None for box in found])
+    edges = pd.DataFrame([box or (0, 0, 1, 1) for box in found], columns=list("ltrb"))
+    table = pd.concat([table.reset_index(drop=True), edges], axis=1)
+    table["area"] = (table["r"] - table["l"]) * (table["b"] - table["t"])
+    table["aspect"] = (table["r"] - table["l"]) / (table["b"] - table["t"])
+    drawn = read_boxes(boxes).merge(table, on="id")
+    x0, x1 = (drawn[c] / drawn["image_width"] for c in ("xmin", "xmax"))
+    y0, y1 = (drawn[c] / drawn["image_height"] for c in ("ymin", "ymax"))
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    centre = x.between(drawn["l"], drawn["r"]) & y.between(drawn["t"], drawn["b"])
+    whole = (x0 >= drawn["l"]) & (x1 <= drawn["r"]) & (y0 >= drawn["t"]) & (y1 <= drawn["b"])
+    lost = drawn[~centre]
+    measured = {
+        "radiographs": len(table), "found": int(table["found"].sum()),
+        "without_hand": list(table["id"][~table["found"]]),
+        "boxes": len(drawn), "centres_inside": int(centre.sum()), "whole_inside": int(whole.sum()),
+        "lost": [f"{row.id} {row.region}" for row in lost.itertuples()],
+    }  # fmt: skip
+    write_json(Path(__file__).with_name("crop.json"), measured)
+    out.mkdir(parents=True, exist_ok=True)
+    sheets(table[table["found"]], out)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,130 @@
+"""Draw the figures of results.md and the README from the records.
+
+python studies/rsna/figures.py
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
+from records import Record, read
+from rows import PROJECT, STEPS
+from run import RUNS, STRESSED
+from tables import scored
+
+from boneage.evaluation.figures.forest import forest
+from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, ORANGE, styled
+from boneage.evaluation.glossary import named
+from boneage.evaluation.numbers import FEW, number
+from boneage.evaluation.published import PUBLISHED
+from boneage.evaluation.run_folder import METRICS, read_run
+from boneage.stages import BANDS
+
+FOLDER = PROJECT / "docs/results"
+COLORS = dict(zip(STRESSED, (ORANGE, BLUE), strict=True))
+PANELS = {
+    "regression": ("age/mae_months", "age/r2"),
+    "classification": ("stage/balanced_accuracy", "stage/recall_child", "stage/recall_adult"),
+    "best": ("age/mae_months", "stage/accuracy"),
+}
+
+
+def steps(family: str, known: dict[str, Record]) -> Figure:
+    """Draw the rows of a table with their intervals; the dotted line is the published report."""
+    names = [name for name in STEPS[family] if name in known]
+    panels = {}
+    for metric in PANELS[family]:
+        found = [scored(known[name]["metrics"], metric) or {} for name in names]
+        values = [[result.get(k) for k in ("value", "low", "high")] for result in found]
+        panels[named(metric)] = np.array(values, float)
+    reference = {
+        named(metric): PUBLISHED[metric] for metric in PANELS[family] if metric in PUBLISHED
+    }
+    hollow = {name: np.zeros(len(names), bool) for name in panels}
+    return forest(names, panels, hollow, reference)
+
+
+def by_band(known: dict[str, Record]) -> Figure:
+    """Draw MAE and bias of girls and boys by age band, the report's setting beside the best."""
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    grid = figure.subplots(2, 2, sharex="col", sharey="row")
+    for column, sex in zip(grid.T, ("female", "male"), strict=True):
+        for axes, metric in zip(column, ("mae", "bias"), strict=True):
+            for shift, name in ((-0.12, STRESSED[0]), (0.12, STRESSED[1])):
+                if name in known:
+                    _band_points(axes, known[name], sex, f"age/{metric}_months", shift, name)
+            axes.axhline(0, color=BLACK, linewidth=0.8)
+        column[0].set_title({"female": "girls", "male": "boys"}[sex])
+        column[1].set_xlabel("true bone age (years), and number of radiographs")
+    grid[0, 0].set_ylabel("MAE (months)")
+    grid[1, 0].set_ylabel("predicted - true (months)")
+    grid[0, 0].legend(loc="upper center")
+    return figure
+
+
+def _band_points(
+    axes: Axes, record: Record, sex: str, metric: str, shift: float, name: str
+) -> None:
+    rows = {r["band"]: r for r in record["subgroups"] if (r["sex"], r["metric"]) == (sex, metric)}
+    color = COLORS[name]
+    for i, band in enumerate(BANDS.names):
+        row = rows[band]
+        if row["value"] is None:
+            continue
+        if row["low"] is not None:
+            axes.vlines(i + shift, row["low"], row["high"], color=color, linewidth=2)
+        face = "white" if row["n"] < FEW else color
+        label = name if band == "5-10" else None
+        axes.plot(i + shift, row["value"], "o", color=color, markerfacecolor=face, label=label)
+    axes.set_xticks(range(len(BANDS.names)), [f"{b}\n{rows[b]['n']}" for b in BANDS.names])
+
+
+def stress(known: dict[str, Record]) -> Figure:
+    """Draw the MAE under each change of the picture, the report's setting beside the best."""
+    runs = {name: known[name]["stress"] for name in STRESSED if name in known}
+    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for shift, (name, measured) in zip((-0.15, 0.15), runs.items(), strict=False):
+        rows = [row for row in measured if row["metric"] == "mae_months"]
+        y = np.arange(len(rows)) + shift
+        low, high, value = (np.array([r[k] for r in rows], float) for k in ("low", "high", "value"))
+        axes.hlines(y, low, high, color=COLORS[name], linewidth=2)
+        axes.plot(value, y, "o", color=COLORS[name], markersize=4, label=name)
+        axes.axvline(value[0], color=COLORS[name], linestyle="--", linewidth=0.8)
+        axes.set_yticks(range(len(rows)), [f"{row['change']} (n = {row['n']:,})" for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlabel="MAE (months)", xlim=(0, None))
+    axes.legend(loc="lower right")
+    return figure
+
+
+def scatters() -> Figure:
+    """Draw predicted against true age of the report's setting and of the best run."""
+    runs = [read_run(RUNS / name) for name in STRESSED if (RUNS / name / METRICS).is_file()]
+    figure = Figure(figsize=(3.7 * len(runs), 4.2), layout="constrained")
+    for axes, run in zip(
+        figure.subplots(1, len(runs), sharey=True, squeeze=False)[0], runs, strict=True
+    ):
+        table, mae = run.predictions, run.metrics["test"]["age/mae_months"]
+        for edge in run.stages.edges:
+            axes.axvline(edge, color=GREY, linewidth=0.8, linestyle=":")
+        color = COLORS[run.path.name]
+        axes.scatter(table["age_years"], table["age_years_predicted"], s=5, color=color, alpha=0.5)
+        axes.plot([0, OLDEST_YEARS], [0, OLDEST_YEARS], color=BLACK, linewidth=1)
+        axes.set_title(f"{run.path.name}: MAE {number(mae['value'])} months")
+        axes.set(xlabel="true bone age (years)", aspect="equal")
+        axes.set(xlim=(0, OLDEST_YEARS), ylim=(0, OLDEST_YEARS))
+        axes.xaxis.set_major_locator(MultipleLocator(4))
+        axes.yaxis.set_major_locator(MultipleLocator(4))
+    figure.axes[0].set_ylabel("predicted bone age (years)")
+    return figure
+
+
+if __name__ == "__main__":
+    known = read()
+    with styled():
+        families = [f for f in PANELS if any(name in known for name in STEPS[f])]
+        drawn = {family: steps(family, known) for family in families}
+        drawn |= {"by_band": by_band(known), "stress": stress(known), "scatter": scatters()}
+        for name, figure in drawn.items():
+            figure.savefig(FOLDER / f"{name}.png")

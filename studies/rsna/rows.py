@@ -1,0 +1,84 @@
+"""The rows of results.md: in which table, trained with which options, built on which other."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+PROJECT = Path(__file__).parents[2]
+SEEDS = ["best_128", *(f"best_128_seed_{seed}" for seed in range(2, 6))]
+MEMBERS = [f"best_ensemble_seed_{seed}" for seed in range(1, 6)]
+STEPS = {
+    "regression": [
+        "paper_regression", "ladder/age/01_residual", "ladder/age/02_stretch",
+        "ladder/age/03_hand", "ladder/age/04_sex", "ladder/age/05_smooth",
+        "ladder/age/06_average", "ladder/age/07_mirror", "ladder/age/08_linear",
+        "ladder/age/09_batch", "ladder/age/10_geometric",
+        "ladder/age/11_robust", "ladder/age/12_distribution", "ladder/age/13_192px",
+    ],
+    "classification": [
+        "paper_classification", "ladder/stage/01_residual", "ladder/stage/02_weights_half",
+        "ladder/stage/03_weights", "ladder/stage/03_unclipped", "ladder/stage/04_sampling",
+        "ladder/stage/05_both", "ladder/stage/06_focal", "ladder/stage/07_ordinal",
+        "ladder/stage/08_multitask", "ladder/stage/09_folds", "best_stages",
+    ],
+    "best": [
+        "paper_regression", "paper_multitask", "scratch_shuffle", "scratch", "default", "lite0_128",
+        "lite0_finer", "box", *SEEDS,
+        "best_128_seeds", "best_128_long", *MEMBERS, "best_ensemble", "best_256",
+    ],
+}  # fmt: skip
+ROWS = list(dict.fromkeys(row for rows in STEPS.values() for row in rows))
+POOLED = {  # rows that are several runs
+    "best_128_seeds": SEEDS,
+    "best_ensemble": MEMBERS,
+    "ladder/stage/09_folds": [f"ladder/stage/09_folds_fold_{k}" for k in range(5)],
+    "best_stages": [f"best_stages_fold_{k}" for k in range(5)],
+}
+SCRATCH = ["data=rsna", "backbone=slim_resnet", "optimizer.lr=0.0007", "trainer.max_epochs=20"]
+START = "outputs/results/lite0_128"
+FROM_128 = ["data=rsna", f"start_from={START}", "optimizer.lr=0.0005", "scheduler.warmup=0.1"]
+UNNAMED = {  # rows without an experiment file: their options, and the row that they build on
+    "scratch_shuffle": ([*SCRATCH, "data.sampling=shuffle"], "ladder/age/11_robust"),
+    "scratch": (SCRATCH, "scratch_shuffle"),
+    "default": (["data=rsna"], "scratch"),
+    "lite0_128": (["data=rsna", "trainer.max_epochs=20"], "default"),
+    "lite0_finer": ([*FROM_128, "trainer.max_epochs=14", "backbone.enlarge=1.5"], "lite0_128"),
+    "box": (["experiment=box", f"start_from={START}"], "lite0_128"),
+    "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
+    "best_128_long": (
+        ["experiment=best_128", "trainer.max_epochs=50", "precision=bf16-mixed"],
+        "best_128",
+    ),
+    "ladder/stage/03_unclipped": (
+        ["experiment=ladder/stage/03_weights", "trainer.gradient_clip_val=null"],
+        "ladder/stage/03_weights",
+    ),
+}
+
+
+def overrides(row: str) -> list[str]:
+    """Return the options that a row is trained with."""
+    if row in UNNAMED:
+        return UNNAMED[row][0]
+    if row in POOLED:
+        return ["-m", f"experiment={row}"]
+    name, _, seed = row.partition("_seed_")
+    experiment, _, fold = name.partition("_fold_")
+    options = [f"experiment={experiment}"]
+    options += [f"seed={seed}"] if seed else []
+    options += [f"data.fold={fold}"] if fold else []
+    return options
+
+
+def base_of(row: str) -> str | None:
+    """Return the row whose settings another starts from, else the first of its table."""
+    if row in UNNAMED:
+        return UNNAMED[row][1]
+    experiment, _, seed = row.partition("_seed_")
+    if seed and experiment not in POOLED:
+        return experiment
+    defaults = OmegaConf.load(PROJECT / f"conf/experiment/{experiment}.yaml")["defaults"]
+    first = next(names[0] for names in STEPS.values() if row in names)
+    named = (str(entry).removeprefix("/experiment/") for entry in defaults)
+    base = next((name for name in named if name in ROWS), first)
+    return None if base == row else base

@@ -1,0 +1,110 @@
+"""Train the rows of results.md and keep what they measured, in records.jsonl.
+
+python studies/rsna/run.py /path/to/rsna [ROW...]
+
+Without rows, those that have no record, in the order of the tables; a stopped run goes on.
+Differences are to the row that a row builds on, where its run folder is still there.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from records import KEPT, read, write
+from rows import POOLED, PROJECT, ROWS, base_of, overrides
+
+from boneage.data.decode import read_grey
+from boneage.data.layouts import read_source
+from boneage.evaluation.age import age_metrics
+from boneage.evaluation.bootstrap import with_interval
+from boneage.evaluation.comparison.paired import difference_of
+from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run
+from boneage.run.ensemble import ensemble
+from boneage.run.stress import TABLE, stress
+
+RUNS = PROJECT / "outputs/results"
+MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
+STRESSED = ("paper_regression", "best_128")
+BUILTIN = "box"  # the row of the model that comes with the package
+AUGMENTED = ("ladder/age/10_geometric", "ladder/age/11_robust")  # what noise and storage bring
+CHANGED = 400  # test radiographs, each changed in every way
+LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
+
+
+def train(row: str, root: Path) -> Path:
+    """Train a run, or go on with it, and return its folder."""
+    folder = RUNS / row
+    command = [sys.executable, str(PROJECT / "train.py"), *overrides(row)]
+    command += [f"data.root={root.absolute()}", f"hydra.run.dir={folder}", "resume=auto"]
+    subprocess.run(command, check=True, cwd=PROJECT)
+    return folder
+
+
+def run(row: str, root: Path) -> None:
+    """Train a row, or average or pool the runs that it is made of, and keep what it measured."""
+    folder = RUNS / row
+    if row not in POOLED:
+        train(row, root)
+    elif not (folder / METRICS).exists():
+        ensemble([train(part, root) for part in POOLED[row]], folder)
+    if row in (*STRESSED, *AUGMENTED, BUILTIN) and not (folder / TABLE).exists():
+        stress(folder, folder, root, CHANGED)
+    write(row, record(row, root))
+
+
+def record(row: str, root: Path) -> dict[str, Any]:
+    """Return what is told of a run: its `metrics.json`, and more that needs its predictions."""
+    folder = RUNS / row
+    done = read_run(folder)
+    parts = [read_run(RUNS / part) for part in POOLED.get(row, [])] or [done]
+    subgroups = done.table("subgroups.csv")
+    changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
+    told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
+    return {
+        "metrics": {key: done.metrics.get(key) for key in KEPT},
+        "epochs": len(parts[0].table("history.csv")),
+        "devices": list(dict.fromkeys(part.metrics["device"] for part in parts)),
+        "subgroups": json.loads(subgroups[told].to_json(orient="records")),
+        "by_contrast": by_contrast(done, root),
+        "stress": json.loads(changes.to_json(orient="records")),
+        "less": less_base(row, done),
+    }
+
+
+def less_base(row: str, done: FinishedRun) -> dict[str, dict[str, Any]]:
+    """Return by name the differences to the row that a run builds on, if both had one test fold."""
+    base = base_of(row)
+    if base is None or not (RUNS / base / METRICS).exists():
+        return {}
+    other = read_run(RUNS / base)
+    if other.metrics["test_set"] != done.metrics["test_set"]:
+        return {}
+    return {base: {metric: difference_of(other, done, metric) for metric in MAIN}}
+
+
+def by_contrast(done: FinishedRun, root: Path) -> dict[str, Any]:
+    """Return the MAE of the films of low contrast, and of the others."""
+    table = done.predictions.merge(read_source(root)[["id", "path"]], on="id")
+    if "age_years_predicted" not in table:
+        return {}
+    ends = np.array([np.percentile(read_grey(path), [1, 99]) for path in table["path"]])
+    low = pd.Series(np.diff(ends)[:, 0] < LOW_CONTRAST, index=table.index)
+    found = {}
+    for name, part in (("low", table[low]), ("other", table[~low])):
+        columns = (part[c].to_numpy(float) for c in ("age_years", "age_years_predicted"))
+        found[name] = with_interval(age_metrics, *columns)["age/mae_months"]
+    return found
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
+    recorded = read()
+    chosen = sys.argv[2:] or [row for row in ROWS if row not in recorded]
+    for row in chosen:
+        run(row, Path(sys.argv[1]))
+    print(f"{len(chosen)} of {len(ROWS)} rows done; a row with a record is done when it is named")
