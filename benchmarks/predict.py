@@ -20,7 +20,8 @@ def prepare(files: list[Path], checkpoint: Path) -> float:
     """Return radiographs a second of decoding as a checkpoint needs it, into a cache."""
     from boneage.data.cache import open_cache
     from boneage.data.decode import Preprocessing
-    from boneage.run.checkpoint import checkpoint_file, read_checkpoint
+    from boneage.run.checkpoint import read_checkpoint
+    from boneage.run.checkpoint_file import checkpoint_file
 
     record = read_checkpoint(checkpoint_file(checkpoint))["boneage"]
     preprocessing = Preprocessing(**record["preprocessing"])

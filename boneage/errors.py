@@ -27,9 +27,13 @@ def framework() -> Iterator[None]:
         if (error.name or "").split(".")[0] not in FRAMEWORK:
             raise
         raise UserError(
-            f"this needs the framework, of which {error.name} is missing: "
-            "pip install 'boneage[train]'"
+            f"this needs the framework, of which {error.name} is missing: {install('train')}"
         ) from error
+
+
+def install(extra: str) -> str:
+    """Return how an extra of the package is installed."""
+    return f"in a clone of boneage, pip install '.[{extra}]'"
 
 
 def plural(n: int, noun: str) -> str:

@@ -90,7 +90,36 @@ def test_what_needs_the_framework_says_so(model, film):
         done = boneage(*words)
         assert done.returncode == 1
         assert done.stderr.startswith("error: this needs the framework"), done.stderr
-        assert "pip install 'boneage[train]'" in done.stderr
+        assert "pip install '.[train]'" in done.stderr
+
+
+def test_what_is_no_checkpoint_is_told_without_the_framework(film, tmp_path):
+    (tmp_path / "notes.ckpt").write_text("no weights")
+    (tmp_path / "empty").mkdir()
+    for path, said in (
+        (tmp_path / "gone.ckpt", "cannot be loaded: No such file"),
+        (tmp_path / "notes.ckpt", "is not a boneage checkpoint: it is a text file"),
+        (film, "is not a boneage checkpoint: it is an image"),
+        (tmp_path / "empty", "holds no checkpoint: give"),
+    ):
+        done = boneage("predict", film, "--checkpoint", path)
+        assert done.returncode == 1
+        assert path.name in done.stderr
+        assert said in " ".join(done.stderr.split())
+
+
+def test_an_age_in_the_wrong_unit_is_flagged(model, film):
+    predictor = Predictor(model)
+    told = predictor(film, sex="male").age_years
+    year = predictor(film, sex="male", age_years=1.0)
+    assert year.sd_score > 8  # a phantom of many years
+    asked = f"SD score {year.sd_score:+.0f}: is the chronological age right, and its unit?"
+    assert year.flags[-1] == asked
+    assert asked not in predictor(film, sex="male", age_years=told).flags
+    done = boneage(
+        "predict", film, "--checkpoint", model, "--sex", "male", "--chronological-age", 1
+    )
+    assert f"SD score   {year.sd_score:+.1f} at a chronological age of 1.0 years" in done.stdout
 
 
 def test_python_gets_one_line_for_a_mistake(model, film):
@@ -105,6 +134,8 @@ def test_python_gets_one_line_for_a_mistake(model, film):
         (lambda: predictor(np.zeros((4, 4, 3), np.uint8)), r"shape \(4, 4, 3\)"),
         (lambda: predictor(np.zeros((4, 4))), "type float64"),
         (lambda: predictor(film.parent / "gone.png"), "gone.png"),
+        (lambda: Predictor([]), r"model=\[\]: give a file"),
+        (lambda: Predictor(5), "model=5: give a file"),
     ):
         with pytest.raises(UserError, match=message):
             call()

@@ -6,7 +6,7 @@ from dicom_files import PICTURE, written
 
 from boneage.data.dicom import read_dicom
 from boneage.data.dicom_header import Header
-from boneage.predict.patients import Patient, patient_of
+from boneage.predict.patients import Patient, patient_given, patient_of
 
 CONTRADICTED = "the file's dates contradict its PatientAge"
 
@@ -97,11 +97,11 @@ def test_sexes(tmp_path, text, sex, odd):
 
 def test_what_is_odd_counts_where_the_header_does(tmp_path):
     odd, file = Header("unknown", None, "odd sex", "odd age"), tmp_path / "a.dcm"
-    assert patient_of(file, None, {}, odd).flags == ("odd sex", "odd age")
-    assert patient_of(file, "male", {}, odd).flags == ("odd age",)
+    assert patient_of(file, Patient(), {}, odd).flags == ("odd sex", "odd age")
+    assert patient_of(file, patient_given("male", None), {}, odd).flags == ("odd age",)
     known = {"a": Patient("female", "table", 9.0, "table")}
-    assert patient_of(file, None, known, odd) == known["a"]
+    assert patient_of(file, Patient(), known, odd) == known["a"]
     only_age = {"a": Patient("unknown", "", 9.0, "table")}
-    assert patient_of(file, None, only_age, odd).flags == ("odd sex",)
-    assert patient_of(file, None, {}, Header("male", 9.0)).flags == ()
-    assert patient_of(file, None, {}, None) == Patient()
+    assert patient_of(file, Patient(), only_age, odd).flags == ("odd sex",)
+    assert patient_of(file, Patient(), {}, Header("male", 9.0)).flags == ()
+    assert patient_of(file, Patient(), {}, None) == Patient()

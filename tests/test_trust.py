@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.errors import UserError
-from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
+from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.experiment import train
 from boneage.run.trust import check_buildable
 

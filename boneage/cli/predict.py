@@ -32,6 +32,12 @@ def predict(
         Literal["female", "male", "unknown"] | None,
         typer.Option(help="Of all; by default as the table or the DICOM header says."),
     ] = None,
+    chronological_age: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=25, help="In years, of all, for the SD score; by default as for --sex."
+        ),
+    ] = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Average with the mirror image.")
     ] = False,
@@ -58,22 +64,24 @@ def predict(
     from boneage.data.radiographs import find_radiographs
     from boneage.errors import UserError
     from boneage.predict.ensemble import Ensemble
+    from boneage.predict.patients import patient_given
     from boneage.predict.predict import answers_of
     from boneage.predict.predict import predict as predict_files
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     strict = gate == "strict"
+    given = patient_given(sex, chronological_age)
     if out is None:
         if overlays or report or resume:
             raise UserError("pictures, pages and --resume need a folder: give --out")
         files = find_radiographs(images)
         if len(files) > SHOWN:
             raise UserError(f"{len(files):,} radiographs are too many to show: give --out")
-        _show(answers_of(files, Ensemble(checkpoint or (), mirror), table, sex, strict))
+        _show(answers_of(files, Ensemble(checkpoint or (), mirror), table, given, strict))
         return
     try:
         answers = predict_files(
-            images, Ensemble(checkpoint or (), mirror), out, table, sex, strict, resume,
+            images, Ensemble(checkpoint or (), mirror), out, table, given, strict, resume,
             overlays or report, report,
         )  # fmt: skip
     except KeyboardInterrupt:

@@ -28,7 +28,7 @@ def stress(
     from boneage.errors import UserError
     from boneage.evaluation.run_folder import run_folder
     from boneage.predict.onnx_model import builtin_file
-    from boneage.run.checkpoint import checkpoint_file
+    from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.quiet import quieten_lightning
     from boneage.run.stress import stress as measure
     from boneage.weights import is_exported

@@ -10,7 +10,7 @@ from boneage.data.dicom_checks import line_of, require_single_grey
 from boneage.data.dicom_display import shown
 from boneage.data.dicom_header import Header, header_of
 from boneage.data.signatures import describe, is_dicom_content, is_readable_image, read_head
-from boneage.errors import UserError
+from boneage.errors import UserError, install
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -41,9 +41,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
     try:
         import pydicom  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            f"{path}: reading DICOM needs pydicom: pip install 'boneage[dicom]'"
-        ) from error
+        raise UserError(f"{path}: reading DICOM needs pydicom: {install('dicom')}") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of every odd value
         try:

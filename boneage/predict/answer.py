@@ -25,7 +25,7 @@ class Answer:
         sex: the sex used: "female", "male" or "unknown".
         sex_from: "option", "table", "header", or empty.
         chronological_age_years: where it is known.
-        chronological_age_from: "table", "header", or empty.
+        chronological_age_from: "option", "table", "header", or empty.
         age_years: bone age.
         age_text: the same in years and months.
         interval_low_years, interval_high_years: hold the reference reading in 9 of 10 radiographs.
@@ -98,7 +98,9 @@ def terminal_table(answers: Sequence[Answer]) -> Table:
     """Return answers as a table to read in a terminal, one row each."""
     with_sd = any(answer.sd_score is not None for answer in answers)
     table = Table(box=None, pad_edge=False)
-    for name in ("radiograph", "bone age", "90 % interval", *(["SD score"] if with_sd else [])):
+    with_stage = any(answer.stage and answer.age_text for answer in answers)
+    more = [*(["stage"] if with_stage else []), *(["SD score"] if with_sd else [])]
+    for name in ("radiograph", "bone age", "90 % interval", *more):
         table.add_column(name, no_wrap=True, justify="left" if name == "radiograph" else "right")
     table.add_column("sex", no_wrap=True)
     table.add_column("flags")
@@ -107,6 +109,7 @@ def terminal_table(answers: Sequence[Answer]) -> Table:
         cells = [
             answer.age_text or answer.stage or answer.status,
             "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
+            *([answer.stage] * with_stage),
             *([f"{answer.sd_score:+.1f}" if answer.sd_score is not None else ""] * with_sd),
             "" if answer.status == "error" else answer.sex,
         ]

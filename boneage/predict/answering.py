@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from boneage.predict.turns import TURNS
 Source = Path | np.ndarray  # a file, or (H, W) uint8 or uint16
 
 UNUSUAL = 1.0  # novelty
+EXTREME_SD = 8.0  # of an SD score: an age in the wrong unit makes more
 DISAGREEMENT = 1.0  # years, standard deviation of an ensemble
 
 
@@ -41,8 +43,8 @@ def answer_all(
     """
     readable = [i for i, (_, radiograph) in enumerate(part) if not radiograph.error]
     answers = [
-        Answer(*_names(source), status="error", reason=radiograph.error)
-        for source, radiograph in part
+        Answer(*_names(source), status="error", reason=radiograph.error, **_said_of(patient))
+        for (source, radiograph), patient in zip(part, patients, strict=True)
     ]
     if not readable:
         return answers, {}
@@ -67,6 +69,14 @@ def answer_all(
     return answers, seen
 
 
+def _said_of(patient: Patient) -> dict[str, Any]:
+    """Return the fields of an answer that tell of the patient."""
+    return {
+        "sex": patient.sex, "sex_from": patient.sex_from,
+        "chronological_age_years": patient.age_years, "chronological_age_from": patient.age_from,
+    }  # fmt: skip
+
+
 def _names(source: Source) -> tuple[str, str]:
     """Return file and id of an answer; an array has none."""
     return (str(source), radiograph_id(source)) if isinstance(source, Path) else ("", "")
@@ -85,9 +95,7 @@ def _answer(
     if spread is not None and spread > DISAGREEMENT:
         flags = [*flags, "the models disagree"]
     answer = partial(
-        Answer, *_names(source), flags=[*flags, *patient.flags],
-        sex=patient.sex, sex_from=patient.sex_from,
-        chronological_age_years=patient.age_years, chronological_age_from=patient.age_from,
+        Answer, *_names(source), flags=[*flags, *patient.flags], **_said_of(patient),
         novelty=None if np.isnan(row["novelty"]) else float(row["novelty"]),
         ensemble_sd_years=spread,
     )  # fmt: skip
@@ -108,7 +116,11 @@ def _answer(
         low, high = max(0.0, age - width), age + width
         answer = partial(answer, interval_low_years=low, interval_high_years=high)
     if patient.age_years is not None:
-        answer = partial(answer, sd_score=sd_score(age, patient.age_years, patient.sex))
+        score = sd_score(age, patient.age_years, patient.sex)
+        answer = partial(answer, sd_score=score)
+        if score is not None and abs(score) > EXTREME_SD:
+            unit = f"SD score {score:+.0f}: is the chronological age right, and its unit?"
+            answer = partial(answer, flags=[*answer.keywords["flags"], unit])
     return answer()
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from boneage.data.sexes import SEXES
-from boneage.errors import UserError
+from boneage.errors import UserError, install
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.upload import answer_page, take
 
@@ -68,7 +68,7 @@ def _launch(ensemble: Ensemble, port: int | None) -> tuple[Any, str]:
     try:
         import gradio as gr
     except ImportError as error:
-        raise UserError("boneage app needs gradio: pip install 'boneage[app]'") from error
+        raise UserError(f"boneage app needs gradio: {install('app')}") from error
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     page = build(ensemble)
     try:

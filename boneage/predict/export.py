@@ -15,12 +15,13 @@ from boneage.data.crop import find_crop
 from boneage.data.decode import Preprocessing, to_square
 from boneage.data.phantom.exposure import expose
 from boneage.data.sexes import SEXES
-from boneage.errors import UserError
+from boneage.errors import UserError, install
 from boneage.predict.contract import contract
 from boneage.predict.graph import Exported, trace
 from boneage.predict.onnx_file import round_weights, write_onnx
 from boneage.run.calibrate import novelty_of
-from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint
+from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint_file import checkpoint_file
 from boneage.weights import KEY, SITE_KEY
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def export(
             package is missing, or the file does not predict what the checkpoint does.
     """
     if form == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
-        raise UserError(f"{', '.join(missing)} is missing: pip install 'boneage[export]'")
+        raise UserError(f"{', '.join(missing)} is missing: {install('export')}")
     side_file = out.with_suffix(".json")
     if out.suffix != SUFFIXES[form]:
         raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")

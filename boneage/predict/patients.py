@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from boneage.data.dicom_header import Header
@@ -18,7 +19,7 @@ from boneage.data.labels import (
 )
 from boneage.data.matching import match_ids
 from boneage.data.radiographs import radiograph_id
-from boneage.data.sexes import read_sexes
+from boneage.data.sexes import SEXES, read_sexes
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five
 
@@ -35,7 +36,7 @@ class Patient:
         sex: "female", "male" or "unknown".
         sex_from: "option", "table", "header", or "" where it is unknown.
         age_years: chronological age, None where it is unknown.
-        age_from: "table", "header", or "".
+        age_from: likewise.
         flags: what is odd about what the file says of them, where that counts.
     """
 
@@ -130,13 +131,34 @@ def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
     return years
 
 
+def patient_given(sex: str | None, age_years: float | None) -> Patient:
+    """Return what a caller says of a patient; None is what they leave open.
+
+    Raises:
+        UserError: when the sex is none of `SEXES`, or the age none from 0 to 25 years.
+    """
+    if sex not in (*SEXES, None):
+        raise UserError(f"sex={sex!r}: must be one of {', '.join(SEXES)}")
+    number = isinstance(age_years, int | float | np.number)
+    if age_years is not None and not (number and 0 <= float(age_years) <= MAX_AGE_YEARS):
+        raise UserError(
+            f"age_years={age_years!r}: must be a chronological age, 0 to {MAX_AGE_YEARS} years"
+        )
+    patient = Patient() if sex is None else Patient(sex, "option")
+    if age_years is None:
+        return patient
+    return replace(patient, age_years=float(age_years), age_from="option")
+
+
 def patient_of(
-    file: Path, option: str | None, table: dict[str, Patient], header: Header | None
+    file: Path, given: Patient, table: dict[str, Patient], header: Header | None
 ) -> Patient:
-    """Return what is known of a radiograph's patient: the option counts first, then the table."""
+    """Return what is known of a radiograph's patient: from the call, else the table, else DICOM."""
     known = table.get(radiograph_id(file), Patient())
-    if option is not None:
-        known = replace(known, sex=option, sex_from="option")
+    if given.sex_from:
+        known = replace(known, sex=given.sex, sex_from=given.sex_from)
+    if given.age_from:
+        known = replace(known, age_years=given.age_years, age_from=given.age_from)
     if header is None:
         return known
     flags = []

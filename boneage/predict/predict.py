@@ -18,10 +18,12 @@ from boneage.predict.page import write_pages
 from boneage.predict.patients import Patient, patient_of, patients_of
 from boneage.predict.pictures import FOLDER, PictureNames, write_pictures
 from boneage.predict.radiograph import Radiograph, load
+from boneage.weights import name_of
 
 Item = TypeVar("Item")
 
 BATCH = 32  # radiographs
+NOTHING = Patient()  # is said of the patients
 FEW = 16  # files that are read before a pool has started
 
 
@@ -30,7 +32,7 @@ def predict(
     ensemble: Ensemble,
     out: Path,
     table: Path | None = None,
-    sex: str | None = None,
+    given: Patient = NOTHING,
     strict: bool = False,
     resume: bool = False,
     pictures: bool = False,
@@ -43,7 +45,7 @@ def predict(
         ensemble: the models.
         out: folder to write.
         table: csv or xlsx with `id`, `sex`, and optionally a chronological age.
-        sex: of all of them.
+        given: what is said of the patients of all of them.
         strict: withhold the answer where there are flags.
         resume: go on where an earlier call was stopped.
         pictures: write a picture of each, with its Grad-CAM map.
@@ -57,9 +59,10 @@ def predict(
     patients = patients_of(files, table)
     rests_on = [*ensemble.files, *([table] if table is not None else [])]
     about = {
-        "checkpoints": [str(file) for file in ensemble.files],
+        "checkpoints": [name_of(file) for file in ensemble.files],
         "mirror": [model.mirror for model in ensemble.models],
-        "sex": sex, "table": str(table) if table else None, "strict": strict, "pictures": pictures,
+        "sex": given.sex if given.sex_from else None, "chronological_age_years": given.age_years,
+        "table": str(table) if table else None, "strict": strict, "pictures": pictures,
         "sha256": {str(file): sha256(file) for file in rests_on},
     }  # fmt: skip
     answers = Answers(out, about, resume)
@@ -67,7 +70,7 @@ def predict(
     left = [file for file in files if answers.lacks(file)]
     pairs = zip(left, track(_load(left, ensemble, pictures), "Predicting", len(left)), strict=True)
     for part in _batches(pairs):
-        known = [patient_of(file, sex, patients, radiograph.header) for file, radiograph in part]
+        known = [patient_of(file, given, patients, radiograph.header) for file, radiograph in part]
         found, seen = answer_all(part, known, ensemble, strict)
         if pictures and seen:
             shown = {i: names.new(found[i].id) for i in seen}
@@ -83,7 +86,7 @@ def predict(
 
 
 def answers_of(
-    files: Sequence[Path], ensemble: Ensemble, table: Path | None, sex: str | None, strict: bool
+    files: Sequence[Path], ensemble: Ensemble, table: Path | None, given: Patient, strict: bool
 ) -> list[Answer]:
     """Return the answers for a few files, in order.
 
@@ -92,7 +95,7 @@ def answers_of(
     """
     patients = patients_of(files, table)
     pairs = list(zip(files, _load(files, ensemble, with_films=False), strict=True))
-    known = [patient_of(file, sex, patients, radiograph.header) for file, radiograph in pairs]
+    known = [patient_of(file, given, patients, radiograph.header) for file, radiograph in pairs]
     return answer_all(pairs, known, ensemble, strict)[0]
 
 

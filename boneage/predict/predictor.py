@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
-from boneage.data.labels import MAX_AGE_YEARS
-from boneage.data.sexes import SEXES
 from boneage.errors import UserError
 from boneage.predict.answer import Answer
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
-from boneage.predict.patients import Patient, patient_of
+from boneage.predict.patients import patient_given, patient_of
 from boneage.predict.radiograph import Radiograph, load, see
 
 BATCH = 32  # radiographs that are held at a time
@@ -28,7 +26,7 @@ class Predictor:
 
     Args:
         model: an exported `.onnx` file, a checkpoint or the folder of a run (which need the
-            framework: `boneage[train]`), or several of them, whose mean is predicted. None is the
+            framework: the extra `train`), or several of them, whose mean is predicted. None is the
             built-in model.
         mirror: average with the mirror image, also where the model was not tested so.
 
@@ -39,8 +37,13 @@ class Predictor:
     def __init__(
         self, model: str | Path | Sequence[str | Path] | None = None, mirror: bool = False
     ) -> None:
-        paths = [model] if isinstance(model, str | Path) else model or ()
-        self.ensemble = Ensemble([Path(path) for path in paths], mirror)
+        models = [model] if isinstance(model, str | Path) else model
+        if models is not None and (not isinstance(models, Sequence) or not models):
+            raise UserError(
+                f"model={model!r}: give a file, a folder, or a list of them; None is the built-in "
+                "model"
+            )
+        self.ensemble = Ensemble([Path(path) for path in models or ()], mirror)
 
     @overload
     def __call__(
@@ -106,23 +109,13 @@ class Predictor:
         sexes: Sequence[str | None],
         ages: Sequence[float | None],
     ) -> list[Answer]:
-        if wrong := [sex for sex in sexes if sex not in (*SEXES, None)]:
-            raise UserError(f"sex={wrong[0]!r}: must be one of {', '.join(SEXES)}")
-        for age in ages:
-            if age is not None and not _is_age(age):
-                raise UserError(
-                    f"age_years={age!r}: must be a chronological age, 0 to {MAX_AGE_YEARS} years"
-                )
+        given = [patient_given(*one) for one in zip(sexes, ages, strict=True)]
         sources = [r if isinstance(r, np.ndarray) else Path(r) for r in radiographs]
         part = [(source, self._read(source)) for source in sources]
-        patients = []
-        for (source, radiograph), sex, age in zip(part, sexes, ages, strict=True):
-            patient = Patient("unknown" if sex is None else sex, "option" if sex else "")
-            if isinstance(source, Path):
-                patient = patient_of(source, sex, {}, radiograph.header)
-            if age is not None:
-                patient = Patient(patient.sex, patient.sex_from, float(age), "option")
-            patients.append(patient)
+        patients = [
+            patient_of(source, one, {}, radiograph.header) if isinstance(source, Path) else one
+            for (source, radiograph), one in zip(part, given, strict=True)
+        ]
         return answer_all(part, patients, self.ensemble)[0]
 
     def _read(self, source: Path | np.ndarray) -> Radiograph:
@@ -134,8 +127,3 @@ class Predictor:
                 "width) of uint8 or uint16, with bright bones"
             )
         return see(source, self.ensemble.preprocessings, with_film=False)
-
-
-def _is_age(value: Any) -> bool:  # noqa: ANN401 - whatever a caller gives
-    number = isinstance(value, int | float | np.number)
-    return number and 0 <= float(value) <= MAX_AGE_YEARS

@@ -14,7 +14,7 @@ from boneage.predict.answer import Answer
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import OLDEST_YEARS, card_of
-from boneage.predict.patients import patient_of
+from boneage.predict.patients import patient_given, patient_of
 from boneage.predict.pictures import PictureNames, write_pictures
 from boneage.predict.radiograph import Radiograph, load
 
@@ -70,14 +70,15 @@ def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ense
         path = Path(folder, name)
         path.write_bytes(content)
         radiograph = load(path, ensemble.preprocessings, with_film=True)
-        option = None if sex == "unknown" else sex
-        patient = patient_of(path, option, {}, radiograph.header)
-        if age_years is not None:
-            patient = replace(patient, age_years=age_years, age_from="typed")
+        given = patient_given(None if sex == "unknown" else sex, age_years)
+        patient = patient_of(path, given, {}, radiograph.header)
         (answer,), seen = answer_all([(path, radiograph)], [patient], ensemble)
-    sex_from = "chosen" if answer.sex_from == "option" else answer.sex_from
+    if answer.sex_from == "option":
+        answer = replace(answer, sex_from="chosen")
+    if answer.chronological_age_from == "option":
+        answer = replace(answer, chronological_age_from="typed")
     reason = answer.reason.replace(str(path), name)
-    return _card(replace(answer, sex_from=sex_from, reason=reason), seen.get(0), ensemble)
+    return _card(replace(answer, reason=reason), seen.get(0), ensemble)
 
 
 def _card(answer: Answer, seen: Radiograph | None, ensemble: Ensemble) -> str:

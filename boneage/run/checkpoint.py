@@ -1,7 +1,6 @@
 """What a checkpoint says of itself, and whether it fits what is asked of it."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,14 @@ from boneage.data.decode import VERSION
 from boneage.data.ids import core
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, first_five
-from boneage.evaluation.run_folder import METRICS
 from boneage.models.module import BoneAgeModule
 from boneage.models.weights import all_finite
 from boneage.run.check import readable
+from boneage.run.checkpoint_file import checkpoint_file, what_it_holds, what_it_is
 from boneage.run.exported import read_exported
-from boneage.run.foreign import what_it_holds, what_it_is
 from boneage.run.options import options
 from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, check_record
-from boneage.weights import BUILTIN, NAME, is_exported
+from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
 
@@ -48,36 +46,6 @@ def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
     """Return `id`, `age_years` and `sex` of a fold of the data that the model was trained on."""
     table = pd.DataFrame(record["split"])
     return table[table["fold"] == fold].assign(age_years=lambda t: t["age_months"] / 12)
-
-
-def checkpoint_file(path: Path, name: str = "best") -> Path:
-    """Return the checkpoint that a path means: every command finds it here.
-
-    Args:
-        path: a checkpoint file, the folder of a run, or its folder of checkpoints; "builtin" is
-            the model that comes with the package.
-        name: of the checkpoint in a folder, "best" or "last".
-
-    Raises:
-        UserError: when a folder holds no such checkpoint; the message says what it holds.
-    """
-    if str(path) == NAME:
-        return BUILTIN
-    if not os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
-        return path
-    for folder in (path / "checkpoints", path):
-        if (file := folder / f"{name}.ckpt").is_file():
-            return file
-    if others := [*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")]:
-        advice = f"it has no {name}.ckpt; give one of {first_five(sorted(map(str, others)))}"
-    elif runs := [run for d in ("*", "*/*") for run in path.glob(f"{d}/checkpoints/{name}.ckpt")]:
-        folders = sorted(str(run.parents[1]) for run in runs)
-        advice = f"give one of the runs in it: {first_five(folders)}"
-    elif (path / METRICS).is_file():
-        advice = "it has results alone; for an ensemble, give the runs that it was made of"
-    else:
-        advice = "give a checkpoint file, or the folder of a run that has saved one"
-    raise UserError(f"{path} holds no checkpoint: {advice}")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -29,13 +29,13 @@ from boneage.run.checkpoint import (
     check_resumable,
     check_task,
     check_unseen,
-    checkpoint_file,
     fold_of,
     load_model,
     make_record,
     read_checkpoint,
     start_from,
 )
+from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.describe import describe_run
 from boneage.run.fit import fit
 from boneage.run.interrupt import interruptible

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from boneage.errors import UserError
+from boneage.errors import UserError, install
 from boneage.run.trust import NewerRecord, check_record
 from boneage.weights import KEY, SCHEMA, SITE_KEY
 
@@ -25,7 +25,7 @@ def read_exported(path: Path) -> dict[str, Any]:
             package onnx is missing.
     """
     if find_spec("onnx") is None:
-        raise UserError(f"{path} cannot be read: pip install 'boneage[export]'")
+        raise UserError(f"{path} cannot be read: {install('export')}")
     import onnx
 
     try:

@@ -11,7 +11,8 @@ from boneage.evaluation.conformal import Intervals
 from boneage.evaluation.site import Site
 from boneage.explain.inference import maps_of, predictions_of
 from boneage.run.calibrate import intervals_of, novelty_of
-from boneage.run.checkpoint import checkpoint_file, load_model, read_checkpoint, seen_by
+from boneage.run.checkpoint import load_model, read_checkpoint, seen_by
+from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.quiet import quieten_lightning
 from boneage.stages import Stages
 

@@ -12,6 +12,11 @@ NAME = "builtin"  # in place of a path
 BUILTIN = Path(__file__).parent / "rsna.onnx"
 
 
+def name_of(file: Path) -> str:
+    """Return how a model is called: by its file, or as the built-in one."""
+    return NAME if file == BUILTIN else str(file)
+
+
 def is_exported(file: Path) -> bool:
     """Tell an exported model from a checkpoint of training, by its name."""
     return file.suffix.lower() == ".onnx"

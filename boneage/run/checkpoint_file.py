@@ -1,12 +1,12 @@
-"""What a file is that is no checkpoint of this project, told without running anything in it."""
+"""Which file a path means, and what a file is that is no checkpoint, told without torch."""
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from boneage.errors import first_five
+from boneage.errors import UserError, first_five
+from boneage.weights import BUILTIN, NAME
 
 LIGHTNING = "pytorch-lightning_version"
 ANOTHER_PROJECT = "a Lightning checkpoint of another project"
@@ -26,6 +26,46 @@ STARTS = (
     (b"\x1f\x8b", "a gzip archive"),
 )
 ONNX_FIELDS = range(0x12, 0x43, 8)  # protobuf: what can follow the version of the format
+
+
+def checkpoint_file(path: Path, name: str = "best") -> Path:
+    """Return the checkpoint that a path means: every command finds it here.
+
+    Args:
+        path: a checkpoint file, the folder of a run, or its folder of checkpoints; "builtin" is
+            the model that comes with the package.
+        name: of the checkpoint in a folder, "best" or "last".
+
+    Raises:
+        UserError: when a folder holds no such checkpoint; the message says what it holds.
+    """
+    if str(path) == NAME:
+        return BUILTIN
+    if not os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
+        return path
+    for folder in (path / "checkpoints", path):
+        if (file := folder / f"{name}.ckpt").is_file():
+            return file
+    if others := [*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")]:
+        advice = f"it has no {name}.ckpt; give one of {first_five(sorted(map(str, others)))}"
+    elif runs := [run for d in ("*", "*/*") for run in path.glob(f"{d}/checkpoints/{name}.ckpt")]:
+        folders = sorted(str(run.parents[1]) for run in runs)
+        advice = f"give one of the runs in it: {first_five(folders)}"
+    else:
+        advice = (
+            "give a checkpoint file, or the folder of a run that has saved one; for an ensemble, "
+            "give the runs that it was made of"
+        )
+    raise UserError(f"{path} holds no checkpoint: {advice}")
+
+
+def require_archive(file: Path) -> None:
+    """Raise UserError for a file that is no checkpoint, as far as that shows from outside."""
+    try:
+        if not zipfile.is_zipfile(file) and (what := what_it_is(file)):
+            raise UserError(f"{file} is not a boneage checkpoint: it is {what}")
+    except OSError as error:
+        raise UserError(f"checkpoint {file} cannot be loaded: {error.strerror}") from error
 
 
 def what_it_is(path: Path) -> str | None:
@@ -55,6 +95,8 @@ def what_it_is(path: Path) -> str | None:
 
 def what_it_holds(loaded: Any) -> str:  # noqa: ANN401 - whatever a file may hold
     """Return what was loaded from a file that has no record of this project."""
+    from torch import Tensor
+
     if not isinstance(loaded, dict):
         return f"a file of PyTorch that holds a {type(loaded).__name__}"
     if LIGHTNING in loaded:
