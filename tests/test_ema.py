@@ -22,7 +22,7 @@ class Trace(L.Callback):
 def test_average_by_hand(configure, tmp_path, monkeypatch):
     trace = Trace()
     monkeypatch.setattr("boneage.run.experiment.EpochSeed", lambda seed: trace)
-    train(configure("callbacks=ema", "callbacks.ema.decay=0.5", "trainer.max_epochs=3"))
+    train(configure("callbacks=default", "callbacks.ema.decay=0.5", "trainer.max_epochs=3"))
     kept = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     average = trace.weights[0]
     for n, weights in enumerate(trace.weights[1:], start=1):
@@ -37,7 +37,7 @@ def test_average_by_hand(configure, tmp_path, monkeypatch):
 
 
 def test_the_average_is_what_is_tested(configure, tmp_path):
-    averaged = train(configure("callbacks=ema", run="ema"))
+    averaged = train(configure("callbacks=default", run="ema"))
     ckpt = tmp_path / "ema/checkpoints/best.ckpt"
     again = train(configure("train=false", f"ckpt_path={ckpt}", run="again"))
     assert again["test"] == averaged["test"]
@@ -46,5 +46,5 @@ def test_the_average_is_what_is_tested(configure, tmp_path):
 
 def test_decay_is_checked(configure):
     with pytest.raises(UserError, match=r"callbacks\.ema\.decay=1"):
-        train(configure("callbacks=ema", "callbacks.ema.decay=1"))
+        train(configure("callbacks=default", "callbacks.ema.decay=1"))
     assert Ema().decay == 0.99

@@ -7,7 +7,6 @@ import resource
 import shutil
 import signal
 import time
-from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -17,11 +16,10 @@ from conftest import TINY, compose_config, server
 from omegaconf import OmegaConf
 
 from boneage.errors import UserError
-from boneage.run.csv_log import CsvLog
 from boneage.run.experiment import train
 
 HARD = (
-    "task=multitask", "trainer.max_epochs=6", "callbacks=ema", "data.sampling=balanced",
+    "task=multitask", "trainer.max_epochs=6", "callbacks=default", "data.sampling=balanced",
     "augment=geometric", "scheduler=warmup_cosine", "callbacks.early_stopping.patience=2",
 )  # fmt: skip
 
@@ -112,25 +110,6 @@ def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code
     assert not (folder / "error.txt").exists()
     train(configure(*long, run="straight"))
     assert_same_run(tmp_path / "straight", folder)
-    logged = [file.read_text() for file in (folder / "csv").glob("metrics*.csv")]
-    assert len(logged) == 2  # what the first part had logged is still there
-    assert all(text.startswith("epoch,") for text in logged)
-
-
-def test_the_csv_log_is_whole_when_writing_it_is_interrupted(tmp_path, monkeypatch):
-    log = CsvLog(tmp_path, name="", version="")
-    log.log_metrics({"loss": 1.0}, step=0)
-    log.save()
-    with monkeypatch.context() as patch:
-        patch.setattr("csv.DictWriter.writeheader", Mock(side_effect=KeyboardInterrupt))
-        log.log_metrics({"loss": 0.5, "age/mae": 2.0}, step=1)  # a new column: all is written anew
-        with pytest.raises(KeyboardInterrupt):
-            log.save()
-    assert (tmp_path / "metrics.csv").read_text().split() == ["loss,step", "1.0,0"]
-    log.finalize("interrupted")
-    assert pd.read_csv(tmp_path / "metrics.csv").to_dict("list") == {
-        "age/mae": [pytest.approx(np.nan, nan_ok=True), 2.0], "loss": [1.0, 0.5], "step": [0, 1]
-    }  # fmt: skip
 
 
 def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):
@@ -213,7 +192,7 @@ def started(phantom_root, tmp_path_factory):
         ("trainer.max_epochs=9", r"trainer\.max_epochs \(was 1\)"),
         ("trainer.gradient_clip_val=0.1", r"trainer\.gradient_clip_val"),
         ("precision=bf16-mixed", "precision"),
-        ("callbacks=ema", r"callbacks\.ema"),
+        ("callbacks=default", r"callbacks\.ema"),
         ("+optimizer.amsgrad=true", r"optimizer\.amsgrad"),
         ("mirror_test=true", "mirror_test"),
     ],

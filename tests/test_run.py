@@ -36,7 +36,7 @@ def test_run_folder(finished, task):
     assert (run_dir / "checkpoints/best.ckpt").is_file()
     assert (run_dir / "checkpoints/last.ckpt").is_file()
     assert list(run_dir.glob("tensorboard/events.out.tfevents.*"))
-    assert (run_dir / "csv/metrics.csv").is_file()
+    assert (run_dir / "history.csv").is_file()
     split = pd.read_csv(run_dir / "split.csv")
     assert list(split) == ["id", "fold", "age_years", "sex"]
     assert split["fold"].value_counts().to_dict() == metrics["n"]
@@ -71,9 +71,7 @@ def test_all_tasks_stand_on_common_ground(finished):
 
 
 def test_logged_metrics_have_the_same_names_in_single_and_joint_runs(finished):
-    columns = {
-        task: set(pd.read_csv(run / "csv/metrics.csv")) for task, (_, run) in finished.items()
-    }
+    columns = {task: set(pd.read_csv(run / "history.csv")) for task, (_, run) in finished.items()}
     single = columns["regression"] | columns["classification"]
     assert {"val/age/mae_months", "val/stage/balanced_accuracy", "train/loss"} <= single
     assert columns["multitask"] == single
@@ -146,11 +144,10 @@ def test_memorises_sixteen_images(configure, tmp_path):
         "optimizer.lr=0.01", "~callbacks.early_stopping",
     )  # fmt: skip
     train(cfg)
-    log = pd.read_csv(tmp_path / "run/csv/metrics.csv")
-    loss = log["train/age/loss"].dropna()
-    assert loss.iloc[0] > 0.5
-    assert loss.iloc[-5:].mean() < 0.02
-    assert log["train/stage/loss"].dropna().iloc[-5:].mean() < 0.05
+    log = pd.read_csv(tmp_path / "run/history.csv")
+    assert log["train/age/loss"].iloc[0] > 0.5
+    assert log["train/age/loss"].iloc[-5:].mean() < 0.02
+    assert log["train/stage/loss"].iloc[-5:].mean() < 0.05
 
 
 @pytest.mark.parametrize("mode", ["fast", "limit", "overfit", "profiler"])
@@ -283,7 +280,7 @@ def test_a_resumed_run_that_has_nothing_left_to_train_says_so(configure, tmp_pat
     ],
 )
 def test_without_any_validation_the_last_weights_are_tested(configure, tmp_path, caplog, options):
-    metrics = train(configure("report=true", "callbacks=ema", *options))
+    metrics = train(configure("report=true", "callbacks=default", *options))
     last = tmp_path / "run/checkpoints/last.ckpt"
     assert f"the weights after the last step are tested: {last}" in caplog.text
     assert not (tmp_path / "run/checkpoints/best.ckpt").exists()

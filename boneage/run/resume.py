@@ -16,7 +16,6 @@ from boneage.run.trust import NewerRecord
 
 log = logging.getLogger(__name__)
 
-CSV = "csv/metrics.csv"
 FREE = (  # options, and groups of them, that do not change what a run learns
     "data.root.", "data.cache_dir.", "data.num_workers.", "logger.", "report.", "train.",
     "ckpt_path.", "trainer.accelerator.", "trainer.devices.", "trainer.num_nodes.",
@@ -65,7 +64,7 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
         UserError: when the run has other options.
     """
     if is_first_process():
-        _make_room(run_dir)
+        (run_dir / ERROR).unlink(missing_ok=True)  # the mark of an interruption
     whole = []
     for name in ("last", "best"):
         file = run_dir / f"checkpoints/{name}.ckpt"
@@ -103,11 +102,3 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
             f"{what} of other options: {', '.join(different)}; repeat its options, or choose "
             "another folder with hydra.run.dir= (hydra.sweep.dir=)"
         )
-
-
-def _make_room(run_dir: Path) -> None:
-    """Move aside what the CSV logger would write over, and remove the mark of an interruption."""
-    (run_dir / ERROR).unlink(missing_ok=True)
-    if (run_dir / CSV).exists():
-        earlier = len(list((run_dir / "csv").glob("metrics*.csv")))
-        (run_dir / CSV).rename(run_dir / f"csv/metrics_{earlier}.csv")
