@@ -15,10 +15,11 @@ from boneage.run.check import OTHERS, TOP_LEVEL, check_config
 from boneage.run.checkpoint import build_model
 from boneage.run.overrides import check_overrides
 
+FILES = [path.relative_to(PROJECT / "conf") for path in (PROJECT / "conf").glob("*/**/*.yaml")]
 GROUPS = sorted(
-    (path.parent.name, path.stem)
-    for path in (PROJECT / "conf").glob("*/*.yaml")
-    if path.parent.name != "hydra"
+    (path.parts[0], "/".join(path.with_suffix("").parts[1:]))
+    for path in FILES
+    if path.parts[0] != "hydra" and path.parts[1] != "base"  # what experiments share
 )
 NODES = ("data", "backbone", "sex", "optimizer", "scheduler", "callbacks", "logger", "trainer")
 
