@@ -239,10 +239,11 @@ def test_nothing_is_overwritten(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
 
 
-def test_the_example_in_the_readme(file, radiographs, tmp_path):
+def test_the_example_in_the_docs(file, radiographs, tmp_path):
     shutil.copy(file, tmp_path / "model.onnx")
     np.save(tmp_path / "prepared.npy", radiographs[0])
-    examples = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    page = (PROJECT / "docs/predict.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (example,) = (text for text in examples if "onnxruntime" in text)
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True
