@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 PROJECT = Path(__file__).parents[2]
 SEEDS = ["best_128", *(f"best_128_seed_{seed}" for seed in range(2, 6))]
 MEMBERS = [f"best_ensemble_seed_{seed}" for seed in range(1, 6)]
+SOUP = ["box_1", "box_2"]
 STEPS = {
     "regression": [
         "paper_regression", "ladder/age/01_residual", "ladder/age/02_stretch",
@@ -23,7 +24,7 @@ STEPS = {
     ],
     "best": [
         "paper_regression", "paper_multitask", "scratch_shuffle", "scratch", "default", "lite0_128",
-        "lite0_finer", "box", *SEEDS,
+        "lite0_finer", "lite0_256", *SOUP, "box", *SEEDS,
         "best_128_seeds", "best_128_long", *MEMBERS, "best_ensemble", "best_256",
     ],
 }  # fmt: skip
@@ -34,16 +35,21 @@ POOLED = {  # rows that are several runs
     "ladder/stage/09_folds": [f"ladder/stage/09_folds_fold_{k}" for k in range(5)],
     "best_stages": [f"best_stages_fold_{k}" for k in range(5)],
 }
+AVERAGED = {"box": SOUP}  # rows whose weights are the mean of those of others
 SCRATCH = ["data=rsna", "backbone=slim_resnet", "optimizer.lr=0.0007", "trainer.max_epochs=20"]
 START = "outputs/results/lite0_128"
 FROM_128 = ["data=rsna", f"start_from={START}", "optimizer.lr=0.0005", "scheduler.warmup=0.1"]
+FROM_256 = ["experiment=box", "start_from=outputs/results/lite0_256"]
 UNNAMED = {  # rows without an experiment file: their options, and the row that they build on
     "scratch_shuffle": ([*SCRATCH, "data.sampling=shuffle"], "ladder/age/11_robust"),
     "scratch": (SCRATCH, "scratch_shuffle"),
     "default": (["data=rsna"], "scratch"),
     "lite0_128": (["data=rsna", "trainer.max_epochs=20"], "default"),
     "lite0_finer": ([*FROM_128, "trainer.max_epochs=14", "backbone.enlarge=1.5"], "lite0_128"),
-    "box": (["experiment=box", f"start_from={START}"], "lite0_128"),
+    "lite0_256": ([*FROM_128, "trainer.max_epochs=12", "data.size=256"], "lite0_128"),
+    "box_1": ([*FROM_256, "seed=2"], "lite0_256"),
+    "box_2": ([*FROM_256, "seed=3", "optimizer.lr=0.0003"], "lite0_256"),
+    "box": (["experiment=box", "train=false", "ckpt_path=box.ckpt"], "lite0_256"),
     "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
     "best_128_long": (
         ["experiment=best_128", "trainer.max_epochs=50", "precision=bf16-mixed"],

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from records import KEPT, read, write
-from rows import POOLED, PROJECT, ROWS, base_of, overrides
+from rows import AVERAGED, POOLED, PROJECT, ROWS, base_of, overrides
+from soup import average
 
 from boneage.data.decode import read_grey
 from boneage.data.layouts import read_source
@@ -44,10 +45,23 @@ def train(row: str, root: Path) -> Path:
     return folder
 
 
+def test_average(row: str, root: Path) -> None:
+    """Test the mean weights of trainings, which become the run's checkpoint."""
+    checkpoint = RUNS / f"{row}.ckpt"
+    average(checkpoint, root, [train(part, root) for part in AVERAGED[row]])
+    command = [sys.executable, str(PROJECT / "train.py"), "experiment=box", "train=false"]
+    command += [f"ckpt_path={checkpoint}", f"data.root={root.absolute()}"]
+    subprocess.run([*command, f"hydra.run.dir={RUNS / row}"], check=True, cwd=PROJECT)
+    (RUNS / row / "checkpoints").mkdir(exist_ok=True)
+    checkpoint.rename(RUNS / row / "checkpoints/best.ckpt")
+
+
 def run(row: str, root: Path) -> None:
     """Train a row, or average or pool the runs that it is made of, and keep what it measured."""
     folder = RUNS / row
-    if row not in POOLED:
+    if row in AVERAGED:
+        test_average(row, root)
+    elif row not in POOLED:
         train(row, root)
     elif not (folder / METRICS).exists():
         ensemble([train(part, root) for part in POOLED[row]], folder)
@@ -60,7 +74,9 @@ def record(row: str, root: Path) -> dict[str, Any]:
     """Return what is told of a run: its `metrics.json`, and more that needs its predictions."""
     folder = RUNS / row
     done = read_run(folder)
-    parts = [read_run(RUNS / part) for part in POOLED.get(row, [])] or [done]
+    parts = [read_run(RUNS / part) for part in [*POOLED.get(row, []), *AVERAGED.get(row, [])]] or [
+        done
+    ]
     subgroups = done.table("subgroups.csv")
     changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
     told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])

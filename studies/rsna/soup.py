@@ -42,7 +42,7 @@ def validation_mae(checkpoint: dict[str, Any], data: BoneAgeDataModule) -> float
     return 12 * float(abs(error).mean())
 
 
-def main(out: Path, root: Path, runs: list[Path]) -> None:
+def average(out: Path, root: Path, runs: list[Path]) -> None:
     """Measure the runs and their mean, and write the mean."""
     quieten_lightning()
     checkpoints = [read_checkpoint(checkpoint_file(run)) for run in runs]
@@ -60,4 +60,4 @@ def main(out: Path, root: Path, runs: list[Path]) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 5:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), [Path(run) for run in sys.argv[3:]])
+    average(Path(sys.argv[1]), Path(sys.argv[2]), [Path(run) for run in sys.argv[3:]])
