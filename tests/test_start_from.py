@@ -82,7 +82,7 @@ def exported(phantom_root, tmp_path_factory):
     train(compose_config(*TINY, *options, f"run_dir={folder}"))
     export(folder, folder / "model.onnx", "onnx")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("boneage.run.checkpoint.BUILTIN", folder / "model.onnx")
+        patch.setattr("boneage.run.checkpoint_file.BUILTIN", folder / "model.onnx")
         yield folder
 
 

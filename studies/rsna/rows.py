@@ -35,7 +35,7 @@ POOLED = {  # rows that are several runs
     "ladder/stage/09_folds": [f"ladder/stage/09_folds_fold_{k}" for k in range(5)],
     "best_stages": [f"best_stages_fold_{k}" for k in range(5)],
 }
-AVERAGED = {"box": SOUP}  # rows whose weights are the mean of those of others
+AVERAGED = {"box": ["lite0_256", *SOUP]}  # rows whose weights are the mean of those of others
 SCRATCH = ["data=rsna", "backbone=slim_resnet", "optimizer.lr=0.0007", "trainer.max_epochs=20"]
 START = "outputs/results/lite0_128"
 FROM_128 = ["data=rsna", f"start_from={START}", "optimizer.lr=0.0005", "scheduler.warmup=0.1"]
