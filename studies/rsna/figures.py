@@ -100,7 +100,7 @@ def stress(known: dict[str, Record]) -> Figure:
 
 def scatters() -> Figure:
     """Draw predicted against true age of the report's setting and of the best run."""
-    runs = [read_run(RUNS / name) for name in STRESSED if (RUNS / name / METRICS).is_file()]
+    runs = [read_run(RUNS / name) for name in STRESSED]
     figure = Figure(figsize=(3.7 * len(runs), 4.2), layout="constrained")
     for axes, run in zip(
         figure.subplots(1, len(runs), sharey=True, squeeze=False)[0], runs, strict=True
@@ -125,6 +125,8 @@ if __name__ == "__main__":
     with styled():
         families = [f for f in PANELS if any(name in known for name in STEPS[f])]
         drawn = {family: steps(family, known) for family in families}
-        drawn |= {"by_band": by_band(known), "stress": stress(known), "scatter": scatters()}
+        drawn |= {"by_band": by_band(known), "stress": stress(known)}
+        if all((RUNS / name / METRICS).is_file() for name in STRESSED):  # else the one there stays
+            drawn["scatter"] = scatters()
         for name, figure in drawn.items():
             figure.savefig(FOLDER / f"{name}.png")

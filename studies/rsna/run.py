@@ -80,9 +80,13 @@ def record(row: str, root: Path) -> dict[str, Any]:
     subgroups = done.table("subgroups.csv")
     changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
     told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
+    metrics = {key: done.metrics.get(key) for key in KEPT}
+    epochs = [len(part.table("history.csv")) for part in parts]
+    if row in AVERAGED:
+        metrics["seconds"] = sum(part.metrics["seconds"] for part in parts)
     return {
-        "metrics": {key: done.metrics.get(key) for key in KEPT},
-        "epochs": len(parts[0].table("history.csv")),
+        "metrics": metrics,
+        "epochs": sum(epochs) if row in AVERAGED else epochs[0],
         "devices": list(dict.fromkeys(part.metrics["device"] for part in parts)),
         "subgroups": json.loads(subgroups[told].to_json(orient="records")),
         "by_contrast": by_contrast(done, root),

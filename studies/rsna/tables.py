@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from records import AGE, STAGE, Record, read
-from rows import POOLED, PROJECT, STEPS, base_of, overrides
+from rows import AVERAGED, POOLED, PROJECT, STEPS, base_of, overrides
 from run import AUGMENTED, BUILTIN, MAIN, STRESSED
 
 from boneage.evaluation.glossary import named
@@ -44,7 +44,7 @@ def steps(family: str, known: dict[str, Record]) -> list[Row]:
                 f"`{' '.join(overrides(name))}`", f"{m['n']['test']:,}",
                 *(said(scored(m, metric)) for metric in SHOWN[family]),
                 f"`{base}`" if base else "", said(record["less"].get(base, {}).get(main)),
-                *spent(record, name in POOLED),
+                *spent(record, name in POOLED or name in AVERAGED),
             ]
         )  # fmt: skip
     return rows
