@@ -104,8 +104,16 @@ def test_mistakes_are_one_line(exported, hospital, tmp_path):
     for words, message in (
         ((films, "--table", few, "--out", tmp_path / "a.onnx", *ckpt), "5 radiographs .* too few"),
         ((films, "--table", stranger, "--out", tmp_path / "a.onnx", *ckpt), "knows none of the"),
-        ((films, "--table", path, "--out", tmp_path / "a.ckpt", *ckpt), "ends in .onnx"),
         ((films, "--table", path, "--out", site, *ckpt), "exists already"),
+        (
+            (films, "--table", path, "--out", tmp_path / "no/a.onnx", *ckpt),
+            "there is no folder .*no to write",
+        ),
+        ((films, "--table", path, "--out", tmp_path / "a.ckpt", *ckpt), r"name it a\.onnx"),
+        (
+            (films, "--table", path, "--out", tmp_path / "a.onnx", *ckpt, "--age-unit", "months"),
+            "is --age-unit right",
+        ),
         (
             (films, "--table", path, "--out", tmp_path / "b.onnx", "--checkpoint", site),
             "fitted to a site already",

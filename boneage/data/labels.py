@@ -136,7 +136,9 @@ def _require_columns(
         if meaning in names or (meaning in OPTIONAL and not own):
             continue
         missing = f"column {own!r}" if own else f"{meaning} column"
-        advice = f"name it with data.columns.{meaning}=, or take another table"
+        advice = (
+            f"name it with data.columns.{meaning}= in training, rename it, or take another table"
+        )
         if meaning == "age":
             advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
             advice += "can be neither trained nor tested on"
@@ -210,7 +212,8 @@ def _ages(path: Path, cells: pd.Series, unit: str | None) -> pd.Series:
     if told is None and months.max() <= MAX_AGE_YEARS:
         raise UserError(
             f"{path}, column {cells.name!r}: the oldest is {ages.max():g}, which looks like years: "
-            "set data.age_unit=years, or, if all are infants, data.age_unit=months"
+            "set data.age_unit=years, or, if all are infants, data.age_unit=months (in boneage "
+            "calibrate: --age-unit)"
         )
     return months
 

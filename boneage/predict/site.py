@@ -1,6 +1,7 @@
 """Fit a model to a site: from radiographs of known bone age to a copy of the model."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,9 @@ from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import NO_SINGLE_HAND
-from boneage.weights import SITE_KEY, is_exported
+from boneage.weights import SITE_KEY, is_exported, name_of
+
+IMPLAUSIBLE_YEARS = 3.0  # median difference that no hospital's reader explains
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,14 @@ def calibrate(
     """
     model = ensemble.models[0]
     if out.suffix != model.file.suffix:
-        raise UserError(f"--out {out}: a model like {model.file.name} ends in {model.file.suffix}")
+        raise UserError(
+            f"--out {out}: the copy is of the same kind as {name_of(model.file)}: name it "
+            f"{out.stem}{model.file.suffix}"
+        )
     if out.exists():
         raise UserError(f"{out} exists already: choose another --out, or remove it")
+    if not os.access(out.parent, os.W_OK):
+        raise UserError(f"{out} cannot be written: there is no folder {out.parent} to write to")
     if model.site is not None:
         raise UserError(f"{model.file} is fitted to a site already: start from the model before it")
     files = {radiograph_id(file): file for file in find_radiographs(images)}
@@ -95,6 +103,12 @@ def calibrate(
     labels["predicted_years"] = [answer.age_years for answer in without_sex]
     labels["predicted_years_by_sex"] = [answer.age_years for answer in with_sex]
     labels = labels[kept].reset_index(drop=True)
+    apart = float((labels["predicted_years"] - labels["age_years"]).abs().median())
+    if apart > IMPLAUSIBLE_YEARS:
+        raise UserError(
+            f"{table}: half of the readings differ from the predicted ages by more than "
+            f"{apart:.1f} years: are they bone ages of these radiographs, and is --age-unit right?"
+        )
     unknown = _fit(labels.assign(sex="unknown"), "predicted_years", ensemble)
     of_known_sex = labels[labels["sex"] != "unknown"]
     known = None
