@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -64,3 +65,12 @@ def test_the_terms_are_said():
     said = " ".join(CliRunner().invoke(app, ["predict", "--help"]).output.split())
     assert "CC BY-NC 4.0" in said
     assert "not a medical device" in said
+
+
+def test_it_explains_a_radiograph(tmp_path):
+    cv2.imwrite(str(tmp_path / "hand.png"), expose(9, "male", 256, np.random.default_rng(0)).image)
+    done = CliRunner().invoke(
+        app, ["explain", str(tmp_path / "hand.png"), "--out", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.exception
+    assert np.abs(np.load(tmp_path / "out/hand_age.npy")).max() > 0
