@@ -74,3 +74,18 @@ def test_it_explains_a_radiograph(tmp_path):
     )
     assert done.exit_code == 0, done.exception
     assert np.abs(np.load(tmp_path / "out/hand_age.npy")).max() > 0
+
+
+def test_predictions_name_its_file_and_pages_say_what_it_is(tmp_path, hands):
+    cv2.imwrite(str(tmp_path / "hand.png"), hands[0])
+    words = ["predict", str(tmp_path / "hand.png"), "--report", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.exception
+    about = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert about["checkpoints"] == [str(BUILTIN)]  # soft targets made by it are recognised
+    assert "the built-in model" in (tmp_path / "out/report.html").read_text()
+
+
+def test_each_radiograph_that_it_has_seen_is_in_one_fold():
+    ids = read_checkpoint(BUILTIN)["boneage"]["split"]["id"]
+    assert len(ids) == len(set(ids)) == 10_202

@@ -95,11 +95,13 @@ def test_what_needs_the_framework_says_so(model, film):
 
 def test_what_is_no_checkpoint_is_told_without_the_framework(film, tmp_path):
     (tmp_path / "notes.ckpt").write_text("no weights")
+    (tmp_path / "nothing.ckpt").touch()
     (tmp_path / "empty").mkdir()
     for path, said in (
         (tmp_path / "gone.ckpt", "cannot be loaded: No such file"),
         (tmp_path / "notes.ckpt", "is not a boneage checkpoint: it is a text file"),
         (film, "is not a boneage checkpoint: it is an image"),
+        (tmp_path / "nothing.ckpt", "cannot be loaded: the file is empty"),
         (tmp_path / "empty", "holds no checkpoint: give"),
     ):
         done = boneage("predict", film, "--checkpoint", path)

@@ -186,17 +186,7 @@ def test_one_radiograph_is_answered_in_the_terminal(runs, films):
 def test_several_radiographs_are_a_table_in_the_terminal(runs, films, tmp_path):
     ages = predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")[0]
     lines = run(films, "--checkpoint", runs / "one").output.splitlines()
-    assert lines[0].split() == [
-        "radiograph",
-        "bone",
-        "age",
-        "90",
-        "%",
-        "interval",
-        "stage",
-        "sex",
-        "flags",
-    ]
+    assert " ".join(lines[0].split()) == "radiograph bone age 90 % interval stage sex flags"
     for row in ages.itertuples():
         line = next(line for line in lines if line.startswith(Path(row.file).name))
         assert row.age_text in line if row.status == "ok" else row.status in line

@@ -6,7 +6,6 @@ import torch
 
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
-from boneage.predict.export import export
 from boneage.run.checkpoint import check_unseen, load_model, read_checkpoint
 from boneage.run.experiment import train
 
@@ -72,26 +71,15 @@ def test_what_was_trained_on_is_refused_as_a_test_radiograph(first, configure, t
         train(configure("train=false", f"ckpt_path={second}", "data.split_seed=3", run="third"))
 
 
-@pytest.fixture(scope="module")
-def exported(phantom_root, tmp_path_factory):
-    """A run and its exported file, in place of the model that comes with the package."""
-    from conftest import TINY, compose_config
-
-    folder = tmp_path_factory.mktemp("exported")
-    options = ("seed=7", "sex=embedding", "data=rsna", f"data.root={phantom_root}")
-    train(compose_config(*TINY, *options, f"run_dir={folder}"))
-    export(folder, folder / "model.onnx", "onnx")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("boneage.run.checkpoint_file.BUILTIN", folder / "model.onnx")
-        yield folder
-
-
 @pytest.mark.parametrize("path", ["builtin", "model.onnx"])
-def test_weights_of_an_exported_file_are_taken_over(exported, configure, tmp_path, path):
+def test_weights_of_an_exported_file_are_taken_over(
+    exported, configure, tmp_path, monkeypatch, path
+):
+    monkeypatch.setattr("boneage.run.checkpoint_file.BUILTIN", exported / "model.onnx")
     start = path if path == "builtin" else exported / path
     frozen = ("sex=embedding", "seed=8", "optimizer.weight_decay=0", FROZEN)
     train(configure(*frozen, f"start_from={start}", run="second"))
-    before, after = learned(weights(exported)), learned(weights(tmp_path / "second"))
+    before, after = learned(weights(exported / "run")), learned(weights(tmp_path / "second"))
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 

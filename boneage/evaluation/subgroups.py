@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from boneage.data.patients import patient_codes
 from boneage.data.sexes import SEXES
-from boneage.evaluation.bootstrap import Results
+from boneage.evaluation.bootstrap import Results, counts
 from boneage.evaluation.evaluate import evaluate
 from boneage.stages import ALL, BANDS, Stages
 
@@ -29,8 +30,8 @@ def subgroups(predictions: pd.DataFrame, stages: Stages) -> pd.DataFrame:
             if (name, sex) != (ALL, ALL):
                 scored[name, sex] = evaluate(chosen, stages) if len(chosen) else {}
     metrics = dict.fromkeys(metric for results in scored.values() for metric in results)
-    number = {"n": 0} if "patient" not in predictions else {"n": 0, "patients": 0}
-    nothing = {"value": None, "low": None, "high": None, **number}
+    none = counts(0, patient_codes(predictions[:0]))
+    nothing = {"value": None, "low": None, "high": None, **none}
     rows = [
         {"band": band, "sex": sex, "metric": metric, **results.get(metric, nothing)}
         for (band, sex), results in scored.items()

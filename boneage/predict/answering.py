@@ -94,8 +94,9 @@ def _answer(
     spread = float(row["spread"]) if "spread" in row else None
     if spread is not None and spread > DISAGREEMENT:
         flags = [*flags, "the models disagree"]
+    told = [*flags, *patient.flags]
     answer = partial(
-        Answer, *_names(source), flags=[*flags, *patient.flags], **_said_of(patient),
+        Answer, *_names(source), flags=told, **_said_of(patient),
         novelty=None if np.isnan(row["novelty"]) else float(row["novelty"]),
         ensemble_sd_years=spread,
     )  # fmt: skip
@@ -120,7 +121,7 @@ def _answer(
         answer = partial(answer, sd_score=score)
         if score is not None and abs(score) > EXTREME_SD:
             unit = f"SD score {score:+.0f}: is the chronological age right, and its unit?"
-            answer = partial(answer, flags=[*answer.keywords["flags"], unit])
+            answer = partial(answer, flags=[*told, unit])
     return answer()
 
 

@@ -12,7 +12,7 @@ from boneage.evaluation.age import AGE
 from boneage.evaluation.conformal import Intervals
 from boneage.predict.model import Columns, Model
 from boneage.predict.onnx_model import OnnxModel, builtin_file
-from boneage.run.checkpoint_file import checkpoint_file, require_archive
+from boneage.run.checkpoint_file import checkpoint_file, require_weights
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _read(path: Path, mirror: bool) -> Model:
     path = checkpoint_file(path)
     if is_exported(path):
         return OnnxModel(path, mirror)
-    require_archive(path)
+    require_weights(path)
     with framework():
         from boneage.run.trained_model import TrainedModel
     return TrainedModel(path, mirror)

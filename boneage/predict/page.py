@@ -8,6 +8,7 @@ from typing import Any
 from boneage.evaluation.data_uri import data_uri
 from boneage.evaluation.report.environment import render
 from boneage.predict.answer import Answer
+from boneage.weights import name_of
 
 CARDS = 200  # on a page
 OLDEST_YEARS = 19  # where the scale of a card ends
@@ -25,6 +26,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
         The pages.
     """
     pages, common = [], Counter(answer.id for answer in answers)
+    models = [name_of(Path(file)) for file in about["checkpoints"]]
     parts = range(0, len(answers), CARDS)
     for number, start in enumerate(parts):
         cards = [
@@ -32,7 +34,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
             for answer in answers[start : start + CARDS]
         ]
         text = render(
-            "predictions.html.j2", cards=cards, about=about, n=len(answers), first=start + 1,
+            "predictions.html.j2", cards=cards, models=models, n=len(answers), first=start + 1,
             pages=len(parts), number=number + 1, oldest=OLDEST_YEARS,
         )  # fmt: skip
         page = out / ("report.html" if number == 0 else f"report_{number + 1}.html")

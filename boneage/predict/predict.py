@@ -18,7 +18,6 @@ from boneage.predict.page import write_pages
 from boneage.predict.patients import Patient, patient_of, patients_of
 from boneage.predict.pictures import FOLDER, PictureNames, write_pictures
 from boneage.predict.radiograph import Radiograph, load
-from boneage.weights import name_of
 
 Item = TypeVar("Item")
 
@@ -59,7 +58,7 @@ def predict(
     patients = patients_of(files, table)
     rests_on = [*ensemble.files, *([table] if table is not None else [])]
     about = {
-        "checkpoints": [name_of(file) for file in ensemble.files],
+        "checkpoints": [str(file) for file in ensemble.files],
         "mirror": [model.mirror for model in ensemble.models],
         "sex": given.sex if given.sex_from else None, "chronological_age_years": given.age_years,
         "table": str(table) if table else None, "strict": strict, "pictures": pictures,

@@ -16,7 +16,12 @@ from boneage.errors import UserError, first_five
 from boneage.models.module import BoneAgeModule
 from boneage.models.weights import all_finite
 from boneage.run.check import readable
-from boneage.run.checkpoint_file import checkpoint_file, what_it_holds, what_it_is
+from boneage.run.checkpoint_file import (
+    checkpoint_file,
+    require_weights,
+    what_it_holds,
+    what_it_is,
+)
 from boneage.run.exported import read_exported
 from boneage.run.options import options
 from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, check_record
@@ -61,10 +66,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = checkpoint_file(Path(path))
     if is_exported(path):
         return read_exported(path)
-    try:
-        checkpoint = _load(path)
-    except OSError as error:
-        raise UserError(f"checkpoint {path} cannot be loaded: {error.strerror}") from error
+    checkpoint = _load(path)
     if not isinstance(checkpoint, dict) or "boneage" not in checkpoint:
         raise UserError(f"{path} is not a boneage checkpoint: it is {what_it_holds(checkpoint)}")
     try:
@@ -82,9 +84,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - whatever a file may hold
     """Return what a file of PyTorch holds, as plain containers and tensors."""
-    with path.open("rb") as file:
-        if not file.read(1):
-            raise UserError(f"checkpoint {path} cannot be loaded: the file is empty")
+    require_weights(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything, with advice for programmers

@@ -25,6 +25,7 @@ STARTS = (
     (b"\xff\xd8\xff", "an image"),
     (b"\x1f\x8b", "a gzip archive"),
 )
+OF_TORCH = (b"PK\x03\x04", b"\x80")  # archives and pickles begin so
 ONNX_FIELDS = range(0x12, 0x43, 8)  # protobuf: what can follow the version of the format
 
 
@@ -59,11 +60,15 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
     raise UserError(f"{path} holds no checkpoint: {advice}")
 
 
-def require_archive(file: Path) -> None:
+def require_weights(file: Path) -> None:
     """Raise UserError for a file that is no checkpoint, as far as that shows from outside."""
     try:
-        if not zipfile.is_zipfile(file) and (what := what_it_is(file)):
-            raise UserError(f"{file} is not a boneage checkpoint: it is {what}")
+        with file.open("rb") as opened:
+            start = opened.read(4)
+        if not start:
+            raise UserError(f"checkpoint {file} cannot be loaded: the file is empty")
+        if not start.startswith(OF_TORCH):
+            raise UserError(f"{file} is not a boneage checkpoint: it is {what_it_is(file)}")
     except OSError as error:
         raise UserError(f"checkpoint {file} cannot be loaded: {error.strerror}") from error
 
@@ -79,7 +84,7 @@ def what_it_is(path: Path) -> str | None:
     for known, what in STARTS:
         if start.startswith(known):
             return what
-    if start.startswith(b"PK\x03\x04"):
+    if start.startswith(OF_TORCH[0]):
         return _archive(path)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32:
         return "a safetensors file: weights alone, without the record of their model"

@@ -62,8 +62,7 @@ class Explained:
         self.preprocessing = Preprocessing(**record["preprocessing"])
         self.files = find_radiographs(images)
         _require_names_of_their_own(self.files)
-        split = pd.DataFrame(record["split"])  # of a file: those of the model it started from too
-        known = split.drop_duplicates("id", keep="last").set_index("id")
+        known = pd.DataFrame(record["split"]).set_index("id")
         self.table = pd.DataFrame({"id": [radiograph_id(file) for file in self.files]})
         meant = match_ids(self.table["id"], known.index, "Radiographs of the checkpoint")
         known = known.reindex([meant.get(id_) for id_ in self.table["id"]])

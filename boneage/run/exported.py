@@ -66,8 +66,9 @@ def read_exported(path: Path) -> dict[str, Any]:
 
 
 def _record(terms: dict[str, Any]) -> dict[str, Any]:
-    folds = {fold: terms["radiographs"][fold] for fold in ("train", "val")}
-    ids = [*folds["train"], *folds["val"]]
+    fold_of = {  # of the train list are also those that an earlier training chose by
+        id_: fold for fold in ("train", "val") for id_ in terms["radiographs"][fold]
+    }
     return {
         "config": terms["module"],
         "options": {},
@@ -75,10 +76,10 @@ def _record(terms: dict[str, Any]) -> dict[str, Any]:
         "preprocessing": terms["preprocessing"],
         "preprocessing_version": terms["preprocessing_version"],
         "split": {
-            "id": ids,
-            "age_months": [float("nan")] * len(ids),
-            "sex": ["unknown"] * len(ids),
-            "fold": [fold for fold, some in folds.items() for _ in some],
+            "id": list(fold_of),
+            "age_months": [float("nan")] * len(fold_of),
+            "sex": ["unknown"] * len(fold_of),
+            "fold": list(fold_of.values()),
         },
         "calibration": dict(terms["calibration"]),
         "terms": {name: terms[name] for name in ("licence", "citation")},

@@ -14,7 +14,7 @@ BUILTIN = Path(__file__).parent / "rsna.onnx"
 
 def name_of(file: Path) -> str:
     """Return how a model is called: by its file, or as the built-in one."""
-    return NAME if file == BUILTIN else str(file)
+    return "the built-in model" if file == BUILTIN else str(file)
 
 
 def is_exported(file: Path) -> bool:
