@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.run.overrides import check_overrides
+from boneage.run.options import check_overrides
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -41,7 +41,7 @@ def bare(backbone: str, batches: Callable[[], Iterable], tuned: bool) -> float:
     import torch
     from hydra.utils import instantiate
 
-    from boneage.run.allocator import keep_freed_memory
+    from boneage.run.process import keep_freed_memory
 
     if tuned:
         keep_freed_memory()

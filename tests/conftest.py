@@ -15,8 +15,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from boneage.data.phantom import write_phantom
+from boneage.evaluation.evaluate import subgroups
 from boneage.evaluation.run_folder import hash_test_set
-from boneage.evaluation.subgroups import subgroups
 from boneage.predict.export import export
 from boneage.run.experiment import train
 from boneage.run.results import metric_report, write_json

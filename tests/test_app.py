@@ -16,9 +16,8 @@ import pytest
 from conftest import PROJECT, TINY, compose_config
 from dicom_files import written
 
-from boneage.predict.app import without_proxies
+from boneage.predict.app import answer_page, read_age, take, without_proxies
 from boneage.predict.ensemble import Ensemble
-from boneage.predict.upload import answer_page, read_age, take
 from boneage.run.experiment import train
 
 CHROMIUM = next(

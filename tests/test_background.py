@@ -7,7 +7,7 @@ import pytest
 from boneage.data.phantom.exposure import expose
 from boneage.explain.background import BACKGROUND, MARKER, background_masks, elsewhere, paint_over
 from boneage.explain.claim import background_claims
-from boneage.explain.marker import marker_effect
+from boneage.explain.localisation import marker_effect
 from boneage.stages import Stages
 
 

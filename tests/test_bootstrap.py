@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from boneage.evaluation.age import age_metrics
-from boneage.evaluation.bootstrap import paired_difference, with_interval
+from boneage.evaluation.intervals import paired_difference, with_interval
 
 
 def mae(true, predicted):
@@ -35,7 +35,7 @@ def test_chunks_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     columns = rng.normal(0, 1, 40), rng.normal(0, 1, 40)
     whole = with_interval(age_metrics, *columns, draws=500)
-    monkeypatch.setattr("boneage.evaluation.bootstrap.CHUNK", 1000)
+    monkeypatch.setattr("boneage.evaluation.intervals.CHUNK", 1000)
     in_parts = with_interval(age_metrics, *columns, draws=500)
     assert in_parts == whole
 

@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
-from boneage.evaluation.conformal import Intervals
-from boneage.evaluation.site import Correction, Line, Site
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
+from boneage.uncertainty.conformal import Intervals
+from boneage.uncertainty.site import Correction, Line, Site
 
 HANDS = 60
 

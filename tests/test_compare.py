@@ -14,12 +14,11 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.errors import UserError
-from boneage.evaluation.bootstrap import paired_difference
-from boneage.evaluation.comparison.find import find_runs
-from boneage.evaluation.comparison.group import group_runs
+from boneage.evaluation.comparison.group import find_runs, group_runs
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import differences_across, differences_within
 from boneage.evaluation.comparison.tables import seed_rows, short_names
+from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
 from boneage.run.sweep import SweepComparison

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from boneage.errors import UserError
 from boneage.run.check import OTHERS, TOP_LEVEL, check_config
 from boneage.run.checkpoint import build_model
-from boneage.run.overrides import check_overrides
+from boneage.run.options import check_overrides
 
 FILES = [path.relative_to(PROJECT / "conf") for path in (PROJECT / "conf").glob("*/**/*.yaml")]
 GROUPS = sorted(

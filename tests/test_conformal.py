@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from boneage.evaluation.conformal import coverage, fit_intervals
 from boneage.stages import BANDS
+from boneage.uncertainty.conformal import coverage, fit_intervals
 
 
 def simulate(rng, n, spread):

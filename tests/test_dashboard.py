@@ -15,9 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.tensorboard import SummaryWriter
 
-from boneage.callbacks.graph import add_graph
-from boneage.callbacks.hyperparameters import hyperparameters
-from boneage.cli.dashboard import PINNED, pinned
+from boneage.callbacks.dashboard import add_graph, hyperparameters
+from boneage.cli.runs import PINNED, pinned
 from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
 

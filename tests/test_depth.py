@@ -9,8 +9,8 @@ from boneage.data.decode import Preprocessing, to_square
 from boneage.data.depth import full_scale, unsqueezed
 from boneage.data.hand import look, small
 from boneage.data.phantom.exposure import expose
-from boneage.explain.changes import changed_square
 from boneage.predict.radiograph import picture_flags
+from boneage.run.changes import changed_square
 
 DEPTHS = (10, 12, 14)
 

@@ -16,9 +16,9 @@ from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.training import learning_curves
 from boneage.evaluation.report.page import write_report
-from boneage.evaluation.report.verdicts import behind_baselines
+from boneage.evaluation.report.statements import behind_baselines
+from boneage.explain.cases import overlay_sheet
 from boneage.explain.film import square_film
-from boneage.explain.sheet import overlay_sheet
 from boneage.models.module import BoneAgeModule
 from boneage.predict.ensemble import Ensemble
 from boneage.run.checkpoint import read_checkpoint

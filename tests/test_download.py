@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from boneage.cli.download import download as command
+from boneage.cli.datasets import download as command
 from boneage.cli.main import app
-from boneage.data.download import archives, fetch
-from boneage.data.download.download import download
+from boneage.data.download import fetch, manifest
+from boneage.data.download.fetch import download
 from boneage.data.download.unpack import unpack
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
@@ -148,7 +148,7 @@ def test_all_parts_make_a_data_root(official, tmp_path, monkeypatch):
     said = run("verify", root).output
     assert "train            12 of  12,611   12,599 missing" in said
     assert "test              4 of     200   196 missing" in said
-    monkeypatch.setitem(archives.OFFICIAL_COUNTS, "train", 12)
+    monkeypatch.setitem(manifest.OFFICIAL_COUNTS, "train", 12)
     assert "12 of      12   complete" in run("verify", root).output
 
 
@@ -178,8 +178,8 @@ def test_verifying_an_empty_folder_says_so(tmp_path):
 def test_manifest_is_checked_and_only_what_is_broken_comes_again(official, tmp_path):
     root = tmp_path / "rsna"
     download(root, ALL, official.base)
-    manifest = json.loads((root / "manifest.json").read_text())["archives"]
-    known = manifest["Bone+Age+Test+Set.zip"]
+    noted = json.loads((root / "manifest.json").read_text())["archives"]
+    known = noted["Bone+Age+Test+Set.zip"]
     assert known["size"] == len(official.files["Bone+Age+Test+Set.zip"])
     assert len(known["files"]) == 5
     official.asked.clear()

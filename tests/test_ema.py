@@ -4,7 +4,7 @@ import lightning as L
 import pytest
 import torch
 
-from boneage.callbacks.ema import Ema
+from boneage.callbacks.checkpoint import Ema
 from boneage.errors import UserError
 from boneage.run.experiment import train
 

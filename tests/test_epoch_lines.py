@@ -10,16 +10,16 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from boneage.callbacks.terminal_bar import TerminalBar
-from boneage.data import in_parallel, parallel
-from boneage.data.in_parallel import ProgressLines
+from boneage.callbacks.progress import TerminalBar
+from boneage.data import parallel
+from boneage.data.parallel import ProgressLines
 from boneage.evaluation.numbers import duration, number
-from boneage.run.console import STDOUT
 from boneage.run.experiment import train
+from boneage.run.process import STDOUT
 
 
 def epoch_lines(caplog):
-    return [r.getMessage() for r in caplog.records if r.name == "boneage.callbacks.epoch_lines"]
+    return [r.getMessage() for r in caplog.records if r.name == "boneage.callbacks.progress"]
 
 
 def test_a_line_an_epoch_has_the_numbers_of_the_history(configure, tmp_path, caplog):
@@ -103,7 +103,7 @@ def test_the_progress_bar_is_for_terminals(monkeypatch):
 def test_decoding_says_every_tenth(monkeypatch, caplog):
     caplog.set_level("INFO")
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(in_parallel.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(parallel.time, "perf_counter", lambda: clock.now)
     lines = ProgressLines(11336, parallel.LINE)
     for _ in range(11336 // 32):
         clock.now += 0.8  # 40 images/s
@@ -116,7 +116,7 @@ def test_decoding_says_every_tenth(monkeypatch, caplog):
 def test_a_quick_decoding_says_little(monkeypatch, caplog):
     caplog.set_level("INFO")
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(in_parallel.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(parallel.time, "perf_counter", lambda: clock.now)
     lines = ProgressLines(500, parallel.LINE)
     for _ in range(16):
         clock.now += 0.05

@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from boneage.evaluation.age import age_metrics
 from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate
-from boneage.evaluation.shares import exact_interval
+from boneage.evaluation.intervals import exact_interval
 from boneage.evaluation.stage import calibration_metrics, confusion, reliability, stage_metrics
 from boneage.stages import Stages
 

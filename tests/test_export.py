@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
-from boneage.explain.gradcam import grad_cam
+from boneage.explain.methods import grad_cam
 from boneage.predict import export as module
 from boneage.predict import onnx_file
 from boneage.predict.export import export

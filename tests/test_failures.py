@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from boneage.evaluation.cases import pick_cases
+from boneage.evaluation.evaluate import subgroups
 from boneage.evaluation.failures import errors_by_edge_distance, failure_metrics
-from boneage.evaluation.report.verdicts import verdicts
-from boneage.evaluation.subgroups import subgroups
+from boneage.evaluation.report.statements import verdicts
 from boneage.stages import BANDS, Stages
 
 

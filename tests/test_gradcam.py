@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import BACKBONES, compose_config
 
-from boneage.explain.gradcam import enlarge, grad_cam
+from boneage.explain.methods import enlarge, grad_cam
 from boneage.run.checkpoint import build_model
 
 

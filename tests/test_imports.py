@@ -16,6 +16,7 @@ FROM_TOP = [
     "explain",
     "models",
     "tasks",
+    "uncertainty",
     "evaluation",
     "data",
     "weights",
@@ -65,7 +66,6 @@ def test_every_room_is_known():
         "boneage.data.layouts",
         "boneage.data.phantom",
         "boneage.explain.boxes",  # reads films in processes of their own
-        "boneage.predict.pictures",
         "boneage.predict.page",
     ],
 )

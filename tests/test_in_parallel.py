@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boneage.data import in_parallel as module
+from boneage.data import parallel as module
 from boneage.data.decode import read_grey
-from boneage.data.in_parallel import in_parallel
+from boneage.data.parallel import in_parallel
 from boneage.errors import UserError
 
 

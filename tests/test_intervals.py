@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boneage.evaluation.comparison.paired import difference_of
-from boneage.evaluation.conformal import coverage, fit_intervals
-from boneage.evaluation.evaluate import baselines, evaluate
+from boneage.evaluation.evaluate import baselines, evaluate, subgroups
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.glossary import SHARE, describe
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.evaluation.stress import stress_metrics
-from boneage.evaluation.subgroups import subgroups
+from boneage.run.stress import stress_metrics
 from boneage.stages import Stages
+from boneage.uncertainty.conformal import coverage, fit_intervals
 
 STAGES = Stages()
 AGES = st.one_of(st.floats(0, 20), st.sampled_from([0.1, 9.99, 10.0, 17.0, 17.1, 18.0, 19.0]))

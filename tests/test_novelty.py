@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from boneage.evaluation.novelty import FALSE_ALARMS, fit_novelty, from_whitening
+from boneage.uncertainty.novelty import FALSE_ALARMS, fit_novelty, from_whitening
 
 
 @pytest.fixture

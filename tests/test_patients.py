@@ -14,18 +14,16 @@ from boneage.data.layouts import read_source
 from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, deal
 from boneage.errors import UserError
 from boneage.evaluation.age import age_metrics
-from boneage.evaluation.bootstrap import paired_difference, with_interval
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import difference_of
-from boneage.evaluation.evaluate import evaluate
+from boneage.evaluation.evaluate import evaluate, subgroups
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.predictions import prediction_figures
+from boneage.evaluation.intervals import exact_interval, paired_difference, with_interval
 from boneage.evaluation.numbers import is_few
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.tables import subgroup_rows
 from boneage.evaluation.run_folder import read_run
-from boneage.evaluation.shares import exact_interval
-from boneage.evaluation.subgroups import subgroups
 from boneage.run.checkpoint import check_unseen
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train

@@ -13,7 +13,7 @@ from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.data.phantom.hand import draw_hand
 from boneage.data.phantom.ossification import APPEARANCE_YEARS, Maturity
-from boneage.data.phantom.population import draw_population
+from boneage.data.phantom.write import draw_population
 from boneage.errors import UserError
 
 TABLE = "boneage-training-dataset.csv"

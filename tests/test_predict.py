@@ -24,13 +24,11 @@ from boneage.data.hand import look
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
-from boneage.evaluation.standards import sd_score
 from boneage.predict.answer import SCHEMA, years_and_months
-from boneage.predict.answering import answer_all
+from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient, patients_of
-from boneage.predict.radiograph import load
-from boneage.predict.turns import TURNS, turn_needed
+from boneage.predict.radiograph import TURNS, load, turn_needed
 from boneage.run.calibrate import AGE
 from boneage.run.experiment import train
 from boneage.stages import Stages

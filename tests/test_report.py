@@ -11,8 +11,8 @@ from conftest import write_finished_run
 
 from boneage.errors import UserError
 from boneage.evaluation.published import looks_official
-from boneage.evaluation.report.captions import CAPTIONS
 from boneage.evaluation.report.page import write_report
+from boneage.evaluation.report.statements import CAPTIONS
 from boneage.run.experiment import train
 
 

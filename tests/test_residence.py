@@ -9,11 +9,18 @@ import torch
 from conftest import PROJECT, compose_config
 from hydra.utils import instantiate
 
-from boneage.data.batch_augment import Affine, BatchAugment, BrightnessContrast, Gamma
-from boneage.data.batch_degradation import Downscale, Jpeg, Noise
+from boneage.data.batch_augment import (
+    Affine,
+    BatchAugment,
+    BrightnessContrast,
+    Downscale,
+    Gamma,
+    Jpeg,
+    Noise,
+)
+from boneage.data.dataset import ResidentBatches
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.phantom.exposure import expose
-from boneage.data.resident import ResidentBatches
 from boneage.data.sampler import EpochSampler, RankBatches
 from boneage.errors import UserError
 from boneage.run.experiment import train

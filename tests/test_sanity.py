@@ -7,7 +7,7 @@ import torch
 from conftest import compose_config
 from torch import nn
 
-from boneage.explain.gradcam import enlarge, grad_cam
+from boneage.explain.methods import enlarge, grad_cam
 from boneage.explain.sanity import areas, deletion, randomisation
 from boneage.run.checkpoint import build_model
 

@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
-from boneage.data import shared_memory
+from boneage.data import storage
 from boneage.data.dataset import Radiographs
-from boneage.data.shared_memory import check_shared_memory, free_shared_memory
+from boneage.data.storage import check_shared_memory, free_shared_memory
 from boneage.errors import UserError
 from boneage.run.experiment import train
 
@@ -23,7 +23,7 @@ from boneage.run.experiment import train
     ],
 )
 def test_what_fits_the_64_mb_of_a_container(monkeypatch, size, batch, workers, fits):
-    monkeypatch.setattr(shared_memory, "free_shared_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr(storage, "free_shared_memory", lambda: 64 * 2**20)
     if fits:
         check_shared_memory(size**2, batch, workers, 2)
         return
@@ -32,13 +32,13 @@ def test_what_fits_the_64_mb_of_a_container(monkeypatch, size, batch, workers, f
 
 
 def test_systems_without_such_a_folder_are_not_checked(monkeypatch, tmp_path):
-    monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path / "nowhere")
+    monkeypatch.setattr(storage, "SHARED_MEMORY", tmp_path / "nowhere")
     assert free_shared_memory() is None
     check_shared_memory(10**9, 1000, 8, 2)
 
 
 def test_a_run_is_told_before_it_decodes(configure, monkeypatch, tmp_path):
-    monkeypatch.setattr(shared_memory, "free_shared_memory", lambda: 1000)
+    monkeypatch.setattr(storage, "free_shared_memory", lambda: 1000)
     cfg = configure("data.num_workers=2", f"data.cache_dir={tmp_path}/cache")
     with pytest.raises(UserError, match=r"--shm-size"):
         train(cfg)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from boneage.errors import UserError
-from boneage.evaluation.conformal import Intervals
-from boneage.evaluation.site import Correction, Line, fit_site
+from boneage.uncertainty.conformal import Intervals
+from boneage.uncertainty.site import Correction, Line, fit_site
 
 NOISE = 0.75  # years, of a prediction
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from boneage.evaluation.standards import BRUSH, sd_score
+from boneage.predict.answering import BRUSH, sd_score
 
 
 @pytest.mark.parametrize(

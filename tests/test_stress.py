@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
-from boneage.evaluation.stress import stress_metrics
-from boneage.explain.changes import CHANGES
 from boneage.predict.export import export
+from boneage.run.changes import CHANGES
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
+from boneage.run.stress import stress_metrics
 from boneage.run.stress import test_fold as held_out
 
 
@@ -99,7 +99,7 @@ def test_metrics_by_hand():
 def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     train(configure("task=multitask"))
     run = tmp_path / "run"
-    monkeypatch.setattr("boneage.data.in_parallel.QUIET_SECONDS", 0)
+    monkeypatch.setattr("boneage.data.parallel.QUIET_SECONDS", 0)
     with caplog.at_level(logging.INFO):
         done = CliRunner().invoke(app, ["stress", "--checkpoint", str(run)])
     assert done.exit_code == 0, done.output

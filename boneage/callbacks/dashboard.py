@@ -1,19 +1,143 @@
-"""What TensorBoard shows of a run beside its curves."""
+"""What TensorBoard shows of a run: figures, graph and hyperparameters."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
-from boneage.callbacks.context import model_and_data, writer_of
-from boneage.callbacks.graph import add_graph
-from boneage.callbacks.hyperparameters import write_hyperparameters
-from boneage.callbacks.predictions import predictions_of
-from boneage.data.sheet import augmented_sheet
+from boneage.callbacks.predictions import model_and_data, predictions_of, writer_of
+from boneage.data.dataset import augmented_sheet
 from boneage.evaluation.figures.predictions import prediction_figures
 from boneage.evaluation.figures.style import styled
+from boneage.models.module import BoneAgeModule
 
+log = logging.getLogger(__name__)
+Value = bool | int | float | str
+FOLDER = "final"  # below the run's own event files
+CHOICES = {  # config groups
+    "backbone": "backbone",
+    "sex": "sex",
+    "augmentation": "augment",
+    "optimizer": "optimizer",
+    "schedule": "scheduler",
+}
+VALUES = {
+    "task": "name",
+    "size": "data.size",
+    "sampler": "data.sampling",
+    "learning_rate": "optimizer.lr",
+    "batch": "data.batch_size",
+    "precision": "precision",
+    "seed": "seed",
+}
+OF_TASKS = ("loss", "balance")  # options of some tasks
+ABSENT = "-"  # TensorBoard leaves a run that lacks a name out of the parallel coordinates
 FIGURES = ("scatter", "residuals", "confusion")
+
+
+class Network(nn.Module):
+    """What a radiograph passes, without what Lightning adds to it.
+
+    Args:
+        model: the model; the parts stay shared with it.
+    """
+
+    def __init__(self, model: BoneAgeModule) -> None:
+        super().__init__()
+        self.backbone = copy.copy(model.backbone)  # a copy is not compiled: tracing needs that
+        self.to_input, self.sex, self.tasks = model.to_input, model.sex, model.tasks
+
+    def forward(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
+        features = self.sex(self.backbone(self.to_input(image)), sex)
+        return {name: task(features) for name, task in self.tasks.items()}
+
+
+def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
+    """Write the graph of a model; one that cannot be traced is left out, and said so.
+
+    Args:
+        writer: where to.
+        model: the model, left in the mode it is in.
+        size: side of the images in pixels.
+    """
+    image = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=model.device)
+    example = image, torch.zeros(1, dtype=torch.int64, device=model.device)
+    training = model.training
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the tracer
+            network = Network(model).eval()
+            # add_graph itself would trace three times over, and print what goes wrong
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                network, example, strict=False, check_trace=False
+            )
+            writer.add_graph(traced, example)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        log.warning("TensorBoard shows no graph of this model: %s", str(error).split("\n")[0])
+    finally:
+        model.train(training)
+
+
+def hyperparameters(options: Mapping[str, Any]) -> dict[str, Value]:
+    """Return what a sweep can be sorted by, under the same names for every task.
+
+    Args:
+        options: every option by its dotted name, and the choices of the config groups; a run that
+            was started from Python has none of these, and is told by the class it names.
+    """
+    found: dict[str, Any] = {name: options.get(key) for name, key in VALUES.items()}
+    for name, group in CHOICES.items():
+        target = str(options.get(f"{group}._target_", ABSENT))
+        found[name] = options.get(group) or target.rsplit(".", 1)[-1]
+    for name in OF_TASKS:
+        own = [
+            value
+            for key, value in options.items()
+            if key.startswith("tasks.") and key.count(".") == 2 and key.endswith(f".{name}")
+        ]
+        found[name] = own[0] if len(own) == 1 else ", ".join(map(str, own)) or None
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def write_hyperparameters(
+    folder: str | Path, options: Mapping[str, Any], final: Mapping[str, float], step: int
+) -> None:
+    """Write options and final metrics as a TensorBoard run of their own, in `folder`/final.
+
+    TensorBoard takes the columns of HPARAMS from one arbitrary run where runs describe an
+    experiment. Where none does, it collects them from all runs, so that a sweep over tasks shows
+    the metrics of each, and puts the options that differ first. It then takes every scalar of a
+    run for a metric, hence a run that has the final ones alone.
+
+    Args:
+        folder: of the run's own event files.
+        options: as for `hyperparameters`.
+        final: metrics by their logged name.
+        step: training step that they are of.
+    """
+    _, start, end = hparams(hyperparameters(options), {})  # type: ignore[no-untyped-call]
+    with SummaryWriter(Path(folder) / FOLDER) as writer:
+        for summary in (start, end):
+            writer._get_file_writer().add_summary(summary)
+        for name, value in final.items():
+            writer.add_scalar(name, value, step)
+
+
+def _plain(value: object) -> Value:
+    if value is None:
+        return ABSENT
+    return value if isinstance(value, bool | int | float) else str(value)
 
 
 class Dashboard(L.Callback):

@@ -13,7 +13,7 @@ from boneage.data.labels import MAX_AGE_YEARS
 from boneage.errors import FailedRun
 from boneage.evaluation.age import AGE
 from boneage.evaluation.evaluate import count_not_finite
-from boneage.models.weights import all_finite
+from boneage.models.module import all_finite
 
 EVERY = 10  # steps after which losses are looked at: each look waits for the device
 SKIPS = 20  # steps in a row that a gradient scaler may skip; it halves its scale at each

@@ -4,19 +4,11 @@ import sys
 
 import typer
 
-from boneage.cli.app import app as page
-from boneage.cli.calibrate import calibrate
-from boneage.cli.compare import compare
-from boneage.cli.dashboard import dashboard
-from boneage.cli.download import download
-from boneage.cli.ensemble import ensemble
-from boneage.cli.explain import explain
-from boneage.cli.export import export
-from boneage.cli.phantom import phantom
-from boneage.cli.predict import predict
-from boneage.cli.report import report
-from boneage.cli.stress import stress
-from boneage.cli.verify import verify
+from boneage.cli.datasets import download, phantom, verify
+from boneage.cli.models import calibrate, export, stress
+from boneage.cli.radiographs import app as page
+from boneage.cli.radiographs import explain, predict
+from boneage.cli.runs import compare, dashboard, ensemble, report
 from boneage.errors import UserError, framework
 
 app = typer.Typer(

@@ -8,13 +8,146 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import albumentations as A
+import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from boneage.data.batch_changes import Affine, BrightnessContrast, Change, Flip, Gamma
-from boneage.data.batch_degradation import Downscale, Jpeg, Noise
+from boneage.data.batch_changes import (
+    Affine,
+    BrightnessContrast,
+    Change,
+    Flip,
+    Gamma,
+    cut,
+    require,
+    uniform,
+)
 from boneage.errors import UserError
+
+LUMINANCE = (  # quantisation at quality 50: ITU-T T.81, table K.1
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+
+
+class Noise:
+    """`GaussNoise`: mean and standard deviation (grey values), and a number that names the noise.
+
+    The noise is a function of that number and of the place of the pixel, so a radiograph gets the
+    same on any device and in any batch.
+    """
+
+    def __init__(self, transform: A.GaussNoise) -> None:
+        require(transform, noise_scale_factor=1)
+        self.transform = transform
+
+    def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        mean = 255 * uniform(self.transform.mean_range, n, rng)
+        std = 255 * uniform(self.transform.std_range, n, rng)
+        return np.stack([mean, std, rng.integers(2**24, size=n)], 1)  # exact in float32
+
+    def apply(self, image: Tensor, values: Tensor) -> Tensor:
+        mean, std, number = values[:, :, None].unbind(1)
+        pixel = torch.arange(image[0].numel(), device=image.device)
+        share = ((_hash(_hash(number.long()) + pixel) >> 9) + 0.5) / 2**23  # between 0 and 1
+        noise = mean + std * 2**0.5 * torch.erfinv(2 * share - 1)
+        return cut(image + noise.view(image.shape))
+
+
+class Jpeg:
+    """`ImageCompression` by JPEG: the quality of each radiograph.
+
+    Of JPEG only the rounding of the cosine coefficients of each 8 x 8 block loses something, so
+    this does that alone, as libjpeg does: the bits of a file are never written.
+    """
+
+    def __init__(self, transform: A.ImageCompression) -> None:
+        require(transform, compression_type="jpeg")
+        self.transform = transform
+
+    def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        low, high = self.transform.quality_range  # both ends can be drawn
+        return rng.integers(low, high + 1, (n, 1))
+
+    def apply(self, image: Tensor, values: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        edge = (0, -width % 8, 0, -height % 8)
+        grey = F.pad(image.float(), edge, mode="replicate") - 128
+        rows, columns = (side // 8 for side in grey.shape[-2:])
+        blocks = grey.view(-1, rows, 8, columns, 8).transpose(2, 3)
+        cosines = _cosines().to(image.device)
+        steps = 8 * _quantisation(values)[:, None, None]  # libjpeg's coefficients are in eighths
+        coefficients = (8 * (cosines @ blocks @ cosines.T)).round()
+        levels = ((coefficients.abs() + steps / 2) / steps).floor()  # halves away from zero
+        blocks = cosines.T @ (coefficients.sign() * levels * steps / 8) @ cosines
+        grey = blocks.transpose(2, 3).reshape(grey.shape) + 128
+        return cut(grey[..., :height, :width].round())
+
+
+class Downscale:
+    """`Downscale`, by the mean of each area and linearly back: the scale of each radiograph."""
+
+    def __init__(self, transform: A.Downscale) -> None:
+        pair = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+        require(transform, interpolation_pair=pair)
+        self.transform = transform
+
+    def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        return uniform(self.transform.scale_range, n, rng)[:, None]
+
+    def apply(self, image: Tensor, values: Tensor) -> Tensor:
+        down, up = _resampling(values, image.shape[-1])
+        small = (down @ image[:, 0].float() @ down.mT).round()
+        return cut((up @ small @ up.mT).round())[:, None]
+
+
+def _hash(number: Tensor) -> Tensor:
+    """Mix the lower 32 bits of integers (the end of MurmurHash3)."""
+    number = number & 0xFFFFFFFF
+    number = ((number ^ (number >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
+    number = ((number ^ (number >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
+    return number ^ (number >> 16)
+
+
+def _cosines() -> Tensor:
+    """Return the (8, 8) orthonormal cosine transform (DCT-II), a frequency a row."""
+    frequency, place = torch.arange(8.0)[:, None], torch.arange(8.0)
+    cosines = torch.cos((2 * place + 1) * frequency * torch.pi / 16) / 2
+    cosines[0] /= 2**0.5
+    return cosines
+
+
+def _quantisation(quality: Tensor) -> Tensor:
+    """Return (B, 8, 8) steps of the coefficients at (B, 1) qualities from 1 to 100."""
+    percent = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
+    steps = torch.tensor(LUMINANCE, device=quality.device) * percent[:, :, None]
+    return ((steps + 50) / 100).floor().clamp(1, 255)
+
+
+def _resampling(scale: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return (B, m, size) means of areas and (B, size, m) linear interpolation back.
+
+    The sides of the small radiographs differ: rows and columns beyond them are 0.
+    """
+    side = (size * scale).round()
+    pixel = torch.arange(size, device=scale.device)
+    small = torch.arange(size, device=scale.device)[:, None]
+    step = 1 / scale[:, :, None]
+    start, end = small * step, ((small + 1) * step).clamp(max=size)
+    shared = (torch.minimum(pixel + 1, end) - torch.maximum(pixel, start)).clamp(min=0)
+    down = shared / (end - start).clamp(min=1e-6) * (small < side[:, :, None])
+    place = torch.minimum(((pixel + 0.5) * side / size - 0.5).clamp(min=0), side - 1)
+    up = (1 - (place[:, :, None] - small.T).abs()).clamp(min=0)
+    return down, up
+
 
 CHANGES: dict[type, Callable[[Any], Change]] = {
     A.HorizontalFlip: Flip,

@@ -1,18 +1,22 @@
-"""Batches of uint8 radiographs from the memory-mapped cache."""
+"""Batches of uint8 radiographs, from the cache or from the memory of the device."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import albumentations as A
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import BatchSampler, Dataset
 
+from boneage.data.batch_augment import BatchAugment
+from boneage.data.sampler import RankBatches
 from boneage.data.sexes import sex_codes
+from boneage.data.storage import amount
+from boneage.errors import UserError
 
 
 def sex_indices(sexes: Iterable[str]) -> Tensor:
@@ -79,6 +83,107 @@ class Radiographs(Dataset[Batch]):
                 image[:] = self.augment(image=image)["image"]
         return Batch(
             image=torch.from_numpy(images)[:, None],
+            age_months=self.age_months[positions],
+            soft_age_months=self.soft_age_months[positions],
+            sex=self.sex[positions],
+            index=self.index[positions],
+        )
+
+
+def augmented_sheet(train: Radiographs, columns: int = 8, draws: int = 3) -> np.ndarray:
+    """Return radiographs from the youngest to the oldest, plain and augmented.
+
+    Args:
+        train: the training fold.
+        columns: at most how many radiographs.
+        draws: augmentations of each.
+
+    Returns:
+        (1 + draws, columns, H, W) uint8; the first row is not augmented.
+    """
+    by_age = np.argsort(train.age_months.numpy(), kind="stable")
+    chosen = by_age[np.linspace(0, len(by_age) - 1, min(columns, len(by_age))).round().astype(int)]
+    plain = train.images[train.cache_row[chosen]]
+    rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(draws)]
+    return np.stack([plain, *(row["image"][:, 0].numpy() for row in rows)])
+
+
+def upload(cache: Path, device: torch.device) -> Tensor:
+    """Return the (n, 1, H, W) uint8 radiographs of a cache on a device.
+
+    Raises:
+        UserError: when the device has too little memory.
+    """
+    images = torch.from_numpy(np.load(cache, mmap_mode="c"))[:, None]
+    try:
+        return images.to(device)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"data.residence=device: {amount(images.nbytes)} of radiographs do not fit the "
+            f"memory of {device}: use data.residence=host, or a smaller data.size"
+        ) from error
+
+
+class ResidentBatches:
+    """A loader without work on the host: picks, augments and yields batches on the device.
+
+    Args:
+        table: the fold's rows, as for `Radiographs`.
+        images: (n, 1, H, W) uint8, the whole cache, on the device.
+        order: batches of positions in `table`, or of the (draw, position) pairs of `EpochSampler`.
+        augment: of the training fold, None elsewhere.
+        seed: training seed.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        images: Tensor,
+        order: BatchSampler | RankBatches,
+        augment: BatchAugment | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.images = images
+        self.order = order
+        self.augment = augment
+        self.seed = seed
+        device = images.device
+        self.cache_row = torch.from_numpy(table["cache_row"].to_numpy(copy=True)).to(device)
+        self.index = torch.from_numpy(table.index.to_numpy(copy=True)).to(device)
+        self.age_months = torch.from_numpy(table["age_months"].to_numpy(np.float32)).to(device)
+        soft = table.get("soft_age_months", table["age_months"])
+        self.soft_age_months = torch.from_numpy(soft.to_numpy(np.float32)).to(device)
+        self.sex = sex_indices(table["sex"]).to(device)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches: list[list[Any]] = list(self.order)
+        sizes = [len(batch) for batch in batches]
+        pairs = np.array([pair for batch in batches for pair in batch]).reshape(sum(sizes), -1)
+        positions = torch.from_numpy(pairs[:, -1]).to(self.images.device)
+        drawn = self._draw(pairs[:, 0])
+        start = 0
+        for size in sizes:
+            these = slice(start, start := start + size)
+            yield self._batch(positions[these], [values[these] for values in drawn])
+
+    def _draw(self, draws: np.ndarray) -> list[Tensor]:
+        """Return the parameters of the augmentation, the same however processes share the draws."""
+        if self.augment is None:
+            return []
+        n, size = len(self.index), self.images.shape[-1]
+        epoch = int(draws[0]) // n
+        drawn = self.augment.draw(n, size, np.random.default_rng([self.seed, epoch]))
+        return [values[draws - epoch * n] for values in drawn]
+
+    def _batch(self, positions: Tensor, drawn: Sequence[Tensor]) -> Batch:
+        image = self.images[self.cache_row[positions]]
+        if self.augment is not None:
+            image = self.augment(image, drawn)
+        return Batch(
+            image=image,
             age_months=self.age_months[positions],
             soft_age_months=self.soft_age_months[positions],
             sex=self.sex[positions],

@@ -1,21 +1,122 @@
-"""Radiographs in DICOM files: pixels, and what the header says of the patient."""
+"""Radiographs in DICOM files: whether they can be read, and reading them."""
 
+import textwrap
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.data.dicom_checks import line_of, require_single_grey
 from boneage.data.dicom_display import shown
 from boneage.data.dicom_header import Header, header_of
+from boneage.data.dicom_pixels import number, numbers
 from boneage.data.signatures import describe, is_dicom_content, is_readable_image, read_head
 from boneage.errors import UserError, install
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+GREYS = ("MONOCHROME1", "MONOCHROME2")
+BITS = ("BitsAllocated", "BitsStored", "PixelRepresentation")
+NEEDED = ("Rows", "Columns", *BITS)
+ALLOCATED = (1, 8, 16, 32)  # bits
+LARGEST = 2**28  # pixels
+LONGEST = 200  # characters of a reason
 SUFFIXES = (".dcm", ".dicom")
+
+
+def require_single_grey(path: Path, file: "Dataset") -> None:
+    """Raise UserError when a file contains no image, several, or one in colour.
+
+    What says that there is one grey image is filled in where it was left empty.
+    """
+    if not file.get("PixelData"):
+        raise UserError(f"{path}: {_without_pixels(file)}")
+    frames = int(number(file, "NumberOfFrames", 1)) or 1
+    if frames != 1:
+        raise UserError(f"{path}: contains {frames} images; give one radiograph a file")
+    colours = str(file.get("PhotometricInterpretation") or "").strip().upper()
+    if number(file, "SamplesPerPixel", 1) != 1 or colours not in GREYS:
+        raise UserError(
+            f"{path}: is {line_of(colours or 'of unknown colours')}, not a grey radiograph: export "
+            "it as a grey image"
+        )
+    if colours == "MONOCHROME2" and str(file.get("PresentationLUTShape")).upper() == "INVERSE":
+        raise UserError(
+            f"{path}: contradicts itself: by MONOCHROME2 the greatest value is white, "
+            "by PresentationLUTShape INVERSE black: export the file again"
+        )
+    if absent := [name for name in NEEDED if not numbers(file, name)]:
+        raise UserError(f"{path}: its header lacks {', '.join(absent)}: export the file again")
+    rows, columns = (int(number(file, name)) for name in ("Rows", "Columns"))
+    if not 0 < rows * columns <= LARGEST:
+        raise UserError(f"{path}: claims an absurd size, {rows} x {columns}: export it again")
+    _require_sound_bits(path, file)
+    syntax = file.file_meta.TransferSyntaxUID
+    if not syntax.is_transfer_syntax:
+        raise UserError(
+            f"{path}: its transfer syntax {syntax} is not supported: export it as Explicit VR "
+            "Little Endian"
+        )
+    if not syntax.is_compressed:
+        _require_all_bytes(path, file, rows * columns)
+    file.PhotometricInterpretation, file.SamplesPerPixel, file.NumberOfFrames = colours, 1, 1
+
+
+def _require_sound_bits(path: Path, file: "Dataset") -> None:
+    """Raise UserError when a header says of the bits of a pixel what cannot be."""
+    allocated, stored, sign = (int(number(file, name)) for name in BITS)
+    if allocated not in ALLOCATED:
+        raise UserError(
+            f"{path}: its BitsAllocated is {allocated}, only 1, 8, 16 and 32 are supported: "
+            "export it with 8 or 16 bits"
+        )
+    if not 1 <= stored <= allocated:
+        raise UserError(
+            f"{path}: its header contradicts itself: BitsStored is {stored} of BitsAllocated "
+            f"{allocated}: export the file again"
+        )
+    if sign not in (0, 1):
+        raise UserError(
+            f"{path}: its PixelRepresentation is {sign}, it must be 0 or 1: export the file again"
+        )
+
+
+def _require_all_bytes(path: Path, file: "Dataset", pixels: int) -> None:
+    """Raise UserError when pixels that are not compressed are cut off, or are compressed."""
+    if file["PixelData"].is_undefined_length:
+        raise UserError(
+            f"{path}: its pixels are compressed, but its TransferSyntaxUID says that they are not: "
+            "export the file again"
+        )
+    stored, needed = len(file.PixelData), -(-pixels * int(number(file, "BitsAllocated")) // 8)
+    if stored < needed:
+        raise UserError(
+            f"{path}: its pixels are cut off after {stored:,} of {needed:,} bytes: "
+            "copy or export the file again"
+        )
+
+
+def _without_pixels(file: "Dataset") -> str:
+    """Return what a DICOM file without pixels is, and what to do."""
+    from pydicom.uid import UID
+
+    if file.get("FloatPixelData") or file.get("DoubleFloatPixelData"):
+        return "contains floating-point pixels: export it with 8 or 16 bits"
+    uid = file.get("SOPClassUID") or file.file_meta.get("MediaStorageSOPClassUID")
+    kind = UID(uid).name if uid else str(file.get("Modality") or "").strip()
+    if kind in ("", uid):
+        return "contains no image, and does not say what it is: copy or export the file again"
+    kind = line_of(kind)
+    if "Image Storage" in kind:
+        return f"is a {kind} whose pixels are missing: copy or export the file again"
+    return f"contains no image, but: {kind}; give the file of the radiograph"
+
+
+def line_of(said: object) -> str:
+    """Return on one line what may hold any bytes of a damaged file."""
+    printable = "".join(c if c.isprintable() else " " for c in str(said))
+    return textwrap.shorten(printable, LONGEST) or type(said).__name__
 
 
 def is_dicom(path: Path) -> bool:

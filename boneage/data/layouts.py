@@ -7,10 +7,10 @@ from typing import Literal
 
 import pandas as pd
 
-from boneage.data.folder import Folder, LabelTable, Role, explore
+from boneage.data.ids import count_patients, patients_with_several, unify_spellings
 from boneage.data.labels import KNOWN, Columns, read_labels
 from boneage.data.matching import match_images
-from boneage.data.patients import count_patients, patients_with_several, unify_spellings
+from boneage.data.radiographs import Folder, LabelTable, Role, explore
 from boneage.data.tables import FOREIGN
 from boneage.errors import UserError, first_five, plural
 

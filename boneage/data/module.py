@@ -18,15 +18,13 @@ from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, open_cache
-from boneage.data.dataset import Batch, Radiographs
+from boneage.data.dataset import Batch, Radiographs, ResidentBatches, upload
 from boneage.data.decode import Preprocessing
+from boneage.data.ids import count_patients
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
-from boneage.data.patients import count_patients
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
-from boneage.data.resident import ResidentBatches, upload
 from boneage.data.sampler import EpochSampler, RankBatches, inverse_frequency
-from boneage.data.shared_memory import check_shared_memory
 from boneage.data.soft_targets import read_soft_targets
 from boneage.data.splits import (
     FOLDS,
@@ -36,7 +34,7 @@ from boneage.data.splits import (
     require_patients_apart,
     same_patients,
 )
-from boneage.data.storage import default_cache_dir
+from boneage.data.storage import check_shared_memory, default_cache_dir
 from boneage.errors import UserError, first_five, plural
 from boneage.stages import Stages
 

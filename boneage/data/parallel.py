@@ -1,25 +1,101 @@
-"""Decode many radiographs at once, in processes that import nothing heavy."""
+"""Work on many files at once, in processes that import nothing heavy, and say how far it is."""
 
+import logging
 import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from joblib import Parallel, delayed
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 
 from boneage.data.crop import find_crop
 from boneage.data.decode import Preprocessing, read_grey, to_square
-from boneage.data.in_parallel import ProgressLines
 from boneage.errors import UserError
 
+log = logging.getLogger(__name__)
+FEW_ITEMS = 16  # items that are done before a pool has started
+LINES = 10  # of a log, at most
+QUIET_SECONDS = 1.0  # between two lines
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 CHUNK = 32  # radiographs
-FEW = 100  # radiographs that are decoded before a pool has started
+FEW_FILES = 100  # radiographs that are decoded before a pool has started
 IDLE_WORKER_SECONDS = 5
 LINE = (
     "Decoded {percent:.0f} %: {done:,} of {total:,} radiographs, "
     "{rate:,.0f} images/s, {left:,.0f} s left"
 )
+
+
+class ProgressLines:
+    """Log how far a work is, a line every tenth, where no progress bar is shown.
+
+    Args:
+        total: number of items.
+        text: of a line, with the fields `percent`, `done`, `total`, `rate` (items a second) and
+            `left` (seconds).
+    """
+
+    def __init__(self, total: int, text: str) -> None:
+        self.total = total
+        self.text = text
+        self.done = 0
+        self._told = 0  # tenths
+        self._begun = self._said = time.perf_counter()
+
+    def advance(self, n: int = 1) -> None:
+        """Count n items more; log a line where one is due."""
+        self.done += n
+        now = time.perf_counter()
+        tenths = self.done * LINES // self.total
+        due = self._told < tenths < LINES
+        if not due or now - self._said < QUIET_SECONDS:
+            return
+        rate = self.done / (now - self._begun)
+        left = (self.total - self.done) / rate
+        share = 100 * self.done / self.total
+        told = {"percent": share, "done": self.done, "total": self.total}
+        log.info("%s", self.text.format(**told, rate=rate, left=left))
+        self._told, self._said = tenths, now
+
+
+def in_parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], what: str
+) -> Iterator[Result]:
+    """Yield what a function makes of each item, in order, worked out by all cores.
+
+    A terminal shows a bar, all else a line every 10 %.
+
+    Args:
+        function: of a module that imports nothing heavy, as every process imports it.
+        items: its arguments.
+        what: the work, as in "Decoding".
+    """
+    run = Parallel(n_jobs=1 if len(items) < FEW_ITEMS else -1, return_as="generator")
+    results: Iterator[Result] = run(delayed(function)(item) for item in items)
+    yield from followed(results, len(items), what)
+
+
+def followed(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
+    """Yield n results, and show how far that is: a bar in a terminal, else lines."""
+    if sys.stdout.isatty():
+        yield from track(results, what, n, transient=True)
+        return
+    lines = ProgressLines(n, what + ": {done:,} of {total:,}, {left:,.0f} s left")
+    for result in results:
+        yield result
+        lines.advance()
 
 
 def decode_files(
@@ -43,7 +119,7 @@ def decode_files(
         OSError: when the array cannot be written.
     """
     run = Parallel(
-        n_jobs=1 if len(paths) < FEW else workers or -1,
+        n_jobs=1 if len(paths) < FEW_FILES else workers or -1,
         return_as="generator_unordered",
         idle_worker_timeout=IDLE_WORKER_SECONDS,
     )

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import normal_id
+from boneage.data.ids import normal_id, patient_codes, patients_with_several
 from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
 from boneage.data.matching import clause, match_ids
-from boneage.data.patients import patient_codes, patients_with_several
-from boneage.data.radiographs import SUFFIXES
+from boneage.data.radiographs import SUFFIXES, walk
 from boneage.data.tables import read_table
-from boneage.data.walk import walk
 from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from boneage.evaluation.bootstrap import Metrics
+from boneage.evaluation.intervals import Metrics
 
 AGE = "age_years_predicted"  # the column of predictions
 LIMITS_OF_AGREEMENT = 1.96  # standard deviations: 95 % of normal differences (Bland & Altman 1986)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from boneage.evaluation.age import varies
-from boneage.evaluation.bootstrap import Metrics, Results, counts, with_interval
-from boneage.evaluation.shares import exact_interval
+from boneage.evaluation.intervals import Metrics, Results, counts, exact_interval, with_interval
 
 INFANT_YEARS = 2.0
 CEILING_YEARS = 17.0

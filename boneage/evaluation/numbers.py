@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from boneage.evaluation.bootstrap import Result
+from boneage.evaluation.intervals import Result
 
 FEW = 20  # radiographs or patients: an estimate from fewer is marked as such
 

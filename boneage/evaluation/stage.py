@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from boneage.evaluation.bootstrap import Metrics
+from boneage.evaluation.intervals import Metrics
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
 

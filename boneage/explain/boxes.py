@@ -11,9 +11,9 @@ import pandas as pd
 from boneage.data.crop import Crop, find_crop
 from boneage.data.decode import Preprocessing, read_grey
 from boneage.data.ids import normal_id, normal_ids
-from boneage.data.in_parallel import in_parallel
 from boneage.data.labels import require_single
 from boneage.data.matching import match_ids
+from boneage.data.parallel import in_parallel
 from boneage.data.tables import read_table
 from boneage.errors import UserError
 from boneage.explain.background import (

@@ -1,4 +1,4 @@
-"""How much of a map lies in a region, beside what chance and simple pictures would give."""
+"""How much of a map lies in a region, compared with chance, simple images and painted markers."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,14 +6,17 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.bootstrap import Metrics, with_interval
-from boneage.explain.background import HAND, SOFT_TISSUE
+from boneage.evaluation.intervals import Metrics, with_interval
+from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE, elsewhere, paint_over
+from boneage.models.inference import Predict
 from boneage.stages import ALL, BANDS, Stages
 
 TOLERANCE = 1 / 32  # of the side: how far beside a region its maximum still counts as inside
 HANDS = (HAND, SOFT_TISSUE)  # found on a radiograph, or known of a phantom
 SHARES = ("energy", "area", "hit", "energy_in_hand", "area_in_hand")
 BLOB_SIGMA = 1 / 4  # of the side: hands lie in the middle of the picture
+MOVED = "moved"
+SOURCES = ("model", "elsewhere")
 
 
 def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.DataFrame:
@@ -146,3 +149,50 @@ def edges(images: np.ndarray) -> np.ndarray:
         grey = image.astype(np.float32)
         strengths.append(np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1)))
     return np.stack(strengths)
+
+
+def marker_effect(
+    images: np.ndarray,
+    masks: Sequence[Mapping[str, np.ndarray]],
+    predict: Predict,
+    age_years: np.ndarray,
+    stages: Stages,
+) -> pd.DataFrame:
+    """Return by how much predictions change, in absolute value, without the marker.
+
+    The marker is filled in from its surroundings. The yardstick is its mirror image in the
+    background, where there is nothing: filling in changes a picture a little wherever it is done.
+
+    Args:
+        images: (n, H, W) uint8.
+        masks: n times, per region, (H, W) bool.
+        predict: from images to (n,) predictions.
+        age_years: (n,) true ages; NaN where unknown.
+        stages: the stages.
+
+    Returns:
+        Rows as of `summarise` of the metric `moved`, in units of the prediction, from the sources
+        `model`, `elsewhere` and their `difference`; none where no radiograph has a marker and room
+        beside it.
+    """
+    pairs = {}
+    for i, regions in enumerate(masks):
+        if MARKER in regions and BACKGROUND in regions:
+            other = elsewhere(regions[MARKER], ~regions[BACKGROUND])
+            if other is not None:
+                pairs[i] = (regions[MARKER], other)
+    if not pairs:
+        return pd.DataFrame()
+    rows = list(pairs)
+    whole = predict(images)
+    moved = {}
+    for source, patches in zip(SOURCES, zip(*pairs.values(), strict=True), strict=False):
+        painted = images.copy()
+        painted[rows] = paint_over(images[rows], np.stack(patches))
+        moved[source] = np.abs(predict(painted) - whole)[rows]
+    moved["difference"] = moved["model"] - moved["elsewhere"]
+    columns = {"image": rows, "region": MARKER}
+    parts = [pd.DataFrame({**columns, "source": s, MOVED: change}) for s, change in moved.items()]
+    return summarise_groups(
+        pd.concat(parts), [MOVED], lambda change: {MOVED: change.mean(axis=-1)}, age_years, stages
+    )

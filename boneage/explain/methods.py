@@ -1,19 +1,79 @@
 """Captum's attribution methods on one footing: signed maps of the size of the radiograph."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
+import numpy as np
 import torch
-from captum.attr import GuidedGradCam, IntegratedGradients, Occlusion
+from captum.attr import GuidedGradCam, IntegratedGradients, LayerGradCam, Occlusion
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from boneage.explain.gradcam import enlarge, explaining, grad_cam
+from boneage.models.inference import batches
 from boneage.models.module import BoneAgeModule
 
 Method = Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
 STEPS = 32  # of integrated gradients (Sundararajan et al. 2017), from black to the radiograph
 PATCH, STRIDE = 8, 16  # occlusion: an eighth of the side is hidden, moved by a sixteenth
+
+
+def grad_cam(
+    model: BoneAgeModule, image: Tensor, sex: Tensor, task: str, target: Tensor | None = None
+) -> Tensor:
+    """Return which parts of radiographs raise, and which lower, what a task predicts.
+
+    It works in training and under inference mode, autocast and compilation alike, and leaves the
+    model, its gradients and the random numbers as they are.
+
+    Args:
+        model: the model.
+        image: (B, 1, H, W) uint8 radiographs.
+        sex: (B,) int64, index into `SEXES`.
+        task: name of the task.
+        target: for stages, the (B,) index of the stage; None is the predicted one.
+
+    Returns:
+        (B, h, w) float32 signed maps at the resolution of the backbone's Grad-CAM layer: positive
+        makes the hand look older, or the stage more likely. The part above zero is the usual map.
+    """
+    head = model.tasks[task]
+
+    def score(x: Tensor, sex: Tensor) -> Tensor:
+        return head.score(head(model.sex(model.backbone(x), sex)), target)
+
+    with explaining(model):
+        target = None if target is None else target.clone()
+        x = model.to_input(image.clone()).requires_grad_()
+        method = LayerGradCam(score, model.backbone.cam_layer)
+        maps = method.attribute(x, additional_forward_args=(sex.clone(),))
+        assert isinstance(maps, Tensor)
+        return maps.detach()[:, 0].float()
+
+
+def enlarge(maps: Tensor, side: int) -> Tensor:
+    """Return (B, side, side) bilinear enlargements of (B, h, w) maps."""
+    return F.interpolate(maps[:, None], size=(side, side), mode="bilinear")[:, 0]
+
+
+@contextmanager
+def explaining(model: BoneAgeModule) -> Iterator[None]:
+    """Make gradients exact and eager, and the model one that predicts; then as it was."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with (
+            torch.inference_mode(mode=False),
+            torch.enable_grad(),
+            torch.autocast(model.device.type, enabled=False),
+            torch.compiler.set_stance("force_eager"),
+        ):
+            yield
+    finally:
+        for module, was in training.items():
+            module.training = was
 
 
 class Score(nn.Module):
@@ -65,3 +125,14 @@ def attribute(
                 additional_forward_args=(sex,),
             )
         return torch.as_tensor(maps).detach().sum(dim=1).float()
+
+
+def maps_of(
+    model: BoneAgeModule, images: np.ndarray, sex: Tensor, task: str, method: Method
+) -> np.ndarray:
+    """Return (n, H, W) signed maps."""
+    parts = [
+        attribute(model, image, sexes, task, method).cpu().numpy()
+        for image, sexes in batches(images, sex, model.device)
+    ]
+    return np.concatenate(parts)

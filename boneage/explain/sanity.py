@@ -7,17 +7,18 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
-from boneage.evaluation.bootstrap import Results, with_interval
-from boneage.explain.inference import Predict
+from boneage.evaluation.figures.style import BLUE, GREY, ORANGE
+from boneage.evaluation.intervals import Results, with_interval
+from boneage.models.inference import Predict
 from boneage.models.module import BoneAgeModule
 
 STEPS = 11  # shares of the pixels that are removed: 0, 10, ... 100 %
 BLUR = 1 / 8  # of the side: what a removed pixel is replaced by
-
 Maps = Callable[[BoneAgeModule], np.ndarray]
 
 
@@ -123,3 +124,32 @@ def _similar(original: np.ndarray, maps: np.ndarray, layers: int) -> list[dict[s
         alike = torch.as_tensor(ssim(pair[0], pair[1], data_range=2.0)).item()
         rows.append({"layers": layers, "image": i, "spearman": float(rank), "ssim": alike})
     return rows
+
+
+def sanity_figure(randomised: pd.DataFrame, curves: pd.DataFrame, unit: str) -> Figure:
+    """Draw how maps change with re-drawn layers, and predictions with removed pixels.
+
+    Args:
+        randomised: from `randomisation`.
+        curves: from `deletion`.
+        unit: of the prediction.
+    """
+    figure = Figure(figsize=(7.6, 2.8), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    by_layer = randomised.groupby("layers")[["spearman", "ssim"]].median()
+    for name, label, color in (("spearman", "Spearman", BLUE), ("ssim", "SSIM", ORANGE)):
+        left.plot(by_layer.index, by_layer[name], marker=".", color=color, label=label)
+    left.set(
+        xlabel="layers re-drawn, from the head down", ylabel="likeness to the trained map (median)"
+    )
+    left.legend()
+    for axes, what, title in (
+        (middle, "deletion", "pixels removed"),
+        (right, "insertion", "pixels put back"),
+    ):
+        for order, color, style in (("marked", BLUE, "-"), ("random", GREY, "--")):
+            mean = curves[curves["order"] == order].groupby("share")[what].mean()
+            axes.plot(100 * mean.index, mean, style, color=color, label=f"{order} first")
+        axes.set(xlabel=f"{title} (%)", ylabel=f"change of the prediction ({unit})")
+    middle.legend()
+    return figure

@@ -9,10 +9,9 @@ import numpy as np
 
 from boneage.errors import UserError, framework
 from boneage.evaluation.age import AGE
-from boneage.evaluation.conformal import Intervals
-from boneage.predict.model import Columns, Model
-from boneage.predict.onnx_model import OnnxModel, builtin_file
+from boneage.predict.onnx_model import Columns, Model, OnnxModel, builtin_file
 from boneage.run.checkpoint_file import checkpoint_file, require_weights
+from boneage.uncertainty.conformal import Intervals
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)

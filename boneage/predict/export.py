@@ -16,9 +16,8 @@ from boneage.data.decode import Preprocessing, to_square
 from boneage.data.phantom.exposure import expose
 from boneage.data.sexes import SEXES
 from boneage.errors import UserError, install
-from boneage.predict.contract import contract
 from boneage.predict.graph import Exported, trace
-from boneage.predict.onnx_file import round_weights, write_onnx
+from boneage.predict.onnx_file import contract, round_weights, write_onnx
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file

@@ -10,8 +10,8 @@ from torch._decomp import get_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from boneage.data.sexes import SEXES
-from boneage.evaluation.novelty import Novelty
 from boneage.models.module import BoneAgeModule
+from boneage.uncertainty.novelty import Novelty
 
 aten = torch.ops.aten
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from boneage.errors import UserError
 from boneage.predict.answer import SCHEMA, Answer, table_of
-from boneage.predict.pictures import FOLDER
+from boneage.predict.page import FOLDER
 
 
 class Answers:

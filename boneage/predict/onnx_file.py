@@ -1,16 +1,119 @@
-"""A traced model as an ONNX file: weights in half precision, under the names of the state dict."""
+"""A traced model as an ONNX file: its weights, and what it says of itself."""
 
 import json
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from boneage.predict.graph import noise
+from boneage.data.decode import STRETCH_PERCENTILES
+from boneage.data.depth import BIT_DEPTHS
+from boneage.data.sexes import SEXES
+from boneage.models.module import BoneAgeModule
+from boneage.predict.graph import Exported, noise
+from boneage.run.calibrate import intervals_of
+from boneage.uncertainty.conformal import KNOWN
+from boneage.weights import SCHEMA
 
+LOW, HIGH = STRETCH_PERCENTILES
+CONTRASTS = {
+    "none": "full scale to 255; beyond 8 bits it is that of the least depth of "
+    f"{', '.join(map(str, BIT_DEPTHS[1:]))} bits that holds the file's maximum, "
+    "marks at 65535 left aside",
+    "stretch": f"percentiles {LOW} and {HIGH} to 0 and 255, clipped; where a hand is cropped, "
+    f"percentile {HIGH} is that of the pixels within its outline",
+}
 LARGE = 2**14  # values: most of a network's bytes; first layers, where errors begin, have less
+
+
+def contract(
+    record: dict[str, Any],
+    exported: Exported,
+    traced: Container[str],
+    licence: str,
+    citation: str,
+) -> dict[str, Any]:
+    """Return what a caller must know: how to prepare radiographs, what comes out, how sure it is.
+
+    It holds no ages and no sexes of radiographs; of those trained on it holds the ids.
+
+    Args:
+        record: of the checkpoint.
+        exported: what is exported.
+        traced: names of the weights that the graph holds.
+        licence: of the weights.
+        citation: of the data trained on.
+    """
+    stages, model = record["config"]["stages"], exported.model
+    state = model.state_dict()
+    columns = _columns(model, record["preprocessing"]["size"])
+    return {
+        "schema": SCHEMA,
+        "name": record["config"]["name"],
+        "inputs": {
+            "image": "uint8, batch x 1 x size x size, bones bright, prepared as below",
+            "sex": "int64, batch: " + ", ".join(f"{i} = {name}" for i, name in enumerate(SEXES)),
+        },
+        "outputs": {name: _meaning(name, columns, stages) for name in exported.outputs},
+        "tasks": columns,  # columns of predictions.csv that each task's numbers fill
+        "preprocessing": record["preprocessing"],
+        "preprocessing_version": record.get("preprocessing_version"),
+        "preparation": {
+            "order": "crop, resize (area where it shrinks, else linear), contrast, pad",
+            "contrast": CONTRASTS[record["preprocessing"]["contrast"]],
+            "scaling": "inside the model: grey / 255, channels repeated",
+        },
+        "stages": stages["names"],
+        "stage_edges_years": stages["edges"],
+        "mirror_test": model.mirror_test,  # done inside the model
+        "calibration": {"half_widths_years": _half_widths(record)},
+        "radiographs": _radiographs(record),
+        "module": record["config"],
+        "state_dict": list(state),
+        "beside": {name: v.tolist() for name, v in state.items() if name not in traced},
+        "licence": licence,
+        "citation": citation,
+        "note": "Research use only: not a medical device.",
+    }
+
+
+def _columns(model: BoneAgeModule, size: int) -> dict[str, list[str]]:
+    """Return by task which columns of `predictions.csv` its numbers fill, in their order."""
+    predictions, _ = model.predict(*noise(1, size))
+    filled = {name: task.columns(predictions[name]) for name, task in model.tasks.items()}
+    return {
+        name: [column for column, values in own.items() if isinstance(values, Tensor)]
+        for name, own in filled.items()
+    }
+
+
+def _meaning(output: str, columns: dict[str, list[str]], stages: dict[str, Any]) -> str:
+    if output == "novelty":
+        return "distance to the training radiographs, above 1 unusual"
+    if output == "map":
+        return f"Grad-CAM of {next(iter(columns))}, batch x h x w, positive where it is raised"
+    if output == "age":
+        return "years of bone age"
+    if len(columns[output]) == len(stages["names"]):
+        return f"probabilities of {', '.join(stages['names'])}"
+    return ", ".join(columns[output])
+
+
+def _half_widths(record: dict[str, Any]) -> dict[str, list[float | None]]:
+    """Return the half-widths in years by band of the predicted age; None where infinite."""
+    of_both = {name: intervals_of(record, known) for known, name in KNOWN.items()}
+    return {name: own.plain() for name, own in of_both.items() if own is not None}
+
+
+def _radiographs(record: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the ids trained on, also before a start from other weights, and those chosen by."""
+    split, earlier = pd.DataFrame(record["split"]), record.get("earlier", {}).get("id", [])
+    train, val = (split["id"][split["fold"] == fold].tolist() for fold in ("train", "val"))
+    return {"train": list(dict.fromkeys([*train, *earlier])), "val": val}
 
 
 @torch.no_grad()

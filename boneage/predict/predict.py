@@ -14,9 +14,8 @@ from boneage.predict.answer import Answer
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.kept import Answers, sha256
-from boneage.predict.page import write_pages
+from boneage.predict.page import FOLDER, PictureNames, write_pages, write_pictures
 from boneage.predict.patients import Patient, patient_of, patients_of
-from boneage.predict.pictures import FOLDER, PictureNames, write_pictures
 from boneage.predict.radiograph import Radiograph, load
 
 Item = TypeVar("Item")

@@ -1,6 +1,8 @@
-"""One new radiograph: its pixels as a model sees them, and what is odd about it."""
+"""One new radiograph: its pixels as a model sees them, its orientation, its anomalies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -10,17 +12,41 @@ from PIL import Image
 from boneage.data.crop import Crop, crop_around
 from boneage.data.decode import Preprocessing, is_transparent, to_square
 from boneage.data.dicom_header import Header
-from boneage.data.hand import Hand, Sighting, look, small
+from boneage.data.hand import QUARTERS, Hand, Sighting, look, small
 from boneage.data.radiographs import read_radiograph
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
-from boneage.predict.turns import turn_needed
 
+Turn = Callable[[np.ndarray], np.ndarray]
+INVERTED = "inverted"
 EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
 COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
 TRANSPARENT = "fully transparent: read as opaque"
 NEARLY_EMPTY, TWO_HANDS, NO_HAND = NO_SINGLE_HAND = ("nearly empty", "two hands", "no hand found")
+
+
+def _invert(image: np.ndarray) -> np.ndarray:
+    inverted: np.ndarray = np.iinfo(image.dtype).max - image
+    return inverted
+
+
+TURNED: dict[str, Turn] = {f"turned by {90 * k} degrees": partial(np.rot90, k=k) for k in (1, 2, 3)}
+TURNS: dict[str, Turn] = {
+    INVERTED: _invert,
+    **TURNED,
+    **{
+        f"{INVERTED} and {name}": lambda image, turn=turn: turn(_invert(image))  # type: ignore[misc]
+        for name, turn in TURNED.items()
+    },
+}
+
+
+def turn_needed(sighting: Sighting) -> str:
+    """Return the name of what makes a radiograph a usual one; empty where it is one already."""
+    back = -sighting.quarter_turns % QUARTERS
+    names = [INVERTED] * sighting.inverted + [f"turned by {90 * back} degrees"] * bool(back)
+    return " and ".join(names)
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from boneage.data.ids import count_patients, patient_codes
 from boneage.data.labels import read_labels
 from boneage.data.matching import match_ids
-from boneage.data.patients import count_patients, patient_codes
 from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.errors import UserError, first_five, framework
-from boneage.evaluation.bootstrap import Result
-from boneage.evaluation.site import LEAST, Correction, Site, SiteFit, fit_site
+from boneage.evaluation.intervals import Result
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import NO_SINGLE_HAND
+from boneage.uncertainty.site import LEAST, Correction, Site, SiteFit, fit_site
 from boneage.weights import SITE_KEY, is_exported, name_of
 
 IMPLAUSIBLE_YEARS = 3.0  # median difference that no hospital's reader explains

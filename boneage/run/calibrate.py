@@ -10,16 +10,16 @@ import pandas as pd
 import torch
 
 from boneage.data.dataset import sex_indices
+from boneage.data.ids import patient_codes
 from boneage.data.module import BoneAgeDataModule
-from boneage.data.patients import patient_codes
 from boneage.evaluation.age import AGE
-from boneage.evaluation.bootstrap import Results
-from boneage.evaluation.conformal import KNOWN, Intervals, coverage, fit_intervals
-from boneage.evaluation.novelty import Novelty, fit_novelty, from_whitening
-from boneage.evaluation.site import Site
-from boneage.explain.inference import features_of, predictions_of
+from boneage.evaluation.intervals import Results
+from boneage.models.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of
+from boneage.uncertainty.conformal import KNOWN, Intervals, coverage, fit_intervals
+from boneage.uncertainty.novelty import Novelty, fit_novelty, from_whitening
+from boneage.uncertainty.site import Site
 
 FEATURES = 2000  # training radiographs that are enough for the spread of features
 

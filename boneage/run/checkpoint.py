@@ -13,8 +13,7 @@ from boneage.data.decode import VERSION
 from boneage.data.ids import core
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, first_five
-from boneage.models.module import BoneAgeModule
-from boneage.models.weights import all_finite
+from boneage.models.module import BoneAgeModule, all_finite
 from boneage.run.check import readable
 from boneage.run.checkpoint_file import (
     checkpoint_file,

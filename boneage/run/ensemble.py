@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.errors import UserError, first_five
+from boneage.evaluation.evaluate import subgroups
 from boneage.evaluation.run_folder import (
     METRICS,
     PREDICTIONS,
@@ -15,7 +16,6 @@ from boneage.evaluation.run_folder import (
     read_csv,
     read_run,
 )
-from boneage.evaluation.subgroups import subgroups
 from boneage.run.results import metric_report, write_json
 
 TRUTH = ["id", "sex", "age_years", "stage"]

@@ -11,17 +11,14 @@ from omegaconf import DictConfig
 from torch.utils import deterministic
 
 from boneage.callbacks.divergence import Divergence
-from boneage.callbacks.epoch_lines import EpochLines
 from boneage.callbacks.epoch_seed import EpochSeed
-from boneage.callbacks.history import History
 from boneage.callbacks.predictions import Predictions
-from boneage.callbacks.throughput import Throughput
+from boneage.callbacks.progress import EpochLines, History, Throughput
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import FailedRun, UserError
 from boneage.evaluation.report.page import write_report
-from boneage.evaluation.report.verdicts import behind_baselines
+from boneage.evaluation.report.statements import behind_baselines
 from boneage.evaluation.run_folder import hash_test_set
-from boneage.run.allocator import keep_freed_memory
 from boneage.run.calibrate import calibrate, coverage_of, keep
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
@@ -36,15 +33,11 @@ from boneage.run.checkpoint import (
     start_from,
 )
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.run.describe import describe_run
 from boneage.run.fit import fit
-from boneage.run.interrupt import interruptible
-from boneage.run.processes import check_strategy
-from boneage.run.quiet import quieten_lightning
-from boneage.run.results import metric_report, write_results
+from boneage.run.process import check_strategy, interruptible, keep_freed_memory, quieten_lightning
+from boneage.run.results import describe_run, metric_report, print_results, write_results
 from boneage.run.resume import finished, newest_checkpoint
 from boneage.run.teachers import check_teachers
-from boneage.run.terminal import print_results
 from boneage.run.trust import check_buildable
 from boneage.weights import is_exported
 

@@ -1,4 +1,4 @@
-"""Explain a checkpoint's predictions on radiograph files."""
+"""Explain a checkpoint's predictions on radiograph files, and measure and check its maps."""
 
 import copy
 import logging
@@ -12,24 +12,29 @@ from torch import Tensor
 
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
-from boneage.data.in_parallel import in_parallel
 from boneage.data.matching import match_ids
+from boneage.data.parallel import in_parallel
 from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
-from boneage.explain.boxes import find_regions
-from boneage.explain.cases import captions
+from boneage.evaluation.intervals import Result
+from boneage.evaluation.numbers import interval, number
+from boneage.explain.attention import measure_model, write_attention
+from boneage.explain.boxes import find_regions, read_regions
+from boneage.explain.cases import captions, overlay_sheet
 from boneage.explain.film import read_film
 from boneage.explain.geometry import Geometry, read_square
-from boneage.explain.inference import maps_of, predictions_of
-from boneage.explain.methods import Method
-from boneage.explain.sheet import overlay_sheet
+from boneage.explain.methods import Method, maps_of
+from boneage.explain.sanity import areas, deletion, randomisation, sanity_figure
+from boneage.models.inference import predictions_of, predictor
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
-
 SHEET = 24  # radiographs in a picture
+Masks = dict[str, dict[str, np.ndarray]]  # by id and region
+CHECKS = "checks.txt"
 
 
 class Explained:
@@ -168,3 +173,97 @@ def _require_names_of_their_own(files: Sequence[Path]) -> None:
     for file in files:
         if (other := by_id.setdefault(radiograph_id(file), file)) != file:
             raise UserError(f"{other} and {file} have the same name: explain them one by one")
+
+
+def localise(
+    models: Sequence[Explained], regions: Path, out: Path, method: Method, annotator: str | None
+) -> list[str]:
+    """Measure the maps of one or several models; several trainings of one setting show the spread.
+
+    Args:
+        models: checkpoints with the radiographs that count for them.
+        regions: table of boxes, or folder of a phantom's masks, as was given for these.
+        out: folder for what `write_attention` writes.
+        method: of the maps.
+        annotator: whose boxes; None is everybody's.
+
+    Returns:
+        A sentence on each half of the report's claim.
+    """
+    masks: dict[Preprocessing, Masks] = {}
+    summaries = []
+    for explained in models:
+        known = masks.setdefault(explained.preprocessing, {})  # mostly the same for all trainings
+        pairs = zip(explained.table["id"], explained.files, strict=True)
+        new = {id_: file for id_, file in pairs if id_ not in known}
+        known |= read_regions(regions, new, explained.preprocessing, annotator)
+        summaries.append(_measure(explained, known, method))
+    return write_attention(summaries, out)
+
+
+def _measure(explained: Explained, of_id: Masks, method: Method) -> pd.DataFrame:
+    """Return the summary of every task of one checkpoint."""
+    stages = explained.checkpoint["boneage"]["config"]["stages"]
+    return measure_model(
+        explained.model,
+        explained.images,
+        explained.sex,
+        explained.table["age_years"].to_numpy(float),
+        [of_id[id_] for id_ in explained.table["id"]],
+        Stages(stages["names"], stages["edges"]),
+        method,
+    )
+
+
+def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> list[str]:
+    """Re-draw layers, remove and restore pixels, and say what came of it.
+
+    Writes `randomisation_<task>.csv`, `deletion_<task>.csv`, `sanity_<task>.png` and `checks.txt`.
+
+    Args:
+        explained: a checkpoint and radiographs.
+        out: folder.
+        method: of the maps.
+        sample: at most how many radiographs, evenly over their order.
+
+    Returns:
+        A sentence per task and check.
+    """
+    n = len(explained.table)
+    rows = np.unique(np.linspace(0, n - 1, min(sample, n)).round().astype(int))
+    explained = explained.subset(rows)
+    sentences = []
+    for task in explained.model.tasks:
+        draw = partial(explained.maps, task, method)
+        randomised = randomisation(explained.model, task, draw)
+        predict, unit = predictor(explained.model, explained.images, explained.sex, task)
+        curves = deletion(explained.images, draw(), predict)
+        randomised.to_csv(out / f"randomisation_{task}.csv", index=False)
+        curves.to_csv(out / f"deletion_{task}.csv", index=False)
+        with styled():
+            figure = sanity_figure(randomised, curves, unit)
+            (out / f"sanity_{task}.png").write_bytes(to_png(figure))
+        sentences += _sentences(task, unit, randomised, curves)
+    (out / CHECKS).write_text("".join(f"{sentence}\n" for sentence in sentences))
+    return sentences
+
+
+def _sentences(task: str, unit: str, randomised: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
+    last = randomised[randomised["layers"] == randomised["layers"].max()]
+    area = areas(curves)
+    n = curves["image"].nunique()
+    like, moved, left = last["spearman"].median(), area["deletion"], area["insertion"]
+    return [
+        f"{task}: with every layer re-drawn, maps are like the trained ones by Spearman "
+        f"{number(like)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "
+        "no change).",
+        f"{task}: with marked pixels removed the prediction is {_said(moved)} {unit} further from "
+        f"that of the whole radiograph than with random ones removed; with marked pixels put back "
+        f"it is {_said(left)} {unit} further than with random ones put back. A map that marks what "
+        f"the prediction rests on gives a first value above 0 and a second below.",
+    ]
+
+
+def _said(result: Result) -> str:
+    limits = interval(result)
+    return f"{number(result['value'])} ({limits})" if limits else number(result["value"])

@@ -1,10 +1,15 @@
-"""What was asked of a run, as flat options that can be compared between runs."""
+"""Options of a run: as its command line gives them, and flat, to compare between runs."""
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+
+from boneage.errors import UserError
 
 PER_RUN = ("run_dir", "resume")  # differ by nature
 HIDDEN = (
@@ -13,6 +18,7 @@ HIDDEN = (
     "hparams_search",
     "debug",
 )  # what they choose is in the other options
+SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
 def options(cfg: DictConfig) -> dict[str, Any]:
@@ -50,3 +56,39 @@ def _flatten(node: Any, path: str = "") -> list[tuple[str, Any]]:  # noqa: ANN40
         for key, value in node.items()
         for pair in _flatten(value, f"{path}.{key}" if path else str(key))
     ]
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Check that Hydra's grammar can read every `option=value`.
+
+    Brackets, `=`, `;` and the like in a value, such as a folder's name, need quotation marks that
+    reach Hydra. A comma is a sweep's.
+
+    Args:
+        arguments: of the command line.
+
+    Raises:
+        UserError: naming the argument and how to quote it.
+    """
+    parser = OverridesParser.create()
+    sweep = any(argument in SWEEP for argument in arguments)
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if not equals or option.startswith("-"):
+            continue
+        try:
+            override = parser.parse_override(argument)
+        except HydraException as error:
+            raise UserError(f"{argument} cannot be read{_advice(option, value)}") from error
+        if override.is_sweep_override() and not sweep:
+            raise UserError(
+                f"{argument} names several values, for a sweep (-m){_advice(option, value)}"
+            )
+
+
+def _advice(option: str, value: str) -> str:
+    """Return how to quote a value; nothing where it is quoted already."""
+    if value.startswith(('"', "'")):
+        return ": its quotation marks do not match"
+    quoted = option + '="' + value.replace('"', '\\"') + '"'
+    return f": if this is one text, quote it: {shlex.quote(quoted)}"

@@ -1,22 +1,101 @@
-"""What a run leaves behind: predictions, metrics, learning curves, and images for its report."""
+"""What a run writes: its description, predictions, metrics, learning curves, and the last table."""
 
+import io
 import json
+import logging
+import os
 from collections.abc import Mapping
+from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pandas as pd
+import torch
+from omegaconf import DictConfig
+from rich import box
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
+from boneage.data.dataset import augmented_sheet
+from boneage.data.ids import count_patients
 from boneage.data.module import BoneAgeDataModule
-from boneage.data.patients import count_patients
-from boneage.data.sheet import augmented_sheet
 from boneage.evaluation.cases import pick_cases
-from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate
-from boneage.evaluation.subgroups import subgroups
+from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate, subgroups
+from boneage.evaluation.glossary import describe
+from boneage.evaluation.intervals import Results
+from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
+from boneage.evaluation.published import looks_official
+from boneage.models.architecture import describe_architecture
+from boneage.models.module import BoneAgeModule
+from boneage.run.options import command, options
 from boneage.stages import Stages
+
+PACKAGES = (
+    "boneage",
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "torchmetrics",
+    "albumentations",
+)
+WHOLE = {  # options under which a run sees all radiographs
+    "trainer.limit_train_batches": None,
+    "trainer.limit_val_batches": None,
+    "trainer.limit_test_batches": None,
+    "trainer.overfit_batches": 0.0,
+    "trainer.fast_dev_run": False,
+}
+log = logging.getLogger(__name__)  # of the log file alone
+WIDTH = 80  # columns of the table in the log
+
+
+def describe_run(
+    cfg: DictConfig, data: BoneAgeDataModule, model: BoneAgeModule, trainer: L.Trainer
+) -> dict[str, Any]:
+    """Return task, data, model, options, device and versions of a run, as plain containers.
+
+    `partial` lists what kept the run from using all data: its numbers are for trying things out.
+    """
+    now = _options(cfg, model)
+    return {
+        "task": cfg.name,
+        "data": "phantom" if data.synthetic else data.root.name,
+        "synthetic": data.synthetic,
+        "partial": [f"{key}={now[key]}" for key, whole in WHOLE.items() if now[key] != whole],
+        "official": looks_official(data.table) and not data.synthetic,
+        "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "architecture": describe_architecture(model, data.preprocessing.size),
+        "epochs": trainer.current_epoch,
+        "device": _device_name(trainer),
+        "command": command(),
+        "seed": cfg.seed,
+        "options": now,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _options(cfg: DictConfig, model: BoneAgeModule) -> dict[str, Any]:
+    """Return the options of a run; one that tests a checkpoint has the model of that."""
+    now = options(cfg)
+    if cfg.train:
+        return now
+    of_test = {k: v for k, v in now.items() if k.startswith("data.") or k in ("train", "ckpt_path")}
+    trained: dict[str, Any] = model.record.get("options", now)
+    return trained | of_test
+
+
+def _device_name(trainer: L.Trainer) -> str:
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device.type.upper()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def metric_report(
@@ -86,3 +165,57 @@ def _finite(node: Any) -> Any:  # noqa: ANN401 - plain containers
     if isinstance(node, list | tuple):
         return [_finite(value) for value in node]
     return None if isinstance(node, float) and not isfinite(node) else node
+
+
+def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
+    """Print and log the headline metrics beside the baselines, as a table for 80 columns."""
+    others: dict[str, Results] = metrics["baselines"]
+    table = Table(
+        title=f"{metrics['task']}: {metrics['n']['test']:,} test radiographs of {metrics['data']}",
+        caption=_caption(metrics, run_dir),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("metric", no_wrap=True)
+    for heading in ("value", "95 % interval", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for baseline in others:
+        table.add_column(baseline.replace("_", " "), justify="right", style="dim", min_width=8)
+    section = ""
+    for name, result in metrics["test"].items():
+        if not describe(name).headline:
+            continue
+        prefix, metric = name.split("/", 1)
+        if prefix != section:
+            table.add_section()
+            table.add_row(f"[bold]{prefix}")
+            section = prefix
+        table.add_row(
+            f" {metric}",
+            number(result["value"]) + "†" * is_few(result),
+            interval(result),
+            f"{result['n']:,}",
+            *(_baseline(other, name) for other in others.values()),
+        )
+    Console().print(table)
+    plain = Console(file=io.StringIO(), width=WIDTH)
+    plain.print(table)
+    log.info("Results\n%s", plain.file.getvalue())  # type: ignore[attr-defined]
+
+
+def _baseline(results: Results, name: str) -> str:
+    result = results.get(name.replace("stage_from_age/", "stage/"))
+    return number(result["value"]) if result else ""
+
+
+def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
+    speed = metrics["images_per_second"]
+    trained = f", trained on {speed:,.0f} images/s" if speed else ""
+    return (
+        f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} of them.\n"
+        f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
+        f"Everything is in {os.path.relpath(run_dir)}"
+    )

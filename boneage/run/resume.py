@@ -11,7 +11,7 @@ from boneage.errors import UserError
 from boneage.evaluation.run_folder import ERROR, METRICS
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.options import options
-from boneage.run.processes import is_first_process
+from boneage.run.process import is_first_process
 from boneage.run.trust import NewerRecord
 
 log = logging.getLogger(__name__)

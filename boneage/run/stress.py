@@ -1,4 +1,4 @@
-"""Test a run again under changes of the picture that do not change the bone age."""
+"""Test a run again under changes of the image that do not change the bone age."""
 
 import tempfile
 from collections.abc import Hashable, Iterable, Iterator
@@ -10,26 +10,33 @@ import numpy as np
 import pandas as pd
 import yaml
 from joblib import Parallel, delayed
+from matplotlib.figure import Figure
 
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
-from boneage.data.in_parallel import followed
+from boneage.data.ids import patient_codes
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
+from boneage.data.parallel import followed
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
-from boneage.evaluation.figures.stress import stress_figure
-from boneage.evaluation.figures.style import styled
-from boneage.evaluation.stress import stress_metrics
-from boneage.explain.changes import CHANGES, UNCHANGED, changed_square
-from boneage.explain.inference import predictions_of
+from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled
+from boneage.evaluation.intervals import Metrics, Results, with_interval
+from boneage.models.inference import predictions_of
 from boneage.models.module import BoneAgeModule
+from boneage.run.changes import CHANGES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
 
 TABLE = "stress.csv"
 PART = 128  # radiographs that are changed and predicted at once
 ROW = "row"
+PANELS = (
+    ("mae_months", "MAE (months)", BLUE),
+    ("change_months", "mean absolute change (months)", ORANGE),
+    ("accuracy", "accuracy of the stage", BLUE),
+    ("stage_changed", "share of changed stages", ORANGE),
+)
 
 
 def stress(
@@ -154,3 +161,77 @@ def _predict(
                 found, _ = predictions_of(model, np.stack(changed), sex_indices(kept["sex"]))
                 for row in found.assign(**{ROW: kept.index}).to_dict("records"):
                     yield change, row
+
+
+def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
+    """Return metrics of changed radiographs beside those of the same ones unchanged.
+
+    Args:
+        truth: `age_years`, `stage` and, where it is known, `patient`, indexed by radiograph.
+        clean: predictions of the unchanged radiographs, as in `predictions.csv`.
+        changed: predictions of the changed ones, at least one; some may be missing.
+
+    Returns:
+        `metric`, `value`, `low`, `high`, `n`. Of ages in months: `mae_months`, its `difference` to
+        the unchanged ones, and `change_months`, the mean absolute change of the prediction. Of
+        stages: `accuracy`, its `difference`, and the share whose stage has `changed`.
+    """
+    truth, clean = truth.loc[changed.index], clean.loc[changed.index]
+    patients = patient_codes(truth)
+    found: Results = {}
+    if "age_years_predicted" in changed:
+        column = "age_years_predicted"
+        ages = (truth["age_years"], clean[column], changed[column])
+        months = (12 * age.to_numpy(float) for age in ages)
+        found |= with_interval(_of_ages, *months, patients=patients)
+    if "stage_predicted" in changed:
+        true, before, after = (
+            table.to_numpy()
+            for table in (truth["stage"], clean["stage_predicted"], changed["stage_predicted"])
+        )
+        columns = before == true, after == true, before != after
+        found |= with_interval(_of_stages, *columns, patients=patients)
+    return pd.DataFrame([{"metric": name} | values for name, values in found.items()])
+
+
+def _of_ages(true: np.ndarray, before: np.ndarray, after: np.ndarray) -> Metrics:
+    error, error_before = np.abs(after - true), np.abs(before - true)
+    return {
+        "mae_months": error.mean(axis=-1),
+        "mae_months_difference": (error - error_before).mean(axis=-1),
+        "change_months": np.abs(after - before).mean(axis=-1),
+    }
+
+
+def _of_stages(right_before: np.ndarray, right: np.ndarray, moved: np.ndarray) -> Metrics:
+    return {
+        "accuracy": right.mean(axis=-1),
+        "accuracy_difference": right.mean(axis=-1) - right_before.mean(axis=-1),
+        "stage_changed": moved.mean(axis=-1),
+    }
+
+
+def stress_figure(measured: pd.DataFrame) -> Figure:
+    """Draw each change's metrics with their 95 % intervals, beside the unchanged radiographs.
+
+    Args:
+        measured: `change`, `metric`, `value`, `low`, `high`, `n`.
+    """
+    panels = [panel for panel in PANELS if (measured["metric"] == panel[0]).any()]
+    names = list(measured["change"].unique())
+    figure = Figure(
+        figsize=(1.8 + 2.9 * len(panels), 0.7 + 0.26 * len(names)), layout="constrained"
+    )
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (metric, label, color) in zip(all_axes, panels, strict=True):
+        rows = measured[measured["metric"] == metric].set_index("change").loc[names]
+        y = range(len(names))
+        axes.hlines(y, rows["low"].astype(float), rows["high"].astype(float), color=color)
+        axes.plot(rows["value"], y, "o", color=color, markersize=4)
+        axes.axvline(rows["value"].iloc[0], color=GREY, linestyle="--", linewidth=0.8)
+        axes.set(xlabel=label, xlim=(0, None))
+    counts = measured.groupby("change")["n"].first()
+    labels = [f"{name} (n = {counts[name]:,})" for name in names]
+    all_axes[0].set_yticks(range(len(names)), labels)
+    all_axes[0].invert_yaxis()
+    return figure

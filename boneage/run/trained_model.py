@@ -7,18 +7,19 @@ import numpy as np
 
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
-from boneage.evaluation.conformal import Intervals
-from boneage.evaluation.site import Site
-from boneage.explain.inference import maps_of, predictions_of
+from boneage.explain.methods import maps_of
+from boneage.models.inference import predictions_of
 from boneage.run.calibrate import intervals_of, novelty_of
 from boneage.run.checkpoint import load_model, read_checkpoint, seen_by
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.run.quiet import quieten_lightning
+from boneage.run.process import quieten_lightning
 from boneage.stages import Stages
+from boneage.uncertainty.conformal import Intervals
+from boneage.uncertainty.site import Site
 
 
 class TrainedModel:
-    """A model that training has left, run by torch; see `boneage.predict.model.Model`.
+    """A model that training has left, run by torch; see `boneage.predict.onnx_model.Model`.
 
     Args:
         path: checkpoint file, or folder of a run.

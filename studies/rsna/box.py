@@ -17,7 +17,7 @@ from boneage.predict.export import export
 from boneage.run.calibrate import calibrate
 from boneage.run.checkpoint import fold_of, load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.run.quiet import quieten_lightning
+from boneage.run.process import quieten_lightning
 
 OUT = Path(__file__).parents[2] / "boneage/weights/rsna.onnx"
 MOST = 8_000_000  # bytes: each version stays in the history

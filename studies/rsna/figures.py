@@ -12,7 +12,7 @@ from rows import PROJECT, STEPS
 from run import RUNS, STRESSED
 from tables import scored
 
-from boneage.evaluation.figures.forest import forest
+from boneage.evaluation.comparison.page import forest
 from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, ORANGE, styled
 from boneage.evaluation.glossary import named
 from boneage.evaluation.numbers import FEW, number

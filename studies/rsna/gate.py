@@ -16,7 +16,7 @@ import pandas as pd
 
 from boneage.data.decode import read_grey
 from boneage.data.layouts import read_source
-from boneage.evaluation.bootstrap import with_interval
+from boneage.evaluation.intervals import with_interval
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient

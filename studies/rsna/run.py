@@ -21,8 +21,8 @@ from soup import average
 from boneage.data.decode import read_grey
 from boneage.data.layouts import read_source
 from boneage.evaluation.age import age_metrics
-from boneage.evaluation.bootstrap import with_interval
 from boneage.evaluation.comparison.paired import difference_of
+from boneage.evaluation.intervals import with_interval
 from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run
 from boneage.run.ensemble import ensemble
 from boneage.run.stress import TABLE, stress

@@ -15,11 +15,11 @@ from omegaconf import OmegaConf
 
 from boneage.data.dataset import sex_indices
 from boneage.data.module import BoneAgeDataModule
-from boneage.explain.inference import predictions_of
+from boneage.models.inference import predictions_of
 from boneage.run.calibrate import calibrate
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.run.quiet import quieten_lightning
+from boneage.run.process import quieten_lightning
 
 
 def mean_weights(checkpoints: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

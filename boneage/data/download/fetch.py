@@ -1,13 +1,36 @@
-"""Fetch one file over HTTP; what a cut connection has brought is kept, and gone on with."""
+"""Fetch files over HTTP; what a cut connection has brought is kept, and resumed."""
 
+import hashlib
 import http.client
+import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from boneage.data.download.manifest import (
+    ARCHIVES,
+    BASE,
+    Archive,
+    Fetched,
+    Part,
+    broken_files,
+    read_manifest,
+    write_manifest,
+)
+from boneage.data.download.unpack import unpack
 from boneage.errors import UserError
 
 CHUNK = 1 << 20  # bytes
@@ -15,11 +38,11 @@ TRIES = 5  # in a row that bring nothing
 PAUSE = 1.0  # seconds before the second try, doubled at each that brings nothing
 TIMEOUT = 60.0  # seconds without a byte
 RETRIED = {408, 416, 429}  # and those of the server's side, from 500 on
+Notify = Callable[[int, int | None], None]  # bytes so far and in all
+log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int | None], None]  # bytes so far and in all
 
-
-def fetch(url: str, file: Path, progress: Progress, pause: float = PAUSE) -> None:
+def fetch(url: str, file: Path, progress: Notify, pause: float = PAUSE) -> None:
     """Fetch an address into a file, going on where an earlier call was stopped.
 
     Until all is there, the bytes lie in `<file>.part`, beside `<file>.tag`, what the server calls
@@ -58,7 +81,7 @@ def fetch(url: str, file: Path, progress: Progress, pause: float = PAUSE) -> Non
     tag.unlink(missing_ok=True)
 
 
-def _go_on(url: str, part: Path, tag: Path, progress: Progress) -> None:
+def _go_on(url: str, part: Path, tag: Path, progress: Notify) -> None:
     """Fetch what is missing of a part; raise when the connection ends early."""
     have = _size(part)
     headers = {}
@@ -112,3 +135,65 @@ def _reason(error: Exception) -> str:
     if isinstance(error, http.client.IncompleteRead):
         return "the connection was cut"
     return str(getattr(error, "reason", error)) or type(error).__name__
+
+
+def download(folder: Path, parts: Iterable[Part], base: str = BASE) -> None:
+    """Fetch and unpack what is missing of some parts; go on where an earlier call was stopped.
+
+    An archive is removed once it is unpacked; its size and checksum stay in the manifest.
+
+    Args:
+        folder: where to.
+        parts: which parts.
+        base: address of the folder of the archives.
+
+    Raises:
+        UserError: when something cannot be fetched, unpacked or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
+    manifest = read_manifest(folder)
+    wanted = set(parts)
+    for archive in ARCHIVES:
+        if archive.part not in wanted:
+            continue
+        known = manifest.archives.get(archive.name)
+        if known is not None:
+            broken = broken_files(folder, known, contents=False)
+            if not broken:
+                log.info("%s is there: %s files", archive.folder, f"{len(known.files):,}")
+                continue
+            log.warning("%s: %s files are gone or changed", archive.folder, f"{len(broken):,}")
+        manifest.archives[archive.name] = _bring(archive, folder, base)
+        write_manifest(folder, manifest)
+
+
+def _bring(archive: Archive, folder: Path, base: str) -> Fetched:
+    url, file = base + archive.name, folder / archive.name
+    if not file.exists():
+        with _bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar:
+            task = bar.add_task(archive.folder, total=None)
+            fetch(url, file, lambda have, total: bar.update(task, completed=have, total=total))
+    with file.open("rb") as opened:
+        checksum = hashlib.file_digest(opened, "sha256").hexdigest()
+    with _bar(MofNCompleteColumn()) as bar:
+        task = bar.add_task(f"{archive.folder}: unpacking", total=None)
+        try:
+            files = unpack(
+                file,
+                folder / archive.folder,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        except UserError:
+            file.replace(file.with_name(f"{file.name}.refused"))  # the next call fetches it anew
+            raise
+    below = {f"{archive.folder}/{name}": found for name, found in files.items()}
+    fetched = Fetched(url=url, size=file.stat().st_size, sha256=checksum, files=below)
+    file.unlink()
+    return fetched
+
+
+def _bar(*columns: object) -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), *columns)  # type: ignore[arg-type]

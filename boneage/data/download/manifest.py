@@ -1,13 +1,55 @@
-"""What has been fetched and unpacked, in a file beside it."""
+"""The official archives, what of them was fetched and unpacked, and what is missing."""
 
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from boneage.data.layouts import read_rows
+from boneage.data.matching import clause, find_pairs
 from boneage.errors import UserError
 
+Part = Literal["train", "validation", "test"]
+BASE = "https://s3.amazonaws.com/east1.public.rsna.org/AI/2017/"
+TERMS = """\
+The radiographs of the RSNA Pediatric Bone Age Challenge 2017 may be used for academic research
+and education that is not commercial. You may not try to identify anyone. Who passes them on must
+link to the page of the RSNA and cite:
+
+  Halabi SS, Prevedello LM, Kalpathy-Cramer J, et al. The RSNA Pediatric Bone Age Machine Learning
+  Challenge. Radiology 2019;290(2):498-503.
+"""
 NAME = "manifest.json"
+ORIGINS: dict[Part, str] = {"train": "train", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive of a part of the data.
+
+    Args:
+        part: what it belongs to.
+        name: its file name, as the address has it.
+    """
+
+    part: Part
+    name: str
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that it is unpacked into."""
+        return self.name.removesuffix(".zip").replace("+", " ")
+
+
+ARCHIVES = (
+    Archive("train", "Bone+Age+Training+Set+Annotations.zip"),
+    Archive("train", "Bone+Age+Training+Set.zip"),
+    Archive("validation", "Bone+Age+Validation+Set.zip"),
+    Archive("test", "Bone+Age+Test+Set.zip"),
+)
+OFFICIAL_COUNTS: dict[Part, int] = {"train": 12_611, "validation": 1_425, "test": 200}
 
 
 class Fetched(BaseModel):
@@ -73,3 +115,57 @@ def _is_whole(file: Path, size: int, crc: int | None) -> bool:
     if not file.is_file() or file.stat().st_size != size:
         return False
     return crc is None or zlib.crc32(file.read_bytes()) == crc
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is there of a part.
+
+    Args:
+        part: the part.
+        radiographs: with a label and an image.
+        official: radiographs of the official part.
+    """
+
+    part: Part
+    radiographs: int
+    official: int
+
+
+def verify(folder: Path) -> tuple[list[Found], list[str], list[str]]:
+    """Count the radiographs below a folder, and check the files that were downloaded into it.
+
+    Returns:
+        One row a part; clauses on ids without an image, images without a row, and ids with
+        several images; and the files, as the manifest names them, that are gone or changed.
+
+    Raises:
+        UserError: when it is no folder, or holds no label table or image at all.
+    """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: give the folder that it is in")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise UserError(f"{folder} is no folder with anything in it: boneage download {folder}")
+    manifest = read_manifest(folder)
+    broken = [
+        name
+        for fetched in manifest.archives.values()
+        for name in broken_files(folder, fetched, contents=True)
+    ]
+    origins: list[str] = []
+    missing: list[str] = []
+    try:
+        below, _, labels = read_rows(folder, age_unit="months")  # which the files do not depend on
+        pairs = find_pairs(folder, below, labels)
+        origins = list(labels["origin"][labels["id"].isin(pairs.image_of)])
+        missing = pairs.missing()
+        twice = [id_ for id_, image in pairs.image_of.items() if len(below.images[image]) > 1]
+        if twice:
+            missing.append(clause(twice, "id", "with several images"))
+    except UserError:
+        if not broken:  # which says more
+            raise
+    rows = [
+        Found(part, origins.count(ORIGINS[part]), OFFICIAL_COUNTS[part]) for part in get_args(Part)
+    ]
+    return rows, missing, broken

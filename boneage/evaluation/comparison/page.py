@@ -1,14 +1,14 @@
-"""comparison.csv and comparison.html."""
+"""The page that compares finished runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from boneage.errors import UserError
-from boneage.evaluation.comparison.find import find_runs
-from boneage.evaluation.comparison.group import Group, group_runs
+from boneage.evaluation.comparison.group import Group, find_runs, group_runs
 from boneage.evaluation.comparison.paired import differences_across, differences_within
 from boneage.evaluation.comparison.tables import (
     comparison_table,
@@ -17,16 +17,47 @@ from boneage.evaluation.comparison.tables import (
     shown_metrics,
 )
 from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.forest import forest
-from boneage.evaluation.figures.style import picture, styled
+from boneage.evaluation.figures.style import BLUE, GREY, picture, styled
 from boneage.evaluation.glossary import describe, named
+from boneage.evaluation.html import render
 from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.published import IN_YEARS, LABEL, MARK, PUBLISHED
-from boneage.evaluation.report.environment import render
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
 PANELS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
 MODELS = 6  # drawn side by side
+
+
+def forest(
+    runs: Sequence[str],
+    panels: dict[str, np.ndarray],
+    hollow: dict[str, np.ndarray],
+    reference: dict[str, float],
+) -> Figure:
+    """Draw one panel a metric, one row a run, the first run on top.
+
+    Args:
+        runs: K names.
+        panels: per metric (with its unit) (K, 3) value and interval; NaN where unknown.
+        hollow: per metric (K,) whether the n is small.
+        reference: per metric a published value, drawn as a dotted line.
+    """
+    rows = np.arange(len(runs))
+    width = 2.2 * len(panels) + 0.09 * max(len(name) for name in runs)
+    figure = Figure(figsize=(width, 0.9 + 0.28 * len(runs)), layout="constrained")
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, values) in zip(grid, panels.items(), strict=True):
+        for row in rows[~np.isnan(values[:, 0])]:
+            value, low, high = values[row]
+            axes.hlines(row, low, high, color=BLUE, linewidth=2)
+            face = "white" if hollow[name][row] else BLUE
+            axes.plot(value, row, "o", color=BLUE, markerfacecolor=face, markersize=5)
+        if name in reference:
+            axes.axvline(reference[name], color=GREY, linestyle=":", linewidth=1.2)
+        axes.set_xlabel(name)
+        axes.set_ylim(len(runs) - 0.5, -0.5)
+    grid[0].set_yticks(rows, runs)
+    return figure
 
 
 def write_comparison(

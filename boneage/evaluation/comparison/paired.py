@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from boneage.data.patients import patient_codes
+from boneage.data.ids import patient_codes
 from boneage.evaluation.age import age_metrics
-from boneage.evaluation.bootstrap import Result, paired_difference
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
+from boneage.evaluation.intervals import Result, paired_difference
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.stage import stage_metrics
 

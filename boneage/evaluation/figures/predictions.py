@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.data.patients import patient_codes
-from boneage.evaluation.bootstrap import Result, counts
+from boneage.data.ids import patient_codes
 from boneage.evaluation.evaluate import (
     BEYOND_ANY_AGE,
     NUMERIC,
@@ -16,6 +15,7 @@ from boneage.evaluation.evaluate import (
 )
 from boneage.evaluation.figures import age, failures, stage
 from boneage.evaluation.figures.style import styled
+from boneage.evaluation.intervals import Result, counts
 from boneage.evaluation.numbers import FEW, is_few
 from boneage.evaluation.stage import confusion, reliability
 from boneage.stages import Stages

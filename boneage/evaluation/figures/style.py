@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from boneage.evaluation.data_uri import data_uri
+from boneage.evaluation.html import data_uri
 
 # Okabe & Ito 2008
 BLUE, ORANGE, GREEN, SKY, VERMILION, PURPLE, BLACK = (

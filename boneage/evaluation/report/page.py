@@ -1,6 +1,6 @@
-"""report.html: the results of one run as a page that opens by double click and prints."""
+"""The page of a run."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +9,61 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.data.patients import patient_codes
+from boneage.data.crop import crop_around, to_film, to_jpeg
+from boneage.data.decode import Preprocessing, to_square
+from boneage.data.hand import find_hand
+from boneage.data.ids import patient_codes
+from boneage.data.radiographs import find_radiographs, radiograph_id, read_radiograph
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
-from boneage.evaluation.data_uri import data_uri
 from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.run import run_figures
 from boneage.evaluation.figures.style import picture, styled, to_png
+from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
-from boneage.evaluation.report.captions import CAPTIONS
-from boneage.evaluation.report.environment import render
-from boneage.evaluation.report.films import films
-from boneage.evaluation.report.limits import limits
+from boneage.evaluation.report.statements import CAPTIONS, limits, verdicts
 from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
-from boneage.evaluation.report.verdicts import verdicts
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
 
+SAME = 3.0  # grey levels, mean difference up to which a file is the radiograph that was tested
 PAGE, FIGURES = "report.html", "figures"
+
+
+def films(run: FinishedRun) -> dict[str, str]:
+    """Return the pictures of a run's cases for its page, by id.
+
+    A file below `data.root` counts where it has the id of a case, and the square that the run has
+    stored of it; else that square is shown.
+    """
+    stored = run.images()
+    squares = dict(zip(stored.get("ids", []), stored.get("cases", []), strict=True))
+    pictures = squares | dict(_read(run.metrics["options"], squares))
+    return {str(id_): data_uri(to_jpeg(picture), "jpeg") for id_, picture in pictures.items()}
+
+
+def _read(
+    options: dict[str, Any], squares: dict[str, np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield ids and (h, w) uint8 films of the radiographs whose files are at hand."""
+    try:
+        preprocessing = Preprocessing(
+            **{name: options[f"data.{name}"] for name in ("size", "fit", "contrast", "crop")}
+        )
+        files = find_radiographs([Path(options["data.root"])])
+    except (UserError, KeyError, TypeError):
+        return
+    for file in files:
+        if (square := squares.get(radiograph_id(file))) is None:
+            continue
+        try:
+            image, _ = read_radiograph(file)
+        except UserError:
+            continue
+        hand = find_hand(image)
+        crop = crop_around(hand if preprocessing.crop == "hand" else None)
+        seen = to_square(image, preprocessing, crop)
+        if seen.shape == square.shape and cv2.absdiff(seen, square).mean() <= SAME:
+            yield radiograph_id(file), to_film(image, hand)
 
 
 def write_report(run_dir: Path) -> Path:

@@ -1,0 +1,117 @@
+"""Commands on a trained model: calibrate, export, stress."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Checkpoints = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--checkpoint",
+        help="Exported .onnx file, checkpoint, or folder of a run; several are averaged. "
+        "By default the built-in model.",
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="Exported .onnx file, checkpoint, or folder of a run. By default the built-in model.",
+    ),
+]
+
+
+def calibrate(
+    images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
+    table: Annotated[
+        Path, typer.Option(help="csv or xlsx: id, bone age and, as far as known, sex and patient.")
+    ],
+    out: Annotated[Path, typer.Option(help="The fitted model to write, such as site.onnx.")],
+    checkpoint: Checkpoint = None,
+    age_unit: Annotated[
+        Literal["months", "years"] | None,
+        typer.Option(help="Of the ages; by default as the column's name says, else months."),
+    ] = None,
+) -> None:
+    """Fit a model to a site with 30 to 300 radiographs of known bone age.
+
+    Estimates a correction of the predicted ages and says by cross-validation whether it helps;
+    refits the intervals where they do not hold. boneage predict --checkpoint takes the result.
+    """
+    from boneage.predict.ensemble import Ensemble
+    from boneage.predict.site import calibrate as fit
+    from boneage.predict.site import sentences
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    ensemble = Ensemble([checkpoint] if checkpoint else ())
+    for line in sentences(fit(images, table, ensemble, out, age_unit)):
+        typer.echo(line)
+    typer.echo(f"Wrote {out}")
+
+
+def export(
+    out: Annotated[Path, typer.Option(help="The file to write, such as model.onnx.")],
+    checkpoint: Checkpoint = None,
+    form: Annotated[
+        Literal["onnx", "torch_export"],
+        typer.Option("--format", help="torch_export is read by torch.export.load."),
+    ] = "onnx",
+) -> None:
+    """Write a checkpoint as ONNX or torch.export, with its contract as JSON, and check it."""
+    from boneage.predict.export import export as write
+    from boneage.predict.onnx_model import builtin_file
+    from boneage.run.process import quieten_lightning
+
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    quieten_lightning()
+    differences = write(checkpoint or builtin_file(), out, form)
+    typer.echo(
+        f"{out} predicts as the checkpoint does, within "
+        f"{max(differences.graph, differences.half):.1e} (years, or probability)"
+    )
+    typer.echo(f"How to prepare radiographs for it: {out.with_suffix('.json')}")
+
+
+def stress(
+    checkpoint: Checkpoint = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the radiographs, where it has moved.")
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", help="At most so many of the test radiographs.", min=1)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for table and figures; by default that of the run.")
+    ] = None,
+) -> None:
+    """Test a model again with other contrast, borders, rotation, noise, markers, ..."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from boneage.errors import UserError
+    from boneage.evaluation.run_folder import run_folder
+    from boneage.predict.onnx_model import builtin_file
+    from boneage.run.checkpoint_file import checkpoint_file
+    from boneage.run.process import quieten_lightning
+    from boneage.run.stress import stress as measure
+    from boneage.weights import is_exported
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    quieten_lightning()
+    file = checkpoint_file(checkpoint or builtin_file())
+    if out is None and is_exported(file):
+        raise UserError("an exported model has no run folder: give --out for the table and figures")
+    folder = out or run_folder(file)
+    measured = measure(file, folder, root, n)
+    table = Table(title=f"The test fold of {(checkpoint or file).name}, changed", box=None)
+    metrics = list(measured["metric"].unique())
+    for column in ("change", "n", *metrics):
+        table.add_column(column, justify="left" if column == "change" else "right", no_wrap=True)
+    for change, rows in measured.groupby("change", sort=False):
+        values = rows.set_index("metric")["value"]
+        cells = [f"{values[metric]:.3g}" for metric in metrics]
+        table.add_row(str(change), str(rows["n"].iloc[0]), *cells)
+    Console().print(table)
+    typer.echo(f"Intervals are in {folder / 'stress.csv'}, a figure is in {folder / 'stress.png'}")

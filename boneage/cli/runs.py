@@ -1,0 +1,97 @@
+"""Commands on finished runs: compare, report, dashboard, ensemble."""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from boneage.errors import UserError
+
+PINNED = (  # on the first page; TensorBoard passes over those that no run has
+    "val/age/mae_months",
+    "val/stage/balanced_accuracy",
+    "train/loss",
+    "val/loss",
+    "learning_rate",
+    "images_per_second",
+)
+
+
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Runs, or folders with runs below them.")],
+    sort: Annotated[
+        str | None,
+        typer.Option(help="Metric to sort by, such as age/mae_months or test/age/mae_months."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for comparison.csv and comparison.html.")
+    ] = Path("comparison"),
+) -> None:
+    """Set finished runs side by side: in the terminal, as a table, and as a page."""
+    from boneage.evaluation.comparison.page import PAGE, TABLE, write_comparison
+    from boneage.evaluation.comparison.tables import print_comparison
+
+    test_sets, skipped = write_comparison(folders, out, sort)
+    print_comparison(test_sets, skipped)
+    typer.echo(f"Wrote {out / PAGE} and {out / TABLE}")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+) -> None:
+    """Draw the figures and the report page of a finished run again."""
+    from boneage.evaluation.report.page import write_report
+
+    typer.echo(f"Wrote {write_report(run)}")
+
+
+def dashboard(
+    folder: Annotated[Path, typer.Argument(help="Folder with runs below it.")] = Path("outputs"),
+    port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 6006,
+) -> None:
+    """Serve TensorBoard with the most important curves on its first page, and open it."""
+    if not any(folder.rglob("events.out.tfevents.*")):
+        raise UserError(f"{folder}: no run there has logged for TensorBoard; try make train")
+    from tensorboard.program import TensorBoard, TensorBoardServerException
+
+    server = TensorBoard()
+    server.configure(logdir=str(folder), port=port)
+    try:
+        address = server.launch()
+    except TensorBoardServerException as error:
+        raise UserError(f"TensorBoard cannot start: {error}; choose another --port") from error
+    page = address + pinned()
+    typer.echo(f"TensorBoard: {page}\nStop it with Ctrl-C.")
+    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        typer.launch(page)
+    try:
+        threading.Event().wait()  # the server is a thread of this process
+    except KeyboardInterrupt:
+        typer.echo("Stopped.")
+
+
+def pinned() -> str:
+    """Return the part of TensorBoard's address that pins the most important curves."""
+    cards = [{"plugin": "scalars", "tag": tag} for tag in PINNED]
+    text = quote(json.dumps(cards, separators=(",", ":")), safe="")
+    return f"?pinnedCards={text}&smoothing=0#timeseries"
+
+
+def ensemble(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Finished runs: folders, or checkpoint files in them.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the ensemble, like a run's.")],
+) -> None:
+    """Average the predictions of several runs; runs of different folds are pooled."""
+    from boneage.evaluation.report.page import write_report
+    from boneage.run.ensemble import ensemble as average
+    from boneage.run.results import print_results
+
+    print_results(average(runs, out), out)
+    write_report(out)

@@ -1,0 +1,204 @@
+"""Sentences of a run's page: captions, what the numbers say, and what the data cannot show."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from boneage.evaluation.evaluate import BEYOND_ANY_AGE
+from boneage.evaluation.glossary import describe
+from boneage.evaluation.intervals import Results
+from boneage.evaluation.numbers import FEW, number
+from boneage.evaluation.run_folder import FinishedRun
+from boneage.stages import BANDS
+
+CAPTIONS = {
+    "scatter": "Predicted against true bone age; the colour is the density of radiographs, the "
+    "line is perfect agreement, and the shaded bands are the stages.",
+    "bland_altman": "Bland-Altman plot: between the dashed limits of agreement lie 95 % of the "
+    "differences, if these are normal.",
+    "residuals": "Error against true age by sex; a line is the mean error of radiographs within "
+    "one year (five or more): one that falls from left to right is regression to the mean.",
+    "error_by_band": "Mean absolute error and bias by age band with 95 % intervals; a hollow "
+    "marker stands for fewer than 20 radiographs.",
+    "confusion": "True stage by row, predicted stage by column: radiographs, and percent of the "
+    "row; † marks a stage with fewer than 20 radiographs.",
+    "error_near_edge": "How often the stage is wrong, by signed distance of the true age from each "
+    "edge between stages, with exact 95 % intervals; hollow: fewer than 20 radiographs.",
+    "reliability": "Reliability: how often the predicted stage is right against the probability "
+    "it was given, and how often such a probability occurs (15 bins; hollow: fewer than 20).",
+    "precision_recall": "Precision and recall of each stage against the others over all "
+    "thresholds; a dotted line is the precision of guessing.",
+    "learning_curves": "Loss and validation metrics by epoch; the checkpoint with the best "
+    "monitored validation metric was tested.",
+    "folds": "Bone age and sex of the radiographs in each fold.",
+    "augmented": "Training radiographs from the youngest to the oldest as the network sees them, "
+    "plain and in three epochs of augmentation.",
+    "architecture": "The model: each block with the shape of its output for one radiograph "
+    "(channels x height x width) and its trainable parameters.",
+}
+HEADLINES = (  # the first that a run has must be better than that of this baseline
+    ("age/mae_years", "constant", "the mean training age"),
+    ("stage/balanced_accuracy", "majority_class", "the most frequent stage"),
+)
+FOLLOWS = 0.5  # a slope nearer to 1 follows the age, one nearer to 0 is a ceiling
+
+
+def limits(run: FinishedRun) -> list[str]:
+    """Return the sentences for "what these data cannot show"."""
+    metrics = run.metrics
+    sentences = []
+    if metrics.get("synthetic"):
+        sentences.append(
+            "The radiographs are synthetic: these numbers say whether the software works, and "
+            "nothing about patients. Never set them beside numbers of real radiographs."
+        )
+    for column, n in metrics.get("not_finite", {}).items():
+        sentences.append(
+            f"The model gave {n:,} of {metrics['n']['test']:,} radiographs no finite number "
+            f"({column}): training has diverged, and the metrics of this output are left out."
+        )
+    sentences += _beyond_any_age(run.predictions)
+    sentences += _small_stages(run)
+    sentences += _small_bands(run.predictions["age_years"])
+    if (run.predictions["sex"] == "unknown").any():
+        n = int((run.predictions["sex"] == "unknown").sum())
+        sentences.append(f"The sex of {n:,} test radiographs is unknown.")
+    sentences.append(
+        "The intervals cover the choice of the test radiographs. They do not cover the luck of one "
+        f"training run (seed {metrics['seed']}) on one split: repeat it with other seeds and folds."
+    )
+    if metrics.get("official"):
+        sentences.append(
+            "The labels are one reading each: single readers differ from a consensus of several by "
+            "5 to 7 months, so that a mean error below this cannot be told from label noise. The "
+            "published values of the student report come from another split of these data."
+        )
+    if not metrics.get("synthetic"):
+        sentences.append(
+            "Training and test radiographs come from the same source: how the model does in "
+            "another hospital, on other devices, or in children with disorders of growth, is open."
+        )
+    return sentences
+
+
+def _beyond_any_age(predictions: pd.DataFrame) -> list[str]:
+    if "age_years_predicted" not in predictions:
+        return []
+    age = predictions["age_years_predicted"].abs()
+    beyond = int((age > BEYOND_ANY_AGE).sum())
+    if not beyond:
+        return []
+    return [
+        f"{beyond:,} of {len(age):,} predicted ages are beyond {BEYOND_ANY_AGE:g} years: training "
+        "has diverged. The figures leave them out, the metrics do not."
+    ]
+
+
+def _small_stages(run: FinishedRun) -> list[str]:
+    sentences = []
+    for name in run.stages.names:
+        recall = run.metrics["test"].get(f"stage/recall_{name}")
+        if recall is None or recall["n"] >= FEW:
+            continue
+        if recall["n"] == 0:
+            sentences.append(f"No test radiograph is {name}: its recall is unknown.")
+        else:
+            n = f"{recall['n']} test radiograph" + ("s are" if recall["n"] > 1 else " is")
+            sentences.append(
+                f"Only {n} {name}: a recall of {number(recall['value'])} is compatible with "
+                f"anything from {number(recall['low'])} to {number(recall['high'])}."
+            )
+    return sentences
+
+
+def _small_bands(age_years: pd.Series) -> list[str]:
+    band = BANDS.of(age_years.to_numpy(float))
+    counts = {name: int((band == i).sum()) for i, name in enumerate(BANDS.names)}
+    few = [f"{name} years ({n})" for name, n in counts.items() if n < FEW]
+    if not few:
+        return []
+    return [f"Age bands with fewer than {FEW} test radiographs: {', '.join(few)}."]
+
+
+def verdicts(test: Results) -> list[str]:
+    """Return a sentence on the infant gap, the ceiling and the tail, as far as they are known.
+
+    Args:
+        test: the metrics of the test fold.
+    """
+    return [
+        sentence
+        for sentence in (_infant_gap(test), _ceiling(test), _tail(test))
+        if sentence is not None
+    ]
+
+
+def behind_baselines(test: Results, baselines: Mapping[str, Results]) -> str | None:
+    """Return a sentence with advice where a model is no better than one that sees no radiograph.
+
+    Args:
+        test: the metrics of the test fold.
+        baselines: those of trivial predictors on the same fold.
+    """
+    for metric, baseline, what in HEADLINES:
+        if metric not in test:
+            continue
+        own, other = test[metric]["value"], baselines[baseline][metric]["value"]
+        told = describe(metric)
+        if own is None or other is None:
+            return None
+        if (own > other) if told.better == "higher" else (own < other):
+            return None
+        return (
+            f"No better than without a radiograph: {told.label} {number(own)}, where {what} has "
+            f"{number(other)}. Train for more epochs, lower optimizer.lr, and check that labels "
+            "and images belong together"
+        )
+    return None
+
+
+def _infant_gap(test: Results) -> str | None:
+    limits = _limits(test, "age/infant_sd_years") + _limits(test, "age/older_sd_years")
+    if len(limits) < 4:
+        return None
+    low, high, older_low, older_high = limits
+    n = test["age/infant_sd_years"]["n"]
+    if low > older_high:
+        answer = "is larger than"
+    elif high < older_low:
+        answer = "is smaller than"
+    else:
+        answer = "cannot be told from"
+    bias = test["age/infant_bias_years"]["value"] or 0
+    return (
+        f'"Infant gap": the spread of the error under 2 years (n = {n}) {answer} that of others; '
+        f"its mean is {bias:+.1f} years."
+    )
+
+
+def _ceiling(test: Results) -> str | None:
+    limits = _limits(test, "age/ceiling_slope")
+    if len(limits) < 2:
+        return None
+    n = test["age/ceiling_slope"]["n"]
+    if limits[1] < FOLLOWS:
+        answer = "hardly follows the true one: there is a ceiling"
+    elif limits[0] > FOLLOWS:
+        answer = "follows the true one: there is no ceiling"
+    else:
+        answer = "may follow the true one or not: the interval of the slope holds both"
+    return f'"Maturity ceiling": from 17 years on (n = {n}) the predicted age {answer}.'
+
+
+def _tail(test: Results) -> str | None:
+    share = test.get("age/worst_5_percent_share", {}).get("value")
+    if share is None:
+        return None
+    return f"The worst 5 % of the radiographs carry {100 * share:.0f} % of the squared error."
+
+
+def _limits(test: Results, name: str) -> list[float]:
+    """Return low and high of a metric, nothing where it has no interval."""
+    result = test.get(name, {})
+    limits = [result.get("low"), result.get("high")]
+    return [float(limit) for limit in limits if limit is not None]

@@ -1,0 +1,85 @@
+"""Predictions and features of many radiographs, a few at a time."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from boneage.models.module import BoneAgeModule
+
+BATCH = 16
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def batches(
+    images: np.ndarray, sex: Tensor, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (B, 1, H, W) radiographs and (B,) sexes on a device."""
+    image = torch.from_numpy(np.ascontiguousarray(images))[:, None]
+    for some, sexes in zip(torch.split(image, BATCH), torch.split(sex, BATCH), strict=True):
+        yield some.to(device), sexes.to(device)
+
+
+@torch.inference_mode()
+def predictions_of(
+    model: BoneAgeModule, images: np.ndarray, sex: Tensor
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Predict (n, H, W) radiographs.
+
+    Returns:
+        The columns of `predictions.csv` that all tasks fill, and the (n, F) features.
+    """
+    tables, features = [], []
+    for image, sexes in batches(images, sex, model.device):
+        predictions, some = model.predict(image, sexes)
+        columns: dict[str, object] = {}
+        for name, predicted in predictions.items():
+            columns |= model.tasks[name].columns(predicted.cpu())
+        tables.append(pd.DataFrame(columns))
+        features.append(some.float().cpu().numpy())
+    return pd.concat(tables, ignore_index=True), np.concatenate(features)
+
+
+@torch.inference_mode()
+def features_of(model: BoneAgeModule, images: np.ndarray) -> np.ndarray:
+    """Return the (n, F) features that the backbone makes of (n, H, W) radiographs."""
+    no_sex = torch.zeros(len(images), dtype=torch.int64)
+    parts = [
+        model.features(image).float().cpu().numpy()
+        for image, _ in batches(images, no_sex, model.device)
+    ]
+    return np.concatenate(parts)
+
+
+def predictor(
+    model: BoneAgeModule, images: np.ndarray, sex: Tensor, task: str
+) -> tuple[Predict, str]:
+    """Return what tells a task's prediction for changed copies of radiographs, and its unit.
+
+    Args:
+        model: the model.
+        images: (n, H, W) uint8 radiographs as they are.
+        sex: (n,) int64, index into `SEXES`.
+        task: name of the task.
+
+    Returns:
+        From (n, H, W) to (n,): an age in "years", or the "probability" of the stage that is
+        predicted for the unchanged radiograph.
+    """
+    head = model.tasks[task]
+
+    @torch.inference_mode()
+    def decoded(images: np.ndarray) -> np.ndarray:
+        parts = [
+            head.decode(model(image, sexes)[task]).double().cpu().numpy()
+            for image, sexes in batches(images, sex, model.device)
+        ]
+        return np.concatenate(parts)
+
+    first = decoded(images)
+    if first.ndim == 1:
+        return decoded, "years"
+    stage = first.argmax(axis=1)
+    return lambda images: decoded(images)[np.arange(len(images)), stage], "probability"

@@ -1,0 +1,1 @@
+"""Intervals, novelty and the correction of a site."""

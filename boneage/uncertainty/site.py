@@ -1,0 +1,243 @@
+"""A model at a new site: whether a correction of its ages helps there, and intervals that hold."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from boneage.data.sexes import SEXES
+from boneage.errors import UserError
+from boneage.evaluation.intervals import Result, Results, paired_difference, with_interval
+from boneage.stages import ALL
+from boneage.uncertainty.conformal import COVERAGE, KNOWN, Intervals, coverage, fit_intervals
+
+LEAST = 20  # radiographs, in all or of a sex, that a correction is estimated from
+PARTS = 10  # of the cross-validation
+FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, from the simplest
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A correction of predicted bone ages: an offset that may change with the age.
+
+    Args:
+        offset: years that are added at the age `middle`.
+        slope: years that are added per year above it.
+        middle: years.
+        low, high: years; what is added outside of these ages is what is added at the nearer one.
+    """
+
+    offset: float = 0.0
+    slope: float = 0.0
+    middle: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+    def correct(self, years: np.ndarray) -> np.ndarray:
+        """Return (n,) corrected ages of (n,) predicted ones, years."""
+        above = np.clip(years, self.low, self.high) - self.middle
+        corrected: np.ndarray = np.maximum(years + self.offset + self.slope * above, 0)
+        return corrected
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The correction at a site.
+
+    Args:
+        form: one of `FORMS`, or "none".
+        lines: by sex; a sex without one is not corrected.
+    """
+
+    form: str = NONE
+    lines: dict[str, Line] = field(default_factory=dict)
+
+    def correct(self, years: np.ndarray, sexes: np.ndarray) -> np.ndarray:
+        """Return (n,) corrected ages of (n,) predicted ones, years, and (n,) names of sexes."""
+        corrected = np.array(years, float)
+        for sex, line in self.lines.items():
+            corrected[sexes == sex] = line.correct(corrected[sexes == sex])
+        return corrected
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is to be changed in a model's answers at a site.
+
+    Args:
+        correction: of its ages.
+        intervals: by whether the sex is known; None where the model's own are right.
+    """
+
+    correction: Correction
+    intervals: dict[bool, Intervals | None]
+
+    def plain(self) -> dict[str, Any]:
+        """Return this as plain containers, to be kept with a model."""
+        widths = {known: own.plain() for known, own in self.intervals.items() if own is not None}
+        return {
+            "form": self.correction.form,
+            "lines": {sex: asdict(line) for sex, line in self.correction.lines.items()},
+            "half_widths_years": {KNOWN[known]: plain for known, plain in widths.items()},
+        }
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "Site":
+        """Return what `plain` wrote."""
+        lines = {sex: Line(**line) for sex, line in plain["lines"].items()}
+        widths = plain["half_widths_years"]
+        return cls(
+            Correction(plain["form"], lines),
+            {
+                known: Intervals.of(widths[name]) if name in widths else None
+                for known, name in KNOWN.items()
+            },
+        )
+
+
+@dataclass(frozen=True)
+class SiteFit:
+    """What a site's radiographs of known bone age say of a model.
+
+    Args:
+        correction: what is to be applied: none where none is shown to help.
+        tried: the form that would have been applied.
+        mae: as the model is: `mae_months` with interval.
+        mae_corrected: cross-validated, with the correction.
+        difference: of the two, paired, months; below 0 the correction helps.
+        covered: the share of the readings within the model's own intervals; None if it has none.
+        intervals: new ones; None where the model's own are right.
+    """
+
+    correction: Correction
+    tried: str
+    mae: Result
+    mae_corrected: Result
+    difference: Result
+    covered: Result | None
+    intervals: Intervals | None
+
+
+def fit_site(
+    predicted: np.ndarray,
+    true: np.ndarray,
+    sexes: np.ndarray,
+    intervals: Intervals | None = None,
+    patients: np.ndarray | None = None,
+) -> SiteFit:
+    """Estimate a correction and intervals from a site's radiographs.
+
+    The form of the correction is chosen by cross-validation, and what it then gains is estimated by
+    an outer cross-validation in which the choice is made anew. It is applied only if the
+    95 % interval of that gain excludes 0. Intervals are refitted to the cross-validated errors if a
+    correction is applied, or if the model's own are shown not to hold 90 % here.
+
+    Args:
+        predicted: (n,) predicted ages, years.
+        true: (n,) readings, years.
+        sexes: (n,) names of `SEXES`, as the model was told.
+        intervals: the model's own.
+        patients: (n,) numbers, as for `with_interval`.
+
+    Raises:
+        UserError: when they are fewer than `LEAST`.
+    """
+    if len(true) < LEAST:
+        raise UserError(
+            f"{len(true)} radiographs of known bone age are too few to fit a model to a site: "
+            f"at least {LEAST} are needed, and 100 or more are better"
+        )
+    groups = np.arange(len(true)) if patients is None else patients
+    parts = _deal(true, groups)
+    held_out = np.empty(len(true))
+    for part in range(PARTS):
+        rest, these = parts != part, parts == part
+        inner = _choose(predicted[rest], true[rest], sexes[rest], groups[rest])
+        found = _fit(inner, predicted[rest], true[rest], sexes[rest])
+        held_out[these] = found.correct(predicted[these], sexes[these])
+    difference = paired_difference(_mae, (true, predicted), (true, held_out), patients)
+    tried = _choose(predicted, true, sexes, groups)
+    high = difference["high"]
+    helps = high is not None and high < 0
+    covered = None
+    if intervals is not None:
+        covered = coverage(true, predicted, intervals, patients)[ALL]["covered"]
+    kept = held_out if helps else predicted
+    refit = helps or covered is None or not _contains(covered, COVERAGE)
+    return SiteFit(
+        correction=_fit(tried, predicted, true, sexes) if helps else Correction(),
+        tried=tried,
+        mae=_interval(true, predicted, patients)["mae_months"],
+        mae_corrected=_interval(true, held_out, patients)["mae_months"],
+        difference=difference,
+        covered=covered,
+        intervals=fit_intervals(true, kept) if refit else None,
+    )
+
+
+def _fit(form: str, predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray) -> Correction:
+    """Return the least-squares correction of a form."""
+    pooled = _line(form, predicted, true)
+    lines = dict.fromkeys(SEXES, pooled)
+    if form.endswith("by sex"):
+        for sex in SEXES:
+            if (own := sexes == sex).sum() >= LEAST // 2:
+                lines[sex] = _line(form, predicted[own], true[own])
+    return Correction(form, lines)
+
+
+def _line(form: str, predicted: np.ndarray, true: np.ndarray) -> Line:
+    error, middle = true - predicted, float(predicted.mean())
+    spread = float(((predicted - middle) ** 2).sum())
+    slope = 0.0
+    if form.startswith("line") and spread > 0:
+        slope = float(((predicted - middle) * error).sum()) / spread
+    low, high = float(predicted.min()), float(predicted.max())
+    return Line(float(error.mean()), slope, middle, low, high)
+
+
+def _choose(predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray, groups: np.ndarray) -> str:
+    """Return the simplest form that no other beats by more than a standard error (cross-validated).
+
+    That is the one-standard-error rule (Breiman et al. 1984), from the simplest form upwards.
+    """
+    by_sex = min((sexes == sex).sum() for sex in ("female", "male")) >= LEAST
+    parts = _deal(true, groups)
+    chosen, least = FORMS[0], np.full(len(true), np.inf)
+    for form in FORMS if by_sex else FORMS[:2]:
+        held_out = np.empty(len(true))
+        for part in range(PARTS):
+            rest, these = parts != part, parts == part
+            found = _fit(form, predicted[rest], true[rest], sexes[rest])
+            held_out[these] = found.correct(predicted[these], sexes[these])
+        error = np.abs(true - held_out)
+        gain = least - error
+        if form == FORMS[0] or gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
+            chosen, least = form, error
+    return chosen
+
+
+def _deal(true: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the (n,) part of each radiograph: patients in the order of their ages, in turn."""
+    patients, codes = np.unique(groups, return_inverse=True)
+    age = np.bincount(codes, true) / np.bincount(codes)
+    part = np.empty(len(patients), int)
+    part[np.argsort(age, kind="stable")] = np.arange(len(patients)) % PARTS
+    return part[codes]
+
+
+def _mae(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    months: np.ndarray = 12 * np.abs(predicted - true).mean(axis=-1)
+    return months
+
+
+def _interval(true: np.ndarray, predicted: np.ndarray, patients: np.ndarray | None) -> Results:
+    return with_interval(
+        lambda t, p: {"mae_months": _mae(t, p)}, true, predicted, patients=patients
+    )
+
+
+def _contains(result: Result, value: float) -> bool:
+    low, high = result["low"], result["high"]
+    return low is None or high is None or low <= value <= high
