@@ -96,6 +96,41 @@ def paired_difference(
     return {name: _number(number) for name, number in numbers.items()} | counts(n, patients)
 
 
+def unpaired_difference(
+    metric: Callable[..., np.ndarray],
+    first: tuple[np.ndarray, ...],
+    second: tuple[np.ndarray, ...],
+    patients: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Result:
+    """Return how much a metric differs between two sets of radiographs, second minus first.
+
+    Each set is resampled on its own.
+
+    Args:
+        metric: function of (..., n) arrays to (...) values.
+        first: its (n,) arguments for one set.
+        second: its (m,) arguments for the other.
+        patients: numbers of the patients of each set, as for `with_interval`; none is in both.
+        draws: bootstrap draws.
+        seed: seed of the draws.
+
+    Returns:
+        `value`, `low` and `high`; None where the metric is undefined.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for columns, own in zip((first, second), patients, strict=True):
+        samples = _samples(len(columns[0]), draws, seed, own)
+        values = np.concatenate([metric(*(c[sample] for c in columns)) for sample in samples])
+        drawn.append(rng.permutation(values))  # draws of patients come sorted by their length
+    value = float(metric(*second) - metric(*first))
+    low, high = _limits(value, drawn[1] - drawn[0])
+    numbers = {"value": value, "low": low, "high": high}
+    return {name: _number(number) for name, number in numbers.items()}
+
+
 def counts(n: int, patients: np.ndarray | None) -> Result:
     """Return the `n` of a result, and its number of `patients` if these are known."""
     return {"n": n} if patients is None else {"n": n, "patients": len(np.unique(patients))}

@@ -1,0 +1,123 @@
+"""How many radiographs are enough: the error over the size of the training fold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from boneage.errors import UserError
+
+SIZES = 4  # distinct sizes that three parameters need at least, with one to spare
+DRAWS = 500
+SEED = 0
+# the exponents of power laws seen in practice lie between: Hestness et al. 2017, arXiv:1712.00409
+EXPONENTS = np.geomspace(0.05, 2.0, 200)
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """A power law with a floor, error = floor + scale * n ** -exponent, and how sure it is.
+
+    Attributes:
+        floor: months, the error that no number of radiographs would go below.
+        scale: months.
+        exponent: how fast the error falls.
+        floor_limits: 95 % interval of the floor, months.
+        largest: n of the largest training fold measured.
+        doubling: by how many months the error would fall with twice that many.
+        doubling_limits: its 95 % interval, months.
+    """
+
+    floor: float
+    scale: float
+    exponent: float
+    floor_limits: tuple[float, float]
+    largest: int
+    doubling: float
+    doubling_limits: tuple[float, float]
+
+    def __call__(self, n: np.ndarray) -> np.ndarray:
+        """Return the error, in months, of training with n radiographs."""
+        return _law(n, self.floor, self.scale, self.exponent)
+
+    @property
+    def telling(self) -> bool:
+        """Whether the data can say that more radiographs would help, or would not."""
+        low, high = self.doubling_limits
+        return low > 0 or high - low < 0.1 * float(self(np.array([self.largest]))[0])
+
+
+def fit_learning_curve(
+    n: Sequence[int], mae: Sequence[float], se: Sequence[float]
+) -> LearningCurve:
+    """Fit a power law with a floor to errors by the size of the training fold.
+
+    Weighted least squares; intervals by drawing each error anew from a normal distribution of its
+    standard error (the parametric bootstrap; Davison & Hinkley 1997, section 6.2.4).
+
+    Args:
+        n: training radiographs of each run.
+        mae: months, of each run on the same test fold.
+        se: months, standard error of each, greater than 0.
+
+    Raises:
+        UserError: when there are fewer than four different sizes.
+    """
+    sizes, errors, spread = (np.asarray(values, float) for values in (n, mae, se))
+    if len(set(sizes.tolist())) < SIZES:
+        raise UserError(
+            f"a learning curve needs {SIZES} sizes of the training fold or more, and there are "
+            f"{len(set(sizes.tolist()))}: sweep data.train_films over more"
+        )
+    rng = np.random.default_rng(SEED)
+    drawn = rng.normal(errors, spread, (DRAWS, len(errors)))
+    best, *curves = _fit(sizes, np.vstack([errors, drawn]), spread)
+    largest = int(sizes.max())
+    return LearningCurve(
+        floor=best[0],
+        scale=best[1],
+        exponent=best[2],
+        floor_limits=_limits([curve[0] for curve in curves]),
+        largest=largest,
+        doubling=_gain(largest, *best),
+        doubling_limits=_limits([_gain(largest, *curve) for curve in curves]),
+    )
+
+
+def _law(n: np.ndarray, floor: float, scale: float, exponent: float) -> np.ndarray:
+    error: np.ndarray = floor + scale * np.asarray(n, float) ** -exponent
+    return error
+
+
+def _gain(n: int, floor: float, scale: float, exponent: float) -> float:
+    now, then = _law(np.array([n, 2 * n]), floor, scale, exponent)
+    return float(now - then)
+
+
+def _fit(n: np.ndarray, mae: np.ndarray, se: np.ndarray) -> list[tuple[float, float, float]]:
+    """Return floor, scale and exponent for each of (m, n) rows of errors.
+
+    For a given exponent the law is linear in the other two, which neither may be negative.
+    """
+    weight = 1 / se
+    best = np.full(len(mae), np.inf)
+    found = np.zeros((len(mae), 3))
+    for exponent in EXPONENTS:
+        falling = n**-exponent
+        design = np.stack([weight, weight * falling], axis=1)
+        floor, scale = np.linalg.pinv(design) @ (mae * weight).T
+        alone = (mae * weight**2 * falling).sum(axis=1) / (weight**2 * falling**2).sum()
+        mean = (mae * weight**2).sum(axis=1) / (weight**2).sum()
+        scale = np.where(floor < 0, alone, scale)
+        floor = np.where(scale < 0, mean, floor.clip(min=0))
+        scale = scale.clip(min=0)
+        rest = (((floor[:, None] + scale[:, None] * falling - mae) * weight) ** 2).sum(axis=1)
+        better = rest < best
+        best[better] = rest[better]
+        found[better] = np.stack([floor, scale, np.full(len(mae), exponent)], axis=1)[better]
+    return [(float(a), float(b), float(c)) for a, b, c in found]
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

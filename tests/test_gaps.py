@@ -1,0 +1,76 @@
+"""Differences of the error between levels of a column, on planted gaps."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from boneage.evaluation.gaps import UNKNOWN, holm, largest_gap, levels_of
+
+
+def simulated(n=300, factors=(1.0, 1.0, 2.0), seed=0):
+    """Errors in months whose spread differs by level."""
+    rng = np.random.default_rng(seed)
+    levels = np.repeat([f"site {i}" for i in range(len(factors))], n)
+    return rng.normal(0, 8, len(levels)) * np.repeat(factors, n), levels
+
+
+def test_a_planted_gap_is_found_with_its_levels():
+    error, levels = simulated()
+    gap = largest_gap(error, levels)
+    assert gap.high == "site 2"
+    assert gap.pairs == 3
+    expected = 8 * np.sqrt(2 / np.pi)  # of mean absolute normal errors: 16 against 8
+    assert gap.difference["low"] < expected < gap.difference["high"]
+    assert gap.p < 0.01
+
+
+def test_equal_levels_have_no_small_p():
+    ps = [largest_gap(*simulated(60, (1.0, 1.0, 1.0, 1.0), seed)).p for seed in range(40)]
+    assert np.mean(np.array(ps) < 0.05) <= 0.15  # 2 of 40 expected at most
+
+
+def test_p_is_that_of_scipys_permutation_test():
+    error, levels = simulated(40, (1.0, 1.25))
+    a, b = (np.abs(error[levels == name]) for name in ("site 0", "site 1"))
+    result = stats.permutation_test(
+        (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), n_resamples=20000, vectorized=True
+    )
+    assert largest_gap(error, levels).p == pytest.approx(result.pvalue, abs=0.03)
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.9, 0.8])), [1.0, 1.0])
+
+
+def test_small_and_unknown_levels_have_no_part():
+    error, levels = simulated(30, (1.0, 1.0))
+    levels = np.concatenate([levels, ["tiny"] * 19, [UNKNOWN] * 50])
+    error = np.concatenate([error, np.full(19, 90.0), np.full(50, 90.0)])
+    assert largest_gap(error, levels).pairs == 1
+    assert largest_gap(error[levels == "site 0"], levels[levels == "site 0"]) is None
+
+
+def test_patients_are_the_units():
+    error, levels = simulated(15, (1.0, 3.0))
+    copies = np.repeat(np.arange(30), 10)
+    assert largest_gap(np.repeat(error, 10), np.repeat(levels, 10), copies) is None  # 15 patients
+    error, levels = simulated(40, (1.0, 1.15))
+    copies = np.repeat(np.arange(80), 10)
+    one = largest_gap(error, levels)
+    ten = largest_gap(np.repeat(error, 10), np.repeat(levels, 10), copies)
+    assert ten.p == pytest.approx(one.p, abs=0.03)
+    as_films = largest_gap(np.repeat(error, 10), np.repeat(levels, 10))
+    assert as_films.p < ten.p
+
+
+def test_levels_of_text_and_numbers():
+    assert list(levels_of(pd.Series(["a", None, " b ", ""]))) == ["a", UNKNOWN, "b", UNKNOWN]
+    assert list(levels_of(pd.Series([1, 2, 1]))) == ["1", "2", "1"]
+    numbers = pd.Series([*np.arange(100.0), np.nan])
+    found = levels_of(numbers)
+    assert found.nunique() == 5
+    assert (found.value_counts().drop(UNKNOWN) == 25).all()
+    assert found.iloc[-1] == UNKNOWN
+    assert len(set(found[:25])) == 1  # the lowest quarter is one level
