@@ -202,3 +202,29 @@ def find_held_out(
     if strangers := [id_ for id_ in wanted if id_ not in meant]:
         log.warning("%s: %s", path, clause(strangers, *STRANGERS))
     return set(meant.values())
+
+
+def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
+    """Return positions of rows in an order of which every beginning agrees in age and sex with all.
+
+    The first n are a stratified sample, and each smaller one lies within each larger one. Where
+    patients have several radiographs, those of one patient follow each other.
+
+    Args:
+        table: columns `age_months` and `sex`, and `patient` where it is known.
+        seed: seed of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    band = np.searchsorted(BAND_EDGES_YEARS, table["age_months"] / 12, side="right")
+    stratum = table.groupby([band, "sex"]).ngroup().to_numpy(int)
+    place = np.empty(len(table))
+    for number in np.unique(stratum):
+        rows = rng.permutation(np.flatnonzero(stratum == number))
+        place[rows] = (np.arange(len(rows)) + rng.random()) / len(rows)
+    patients = patient_codes(table)
+    if patients is not None:
+        first = np.full(patients.max() + 1, np.inf)
+        np.minimum.at(first, patients, place)
+        place = first[patients]
+    order: np.ndarray = np.argsort(place, kind="stable")
+    return order

@@ -177,7 +177,7 @@ def _statistics(run: FinishedRun) -> list[str]:
     unit = "patients" if "patients" in run.metrics else "radiographs"
     return [
         "All metrics are of the test fold, with 95 % percentile intervals from "
-        f"{DRAWS:,} bootstrap draws of {unit}; shares of exactly 0 or 1 have Clopper-Pearson intervals.",
+        f"{DRAWS:,} bootstrap draws of {unit}; shares of exactly 0 or 1 have exact intervals.",
         "They are compared with predictors that see no radiograph: the mean training age, the "
         "median by sex, and the most frequent stage.",
     ]

@@ -1,0 +1,48 @@
+"""Fewer training radiographs: nested, stratified subsets."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from boneage.data.splits import BAND_EDGES_YEARS, order_for_subsets
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "age_months": np.concatenate([rng.uniform(0, 24, 40), rng.normal(130, 35, 1960)]).clip(
+                1
+            ),
+            "sex": rng.choice(["female", "male"], 2000, p=[0.3, 0.7]),
+        }
+    )
+
+
+@pytest.mark.parametrize("n", [50, 200, 1000])
+def test_every_stratum_has_its_share(table, n):
+    chosen = table.iloc[order_for_subsets(table, seed=1)[:n]]
+
+    def counts(rows):
+        band = np.searchsorted(BAND_EDGES_YEARS, rows["age_months"] / 12, side="right")
+        return rows.groupby([band, "sex"]).size()
+
+    expected = counts(table) * n / len(table)
+    found = counts(chosen).reindex(expected.index, fill_value=0)
+    assert (found - expected).abs().max() <= 1.5
+    assert found.sum() == n
+
+
+def test_seeds_differ_and_repeat(table):
+    first, again, other = (order_for_subsets(table, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert set(first) == set(range(len(table)))
+    assert len(set(first[:200]) & set(other[:200])) < 60  # 20 expected by chance
+
+
+def test_patients_stay_together(table):
+    visits = table.assign(patient=[str(i // 4) for i in range(len(table))])
+    patients = visits["patient"].to_numpy()[order_for_subsets(visits, seed=1)]
+    changes = (patients[1:] != patients[:-1]).sum()
+    assert changes == len(set(patients)) - 1
