@@ -1,0 +1,49 @@
+"""Whether tasks pull the shared layers into different directions."""
+
+from itertools import combinations
+from typing import cast
+
+import lightning as L
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+from typing_extensions import override
+
+from boneage.models.module import BoneAgeModule
+
+
+class GradientConflict(L.Callback):
+    """Log the cosine between the gradients of each two tasks on the backbone's weights.
+
+    -1 is opposite, 0 unrelated, 1 the same direction (Yu et al. 2020, arXiv:2001.06782). It costs a
+    backward pass a task whenever it is measured.
+
+    Args:
+        every_n_steps: how often it is measured.
+    """
+
+    def __init__(self, every_n_steps: PositiveInt = 50) -> None:
+        self.every_n_steps = every_n_steps
+
+    @override
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
+        model = cast(BoneAgeModule, pl_module)
+        if len(model.tasks) < 2 or trainer.global_step % self.every_n_steps:
+            return
+        shared = [weight for weight in model.backbone.parameters() if weight.requires_grad]
+        gradients = {name: _flat(own, shared) for name, own in model.losses.items()}
+        for first, second in combinations(gradients, 2):
+            cosine = torch.cosine_similarity(gradients[first], gradients[second], dim=0)
+            model.log(f"gradients/cosine_{first}_{second}", cosine, on_step=True, on_epoch=False)
+
+
+def _flat(loss: Tensor, weights: list[torch.nn.Parameter]) -> Tensor:
+    """Return the gradient of a loss as one vector; the graph stays for the training step."""
+    parts = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+    whole = [
+        torch.zeros_like(weight) if part is None else part
+        for part, weight in zip(parts, weights, strict=True)
+    ]
+    return torch.cat([part.flatten() for part in whole])

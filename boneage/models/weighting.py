@@ -1,0 +1,104 @@
+"""How the losses of several tasks become one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+
+class Weighting(nn.Module, ABC):
+    """From the losses of the tasks to the total that is minimised.
+
+    Subclasses take the tasks' names, and their weights by configuration, as keyword arguments.
+
+    Args:
+        names: of the tasks.
+        weights: share of each task, as its configuration says.
+    """
+
+    weights: Tensor
+
+    def __init__(self, names: Sequence[str], weights: Sequence[float]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float), persistent=False)
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return one scalar from one scalar a task."""
+        return self.total(torch.stack([losses[name] for name in self.names]))
+
+    @abstractmethod
+    def total(self, losses: Tensor) -> Tensor:
+        """Return one scalar from (K,) losses."""
+
+    def current(self) -> dict[str, float]:
+        """Return what the loss of each task is multiplied by at present, to be logged."""
+        return dict(zip(self.names, self.factors().tolist(), strict=True))
+
+    def factors(self) -> Tensor:
+        """Return the (K,) factors of the losses at present."""
+        return self.weights
+
+
+class FixedWeighting(Weighting):
+    """The sum of the losses, each times its task's weight."""
+
+    def total(self, losses: Tensor) -> Tensor:
+        return (self.weights * losses).sum()
+
+
+class UncertaintyWeighting(Weighting):
+    """Weights learned with the network (Kendall et al., CVPR 2018, arXiv:1705.07115).
+
+    The total is the sum of exp(-s) * loss + s / 2, where s is the logarithm of a task's variance,
+    learned. The factor of 1/2 that the paper has on losses of regression only shifts s.
+    """
+
+    def __init__(self, names: Sequence[str], weights: Sequence[float]) -> None:
+        super().__init__(names, weights)
+        self.log_variances = nn.Parameter(torch.zeros(len(self.names)))
+
+    def total(self, losses: Tensor) -> Tensor:
+        weighted = torch.exp(-self.log_variances) * self.weights * losses
+        return (weighted + self.log_variances / 2).sum()
+
+    def factors(self) -> Tensor:
+        return self.weights * torch.exp(-self.log_variances.detach())
+
+
+class LossScaleWeighting(Weighting):
+    """Each loss divided by its own running mean: at any time, tasks count as their weights say.
+
+    Args:
+        names: of the tasks.
+        weights: share of each task.
+        decay: of the running mean, a step; 0 divides by the loss of the step itself.
+    """
+
+    means: Tensor
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        weights: Sequence[float],
+        decay: Annotated[float, Field(ge=0, lt=1)] = 0.99,
+    ) -> None:
+        super().__init__(names, weights)
+        self.decay = decay
+        self.register_buffer("means", torch.full((len(self.names),), torch.nan))
+
+    def total(self, losses: Tensor) -> Tensor:
+        if self.training:
+            now = losses.detach()
+            before = torch.where(self.means.isnan(), now, self.means)
+            self.means.copy_(torch.lerp(now, before, self.decay))
+        return (self.weights * losses / self._scale()).sum()
+
+    def factors(self) -> Tensor:
+        return self.weights / self._scale()
+
+    def _scale(self) -> Tensor:
+        return torch.nan_to_num(self.means, nan=1.0).clamp(min=1e-8)

@@ -1,0 +1,54 @@
+"""One loss of several: fixed, learned by uncertainty, and on one scale."""
+
+import pytest
+import torch
+
+from boneage.models.weighting import FixedWeighting, LossScaleWeighting, UncertaintyWeighting
+
+NAMES = ("age", "stage")
+
+
+def losses(age, stage):
+    return {"age": torch.tensor(age), "stage": torch.tensor(stage)}
+
+
+def test_fixed_is_the_weighted_sum():
+    assert FixedWeighting(NAMES, (1.0, 0.5))(losses(2.0, 3.0)).item() == 3.5
+
+
+def test_learned_weights_start_as_the_sum_and_end_at_the_inverse_of_the_losses():
+    weighting = UncertaintyWeighting(NAMES, (1.0, 1.0))
+    assert weighting(losses(2.0, 3.0)).item() == 5.0
+    optimizer = torch.optim.SGD(weighting.parameters(), lr=0.1)
+    for _ in range(500):
+        optimizer.zero_grad()
+        weighting(losses(4.0, 0.25)).backward()
+        optimizer.step()
+    # d/ds (exp(-s) L + s / 2) = 0 where exp(-s) = 1 / (2 L)
+    assert weighting.current() == pytest.approx({"age": 1 / 8, "stage": 2.0}, rel=1e-3)
+
+
+def test_the_half_of_the_paper_only_shifts_the_variance():
+    loss, s = torch.tensor(3.0), torch.tensor(0.7)
+    paper = torch.exp(-s) * loss / 2 + s / 2
+    shifted = s + torch.log(torch.tensor(2.0))
+    ours = torch.exp(-shifted) * loss + shifted / 2
+    assert (ours - paper).item() == pytest.approx(torch.log(torch.tensor(2.0)).item() / 2)
+
+
+def test_scaled_losses_count_alike():
+    weighting = LossScaleWeighting(NAMES, (1.0, 1.0), decay=0.5)
+    for _ in range(20):
+        total = weighting(losses(100.0, 0.01))
+    assert total.item() == pytest.approx(2.0, rel=1e-3)
+    means = weighting.means.clone()
+    weighting.eval()
+    weighting(losses(1.0, 1.0))
+    assert torch.equal(weighting.means, means)  # validation leaves them as they are
+
+
+def test_running_mean_by_hand():
+    weighting = LossScaleWeighting(("age",), (2.0,), decay=0.9)
+    weighting({"age": torch.tensor(1.0)})
+    total = weighting({"age": torch.tensor(2.0)})
+    assert total.item() == pytest.approx(2.0 * 2.0 / (0.9 * 1.0 + 0.1 * 2.0))
