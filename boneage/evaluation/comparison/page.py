@@ -18,8 +18,8 @@ from boneage.evaluation.comparison.tables import (
 )
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.style import BLUE, GREY, picture, styled
-from boneage.evaluation.glossary import describe, named
 from boneage.evaluation.html import render
+from boneage.evaluation.metrics import describe, named
 from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.published import IN_YEARS, LABEL, MARK, PUBLISHED
 

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from boneage.evaluation.comparison.group import Group
-from boneage.evaluation.glossary import describe, named
 from boneage.evaluation.intervals import Result
+from boneage.evaluation.metrics import describe, named
 from boneage.evaluation.numbers import FEW, interval, is_few, number
 from boneage.evaluation.published import LABEL, MARK, PUBLISHED
 from boneage.evaluation.run_folder import FinishedRun

@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
@@ -18,6 +17,7 @@ from boneage.evaluation.figures.style import (
     one_axes,
 )
 from boneage.evaluation.numbers import is_few, span
+from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.stages import Stages
 
 RUNNING_WINDOW_YEARS = 2.0

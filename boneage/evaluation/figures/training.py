@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from boneage.evaluation.figures.style import BLUE, GREY, OF_SEX, OLDEST_YEARS, VERMILION
-from boneage.evaluation.glossary import group_label, named
+from boneage.evaluation.metrics import group_label, named
 
 FOLDS = {"train": "training", "val": "validation", "test": "test"}
 CURVES = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")

@@ -16,7 +16,6 @@ from boneage.data.ids import patient_codes
 from boneage.data.radiographs import find_radiographs, radiograph_id, read_radiograph
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
-from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.run import run_figures
 from boneage.evaluation.figures.style import picture, styled, to_png
 from boneage.evaluation.html import data_uri, render
@@ -24,6 +23,7 @@ from boneage.evaluation.numbers import FEW
 from boneage.evaluation.report.statements import CAPTIONS, limits, verdicts
 from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
+from boneage.evaluation.stage import errors_by_edge_distance
 
 SAME = 3.0  # grey levels, mean difference up to which a file is the radiograph that was tested
 PAGE, FIGURES = "report.html", "figures"

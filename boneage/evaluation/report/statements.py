@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from boneage.evaluation.evaluate import BEYOND_ANY_AGE
-from boneage.evaluation.glossary import describe
 from boneage.evaluation.intervals import Results
+from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import FEW, number
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import BANDS

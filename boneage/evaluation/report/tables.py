@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from boneage.evaluation.glossary import describe, group_label
 from boneage.evaluation.intervals import Result
+from boneage.evaluation.metrics import describe, group_label
 from boneage.evaluation.published import PUBLISHED
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import ALL
