@@ -213,6 +213,11 @@ def is_built_in(name: str) -> bool:
     return group in GROUPS and _built_in(metric) is not None
 
 
+def is_own_headline(name: str) -> bool:
+    """Tell whether a metric is a new task's, and in the short tables."""
+    return not is_built_in(name) and describe(name).headline
+
+
 def register(described: Mapping[str, Metric]) -> None:
     """Let pages and tables know a new task's metrics, by the name of the task and their own."""
     _own.update({name: metric for name, metric in described.items() if not is_built_in(name)})
