@@ -16,7 +16,7 @@ from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.evaluate import evaluate, subgroups
-from boneage.evaluation.figures.predictions import prediction_figures
+from boneage.evaluation.figures.registry import draw_figures
 from boneage.evaluation.intervals import exact_interval, paired_difference, with_interval
 from boneage.evaluation.metrics import AGE
 from boneage.evaluation.numbers import is_few
@@ -336,7 +336,7 @@ def test_what_rests_on_few_patients_is_marked_everywhere(patients):
     assert is_few(evaluate(table, Stages())["age/mae_months"]) == few
     _, rows = subgroup_rows(subgroups(table, Stages()))
     assert {row["band"]: is_few(row) for row in rows if row["n"]} == {"5-10": few, "all": few}
-    figures = prediction_figures(table, Stages())
+    figures = draw_figures(table, Stages())
     labels = [label.get_text() for label in figures["confusion"].axes[0].get_yticklabels()]
     assert labels[0] == "child\nn = 120" + ("†" if few else "")
     (marker,) = [
