@@ -68,7 +68,7 @@ def test_tail_by_hand():
     assert result["age/rmse_minus_mae_years"]["value"] == pytest.approx(expected)
 
 
-def test_normal_errors_have_the_tail_that_the_glossary_says(ages):
+def test_normal_errors_have_the_tail_that_its_meaning_says(ages):
     normal = score("age", AGE, ages, ages + np.random.default_rng(3).normal(0, 1, 2000))
     assert normal["age/worst_5_percent_share"]["value"] == pytest.approx(0.28, abs=0.03)
 
