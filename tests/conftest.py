@@ -135,7 +135,7 @@ def write_finished_run(folder: Path, predictions: pd.DataFrame, **changes: objec
         "official": False,
         "test_set": hash_test_set(table),
         "n": {"train": 3, "val": 1, "test": n},
-        **metric_report(table, train, stages, logged={}),
+        **metric_report(table, train, stages),
         "stages": {"names": list(stages.names), "edges": list(stages.edges)},
         "parameters": 1234,
         "epochs": 2,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from boneage.evaluation.age import age_metrics
 from boneage.evaluation.intervals import paired_difference, with_interval
+from boneage.evaluation.metrics import AGE
 
 
 def mae(true, predicted):
@@ -14,18 +14,18 @@ def mae(true, predicted):
 def test_interval_covers_the_truth_about_95_times_in_100():
     rng = np.random.default_rng(1)
     covered = 0
+    values = AGE.number("mae_years").values
     for trial in range(200):
         error = rng.normal(0, 1, 150)
-        mae = with_interval(age_metrics, np.zeros(150), error, draws=400, seed=trial)[
-            "age/mae_years"
-        ]
+        result = with_interval(values, np.zeros(150), error, draws=400, seed=trial)
+        mae = result["mae_years"]
         covered += mae["low"] <= np.sqrt(2 / np.pi) <= mae["high"]
     assert 178 <= covered <= 199
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_theory():
     error = np.random.default_rng(0).normal(0.5, 2, 1500)
-    bias = with_interval(age_metrics, np.zeros(1500), error)["age/bias_years"]
+    bias = with_interval(AGE.number("bias_years").values, np.zeros(1500), error)["bias_years"]
     half = 1.96 * error.std(ddof=1) / np.sqrt(1500)
     assert bias["low"] == pytest.approx(error.mean() - half, abs=0.015)
     assert bias["high"] == pytest.approx(error.mean() + half, abs=0.015)
@@ -34,16 +34,16 @@ def test_interval_of_a_mean_is_that_of_the_normal_theory():
 def test_chunks_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     columns = rng.normal(0, 1, 40), rng.normal(0, 1, 40)
-    whole = with_interval(age_metrics, *columns, draws=500)
+    whole = with_interval(AGE.values, *columns, draws=500)
     monkeypatch.setattr("boneage.evaluation.intervals.CHUNK", 1000)
-    in_parts = with_interval(age_metrics, *columns, draws=500)
+    in_parts = with_interval(AGE.values, *columns, draws=500)
     assert in_parts == whole
 
 
 def test_one_radiograph_has_no_interval():
-    result = with_interval(age_metrics, np.array([5.0]), np.array([6.0]))
-    assert result["age/mae_years"] == {"value": 1.0, "low": None, "high": None, "n": 1}
-    assert result["age/loa_low_years"]["value"] is None
+    result = with_interval(AGE.values, np.array([5.0]), np.array([6.0]))
+    assert result["mae_years"] == {"value": 1.0, "low": None, "high": None, "n": 1}
+    assert result["loa_low_years"]["value"] is None
 
 
 def test_difference_of_equal_runs_is_none():

@@ -13,7 +13,7 @@ from test_command import call
 from boneage.callbacks.divergence import EVERY, SKIPS, Divergence
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
-from boneage.evaluation.figures.predictions import prediction_figures
+from boneage.evaluation.figures.registry import draw_figures
 from boneage.evaluation.figures.training import learning_curves
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
@@ -141,8 +141,8 @@ def test_figures_bear_any_number(value):
     table = pd.DataFrame(
         {"id": range(n), "sex": "female", "age_years": np.linspace(1, 17, n)}
     ).assign(age_years_predicted=[value] + [9.0] * (n - 1))
-    assert "scatter" in prediction_figures(table, Stages())
-    assert prediction_figures(table[:1], Stages()) == {}
+    assert "scatter" in draw_figures(table, Stages())
+    assert draw_figures(table[:1], Stages()) == {}
     maps = np.ones((2, 8, 8))
     maps[0, 0, 0] = value
     overlay_sheet([square_film(np.zeros((8, 8), np.uint8))] * 2, maps, ["a", "b"]).savefig(

@@ -8,10 +8,10 @@ from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.classification import MulticlassCalibrationError
 
-from boneage.evaluation.age import age_metrics
 from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate
 from boneage.evaluation.intervals import exact_interval
-from boneage.evaluation.stage import calibration_metrics, confusion, reliability, stage_metrics
+from boneage.evaluation.metrics import AGE, stage_metrics
+from boneage.evaluation.stage import calibration_error, confusion, reliability
 from boneage.stages import Stages
 
 NAMES = ("child", "adolescent", "adult")
@@ -33,44 +33,44 @@ def planted():
 
 
 def test_age_metrics_by_hand():
-    result = age_metrics(np.array([1.0, 2.0, 3.0, 6.0]), np.array([2.0, 2.0, 1.0, 6.0]))
-    assert result["age/mae_years"] == pytest.approx(3 / 4)
-    assert result["age/mae_months"] == pytest.approx(9)
-    assert result["age/rmse_years"] == pytest.approx(np.sqrt(5 / 4))
+    result = AGE.values(np.array([1.0, 2.0, 3.0, 6.0]), np.array([2.0, 2.0, 1.0, 6.0]))
+    assert result["mae_years"] == pytest.approx(3 / 4)
+    assert result["mae_months"] == pytest.approx(9)
+    assert result["rmse_years"] == pytest.approx(np.sqrt(5 / 4))
     # mean 3, squared deviations 4 + 1 + 0 + 9 = 14
-    assert result["age/r2"] == pytest.approx(1 - 5 / 14)
+    assert result["r2"] == pytest.approx(1 - 5 / 14)
 
 
 def test_error_distribution_by_hand():
     true = np.zeros(10)
     predicted = np.array([-2.0, -1, -0.5, 0, 0, 0.5, 0.5, 1, 1, 2.5])
-    result = age_metrics(true, predicted)
-    assert result["age/bias_years"] == pytest.approx(0.2)
-    assert result["age/median_ae_years"] == pytest.approx((0.5 + 1) / 2)
+    result = AGE.values(true, predicted)
+    assert result["bias_years"] == pytest.approx(0.2)
+    assert result["median_ae_years"] == pytest.approx((0.5 + 1) / 2)
     # absolute errors in order: 0 0 .5 .5 .5 1 1 1 2 2.5; nine tenths of the way: 2 + 0.1 * 0.5
-    assert result["age/p90_ae_months"] == pytest.approx(12 * 2.05)
-    assert result["age/within_6_months"] == pytest.approx(0.5)  # half a year is within
-    assert result["age/within_12_months"] == pytest.approx(0.8)
-    assert result["age/within_24_months"] == pytest.approx(0.9)
+    assert result["p90_ae_months"] == pytest.approx(12 * 2.05)
+    assert result["within_6_months"] == pytest.approx(0.5)  # half a year is within
+    assert result["within_12_months"] == pytest.approx(0.8)
+    assert result["within_24_months"] == pytest.approx(0.9)
     spread = 1.96 * np.sqrt(((predicted - 0.2) ** 2).sum() / 9)
-    assert result["age/loa_low_years"] == pytest.approx(0.2 - spread)
-    assert result["age/loa_high_months"] == pytest.approx(12 * (0.2 + spread))
+    assert result["loa_low_years"] == pytest.approx(0.2 - spread)
+    assert result["loa_high_months"] == pytest.approx(12 * (0.2 + spread))
 
 
 def test_ages_against_scikit_learn(planted):
     true, predicted = planted["age_years"].to_numpy(), planted["age_years_predicted"].to_numpy()
-    result = age_metrics(true, predicted)
-    assert result["age/mae_years"] == pytest.approx(sk.mean_absolute_error(true, predicted))
-    assert result["age/rmse_years"] == pytest.approx(sk.root_mean_squared_error(true, predicted))
-    assert result["age/median_ae_years"] == pytest.approx(sk.median_absolute_error(true, predicted))
-    assert result["age/r2"] == pytest.approx(sk.r2_score(true, predicted))
+    result = AGE.values(true, predicted)
+    assert result["mae_years"] == pytest.approx(sk.mean_absolute_error(true, predicted))
+    assert result["rmse_years"] == pytest.approx(sk.root_mean_squared_error(true, predicted))
+    assert result["median_ae_years"] == pytest.approx(sk.median_absolute_error(true, predicted))
+    assert result["r2"] == pytest.approx(sk.r2_score(true, predicted))
     (var_true, covariance), (_, var_predicted) = np.cov(true, predicted, ddof=0)
     apart = (true.mean() - predicted.mean()) ** 2
-    assert result["age/ccc"] == pytest.approx(2 * covariance / (var_true + var_predicted + apart))
+    assert result["ccc"] == pytest.approx(2 * covariance / (var_true + var_predicted + apart))
 
 
 def test_r2_of_equal_ages_is_undefined():
-    assert np.isnan(age_metrics(np.ones(3), np.arange(3.0))["age/r2"])
+    assert np.isnan(AGE.values(np.ones(3), np.arange(3.0))["r2"])
 
 
 def test_confusion_by_hand():
@@ -80,34 +80,32 @@ def test_confusion_by_hand():
 
 def test_stage_metrics_by_hand():
     true, predicted = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 1])
-    result = stage_metrics(true, predicted, ("child", "adolescent", "adult"))
-    assert result["stage/accuracy"] == pytest.approx(3 / 6)
-    assert result["stage/recall_child"] == pytest.approx(1 / 2)
-    assert result["stage/recall_adolescent"] == pytest.approx(2 / 3)
-    assert result["stage/recall_adult"] == 0
-    assert result["stage/balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
+    result = stage_metrics(("child", "adolescent", "adult")).values(true, predicted)
+    assert result["accuracy"] == pytest.approx(3 / 6)
+    assert result["recall_child"] == pytest.approx(1 / 2)
+    assert result["recall_adolescent"] == pytest.approx(2 / 3)
+    assert result["recall_adult"] == 0
+    assert result["balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
     # observed disagreement 3; by chance: rows (2, 3, 1), columns (2, 4, 0), distances squared:
     # (2*4*1 + 2*0*4 + 3*2*1 + 3*0*1 + 1*2*4 + 1*4*1) / 6 = 26 / 6
-    assert result["stage/kappa"] == pytest.approx(1 - 3 / (26 / 6))
+    assert result["kappa"] == pytest.approx(1 - 3 / (26 / 6))
 
 
 def test_stages_against_scikit_learn(planted):
     true = Stages().of(planted["age_years"].to_numpy())
     predicted = planted["stage_predicted"].map(NAMES.index).to_numpy()
-    result = stage_metrics(true, predicted, NAMES)
-    assert result["stage/accuracy"] == pytest.approx(sk.accuracy_score(true, predicted))
-    assert result["stage/balanced_accuracy"] == pytest.approx(
-        sk.balanced_accuracy_score(true, predicted)
-    )
-    assert result["stage/macro_f1"] == pytest.approx(sk.f1_score(true, predicted, average="macro"))
-    assert result["stage/kappa"] == pytest.approx(
+    result = stage_metrics(NAMES).values(true, predicted)
+    assert result["accuracy"] == pytest.approx(sk.accuracy_score(true, predicted))
+    assert result["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(true, predicted))
+    assert result["macro_f1"] == pytest.approx(sk.f1_score(true, predicted, average="macro"))
+    assert result["kappa"] == pytest.approx(
         sk.cohen_kappa_score(true, predicted, weights="quadratic")
     )
     precision, recall, f1, _ = sk.precision_recall_fscore_support(true, predicted)
     for k, name in enumerate(NAMES):
-        assert result[f"stage/precision_{name}"] == pytest.approx(precision[k])
-        assert result[f"stage/recall_{name}"] == pytest.approx(recall[k])
-        assert result[f"stage/f1_{name}"] == pytest.approx(f1[k])
+        assert result[f"precision_{name}"] == pytest.approx(precision[k])
+        assert result[f"recall_{name}"] == pytest.approx(recall[k])
+        assert result[f"f1_{name}"] == pytest.approx(f1[k])
 
 
 def test_each_number_has_its_n(planted):
@@ -124,9 +122,7 @@ def test_calibration_error_by_hand():
     hit = np.array([True, False, True, True])
     # bins (14/15, 1]: mean 0.97, half right; (8/15, 9/15]: mean 0.55, all right
     expected = (2 * abs(0.97 - 0.5) + 2 * abs(0.55 - 1)) / 4
-    assert calibration_metrics(confidence, hit)["stage/calibration_error"] == pytest.approx(
-        expected
-    )
+    assert calibration_error(hit, confidence) == pytest.approx(expected)
     mean, share, n = reliability(confidence, hit)
     assert n.tolist() == [0] * 8 + [2] + [0] * 5 + [2]
     assert mean[[8, 14]] == pytest.approx([0.55, 0.97])
@@ -224,17 +220,17 @@ def test_a_fold_of_one_stage():
 
 
 def test_stage_without_example_has_no_recall():
-    result = stage_metrics(np.array([0, 1]), np.array([0, 2]), ("a", "b", "c"))
-    assert np.isnan(result["stage/recall_c"])
-    assert result["stage/balanced_accuracy"] == pytest.approx(0.5)
+    result = stage_metrics(("a", "b", "c")).values(np.array([0, 1]), np.array([0, 2]))
+    assert np.isnan(result["recall_c"])
+    assert result["balanced_accuracy"] == pytest.approx(0.5)
 
 
 def test_draws_are_scored_one_by_one():
     rng = np.random.default_rng(0)
     true, predicted = rng.integers(0, 3, (5, 40)), rng.integers(0, 3, (5, 40))
-    together = stage_metrics(true, predicted, ("a", "b", "c"))
+    together = stage_metrics(("a", "b", "c")).values(true, predicted)
     for k in range(5):
-        alone = stage_metrics(true[k], predicted[k], ("a", "b", "c"))
+        alone = stage_metrics(("a", "b", "c")).values(true[k], predicted[k])
         alone = {name: float(value) for name, value in alone.items()}
         assert {n: v[k] for n, v in together.items()} == pytest.approx(alone)
 

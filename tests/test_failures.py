@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from boneage.evaluation.cases import pick_cases
-from boneage.evaluation.evaluate import subgroups
-from boneage.evaluation.failures import errors_by_edge_distance, failure_metrics
+from boneage.evaluation.evaluate import score, subgroups
+from boneage.evaluation.metrics import AGE
 from boneage.evaluation.report.statements import verdicts
+from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.stages import BANDS, Stages
 
 
@@ -20,7 +21,7 @@ def test_planted_infant_gap(ages):
     rng = np.random.default_rng(1)
     spread = np.where(ages < 2, 2.0, 0.5)
     bias = np.where(ages < 2, 1.5, 0)
-    result = failure_metrics(ages, ages + bias + rng.normal(0, 1, 2000) * spread)
+    result = score("age", AGE, ages, ages + bias + rng.normal(0, 1, 2000) * spread)
     infant, older = result["age/infant_sd_years"], result["age/older_sd_years"]
     assert infant["low"] < 2.0 < infant["high"]
     assert older["low"] < 0.5 < older["high"]
@@ -32,8 +33,8 @@ def test_planted_infant_gap(ages):
 
 def test_planted_ceiling(ages):
     noise = np.random.default_rng(1).normal(0, 0.2, 2000)
-    flat = failure_metrics(ages, np.minimum(ages, 17) + noise)
-    follows = failure_metrics(ages, ages + noise)
+    flat = score("age", AGE, ages, np.minimum(ages, 17) + noise)
+    follows = score("age", AGE, ages, ages + noise)
     assert flat["age/ceiling_slope"]["high"] < 0.2
     assert flat["age/ceiling_bias_years"]["value"] == pytest.approx(-1, abs=0.1)
     assert follows["age/ceiling_slope"]["low"] > 0.9
@@ -45,15 +46,15 @@ def test_planted_ceiling(ages):
 def test_verdicts_follow_the_numbers(ages):
     noise = np.random.default_rng(1).normal(0, 0.3, 2000)
     gap = np.where(ages < 2, 8, 1) * noise
-    planted = " ".join(verdicts(failure_metrics(ages, np.minimum(ages, 17) + gap)))
+    planted = " ".join(verdicts(score("age", AGE, ages, np.minimum(ages, 17) + gap)))
     assert "is larger than that of others" in planted
     assert "there is a ceiling" in planted
-    honest = " ".join(verdicts(failure_metrics(ages, ages + noise)))
+    honest = " ".join(verdicts(score("age", AGE, ages, ages + noise)))
     assert "cannot be told from" in honest
     assert "there is no ceiling" in honest
     few = np.append(ages[(ages > 2) & (ages < 16)][:50], [17.0, 18.0, 19.0])
     error = np.array([*noise[:50], 1.5, -1, 0.5])
-    open_ = " ".join(verdicts(failure_metrics(few, few + error)))
+    open_ = " ".join(verdicts(score("age", AGE, few, few + error)))
     assert "may follow the true one or not" in open_
     assert "Infant gap" not in open_
 
@@ -61,19 +62,19 @@ def test_verdicts_follow_the_numbers(ages):
 def test_tail_by_hand():
     true = np.full(40, 8.0)
     error = np.array([3.0, -2.0] + [1.0] * 38)  # the worst 5 % are two
-    result = failure_metrics(true, true + error)
+    result = score("age", AGE, true, true + error)
     assert result["age/worst_5_percent_share"]["value"] == pytest.approx(13 / 51)
     expected = np.sqrt(51 / 40) - 43 / 40
     assert result["age/rmse_minus_mae_years"]["value"] == pytest.approx(expected)
 
 
-def test_normal_errors_have_the_tail_that_the_glossary_says(ages):
-    normal = failure_metrics(ages, ages + np.random.default_rng(3).normal(0, 1, 2000))
+def test_normal_errors_have_the_tail_that_its_meaning_says(ages):
+    normal = score("age", AGE, ages, ages + np.random.default_rng(3).normal(0, 1, 2000))
     assert normal["age/worst_5_percent_share"]["value"] == pytest.approx(0.28, abs=0.03)
 
 
 def test_nobody_young_or_old():
-    result = failure_metrics(np.array([8.0, 9.0]), np.array([8.5, 9.0]))
+    result = score("age", AGE, np.array([8.0, 9.0]), np.array([8.5, 9.0]))
     assert result["age/infant_sd_years"] == {"value": None, "low": None, "high": None, "n": 0}
     assert result["age/ceiling_slope"]["value"] is None
 

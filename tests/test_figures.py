@@ -7,7 +7,7 @@ from sklearn.metrics import precision_recall_curve as sk_curve
 
 from boneage.evaluation.figures import age, failures, stage, training
 from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.predictions import prediction_figures
+from boneage.evaluation.figures.registry import draw_figures
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.stages import Stages
 
@@ -40,14 +40,14 @@ def test_columns_decide_what_is_drawn():
     table = predictions()
     age_only = table[["age_years", "sex", "age_years_predicted"]]
     stage_only = table.drop(columns="age_years_predicted")
-    assert set(prediction_figures(table, Stages())) == OF_AGE | OF_STAGE | OF_PROBABILITY
-    assert set(prediction_figures(age_only, Stages())) == OF_AGE | OF_STAGE
-    assert set(prediction_figures(stage_only, Stages())) == OF_STAGE | OF_PROBABILITY
-    assert prediction_figures(table[["age_years", "sex"]], Stages()) == {}
+    assert set(draw_figures(table, Stages())) == OF_AGE | OF_STAGE | OF_PROBABILITY
+    assert set(draw_figures(age_only, Stages())) == OF_AGE | OF_STAGE
+    assert set(draw_figures(stage_only, Stages())) == OF_STAGE | OF_PROBABILITY
+    assert draw_figures(table[["age_years", "sex"]], Stages()) == {}
 
 
 def test_every_age_axis_has_its_unit():
-    figures = prediction_figures(predictions(), Stages())
+    figures = draw_figures(predictions(), Stages())
     for name in OF_AGE | {"error_near_edge"}:
         named = [label for label in labels(figures[name]) if label]
         assert named
@@ -71,18 +71,18 @@ def test_every_age_axis_has_its_unit():
     ids=["one", "two", "unknown sex", "one age", "constant", "far out", "some not finite"],
 )
 def test_odd_tables_are_drawn(table):
-    for figure in prediction_figures(table, Stages()).values():
+    for figure in draw_figures(table, Stages()).values():
         assert to_png(figure).startswith(b"\x89PNG")
 
 
 def test_nothing_finite_draws_nothing():
-    assert prediction_figures(predictions().assign(age_years_predicted=np.nan), Stages()) == {}
+    assert draw_figures(predictions().assign(age_years_predicted=np.nan), Stages()) == {}
 
 
 def test_other_stages_and_names_are_drawn():
     table = predictions()[["age_years", "sex", "age_years_predicted"]]
     for stages in (Stages(["all"], []), Stages(["$x", "<b>", "c", "d", "e"], [3, 6, 9, 12])):
-        for figure in prediction_figures(table, stages).values():
+        for figure in draw_figures(table, stages).values():
             assert to_png(figure).startswith(b"\x89PNG")
 
 
@@ -179,7 +179,7 @@ def test_each_edge_between_stages_has_a_panel(edges):
     stages = Stages(names, edges)
     table = predictions().drop(columns=[f"stage_probability_{name}" for name in Stages().names])
     table["stage_predicted"] = [names[k] for k in stages.of(table["age_years_predicted"])]
-    figure = prediction_figures(table, stages)["error_near_edge"]
+    figure = draw_figures(table, stages)["error_near_edge"]
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [f"stage {k} to stage {k + 1}: {edge} years" for k, edge in enumerate(edges)]
     for axes, edge in zip(figure.axes, edges, strict=True):
@@ -198,4 +198,4 @@ def test_each_edge_between_stages_has_a_panel(edges):
 
 def test_without_an_edge_there_is_no_figure_of_edges():
     table = predictions().drop(columns=["stage_predicted"])
-    assert "error_near_edge" not in prediction_figures(table, Stages(("all",), ()))
+    assert "error_near_edge" not in draw_figures(table, Stages(("all",), ()))

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.evaluate import baselines, evaluate, subgroups
-from boneage.evaluation.failures import errors_by_edge_distance
-from boneage.evaluation.glossary import SHARE, describe
+from boneage.evaluation.metric_set import SHARE
+from boneage.evaluation.metrics import describe
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.run.stress import stress_metrics
 from boneage.stages import Stages
 from boneage.uncertainty.conformal import coverage, fit_intervals

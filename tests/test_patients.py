@@ -13,17 +13,17 @@ from boneage.data.labels import Columns, read_labels
 from boneage.data.layouts import read_source
 from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, deal
 from boneage.errors import UserError
-from boneage.evaluation.age import age_metrics
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.evaluate import evaluate, subgroups
-from boneage.evaluation.failures import errors_by_edge_distance
-from boneage.evaluation.figures.predictions import prediction_figures
+from boneage.evaluation.figures.registry import draw_figures
 from boneage.evaluation.intervals import exact_interval, paired_difference, with_interval
+from boneage.evaluation.metrics import AGE
 from boneage.evaluation.numbers import is_few
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.tables import subgroup_rows
 from boneage.evaluation.run_folder import read_run
+from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.run.checkpoint import check_unseen
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
@@ -211,8 +211,8 @@ def test_fewer_patients_than_parts(visits):
 def test_patients_with_one_radiograph_each_have_the_intervals_of_radiographs():
     rng = np.random.default_rng(0)
     columns = rng.uniform(0, 19, 60), rng.uniform(0, 19, 60)
-    plain = with_interval(age_metrics, *columns)
-    of_patients = with_interval(age_metrics, *columns, patients=np.arange(60))
+    plain = with_interval(AGE.values, *columns)
+    of_patients = with_interval(AGE.values, *columns, patients=np.arange(60))
     assert {name: r | {"patients": 60} for name, r in plain.items()} == of_patients
 
 
@@ -221,14 +221,15 @@ def test_the_interval_of_a_mean_over_patients_is_that_of_their_sums():
     patients = np.repeat(np.arange(300), rng.integers(1, 5, 300))
     error = rng.normal(0, 1, 300)[patients] + rng.normal(0, 0.3, len(patients))
     zeros = np.zeros(len(patients))
-    result = with_interval(age_metrics, zeros, error, patients=patients)["age/bias_years"]
+    bias = AGE.number("bias_years").values
+    result = with_interval(bias, zeros, error, patients=patients)["bias_years"]
     # the ratio of two means over patients, by linearisation (Cochran 1977, section 6.3)
     rest = np.bincount(patients, error - error.mean())
     half = 1.96 * np.sqrt((rest**2).sum()) / len(patients)
     assert result["low"] == pytest.approx(error.mean() - half, abs=0.015)
     assert result["high"] == pytest.approx(error.mean() + half, abs=0.015)
     assert (result["n"], result["patients"]) == (len(patients), 300)
-    plain = with_interval(age_metrics, zeros, error)["age/bias_years"]
+    plain = with_interval(bias, zeros, error)["bias_years"]
     assert result["high"] - result["low"] > 1.3 * (plain["high"] - plain["low"])
 
 
@@ -335,7 +336,7 @@ def test_what_rests_on_few_patients_is_marked_everywhere(patients):
     assert is_few(evaluate(table, Stages())["age/mae_months"]) == few
     _, rows = subgroup_rows(subgroups(table, Stages()))
     assert {row["band"]: is_few(row) for row in rows if row["n"]} == {"5-10": few, "all": few}
-    figures = prediction_figures(table, Stages())
+    figures = draw_figures(table, Stages())
     labels = [label.get_text() for label in figures["confusion"].axes[0].get_yticklabels()]
     assert labels[0] == "child\nn = 120" + ("†" if few else "")
     (marker,) = [

@@ -10,9 +10,9 @@ import pytest
 from conftest import write_finished_run
 
 from boneage.errors import UserError
+from boneage.evaluation.figures.registry import FIGURES
 from boneage.evaluation.published import looks_official
 from boneage.evaluation.report.page import write_report
-from boneage.evaluation.report.statements import CAPTIONS
 from boneage.run.experiment import train
 
 
@@ -61,12 +61,13 @@ def test_page_of_a_real_run(configure, tmp_path):
     file = run_dir / "report.html"
     found = Page(file.read_text())
     assert file.stat().st_size < 5_000_000
-    assert found.tags.count("img") == len(CAPTIONS) + len(
+    assert found.tags.count("img") == len(FIGURES) + len(
         pd.read_csv(run_dir / "predictions.csv")
     ), "every figure, and every test radiograph of so few"
-    for name in CAPTIONS:
-        assert (run_dir / f"figures/{name}.png").is_file()
-        assert (run_dir / f"figures/{name}.pdf").is_file()
+    for entry in FIGURES:
+        assert (run_dir / f"figures/{entry.name}.png").is_file()
+        assert (run_dir / f"figures/{entry.name}.pdf").is_file()
+        assert entry.caption.replace(" %", "\u00a0%") in file.read_text()
     assert "Synthetic data" in found.text
     for heading in ("Results", "Where it fails", "How it was trained", "cannot show"):
         assert heading in found.text

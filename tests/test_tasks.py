@@ -1,13 +1,16 @@
-"""Tasks: units, losses and metrics against hand computations."""
+"""Tasks: units and losses against hand computations, metrics against torchmetrics."""
 
 import math
+import pickle
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torchmetrics.functional import classification, regression
 
 from boneage.errors import UserError
+from boneage.models.module import Scores
 from boneage.stages import Stages
 from boneage.tasks.classification import StageClassification
 from boneage.tasks.regression import AgeRegression
@@ -55,13 +58,54 @@ def test_age_losses_by_hand(age, loss, expected):
     assert task.loss(torch.tensor([[1.0], [-2.0]]), target).item() == pytest.approx(expected)
 
 
-def test_age_metrics(age):
-    metrics = age.metrics()
-    metrics.update(torch.tensor([2.0, 2.0, 1.0, 6.0]), torch.tensor([1.0, 2.0, 3.0, 6.0]))
-    result = {name: value.item() for name, value in metrics.compute().items()}
-    assert result == pytest.approx(
-        {"mae_years": 0.75, "mae_months": 9, "rmse_years": 1.25**0.5, "r2": 1 - 5 / 14}
-    )
+def logged(task, true, predicted):
+    """Return what is logged of batches of true values and predictions."""
+    scores = Scores(task.metrics)
+    for _ in range(2):  # the second epoch has forgotten the first
+        scores.reset()
+        for k in range(0, len(true), 7):
+            scores.update(predicted[k : k + 7], true[k : k + 7])
+    assert not scores.state_dict()  # checkpoints hold none of it
+    pickle.loads(pickle.dumps(scores))  # for processes that are spawned
+    return scores.compute()
+
+
+def test_age_is_logged_as_torchmetrics_scores_it(age):
+    true = torch.rand(40, generator=torch.Generator().manual_seed(0)) * 19
+    predicted = true + torch.randn(40, generator=torch.Generator().manual_seed(1))
+    mae = regression.mean_absolute_error(predicted, true).item()
+    expected = {
+        "mae_years": mae,
+        "mae_months": 12 * mae,
+        "rmse_years": regression.mean_squared_error(predicted, true, squared=False).item(),
+        "r2": regression.r2_score(predicted, true).item(),
+    }
+    assert logged(age, true, predicted) == pytest.approx(expected, rel=1e-5)
+
+
+def test_r2_of_one_radiograph_is_undefined(age):
+    assert math.isnan(logged(age, torch.tensor([3.0]), torch.tensor([4.0]))["r2"])
+
+
+def test_stages_are_logged_as_torchmetrics_scores_them():
+    true = torch.arange(40) % 3
+    probability = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    pair = probability, true, 3
+    recall = classification.multiclass_recall(*pair, average=None).tolist()
+    expected = {
+        "accuracy": classification.multiclass_accuracy(*pair, average="micro").item(),
+        "balanced_accuracy": classification.multiclass_accuracy(*pair).item(),
+        "kappa": classification.multiclass_cohen_kappa(*pair, weights="quadratic").item(),
+        **{f"recall_{n}": recall[k] for k, n in enumerate(Stages().names)},
+    }
+    assert logged(stage_task(0), true, probability) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_recall_of_an_absent_stage_is_undefined():
+    probability = torch.tensor([[0.9, 0.1, 0.0], [0.1, 0.2, 0.7], [0.0, 0.9, 0.1]])
+    values = logged(stage_task(0), torch.tensor([0, 0, 1]), probability)
+    assert math.isnan(values["recall_adult"])
+    assert values["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
 
 
 def test_equal_ages_cannot_be_standardised():
@@ -114,15 +158,9 @@ def test_a_class_without_example_has_no_weight():
         task.fit(TRAINING[:8])
 
 
-def test_stage_metrics_and_columns():
+def test_stage_columns():
     task = stage_task(0)
     probability = task.decode(torch.tensor([[2.0, 0, 0], [0, 1.0, 0], [0, 3.0, 0], [0, 0, 1.0]]))
-    metrics = task.metrics()
-    metrics.update(probability, torch.tensor([0, 0, 1, 1]))
-    result = {name: value.item() for name, value in metrics.compute().items()}
-    assert result["accuracy"] == pytest.approx(2 / 4)
-    assert result["recall_child"] == pytest.approx(1 / 2)
-    assert result["recall_adolescent"] == pytest.approx(1 / 2)
     columns = task.columns(probability)
     assert columns["stage_predicted"] == ["child", "adolescent", "adolescent", "adult"]
     total = sum(columns[f"stage_probability_{name}"] for name in Stages().names)

@@ -1,17 +1,26 @@
 """A third task: one class and one YAML file, with nothing else touched."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
+import pytest
 import torch
 from conftest import PROJECT, TINY
 from hydra import compose, initialize_config_dir
+from scipy import stats
 from torch import nn
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
-from torchmetrics.classification import BinaryAccuracy
 
+from boneage.evaluation import metrics
+from boneage.evaluation.comparison.page import write_comparison
+from boneage.evaluation.evaluate import Scored, evaluate
+from boneage.evaluation.intervals import with_interval
+from boneage.evaluation.metric_set import SHARE, Metric, MetricSet
+from boneage.evaluation.report.page import write_report
 from boneage.run.experiment import train
+from boneage.stages import Stages
 from boneage.tasks.base import Task
 
 YAML = """
@@ -24,6 +33,20 @@ tasks:
     _target_: test_toy_task.AboveMedian
     _partial_: true
 """
+
+
+def right(pairs):
+    return ((pairs.predicted > 0.5) == pairs.true).mean(axis=-1)
+
+
+ACCURACY = Metric(
+    "accuracy", "Right halves", "share above or below the median as predicted", right,
+    headline=True, bounds=SHARE, share=True, logged=True,
+)  # fmt: skip
+BRIER = Metric(
+    "brier", "Brier score", "mean squared error of the probability",
+    lambda pairs: ((pairs.predicted - pairs.true) ** 2).mean(axis=-1), better="lower", bounds=SHARE,
+)  # fmt: skip
 
 
 class AboveMedian(Task):
@@ -47,7 +70,7 @@ class AboveMedian(Task):
         return output.squeeze(1).sigmoid()
 
     def metrics(self):
-        return MetricCollection({"accuracy": BinaryAccuracy()})
+        return MetricSet((ACCURACY, BRIER))
 
     def columns(self, prediction):
         return {"above_median": prediction}
@@ -70,15 +93,54 @@ def test_toy_task(phantom_root, tmp_path):
                 f"run_dir={run_dir}",
             ],
         )
-    metrics = train(cfg)
-    assert set(metrics["test"]) == {"toy/accuracy"}
+    tested = train(cfg)
+    assert set(tested["test"]) == {"toy/accuracy", "toy/brier"}
     table = pd.read_csv(run_dir / "predictions.csv")
     truth = table["age_years"] > _training_median(phantom_root, run_dir)
-    accuracy = ((table["above_median"] > 0.5) == truth).mean()
-    result = json.loads((run_dir / "metrics.json").read_text())["test"]["toy/accuracy"]
-    assert result == {"value": accuracy, "low": None, "high": None, "n": len(table)}
+    hit = ((table["above_median"] > 0.5) == truth).to_numpy()
+    brier = ((table["above_median"] - truth) ** 2).to_numpy()
+    found = json.loads((run_dir / "metrics.json").read_text())
+    expected = with_interval(lambda x: {"b": x.mean(axis=-1)}, brier)["b"]
+    assert found["test"]["toy/brier"] == pytest.approx(expected)
+    assert found["test"]["toy/accuracy"] == pytest.approx(_share(hit))
+    assert pd.read_csv(run_dir / "history.csv")["val/toy/accuracy"].notna().all()
+    groups = pd.read_csv(run_dir / "subgroups.csv").set_index(["band", "sex", "metric"])
+    males = groups.loc["all", "male", "toy/accuracy"]
+    assert males["value"] == pytest.approx(hit[table["sex"] == "male"].mean())
     assert (run_dir / "checkpoints/best.ckpt").is_file()
     assert (run_dir / "gradcam/toy_test.png").is_file()
+    _forget()  # another process knows what the folder holds
+    page = write_report(run_dir).read_text()
+    assert "<th>Right halves</th>" in page
+    assert ACCURACY.meaning in page
+    write_comparison([run_dir], tmp_path)
+    assert ">Right halves</th>" in (tmp_path / "comparison.html").read_text()
+
+
+def test_the_metrics_of_a_toy_task_count_patients():
+    """Draws are of patients, and an exact interval rests on their number."""
+    table = pd.DataFrame({"id": [*"abcdef"], "age_years": 5.0, "patient": [*"xxxyyz"]})
+    true, predicted = np.ones(6), np.full(6, 0.9)
+    toy = Scored("toy", MetricSet((ACCURACY, BRIER)), true, predicted)
+    result = evaluate(table, Stages(), [toy])
+    none_wrong_of_3 = stats.binomtest(3, 3).proportion_ci(method="exact").low
+    accuracy = {"value": 1, "low": none_wrong_of_3, "high": 1, "n": 6, "patients": 3}
+    assert result["toy/accuracy"] == pytest.approx(accuracy)
+    broken = replace(toy, predicted=np.full(6, np.nan))
+    assert evaluate(table, Stages(), [broken]) == {}
+
+
+def _share(hit):
+    if hit.all() or not hit.any():
+        low, high = stats.binomtest(hit.sum(), len(hit)).proportion_ci(method="exact")
+        return {"value": hit.mean(), "low": low, "high": high, "n": len(hit)}
+    return with_interval(lambda x: {"a": x.mean(axis=-1)}, hit)["a"]
+
+
+def _forget():
+    for name in ("accuracy", "brier"):
+        metrics._own.pop(f"toy/{name}")
+        assert metrics.describe(f"toy/{name}").label != "Right halves"
 
 
 def _training_median(root, run_dir):

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from boneage.callbacks.predictions import model_and_data, predictions_of, writer_of
 from boneage.data.dataset import augmented_sheet
-from boneage.evaluation.figures.predictions import prediction_figures
+from boneage.evaluation.figures.registry import ON_DASHBOARD, draw_figures
 from boneage.evaluation.figures.style import styled
 from boneage.models.module import BoneAgeModule
 
@@ -43,7 +43,6 @@ VALUES = {
 }
 OF_TASKS = ("loss", "balance")  # options of some tasks
 ABSENT = "-"  # TensorBoard leaves a run that lacks a name out of the parallel coordinates
-FIGURES = ("scatter", "residuals", "confusion")
 
 
 class Network(nn.Module):
@@ -204,7 +203,7 @@ class Dashboard(L.Callback):
         _, data = model_and_data(trainer, trainer.lightning_module)
         table = predictions_of(trainer)
         with styled():
-            for name, figure in prediction_figures(table, data.stages, FIGURES).items():
+            for name, figure in draw_figures(table, data.stages, entries=ON_DASHBOARD).items():
                 writer.add_figure(f"{fold}/{name}", figure, epochs, close=False)
 
 

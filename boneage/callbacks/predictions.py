@@ -11,9 +11,12 @@ from typing_extensions import override
 
 from boneage.data.dataset import Batch
 from boneage.data.module import BoneAgeDataModule
-from boneage.models.module import BoneAgeModule
+from boneage.evaluation.evaluate import Scored
+from boneage.models.module import BoneAgeModule, as_array
 
 DECIMALS = 6
+# the tasks' columns of some radiographs, and per task their true values and predictions
+BatchOutput = tuple[pd.DataFrame, dict[str, tuple[np.ndarray, np.ndarray]]]
 
 
 def writer_of(trainer: L.Trainer) -> SummaryWriter | None:
@@ -38,6 +41,8 @@ class Predictions(L.Callback):
     """Gather truth and prediction of each radiograph of the validation and the test fold.
 
     Attributes:
+        tasks: after an epoch of validation or test, what each task has predicted, in the order of
+            the table.
         table: after an epoch of validation or test, `id`, `patient` (where it is known), `sex`,
             `age_years`, `stage` (all true) and the tasks' columns, indexed by the row of the data
             module's table.
@@ -45,7 +50,8 @@ class Predictions(L.Callback):
 
     def __init__(self) -> None:
         self.table = pd.DataFrame()
-        self._batches: list[pd.DataFrame] = []
+        self.tasks: list[Scored] = []
+        self._batches: list[BatchOutput] = []
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -65,15 +71,26 @@ class Predictions(L.Callback):
         assert isinstance(pl_module, BoneAgeModule)
         assert isinstance(outputs, dict)
         columns: dict[str, object] = {}
+        pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name, task in pl_module.tasks.items():
+            pairs[name] = as_array(task.encode(batch)), _rounded(outputs[name])
             for column, values in task.columns(outputs[name]).items():
                 columns[column] = _rounded(values) if isinstance(values, Tensor) else values
-        self._batches.append(pd.DataFrame(columns, index=batch["index"].cpu().numpy()))
+        index = batch["index"].cpu().numpy()
+        self._batches.append((pd.DataFrame(columns, index=index), pairs))
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        data: BoneAgeDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        predicted = pd.concat(_of_all_processes(self._batches)).sort_index()
+        model, data = model_and_data(trainer, pl_module)
+        batches = _of_all_processes(self._batches)
+        predicted = pd.concat([columns for columns, _ in batches])
+        order = np.argsort(predicted.index)
+        predicted = predicted.iloc[order]
+        self.tasks = []
+        for name, task in model.tasks.items():
+            of_batches = zip(*(pairs[name] for _, pairs in batches), strict=True)
+            true, guess = (np.concatenate(values)[order] for values in of_batches)
+            self.tasks.append(Scored(name, task.metrics(), true, guess))
         self._batches.clear()
         columns = [c for c in ("id", "patient", "sex", "age_years") if c in data.table]
         truth = data.table.loc[predicted.index, columns]
@@ -90,16 +107,16 @@ def predictions_of(trainer: L.Trainer) -> pd.DataFrame:
     return next(callback for callback in callbacks if isinstance(callback, Predictions)).table
 
 
-def _of_all_processes(batches: list[pd.DataFrame]) -> list[pd.DataFrame]:
+def _of_all_processes(batches: list[BatchOutput]) -> list[BatchOutput]:
     """Return what all processes that train together have gathered."""
     if not torch.distributed.is_initialized():
         return batches
-    gathered: list[list[pd.DataFrame]] = [[]] * torch.distributed.get_world_size()
+    gathered: list[list[BatchOutput]] = [[]] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, batches)
     return [batch for of_process in gathered for batch in of_process]
 
 
 def _rounded(values: Tensor) -> np.ndarray:
     """Round to what the file will hold, so that its numbers are those that are scored."""
-    rounded: np.ndarray = values.double().cpu().numpy().round(DECIMALS)
+    rounded: np.ndarray = as_array(values).round(DECIMALS)
     return rounded

@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import RunningStage
 from typing_extensions import override
 
 from boneage.data.dataset import Batch
-from boneage.evaluation.glossary import describe
+from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import duration, number
 
 log = logging.getLogger(__name__)

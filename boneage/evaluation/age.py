@@ -1,66 +1,144 @@
-"""Metrics of predicted age over the last axis, so that they work on bootstrap draws as well."""
+"""What metrics of predicted age rest on: errors over the last axis, so draws of them as well."""
 
-import warnings
+from functools import cached_property
 
 import numpy as np
 
-from boneage.evaluation.intervals import Metrics
-
 AGE = "age_years_predicted"  # the column of predictions
 LIMITS_OF_AGREEMENT = 1.96  # standard deviations: 95 % of normal differences (Bland & Altman 1986)
-WITHIN_MONTHS = (6, 12, 24)
+INFANT_YEARS = 2.0
+CEILING_YEARS = 17.0
+TAIL = 0.05
 
 
-def age_metrics(true: np.ndarray, predicted: np.ndarray) -> Metrics:
-    """Return the metrics of ages in years, those with a unit both in years and in months.
+class Errors:
+    """Errors of predicted ages, and what several metrics of them share.
 
-    MAE, RMSE, median and 90th percentile of the absolute error, bias (predicted - true) and
-    Bland-Altman limits of agreement (1986); R2; concordance correlation (Lin 1989); share of
-    radiographs whose age is at most 6, 12 and 24 months off.
+    Its metrics are arrays of shape (...), NaN where undefined, as R2 is where all true ages are
+    equal, and everything where a prediction is not finite.
 
     Args:
         true: (..., n) true ages in years.
         predicted: (..., n) predicted ages in years.
-
-    Returns:
-        Arrays of shape (...) by name; NaN where a metric is undefined, as R2 is where all true ages
-        are equal, and everything where a prediction is not finite.
     """
-    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the spread of a single error
-        error = predicted - true
-        absolute = np.abs(error)
-        median, p90 = np.quantile(absolute, [0.5, 0.9], axis=-1)
-        squared, bias = (error**2).mean(axis=-1), error.mean(axis=-1)
-        spread = LIMITS_OF_AGREEMENT * error.std(axis=-1, ddof=1)
-        years = {
-            "mae": absolute.mean(axis=-1),
-            "rmse": np.sqrt(squared),
-            "median_ae": median,
-            "p90_ae": p90,
-            "bias": bias,
-            "loa_low": bias - spread,
-            "loa_high": bias + spread,
-        }
-        variance = true.var(axis=-1)
-        r2 = np.where(varies(true), 1 - squared / variance, np.nan)
-        # squared error = variance of true and predicted and squared bias, less twice the covariance
-        agreement = variance + predicted.var(axis=-1) + bias**2
-        metrics = {
-            f"age/{name}_{unit}": value * factor
-            for name, value in years.items()
-            for unit, factor in (("years", 1), ("months", 12))
-        }
-        metrics["age/r2"] = r2
-        apart = varies(true) | varies(predicted) | (bias != 0)
-        metrics["age/ccc"] = np.where(apart, 1 - squared / agreement, np.nan)
-        for months in WITHIN_MONTHS:
-            within = np.where(np.isnan(error), np.nan, absolute <= months / 12 + 1e-9)
-            metrics[f"age/within_{months}_months"] = within.mean(axis=-1)
-    return metrics
+
+    def __init__(self, true: np.ndarray, predicted: np.ndarray) -> None:
+        self.true, self.predicted = true, predicted
+        self.error = predicted - true
+
+    @cached_property
+    def absolute(self) -> np.ndarray:
+        """(..., n) absolute errors in years."""
+        absolute: np.ndarray = np.abs(self.error)
+        return absolute
+
+    @cached_property
+    def median_and_p90(self) -> np.ndarray:
+        """(2, ...) median and 90th percentile of the absolute error."""
+        quantiles: np.ndarray = np.quantile(self.absolute, [0.5, 0.9], axis=-1)
+        return quantiles
+
+    @cached_property
+    def squared(self) -> np.ndarray:
+        """(...) mean squared error."""
+        mean: np.ndarray = (self.error**2).mean(axis=-1)
+        return mean
+
+    @cached_property
+    def bias(self) -> np.ndarray:
+        """(...) mean of predicted minus true."""
+        mean: np.ndarray = self.error.mean(axis=-1)
+        return mean
+
+    @cached_property
+    def sd(self) -> np.ndarray:
+        """(...) standard deviation of the error."""
+        sd: np.ndarray = self.error.std(axis=-1, ddof=1)
+        return sd
+
+    @cached_property
+    def spread(self) -> np.ndarray:
+        """(...) distance of the limits of agreement from the bias."""
+        spread: np.ndarray = LIMITS_OF_AGREEMENT * self.sd
+        return spread
+
+    @cached_property
+    def variance(self) -> np.ndarray:
+        """(...) variance of the true ages."""
+        variance: np.ndarray = self.true.var(axis=-1)
+        return variance
+
+    @cached_property
+    def varies(self) -> np.ndarray:
+        """(...) whether the true ages differ."""
+        return varies(self.true)
+
+    @cached_property
+    def sorted_squares(self) -> np.ndarray:
+        """(..., n) squared errors, the greatest last."""
+        return np.sort(self.error**2, axis=-1)
 
 
 def varies(values: np.ndarray) -> np.ndarray:
     """Tell of (..., n) values whether they differ: the variance of equal ones is not always 0."""
     different: np.ndarray = (values != values[..., :1]).any(axis=-1)
     return different
+
+
+def r2(ages: Errors) -> np.ndarray:
+    """Return the explained share of the variance."""
+    return np.where(ages.varies, 1 - ages.squared / ages.variance, np.nan)
+
+
+def concordance(ages: Errors) -> np.ndarray:
+    """Return the concordance correlation (Lin 1989)."""
+    # squared error = variance of true and predicted and squared bias, less twice the covariance
+    agreement = ages.variance + ages.predicted.var(axis=-1) + ages.bias**2
+    apart = ages.varies | varies(ages.predicted) | (ages.bias != 0)
+    return np.where(apart, 1 - ages.squared / agreement, np.nan)
+
+
+def within(ages: Errors, months: int) -> np.ndarray:
+    """Return the share of radiographs whose age is at most so many months off."""
+    near = np.where(np.isnan(ages.error), np.nan, ages.absolute <= months / 12 + 1e-9)
+    share: np.ndarray = near.mean(axis=-1)
+    return share
+
+
+def slope(ages: Errors) -> np.ndarray:
+    """Return the least-squares slope of predicted on true age: 1 follows the age, 0 does not."""
+    centred = ages.true - ages.true.mean(axis=-1, keepdims=True)
+    square = np.where(ages.varies, (centred**2).sum(axis=-1), np.nan)
+    slope: np.ndarray = (centred * ages.predicted).sum(axis=-1) / square
+    return slope
+
+
+def rmse_minus_mae(ages: Errors) -> np.ndarray:
+    """Return how much the root mean squared error exceeds the mean absolute one."""
+    rmse, mae = np.sqrt(ages.sorted_squares.mean(axis=-1)), ages.absolute.mean(axis=-1)
+    difference: np.ndarray = rmse - mae
+    return difference
+
+
+def share_of_tail(ages: Errors) -> np.ndarray:
+    """Return the share of the squared error in the worst 5 % (28 % where errors are normal)."""
+    squares = ages.sorted_squares
+    n = squares.shape[-1]
+    worst = int(np.ceil(TAIL * n))
+    share: np.ndarray = squares[..., n - worst :].sum(axis=-1) / squares.sum(axis=-1)
+    return share
+
+
+def infant(true_years: np.ndarray) -> np.ndarray:
+    """Tell which of (n,) true ages are below 2 years."""
+    return true_years < INFANT_YEARS
+
+
+def older(true_years: np.ndarray) -> np.ndarray:
+    """Tell which of (n,) true ages are not below 2 years."""
+    return ~infant(true_years)
+
+
+def near_maturity(true_years: np.ndarray) -> np.ndarray:
+    """Tell which of (n,) true ages are 17 years or more."""
+    return true_years >= CEILING_YEARS

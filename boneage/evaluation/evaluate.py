@@ -1,6 +1,7 @@
 """The metrics of one run's predictions, by subgroup too, and of trivial baselines."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -8,17 +9,9 @@ import pandas as pd
 
 from boneage.data.ids import patient_codes
 from boneage.data.sexes import SEXES
-from boneage.evaluation.age import WITHIN_MONTHS, age_metrics
-from boneage.evaluation.failures import failure_metrics
-from boneage.evaluation.intervals import (
-    Metrics,
-    Results,
-    counts,
-    open_mean,
-    open_share,
-    with_interval,
-)
-from boneage.evaluation.stage import calibration_metrics, stage_metrics
+from boneage.evaluation.intervals import Results, counts, open_mean, open_share, with_interval
+from boneage.evaluation.metric_set import Metric, MetricSet
+from boneage.evaluation.metrics import AGE, CALIBRATION, HEADS, stage_metrics
 from boneage.stages import ALL, BANDS, Stages
 
 PROBABILITY = "stage_probability_"
@@ -26,41 +19,116 @@ NUMERIC = ("age_years_predicted", PROBABILITY)  # beginnings of columns
 BEYOND_ANY_AGE = 150.0  # years, to either side: what a diverged model predicts
 
 
-def evaluate(predictions: pd.DataFrame, stages: Stages) -> Results:
+@dataclass(frozen=True)
+class Scored:
+    """What a task has predicted of a fold, and what scores it.
+
+    Args:
+        name: its name.
+        metrics: its metrics.
+        true: (n,) true values, in the order of the prediction table.
+        predicted: (n,) or (n, K) predictions.
+    """
+
+    name: str
+    metrics: MetricSet
+    true: np.ndarray
+    predicted: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> "Scored":
+        """Return that of the (n,) bool radiographs that are chosen."""
+        return replace(self, true=self.true[chosen], predicted=self.predicted[chosen])
+
+
+def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] = ()) -> Results:
     """Return the metrics that the columns of a prediction table allow, with intervals.
 
     Ages are scored as `age/...`. `stage/...` scores the predicted stage; a table without one is
     scored by its thresholded age, and a table with both has `stage_from_age/...` and
     `heads/disagreement` as well, the share whose predicted stage is not that of the predicted age.
     A column that holds anything but finite numbers has no metrics (see `count_not_finite`).
-    Intervals resample patients where the table has a column `patient`, else radiographs.
+    Metrics of a new task are named `<task>/...`. Intervals resample patients where the table has a
+    column `patient`, else radiographs.
 
     Args:
         predictions: `age_years` (truth) and, as far as predicted, `age_years_predicted`, and
             `stage_predicted` (names) with `stage_probability_<name>`; `patient` where it is known.
         stages: the stages.
+        tasks: what the tasks of a run have predicted.
     """
     broken = count_not_finite(predictions)
     true_age = predictions["age_years"].to_numpy(float)
+    true_stage = stages.of(true_age)
+    of_stages = stage_metrics(stages.names)
     patients = patient_codes(predictions)
     results: Results = {}
     stage = age = None
     if "stage_predicted" in predictions and not any("stage" in column for column in broken):
         stage = predictions["stage_predicted"].map(stages.names.index).to_numpy()
-        results |= score_stage(true_age, stage, stages, patients)
+        results |= score("stage", of_stages, true_stage, stage, patients)
         if has_probability(predictions):
-            results |= _score_calibration(predictions, stages)
+            probability = stage_probability(predictions, stages)
+            hit = probability.argmax(axis=1) == true_stage
+            results |= score("stage", CALIBRATION, hit, probability.max(axis=1), patients)
     if "age_years_predicted" in predictions and "age_years_predicted" not in broken:
         age = predictions["age_years_predicted"].to_numpy(float)
-        results = score_age(true_age, age, patients) | results
-        from_age = score_stage(true_age, stages.of(age), stages, patients)
-        if "stage_predicted" in predictions:
-            from_age = {name.replace("stage", "stage_from_age"): m for name, m in from_age.items()}
-        results |= from_age
+        group = "stage_from_age" if "stage_predicted" in predictions else "stage"
+        results = score("age", AGE, true_age, age, patients) | results
+        results |= score(group, of_stages, true_stage, stages.of(age), patients)
     if stage is not None and age is not None:
-        results |= with_interval(_disagreement, stage, stages.of(age), patients=patients)
-        open_share(results["heads/disagreement"])
+        results |= score("heads", HEADS, stage, stages.of(age), patients)
+    for task in tasks:
+        names = [f"{task.name}/{metric}" for metric in task.metrics.by_name()]
+        if np.isfinite(task.predicted).all() and any(name not in results for name in names):
+            own = score(task.name, task.metrics, task.true, task.predicted, patients)
+            results |= {name: own[name] for name in names if name not in results}
     return results
+
+
+def score(
+    group: str,
+    metrics: MetricSet,
+    true: np.ndarray,
+    predicted: np.ndarray,
+    patients: np.ndarray | None = None,
+) -> Results:
+    """Return metrics with their intervals: by the bootstrap, and exact for shares of 0 or 1.
+
+    Args:
+        group: the name of the task, which is put before theirs.
+        metrics: the metrics.
+        true: (n,) true values.
+        predicted: (n,) or (n, K) predictions.
+        patients: (n,) numbers of the patients, as for `with_interval`.
+
+    Returns:
+        Results by name. The n of a metric is the number of radiographs that it is of.
+    """
+    described = metrics.by_name()
+    bounds = {name: metric.bounds for name, metric in described.items()}
+    results: Results = {}
+    for among in dict.fromkeys(metric.among for metric in metrics.metrics):
+        chosen = np.full(len(true), True) if among is None else among(true)
+        part = metrics.only(partial(_is_among, among)).for_draws_of(true[chosen])
+        columns = true[chosen], predicted[chosen]
+        own = None if patients is None else patients[chosen]
+        results |= with_interval(part.values, *columns, patients=own, bounds=bounds)
+    shared = metrics.shared(true, predicted)
+    for metric in metrics.metrics:
+        if metric.of_class is None:
+            continue
+        classes = shared.true if metric.of_class == "true" else shared.predicted
+        for i, name in enumerate(metrics.classes):
+            chosen = classes == i
+            own = None if patients is None else patients[chosen]
+            results[f"{metric.name}_{name}"] |= counts(int(chosen.sum()), own)
+    for name, metric in described.items():
+        if metric.share:
+            open_share(results[name])
+    for name, metric in described.items():
+        if metric.mean_of is not None:
+            open_mean(results[name], [results[f"{metric.mean_of}_{c}"] for c in metrics.classes])
+    return {f"{group}/{name}": results[name] for name in described}
 
 
 def count_not_finite(predictions: pd.DataFrame) -> dict[str, int]:
@@ -81,53 +149,8 @@ def stage_probability(predictions: pd.DataFrame, stages: Stages) -> np.ndarray:
     return predictions[columns].to_numpy(float)
 
 
-def score_age(
-    true: np.ndarray, predicted: np.ndarray, patients: np.ndarray | None = None
-) -> Results:
-    """Return the age metrics of (n,) ages in years, with intervals (see `with_interval`)."""
-    results = with_interval(age_metrics, true, predicted, patients=patients)
-    for months in WITHIN_MONTHS:
-        open_share(results[f"age/within_{months}_months"])
-    return results | failure_metrics(true, predicted, patients)
-
-
-def score_stage(
-    true_age: np.ndarray,
-    predicted: np.ndarray,
-    stages: Stages,
-    patients: np.ndarray | None = None,
-) -> Results:
-    """Return the stage metrics of (n,) true ages in years and predicted stage indices.
-
-    The n of a recall and of an F1 is the number of radiographs of that stage, the n of a precision
-    the number that were predicted to be of it.
-    """
-    true = stages.of(true_age)
-    present = np.bincount(true, minlength=len(stages)) > 0
-    metrics = partial(stage_metrics, names=stages.names, present=present)
-    results = with_interval(metrics, true, predicted, patients=patients)
-    open_share(results["stage/accuracy"])
-    for index, name in enumerate(stages.names):
-        for metric, classes in (("recall", true), ("f1", true), ("precision", predicted)):
-            chosen = classes == index
-            own = None if patients is None else patients[chosen]
-            results[f"stage/{metric}_{name}"] |= counts(int(chosen.sum()), own)
-        open_share(results[f"stage/recall_{name}"])
-        open_share(results[f"stage/precision_{name}"])
-    recalls = [results[f"stage/recall_{name}"] for name in stages.names]
-    open_mean(results["stage/balanced_accuracy"], recalls)
-    return results
-
-
-def _score_calibration(predictions: pd.DataFrame, stages: Stages) -> Results:
-    probability = stage_probability(predictions, stages)
-    hit = probability.argmax(axis=1) == stages.of(predictions["age_years"].to_numpy(float))
-    patients = patient_codes(predictions)
-    return with_interval(calibration_metrics, probability.max(axis=1), hit, patients=patients)
-
-
-def _disagreement(stage: np.ndarray, stage_of_age: np.ndarray) -> Metrics:
-    return {"heads/disagreement": (stage != stage_of_age).mean(axis=-1)}
+def _is_among(among: Callable[[np.ndarray], np.ndarray] | None, metric: Metric) -> bool:
+    return metric.among is among
 
 
 def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mapping[str, Results]:
@@ -149,32 +172,43 @@ def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mappin
     majority = np.bincount(stages.of(train["age_years"].to_numpy())).argmax()
     mean = np.full(len(true), train["age_years"].mean())
     return {
-        "constant": score_age(true, mean, patients),
-        "median_by_sex": score_age(true, median, patients),
-        "majority_class": score_stage(true, np.full(len(true), majority), stages, patients),
+        "constant": score("age", AGE, true, mean, patients),
+        "median_by_sex": score("age", AGE, true, median, patients),
+        "majority_class": score(
+            "stage",
+            stage_metrics(stages.names),
+            stages.of(true),
+            np.full(len(true), majority),
+            patients,
+        ),
     }
 
 
-def subgroups(predictions: pd.DataFrame, stages: Stages) -> pd.DataFrame:
+def subgroups(
+    predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] = ()
+) -> pd.DataFrame:
     """Return every metric of every age band, of every sex, and of both together.
 
     Args:
         predictions: as for `evaluate`, with `sex`.
         stages: the stages.
+        tasks: what the tasks of a run have predicted.
 
     Returns:
         One row per group and metric: `band` (years), `sex`, `metric`, `value`, `low`, `high`, `n`,
         and `patients` where these are known; a group without radiographs has n = 0 and no value.
     """
-    band = pd.Series(BANDS.of(predictions["age_years"].to_numpy(float)), index=predictions.index)
-    sexes = [ALL, *(sex for sex in SEXES if (predictions["sex"] == sex).any())]
+    band, sex_of = BANDS.of(predictions["age_years"].to_numpy(float)), predictions["sex"].to_numpy()
+    sexes = [ALL, *(sex for sex in SEXES if (sex_of == sex).any())]
     scored: dict[tuple[str, str], Results] = {}
     for i, name in [(None, ALL), *enumerate(BANDS.names)]:
         for sex in sexes:
-            in_band = band == i if i is not None else pd.Series(True, index=predictions.index)
-            chosen = predictions[in_band & ((predictions["sex"] == sex) | (sex == ALL))]
-            if (name, sex) != (ALL, ALL):
-                scored[name, sex] = evaluate(chosen, stages) if len(chosen) else {}
+            if (name, sex) == (ALL, ALL):
+                continue
+            chosen = np.isin(band, i if i is not None else range(len(BANDS)))
+            chosen &= (sex_of == sex) | (sex == ALL)
+            own = [task.of(chosen) for task in tasks]
+            scored[name, sex] = evaluate(predictions[chosen], stages, own) if chosen.any() else {}
     metrics = dict.fromkeys(metric for results in scored.values() for metric in results)
     none = counts(0, patient_codes(predictions[:0]))
     nothing = {"value": None, "low": None, "high": None, **none}

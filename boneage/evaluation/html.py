@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from boneage.evaluation.glossary import named
+from boneage.evaluation.metrics import named
 from boneage.evaluation.numbers import interval, is_few, number, plain, span
 
 EVALUATION = Path(__file__).parent

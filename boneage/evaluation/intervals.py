@@ -1,11 +1,11 @@
 """Intervals of metrics: by the bootstrap, and exact ones of shares of 0 or 1."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import hypot
 
 import numpy as np
 
-from boneage.evaluation.glossary import describe
+from boneage.evaluation.metric_set import ANY, Bounds
 
 Metrics = dict[str, np.ndarray]
 Result = dict[str, float | int | None]
@@ -18,6 +18,7 @@ def with_interval(
     metrics: Callable[..., Metrics],
     *columns: np.ndarray,
     patients: np.ndarray | None = None,
+    bounds: Mapping[str, Bounds] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Results:
@@ -29,6 +30,7 @@ def with_interval(
         patients: (n,) numbers, equal for radiographs of one patient: whole patients are resampled
             (the cluster bootstrap; Davison & Hinkley 1997, section 3.8), each with all its
             radiographs. None resamples radiographs.
+        bounds: per metric the least and the greatest value that it can have; any if not given.
         draws: bootstrap draws.
         seed: seed of the draws.
 
@@ -46,9 +48,9 @@ def with_interval(
             drawn.setdefault(name, []).append(values)
     results: Results = {}
     for name, value in metrics(*columns).items():
-        bounds = describe(name).bounds
-        value = np.clip(value, *bounds)  # a sum of rounded numbers can end just beside them
-        low, high = np.clip(_limits(value, np.concatenate(drawn[name])), *bounds)
+        ends = (bounds or {}).get(name, ANY)
+        value = np.clip(value, *ends)  # a sum of rounded numbers can end just beside them
+        low, high = np.clip(_limits(value, np.concatenate(drawn[name])), *ends)
         if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # no draw differs, which says nothing
             low = high = np.nan
         results[name] = {k: _number(v) for k, v in (("value", value), ("low", low), ("high", high))}

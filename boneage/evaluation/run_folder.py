@@ -13,6 +13,8 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from boneage.errors import UserError
+from boneage.evaluation.metric_set import Better, Metric
+from boneage.evaluation.metrics import register
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,14 @@ class _Stages(BaseModel):
     edges: list[float]
 
 
+class _Described(BaseModel):
+    label: str
+    meaning: str
+    unit: str
+    better: Better
+    headline: bool
+
+
 class _Content(BaseModel):
     """What readers of `metrics.json` rely on."""
 
@@ -50,6 +60,7 @@ class _Content(BaseModel):
     seed: int
     n: _Counts
     test: dict[str, _Result]
+    described: dict[str, _Described] = {}
     baselines: dict[str, dict[str, _Result]]
     stages: _Stages
     options: dict[str, Any]
@@ -145,6 +156,8 @@ def read_run(path: Path) -> FinishedRun:
         raise UserError(
             f"{path / PREDICTIONS} does not hold the test radiographs that {METRICS} speaks of"
         )
+    own = content.described.items()
+    register({name: Metric(name.split("/", 1)[-1], **dict(described)) for name, described in own})
     return FinishedRun(path, metrics, predictions, stages)
 
 

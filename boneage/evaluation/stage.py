@@ -1,12 +1,99 @@
-"""Metrics of predicted stage over the last axis, so that they work on bootstrap draws as well."""
+"""What metrics of predicted stage rest on: counts over the last axis, so draws of them as well."""
 
-import warnings
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from boneage.evaluation.intervals import Metrics
+from boneage.evaluation.intervals import counts, exact_interval
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
+EDGE_DISTANCES_YEARS = (-np.inf, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, np.inf)
+
+
+class Confusion:
+    """Counts of true and predicted stages, and what several metrics of them share.
+
+    Its metrics are arrays of shape (...), those of each stage (..., K). Precision, recall and F1
+    are NaN for a stage that is never predicted, never true, or neither; means are over the stages
+    for which they are defined. A mean without a stage that is `present` is another number, and NaN.
+
+    Args:
+        true: (..., n) true stage indices.
+        predicted: (..., n) predicted stage indices.
+        k: how many stages there are.
+        present: (K,) bool, the stages of all radiographs, where these are draws of them.
+    """
+
+    def __init__(
+        self, true: np.ndarray, predicted: np.ndarray, k: int, present: np.ndarray | None = None
+    ) -> None:
+        self.true, self.predicted = true, predicted
+        self.k, self.present = k, present
+        self.counts = confusion(true, predicted, k)
+
+    @cached_property
+    def total(self) -> np.ndarray:
+        """(...) radiographs."""
+        total: np.ndarray = self.counts.sum(axis=(-2, -1))
+        return total
+
+    @cached_property
+    def of_true(self) -> np.ndarray:
+        """(..., K) radiographs that are of each stage."""
+        of_true: np.ndarray = self.counts.sum(axis=-1)
+        return of_true
+
+    @cached_property
+    def of_predicted(self) -> np.ndarray:
+        """(..., K) radiographs that are predicted to be of each stage."""
+        of_predicted: np.ndarray = self.counts.sum(axis=-2)
+        return of_predicted
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        """(..., K) radiographs of each stage that are predicted to be of it."""
+        return np.diagonal(self.counts, axis1=-2, axis2=-1)
+
+    @cached_property
+    def recall(self) -> np.ndarray:
+        """(..., K) share of the radiographs of each stage that are found."""
+        recall: np.ndarray = self.hits / self.of_true
+        return recall
+
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """(..., K) share of the radiographs predicted to be of each stage that are of it."""
+        precision: np.ndarray = self.hits / self.of_predicted
+        return precision
+
+    @cached_property
+    def f1(self) -> np.ndarray:
+        """(..., K) harmonic mean of precision and recall of each stage."""
+        f1: np.ndarray = 2 * self.hits / (self.of_true + self.of_predicted)
+        return f1
+
+    @cached_property
+    def accuracy(self) -> np.ndarray:
+        """(...) share of right stages."""
+        accuracy: np.ndarray = self.hits.sum(axis=-1) / self.total
+        return accuracy
+
+    @cached_property
+    def kappa(self) -> np.ndarray:
+        """(...) quadratic-weighted kappa (Cohen 1968)."""
+        distance = (np.arange(self.k)[:, None] - np.arange(self.k)) ** 2
+        by_chance = self.of_true[..., :, None] * self.of_predicted[..., None, :]
+        by_chance = by_chance / self.total[..., None, None]
+        observed = (self.counts * distance).sum((-2, -1))
+        kappa: np.ndarray = 1 - observed / (by_chance * distance).sum((-2, -1))
+        return kappa
+
+    def mean(self, of_each: np.ndarray) -> np.ndarray:
+        """Return the (...) mean over the stages of (..., K) numbers."""
+        absent = False if self.present is None else (self.present & (self.of_true == 0)).any(-1)
+        return np.where(absent, np.nan, np.nanmean(of_each, axis=-1))
 
 
 def confusion(true: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
@@ -15,61 +102,16 @@ def confusion(true: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
     return _binned(codes, k * k).reshape(*true.shape[:-1], k, k)
 
 
-def stage_metrics(
-    true: np.ndarray,
-    predicted: np.ndarray,
-    names: tuple[str, ...],
-    present: np.ndarray | None = None,
-) -> Metrics:
-    """Return the metrics of predicted stages.
-
-    Accuracy, balanced accuracy, macro F1, quadratic-weighted kappa (Cohen 1968), and precision,
-    recall and F1 of each stage.
-
-    Args:
-        true: (..., n) true stage indices.
-        predicted: (..., n) predicted stage indices.
-        names: the K stage names.
-        present: (K,) bool, the stages of all radiographs, where these are draws of them.
-
-    Returns:
-        Arrays of shape (...) by name. Precision, recall and F1 are NaN for a stage that is never
-        predicted, never true, or neither; the means are over the stages for which they are defined.
-        A mean without a stage that is `present` is another number, and NaN.
-    """
-    k = len(names)
-    counts = confusion(true, predicted, k)
-    total = counts.sum(axis=(-2, -1))
-    rows, columns = counts.sum(axis=-1), counts.sum(axis=-2)
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    distance = (np.arange(k)[:, None] - np.arange(k)) ** 2
-    whole = np.True_ if present is None else ((rows > 0) | ~present).all(axis=-1)
-    by_chance = rows[..., :, None] * columns[..., None, :] / total[..., None, None]
-    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a mean over no stage at all
-        recall, precision, f1 = hits / rows, hits / columns, 2 * hits / (rows + columns)
-        kappa = 1 - (counts * distance).sum((-2, -1)) / (by_chance * distance).sum((-2, -1))
-        metrics = {
-            "stage/accuracy": hits.sum(axis=-1) / total,
-            "stage/balanced_accuracy": np.where(whole, np.nanmean(recall, axis=-1), np.nan),
-            "stage/macro_f1": np.where(whole, np.nanmean(f1, axis=-1), np.nan),
-            "stage/kappa": kappa,
-        }
-    for name, values in (("recall", recall), ("precision", precision), ("f1", f1)):
-        metrics |= {f"stage/{name}_{stage}": values[..., i] for i, stage in enumerate(names)}
-    return metrics
-
-
-def calibration_metrics(confidence: np.ndarray, hit: np.ndarray) -> Metrics:
+def calibration_error(hit: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """Return the expected calibration error (Guo et al. 2017, 15 equal bins).
 
     Args:
+        hit: (..., n) whether the predicted stage is the true one.
         confidence: (..., n) probability of the predicted stage.
-        hit: (..., n) whether that stage is the true one.
     """
-    bins = _bin(confidence)
-    gap = _binned(bins, CALIBRATION_BINS, hit - confidence)
-    return {"stage/calibration_error": np.abs(gap).sum(axis=-1) / confidence.shape[-1]}
+    gap = _binned(_bin(confidence), CALIBRATION_BINS, hit - confidence)
+    error: np.ndarray = np.abs(gap).sum(axis=-1) / confidence.shape[-1]
+    return error
 
 
 def reliability(
@@ -84,6 +126,34 @@ def reliability(
     with np.errstate(invalid="ignore"):
         means = [_binned(bins, CALIBRATION_BINS, v.astype(float)) / n for v in (confidence, hit)]
     return means[0], means[1], n
+
+
+def errors_by_edge_distance(
+    true_age: np.ndarray, hit: np.ndarray, edge: float, patients: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """Return how often the stage is wrong, by distance of the true age from an edge.
+
+    Args:
+        true_age: (n,) true ages in years.
+        hit: (n,) whether the stage is right.
+        edge: age in years at which one stage passes into the next.
+        patients: (n,) numbers of the patients, if known: intervals rest on them.
+
+    Returns:
+        A row per band of `EDGE_DISTANCES_YEARS`, closed on the left: `from_years`, `to_years`
+        (signed, true age minus edge), `n` (and `patients`), `errors`, `rate` with `low` and `high`.
+    """
+    band = np.searchsorted(EDGE_DISTANCES_YEARS, true_age - edge, side="right") - 1
+    rows = []
+    for i, (start, end) in enumerate(pairwise(EDGE_DISTANCES_YEARS)):
+        n, errors = int((band == i).sum()), int((~hit[band == i]).sum())
+        rate = errors / n if n else np.nan
+        number = counts(n, None if patients is None else patients[band == i])
+        units = int(number.get("patients") or n)
+        low, high = exact_interval(errors * units / n if n else 0, units)
+        ages = {"from_years": start, "to_years": end}
+        rows.append({**ages, **number, "errors": errors, "rate": rate, "low": low, "high": high})
+    return rows
 
 
 def _bin(confidence: np.ndarray) -> np.ndarray:

@@ -4,19 +4,54 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import lightning as L
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MetricCollection
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 from typing_extensions import override
 
 from boneage.data.dataset import Batch
+from boneage.evaluation.metric_set import MetricSet
+from boneage.evaluation.metrics import register
 from boneage.models.backbones import Backbone
 from boneage.models.sex import SexInput
 from boneage.tasks.base import Task
+
+
+class Scores(Metric):
+    """The metrics of a task that are logged, over an epoch of all processes that train together.
+
+    Args:
+        metrics: returns the metrics of the task.
+    """
+
+    full_state_update = False
+    true: list[Tensor]
+    predicted: list[Tensor]
+
+    def __init__(self, metrics: Callable[[], MetricSet]) -> None:
+        super().__init__()
+        self.metrics = metrics
+        self.add_state("true", [], dist_reduce_fx="cat")
+        self.add_state("predicted", [], dist_reduce_fx="cat")
+
+    @override
+    def update(self, predicted: Tensor, true: Tensor) -> None:
+        self.true.append(true)
+        self.predicted.append(predicted)
+
+    @override
+    def compute(self) -> dict[str, float]:
+        """Return the metrics, in the order of their names."""
+        logged = self.metrics().only(lambda metric: metric.logged)
+        pair = (as_array(dim_zero_cat(values)) for values in (self.true, self.predicted))
+        values = logged.values(*pair)
+        return {name: float(values[name]) for name in sorted(values)}
 
 
 class BoneAgeModule(L.LightningModule):
@@ -54,16 +89,12 @@ class BoneAgeModule(L.LightningModule):
             Mapping[str, Task],
             nn.ModuleDict({name: make(in_features=width) for name, make in tasks.items()}),
         )
-        self.metrics = cast(
-            Mapping[str, MetricCollection],
-            nn.ModuleDict(
-                {
-                    f"{split}_{name}": task.metrics().clone(prefix=f"{split}/{name}/")
-                    for split in ("val", "test")
-                    for name, task in self.tasks.items()
-                }
-            ),
+        self.scores = cast(
+            Mapping[str, Scores],
+            nn.ModuleDict({name: Scores(task.metrics) for name, task in self.tasks.items()}),
         )
+        for name, task in self.tasks.items():
+            register({f"{name}/{own}": m for own, m in task.metrics().by_name().items()})
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.mirror_test = mirror_test
@@ -155,17 +186,36 @@ class BoneAgeModule(L.LightningModule):
         return {name: task.decode(outputs[name]) for name, task in self.tasks.items()}
 
     def evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
-        """Update and log the metrics of every task; return its decoded predictions."""
+        """Gather what the metrics of every task take; return its decoded predictions."""
         outputs = self(batch["image"], batch["sex"])
         self.total_loss(outputs, batch, split)
         predictions = self.decode(outputs)
         if split == "test":
             predictions = self.with_mirror(predictions, batch["image"], batch["sex"])
         for name, task in self.tasks.items():
-            metrics = self.metrics[f"{split}_{name}"]
-            metrics.update(predictions[name], task.encode(batch))
-            self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+            self.scores[name].update(predictions[name], task.encode(batch))
         return predictions
+
+    @override
+    def on_validation_epoch_start(self) -> None:
+        for scores in self.scores.values():
+            scores.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self.log_metrics("val")
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        self.log_metrics("test")
+
+    def log_metrics(self, split: str) -> None:
+        """Log the metrics of every task."""
+        for name, scores in self.scores.items():
+            values = {f"{split}/{name}/{metric}": v for metric, v in scores.compute().items()}
+            self.log_dict(values, sync_dist=True)
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -180,6 +230,13 @@ class BoneAgeModule(L.LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["boneage"] = self.record
+
+
+def as_array(values: Tensor) -> np.ndarray:
+    """Return true values or predictions as metrics take them: numbers in double precision."""
+    values = values.detach().cpu()
+    array: np.ndarray = (values.double() if values.is_floating_point() else values).numpy()
+    return array
 
 
 def all_finite(weights: Mapping[str, object]) -> bool:

@@ -61,7 +61,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "seconds": sum(run.metrics["seconds"] for run in runs),
         "test_set": hash_test_set(predictions),
         "n": first.metrics["n"] | {"test": len(predictions)},
-        **metric_report(predictions, train, first.stages, {}),
+        **metric_report(predictions, train, first.stages),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)

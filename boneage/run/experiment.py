@@ -145,14 +145,14 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             "val": len(fold_of(model.record, "val")),
             "test": len(test),
         },
-        **metric_report(test, train_fold, data.stages, trainer.logged_metrics),
+        **metric_report(test, train_fold, data.stages, predictions.tasks),
         "coverage": coverage_of(model.record, test),
         "started": started.isoformat(timespec="seconds"),
         "seconds": throughput.elapsed,
         "images_per_second": throughput.images_per_second,
     }
     if trainer.is_global_zero:
-        write_results(run_dir, metrics, test, history.table, data)
+        write_results(run_dir, metrics, test, history.table, data, predictions.tasks)
         if (behind := behind_baselines(metrics["test"], metrics["baselines"])) is not None:
             log.warning("%s", behind)
         print_results(metrics, run_dir)

@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -18,15 +18,14 @@ from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from boneage.data.dataset import augmented_sheet
 from boneage.data.ids import count_patients
 from boneage.data.module import BoneAgeDataModule
 from boneage.evaluation.cases import pick_cases
-from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate, subgroups
-from boneage.evaluation.glossary import describe
+from boneage.evaluation.evaluate import Scored, baselines, count_not_finite, evaluate, subgroups
 from boneage.evaluation.intervals import Results
+from boneage.evaluation.metrics import describe, is_built_in
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
 from boneage.evaluation.published import looks_official
 from boneage.models.architecture import describe_architecture
@@ -52,6 +51,7 @@ WHOLE = {  # options under which a run sees all radiographs
 }
 log = logging.getLogger(__name__)  # of the log file alone
 WIDTH = 80  # columns of the table in the log
+DESCRIBED = ("label", "meaning", "unit", "better", "headline")  # of a new task's metrics
 
 
 def describe_run(
@@ -102,32 +102,31 @@ def metric_report(
     predictions: pd.DataFrame,
     train: pd.DataFrame,
     stages: Stages,
-    logged: Mapping[str, Tensor],
+    tasks: Sequence[Scored] = (),
 ) -> dict[str, Any]:
     """Return the `test`, `baselines` and `not_finite` parts of `metrics.json`.
 
-    Where the patients are known, `patients` is how many were tested.
+    Where the patients are known, `patients` is how many were tested. `described` says what the
+    metrics of a new task are called and mean, so that pages need nothing but the run's folder.
 
     Args:
         predictions: truth and prediction of every test radiograph.
         train: the training fold, for the baselines.
         stages: the stages.
-        logged: what the tasks' own metrics logged on the test fold; those without a counterpart
-            here (a new task's) are reported without an interval.
+        tasks: what the tasks have predicted, in the order of the predictions.
     """
-    test = evaluate(predictions, stages)
-    broken = count_not_finite(predictions)
-    for name, value in logged.items():
-        key = name.removeprefix("test/")
-        if key not in test and not key.endswith("loss") and not broken:
-            known = float(value) if isfinite(value) else None
-            test[key] = {"value": known, "low": None, "high": None, "n": len(predictions)}
+    test = evaluate(predictions, stages, tasks)
+    own = {name: describe(name) for name in test if not is_built_in(name)}
+    described = {
+        name: {part: getattr(metric, part) for part in DESCRIBED} for name, metric in own.items()
+    }
     patients = count_patients(predictions)
     return {
         **({} if patients is None else {"patients": patients}),
         "test": test,
+        **({"described": described} if described else {}),
         "baselines": baselines(train, predictions, stages),
-        "not_finite": broken,
+        "not_finite": count_not_finite(predictions),
     }
 
 
@@ -137,10 +136,11 @@ def write_results(
     predictions: pd.DataFrame,
     history: pd.DataFrame,
     data: BoneAgeDataModule,
+    tasks: Sequence[Scored],
 ) -> None:
     """Write everything that a run's report and comparisons are made from, `metrics.json` last."""
     predictions.to_csv(run_dir / "predictions.csv", index=False)
-    subgroups(predictions, data.stages).to_csv(run_dir / "subgroups.csv", index=False)
+    subgroups(predictions, data.stages, tasks).to_csv(run_dir / "subgroups.csv", index=False)
     if len(history):
         history.to_csv(run_dir / "history.csv", index=False)
     cases = pick_cases(predictions, data.stages)

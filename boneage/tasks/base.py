@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 
 import pandas as pd
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
 
 from boneage.data.dataset import Batch
+from boneage.evaluation.metric_set import MetricSet
 
 
 class Task(nn.Module, ABC):
@@ -62,8 +62,8 @@ class Task(nn.Module, ABC):
         return output.flatten(1).sum(dim=1)
 
     @abstractmethod
-    def metrics(self) -> MetricCollection:
-        """Return fresh metrics over `decode(output)` and the target."""
+    def metrics(self) -> MetricSet:
+        """Return the metrics of `decode(output)` against `encode(batch)`, both as arrays."""
 
     @abstractmethod
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:

@@ -8,28 +8,13 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassCohenKappa,
-    MulticlassRecall,
-)
 
 from boneage.data.dataset import Batch
 from boneage.errors import UserError
+from boneage.evaluation.metric_set import MetricSet
+from boneage.evaluation.metrics import stage_probability_metrics
 from boneage.stages import Stages
 from boneage.tasks.base import Task
-
-
-class StageRecall(MulticlassRecall):
-    """The recall of one of k stages: loggers take one number a metric."""
-
-    def __init__(self, k: int, stage: int) -> None:
-        super().__init__(k, average=None)
-        self.stage = stage
-
-    def compute(self) -> Tensor:
-        return super().compute()[self.stage]
 
 
 class StageClassification(Task):
@@ -123,16 +108,8 @@ class StageClassification(Task):
             target = output.argmax(dim=1)
         return output.gather(1, target[:, None])[:, 0]
 
-    def metrics(self) -> MetricCollection:
-        k = len(self.stages)
-        return MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(k, average="micro"),
-                "balanced_accuracy": MulticlassAccuracy(k, average="macro"),
-                "kappa": MulticlassCohenKappa(k, weights="quadratic"),
-                **{f"recall_{n}": StageRecall(k, i) for i, n in enumerate(self.stages.names)},
-            }
-        )
+    def metrics(self) -> MetricSet:
+        return stage_probability_metrics(self.stages.names)
 
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
         names = self.stages.names

@@ -9,10 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
 
 from boneage.data.dataset import Batch
 from boneage.errors import UserError
+from boneage.evaluation.metric_set import MetricSet
+from boneage.evaluation.metrics import AGE
 from boneage.tasks.base import Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -22,20 +23,6 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "smooth_l1": partial(F.smooth_l1_loss, beta=0.1),  # standard deviations: about 4 months
     "l1": F.l1_loss,
 }
-
-
-class MeanAbsoluteErrorMonths(MeanAbsoluteError):
-    """The mean absolute error in months of ages in years."""
-
-    def compute(self) -> Tensor:
-        return super().compute() * 12
-
-
-class DefinedR2Score(R2Score):
-    """R2, NaN where a fold is too small for it."""
-
-    def compute(self) -> Tensor:
-        return super().compute() if self.total > 1 else torch.tensor(torch.nan)
 
 
 class AgeRegression(Task):
@@ -103,15 +90,8 @@ class AgeRegression(Task):
         """Return (B,) ages in years."""
         return self.decode(output)
 
-    def metrics(self) -> MetricCollection:
-        return MetricCollection(
-            {
-                "mae_years": MeanAbsoluteError(),
-                "mae_months": MeanAbsoluteErrorMonths(),
-                "rmse_years": MeanSquaredError(squared=False),
-                "r2": DefinedR2Score(),
-            }
-        )
+    def metrics(self) -> MetricSet:
+        return AGE
 
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
         return {"age_years_predicted": prediction}

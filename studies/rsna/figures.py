@@ -14,7 +14,7 @@ from tables import scored
 
 from boneage.evaluation.comparison.page import forest
 from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, ORANGE, styled
-from boneage.evaluation.glossary import named
+from boneage.evaluation.metrics import named
 from boneage.evaluation.numbers import FEW, number
 from boneage.evaluation.published import PUBLISHED
 from boneage.evaluation.run_folder import METRICS, read_run

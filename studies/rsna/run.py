@@ -20,9 +20,9 @@ from soup import average
 
 from boneage.data.decode import read_grey
 from boneage.data.layouts import read_source
-from boneage.evaluation.age import age_metrics
 from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.intervals import with_interval
+from boneage.evaluation.metrics import AGE
 from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run
 from boneage.run.ensemble import ensemble
 from boneage.run.stress import TABLE, stress
@@ -116,7 +116,7 @@ def by_contrast(done: FinishedRun, root: Path) -> dict[str, Any]:
     found = {}
     for name, part in (("low", table[low]), ("other", table[~low])):
         columns = (part[c].to_numpy(float) for c in ("age_years", "age_years_predicted"))
-        found[name] = with_interval(age_metrics, *columns)["age/mae_months"]
+        found[name] = with_interval(AGE.number("mae_months").values, *columns)["mae_months"]
     return found
 
 

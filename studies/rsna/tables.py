@@ -11,7 +11,7 @@ from records import AGE, STAGE, Record, read
 from rows import AVERAGED, POOLED, PROJECT, STEPS, base_of, overrides
 from run import AUGMENTED, BUILTIN, MAIN, STRESSED
 
-from boneage.evaluation.glossary import named
+from boneage.evaluation.metrics import named
 from boneage.evaluation.numbers import interval, number
 from boneage.evaluation.published import LABEL, PUBLISHED
 from boneage.stages import ALL, BANDS

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.errors import UserError
-from boneage.evaluation.glossary import describe
+from boneage.evaluation.metrics import describe
 from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run, run_folder
 
 TRACES = (METRICS, ".hydra", "split.csv", ERROR)  # any of them makes a folder a run's

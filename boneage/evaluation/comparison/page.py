@@ -18,8 +18,8 @@ from boneage.evaluation.comparison.tables import (
 )
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.style import BLUE, GREY, picture, styled
-from boneage.evaluation.glossary import describe, named
 from boneage.evaluation.html import render
+from boneage.evaluation.metrics import is_own_headline, named
 from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.published import IN_YEARS, LABEL, MARK, PUBLISHED
 
@@ -139,7 +139,7 @@ def _panels(
     """Return what the forest plot shows: values, small n, and published values, by label."""
     runs = [run for group in groups for run in group.runs]
     tests = [run.metrics["test"] for run in runs]
-    own = [name for name in shown_metrics(groups[0]) if describe(name).meaning == ""]
+    own = [name for name in shown_metrics(groups[0]) if is_own_headline(name)]
     panels, hollow, reference = {}, {}, {}
     for name in dict.fromkeys((*PANELS, groups[0].sort, *own[:1])):
         results = [test.get(name) or {} for test in tests]

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.ids import patient_codes
-from boneage.evaluation.age import age_metrics
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
 from boneage.evaluation.intervals import Result, paired_difference
+from boneage.evaluation.metrics import AGE, stage_metrics
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.evaluation.stage import stage_metrics
 
 Columns = tuple[np.ndarray, np.ndarray]
 
@@ -75,19 +74,16 @@ def difference_of(first: FinishedRun, second: FinishedRun, metric: str) -> Resul
         return None
     known = [run.predictions for run in (first, second) if "patient" in run.predictions]
     patients = patient_codes(known[0].set_index("id").loc[ids]) if known else None
-    names = first.stages.names
-    present = np.isin(range(len(names)), columns[0][0])
+    name = metric.split("/", 1)[1]
+    metrics = AGE if metric.startswith("age/") else stage_metrics(first.stages.names)
+    scored = metrics.number(name).for_draws_of(columns[0][0])
+    if any(entry.among is not None for entry in scored.metrics) or name not in scored.by_name():
+        return None
 
     def score(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        if metric.startswith("age/"):
-            return age_metrics(true, predicted)[metric]
-        scores = stage_metrics(true, predicted, names, present)
-        return scores["stage/" + metric.split("/")[1]]
+        return scored.values(true, predicted)[name]
 
-    try:
-        return paired_difference(score, columns[0], columns[1], patients)
-    except KeyError:  # a metric that is no mean over all radiographs
-        return None
+    return paired_difference(score, columns[0], columns[1], patients)
 
 
 def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | None:

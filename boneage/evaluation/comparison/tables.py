@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from boneage.evaluation.comparison.group import Group
-from boneage.evaluation.glossary import describe, named
 from boneage.evaluation.intervals import Result
+from boneage.evaluation.metrics import is_own_headline, named
 from boneage.evaluation.numbers import FEW, interval, is_few, number
 from boneage.evaluation.published import LABEL, MARK, PUBLISHED
 from boneage.evaluation.run_folder import FinishedRun
@@ -30,7 +30,7 @@ def shown_metrics(group: Group) -> list[str]:
     test = group.first["test"]
     recalls = [name for name in test if name.startswith("stage/recall_")]
     others = [name for name in (*SHOWN, *recalls) if name in test]
-    own = [name for name in test if describe(name).meaning == ""]  # a new task's
+    own = [name for name in test if is_own_headline(name)]
     return list(dict.fromkeys(filter(None, (group.sort, *others, *own))))
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, PURPLE, SKY
-from boneage.evaluation.glossary import group_label
+from boneage.evaluation.metrics import group_label
 
 WIDTH, HEIGHT, GAP = 1.9, 0.42, 0.16  # inches
 Block = tuple[str, str, str]  # label, shape and parameters, colour

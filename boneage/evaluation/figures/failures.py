@@ -3,10 +3,10 @@
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from boneage.evaluation.failures import errors_by_edge_distance
 from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
@@ -18,7 +18,8 @@ from boneage.evaluation.figures.style import (
     one_axes,
 )
 from boneage.evaluation.numbers import is_few, span
-from boneage.stages import Stages
+from boneage.evaluation.stage import errors_by_edge_distance
+from boneage.stages import ALL, BANDS, Stages
 
 RUNNING_WINDOW_YEARS = 2.0
 RUNNING_MIN = 5  # radiographs in the window
@@ -99,6 +100,24 @@ def error_by_band(
     left.set_ylim(bottom=0)
     right.axhline(0, color=BLACK, linewidth=0.8)
     return figure
+
+
+def bands_of_run(groups: pd.DataFrame) -> Figure:
+    """Draw MAE and bias of each age band.
+
+    Args:
+        groups: `subgroups.csv` of a run.
+    """
+    of_all = groups[(groups["sex"] == ALL) & (groups["band"] != ALL)]
+    values = {}
+    for metric in ("mae", "bias"):
+        rows = of_all[of_all["metric"] == f"age/{metric}_months"].set_index("band")
+        rows = rows.reindex(list(BANDS.names))
+        values[metric] = rows[["value", "low", "high"]].to_numpy(float)
+    number = rows.filter(["n", "patients"]).fillna(0).astype(int)
+    few = [is_few(dict(row)) for _, row in number.iterrows()]
+    n = number["n"].to_numpy()
+    return error_by_band(list(BANDS.names), values["mae"], values["bias"], n, np.array(few))
 
 
 def error_near_edge(

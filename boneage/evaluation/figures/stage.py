@@ -13,6 +13,8 @@ from boneage.evaluation.figures.style import (
     VERMILION,
     one_axes,
 )
+from boneage.evaluation.numbers import FEW
+from boneage.evaluation.stage import reliability
 
 OF_STAGE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 LINES = ("-", "--", "-.", ":")
@@ -45,21 +47,19 @@ def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: np.ndarray
     return figure
 
 
-def reliability_diagram(
-    confidence: np.ndarray, hits: np.ndarray, n: np.ndarray, few: int
-) -> Figure:
-    """Draw how often the predicted stage is right against how sure the model was.
+def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
+    """Draw how often the predicted stage is right against how sure the model was, in 15 bins.
 
     Args:
-        confidence: (bins,) mean probability of the predicted stage, NaN in an empty bin.
-        hits: (bins,) share of right stages.
-        n: (bins,) radiographs.
-        few: an n below this is small and has a hollow marker.
+        probability: (n, K) predicted probabilities.
+        true: (n,) true stage indices.
     """
+    hit = probability.argmax(axis=1) == true
+    confidence, hits, n = reliability(probability.max(axis=1), hit)
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=BLACK, linewidth=1, label="perfect calibration")
-    filled, small = n > 0, (n > 0) & (n < few)
+    filled, small = n > 0, (n > 0) & (n < FEW)
     upper.plot(confidence[filled], hits[filled], "o-", color=BLUE, label="this model")
     upper.plot(confidence[small], hits[small], "o", color=BLUE, markerfacecolor="white")
     upper.set(ylabel="share of right stages", xlim=(0, 1), ylim=(0, 1.02))

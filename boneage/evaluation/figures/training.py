@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from boneage.evaluation.figures.style import BLUE, GREY, OF_SEX, OLDEST_YEARS, VERMILION
-from boneage.evaluation.glossary import group_label, named
+from boneage.evaluation.metrics import group_label, is_own_headline, named
 
 FOLDS = {"train": "training", "val": "validation", "test": "test"}
 CURVES = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
@@ -45,7 +45,9 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     """
     columns = [str(column) for column in history]
     losses = sorted({c.split("/", 1)[1] for c in columns if c.count("/") == 2 and "loss" in c})
-    metrics = [name for name in CURVES if f"val/{name}" in history]
+    validated = [column.removeprefix("val/") for column in columns if column.startswith("val/")]
+    metrics = [name for name in CURVES if name in validated]
+    metrics += [name for name in validated if "loss" not in name and is_own_headline(name)]
     panels = len(losses) + len(metrics) + 1
     rows = -(-panels // 3)
     figure = Figure(figsize=(7.2, 2.3 * rows), layout="constrained")

@@ -16,17 +16,17 @@ from boneage.data.ids import patient_codes
 from boneage.data.radiographs import find_radiographs, radiograph_id, read_radiograph
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
-from boneage.evaluation.failures import errors_by_edge_distance
-from boneage.evaluation.figures.run import run_figures
+from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import picture, styled, to_png
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
-from boneage.evaluation.report.statements import CAPTIONS, limits, verdicts
+from boneage.evaluation.report.statements import limits, verdicts
 from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
+from boneage.evaluation.stage import errors_by_edge_distance
 
 SAME = 3.0  # grey levels, mean difference up to which a file is the radiograph that was tested
-PAGE, FIGURES = "report.html", "figures"
+PAGE, FOLDER = "report.html", "figures"
 
 
 def films(run: FinishedRun) -> dict[str, str]:
@@ -80,12 +80,13 @@ def write_report(run_dir: Path) -> Path:
     """
     run = read_run(run_dir)
     run_dir = run.path  # where a checkpoint file was given
-    folder = run_dir / FIGURES
+    folder = run_dir / FOLDER
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror})") from error
-    figures = {name: _save(figure, folder / name) for name, figure in run_figures(run).items()}
+    drawn = draw_figures(run.predictions, run.stages, run)
+    pictures = {name: _save(figure, folder / name) for name, figure in drawn.items()}
     groups = run.table("subgroups.csv")
     page = render(
         "report.html.j2",
@@ -103,8 +104,14 @@ def write_report(run_dir: Path) -> Path:
         cases=_cases(run),
         maps=_maps(run),
         claims=[*_lines(run.path / "gradcam/claims.txt"), *_lines(run.path / "gradcam/checks.txt")],
-        figures=figures,
-        captions=CAPTIONS,
+        figures={
+            section: [
+                (entry, pictures[entry.name])
+                for entry in FIGURES
+                if entry.section == section and entry.name in pictures
+            ]
+            for section in SECTIONS
+        },
     )
     partial = run_dir / f"{PAGE}.part"
     partial.write_text(page)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from boneage.evaluation.glossary import describe, group_label
 from boneage.evaluation.intervals import Result
+from boneage.evaluation.metrics import describe, group_label, is_own_headline
 from boneage.evaluation.published import PUBLISHED
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import ALL
@@ -85,7 +85,9 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
     Args:
         groups: `subgroups.csv`.
     """
-    metrics = [name for name in OF_SUBGROUPS if (groups["metric"] == name).any()]
+    scored = groups["metric"].unique()
+    metrics = [name for name in OF_SUBGROUPS if name in scored]
+    metrics += [name for name in scored if is_own_headline(name)]
     rows = []
     for (band, sex), part in groups.groupby(["band", "sex"], sort=False):
         results = part.set_index("metric").to_dict("index")

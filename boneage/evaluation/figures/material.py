@@ -1,0 +1,166 @@
+"""What figures are drawn from: predictions of a fold, and what a run has left in its folder."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from boneage.data.ids import patient_codes
+from boneage.evaluation.age import AGE
+from boneage.evaluation.evaluate import BEYOND_ANY_AGE, NUMERIC, has_probability, stage_probability
+from boneage.evaluation.intervals import counts
+from boneage.evaluation.numbers import is_few
+from boneage.evaluation.run_folder import FinishedRun
+from boneage.evaluation.stage import confusion
+from boneage.stages import Stages
+
+
+class AbsentError(LookupError):
+    """What a figure shows was not predicted, or is not in the run's folder."""
+
+
+class Material:
+    """What figures are drawn from; each attribute raises AbsentError where there is no such thing.
+
+    Radiographs without a finite prediction, or with an age that nobody reaches, are left out.
+
+    Args:
+        predictions: as for `evaluate`, with `sex`.
+        stages: the stages.
+        run: the finished run that they are of; None while it is trained.
+    """
+
+    def __init__(
+        self, predictions: pd.DataFrame, stages: Stages, run: FinishedRun | None = None
+    ) -> None:
+        numeric = [column for column in predictions if str(column).startswith(NUMERIC)]
+        drawn = (predictions[numeric].abs() <= BEYOND_ANY_AGE).all(axis=1)  # and finite, not NaN
+        self.table = predictions[drawn]
+        self.stages = stages
+        self._run = run
+
+    def _column(self, name: str) -> pd.Series:
+        if name not in self.table or self.table.empty:
+            raise AbsentError(name)
+        return self.table[name]
+
+    @property
+    def patients(self) -> np.ndarray | None:
+        """(n,) numbers of the patients; None where they are unknown."""
+        return patient_codes(self.table)
+
+    @cached_property
+    def true(self) -> np.ndarray:
+        """(n,) true ages in years."""
+        return self._column("age_years").to_numpy(float)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(n,) predicted ages in years."""
+        return self._column(AGE).to_numpy(float)
+
+    @property
+    def sex(self) -> np.ndarray:
+        """(n,) sexes."""
+        return self._column("sex").to_numpy(str)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the stages."""
+        return self.stages.names
+
+    @property
+    def edged_stages(self) -> Stages:
+        """The stages, where there are two or more."""
+        if not self.stages.edges:
+            raise AbsentError("edges")
+        return self.stages
+
+    @cached_property
+    def true_stage(self) -> np.ndarray:
+        """(n,) true stage indices."""
+        return self.stages.of(self.true)
+
+    @cached_property
+    def stage(self) -> np.ndarray:
+        """(n,) predicted stage indices, or those of the predicted ages."""
+        if "stage_predicted" not in self.table:
+            return self.stages.of(self.predicted)
+        return self._column("stage_predicted").map(self.stages.names.index).to_numpy()
+
+    @property
+    def hit(self) -> np.ndarray:
+        """(n,) whether the stage is right."""
+        hit: np.ndarray = self.stage == self.true_stage
+        return hit
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """(K, K) radiographs, true stage by row."""
+        return confusion(self.true_stage, self.stage, len(self.stages))
+
+    @property
+    def small_stages(self) -> np.ndarray:
+        """(K,) whether a stage has few patients, or radiographs if these are unknown."""
+        patients = self.patients
+        chosen = [self.true_stage == i for i in range(len(self.stages))]
+        own = [None if patients is None else patients[of_stage] for of_stage in chosen]
+        return np.array([is_few(counts(int(c.sum()), p)) for c, p in zip(chosen, own, strict=True)])
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """(n, K) probabilities of the stages."""
+        self._column("stage_predicted")
+        if not has_probability(self.table):
+            raise AbsentError("probabilities")
+        return stage_probability(self.table, self.stages)
+
+    @property
+    def run(self) -> FinishedRun:
+        """The finished run."""
+        if self._run is None:
+            raise AbsentError("run")
+        return self._run
+
+    @property
+    def subgroups(self) -> pd.DataFrame:
+        """The metrics by age band and sex, of ages."""
+        groups = self.run.table("subgroups.csv")
+        if not len(groups) or not (groups["metric"] == "age/mae_months").any():
+            raise AbsentError("subgroups")
+        return groups
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """What each epoch logged."""
+        history = self.run.table("history.csv")
+        if not len(history):
+            raise AbsentError("history")
+        return history
+
+    @property
+    def split(self) -> pd.DataFrame:
+        """The fold of each radiograph."""
+        split = self.run.table("split.csv")
+        if not {"age_years", "sex"} <= set(split):
+            raise AbsentError("split")
+        return split
+
+    @property
+    def augmented(self) -> np.ndarray:
+        """(rows, columns, H, W) training radiographs, plain and augmented."""
+        images: np.ndarray = _stored(self.run.images(), "augmented")
+        return images
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The blocks of the model."""
+        blocks: dict[str, Any] = _stored(self.run.metrics, "architecture")
+        return blocks
+
+
+def _stored(content: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever a run stores
+    if name not in content:
+        raise AbsentError(name)
+    return content[name]

@@ -1,0 +1,175 @@
+"""Every figure of a run: an entry each, in the order of the page."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from boneage.evaluation.figures.age import bland_altman, scatter
+from boneage.evaluation.figures.architecture import architecture
+from boneage.evaluation.figures.failures import bands_of_run, error_near_edge, residuals
+from boneage.evaluation.figures.material import AbsentError, Material
+from boneage.evaluation.figures.stage import (
+    confusion_matrix,
+    precision_recall,
+    reliability_diagram,
+)
+from boneage.evaluation.figures.style import styled
+from boneage.evaluation.figures.training import fold_distribution, image_sheet, learning_curves
+from boneage.evaluation.run_folder import FinishedRun
+from boneage.stages import Stages
+
+Section = Literal["results", "agreement", "failures", "edges", "training"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """A figure; the page of a run, TensorBoard and the names of files follow from it.
+
+    Args:
+        name: its name in files, and on pages.
+        section: of the page.
+        function: draws it.
+        arguments: of the function, by their names in `Material`.
+        caption: what it shows.
+        dashboard: whether TensorBoard shows it while a run is trained.
+    """
+
+    name: str
+    section: Section
+    function: Callable[..., Figure]
+    arguments: tuple[str, ...]
+    caption: str
+    dashboard: bool = False
+
+
+FIGURES = (
+    FigureEntry(
+        "scatter",
+        "results",
+        scatter,
+        ("true", "predicted", "stages"),
+        "Predicted against true bone age; the colour is the density of radiographs, the line is "
+        "perfect agreement, and the shaded bands are the stages.",
+        dashboard=True,
+    ),
+    FigureEntry(
+        "confusion",
+        "results",
+        confusion_matrix,
+        ("confusion", "names", "small_stages"),
+        "True stage by row, predicted stage by column: radiographs, and percent of the row; † "
+        "marks a stage with fewer than 20 radiographs.",
+        dashboard=True,
+    ),
+    FigureEntry(
+        "bland_altman",
+        "agreement",
+        bland_altman,
+        ("true", "predicted"),
+        "Bland-Altman plot: between the dashed limits of agreement lie 95 % of the differences, if "
+        "these are normal.",
+    ),
+    FigureEntry(
+        "residuals",
+        "agreement",
+        residuals,
+        ("true", "predicted", "sex"),
+        "Error against true age by sex; a line is the mean error of radiographs within one year "
+        "(five or more): one that falls from left to right is regression to the mean.",
+        dashboard=True,
+    ),
+    FigureEntry(
+        "reliability",
+        "agreement",
+        reliability_diagram,
+        ("probability", "true_stage"),
+        "Reliability: how often the predicted stage is right against the probability it was given, "
+        "and how often such a probability occurs (15 bins; hollow: fewer than 20).",
+    ),
+    FigureEntry(
+        "precision_recall",
+        "agreement",
+        precision_recall,
+        ("probability", "true_stage", "names"),
+        "Precision and recall of each stage against the others over all thresholds; a dotted line "
+        "is the precision of guessing.",
+    ),
+    FigureEntry(
+        "error_by_band",
+        "failures",
+        bands_of_run,
+        ("subgroups",),
+        "Mean absolute error and bias by age band with 95 % intervals; a hollow marker stands for "
+        "fewer than 20 radiographs.",
+    ),
+    FigureEntry(
+        "error_near_edge",
+        "edges",
+        error_near_edge,
+        ("true", "hit", "edged_stages", "patients"),
+        "How often the stage is wrong, by signed distance of the true age from each edge between "
+        "stages, with exact 95 % intervals; hollow: fewer than 20 radiographs.",
+    ),
+    FigureEntry(
+        "folds",
+        "training",
+        fold_distribution,
+        ("split",),
+        "Bone age and sex of the radiographs in each fold.",
+    ),
+    FigureEntry(
+        "learning_curves",
+        "training",
+        learning_curves,
+        ("history",),
+        "Loss and validation metrics by epoch; the checkpoint with the best monitored validation "
+        "metric was tested.",
+    ),
+    FigureEntry(
+        "augmented",
+        "training",
+        image_sheet,
+        ("augmented",),
+        "Training radiographs from the youngest to the oldest as the network sees them, plain and "
+        "in three epochs of augmentation.",
+    ),
+    FigureEntry(
+        "architecture",
+        "training",
+        architecture,
+        ("architecture",),
+        "The model: each block with the shape of its output for one radiograph (channels x height "
+        "x width) and its trainable parameters.",
+    ),
+)
+ON_DASHBOARD = tuple(entry for entry in FIGURES if entry.dashboard)
+
+
+def draw_figures(
+    predictions: pd.DataFrame,
+    stages: Stages,
+    run: FinishedRun | None = None,
+    entries: Sequence[FigureEntry] = FIGURES,
+) -> dict[str, Figure]:
+    """Return the figures that there is the material for, by name.
+
+    Args:
+        predictions: as for `evaluate`, with `sex`.
+        stages: the stages.
+        run: the finished run that they are of; None while it is trained.
+        entries: which figures.
+    """
+    material = Material(predictions, stages, run)
+    figures: dict[str, Figure] = {}
+    with styled():
+        for entry in entries:
+            try:
+                arguments = [getattr(material, name) for name in entry.arguments]
+            except AbsentError:
+                continue
+            figures[entry.name] = entry.function(*arguments)
+    return figures

@@ -1,0 +1,251 @@
+"""Every metric of ages and stages: an entry each."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from math import inf
+
+import numpy as np
+
+from boneage.evaluation.age import (
+    Errors,
+    concordance,
+    infant,
+    near_maturity,
+    older,
+    r2,
+    rmse_minus_mae,
+    share_of_tail,
+    slope,
+    within,
+)
+from boneage.evaluation.metric_set import INDEX, NOT_NEGATIVE, SHARE, Metric, MetricSet, of_class
+from boneage.evaluation.stage import Confusion, calibration_error
+
+
+def _in_both_units(metric: Metric, logged: tuple[str, ...] = ()) -> tuple[Metric, ...]:
+    """Return a metric of ages in years, in years and in months; those in some units are logged."""
+    in_years = metric.function
+    assert in_years is not None
+    functions = {"years": in_years, "months": lambda ages: 12 * in_years(ages)}
+    return tuple(
+        replace(metric, name=f"{metric.name}_{u}", function=function, unit=u, logged=u in logged)
+        for u, function in functions.items()
+    )
+
+
+def _within(months: int, headline: bool = False) -> Metric:
+    label, meaning = f"Within {months} months", "share of the radiographs"
+    function = partial(within, months=months)
+    return Metric(
+        f"within_{months}_months", label, meaning, function,
+        headline=headline, bounds=SHARE, share=True,
+    )  # fmt: skip
+
+
+AGE = MetricSet(
+    (
+        *_in_both_units(
+            Metric(
+                "mae", "MAE", "mean absolute error", lambda ages: ages.absolute.mean(axis=-1),
+                better="lower", headline=True, bounds=NOT_NEGATIVE,
+            ),
+            logged=("years", "months"),
+        ),
+        *_in_both_units(
+            Metric(
+                "rmse", "RMSE", "root mean squared error", lambda ages: np.sqrt(ages.squared),
+                better="lower", headline=True, bounds=NOT_NEGATIVE,
+            ),
+            logged=("years",),
+        ),
+        *_in_both_units(
+            Metric(
+                "median_ae", "Median AE", "half of the errors are smaller",
+                lambda ages: ages.median_and_p90[0], better="lower", bounds=NOT_NEGATIVE,
+            )
+        ),
+        *_in_both_units(
+            Metric(
+                "p90_ae", "90th percentile AE", "nine errors in ten are smaller",
+                lambda ages: ages.median_and_p90[1], better="lower", bounds=NOT_NEGATIVE,
+            )
+        ),
+        *_in_both_units(
+            Metric(
+                "bias", "Bias", "mean of predicted minus true", lambda ages: ages.bias,
+                better="near zero", headline=True,
+            )
+        ),
+        *_in_both_units(
+            Metric(
+                "loa_low", "Limit of agreement, lower", "bias - 1.96 SD of the error",
+                lambda ages: ages.bias - ages.spread, better=None,
+            )
+        ),
+        *_in_both_units(
+            Metric(
+                "loa_high", "Limit of agreement, upper", "bias + 1.96 SD of the error",
+                lambda ages: ages.bias + ages.spread, better=None,
+            )
+        ),
+        Metric(
+            "r2", "R2", "explained share of the variance", r2,
+            headline=True, bounds=(-inf, 1.0), logged=True,
+        ),
+        Metric(
+            "ccc", "Concordance correlation", "agreement with the identity line", concordance,
+            headline=True, bounds=INDEX,
+        ),
+        _within(6),
+        _within(12, headline=True),
+        _within(24),
+        Metric(
+            "infant_sd_years", "Error SD under 2 years", "spread, the infant gap",
+            lambda ages: ages.sd, "years", "lower", bounds=NOT_NEGATIVE, among=infant,
+        ),
+        Metric(
+            "infant_bias_years", "Bias under 2 years", "mean error",
+            lambda ages: ages.bias, "years", "near zero", among=infant,
+        ),
+        Metric(
+            "older_sd_years", "Error SD from 2 years on", "the same for the others",
+            lambda ages: ages.sd, "years", "lower", bounds=NOT_NEGATIVE, among=older,
+        ),
+        Metric(
+            "ceiling_slope", "Slope from 17 years on",
+            "of predicted on true age: 0 is a ceiling", slope,
+            better="near one", among=near_maturity,
+        ),
+        Metric(
+            "ceiling_bias_years", "Bias from 17 years on", "mean error",
+            lambda ages: ages.bias, "years", "near zero", among=near_maturity,
+        ),
+        Metric(
+            "rmse_minus_mae_years", "RMSE - MAE", "large where few errors are large",
+            rmse_minus_mae, "years", "lower", bounds=NOT_NEGATIVE,
+        ),
+        Metric(
+            "worst_5_percent_share", "Share of the worst 5 %",
+            "of the squared error; 0.28 if normal", share_of_tail, better="lower", bounds=SHARE,
+        ),
+    ),
+    Errors,
+)  # fmt: skip
+STAGE = (
+    Metric(
+        "accuracy", "Accuracy", "share of right stages", lambda stages: stages.accuracy,
+        headline=True, bounds=SHARE, share=True, logged=True,
+    ),
+    Metric(
+        "balanced_accuracy", "Balanced accuracy", "mean recall",
+        lambda stages: stages.mean(stages.recall),
+        headline=True, bounds=SHARE, logged=True, mean_of="recall",
+    ),
+    Metric(
+        "macro_f1", "Macro F1", "mean F1 of the stages", lambda stages: stages.mean(stages.f1),
+        headline=True, bounds=SHARE,
+    ),
+    Metric(
+        "kappa", "Weighted kappa", "quadratic weights; 0 is chance", lambda stages: stages.kappa,
+        headline=True, bounds=INDEX, logged=True,
+    ),
+    Metric(
+        "recall", "Recall", "found, of this stage", lambda stages: stages.recall,
+        headline=True, bounds=SHARE, share=True, logged=True, of_class="true",
+    ),
+    Metric(
+        "precision", "Precision", "right, of those called this stage",
+        lambda stages: stages.precision, bounds=SHARE, share=True, of_class="predicted",
+    ),
+    Metric(
+        "f1", "F1", "harmonic mean of precision and recall", lambda stages: stages.f1,
+        bounds=SHARE, of_class="true",
+    ),
+)  # fmt: skip
+CALIBRATION = MetricSet(  # of hits and confidences
+    (
+        Metric(
+            "calibration_error", "Expected calibration error", "gap of confidence and accuracy",
+            lambda pairs: calibration_error(pairs.true, pairs.predicted),
+            better="lower", bounds=SHARE,
+        ),
+    )
+)  # fmt: skip
+HEADS = MetricSet(  # of predicted stages and those of predicted ages
+    (
+        Metric(
+            "disagreement", "Heads disagree", "predicted stage is not that of predicted age",
+            lambda pairs: (pairs.true != pairs.predicted).mean(axis=-1),
+            better=None, headline=True, bounds=SHARE, share=True,
+        ),
+    )
+)  # fmt: skip
+GROUPS = {
+    "age": "Bone age",
+    "stage": "Stage",
+    "stage_from_age": "Stage, from the predicted age",
+    "heads": "Agreement of the two heads",
+}
+BUILT_IN = AGE.by_name() | {m.name: m for m in (*STAGE, *CALIBRATION.metrics, *HEADS.metrics)}
+_own: dict[str, Metric] = {}
+
+
+def stage_metrics(names: tuple[str, ...]) -> MetricSet:
+    """Return the metrics of stage indices, with these names of the stages."""
+    return MetricSet(STAGE, partial(Confusion, k=len(names)), names)
+
+
+def stage_probability_metrics(names: tuple[str, ...]) -> MetricSet:
+    """Return the metrics of (n, K) probabilities: those of the likeliest stages."""
+    return MetricSet(STAGE, partial(_likeliest, k=len(names)), names)
+
+
+def _likeliest(
+    true: np.ndarray, probability: np.ndarray, k: int, present: np.ndarray | None = None
+) -> Confusion:
+    return Confusion(true, probability.argmax(axis=-1), k, present)
+
+
+def is_built_in(name: str) -> bool:
+    """Tell whether a metric such as `age/mae_months` is one of these, not a new task's."""
+    group, _, metric = name.partition("/")
+    return group in GROUPS and _built_in(metric) is not None
+
+
+def is_own_headline(name: str) -> bool:
+    """Tell whether a metric is a new task's, and in the short tables."""
+    return not is_built_in(name) and describe(name).headline
+
+
+def register(described: Mapping[str, Metric]) -> None:
+    """Let pages and tables know a new task's metrics, by the name of the task and their own."""
+    _own.update({name: metric for name, metric in described.items() if not is_built_in(name)})
+
+
+def describe(name: str) -> Metric:
+    """Return the metric of a name such as `age/mae_months` or `stage/recall_child`."""
+    metric = name.split("/", 1)[-1]
+    unknown = Metric(metric, metric.replace("_", " "), "", better=None, headline=True)
+    return _own.get(name) or _built_in(metric) or unknown
+
+
+def _built_in(metric: str) -> Metric | None:
+    if metric in BUILT_IN:
+        return BUILT_IN[metric]
+    kind, _, stage = metric.partition("_")
+    if kind in BUILT_IN and BUILT_IN[kind].of_class and stage:
+        return of_class(BUILT_IN[kind], stage)
+    return None
+
+
+def named(name: str) -> str:
+    """Return the label of a metric with its unit."""
+    metric = describe(name)
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
+def group_label(name: str) -> str:
+    """Return the heading of a metric's group, the part before the slash."""
+    group = name.split("/", 1)[0]
+    return GROUPS.get(group, group)
