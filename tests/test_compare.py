@@ -21,6 +21,7 @@ from boneage.evaluation.comparison.tables import seed_rows, short_names
 from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
+from boneage.run.resume import check_same
 from boneage.run.sweep import SweepComparison
 from boneage.stages import Stages
 
@@ -60,7 +61,8 @@ def groups_of(*folders, sort=None):
 
 def test_the_best_run_is_first_and_differing_options_are_columns(tmp_path):
     run(tmp_path / "worse", with_ages(2), options={"optimizer.lr": 0.2})
-    run(tmp_path / "deep/er/better", with_ages(1), options={"callbacks.x": 1, "data.root": "/a"})
+    watched = {"callbacks.grad_cam.panel": 1, "data.root": "/a"}
+    run(tmp_path / "deep/er/better", with_ages(1), options=watched)
     ((group,),) = groups_of(tmp_path)
     assert [r.path.name for r in group.runs] == ["better", "worse"]
     assert group.sort == "age/mae_months"
@@ -324,6 +326,47 @@ def test_a_heads_choice_stands_for_its_options(tmp_path):
         run(tmp_path / name, with_ages(1), options=options)
     ((group,),) = groups_of(tmp_path)
     assert group.differing == ["head@tasks.age.head"]
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "pooled"),
+    [
+        ("trainer.strategy", ("auto", "ddp"), True),
+        ("trainer.accelerator", ("cpu", "gpu"), True),
+        ("trainer.profiler", (None, "simple"), True),
+        ("trainer.devices", (1, 2), False),  # a batch of each device
+        ("callbacks.ema.decay", (0.9, 0.99), False),
+        ("callbacks.mine.strength", (1, 2), False),
+    ],
+)
+def test_seeds_are_pooled_over_what_a_resumed_run_may_change(tmp_path, option, values, pooled):
+    for seed, value in enumerate(values):
+        options = {option: value}
+        run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed, options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert (option in group.differing) is not pooled
+    assert len(seed_rows(group)) == pooled
+    was = group.runs[0].metrics["options"]
+    now = OmegaConf.create({})
+    for key in was:
+        other = key == option  # all else is the same, the seed too
+        OmegaConf.update(now, key, group.runs[other].metrics["options"][key])
+    if pooled:
+        check_same(was, now, "it is a run")
+    else:
+        with pytest.raises(UserError, match=rf"other options: {option} \(was "):
+            check_same(was, now, "it is a run")
+
+
+def test_a_choice_that_shows_in_bookkeeping_alone_is_none(tmp_path):
+    for seed, name in enumerate(("cpu", "gpu")):
+        options = {"trainer": name, "trainer.accelerator": name, "trainer.devices": 1}
+        run(tmp_path / name, with_ages(1, seed), seed=seed, options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert group.differing == ["seed"]
+    run(tmp_path / "ddp", with_ages(2), options={"trainer": "ddp", "trainer.devices": 8})
+    ((group,),) = groups_of(tmp_path)
+    assert set(group.differing) == {"seed", "trainer"}
 
 
 def test_early_stopping_and_monitor_are_settings(tmp_path):

@@ -8,6 +8,7 @@ from boneage.evaluation.glossary import describe, group_label
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.published import PUBLISHED
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.options import TABLE
 from boneage.stages import ALL
 
 STORIES = (
@@ -20,25 +21,6 @@ STORIES = (
     "age/worst_5_percent_share",
 )
 OF_SUBGROUPS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
-THAT_MATTER = {
-    "backbone": "backbone",
-    "sex": "sex input",
-    "data.size": "image size (pixels)",
-    "data.fit": "fit to the square",
-    "data.contrast": "contrast",
-    "augment": "augmentation",
-    "data.sampling": "sampling",
-    "optimizer": "optimizer",
-    "optimizer.lr": "learning rate",
-    "scheduler": "schedule",
-    "data.batch_size": "batch size",
-    "trainer.max_epochs": "epochs at most",
-    "precision": "precision",
-    "seed": "seed",
-    "data.split_seed": "split seed",
-    "data.folds": "parts of the split",
-    "data.fold": "test part",
-}
 
 
 def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
@@ -98,10 +80,8 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
 def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
     """Return the options that matter most, under the names that readers know."""
     options = run.metrics["options"]
-    of_tasks = [k for k in options if k.startswith("tasks.") and k.endswith((".loss", ".balance"))]
-    named = {name: label for name, label in THAT_MATTER.items() if name in options}
-    named |= {name: name.removeprefix("tasks.").replace(".", " ") for name in of_tasks}
-    return [(label, options[name]) for name, label in named.items()]
+    rows = [(row, key) for row in TABLE if row.label for key in row.keys(options)]
+    return [(row.label_of(key), options[key]) for row, key in rows]
 
 
 def _heading(run: FinishedRun, name: str) -> str:
