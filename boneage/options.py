@@ -91,6 +91,8 @@ TABLE = (
     Option("callbacks", "default", "`no_ema`: without averaged weights; `gradcam_localisation`",
            group="node"),
     Option("logger", "tensorboard", "loggers of Lightning", BOOKKEEPING, group="node"),
+    Option("reference", None, "a study whose published values are shown next to the run's; `paper`",
+           BOOKKEEPING, group="node", recorded=False),
     Option("experiment", None, "a file of `conf/experiment`: a named set of options", BOOKKEEPING,
            group="elsewhere", recorded=False),
     Option("hparams_search", None, "`optuna`: search for good values", BOOKKEEPING,

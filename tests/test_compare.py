@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_finished_run
+from conftest import reference_study, write_finished_run
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -185,9 +185,10 @@ def test_tasks_are_compared_in_what_they_share(tmp_path):
 
 def test_the_page(tmp_path):
     hostile = "<script>alert(1)</script>"
+    study = reference_study()
     run(tmp_path / "runs" / hostile.replace("/", ""), with_ages(1), official=True, data=hostile)
-    run(tmp_path / "runs/b", with_ages(2), official=True, data=hostile, seed=2)
-    run(tmp_path / "runs/phantom", with_ages(2), synthetic=True)
+    run(tmp_path / "runs/b", with_ages(2), reference=study, data=hostile, seed=2)
+    run(tmp_path / "runs/phantom", with_ages(2), synthetic=True, reference=study)
     failed = tmp_path / "runs/failed"
     failed.mkdir()
     (failed / "error.txt").write_text("out of memory\n")
@@ -199,9 +200,20 @@ def test_the_page(tmp_path):
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert "failed: out of memory" in page.text
     real, phantom = page.text.split("Synthetic data")
-    assert "published, other split" in real
+    assert "reference study (published, another split of the RSNA data)" in real
+    assert "dotted: reference study" in real
     assert "14.82" in real
     assert "published" not in phantom
+
+
+def test_runs_that_name_no_study_show_none(tmp_path):
+    run(tmp_path / "a", with_ages(1), official=True)
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    shown = result.output + (tmp_path / "out/comparison.html").read_text()
+    assert not re.search("published|student|reference study", shown)
+    run(tmp_path / "b", with_ages(2), reference=reference_study())
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert re.search(r"reference study.* 14\.82 ", result.output)
 
 
 def test_the_table(tmp_path):

@@ -51,7 +51,7 @@ def test_every_option(group, option, phantom_root, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["regression", "classification", "multitask"])
-def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path):
+def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_root, tmp_path):
     cfg = compose_config(
         f"experiment=paper_{task}", f"data.root={phantom_root}", f"run_dir={tmp_path}"
     )
@@ -105,6 +105,8 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["+max_epochs=1"], "max_epochs: there is no such option: there are seed, train, "),
         (["+callbacks.early_stoping.patience=3"], "early_stoping has no .*mean early_stopping?"),
         (["callbacks.last=null"], "callbacks.last has no _target_"),
+        (["reference=paper", "reference.label=null"], "reference=.* is not valid: .*string"),
+        (["reference=paper", "+reference.publisht={}"], "reference=.* is not valid: Extra"),
         (["resume=yes"], "resume='yes' is not valid: .*'auto'"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

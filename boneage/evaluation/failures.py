@@ -18,12 +18,12 @@ EDGE_DISTANCES_YEARS = (-np.inf, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, np.inf)
 def failure_metrics(
     true: np.ndarray, predicted: np.ndarray, patients: np.ndarray | None = None
 ) -> Results:
-    """Return the report's two stories and the weight of the tail as numbers with intervals.
+    """Return how the youngest, the oldest and the tail fail, as numbers with intervals.
 
     - `infant_sd_years`, `infant_bias_years`: standard deviation and mean of the error under 2
-      years (the "infant gap"), beside `older_sd_years` for everybody else;
-    - `ceiling_slope`: least-squares slope of predicted on true age from 17 years on (the "maturity
-      ceiling": 1 follows the age, 0 does not), and `ceiling_bias_years`;
+      years, beside `older_sd_years` for everybody else;
+    - `ceiling_slope`: least-squares slope of predicted on true age from 17 years on (1
+      follows the age, 0 is a ceiling), and `ceiling_bias_years`;
     - `rmse_minus_mae_years` and `worst_5_percent_share`, the share of the squared error that the
       worst 5 % of the radiographs carry (28 % where errors are normal).
 

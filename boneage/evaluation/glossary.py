@@ -45,7 +45,7 @@ AGES = {
     "loa_low": Metric("Limit of agreement, lower", "bias - 1.96 SD of the error", better=None),
     "loa_high": Metric("Limit of agreement, upper", "bias + 1.96 SD of the error", better=None),
     "infant_sd": Metric(
-        "Error SD under 2 years", "spread, the infant gap", better="lower", bounds=NOT_NEGATIVE
+        "Error SD under 2 years", "spread of the error", better="lower", bounds=NOT_NEGATIVE
     ),
     "older_sd": Metric(
         "Error SD from 2 years on", "the same for the others", better="lower", bounds=NOT_NEGATIVE

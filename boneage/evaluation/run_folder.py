@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from boneage.errors import UserError
+from boneage.evaluation.reference import Reference
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class _Content(BaseModel):
     baselines: dict[str, dict[str, _Result]]
     stages: _Stages
     options: dict[str, Any]
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from boneage.errors import UserError
+from boneage.evaluation.reference import Reference
 from boneage.options import top_level
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -32,6 +33,7 @@ TOP_LEVEL = {
     "stages": dict[str, Any],
     "callbacks": dict[str, Any],
     "logger": dict[str, Any],
+    "reference": Reference | None,
 }
 KNOWN = list(dict.fromkeys((*TOP_LEVEL, *top_level())))  # others: their constructor checks them
 

@@ -24,7 +24,7 @@ from boneage.run.checkpoint_file import (
     what_it_is,
 )
 from boneage.run.exported import read_exported
-from boneage.run.options import options
+from boneage.run.options import named_reference, options
 from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, check_record
 from boneage.weights import is_exported
 
@@ -40,6 +40,7 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
         "schema": SCHEMA,
         "config": OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(CONFIG)), resolve=True),
         "options": options(cfg),
+        **named_reference(cfg),
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {field.name: cfg.data[field.name] for field in fields(Preprocessing)},
         "preprocessing_version": VERSION,

@@ -34,6 +34,12 @@ def options(cfg: DictConfig) -> dict[str, Any]:
     return dict(sorted((choices | flat).items()))
 
 
+def named_reference(cfg: DictConfig) -> dict[str, Any]:
+    """Return the study that a config names, as `reference`; nothing where it names none."""
+    found = OmegaConf.to_container(cfg.reference) if cfg.reference else None
+    return {} if found is None else {"reference": found}
+
+
 def command() -> str | None:
     """Return the command line that started this run; None when it was started from Python."""
     if not HydraConfig.initialized():

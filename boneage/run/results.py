@@ -22,17 +22,17 @@ from torch import Tensor
 
 from boneage.data.dataset import augmented_sheet
 from boneage.data.ids import count_patients
+from boneage.data.layouts import looks_official
 from boneage.data.module import BoneAgeDataModule
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate, subgroups
 from boneage.evaluation.glossary import describe
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
-from boneage.evaluation.published import looks_official
 from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule
 from boneage.options import TABLE, kind_of
-from boneage.run.options import command, options
+from boneage.run.options import command, named_reference, options
 from boneage.stages import Stages
 
 PACKAGES = (
@@ -66,6 +66,7 @@ def describe_run(
             if row.partial and now[row.name] != row.default
         ],
         "official": looks_official(data.table) and not data.synthetic,
+        **named_reference(cfg),
         "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "architecture": describe_architecture(model, data.preprocessing.size),

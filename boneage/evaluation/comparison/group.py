@@ -8,6 +8,7 @@ from typing import Any
 
 from boneage.errors import UserError
 from boneage.evaluation.glossary import describe
+from boneage.evaluation.reference import Reference, first_reference
 from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run, run_folder
 from boneage.options import is_choice, kind_of
 
@@ -82,8 +83,13 @@ class Group:
 
     @property
     def first(self) -> dict[str, Any]:
-        """What all runs of the group agree on: task, data, test_set, synthetic, official."""
+        """What all runs of the group agree on: task, data, test_set, synthetic."""
         return self.runs[0].metrics
+
+    @property
+    def reference(self) -> Reference | None:
+        """The study that a run of the group names, the best run with one first."""
+        return first_reference(run.metrics for run in self.runs)
 
     @property
     def differing(self) -> list[str]:

@@ -21,8 +21,9 @@ from boneage.evaluation.figures.run import run_figures
 from boneage.evaluation.figures.style import picture, styled, to_png
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
-from boneage.evaluation.report.statements import CAPTIONS, limits, verdicts
-from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
+from boneage.evaluation.reference import reference_of
+from boneage.evaluation.report.statements import CAPTIONS, extremes, limits
+from boneage.evaluation.report.tables import extreme_rows, metric_rows, option_rows, subgroup_rows
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
 
 SAME = 3.0  # grey levels, mean difference up to which a file is the radiograph that was tested
@@ -94,8 +95,9 @@ def write_report(run_dir: Path) -> Path:
         few=FEW,
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
-        stories=story_rows(run),
-        verdicts=verdicts(run.metrics["test"]),
+        reference=reference_of(run.metrics),
+        extreme_rows=extreme_rows(run),
+        extremes=extremes(run.metrics["test"]),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
         edges=_edges(run),
         options=option_rows(run),

@@ -1,4 +1,4 @@
-"""The rows of the report's tables."""
+"""The rows of the tables of a run's page."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import pandas as pd
 
 from boneage.evaluation.glossary import describe, group_label
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.published import PUBLISHED
+from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.options import TABLE
 from boneage.stages import ALL
 
-STORIES = (
+EXTREMES = (
     "age/infant_sd_years",
     "age/older_sd_years",
     "age/infant_bias_years",
@@ -31,6 +31,7 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
         headline: the short table, else all metrics.
     """
     baselines = run.metrics["baselines"]
+    reference = reference_of(run.metrics)
     rows = []
     for name, result in run.metrics["test"].items():
         metric = describe(name)
@@ -45,18 +46,18 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
                 "meaning": metric.meaning,
                 "result": result,
                 "baselines": others,
-                "published": PUBLISHED.get(name) if run.metrics.get("official") else None,
+                "published": reference.published.get(name) if reference else None,
             }
         )
     return rows
 
 
-def story_rows(run: FinishedRun) -> list[dict[str, Any]]:
-    """Return the numbers of the report's two stories and of the tail, as far as there are any."""
+def extreme_rows(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return the numbers on the youngest, the oldest and the tail, as far as there are any."""
     test: dict[str, Result] = run.metrics["test"]
     return [
         {"name": name, "meaning": describe(name).meaning, "result": test[name]}
-        for name in STORIES
+        for name in EXTREMES
         if name in test
     ]
 
