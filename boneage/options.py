@@ -267,9 +267,9 @@ def _yaml(value: object) -> str:
 INTRODUCTION = """\
 # Options
 
-`python train.py OPTION=VALUE` changes an option. `python train.py --help` lists the choices of
-every group, `python train.py --cfg job` every value. Defaults are those of `data=rsna`; where none
-is given, it depends on other choices. Options of your own classes need no row here.
+Options follow `python train.py`, as in `python train.py seed=2`. `python train.py --help` lists the
+choices of every group, `python train.py --cfg job` every value. Defaults are those of `data=rsna`;
+an empty one depends on other choices. Options of your own classes need no row here.
 
 | kind | what it is | `resume=auto` | `boneage compare` |
 | --- | --- | --- | --- |
