@@ -11,7 +11,8 @@ from boneage.errors import UserError
 class Stages:
     """An ordered set of maturity stages.
 
-    The default is the report's: child [0, 10), adolescent [10, 18) and adult [18, inf) years.
+    The default is that of the reference study, in years: child [0, 10), adolescent [10, 18) and
+    adult [18, inf).
 
     Args:
         names: K stage names, youngest first.

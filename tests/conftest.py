@@ -12,7 +12,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from boneage.data.phantom import write_phantom
 from boneage.evaluation.evaluate import subgroups
@@ -112,6 +112,13 @@ def configure(phantom_root: Path, tmp_path: Path) -> Callable[..., DictConfig]:
         )
 
     return make
+
+
+def reference_study() -> dict[str, object]:
+    """Return what runs of `reference=paper` write down of the reference study."""
+    found = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf/reference/paper.yaml"))
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
 
 
 def write_finished_run(folder: Path, predictions: pd.DataFrame, **changes: object) -> Path:

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.run.check import OTHERS, TOP_LEVEL, check_config
+from boneage.run.check import KNOWN, check_config
 from boneage.run.checkpoint import build_model
 from boneage.run.options import check_overrides
 
@@ -51,7 +51,7 @@ def test_every_option(group, option, phantom_root, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["regression", "classification", "multitask"])
-def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path):
+def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_root, tmp_path):
     cfg = compose_config(
         f"experiment=paper_{task}", f"data.root={phantom_root}", f"run_dir={tmp_path}"
     )
@@ -105,6 +105,8 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["+max_epochs=1"], "max_epochs: there is no such option: there are seed, train, "),
         (["+callbacks.early_stoping.patience=3"], "early_stoping has no .*mean early_stopping?"),
         (["callbacks.last=null"], "callbacks.last has no _target_"),
+        (["reference=paper", "reference.label=null"], "reference=.* is not valid: .*string"),
+        (["reference=paper", "+reference.publisht={}"], "reference=.* is not valid: Extra"),
         (["resume=yes"], "resume='yes' is not valid: .*'auto'"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -131,7 +133,7 @@ def test_config_files_are_listed_in_help():
 
 
 def test_the_known_names_are_those_of_the_config():
-    assert {*TOP_LEVEL, *OTHERS} == set(compose_config())
+    assert set(KNOWN) == set(compose_config())
 
 
 def test_a_name_that_an_option_refers_to_is_known(phantom_root, tmp_path):

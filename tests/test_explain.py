@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from captum.attr import IntegratedGradients
+from conftest import reference_study
 from PIL import Image
 from test_dicom import written
 from torch import nn
@@ -16,16 +17,17 @@ from boneage.cli.main import app
 from boneage.data.crop import Crop
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
+from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import with_random_weights
 from boneage.explain.boxes import read_boxes, read_regions, region_masks
-from boneage.explain.claim import claims
+from boneage.explain.claim import sentences
 from boneage.explain.geometry import Geometry
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import METHODS, Score, attribute
 from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
-from boneage.stages import Stages
+from boneage.stages import ALL, Stages
 
 BOX = {"id": "a", "region": "MCP", "xmin": 10, "ymin": 20, "xmax": 30, "ymax": 60}
 FRAME = {"image_width": 100, "image_height": 200}
@@ -386,6 +388,35 @@ def planted_summary(child_wrist, adolescent_mcp):
     return table.assign(
         low=table["value"] - 0.2, high=table["value"] + 0.2, n=50, task="age", metric="enrichment"
     )
+
+
+def claims(summary):
+    study = Reference.model_validate(reference_study())
+    return sentences(summary, study.claims)
+
+
+def test_regions_are_sorted_by_the_controls_they_exceed():
+    child = planted_summary([2, 2.2, 1], [2, 2, 2])
+    summary = child[child["group"] == "child"].assign(group=ALL)
+    (sentence,) = sentences(summary)
+    assert sentence == (
+        "age: enrichment of the maps, 1 is chance (n = 50): not clear in Wrist 2.00 (1.80 to 2.20) "
+        "and 2.20 (2.00 to 2.40) and 1.00 (0.80 to 1.20); below the best control in MCP 1.00 (0.80 "
+        "to 1.20) and 1.00 (0.80 to 1.20) and 1.00 (0.80 to 1.20)."
+    )
+    (sentence,) = sentences(summary[summary["checkpoint"] < 3])
+    assert "above all controls in Wrist 2.00" in sentence
+    assert sentences(summary.assign(region="background")) == []
+
+
+def test_claims_are_those_of_a_study_that_is_named():
+    summary = planted_summary([2], [2])
+    assert sentences(summary) == []
+    assert len(claims(summary)) == 2
+    mine = Claim(stage="child", regions=["MCP"], others=["Wrist"])
+    (sentence,) = sentences(summary, [mine])
+    assert "MCP in the stage child does not hold" in sentence
+    assert "0 of 1 look there more than at Wrist" in sentence
 
 
 def test_claims_need_every_model_above_every_control():

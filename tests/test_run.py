@@ -100,6 +100,15 @@ def test_checkpoint_needs_nothing_beside_it(finished, configure, tmp_path):
     assert (tmp_path / "run/predictions.csv").read_text() == first
 
 
+def test_a_test_of_a_checkpoint_has_settings_of_its_own(finished, configure):
+    _, run_dir = finished["regression"]
+    overrides = ["train=false", f"ckpt_path={run_dir}/checkpoints/best.ckpt", "optimizer.lr=0.5"]
+    metrics = train(configure(*overrides, "mirror_test=true", "trainer.limit_test_batches=1"))
+    assert metrics["options"]["mirror_test"] is True
+    assert metrics["partial"] == ["trainer.limit_test_batches=1"]
+    assert metrics["options"]["optimizer.lr"] != 0.5
+
+
 @pytest.mark.parametrize(
     "loading", ["data.num_workers=0", "data.num_workers=2", "data.residence=device"]
 )

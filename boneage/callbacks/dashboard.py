@@ -21,27 +21,11 @@ from boneage.data.dataset import augmented_sheet
 from boneage.evaluation.figures.registry import ON_DASHBOARD, draw_figures
 from boneage.evaluation.figures.style import styled
 from boneage.models.module import BoneAgeModule
+from boneage.options import TABLE
 
 log = logging.getLogger(__name__)
 Value = bool | int | float | str
 FOLDER = "final"  # below the run's own event files
-CHOICES = {  # config groups
-    "backbone": "backbone",
-    "sex": "sex",
-    "augmentation": "augment",
-    "optimizer": "optimizer",
-    "schedule": "scheduler",
-}
-VALUES = {
-    "task": "name",
-    "size": "data.size",
-    "sampler": "data.sampling",
-    "learning_rate": "optimizer.lr",
-    "batch": "data.batch_size",
-    "precision": "precision",
-    "seed": "seed",
-}
-OF_TASKS = ("loss", "balance")  # options of some tasks
 ABSENT = "-"  # TensorBoard leaves a run that lacks a name out of the parallel coordinates
 
 
@@ -95,17 +79,16 @@ def hyperparameters(options: Mapping[str, Any]) -> dict[str, Value]:
         options: every option by its dotted name, and the choices of the config groups; a run that
             was started from Python has none of these, and is told by the class it names.
     """
-    found: dict[str, Any] = {name: options.get(key) for name, key in VALUES.items()}
-    for name, group in CHOICES.items():
-        target = str(options.get(f"{group}._target_", ABSENT))
-        found[name] = options.get(group) or target.rsplit(".", 1)[-1]
-    for name in OF_TASKS:
-        own = [
-            value
-            for key, value in options.items()
-            if key.startswith("tasks.") and key.count(".") == 2 and key.endswith(f".{name}")
-        ]
-        found[name] = own[0] if len(own) == 1 else ", ".join(map(str, own)) or None
+    found: dict[str, Any] = {}
+    for row in TABLE:
+        if not row.hparam:
+            continue
+        if row.group:
+            target = str(options.get(f"{row.name}._target_", ABSENT))
+            found[row.hparam] = options.get(row.name) or target.rsplit(".", 1)[-1]
+        else:
+            own = [options[key] for key in row.keys(options)]
+            found[row.hparam] = own[0] if len(own) == 1 else ", ".join(map(str, own)) or None
     return {name: _plain(value) for name, value in found.items()}
 
 

@@ -15,6 +15,7 @@ from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
+from boneage.evaluation.reference import reference_of
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import read_regions
 from boneage.explain.cases import captions, overlay_sheet, telling_cases, write_cases
@@ -185,4 +186,4 @@ class GradCamLocalisation(L.Callback):
         )
         folder = Path(trainer.default_root_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        write_attention([summary], folder)
+        write_attention([summary], folder, reference_of(model.record))

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 OPTIONS: dict[Role, str] = {"train": "table", "val": "val_table", "test": "test_table"}
 NO_TABLES: Mapping[Role, str | None] = {}
+RSNA_IDS = (1377, 15612)  # of the training, validation and test sets of RSNA 2017 together
+ENOUGH = 1000  # radiographs
 PURPOSES = {"train": "to train on", "val": "for validation", "test": "for testing"}
 
 
@@ -213,3 +215,15 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         if unknown := int((rows["patient"] == "").sum()):
             notes.append(f", counting {unknown:,} without a patient as one each")
     log.info("Radiographs in %s: %s%s", root, ", ".join(found), "".join(notes))
+
+
+def looks_official(table: pd.DataFrame) -> bool:
+    """Tell whether radiographs are of the RSNA 2017 data set, or a large part of it.
+
+    Its ids are the whole numbers from 1377 to 15612; those of the phantom begin below.
+
+    Args:
+        table: one row a radiograph, with `id`.
+    """
+    ids = pd.to_numeric(table["id"], errors="coerce")
+    return len(ids) >= ENOUGH and bool(ids.between(*RSNA_IDS).all())

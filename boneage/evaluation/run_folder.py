@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import Better, Metric
 from boneage.evaluation.metrics import register
+from boneage.evaluation.reference import Reference
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class _Content(BaseModel):
     baselines: dict[str, dict[str, _Result]]
     stages: _Stages
     options: dict[str, Any]
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from boneage.errors import UserError
+from boneage.evaluation.reference import Reference
+from boneage.options import top_level
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 TOP_LEVEL = {
@@ -31,11 +33,9 @@ TOP_LEVEL = {
     "stages": dict[str, Any],
     "callbacks": dict[str, Any],
     "logger": dict[str, Any],
+    "reference": Reference | None,
 }
-OTHERS = (  # top-level names that their own constructor, or nobody, checks
-    "precision", "run_dir", "name", "monitor", "mode", "backbone", "sex", "optimizer", "scheduler",
-    "data", "augment", "trainer",
-)  # fmt: skip
+KNOWN = list(dict.fromkeys((*TOP_LEVEL, *top_level())))  # others: their constructor checks them
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -66,8 +66,8 @@ def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
     """Raise UserError for a name that nothing reads; a name that an option refers to is read."""
     text = OmegaConf.to_yaml(cfg)  # references as they are written
     for key in config:
-        if key not in (*TOP_LEVEL, *OTHERS) and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
-            raise UserError(f"{key}: there is no such option{_nearest(key, (*TOP_LEVEL, *OTHERS))}")
+        if key not in KNOWN and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
+            raise UserError(f"{key}: there is no such option{_nearest(key, KNOWN)}")
     for group in ("callbacks", "logger"):
         made = [name for name, node in config[group].items() if "_target_" in (node or {})]
         for name in config[group]:

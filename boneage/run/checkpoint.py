@@ -1,6 +1,7 @@
 """What a checkpoint says of itself, and whether it fits what is asked of it."""
 
 import logging
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from boneage.data.decode import VERSION
+from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.ids import core
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, first_five
 from boneage.models.module import BoneAgeModule, all_finite
+from boneage.options import TABLE
 from boneage.run.check import readable
 from boneage.run.checkpoint_file import (
     checkpoint_file,
@@ -22,15 +24,14 @@ from boneage.run.checkpoint_file import (
     what_it_is,
 )
 from boneage.run.exported import read_exported
-from boneage.run.options import options
+from boneage.run.options import named_reference, options
 from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, check_record
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
 
 SAME_MONTHS = 0.01  # between two ages that were written in years or in months
-MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
-PREPROCESSING_KEYS = ("size", "fit", "contrast", "crop")
+MUST_MATCH = [row.name for row in TABLE if row.checkpoint == "fixed"]
 
 
 def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
@@ -39,8 +40,9 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
         "schema": SCHEMA,
         "config": OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(CONFIG)), resolve=True),
         "options": options(cfg),
+        **named_reference(cfg),
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
-        "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
+        "preprocessing": {field.name: cfg.data[field.name] for field in fields(Preprocessing)},
         "preprocessing_version": VERSION,
         "split": data.table[[c for c in (*SPLIT, "patient") if c in data.table]].to_dict("list"),
     }
@@ -109,7 +111,7 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
     """Raise UserError when training cannot go on with the config of this command."""
     check_task(checkpoint, cfg)
     record = checkpoint["boneage"]
-    now = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(MUST_MATCH)), resolve=True)
+    now = OmegaConf.to_container(OmegaConf.masked_copy(cfg, MUST_MATCH), resolve=True)
     assert isinstance(now, dict)
     different = [key for key in MUST_MATCH if now[key] != record["config"][key]]
     for key, value in record["preprocessing"].items():

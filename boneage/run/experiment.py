@@ -88,6 +88,7 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     if checkpoint is not None and not cfg.train:
         model = load_model(checkpoint)
         model.mirror_test |= cfg.mirror_test
+        cfg.mirror_test = model.mirror_test
     else:  # before data are decoded: pretrained weights may be missing
         replaced = bool(ckpt_path or cfg.start_from)
         model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)

@@ -19,6 +19,7 @@ from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.reference import first_reference
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import find_regions, read_regions
 from boneage.explain.cases import captions, overlay_sheet
@@ -188,7 +189,7 @@ def localise(
         annotator: whose boxes; None is everybody's.
 
     Returns:
-        A sentence on each half of the report's claim.
+        The sentences of `claims.txt`.
     """
     masks: dict[Preprocessing, Masks] = {}
     summaries = []
@@ -198,7 +199,8 @@ def localise(
         new = {id_: file for id_, file in pairs if id_ not in known}
         known |= read_regions(regions, new, explained.preprocessing, annotator)
         summaries.append(_measure(explained, known, method))
-    return write_attention(summaries, out)
+    reference = first_reference(explained.checkpoint["boneage"] for explained in models)
+    return write_attention(summaries, out, reference)
 
 
 def _measure(explained: Explained, of_id: Masks, method: Method) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
+from boneage.options import TABLE
 
 SCHEMA = 1  # of the record: goes up when an older version could not read it rightly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
@@ -19,7 +20,7 @@ RETIRED = {
     "boneage.models.pretrained.TorchvisionBackbone": "torchvision's networks are now those of timm"
 }
 RECORD = {"config": dict, "options": dict, "config_text": str, "preprocessing": dict, "split": dict}
-CONFIG = ("name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler", "mirror_test")
+CONFIG = tuple(row.name for row in TABLE if row.checkpoint)
 SPLIT = ("id", "age_months", "sex", "fold")
 
 

@@ -25,7 +25,7 @@ class StageClassification(Task):
         head: makes the head from `in_features` and `out_features`.
         stages: the stages.
         balance: exponent of the class weights, (n / (K n_k)) ** balance, scaled to a mean of one
-            over the training radiographs: 0 is off (the report), 1 is inverse frequency.
+            over the training radiographs: 0 is off (the reference study), 1 is inverse frequency.
         focal: exponent of the focal loss, (1 - p) ** focal (Lin 2017): 0 is off.
         weight: share of the total loss.
     """

@@ -31,7 +31,7 @@ class AgeRegression(Task):
     Args:
         in_features: width of the features.
         head: makes the head from `in_features` and `out_features`.
-        loss: on standardised ages; the report used the squared error.
+        loss: on standardised ages; the reference study used the squared error.
         weight: share of the total loss.
         soft_weight: share of the teacher's age in what is learnt, where `data.soft_targets` has
             one; the rest is the reading's (distillation: Hinton et al. 2015, arXiv:1503.02531).

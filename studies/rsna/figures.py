@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from records import Record, read
-from rows import PROJECT, STEPS
+from rows import PROJECT, PUBLISHED, STEPS
 from run import RUNS, STRESSED
 from tables import scored
 
@@ -16,7 +16,6 @@ from boneage.evaluation.comparison.page import forest
 from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, ORANGE, styled
 from boneage.evaluation.metrics import named
 from boneage.evaluation.numbers import FEW, number
-from boneage.evaluation.published import PUBLISHED
 from boneage.evaluation.run_folder import METRICS, read_run
 from boneage.stages import BANDS
 
@@ -30,7 +29,7 @@ PANELS = {
 
 
 def steps(family: str, known: dict[str, Record]) -> Figure:
-    """Draw the rows of a table with their intervals; the dotted line is the published report."""
+    """Draw the rows of a table with their intervals; the dotted line is the reference study."""
     names = [name for name in STEPS[family] if name in known]
     panels = {}
     for metric in PANELS[family]:
@@ -45,7 +44,7 @@ def steps(family: str, known: dict[str, Record]) -> Figure:
 
 
 def by_band(known: dict[str, Record]) -> Figure:
-    """Draw MAE and bias of girls and boys by age band, the report's setting beside the best."""
+    """Draw MAE and bias of girls and boys by age band: reference study's setting and best."""
     figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     grid = figure.subplots(2, 2, sharex="col", sharey="row")
     for column, sex in zip(grid.T, ("female", "male"), strict=True):
@@ -80,7 +79,7 @@ def _band_points(
 
 
 def stress(known: dict[str, Record]) -> Figure:
-    """Draw the MAE under each change of the picture, the report's setting beside the best."""
+    """Draw the MAE under each change of the image, the reference study's setting and the best."""
     runs = {name: known[name]["stress"] for name in STRESSED if name in known}
     figure = Figure(figsize=(6.2, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -99,7 +98,7 @@ def stress(known: dict[str, Record]) -> Figure:
 
 
 def scatters() -> Figure:
-    """Draw predicted against true age of the report's setting and of the best run."""
+    """Draw predicted against true age of the reference study's setting and of the best run."""
     runs = [read_run(RUNS / name) for name in STRESSED]
     figure = Figure(figsize=(3.7 * len(runs), 4.2), layout="constrained")
     for axes, run in zip(

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from records import AGE, STAGE, Record, read
-from rows import AVERAGED, POOLED, PROJECT, STEPS, base_of, overrides
+from rows import AVERAGED, POOLED, PROJECT, PUBLISHED, STEPS, base_of, overrides
 from run import AUGMENTED, BUILTIN, MAIN, STRESSED
 
 from boneage.evaluation.metrics import named
 from boneage.evaluation.numbers import interval, number
-from boneage.evaluation.published import LABEL, PUBLISHED
 from boneage.stages import ALL, BANDS
 
 Row = list[str]
@@ -61,7 +60,7 @@ def spent(record: Record, pooled: bool) -> Row:
 def headline(known: dict[str, Record]) -> list[Row]:
     """Return the published numbers beside the project's own, one row a metric."""
     names = [n for n in ("paper_regression", "best_128", "best_ensemble", "best_256") if n in known]
-    rows = [["", f"{LABEL}, published", *(f"`{name}`" for name in names)]]
+    rows = [["", "student report, published", *(f"`{name}`" for name in names)]]
     for metric in HEADLINE:
         published = number(PUBLISHED[metric]) if metric in PUBLISHED else ""
         cells = [said(scored(known[name]["metrics"], metric)) for name in names]

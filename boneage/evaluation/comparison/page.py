@@ -21,7 +21,7 @@ from boneage.evaluation.figures.style import BLUE, GREY, picture, styled
 from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, named
 from boneage.evaluation.numbers import FEW, is_few, resampled
-from boneage.evaluation.published import IN_YEARS, LABEL, MARK, PUBLISHED
+from boneage.evaluation.reference import first_reference
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
 PANELS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
@@ -85,10 +85,6 @@ def write_comparison(
         skipped=skipped,
         runs=len(runs),
         few=FEW,
-        published=PUBLISHED,
-        label=LABEL,
-        mark=MARK,
-        in_years=IN_YEARS,
     )
     table = comparison_table([group for groups in test_sets for group in groups])
     try:
@@ -116,6 +112,7 @@ def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
     return {
         "first": groups[0].first,
         "stages": groups[0].runs[0].stages.text(),
+        "reference": first_reference(run.metrics for run in runs),
         "resampled": " or ".join(dict.fromkeys(resampled(run.metrics) for run in runs)),
         "name_of": name_of,
         "groups": [
@@ -140,6 +137,7 @@ def _panels(
     runs = [run for group in groups for run in group.runs]
     tests = [run.metrics["test"] for run in runs]
     own = [name for name in shown_metrics(groups[0]) if is_own_headline(name)]
+    study = first_reference(run.metrics for run in runs)
     panels, hollow, reference = {}, {}, {}
     for name in dict.fromkeys((*PANELS, groups[0].sort, *own[:1])):
         results = [test.get(name) or {} for test in tests]
@@ -150,8 +148,8 @@ def _panels(
         label = named(name)
         panels[label] = array
         hollow[label] = np.array([not result.get("n") or is_few(result) for result in results])
-        if groups[0].first.get("official") and name in PUBLISHED:
-            reference[label] = PUBLISHED[name]
+        if study and name in study.published:
+            reference[label] = study.published[name]
     return panels, hollow, reference
 
 

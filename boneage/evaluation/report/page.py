@@ -20,8 +20,9 @@ from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import picture, styled, to_png
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
-from boneage.evaluation.report.statements import limits, verdicts
-from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
+from boneage.evaluation.reference import reference_of
+from boneage.evaluation.report.statements import extremes, limits
+from boneage.evaluation.report.tables import extreme_rows, metric_rows, option_rows, subgroup_rows
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
 
@@ -95,8 +96,9 @@ def write_report(run_dir: Path) -> Path:
         few=FEW,
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
-        stories=story_rows(run),
-        verdicts=verdicts(run.metrics["test"]),
+        reference=reference_of(run.metrics),
+        extreme_rows=extreme_rows(run),
+        extremes=extremes(run.metrics["test"]),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
         edges=_edges(run),
         options=option_rows(run),
