@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,6 +15,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from boneage.data.crop import find_crop
+from boneage.data.decode import Preprocessing, to_square
+from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.evaluation.evaluate import subgroups
 from boneage.evaluation.run_folder import hash_test_set
@@ -92,6 +96,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BONEAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
+    """Return the square of a file, (size, size) uint8."""
+    image, _ = read_radiograph(path)
+    return to_square(image, preprocessing, find_crop(image, preprocessing.crop))
 
 
 def compose_config(*overrides: str) -> DictConfig:

@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import decode
 
 from boneage.data.cache import open_cache
 from boneage.data.crop import Crop, find_crop
-from boneage.data.decode import Preprocessing, decode, to_square
+from boneage.data.decode import Preprocessing, to_square
 from boneage.data.phantom.exposure import expose
 from boneage.run.experiment import train
 

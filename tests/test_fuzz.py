@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT
+from conftest import PROJECT, decode
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from omegaconf.errors import OmegaConfBaseException
 
 from boneage.data.crop import Crop
-from boneage.data.decode import Preprocessing, decode
+from boneage.data.decode import Preprocessing
 from boneage.data.labels import read_labels
 from boneage.errors import UserError
 from boneage.explain.boxes import read_boxes

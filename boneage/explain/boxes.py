@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.crop import Crop, find_crop
-from boneage.data.decode import Preprocessing, read_grey
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
 from boneage.data.ids import normal_id, normal_ids
 from boneage.data.labels import require_single
 from boneage.data.matching import match_ids
@@ -175,7 +176,7 @@ def read_regions(
 
 def _regions_of(work: tuple[Path, MasksOf, Preprocessing]) -> dict[str, np.ndarray]:
     path, masks_of, preprocessing = work
-    image = read_grey(path)
+    image, _ = read_radiograph(path)
     crop = find_crop(image, preprocessing.crop)
     return _with_background(masks_of(preprocessing, crop), image, preprocessing, crop)
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from boneage.data.crop import Crop, crop_around, to_film
 from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
 from boneage.data.hand import Hand, find_hand
-from boneage.data.radiographs import read_radiograph
 from boneage.explain.geometry import Geometry
 
 STRONGEST = 0.8  # opacity of the strongest value

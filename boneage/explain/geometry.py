@@ -8,7 +8,7 @@ import numpy as np
 
 from boneage.data.crop import Crop, find_crop
 from boneage.data.decode import Preprocessing, to_square
-from boneage.data.radiographs import read_radiograph
+from boneage.data.formats import read_radiograph
 
 
 @dataclass(frozen=True)

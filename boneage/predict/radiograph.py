@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image
 
 from boneage.data.crop import Crop, crop_around
-from boneage.data.decode import Preprocessing, is_transparent, to_square
+from boneage.data.decode import Preprocessing, to_square
 from boneage.data.dicom_header import Header
+from boneage.data.formats import read_radiograph
 from boneage.data.hand import QUARTERS, Hand, Sighting, look, small
-from boneage.data.radiographs import read_radiograph
+from boneage.data.images import is_transparent
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
 

@@ -15,7 +15,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from boneage.data.crop import find_crop
-from boneage.data.decode import Preprocessing, read_grey, to_square
+from boneage.data.decode import Preprocessing, to_square
+from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
 from boneage.explain.boxes import read_boxes
 from boneage.run.results import write_json
@@ -25,7 +26,7 @@ SHEET, SIDE = (10, 5), 128  # columns and rows of a sheet; pixels of a crop
 
 def box_of(path: str) -> tuple[float, float, float, float] | None:
     """Return the crop's box as shares of a radiograph, None where no hand is found."""
-    crop = find_crop(read_grey(path), "hand")
+    crop = find_crop(read_radiograph(path)[0], "hand")
     return None if crop.mask is None else crop.box
 
 
@@ -43,7 +44,7 @@ def sheets(table: pd.DataFrame, out: Path, n: int = 200) -> None:
     for page in range(n // (columns * rows)):
         tiles = []
         for row in chosen.iloc[page * columns * rows : (page + 1) * columns * rows].itertuples():
-            image = read_grey(str(row.path))
+            image = read_radiograph(str(row.path))[0]
             tile = to_square(image, preprocessing, find_crop(image, "hand"))
             tiles.append(cv2.putText(tile, str(row.id), (2, 10), 0, 0.35, 255))
         grid = np.stack(tiles).reshape(rows, columns, SIDE, SIDE).swapaxes(1, 2)

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from boneage.data.crop import crop_around, to_film, to_jpeg
 from boneage.data.decode import Preprocessing, to_square
+from boneage.data.formats import read_radiograph
 from boneage.data.hand import find_hand
 from boneage.data.ids import patient_codes
-from boneage.data.radiographs import find_radiographs, radiograph_id, read_radiograph
+from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.failures import errors_by_edge_distance
