@@ -15,8 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from boneage.data.crop import find_crop
-from boneage.data.decode import Preprocessing, to_square
+from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.evaluation.evaluate import subgroups
@@ -100,8 +99,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
     """Return the square of a file, (size, size) uint8."""
-    image, _ = read_radiograph(path)
-    return to_square(image, preprocessing, find_crop(image, preprocessing.crop))
+    return preprocessing.square(read_radiograph(path)[0]).pixels
 
 
 def compose_config(*overrides: str) -> DictConfig:

@@ -20,8 +20,7 @@ from rich.progress import (
     track,
 )
 
-from boneage.data.crop import find_crop
-from boneage.data.decode import Preprocessing, to_square
+from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.errors import MissingPackage, UserError
 
@@ -185,9 +184,9 @@ def _decode_chunk(
         except UserError as error:
             decoded.unreadable[start + i] = str(error)
             continue
-        crop = find_crop(image, preprocessing.crop)
-        pixels[i] = to_square(image, preprocessing, crop)
-        if preprocessing.crop == "hand" and crop.mask is None:
+        square = preprocessing.square(image)
+        pixels[i] = square.pixels
+        if preprocessing.crop == "hand" and square.geometry.crop.mask is None:
             decoded.without_hand.append(start + i)
         if header is not None and header.sex != "unknown":
             decoded.sexes[start + i] = header.sex

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from boneage.data.crop import find_crop
-from boneage.data.decode import Preprocessing, to_square
+from boneage.data.decode import Preprocessing
 from boneage.data.depth import full_scale, unsqueezed
 from boneage.data.formats import read_radiograph
 from boneage.explain.background import HAND, MARKER, background_masks, paint_over
@@ -135,7 +134,7 @@ def changed_square(path: str, preprocessing: Preprocessing, change: str) -> np.n
     changed = image if change == UNCHANGED else CHANGES[change](image)
     if changed is None:
         return None
-    return to_square(changed, preprocessing, find_crop(changed, preprocessing.crop))
+    return preprocessing.square(changed).pixels
 
 
 def _paint_over(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
