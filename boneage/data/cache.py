@@ -16,7 +16,8 @@ import pandas as pd
 
 from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.parallel import decode_files
-from boneage.data.storage import amount, one_builder, whole_folder
+from boneage.data.storage import amount, one_builder
+from boneage.data.whole import whole_folder
 from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from boneage.data.formats import read_radiograph
 from boneage.data.matching import match_ids
 from boneage.data.parallel import in_parallel
 from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.sampler import evenly
 from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Result
@@ -236,9 +237,7 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
     Returns:
         A sentence per task and check.
     """
-    n = len(explained.table)
-    rows = np.unique(np.linspace(0, n - 1, min(sample, n)).round().astype(int))
-    explained = explained.subset(rows)
+    explained = explained.subset(evenly(len(explained.table), sample))
     sentences = []
     for task in explained.model.tasks:
         draw = partial(explained.maps, task, method)

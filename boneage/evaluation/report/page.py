@@ -15,6 +15,7 @@ from boneage.data.formats import read_radiograph
 from boneage.data.hand import look
 from boneage.data.ids import patient_codes
 from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.whole import whole_file
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.failures import errors_by_edge_distance
@@ -106,9 +107,9 @@ def write_report(run_dir: Path) -> Path:
         figures=figures,
         captions=CAPTIONS,
     )
-    partial = run_dir / f"{PAGE}.part"
-    partial.write_text(page)
-    return partial.replace(run_dir / PAGE)
+    with whole_file(run_dir / PAGE) as part:
+        part.write_text(page)
+    return run_dir / PAGE
 
 
 def _save(figure: Figure, path: Path) -> dict[str, Any]:
