@@ -14,6 +14,10 @@ class UserError(Exception):
     """A mistake that the user can mend: its message says what, where, and what to do."""
 
 
+class MissingPackage(UserError):
+    """A file needs a package that is not installed: not the file is at fault."""
+
+
 class FailedRun(UserError):
     """A mistake that shows only once training has begun: the run's folder is marked with it."""
 

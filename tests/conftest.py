@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,6 +15,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.evaluation.evaluate import subgroups
 from boneage.evaluation.run_folder import hash_test_set
@@ -92,6 +95,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BONEAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
+    """Return the square of a file, (size, size) uint8."""
+    return preprocessing.square(read_radiograph(path)[0]).pixels
 
 
 def compose_config(*overrides: str) -> DictConfig:

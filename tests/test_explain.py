@@ -1,6 +1,7 @@
 """Maps of radiograph files, their geometry, and how much of them lies in a region."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,12 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.crop import Crop
-from boneage.data.decode import Preprocessing
+from boneage.data.decode import Geometry, Preprocessing
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import with_random_weights
 from boneage.explain.boxes import read_boxes, read_regions, region_masks
 from boneage.explain.claim import sentences
-from boneage.explain.geometry import Geometry
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import METHODS, Score, attribute
 from boneage.run.checkpoint import build_model
@@ -95,7 +95,7 @@ def test_integrated_gradients_add_up_to_the_change_of_the_prediction(corner):
 def test_a_box_comes_back_within_a_pixel(fit, crop, height, width):
     geometry = Geometry(height, width, Preprocessing(size=128, fit=fit), crop)
     box = np.array([[0.25 * width, 0.5 * height, 0.5 * width, 0.75 * height]])
-    xmin, ymin, xmax, ymax = geometry.to_square(box)[0].round().astype(int)
+    xmin, ymin, xmax, ymax = geometry.boxes_to_square(box)[0].round().astype(int)
     square = np.zeros((128, 128), np.float32)
     square[ymin:ymax, xmin:xmax] = 1
     back = geometry.to_file(square)
@@ -114,13 +114,14 @@ def write(path, *rows):
 def test_region_masks_by_hand(tmp_path):
     second = BOX | {"xmin": 90, "xmax": 130}  # beyond the right border: cut
     table = read_boxes(write(tmp_path / "b.csv", BOX | FRAME, second | FRAME))
-    ((region, mask),) = region_masks(table, Preprocessing(size=100, fit="squash"), Crop()).items()
+    geometry = Geometry(1, 1, Preprocessing(size=100, fit="squash"), Crop())
+    ((region, mask),) = region_masks(table, geometry).items()
     assert region == "MCP"
     expected = np.zeros((100, 100), bool)
     expected[10:30, 10:30] = expected[10:30, 90:100] = True  # the height is halved
     assert (mask == expected).all()
     lower_left = Crop((0.0, 0.1, 0.5, 0.5))  # of a frame of 100 x 200: pixels 0-50 and 20-100
-    ((_, mask),) = region_masks(table, Preprocessing(size=100, fit="squash"), lower_left).items()
+    ((_, mask),) = region_masks(table, replace(geometry, crop=lower_left)).items()
     expected = np.zeros((100, 100), bool)
     expected[0:50, 20:60] = True
     assert (mask == expected).all()

@@ -19,7 +19,8 @@ from test_dicom import written
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
-from boneage.data.decode import Preprocessing, read_grey
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
 from boneage.data.hand import look
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
@@ -137,7 +138,7 @@ def test_where_the_sex_comes_from(runs, films, tmp_path):
 
 def test_the_same_radiograph_as_dicom(runs, films, tmp_path):
     file = sorted(films.glob("*.png"))[0]
-    grey = read_grey(file)
+    grey = read_radiograph(file)[0]
     deep = np.rint(grey / 255 * 4095).astype(np.uint16)
     (tmp_path / "dicom").mkdir()
     inverted = {"PhotometricInterpretation": "MONOCHROME1"}
@@ -217,7 +218,9 @@ def test_tta_is_the_mean_with_the_mirror_image(runs, films, tmp_path):
     mirrored = tmp_path / "mirrored"
     mirrored.mkdir()
     for file in films.glob("*.png"):
-        cv2.imwrite(str(mirrored / file.name), np.ascontiguousarray(read_grey(file)[:, ::-1]))
+        cv2.imwrite(
+            str(mirrored / file.name), np.ascontiguousarray(read_radiograph(file)[0][:, ::-1])
+        )
     words = ("--checkpoint", runs / "one")
     ages = [
         predict(folder, *words, *extra, out=tmp_path / name)[0]["age_years"].astype(float)
@@ -449,7 +452,7 @@ def turn_of(image):
 
 def test_the_turn_that_a_radiograph_needs(phantom_root):
     images = [
-        read_grey(file)
+        read_radiograph(file)
         for file in sorted(phantom_root.rglob("boneage-training-dataset/*.png"))[:30]
     ]
     assert sum(turn_of(image) == "" for image in images) >= 29

@@ -11,7 +11,6 @@ import lightning as L
 import numpy as np
 import torch
 from pydantic import PositiveInt
-from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
@@ -21,29 +20,13 @@ from boneage.data.dataset import augmented_sheet
 from boneage.evaluation.figures.registry import ON_DASHBOARD, draw_figures
 from boneage.evaluation.figures.style import styled
 from boneage.models.module import BoneAgeModule
+from boneage.models.network import Network
 from boneage.options import TABLE
 
 log = logging.getLogger(__name__)
 Value = bool | int | float | str
 FOLDER = "final"  # below the run's own event files
 ABSENT = "-"  # TensorBoard leaves a run that lacks a name out of the parallel coordinates
-
-
-class Network(nn.Module):
-    """What a radiograph passes, without what Lightning adds to it.
-
-    Args:
-        model: the model; the parts stay shared with it.
-    """
-
-    def __init__(self, model: BoneAgeModule) -> None:
-        super().__init__()
-        self.backbone = copy.copy(model.backbone)  # a copy is not compiled: tracing needs that
-        self.to_input, self.sex, self.tasks = model.to_input, model.sex, model.tasks
-
-    def forward(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
-        features = self.sex(self.backbone(self.to_input(image)), sex)
-        return {name: task(features) for name, task in self.tasks.items()}
 
 
 def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
@@ -60,7 +43,8 @@ def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer
-            network = Network(model).eval()
+            plain = copy.copy(model.backbone)  # a copy is not compiled: tracing needs that
+            network = Network(plain, model.sex, model.tasks).eval()
             # add_graph itself would trace three times over, and print what goes wrong
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 network, example, strict=False, check_trace=False

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
 from boneage.data.batch_augment import BatchAugment
-from boneage.data.sampler import RankBatches
+from boneage.data.sampler import RankBatches, evenly
 from boneage.data.sexes import sex_codes
 from boneage.data.storage import amount
 from boneage.errors import UserError
@@ -102,7 +102,7 @@ def augmented_sheet(train: Radiographs, columns: int = 8, draws: int = 3) -> np.
         (1 + draws, columns, H, W) uint8; the first row is not augmented.
     """
     by_age = np.argsort(train.age_months.numpy(), kind="stable")
-    chosen = by_age[np.linspace(0, len(by_age) - 1, min(columns, len(by_age))).round().astype(int)]
+    chosen = by_age[evenly(len(by_age), columns)]
     plain = train.images[train.cache_row[chosen]]
     rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(draws)]
     return np.stack([plain, *(row["image"][:, 0].numpy() for row in rows)])

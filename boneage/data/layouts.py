@@ -7,6 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
+from boneage.data.formats import SUFFIXES
 from boneage.data.ids import count_patients, patients_with_several, unify_spellings
 from boneage.data.labels import KNOWN, Columns, read_labels
 from boneage.data.matching import match_images
@@ -39,7 +40,7 @@ def read_source(
     people have them; ids are only compared with the names of files found, never made into paths.
 
     Args:
-        root: folder with label table(s) and `<id>.png` (or jpg, tif, bmp) images.
+        root: folder with label table(s) and radiographs `<id>.png`, or of another known format.
         table: training table, relative to `root`; None finds it.
         val_table: validation table; None finds it, if there is one.
         test_table: test table; None finds it, if there is one.
@@ -93,7 +94,10 @@ def read_rows(
     chosen = _choose_tables(root, folder, given, columns, separator)
     parts = [_read_part(t, columns, age_unit) for t in chosen]
     if not folder.images:
-        raise UserError(f"{root} holds no images: put <id>.png files below it, or set data.root")
+        raise UserError(
+            f"{root} holds no images: put radiographs named <id>.png (or {', '.join(SUFFIXES)}) "
+            "below it, or set data.root"
+        )
     _require_disjoint(chosen, parts)
     rows = pd.concat(parts, ignore_index=True)
     if "patient" in rows:
@@ -136,7 +140,8 @@ def _choose_tables(
         advice = f"; save as xlsx or csv: {first_five(foreign)}" if foreign else ""
         raise UserError(
             f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
-            f"or names given by data.columns; saw {first_five(seen) or 'no table at all'}{advice}"
+            "or names given by data.columns (a DICOM header contains no bone age); saw "
+            f"{first_five(seen) or 'no table at all'}{advice}"
         )
     return chosen
 

@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler, get_worker_info
 from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
-from boneage.data.cache import check_readable, open_cache
+from boneage.data.cache import check_readable, fill_sexes, open_cache
 from boneage.data.dataset import Batch, Radiographs, ResidentBatches, upload
 from boneage.data.decode import Preprocessing
 from boneage.data.ids import count_patients
@@ -171,6 +171,7 @@ class BoneAgeDataModule(L.LightningDataModule):
                 f"No hand was found on {len(whole):,} of {len(table):,} radiographs, which stay "
                 f"whole: {first_five(list(table['id'].iloc[whole]))}"
             )
+        table["sex"] = fill_sexes(table, cache)
         kept = check_readable(table, cache, self.unreadable)
         table = table.assign(cache_row=range(len(table))).iloc[kept].reset_index(drop=True)
         if self.split_file:

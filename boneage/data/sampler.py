@@ -6,6 +6,15 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
+def evenly(n: int, at_most: int) -> np.ndarray:
+    """Return places in a sequence of n, from the first to the last at equal distances.
+
+    Returns:
+        (min(n, at_most),) int64, ascending.
+    """
+    return np.linspace(0, n - 1, min(n, at_most)).round().astype(np.int64)
+
+
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yield (draw, position) pairs; draws are counted through all epochs: epoch * n + place.
 

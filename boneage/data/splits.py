@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from boneage.data.formats import is_radiograph
 from boneage.data.ids import normal_id, patient_codes, patients_with_several
 from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
 from boneage.data.matching import clause, match_ids
-from boneage.data.radiographs import SUFFIXES, walk
+from boneage.data.radiographs import radiograph_id, walk
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five, plural
 
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 FOLDS = ("train", "val", "test")
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
-NAMED_BY_IDS = (*SUFFIXES, ".npz", "")  # radiographs, a phantom's masks, DICOM without suffix
+MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 STRANGERS = ("id", "not among the radiographs")
 
 
@@ -183,8 +184,12 @@ def find_held_out(
     if not path.exists():
         raise UserError(f"data.hold_out={path}: no such table or folder")
     if path.is_dir():
-        files = [file for file in map(Path, walk(path)) if file.suffix.lower() in NAMED_BY_IDS]
-        wanted = [normal_id(file.stem) for file in files]
+        files = list(map(Path, walk(path)))
+        wanted = [
+            normal_id(file.stem) if file.suffix.lower() == MASKS else radiograph_id(file)
+            for file in files
+            if file.suffix.lower() == MASKS or is_radiograph(file)
+        ]
     else:
         wanted = [id_ for id_ in read_ids(path, columns, separator) if id_]
     wanted = list(dict.fromkeys(wanted))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from boneage.data.radiographs import radiograph_id, read_radiograph
+from boneage.data.formats import read_radiograph
+from boneage.data.radiographs import radiograph_id
 from boneage.evaluation.age import AGE
 from boneage.predict.answer import Answer, years_and_months
 from boneage.predict.ensemble import CHANCE, Ensemble, Row

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from boneage.data.formats import NAMES, SUFFIXES
 from boneage.data.labels import MAX_AGE_YEARS, read_numbers
 from boneage.data.sexes import SEXES
 from boneage.errors import UserError, install
@@ -25,7 +26,6 @@ from boneage.predict.radiograph import Radiograph, load
 
 Upload = tuple[str, bytes]  # name and content
 LARGEST = "32mb"  # upload
-KINDS = [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom"]
 TITLE = "Bone age of a hand radiograph"
 NOTE = (
     "**Research use only: not a medical device.** What you drop here stays on this machine, in "
@@ -172,7 +172,7 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
         gr.Markdown(f"# {TITLE}\n{NOTE}")
         with gr.Row():
             with gr.Column():
-                file = gr.File(label="Radiograph (PNG, JPEG, TIFF, BMP or DICOM)", file_types=KINDS)
+                file = gr.File(label=f"Radiograph ({NAMES})", file_types=list(SUFFIXES))
                 sex = gr.Radio(list(SEXES), value="unknown", label="Sex")
                 age = gr.Textbox(
                     label="Chronological age in years (optional)", placeholder="for example 10.5",

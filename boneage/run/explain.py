@@ -11,10 +11,12 @@ import pandas as pd
 from torch import Tensor
 
 from boneage.data.dataset import sex_indices
-from boneage.data.decode import Preprocessing
+from boneage.data.decode import Geometry, Preprocessing, Square
+from boneage.data.formats import read_radiograph
 from boneage.data.matching import match_ids
 from boneage.data.parallel import in_parallel
 from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.sampler import evenly
 from boneage.errors import UserError, first_five
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Result
@@ -24,7 +26,6 @@ from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import find_regions, read_regions
 from boneage.explain.cases import captions, overlay_sheet
 from boneage.explain.film import read_film
-from boneage.explain.geometry import Geometry, read_square
 from boneage.explain.methods import Method, maps_of
 from boneage.explain.sanity import areas, deletion, randomisation, sanity_figure
 from boneage.models.inference import predictions_of, predictor
@@ -123,9 +124,16 @@ class Explained:
 
     def _decode(self) -> tuple[np.ndarray, list[Geometry], pd.Series]:
         """Return (n, size, size) squares, how the files lie in them, and the headers' sexes."""
-        read = partial(read_square, preprocessing=self.preprocessing)
-        squares, geometries, sexes = zip(*in_parallel(read, self.files, "Decoding"), strict=True)
-        return np.stack(squares), list(geometries), pd.Series(sexes)
+        read = partial(_read, preprocessing=self.preprocessing)
+        squares, sexes = zip(*in_parallel(read, self.files, "Decoding"), strict=True)
+        pixels = np.stack([square.pixels for square in squares])
+        return pixels, [square.geometry for square in squares], pd.Series(sexes)
+
+
+def _read(path: Path, preprocessing: Preprocessing) -> tuple[Square, str]:
+    """Return the square of a file, and the sex that its header says."""
+    image, header = read_radiograph(path)
+    return preprocessing.square(image), header.sex if header is not None else "unknown"
 
 
 def explain(
@@ -231,9 +239,7 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
     Returns:
         A sentence per task and check.
     """
-    n = len(explained.table)
-    rows = np.unique(np.linspace(0, n - 1, min(sample, n)).round().astype(int))
-    explained = explained.subset(rows)
+    explained = explained.subset(evenly(len(explained.table), sample))
     sentences = []
     for task in explained.model.tasks:
         draw = partial(explained.maps, task, method)

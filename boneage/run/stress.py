@@ -19,6 +19,7 @@ from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.parallel import followed
 from boneage.data.phantom import write_phantom
+from boneage.data.sampler import evenly
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled
 from boneage.evaluation.intervals import Metrics, Results, with_interval
@@ -63,7 +64,7 @@ def stress(
     table = test_fold(record, root)
     make_writable(out)
     if n is not None:
-        table = table.iloc[np.unique(np.linspace(0, len(table) - 1, n).round().astype(int))]
+        table = table.iloc[evenly(len(table), n)]
     model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
     changes = (UNCHANGED, *CHANGES)
     rows: dict[str, list[dict[Hashable, Any]]] = {change: [] for change in changes}

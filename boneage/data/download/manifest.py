@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from boneage.data.layouts import read_rows
 from boneage.data.matching import clause, find_pairs
+from boneage.data.whole import whole_file
 from boneage.errors import UserError
 
 Part = Literal["train", "validation", "test"]
@@ -91,9 +92,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put a manifest in the place of an earlier one."""
-    part = folder / f"{NAME}.part"
-    part.write_text(manifest.model_dump_json(indent=1) + "\n")
-    part.replace(folder / NAME)
+    with whole_file(folder / NAME) as part:
+        part.write_text(manifest.model_dump_json(indent=1) + "\n")
 
 
 def broken_files(folder: Path, fetched: Fetched, contents: bool) -> list[str]:

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.data.crop import crop_around, to_film, to_jpeg
-from boneage.data.decode import Preprocessing, to_square
-from boneage.data.hand import find_hand
+from boneage.data.crop import to_film, to_jpeg
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
+from boneage.data.hand import look
 from boneage.data.ids import patient_codes
-from boneage.data.radiographs import find_radiographs, radiograph_id, read_radiograph
+from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.whole import whole_file
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
@@ -60,11 +62,10 @@ def _read(
             image, _ = read_radiograph(file)
         except UserError:
             continue
-        hand = find_hand(image)
-        crop = crop_around(hand if preprocessing.crop == "hand" else None)
-        seen = to_square(image, preprocessing, crop)
+        sighting = look(image)
+        seen = preprocessing.square(image, sighting).pixels
         if seen.shape == square.shape and cv2.absdiff(seen, square).mean() <= SAME:
-            yield radiograph_id(file), to_film(image, hand)
+            yield radiograph_id(file), to_film(image, sighting.hand)
 
 
 def write_report(run_dir: Path) -> Path:
@@ -115,9 +116,9 @@ def write_report(run_dir: Path) -> Path:
             for section in SECTIONS
         },
     )
-    partial = run_dir / f"{PAGE}.part"
-    partial.write_text(page)
-    return partial.replace(run_dir / PAGE)
+    with whole_file(run_dir / PAGE) as part:
+        part.write_text(page)
+    return run_dir / PAGE
 
 
 def _save(figure: Figure, path: Path) -> dict[str, Any]:
