@@ -73,7 +73,10 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         (["data.size=big"], "data.size='big' is not valid"),
         (["data.batch_size=0"], "data.batch_size=0 is not valid"),
         (["data.fit=stretch"], "data.fit='stretch' is not valid: .*squash"),
-        (["tasks.age.loss=mae"], "tasks.age.loss='mae' is not valid: .*smooth_l1"),
+        (["tasks.age.loss=mae"], "tasks.age.loss='mae' is not valid: .*group \\(loss=...\\)"),
+        (["loss=smooth_l1", "loss.beta=wide"], "loss.beta='wide' is not valid"),
+        (["loss=l1", "+loss.beta=1"], "loss.beta: torch.nn.L1Loss has no such option"),
+        (["task=classification", "+loss=l1"], "loss: there is no such option"),
         (["seed=abc"], "seed='abc' is not valid"),
         (["seed=-1"], "seed=-1 is not valid"),
         (["data.root=null"], "data.root=None is not valid"),
@@ -131,7 +134,7 @@ def test_config_files_are_listed_in_help():
 
 
 def test_the_known_names_are_those_of_the_config():
-    assert {*TOP_LEVEL, *OTHERS} == set(compose_config())
+    assert {*TOP_LEVEL, *OTHERS} == set(compose_config("task=classification"))
 
 
 def test_a_name_that_an_option_refers_to_is_known(phantom_root, tmp_path):

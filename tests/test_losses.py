@@ -86,7 +86,7 @@ def test_ordinal_stages_learn_their_thresholds():
 
 @pytest.fixture
 def distribution():
-    task = AgeDistribution(240, echo, sigma=6.0, share=0.25)
+    task = AgeDistribution(240, echo, nn.L1Loss(), sigma=6.0, share=0.25)
     task.fit(pd.DataFrame({"age_years": [2.0, 4.0, 6.0, 8.0]}))
     return task
 

@@ -5,6 +5,9 @@ import math
 import pandas as pd
 import pytest
 import torch
+import yaml
+from conftest import PROJECT
+from hydra.utils import instantiate
 from torch import nn
 
 from boneage.errors import UserError
@@ -30,7 +33,7 @@ def months(*ages):
 
 @pytest.fixture
 def age():
-    task = AgeRegression(in_features=1, head=Echo)
+    task = AgeRegression(in_features=1, head=Echo, loss=nn.MSELoss())
     task.fit(pd.DataFrame({"age_years": [2.0, 4.0, 6.0, 8.0]}))  # mean 5, variance 5
     return task
 
@@ -46,10 +49,12 @@ def test_age_is_learned_in_standard_units_and_told_in_years(age):
         ("mse", (1.0 + 4.0) / 2),  # residuals 1 and 2 standard units
         ("l1", 1.5),
         ("smooth_l1", (0.95 + 1.95) / 2),
+        ("huber", 0.1 * (0.95 + 1.95) / 2),
     ],
 )
 def test_age_losses_by_hand(age, loss, expected):
-    task = AgeRegression(in_features=1, head=Echo, loss=loss)
+    config = yaml.safe_load((PROJECT / f"conf/loss/{loss}.yaml").read_text())
+    task = AgeRegression(in_features=1, head=Echo, loss=instantiate(config))
     task.load_state_dict(age.state_dict())
     target = torch.tensor([5.0, 5.0])
     assert task.loss(torch.tensor([[1.0], [-2.0]]), target).item() == pytest.approx(expected)
@@ -66,7 +71,9 @@ def test_age_metrics(age):
 
 def test_equal_ages_cannot_be_standardised():
     with pytest.raises(UserError, match="same bone age"):
-        AgeRegression(in_features=1, head=Echo).fit(pd.DataFrame({"age_years": [3.0, 3.0]}))
+        AgeRegression(in_features=1, head=Echo, loss=nn.L1Loss()).fit(
+            pd.DataFrame({"age_years": [3.0, 3.0]})
+        )
 
 
 TRAINING = pd.DataFrame({"age_years": [5.0] * 2 + [12.0] * 6 + [18.0] * 1})

@@ -28,6 +28,7 @@ FOLDER = "final"  # below the run's own event files
 CHOICES = {  # config groups
     "backbone": "backbone",
     "sex": "sex",
+    "loss": "loss",
     "augmentation": "augment",
     "optimizer": "optimizer",
     "schedule": "scheduler",
@@ -41,7 +42,6 @@ VALUES = {
     "precision": "precision",
     "seed": "seed",
 }
-OF_TASKS = ("loss", "balance")  # options of some tasks
 ABSENT = "-"  # TensorBoard leaves a run that lacks a name out of the parallel coordinates
 FIGURES = ("scatter", "residuals", "confusion")
 
@@ -100,13 +100,8 @@ def hyperparameters(options: Mapping[str, Any]) -> dict[str, Value]:
     for name, group in CHOICES.items():
         target = str(options.get(f"{group}._target_", ABSENT))
         found[name] = options.get(group) or target.rsplit(".", 1)[-1]
-    for name in OF_TASKS:
-        own = [
-            value
-            for key, value in options.items()
-            if key.startswith("tasks.") and key.count(".") == 2 and key.endswith(f".{name}")
-        ]
-        found[name] = own[0] if len(own) == 1 else ", ".join(map(str, own)) or None
+    own = [v for k, v in options.items() if k.startswith("tasks.") and k.endswith(".balance")]
+    found["balance"] = own[0] if len(own) == 1 else ", ".join(map(str, own)) or None
     return {name: _plain(value) for name, value in found.items()}
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from boneage.errors import UserError
+from boneage.evaluation.older_versions import current_options
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ def read_run(path: Path) -> FinishedRun:
         raise UserError(f"{file} is damaged: {error}") from error
     try:
         content = _Content.model_validate(metrics)
+        metrics["options"] = current_options(metrics["options"])
         stages = Stages(content.stages.names, content.stages.edges)
     except ValidationError as error:
         first = error.errors()[0]

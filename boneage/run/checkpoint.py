@@ -1,6 +1,7 @@
 """What a checkpoint says of itself, and whether it fits what is asked of it."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from boneage.run.checkpoint_file import (
 )
 from boneage.run.exported import read_exported
 from boneage.run.options import options
-from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, check_record
+from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,20 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
     """Return what every checkpoint of the run carries, as plain containers."""
     return {
         "schema": SCHEMA,
-        "config": OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(CONFIG)), resolve=True),
+        "config": _resolved(cfg, CONFIG),
         "options": options(cfg),
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
         "preprocessing_version": VERSION,
         "split": data.table[[c for c in (*SPLIT, "patient") if c in data.table]].to_dict("list"),
     }
+
+
+def _resolved(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """Return parts of a config, with what they refer to."""
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    return {key: config[key] for key in keys}
 
 
 def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
@@ -69,7 +77,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "boneage" not in checkpoint:
         raise UserError(f"{path} is not a boneage checkpoint: it is {what_it_holds(checkpoint)}")
     try:
-        check_record(checkpoint["boneage"])
+        checkpoint["boneage"] = checked_record(checkpoint["boneage"])
     except UserError as error:
         raise type(error)(f"checkpoint {path} cannot be used: {error}") from error
     weights = checkpoint.get("state_dict")
@@ -109,8 +117,7 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
     """Raise UserError when training cannot go on with the config of this command."""
     check_task(checkpoint, cfg)
     record = checkpoint["boneage"]
-    now = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(MUST_MATCH)), resolve=True)
-    assert isinstance(now, dict)
+    now = _resolved(cfg, MUST_MATCH)
     different = [key for key in MUST_MATCH if now[key] != record["config"][key]]
     for key, value in record["preprocessing"].items():
         if cfg.data[key] != value:

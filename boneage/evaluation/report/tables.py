@@ -23,6 +23,7 @@ OF_SUBGROUPS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/a
 THAT_MATTER = {
     "backbone": "backbone",
     "sex": "sex input",
+    "loss": "loss of the age",
     "data.size": "image size (pixels)",
     "data.fit": "fit to the square",
     "data.contrast": "contrast",
@@ -98,7 +99,7 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
 def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
     """Return the options that matter most, under the names that readers know."""
     options = run.metrics["options"]
-    of_tasks = [k for k in options if k.startswith("tasks.") and k.endswith((".loss", ".balance"))]
+    of_tasks = [k for k in options if k.startswith("tasks.") and k.endswith(".balance")]
     named = {name: label for name, label in THAT_MATTER.items() if name in options}
     named |= {name: name.removeprefix("tasks.").replace(".", " ") for name in of_tasks}
     return [(label, options[name]) for name, label in named.items()]

@@ -1,0 +1,29 @@
+"""Configs and options of runs by older versions, in the form that this version writes."""
+
+from typing import Any
+
+LOSSES: dict[str, dict[str, Any]] = {  # once names, now config nodes
+    "mse": {"_target_": "torch.nn.MSELoss"},
+    "smooth_l1": {"_target_": "torch.nn.SmoothL1Loss", "beta": 0.1},
+    "l1": {"_target_": "torch.nn.L1Loss"},
+}
+
+
+def current_task(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of a task with its loss as a node that names a class."""
+    loss = task.get("loss")
+    if isinstance(loss, str) and loss in LOSSES:
+        return task | {"loss": dict(LOSSES[loss])}
+    return task
+
+
+def current_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the flat options of a run (`boneage.run.options`) under their current names."""
+    current: dict[str, Any] = {}
+    for name, value in options.items():
+        if name.startswith("tasks.") and name.endswith(".loss") and str(value) in LOSSES:
+            current |= {"loss": value, name: "${loss}"}
+            current |= {f"loss.{key}": own for key, own in LOSSES[value].items()}
+        else:
+            current[name] = value
+    return current
