@@ -36,8 +36,6 @@ def build(cfg: DictConfig) -> None:
 @pytest.mark.parametrize(("group", "option"), GROUPS)
 def test_every_option(group, option, phantom_root, tmp_path):
     override = f"{group}={option}"
-    if group == "head":
-        override = f"head@tasks.age.head={option}"
     overrides = [override, f"run_dir={tmp_path}"]
     if override == "data=phantom":
         overrides += [f"data.root.folder={tmp_path}", "data.root.n=3", "data.root.size=64"]
@@ -99,7 +97,7 @@ def test_paper_experiments_are_the_reports_setting(task, phantom_root, tmp_path)
         ),
         (["task=classification", "tasks.stage.balance=-1"], "tasks.stage.balance=-1 is not valid"),
         (["stages.edges=[10]"], "stages: 3 names"),
-        (["tasks.age.head.dropout=[0.4,0.3]"], "hidden"),
+        (["tasks.age.dropout=[0.4,0.3]"], "hidden"),
         (["augment=report", "augment.transforms.1.brightness_limit=bright"], "augment"),
         (["precision=7-bit"], "precision"),
         (["tasks=regression"], "tasks='regression' is not valid"),

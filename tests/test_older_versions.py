@@ -39,7 +39,7 @@ OPTIONS = {
     "tasks.age.weight": 1.0,
     "tasks.age.soft_weight": 0.5,
 }
-NOW = ("tasks.age.head.hidden=[16,8]", "tasks.age.head.dropout=[0.4,0.0]")
+NOW = ("tasks.age.hidden=[16,8]", "tasks.age.dropout=[0.4,0.0]")
 
 
 def of_tasks(name):
@@ -93,7 +93,7 @@ def test_options_of_an_old_run_are_those_of_the_same_run_today(configure, run, t
     others = {name: value for name, value in flat.items() if not of_tasks(name)}
     current = current_options(others | OPTIONS)
     assert current.pop("loss") == "smooth_l1"  # a choice of the command line
-    assert current == flat | {"head@tasks.age.head": "hidden"}
+    assert current == flat
     metrics = json.loads((run / "metrics.json").read_text())
     for name in ("metrics.json", "predictions.csv"):
         (tmp_path / name).write_bytes((run / name).read_bytes())

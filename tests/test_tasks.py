@@ -16,24 +16,13 @@ from boneage.tasks.classification import StageClassification
 from boneage.tasks.regression import AgeRegression
 
 
-class Echo(nn.Module):
-    """A head whose output is its features."""
-
-    def __init__(self, in_features, out_features):
-        super().__init__()
-        assert in_features == out_features
-
-    def forward(self, x):
-        return x
-
-
 def months(*ages):
     return {"age_months": torch.tensor(ages, dtype=torch.float32)}
 
 
 @pytest.fixture
 def age():
-    task = AgeRegression(in_features=1, head=Echo, loss=nn.MSELoss())
+    task = AgeRegression(in_features=1, loss=nn.MSELoss())
     task.fit(pd.DataFrame({"age_years": [2.0, 4.0, 6.0, 8.0]}))  # mean 5, variance 5
     return task
 
@@ -54,7 +43,7 @@ def test_age_is_learned_in_standard_units_and_told_in_years(age):
 )
 def test_age_losses_by_hand(age, loss, expected):
     config = yaml.safe_load((PROJECT / f"conf/loss/{loss}.yaml").read_text())
-    task = AgeRegression(in_features=1, head=Echo, loss=instantiate(config))
+    task = AgeRegression(in_features=1, loss=instantiate(config))
     task.load_state_dict(age.state_dict())
     target = torch.tensor([5.0, 5.0])
     assert task.loss(torch.tensor([[1.0], [-2.0]]), target).item() == pytest.approx(expected)
@@ -71,9 +60,7 @@ def test_age_metrics(age):
 
 def test_equal_ages_cannot_be_standardised():
     with pytest.raises(UserError, match="same bone age"):
-        AgeRegression(in_features=1, head=Echo, loss=nn.L1Loss()).fit(
-            pd.DataFrame({"age_years": [3.0, 3.0]})
-        )
+        AgeRegression(in_features=1, loss=nn.L1Loss()).fit(pd.DataFrame({"age_years": [3.0, 3.0]}))
 
 
 TRAINING = pd.DataFrame({"age_years": [5.0] * 2 + [12.0] * 6 + [18.0] * 1})
@@ -86,7 +73,7 @@ def test_one_stage_alone_is_nothing_to_classify(balance):
 
 
 def stage_task(balance):
-    task = StageClassification(in_features=3, head=Echo, stages=Stages(), balance=balance)
+    task = StageClassification(in_features=3, stages=Stages(), balance=balance)
     task.fit(TRAINING)
     return task
 
@@ -116,7 +103,7 @@ def test_weighted_loss_by_hand():
 
 
 def test_a_class_without_example_has_no_weight():
-    task = StageClassification(in_features=3, head=Echo, stages=Stages(), balance=1.0)
+    task = StageClassification(in_features=3, stages=Stages(), balance=1.0)
     with pytest.raises(UserError, match=r"no example of adult.*balance=0"):
         task.fit(TRAINING[:8])
 

@@ -74,7 +74,7 @@ def test_nothing_of_a_strangers_checkpoint_is_run(
     [
         "os.system",
         "boneage.models.module.torch.load",
-        "boneage.models.heads.Sequence",
+        "boneage.tasks.heads.Sequence",
         "boneage.models.backbones.nn.Linear",
         "torch.optim.adam.torch.load",
         "torch.optim.lr_scheduler.partial",

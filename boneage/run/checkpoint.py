@@ -38,7 +38,7 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
     """Return what every checkpoint of the run carries, as plain containers."""
     return {
         "schema": SCHEMA,
-        "config": _resolved(cfg, CONFIG),
+        "config": resolved(cfg, CONFIG),
         "options": options(cfg),
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
@@ -47,11 +47,13 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
     }
 
 
-def _resolved(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
-    """Return parts of a config, with what they refer to."""
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
-    return {key: config[key] for key in keys}
+def resolved(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """Return parts of a config as plain containers, with what they refer to."""
+    parts = {key: cfg[key] for key in keys}
+    return {
+        key: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+        for key, part in parts.items()
+    }
 
 
 def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
@@ -117,7 +119,7 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
     """Raise UserError when training cannot go on with the config of this command."""
     check_task(checkpoint, cfg)
     record = checkpoint["boneage"]
-    now = _resolved(cfg, MUST_MATCH)
+    now = resolved(cfg, MUST_MATCH)
     different = [key for key in MUST_MATCH if now[key] != record["config"][key]]
     for key, value in record["preprocessing"].items():
         if cfg.data[key] != value:

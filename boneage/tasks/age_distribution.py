@@ -1,6 +1,6 @@
 """Bone age as a distribution over months, whose expectation is the predicted age."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from pydantic import PositiveFloat
@@ -17,8 +17,9 @@ class AgeDistribution(AgeRegression):
 
     Args:
         in_features: width of the features.
-        head: makes the head from `in_features` and `out_features`.
         loss: error of the expectation.
+        hidden: widths of the head's hidden layers.
+        dropout: dropout after each of them.
         sigma: standard deviation of the target, months.
         share: share of the cross-entropy in the loss.
         weight: share of the total loss.
@@ -31,14 +32,15 @@ class AgeDistribution(AgeRegression):
     def __init__(
         self,
         in_features: int,
-        head: Callable[..., nn.Module],
         loss: nn.Module,
+        hidden: Sequence[int] = (),
+        dropout: Sequence[float] = (),
         sigma: PositiveFloat = 6.0,
         share: float = 0.2,
         weight: float = 1.0,
         soft_weight: Share = 0.5,
     ) -> None:
-        super().__init__(in_features, head, loss, weight, soft_weight)
+        super().__init__(in_features, loss, hidden, dropout, weight, soft_weight)
         self.sigma = sigma
         self.share = share
         self.register_buffer("middle", torch.arange(self.outputs) + 0.5)

@@ -1,6 +1,6 @@
 """Bone age in years as one number."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Annotated
 
 import pandas as pd
@@ -12,6 +12,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, 
 from boneage.data.dataset import Batch
 from boneage.errors import UserError
 from boneage.tasks.base import Task
+from boneage.tasks.heads import MLPHead
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -35,8 +36,9 @@ class AgeRegression(Task):
 
     Args:
         in_features: width of the features.
-        head: makes the head from `in_features` and `out_features`.
         loss: module from outputs and targets, (B,) standardised ages, to one scalar.
+        hidden: widths of the head's hidden layers, see `MLPHead`.
+        dropout: dropout after each of them.
         weight: share of the total loss.
         soft_weight: share of the teacher's age in what is learnt, where `data.soft_targets` has
             one; the rest is the reading's (distillation: Hinton et al. 2015, arXiv:1503.02531).
@@ -49,14 +51,15 @@ class AgeRegression(Task):
     def __init__(
         self,
         in_features: int,
-        head: Callable[..., nn.Module],
         loss: nn.Module,
+        hidden: Sequence[int] = (),
+        dropout: Sequence[float] = (),
         weight: float = 1.0,
         soft_weight: Share = 0.5,
     ) -> None:
         super().__init__(weight)
         self.soft_weight = soft_weight
-        self.head = head(in_features=in_features, out_features=self.outputs)
+        self.head = MLPHead(in_features, self.outputs, hidden, dropout)
         self.criterion = loss
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("std", torch.tensor(1.0))
