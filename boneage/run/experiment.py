@@ -25,7 +25,6 @@ from boneage.run.checkpoint import (
     build_model,
     check_resumable,
     check_task,
-    check_unseen,
     fold_of,
     load_model,
     make_record,
@@ -37,6 +36,7 @@ from boneage.run.fit import fit
 from boneage.run.process import check_strategy, interruptible, keep_freed_memory, quieten_lightning
 from boneage.run.results import describe_run, metric_report, print_results, write_results
 from boneage.run.resume import finished, newest_checkpoint
+from boneage.run.seen import check_unseen
 from boneage.run.teachers import check_teachers
 from boneage.run.trust import check_buildable
 from boneage.weights import is_exported
