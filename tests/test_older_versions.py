@@ -79,8 +79,11 @@ def test_an_old_checkpoint_is_the_same_model(run, old):
 
 def test_an_old_checkpoint_is_tested_resumed_and_started_from(run, old, configure):
     tested = json.loads((run / "metrics.json").read_text())["test"]
-    again = train(configure("train=false", f"ckpt_path={old}", run="tested"))
+    other = configure("train=false", f"ckpt_path={old}", "data.size=64", run="tested")
+    again = train(other)
     assert again["test"].keys() == tested.keys()
+    assert again["options"]["data.size"] == 32  # the checkpoint's
+    assert other.data.size == 64  # the config that was given is not changed
     more = train(configure(*NOW, f"ckpt_path={old}", "trainer.max_epochs=2", run="resumed"))
     assert more["epochs"] == 2
     assert train(configure(*NOW, f"start_from={old}", run="started"))["epochs"] == 1
