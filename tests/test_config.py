@@ -3,7 +3,6 @@
 import shlex
 
 import pytest
-import torch
 import yaml
 from conftest import PROJECT, compose_config
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,8 +26,6 @@ NODES = ("data", "backbone", "sex", "optimizer", "scheduler", "callbacks", "logg
 def build(cfg: DictConfig) -> None:
     check_config(cfg)
     for node in NODES:
-        if node == "trainer" and cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-            continue
         instantiate(cfg[node])
     build_model(cfg, record={})
 
