@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 FRAMEWORK = (  # what the extra `train` brings, and prediction with exported models does not need
     "torch", "torchvision", "lightning", "torchmetrics", "hydra", "omegaconf", "albumentations",
-    "captum", "tensorboard", "timm", "onnx", "filelock", "platformdirs", "pydantic", "yaml",
-    "typing_extensions", "scipy", "matplotlib",
+    "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "filelock", "platformdirs",
+    "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
 )  # fmt: skip
 
 

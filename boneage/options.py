@@ -74,8 +74,8 @@ TABLE = (
            "`efficientnet_v2_s`; `timm` with `backbone.name=resnet34`: any convolutional network "
            "of [timm](https://github.com/huggingface/pytorch-image-models)",
            group="node", label="backbone", hparam="backbone", checkpoint="fixed"),
-    Option("head@tasks.*.head", DEPENDS, "`hidden`, `linear`, or a head of the reference study: "
-           "`paper_regression`, `paper_classification`", group="elsewhere"),
+    Option("loss", "smooth_l1", "of the age, standardised by the training fold; `mse`, `l1`, "
+           "`huber`", group="elsewhere", label="loss of the age", hparam="loss"),
     Option("sex", "embedding", "how the sex enters the model; `none`: not at all",
            group="node", label="sex input", hparam="sex", checkpoint="fixed"),
     Option("augment", "robust", "`geometric`; `report`: that of the reference study; `degraded`: "
@@ -87,7 +87,7 @@ TABLE = (
            group="node", label="schedule", hparam="schedule", checkpoint="kept"),
     Option("data", "phantom", "`phantom`: synthetic radiographs; `rsna`: a folder of your own, "
            "with a label table", group="node"),
-    Option("trainer", "default", "Lightning's Trainer; `cpu`, `gpu`, `ddp`", group="node"),
+    Option("trainer", "default", "Lightning's Trainer; `ddp`", group="node"),
     Option("callbacks", "default", "`no_ema`: without averaged weights; `gradcam_localisation`",
            group="node"),
     Option("logger", "tensorboard", "loggers of Lightning", BOOKKEEPING, group="node"),
@@ -124,14 +124,13 @@ TABLE = (
     Option("tasks.*._target_", DEPENDS, "class of a task: "
            "`boneage.tasks.age_distribution.AgeDistribution` for the age as a distribution over "
            "months, `boneage.tasks.ordinal.OrdinalStages` for stages as cuts of one maturity"),
-    Option("tasks.*.loss", "smooth_l1", "loss of the age; `mse`, `l1`", label="loss",
-           hparam="loss"),
     Option("tasks.*.soft_weight", 0.5, "share of the teacher's age, where there is one"),
     Option("tasks.*.balance", 0.0, "class weights: exponent of the inverse frequency of a stage",
            label="balance", hparam="balance"),
     Option("tasks.*.focal", 0.0, "exponent of the focal loss"),
     Option("tasks.*.weight", 1.0, "share of the total loss"),
-    Option("tasks.*.head", DEPENDS, "options of the head, such as `hidden` and `dropout`"),
+    Option("tasks.*.hidden", DEPENDS, "widths of the hidden layers of the head; `[]`: none"),
+    Option("tasks.*.dropout", DEPENDS, "dropout after each of them"),
     Option("stages", DEPENDS, "the maturity stages", checkpoint="fixed"),
     Option("stages.names", ["child", "adolescent", "adult"], "their names"),
     Option("stages.edges", [10, 18], "years of bone age between them, closed on the left"),
@@ -285,7 +284,7 @@ A group is a folder of `conf/`: `backbone=slim_resnet` chooses a file there.
 
 ## Options
 
-`*` is the name of a task, `age` or `stage`: `tasks.age.loss=l1`.
+`*` is the name of a task, `age` or `stage`: `tasks.age.weight=2`.
 
 {options}
 """

@@ -332,12 +332,12 @@ def test_options_that_do_not_follow_from_a_choice_keep_settings_apart(tmp_path):
     assert (row["setting"], len(row["runs"])) == (("slim_resnet", "8"), 2)
 
 
-def test_a_heads_choice_stands_for_its_options(tmp_path):
+def test_a_choice_for_another_place_stands_for_its_options(tmp_path):
     for name in ("linear", "mlp"):
-        options = {"head@tasks.age.head": name, "tasks.age.head._target_": name}
+        options = {"loss@tasks.toy.loss": name, "tasks.toy.loss._target_": name}
         run(tmp_path / name, with_ages(1), options=options)
     ((group,),) = groups_of(tmp_path)
-    assert group.differing == ["head@tasks.age.head"]
+    assert group.differing == ["loss@tasks.toy.loss"]
 
 
 @pytest.mark.parametrize(

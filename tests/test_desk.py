@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from boneage.data.phantom.exposure import expose
-from boneage.errors import UserError
+from boneage.errors import FRAMEWORK, UserError
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
 
-BLOCK = """
+OTHERS = ("pydantic", "typing_extensions")  # of the framework, but typer needs them too
+BLOCK = f"""
 import sys
 
 class Missing:
-    NAMES = ("torch", "torchvision", "lightning", "hydra", "omegaconf", "albumentations",
-             "captum", "timm", "scipy", "matplotlib", "onnx")
+    NAMES = {tuple(name for name in FRAMEWORK if name not in OTHERS)}
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.NAMES:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Missing())
 """

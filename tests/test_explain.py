@@ -57,7 +57,7 @@ class LooksAtACorner(nn.Module):
 @pytest.fixture
 def corner(configure):
     """A model that can only look at one corner, and random radiographs of 32 pixels."""
-    model = build_model(configure("head@tasks.age.head=linear"), record={})
+    model = build_model(configure("tasks.age.hidden=[]", "tasks.age.dropout=[]"), record={})
     model.backbone = LooksAtACorner(32)
     model.tasks["age"].head = nn.Linear(1, 1)
     model.tasks["age"].head.weight.data.fill_(1.0)

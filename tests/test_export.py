@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 from conftest import BACKBONES, PROJECT, compose_config
-from omegaconf import OmegaConf
 
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
@@ -21,7 +20,7 @@ from boneage.predict import onnx_file
 from boneage.predict.export import export
 from boneage.predict.graph import _avg_pool_backward, noise
 from boneage.run.calibrate import intervals_of, novelty_of
-from boneage.run.checkpoint import build_model, load_model, read_checkpoint
+from boneage.run.checkpoint import build_model, load_model, read_checkpoint, resolved
 from boneage.run.experiment import train
 from boneage.run.trust import CONFIG
 from boneage.tasks.regression import AgeRegression
@@ -150,9 +149,8 @@ def test_a_model_is_rebuilt_from_its_file(run, file, radiographs):
 
 def write_checkpoint(path, cfg):
     """Write what training would, with random weights and no calibration."""
-    config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(CONFIG)), resolve=True)
     record = {
-        "config": config,
+        "config": resolved(cfg, CONFIG),
         "options": {},
         "config_text": "",
         "preprocessing": {"size": cfg.data.size, "fit": "squash", "contrast": "none"},
@@ -174,7 +172,7 @@ TASKS = [
     ("task=classification", *SLIM),
     ("task=classification", *SLIM, "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages"),
     (*SLIM, "tasks.age._target_=boneage.tasks.age_distribution.AgeDistribution",
-     "tasks.age.loss=l1"),
+     "loss=l1"),
 ]  # fmt: skip
 
 

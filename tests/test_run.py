@@ -148,7 +148,8 @@ def test_same_command_same_numbers(configure):
 def test_memorises_sixteen_images(configure, tmp_path):
     cfg = configure(
         "task=multitask", "augment=none", "scheduler=constant", "optimizer=adam",
-        "backbone.widths=[16,32]", "head@tasks.age.head=linear", "head@tasks.stage.head=linear",
+        "backbone.widths=[16,32]", "tasks.age.hidden=[]", "tasks.age.dropout=[]",
+        "tasks.stage.hidden=[]", "tasks.stage.dropout=[]",
         "data.batch_size=16", "trainer.max_epochs=150", "trainer.overfit_batches=1",
         "optimizer.lr=0.01", "~callbacks.early_stopping",
     )  # fmt: skip

@@ -91,11 +91,18 @@ def check_readable(
 ) -> np.ndarray:
     """Return the positions of the rows whose radiograph could be decoded.
 
+    It warns of those that were not cropped, and of those that are left out.
+
     Raises:
         UserError: when some could not and `unreadable` is not "drop".
     """
     if unreadable not in ("error", "drop"):
         raise UserError(f"data.unreadable={unreadable}: must be error or drop")
+    if whole := cache.without_hand:
+        log.warning(
+            f"No hand was found on {len(whole):,} of {len(table):,} radiographs, which stay "
+            f"whole: {first_five(list(table['id'].iloc[whole]))}"
+        )
     if cache.unreadable:
         found = (
             f"{len(cache.unreadable):,} of {len(table):,} radiographs cannot be read: "

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, Dataset
+from torch.utils.data import BatchSampler, Dataset, get_worker_info
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.sampler import RankBatches, evenly
@@ -88,6 +88,18 @@ class Radiographs(Dataset[Batch]):
             sex=self.sex[positions],
             index=self.index[positions],
         )
+
+
+def whole_batch(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
+    """Stand in for collation: `Radiographs` fetches whole batches.
+
+    A loader process shares its batch here, where an error reaches the training process. Left to
+    the queue, a batch that does not fit the shared memory would be lost, and waited for for ever.
+    """
+    if get_worker_info() is not None:
+        for values in batch.values():
+            values.share_memory_()
+    return batch
 
 
 def augmented_sheet(train: Radiographs, columns: int = 8, draws: int = 3) -> np.ndarray:

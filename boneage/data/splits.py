@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.formats import is_radiograph
-from boneage.data.ids import normal_id, patient_codes, patients_with_several
+from boneage.data.ids import count_patients, normal_id, patient_codes, patients_with_several
 from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
 from boneage.data.matching import clause, match_ids
 from boneage.data.radiographs import radiograph_id, walk
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five, plural
+from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ FOLDS = ("train", "val", "test")
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
+FEW = 5  # test radiographs
 STRANGERS = ("id", "not among the radiographs")
 
 
@@ -148,6 +150,65 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
     if unused := [id_ for id_ in fold_of if id_ not in used]:
         log.warning("%s: %s", path, clause(unused, *STRANGERS))
     return table["id"].map(meant).map(fold_of)
+
+
+def require_folds(
+    table: pd.DataFrame, folds: Sequence[str], root: Path, hold_out: Path | None
+) -> None:
+    """Check that none of the folds is empty.
+
+    Args:
+        table: all radiographs, with their `fold`.
+        folds: the folds that are needed.
+        root: folder of the radiographs, for the message.
+        hold_out: what was held out for testing, for the message.
+
+    Raises:
+        UserError: naming the first empty one.
+    """
+    for fold in folds:
+        if not (table["fold"] == fold).any():
+            n = plural(len(table), "radiograph")
+            held = f"; data.hold_out={hold_out} takes too many" if hold_out else ""
+            raise UserError(
+                f"the {fold} fold is empty ({n} in {root}{held}): add radiographs, give a "
+                "table for it, or change data.folds, data.split_file or data.hold_out"
+            )
+
+
+def fold_sizes(table: pd.DataFrame) -> str:
+    """Return how many radiographs, and patients where they are known, each fold has."""
+    sizes = []
+    for fold in FOLDS:
+        rows = table[table["fold"] == fold]
+        patients = count_patients(rows)
+        of = "" if patients is None else f" (of {patients:,} patients)"
+        sizes.append(f"{len(rows):,}{of} {fold}")
+    return ", ".join(sizes)
+
+
+def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int) -> None:
+    """Warn where the test fold is too small, or too uniform, for its metrics to tell much.
+
+    Args:
+        test: its radiographs, with `age_years`.
+        stages: the maturity stages.
+        folds: parts of the split, for the message.
+    """
+    if len(test) < FEW:
+        log.warning(
+            "Only %s to test on: metrics will say little; lower data.folds (it is %d), or add "
+            "radiographs",
+            plural(len(test), "radiograph"),
+            folds,
+        )
+    present = np.unique(stages.of(test["age_years"].to_numpy()))
+    if len(test) > 1 and len(present) == 1:
+        log.warning(
+            "All %d test radiographs are of the stage %s: metrics of stages will say little",
+            len(test),
+            stages.names[present[0]],
+        )
 
 
 def require_patients_apart(table: pd.DataFrame, where: str) -> None:

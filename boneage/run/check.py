@@ -53,8 +53,8 @@ def check_config(cfg: DictConfig) -> None:
     assert isinstance(config, dict)
     for key, hint in TOP_LEVEL.items():
         _check_value(key, config[key], hint)
-    _check_names(cfg, config)
     _check_node("", config)
+    _check_names(cfg, config)
     if config["trainer"].get("limit_test_batches") == 0:
         raise UserError(
             "trainer.limit_test_batches=0 leaves no radiograph to test: leave it out, or set it to "
@@ -122,6 +122,9 @@ def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 
     except ValidationError as error:
         told = [e for e in error.errors() if e["type"] not in ("is_instance_of", "none_required")]
         reason = (told or error.errors())[-1]["msg"]
+        if not told and inspect.isclass(hint):
+            name = where.rpartition(".")[2]
+            reason = f"choose an option of the group ({name}=...), or write its _target_"
         raise UserError(f"{where}={value!r} is not valid: {reason}") from error
     if isinstance(value, str) and not isinstance(parsed, str | Path):
         raise UserError(f"{where}={value!r} is text: write it without quotes")

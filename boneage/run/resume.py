@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
+from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.run_folder import ERROR, METRICS
 from boneage.options import is_choice, kind_of
 from boneage.run.checkpoint import read_checkpoint
@@ -36,7 +37,7 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     if not (run_dir / METRICS).exists():
         return None
     metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
-    check_same(metrics["options"], cfg, f"{run_dir} holds a finished run")
+    check_same(current_options(metrics["options"]), cfg, f"{run_dir} holds a finished run")
     log.info("%s is finished", run_dir)
     return metrics
 

@@ -10,9 +10,10 @@ from boneage.data.decode import Preprocessing
 from boneage.explain.methods import maps_of
 from boneage.models.inference import predictions_of
 from boneage.run.calibrate import intervals_of, novelty_of
-from boneage.run.checkpoint import load_model, read_checkpoint, seen_by
+from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.process import quieten_lightning
+from boneage.run.seen import seen_by
 from boneage.stages import Stages
 from boneage.uncertainty.conformal import Intervals
 from boneage.uncertainty.site import Site

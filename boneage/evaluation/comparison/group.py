@@ -130,7 +130,7 @@ class Group:
 
     def _follows(self, key: str, choice: str) -> bool:
         """Tell whether an option lies below a choice and is the same wherever that is the same."""
-        if not key.startswith(f"{choice.split('@')[-1]}."):  # head@tasks.age.head fills the latter
+        if not key.startswith(f"{choice.split('@')[-1]}."):  # group@where fills the latter
             return False
         pairs = {(self.shown(run, choice), self.shown(run, key)) for run in self.runs}
         return len(pairs) == len({chosen for chosen, _ in pairs})
