@@ -240,7 +240,7 @@ def test_nothing_is_overwritten(run, tmp_path):
 def test_the_example_in_the_docs(file, radiographs, tmp_path):
     shutil.copy(file, tmp_path / "model.onnx")
     np.save(tmp_path / "prepared.npy", radiographs[0])
-    page = (PROJECT / "docs/predict.md").read_text()
+    page = (PROJECT / "docs/export.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (example,) = (text for text in examples if "onnxruntime" in text)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The rows of results.md: in which table, trained with which options, built on which other."""
+"""The rows of lab_notes.md: in which table, trained with which options, built on which other."""
 
 from pathlib import Path
 

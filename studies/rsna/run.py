@@ -1,4 +1,4 @@
-"""Train the rows of results.md and keep what they measured, in records.jsonl.
+"""Train the rows of lab_notes.md and keep what they measured, in records.jsonl.
 
 python studies/rsna/run.py /path/to/rsna [ROW...]
 
