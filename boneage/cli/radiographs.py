@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from boneage.predict.answer import Answer
 
 SHOWN = 50  # radiographs in a table of the terminal
+SEX = "<female|male|unknown>"
 
 
 def predict(
@@ -30,13 +31,15 @@ def predict(
         ),
     ] = None,
     sex: Annotated[
-        Literal["female", "male", "unknown"] | None,
-        typer.Option(help="Of all; by default as the table or the DICOM header says."),
+        str | None,
+        typer.Option(
+            metavar=SEX, help="Of all (or F, M); by default as the table or the DICOM header says."
+        ),
     ] = None,
     chronological_age: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0, max=25, help="In years, of all, for the SD score; by default as for --sex."
+            metavar="<years>", help="Of all, 0 to 25, for the SD score; by default as for --sex."
         ),
     ] = None,
     mirror: Annotated[
@@ -128,8 +131,10 @@ def explain(
         typer.Option(help="Captum's method."),
     ] = "gradcam",
     sex: Annotated[
-        Literal["female", "male", "unknown"] | None,
-        typer.Option(help="Sex of all; by default what checkpoint or DICOM header know."),
+        str | None,
+        typer.Option(
+            metavar=SEX, help="Of all (or F, M); by default what checkpoint or DICOM header know."
+        ),
     ] = None,
     boxes: Annotated[
         Path | None,
@@ -152,6 +157,7 @@ def explain(
     ] = 0,
 ) -> None:
     """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
+    from boneage.data.sexes import read_sex
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.explain import Explained, localise
     from boneage.run.explain import explain as draw
@@ -159,6 +165,7 @@ def explain(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
+    sex = None if sex is None else read_sex(sex)
     explained = draw(checkpoint or builtin_file(), images, out, method, sex, boxes, annotator)
     typer.echo(f"{len(explained.files)} radiographs explained in {out}")
     if check > 0:
