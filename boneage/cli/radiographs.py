@@ -67,6 +67,7 @@ def predict(
     """
     from boneage.data.radiographs import find_radiographs
     from boneage.errors import UserError
+    from boneage.predict.answer import corrections_line
     from boneage.predict.ensemble import Ensemble
     from boneage.predict.patients import patient_given
     from boneage.predict.predict import answers_of
@@ -96,6 +97,8 @@ def predict(
         f"Radiographs: {len(answers):,}; {failed:,} could not be read, {flagged:,} have flags; "
         f"see {out / 'predictions.csv'}"
     )
+    for line in corrections_line(answers):
+        typer.echo(line)
     if report:
         typer.echo(f"Page: {out / 'report.html'}")
     typer.echo("Research use only: not a medical device.")
@@ -108,7 +111,7 @@ def _show(answers: list["Answer"]) -> None:
     from rich.console import Console
 
     from boneage.errors import UserError
-    from boneage.predict.answer import lines_of, terminal_table
+    from boneage.predict.answer import corrections_line, lines_of, terminal_table
 
     if len(answers) == 1:
         if answers[0].status == "error":
@@ -117,6 +120,8 @@ def _show(answers: list["Answer"]) -> None:
             typer.echo(line)
         return
     Console().print(terminal_table(answers))
+    for line in corrections_line(answers):
+        typer.echo(line)
     typer.echo("Research use only: not a medical device.")
     if all(answer.status == "error" for answer in answers):
         sys.exit(1)

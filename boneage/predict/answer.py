@@ -9,6 +9,8 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from boneage.errors import plural
+
 SCHEMA = 2  # version of predictions.json
 
 
@@ -28,6 +30,8 @@ class Answer:
         chronological_age_from: "option", "table", "header", or empty.
         age_years: bone age.
         age_text: the same in years and months.
+        site_correction_years: what the correction for a site has added to it; None of models that
+            are fitted to no site.
         interval_low_years, interval_high_years: hold the reference reading in 9 of 10 radiographs.
         sd_score: bone age beside the chronological age (Brush Foundation).
         stage: most probable maturity stage, or that of the bone age.
@@ -57,6 +61,7 @@ class Answer:
     novelty: float | None = None
     flags: list[str] = field(default_factory=list)
     picture: str = ""
+    site_correction_years: float | None = None
 
     @property
     def interval_years(self) -> tuple[float, float] | None:
@@ -79,6 +84,10 @@ def lines_of(answer: Answer) -> list[str]:
         if answer.interval_low_years is not None:
             ends = f"{answer.interval_low_years:.1f} to {answer.interval_high_years:.1f} years"
             lines.append(f"90 % of    {ends}")
+        if answer.site_correction_years:
+            lines.append(
+                f"site       the age is corrected by {answer.site_correction_years:+.2f} y"
+            )
         if answer.sd_score is not None:
             at = f"{answer.chronological_age_years:.1f} years"
             lines.append(f"SD score   {answer.sd_score:+.1f} at a chronological age of {at}")
@@ -92,6 +101,15 @@ def lines_of(answer: Answer) -> list[str]:
         lines.append(f"models     differ by {answer.ensemble_sd_years:.2f} years (SD)")
     lines += [f"flag       {flag}" for flag in answer.flags]
     return [*lines, "Research use only: not a medical device."]
+
+
+def corrections_line(answers: Sequence[Answer]) -> list[str]:
+    """Return the line that says which ages are corrected for a site; none where none is."""
+    years = [a.site_correction_years for a in answers if a.site_correction_years]
+    if not years:
+        return []
+    ends = " to ".join(dict.fromkeys(f"{end:+.2f}" for end in (min(years), max(years))))
+    return [f"Corrected for the model's site: {plural(len(years), 'age')}, by {ends} years"]
 
 
 def terminal_table(answers: Sequence[Answer]) -> Table:

@@ -16,6 +16,7 @@ from boneage.data.labels import (
     read_numbers,
     read_unique_ids,
     require_single,
+    without_column,
 )
 from boneage.data.matching import match_ids
 from boneage.data.radiographs import radiograph_id
@@ -60,7 +61,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
     header = [str(name) for name in table]
     names = find_columns(header, KNOWN)
     if "id" not in names:
-        raise UserError(f"{path} has no id column (it has {', '.join(header)})")
+        raise UserError(f"{without_column(path, header, 'id')}; rename the right one")
     bone_age = names.pop("age", None)
     ages = {name: AGES[name.casefold()] for name in header if name.casefold() in AGES}
     require_single(path, table, [*names.values(), *ages])

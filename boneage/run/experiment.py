@@ -19,7 +19,7 @@ from boneage.errors import FailedRun, UserError
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
 from boneage.evaluation.run_folder import hash_test_set
-from boneage.run.calibrate import calibrate, coverage_of, keep
+from boneage.run.calibrate import calibrate, coverage_of, keep, site_of
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
     build_model,
@@ -39,6 +39,7 @@ from boneage.run.results import describe_run, metric_report, print_results, writ
 from boneage.run.resume import finished, newest_checkpoint
 from boneage.run.teachers import check_teachers
 from boneage.run.trust import check_buildable
+from boneage.uncertainty.conformal import why_unknown
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,11 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         check_buildable(checkpoint["boneage"]["config"])
         cfg.stages = checkpoint["boneage"]["config"]["stages"]
         cfg.data.update(checkpoint["boneage"]["preprocessing"])
+        if site_of(checkpoint["boneage"]) is not None:
+            log.warning(
+                "ckpt_path=%s is fitted to a site: it is tested without the site's correction and "
+                "intervals, which boneage predict uses", ckpt_path,
+            )  # fmt: skip
 
     if checkpoint is not None and not cfg.train:
         model = load_model(checkpoint)
@@ -126,8 +132,11 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         trainer.test(model, data, ckpt_path=tested, verbose=False)
         if tested and trainer.is_global_zero:
             model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
-            model.record["calibration"] = calibrate(model, data)
-            keep(Path(tested), model.record["calibration"])
+            calibration = model.record["calibration"] = calibrate(model, data)
+            validated = calibration.get("predicted_years")
+            if validated is not None and (why := why_unknown(len(validated))):
+                log.warning("%s: %s", tested, why)
+            keep(Path(tested), calibration)
     else:
         score = None
         trainer.test(model, data, verbose=False)

@@ -26,8 +26,9 @@ from boneage.explain.film import read_film
 from boneage.explain.geometry import Geometry, read_square
 from boneage.explain.methods import Method, maps_of
 from boneage.explain.sanity import areas, deletion, randomisation, sanity_figure
-from boneage.models.inference import predictions_of, predictor
+from boneage.models.inference import predictor
 from boneage.models.module import BoneAgeModule
+from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
 
@@ -77,7 +78,9 @@ class Explained:
             self._keep(self._held_out(regions, annotator))
         self.images, self.geometries, sexes = self._decode()
         self.table["sex"] = sex or self.table["sex"].fillna(sexes)
-        self.table = self.table.join(predictions_of(self.model, self.images, self.sex)[0])
+        site = site_of(record)
+        predicted = predictions_at(site, self.model, self.images, self.table["sex"])
+        self.table = self.table.join(predicted)
 
     def subset(self, rows: np.ndarray) -> "Explained":
         """Return the same checkpoint with some of the radiographs."""
