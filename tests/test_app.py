@@ -11,13 +11,16 @@ from html import escape
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
+import cv2
 import numpy as np
 import pytest
 from conftest import PROJECT, TINY, compose_config
 from dicom_files import written
 
+from boneage.predict.answer import Answer
 from boneage.predict.app import answer_page, build, change_film, take, without_proxies
 from boneage.predict.ensemble import Ensemble
+from boneage.predict.page import write_pages
 from boneage.predict.patients import read_age
 from boneage.run.experiment import train
 
@@ -135,6 +138,23 @@ def test_the_age_of_a_dicom_header_counts_where_none_is_typed(run, tmp_path, typ
     file = written(tmp_path / "film.dcm", pixels, 12, PatientAge="012Y", PatientSex="M")
     page = answer_page((file.name, file.read_bytes()), "unknown", typed, Ensemble([run]))
     assert f"chronological age {said}, SD score" in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_printed_cards_fill_their_pages(tmp_path):
+    """Three fit below the heading and four on a page of their own, on letter paper."""
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures/film.jpg"), np.zeros((480, 740), np.uint8))
+    one = Answer(
+        "film.png", "film", age_years=9.0, age_text="9 y 0 m", interval_low_years=8.0,
+        interval_high_years=10.0, stage="child", sex="male", sex_from="table",
+        chronological_age_years=9.0, sd_score=0.1, flags=["two hands"], picture="pictures/film.jpg",
+    )  # fmt: skip
+    (page,) = write_pages([one] * 7, {"checkpoints": ["model.onnx"]}, tmp_path)
+    file = tmp_path / "page.pdf"
+    words = ["--headless", "--no-sandbox", "--disable-gpu", f"--print-to-pdf={file}", str(page)]
+    subprocess.run([CHROMIUM, *words], capture_output=True, check=True, timeout=120)
+    assert len(re.findall(rb"/Type\s*/Page\b", file.read_bytes())) == 2
 
 
 NO_NETWORK = """

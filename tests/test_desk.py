@@ -69,6 +69,15 @@ def test_a_folder_gets_tables_and_cards_with_maps(model, film, tmp_path):
     assert "hand" in (out / "report.html").read_text()
 
 
+def test_a_card_names_the_stage(model, film, tmp_path):
+    done = boneage("predict", film, "--checkpoint", model, "--report", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out/report.html").read_text()
+    (answer,) = json.loads((tmp_path / "out/predictions.json").read_text())["predictions"]
+    assert f"stage {answer['stage']}" in page
+    assert "Bone ages of 1 radiograph<" in page
+
+
 def test_the_python_interface(model, film):
     code = """
         import sys

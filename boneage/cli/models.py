@@ -63,10 +63,13 @@ def export(
     from boneage.predict.export import export as write
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.process import quieten_lightning
+    from boneage.weights import name_of
 
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     quieten_lightning()
-    differences = write(checkpoint or builtin_file(), out, form)
+    file = checkpoint or builtin_file()
+    typer.echo(f"Exporting {name_of(file)}: this takes a minute or two")
+    differences = write(file, out, form)
     typer.echo(
         f"{out} predicts as the checkpoint does, within "
         f"{max(differences.graph, differences.half):.1e} (years, or probability)"

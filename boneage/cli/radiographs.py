@@ -119,7 +119,8 @@ def _show(answers: list["Answer"]) -> None:
         for line in lines_of(answers[0]):
             typer.echo(line)
         return
-    Console().print(terminal_table(answers))
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print("\n".join(terminal_table(answers, console.width)))
     for line in corrections_line(answers):
         typer.echo(line)
     typer.echo("Research use only: not a medical device.")
@@ -129,7 +130,9 @@ def _show(answers: list["Answer"]) -> None:
 
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for pictures and arrays.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for pictures and arrays, without earlier ones.")
+    ],
     checkpoint: Checkpoint = None,
     method: Annotated[
         Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"],
@@ -157,7 +160,9 @@ def explain(
     check: Annotated[
         int,
         typer.Option(
-            help="Check the maps on so many radiographs: re-draw layers, remove pixels.", min=0
+            help="Check the maps on at most so many of the radiographs, best 20 or more: re-draw "
+            "layers, remove pixels.",
+            min=0,
         ),
     ] = 0,
 ) -> None:

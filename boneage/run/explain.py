@@ -15,10 +15,10 @@ from boneage.data.decode import Preprocessing
 from boneage.data.matching import match_ids
 from boneage.data.parallel import in_parallel
 from boneage.data.radiographs import find_radiographs, radiograph_id
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, first_five, plural
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.numbers import FEW, interval, number
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import find_regions, read_regions
 from boneage.explain.cases import captions, overlay_sheet
@@ -145,8 +145,10 @@ def explain(
     geometry of the file.
 
     Raises:
-        UserError: when something cannot be read, or `out` cannot be written.
+        UserError: when something cannot be read, or `out` holds maps or cannot be written.
     """
+    if any(out.glob("*.npy")):
+        raise UserError(f"{out} holds maps already: remove them, or choose another --out")
     explained = Explained(checkpoint, images, sex, regions, annotator)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -236,6 +238,11 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
     rows = np.unique(np.linspace(0, n - 1, min(sample, n)).round().astype(int))
     explained = explained.subset(rows)
     sentences = []
+    if len(rows) < FEW:
+        sentences.append(
+            f"Checked on {plural(len(rows), 'radiograph')} only, which shows little: give {FEW} or "
+            f"more, and --check {FEW} or more."
+        )
     for task in explained.model.tasks:
         draw = partial(explained.maps, task, method)
         randomised = randomisation(explained.model, task, draw)

@@ -24,6 +24,7 @@ from boneage.evaluation.numbers import FEW
 from boneage.evaluation.report.statements import CAPTIONS, limits, verdicts
 from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
+from boneage.weights import NAME
 
 SAME = 3.0  # grey levels, mean difference up to which a file is the radiograph that was tested
 PAGE, FIGURES = "report.html", "figures"
@@ -92,6 +93,7 @@ def write_report(run_dir: Path) -> Path:
         run=run,
         metrics=run.metrics,
         few=FEW,
+        builtin=NAME,
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
         stories=story_rows(run),
