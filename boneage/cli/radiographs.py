@@ -168,6 +168,7 @@ def explain(
 ) -> None:
     """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
     from boneage.data.sexes import read_sex
+    from boneage.errors import plural
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.explain import Explained, localise
     from boneage.run.explain import explain as draw
@@ -177,7 +178,7 @@ def explain(
     quieten_lightning()
     sex = None if sex is None else read_sex(sex)
     explained = draw(checkpoint or builtin_file(), images, out, method, sex, boxes, annotator)
-    typer.echo(f"{len(explained.files)} radiographs explained in {out}")
+    typer.echo(f"{plural(len(explained.files), 'radiograph')} explained in {out}")
     if check > 0:
         from boneage.run.explain import check_maps
 
