@@ -296,6 +296,20 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
         write_comparison([tmp_path / "a"], tmp_path / "file")
 
 
+def test_only_a_comparison_of_its_own_is_written_over(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    out = tmp_path / "out"
+    for _ in range(2):
+        write_comparison([tmp_path / "a"], out)
+    for name in ("comparison.csv", "comparison.html"):
+        own = (out / name).read_bytes()
+        (out / name).write_text("drug,price\n")
+        with pytest.raises(UserError, match=rf"{name} was not written by boneage compare: choose"):
+            write_comparison([tmp_path / "a"], out)
+        assert (out / name).read_text() == "drug,price\n"
+        (out / name).write_bytes(own)
+
+
 def test_the_terminal_pools_seeds_and_tells_differences(tmp_path):
     for seed in (1, 2):
         run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed)

@@ -339,6 +339,18 @@ def test_two_radiographs_of_one_name_are_refused(trained, phantom_root, tmp_path
     )
     assert not (tmp_path / "maps").exists()
     assert call(trained, image, image, "--out", tmp_path / "maps").exit_code == 0
+    again = call(trained, image, "--out", tmp_path / "maps")
+    assert str(again.exception) == (
+        f"{tmp_path}/maps holds maps already: remove them, or choose another --out"
+    )
+
+
+def test_a_check_on_few_radiographs_says_so(trained, phantom_root, tmp_path):
+    image = phantom_root / "boneage-training-dataset/1001.png"
+    result = call(trained, image, "--out", tmp_path / "maps", "--check", 1)
+    said = "Checked on 1 radiograph only, which shows little: give 20 or more, and --check 20 or"
+    assert said in result.output
+    assert said in (tmp_path / "maps/checks.txt").read_text()
 
 
 def test_checks_are_written_for_a_sample(trained, phantom_root, tmp_path):

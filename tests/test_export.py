@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 import torch
 from conftest import BACKBONES, PROJECT, compose_config
+from typer.testing import CliRunner
 
+from boneage.cli.main import app
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.explain.methods import grad_cam
@@ -222,6 +224,17 @@ def test_a_file_that_predicts_otherwise_is_not_left(run, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="would differ"):
         export(run, tmp_path / "model.pt2", "torch_export")
     assert not (tmp_path / "model.pt2").exists()
+
+
+def test_the_command_says_at_once_that_it_takes_a_while(run, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise UserError("stopped")
+
+    monkeypatch.setattr("boneage.predict.export.export", stopped)
+    words = ["export", "--checkpoint", str(run), "--out", str(tmp_path / "model.onnx")]
+    assert CliRunner().invoke(app, words).output == (
+        f"Exporting {run}: this takes a minute or two\n"
+    )
 
 
 def test_nothing_is_overwritten(run, tmp_path):

@@ -217,6 +217,18 @@ def test_a_partial_run_says_so(tmp_path):
     assert "chose the best epoch" not in text
 
 
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [("builtin", "the built-in model"), ("outputs/mine/checkpoints/best.ckpt", None), (None, None)],
+)
+def test_the_page_says_what_training_started_from(tmp_path, start, said):
+    options = {"backbone": "slim_resnet", "data.size": 128, "train": True, "start_from": start}
+    text = page(write_finished_run(tmp_path, predictions(), options=options)).text
+    sentence = f"Its training started from the weights of {said or start}"
+    assert (sentence in text) == (start is not None)
+    assert ("Its training started" in text) == (start is not None)
+
+
 def test_damaged_extras_leave_a_page_without_them(tmp_path, caplog):
     folder = write_finished_run(tmp_path, predictions())
     (folder / "history.csv").write_text('epoch,learning_rate\n1,"')

@@ -159,7 +159,9 @@ def _told(fit: SiteFit, sex_known: bool) -> list[str]:
             f"difference {difference} months: none that n = {fit.difference['n']} could show, so "
             "the ages stay as they are"
         )
-    if fit.covered is not None:
+    if fit.covered is None:
+        told.append("the model has no 90 % intervals: some are fitted to these radiographs")
+    else:
         share = (
             f"{fit.covered['value']:.3f} ({fit.covered['low']:.3f} to {fit.covered['high']:.3f})"
         )

@@ -67,6 +67,23 @@ def write_site(checkpoint: Path, out: Path, site: Site) -> None:
     torch.save(loaded, out)
 
 
+def site_of(record: dict[str, Any]) -> Site | None:
+    """Return what a checkpoint's record holds of a site; None where it is fitted to none."""
+    site = record.get("calibration", {}).get("site")
+    return Site.of(site) if site else None
+
+
+def predictions_at(
+    site: Site | None, model: BoneAgeModule, images: np.ndarray, sexes: pd.Series
+) -> pd.DataFrame:
+    """Return the columns of `predictions_of` with the ages as they are corrected at a site."""
+    predicted, _ = predictions_of(model, images, sex_indices(sexes))
+    if site is not None and AGE in predicted:
+        years, names = predicted[AGE].to_numpy(float), sexes.to_numpy(str)
+        predicted[AGE] = site.correction.correct(years, names)
+    return predicted
+
+
 def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | None:
     """Return the intervals of a checkpoint's record; None where it holds none."""
     calibration = record.get("calibration", {})

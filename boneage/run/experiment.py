@@ -22,7 +22,7 @@ from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
 from boneage.evaluation.run_folder import hash_test_set
 from boneage.models.module import BoneAgeModule
-from boneage.run.calibrate import calibrate, coverage_of, keep
+from boneage.run.calibrate import calibrate, coverage_of, keep, site_of
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
     build_model,
@@ -42,6 +42,7 @@ from boneage.run.resume import finished, newest_checkpoint
 from boneage.run.seen import check_unseen
 from boneage.run.teachers import check_teachers
 from boneage.run.trust import check_buildable
+from boneage.uncertainty.conformal import why_unknown
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,11 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
         check_resumable(checkpoint, cfg)
     else:
         check_task(checkpoint, cfg)
+        if site_of(checkpoint["boneage"]) is not None:
+            log.warning(
+                "ckpt_path=%s is fitted to a site: it is tested without the site's correction and "
+                "intervals, which boneage predict uses", path,
+            )  # fmt: skip
     return path, checkpoint
 
 
@@ -191,8 +197,11 @@ def _fit_and_test(run: _Run) -> float | None:
     trainer.test(model, data, ckpt_path=tested, verbose=False)
     if tested and trainer.is_global_zero:
         model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
-        model.record["calibration"] = calibrate(model, data)
-        keep(Path(tested), model.record["calibration"])
+        calibration = model.record["calibration"] = calibrate(model, data)
+        validated = calibration.get("predicted_years")
+        if validated is not None and (why := why_unknown(len(validated))):
+            log.warning("%s: %s", tested, why)
+        keep(Path(tested), calibration)
     return None if score is None else float(score)
 
 

@@ -17,10 +17,10 @@ from boneage.data.matching import match_ids
 from boneage.data.parallel import in_parallel
 from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.sampler import evenly
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, first_five, plural
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.numbers import FEW, interval, number
 from boneage.evaluation.reference import first_reference
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import find_regions, read_regions
@@ -28,8 +28,9 @@ from boneage.explain.cases import captions, overlay_sheet
 from boneage.explain.film import read_film
 from boneage.explain.methods import Method, maps_of
 from boneage.explain.sanity import areas, deletion, randomisation, sanity_figure
-from boneage.models.inference import predictions_of, predictor
+from boneage.models.inference import predictor
 from boneage.models.module import BoneAgeModule
+from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
 
@@ -79,7 +80,9 @@ class Explained:
             self._keep(self._held_out(regions, annotator))
         self.images, self.geometries, sexes = self._decode()
         self.table["sex"] = sex or self.table["sex"].fillna(sexes)
-        self.table = self.table.join(predictions_of(self.model, self.images, self.sex)[0])
+        site = site_of(record)
+        predicted = predictions_at(site, self.model, self.images, self.table["sex"])
+        self.table = self.table.join(predicted)
 
     def subset(self, rows: np.ndarray) -> "Explained":
         """Return the same checkpoint with some of the radiographs."""
@@ -151,8 +154,10 @@ def explain(
     geometry of the file.
 
     Raises:
-        UserError: when something cannot be read, or `out` cannot be written.
+        UserError: when something cannot be read, or `out` holds maps or cannot be written.
     """
+    if any(out.glob("*.npy")):
+        raise UserError(f"{out} holds maps already: remove them, or choose another --out")
     explained = Explained(checkpoint, images, sex, regions, annotator)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -239,8 +244,14 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
     Returns:
         A sentence per task and check.
     """
-    explained = explained.subset(evenly(len(explained.table), sample))
+    rows = evenly(len(explained.table), sample)
+    explained = explained.subset(rows)
     sentences = []
+    if len(rows) < FEW:
+        sentences.append(
+            f"Checked on {plural(len(rows), 'radiograph')} only, which shows little: give {FEW} or "
+            f"more, and --check {FEW} or more."
+        )
     for task in explained.model.tasks:
         draw = partial(explained.maps, task, method)
         randomised = randomisation(explained.model, task, draw)

@@ -145,7 +145,11 @@ def verify(folder: Path) -> tuple[list[Found], list[str], list[str]]:
     if folder.is_file():
         raise UserError(f"{folder} is a file: give the folder that it is in")
     if not folder.is_dir() or not any(folder.iterdir()):
-        raise UserError(f"{folder} is no folder with anything in it: boneage download {folder}")
+        what = "is an empty folder" if folder.is_dir() else "does not exist"
+        raise UserError(
+            f"{folder} {what}: give the folder with the radiographs, or get them with boneage "
+            f"download {folder}"
+        )
     manifest = read_manifest(folder)
     broken = [
         name

@@ -25,6 +25,8 @@ from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.reference import first_reference
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
+OWN = {PAGE: b" - boneage</title>", TABLE: b"run,test_set,task,"}  # how either begins
+HEAD = 1000  # bytes
 PANELS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
 MODELS = 6  # drawn side by side
 
@@ -75,7 +77,8 @@ def write_comparison(
         What is shown of each test set, and why some folders were skipped, a line each.
 
     Raises:
-        UserError: when there is nothing to compare, or `out` cannot be written.
+        UserError: when there is nothing to compare, or `out` cannot be written, or holds files of
+            these names that are none of a comparison.
     """
     runs, skipped = find_runs(folders)
     test_sets = group_runs(runs, sort)
@@ -89,6 +92,7 @@ def write_comparison(
     )
     table = comparison_table([group for groups in test_sets for group in groups])
     try:
+        _require_own(out)
         out.mkdir(parents=True, exist_ok=True)
         for name, text in ((TABLE, table.to_csv(index=False)), (PAGE, page)):
             with whole_file(out / name) as part:
@@ -98,6 +102,16 @@ def write_comparison(
             f"{out} cannot be written ({error.strerror}): choose another --out"
         ) from error
     return described, skipped
+
+
+def _require_own(out: Path) -> None:
+    """Raise UserError where the files to write are there already, but by something else."""
+    for name, mark in OWN.items():
+        file = out / name
+        if file.is_file() and mark not in file.read_bytes()[:HEAD]:
+            raise UserError(
+                f"{file} was not written by boneage compare: choose another --out, or remove it"
+            )
 
 
 def _describe_test_set(groups: list[Group]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from boneage.evaluation.report.statements import extremes, limits
 from boneage.evaluation.report.tables import extreme_rows, metric_rows, option_rows, subgroup_rows
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
+from boneage.weights import NAME
 
 SAME = 3.0  # grey levels, mean difference up to which a file is the radiograph that was tested
 PAGE, FOLDER = "report.html", "figures"
@@ -95,6 +96,7 @@ def write_report(run_dir: Path) -> Path:
         run=run,
         metrics=run.metrics,
         few=FEW,
+        builtin=NAME,
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
         reference=reference_of(run.metrics),
