@@ -1,7 +1,7 @@
 """Training on one GPU: the project beside a bare loop and beside what the hardware allows.
 
 python benchmarks/gpu.py             all, on the first CUDA device
-python benchmarks/gpu.py whole       only the report's whole training, once
+python benchmarks/gpu.py whole       only the reference study's whole training, once
 """
 
 import sys
@@ -18,7 +18,7 @@ DEVICE = "cuda"
 
 
 def project(residence: str, precision: str, compiled: str, batch: str) -> float:
-    """Return images a second of the report's training, of the median epoch after the first."""
+    """Return images a second of the reference study's training, of the median later epoch."""
     import pandas as pd
 
     from boneage.run.experiment import train
@@ -43,7 +43,7 @@ REPORT = (
 
 
 def whole() -> float:
-    """Return seconds of the report's training: 30 epochs, each with validation."""
+    """Return seconds of the reference study's training: 30 epochs, each with validation."""
     from boneage.run.experiment import train
 
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,7 @@ def whole() -> float:
 
 
 def step_of(precision: str, compiled: str, batch: str) -> tuple[Callable[[], object], object]:
-    """Return a training step of the report's network on a batch that is there, and the network."""
+    """Return a training step of the reference study's network on a ready batch, and the network."""
     import torch
     from hydra.utils import instantiate
 

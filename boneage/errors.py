@@ -5,13 +5,17 @@ from contextlib import contextmanager
 
 FRAMEWORK = (  # what the extra `train` brings, and prediction with exported models does not need
     "torch", "torchvision", "lightning", "torchmetrics", "hydra", "omegaconf", "albumentations",
-    "captum", "tensorboard", "timm", "onnx", "filelock", "platformdirs", "pydantic", "yaml",
-    "typing_extensions", "scipy", "matplotlib",
+    "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "filelock", "platformdirs",
+    "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
 )  # fmt: skip
 
 
 class UserError(Exception):
     """A mistake that the user can mend: its message says what, where, and what to do."""
+
+
+class MissingPackage(UserError):
+    """A file needs a package that is not installed: not the file is at fault."""
 
 
 class FailedRun(UserError):

@@ -1,4 +1,4 @@
-"""Maturity stages: intervals of bone age in years, closed on the left."""
+"""Intervals of bone age in years, closed on the left: maturity stages, and bands of age."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,10 +8,31 @@ import numpy as np
 from boneage.errors import UserError
 
 
-class Stages:
+class AgeBins:
+    """Named intervals of age, in order.
+
+    Args:
+        names: K names, youngest first.
+        edges: K - 1 inner edges in years, strictly increasing; each belongs to the older interval.
+    """
+
+    def __init__(self, names: Sequence[str], edges: Sequence[float]) -> None:
+        self.names = tuple(names)
+        self.edges = tuple(float(edge) for edge in edges)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def of(self, age_years: np.ndarray) -> np.ndarray:
+        """Return the index of the interval (int64, same shape) of ages in years."""
+        return np.searchsorted(self.edges, age_years, side="right")
+
+
+class Stages(AgeBins):
     """An ordered set of maturity stages.
 
-    The default is the report's: child [0, 10), adolescent [10, 18) and adult [18, inf) years.
+    The default is that of the reference study, in years: child [0, 10), adolescent [10, 18) and
+    adult [18, inf).
 
     Args:
         names: K stage names, youngest first.
@@ -33,11 +54,7 @@ class Stages:
             )
         if any(b <= a for a, b in pairwise(edges)):
             raise UserError(f"stages.edges must increase strictly, but are {list(edges)}")
-        self.names = tuple(names)
-        self.edges = tuple(float(edge) for edge in edges)
-
-    def __len__(self) -> int:
-        return len(self.names)
+        super().__init__(names, edges)
 
     def text(self) -> str:
         """Return names and edges in years on one line."""
@@ -46,10 +63,6 @@ class Stages:
             parts += [f"{edge:g}", name]
         return " | ".join(parts)
 
-    def of(self, age_years: np.ndarray) -> np.ndarray:
-        """Return the stage index (int64, same shape) of ages in years."""
-        return np.searchsorted(self.edges, age_years, side="right")
 
-
-BANDS = Stages(("0-2", "2-5", "5-10", "10-14", "14-17", "17+"), (2, 5, 10, 14, 17))  # of age, years
+BANDS = AgeBins(("0-2", "2-5", "5-10", "10-14", "14-17", "17+"), (2, 5, 10, 14, 17))
 ALL = "all"  # bands, or sexes, together

@@ -7,13 +7,16 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.evaluation.evaluate import subgroups
 from boneage.evaluation.run_folder import hash_test_set
@@ -94,6 +97,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
         yield
 
 
+def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
+    """Return the square of a file, (size, size) uint8."""
+    return preprocessing.square(read_radiograph(path)[0]).pixels
+
+
 def compose_config(*overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
@@ -112,6 +120,13 @@ def configure(phantom_root: Path, tmp_path: Path) -> Callable[..., DictConfig]:
         )
 
     return make
+
+
+def reference_study() -> dict[str, object]:
+    """Return what runs of `reference=paper` write down of the reference study."""
+    found = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf/reference/paper.yaml"))
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
 
 
 def write_finished_run(folder: Path, predictions: pd.DataFrame, **changes: object) -> Path:

@@ -11,13 +11,17 @@ from html import escape
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
+import cv2
 import numpy as np
 import pytest
 from conftest import PROJECT, TINY, compose_config
 from dicom_files import written
 
-from boneage.predict.app import answer_page, read_age, take, without_proxies
+from boneage.predict.answer import Answer
+from boneage.predict.app import answer_page, build, change_film, take, without_proxies
 from boneage.predict.ensemble import Ensemble
+from boneage.predict.page import write_pages
+from boneage.predict.patients import read_age
 from boneage.run.experiment import train
 
 CHROMIUM = next(
@@ -70,9 +74,7 @@ def test_an_unreadable_upload_is_said_without_the_servers_folders(run):
         (" 10,5 ", 10.5),
         ("0", 0),
         ("25", 25),
-        ("", None),
-        ("  ", None),
-        (None, None),
+        (10.1, 10.1),
     ],
 )
 def test_an_age_is_read_as_typed(text, years):
@@ -83,9 +85,37 @@ def test_an_age_is_read_as_typed(text, years):
 def test_what_is_no_age_is_said_in_one_sentence(run, upload, text):
     page = answer_page(take(str(upload)), "female", text, Ensemble([run]))
     assert page == (
-        f"<p>{escape(repr(text))} is not a chronological age: type years from 0 to 25, for example "
-        "10.5, or leave the field empty.</p>"
+        f"<p>{escape(repr(text))} is no chronological age: give years from 0 to 25, such as 10.5, "
+        "or none.</p>"
     )
+
+
+def test_nothing_of_a_former_film_is_left(upload):
+    gradio = pytest.importorskip("gradio", reason="needs the extra app")
+    film = ("hand.png", upload.read_bytes())
+    assert change_film(str(upload), ("former.png", b"")) == (film, "unknown", "", "")
+    assert change_film(None, film) == (None, "unknown", "", "")
+    # what is said of the patient before a first film is put in stays
+    assert change_film(None, None) == (None, gradio.skip(), gradio.skip(), "")
+
+
+def test_the_page_takes_every_file_and_asks_one_thing_after_the_other(run):
+    pytest.importorskip("gradio", reason="needs the extra app")
+    page = build(Ensemble([run]))
+    kinds = {type(block).__name__: block for block in page.blocks.values()}
+    assert kinds["File"].file_types is None  # what is in it counts, as for boneage predict
+    change, answer = page.fns.values()
+    assert change.concurrency_id == answer.concurrency_id
+    shown, asked = ({block._id for block in blocks} for blocks in (change.outputs, answer.inputs))
+    assert asked < shown  # the film, the sex and the age
+    assert {block._id for block in answer.outputs} < shown
+
+
+def test_a_dicom_file_without_a_suffix_is_answered(run, tmp_path):
+    file = written(tmp_path / "IM0001", np.tile(np.arange(64, dtype=np.uint16) * 16, (80, 1)), 12)
+    page = answer_page((file.name, file.read_bytes()), "unknown", " ", Ensemble([run]))
+    assert "IM0001" in page
+    assert "years" in page
 
 
 def test_a_typed_age_gives_the_sd_score_that_a_table_gives(run, upload):
@@ -108,6 +138,23 @@ def test_the_age_of_a_dicom_header_counts_where_none_is_typed(run, tmp_path, typ
     file = written(tmp_path / "film.dcm", pixels, 12, PatientAge="012Y", PatientSex="M")
     page = answer_page((file.name, file.read_bytes()), "unknown", typed, Ensemble([run]))
     assert f"chronological age {said}, SD score" in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_printed_cards_fill_their_pages(tmp_path):
+    """Three fit below the heading and four on a page of their own, on letter paper."""
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures/film.jpg"), np.zeros((480, 740), np.uint8))
+    one = Answer(
+        "film.png", "film", age_years=9.0, age_text="9 y 0 m", interval_low_years=8.0,
+        interval_high_years=10.0, stage="child", sex="male", sex_from="table",
+        chronological_age_years=9.0, sd_score=0.1, flags=["two hands"], picture="pictures/film.jpg",
+    )  # fmt: skip
+    (page,) = write_pages([one] * 7, {"checkpoints": ["model.onnx"]}, tmp_path)
+    file = tmp_path / "page.pdf"
+    words = ["--headless", "--no-sandbox", "--disable-gpu", f"--print-to-pdf={file}", str(page)]
+    subprocess.run([CHROMIUM, *words], capture_output=True, check=True, timeout=120)
+    assert len(re.findall(rb"/Type\s*/Page\b", file.read_bytes())) == 2
 
 
 NO_NETWORK = """
@@ -246,6 +293,16 @@ def test_in_the_browser(address, upload, tmp_path):
         said = card.inner_text()
         height = page.locator(".card img").evaluate("image => image.naturalHeight")
         page.screenshot(path=tmp_path / "page.png")
+        page.get_by_label("Clear", exact=True).click()
+        card.wait_for(state="detached")
+        assert page.get_by_label("unknown", exact=True).is_checked()
+        assert page.get_by_label("Chronological age").input_value() == ""
+        refused = tmp_path / "large.dcm"
+        refused.write_bytes(bytes(33 * 2**20))
+        page.set_input_files("input[type=file]", refused)
+        page.get_by_text("exceed the maximum").wait_for()
+        page.get_by_role("button", name="Predict").click()
+        page.get_by_text("Choose a radiograph first").wait_for()
         browser.close()
     assert "years" in said
     assert "sex male (chosen)" in said

@@ -24,7 +24,7 @@ def test_every_parameter_is_in_a_block(backbone):
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
-PAPER = ("backbone=paper_cnn", "head@tasks.age.head=paper_regression")
+PAPER = ("backbone=paper_cnn", "tasks.age.hidden=[256,64]", "tasks.age.dropout=[0.4,0.3]")
 
 
 def test_the_reports_network():

@@ -6,7 +6,7 @@ import pytest
 
 from boneage.data.phantom.exposure import expose
 from boneage.explain.background import BACKGROUND, MARKER, background_masks, elsewhere, paint_over
-from boneage.explain.claim import background_claims
+from boneage.explain.claim import background_sentences
 from boneage.explain.localisation import marker_effect
 from boneage.stages import Stages
 
@@ -79,7 +79,7 @@ def test_a_model_that_reads_the_marker_is_found_out(film):
 
 def test_a_model_that_does_not_is_cleared(film):
     found = effects(lambda images: images[:, 100:200, 60:150].mean(axis=(1, 2)), film)
-    (sentence,) = background_claims(found)
+    (sentence,) = background_sentences(found)
     assert "does not rely on the marker holds" in sentence
     assert "by 0 years on average" in sentence
 

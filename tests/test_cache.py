@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import decode
 
 from boneage.data import cache as cache_module
 from boneage.data.cache import check_readable, open_cache
-from boneage.data.decode import Preprocessing, decode
+from boneage.data.decode import Preprocessing
 from boneage.data.storage import amount, default_cache_dir
 from boneage.errors import UserError
 

@@ -1,7 +1,9 @@
 """boneage calibrate: a model fitted to a simulated hospital."""
 
 import json
+import logging
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -11,10 +13,17 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
+from boneage.data.sexes import SEXES
+from boneage.evaluation.age import AGE
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
+from boneage.run.checkpoint import read_checkpoint
+from boneage.run.experiment import train
+from boneage.run.explain import Explained
+from boneage.run.stress import stress
+from boneage.run.stress import test_fold as held_out
 from boneage.uncertainty.conformal import Intervals
 from boneage.uncertainty.site import Correction, Line, Site
 
@@ -65,6 +74,81 @@ def test_a_planted_offset_is_found_and_applied(exported, hospital, tmp_path):
     assert all(answer.interval_years is not None for answer in after)
 
 
+@pytest.fixture
+def shifted(exported, tmp_path):
+    """The model with a correction of 1.5 years, also where the sex is unknown."""
+    site = Site(Correction("offset", dict.fromkeys(SEXES, Line(1.5))), {True: None, False: None})
+    file = tmp_path / "shifted.onnx"
+    text = json.dumps(site.plain())
+    file.write_bytes(with_metadata((exported / "model.onnx").read_bytes(), "boneage.site", text))
+    return file
+
+
+def predict(*words):
+    return CliRunner().invoke(app, ["predict", *map(str, words)], catch_exceptions=False)
+
+
+def test_an_age_says_that_it_is_corrected(exported, hospital, shifted, tmp_path):
+    files = sorted(hospital[0].iterdir())[:3]
+    said = predict(files[0], "--checkpoint", shifted).output
+    assert "site       the age is corrected by +1.50 y\n" in said
+    line = "Corrected for the model's site: 3 ages, by +1.50 years\n"
+    assert line in predict(*files, "--checkpoint", shifted).output
+    out = tmp_path / "out"
+    assert line in predict(*files, "--checkpoint", shifted, "--report", "--out", out).output
+    rows = json.loads((out / "predictions.json").read_text())["predictions"]
+    assert [row["site_correction_years"] for row in rows] == pytest.approx([1.5] * 3)
+    assert "corrected for the model's site by +1.50 years" in (out / "report.html").read_text()
+    both = Predictor([shifted, exported / "model.onnx"])(files[0])
+    assert both.site_correction_years == pytest.approx(0.75)  # of the mean of both
+    own = Predictor(exported / "model.onnx")(files[0])
+    assert own.site_correction_years is None
+    assert both.age_years == pytest.approx(own.age_years + 0.75)
+    assert "site" not in predict(files[0], "--checkpoint", exported / "model.onnx").output
+
+
+def test_stress_and_explain_use_the_ages_of_the_site(
+    exported, phantom_root, shifted, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("boneage.run.stress.CHANGES", {})
+    caplog.set_level(logging.INFO)
+    maes = []
+    for file in (exported / "model.onnx", shifted):
+        assert "corrected for the model's site" not in caplog.text
+        measured = stress(file, tmp_path / file.stem, phantom_root).set_index("metric")
+        maes.append(measured["value"]["mae_months"])
+    assert "corrected for the model's site" in caplog.text
+    record = read_checkpoint(exported / "model.onnx")["boneage"]
+    truth = held_out(record, phantom_root)
+    answers = Predictor(shifted)([Path(p) for p in truth["path"]], sex=list(truth["sex"]))
+    errors = [abs(a.age_years - age) for a, age in zip(answers, truth["age_years"], strict=True)]
+    assert maes[1] == pytest.approx(12 * np.mean(errors), abs=0.05)
+    assert abs(maes[0] - maes[1]) > 1
+    files = [Path(path) for path in truth["path"]]
+    ages = [Explained(f, files).table[AGE] for f in (exported / "model.onnx", shifted)]
+    assert (ages[1] - ages[0]).to_numpy() == pytest.approx(1.5)
+
+
+def test_intervals_that_do_not_exist_are_not_spoken_of(exported, hospital, tmp_path, caplog):
+    films, table = hospital
+    path, out = readings(table, tmp_path, offset=0.0), tmp_path / "site.onnx"
+    said = call(films, "--table", path, "--out", out, "--checkpoint", exported / "model.onnx")
+    assert "the model's 90 % intervals" not in said.output  # its validation fold has 2 radiographs
+    assert "the model has no 90 % intervals: some are fitted to these radiographs" in said.output
+    why = "no 90 % interval is given, since the validation fold has 2 radiographs: at least 9"
+    assert caplog.text.count(why) == 1
+    Predictor(exported / "run")
+    assert caplog.text.count(why) == 2
+    caplog.clear()
+    assert Predictor(out)(next(films.iterdir())).interval_years is not None
+    assert why not in caplog.text
+
+
+def test_training_says_why_there_is_no_interval(configure, caplog):
+    train(configure())
+    assert "the validation fold has 2 radiographs: at least 9 are needed" in caplog.text
+
+
 def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(exported, hospital, tmp_path):
     films, table = hospital
     path = readings(table, tmp_path, offset=-0.8)
@@ -94,6 +178,8 @@ def test_mistakes_are_one_line(exported, hospital, tmp_path):
     path, ckpt = readings(table, tmp_path, 0.0), ("--checkpoint", exported / "model.onnx")
     few = tmp_path / "few.csv"
     pd.read_csv(path).head(5).to_csv(few, index=False)
+    named = tmp_path / "named.csv"
+    pd.read_csv(path).rename(columns={"bone_age_years": "reading"}).to_csv(named, index=False)
     stranger = tmp_path / "strangers.csv"
     pd.read_csv(path).assign(id=lambda t: "x" + t["id"]).to_csv(stranger, index=False)
     site = tmp_path / "done.onnx"
@@ -103,6 +189,10 @@ def test_mistakes_are_one_line(exported, hospital, tmp_path):
     )  # fmt: skip
     for words, message in (
         ((films, "--table", few, "--out", tmp_path / "a.onnx", *ckpt), "5 radiographs .* too few"),
+        (
+            (films, "--table", named, "--out", tmp_path / "a.onnx", *ckpt),
+            r"no age column \(it has id, sex, reading\); known names are boneage, bone age \(m",
+        ),
         ((films, "--table", stranger, "--out", tmp_path / "a.onnx", *ckpt), "knows none of the"),
         ((films, "--table", path, "--out", site, *ckpt), "exists already"),
         (

@@ -59,6 +59,8 @@ def test_phantom(tmp_path):
         (["report", "nowhere"], "nowhere"),
         (["compare", "nowhere"], "nowhere: no such folder"),
         (["dashboard", "."], "try make train"),
+        (["verify", "nix"], "nix does not exist: give the folder with the radiographs, or get"),
+        (["verify", "."], ". is an empty folder: give the folder with the radiographs"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, arguments, said):

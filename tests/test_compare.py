@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_finished_run
+from conftest import reference_study, write_finished_run
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -21,6 +21,7 @@ from boneage.evaluation.comparison.tables import seed_rows, short_names
 from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
+from boneage.run.resume import check_same
 from boneage.run.sweep import SweepComparison
 from boneage.stages import Stages
 
@@ -60,7 +61,8 @@ def groups_of(*folders, sort=None):
 
 def test_the_best_run_is_first_and_differing_options_are_columns(tmp_path):
     run(tmp_path / "worse", with_ages(2), options={"optimizer.lr": 0.2})
-    run(tmp_path / "deep/er/better", with_ages(1), options={"callbacks.x": 1, "data.root": "/a"})
+    watched = {"callbacks.grad_cam.panel": 1, "data.root": "/a"}
+    run(tmp_path / "deep/er/better", with_ages(1), options=watched)
     ((group,),) = groups_of(tmp_path)
     assert [r.path.name for r in group.runs] == ["better", "worse"]
     assert group.sort == "age/mae_months"
@@ -183,9 +185,10 @@ def test_tasks_are_compared_in_what_they_share(tmp_path):
 
 def test_the_page(tmp_path):
     hostile = "<script>alert(1)</script>"
+    study = reference_study()
     run(tmp_path / "runs" / hostile.replace("/", ""), with_ages(1), official=True, data=hostile)
-    run(tmp_path / "runs/b", with_ages(2), official=True, data=hostile, seed=2)
-    run(tmp_path / "runs/phantom", with_ages(2), synthetic=True)
+    run(tmp_path / "runs/b", with_ages(2), reference=study, data=hostile, seed=2)
+    run(tmp_path / "runs/phantom", with_ages(2), synthetic=True, reference=study)
     failed = tmp_path / "runs/failed"
     failed.mkdir()
     (failed / "error.txt").write_text("out of memory\n")
@@ -197,9 +200,20 @@ def test_the_page(tmp_path):
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert "failed: out of memory" in page.text
     real, phantom = page.text.split("Synthetic data")
-    assert "published, other split" in real
+    assert "reference study (published, another split of the RSNA data)" in real
+    assert "dotted: reference study" in real
     assert "14.82" in real
     assert "published" not in phantom
+
+
+def test_runs_that_name_no_study_show_none(tmp_path):
+    run(tmp_path / "a", with_ages(1), official=True)
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    shown = result.output + (tmp_path / "out/comparison.html").read_text()
+    assert not re.search("published|student|reference study", shown)
+    run(tmp_path / "b", with_ages(2), reference=reference_study())
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert re.search(r"reference study.* 14\.82 ", result.output)
 
 
 def test_the_table(tmp_path):
@@ -282,6 +296,20 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
         write_comparison([tmp_path / "a"], tmp_path / "file")
 
 
+def test_only_a_comparison_of_its_own_is_written_over(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    out = tmp_path / "out"
+    for _ in range(2):
+        write_comparison([tmp_path / "a"], out)
+    for name in ("comparison.csv", "comparison.html"):
+        own = (out / name).read_bytes()
+        (out / name).write_text("drug,price\n")
+        with pytest.raises(UserError, match=rf"{name} was not written by boneage compare: choose"):
+            write_comparison([tmp_path / "a"], out)
+        assert (out / name).read_text() == "drug,price\n"
+        (out / name).write_bytes(own)
+
+
 def test_the_terminal_pools_seeds_and_tells_differences(tmp_path):
     for seed in (1, 2):
         run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed)
@@ -318,12 +346,53 @@ def test_options_that_do_not_follow_from_a_choice_keep_settings_apart(tmp_path):
     assert (row["setting"], len(row["runs"])) == (("slim_resnet", "8"), 2)
 
 
-def test_a_heads_choice_stands_for_its_options(tmp_path):
+def test_a_choice_for_another_place_stands_for_its_options(tmp_path):
     for name in ("linear", "mlp"):
-        options = {"head@tasks.age.head": name, "tasks.age.head._target_": name}
+        options = {"loss@tasks.toy.loss": name, "tasks.toy.loss._target_": name}
         run(tmp_path / name, with_ages(1), options=options)
     ((group,),) = groups_of(tmp_path)
-    assert group.differing == ["head@tasks.age.head"]
+    assert group.differing == ["loss@tasks.toy.loss"]
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "pooled"),
+    [
+        ("trainer.strategy", ("auto", "ddp"), True),
+        ("trainer.accelerator", ("cpu", "gpu"), True),
+        ("trainer.profiler", (None, "simple"), True),
+        ("trainer.devices", (1, 2), False),  # a batch of each device
+        ("callbacks.ema.decay", (0.9, 0.99), False),
+        ("callbacks.mine.strength", (1, 2), False),
+    ],
+)
+def test_seeds_are_pooled_over_what_a_resumed_run_may_change(tmp_path, option, values, pooled):
+    for seed, value in enumerate(values):
+        options = {option: value}
+        run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed, options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert (option in group.differing) is not pooled
+    assert len(seed_rows(group)) == pooled
+    was = group.runs[0].metrics["options"]
+    now = OmegaConf.create({})
+    for key in was:
+        other = key == option  # all else is the same, the seed too
+        OmegaConf.update(now, key, group.runs[other].metrics["options"][key])
+    if pooled:
+        check_same(was, now, "it is a run")
+    else:
+        with pytest.raises(UserError, match=rf"other options: {option} \(was "):
+            check_same(was, now, "it is a run")
+
+
+def test_a_choice_that_shows_in_bookkeeping_alone_is_none(tmp_path):
+    for seed, name in enumerate(("cpu", "gpu")):
+        options = {"trainer": name, "trainer.accelerator": name, "trainer.devices": 1}
+        run(tmp_path / name, with_ages(1, seed), seed=seed, options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert group.differing == ["seed"]
+    run(tmp_path / "ddp", with_ages(2), options={"trainer": "ddp", "trainer.devices": 8})
+    ((group,),) = groups_of(tmp_path)
+    assert set(group.differing) == {"seed", "trainer"}
 
 
 def test_early_stopping_and_monitor_are_settings(tmp_path):

@@ -1,13 +1,16 @@
 """Cropping to the hand, and the contrast of the hand itself, on phantoms whose hand is known."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import decode
 
 from boneage.data.cache import open_cache
-from boneage.data.crop import Crop, find_crop
-from boneage.data.decode import Preprocessing, decode, to_square
+from boneage.data.crop import Crop
+from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.phantom.exposure import expose
 from boneage.run.experiment import train
 
@@ -24,20 +27,20 @@ def film(request):
 
 def test_the_crop_holds_the_hand_and_little_else(film):
     image, exact = film
-    crop = find_crop(image, "hand")
+    crop = HAND.geometry(image).crop
     rows, columns = crop.slices(*image.shape)
     assert exact[rows, columns].sum() > 0.99 * exact.sum()
     y, x = np.nonzero(exact)
     tight = (np.ptp(y) + 1) * (np.ptp(x) + 1)
     assert (rows.stop - rows.start) * (columns.stop - columns.start) < 1.3 * tight
-    assert find_crop(image, "none") == Crop()
+    assert Preprocessing(64).geometry(image).crop == Crop()
 
 
 def test_slices_of_a_crop():
     square = np.zeros((100, 100), np.uint8)
     assert Crop((0.1, 0.2, 0.3, 0.7)).slices(100, 200) == (slice(20, 70), slice(20, 60))
     assert Crop((0.5, 0.5, 0.5, 0.5)).slices(1, 1) == (slice(0, 1), slice(0, 1))
-    assert find_crop(square, "hand") == Crop()  # nothing there: the whole, without a mask
+    assert HAND.geometry(square).crop == Crop()  # nothing there: the whole, without a mask
 
 
 def test_a_marker_does_not_darken_the_hand(film):
@@ -49,14 +52,15 @@ def test_a_marker_does_not_darken_the_hand(film):
     beside = corner & (cv2.dilate(exact.astype(np.uint8), np.ones((9, 9))) == 0)
     marked = np.where(beside, 255, faint).astype(np.uint8)
     assert beside.sum() > 200
-    crop = find_crop(faint, "hand")
-    plain, with_marker = (to_square(picture, HAND, crop) for picture in (faint, marked))
+    geometry = HAND.geometry(faint)
+    crop = geometry.crop
+    plain, with_marker = (geometry.image_to_square(picture) for picture in (faint, marked))
     inside = crop.hand_in(64, 64)
     middle = np.median(plain[inside])
     assert np.percentile(plain[inside], 99) > 240
     assert abs(np.median(with_marker[inside]) - middle) < 40
     # what is avoided: stretched by the whole crop, the hand is dark beside the marker
-    by_all = to_square(marked, HAND, Crop(crop.box))
+    by_all = replace(geometry, crop=Crop(crop.box)).image_to_square(marked)
     assert np.median(by_all[inside]) < 0.5 * middle
 
 
@@ -64,7 +68,8 @@ def test_the_stretch_by_hand():
     image = np.tile(np.arange(100, dtype=np.uint8), (100, 1))
     mask = np.zeros((100, 100), bool)
     mask[:, 20:60] = True
-    square = to_square(image, Preprocessing(100, contrast="stretch", crop="hand"), Crop(mask=mask))
+    preprocessing = Preprocessing(100, contrast="stretch", crop="hand")
+    square = Geometry(100, 100, preprocessing, Crop(mask=mask)).image_to_square(image)
     low, high = np.percentile(image, 1), np.percentile(image[:, 20:60], 99)
     expected = np.clip(np.rint((image - low) * 255 / (high - low)), 0, 255)
     np.testing.assert_allclose(square, expected, atol=1)

@@ -104,7 +104,8 @@ def test_the_augmented_sheet_the_graph_and_the_config_stand_once(events):
 def test_hparams_hold_options_and_final_metrics(events):
     found = {task: hparams_of(Path(events[task][1].path)) for task in TASKS}
     chosen, final, _ = found["multitask"]
-    expected = {"task": "multitask", "backbone": "SlimResNet", "sex": "NoSex", "loss": "smooth_l1"}
+    expected = {"task": "multitask", "backbone": "SlimResNet", "sex": "NoSex"}
+    expected |= {"loss": "SmoothL1Loss"}
     expected |= {"size": 32, "batch": 8, "seed": 1, "balance": 0, "sampler": "ages"}
     assert expected.items() <= chosen.items()
     test = events["multitask"][0]["test"]
@@ -122,7 +123,7 @@ def test_hparams_hold_options_and_final_metrics(events):
 
 def test_choices_of_the_command_line_have_their_own_names():
     options = {"backbone": "slim_resnet", "backbone._target_": "boneage.models.SlimResNet"}
-    options |= {"name": "regression", "augment": "report", "tasks.age.loss": "l1"}
+    options |= {"name": "regression", "augment": "report", "loss": "l1"}
     chosen = hyperparameters(options)
     assert chosen["backbone"] == "slim_resnet"
     assert chosen["augmentation"] == "report"

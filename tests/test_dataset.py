@@ -7,7 +7,7 @@ import torch
 
 from boneage.data.dataset import Radiographs
 from boneage.data.module import BoneAgeDataModule
-from boneage.data.sampler import EpochSampler, inverse_frequency
+from boneage.data.sampler import EpochSampler, evenly, inverse_frequency
 from boneage.stages import Stages
 
 
@@ -76,6 +76,14 @@ def test_evaluation_folds_are_plain_pixels_in_table_order(phantom_root):
         assert np.array_equal(pixels, images[table["cache_row"]])
         months = torch.cat([b["age_months"] for b in batches])
         assert months.tolist() == table["age_months"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("n", "at_most", "places"),
+    [(11, 3, [0, 5, 10]), (9, 5, [0, 2, 4, 6, 8]), (3, 8, [0, 1, 2]), (5, 1, [0]), (0, 4, [])],
+)
+def test_places_at_equal_distances(n, at_most, places):
+    assert evenly(n, at_most).tolist() == places
 
 
 def test_sampler_visits_everyone_once():

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.data.crop import Crop, find_crop
-from boneage.data.decode import Preprocessing, to_square
+from boneage.data.decode import Preprocessing
 from boneage.data.depth import full_scale, unsqueezed
 from boneage.data.hand import look, small
 from boneage.data.phantom.exposure import expose
@@ -57,14 +56,15 @@ def test_bright_values_of_16_bits_are_no_marks():
 def test_a_mark_changes_only_its_own_pixels(bits):
     plain, with_mark = film(bits), marked(film(bits))
     preprocessing = Preprocessing(100)
-    before, after = (to_square(image, preprocessing, Crop()) for image in (plain, with_mark))
+    before, after = (preprocessing.square(image).pixels for image in (plain, with_mark))
     elsewhere = np.ones((100, 100), bool)
     elsewhere[:15, :15] = False
     assert np.abs(before.astype(int) - after)[elsewhere].max() <= 2
     assert (small(with_mark)[50:] == small(np.minimum(with_mark, 2**bits - 1))[50:]).all()
     assert look(with_mark).hand is not None
-    box = find_crop(plain, "hand").box
-    np.testing.assert_allclose(find_crop(with_mark, "hand").box, box, atol=0.03)
+    hand = Preprocessing(100, crop="hand")
+    box = hand.geometry(plain).crop.box
+    np.testing.assert_allclose(hand.geometry(with_mark).crop.box, box, atol=0.03)
 
 
 def cornered(image, *values):
@@ -89,7 +89,7 @@ def test_marks_at_both_ends_do_not_squeeze_values_with_an_offset(bits, offset, v
     np.testing.assert_allclose(sighting.hand.box, look(plain).hand.box, atol=0.02)
     for contrast in ("none", "stretch"):
         preprocessing = Preprocessing(100, "squash", contrast)
-        before, after = (to_square(i, preprocessing, Crop()) for i in (plain, with_marks))
+        before, after = (preprocessing.square(i).pixels for i in (plain, with_marks))
         assert np.abs(before.astype(int) - after)[10:-10].max() <= 5
 
 

@@ -8,21 +8,23 @@ import textwrap
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
-from boneage.errors import UserError
+from boneage.errors import FRAMEWORK, UserError
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
 
-BLOCK = """
+OTHERS = ("pydantic", "typing_extensions")  # of the framework, but typer needs them too
+BLOCK = f"""
 import sys
 
 class Missing:
-    NAMES = ("torch", "torchvision", "lightning", "hydra", "omegaconf", "albumentations",
-             "captum", "timm", "scipy", "matplotlib", "onnx")
+    NAMES = {tuple(name for name in FRAMEWORK if name not in OTHERS)}
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.NAMES:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Missing())
 """
@@ -65,6 +67,15 @@ def test_a_folder_gets_tables_and_cards_with_maps(model, film, tmp_path):
     assert answer["status"] == "ok"
     assert (out / answer["picture"]).stat().st_size > 1000
     assert "hand" in (out / "report.html").read_text()
+
+
+def test_a_card_names_the_stage(model, film, tmp_path):
+    done = boneage("predict", film, "--checkpoint", model, "--report", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out/report.html").read_text()
+    (answer,) = json.loads((tmp_path / "out/predictions.json").read_text())["predictions"]
+    assert f"stage {answer['stage']}" in page
+    assert "Bone ages of 1 radiograph<" in page
 
 
 def test_the_python_interface(model, film):
@@ -124,13 +135,46 @@ def test_an_age_in_the_wrong_unit_is_flagged(model, film):
     assert f"SD score   {year.sd_score:+.1f} at a chronological age of 1.0 years" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("sex", "age", "expected"),
+    [("m", "12,5", ("male", 12.5)), ("F", "9.25", ("female", 9.25)), ("Girl", "3", ("female", 3))],
+)
+def test_sex_and_age_are_read_as_in_tables(model, film, tmp_path, sex, age, expected):
+    words = ["predict", str(film), "--checkpoint", str(model), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*words, "--sex", sex, "--chronological-age", age])
+    assert done.exit_code == 0, done.exception
+    (answer,) = json.loads((tmp_path / "out/predictions.json").read_text())["predictions"]
+    assert (answer["sex"], answer["chronological_age_years"]) == expected
+    assert Predictor(model)(film, sex=sex, age_years=expected[1]).sex == expected[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["predict", "--sex", "w"], "'w' is no sex: write female, male, unknown, or M or F"),
+        (["predict", "--chronological-age", "25.5"], "'25.5' is no chronological age: give years"),
+        (["predict", "--chronological-age", "-1"], "'-1' is no chronological age"),
+        (["explain", "--out", "x", "--sex", "1"], "'1' is no sex"),
+    ],
+)
+def test_what_is_no_sex_or_age_is_one_line(model, film, words, said):
+    done = CliRunner().invoke(app, [*words, str(film), "--checkpoint", str(model)])
+    assert said in str(done.exception)
+
+
 def test_python_gets_one_line_for_a_mistake(model, film):
     predictor = Predictor(model)
     for call, message in (
-        (lambda: predictor(film, age_years=-3), "age_years=-3: must be"),
-        (lambda: predictor(film, age_years=float("nan")), "must be a chronological age"),
-        (lambda: predictor(film, age_years="ten"), "must be a chronological age"),
-        (lambda: predictor(film, sex="boy"), "sex='boy': must be one of"),
+        (
+            lambda: predictor(film, age_years=-3),
+            "-3 is no chronological age: give years from 0",
+        ),
+        (lambda: predictor(film, age_years=float("nan")), "nan is no chronological age"),
+        (lambda: predictor(film, age_years="ten"), "'ten' is no chronological age"),
+        (
+            lambda: predictor(film, sex="lad"),
+            "'lad' is no sex: write female, male, unknown, or M",
+        ),
         (lambda: predictor(None), "a NoneType is no radiograph"),
         (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),
         (lambda: predictor(np.zeros((4, 4, 3), np.uint8)), r"shape \(4, 4, 3\)"),

@@ -1,12 +1,14 @@
 """Maps of radiograph files, their geometry, and how much of them lies in a region."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from captum.attr import IntegratedGradients
+from conftest import reference_study
 from PIL import Image
 from test_dicom import written
 from torch import nn
@@ -14,18 +16,18 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.crop import Crop
-from boneage.data.decode import Preprocessing
+from boneage.data.decode import Geometry, Preprocessing
 from boneage.errors import UserError
+from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import with_random_weights
 from boneage.explain.boxes import read_boxes, read_regions, region_masks
-from boneage.explain.claim import claims
-from boneage.explain.geometry import Geometry
+from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import METHODS, Score, attribute
 from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
-from boneage.stages import Stages
+from boneage.stages import ALL, Stages
 
 BOX = {"id": "a", "region": "MCP", "xmin": 10, "ymin": 20, "xmax": 30, "ymax": 60}
 FRAME = {"image_width": 100, "image_height": 200}
@@ -55,7 +57,7 @@ class LooksAtACorner(nn.Module):
 @pytest.fixture
 def corner(configure):
     """A model that can only look at one corner, and random radiographs of 32 pixels."""
-    model = build_model(configure("head@tasks.age.head=linear"), record={})
+    model = build_model(configure("tasks.age.hidden=[]", "tasks.age.dropout=[]"), record={})
     model.backbone = LooksAtACorner(32)
     model.tasks["age"].head = nn.Linear(1, 1)
     model.tasks["age"].head.weight.data.fill_(1.0)
@@ -93,7 +95,7 @@ def test_integrated_gradients_add_up_to_the_change_of_the_prediction(corner):
 def test_a_box_comes_back_within_a_pixel(fit, crop, height, width):
     geometry = Geometry(height, width, Preprocessing(size=128, fit=fit), crop)
     box = np.array([[0.25 * width, 0.5 * height, 0.5 * width, 0.75 * height]])
-    xmin, ymin, xmax, ymax = geometry.to_square(box)[0].round().astype(int)
+    xmin, ymin, xmax, ymax = geometry.boxes_to_square(box)[0].round().astype(int)
     square = np.zeros((128, 128), np.float32)
     square[ymin:ymax, xmin:xmax] = 1
     back = geometry.to_file(square)
@@ -112,13 +114,14 @@ def write(path, *rows):
 def test_region_masks_by_hand(tmp_path):
     second = BOX | {"xmin": 90, "xmax": 130}  # beyond the right border: cut
     table = read_boxes(write(tmp_path / "b.csv", BOX | FRAME, second | FRAME))
-    ((region, mask),) = region_masks(table, Preprocessing(size=100, fit="squash"), Crop()).items()
+    geometry = Geometry(1, 1, Preprocessing(size=100, fit="squash"), Crop())
+    ((region, mask),) = region_masks(table, geometry).items()
     assert region == "MCP"
     expected = np.zeros((100, 100), bool)
     expected[10:30, 10:30] = expected[10:30, 90:100] = True  # the height is halved
     assert (mask == expected).all()
     lower_left = Crop((0.0, 0.1, 0.5, 0.5))  # of a frame of 100 x 200: pixels 0-50 and 20-100
-    ((_, mask),) = region_masks(table, Preprocessing(size=100, fit="squash"), lower_left).items()
+    ((_, mask),) = region_masks(table, replace(geometry, crop=lower_left)).items()
     expected = np.zeros((100, 100), bool)
     expected[0:50, 20:60] = True
     assert (mask == expected).all()
@@ -336,6 +339,18 @@ def test_two_radiographs_of_one_name_are_refused(trained, phantom_root, tmp_path
     )
     assert not (tmp_path / "maps").exists()
     assert call(trained, image, image, "--out", tmp_path / "maps").exit_code == 0
+    again = call(trained, image, "--out", tmp_path / "maps")
+    assert str(again.exception) == (
+        f"{tmp_path}/maps holds maps already: remove them, or choose another --out"
+    )
+
+
+def test_a_check_on_few_radiographs_says_so(trained, phantom_root, tmp_path):
+    image = phantom_root / "boneage-training-dataset/1001.png"
+    result = call(trained, image, "--out", tmp_path / "maps", "--check", 1)
+    said = "Checked on 1 radiograph only, which shows little: give 20 or more, and --check 20 or"
+    assert said in result.output
+    assert said in (tmp_path / "maps/checks.txt").read_text()
 
 
 def test_checks_are_written_for_a_sample(trained, phantom_root, tmp_path):
@@ -386,6 +401,35 @@ def planted_summary(child_wrist, adolescent_mcp):
     return table.assign(
         low=table["value"] - 0.2, high=table["value"] + 0.2, n=50, task="age", metric="enrichment"
     )
+
+
+def claims(summary):
+    study = Reference.model_validate(reference_study())
+    return sentences(summary, study.claims)
+
+
+def test_regions_are_sorted_by_the_controls_they_exceed():
+    child = planted_summary([2, 2.2, 1], [2, 2, 2])
+    summary = child[child["group"] == "child"].assign(group=ALL)
+    (sentence,) = sentences(summary)
+    assert sentence == (
+        "age: enrichment of the maps, 1 is chance (n = 50): not clear in Wrist 2.00 (1.80 to 2.20) "
+        "and 2.20 (2.00 to 2.40) and 1.00 (0.80 to 1.20); below the best control in MCP 1.00 (0.80 "
+        "to 1.20) and 1.00 (0.80 to 1.20) and 1.00 (0.80 to 1.20)."
+    )
+    (sentence,) = sentences(summary[summary["checkpoint"] < 3])
+    assert "above all controls in Wrist 2.00" in sentence
+    assert sentences(summary.assign(region="background")) == []
+
+
+def test_claims_are_those_of_a_study_that_is_named():
+    summary = planted_summary([2], [2])
+    assert sentences(summary) == []
+    assert len(claims(summary)) == 2
+    mine = Claim(stage="child", regions=["MCP"], others=["Wrist"])
+    (sentence,) = sentences(summary, [mine])
+    assert "MCP in the stage child does not hold" in sentence
+    assert "0 of 1 look there more than at Wrist" in sentence
 
 
 def test_claims_need_every_model_above_every_control():

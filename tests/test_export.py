@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 from conftest import BACKBONES, PROJECT, compose_config
-from omegaconf import OmegaConf
+from typer.testing import CliRunner
 
+from boneage.cli.main import app
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.explain.methods import grad_cam
@@ -21,7 +22,7 @@ from boneage.predict import onnx_file
 from boneage.predict.export import export
 from boneage.predict.graph import _avg_pool_backward, noise
 from boneage.run.calibrate import intervals_of, novelty_of
-from boneage.run.checkpoint import build_model, load_model, read_checkpoint
+from boneage.run.checkpoint import build_model, load_model, read_checkpoint, resolved
 from boneage.run.experiment import train
 from boneage.run.trust import CONFIG
 from boneage.tasks.regression import AgeRegression
@@ -150,9 +151,8 @@ def test_a_model_is_rebuilt_from_its_file(run, file, radiographs):
 
 def write_checkpoint(path, cfg):
     """Write what training would, with random weights and no calibration."""
-    config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(CONFIG)), resolve=True)
     record = {
-        "config": config,
+        "config": resolved(cfg, CONFIG),
         "options": {},
         "config_text": "",
         "preprocessing": {"size": cfg.data.size, "fit": "squash", "contrast": "none"},
@@ -174,7 +174,7 @@ TASKS = [
     ("task=classification", *SLIM),
     ("task=classification", *SLIM, "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages"),
     (*SLIM, "tasks.age._target_=boneage.tasks.age_distribution.AgeDistribution",
-     "tasks.age.loss=l1"),
+     "loss=l1"),
 ]  # fmt: skip
 
 
@@ -226,6 +226,17 @@ def test_a_file_that_predicts_otherwise_is_not_left(run, tmp_path, monkeypatch):
     assert not (tmp_path / "model.pt2").exists()
 
 
+def test_the_command_says_at_once_that_it_takes_a_while(run, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise UserError("stopped")
+
+    monkeypatch.setattr("boneage.predict.export.export", stopped)
+    words = ["export", "--checkpoint", str(run), "--out", str(tmp_path / "model.onnx")]
+    assert CliRunner().invoke(app, words).output == (
+        f"Exporting {run}: this takes a minute or two\n"
+    )
+
+
 def test_nothing_is_overwritten(run, tmp_path):
     (tmp_path / "model.json").write_text("{}")
     for name, form, said in (
@@ -242,7 +253,7 @@ def test_nothing_is_overwritten(run, tmp_path):
 def test_the_example_in_the_docs(file, radiographs, tmp_path):
     shutil.copy(file, tmp_path / "model.onnx")
     np.save(tmp_path / "prepared.npy", radiographs[0])
-    page = (PROJECT / "docs/predict.md").read_text()
+    page = (PROJECT / "docs/export.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (example,) = (text for text in examples if "onnxruntime" in text)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Planted failures are found: an infant gap, a ceiling, a tail, errors at an edge."""
+"""Planted failures are found: a gap in the youngest, a ceiling, a tail, errors at an edge."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ import pytest
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import score, subgroups
 from boneage.evaluation.metrics import AGE
-from boneage.evaluation.report.statements import verdicts
+from boneage.evaluation.report.statements import extremes
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.stages import BANDS, Stages
 
@@ -17,7 +17,7 @@ def ages():
     return np.random.default_rng(0).uniform(0, 19, 2000)
 
 
-def test_planted_infant_gap(ages):
+def test_planted_spread_of_the_youngest(ages):
     rng = np.random.default_rng(1)
     spread = np.where(ages < 2, 2.0, 0.5)
     bias = np.where(ages < 2, 1.5, 0)
@@ -43,20 +43,20 @@ def test_planted_ceiling(ages):
     assert flat["age/ceiling_slope"]["value"] == pytest.approx(slope)
 
 
-def test_verdicts_follow_the_numbers(ages):
+def test_sentences_follow_the_numbers(ages):
     noise = np.random.default_rng(1).normal(0, 0.3, 2000)
     gap = np.where(ages < 2, 8, 1) * noise
-    planted = " ".join(verdicts(score("age", AGE, ages, np.minimum(ages, 17) + gap)))
+    planted = " ".join(extremes(score("age", AGE, ages, np.minimum(ages, 17) + gap)))
     assert "is larger than that of others" in planted
     assert "there is a ceiling" in planted
-    honest = " ".join(verdicts(score("age", AGE, ages, ages + noise)))
+    honest = " ".join(extremes(score("age", AGE, ages, ages + noise)))
     assert "cannot be told from" in honest
     assert "there is no ceiling" in honest
     few = np.append(ages[(ages > 2) & (ages < 16)][:50], [17.0, 18.0, 19.0])
     error = np.array([*noise[:50], 1.5, -1, 0.5])
-    open_ = " ".join(verdicts(score("age", AGE, few, few + error)))
+    open_ = " ".join(extremes(score("age", AGE, few, few + error)))
     assert "may follow the true one or not" in open_
-    assert "Infant gap" not in open_
+    assert "Under 2 years" not in open_
 
 
 def test_tail_by_hand():

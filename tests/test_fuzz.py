@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT
+from conftest import PROJECT, decode
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from omegaconf.errors import OmegaConfBaseException
 
 from boneage.data.crop import Crop
-from boneage.data.decode import Preprocessing, decode
+from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.labels import read_labels
 from boneage.errors import UserError
 from boneage.explain.boxes import read_boxes
@@ -164,7 +164,7 @@ def test_hostile_archives_execute_nothing(tmp_path):
     from boneage.explain.boxes import read_masks
 
     with pytest.raises(UserError, match="is damaged"):
-        read_masks(tmp_path / "masks.npz", Preprocessing(size=16), Crop())
+        read_masks(tmp_path / "masks.npz", Geometry(20, 30, Preprocessing(size=16), Crop()))
     from boneage.run.checkpoint import read_checkpoint
 
     torch.save({"boneage": Hostile()}, tmp_path / "hostile.ckpt")

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY, compose_config
+from conftest import TINY, compose_config, reference_study
 from test_figures import predictions
 
 from boneage.errors import UserError
 from boneage.explain.cases import captions, telling_cases
+from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.stages import Stages
 
@@ -87,13 +88,20 @@ def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
     masks.mkdir()
     for id_ in held_out:
         shutil.copy(phantom_root / f"masks/{id_}.npz", masks)
-    train(with_maps("callbacks=gradcam_localisation", f"data.hold_out={masks}", "report=true"))
+    options = ["callbacks=gradcam_localisation", f"data.hold_out={masks}", "reference=paper"]
+    metrics = train(with_maps(*options, "report=true"))
     split = pd.read_csv(tmp_path / "run/split.csv").set_index("id")["fold"]
     assert (split[held_out] == "test").all()
     found = pd.read_csv(tmp_path / "run/gradcam/localisation.csv")
     assert {"carpals", "epiphyses", "soft_tissue", "background"} <= set(found["region"])
     assert found["n"].max() == 3
-    assert "1 is chance, hollow" in (tmp_path / "run/report.html").read_text()
+    page = (tmp_path / "run/report.html").read_text()
+    assert "1 is chance, hollow" in page
+    assert "carpals in the stage child" in (tmp_path / "run/gradcam/claims.txt").read_text()
+    record = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt")["boneage"]
+    assert metrics["reference"] == record["reference"] == reference_study()
+    assert "published" not in page, "next to synthetic radiographs"
+    assert not any(name.startswith("reference") for name in metrics["options"])
 
 
 def test_regions_are_checked_before_training(with_maps, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from boneage.data import parallel as module
-from boneage.data.decode import read_grey
+from boneage.data.formats import read_radiograph
 from boneage.data.parallel import in_parallel
 from boneage.errors import UserError
 
@@ -19,7 +19,7 @@ def test_results_are_in_order(n):
 
 def test_a_mistake_in_another_process_is_a_users_mistake():
     with pytest.raises(UserError, match=r"nowhere\.png"):
-        list(in_parallel(read_grey, [Path("nowhere.png")] * 40, "Decoding"))
+        list(in_parallel(read_radiograph, [Path("nowhere.png")] * 40, "Decoding"))
 
 
 def test_a_log_has_at_most_a_line_every_tenth(monkeypatch, caplog):

@@ -9,11 +9,11 @@ from torch import nn
 
 from boneage.data.sexes import SEXES
 from boneage.models.backbones import PaperCNN, ResidualBlock, SlimResNet
-from boneage.models.heads import MLPHead
 from boneage.models.pretrained import TimmBackbone
 from boneage.models.schedules import constant, warmup_cosine
 from boneage.models.sex import NoSex, SexEmbedding
 from boneage.run.checkpoint import build_model
+from boneage.tasks.heads import MLPHead
 
 
 def trainable(module: nn.Module) -> int:
@@ -103,10 +103,14 @@ def test_sex_embedding_hides_sex_only_in_training():
     assert torch.equal(joined[:, 8:], module.embedding.weight[1].expand(2000, -1))
 
 
-@pytest.mark.parametrize(("head", "alike"), [("linear", True), ("hidden", False)])
-def test_sex_shifts_all_ages_alike_only_with_a_linear_head(head, alike):
+@pytest.mark.parametrize(
+    ("hidden", "dropout", "alike"), [("[]", "[]", True), ("[8]", "[0]", False)]
+)
+def test_sex_shifts_all_ages_alike_only_with_a_linear_head(hidden, dropout, alike):
     torch.manual_seed(0)
-    model = build_model(compose_config(f"head@tasks.age.head={head}"), record={}).eval()
+    model = build_model(
+        compose_config(f"tasks.age.hidden={hidden}", f"tasks.age.dropout={dropout}"), record={}
+    ).eval()
     image = torch.randint(0, 256, (16, 1, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         ages = [model(image, torch.full((16,), sex))["age"] for sex in (0, 1)]

@@ -24,9 +24,9 @@ from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.tables import subgroup_rows
 from boneage.evaluation.run_folder import read_run
 from boneage.evaluation.stage import errors_by_edge_distance
-from boneage.run.checkpoint import check_unseen
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
+from boneage.run.seen import check_unseen
 from boneage.stages import Stages
 
 TABLE = "boneage-training-dataset.csv"

@@ -56,7 +56,7 @@ def test_epiphyses_appear_at_their_ages(sex, age, epiphyses):
 
 @pytest.mark.parametrize("bone", APPEARANCE_YEARS)
 def test_girls_are_ahead_of_boys(bone):
-    boy, girl = APPEARANCE_YEARS[bone]
+    girl, boy = APPEARANCE_YEARS[bone]
     assert girl <= boy
 
 

@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 
 from boneage.data.crop import Crop, to_film
-from boneage.data.decode import Preprocessing
+from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.hand import Hand
 from boneage.data.phantom.exposure import expose
 from boneage.evaluation.report.page import films
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.explain.film import COLOURS, GAP, Film, overlay, picture, scaled
-from boneage.explain.geometry import Geometry
 from boneage.predict.page import write_pictures
 from boneage.predict.radiograph import TURNS, Radiograph, see
 from boneage.stages import Stages

@@ -15,16 +15,18 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from rich.cells import cell_len
 from test_dicom import written
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
-from boneage.data.decode import Preprocessing, read_grey
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
 from boneage.data.hand import look
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
-from boneage.predict.answer import SCHEMA, years_and_months
+from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_months
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient, patients_of
@@ -137,7 +139,7 @@ def test_where_the_sex_comes_from(runs, films, tmp_path):
 
 def test_the_same_radiograph_as_dicom(runs, films, tmp_path):
     file = sorted(films.glob("*.png"))[0]
-    grey = read_grey(file)
+    grey = read_radiograph(file)[0]
     deep = np.rint(grey / 255 * 4095).astype(np.uint16)
     (tmp_path / "dicom").mkdir()
     inverted = {"PhotometricInterpretation": "MONOCHROME1"}
@@ -184,11 +186,36 @@ def test_one_radiograph_is_answered_in_the_terminal(runs, films):
 def test_several_radiographs_are_a_table_in_the_terminal(runs, films, tmp_path):
     ages = predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")[0]
     lines = run(films, "--checkpoint", runs / "one").output.splitlines()
-    assert " ".join(lines[0].split()) == "radiograph bone age 90 % interval stage sex flags"
+    assert " ".join(lines[0].split()) == "radiograph bone age 90 % interval stage sex"
     for row in ages.itertuples():
-        line = next(line for line in lines if line.startswith(Path(row.file).name))
-        assert row.age_text in line if row.status == "ok" else row.status in line
+        at = next(i for i, line in enumerate(lines) if line.startswith(Path(row.file).name))
+        assert row.age_text in lines[at] if row.status == "ok" else row.status in lines[at]
+        assert row.flags.split("; ")[0] in lines[at + 1]
     assert "not a medical device" in lines[-1]
+
+
+@pytest.mark.parametrize("width", [80, 20])
+def test_a_table_is_legible_in_a_narrow_terminal(width):
+    long, flag = (
+        "1.2.840.113619.2.55.3.604688119.969.1268071029.320.dcm",
+        "the chronological age is odd",
+    )
+    answers = [
+        Answer("a/b.png", "b", age_text="9 y 1 m", interval_low_years=8, interval_high_years=10.25,
+               stage="adolescent", sex="male", sd_score=-1.25, flags=[flag] * 3),
+        Answer(long, long, age_text="12 y 10 m", stage="child", sex="unknown"),
+        Answer("[red]\x07\u624b.png", "c", "error", reason="gone"),
+    ]  # fmt: skip
+    lines = terminal_table(answers, width)
+    said = " ".join(" ".join(lines).split())
+    assert max(map(cell_len, lines)) <= max(width, 60)  # which the row itself takes
+    assert "; ".join([flag] * 3) in said  # no word is cut
+    assert "12 y 10 m child unknown" in said.split(long)[1]
+    assert said.endswith("[red]\u624b.png error gone")
+    if width == 80:
+        first = lines[1].index("9 y 1 m") + len("9 y 1 m")
+        assert " ".join(lines[1].split()) == "b.png 9 y 1 m 8.0 to 10.2 y adolescent -1.2 male"
+        assert lines[lines.index(long) + 1][:first].endswith(" 12 y 10 m")
 
 
 def test_an_ensemble_is_the_mean(runs, films, tmp_path):
@@ -217,7 +244,9 @@ def test_tta_is_the_mean_with_the_mirror_image(runs, films, tmp_path):
     mirrored = tmp_path / "mirrored"
     mirrored.mkdir()
     for file in films.glob("*.png"):
-        cv2.imwrite(str(mirrored / file.name), np.ascontiguousarray(read_grey(file)[:, ::-1]))
+        cv2.imwrite(
+            str(mirrored / file.name), np.ascontiguousarray(read_radiograph(file)[0][:, ::-1])
+        )
     words = ("--checkpoint", runs / "one")
     ages = [
         predict(folder, *words, *extra, out=tmp_path / name)[0]["age_years"].astype(float)
@@ -449,7 +478,7 @@ def turn_of(image):
 
 def test_the_turn_that_a_radiograph_needs(phantom_root):
     images = [
-        read_grey(file)
+        read_radiograph(file)[0]
         for file in sorted(phantom_root.rglob("boneage-training-dataset/*.png"))[:30]
     ]
     assert sum(turn_of(image) == "" for image in images) >= 29

@@ -7,12 +7,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_finished_run
+from conftest import reference_study, write_finished_run
 
+from boneage.data.layouts import looks_official
 from boneage.errors import UserError
 from boneage.evaluation.figures.registry import FIGURES
-from boneage.evaluation.published import looks_official
 from boneage.evaluation.report.page import write_report
+from boneage.evaluation.report.statements import limits
+from boneage.evaluation.report.tables import metric_rows
+from boneage.evaluation.run_folder import read_run
 from boneage.run.experiment import train
 
 
@@ -102,11 +105,38 @@ def test_real_data_carry_no_banner_and_phantoms_do(reported, tmp_path):
     assert "nothing about patients" in synthetic.text
 
 
-def test_published_values_stand_beside_official_data_only(reported, tmp_path):
-    assert "student report" not in reported.text
-    official = page(write_finished_run(tmp_path, predictions(), official=True))
-    assert "published, other split" in official.text
-    assert "1.235" in official.text
+STUDY = ("reference study", "student report", "published", "1.235", "stories", "Infant gap")
+
+
+def test_published_values_are_shown_by_runs_that_name_a_study(reported, tmp_path):
+    study = reference_study()
+    named = page(write_finished_run(tmp_path / "named", predictions(), reference=study))
+    assert "reference study published, another split of the RSNA data" in named.text
+    assert "1.235" in named.text
+    assert "measured on other radiographs" in named.text
+    mine = {"label": "Our earlier model", "note": "clinic A", "published": {"age/r2": 0.8765}}
+    own = read_run(write_finished_run(tmp_path / "own", predictions(), reference=mine))
+    published = {row["name"]: row["published"] for row in metric_rows(own, headline=False)}
+    assert {name: value for name, value in published.items() if value} == mine["published"]
+    assert any("(Our earlier model)" in sentence for sentence in limits(own))
+    changes = {"synthetic": True, "reference": study}
+    phantom = page(write_finished_run(tmp_path / "phantom", predictions(), **changes))
+    for other in (reported, phantom):
+        assert [word for word in STUDY if word in other.text] == []
+        assert "Youngest, oldest, tail" in other.text
+
+
+def test_official_data_alone_show_no_published_values(tmp_path):
+    run = read_run(write_finished_run(tmp_path, predictions(), official=True))  # of older versions
+    assert not any(row["published"] for row in metric_rows(run, headline=False))
+    assert any("label noise" in sentence for sentence in limits(run))
+    assert not any("published" in sentence for sentence in limits(run))
+
+
+def test_a_damaged_study_is_one_line(tmp_path):
+    folder = write_finished_run(tmp_path, predictions(), reference={"label": "x"})
+    with pytest.raises(UserError, match=r"metrics\.json lacks reference\.note"):
+        write_report(folder)
 
 
 def test_text_from_data_is_escaped(tmp_path):
@@ -185,6 +215,18 @@ def test_a_partial_run_says_so(tmp_path):
     assert "Partial data" in text
     assert "trainer.limit_train_batches=3" in text
     assert "chose the best epoch" not in text
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [("builtin", "the built-in model"), ("outputs/mine/checkpoints/best.ckpt", None), (None, None)],
+)
+def test_the_page_says_what_training_started_from(tmp_path, start, said):
+    options = {"backbone": "slim_resnet", "data.size": 128, "train": True, "start_from": start}
+    text = page(write_finished_run(tmp_path, predictions(), options=options)).text
+    sentence = f"Its training started from the weights of {said or start}"
+    assert (sentence in text) == (start is not None)
+    assert ("Its training started" in text) == (start is not None)
 
 
 def test_damaged_extras_leave_a_page_without_them(tmp_path, caplog):

@@ -1,13 +1,18 @@
-"""The tables of results.md and the README hold what was recorded, and nothing typed by hand."""
+"""The tables of the README and of docs/ contain what was recorded, and nothing typed by hand."""
 
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT
 
-PAGES = {"docs/results.md": "results.md", "README.md": "README.md", "docs/model.md": "model.md"}
+PAGES = ["docs/results.md", "docs/lab_notes.md", "docs/model.md", "README.md"]
+PAGES_FOR_READERS = [
+    PROJECT / "README.md",
+    *(page for page in sorted((PROJECT / "docs").glob("*.md")) if page.name != "lab_notes.md"),
+]
 
 
 @pytest.fixture
@@ -19,7 +24,7 @@ def tables(monkeypatch):
 
 
 def test_pages_are_those_of_the_records(tables, tmp_path):
-    copies = [shutil.copy(PROJECT / page, tmp_path / name) for page, name in PAGES.items()]
+    copies = [Path(shutil.copy(PROJECT / page, tmp_path)) for page in PAGES]
     for copy in copies:  # without the rows of their tables
         copy.write_text(re.sub(r"(<!-- \w+ -->\n)(\|.*\n)+", r"\1", copy.read_text()))
     tables.rebuild(*copies)
@@ -27,6 +32,21 @@ def test_pages_are_those_of_the_records(tables, tmp_path):
         assert copy.read_text() == (PROJECT / page).read_text(), (
             f"{page}: run studies/rsna/tables.py"
         )
+
+
+def test_decimals(tables):
+    assert tables.written(8.0551, "age/mae_months") == "8.06"
+    assert tables.written(0.93449, "age/r2") == "0.934"
+    assert tables.written(-0.0004, "age/r2") == "0.000"
+    assert tables.written(None, "stage/precision_adult") == "-"
+
+
+@pytest.mark.parametrize("page", PAGES_FOR_READERS, ids=lambda page: page.name)
+def test_a_page_and_its_tables_are_short(page):
+    text = page.read_text()
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    assert max((table.partition("\n")[0].count("|") - 1 for table in tables), default=0) <= 7
+    assert len(text.splitlines()) <= (120 if page.name == "README.md" else 150)
 
 
 def test_a_number_comes_from_its_record(tables, tmp_path):
@@ -44,8 +64,8 @@ def test_a_number_comes_from_its_record(tables, tmp_path):
         },
     }  # fmt: skip
     head, _, row = tables.steps("regression", json.loads(json.dumps(known)))
-    assert row[head.index("MAE (months)")] == "7.250 (7.000 to 7.500)"
-    assert row[head.index("MAE (months) less that")] == "-0.500 (-0.750 to -0.250)"
+    assert row[head.index("MAE (months)")] == "7.25 (7.00 to 7.50)"
+    assert row[head.index("MAE (months), difference")] == "-0.50 (-0.75 to -0.25)"
     assert row[0] == "`experiment=ladder/age/01_residual`"
     assert row[head.index("parameters") :] == ["2.84 M", "10", "150", "10", "CPU"]
     assert row[head.index("builds on")] == "`paper_regression`"  # no other: the first row
@@ -58,6 +78,6 @@ def test_a_number_comes_from_its_record(tables, tmp_path):
     tables.fill(page, "regression", [head, row])
     lines = page.read_text().splitlines()
     assert (lines[0], lines[-1], len(lines)) == ("before", "after", 7)
-    assert "7.250 (7.000 to 7.500)" in lines[4]
+    assert "7.25 (7.00 to 7.50)" in lines[4]
     with pytest.raises(ValueError, match="no place for the table gone"):
         tables.fill(page, "gone", [head, row])

@@ -195,6 +195,8 @@ def started(phantom_root, tmp_path_factory):
         ("callbacks=default", r"callbacks\.ema"),
         ("+optimizer.amsgrad=true", r"optimizer\.amsgrad"),
         ("mirror_test=true", "mirror_test"),
+        ("monitor=val/age/rmse_years", "monitor"),
+        ("trainer.devices=2", r"trainer\.devices"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_options(started, change, named):
@@ -206,6 +208,7 @@ def test_a_run_is_not_resumed_with_other_options(started, change, named):
 def test_options_that_change_nothing_may_differ(started):
     for options in started:
         train(compose_config(*options, "data.num_workers=1", "trainer.log_every_n_steps=3"))
+        train(compose_config(*options, "trainer.strategy=ddp", "trainer.profiler=simple"))
 
 
 def test_a_damaged_best_checkpoint_is_moved_aside(configure, tmp_path, caplog):

@@ -100,6 +100,15 @@ def test_checkpoint_needs_nothing_beside_it(finished, configure, tmp_path):
     assert (tmp_path / "run/predictions.csv").read_text() == first
 
 
+def test_a_test_of_a_checkpoint_has_settings_of_its_own(finished, configure):
+    _, run_dir = finished["regression"]
+    overrides = ["train=false", f"ckpt_path={run_dir}/checkpoints/best.ckpt", "optimizer.lr=0.5"]
+    metrics = train(configure(*overrides, "mirror_test=true", "trainer.limit_test_batches=1"))
+    assert metrics["options"]["mirror_test"] is True
+    assert metrics["partial"] == ["trainer.limit_test_batches=1"]
+    assert metrics["options"]["optimizer.lr"] != 0.5
+
+
 @pytest.mark.parametrize(
     "loading", ["data.num_workers=0", "data.num_workers=2", "data.residence=device"]
 )
@@ -139,7 +148,8 @@ def test_same_command_same_numbers(configure):
 def test_memorises_sixteen_images(configure, tmp_path):
     cfg = configure(
         "task=multitask", "augment=none", "scheduler=constant", "optimizer=adam",
-        "backbone.widths=[16,32]", "head@tasks.age.head=linear", "head@tasks.stage.head=linear",
+        "backbone.widths=[16,32]", "tasks.age.hidden=[]", "tasks.age.dropout=[]",
+        "tasks.stage.hidden=[]", "tasks.stage.dropout=[]",
         "data.batch_size=16", "trainer.max_epochs=150", "trainer.overfit_batches=1",
         "optimizer.lr=0.01", "~callbacks.early_stopping",
     )  # fmt: skip

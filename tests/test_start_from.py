@@ -6,8 +6,9 @@ import torch
 
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
-from boneage.run.checkpoint import check_unseen, load_model, read_checkpoint
+from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.experiment import train
+from boneage.run.seen import check_unseen
 
 FROZEN = "optimizer.lr=0"  # training changes no weight, only batch norm's statistics
 

@@ -145,8 +145,14 @@ def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_
     train(configure())
     export(tmp_path / "run", tmp_path / "model.onnx", "onnx")
     words = ["--checkpoint", str(tmp_path / "model.onnx"), "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, ["stress", *words])
-    assert "give --root" in str(done.exception)
+    for some, name in (
+        (words, "model.onnx"),
+        (words[:2], "model.onnx"),
+        ([], "the built-in model"),
+    ):
+        done = CliRunner().invoke(app, ["stress", *some])
+        assert f"{name} names no test radiographs" in str(done.exception)
+        assert re.search("give --root, a folder with .*, and --out, one for", str(done.exception))
     done = CliRunner().invoke(app, ["stress", *words, "--root", str(phantom_root)])
     assert done.exit_code == 0, done.exception
     ids = held_out(read_checkpoint(tmp_path / "model.onnx")["boneage"], phantom_root)["id"]

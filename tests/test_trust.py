@@ -74,12 +74,15 @@ def test_nothing_of_a_strangers_checkpoint_is_run(
     [
         "os.system",
         "boneage.models.module.torch.load",
-        "boneage.models.heads.Sequence",
+        "boneage.tasks.heads.Sequence",
         "boneage.models.backbones.nn.Linear",
         "torch.optim.adam.torch.load",
         "torch.optim.lr_scheduler.partial",
+        "torch.nn.Linear",
+        "torch.nn.modules.loss.F.mse_loss",
+        "torch.nn.functional.mse_loss",
         "boneage.models",
-        "boneage.run.trust.check_record",
+        "boneage.run.trust.checked_record",
         5,
         None,
     ],
@@ -102,6 +105,7 @@ def test_parts_of_models_are_built():
         "boneage.models.schedules.warmup_cosine",
         "boneage.tasks.regression.AgeRegression",
         "boneage.stages.Stages",
+        "torch.nn.SmoothL1Loss",
         "torch.optim.AdamW",
         "torch.optim.lr_scheduler.StepLR",
     ):
@@ -257,8 +261,8 @@ def test_a_cut_checkpoint_is_called_damaged(run, tmp_path, part):
 
 def test_a_newer_checkpoint_asks_for_a_newer_version(checkpoint, tmp_path):
     record = checkpoint["boneage"]
-    assert record["schema"] == 1
-    for change in ({"schema": 2}, {"preprocessing": record["preprocessing"] | {"finder": "v2"}}):
+    assert record["schema"] == 2
+    for change in ({"schema": 3}, {"preprocessing": record["preprocessing"] | {"finder": "v2"}}):
         newer = write(checkpoint | {"boneage": record | change}, tmp_path)
         with pytest.raises(UserError, match=r"strange\.ckpt cannot be used: .*update boneage"):
             read_checkpoint(newer)

@@ -11,7 +11,6 @@ import lightning as L
 import numpy as np
 import torch
 from pydantic import PositiveInt
-from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
@@ -21,45 +20,13 @@ from boneage.data.dataset import augmented_sheet
 from boneage.evaluation.figures.registry import ON_DASHBOARD, draw_figures
 from boneage.evaluation.figures.style import styled
 from boneage.models.module import BoneAgeModule
+from boneage.models.network import Network
+from boneage.options import TABLE
 
 log = logging.getLogger(__name__)
 Value = bool | int | float | str
 FOLDER = "final"  # below the run's own event files
-CHOICES = {  # config groups
-    "backbone": "backbone",
-    "sex": "sex",
-    "augmentation": "augment",
-    "optimizer": "optimizer",
-    "schedule": "scheduler",
-}
-VALUES = {
-    "task": "name",
-    "size": "data.size",
-    "sampler": "data.sampling",
-    "learning_rate": "optimizer.lr",
-    "batch": "data.batch_size",
-    "precision": "precision",
-    "seed": "seed",
-}
-OF_TASKS = ("loss", "balance")  # options of some tasks
 ABSENT = "-"  # TensorBoard leaves a run that lacks a name out of the parallel coordinates
-
-
-class Network(nn.Module):
-    """What a radiograph passes, without what Lightning adds to it.
-
-    Args:
-        model: the model; the parts stay shared with it.
-    """
-
-    def __init__(self, model: BoneAgeModule) -> None:
-        super().__init__()
-        self.backbone = copy.copy(model.backbone)  # a copy is not compiled: tracing needs that
-        self.to_input, self.sex, self.tasks = model.to_input, model.sex, model.tasks
-
-    def forward(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
-        features = self.sex(self.backbone(self.to_input(image)), sex)
-        return {name: task(features) for name, task in self.tasks.items()}
 
 
 def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
@@ -76,7 +43,8 @@ def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer
-            network = Network(model).eval()
+            plain = copy.copy(model.backbone)  # a copy is not compiled: tracing needs that
+            network = Network(plain, model.sex, model.tasks).eval()
             # add_graph itself would trace three times over, and print what goes wrong
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 network, example, strict=False, check_trace=False
@@ -95,17 +63,16 @@ def hyperparameters(options: Mapping[str, Any]) -> dict[str, Value]:
         options: every option by its dotted name, and the choices of the config groups; a run that
             was started from Python has none of these, and is told by the class it names.
     """
-    found: dict[str, Any] = {name: options.get(key) for name, key in VALUES.items()}
-    for name, group in CHOICES.items():
-        target = str(options.get(f"{group}._target_", ABSENT))
-        found[name] = options.get(group) or target.rsplit(".", 1)[-1]
-    for name in OF_TASKS:
-        own = [
-            value
-            for key, value in options.items()
-            if key.startswith("tasks.") and key.count(".") == 2 and key.endswith(f".{name}")
-        ]
-        found[name] = own[0] if len(own) == 1 else ", ".join(map(str, own)) or None
+    found: dict[str, Any] = {}
+    for row in TABLE:
+        if not row.hparam:
+            continue
+        if row.group:
+            target = str(options.get(f"{row.name}._target_", ABSENT))
+            found[row.hparam] = options.get(row.name) or target.rsplit(".", 1)[-1]
+        else:
+            own = [options[key] for key in row.keys(options)]
+            found[row.hparam] = own[0] if len(own) == 1 else ", ".join(map(str, own)) or None
     return {name: _plain(value) for name, value in found.items()}
 
 

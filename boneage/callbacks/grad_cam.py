@@ -13,8 +13,10 @@ from typing_extensions import override
 from boneage.callbacks.predictions import model_and_data, predictions_of, writer_of
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
+from boneage.data.sampler import evenly
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
+from boneage.evaluation.reference import reference_of
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import read_regions
 from boneage.explain.cases import captions, overlay_sheet, telling_cases, write_cases
@@ -73,8 +75,8 @@ class GradCam(L.Callback):
         if trainer.sanity_checking or (epochs % self.every_n_epochs and not last):
             return
         table = predictions_of(trainer).sort_values(["age_years", "id"], kind="stable")
-        positions = np.linspace(0, len(table) - 1, min(self.panel, len(table))).round().astype(int)
-        self._draw(trainer, pl_module, table.iloc[positions], "val", epochs)
+        chosen = table.iloc[evenly(len(table), self.panel)]
+        self._draw(trainer, pl_module, chosen, "val", epochs)
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -185,4 +187,4 @@ class GradCamLocalisation(L.Callback):
         )
         folder = Path(trainer.default_root_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        write_attention([summary], folder)
+        write_attention([summary], folder, reference_of(model.record))

@@ -63,10 +63,13 @@ def export(
     from boneage.predict.export import export as write
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.process import quieten_lightning
+    from boneage.weights import name_of
 
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     quieten_lightning()
-    differences = write(checkpoint or builtin_file(), out, form)
+    file = checkpoint or builtin_file()
+    typer.echo(f"Exporting {name_of(file)}: this takes a minute or two")
+    differences = write(file, out, form)
     typer.echo(
         f"{out} predicts as the checkpoint does, within "
         f"{max(differences.graph, differences.half):.1e} (years, or probability)"
@@ -77,16 +80,27 @@ def export(
 def stress(
     checkpoint: Checkpoint = None,
     root: Annotated[
-        Path | None, typer.Option(help="Folder of the radiographs, where it has moved.")
+        Path | None,
+        typer.Option(
+            help="Folder of the radiographs, where it has moved; required for exported models."
+        ),
     ] = None,
     n: Annotated[
         int | None, typer.Option("--n", help="At most so many of the test radiographs.", min=1)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for table and figures; by default that of the run.")
+        Path | None,
+        typer.Option(
+            help="Folder for table and figures; by default that of the run. Required for exported "
+            "models."
+        ),
     ] = None,
 ) -> None:
-    """Test a model again with other contrast, borders, rotation, noise, markers, ..."""
+    """Test a model again with other contrast, borders, rotation, noise, markers, ...
+
+    The built-in model is an exported one. A model of boneage calibrate is tested with its
+    correction.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -96,13 +110,16 @@ def stress(
     from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
     from boneage.run.stress import stress as measure
-    from boneage.weights import is_exported
+    from boneage.weights import is_exported, name_of
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
     file = checkpoint_file(checkpoint or builtin_file())
-    if out is None and is_exported(file):
-        raise UserError("an exported model has no run folder: give --out for the table and figures")
+    if is_exported(file) and (root is None or out is None):
+        raise UserError(
+            f"{name_of(file)} names no test radiographs and has no run folder: give --root, a "
+            "folder with radiographs and a table of their bone ages, and --out, one for the results"
+        )
     folder = out or run_folder(file)
     measured = measure(file, folder, root, n)
     table = Table(title=f"The test fold of {(checkpoint or file).name}, changed", box=None)

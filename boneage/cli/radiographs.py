@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from boneage.predict.answer import Answer
 
 SHOWN = 50  # radiographs in a table of the terminal
+SEX = "<female|male|unknown>"
 
 
 def predict(
@@ -30,13 +31,15 @@ def predict(
         ),
     ] = None,
     sex: Annotated[
-        Literal["female", "male", "unknown"] | None,
-        typer.Option(help="Of all; by default as the table or the DICOM header says."),
+        str | None,
+        typer.Option(
+            metavar=SEX, help="Of all (or F, M); by default as the table or the DICOM header says."
+        ),
     ] = None,
     chronological_age: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0, max=25, help="In years, of all, for the SD score; by default as for --sex."
+            metavar="<years>", help="Of all, 0 to 25, for the SD score; by default as for --sex."
         ),
     ] = None,
     mirror: Annotated[
@@ -64,6 +67,7 @@ def predict(
     """
     from boneage.data.radiographs import find_radiographs
     from boneage.errors import UserError
+    from boneage.predict.answer import corrections_line
     from boneage.predict.ensemble import Ensemble
     from boneage.predict.patients import patient_given
     from boneage.predict.predict import answers_of
@@ -93,6 +97,8 @@ def predict(
         f"Radiographs: {len(answers):,}; {failed:,} could not be read, {flagged:,} have flags; "
         f"see {out / 'predictions.csv'}"
     )
+    for line in corrections_line(answers):
+        typer.echo(line)
     if report:
         typer.echo(f"Page: {out / 'report.html'}")
     typer.echo("Research use only: not a medical device.")
@@ -105,7 +111,7 @@ def _show(answers: list["Answer"]) -> None:
     from rich.console import Console
 
     from boneage.errors import UserError
-    from boneage.predict.answer import lines_of, terminal_table
+    from boneage.predict.answer import corrections_line, lines_of, terminal_table
 
     if len(answers) == 1:
         if answers[0].status == "error":
@@ -113,7 +119,10 @@ def _show(answers: list["Answer"]) -> None:
         for line in lines_of(answers[0]):
             typer.echo(line)
         return
-    Console().print(terminal_table(answers))
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print("\n".join(terminal_table(answers, console.width)))
+    for line in corrections_line(answers):
+        typer.echo(line)
     typer.echo("Research use only: not a medical device.")
     if all(answer.status == "error" for answer in answers):
         sys.exit(1)
@@ -121,15 +130,19 @@ def _show(answers: list["Answer"]) -> None:
 
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for pictures and arrays.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for pictures and arrays, without earlier ones.")
+    ],
     checkpoint: Checkpoint = None,
     method: Annotated[
         Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"],
         typer.Option(help="Captum's method."),
     ] = "gradcam",
     sex: Annotated[
-        Literal["female", "male", "unknown"] | None,
-        typer.Option(help="Sex of all; by default what checkpoint or DICOM header know."),
+        str | None,
+        typer.Option(
+            metavar=SEX, help="Of all (or F, M); by default what checkpoint or DICOM header know."
+        ),
     ] = None,
     boxes: Annotated[
         Path | None,
@@ -147,11 +160,15 @@ def explain(
     check: Annotated[
         int,
         typer.Option(
-            help="Check the maps on so many radiographs: re-draw layers, remove pixels.", min=0
+            help="Check the maps on at most so many of the radiographs, best 20 or more: re-draw "
+            "layers, remove pixels.",
+            min=0,
         ),
     ] = 0,
 ) -> None:
     """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
+    from boneage.data.sexes import read_sex
+    from boneage.errors import plural
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.explain import Explained, localise
     from boneage.run.explain import explain as draw
@@ -159,8 +176,9 @@ def explain(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
+    sex = None if sex is None else read_sex(sex)
     explained = draw(checkpoint or builtin_file(), images, out, method, sex, boxes, annotator)
-    typer.echo(f"{len(explained.files)} radiographs explained in {out}")
+    typer.echo(f"{plural(len(explained.files), 'radiograph')} explained in {out}")
     if check > 0:
         from boneage.run.explain import check_maps
 

@@ -16,7 +16,8 @@ import pandas as pd
 
 from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.parallel import decode_files
-from boneage.data.storage import amount, one_builder, whole_folder
+from boneage.data.storage import amount, one_builder
+from boneage.data.whole import whole_folder
 from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,13 @@ class Cache:
         path: `.npy` file of (n, size, size) uint8, in the order of the table.
         unreadable: reason by row; these rows are zeros.
         without_hand: rows shown whole, because no hand was found to crop to.
+        sexes: "female" or "male" by row, where the header of the file says so.
     """
 
     path: Path
     unreadable: dict[int, str]
     without_hand: list[int]
+    sexes: dict[int, str]
 
 
 def open_cache(
@@ -61,7 +64,8 @@ def open_cache(
         workers: decoding processes, None for one a core.
 
     Raises:
-        UserError: when the folder cannot be written or has too little space.
+        UserError: when the folder cannot be written or has too little space, or a file needs a
+            package that is not installed.
     """
     folder = cache_dir / _key(table, preprocessing)
     try:
@@ -75,8 +79,11 @@ def open_cache(
             f"the cache of decoded radiographs in {cache_dir} cannot be written "
             f"({error.strerror or error}): choose another folder with data.cache_dir="
         ) from error
-    unreadable = {int(row): reason for row, reason in description["unreadable"].items()}
-    return Cache(folder / IMAGES, unreadable, description["without_hand"])
+    unreadable, sexes = (
+        {int(row): said for row, said in description.get(name, {}).items()}
+        for name in ("unreadable", "sexes")  # caches of older versions have no sexes
+    )
+    return Cache(folder / IMAGES, unreadable, description["without_hand"], sexes)
 
 
 def check_readable(
@@ -84,11 +91,18 @@ def check_readable(
 ) -> np.ndarray:
     """Return the positions of the rows whose radiograph could be decoded.
 
+    It warns of those that were not cropped, and of those that are left out.
+
     Raises:
         UserError: when some could not and `unreadable` is not "drop".
     """
     if unreadable not in ("error", "drop"):
         raise UserError(f"data.unreadable={unreadable}: must be error or drop")
+    if whole := cache.without_hand:
+        log.warning(
+            f"No hand was found on {len(whole):,} of {len(table):,} radiographs, which stay "
+            f"whole: {first_five(list(table['id'].iloc[whole]))}"
+        )
     if cache.unreadable:
         found = (
             f"{len(cache.unreadable):,} of {len(table):,} radiographs cannot be read: "
@@ -98,6 +112,16 @@ def check_readable(
             raise UserError(f"{found}; replace them, or leave them out with data.unreadable=drop")
         log.warning("Left out: %s", found)
     return np.setdiff1d(np.arange(len(table)), list(cache.unreadable))
+
+
+def fill_sexes(table: pd.DataFrame, cache: Cache) -> pd.Series:
+    """Return the sexes of a table's rows, those unknown as the headers of the files say them."""
+    sexes: pd.Series = table["sex"].copy()
+    told = [row for row in cache.sexes if sexes.iloc[row] == "unknown"]
+    sexes.iloc[told] = [cache.sexes[row] for row in told]
+    if told:
+        log.info("The sex of %s is read from the DICOM header", plural(len(told), "radiograph"))
+    return sexes
 
 
 def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
@@ -130,11 +154,10 @@ def _build(
     with whole_folder(folder) as new:
         np.lib.format.open_memmap(new / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
         paths = list(table["path"])
-        unreadable, without_hand = decode_files(paths, preprocessing, new / IMAGES, workers)
+        decoded = decode_files(paths, preprocessing, new / IMAGES, workers)
         description = {
             "preprocessing": asdict(preprocessing),
-            "unreadable": unreadable,
-            "without_hand": without_hand,
+            **asdict(decoded),
             "checksum": _checksum(new / IMAGES),
         }
         (new / DESCRIPTION).write_text(json.dumps(description, indent=1))

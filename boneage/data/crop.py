@@ -1,12 +1,11 @@
 """The part of a radiograph that the network sees, and the film that a reader sees."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 
-from boneage.data.hand import Hand, find_hand
+from boneage.data.hand import Hand
 
 MARGIN = 0.03  # of the hand's box, on each side
 LONGER_SIDE = 480  # pixels
@@ -41,14 +40,6 @@ class Crop:
         part = self.mask[self.slices(*self.mask.shape)].astype(np.uint8)
         resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST) > 0
         return resized if resized.any() else None
-
-
-def find_crop(image: np.ndarray, crop: Literal["none", "hand"]) -> Crop:
-    """Return what is to be seen of an (H, W) uint8 or uint16 radiograph.
-
-    Where no hand is found, that is the whole, with no mask.
-    """
-    return crop_around(find_hand(image)) if crop == "hand" else Crop()
 
 
 def crop_around(hand: Hand | None) -> Crop:

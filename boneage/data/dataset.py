@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, Dataset
+from torch.utils.data import BatchSampler, Dataset, get_worker_info
 
 from boneage.data.batch_augment import BatchAugment
-from boneage.data.sampler import RankBatches
+from boneage.data.sampler import RankBatches, evenly
 from boneage.data.sexes import sex_codes
 from boneage.data.storage import amount
 from boneage.errors import UserError
@@ -90,6 +90,18 @@ class Radiographs(Dataset[Batch]):
         )
 
 
+def whole_batch(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
+    """Stand in for collation: `Radiographs` fetches whole batches.
+
+    A loader process shares its batch here, where an error reaches the training process. Left to
+    the queue, a batch that does not fit the shared memory would be lost, and waited for for ever.
+    """
+    if get_worker_info() is not None:
+        for values in batch.values():
+            values.share_memory_()
+    return batch
+
+
 def augmented_sheet(train: Radiographs, columns: int = 8, draws: int = 3) -> np.ndarray:
     """Return radiographs from the youngest to the oldest, plain and augmented.
 
@@ -102,7 +114,7 @@ def augmented_sheet(train: Radiographs, columns: int = 8, draws: int = 3) -> np.
         (1 + draws, columns, H, W) uint8; the first row is not augmented.
     """
     by_age = np.argsort(train.age_months.numpy(), kind="stable")
-    chosen = by_age[np.linspace(0, len(by_age) - 1, min(columns, len(by_age))).round().astype(int)]
+    chosen = by_age[evenly(len(by_age), columns)]
     plain = train.images[train.cache_row[chosen]]
     rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(draws)]
     return np.stack([plain, *(row["image"][:, 0].numpy() for row in rows)])

@@ -1,28 +1,17 @@
-"""From a radiograph file to one square of 8-bit grey values."""
+"""From the pixels of a radiograph to the square that the network sees, and back."""
 
-import io
-import struct
-import warnings
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2, TiffImageFile
-from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
-from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
 
-from boneage.data.crop import Crop, find_crop
+from boneage.data.crop import Crop, crop_around
 from boneage.data.depth import full_scale, unsqueezed
-from boneage.data.muting import muted_decoders
-from boneage.data.signatures import HEAD, describe, is_readable_image
+from boneage.data.hand import Sighting, look
 from boneage.errors import UserError
 
 VERSION = 4  # of the preprocessing: raise it when the same file and options give other pixels
-WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, not said
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 SIDES = (8, 4096)
 STRETCH_PERCENTILES = (1, 99)
 
@@ -62,179 +51,148 @@ class Preprocessing:
         """Tell whether a version of the package, which a model kept, prepares as this one does."""
         return self.crop != "hand" or version == VERSION
 
+    def square(self, image: np.ndarray, sighting: Sighting | None = None) -> "Square":
+        """Return what the network sees of a radiograph.
 
-def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Decode a radiograph file into a square of 8 bits.
+        Args:
+            image: (H, W) uint8 or uint16.
+            sighting: what `look` has seen in it; None looks now.
+        """
+        geometry = self.geometry(image, sighting)
+        return Square(geometry.image_to_square(image), geometry)
 
-    Returns:
-        (size, size) uint8.
-
-    Raises:
-        UserError: as `read_grey`.
-    """
-    image = read_grey(path)
-    return to_square(image, preprocessing, find_crop(image, preprocessing.crop))
-
-
-def to_square(image: np.ndarray, preprocessing: Preprocessing, crop: Crop) -> np.ndarray:
-    """Return the crop of an (H, W) uint8 or uint16 radiograph as a (size, size) uint8 square.
-
-    The radiograph is resized in its own depth, then mapped to 8 bits in one linear step.
-    """
-    scale = full_scale(image)
-    image = unsqueezed(image)
-    resized = _resize(image[crop.slices(*image.shape)], preprocessing)
-    if preprocessing.contrast == "stretch":
-        hand = crop.hand_in(*resized.shape)
-        low = np.percentile(resized, STRETCH_PERCENTILES[0])
-        high = np.percentile(resized if hand is None else resized[hand], STRETCH_PERCENTILES[1])
-    else:
-        low, high = 0.0, float(scale)
-    scaled = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
-    return _pad(np.clip(np.rint(scaled), 0, 255).astype(np.uint8), preprocessing.size)
-
-
-def read_grey(path: str | Path) -> np.ndarray:
-    """Read a PNG, JPEG, TIFF or BMP file of 8 or 16 bits, grey or colour, whatever its name.
-
-    It is turned upright as its EXIF orientation says. What is fully transparent is black, since
-    programs leave any colour there; where all of it is (see `is_transparent`), the transparency is
-    a mistake and ignored. Of several pages the first is read.
-
-    Returns:
-        (H, W) uint8 or uint16.
-
-    Raises:
-        UserError: with path and reason, when the file is missing, damaged, too large or not such
-            an image.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    if not data:
-        raise UserError(f"{path}: empty file")
-    facts = _read_header(path, data)
-    with muted_decoders():
-        image = cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
-        )
-        if image is None and facts.is_tiff:  # of 2 or 4 bits, or compressed as Zstandard or LZMA
-            image = _read_with_pillow(data)
-    if image is None:
-        raise UserError(f"{path}: truncated or damaged")
-    if image.dtype == np.int16 and image.min() >= 0:
-        image = image.view(np.uint16)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"{path}: stores {image.dtype} pixels; save it with 8 or 16 bits")
-    if facts.white_is_zero and image.dtype == np.uint16:  # OpenCV turns only 8 bits around
-        image = np.iinfo(np.uint16).max - image
-    alpha = _alpha(data) if facts.has_alpha else None
-    if alpha is None or not alpha.any():
-        return image
-    return np.where(alpha > 0, image, 0).astype(image.dtype)
-
-
-def is_transparent(path: str | Path) -> bool:
-    """Tell whether an image that `read_grey` reads is fully transparent everywhere."""
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
-            if not image.has_transparency_data:  # of most, whose pixels need not be read again
-                return False
-    except (OSError, ValueError, SyntaxError):  # a TIFF of a kind that only OpenCV reads
-        return False
-    alpha = _alpha(Path(path).read_bytes())
-    return alpha is not None and not alpha.any()
+    def geometry(self, image: np.ndarray, sighting: Sighting | None = None) -> "Geometry":
+        """Return how a radiograph lies in its square; arguments as for `square`."""
+        crop = Crop()
+        if self.crop == "hand":
+            crop = crop_around((sighting or look(image)).hand)
+        height, width = image.shape
+        return Geometry(height, width, self, crop)
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What the header of an image file says, beside what OpenCV heeds."""
+class Geometry:
+    """How a file of some size lies in the square.
 
-    is_tiff: bool = False
-    white_is_zero: bool = False
-    has_alpha: bool = False
-
-
-def _read_header(path: str | Path, data: bytes) -> _Facts:
-    """Refuse what is no image, or claims a size that would fill the memory."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            try:
-                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                    alpha = image.has_transparency_data
-                    if not isinstance(image, TiffImageFile):
-                        return _Facts(has_alpha=alpha)
-                    return _Facts(True, image.tag_v2.get(PHOTOMETRIC) == 0, alpha)
-            except OSError:
-                return _read_tiff_tags(data)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: claims an absurd size: {error}") from error
-    except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error) as error:
-        kind = describe(data[:HEAD])
-        content = f"; its content: {kind}" if kind and not is_readable_image(data[:HEAD]) else ""
-        raise UserError(f"{path}: not a readable PNG, JPEG, TIFF or BMP image{content}") from error
-
-
-def _read_tiff_tags(data: bytes) -> _Facts:
-    """Read the header of a TIFF file whose pixels Pillow does not know, but OpenCV does.
-
-    Such are big-endian ones of 16 bits in which zero is white.
+    Args:
+        height: of the file, pixels.
+        width: of the file, pixels.
+        preprocessing: side and fit of the square.
+        crop: part of the file that the square shows.
     """
-    tags = ImageFileDirectory_v2(data[:8])
-    stream = io.BytesIO(data)
-    stream.seek(tags.next)
-    tags.load(stream)
-    if tags.get(SAMPLE_FORMAT, (1,))[0] not in WHOLE_NUMBERS:
-        raise ValueError("floating-point pixels")
-    Image._decompression_bomb_check((tags[IMAGEWIDTH], tags[IMAGELENGTH]))
-    return _Facts(is_tiff=True, white_is_zero=tags.get(PHOTOMETRIC) == 0)
+
+    height: int
+    width: int
+    preprocessing: Preprocessing
+    crop: Crop
+
+    @property
+    def seen(self) -> tuple[slice, slice]:
+        """Rows and columns of the file that the square shows."""
+        return self.crop.slices(self.height, self.width)
+
+    @property
+    def inner(self) -> tuple[int, int, int, int]:
+        """Top, left, height and width, in pixels of the square, of what the crop fills."""
+        size = self.preprocessing.size
+        if self.preprocessing.fit == "squash":
+            return 0, 0, size, size
+        height, width = (s.stop - s.start for s in self.seen)
+        scale = size / max(height, width)
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
+        return (size - height) // 2, (size - width) // 2, height, width
+
+    def image_to_square(self, image: np.ndarray) -> np.ndarray:
+        """Return the (height, width) uint8 or uint16 pixels as (size, size) uint8 of the square.
+
+        They are resized in their own depth, then mapped to 8 bits in one linear step.
+        """
+        scale = full_scale(image)
+        image = unsqueezed(image)
+        top, left, height, width = self.inner
+        resized = _resize(image[self.seen], height, width)
+        if self.preprocessing.contrast == "stretch":
+            hand = self.crop.hand_in(height, width)
+            low = np.percentile(resized, STRETCH_PERCENTILES[0])
+            high = np.percentile(resized if hand is None else resized[hand], STRETCH_PERCENTILES[1])
+        else:
+            low, high = 0.0, float(scale)
+        scaled = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
+        square = np.zeros((self.preprocessing.size, self.preprocessing.size), np.uint8)
+        square[top : top + height, left : left + width] = np.clip(np.rint(scaled), 0, 255)
+        return square
+
+    def boxes_to_square(self, boxes: np.ndarray) -> np.ndarray:
+        """Return (n, 4) boxes `xmin, ymin, xmax, ymax` of the file in pixels of the square."""
+        top, left, height, width = self.inner
+        rows, columns = self.seen
+        scale = np.array(
+            [width / (columns.stop - columns.start), height / (rows.stop - rows.start)]
+        )
+        origin = np.array([columns.start, rows.start] * 2)
+        square: np.ndarray = (boxes - origin) * np.tile(scale, 2) + np.array([left, top] * 2)
+        return square
+
+    def mask_to_square(self, mask: np.ndarray) -> np.ndarray:
+        """Return an (h, w) bool mask of the file, at any scale, as (size, size) of the square."""
+        own = replace(self, height=mask.shape[0], width=mask.shape[1])
+        top, left, height, width = own.inner
+        size = self.preprocessing.size
+        square = np.zeros((size, size), bool)
+        part = mask[own.seen].astype(np.float32)
+        shares = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+        square[top : top + height, left : left + width] = shares > 0.5
+        return square
+
+    def to_file(self, square: np.ndarray) -> np.ndarray:
+        """Return a (size, size) map of the square as (height, width) of the file, 0 elsewhere."""
+        return self.to_film(square, self.height, self.width)
+
+    def to_film(self, square: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Return a map of the square as (height, width) of the file's picture, 0 elsewhere.
+
+        Args:
+            square: (h, w) map of the whole square, at any resolution.
+            height: of the picture, pixels.
+            width: of the picture, pixels.
+        """
+        size = self.preprocessing.size
+        square = cv2.resize(square, (size, size), interpolation=cv2.INTER_LINEAR)
+        top, left, inner_height, inner_width = self.inner
+        inner = square[top : top + inner_height, left : left + inner_width]
+        rows, columns = self.seen_in(height, width)
+        seen = (columns.stop - columns.start, rows.stop - rows.start)
+        whole = np.zeros((height, width), inner.dtype)
+        whole[rows, columns] = cv2.resize(inner, seen, interpolation=cv2.INTER_LINEAR)
+        return whole
+
+    def seen_in(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return rows and columns of what the square shows, in a (height, width) picture."""
+        rows, columns = self.seen
+        return _scaled(rows, height / self.height), _scaled(columns, width / self.width)
 
 
-def _read_with_pillow(data: bytes) -> np.ndarray | None:
-    """Return (H, W) uint8 or uint16, None of what Pillow cannot decode either."""
-    try:
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(data), formats=("TIFF",)) as image,
-        ):
-            sixteen = image.mode.startswith("I;16")
-            return np.asarray(image if sixteen else image.convert("L"))
-    except (OSError, ValueError, SyntaxError):
-        return None
+def _scaled(pixels: slice, scale: float) -> slice:
+    """Return the same part at another scale, of one pixel at least."""
+    start, stop = round(pixels.start * scale), round(pixels.stop * scale)
+    return slice(min(start, stop - 1), stop) if stop else slice(0, 1)
 
 
-def _alpha(data: bytes) -> np.ndarray | None:
-    """Return (H, W) uint8, 0 where a file is fully transparent; None where Pillow cannot tell."""
-    try:
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(data), formats=FORMATS) as file,
-        ):
-            file.load()
-            return np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
-    except (OSError, ValueError, SyntaxError):  # of 16 bits, with one transparent value
-        return None
+@dataclass(frozen=True)
+class Square:
+    """A radiograph as the network sees it.
+
+    Args:
+        pixels: (size, size) uint8.
+        geometry: how the radiograph lies in them.
+    """
+
+    pixels: np.ndarray
+    geometry: Geometry
 
 
-def _resize(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize by area where a side shrinks, linearly where it grows."""
-    height, width = image.shape
-    new_height = new_width = preprocessing.size
-    if preprocessing.fit == "pad":
-        scale = preprocessing.size / max(height, width)
-        new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    smaller = (min(width, new_width), min(height, new_height))
+    smaller = (min(image.shape[1], width), min(image.shape[0], height))
     image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
-    return cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
-
-
-def _pad(image: np.ndarray, size: int) -> np.ndarray:
-    """Centre an image on a black square."""
-    height, width = image.shape
-    square = np.zeros((size, size), np.uint8)
-    top, left = (size - height) // 2, (size - width) // 2
-    square[top : top + height, left : left + width] = image
-    return square
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)

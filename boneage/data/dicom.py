@@ -1,5 +1,6 @@
 """Radiographs in DICOM files: whether they can be read, and reading them."""
 
+import struct
 import textwrap
 import warnings
 from pathlib import Path
@@ -10,8 +11,7 @@ import numpy as np
 from boneage.data.dicom_display import shown
 from boneage.data.dicom_header import Header, header_of
 from boneage.data.dicom_pixels import number, numbers
-from boneage.data.signatures import describe, is_dicom_content, is_readable_image, read_head
-from boneage.errors import UserError, install
+from boneage.errors import MissingPackage, UserError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -22,7 +22,10 @@ NEEDED = ("Rows", "Columns", *BITS)
 ALLOCATED = (1, 8, 16, 32)  # bits
 LARGEST = 2**28  # pixels
 LONGEST = 200  # characters of a reason
-SUFFIXES = (".dcm", ".dicom")
+MAGIC, MAGIC_AT = b"DICM", 128
+HEAD = MAGIC_AT + len(MAGIC)  # bytes that tell whether a file is DICOM
+BARE_GROUPS = (2, 8)  # that a data set without a preamble starts with
+LONGEST_FIRST_VALUE = 1024  # bytes
 
 
 def require_single_grey(path: Path, file: "Dataset") -> None:
@@ -119,14 +122,19 @@ def line_of(said: object) -> str:
     return textwrap.shorten(printable, LONGEST) or type(said).__name__
 
 
-def is_dicom(path: Path) -> bool:
-    """Tell whether a file is to be read as DICOM: by its first bytes, else by its suffix."""
-    try:
-        head = read_head(path)
-    except OSError:
-        head = b""
-    named = path.suffix.lower() in SUFFIXES
-    return is_dicom_content(head) or (named and not is_readable_image(head))
+def begins_dicom(head: bytes) -> bool:
+    """Tell whether a file's first `HEAD` bytes are those of DICOM, with or without a preamble."""
+    return head[MAGIC_AT:HEAD] == MAGIC or any(_starts_data_set(head, order) for order in "<>")
+
+
+def _starts_data_set(head: bytes, order: str) -> bool:
+    """Tell whether bytes start with the tag, VR and length of a first DICOM element."""
+    if len(head) < HEAD:
+        return False
+    group, element = struct.unpack_from(f"{order}HH", head)
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    short = struct.unpack_from(f"{order}I", head, 4)[0] <= LONGEST_FIRST_VALUE
+    return group in BARE_GROUPS and element < 256 and (explicit or short)
 
 
 def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
@@ -137,12 +145,12 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
 
     Raises:
         UserError: with path and reason, when it is damaged, does not contain a single grey image,
-            is of a kind that cannot be decoded here, or pydicom is not installed.
+            or is of a kind that cannot be decoded here; MissingPackage where a package could.
     """
     try:
         import pydicom  # noqa: F401
     except ImportError as error:
-        raise UserError(f"{path}: reading DICOM needs pydicom: {install('dicom')}") from error
+        raise MissingPackage(f"{path}: reading DICOM needs pydicom: pip install pydicom") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of every odd value
         try:
@@ -158,6 +166,8 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
             ) from error
         try:
             return shown(file), header
+        except MissingPackage as error:
+            raise MissingPackage(f"{path}: its pixels cannot be decoded: {error}") from error
         except Exception as error:  # so do its decoders
             raise UserError(f"{path}: its pixels cannot be decoded: {line_of(error)}") from error
 
@@ -167,13 +177,6 @@ def _open(path: Path) -> "Dataset":
     import pydicom
     from pydicom import config, uid
 
-    try:
-        head = read_head(path)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    if not is_dicom_content(head):
-        kind = describe(head) or "unknown kind of file"
-        raise UserError(f"{path}: not a DICOM file, by its content: {kind}")
     config.settings.reading_validation_mode = config.IGNORE
     file = pydicom.dcmread(path, force=True)
     if not file.file_meta.get("TransferSyntaxUID"):

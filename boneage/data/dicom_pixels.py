@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from boneage.data.muting import muted_decoders
+from boneage.data.images import muted_decoders
+from boneage.errors import MissingPackage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -120,8 +121,8 @@ def read_words(file: "Dataset") -> np.ndarray:
         (H, W), signed where PixelRepresentation says so.
 
     Raises:
-        ValueError: when a package is missing that decompresses it, it contains several images,
-            or its bytes are damaged.
+        MissingPackage: when a package is missing that decompresses it.
+        ValueError: when it contains several images, or its bytes are damaged.
     """
     from pydicom.pixels.decoders.base import get_decoder
 
@@ -139,7 +140,9 @@ def read_words(file: "Dataset") -> np.ndarray:
             import imagecodecs
         except ImportError as error:
             if not set(decoder.available_plugins) - {"pillow"}:
-                raise ValueError(f"pip install {PACKAGE}, to decompress {syntax.name}") from error
+                raise MissingPackage(
+                    f"pip install {PACKAGE}, to decompress {syntax.name}"
+                ) from error
         else:
             return decompress(file, getattr(imagecodecs, CODECS[syntax.keyword]))
     all_bits: dict[str, Any] = {"correct_unused_bits": False}

@@ -123,9 +123,16 @@ def read_ids(path: Path, columns: Columns = KNOWN, separator: str | None = None)
     header = list(table.columns)
     name = find_columns(header, columns).get("id") or find_columns(header, KNOWN).get("id")
     if name is None:
-        raise UserError(f"{path} has no id column (it has {', '.join(header)})")
+        raise UserError(without_column(path, header, "id"))
     require_single(path, table, [name])
     return normal_ids(table[name])
+
+
+def without_column(path: Path, header: list[str], meaning: str, own: str | None = None) -> str:
+    """Return that a table lacks the column of a meaning, what it has, and which names are known."""
+    missing = f"column {own!r}" if own else f"{meaning} column"
+    known = "" if own else f"; known names are {', '.join(KNOWN_NAMES[meaning])}"
+    return f"{path} has no {missing} (it has {', '.join(header)}){known}"
 
 
 def _require_columns(
@@ -135,14 +142,13 @@ def _require_columns(
     for meaning, own in asdict(columns).items():
         if meaning in names or (meaning in OPTIONAL and not own):
             continue
-        missing = f"column {own!r}" if own else f"{meaning} column"
         advice = (
             f"name it with data.columns.{meaning}= in training, rename it, or take another table"
         )
         if meaning == "age":
             advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
             advice += "can be neither trained nor tested on"
-        raise UserError(f"{path} has no {missing} (it has {', '.join(table.columns)}): {advice}")
+        raise UserError(f"{without_column(path, list(table.columns), meaning, own)}; {advice}")
     require_single(path, table, names.values())
     others = [str(name) for name in table if name != names["id"]]
     spelled = {letters(name) for name in KNOWN_NAMES["patient"]}

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
+from boneage.data.formats import SUFFIXES
 from boneage.data.ids import count_patients, patients_with_several, unify_spellings
 from boneage.data.labels import KNOWN, Columns, read_labels
 from boneage.data.matching import match_images
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 OPTIONS: dict[Role, str] = {"train": "table", "val": "val_table", "test": "test_table"}
 NO_TABLES: Mapping[Role, str | None] = {}
+RSNA_IDS = (1377, 15612)  # of the training, validation and test sets of RSNA 2017 together
+ENOUGH = 1000  # radiographs
 PURPOSES = {"train": "to train on", "val": "for validation", "test": "for testing"}
 
 
@@ -37,7 +40,7 @@ def read_source(
     people have them; ids are only compared with the names of files found, never made into paths.
 
     Args:
-        root: folder with label table(s) and `<id>.png` (or jpg, tif, bmp) images.
+        root: folder with label table(s) and radiographs `<id>.png`, or of another known format.
         table: training table, relative to `root`; None finds it.
         val_table: validation table; None finds it, if there is one.
         test_table: test table; None finds it, if there is one.
@@ -91,7 +94,10 @@ def read_rows(
     chosen = _choose_tables(root, folder, given, columns, separator)
     parts = [_read_part(t, columns, age_unit) for t in chosen]
     if not folder.images:
-        raise UserError(f"{root} holds no images: put <id>.png files below it, or set data.root")
+        raise UserError(
+            f"{root} holds no images: put radiographs named <id>.png (or {', '.join(SUFFIXES)}) "
+            "below it, or set data.root"
+        )
     _require_disjoint(chosen, parts)
     rows = pd.concat(parts, ignore_index=True)
     if "patient" in rows:
@@ -134,7 +140,8 @@ def _choose_tables(
         advice = f"; save as xlsx or csv: {first_five(foreign)}" if foreign else ""
         raise UserError(
             f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
-            f"or names given by data.columns; saw {first_five(seen) or 'no table at all'}{advice}"
+            "or names given by data.columns (a DICOM header contains no bone age); saw "
+            f"{first_five(seen) or 'no table at all'}{advice}"
         )
     return chosen
 
@@ -213,3 +220,15 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         if unknown := int((rows["patient"] == "").sum()):
             notes.append(f", counting {unknown:,} without a patient as one each")
     log.info("Radiographs in %s: %s%s", root, ", ".join(found), "".join(notes))
+
+
+def looks_official(table: pd.DataFrame) -> bool:
+    """Tell whether radiographs are of the RSNA 2017 data set, or a large part of it.
+
+    Its ids are the whole numbers from 1377 to 15612; those of the phantom begin below.
+
+    Args:
+        table: one row a radiograph, with `id`.
+    """
+    ids = pd.to_numeric(table["id"], errors="coerce")
+    return len(ids) >= ENOUGH and bool(ids.between(*RSNA_IDS).all())

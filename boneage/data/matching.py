@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from boneage.data.formats import SUFFIXES
 from boneage.data.ids import core
 from boneage.data.labels import read_ids
-from boneage.data.radiographs import SUFFIXES, Folder
+from boneage.data.radiographs import Folder
 from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,9 @@
 """The LightningDataModule: from a folder of radiographs to three loaders."""
 
 import logging
-from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import albumentations as A
 import lightning as L
@@ -13,36 +12,36 @@ import pandas as pd
 import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Sampler, get_worker_info
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
-from boneage.data.cache import check_readable, open_cache
-from boneage.data.dataset import Batch, Radiographs, ResidentBatches, upload
+from boneage.data.cache import check_readable, fill_sexes, open_cache
+from boneage.data.dataset import Batch, Radiographs, ResidentBatches, upload, whole_batch
 from boneage.data.decode import Preprocessing
-from boneage.data.ids import count_patients
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
-from boneage.data.sampler import EpochSampler, RankBatches, inverse_frequency
+from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
 from boneage.data.soft_targets import read_soft_targets
 from boneage.data.splits import (
     FOLDS,
     assign_folds,
     find_held_out,
+    fold_sizes,
     read_folds,
+    require_folds,
     require_patients_apart,
     same_patients,
+    warn_of_small_test,
 )
 from boneage.data.storage import check_shared_memory, default_cache_dir
-from boneage.errors import UserError, first_five, plural
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
 Loader = DataLoader[Batch] | ResidentBatches
 
-FEW = 5  # test radiographs
 PREFETCH = 2  # batches that each loader process prepares ahead
 
 
@@ -166,11 +165,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         if self.hold_out:
             held_out = find_held_out(self.hold_out, list(table["id"]), self.columns, self.separator)
         cache = open_cache(table, self.preprocessing, self.cache_dir)
-        if whole := cache.without_hand:
-            log.warning(
-                f"No hand was found on {len(whole):,} of {len(table):,} radiographs, which stay "
-                f"whole: {first_five(list(table['id'].iloc[whole]))}"
-            )
+        table["sex"] = fill_sexes(table, cache)
         kept = check_readable(table, cache, self.unreadable)
         table = table.assign(cache_row=range(len(table))).iloc[kept].reset_index(drop=True)
         if self.split_file:
@@ -189,44 +184,9 @@ class BoneAgeDataModule(L.LightningDataModule):
                 self.soft_targets, table, self.columns, self.separator
             )
         self.cache, self.table = cache, table
-        self.require_folds(FOLDS if stage == "fit" else ("test",))
-        log.info("Folds: " + ", ".join(f"{self._size(f)} {f}" for f in FOLDS))
-        self._warn_of_small_test()
-
-    def require_folds(self, folds: Sequence[str]) -> None:
-        """Raise UserError when one of the folds is empty."""
-        for fold in folds:
-            if not len(self.fold_table(fold)):
-                n = plural(len(self.table), "radiograph")
-                held = f"; data.hold_out={self.hold_out} takes too many" if self.hold_out else ""
-                raise UserError(
-                    f"the {fold} fold is empty ({n} in {self.root}{held}): add radiographs, give a "
-                    "table for it, or change data.folds, data.split_file or data.hold_out"
-                )
-
-    def _warn_of_small_test(self) -> None:
-        """Say it where the test fold is too small, or too uniform, for its metrics to tell much."""
-        test = self.fold_table("test")
-        if len(test) < FEW:
-            log.warning(
-                "Only %s to test on: metrics will say little; lower data.folds (it is %d), or add "
-                "radiographs",
-                plural(len(test), "radiograph"),
-                self.folds,
-            )
-        present = np.unique(self.stages.of(test["age_years"].to_numpy()))
-        if len(test) > 1 and len(present) == 1:
-            log.warning(
-                "All %d test radiographs are of the stage %s: metrics of stages will say little",
-                len(test),
-                self.stages.names[present[0]],
-            )
-
-    def _size(self, fold: str) -> str:
-        """Return how large a fold is, in words."""
-        rows = self.fold_table(fold)
-        patients = count_patients(rows)
-        return f"{len(rows):,}" + ("" if patients is None else f" (of {patients:,} patients)")
+        require_folds(table, FOLDS if stage == "fit" else ("test",), self.root, self.hold_out)
+        log.info("Folds: %s", fold_sizes(table))
+        warn_of_small_test(self.fold_table("test"), self.stages, self.folds)
 
     def fold_table(self, fold: str) -> pd.DataFrame:
         """Return the rows of "train", "val" or "test"."""
@@ -251,13 +211,7 @@ class BoneAgeDataModule(L.LightningDataModule):
     @override
     def train_dataloader(self) -> Loader:
         table = self.fold_table("train")
-        years = table["age_years"].to_numpy()
-        shares = None
-        if self.sampling == "balanced":
-            shares = inverse_frequency(self.stages.of(years), 1.0)
-        elif self.sampling == "ages":
-            of = table["sex"].astype(str) + np.floor(years).astype(int).astype(str)
-            shares = inverse_frequency(of.to_numpy(str), 0.5)
+        shares = sampling_shares(table, self.sampling, self.stages)
         sampler = EpochSampler(len(table), self.seed, self._epoch, shares)
         rank, processes = self._process()
         if processes == 1:
@@ -290,7 +244,7 @@ class BoneAgeDataModule(L.LightningDataModule):
             batch_sampler=order,
             num_workers=self.num_workers,
             prefetch_factor=PREFETCH if self.num_workers else None,
-            collate_fn=_whole_batch,
+            collate_fn=whole_batch,
             generator=torch.Generator(),  # starting workers must not move the model's dropout on
             persistent_workers=self.num_workers > 0,
             pin_memory=self._device.type == "cuda",
@@ -334,15 +288,3 @@ class BoneAgeDataModule(L.LightningDataModule):
         if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             return 0
         return max(self.next_epoch, self.trainer.current_epoch if self.trainer is not None else 0)
-
-
-def _whole_batch(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
-    """Stand in for collation: `Radiographs` fetches whole batches.
-
-    A loader process shares its batch here, where an error reaches the training process. Left to
-    the queue, a batch that does not fit the shared memory would be lost, and waited for for ever.
-    """
-    if get_worker_info() is not None:
-        for values in batch.values():
-            values.share_memory_()
-    return batch

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +20,9 @@ from rich.progress import (
     track,
 )
 
-from boneage.data.crop import find_crop
-from boneage.data.decode import Preprocessing, read_grey, to_square
-from boneage.errors import UserError
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
+from boneage.errors import MissingPackage, UserError
 
 log = logging.getLogger(__name__)
 FEW_ITEMS = 16  # items that are done before a pool has started
@@ -98,9 +99,25 @@ def followed(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
         lines.advance()
 
 
+@dataclass
+class Decoded:
+    """What is known of decoded files beside their pixels, by row.
+
+    Args:
+        unreadable: why a file could not be decoded; its row is zeros.
+        without_hand: radiographs in which no hand was found though a hand crop was asked for: they
+            are shown whole.
+        sexes: "female" or "male", where the file's header says so.
+    """
+
+    unreadable: dict[int, str] = field(default_factory=dict)
+    without_hand: list[int] = field(default_factory=list)
+    sexes: dict[int, str] = field(default_factory=dict)
+
+
 def decode_files(
     paths: list[str], preprocessing: Preprocessing, images: Path, workers: int | None
-) -> tuple[dict[int, str], list[int]]:
+) -> Decoded:
     """Decode files in parallel into the rows of an array on disk, and show how far it is.
 
     Terminals show a progress bar, all else a line every 10 %.
@@ -111,12 +128,9 @@ def decode_files(
         images: `.npy` file of (n, size, size) uint8, to be filled.
         workers: decoding processes, None for one a core.
 
-    Returns:
-        The reason, by row, why a file could not be decoded; its row is zeros. And the rows of the
-        radiographs in which no hand was found though a hand crop was asked for: they are whole.
-
     Raises:
         OSError: when the array cannot be written.
+        MissingPackage: when a file needs a package that is not installed.
     """
     run = Parallel(
         n_jobs=1 if len(paths) < FEW_FILES else workers or -1,
@@ -127,8 +141,7 @@ def decode_files(
     chunks = run(
         delayed(_decode_chunk)(s, paths[s : s + CHUNK], preprocessing, images) for s in starts
     )
-    unreadable: dict[int, str] = {}
-    without_hand: list[int] = []
+    decoded = Decoded()
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:,.0f} images/s"))
     with Progress(
         TextColumn("Decoding"),
@@ -139,37 +152,45 @@ def decode_files(
     ) as bar:
         task = bar.add_task("", total=len(paths), rate=0)
         lines = ProgressLines(len(paths), LINE)
-        for n, reasons, whole in chunks:
-            unreadable |= reasons
-            without_hand += whole
+        for n, part in chunks:
+            decoded.unreadable |= part.unreadable
+            decoded.without_hand += part.without_hand
+            decoded.sexes |= part.sexes
             bar.update(task, advance=n, rate=bar.tasks[0].speed or 0)
             if bar.disable:
                 lines.advance(n)
-    return dict(sorted(unreadable.items())), sorted(without_hand)
+    return Decoded(
+        dict(sorted(decoded.unreadable.items())),
+        sorted(decoded.without_hand),
+        dict(sorted(decoded.sexes.items())),
+    )
 
 
 def _decode_chunk(
     start: int, paths: list[str], preprocessing: Preprocessing, images: Path
-) -> tuple[int, dict[int, str], list[int]]:
-    """Decode files into the rows from `start` on.
-
-    Return their number, by row the reasons of those that failed, and the rows without a hand.
+) -> tuple[int, Decoded]:
+    """Decode files into the rows from `start` on; return their number, and what is known of them.
 
     The rows are written as to any file: on a full disk a write to the memory map kills the process.
     """
     cv2.setNumThreads(1)  # the other cores have processes of their own
     pixels = np.zeros((len(paths), preprocessing.size, preprocessing.size), np.uint8)
-    unreadable, without_hand = {}, []
+    decoded = Decoded()
     for i, path in enumerate(paths):
         try:
-            image = read_grey(path)
-            crop = find_crop(image, preprocessing.crop)
-            pixels[i] = to_square(image, preprocessing, crop)
-            if preprocessing.crop == "hand" and crop.mask is None:
-                without_hand.append(start + i)
+            image, header = read_radiograph(path)
+        except MissingPackage:  # the file is not at fault, and nobody would look at it again
+            raise
         except UserError as error:
-            unreadable[start + i] = str(error)
+            decoded.unreadable[start + i] = str(error)
+            continue
+        square = preprocessing.square(image)
+        pixels[i] = square.pixels
+        if preprocessing.crop == "hand" and square.geometry.crop.mask is None:
+            decoded.without_hand.append(start + i)
+        if header is not None and header.sex != "unknown":
+            decoded.sexes[start + i] = header.sex
     with images.open("r+b") as file:
         file.seek(np.load(images, mmap_mode="r").offset + start * pixels[0].nbytes)
         file.write(pixels.data)
-    return len(paths), unreadable, without_hand
+    return len(paths), decoded

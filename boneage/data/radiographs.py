@@ -1,4 +1,4 @@
-"""Radiograph files of any known kind: found in folders, with their tables, and read."""
+"""Radiograph files and their tables, found in folders."""
 
 import logging
 import os
@@ -9,12 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from boneage.data.decode import read_grey
-from boneage.data.dicom import SUFFIXES as DICOM_SUFFIXES
-from boneage.data.dicom import is_dicom, read_dicom
-from boneage.data.dicom_header import Header
+from boneage.data.formats import SUFFIXES, is_radiograph
 from boneage.data.ids import normal_id
 from boneage.data.labels import KNOWN, Columns, find_columns, read_ids
 from boneage.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -24,10 +19,8 @@ from boneage.errors import UserError, first_five
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
 Role = Literal["train", "val", "test", "without ages"]
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VALIDATION_NAME, TEST_NAME = r"(?<![a-z])val", r"(?<![a-z])test"  # not interval, not latest
 OFFICIAL_VALIDATION_ROWS = 1425
-SUFFIXES = (*IMAGE_SUFFIXES, *DICOM_SUFFIXES)
 
 
 def walk(root: Path) -> Iterator[str]:
@@ -71,7 +64,7 @@ class Folder:
 
     Args:
         tables: label tables in order of their path.
-        images: image files by id, the file name without its suffix.
+        images: radiograph files by id (see `radiograph_id`).
         others: tables that are no label tables, with their columns.
     """
 
@@ -96,11 +89,11 @@ def explore(root: Path, columns: Columns, separator: str | None = None) -> Folde
     check_separator(separator)
     folder = Folder()
     for file in walk(root.absolute()):
-        stem, suffix = os.path.splitext(os.path.basename(file))
-        if suffix.lower() in IMAGE_SUFFIXES:
-            folder.images[normal_id(stem)].append(file)
-        elif suffix.lower() in TABLE_SUFFIXES:
-            _sort_table(folder, Path(file), columns, separator)
+        path = Path(file)
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            _sort_table(folder, path, columns, separator)
+        elif is_radiograph(path):
+            folder.images[radiograph_id(path)].append(file)
     folder.tables.sort(key=lambda table: table.path)
     return folder
 
@@ -153,7 +146,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        files += [file for file in map(Path, walk(path)) if _is_radiograph(file)]
+        files += [file for file in map(Path, walk(path)) if is_radiograph(file)]
     if not files:
         raise UserError(f"no radiograph in {first_five([str(path) for path in paths])}")
     return list(dict.fromkeys(files))
@@ -162,20 +155,3 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
 def radiograph_id(file: Path) -> str:
     """Return a file's name without its suffix; of a DICOM file named by its UID, all of it."""
     return normal_id(file.stem if file.suffix.lower() in SUFFIXES else file.name)
-
-
-def read_radiograph(path: Path) -> tuple[np.ndarray, Header | None]:
-    """Read a radiograph of any known kind.
-
-    Returns:
-        (H, W) uint8 or uint16, and what a DICOM header says.
-
-    Raises:
-        UserError: with path and reason.
-    """
-    return read_dicom(path) if is_dicom(path) else (read_grey(path), None)
-
-
-def _is_radiograph(file: Path) -> bool:
-    """Tell by the suffix, or by the first bytes: exported DICOM files often have no suffix."""
-    return file.suffix.lower() in SUFFIXES or (file.is_file() and is_dicom(file))

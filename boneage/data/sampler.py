@@ -1,9 +1,22 @@
 """The order of the training radiographs, a function of seed and epoch alone."""
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 from torch.utils.data import Sampler
+
+from boneage.stages import Stages
+
+
+def evenly(n: int, at_most: int) -> np.ndarray:
+    """Return places in a sequence of n, from the first to the last at equal distances.
+
+    Returns:
+        (min(n, at_most),) int64, ascending.
+    """
+    return np.linspace(0, n - 1, min(n, at_most)).round().astype(np.int64)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -49,6 +62,25 @@ def _drawn(order: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> n
     steps = (np.arange(len(order)) + rng.random()) / len(order)
     drawn: np.ndarray = order[np.searchsorted(ends[:-1], steps, side="right")]
     return drawn
+
+
+def sampling_shares(
+    table: pd.DataFrame, sampling: Literal["shuffle", "balanced", "ages"], stages: Stages
+) -> np.ndarray | None:
+    """Return (n,) how often each radiograph is drawn, in proportion; None draws each once.
+
+    Args:
+        table: the n training radiographs, with `age_years` and `sex`.
+        sampling: as for `BoneAgeDataModule`.
+        stages: the maturity stages.
+    """
+    years = table["age_years"].to_numpy()
+    if sampling == "balanced":
+        return inverse_frequency(stages.of(years), 1.0)
+    if sampling == "ages":
+        groups = table["sex"].astype(str) + np.floor(years).astype(int).astype(str)
+        return inverse_frequency(groups.to_numpy(str), 0.5)
+    return None
 
 
 def inverse_frequency(groups: np.ndarray, exponent: float) -> np.ndarray:

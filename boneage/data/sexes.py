@@ -10,7 +10,7 @@ import pandas as pd
 
 from boneage.data.ids import normal_id
 from boneage.data.tables import refuse
-from boneage.errors import first_five
+from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,18 @@ LIKELY_CELLS = {*WRITTEN, "w", "h"}
 def sex_codes(sexes: Iterable[str]) -> np.ndarray:
     """Return (n,) int64 places in `SEXES`."""
     return np.array([SEXES.index(sex) for sex in sexes], np.int64)
+
+
+def read_sex(text: str) -> str:
+    """Return which of `SEXES` a text means, in any spelling that a column of sexes accepts.
+
+    Raises:
+        UserError: when it is none.
+    """
+    sex = WRITTEN.get(normal_id(text.casefold())) if isinstance(text, str) else None
+    if sex is None:
+        raise UserError(f"{text!r} is no sex: write {', '.join(SEXES)}, or M or F")
+    return sex
 
 
 def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series:

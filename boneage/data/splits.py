@@ -7,19 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import normal_id, patient_codes, patients_with_several
+from boneage.data.formats import is_radiograph
+from boneage.data.ids import count_patients, normal_id, patient_codes, patients_with_several
 from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
 from boneage.data.matching import clause, match_ids
-from boneage.data.radiographs import SUFFIXES, walk
+from boneage.data.radiographs import radiograph_id, walk
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five, plural
+from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
 FOLDS = ("train", "val", "test")
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
-NAMED_BY_IDS = (*SUFFIXES, ".npz", "")  # radiographs, a phantom's masks, DICOM without suffix
+MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
+FEW = 5  # test radiographs
 STRANGERS = ("id", "not among the radiographs")
 
 
@@ -149,6 +152,65 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
     return table["id"].map(meant).map(fold_of)
 
 
+def require_folds(
+    table: pd.DataFrame, folds: Sequence[str], root: Path, hold_out: Path | None
+) -> None:
+    """Check that none of the folds is empty.
+
+    Args:
+        table: all radiographs, with their `fold`.
+        folds: the folds that are needed.
+        root: folder of the radiographs, for the message.
+        hold_out: what was held out for testing, for the message.
+
+    Raises:
+        UserError: naming the first empty one.
+    """
+    for fold in folds:
+        if not (table["fold"] == fold).any():
+            n = plural(len(table), "radiograph")
+            held = f"; data.hold_out={hold_out} takes too many" if hold_out else ""
+            raise UserError(
+                f"the {fold} fold is empty ({n} in {root}{held}): add radiographs, give a "
+                "table for it, or change data.folds, data.split_file or data.hold_out"
+            )
+
+
+def fold_sizes(table: pd.DataFrame) -> str:
+    """Return how many radiographs, and patients where they are known, each fold has."""
+    sizes = []
+    for fold in FOLDS:
+        rows = table[table["fold"] == fold]
+        patients = count_patients(rows)
+        of = "" if patients is None else f" (of {patients:,} patients)"
+        sizes.append(f"{len(rows):,}{of} {fold}")
+    return ", ".join(sizes)
+
+
+def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int) -> None:
+    """Warn where the test fold is too small, or too uniform, for its metrics to tell much.
+
+    Args:
+        test: its radiographs, with `age_years`.
+        stages: the maturity stages.
+        folds: parts of the split, for the message.
+    """
+    if len(test) < FEW:
+        log.warning(
+            "Only %s to test on: metrics will say little; lower data.folds (it is %d), or add "
+            "radiographs",
+            plural(len(test), "radiograph"),
+            folds,
+        )
+    present = np.unique(stages.of(test["age_years"].to_numpy()))
+    if len(test) > 1 and len(present) == 1:
+        log.warning(
+            "All %d test radiographs are of the stage %s: metrics of stages will say little",
+            len(test),
+            stages.names[present[0]],
+        )
+
+
 def require_patients_apart(table: pd.DataFrame, where: str) -> None:
     """Raise UserError when a split puts the radiographs of a patient into two folds."""
     if shared := patients_with_several(table, "fold"):
@@ -183,8 +245,12 @@ def find_held_out(
     if not path.exists():
         raise UserError(f"data.hold_out={path}: no such table or folder")
     if path.is_dir():
-        files = [file for file in map(Path, walk(path)) if file.suffix.lower() in NAMED_BY_IDS]
-        wanted = [normal_id(file.stem) for file in files]
+        files = list(map(Path, walk(path)))
+        wanted = [
+            normal_id(file.stem) if file.suffix.lower() == MASKS else radiograph_id(file)
+            for file in files
+            if file.suffix.lower() == MASKS or is_radiograph(file)
+        ]
     else:
         wanted = [id_ for id_ in read_ids(path, columns, separator) if id_]
     wanted = list(dict.fromkeys(wanted))

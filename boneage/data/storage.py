@@ -10,10 +10,10 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
+from boneage.data.whole import PARTIAL
 from boneage.errors import UserError
 
 log = logging.getLogger(__name__)
-PARTIAL = "partial-"
 SHARED_MEMORY = Path("/dev/shm")  # of Linux; Docker gives a container 64 MB
 SMALL = 3 * 4096  # bytes of a batch beside its images: a page each for ages, sexes and rows
 REMEDY = "use data.num_workers=0 or fewer, or give a container more with docker run --shm-size=2g"
@@ -46,23 +46,6 @@ def one_builder(cache_dir: Path) -> Iterator[None]:
         for leftover in cache_dir.glob(f"{PARTIAL}*"):
             shutil.rmtree(leftover)
         yield
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill, which takes the place of `folder` when all has gone well.
-
-    Until then, and after an error, `folder` is as it was.
-    """
-    partial = folder.with_name(PARTIAL + folder.name)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_shared_memory(image_bytes: int, batch_size: int, workers: int, prefetch: int) -> None:

@@ -101,7 +101,7 @@ AGE = MetricSet(
         _within(12, headline=True),
         _within(24),
         Metric(
-            "infant_sd_years", "Error SD under 2 years", "spread, the infant gap",
+            "infant_sd_years", "Error SD under 2 years", "spread of the error",
             lambda ages: ages.sd, "years", "lower", bounds=NOT_NEGATIVE, among=infant,
         ),
         Metric(

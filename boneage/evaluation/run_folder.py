@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import Better, Metric
 from boneage.evaluation.metrics import register
+from boneage.evaluation.older_versions import current_options
+from boneage.evaluation.reference import Reference
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class _Content(BaseModel):
     baselines: dict[str, dict[str, _Result]]
     stages: _Stages
     options: dict[str, Any]
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def read_run(path: Path) -> FinishedRun:
         raise UserError(f"{file} is damaged: {error}") from error
     try:
         content = _Content.model_validate(metrics)
+        metrics["options"] = current_options(metrics["options"])
         stages = Stages(content.stages.names, content.stages.edges)
     except ValidationError as error:
         first = error.errors()[0]

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, styled, to_png
 from boneage.evaluation.numbers import FEW
-from boneage.explain.claim import claims
+from boneage.evaluation.reference import Reference
+from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, marker_effect, measure, summarise
 from boneage.explain.methods import Method, maps_of
 from boneage.models.inference import predictor
@@ -126,12 +127,15 @@ def measure_model(
     return pd.concat(results)
 
 
-def write_attention(summaries: Sequence[pd.DataFrame], folder: Path) -> list[str]:
-    """Write `localisation.csv`, a figure per task, and the answers to the report's claim.
+def write_attention(
+    summaries: Sequence[pd.DataFrame], folder: Path, reference: Reference | None = None
+) -> list[str]:
+    """Write `localisation.csv`, a figure per task, and sentences on where the maps lie.
 
     Args:
         summaries: from `measure_model`, one a training of the same setting.
         folder: where to.
+        reference: study that the runs name; whether its claims hold is said too.
 
     Returns:
         The sentences of `claims.txt`.
@@ -144,9 +148,9 @@ def write_attention(summaries: Sequence[pd.DataFrame], folder: Path) -> list[str
     for task, rows in summary.groupby("task"):
         with styled():
             (folder / f"localisation_{task}.png").write_bytes(to_png(enrichment_by_age(rows)))
-    sentences = claims(summary)
-    (folder / CLAIMS).write_text("".join(f"{sentence}\n" for sentence in sentences))
-    return sentences
+    found = sentences(summary, reference.claims if reference else ())
+    (folder / CLAIMS).write_text("".join(f"{sentence}\n" for sentence in found))
+    return found
 
 
 def with_random_weights(model: BoneAgeModule, seed: int = 0) -> BoneAgeModule:

@@ -2,14 +2,15 @@
 
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from boneage.data.crop import Crop, find_crop
-from boneage.data.decode import Preprocessing, read_grey
+from boneage.data.decode import Geometry, Preprocessing
+from boneage.data.formats import read_radiograph
 from boneage.data.ids import normal_id, normal_ids
 from boneage.data.labels import require_single
 from boneage.data.matching import match_ids
@@ -23,12 +24,11 @@ from boneage.explain.background import (
     SOFT_TISSUE,
     background_masks,
 )
-from boneage.explain.geometry import Geometry
 
 CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 FRAME = ["image_width", "image_height"]
 RESERVED = (BACKGROUND, HAND, MARKER)  # found, not drawn
-MasksOf = Callable[[Preprocessing, Crop], dict[str, np.ndarray]]  # of one radiograph, by region
+MasksOf = Callable[[Geometry], dict[str, np.ndarray]]  # of one radiograph, by region
 NEEDED = ["id", "region", *CORNERS, *FRAME]
 
 
@@ -81,23 +81,20 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     return table
 
 
-def region_masks(
-    boxes: pd.DataFrame, preprocessing: Preprocessing, crop: Crop
-) -> dict[str, np.ndarray]:
+def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarray]:
     """Return per region the (size, size) bool mask of its boxes on one radiograph.
 
     Args:
         boxes: the rows of one radiograph.
-        preprocessing: how it became a square.
-        crop: what of it became that square.
+        geometry: how it lies in its square.
     """
-    size = preprocessing.size
+    size = geometry.preprocessing.size
     masks: dict[str, np.ndarray] = {}
     for region, rows in boxes.groupby("region"):
         mask = np.zeros((size, size), bool)
         frame = rows[FRAME].iloc[0].to_numpy(int)
-        geometry = Geometry(frame[1], frame[0], preprocessing, crop)
-        square = geometry.to_square(rows[CORNERS].to_numpy())
+        own = replace(geometry, height=frame[1], width=frame[0])
+        square = own.boxes_to_square(rows[CORNERS].to_numpy())
         for xmin, ymin, xmax, ymax in square.clip(0, size):
             left, top = int(np.floor(xmin)), int(np.floor(ymin))
             mask[top : int(np.ceil(ymax)), left : int(np.ceil(xmax))] = True
@@ -105,13 +102,12 @@ def region_masks(
     return masks
 
 
-def read_masks(path: Path, preprocessing: Preprocessing, crop: Crop) -> dict[str, np.ndarray]:
+def read_masks(path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
     """Return per region the (size, size) bool mask that a phantom keeps of one radiograph.
 
     Args:
         path: npz of (H, W) bool arrays in the geometry of the radiograph's file.
-        preprocessing: how it became a square.
-        crop: what of it became that square.
+        geometry: how it lies in its square.
 
     Raises:
         UserError: when the file is damaged.
@@ -120,7 +116,7 @@ def read_masks(path: Path, preprocessing: Preprocessing, crop: Crop) -> dict[str
     try:
         with np.load(path, allow_pickle=False) as stored:
             for region in stored.files:
-                masks[region] = _to_square(stored[region], preprocessing, crop)
+                masks[region] = geometry.mask_to_square(stored[region])
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     return masks
@@ -175,22 +171,17 @@ def read_regions(
 
 def _regions_of(work: tuple[Path, MasksOf, Preprocessing]) -> dict[str, np.ndarray]:
     path, masks_of, preprocessing = work
-    image = read_grey(path)
-    crop = find_crop(image, preprocessing.crop)
-    return _with_background(masks_of(preprocessing, crop), image, preprocessing, crop)
+    image, _ = read_radiograph(path)
+    geometry = preprocessing.geometry(image)
+    return _with_background(masks_of(geometry), image, geometry)
 
 
 def _with_background(
-    regions: dict[str, np.ndarray], image: np.ndarray, preprocessing: Preprocessing, crop: Crop
+    regions: dict[str, np.ndarray], image: np.ndarray, geometry: Geometry
 ) -> dict[str, np.ndarray]:
     found = background_masks(image)
-    added = {name: _to_square(mask, preprocessing, crop) for name, mask in found.items()}
+    added = {name: geometry.mask_to_square(mask) for name, mask in found.items()}
     if SOFT_TISSUE in regions:
         added.pop(HAND, None)
         added[BACKGROUND] = ~regions[SOFT_TISSUE]
     return regions | {name: mask for name, mask in added.items() if mask.any()}
-
-
-def _to_square(mask: np.ndarray, preprocessing: Preprocessing, crop: Crop) -> np.ndarray:
-    height, width = mask.shape
-    return Geometry(height, width, preprocessing, crop).mask_to_square(mask)

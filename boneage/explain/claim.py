@@ -1,87 +1,130 @@
-"""The report's claims about attention, answered from measured maps."""
+"""Sentences on where a model's maps lie, from measured maps; and whether a study's claims hold."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from boneage.explain.background import BACKGROUND, MARKER
+from boneage.evaluation.reference import Claim
+from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.stages import ALL
 
 CONTROLS = ("random_weights", "blob", "edges")
-CARPALS, MCP = ("Wrist", "carpals"), ("MCP",)
 TOLERATED = {"years": 1 / 12, "probability": 0.02}  # what a marker may move a prediction by
-CLAIMS = (("child", CARPALS, MCP), ("adolescent", MCP, CARPALS))
 
 
-def claims(summary: pd.DataFrame) -> list[str]:
-    """Return a sentence on each half of "carpals in the younger, MCP joints in adolescents".
+def sentences(summary: pd.DataFrame, claims: Sequence[Claim] = ()) -> list[str]:
+    """Return what the maps of each task show: regions, claims of a study, background and marker.
 
     A model looks at a region if the whole interval of its enrichment lies above all three controls:
-    random weights, a centred blob, and the edges of the picture; it does not if the whole interval
-    lies below the best of them; anything else, as a single radiograph, is not clear. Then come the
-    sentences on "not relying on background artefacts or tags".
+    random weights, a centred blob, and the edges of the image; it does not if the whole interval
+    lies below the best of them; anything else, as a single radiograph, is not clear.
 
     Args:
         summary: rows of `summarise` with `task` and `checkpoint`.
+        claims: of the study that the run names.
     """
     rows = summary[summary["metric"] == "enrichment"]
-    sentences = []
+    found = []
     for task, of_task in rows.groupby("task", sort=False):
-        for group, regions, others in CLAIMS:
-            here = of_task[of_task["group"] == group]
-            if here["region"].isin(regions).any():
-                sentences.append(f"{task}: {_sentence(here, group, regions, others)}")
-    return sentences + background_claims(summary)
+        found += [f"{task}: {text}" for text in _regions(of_task[of_task["group"] == ALL])]
+        for claim in claims:
+            here = of_task[of_task["group"] == claim.stage]
+            if here["region"].isin(claim.regions).any():
+                found.append(f"{task}: {_answer(here, claim)}")
+    return found + background_sentences(summary)
 
 
-def _sentence(
-    here: pd.DataFrame, group: str, regions: tuple[str, ...], others: tuple[str, ...]
-) -> str:
-    region = here["region"][here["region"].isin(regions)].iloc[0]
-    models = [part for _, part in here.groupby("checkpoint", sort=False)]
-    above, below, first, n, said = 0, 0, 0, [], []
-    for part in models:
+@dataclass
+class _Judged:
+    """What each model's enrichment of a region says: "none" where nothing raises the prediction."""
+
+    above: int
+    below: int
+    n: list[str]
+    values: list[str]
+
+    @property
+    def models(self) -> int:
+        return len(self.values)
+
+    def verdict(self, yes: str, no: str, unclear: str) -> str:
+        return yes if self.above == self.models else no if self.below == self.models else unclear
+
+
+def _judge(here: pd.DataFrame, region: str) -> _Judged:
+    """Compare the enrichment of a region with the controls, model by model."""
+    judged = _Judged(0, 0, [], [])
+    for _, part in here.groupby("checkpoint", sort=False):
         of_region = part[part["region"] == region].set_index("source")
-        if "model" not in of_region.index:  # nothing raises the prediction anywhere
-            below += 1
-            n.append("0")
-            said.append("none")
+        if "model" not in of_region.index:
+            judged.below += 1
+            judged.n.append("0")
+            judged.values.append("none")
             continue
         own = of_region.loc["model"]
         best = of_region["value"].reindex(list(CONTROLS)).max()
-        above += bool(own["low"] > best)
-        below += bool(own["high"] < best)
-        n.append(f"{own['n']:.0f}")
-        rival = part[part["region"].isin(others) & (part["source"] == "model")]["value"]
-        first += bool(len(rival) and own["value"] > rival.max())
+        judged.above += bool(own["low"] > best)
+        judged.below += bool(own["high"] < best)
+        judged.n.append(f"{own['n']:.0f}")
         limits = f" ({own['low']:.2f} to {own['high']:.2f})" if own["low"] < own["high"] else ""
-        said.append(f"{own['value']:.2f}{limits}")
+        judged.values.append(f"{own['value']:.2f}{limits}")
+    return judged
+
+
+def _regions(here: pd.DataFrame) -> list[str]:
+    """Return one sentence on all regions that people drew; none without any."""
+    found = (HAND, SOFT_TISSUE, BACKGROUND, MARKER)
+    drawn = [region for region in dict.fromkeys(here["region"]) if region not in found]
+    groups: dict[str, list[str]] = {}
+    for region in drawn:
+        judged = _judge(here, region)
+        where = judged.verdict("above all controls in", "below the best control in", "not clear in")
+        groups.setdefault(where, []).append(f"{region} {' and '.join(judged.values)}")
+    if not drawn:
+        return []
+    told = "; ".join(f"{where} {', '.join(regions)}" for where, regions in groups.items())
+    own = here[(here["source"] == "model") & here["region"].isin(drawn)]
+    n = own["n"].max() if len(own) else 0
+    return [f"enrichment of the maps, 1 is chance (n = {n:.0f}): {told}."]
+
+
+def _answer(here: pd.DataFrame, claim: Claim) -> str:
+    """Return whether a claim holds."""
+    region = here["region"][here["region"].isin(claim.regions)].iloc[0]
+    judged = _judge(here, region)
+    own = here[here["source"] == "model"]
+    first = 0
+    for _, part in own.groupby("checkpoint", sort=False):
+        value = part.loc[part["region"] == region, "value"].max()
+        rival = part.loc[part["region"].isin(claim.others), "value"].max()
+        first += bool(value > rival)  # NaN where there is none
     of_region = here[here["region"] == region].groupby("source")["value"].mean()
     controls = ", ".join(
-        f"{name.replace('_', ' ')} {of_region[name]:.2f}" if name in of_region else f"no {name}"
+        f"{_readable(name)} {of_region[name]:.2f}" if name in of_region else f"no {name}"
         for name in CONTROLS
     )
-    k = len(models)
-    verdict = "holds" if above == k else "does not hold" if below == k else "is not clear"
-    rivals = sorted(set(here["region"]) & set(others))
+    k = judged.models
+    rivals = sorted(set(here["region"]) & set(claim.others))
     more = f", {first} of {k} look there more than at {' or '.join(rivals)}" if rivals else ""
     return (
-        f"that the model looks at the region {region} in the stage {group} {verdict}: enrichment "
-        f"{', '.join(said)} beside {controls} (1 is chance; "
-        f"n = {', '.join(n)}); {above} of {k} models above all controls{more}."
+        f"that the model looks at the region {region} in the stage {claim.stage} "
+        f"{judged.verdict('holds', 'does not hold', 'is not clear')}: enrichment "
+        f"{', '.join(judged.values)} beside {controls} (1 is chance; "
+        f"n = {', '.join(judged.n)}); {judged.above} of {k} models above all controls{more}."
     )
 
 
-def background_claims(summary: pd.DataFrame) -> list[str]:
+def background_sentences(summary: pd.DataFrame) -> list[str]:
     """Return, for each task, how much of the maps lies beside the hand and what the marker does.
 
     Args:
         summary: rows of `measure_model`, with `checkpoint`.
     """
     rows = summary[summary["group"] == ALL]
-    sentences = []
+    found = []
     for task, of_task in rows.groupby("task", sort=False):
         for region, what in ((BACKGROUND, "outside the hand"), (MARKER, "on the marker")):
             here = of_task[(of_task["region"] == region) & (of_task["metric"] == "energy")]
@@ -94,15 +137,15 @@ def background_claims(summary: pd.DataFrame) -> list[str]:
                 )
                 shares = ", ".join(_percent(row) for row in own.to_dict("records"))
                 area = of_task[(of_task["region"] == region) & (of_task["metric"] == "area")]
-                sentences.append(
+                found.append(
                     f"{task}: {shares} of the map lies {what}, which is "
-                    f"{100 * area['value'].mean():.1f} % of the picture (beside {beside}; "
+                    f"{100 * area['value'].mean():.1f} % of the image (beside {beside}; "
                     f"n = {own['n'].max():.0f})."
                 )
         moved = of_task[of_task["metric"] == "moved"]
         if len(moved):
-            sentences.append(f"{task}: {_moved(moved)}")
-    return sentences
+            found.append(f"{task}: {_moved(moved)}")
+    return found
 
 
 def _moved(moved: pd.DataFrame) -> str:

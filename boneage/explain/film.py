@@ -1,16 +1,15 @@
 """Radiographs as readers see them, plain and with an attribution map over them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from boneage.data.crop import Crop, crop_around, to_film
-from boneage.data.decode import Preprocessing
-from boneage.data.hand import Hand, find_hand
-from boneage.data.radiographs import read_radiograph
-from boneage.explain.geometry import Geometry
+from boneage.data.crop import Crop, to_film
+from boneage.data.decode import Geometry, Preprocessing
+from boneage.data.formats import read_radiograph
+from boneage.data.hand import Sighting, look
 
 STRONGEST = 0.8  # opacity of the strongest value
 ORANGE_TO_PURPLE = (
@@ -70,11 +69,11 @@ class Film:
     geometry: Geometry
 
 
-def film_of(image: np.ndarray, hand: Hand | None, preprocessing: Preprocessing) -> Film:
-    """Return the film of an (H, W) radiograph whose hand has been looked for."""
-    height, width = image.shape
-    box = crop_around(hand).box if preprocessing.crop == "hand" else Crop().box
-    return Film(to_film(image, hand), Geometry(height, width, preprocessing, Crop(box)))
+def film_of(image: np.ndarray, sighting: Sighting, preprocessing: Preprocessing) -> Film:
+    """Return the film of an (H, W) radiograph in which `look` has seen something."""
+    geometry = preprocessing.geometry(image, sighting)
+    without_mask = replace(geometry, crop=Crop(geometry.crop.box))  # many films are kept
+    return Film(to_film(image, sighting.hand), without_mask)
 
 
 def read_film(path: Path, preprocessing: Preprocessing) -> Film:
@@ -84,7 +83,7 @@ def read_film(path: Path, preprocessing: Preprocessing) -> Film:
         UserError: when the file cannot be read.
     """
     image, _ = read_radiograph(path)
-    return film_of(image, find_hand(image), preprocessing)
+    return film_of(image, look(image), preprocessing)
 
 
 def square_film(square: np.ndarray) -> Film:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from boneage.models.inference import batches
 from boneage.models.module import BoneAgeModule
+from boneage.models.network import Network
 
 Method = Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -39,13 +40,8 @@ def grad_cam(
         (B, h, w) float32 signed maps at the resolution of the backbone's Grad-CAM layer: positive
         makes the hand look older, or the stage more likely. The part above zero is the usual map.
     """
-    head = model.tasks[task]
-
-    def score(x: Tensor, sex: Tensor) -> Tensor:
-        return head.score(head(model.sex(model.backbone(x), sex)), target)
-
     with explaining(model):
-        target = None if target is None else target.clone()
+        score = Score(model, task, None if target is None else target.clone())
         x = model.to_input(image.clone()).requires_grad_()
         method = LayerGradCam(score, model.backbone.cam_layer)
         maps = method.attribute(x, additional_forward_args=(sex.clone(),))
@@ -77,14 +73,22 @@ def explaining(model: BoneAgeModule) -> Iterator[None]:
 
 
 class Score(nn.Module):
-    """The number that a task's prediction is explained by, from images in [0, 1]."""
+    """The number that a task's prediction is explained by, from images in [0, 1].
 
-    def __init__(self, model: BoneAgeModule, task: str) -> None:
+    Args:
+        model: the model.
+        task: name of the task.
+        target: for stages, the (B,) index of the stage; None is the predicted one.
+    """
+
+    def __init__(self, model: BoneAgeModule, task: str, target: Tensor | None = None) -> None:
         super().__init__()
-        self.backbone, self.sex, self.task = model.backbone, model.sex, model.tasks[task]
+        self.model = Network(model.backbone, model.sex, {task: model.tasks[task]})
+        self.task, self.target = task, target
 
     def forward(self, x: Tensor, sex: Tensor) -> Tensor:
-        return self.task.score(self.task(self.sex(self.backbone(x), sex)))
+        outputs, _ = self.model.network(x, sex)
+        return self.model.tasks[self.task].score(outputs[self.task], self.target)
 
 
 def attribute(

@@ -1,1 +1,1 @@
-"""Backbones, heads, the sex input, schedules and the LightningModule."""
+"""Backbones, the sex input, schedules and the LightningModule."""

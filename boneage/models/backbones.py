@@ -38,9 +38,10 @@ class Backbone(nn.Module):
 
 
 class PaperCNN(Backbone):
-    """The report's network: blocks of conv 3x3, ReLU, batch norm, max pool 2; then global average.
+    """The reference study's network.
 
-    With three input channels and the default widths it has 389,376 trainable parameters.
+    Blocks of conv 3x3, ReLU, batch norm and max pool 2; then the global average. With three
+    input channels and the default widths it has 389,376 trainable parameters.
 
     Args:
         channels: input channels, 1 or 3.

@@ -19,6 +19,7 @@ from boneage.data.dataset import Batch
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import register
 from boneage.models.backbones import Backbone
+from boneage.models.network import Network
 from boneage.models.sex import SexInput
 from boneage.tasks.base import Task
 
@@ -54,7 +55,7 @@ class Scores(Metric):
         return {name: float(values[name]) for name in sorted(values)}
 
 
-class BoneAgeModule(L.LightningModule):
+class BoneAgeModule(Network, L.LightningModule):
     """Train, validate and test every task of a run on shared features.
 
     Args:
@@ -79,16 +80,14 @@ class BoneAgeModule(L.LightningModule):
         compile_backbone: bool = False,
         record: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone.to(memory_format=torch.channels_last)
+        width = backbone.out_features + sex.out_features
+        super().__init__(
+            backbone.to(memory_format=torch.channels_last),
+            sex,
+            {name: make(in_features=width) for name, make in tasks.items()},
+        )
         if compile_backbone:
             self.backbone.compile()
-        self.sex = sex
-        width = backbone.out_features + sex.out_features
-        self.tasks = cast(
-            Mapping[str, Task],
-            nn.ModuleDict({name: make(in_features=width) for name, make in tasks.items()}),
-        )
         self.scores = cast(
             Mapping[str, Scores],
             nn.ModuleDict({name: Scores(task.metrics) for name, task in self.tasks.items()}),
@@ -104,31 +103,6 @@ class BoneAgeModule(L.LightningModule):
         """Let every task take its statistics from the training fold (`age_years`, `sex`)."""
         for task in self.tasks.values():
             task.fit(table)
-
-    @override
-    def forward(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
-        """Return the raw output of every task.
-
-        Args:
-            image: (B, 1, H, W) uint8 radiographs.
-            sex: (B,) int64, index into `SEXES`.
-        """
-        return self.heads(self.features(image), sex)
-
-    def features(self, image: Tensor) -> Tensor:
-        """Return the (B, F) features that the backbone makes of (B, 1, H, W) uint8 radiographs."""
-        features: Tensor = self.backbone(self.to_input(image))
-        return features
-
-    def heads(self, features: Tensor, sex: Tensor) -> dict[str, Tensor]:
-        """Return the raw output of every task for (B, F) features and (B,) sexes."""
-        with_sex = self.sex(features, sex)
-        return {name: task(with_sex) for name, task in self.tasks.items()}
-
-    def to_input(self, image: Tensor) -> Tensor:
-        """Return (B, C, H, W) images in [0, 1] of (B, 1, H, W) uint8 ones, channels last."""
-        x = image.float().div_(255).expand(-1, self.backbone.channels, -1, -1)
-        return x.contiguous(memory_format=torch.channels_last)
 
     def total_loss(self, outputs: dict[str, Tensor], batch: Batch, split: str) -> Tensor:
         """Return the weighted sum of the tasks' losses, and log each."""
@@ -167,8 +141,8 @@ class BoneAgeModule(L.LightningModule):
 
         The features are (B, F), of the radiographs as they are, not of their mirror images.
         """
-        features = self.features(image)
-        return self.with_mirror(self.decode(self.heads(features, sex)), image, sex), features
+        outputs, features = self.network(self.to_input(image), sex)
+        return self.with_mirror(self.decode(outputs), image, sex), features
 
     def with_mirror(
         self, predictions: dict[str, Tensor], image: Tensor, sex: Tensor

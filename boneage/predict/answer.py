@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from textwrap import wrap
 from typing import Literal
 
 import pandas as pd
-from rich.markup import escape
-from rich.table import Table
+from rich.cells import cell_len, set_cell_size
+from rich.control import strip_control_codes
+
+from boneage.errors import plural
 
 SCHEMA = 2  # version of predictions.json
+GAP = "  "  # between the columns of a terminal
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Answer:
         chronological_age_from: "option", "table", "header", or empty.
         age_years: bone age.
         age_text: the same in years and months.
+        site_correction_years: what the correction for a site has added to it; None of models that
+            are fitted to no site.
         interval_low_years, interval_high_years: hold the reference reading in 9 of 10 radiographs.
         sd_score: bone age beside the chronological age (Brush Foundation).
         stage: most probable maturity stage, or that of the bone age.
@@ -57,6 +63,7 @@ class Answer:
     novelty: float | None = None
     flags: list[str] = field(default_factory=list)
     picture: str = ""
+    site_correction_years: float | None = None
 
     @property
     def interval_years(self) -> tuple[float, float] | None:
@@ -79,6 +86,10 @@ def lines_of(answer: Answer) -> list[str]:
         if answer.interval_low_years is not None:
             ends = f"{answer.interval_low_years:.1f} to {answer.interval_high_years:.1f} years"
             lines.append(f"90 % of    {ends}")
+        if answer.site_correction_years:
+            lines.append(
+                f"site       the age is corrected by {answer.site_correction_years:+.2f} y"
+            )
         if answer.sd_score is not None:
             at = f"{answer.chronological_age_years:.1f} years"
             lines.append(f"SD score   {answer.sd_score:+.1f} at a chronological age of {at}")
@@ -94,28 +105,58 @@ def lines_of(answer: Answer) -> list[str]:
     return [*lines, "Research use only: not a medical device."]
 
 
-def terminal_table(answers: Sequence[Answer]) -> Table:
-    """Return answers as a table to read in a terminal, one row each."""
+def corrections_line(answers: Sequence[Answer]) -> list[str]:
+    """Return the line that says which ages are corrected for a site; none where none is."""
+    years = [a.site_correction_years for a in answers if a.site_correction_years]
+    if not years:
+        return []
+    ends = " to ".join(dict.fromkeys(f"{end:+.2f}" for end in (min(years), max(years))))
+    return [f"Corrected for the model's site: {plural(len(years), 'age')}, by {ends} years"]
+
+
+def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
+    """Return answers as lines of a table to read in a terminal.
+
+    Names that would not fit, and flags, get lines of their own above and below the row.
+
+    Args:
+        answers: the answers.
+        width: of the terminal, columns; at least 40 are used.
+    """
+    width = max(width, 40)
     with_sd = any(answer.sd_score is not None for answer in answers)
-    table = Table(box=None, pad_edge=False)
     with_stage = any(answer.stage and answer.age_text for answer in answers)
     more = [*(["stage"] if with_stage else []), *(["SD score"] if with_sd else [])]
-    for name in ("radiograph", "bone age", "90 % interval", *more):
-        table.add_column(name, no_wrap=True, justify="left" if name == "radiograph" else "right")
-    table.add_column("sex", no_wrap=True)
-    table.add_column("flags")
+    rows = [["bone age", "90 % interval", *more, "sex"]]
+    names, remarks = ["radiograph"], [[""]]
     for answer in answers:
         ends = answer.interval_years
-        cells = [
-            answer.age_text or answer.stage or answer.status,
-            "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
-            *([answer.stage] * with_stage),
-            *([f"{answer.sd_score:+.1f}" if answer.sd_score is not None else ""] * with_sd),
-            "" if answer.status == "error" else answer.sex,
-        ]
-        remarks = [answer.reason] if answer.status == "error" else answer.flags
-        table.add_row(*map(escape, [Path(answer.file).name, *cells, "; ".join(remarks)]))
-    return table
+        rows.append(
+            [
+                answer.age_text or answer.stage or answer.status,
+                "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
+                *([answer.stage] * with_stage),
+                *([f"{answer.sd_score:+.1f}" if answer.sd_score is not None else ""] * with_sd),
+                "" if answer.status == "error" else answer.sex,
+            ]
+        )
+        names.append(strip_control_codes(Path(answer.file).name))
+        remarks.append([answer.reason] if answer.status == "error" else answer.flags)
+    columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = width - sum(columns) - len(GAP) * len(columns)
+    room = max(0, min(left, max(map(cell_len, names))))
+    lines = []
+    for name, row, remark in zip(names, rows, remarks, strict=True):
+        if cell_len(name) > room:
+            lines.append(name)
+            name = ""
+        *cells, sex = (cell.rjust(own) for cell, own in zip(row, columns, strict=True))
+        lines.append(GAP.join([set_cell_size(name, room), *cells, sex.strip()]).rstrip())
+        lines += wrap(
+            "; ".join(remark), width, initial_indent=2 * GAP, subsequent_indent=2 * GAP,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+    return lines
 
 
 def table_of(answers: Sequence[Answer]) -> pd.DataFrame:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from boneage.data.radiographs import radiograph_id, read_radiograph
+from boneage.data.formats import read_radiograph
+from boneage.data.radiographs import radiograph_id
 from boneage.evaluation.age import AGE
 from boneage.predict.answer import Answer, years_and_months
-from boneage.predict.ensemble import CHANCE, Ensemble, Row
+from boneage.predict.ensemble import CHANCE, SITE, Ensemble, Row
 from boneage.predict.patients import Patient
 from boneage.predict.radiograph import TURNS, TWO_HANDS, Radiograph, see
 
@@ -122,7 +123,9 @@ def _answer(
     if AGE not in row:
         return answer()
     age = max(0.0, float(row[AGE]))
-    answer = partial(answer, age_years=age, age_text=years_and_months(age))
+    answer = partial(
+        answer, age_years=age, age_text=years_and_months(age), site_correction_years=row.get(SITE)
+    )
     if not chances:
         answer = partial(
             answer, stage=ensemble.stages.names[int(ensemble.stages.of(np.array(age)))]

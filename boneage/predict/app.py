@@ -10,9 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from boneage.data.labels import MAX_AGE_YEARS, read_numbers
+from boneage.data.formats import NAMES
 from boneage.data.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.evaluation.html import render
@@ -25,7 +23,8 @@ from boneage.predict.radiograph import Radiograph, load
 
 Upload = tuple[str, bytes]  # name and content
 LARGEST = "32mb"  # upload
-KINDS = [".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom"]
+UNKNOWN = SEXES[-1]
+QUEUE = "film"  # of all events, so that no answer is of the film before
 TITLE = "Bone age of a hand radiograph"
 NOTE = (
     "**Research use only: not a medical device.** What you drop here stays on this machine, in "
@@ -44,22 +43,16 @@ def take(file: str | None) -> Upload | None:
         path.unlink(missing_ok=True)
 
 
-def read_age(text: str | None) -> float | None:
-    """Return the chronological age that was typed, in years; None where none was.
+def change_film(file: str | None, former: Upload | None) -> tuple[Upload | None, Any, Any, str]:
+    """Return the film, sex, age and card of the page after a file was put in, or taken out.
 
-    Raises:
-        UserError: when it is no age.
+    Nothing of a former film is left. What was said of the patient before the first film was put in
+    stays.
     """
-    text = (text or "").strip()
-    if not text:
-        return None
-    age = float(read_numbers(pd.Series([text]))[0])
-    if not 0 <= age <= MAX_AGE_YEARS:
-        raise UserError(
-            f"{text!r} is not a chronological age: type years from 0 to {MAX_AGE_YEARS}, for "
-            "example 10.5, or leave the field empty."
-        )
-    return age
+    import gradio as gr
+
+    fields = (gr.skip(), gr.skip()) if former is None else (UNKNOWN, "")
+    return take(file), *fields, ""
 
 
 def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ensemble) -> str:
@@ -74,15 +67,14 @@ def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ense
     if upload is None:
         return "<p>Choose a radiograph first.</p>"
     try:
-        age_years = read_age(age)
+        given = patient_given(None if sex == UNKNOWN else sex, (age or "").strip() or None)
     except UserError as error:
-        return f"<p>{escape(str(error))}</p>"
+        return f"<p>{escape(str(error))}.</p>"
     name, content = upload
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(content)
         radiograph = load(path, ensemble.preprocessings, with_film=True)
-        given = patient_given(None if sex == "unknown" else sex, age_years)
         patient = patient_of(path, given, {}, radiograph.header)
         (answer,), seen = answer_all([(path, radiograph)], [patient], ensemble)
     if answer.sex_from == "option":
@@ -172,8 +164,8 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
         gr.Markdown(f"# {TITLE}\n{NOTE}")
         with gr.Row():
             with gr.Column():
-                file = gr.File(label="Radiograph (PNG, JPEG, TIFF, BMP or DICOM)", file_types=KINDS)
-                sex = gr.Radio(list(SEXES), value="unknown", label="Sex")
+                file = gr.File(label=f"Radiograph ({NAMES})")
+                sex = gr.Radio(list(SEXES), value=UNKNOWN, label="Sex")
                 age = gr.Textbox(
                     label="Chronological age in years (optional)", placeholder="for example 10.5",
                     info="For the SD score. Where it is empty, the age in a DICOM header counts.",
@@ -183,10 +175,13 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
             with gr.Column(scale=3):
                 shown = gr.HTML(label="Answer")
         upload = gr.State(None)
-        file.change(take, file, upload, api_visibility="private")
+        file.change(
+            change_film, [file, upload], [upload, sex, age, shown], api_visibility="private",
+            concurrency_id=QUEUE,
+        )  # fmt: skip
         gr.on(
             [button.click, age.submit],
             lambda given, chosen, typed: answer_page(given, chosen, typed, ensemble),
-            [upload, sex, age], shown, api_visibility="private",
+            [upload, sex, age], shown, api_visibility="private", concurrency_id=QUEUE,
         )  # fmt: skip
     return page

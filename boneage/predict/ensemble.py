@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from boneage.errors import UserError, framework
 from boneage.evaluation.age import AGE
 from boneage.predict.onnx_model import Columns, Model, OnnxModel, builtin_file
 from boneage.run.checkpoint_file import checkpoint_file, require_weights
-from boneage.uncertainty.conformal import Intervals
+from boneage.uncertainty.conformal import KNOWN, Intervals, why_unknown
+from boneage.uncertainty.site import Correction
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 CHANCE = "stage_probability_"
+SITE = "site_correction_years"
 
 
 class Ensemble:
@@ -54,6 +57,10 @@ class Ensemble:
         for model in self.models:
             if not model.calibrated:
                 log.warning("%s has no calibration: no intervals, and no novelty", model.file)
+            elif not all(
+                own is None or own.known for own in map(partial(_intervals, model), KNOWN)
+            ):
+                log.warning("%s: %s", model.file, why_unknown(model.validated))
         self.intervals = {
             known: _mean_intervals([_intervals(model, known) for model in self.models])
             for known in (True, False)
@@ -69,11 +76,12 @@ class Ensemble:
         Returns:
             One dict a radiograph: the numeric columns of `predictions.csv`; `stage_predicted`,
             where there are probabilities; `spread`, the standard deviation of the models' ages in
-            years, where there are several; and `novelty`, the least of the distances, NaN where no
+            years, where there are several; `SITE`, the years that corrections for a site have
+            added, where a model has one; and `novelty`, the least of the distances, NaN where no
             model knows its training radiographs.
         """
         found = [
-            _predict(model, images, sexes)
+            _predict(model, images, sexes, any(m.site is not None for m in self.models))
             for model, images in zip(self.models, squares, strict=True)
         ]
         columns = [columns for columns, _ in found]
@@ -113,11 +121,15 @@ def _read(path: Path, mirror: bool) -> Model:
     return TrainedModel(path, mirror)
 
 
-def _predict(model: Model, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
-    """Return what a model predicts, corrected for the site."""
+def _predict(
+    model: Model, squares: np.ndarray, sexes: Sequence[str], at_site: bool
+) -> tuple[Columns, np.ndarray]:
+    """Return what a model predicts, corrected for the site; `at_site` says by how much."""
     columns, novelty = model.predict(squares, sexes)
-    if model.site is not None and AGE in columns:
-        columns[AGE] = model.site.correction.correct(columns[AGE], np.asarray(sexes))
+    if at_site and AGE in columns:
+        correction = Correction() if model.site is None else model.site.correction
+        corrected = correction.correct(columns[AGE], np.asarray(sexes))
+        columns |= {AGE: corrected, SITE: corrected - columns[AGE]}
     return columns, novelty
 
 

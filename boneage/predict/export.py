@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boneage.data.crop import find_crop
-from boneage.data.decode import Preprocessing, to_square
+from boneage.data.decode import Preprocessing
 from boneage.data.phantom.exposure import expose
 from boneage.data.sexes import SEXES
 from boneage.errors import UserError, install
@@ -102,7 +101,7 @@ def _phantoms(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
     for i, age in enumerate(np.linspace(0.5, 18.5, CHECKED)):
         sexes.append(i % len(SEXES))
         image = expose(float(age), SEXES[i % 2], 256, rng).image
-        squares.append(to_square(image, preprocessing, find_crop(image, preprocessing.crop)))
+        squares.append(preprocessing.square(image).pixels)
     return torch.from_numpy(np.stack(squares))[:, None], torch.tensor(sexes)
 
 

@@ -53,9 +53,8 @@ class Exported(nn.Module):
 
         with torch.enable_grad():
             hook = model.backbone.cam_layer.register_forward_hook(look)
-            features = model.backbone(model.to_input(image).contiguous())
+            raw, features = model.network(model.to_input(image).contiguous(), sex)
             hook.remove()
-            raw = model.heads(features, sex)
             outputs = list(model.with_mirror(model.decode(raw), image, sex).values())
             if self.novelty is not None:
                 outputs.append(self.novelty(features))

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from boneage.data.whole import whole_file
 from boneage.errors import UserError
 from boneage.predict.answer import SCHEMA, Answer, table_of
 from boneage.predict.page import FOLDER
@@ -117,9 +117,8 @@ class Answers:
             (self.document.name, json.dumps(document, indent=1) + "\n"),
             ("predictions.csv", table_of(answers).to_csv(index=False)),
         ):
-            part = self.folder / f"{name}.new"
-            part.write_text(text, encoding="utf-8", errors="backslashreplace")
-            os.replace(part, self.folder / name)
+            with whole_file(self.folder / name) as part:
+                part.write_text(text, encoding="utf-8", errors="backslashreplace")
         self.lines.unlink()
         return answers
 

@@ -34,6 +34,7 @@ class Model(Protocol):
         intervals: by whether the sex is known; None where it has none.
         site: what is to be changed in its ages and intervals at a site; None if nothing.
         seen: ids of the radiographs it was trained and chosen on.
+        validated: number of those that it was chosen on, which its intervals are fitted to.
         calibrated: whether it knows its own errors: the intervals, or the novelty.
     """
 
@@ -45,6 +46,7 @@ class Model(Protocol):
     intervals: dict[bool, Intervals | None]
     site: Site | None
     seen: frozenset[str]
+    validated: int
     calibrated: bool
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
@@ -105,6 +107,7 @@ class OnnxModel:
         self.contract = _contract(self.file, metadata)
         self.site = Site.of(json.loads(metadata[SITE_KEY])) if SITE_KEY in metadata else None
         self.seen = frozenset(chain.from_iterable(self.contract["radiographs"].values()))
+        self.validated = len(self.contract["radiographs"]["val"])
         self.task: str = self.contract["name"]
         self.tasks: dict[str, list[str]] = self.contract["tasks"]
         self.stages = Stages(self.contract["stages"], self.contract["stage_edges_years"])

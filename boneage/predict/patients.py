@@ -16,10 +16,11 @@ from boneage.data.labels import (
     read_numbers,
     read_unique_ids,
     require_single,
+    without_column,
 )
 from boneage.data.matching import match_ids
 from boneage.data.radiographs import radiograph_id
-from boneage.data.sexes import SEXES, read_sexes
+from boneage.data.sexes import read_sex, read_sexes
 from boneage.data.tables import read_table
 from boneage.errors import UserError, first_five
 
@@ -60,7 +61,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
     header = [str(name) for name in table]
     names = find_columns(header, KNOWN)
     if "id" not in names:
-        raise UserError(f"{path} has no id column (it has {', '.join(header)})")
+        raise UserError(f"{without_column(path, header, 'id')}; rename the right one")
     bone_age = names.pop("age", None)
     ages = {name: AGES[name.casefold()] for name in header if name.casefold() in AGES}
     require_single(path, table, [*names.values(), *ages])
@@ -121,7 +122,7 @@ def _warn_of_another_age(path: Path, names: list[str]) -> None:
 def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
     """Return chronological ages in years, NaN where there is none."""
     years = read_numbers(cells) * unit
-    wrong = (cells != "") & ~years.between(0, MAX_AGE_YEARS)
+    wrong = (cells != "") & ~_plausible(years)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise UserError(
@@ -131,23 +132,40 @@ def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
     return years
 
 
-def patient_given(sex: str | None, age_years: float | None) -> Patient:
-    """Return what a caller says of a patient; None is what they leave open.
+def _plausible(years: pd.Series) -> pd.Series:
+    """Tell which numbers may be chronological ages in years."""
+    return years.between(0, MAX_AGE_YEARS)
+
+
+def read_age(given: float | str) -> float:
+    """Return a chronological age in years, from a number or a text in which 12,5 is 12.5.
 
     Raises:
-        UserError: when the sex is none of `SEXES`, or the age none from 0 to 25 years.
+        UserError: when it is no age from 0 to 25 years.
     """
-    if sex not in (*SEXES, None):
-        raise UserError(f"sex={sex!r}: must be one of {', '.join(SEXES)}")
-    number = isinstance(age_years, int | float | np.number)
-    if age_years is not None and not (number and 0 <= float(age_years) <= MAX_AGE_YEARS):
+    years = pd.Series([float("nan")])
+    if isinstance(given, str):
+        years = read_numbers(pd.Series([given.strip()]))
+    elif isinstance(given, int | float | np.number):
+        years = pd.Series([float(given)])
+    if not _plausible(years).all():
         raise UserError(
-            f"age_years={age_years!r}: must be a chronological age, 0 to {MAX_AGE_YEARS} years"
+            f"{given!r} is no chronological age: give years from 0 to {MAX_AGE_YEARS}, such as "
+            "10.5, or none"
         )
-    patient = Patient() if sex is None else Patient(sex, "option")
+    return float(years[0])
+
+
+def patient_given(sex: str | None, age_years: float | str | None) -> Patient:
+    """Return what a caller says of a patient, in numbers or as typed; None is what they leave open.
+
+    Raises:
+        UserError: when sex or age is none: see `read_sex`, `read_age`.
+    """
+    patient = Patient() if sex is None else Patient(read_sex(sex), "option")
     if age_years is None:
         return patient
-    return replace(patient, age_years=float(age_years), age_from="option")
+    return replace(patient, age_years=read_age(age_years), age_from="option")
 
 
 def patient_of(

@@ -69,8 +69,8 @@ class Predictor:
         Args:
             radiographs: a file (PNG, JPEG, TIFF, BMP, DICOM); (H, W) uint8 or uint16 pixels with
                 bright bones; or a list of them.
-            sex: "female", "male" or "unknown", of all; or one each. None is what a DICOM header
-                says, else unknown.
+            sex: "female", "male" or "unknown", or "F", "M" and so on as in tables; of all, or one
+                each. None is what a DICOM header says, else unknown.
             age_years: chronological age in years, for the SD score; of all, or one each.
 
         Returns:
@@ -79,7 +79,7 @@ class Predictor:
 
         Raises:
             UserError: when the one radiograph cannot be read, pixels are not (H, W) uint8 or
-                uint16, a sex is none of `SEXES`, or an age is none from 0 to 25 years.
+                uint16, or a sex or an age is none: see `read_sex` and `read_age`.
         """
         if isinstance(radiographs, str | Path | np.ndarray):
             (answer,) = self._answers([radiographs], [sex], [age_years])  # type: ignore[list-item]

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from boneage.data.crop import Crop, crop_around
-from boneage.data.decode import Preprocessing, is_transparent, to_square
+from boneage.data.decode import Preprocessing
 from boneage.data.dicom_header import Header
-from boneage.data.hand import QUARTERS, Hand, Sighting, look, small
-from boneage.data.radiographs import read_radiograph
+from boneage.data.formats import read_radiograph
+from boneage.data.hand import QUARTERS, Sighting, look, small
+from boneage.data.images import is_transparent
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
 
@@ -95,20 +95,10 @@ def see(
     """Return what models and readers see of an (H, W) uint8 or uint16 radiograph."""
     picture = small(image)
     sighting = look(picture)
-    squares = squares_of(image, sighting.hand, preprocessings)
-    film = film_of(image, sighting.hand, preprocessings[0]) if with_film else None
+    squares = tuple(each.square(image, sighting).pixels for each in preprocessings)
+    film = film_of(image, sighting, preprocessings[0]) if with_film else None
     flags, turn = picture_flags(picture, sighting), turn_needed(sighting)
     return Radiograph(squares, flags, turn, film=film)
-
-
-def squares_of(
-    image: np.ndarray, hand: Hand | None, preprocessings: tuple[Preprocessing, ...]
-) -> tuple[np.ndarray, ...]:
-    """Return the squares of an (H, W) radiograph whose hand has been looked for."""
-    around = crop_around(hand)
-    return tuple(
-        to_square(image, p, around if p.crop == "hand" else Crop()) for p in preprocessings
-    )
 
 
 def picture_flags(picture: np.ndarray, sighting: Sighting) -> list[str]:

@@ -14,6 +14,7 @@ from boneage.data.ids import count_patients, patient_codes
 from boneage.data.labels import read_labels
 from boneage.data.matching import match_ids
 from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.whole import whole_file
 from boneage.errors import UserError, first_five, framework
 from boneage.evaluation.intervals import Result
 from boneage.predict.answer import Answer
@@ -158,7 +159,9 @@ def _told(fit: SiteFit, sex_known: bool) -> list[str]:
             f"difference {difference} months: none that n = {fit.difference['n']} could show, so "
             "the ages stay as they are"
         )
-    if fit.covered is not None:
+    if fit.covered is None:
+        told.append("the model has no 90 % intervals: some are fitted to these radiographs")
+    else:
         share = (
             f"{fit.covered['value']:.3f} ({fit.covered['low']:.3f} to {fit.covered['high']:.3f})"
         )
@@ -202,17 +205,16 @@ def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
 
 def _write(file: Path, out: Path, site: Site) -> None:
     """Write a copy of a model's file that holds what it was told of the site."""
-    part = out.with_name(out.name + ".part")
     try:
-        if is_exported(file):
-            part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, json.dumps(site.plain())))
-        else:
-            with framework():
-                from boneage.run.calibrate import write_site
-            write_site(file, part, site)
-        part.replace(out)
+        with whole_file(out) as part:
+            if is_exported(file):
+                told = json.dumps(site.plain())
+                part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, told))
+            else:
+                with framework():
+                    from boneage.run.calibrate import write_site
+                write_site(file, part, site)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
 
 

@@ -1,6 +1,5 @@
 """What a checkpoint needs to know of its own errors, measured when training ends."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import torch
 from boneage.data.dataset import sex_indices
 from boneage.data.ids import patient_codes
 from boneage.data.module import BoneAgeDataModule
+from boneage.data.sampler import evenly
+from boneage.data.whole import whole_file
 from boneage.evaluation.age import AGE
 from boneage.evaluation.intervals import Results
 from boneage.models.inference import features_of, predictions_of
@@ -41,7 +42,7 @@ def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
         predicted, validated = predictions_of(model, images, sex_indices(sex))
         if AGE in predicted:
             found[name] = predicted[AGE].tolist()
-    some = np.unique(np.linspace(0, len(train) - 1, min(FEATURES, len(train))).round().astype(int))
+    some = evenly(len(train), FEATURES)
     trained = features_of(model, data.images_of(train.index[some]))
     novelty = fit_novelty(trained, validated)
     found["novelty"] = {
@@ -55,9 +56,8 @@ def keep(path: Path, calibration: dict[str, Any]) -> None:
     """Add a calibration to a checkpoint file, which is whole at every moment."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     checkpoint["boneage"]["calibration"] = calibration
-    part = path.with_suffix(".part")
-    torch.save(checkpoint, part)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        torch.save(checkpoint, part)
 
 
 def write_site(checkpoint: Path, out: Path, site: Site) -> None:
@@ -65,6 +65,23 @@ def write_site(checkpoint: Path, out: Path, site: Site) -> None:
     loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
     loaded["boneage"].setdefault("calibration", {})["site"] = site.plain()
     torch.save(loaded, out)
+
+
+def site_of(record: dict[str, Any]) -> Site | None:
+    """Return what a checkpoint's record holds of a site; None where it is fitted to none."""
+    site = record.get("calibration", {}).get("site")
+    return Site.of(site) if site else None
+
+
+def predictions_at(
+    site: Site | None, model: BoneAgeModule, images: np.ndarray, sexes: pd.Series
+) -> pd.DataFrame:
+    """Return the columns of `predictions_of` with the ages as they are corrected at a site."""
+    predicted, _ = predictions_of(model, images, sex_indices(sexes))
+    if site is not None and AGE in predicted:
+        years, names = predicted[AGE].to_numpy(float), sexes.to_numpy(str)
+        predicted[AGE] = site.correction.correct(years, names)
+    return predicted
 
 
 def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from boneage.data.crop import find_crop
-from boneage.data.decode import Preprocessing, read_grey, to_square
+from boneage.data.decode import Preprocessing
 from boneage.data.depth import full_scale, unsqueezed
+from boneage.data.formats import read_radiograph
 from boneage.explain.background import HAND, MARKER, background_masks, paint_over
 
 BORDER = 0.2  # of each side
@@ -127,14 +127,14 @@ def changed_square(path: str, preprocessing: Preprocessing, change: str) -> np.n
         preprocessing: of the run.
         change: a name in `CHANGES`, or `UNCHANGED`.
     """
-    image = read_grey(path)
+    image, _ = read_radiograph(path)
     if image.dtype != np.uint8 and change != UNCHANGED:
         image = unsqueezed(image)
         image = _grey(image * (255 / max(min(int(image.max()), full_scale(image)), 1)))
     changed = image if change == UNCHANGED else CHANGES[change](image)
     if changed is None:
         return None
-    return to_square(changed, preprocessing, find_crop(changed, preprocessing.crop))
+    return preprocessing.square(changed).pixels
 
 
 def _paint_over(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

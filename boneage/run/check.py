@@ -16,6 +16,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from boneage.errors import UserError
+from boneage.evaluation.reference import Reference
+from boneage.options import top_level
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 TOP_LEVEL = {
@@ -31,11 +33,9 @@ TOP_LEVEL = {
     "stages": dict[str, Any],
     "callbacks": dict[str, Any],
     "logger": dict[str, Any],
+    "reference": Reference | None,
 }
-OTHERS = (  # top-level names that their own constructor, or nobody, checks
-    "precision", "run_dir", "name", "monitor", "mode", "backbone", "sex", "optimizer", "scheduler",
-    "data", "augment", "trainer",
-)  # fmt: skip
+KNOWN = list(dict.fromkeys((*TOP_LEVEL, *top_level())))  # others: their constructor checks them
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -53,8 +53,8 @@ def check_config(cfg: DictConfig) -> None:
     assert isinstance(config, dict)
     for key, hint in TOP_LEVEL.items():
         _check_value(key, config[key], hint)
-    _check_names(cfg, config)
     _check_node("", config)
+    _check_names(cfg, config)
     if config["trainer"].get("limit_test_batches") == 0:
         raise UserError(
             "trainer.limit_test_batches=0 leaves no radiograph to test: leave it out, or set it to "
@@ -66,8 +66,8 @@ def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
     """Raise UserError for a name that nothing reads; a name that an option refers to is read."""
     text = OmegaConf.to_yaml(cfg)  # references as they are written
     for key in config:
-        if key not in (*TOP_LEVEL, *OTHERS) and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
-            raise UserError(f"{key}: there is no such option{_nearest(key, (*TOP_LEVEL, *OTHERS))}")
+        if key not in KNOWN and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
+            raise UserError(f"{key}: there is no such option{_nearest(key, KNOWN)}")
     for group in ("callbacks", "logger"):
         made = [name for name, node in config[group].items() if "_target_" in (node or {})]
         for name in config[group]:
@@ -122,6 +122,9 @@ def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 
     except ValidationError as error:
         told = [e for e in error.errors() if e["type"] not in ("is_instance_of", "none_required")]
         reason = (told or error.errors())[-1]["msg"]
+        if not told and inspect.isclass(hint):
+            name = where.rpartition(".")[2]
+            reason = f"choose an option of the group ({name}=...), or write its _target_"
         raise UserError(f"{where}={value!r} is not valid: {reason}") from error
     if isinstance(value, str) and not isinstance(parsed, str | Path):
         raise UserError(f"{where}={value!r} is text: write it without quotes")

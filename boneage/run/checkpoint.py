@@ -1,6 +1,8 @@
 """What a checkpoint says of itself, and whether it fits what is asked of it."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,11 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from boneage.data.decode import VERSION
-from boneage.data.ids import core
+from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.module import BoneAgeDataModule
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError
 from boneage.models.module import BoneAgeModule, all_finite
+from boneage.options import TABLE
 from boneage.run.check import readable
 from boneage.run.checkpoint_file import (
     checkpoint_file,
@@ -22,27 +24,36 @@ from boneage.run.checkpoint_file import (
     what_it_is,
 )
 from boneage.run.exported import read_exported
-from boneage.run.options import options
-from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, check_record
+from boneage.run.options import named_reference, options
+from boneage.run.seen import check_unseen, seen_by
+from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
 
-SAME_MONTHS = 0.01  # between two ages that were written in years or in months
-MUST_MATCH = ("name", "stages", "tasks", "backbone", "sex")
-PREPROCESSING_KEYS = ("size", "fit", "contrast", "crop")
+MUST_MATCH = [row.name for row in TABLE if row.checkpoint == "fixed"]
 
 
 def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
     """Return what every checkpoint of the run carries, as plain containers."""
     return {
         "schema": SCHEMA,
-        "config": OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(CONFIG)), resolve=True),
+        "config": resolved(cfg, CONFIG),
         "options": options(cfg),
+        **named_reference(cfg),
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
-        "preprocessing": {key: cfg.data[key] for key in PREPROCESSING_KEYS},
+        "preprocessing": {field.name: cfg.data[field.name] for field in fields(Preprocessing)},
         "preprocessing_version": VERSION,
         "split": data.table[[c for c in (*SPLIT, "patient") if c in data.table]].to_dict("list"),
+    }
+
+
+def resolved(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """Return parts of a config as plain containers, with what they refer to."""
+    parts = {key: cfg[key] for key in keys}
+    return {
+        key: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+        for key, part in parts.items()
     }
 
 
@@ -69,7 +80,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "boneage" not in checkpoint:
         raise UserError(f"{path} is not a boneage checkpoint: it is {what_it_holds(checkpoint)}")
     try:
-        check_record(checkpoint["boneage"])
+        checkpoint["boneage"] = checked_record(checkpoint["boneage"])
     except UserError as error:
         raise type(error)(f"checkpoint {path} cannot be used: {error}") from error
     weights = checkpoint.get("state_dict")
@@ -109,8 +120,7 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
     """Raise UserError when training cannot go on with the config of this command."""
     check_task(checkpoint, cfg)
     record = checkpoint["boneage"]
-    now = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(MUST_MATCH)), resolve=True)
-    assert isinstance(now, dict)
+    now = resolved(cfg, MUST_MATCH)
     different = [key for key in MUST_MATCH if now[key] != record["config"][key]]
     for key, value in record["preprocessing"].items():
         if cfg.data[key] != value:
@@ -120,67 +130,6 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from the run it "
             f"comes from in {', '.join(different)}; repeat that run's options"
         )
-
-
-def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
-    """Raise UserError when a test radiograph was used in training or in model choice."""
-    test, seen = table[table["fold"] == "test"], seen_by(checkpoint)
-    both, named = find_seen(test, seen)
-    if both:
-        raise UserError(
-            f"{len(both)} radiographs of the test fold were used to train this checkpoint: "
-            f"{first_five(both)}; use the run's own split: "
-            "data.split_file=RUN/split.csv"
-        )
-    if named:
-        raise UserError(
-            f"{len(named)} radiographs of the test fold are named as ones this model was trained "
-            f"on: {first_five(named)}; test on others (data.split_file=), or give others "
-            "that are only named alike names of their own, such as a prefix"
-        )
-    _warn_of_patients(test, seen)
-
-
-def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Return which radiographs a model was trained on.
-
-    Args:
-        table: the radiographs, with `id` and `age_months`.
-        seen: those of the model, as `seen_by` returns them.
-
-    Returns:
-        The ids that are the same together with the age, so that another data set with ids of its
-        own is not mistaken for the one trained on; and those that are the same where the model
-        knows no ages, as an exported file.
-    """
-    known = ["id", "age_months"]
-    pairs = table[known].merge(seen[known].drop_duplicates(), on="id", suffixes=("", "_seen"))
-    same = (pairs["age_months"] - pairs["age_months_seen"]).abs() < SAME_MONTHS
-    found = (pairs["id"][which] for which in (same, pairs["age_months_seen"].isna()))
-    both, named = (list(ids.drop_duplicates()) for ids in found)
-    return both, named
-
-
-def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:
-    """Say that other radiographs of test patients were trained on, if the names mean the same."""
-    if "patient" not in test or "patient" not in seen:
-        return
-    trained = set(seen["patient"].fillna("").map(core)) - {""}
-    shared = test["patient"][test["patient"].map(core).isin(trained)]
-    if len(shared):
-        log.warning(
-            "This checkpoint was trained on patients called as %d patients of the test fold: %s. "
-            "If they are the same, its errors are too small: leave them out",
-            shared.nunique(),
-            first_five(list(shared.unique())),
-        )
-
-
-def seen_by(checkpoint: dict[str, Any]) -> pd.DataFrame:
-    """Return the radiographs a model was trained and chosen on, also before it was trained on."""
-    record = checkpoint["boneage"]
-    split = pd.DataFrame(record["split"])
-    return pd.concat([split[split["fold"] != "test"], pd.DataFrame(record.get("earlier", {}))])
 
 
 def build_model(

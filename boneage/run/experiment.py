@@ -1,6 +1,8 @@
 """One run: check, build, fit, test, write results."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,13 @@ from boneage.errors import FailedRun, UserError
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
 from boneage.evaluation.run_folder import hash_test_set
-from boneage.run.calibrate import calibrate, coverage_of, keep
+from boneage.models.module import BoneAgeModule
+from boneage.run.calibrate import calibrate, coverage_of, keep, site_of
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
     build_model,
     check_resumable,
     check_task,
-    check_unseen,
     fold_of,
     load_model,
     make_record,
@@ -37,11 +39,44 @@ from boneage.run.fit import fit
 from boneage.run.process import check_strategy, interruptible, keep_freed_memory, quieten_lightning
 from boneage.run.results import describe_run, metric_report, print_results, write_results
 from boneage.run.resume import finished, newest_checkpoint
+from boneage.run.seen import check_unseen
 from boneage.run.teachers import check_teachers
 from boneage.run.trust import check_buildable
+from boneage.uncertainty.conformal import why_unknown
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Run:
+    """What a run is made of, before its first step.
+
+    Args:
+        cfg: its config; of a test alone with the checkpoint's stages and preprocessing.
+        folder: where it writes.
+        ckpt_path: checkpoint to resume from, or to test.
+        checkpoint: what it contains.
+        model: to train, or to test.
+        data: the radiographs.
+        trainer: with its callbacks, of which are:
+        predictions: of the test fold.
+        throughput: images per second.
+        history: of the epochs.
+        started: the time.
+    """
+
+    cfg: DictConfig
+    folder: Path
+    ckpt_path: Path | None
+    checkpoint: dict[str, Any] | None
+    model: BoneAgeModule
+    data: BoneAgeDataModule
+    trainer: L.Trainer
+    predictions: Predictions
+    throughput: Throughput
+    history: History
+    started: datetime = field(default_factory=lambda: datetime.now().astimezone())
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
@@ -54,40 +89,27 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     """
     check_config(cfg)
     check_strategy(cfg)
-    run_dir = Path(cfg.run_dir)
-    if (done := finished(run_dir, cfg)) is not None:
+    folder = Path(cfg.run_dir)
+    if (done := finished(folder, cfg)) is not None:
         return done
-    with interruptible(run_dir):
-        return _train(cfg, run_dir)
+    with interruptible(folder):
+        keep_freed_memory()
+        quieten_lightning()
+        L.seed_everything(cfg.seed, workers=True, verbose=False)
+        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # takes time
+        run = _prepare(cfg, folder)
+        score = _fit_and_test(run)
+        return _summarise(run, score)
 
 
-def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    keep_freed_memory()
-    quieten_lightning()
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # takes time
-    ckpt_path = (cfg.train and cfg.resume and newest_checkpoint(run_dir, cfg)) or cfg.ckpt_path
-    if ckpt_path:
-        ckpt_path = checkpoint_file(Path(ckpt_path), "last" if cfg.train else "best")
-    if is_exported(Path(ckpt_path or "")):
-        raise UserError(
-            f"ckpt_path={ckpt_path}: an exported file holds no training to resume and no ages to "
-            "compare with; start from it with start_from=, or give its run's checkpoint"
-        )
-    checkpoint = read_checkpoint(ckpt_path) if ckpt_path else None
-    if checkpoint is None and not cfg.train:
-        raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
-    if checkpoint is not None and cfg.train:
-        check_resumable(checkpoint, cfg)
+def _prepare(cfg: DictConfig, folder: Path) -> _Run:
+    """Read the checkpoint, build model, data and trainer, and write the split."""
+    ckpt_path, checkpoint = _find_checkpoint(cfg, folder)
     if checkpoint is not None and not cfg.train:
-        check_task(checkpoint, cfg)
-        check_buildable(checkpoint["boneage"]["config"])
-        cfg.stages = checkpoint["boneage"]["config"]["stages"]
-        cfg.data.update(checkpoint["boneage"]["preprocessing"])
-
-    if checkpoint is not None and not cfg.train:
+        cfg = _with_preparation_of(checkpoint, cfg)
         model = load_model(checkpoint)
         model.mirror_test |= cfg.mirror_test
+        cfg.mirror_test = model.mirror_test
     else:  # before data are decoded: pretrained weights may be missing
         replaced = bool(ckpt_path or cfg.start_from)
         model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)
@@ -96,66 +118,115 @@ def _train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     data.setup("fit" if cfg.train else "test")
     if checkpoint is not None:
         check_unseen(checkpoint, data.table)
-    if cfg.train and data.soft_targets:
-        check_teachers(data.soft_targets, data.table)
     if cfg.train:
+        if data.soft_targets:
+            check_teachers(data.soft_targets, data.table)
         model.record = make_record(cfg, data)
         if cfg.start_from:
             start_from(cfg.start_from, model, data.table)
         model.fit_tasks(data.fold_table("train"))
-    predictions, throughput, history = Predictions(), Throughput(), History()
+    watched = predictions, throughput, history = Predictions(), Throughput(), History()
     lines = EpochLines(history, cfg.monitor, cfg.mode)
     always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]
+    trainer = _build_trainer(cfg, folder, always)
+    if trainer.is_global_zero:
+        split = [c for c in ("id", "fold", "age_years", "sex", "patient") if c in data.table]
+        data.table[split].to_csv(folder / "split.csv", index=False)
+    return _Run(cfg, folder, ckpt_path, checkpoint, model, data, trainer, *watched)
+
+
+def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
+    """Return the checkpoint to resume from or to test, and what it contains; None without one."""
+    found = (cfg.train and cfg.resume and newest_checkpoint(folder, cfg)) or cfg.ckpt_path
+    if not found:
+        if not cfg.train:
+            raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
+        return None, None
+    path = checkpoint_file(Path(found), "last" if cfg.train else "best")
+    if is_exported(path):
+        raise UserError(
+            f"ckpt_path={path}: an exported file holds no training to resume and no ages to "
+            "compare with; start from it with start_from=, or give its run's checkpoint"
+        )
+    checkpoint = read_checkpoint(path)
+    if cfg.train:
+        check_resumable(checkpoint, cfg)
+    else:
+        check_task(checkpoint, cfg)
+        if site_of(checkpoint["boneage"]) is not None:
+            log.warning(
+                "ckpt_path=%s is fitted to a site: it is tested without the site's correction and "
+                "intervals, which boneage predict uses", path,
+            )  # fmt: skip
+    return path, checkpoint
+
+
+def _with_preparation_of(checkpoint: dict[str, Any], cfg: DictConfig) -> DictConfig:
+    """Return a config with the stages and the preprocessing of a checkpoint."""
+    record = checkpoint["boneage"]
+    check_buildable(record["config"])
+    own = cfg.copy()
+    own.stages = record["config"]["stages"]
+    own.data.update(record["preprocessing"])
+    return own
+
+
+def _build_trainer(cfg: DictConfig, folder: Path, always: Sequence[L.Callback]) -> L.Trainer:
+    """Return the trainer with the callbacks that every run has, and those of the config."""
     with readable("trainer"):
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
         trainer: L.Trainer = instantiate(
             cfg.trainer,
             callbacks=[*always, *callbacks],
             logger=[instantiate(logger) for logger in cfg.logger.values()],
-            default_root_dir=run_dir,
+            default_root_dir=folder,
             enable_model_summary=False,  # Lightning's own, beside that of the callbacks
         )
-    if trainer.is_global_zero:
-        split = ("id", "fold", "age_years", "sex", "patient")
-        data.table[[c for c in split if c in data.table]].to_csv(run_dir / "split.csv", index=False)
-    started = datetime.now().astimezone()
-    if cfg.train:
-        steps_before = checkpoint["global_step"] if checkpoint else 0
-        tested = fit(trainer, model, data, ckpt_path, steps_before)
-        score = getattr(trainer.checkpoint_callback, "best_model_score", None)
-        trainer.test(model, data, ckpt_path=tested, verbose=False)
-        if tested and trainer.is_global_zero:
-            model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
-            model.record["calibration"] = calibrate(model, data)
-            keep(Path(tested), model.record["calibration"])
-    else:
-        score = None
-        trainer.test(model, data, verbose=False)
+    return trainer
 
-    test = predictions.table
+
+def _fit_and_test(run: _Run) -> float | None:
+    """Train if asked to, and test; return the best validation score."""
+    trainer, model, data = run.trainer, run.model, run.data
+    if not run.cfg.train:
+        trainer.test(model, data, verbose=False)
+        return None
+    steps_before = run.checkpoint["global_step"] if run.checkpoint else 0
+    tested = fit(trainer, model, data, run.ckpt_path, steps_before)
+    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    trainer.test(model, data, ckpt_path=tested, verbose=False)
+    if tested and trainer.is_global_zero:
+        model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
+        calibration = model.record["calibration"] = calibrate(model, data)
+        validated = calibration.get("predicted_years")
+        if validated is not None and (why := why_unknown(len(validated))):
+            log.warning("%s: %s", tested, why)
+        keep(Path(tested), calibration)
+    return None if score is None else float(score)
+
+
+def _summarise(run: _Run, score: float | None) -> dict[str, Any]:
+    """Write the results of a run, and return its metrics."""
+    model, trainer, test = run.model, run.trainer, run.predictions.table
     if test.empty:
         raise FailedRun("no radiograph was tested: trainer.limit_test_batches leaves none")
-    train_fold = fold_of(model.record, "train")
+    train_fold, val_fold = fold_of(model.record, "train"), fold_of(model.record, "val")
     metrics = {
-        **describe_run(cfg, data, model, trainer),
-        "best_validation": None if score is None else float(score),  # of cfg.monitor
+        **describe_run(run.cfg, run.data, model, trainer),
+        "best_validation": score,  # of cfg.monitor
         "test_set": hash_test_set(test),
-        "n": {
-            "train": len(train_fold),
-            "val": len(fold_of(model.record, "val")),
-            "test": len(test),
-        },
-        **metric_report(test, train_fold, data.stages, predictions.tasks),
+        "n": {"train": len(train_fold), "val": len(val_fold), "test": len(test)},
+        **metric_report(test, train_fold, run.data.stages, run.predictions.tasks),
         "coverage": coverage_of(model.record, test),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": throughput.elapsed,
-        "images_per_second": throughput.images_per_second,
+        "started": run.started.isoformat(timespec="seconds"),
+        "seconds": run.throughput.elapsed,
+        "images_per_second": run.throughput.images_per_second,
     }
     if trainer.is_global_zero:
-        write_results(run_dir, metrics, test, history.table, data, predictions.tasks)
+        write_results(run.folder, metrics, test, run.history.table, run.data, run.predictions.tasks)
         if (behind := behind_baselines(metrics["test"], metrics["baselines"])) is not None:
             log.warning("%s", behind)
-        print_results(metrics, run_dir)
-        if cfg.report:
-            write_report(run_dir)
+        print_results(metrics, run.folder)
+        if run.cfg.report:
+            write_report(run.folder)
     return metrics

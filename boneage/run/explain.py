@@ -11,23 +11,26 @@ import pandas as pd
 from torch import Tensor
 
 from boneage.data.dataset import sex_indices
-from boneage.data.decode import Preprocessing
+from boneage.data.decode import Geometry, Preprocessing, Square
+from boneage.data.formats import read_radiograph
 from boneage.data.matching import match_ids
 from boneage.data.parallel import in_parallel
 from boneage.data.radiographs import find_radiographs, radiograph_id
-from boneage.errors import UserError, first_five
+from boneage.data.sampler import evenly
+from boneage.errors import UserError, first_five, plural
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.numbers import FEW, interval, number
+from boneage.evaluation.reference import first_reference
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import find_regions, read_regions
 from boneage.explain.cases import captions, overlay_sheet
 from boneage.explain.film import read_film
-from boneage.explain.geometry import Geometry, read_square
 from boneage.explain.methods import Method, maps_of
 from boneage.explain.sanity import areas, deletion, randomisation, sanity_figure
-from boneage.models.inference import predictions_of, predictor
+from boneage.models.inference import predictor
 from boneage.models.module import BoneAgeModule
+from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
 
@@ -77,7 +80,9 @@ class Explained:
             self._keep(self._held_out(regions, annotator))
         self.images, self.geometries, sexes = self._decode()
         self.table["sex"] = sex or self.table["sex"].fillna(sexes)
-        self.table = self.table.join(predictions_of(self.model, self.images, self.sex)[0])
+        site = site_of(record)
+        predicted = predictions_at(site, self.model, self.images, self.table["sex"])
+        self.table = self.table.join(predicted)
 
     def subset(self, rows: np.ndarray) -> "Explained":
         """Return the same checkpoint with some of the radiographs."""
@@ -122,9 +127,16 @@ class Explained:
 
     def _decode(self) -> tuple[np.ndarray, list[Geometry], pd.Series]:
         """Return (n, size, size) squares, how the files lie in them, and the headers' sexes."""
-        read = partial(read_square, preprocessing=self.preprocessing)
-        squares, geometries, sexes = zip(*in_parallel(read, self.files, "Decoding"), strict=True)
-        return np.stack(squares), list(geometries), pd.Series(sexes)
+        read = partial(_read, preprocessing=self.preprocessing)
+        squares, sexes = zip(*in_parallel(read, self.files, "Decoding"), strict=True)
+        pixels = np.stack([square.pixels for square in squares])
+        return pixels, [square.geometry for square in squares], pd.Series(sexes)
+
+
+def _read(path: Path, preprocessing: Preprocessing) -> tuple[Square, str]:
+    """Return the square of a file, and the sex that its header says."""
+    image, header = read_radiograph(path)
+    return preprocessing.square(image), header.sex if header is not None else "unknown"
 
 
 def explain(
@@ -142,8 +154,10 @@ def explain(
     geometry of the file.
 
     Raises:
-        UserError: when something cannot be read, or `out` cannot be written.
+        UserError: when something cannot be read, or `out` holds maps or cannot be written.
     """
+    if any(out.glob("*.npy")):
+        raise UserError(f"{out} holds maps already: remove them, or choose another --out")
     explained = Explained(checkpoint, images, sex, regions, annotator)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -188,7 +202,7 @@ def localise(
         annotator: whose boxes; None is everybody's.
 
     Returns:
-        A sentence on each half of the report's claim.
+        The sentences of `claims.txt`.
     """
     masks: dict[Preprocessing, Masks] = {}
     summaries = []
@@ -198,7 +212,8 @@ def localise(
         new = {id_: file for id_, file in pairs if id_ not in known}
         known |= read_regions(regions, new, explained.preprocessing, annotator)
         summaries.append(_measure(explained, known, method))
-    return write_attention(summaries, out)
+    reference = first_reference(explained.checkpoint["boneage"] for explained in models)
+    return write_attention(summaries, out, reference)
 
 
 def _measure(explained: Explained, of_id: Masks, method: Method) -> pd.DataFrame:
@@ -229,10 +244,14 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
     Returns:
         A sentence per task and check.
     """
-    n = len(explained.table)
-    rows = np.unique(np.linspace(0, n - 1, min(sample, n)).round().astype(int))
+    rows = evenly(len(explained.table), sample)
     explained = explained.subset(rows)
     sentences = []
+    if len(rows) < FEW:
+        sentences.append(
+            f"Checked on {plural(len(rows), 'radiograph')} only, which shows little: give {FEW} or "
+            f"more, and --check {FEW} or more."
+        )
     for task in explained.model.tasks:
         draw = partial(explained.maps, task, method)
         randomised = randomisation(explained.model, task, draw)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from boneage.errors import UserError, install
-from boneage.run.trust import NewerRecord, check_record
+from boneage.run.trust import NewerRecord, checked_record
 from boneage.weights import KEY, SCHEMA, SITE_KEY
 
 NOVELTY = "novelty."
@@ -44,8 +44,7 @@ def read_exported(path: Path) -> dict[str, Any]:
         terms = json.loads(said[KEY])
         if int(terms.get("schema", 0)) > SCHEMA:
             raise NewerRecord("a newer version of boneage wrote it: update boneage")
-        record = _record(terms)
-        check_record(record)
+        record = checked_record(_record(terms))
         weights = {name: _tensor(values) for name, values in arrays.items()}
         weights |= {name: torch.tensor(value) for name, value in terms["beside"].items()}
     except UserError as error:

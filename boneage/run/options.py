@@ -10,14 +10,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from boneage.errors import UserError
+from boneage.options import is_recorded
 
-PER_RUN = ("run_dir", "resume")  # differ by nature
-HIDDEN = (
-    "hydra",
-    "experiment",
-    "hparams_search",
-    "debug",
-)  # what they choose is in the other options
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
@@ -34,10 +28,16 @@ def options(cfg: DictConfig) -> dict[str, Any]:
         choices = {
             group: chosen
             for group, chosen in HydraConfig.get().runtime.choices.items()
-            if not group.startswith(HIDDEN)
+            if is_recorded(group)
         }
-    flat = {key: value for key, value in _flatten(plain) if key not in PER_RUN}
+    flat = {key: value for key, value in _flatten(plain) if is_recorded(key)}
     return dict(sorted((choices | flat).items()))
+
+
+def named_reference(cfg: DictConfig) -> dict[str, Any]:
+    """Return the study that a config names, as `reference`; nothing where it names none."""
+    found = OmegaConf.to_container(cfg.reference) if cfg.reference else None
+    return {} if found is None else {"reference": found}
 
 
 def command() -> str | None:

@@ -21,16 +21,18 @@ from rich.table import Table
 
 from boneage.data.dataset import augmented_sheet
 from boneage.data.ids import count_patients
+from boneage.data.layouts import looks_official
 from boneage.data.module import BoneAgeDataModule
+from boneage.data.whole import whole_file
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import Scored, baselines, count_not_finite, evaluate, subgroups
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe, is_built_in
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
-from boneage.evaluation.published import looks_official
 from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule
-from boneage.run.options import command, options
+from boneage.options import TABLE, kind_of
+from boneage.run.options import command, named_reference, options
 from boneage.stages import Stages
 
 PACKAGES = (
@@ -42,13 +44,6 @@ PACKAGES = (
     "torchmetrics",
     "albumentations",
 )
-WHOLE = {  # options under which a run sees all radiographs
-    "trainer.limit_train_batches": None,
-    "trainer.limit_val_batches": None,
-    "trainer.limit_test_batches": None,
-    "trainer.overfit_batches": 0.0,
-    "trainer.fast_dev_run": False,
-}
 log = logging.getLogger(__name__)  # of the log file alone
 WIDTH = 80  # columns of the table in the log
 DESCRIBED = ("label", "meaning", "unit", "better", "headline")  # of a new task's metrics
@@ -66,8 +61,13 @@ def describe_run(
         "task": cfg.name,
         "data": "phantom" if data.synthetic else data.root.name,
         "synthetic": data.synthetic,
-        "partial": [f"{key}={now[key]}" for key, whole in WHOLE.items() if now[key] != whole],
+        "partial": [
+            f"{row.name}={now[row.name]}"
+            for row in TABLE
+            if row.partial and now[row.name] != row.default
+        ],
         "official": looks_official(data.table) and not data.synthetic,
+        **named_reference(cfg),
         "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "architecture": describe_architecture(model, data.preprocessing.size),
@@ -81,11 +81,11 @@ def describe_run(
 
 
 def _options(cfg: DictConfig, model: BoneAgeModule) -> dict[str, Any]:
-    """Return the options of a run; one that tests a checkpoint has the model of that."""
+    """Return the options of a run; one that tests a checkpoint has the identity of that."""
     now = options(cfg)
     if cfg.train:
         return now
-    of_test = {k: v for k, v in now.items() if k.startswith("data.") or k in ("train", "ckpt_path")}
+    of_test = {k: v for k, v in now.items() if k.startswith("data.") or kind_of(k) != "identity"}
     trained: dict[str, Any] = model.record.get("options", now)
     return trained | of_test
 
@@ -153,9 +153,8 @@ def write_results(
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that is either whole or absent; null is what is not finite."""
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def _finite(node: Any) -> Any:  # noqa: ANN401 - plain containers

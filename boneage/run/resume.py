@@ -8,28 +8,15 @@ from typing import Any
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
+from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.run_folder import ERROR, METRICS
+from boneage.options import is_choice, kind_of
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.options import options
 from boneage.run.process import is_first_process
 from boneage.run.trust import NewerRecord
 
 log = logging.getLogger(__name__)
-
-FREE = (  # options, and groups of them, that do not change what a run learns
-    "data.root.", "data.cache_dir.", "data.num_workers.", "logger.", "report.", "train.",
-    "ckpt_path.", "trainer.accelerator.", "trainer.devices.", "trainer.num_nodes.",
-    "trainer.strategy.", "trainer.enable_progress_bar.", "trainer.profiler.",
-    "trainer.log_every_n_steps.", "callbacks.progress_bar.", "callbacks.model_summary.",
-    "callbacks.lr_monitor.", "callbacks.dashboard.", "callbacks.grad_cam.",
-)  # fmt: skip
-WHOLE = (
-    "seed",
-    "start_from",
-    "precision",
-    "mirror_test",
-    "compile",
-)  # those without a dot that are no group
 
 
 def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
@@ -50,7 +37,7 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     if not (run_dir / METRICS).exists():
         return None
     metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
-    check_same(metrics["options"], cfg, f"{run_dir} holds a finished run")
+    check_same(current_options(metrics["options"]), cfg, f"{run_dir} holds a finished run")
     log.info("%s is finished", run_dir)
     return metrics
 
@@ -90,12 +77,11 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
 def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
     """Raise UserError when a run to be resumed was started with options that matter and differ."""
     now = options(cfg)
-    names = [k for k in was | now if ("." in k and "@" not in k) or k in WHOLE]
+    names = [k for k in was | now if kind_of(k) != "bookkeeping" and not is_choice(k)]
     different = [
         f"{name} (was {was[name]})" if name in was else name
         for name in names
-        if not f"{name}.".startswith(FREE)
-        and was.get(name) != now.get(name)  # an option that is new is None where it was not known
+        if was.get(name) != now.get(name)  # an option that is new is None where it was not known
     ]
     if different:
         raise UserError(

@@ -1,7 +1,9 @@
 """Test a run again under changes of the image that do not change the bone age."""
 
+import logging
 import tempfile
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,21 +14,22 @@ import yaml
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 
-from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.data.ids import patient_codes
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.parallel import followed
 from boneage.data.phantom import write_phantom
+from boneage.data.sampler import evenly
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled
 from boneage.evaluation.intervals import Metrics, Results, with_interval
-from boneage.models.inference import predictions_of
-from boneage.models.module import BoneAgeModule
+from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.changes import CHANGES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
+
+log = logging.getLogger(__name__)
 
 TABLE = "stress.csv"
 PART = 128  # radiographs that are changed and predicted at once
@@ -43,6 +46,8 @@ def stress(
     checkpoint: Path, out: Path, root: Path | None = None, n: int | None = None
 ) -> pd.DataFrame:
     """Predict the test fold of a checkpoint under each change; write `stress.csv` and figures.
+
+    Ages are those that `boneage predict` gives: corrected, where the model is fitted to a site.
 
     Args:
         checkpoint: as for `checkpoint_file`.
@@ -63,11 +68,13 @@ def stress(
     table = test_fold(record, root)
     make_writable(out)
     if n is not None:
-        table = table.iloc[np.unique(np.linspace(0, len(table) - 1, n).round().astype(int))]
+        table = table.iloc[evenly(len(table), n)]
     model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
     changes = (UNCHANGED, *CHANGES)
     rows: dict[str, list[dict[Hashable, Any]]] = {change: [] for change in changes}
-    predicted = _predict(model, table, preprocessing, changes)
+    if (site := site_of(record)) is not None and site.correction.lines:
+        log.info("The ages are corrected for the model's site, as boneage predict does")
+    predicted = _predict(partial(predictions_at, site, model), table, preprocessing, changes)
     for change, row in followed(predicted, len(changes) * len(table), "Radiographs tested"):
         rows[change] += [row] if row else []
     tables = {change: pd.DataFrame(own).set_index(ROW) for change, own in rows.items() if own}
@@ -144,7 +151,10 @@ def _not_seen(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
 
 
 def _predict(
-    model: BoneAgeModule, table: pd.DataFrame, preprocessing: Preprocessing, changes: Iterable[str]
+    predictions: Callable[[np.ndarray, pd.Series], pd.DataFrame],
+    table: pd.DataFrame,
+    preprocessing: Preprocessing,
+    changes: Iterable[str],
 ) -> Iterator[tuple[str, dict[Hashable, Any] | None]]:
     """Yield every change with the prediction of every radiograph; None where it cannot be changed.
 
@@ -158,7 +168,7 @@ def _predict(
             yield from [(change, None)] * (len(squares) - len(changed))
             if changed:
                 kept = part[[square is not None for square in squares]]
-                found, _ = predictions_of(model, np.stack(changed), sex_indices(kept["sex"]))
+                found = predictions(np.stack(changed), kept["sex"])
                 for row in found.assign(**{ROW: kept.index}).to_dict("records"):
                     yield change, row
 

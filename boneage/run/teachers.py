@@ -10,7 +10,8 @@ import pandas as pd
 from boneage.data.labels import read_ids
 from boneage.errors import UserError, first_five
 from boneage.evaluation.run_folder import METRICS, read_csv
-from boneage.run.checkpoint import find_seen, read_checkpoint, seen_by
+from boneage.run.checkpoint import read_checkpoint
+from boneage.run.seen import find_seen, seen_by
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.explain.methods import maps_of
 from boneage.models.inference import predictions_of
-from boneage.run.calibrate import intervals_of, novelty_of
-from boneage.run.checkpoint import load_model, read_checkpoint, seen_by
+from boneage.run.calibrate import intervals_of, novelty_of, site_of
+from boneage.run.checkpoint import fold_of, load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.process import quieten_lightning
+from boneage.run.seen import seen_by
 from boneage.stages import Stages
 from boneage.uncertainty.conformal import Intervals
-from boneage.uncertainty.site import Site
 
 
 class TrainedModel:
@@ -44,8 +44,8 @@ class TrainedModel:
         self.intervals: dict[bool, Intervals | None] = {
             known: intervals_of(record, known) for known in (True, False)
         }
-        site = record.get("calibration", {}).get("site")
-        self.site = Site.of(site) if site else None
+        self.site = site_of(record)
+        self.validated = len(fold_of(record, "val"))
         self.seen = frozenset(seen_by(checkpoint)["id"])
         self.calibrated = "calibration" in record
         self.novelty = novelty_of(record)

@@ -6,20 +6,23 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from torch.nn.modules.loss import _Loss
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
+from boneage.evaluation.older_versions import current_options, current_task
+from boneage.options import TABLE
 
-SCHEMA = 1  # of the record: goes up when an older version could not read it rightly
+SCHEMA = 2  # of the record: goes up when an older version could not read it rightly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
-TORCH = {"torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
+TORCH = {"torch.nn": _Loss, "torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
 RETIRED = {
     "boneage.models.pretrained.TorchvisionBackbone": "torchvision's networks are now those of timm"
 }
 RECORD = {"config": dict, "options": dict, "config_text": str, "preprocessing": dict, "split": dict}
-CONFIG = ("name", "stages", "tasks", "backbone", "sex", "optimizer", "scheduler", "mirror_test")
+CONFIG = tuple(row.name for row in TABLE if row.checkpoint)
 SPLIT = ("id", "age_months", "sex", "fold")
 
 
@@ -27,10 +30,11 @@ class NewerRecord(UserError):
     """A checkpoint that is sound, but was written by a newer version of this project."""
 
 
-def check_record(record: Any) -> None:  # noqa: ANN401 - whatever a file may hold
-    """Raise UserError when the record of a checkpoint is not what training writes.
+def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a file may hold
+    """Return the record of a checkpoint, in the form that this version writes.
 
     Raises:
+        UserError: when it is not what training writes.
         NewerRecord: when a newer version may have written it.
     """
     if not isinstance(record, dict):
@@ -49,6 +53,9 @@ def check_record(record: Any) -> None:  # noqa: ANN401 - whatever a file may hol
     for part, keys in (("config", CONFIG), ("split", SPLIT)):
         if lacking := [key for key in keys if key not in record[part]]:
             raise UserError(f"its {part} lacks {', '.join(lacking)}")
+    tasks = record["config"]["tasks"]
+    if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
+        raise UserError("its tasks are not what training writes")
     known = {field.name for field in fields(Preprocessing)}
     if unknown := [str(key) for key in record["preprocessing"] if key not in known]:
         raise NewerRecord(
@@ -68,6 +75,11 @@ def check_record(record: Any) -> None:  # noqa: ANN401 - whatever a file may hol
         record.get("calibration", {}), list(record["split"]["fold"]).count("val")
     ):
         raise UserError("its calibration is not what training writes")
+    current = {name: current_task(task) for name, task in tasks.items()}
+    return record | {
+        "config": record["config"] | {"tasks": current},
+        "options": current_options(record["options"]),
+    }
 
 
 def _is_calibration(found: Any, held_out: int) -> bool:  # noqa: ANN401

@@ -1,7 +1,6 @@
 """Bone age as a distribution over months, whose expectation is the predicted age."""
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from pydantic import PositiveFloat
@@ -18,9 +17,10 @@ class AgeDistribution(AgeRegression):
 
     Args:
         in_features: width of the features.
-        head: makes the head from `in_features` and `out_features`.
-        sigma: standard deviation of the target, months.
         loss: error of the expectation.
+        hidden: widths of the head's hidden layers.
+        dropout: dropout after each of them.
+        sigma: standard deviation of the target, months.
         share: share of the cross-entropy in the loss.
         weight: share of the total loss.
         soft_weight: share of the teacher's age in what is learnt.
@@ -32,14 +32,15 @@ class AgeDistribution(AgeRegression):
     def __init__(
         self,
         in_features: int,
-        head: Callable[..., nn.Module],
+        loss: nn.Module,
+        hidden: Sequence[int] = (),
+        dropout: Sequence[float] = (),
         sigma: PositiveFloat = 6.0,
-        loss: Literal["mse", "smooth_l1", "l1"] = "l1",
         share: float = 0.2,
         weight: float = 1.0,
         soft_weight: Share = 0.5,
     ) -> None:
-        super().__init__(in_features, head, loss, weight, soft_weight)
+        super().__init__(in_features, loss, hidden, dropout, weight, soft_weight)
         self.sigma = sigma
         self.share = share
         self.register_buffer("middle", torch.arange(self.outputs) + 0.5)
@@ -51,7 +52,7 @@ class AgeDistribution(AgeRegression):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         cross_entropy = nn.functional.cross_entropy(output.float(), self.soft_labels(target))
-        error = self.criterion(self.decode(output) / self.std, target / self.std)
+        error: Tensor = self.criterion(self.decode(output) / self.std, target / self.std)
         return self.share * cross_entropy + (1 - self.share) * error
 
     def decode(self, output: Tensor) -> Tensor:

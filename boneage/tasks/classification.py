@@ -1,12 +1,12 @@
 """Maturity stage as one of K classes."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import NonNegativeFloat
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from boneage.data.dataset import Batch
@@ -15,6 +15,7 @@ from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import stage_probability_metrics
 from boneage.stages import Stages
 from boneage.tasks.base import Task
+from boneage.tasks.heads import MLPHead
 
 
 class StageClassification(Task):
@@ -22,10 +23,11 @@ class StageClassification(Task):
 
     Args:
         in_features: width of the features.
-        head: makes the head from `in_features` and `out_features`.
         stages: the stages.
+        hidden: widths of the head's hidden layers, see `MLPHead`.
+        dropout: dropout after each of them.
         balance: exponent of the class weights, (n / (K n_k)) ** balance, scaled to a mean of one
-            over the training radiographs: 0 is off (the report), 1 is inverse frequency.
+            over the training radiographs: 0 is off (the reference study), 1 is inverse frequency.
         focal: exponent of the focal loss, (1 - p) ** focal (Lin 2017): 0 is off.
         weight: share of the total loss.
     """
@@ -36,8 +38,9 @@ class StageClassification(Task):
     def __init__(
         self,
         in_features: int,
-        head: Callable[..., nn.Module],
         stages: Stages,
+        hidden: Sequence[int] = (),
+        dropout: Sequence[float] = (),
         balance: NonNegativeFloat = 0.0,
         focal: NonNegativeFloat = 0.0,
         weight: float = 1.0,
@@ -46,7 +49,7 @@ class StageClassification(Task):
         self.stages = stages
         self.balance = balance
         self.focal = focal
-        self.head = head(in_features=in_features, out_features=self.outputs)
+        self.head = MLPHead(in_features, self.outputs, hidden, dropout)
         self.register_buffer("class_weight", torch.ones(len(stages)))
         self.register_buffer("edges", torch.tensor(stages.edges))
 

@@ -1,6 +1,6 @@
 """Maturity stage as ordered classes."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from pydantic import NonNegativeFloat
@@ -18,8 +18,9 @@ class OrdinalStages(StageClassification):
 
     Args:
         in_features: width of the features.
-        head: makes the head from `in_features` and `out_features`.
         stages: the stages, in order.
+        hidden: widths of the head's hidden layers, see `MLPHead`.
+        dropout: dropout after each of them.
         balance: exponent of the class weights, as for `StageClassification`.
         focal: exponent of the focal loss.
         weight: share of the total loss.
@@ -28,13 +29,14 @@ class OrdinalStages(StageClassification):
     def __init__(
         self,
         in_features: int,
-        head: Callable[..., nn.Module],
         stages: Stages,
+        hidden: Sequence[int] = (),
+        dropout: Sequence[float] = (),
         balance: NonNegativeFloat = 0.0,
         focal: NonNegativeFloat = 0.0,
         weight: float = 1.0,
     ) -> None:
-        super().__init__(in_features, head, stages, balance, focal, weight)
+        super().__init__(in_features, stages, hidden, dropout, balance, focal, weight)
         self.first = nn.Parameter(torch.tensor(0.0))
         self.steps = nn.Parameter(
             torch.ones(len(stages) - 2)

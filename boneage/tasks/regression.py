@@ -1,28 +1,21 @@
 """Bone age in years as one number."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated
 
 import pandas as pd
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from boneage.data.dataset import Batch
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE
 from boneage.tasks.base import Task
+from boneage.tasks.heads import MLPHead
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "mse": F.mse_loss,
-    "smooth_l1": partial(F.smooth_l1_loss, beta=0.1),  # standard deviations: about 4 months
-    "l1": F.l1_loss,
-}
 
 
 class AgeRegression(Task):
@@ -30,8 +23,9 @@ class AgeRegression(Task):
 
     Args:
         in_features: width of the features.
-        head: makes the head from `in_features` and `out_features`.
-        loss: on standardised ages; the report used the squared error.
+        loss: module from outputs and targets, (B,) standardised ages, to one scalar.
+        hidden: widths of the head's hidden layers, see `MLPHead`.
+        dropout: dropout after each of them.
         weight: share of the total loss.
         soft_weight: share of the teacher's age in what is learnt, where `data.soft_targets` has
             one; the rest is the reading's (distillation: Hinton et al. 2015, arXiv:1503.02531).
@@ -44,15 +38,16 @@ class AgeRegression(Task):
     def __init__(
         self,
         in_features: int,
-        head: Callable[..., nn.Module],
-        loss: Literal["mse", "smooth_l1", "l1"] = "mse",
+        loss: nn.Module,
+        hidden: Sequence[int] = (),
+        dropout: Sequence[float] = (),
         weight: float = 1.0,
         soft_weight: Share = 0.5,
     ) -> None:
         super().__init__(weight)
         self.soft_weight = soft_weight
-        self.head = head(in_features=in_features, out_features=self.outputs)
-        self.criterion = LOSSES[loss]
+        self.head = MLPHead(in_features, self.outputs, hidden, dropout)
+        self.criterion = loss
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("std", torch.tensor(1.0))
 
@@ -80,7 +75,8 @@ class AgeRegression(Task):
         return torch.lerp(batch["age_months"], batch["soft_age_months"], self.soft_weight) / 12
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return self.criterion(output.squeeze(1).float(), (target - self.mean) / self.std)
+        error: Tensor = self.criterion(output.squeeze(1).float(), (target - self.mean) / self.std)
+        return error
 
     def decode(self, output: Tensor) -> Tensor:
         """Return (B,) ages in years."""

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import ceil, inf, isfinite
 
 import numpy as np
 
+from boneage.errors import plural
 from boneage.evaluation.intervals import Results, open_share, with_interval
 from boneage.stages import ALL, BANDS
 
 COVERAGE = 0.9
 KNOWN = {True: "sex_known", False: "sex_unknown"}  # how files name the intervals of either
 ENOUGH = 50  # radiographs in a band for a width of its own
+LEAST = next(n for n in count(1) if ceil(COVERAGE * (n + 1)) <= n)  # radiographs for any width
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Intervals:
         """Return the half-widths as JSON has them: None where they are infinite."""
         return [width if isfinite(width) else None for width in self.widths]
 
+    @property
+    def known(self) -> bool:
+        """Whether there were enough radiographs for a width at every age."""
+        return all(map(isfinite, self.widths))
+
     def width_of(self, predicted_years: np.ndarray) -> np.ndarray:
         """Return the half-width in years of each of (n,) predicted ages."""
         width: np.ndarray = np.asarray(self.widths)[BANDS.of(predicted_years)]
@@ -53,6 +61,16 @@ def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Interv
     band = BANDS.of(predicted_years)
     by_band = [error[band == k] for k in range(len(BANDS))]
     return Intervals(tuple(_quantile(own if len(own) >= ENOUGH else error) for own in by_band))
+
+
+def why_unknown(n: int) -> str:
+    """Say why n radiographs give no interval; empty where they give one."""
+    if n >= LEAST:
+        return ""
+    return (
+        f"no {100 * COVERAGE:.0f} % interval is given, since the validation fold has "
+        f"{plural(n, 'radiograph')}: at least {LEAST} are needed"
+    )
 
 
 def coverage(

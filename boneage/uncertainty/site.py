@@ -161,7 +161,7 @@ def fit_site(
     high = difference["high"]
     helps = high is not None and high < 0
     covered = None
-    if intervals is not None:
+    if intervals is not None and intervals.known:
         covered = coverage(true, predicted, intervals, patients)[ALL]["covered"]
     kept = held_out if helps else predicted
     refit = helps or covered is None or not _contains(covered, COVERAGE)

@@ -14,18 +14,19 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from boneage.data.crop import find_crop
-from boneage.data.decode import Preprocessing, read_grey, to_square
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
 from boneage.explain.boxes import read_boxes
 from boneage.run.results import write_json
 
 SHEET, SIDE = (10, 5), 128  # columns and rows of a sheet; pixels of a crop
+HAND = Preprocessing(size=SIDE, fit="pad", contrast="stretch", crop="hand")
 
 
 def box_of(path: str) -> tuple[float, float, float, float] | None:
     """Return the crop's box as shares of a radiograph, None where no hand is found."""
-    crop = find_crop(read_grey(path), "hand")
+    crop = HAND.geometry(read_radiograph(path)[0]).crop
     return None if crop.mask is None else crop.box
 
 
@@ -38,13 +39,11 @@ def sheets(table: pd.DataFrame, out: Path, n: int = 200) -> None:
     rest = by_oddness.iloc[n // 2 :]
     even = rest.iloc[np.linspace(0, len(rest) - 1, n // 2).round().astype(int)]
     chosen = pd.concat([by_oddness.iloc[: n // 2], even])
-    preprocessing = Preprocessing(size=SIDE, fit="pad", contrast="stretch", crop="hand")
     columns, rows = SHEET
     for page in range(n // (columns * rows)):
         tiles = []
         for row in chosen.iloc[page * columns * rows : (page + 1) * columns * rows].itertuples():
-            image = read_grey(str(row.path))
-            tile = to_square(image, preprocessing, find_crop(image, "hand"))
+            tile = HAND.square(read_radiograph(str(row.path))[0]).pixels
             tiles.append(cv2.putText(tile, str(row.id), (2, 10), 0, 0.35, 255))
         grid = np.stack(tiles).reshape(rows, columns, SIDE, SIDE).swapaxes(1, 2)
         cv2.imwrite(str(out / f"crops_{page}.png"), grid.reshape(rows * SIDE, columns * SIDE))

@@ -1,4 +1,4 @@
-"""Draw the figures of results.md and the README from the records.
+"""Draw the figures of results.md, lab_notes.md and the README from the records.
 
 python studies/rsna/figures.py
 """
@@ -8,29 +8,81 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from records import Record, read
-from rows import PROJECT, STEPS
+from rows import PROJECT, PUBLISHED, STEPS, base_of
 from run import RUNS, STRESSED
-from tables import scored
+from tables import scored, written
 
 from boneage.evaluation.comparison.page import forest
 from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, ORANGE, styled
 from boneage.evaluation.metrics import named
-from boneage.evaluation.numbers import FEW, number
-from boneage.evaluation.published import PUBLISHED
+from boneage.evaluation.numbers import FEW
 from boneage.evaluation.run_folder import METRICS, read_run
 from boneage.stages import BANDS
 
 FOLDER = PROJECT / "docs/results"
 COLORS = dict(zip(STRESSED, (ORANGE, BLUE), strict=True))
 PANELS = {
-    "regression": ("age/mae_months", "age/r2"),
     "classification": ("stage/balanced_accuracy", "stage/recall_child", "stage/recall_adult"),
     "best": ("age/mae_months", "stage/accuracy"),
 }
+LADDER = "ladder/age/"
+CHANGES = {  # of each step of the ladder, in words
+    "paper_regression": "setting of the reference study",
+    "01_residual": "residual network, AdamW, 10 epochs",
+    "02_stretch": "contrast stretched",
+    "03_hand": "cropped to the hand",
+    "04_sex": "sex as an input",
+    "05_smooth": "smooth L1 loss",
+    "06_average": "averaged weights",
+    "07_mirror": "mean with the mirror image",
+    "08_linear": "linear head",
+    "09_batch": "smaller batches",
+    "10_geometric": "geometric augmentation",
+    "11_robust": "robust augmentation",
+    "12_distribution": "age as a distribution",
+    "13_192px": "192 px in place of 128",
+}
+
+
+def ladder(known: dict[str, Record]) -> Figure:
+    """Draw the MAE of each step towards the recipe, and its difference to the step before."""
+    names = [name for name in STEPS["regression"] if name in known]
+    figure = Figure(figsize=(8.6, 5.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
+    metric = "age/mae_months"
+    for y, name in enumerate(names):
+        _point(left, y, known[name]["metrics"]["test"][metric], BLUE)
+        difference = known[name]["less"].get(base_of(name), {}).get(metric)
+        if difference is not None:
+            certain = difference["low"] * difference["high"] > 0
+            _point(right, y, difference, BLUE if certain else GREY)
+    right.axvline(0, color=BLACK, linewidth=0.8)
+    left.set_xlabel(f"MAE (months), n = {known[names[0]]['metrics']['n']['test']:,}", fontsize=11)
+    right.set_xlabel("change of the MAE (months)", fontsize=11)
+    left.set_yticks(range(len(names)), [_step(name, names[:y]) for y, name in enumerate(names)])
+    left.set_ylim(len(names) - 0.5, -0.5)
+    for axes in (left, right):
+        axes.tick_params(labelsize=11)
+    return figure
+
+
+def _step(name: str, before: list[str]) -> str:
+    """Return the label of a step; the step that it changes, where that is not the one before."""
+    short = name.removeprefix(LADDER)
+    number, base = short.partition("_")[0], base_of(name)
+    if base is None:
+        return CHANGES[short]
+    origin = f" (from {base.removeprefix(LADDER)[:2]})" if base != before[-1] else ""
+    return f"{number}  {CHANGES[short]}{origin}"
+
+
+def _point(axes: Axes, y: float, result: Record, color: str) -> None:
+    axes.hlines(y, result["low"], result["high"], color=color, linewidth=2.5)
+    axes.plot(result["value"], y, "o", color=color, markersize=6)
 
 
 def steps(family: str, known: dict[str, Record]) -> Figure:
-    """Draw the rows of a table with their intervals; the dotted line is the published report."""
+    """Draw the rows of a table with their intervals; the dotted line is the published value."""
     names = [name for name in STEPS[family] if name in known]
     panels = {}
     for metric in PANELS[family]:
@@ -45,7 +97,7 @@ def steps(family: str, known: dict[str, Record]) -> Figure:
 
 
 def by_band(known: dict[str, Record]) -> Figure:
-    """Draw MAE and bias of girls and boys by age band, the report's setting beside the best."""
+    """Draw MAE and bias by age band and sex: the setting of the reference study, and the best."""
     figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     grid = figure.subplots(2, 2, sharex="col", sharey="row")
     for column, sex in zip(grid.T, ("female", "male"), strict=True):
@@ -80,7 +132,7 @@ def _band_points(
 
 
 def stress(known: dict[str, Record]) -> Figure:
-    """Draw the MAE under each change of the picture, the report's setting beside the best."""
+    """Draw the MAE under each change of the image, the reference study's setting and the best."""
     runs = {name: known[name]["stress"] for name in STRESSED if name in known}
     figure = Figure(figsize=(6.2, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -99,7 +151,7 @@ def stress(known: dict[str, Record]) -> Figure:
 
 
 def scatters() -> Figure:
-    """Draw predicted against true age of the report's setting and of the best run."""
+    """Draw predicted against true age of the reference study's setting and of the best run."""
     runs = [read_run(RUNS / name) for name in STRESSED]
     figure = Figure(figsize=(3.7 * len(runs), 4.2), layout="constrained")
     for axes, run in zip(
@@ -111,7 +163,7 @@ def scatters() -> Figure:
         color = COLORS[run.path.name]
         axes.scatter(table["age_years"], table["age_years_predicted"], s=5, color=color, alpha=0.5)
         axes.plot([0, OLDEST_YEARS], [0, OLDEST_YEARS], color=BLACK, linewidth=1)
-        axes.set_title(f"{run.path.name}: MAE {number(mae['value'])} months")
+        axes.set_title(f"{run.path.name}: MAE {written(mae['value'], 'age/mae_months')} months")
         axes.set(xlabel="true bone age (years)", aspect="equal")
         axes.set(xlim=(0, OLDEST_YEARS), ylim=(0, OLDEST_YEARS))
         axes.xaxis.set_major_locator(MultipleLocator(4))
@@ -125,7 +177,7 @@ if __name__ == "__main__":
     with styled():
         families = [f for f in PANELS if any(name in known for name in STEPS[f])]
         drawn = {family: steps(family, known) for family in families}
-        drawn |= {"by_band": by_band(known), "stress": stress(known)}
+        drawn |= {"ladder": ladder(known), "by_band": by_band(known), "stress": stress(known)}
         if all((RUNS / name / METRICS).is_file() for name in STRESSED):  # else the one there stays
             drawn["scatter"] = scatters()
         for name, figure in drawn.items():

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from boneage.data.decode import read_grey
+from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
 from boneage.evaluation.intervals import with_interval
 from boneage.predict.answering import answer_all
@@ -127,7 +127,7 @@ def main(root: Path, n: int) -> None:
     ensemble, rng = Ensemble(), np.random.default_rng(0)
     table = read_source(root)
     table = table[~table["id"].isin(ensemble.models[0].seen)]
-    hands = [np.asarray(read_grey(path), np.uint8) for path in table["path"]]
+    hands = [np.asarray(read_radiograph(path)[0], np.uint8) for path in table["path"]]
     with tempfile.TemporaryDirectory() as folder:
         measured = {"held-out hands": shares(answers(hands, ensemble, Path(folder)))}
         for name, draw in KINDS.items():

@@ -1,4 +1,4 @@
-"""What was measured of every row of results.md: records.jsonl, a line a row."""
+"""What was measured of every row of lab_notes.md: records.jsonl, a line a row."""
 
 import json
 from pathlib import Path

@@ -1,10 +1,14 @@
-"""The rows of results.md: in which table, trained with which options, built on which other."""
+"""The rows of lab_notes.md: in which table, trained with which options, built on which other."""
 
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 PROJECT = Path(__file__).parents[2]
+PUBLISHED = {  # by the reference study
+    str(metric): float(value)
+    for metric, value in OmegaConf.load(PROJECT / "conf/reference/paper.yaml")["published"].items()
+}
 SEEDS = ["best_128", *(f"best_128_seed_{seed}" for seed in range(2, 6))]
 MEMBERS = [f"best_ensemble_seed_{seed}" for seed in range(1, 6)]
 SOUP = ["box_1", "box_2"]

@@ -1,4 +1,4 @@
-"""Train the rows of results.md and keep what they measured, in records.jsonl.
+"""Train the rows of lab_notes.md and keep what they measured, in records.jsonl.
 
 python studies/rsna/run.py /path/to/rsna [ROW...]
 
@@ -18,7 +18,7 @@ from records import KEPT, read, write
 from rows import AVERAGED, POOLED, PROJECT, ROWS, base_of, overrides
 from soup import average
 
-from boneage.data.decode import read_grey
+from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
 from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.intervals import with_interval
@@ -111,7 +111,7 @@ def by_contrast(done: FinishedRun, root: Path) -> dict[str, Any]:
     table = done.predictions.merge(read_source(root)[["id", "path"]], on="id")
     if "age_years_predicted" not in table:
         return {}
-    ends = np.array([np.percentile(read_grey(path), [1, 99]) for path in table["path"]])
+    ends = np.array([np.percentile(read_radiograph(path)[0], [1, 99]) for path in table["path"]])
     low = pd.Series(np.diff(ends)[:, 0] < LOW_CONTRAST, index=table.index)
     found = {}
     for name, part in (("low", table[low]), ("other", table[~low])):

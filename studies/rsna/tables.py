@@ -1,19 +1,18 @@
-"""Rebuild the tables of results.md, and of the README, from the records.
+"""Fill the tables of results.md, lab_notes.md, model.md and the README from the records.
 
 python studies/rsna/tables.py
 """
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from records import AGE, STAGE, Record, read
-from rows import AVERAGED, POOLED, PROJECT, STEPS, base_of, overrides
+from rows import AVERAGED, POOLED, PROJECT, PUBLISHED, STEPS, base_of, overrides
 from run import AUGMENTED, BUILTIN, MAIN, STRESSED
 
 from boneage.evaluation.metrics import named
-from boneage.evaluation.numbers import interval, number
-from boneage.evaluation.published import LABEL, PUBLISHED
 from boneage.stages import ALL, BANDS
 
 Row = list[str]
@@ -26,24 +25,42 @@ SHOWN = {
 IN_CARD = (*AGE, "age/bias_months", *STAGES_IN_SHORT)
 IN_README = ("age/mae_months", "age/r2", "stage/accuracy")
 HEADLINE = (*AGE[:1], *AGE[2:], *STAGES_IN_SHORT)
+PUBLISHED_BY = "reference study, published"
+GUESS = "constant guess"
+MAIN_ROWS = {
+    "paper_regression": "`experiment=paper_regression`",
+    "default": "`data=rsna`, the defaults",
+    "best_128": "`experiment=best_128`",
+    "best_256": "`experiment=best_256`",
+    BUILTIN: "built-in model",
+}
+STAGE_ROWS = (
+    "paper_classification", "ladder/stage/01_residual", "ladder/stage/04_sampling",
+    "ladder/stage/05_both", "ladder/stage/09_folds", "best_stages",
+)  # fmt: skip
+STAGE_COLUMNS = (
+    "stage/accuracy", "stage/balanced_accuracy", "stage/recall_child", "stage/recall_adult",
+    "stage/precision_adult",
+)  # fmt: skip
 
 
 def steps(family: str, known: dict[str, Record]) -> list[Row]:
-    """Return the table of a family: each run less the one that it builds on."""
+    """Return the table of a family, with the difference to the run that each builds on."""
     names = [name for name in STEPS[family] if name in known]
-    main = MAIN[family == "classification"]
+    compared = MAIN[family == "classification"]
     head = ["experiment", "n", *map(named, SHOWN[family])]
-    head += ["builds on", f"{named(main)} less that", "parameters", "epochs"]
+    head += ["builds on", f"{named(compared)}, difference", "parameters", "epochs"]
     head += ["images/s", "minutes", "device"]
     rows = [head]
     for name in names:
         record, m = known[name], known[name]["metrics"]
         base = base_of(name)
+        difference = record["less"].get(base, {}).get(compared)
         rows.append(
             [
                 f"`{' '.join(overrides(name))}`", f"{m['n']['test']:,}",
-                *(said(scored(m, metric)) for metric in SHOWN[family]),
-                f"`{base}`" if base else "", said(record["less"].get(base, {}).get(main)),
+                *(cell(scored(m, metric), metric) for metric in SHOWN[family]),
+                f"`{base}`" if base else "", cell(difference, compared),
                 *spent(record, name in POOLED or name in AVERAGED),
             ]
         )  # fmt: skip
@@ -58,49 +75,84 @@ def spent(record: Record, pooled: bool) -> Row:
     return [size, str(record["epochs"]), speed, minutes, "; ".join(record["devices"])]
 
 
-def headline(known: dict[str, Record]) -> list[Row]:
-    """Return the published numbers beside the project's own, one row a metric."""
-    names = [n for n in ("paper_regression", "best_128", "best_ensemble", "best_256") if n in known]
-    rows = [["", f"{LABEL}, published", *(f"`{name}`" for name in names)]]
-    for metric in HEADLINE:
-        published = number(PUBLISHED[metric]) if metric in PUBLISHED else ""
-        cells = [said(scored(known[name]["metrics"], metric)) for name in names]
-        rows.append([named(metric), published, *cells])
+def main(known: dict[str, Record]) -> list[Row]:
+    """Return the main results next to a constant guess and the published numbers."""
+    metrics = SHOWN["best"]
+    rows = [["model", *map(named, metrics)]]
+    runs = {label: known[name] for name, label in MAIN_ROWS.items() if name in known}
+    if runs:
+        first = next(iter(runs.values()))
+        rows.append([GUESS, *(cell(guessed(first, metric), metric) for metric in metrics)])
+    rows.append([PUBLISHED_BY, *map(published, metrics)])
+    for label, record in runs.items():
+        rows.append([label, *(cell(scored(record["metrics"], m), m) for m in metrics)])
     return rows
+
+
+def stages(known: dict[str, Record]) -> list[Row]:
+    """Return the rows that are about rare stages."""
+    rows = [["experiment", "n", *map(named, STAGE_COLUMNS)]]
+    for name in STAGE_ROWS:
+        if name in known:
+            metrics = known[name]["metrics"]
+            cells = [cell(scored(metrics, metric), metric) for metric in STAGE_COLUMNS]
+            rows.append([f"`{name}`", f"{metrics['n']['test']:,}", *cells])
+    return rows
+
+
+def headline(known: dict[str, Record]) -> list[Row]:
+    """Return the published numbers next to the project's own, one row a metric."""
+    names = [n for n in ("paper_regression", "best_128", "best_ensemble", "best_256") if n in known]
+    rows = [["", GUESS, PUBLISHED_BY, *(f"`{name}`" for name in names)]]
+    for metric in HEADLINE:
+        cells = [cell(scored(known[name]["metrics"], metric), metric) for name in names]
+        guess = cell(guessed(known[names[0]], metric), metric) if names else ""
+        rows.append([named(metric), guess, published(metric), *cells])
+    return rows
+
+
+def published(metric: str) -> str:
+    """Return what the reference study published of a metric; nothing where it did not."""
+    return written(PUBLISHED[metric], metric) if metric in PUBLISHED else ""
+
+
+def guessed(record: Record, metric: str) -> Record | None:
+    """Return what the mean age and the most frequent stage of the training fold reach."""
+    baseline = "constant" if metric.startswith("age/") else "majority_class"
+    found: Record | None = record["metrics"]["baselines"][baseline].get(metric)
+    return found
 
 
 def builtin(record: Record, shown: Sequence[str]) -> list[Row]:
     """Return what the built-in model reaches, one row a metric, next to the constant guess."""
     metrics = record["metrics"]
-    constant = metrics["baselines"]["constant"]
-    rows = [["metric", f"built-in model, n = {metrics['n']['test']:,}", "constant guess"]]
+    rows = [["metric", f"built-in model, n = {metrics['n']['test']:,}", GUESS]]
     for metric in shown:
-        known = constant.get(metric)
-        cells = [said(scored(metrics, metric)), "" if known is None else number(known["value"])]
+        cells = [cell(scored(metrics, metric), metric), cell(guessed(record, metric), metric)]
         rows.append([named(metric), *cells])
     covered = metrics["coverage"][ALL]["covered"]
-    return [*rows, ["share of readings within the 90 % interval", said(covered), ""]]
+    return [*rows, ["Share of readings within the 90 % interval", cell(covered, "covered"), ""]]
 
 
 def stressed(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
     """Return the MAE of the changed test fold of runs, and how far its predictions moved."""
     runs = {name: known[name]["stress"] for name in names if name in known}
-    head = [f"`{name}`: {what}" for name in runs for what in ("MAE", "less unchanged", "change")]
-    rows = [["change", "n", *head]]
+    rows = [["change", "n", *labelled(list(runs), ("MAE", "difference", "mean change"))]]
     metrics = ("mae_months", "mae_months_difference", "change_months")
     cells: dict[str, Row] = {}
     for measured in runs.values():
         for row in measured:
             if row["metric"] in metrics:
-                cells.setdefault(row["change"], [row["change"], str(row["n"])]).append(said(row))
+                cells.setdefault(row["change"], [row["change"], str(row["n"])]).append(
+                    cell(row, row["metric"])
+                )
     return rows + list(cells.values())
 
 
 def bands(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
     """Return MAE and bias of runs by age band and sex."""
     names = [name for name in names if name in known]
-    head = [f"`{name}`: {what}" for name in names for what in ("MAE", "bias")]
-    rows = [["years", "sex", "n", *head]]
+    rows = [["years", "sex", "n", *labelled(names, ("MAE", "bias"))]]
     found = {
         (name, row["band"], row["sex"], row["metric"]): row
         for name in names
@@ -113,18 +165,28 @@ def bands(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
                 for name in names
                 for what in ("mae", "bias")
             ]
-            cells = [found[key] for key in keys]
-            rows.append([band, sex, str(cells[0]["n"]), *map(said, cells)])
+            results = [found[key] for key in keys]
+            cells = [cell(found[key], key[-1]) for key in keys]
+            rows.append([band, sex, str(results[0]["n"]), *cells])
     return rows
 
 
+def labelled(names: Sequence[str], columns: Sequence[str]) -> Row:
+    """Return the heads of some columns of each run, which is named if there are several."""
+    if len(names) == 1:
+        return list(columns)
+    return [f"`{name}`: {column}" for name in names for column in columns]
+
+
 def contrasts(known: dict[str, Record]) -> list[Row]:
-    """Return the MAE of films of low contrast beside that of the others."""
-    rows = [["experiment", "low contrast", "n", "others", "n"]]
+    """Return the MAE of films of low contrast next to that of the others."""
+    rows = [["experiment", "MAE, low contrast", "n", "MAE, others", "n"]]
     for name, record in known.items():
         if found := record["by_contrast"]:
-            parts = [cell for part in found.values() for cell in (said(part), f"{part['n']:,}")]
-            rows.append([f"`{name}`", *parts])
+            row = [f"`{name}`"]
+            for part in found.values():
+                row += [cell(part, "age/mae_months"), f"{part['n']:,}"]
+            rows.append(row)
     return rows
 
 
@@ -135,12 +197,21 @@ def scored(metrics: Record, metric: str) -> Record | None:
     return found
 
 
-def said(result: Record | None) -> str:
+def cell(result: Record | None, metric: str) -> str:
     """Return a value with its interval."""
     if result is None:
         return ""
-    limits = interval(result)  # type: ignore[arg-type]
-    return f"{number(result['value'])} ({limits})" if limits else number(result["value"])
+    value, low, high = (result[key] for key in ("value", "low", "high"))
+    text = written(value, metric)
+    return text if low is None else f"{text} ({written(low, metric)} to {written(high, metric)})"
+
+
+def written(value: float | None, metric: str) -> str:
+    """Return months with two decimals, a share with three; a dash where it is undefined."""
+    if value is None or math.isnan(value):
+        return "-"
+    text = f"{value:.2f}" if "months" in metric else f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def fill(page: Path, name: str, rows: list[Row]) -> None:
@@ -154,16 +225,18 @@ def fill(page: Path, name: str, rows: list[Row]) -> None:
     page.write_text(text)
 
 
-def rebuild(results: Path, readme: Path, card: Path) -> None:
-    """Rebuild every table of the three pages."""
+def rebuild(results: Path, notes: Path, card: Path, readme: Path) -> None:
+    """Fill every table of the four pages."""
     known = read()
+    fill(results, "main", main(known))
+    fill(results, "stages", stages(known))
     for family in STEPS:
         if any(row in known for row in STEPS[family]):
-            fill(results, family, steps(family, known))
-    fill(results, "stressed", stressed(known, STRESSED))
-    fill(results, "augmented", stressed(known, AUGMENTED))
-    fill(results, "bands", bands(known, STRESSED))
-    fill(results, "contrasts", contrasts(known))
+            fill(notes, family, steps(family, known))
+    fill(notes, "stressed", stressed(known, STRESSED))
+    fill(notes, "augmented", stressed(known, AUGMENTED))
+    fill(notes, "bands", bands(known, STRESSED))
+    fill(notes, "contrasts", contrasts(known))
     fill(readme, "headline", headline(known))
     if BUILTIN in known:
         fill(readme, "builtin", builtin(known[BUILTIN], IN_README))
@@ -173,4 +246,5 @@ def rebuild(results: Path, readme: Path, card: Path) -> None:
 
 
 if __name__ == "__main__":
-    rebuild(PROJECT / "docs/results.md", PROJECT / "README.md", PROJECT / "docs/model.md")
+    docs = PROJECT / "docs"
+    rebuild(docs / "results.md", docs / "lab_notes.md", docs / "model.md", PROJECT / "README.md")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from boneage.data.layouts import read_rows
 from boneage.data.matching import clause, find_pairs
+from boneage.data.whole import whole_file
 from boneage.errors import UserError
 
 Part = Literal["train", "validation", "test"]
@@ -91,9 +92,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put a manifest in the place of an earlier one."""
-    part = folder / f"{NAME}.part"
-    part.write_text(manifest.model_dump_json(indent=1) + "\n")
-    part.replace(folder / NAME)
+    with whole_file(folder / NAME) as part:
+        part.write_text(manifest.model_dump_json(indent=1) + "\n")
 
 
 def broken_files(folder: Path, fetched: Fetched, contents: bool) -> list[str]:
@@ -145,7 +145,11 @@ def verify(folder: Path) -> tuple[list[Found], list[str], list[str]]:
     if folder.is_file():
         raise UserError(f"{folder} is a file: give the folder that it is in")
     if not folder.is_dir() or not any(folder.iterdir()):
-        raise UserError(f"{folder} is no folder with anything in it: boneage download {folder}")
+        what = "is an empty folder" if folder.is_dir() else "does not exist"
+        raise UserError(
+            f"{folder} {what}: give the folder with the radiographs, or get them with boneage "
+            f"download {folder}"
+        )
     manifest = read_manifest(folder)
     broken = [
         name

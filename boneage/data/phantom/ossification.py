@@ -1,6 +1,6 @@
 """When each bone of the hand appears and fuses, and how the hand grows, by sex.
 
-Ages in years as (boy, girl). Appearance: medians of Garn, Rohmann and Silverman 1967, of which the
+Ages in years as (girl, boy). Appearance: medians of Garn, Rohmann and Silverman 1967, of which the
 order and the carpal ages agree with Gilsanz and Ratib's Hand Bone Age. Fusion: mid-points chosen
 for drawing within the bounds of Cardoso (hand) and of Gilsanz and Ratib (radius, ulna). Pisiform
 and hand length are rounded from several sources. Good enough to draw by, not to diagnose by.
@@ -8,50 +8,50 @@ and hand length are rounded from several sources. Good enough to draw by, not to
 
 import numpy as np
 
-SEXES = ("male", "female")
+from boneage.data.sexes import SEXES
 
 APPEARANCE_YEARS = {
-    "capitate": (0.25, 0.17),
-    "hamate": (0.33, 0.17),
-    "triquetrum": (2.42, 1.67),
-    "lunate": (4.08, 2.58),
-    "scaphoid": (5.67, 4.08),
-    "trapezium": (5.83, 4.08),
-    "trapezoid": (6.25, 4.17),
-    "pisiform": (10.5, 8.5),
-    "radius": (1.08, 0.83),
-    "ulna": (7.08, 5.33),
-    "metacarpal 1": (2.58, 1.58),
-    "metacarpal 2": (1.58, 1.08),
-    "metacarpal 3": (1.83, 1.17),
-    "metacarpal 4": (2.00, 1.25),
-    "metacarpal 5": (2.17, 1.33),
-    "proximal 1": (3.00, 1.67),
-    "proximal 2": (1.42, 0.83),
-    "proximal 3": (1.33, 0.83),
-    "proximal 4": (1.50, 0.92),
-    "proximal 5": (1.83, 1.17),
-    "middle 2": (2.17, 1.33),
-    "middle 3": (2.00, 1.25),
-    "middle 4": (2.08, 1.25),
-    "middle 5": (3.42, 2.00),
-    "distal 1": (1.50, 1.00),
-    "distal 2": (3.17, 2.50),
-    "distal 3": (2.42, 1.50),
-    "distal 4": (2.42, 1.50),
-    "distal 5": (3.25, 1.92),
+    "capitate": (0.17, 0.25),
+    "hamate": (0.17, 0.33),
+    "triquetrum": (1.67, 2.42),
+    "lunate": (2.58, 4.08),
+    "scaphoid": (4.08, 5.67),
+    "trapezium": (4.08, 5.83),
+    "trapezoid": (4.17, 6.25),
+    "pisiform": (8.5, 10.5),
+    "radius": (0.83, 1.08),
+    "ulna": (5.33, 7.08),
+    "metacarpal 1": (1.58, 2.58),
+    "metacarpal 2": (1.08, 1.58),
+    "metacarpal 3": (1.17, 1.83),
+    "metacarpal 4": (1.25, 2.00),
+    "metacarpal 5": (1.33, 2.17),
+    "proximal 1": (1.67, 3.00),
+    "proximal 2": (0.83, 1.42),
+    "proximal 3": (0.83, 1.33),
+    "proximal 4": (0.92, 1.50),
+    "proximal 5": (1.17, 1.83),
+    "middle 2": (1.33, 2.17),
+    "middle 3": (1.25, 2.00),
+    "middle 4": (1.25, 2.08),
+    "middle 5": (2.00, 3.42),
+    "distal 1": (1.00, 1.50),
+    "distal 2": (2.50, 3.17),
+    "distal 3": (1.50, 2.42),
+    "distal 4": (1.50, 2.42),
+    "distal 5": (1.92, 3.25),
 }
 FUSION_YEARS = {  # mid-point: half of the growth plate is bridged
-    "distal": (15.5, 13.5),
-    "metacarpal 1": (16.0, 14.0),
-    "metacarpal": (16.5, 14.5),
-    "proximal": (16.5, 14.5),
-    "middle": (16.5, 15.0),
-    "ulna": (17.5, 16.0),
-    "radius": (18.0, 16.5),
+    "distal": (13.5, 15.5),
+    "metacarpal 1": (14.0, 16.0),
+    "metacarpal": (14.5, 16.5),
+    "proximal": (14.5, 16.5),
+    "middle": (15.0, 16.5),
+    "ulna": (16.0, 17.5),
+    "radius": (16.5, 18.0),
 }
 FUSION_SPAN_YEARS = 1.4
-CARPAL_FULL_SIZE_YEARS = (14.5, 12.5)
+CARPAL_FULL_SIZE_YEARS = (12.5, 14.5)
 HAND_LENGTH_AGES_YEARS = (0, 2, 6, 10, 14, 17)
 HAND_LENGTH_CM = {
     "male": (6.5, 10.8, 13.0, 15.5, 18.0, 18.9),

@@ -6,19 +6,20 @@ import cv2
 import numpy as np
 
 from boneage.data.phantom.exposure import expose
-from boneage.data.phantom.ossification import SEXES
 
-AGES_YEARS = range(1, 19)
-COLUMNS = 9
-CELL = 118, 96  # height and width, pixels
-HEADER = 14  # pixels above each radiograph for its caption
+AGES_YEARS = (1, 3, 6, 9, 12, 15, 18)
+CELL = 240, 180  # height and width, pixels
+HEADER = 30  # pixels above each radiograph for its caption
 PERCENTILES = (0.5, 99.8)  # stretched between these, so that faint films can be read
+NAMES = {"female": "girl", "male": "boy"}
 
 
-def contact_sheet(seed: int = 3) -> np.ndarray:
-    """Return radiographs of ages 1 to 18 years for both sexes as one (H, W) uint8 picture."""
-    cells = [_cell(age, sex, seed) for sex in reversed(SEXES) for age in AGES_YEARS]
-    rows = [np.hstack(cells[i : i + COLUMNS]) for i in range(0, len(cells), COLUMNS)]
+def contact_sheet(seed: int = 10) -> np.ndarray:
+    """Return radiographs of 1 to 18 years as one (H, W) uint8 picture, each boy below the girl.
+
+    The two of an age have the same pose and exposure, so that only their maturity differs.
+    """
+    rows = [np.hstack([_cell(age, sex, seed) for age in AGES_YEARS]) for sex in NAMES]
     return np.vstack(rows)
 
 
@@ -33,9 +34,11 @@ def _cell(age_years: int, sex: str, seed: int) -> np.ndarray:
     )
     left = (width - drawn.shape[1]) // 2
     cell[HEADER:, left : left + drawn.shape[1]] = drawn
+    years = "year" if age_years == 1 else "years"
     cv2.putText(
-        cell, f"{sex} {age_years} y", (4, 10), cv2.FONT_HERSHEY_SIMPLEX, 0.32, 210, 1, cv2.LINE_AA
-    )
+        cell, f"{NAMES[sex]}, {age_years} {years}", (8, 21),
+        cv2.FONT_HERSHEY_SIMPLEX, 0.68, 240, 1, cv2.LINE_AA,
+    )  # fmt: skip
     return cell
 
 

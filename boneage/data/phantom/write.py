@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.phantom.exposure import expose
-from boneage.data.storage import default_cache_dir, one_builder, whole_folder
+from boneage.data.storage import default_cache_dir, one_builder
+from boneage.data.whole import whole_folder
 from boneage.errors import UserError
 
 # Radiographs per year of bone age, 0 to 19, in the RSNA training set (Halabi et al. 2019).

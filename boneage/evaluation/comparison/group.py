@@ -8,17 +8,12 @@ from typing import Any
 
 from boneage.errors import UserError
 from boneage.evaluation.metrics import describe
+from boneage.evaluation.reference import Reference, first_reference
 from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run, run_folder
+from boneage.options import is_choice, kind_of
 
 TRACES = (METRICS, ".hydra", "split.csv", ERROR)  # any of them makes a folder a run's
 DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
-# where a run was kept and how it was watched, not what it did
-BOOKKEEPING = (
-    "callbacks", "logger", "ckpt_path", "train", "report", "run_dir", "name",
-    "data.root", "data.cache_dir", "data.num_workers", "trainer.accelerator",
-    "trainer.enable_progress_bar",
-)  # fmt: skip
-SETTINGS_AFTER_ALL = "callbacks.early_stopping"  # it decides how long a run trains
 ABSENT = "-"
 
 
@@ -88,13 +83,18 @@ class Group:
 
     @property
     def first(self) -> dict[str, Any]:
-        """What all runs of the group agree on: task, data, test_set, synthetic, official."""
+        """What all runs of the group agree on: task, data, test_set, synthetic."""
         return self.runs[0].metrics
+
+    @property
+    def reference(self) -> Reference | None:
+        """The study that a run of the group names, the best run with one first."""
+        return first_reference(run.metrics for run in self.runs)
 
     @property
     def differing(self) -> list[str]:
         """The options in which the runs differ, less those that follow from a choice above them."""
-        found = [key for key in self._keys() if self._differs(key)]
+        found = [key for key in self._keys() if self._differs(key) and self._matters(key)]
         return [key for key in found if not any(self._follows(key, other) for other in found)]
 
     @property
@@ -120,16 +120,24 @@ class Group:
     def _differs(self, key: str) -> bool:
         return len({self.shown(run, key) for run in self.runs}) > 1
 
+    def _matters(self, key: str) -> bool:
+        """Tell whether the choice of a group shows in an option that is no bookkeeping.
+
+        A choice without a known option below it is taken at its word.
+        """
+        below = [k for k in self._keys() if k.startswith(f"{key.split('@')[-1]}.")]
+        return not (below and is_choice(key)) or any(self._differs(k) for k in below)
+
     def _follows(self, key: str, choice: str) -> bool:
         """Tell whether an option lies below a choice and is the same wherever that is the same."""
-        if not key.startswith(f"{choice.split('@')[-1]}."):  # head@tasks.age.head fills the latter
+        if not key.startswith(f"{choice.split('@')[-1]}."):  # group@where fills the latter
             return False
         pairs = {(self.shown(run, choice), self.shown(run, key)) for run in self.runs}
         return len(pairs) == len({chosen for chosen, _ in pairs})
 
     def _keys(self) -> list[str]:
         keys = dict.fromkeys(key for run in self.runs for key in run.metrics["options"])
-        return [key for key in keys if not _is_bookkeeping(key)]
+        return [key for key in keys if kind_of(key) != "bookkeeping"]
 
 
 def group_runs(runs: Sequence[FinishedRun], sort: str | None = None) -> list[list[Group]]:
@@ -195,9 +203,3 @@ def _badness(run: FinishedRun, metric: str) -> float:
 def _task_order(task: str) -> tuple[int, str]:
     known = ("regression", "classification", "multitask")
     return (known.index(task) if task in known else len(known), task)
-
-
-def _is_bookkeeping(key: str) -> bool:
-    if key.startswith(SETTINGS_AFTER_ALL):
-        return False
-    return any(key == name or key.startswith(f"{name}.") for name in BOOKKEEPING)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from boneage.data.whole import whole_file
 from boneage.errors import UserError
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs
 from boneage.evaluation.comparison.paired import differences_across, differences_within
@@ -21,9 +22,11 @@ from boneage.evaluation.figures.style import BLUE, GREY, picture, styled
 from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, named
 from boneage.evaluation.numbers import FEW, is_few, resampled
-from boneage.evaluation.published import IN_YEARS, LABEL, MARK, PUBLISHED
+from boneage.evaluation.reference import first_reference
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
+OWN = {PAGE: b" - boneage</title>", TABLE: b"run,test_set,task,"}  # how either begins
+HEAD = 1000  # bytes
 PANELS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
 MODELS = 6  # drawn side by side
 
@@ -74,7 +77,8 @@ def write_comparison(
         What is shown of each test set, and why some folders were skipped, a line each.
 
     Raises:
-        UserError: when there is nothing to compare, or `out` cannot be written.
+        UserError: when there is nothing to compare, or `out` cannot be written, or holds files of
+            these names that are none of a comparison.
     """
     runs, skipped = find_runs(folders)
     test_sets = group_runs(runs, sort)
@@ -85,23 +89,29 @@ def write_comparison(
         skipped=skipped,
         runs=len(runs),
         few=FEW,
-        published=PUBLISHED,
-        label=LABEL,
-        mark=MARK,
-        in_years=IN_YEARS,
     )
     table = comparison_table([group for groups in test_sets for group in groups])
     try:
+        _require_own(out)
         out.mkdir(parents=True, exist_ok=True)
         for name, text in ((TABLE, table.to_csv(index=False)), (PAGE, page)):
-            partial = out / f"{name}.part"
-            partial.write_text(text)
-            partial.replace(out / name)
+            with whole_file(out / name) as part:
+                part.write_text(text)
     except OSError as error:
         raise UserError(
             f"{out} cannot be written ({error.strerror}): choose another --out"
         ) from error
     return described, skipped
+
+
+def _require_own(out: Path) -> None:
+    """Raise UserError where the files to write are there already, but by something else."""
+    for name, mark in OWN.items():
+        file = out / name
+        if file.is_file() and mark not in file.read_bytes()[:HEAD]:
+            raise UserError(
+                f"{file} was not written by boneage compare: choose another --out, or remove it"
+            )
 
 
 def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
@@ -116,6 +126,7 @@ def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
     return {
         "first": groups[0].first,
         "stages": groups[0].runs[0].stages.text(),
+        "reference": first_reference(run.metrics for run in runs),
         "resampled": " or ".join(dict.fromkeys(resampled(run.metrics) for run in runs)),
         "name_of": name_of,
         "groups": [
@@ -140,6 +151,7 @@ def _panels(
     runs = [run for group in groups for run in group.runs]
     tests = [run.metrics["test"] for run in runs]
     own = [name for name in shown_metrics(groups[0]) if is_own_headline(name)]
+    study = first_reference(run.metrics for run in runs)
     panels, hollow, reference = {}, {}, {}
     for name in dict.fromkeys((*PANELS, groups[0].sort, *own[:1])):
         results = [test.get(name) or {} for test in tests]
@@ -150,8 +162,8 @@ def _panels(
         label = named(name)
         panels[label] = array
         hollow[label] = np.array([not result.get("n") or is_few(result) for result in results])
-        if groups[0].first.get("official") and name in PUBLISHED:
-            reference[label] = PUBLISHED[name]
+        if study and name in study.published:
+            reference[label] = study.published[name]
     return panels, hollow, reference
 
 

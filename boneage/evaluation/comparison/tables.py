@@ -15,7 +15,6 @@ from boneage.evaluation.comparison.group import Group
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import is_own_headline, named
 from boneage.evaluation.numbers import FEW, interval, is_few, number
-from boneage.evaluation.published import LABEL, MARK, PUBLISHED
 from boneage.evaluation.run_folder import FinishedRun
 
 SHOWN = (
@@ -148,9 +147,10 @@ def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Tabl
         chosen = (escape(group.shown(run, key)) for key in options)
         cells = (_cell(run.metrics["test"].get(metric)) for metric in metrics)
         table.add_row(escape(name), *chosen, *cells)
-    if group.first.get("official"):
-        values = (number(PUBLISHED.get(name)) for name in metrics)
-        table.add_row(f"{LABEL} ({MARK})", *("" for _ in options), *values, style="dim")
+    if (reference := group.reference) is not None:
+        values = (number(reference.published.get(name)) for name in metrics)
+        name = escape(f"{reference.label} ({reference.note})")
+        table.add_row(name, *("" for _ in options), *values, style="dim")
     return table
 
 

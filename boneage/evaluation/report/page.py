@@ -9,21 +9,25 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.data.crop import crop_around, to_film, to_jpeg
-from boneage.data.decode import Preprocessing, to_square
-from boneage.data.hand import find_hand
+from boneage.data.crop import to_film, to_jpeg
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
+from boneage.data.hand import look
 from boneage.data.ids import patient_codes
-from boneage.data.radiographs import find_radiographs, radiograph_id, read_radiograph
+from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.whole import whole_file
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import picture, styled, to_png
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
-from boneage.evaluation.report.statements import limits, verdicts
-from boneage.evaluation.report.tables import metric_rows, option_rows, story_rows, subgroup_rows
+from boneage.evaluation.reference import reference_of
+from boneage.evaluation.report.statements import extremes, limits
+from boneage.evaluation.report.tables import extreme_rows, metric_rows, option_rows, subgroup_rows
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
+from boneage.weights import NAME
 
 SAME = 3.0  # grey levels, mean difference up to which a file is the radiograph that was tested
 PAGE, FOLDER = "report.html", "figures"
@@ -59,11 +63,10 @@ def _read(
             image, _ = read_radiograph(file)
         except UserError:
             continue
-        hand = find_hand(image)
-        crop = crop_around(hand if preprocessing.crop == "hand" else None)
-        seen = to_square(image, preprocessing, crop)
+        sighting = look(image)
+        seen = preprocessing.square(image, sighting).pixels
         if seen.shape == square.shape and cv2.absdiff(seen, square).mean() <= SAME:
-            yield radiograph_id(file), to_film(image, hand)
+            yield radiograph_id(file), to_film(image, sighting.hand)
 
 
 def write_report(run_dir: Path) -> Path:
@@ -93,10 +96,12 @@ def write_report(run_dir: Path) -> Path:
         run=run,
         metrics=run.metrics,
         few=FEW,
+        builtin=NAME,
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
-        stories=story_rows(run),
-        verdicts=verdicts(run.metrics["test"]),
+        reference=reference_of(run.metrics),
+        extreme_rows=extreme_rows(run),
+        extremes=extremes(run.metrics["test"]),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
         edges=_edges(run),
         options=option_rows(run),
@@ -113,9 +118,9 @@ def write_report(run_dir: Path) -> Path:
             for section in SECTIONS
         },
     )
-    partial = run_dir / f"{PAGE}.part"
-    partial.write_text(page)
-    return partial.replace(run_dir / PAGE)
+    with whole_file(run_dir / PAGE) as part:
+        part.write_text(page)
+    return run_dir / PAGE
 
 
 def _save(figure: Figure, path: Path) -> dict[str, Any]:

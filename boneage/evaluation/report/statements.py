@@ -8,6 +8,7 @@ from boneage.evaluation.evaluate import BEYOND_ANY_AGE
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import FEW, number
+from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import BANDS
 
@@ -45,8 +46,12 @@ def limits(run: FinishedRun) -> list[str]:
     if metrics.get("official"):
         sentences.append(
             "The labels are one reading each: single readers differ from a consensus of several by "
-            "5 to 7 months, so that a mean error below this cannot be told from label noise. The "
-            "published values of the student report come from another split of these data."
+            "5 to 7 months, so that a mean error below this cannot be told from label noise."
+        )
+    if (reference := reference_of(metrics)) is not None:
+        sentences.append(
+            f"The published values ({reference.label}) were measured on other radiographs: "
+            f"{reference.note}."
         )
     if not metrics.get("synthetic"):
         sentences.append(
@@ -95,15 +100,15 @@ def _small_bands(age_years: pd.Series) -> list[str]:
     return [f"Age bands with fewer than {FEW} test radiographs: {', '.join(few)}."]
 
 
-def verdicts(test: Results) -> list[str]:
-    """Return a sentence on the infant gap, the ceiling and the tail, as far as they are known.
+def extremes(test: Results) -> list[str]:
+    """Return a sentence on the youngest, the oldest and the tail, as far as they are known.
 
     Args:
         test: the metrics of the test fold.
     """
     return [
         sentence
-        for sentence in (_infant_gap(test), _ceiling(test), _tail(test))
+        for sentence in (_youngest(test), _oldest(test), _tail(test))
         if sentence is not None
     ]
 
@@ -132,7 +137,7 @@ def behind_baselines(test: Results, baselines: Mapping[str, Results]) -> str | N
     return None
 
 
-def _infant_gap(test: Results) -> str | None:
+def _youngest(test: Results) -> str | None:
     limits = _limits(test, "age/infant_sd_years") + _limits(test, "age/older_sd_years")
     if len(limits) < 4:
         return None
@@ -146,12 +151,12 @@ def _infant_gap(test: Results) -> str | None:
         answer = "cannot be told from"
     bias = test["age/infant_bias_years"]["value"] or 0
     return (
-        f'"Infant gap": the spread of the error under 2 years (n = {n}) {answer} that of others; '
-        f"its mean is {bias:+.1f} years."
+        f"Under 2 years (n = {n}) the spread of the error {answer} that of others; its mean is "
+        f"{bias:+.1f} years."
     )
 
 
-def _ceiling(test: Results) -> str | None:
+def _oldest(test: Results) -> str | None:
     limits = _limits(test, "age/ceiling_slope")
     if len(limits) < 2:
         return None
@@ -161,8 +166,8 @@ def _ceiling(test: Results) -> str | None:
     elif limits[0] > FOLLOWS:
         answer = "follows the true one: there is no ceiling"
     else:
-        answer = "may follow the true one or not: the interval of the slope holds both"
-    return f'"Maturity ceiling": from 17 years on (n = {n}) the predicted age {answer}.'
+        answer = "may follow the true one or not: the interval of the slope contains both"
+    return f"From 17 years on (n = {n}) the predicted age {answer}."
 
 
 def _tail(test: Results) -> str | None:

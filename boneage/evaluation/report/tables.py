@@ -1,4 +1,4 @@
-"""The rows of the report's tables."""
+"""The rows of the tables of a run's page."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ import pandas as pd
 
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import describe, group_label, is_own_headline
-from boneage.evaluation.published import PUBLISHED
+from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.options import TABLE
 from boneage.stages import ALL
 
-STORIES = (
+EXTREMES = (
     "age/infant_sd_years",
     "age/older_sd_years",
     "age/infant_bias_years",
@@ -20,25 +21,6 @@ STORIES = (
     "age/worst_5_percent_share",
 )
 OF_SUBGROUPS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
-THAT_MATTER = {
-    "backbone": "backbone",
-    "sex": "sex input",
-    "data.size": "image size (pixels)",
-    "data.fit": "fit to the square",
-    "data.contrast": "contrast",
-    "augment": "augmentation",
-    "data.sampling": "sampling",
-    "optimizer": "optimizer",
-    "optimizer.lr": "learning rate",
-    "scheduler": "schedule",
-    "data.batch_size": "batch size",
-    "trainer.max_epochs": "epochs at most",
-    "precision": "precision",
-    "seed": "seed",
-    "data.split_seed": "split seed",
-    "data.folds": "parts of the split",
-    "data.fold": "test part",
-}
 
 
 def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
@@ -49,6 +31,7 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
         headline: the short table, else all metrics.
     """
     baselines = run.metrics["baselines"]
+    reference = reference_of(run.metrics)
     rows = []
     for name, result in run.metrics["test"].items():
         metric = describe(name)
@@ -63,18 +46,18 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
                 "meaning": metric.meaning,
                 "result": result,
                 "baselines": others,
-                "published": PUBLISHED.get(name) if run.metrics.get("official") else None,
+                "published": reference.published.get(name) if reference else None,
             }
         )
     return rows
 
 
-def story_rows(run: FinishedRun) -> list[dict[str, Any]]:
-    """Return the numbers of the report's two stories and of the tail, as far as there are any."""
+def extreme_rows(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return the numbers on the youngest, the oldest and the tail, as far as there are any."""
     test: dict[str, Result] = run.metrics["test"]
     return [
         {"name": name, "meaning": describe(name).meaning, "result": test[name]}
-        for name in STORIES
+        for name in EXTREMES
         if name in test
     ]
 
@@ -100,10 +83,8 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
 def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
     """Return the options that matter most, under the names that readers know."""
     options = run.metrics["options"]
-    of_tasks = [k for k in options if k.startswith("tasks.") and k.endswith((".loss", ".balance"))]
-    named = {name: label for name, label in THAT_MATTER.items() if name in options}
-    named |= {name: name.removeprefix("tasks.").replace(".", " ") for name in of_tasks}
-    return [(label, options[name]) for name, label in named.items()]
+    rows = [(row, key) for row in TABLE if row.label for key in row.keys(options)]
+    return [(row.label_of(key), options[key]) for row, key in rows]
 
 
 def _heading(run: FinishedRun, name: str) -> str:

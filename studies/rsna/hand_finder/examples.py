@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from outline import find_outline
 from torch import Tensor
 
-from boneage.data.decode import read_grey
+from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
 from boneage.data.phantom.exposure import expose
 from boneage.data.splits import assign_folds
@@ -46,7 +46,7 @@ def square(image: np.ndarray) -> np.ndarray:
 
 def film(path: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Return a film and the hand that its outline tells, as squares."""
-    image = read_grey(path)
+    image = read_radiograph(path)[0]
     mask = find_outline(image)
     return None if mask is None else (square(image), square(mask.astype(np.uint8) * 255))
 

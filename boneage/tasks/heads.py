@@ -1,4 +1,4 @@
-"""Heads: from features to a task's raw output."""
+"""The head: from features to a task's raw output."""
 
 from collections.abc import Sequence
 

@@ -1,0 +1,144 @@
+"""The formats of radiograph files, one row each, and the one reader of all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from boneage.data.dicom import HEAD, begins_dicom, read_dicom
+from boneage.data.dicom_header import Header
+from boneage.data.images import read_image
+from boneage.errors import UserError
+
+INDEX = "DICOMDIR"  # the list of files on a DICOM disc (PS3.10), which contains no pixels
+OTHERS = {  # contents that are not read, by their first bytes
+    b"GIF8": "GIF image",
+    b"\0\0\0\x0cjP  ": "JPEG 2000 image",
+    b"\xff\x4f\xff\x51": "JPEG 2000 image",
+    b"\xff\x0a": "JPEG XL image",
+    b"\0\0\0\x0cJXL ": "JPEG XL image",
+    b"8BPS": "Photoshop image",
+    b"\x1f\x8b": "gzip archive",
+    b"PK\x03\x04": "zip archive",
+    b"BZh": "bzip2 archive",
+    b"\xfd7zXZ\0": "xz archive",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip archive",
+    b"Rar!": "RAR archive",
+    b"\x28\xb5\x2f\xfd": "Zstandard archive",
+    b"%PDF": "PDF document",
+    b"\x93NUMPY": "NumPy array",
+    b"\x89HDF": "HDF5 file",
+    b"{\\rtf": "text document",
+    b"<": "web page or XML file",
+    b"version https://git-lfs": "Git LFS pointer without the file itself",
+}
+BRANDS = {  # of the container of HEIC and AVIF, at bytes 8 to 12 after "ftyp"
+    b"heic": "HEIC image",
+    b"heix": "HEIC image",
+    b"mif1": "HEIC image",
+    b"msf1": "HEIC image",
+    b"avif": "AVIF image",
+}
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of radiograph files.
+
+    Args:
+        name: of the format.
+        suffixes: of the names of its files, in lower case.
+        begins: tells from the first `HEAD` bytes of a file whether it has this format.
+        read: returns (H, W) uint8 or uint16 pixels with bright bones, and what the header says of
+            the patient, None where the format has no such header; raises UserError.
+        bare: whether its files often have no suffix, so that files of any name may be some.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    begins: Callable[[bytes], bool]
+    read: Callable[[Path], tuple[np.ndarray, Header | None]]
+    bare: bool = False
+
+
+def _image(name: str, suffixes: tuple[str, ...], *magic: bytes) -> Format:
+    """Return a format that `read_image` reads, and whose files begin with fixed bytes."""
+    return Format(
+        name, suffixes, lambda head: head.startswith(magic), lambda path: (read_image(path), None)
+    )
+
+
+FORMATS = (  # the first whose beginning fits counts: a DICOM file may also begin like a TIFF file
+    Format("DICOM", (".dcm", ".dicom"), begins_dicom, read_dicom, bare=True),
+    _image("PNG", (".png",), b"\x89PNG\r\n\x1a\n"),
+    _image("JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff"),
+    _image("TIFF", (".tif", ".tiff"), b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    _image("BMP", (".bmp",), b"BM"),
+)
+SUFFIXES = tuple(suffix for row in FORMATS for suffix in row.suffixes)
+NAMES = ", ".join(row.name for row in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
+
+
+def format_of(file: Path) -> Format | None:
+    """Return the format that a file has by its first bytes, whatever its name; None of any other.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    return _begun(_head(file))
+
+
+def read_radiograph(path: str | Path) -> tuple[np.ndarray, Header | None]:
+    """Read a radiograph of any known format, whatever the file is called.
+
+    Returns:
+        (H, W) uint8 or uint16 with bright bones, and what a DICOM header says of the patient.
+
+    Raises:
+        UserError: with path and reason.
+    """
+    file = Path(path)
+    try:
+        head = _head(file)
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from error
+    if not head:
+        raise UserError(f"{file}: empty file")
+    found = _begun(head)
+    if found is None:
+        kind = _kind(head)
+        content = f"; its content: {kind}" if kind else ""
+        raise UserError(f"{file}: not a readable {NAMES} file{content}")
+    return found.read(file)
+
+
+def is_radiograph(file: Path) -> bool:
+    """Tell by the suffix, or by the first bytes where files of a format often have no suffix."""
+    if file.suffix.lower() in SUFFIXES:
+        return True
+    if file.name.upper() == INDEX or not file.is_file():
+        return False
+    try:
+        found = format_of(file)
+    except OSError:
+        return False
+    return found is not None and found.bare
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as content:
+        return content.read(HEAD)
+
+
+def _begun(head: bytes) -> Format | None:
+    return next((row for row in FORMATS if row.begins(head)), None)
+
+
+def _kind(head: bytes) -> str | None:
+    """Return what a file of no known format is, such as "gzip archive"; None where unknown."""
+    if head[4:8] == b"ftyp":
+        return BRANDS.get(head[8:12], "video")
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP image"
+    return next((kind for magic, kind in OTHERS.items() if head.startswith(magic)), None)

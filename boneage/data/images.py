@@ -1,0 +1,159 @@
+"""Read PNG, JPEG, TIFF and BMP files as grey pixels."""
+
+import io
+import os
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2, TiffImageFile
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
+from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
+
+from boneage.errors import UserError
+
+WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, not said
+PILLOW = ("PNG", "JPEG", "TIFF", "BMP")  # names of formats
+STDERR = 2
+_MUTING = threading.Lock()
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a PNG, JPEG, TIFF or BMP file of 8 or 16 bits, grey or colour, whatever its name.
+
+    It is turned upright as its EXIF orientation says. What is fully transparent is black, since
+    programs leave any colour there; where all of it is (see `is_transparent`), the transparency is
+    a mistake and ignored. Of several pages the first is read.
+
+    Returns:
+        (H, W) uint8 or uint16.
+
+    Raises:
+        UserError: with path and reason, when the file is missing, damaged, too large or not such
+            an image.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    facts = _read_header(path, data)
+    with muted_decoders():
+        image = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
+        )
+        if image is None and facts.is_tiff:  # of 2 or 4 bits, or compressed as Zstandard or LZMA
+            image = _read_with_pillow(data)
+    if image is None:
+        raise UserError(f"{path}: truncated or damaged")
+    if image.dtype == np.int16 and image.min() >= 0:
+        image = image.view(np.uint16)
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"{path}: stores {image.dtype} pixels; save it with 8 or 16 bits")
+    if facts.white_is_zero and image.dtype == np.uint16:  # OpenCV turns only 8 bits around
+        image = np.iinfo(np.uint16).max - image
+    alpha = _alpha(data) if facts.has_alpha else None
+    if alpha is None or not alpha.any():
+        return image
+    return np.where(alpha > 0, image, 0).astype(image.dtype)
+
+
+def is_transparent(path: str | Path) -> bool:
+    """Tell whether an image that `read_image` reads is fully transparent everywhere."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=PILLOW) as image:
+            if not image.has_transparency_data:  # of most, whose pixels need not be read again
+                return False
+    except (OSError, ValueError, SyntaxError):  # a TIFF of a kind that only OpenCV reads
+        return False
+    alpha = _alpha(Path(path).read_bytes())
+    return alpha is not None and not alpha.any()
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the header of an image file says, beside what OpenCV heeds."""
+
+    is_tiff: bool = False
+    white_is_zero: bool = False
+    has_alpha: bool = False
+
+
+def _read_header(path: str | Path, data: bytes) -> _Facts:
+    """Refuse what is no image, or claims a size that would fill the memory."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            try:
+                with Image.open(io.BytesIO(data), formats=PILLOW) as image:
+                    alpha = image.has_transparency_data
+                    if not isinstance(image, TiffImageFile):
+                        return _Facts(has_alpha=alpha)
+                    return _Facts(True, image.tag_v2.get(PHOTOMETRIC) == 0, alpha)
+            except OSError:
+                return _read_tiff_tags(data)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: claims an absurd size: {error}") from error
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error) as error:
+        raise UserError(f"{path}: not a readable image") from error
+
+
+def _read_tiff_tags(data: bytes) -> _Facts:
+    """Read the header of a TIFF file whose pixels Pillow does not know, but OpenCV does.
+
+    Such are big-endian ones of 16 bits in which zero is white.
+    """
+    tags = ImageFileDirectory_v2(data[:8])
+    stream = io.BytesIO(data)
+    stream.seek(tags.next)
+    tags.load(stream)
+    if tags.get(SAMPLE_FORMAT, (1,))[0] not in WHOLE_NUMBERS:
+        raise ValueError("floating-point pixels")
+    Image._decompression_bomb_check((tags[IMAGEWIDTH], tags[IMAGELENGTH]))
+    return _Facts(is_tiff=True, white_is_zero=tags.get(PHOTOMETRIC) == 0)
+
+
+def _read_with_pillow(data: bytes) -> np.ndarray | None:
+    """Return (H, W) uint8 or uint16, None of what Pillow cannot decode either."""
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(data), formats=("TIFF",)) as image,
+        ):
+            sixteen = image.mode.startswith("I;16")
+            return np.asarray(image if sixteen else image.convert("L"))
+    except (OSError, ValueError, SyntaxError):
+        return None
+
+
+def _alpha(data: bytes) -> np.ndarray | None:
+    """Return (H, W) uint8, 0 where a file is fully transparent; None where Pillow cannot tell."""
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(data), formats=PILLOW) as file,
+        ):
+            file.load()
+            return np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
+    except (OSError, ValueError, SyntaxError):  # of 16 bits, with one transparent value
+        return None
+
+
+@contextmanager
+def muted_decoders() -> Iterator[None]:
+    """Keep the messages of C decoders off the terminal."""
+    with _MUTING, open(os.devnull, "wb") as nowhere:
+        terminal = os.dup(STDERR)
+        os.dup2(nowhere.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, STDERR)
+            os.close(terminal)

@@ -1,0 +1,38 @@
+"""Configs and options of runs by older versions, in the form that this version writes."""
+
+from typing import Any
+
+HEAD = "boneage.models.heads.MLPHead"  # once a node of its own
+LOSSES: dict[str, dict[str, Any]] = {  # once names, now config nodes
+    "mse": {"_target_": "torch.nn.MSELoss"},
+    "smooth_l1": {"_target_": "torch.nn.SmoothL1Loss", "beta": 0.1},
+    "l1": {"_target_": "torch.nn.L1Loss"},
+}
+
+
+def current_task(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of a task: the head's options are its own, the loss names a class."""
+    current = dict(task)
+    head, loss = task.get("head"), task.get("loss")
+    if isinstance(head, dict) and head.get("_target_") == HEAD:
+        del current["head"]
+        current |= {name: head.get(name, []) for name in ("hidden", "dropout")}
+    if isinstance(loss, str) and loss in LOSSES:
+        current["loss"] = dict(LOSSES[loss])
+    return current
+
+
+def current_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the flat options of a run (`boneage.run.options`) under their current names."""
+    current: dict[str, Any] = {}
+    for name, value in options.items():
+        if name.startswith("head@") or name.endswith((".head._target_", ".head._partial_")):
+            continue
+        if name.startswith("tasks.") and ".head." in name:
+            current[name.replace(".head.", ".")] = value
+        elif name.startswith("tasks.") and name.endswith(".loss") and str(value) in LOSSES:
+            current |= {"loss": value, name: "${loss}"}
+            current |= {f"loss.{key}": own for key, own in LOSSES[value].items()}
+        else:
+            current[name] = value
+    return current

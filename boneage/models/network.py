@@ -1,0 +1,60 @@
+"""What a radiograph passes, from bytes to the raw output of every task."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from boneage.models.backbones import Backbone
+from boneage.models.sex import SexInput
+from boneage.tasks.base import Task
+
+
+class Network(nn.Module):
+    """A backbone, the sex input, and a head for each task.
+
+    Args:
+        backbone: from images to features.
+        sex: joins the sex to the features.
+        tasks: the tasks by name, whose heads read the features with the sex.
+    """
+
+    def __init__(self, backbone: Backbone, sex: SexInput, tasks: Mapping[str, Task]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.sex = sex
+        modules = tasks if isinstance(tasks, nn.ModuleDict) else nn.ModuleDict(tasks)
+        self.tasks = cast(Mapping[str, Task], modules)
+
+    @override
+    def forward(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
+        """Return the raw output of every task.
+
+        Args:
+            image: (B, 1, H, W) uint8 radiographs.
+            sex: (B,) int64, index into `SEXES`.
+        """
+        return self.network(self.to_input(image), sex)[0]
+
+    def to_input(self, image: Tensor) -> Tensor:
+        """Return (B, C, H, W) images in [0, 1] of (B, 1, H, W) uint8 ones, channels last."""
+        x = image.float().div_(255).expand(-1, self.backbone.channels, -1, -1)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return the (B, F) features that the backbone makes of (B, 1, H, W) uint8 radiographs."""
+        features: Tensor = self.backbone(self.to_input(image))
+        return features
+
+    def network(self, x: Tensor, sex: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the raw output of every task, and the (B, F) features of the backbone.
+
+        Args:
+            x: (B, C, H, W) images of `to_input`.
+            sex: (B,) int64, index into `SEXES`.
+        """
+        features: Tensor = self.backbone(x)
+        with_sex = self.sex(features, sex)
+        return {name: task(with_sex) for name, task in self.tasks.items()}, features

@@ -1,0 +1,119 @@
+"""A folder of DICOM files with a label table beside it: what training sees, and what it refuses."""
+
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import imagecodecs
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from dicom_files import written
+from pydicom import uid
+
+from boneage.data.cache import open_cache
+from boneage.data.decode import Preprocessing
+from boneage.data.layouts import read_source
+from boneage.data.module import BoneAgeDataModule
+from boneage.errors import MissingPackage, UserError
+from boneage.predict.radiograph import load
+from boneage.stages import Stages
+
+BARE = "1.2.840.7"  # the name of a file without a suffix
+
+
+@pytest.fixture
+def root(phantom_root, tmp_path):
+    """The phantom as 12-bit DICOM: sex M in every header, none of every second row of the table."""
+    folder = tmp_path / "films"
+    (folder / "export").mkdir(parents=True)
+    (table_file,) = phantom_root.glob("*.csv")
+    table = pd.read_csv(table_file, dtype=str)
+    for id_ in table["id"]:
+        (file,) = phantom_root.rglob(f"{id_}.png")
+        pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 16
+        told = {"PatientSex": "M", "PatientAge": "009Y"}
+        written(folder / f"export/{id_}.dcm", pixels, 12, **told)
+    (folder / f"export/{table['id'][0]}.dcm").rename(folder / BARE)
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    table.loc[0, "id"] = BARE
+    sexes = table["male"].map({"True": "M", "False": "F"})
+    sexes[::2] = ""
+    labels = pd.DataFrame({"id": table["id"], "boneage": table["boneage"], "sex": sexes})
+    labels.to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+def module(root, tmp_path, **options):
+    data = BoneAgeDataModule(root, Stages(), size=32, cache_dir=tmp_path / "cache", **options)
+    data.setup("fit")
+    return data
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"fit": "pad", "contrast": "stretch"}, {"crop": "hand", "contrast": "stretch"}],
+    ids=str,
+)
+def test_training_sees_the_squares_that_prediction_sees(root, tmp_path, options):
+    data = module(root, tmp_path, **options)
+    assert len(data.table) == 24
+    for row in data.table.index:
+        (square,) = load(Path(data.table["path"][row]), (data.preprocessing,)).squares
+        np.testing.assert_array_equal(data.images_of(data.table.index[[row]])[0], square)
+
+
+def test_the_sex_is_the_tables_else_the_headers_and_the_age_is_the_tables(root, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    labels = pd.read_csv(root / "labels.csv", dtype=str, keep_default_na=False)
+    for _ in ("decoded", "found in the cache"):
+        caplog.clear()
+        table = module(root, tmp_path).table.set_index("id").loc[labels["id"]]
+        expected = labels["sex"].map({"": "male", "M": "male", "F": "female"})
+        assert table["sex"].tolist() == expected.tolist()
+        assert "The sex of 12 radiographs is read from the DICOM header" in caplog.text
+    assert table["age_months"].tolist() == labels["boneage"].astype(float).tolist()  # not 9 years
+
+
+def test_without_a_table_there_is_no_bone_age(root, tmp_path):
+    (root / "labels.csv").unlink()
+    with pytest.raises(
+        UserError, match=r"no label table.*a DICOM header contains no bone age"
+    ) as e:
+        module(root, tmp_path)
+    assert "\n" not in str(e.value)
+
+
+def test_a_damaged_file_is_reported_or_dropped(root, tmp_path):
+    file = min(root.glob("export/*.dcm"))
+    file.write_bytes(file.read_bytes()[:-500])
+    with pytest.raises(UserError, match=rf"1 of 24 .*{file.name}: its pixels are cut off.*=drop"):
+        module(root, tmp_path)
+    assert len(module(root, tmp_path, unreadable="drop").table) == 23
+
+
+def test_a_missing_package_is_not_remembered_as_damage(root, tmp_path, monkeypatch):
+    file = min(root.glob("export/*.dcm"))
+    dataset = pydicom.dcmread(file)
+    pixels = dataset.pixel_array
+    frame = imagecodecs.ljpeg_encode(pixels, bitspersample=12)
+    dataset.PixelData = pydicom.encaps.encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = uid.JPEGLosslessSV1
+    dataset.save_as(file)
+    table, small = read_source(root), Preprocessing(size=32)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "imagecodecs", None)
+        with pytest.raises(MissingPackage, match=f"{file.name}: .*pip install imagecodecs"):
+            open_cache(table, small, tmp_path / "cache")
+    assert open_cache(table, small, tmp_path / "cache").unreadable == {}
+
+
+def test_radiographs_to_hold_out_may_be_dicom_without_a_suffix(root, tmp_path):
+    (tmp_path / "held").mkdir()
+    shutil.copy(root / BARE, tmp_path / "held")
+    table = module(root, tmp_path, hold_out=tmp_path / "held").table.set_index("id")
+    assert table.loc[BARE, "fold"] == "test"

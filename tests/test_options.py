@@ -1,0 +1,116 @@
+"""The table of options: whole, true to the config, and the same for all that read it."""
+
+import fnmatch
+
+import pytest
+import yaml
+from conftest import PROJECT, compose_config
+from omegaconf import OmegaConf
+
+from boneage.callbacks.dashboard import hyperparameters
+from boneage.evaluation.report.tables import option_rows
+from boneage.evaluation.run_folder import FinishedRun
+from boneage.options import TABLE, find, is_choice, is_recorded, kind_of, page
+from boneage.run.options import options
+
+CHOSEN = {
+    key.removeprefix("override "): value
+    for entry in yaml.safe_load((PROJECT / "conf/train.yaml").read_text())["defaults"]
+    if entry != "_self_"
+    for key, value in entry.items()
+}
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """Every option of the default config with both tasks, references written out."""
+    cfg = compose_config(
+        "data=rsna",
+        "data.root=/radiographs",
+        "task=multitask",
+        "callbacks=gradcam_localisation",
+        "run_dir=/run",
+    )
+    return dict(leaves(OmegaConf.to_container(cfg)))
+
+
+def leaves(node, path=()):
+    if isinstance(node, dict) and node:
+        for key, value in node.items():
+            yield from leaves(value, (*path, key))
+    else:
+        yield ".".join(path), node
+
+
+def test_the_page_of_options_is_what_the_table_says():
+    file = PROJECT / "docs/options.md"
+    assert file.read_text() == page(), "run python -m boneage.options > docs/options.md"
+    assert len(page().splitlines()) <= 150
+    assert all(f"| `{row.name}` |" in page() for row in TABLE)
+
+
+def test_every_option_of_the_config_has_a_row(composed):
+    assert [key for key in (*composed, *CHOSEN) if find(key) is None] == []
+
+
+def test_every_row_is_of_an_option_or_a_group(composed):
+    names = [*composed, *CHOSEN]
+    for row in TABLE:
+        patterns = (row.name, f"{row.name}.*")
+        assert any(fnmatch.filter(names, pattern) for pattern in patterns), row.name
+    assert len({row.name for row in TABLE}) == len(TABLE)
+
+
+def test_defaults_are_those_of_the_config(composed):
+    for row in TABLE:
+        if row.group:
+            assert CHOSEN.get(row.name, row.default) == row.default, row.name
+        elif row.default != "":
+            values = [value for key, value in composed.items() if fnmatch.fnmatch(key, row.name)]
+            assert values, row.name
+            assert all(value == row.default for value in values), row.name
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("seed", "identity"),
+        ("trainer.devices", "identity"),  # data.batch_size is of each device
+        ("trainer.strategy", "bookkeeping"),
+        ("trainer.some_new_flag", "identity"),
+        ("mirror_test", "setting"),
+        ("data.root", "bookkeeping"),
+        ("data.root.n", "bookkeeping"),
+        ("data.rooted", "identity"),
+        ("callbacks.dashboard.every_n_epochs", "bookkeeping"),
+        ("callbacks.early_stopping.patience", "identity"),
+        ("callbacks.mine.strength", "identity"),
+        ("logger.mine.project", "bookkeeping"),
+        ("tasks.mine.depth", "identity"),
+        ("tasks.mine.loss", "identity"),
+        ("rate", "identity"),
+    ],
+)
+def test_the_nearest_row_counts_and_what_has_none_is_part_of_the_run(key, kind):
+    assert kind_of(key) == kind
+
+
+def test_choices_and_what_is_not_written_down():
+    assert is_choice("backbone")
+    assert is_choice("head@tasks.mine.head")
+    assert not is_choice("backbone.name")
+    assert not is_choice("seed")
+    left_out = ("run_dir", "resume", "experiment", "hydra/launcher", "debug")
+    assert not any(is_recorded(key) for key in left_out)
+    assert is_recorded("callbacks")
+    assert is_recorded("mine")
+    assert {"run_dir", "resume"}.isdisjoint(options(compose_config("run_dir=/run")))
+
+
+def test_page_and_hparams_name_the_options_of_each_task(tmp_path):
+    of_run = {"data.size": 64, "tasks.stage.balance": 1, "tasks.bones.balance": 0, "name": "mine"}
+    run = FinishedRun(tmp_path, {"options": of_run}, None, None)
+    shown = dict(option_rows(run))
+    assert shown == {"image size (pixels)": 64, "stage balance": 1, "bones balance": 0}
+    found = hyperparameters(of_run)
+    assert (found["size"], found["balance"], found["task"]) == (64, "1, 0", "mine")
