@@ -171,7 +171,7 @@ def test_verifying_a_file_says_so(tmp_path):
 
 
 def test_verifying_an_empty_folder_says_so(tmp_path):
-    with pytest.raises(UserError, match="no folder with anything in it"):
+    with pytest.raises(UserError, match="is an empty folder"):
         run("verify", tmp_path)
 
 

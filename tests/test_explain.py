@@ -282,11 +282,11 @@ def test_boxes_are_measured_on_held_out_radiographs_only(trained, phantom_root, 
     assert found["n"].max() == (split["fold"] == "test").sum()
     trained_on = split["id"][split["fold"] == "train"]
     only = write(tmp_path / "seen.csv", *(BOX | FRAME | {"id": id_} for id_ in trained_on))
-    refused = call(trained, phantom_root, "--out", tmp_path / "maps", "--boxes", only)
+    refused = call(trained, phantom_root, "--out", tmp_path / "refused", "--boxes", only)
     assert isinstance(refused.exception, UserError)
     assert "trained on all" in str(refused.exception)
     other = write(tmp_path / "other.csv", BOX | FRAME)
-    refused = call(trained, phantom_root, "--out", tmp_path / "maps", "--boxes", other)
+    refused = call(trained, phantom_root, "--out", tmp_path / "refused", "--boxes", other)
     assert "none of the 24 radiographs has a region" in str(refused.exception)
 
 
@@ -307,7 +307,7 @@ def test_only_what_counts_is_read(trained, own_root, tmp_path, caplog):
     assert "2 of 24 radiographs have regions" in caplog.text
     assert [file.stem for file in (tmp_path / "maps").glob("*.npy")] == [f"{counted}_age"]
     write(table, *(BOX | FRAME | {"id": id_} for id_ in (counted, left_out)))
-    refused = call(trained, own_root, "--out", tmp_path / "maps", "--boxes", table)
+    refused = call(trained, own_root, "--out", tmp_path / "refused", "--boxes", table)
     assert f"{left_out}.png" in str(refused.exception)
 
 
