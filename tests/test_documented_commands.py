@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 import typer
-from conftest import PROJECT, compose_config
+from helpers import PROJECT, compose_config
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.utils import instantiate

@@ -1,13 +1,18 @@
-"""The rooms of the house: who may import whom."""
+"""What the package imports: who may import whom, and whether it is declared."""
 
 import ast
+import re
 import subprocess
 import sys
-from pathlib import Path
+import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
+from helpers import PROJECT
 
-PACKAGE = Path(__file__).parent.parent / "boneage"
+from boneage.errors import FRAMEWORK
+
+PACKAGE = PROJECT / "boneage"
 FROM_TOP = [
     "cli",
     "predict",
@@ -72,3 +77,45 @@ def test_every_room_is_known():
 def test_light_modules_leave_torch_out(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+IMPORTS = {name.split(".")[0] for path in FILES for name in imports(path)}
+IMPORTS -= {"boneage", *sys.stdlib_module_names}
+INSTALLED = packages_distributions()
+MISSING = IMPORTS - INSTALLED.keys()  # of extras that are not installed
+
+
+def normal(requirement):
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def names_of(requirements):
+    """Return the imports of boneage that these distributions provide."""
+    wanted = {normal(requirement) for requirement in requirements}
+    return {
+        name
+        for name in IMPORTS - MISSING
+        if wanted & {normal(distribution) for distribution in INSTALLED[name]}
+    }
+
+
+DESK = names_of(DECLARED["dependencies"])
+EXTRAS = DECLARED["optional-dependencies"]
+
+
+def test_every_import_is_declared():
+    own = [r for extra, listed in EXTRAS.items() if extra != "dev" for r in listed]
+    assert DESK | names_of(own) == IMPORTS - MISSING
+
+
+def test_the_framework_is_what_the_extra_train_brings():
+    assert {*FRAMEWORK} - MISSING == names_of(EXTRAS["train"])
+    assert DESK.isdisjoint(FRAMEWORK)
+
+
+@pytest.mark.parametrize("group", ["dependencies", *EXTRAS])
+def test_every_requirement_has_a_lower_bound(group):
+    listed = DECLARED["dependencies"] if group == "dependencies" else EXTRAS[group]
+    exempt = ("boneage", "pandas-stubs", "sqlalchemy", "alembic")  # own extras, types, limits
+    assert [r for r in listed if not r.startswith(exempt) and ">=" not in r and "==" not in r] == []

@@ -4,7 +4,7 @@ import fnmatch
 
 import pytest
 import yaml
-from conftest import PROJECT, compose_config
+from helpers import PROJECT, compose_config
 from omegaconf import OmegaConf
 
 from boneage.callbacks.dashboard import hyperparameters

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from helpers import PROJECT
 
 PAGES = ["docs/results.md", "docs/lab_notes.md", "docs/model.md", "README.md"]
 PAGES_FOR_READERS = [

@@ -1,0 +1,133 @@
+"""The maps of a run: what is drawn, where, and that nothing else changes."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import TINY, compose_config, predictions, reference_study
+
+from boneage.errors import UserError
+from boneage.explain.cases import captions, telling_cases
+from boneage.run.checkpoint import read_checkpoint
+from boneage.run.experiment import train
+from boneage.stages import Stages
+
+
+@pytest.fixture
+def with_maps(phantom_root, tmp_path):
+    def make(*overrides, run="run"):
+        run_dir = tmp_path / run
+        run_dir.mkdir()
+        tiny = [option for option in TINY if "grad_cam" not in option]
+        return compose_config(
+            *tiny, "data=rsna", f"data.root={phantom_root}", f"run_dir={run_dir}",
+            "callbacks.grad_cam.every_n_epochs=1", *overrides,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_every_task_has_its_pictures(with_maps, tmp_path, precision):
+    train(with_maps("task=multitask", "sex=embedding", f"precision={precision}", "report=true"))
+    folder = tmp_path / "run/gradcam"
+    assert {file.name for file in folder.iterdir()} == {
+        f"{task}_{name}"
+        for task in ("age", "stage")
+        for name in ("epoch_001.png", "test.png", "test")
+    }
+    tested = pd.read_csv(tmp_path / "run/predictions.csv", dtype=str)["id"]
+    for task in ("age", "stage"):
+        cases = pd.read_csv(folder / f"{task}_test/cases.csv", dtype=str)
+        assert set(cases["id"]) <= set(tested)
+        assert all(id_ in said for id_, said in zip(cases["id"], cases["caption"], strict=True))
+        shapes = [
+            cv2.imread(str(folder / f"{task}_test" / name)).shape for name in cases["picture"]
+        ]
+        assert {shape[0] for shape in shapes} == {480}  # phantoms are taller than wide
+    page = (tmp_path / "run/report.html").read_text()
+    assert "What the model looks at" in page
+    with np.load(tmp_path / "run/images.npz") as stored:
+        films = len(stored["ids"])
+    assert page.count("data:image/jpeg") == 4 + 2 * len(cases) + films
+    assert len(page) < 5_000_000
+
+
+def test_maps_change_no_number(with_maps, tmp_path):
+    common = ["task=multitask", "sex=embedding", "augment=geometric", "trainer.max_epochs=2"]
+    train(with_maps(*common, run="with"))
+    train(with_maps(*common, "~callbacks.grad_cam", run="without"))
+    one, other = (
+        torch.load(tmp_path / f"{name}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("with", "without")
+    )
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_sizes_of_nought_draw_nothing(with_maps, tmp_path):
+    sizes = [f"callbacks.grad_cam.{name}=0" for name in ("panel", "cases", "per_band")]
+    train(with_maps(*sizes))
+    assert not (tmp_path / "run/gradcam").exists()
+
+
+def test_target_stages(with_maps, tmp_path):
+    for target in ("truth", "adult"):
+        train(with_maps("task=classification", f"callbacks.grad_cam.target={target}", run=target))
+        assert (tmp_path / target / "gradcam/stage_test.png").is_file()
+    with pytest.raises(UserError, match=r"target=adlut: must be predicted, truth or one of child"):
+        train(with_maps("task=classification", "callbacks.grad_cam.target=adlut", run="wrong"))
+
+
+def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
+    held_out = [1003, 1010, 1020]
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for id_ in held_out:
+        shutil.copy(phantom_root / f"masks/{id_}.npz", masks)
+    options = ["callbacks=gradcam_localisation", f"data.hold_out={masks}", "reference=paper"]
+    metrics = train(with_maps(*options, "report=true"))
+    split = pd.read_csv(tmp_path / "run/split.csv").set_index("id")["fold"]
+    assert (split[held_out] == "test").all()
+    found = pd.read_csv(tmp_path / "run/gradcam/localisation.csv")
+    assert {"carpals", "epiphyses", "soft_tissue", "background"} <= set(found["region"])
+    assert found["n"].max() == 3
+    page = (tmp_path / "run/report.html").read_text()
+    assert "1 is chance, hollow" in page
+    assert "carpals in the stage child" in (tmp_path / "run/gradcam/claims.txt").read_text()
+    record = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt")["boneage"]
+    assert metrics["reference"] == record["reference"] == reference_study()
+    assert "published" not in page, "next to synthetic radiographs"
+    assert not any(name.startswith("reference") for name in metrics["options"])
+
+
+def test_regions_are_checked_before_training(with_maps, tmp_path):
+    wrong = tmp_path / "boxes.csv"
+    wrong.write_text("id,region\n1003,MCP\n")
+    with pytest.raises(UserError, match="lacks the column xmin"):
+        train(with_maps("callbacks=gradcam_localisation", f"data.hold_out={wrong}"))
+    wrong.write_text("id,region,xmin,ymin,xmax,ymax,image_width,image_height\nx,MCP,1,1,2,2,9,9\n")
+    with pytest.raises(UserError, match=r"data\.hold_out=.*1 id, none of them among"):
+        train(with_maps("callbacks=gradcam_localisation", f"data.hold_out={wrong}", run="other"))
+    words = ("callbacks=gradcam_localisation", f"callbacks.localisation.boxes={wrong}")
+    with pytest.raises(UserError, match=r"none of the .* test radiographs has a region"):
+        train(with_maps(*words, run="third"))
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_telling_cases():
+    table = predictions(200).assign(id=range(200))
+    cases = telling_cases(table, Stages(), cases=3, per_band=2)
+    error = (table["age_years_predicted"] - table["age_years"]).abs()
+    assert set(cases["id"][cases["kind"] == "worst"]) == set(error.nlargest(3).index)
+    assert set(cases["id"][cases["kind"] == "best"]) == set(error.nsmallest(3).index)
+    assert (cases["kind"] == "median").sum() == 3
+    assert (cases["kind"] == "17+ years").sum() == 2
+    assert (cases["age_years"][cases["kind"] == "17+ years"] >= 17).all()
+    assert not cases["id"].duplicated().any()
+    first, second = captions(cases.head(1))[0].split("\n")
+    assert first.startswith("worst: ")
+    assert second.startswith("predicted ")
+    assert second.endswith("%)")

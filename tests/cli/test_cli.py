@@ -1,0 +1,87 @@
+"""The `boneage` command as people call it."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from helpers import write_finished_run
+
+
+def call(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "boneage", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_loads_nothing_heavy():
+    code = """
+import sys
+from boneage.cli.main import app
+try:
+    app(["--help"])
+except SystemExit:
+    print([m for m in ("torch", "pandas", "numpy", "matplotlib", "hydra") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *text, loaded = done.stdout.strip().splitlines()
+    assert loaded == "[]"
+    for command in ("phantom", "report", "compare", "dashboard"):
+        assert any(command in line for line in text)
+
+
+def test_console_script_is_installed():
+    script = f"{sys.prefix}/bin/boneage"
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_phantom(tmp_path):
+    done = call("phantom", "hands here", "--n", "3", "--size", "64", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "hands here/boneage-training-dataset.csv")
+    assert len(table) == 3
+    assert len(list((tmp_path / "hands here").rglob("*.png"))) == 3
+    assert f"data.root='{tmp_path}/hands here'" in done.stdout.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["phantom", "x", "--n", "0"], "n=0"),
+        (["phantom", "x", "--size", "9999"], "size=9999"),
+        (["report", "nowhere"], "nowhere"),
+        (["compare", "nowhere"], "nowhere: no such folder"),
+        (["dashboard", "."], "try make train"),
+        (["verify", "nix"], "nix does not exist: give the folder with the radiographs, or get"),
+        (["verify", "."], ". is an empty folder: give the folder with the radiographs"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, arguments, said):
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_option_is_a_usage_error(tmp_path):
+    done = call("phantom", "x", "--n", "many", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "--n" in done.stderr
+
+
+def test_report_is_drawn_again(tmp_path):
+    table = pd.DataFrame({"id": ["a", "b"], "sex": "male", "age_years": [5.0, 12.0]})
+    folder = write_finished_run(tmp_path / "run", table.assign(age_years_predicted=[6.0, 12.0]))
+    done = call("report", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "Wrote run/report.html"
+    assert (folder / "report.html").is_file()

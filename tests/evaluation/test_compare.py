@@ -1,0 +1,463 @@
+"""Runs side by side: who may compete, by how much they differ, and what is left out."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import Page, reference_study, write_finished_run
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.errors import UserError
+from boneage.evaluation.comparison.group import find_runs, group_runs
+from boneage.evaluation.comparison.page import write_comparison
+from boneage.evaluation.comparison.paired import differences_across, differences_within
+from boneage.evaluation.comparison.tables import seed_rows, short_names
+from boneage.evaluation.intervals import paired_difference
+from boneage.evaluation.report.page import write_report
+from boneage.evaluation.run_folder import read_run
+from boneage.run.resume import check_same
+from boneage.run.sweep import SweepComparison
+from boneage.stages import Stages
+
+
+def truth(n=80, seed=0):
+    rng = np.random.default_rng(seed)
+    sex = rng.choice(["female", "male"], n)
+    return pd.DataFrame({"id": [f"h{i}" for i in range(n)], "sex": sex}).assign(
+        age_years=rng.uniform(0.5, 19, n)
+    )
+
+
+def with_ages(spread, seed=0, **changes):
+    table = truth(**changes)
+    noise = np.random.default_rng(seed + 100).normal(0, spread, len(table))
+    return table.assign(age_years_predicted=table["age_years"] + noise)
+
+
+def with_stages(share, seed=0):
+    """Predict the right stage for a share of the radiographs, and child for the others."""
+    table = truth()
+    names = np.array(Stages().names)[Stages().of(table["age_years"].to_numpy())]
+    right = np.random.default_rng(seed).random(len(table)) < share
+    return table.assign(stage_predicted=np.where(right, names, "child"))
+
+
+def run(folder, predictions, **changes):
+    options = {"backbone": "slim_resnet", "optimizer.lr": 0.1, "seed": changes.get("seed", 1)}
+    return write_finished_run(
+        folder, predictions, **{**changes, "options": options | changes.get("options", {})}
+    )
+
+
+def groups_of(*folders, sort=None):
+    return group_runs(find_runs(folders)[0], sort)
+
+
+def test_the_best_run_is_first_and_differing_options_are_columns(tmp_path):
+    run(tmp_path / "worse", with_ages(2), options={"optimizer.lr": 0.2})
+    watched = {"callbacks.grad_cam.panel": 1, "data.root": "/a"}
+    run(tmp_path / "deep/er/better", with_ages(1), options=watched)
+    ((group,),) = groups_of(tmp_path)
+    assert [r.path.name for r in group.runs] == ["better", "worse"]
+    assert group.sort == "age/mae_months"
+    assert group.differing == ["optimizer.lr"]  # not where a run lies or how it was watched
+    assert group.common == {"backbone": "slim_resnet", "seed": 1}
+
+
+def test_a_file_that_is_no_run_is_refused(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    files = [tmp_path / "notes.txt", tmp_path / "a/predictions.csv", tmp_path / "foreign.ckpt"]
+    for file in files:
+        file.touch()
+        with pytest.raises(UserError, match=f"{file} is neither a run's folder nor a checkpoint"):
+            find_runs([file])
+
+
+@pytest.mark.parametrize("newer", ["a", "b"])
+def test_an_option_that_an_older_run_does_not_know_counts_as_none(tmp_path, newer):
+    for name, spread in (("a", 1), ("b", 2)):
+        new = {"data.soft_targets": None, "data.mode": "x"} if name == newer else {}
+        run(tmp_path / name, with_ages(spread), options=new)
+    ((group,),) = groups_of(tmp_path)
+    assert group.common["data.soft_targets"] is None
+    assert group.differing == ["data.mode"]
+    write_comparison([tmp_path], tmp_path / "out")
+
+
+def test_a_choice_stands_for_the_options_below_it(tmp_path):
+    run(tmp_path / "a", with_ages(1), options={"backbone.depth": 3})
+    run(tmp_path / "b", with_ages(2), options={"backbone": "resnet18", "backbone.name": "r"})
+    ((group,),) = groups_of(tmp_path)
+    assert group.differing == ["backbone"]
+
+
+def test_sorting(tmp_path):
+    run(tmp_path / "a", with_ages(1).assign(age_years_predicted=lambda t: t["age_years"] + 1))
+    run(tmp_path / "b", with_ages(1.6))
+    for sort, first in (("test/age/mae_months", "a"), ("age/bias_years", "b"), ("age/r2", "a")):
+        ((group,),) = groups_of(tmp_path, sort=sort)
+        assert group.runs[0].path.name == first, sort
+    with pytest.raises(UserError, match=r"--sort age/mea: no run has this metric.*age/mae_months"):
+        groups_of(tmp_path, sort="age/mea")
+
+
+def test_other_test_sets_never_compete(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    run(tmp_path / "b", with_ages(1, n=81))
+    run(tmp_path / "c", with_ages(1), synthetic=True)
+    run(
+        tmp_path / "same ids, other hands", with_ages(1).assign(age_years=lambda t: t.age_years / 2)
+    )
+    test_sets = groups_of(tmp_path)
+    assert [len(groups) for groups in test_sets] == [1] * 4
+    assert [len(groups[0].runs) for groups in test_sets] == [1] * 4
+    assert [bool(groups[0].first["synthetic"]) for groups in test_sets] == [False] * 3 + [True]
+    hashes = {groups[0].first["test_set"] for groups in test_sets}
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize("most", [80, 81, 82])
+def test_the_test_set_of_most_runs_comes_first_and_the_phantoms_last(tmp_path, most):
+    for n in (80, 81, 82):
+        run(tmp_path / f"{n}", with_ages(1, n=n))
+    for again in (1, 2):
+        run(tmp_path / f"{most} {again}", with_ages(1, again, n=most))
+        run(tmp_path / f"phantom {again}", with_ages(1, again), synthetic=True)
+    test_sets = groups_of(tmp_path)
+    assert [len(groups[0].runs) for groups in test_sets] == [3, 1, 1, 2]
+    assert test_sets[0][0].first["n"]["test"] == most
+    assert test_sets[-1][0].first["synthetic"]
+
+
+def test_seeds_are_pooled(tmp_path):
+    for seed in (1, 2, 3):
+        run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed)
+    run(tmp_path / "other", with_ages(1, 9), options={"optimizer.lr": 0.5})
+    ((group,),) = groups_of(tmp_path)
+    (row,) = seed_rows(group)
+    maes = [12 * np.abs(np.random.default_rng(s + 100).normal(0, 1, 80)).mean() for s in (1, 2, 3)]
+    assert [run.metrics["seed"] for run in row["runs"]] == [1, 2, 3]
+    assert row["setting"] == ("0.1",)
+    assert row["metrics"]["age/mae_months"]["mean"] == pytest.approx(np.mean(maes))
+    assert row["metrics"]["age/mae_months"]["sd"] == pytest.approx(np.std(maes, ddof=1))
+
+
+def test_paired_difference_of_runs_in_another_order(tmp_path):
+    better, worse = with_ages(1), with_ages(2, seed=3)
+    run(tmp_path / "better", better)
+    run(tmp_path / "worse", worse.sample(frac=1, random_state=0))
+    ((group,),) = groups_of(tmp_path)
+    (row,) = differences_within(group)
+    assert (row["reference"].path.name, row["run"].path.name) == ("better", "worse")
+
+    def mae(true, predicted):
+        return 12 * np.abs(predicted - true).mean(axis=-1)
+
+    direct = paired_difference(
+        mae,
+        *(
+            (t["age_years"].to_numpy(), t["age_years_predicted"].to_numpy())
+            for t in (better, worse)
+        ),
+    )
+    for key in ("value", "low", "high", "p"):
+        assert row["difference"][key] == pytest.approx(direct[key])
+
+
+def test_tasks_are_compared_in_what_they_share(tmp_path):
+    ages, stages = with_ages(0.3), with_stages(0.5)
+    run(tmp_path / "r", ages)
+    run(tmp_path / "c", stages, task="classification")
+    ((regression, classification),) = groups_of(tmp_path)
+    rows = differences_across([regression, classification])
+    assert [row["metric"] for row in rows] == ["stage/accuracy", "stage/balanced_accuracy"]
+    true = Stages().of(ages["age_years"].to_numpy())
+    read_off = (Stages().of(ages["age_years_predicted"].to_numpy()) == true).mean()
+    predicted = stages["stage_predicted"].map(Stages().names.index)
+    assert rows[0]["difference"]["value"] == pytest.approx((predicted == true).mean() - read_off)
+
+
+def test_the_page(tmp_path):
+    hostile = "<script>alert(1)</script>"
+    study = reference_study()
+    run(tmp_path / "runs" / hostile.replace("/", ""), with_ages(1), official=True, data=hostile)
+    run(tmp_path / "runs/b", with_ages(2), reference=study, data=hostile, seed=2)
+    run(tmp_path / "runs/phantom", with_ages(2), synthetic=True, reference=study)
+    failed = tmp_path / "runs/failed"
+    failed.mkdir()
+    (failed / "error.txt").write_text("out of memory\n")
+    write_comparison([tmp_path / "runs"], tmp_path / "out")
+    page = Page((tmp_path / "out/comparison.html").read_text())
+    assert "script" not in page.tags
+    assert hostile in page.text
+    assert page.addresses
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert "failed: out of memory" in page.text
+    real, phantom = page.text.split("Synthetic data")
+    assert "reference study (published, another split of the RSNA data)" in real
+    assert "dotted: reference study" in real
+    assert "14.82" in real
+    assert "published" not in phantom
+
+
+def test_runs_that_name_no_study_show_none(tmp_path):
+    run(tmp_path / "a", with_ages(1), official=True)
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    shown = result.output + (tmp_path / "out/comparison.html").read_text()
+    assert not re.search("published|student|reference study", shown)
+    run(tmp_path / "b", with_ages(2), reference=reference_study())
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert re.search(r"reference study.* 14\.82 ", result.output)
+
+
+def test_the_table(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    run(tmp_path / "b", with_ages(1, 2), seed=2)
+    run(tmp_path / "c", with_stages(0.9), task="classification")
+    write_comparison([tmp_path], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out/comparison.csv")
+    assert table["task"].tolist() == ["regression", "regression", "classification"]
+    assert set(table["option/seed"].dropna()) == {1, 2}
+    mae = 12 * np.abs(np.random.default_rng(100).normal(0, 1, 80)).mean()
+    row = table[table["run"].str.endswith("/a")].iloc[0]
+    assert row["age/mae_months/value"] == pytest.approx(mae)
+    assert row["age/mae_months/low"] < mae < row["age/mae_months/high"]
+
+
+def test_damaged_runs_are_reported_and_skipped(tmp_path):
+    run(tmp_path / "whole", with_ages(1))
+    (tmp_path / "going on/.hydra").mkdir(parents=True)
+    run(tmp_path / "cut", with_ages(1))
+    (tmp_path / "cut/metrics.json").write_text('{"task": "regr')
+    run(tmp_path / "no predictions", with_ages(1))
+    (tmp_path / "no predictions/predictions.csv").unlink()
+    run(tmp_path / "odd predictions", with_ages(1))
+    (tmp_path / "odd predictions/predictions.csv").write_bytes(b"\xff\xfe\x00")
+    run(tmp_path / "no list", with_ages(1))
+    (tmp_path / "no list/metrics.json").write_text("[]")
+    (tmp_path / "not a run").mkdir()
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    left_out = [line for line in result.output.splitlines() if line.startswith("left out")]
+    assert len(left_out) == 5
+    for name in ("going on", "cut", "no predictions", "odd predictions", "no list"):
+        assert any(name in line for line in left_out), name
+    assert len(pd.read_csv(tmp_path / "out/comparison.csv")) == 1
+
+
+def test_nothing_to_compare_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        find_runs([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="no finished run in or below"):
+        find_runs([tmp_path])
+    (tmp_path / "a/.hydra").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no finished run.*has not finished"):
+        find_runs([tmp_path])
+
+
+def test_a_checkpoint_file_means_its_run(tmp_path):
+    write_finished_run(tmp_path / "a", with_ages(1))
+    file = tmp_path / "a/checkpoints/best.ckpt"
+    file.parent.mkdir()
+    file.touch()
+    assert read_run(file).path == tmp_path / "a"
+    assert [found.path for found in find_runs([file])[0]] == [tmp_path / "a"]
+    assert write_report(file) == tmp_path / "a/report.html"
+    file.rename(tmp_path / "moved.ckpt")
+    with pytest.raises(UserError, match=f"{tmp_path}: no run"):
+        read_run(tmp_path / "moved.ckpt")
+
+
+def test_links_to_runs_are_followed(tmp_path):
+    run(tmp_path / "elsewhere/a", with_ages(1))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/a").symlink_to(tmp_path / "elsewhere/a")
+    (tmp_path / "links/loop").symlink_to(tmp_path / "links")
+    assert len(find_runs([tmp_path / "links"])[0]) == 1
+
+
+def test_partial_runs_come_last_and_are_marked(tmp_path):
+    run(tmp_path / "a debug run", with_ages(0.1), partial=["trainer.fast_dev_run=True"])
+    run(tmp_path / "whole", with_ages(2))
+    ((group,),) = groups_of(tmp_path)
+    assert short_names(group.runs) == ["whole", "a debug run (partial)"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file cannot be written .*choose another --out"):
+        write_comparison([tmp_path / "a"], tmp_path / "file")
+
+
+def test_only_a_comparison_of_its_own_is_written_over(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    out = tmp_path / "out"
+    for _ in range(2):
+        write_comparison([tmp_path / "a"], out)
+    for name in ("comparison.csv", "comparison.html"):
+        own = (out / name).read_bytes()
+        (out / name).write_text("drug,price\n")
+        with pytest.raises(UserError, match=rf"{name} was not written by boneage compare: choose"):
+            write_comparison([tmp_path / "a"], out)
+        assert (out / name).read_text() == "drug,price\n"
+        (out / name).write_bytes(own)
+
+
+def test_the_terminal_pools_seeds_and_tells_differences(tmp_path):
+    for seed in (1, 2):
+        run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed)
+    result = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert "2 seeds: MAE (months)" in result.output
+    assert " minus s" in result.output
+    assert ", p 0." in result.output
+
+
+def test_a_narrow_terminal_counts_the_options_that_do_not_fit(tmp_path, monkeypatch):
+    for name, value in (("a", 1), ("b", 2)):
+        options = {f"data.o{i}": value for i in range(9)}
+        run(tmp_path / name, with_ages(value), options=options)
+    for columns, shown, left_out in (("80", 2, 7), ("240", 9, 0)):
+        monkeypatch.setenv("COLUMNS", columns)
+        out = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "o")])
+        assert [i for i in range(9) if f"data.o{i}" in out.output] == list(range(shown))
+        assert (f"in the page only: {left_out}" in out.output) == bool(left_out)
+
+
+def test_a_run_given_twice_counts_once(tmp_path):
+    run(tmp_path / "a", with_ages(1))
+    assert len(find_runs([tmp_path, tmp_path / "a", tmp_path / "." / "a"])[0]) == 1
+
+
+def test_options_that_do_not_follow_from_a_choice_keep_settings_apart(tmp_path):
+    for seed, depth in ((1, 4), (2, 8), (3, 8)):
+        options = {"backbone.depth": depth}
+        run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed, options=options)
+    run(tmp_path / "r", with_ages(2), options={"backbone": "resnet18", "backbone.depth": 18})
+    ((group,),) = groups_of(tmp_path)
+    assert group.differing == ["backbone", "seed", "backbone.depth"]
+    (row,) = seed_rows(group)
+    assert (row["setting"], len(row["runs"])) == (("slim_resnet", "8"), 2)
+
+
+def test_a_choice_for_another_place_stands_for_its_options(tmp_path):
+    for name in ("linear", "mlp"):
+        options = {"loss@tasks.toy.loss": name, "tasks.toy.loss._target_": name}
+        run(tmp_path / name, with_ages(1), options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert group.differing == ["loss@tasks.toy.loss"]
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "pooled"),
+    [
+        ("trainer.strategy", ("auto", "ddp"), True),
+        ("trainer.accelerator", ("cpu", "gpu"), True),
+        ("trainer.profiler", (None, "simple"), True),
+        ("trainer.devices", (1, 2), False),  # a batch of each device
+        ("callbacks.ema.decay", (0.9, 0.99), False),
+        ("callbacks.mine.strength", (1, 2), False),
+    ],
+)
+def test_seeds_are_pooled_over_what_a_resumed_run_may_change(tmp_path, option, values, pooled):
+    for seed, value in enumerate(values):
+        options = {option: value}
+        run(tmp_path / f"s{seed}", with_ages(1, seed), seed=seed, options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert (option in group.differing) is not pooled
+    assert len(seed_rows(group)) == pooled
+    was = group.runs[0].metrics["options"]
+    now = OmegaConf.create({})
+    for key in was:
+        other = key == option  # all else is the same, the seed too
+        OmegaConf.update(now, key, group.runs[other].metrics["options"][key])
+    if pooled:
+        check_same(was, now, "it is a run")
+    else:
+        with pytest.raises(UserError, match=rf"other options: {option} \(was "):
+            check_same(was, now, "it is a run")
+
+
+def test_a_choice_that_shows_in_bookkeeping_alone_is_none(tmp_path):
+    for seed, name in enumerate(("cpu", "gpu")):
+        options = {"trainer": name, "trainer.accelerator": name, "trainer.devices": 1}
+        run(tmp_path / name, with_ages(1, seed), seed=seed, options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert group.differing == ["seed"]
+    run(tmp_path / "ddp", with_ages(2), options={"trainer": "ddp", "trainer.devices": 8})
+    ((group,),) = groups_of(tmp_path)
+    assert set(group.differing) == {"seed", "trainer"}
+
+
+def test_early_stopping_and_monitor_are_settings(tmp_path):
+    for seed, options in enumerate(({"callbacks.early_stopping.patience": 3}, {"monitor": "x"})):
+        run(tmp_path / str(seed), with_ages(1, seed), seed=seed, options=options)
+    ((group,),) = groups_of(tmp_path)
+    assert set(group.differing) == {"seed", "callbacks.early_stopping.patience", "monitor"}
+    assert seed_rows(group) == []
+
+
+def test_a_repeated_seed_counts_once_and_a_tested_checkpoint_or_an_ensemble_never(tmp_path):
+    run(tmp_path / "old", with_ages(3, 7), started="2026-01-01T00:00:00+00:00")
+    run(tmp_path / "new", with_ages(1, 1), started="2026-01-02T00:00:00+00:00")
+    run(tmp_path / "other", with_ages(1, 2), seed=2)
+    run(tmp_path / "tested", with_ages(1, 3), seed=3, options={"train": False})
+    run(tmp_path / "mean", with_ages(1, 4), seed=4, ensemble=["new", "other"])
+    ((group,),) = groups_of(tmp_path)
+    (row,) = seed_rows(group)
+    maes = [12 * np.abs(np.random.default_rng(s + 100).normal(0, 1, 80)).mean() for s in (1, 2)]
+    assert {run.path.name for run in row["runs"]} == {"new", "other"}
+    assert row["metrics"]["age/mae_months"]["mean"] == pytest.approx(np.mean(maes))
+    assert row["metrics"]["age/mae_months"]["sd"] == pytest.approx(np.std(maes, ddof=1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": 5},
+        {"test": []},
+        {"test": {"age/mae_months": None}},
+        {"test": {"age/mae_months": {"value": 1}}},
+        {"options": None},
+        {"stages": None},
+        {"stages": {"names": ["a"], "edges": [3, 4]}},
+    ],
+    ids=str,
+)
+def test_metrics_of_another_form_are_damaged(tmp_path, change):
+    run(tmp_path / "whole", with_ages(1))
+    write_finished_run(tmp_path / "odd", with_ages(1), **change)
+    runs, (reason,) = find_runs([tmp_path])
+    assert [r.path.name for r in runs] == ["whole"]
+    where = next(iter(change))
+    assert re.match(rf"{tmp_path}/odd/metrics\.json (is damaged:|lacks) {where}", reason)
+    assert "\n" not in reason
+
+
+def test_a_cut_or_repeated_table_of_predictions_is_damaged(tmp_path):
+    for name in ("whole", "cut", "in a line", "twice"):
+        run(tmp_path / name, with_ages(1))
+    text = (tmp_path / "whole/predictions.csv").read_text()
+    lines = text.splitlines(keepends=True)
+    (tmp_path / "cut/predictions.csv").write_text("".join(lines[:20]))
+    (tmp_path / "in a line/predictions.csv").write_text(text[: len(text) // 2])
+    (tmp_path / "twice/predictions.csv").write_text(text + lines[-1])
+    runs, reasons = find_runs([tmp_path])
+    assert [r.path.name for r in runs] == ["whole"]
+    assert len(reasons) == 3
+    assert all("predictions.csv is damaged" in reason for reason in reasons)
+
+
+def test_whatever_breaks_a_comparison_is_one_line_of_the_sweep(tmp_path, monkeypatch, caplog):
+    config = OmegaConf.create(
+        {"hydra": {"mode": RunMode.MULTIRUN, "sweep": {"dir": str(tmp_path)}}}
+    )
+    monkeypatch.setattr("boneage.run.sweep.compare_sweep", lambda _: {}["lost"])
+    done = JobReturn(status=JobStatus.COMPLETED)
+    SweepComparison().on_job_end(config, done)
+    assert [r.message for r in caplog.records] == [f"No comparison in {tmp_path}: KeyError: 'lost'"]

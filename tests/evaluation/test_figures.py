@@ -1,0 +1,190 @@
+"""Figures: what they show, and that odd tables do not break them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import predictions
+from sklearn.metrics import precision_recall_curve as sk_curve
+
+from boneage.evaluation.figures import age, failures, stage, training
+from boneage.evaluation.figures.architecture import architecture
+from boneage.evaluation.figures.registry import draw_figures
+from boneage.evaluation.figures.style import styled, to_png
+from boneage.stages import Stages
+
+OF_AGE = {"scatter", "bland_altman", "residuals"}
+OF_STAGE = {"confusion", "error_near_edge"}
+OF_PROBABILITY = {"reliability", "precision_recall"}
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def labels(figure):
+    return {axes.get_xlabel() for axes in figure.axes} | {a.get_ylabel() for a in figure.axes}
+
+
+def test_columns_decide_what_is_drawn():
+    table = predictions()
+    age_only = table[["age_years", "sex", "age_years_predicted"]]
+    stage_only = table.drop(columns="age_years_predicted")
+    assert set(draw_figures(table, Stages())) == OF_AGE | OF_STAGE | OF_PROBABILITY
+    assert set(draw_figures(age_only, Stages())) == OF_AGE | OF_STAGE
+    assert set(draw_figures(stage_only, Stages())) == OF_STAGE | OF_PROBABILITY
+    assert draw_figures(table[["age_years", "sex"]], Stages()) == {}
+
+
+def test_every_age_axis_has_its_unit():
+    figures = draw_figures(predictions(), Stages())
+    for name in OF_AGE | {"error_near_edge"}:
+        named = [label for label in labels(figures[name]) if label]
+        assert named
+        for label in named:
+            assert any(unit in label for unit in ("(years)", "(months)", "(%)", "squared year")), (
+                label
+            )
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        predictions(1),
+        predictions(2),
+        predictions().assign(sex="unknown"),
+        predictions().assign(age_years=12.0),
+        predictions().assign(age_years_predicted=10.0),
+        predictions().assign(age_years_predicted=lambda t: t["age_years_predicted"] * 100 - 700),
+        predictions().assign(age_years_predicted=lambda t: t["age_years"].where(t.index > 9)),
+    ],
+    ids=["one", "two", "unknown sex", "one age", "constant", "far out", "some not finite"],
+)
+def test_odd_tables_are_drawn(table):
+    for figure in draw_figures(table, Stages()).values():
+        assert to_png(figure).startswith(b"\x89PNG")
+
+
+def test_nothing_finite_draws_nothing():
+    assert draw_figures(predictions().assign(age_years_predicted=np.nan), Stages()) == {}
+
+
+def test_other_stages_and_names_are_drawn():
+    table = predictions()[["age_years", "sex", "age_years_predicted"]]
+    for stages in (Stages(["all"], []), Stages(["$x", "<b>", "c", "d", "e"], [3, 6, 9, 12])):
+        for figure in draw_figures(table, stages).values():
+            assert to_png(figure).startswith(b"\x89PNG")
+
+
+def test_confusion_matrix_shows_counts_row_percent_and_small_n():
+    few = np.array([False, True])
+    figure = stage.confusion_matrix(np.array([[30, 10], [1, 3]]), ("a", "b"), few)
+    assert texts(figure) == ["30\n75 %", "10\n25 %", "1\n25 %", "3\n75 %"]
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert rows == ["a\nn = 40", "b\nn = 4†"]
+
+
+def test_bland_altman_lines_by_hand():
+    figure = age.bland_altman(np.array([5.0, 6, 7, 8]), np.array([6.0, 6, 8, 8]))
+    # differences in months 12, 0, 12, 0: mean 6, standard deviation 6.928
+    assert [t.split("\n")[1] for t in texts(figure)] == ["+6.0", "+19.6", "-7.6"]
+
+
+def test_running_mean_by_hand():
+    ages = np.array([4.0, 4.5, 5.0, 5.5, 6.0, 15.0])
+    grid, mean = failures.running_mean(ages, np.array([1.0, 2, 3, 4, 5, 100]))
+    assert mean[grid == 5.0] == pytest.approx(3)  # all five are within a year
+    assert np.isnan(mean[grid == 15.0])  # one alone is no mean
+    assert np.isnan(mean[grid == 4.5])  # four are too few
+
+
+def test_small_bands_have_hollow_markers():
+    mae = np.array([[5.0, 4, 6], [7, 5, 9], [np.nan] * 3])
+    with styled():
+        n, few = np.array([50, 3, 0]), np.array([False, True, False])
+        figure = failures.error_by_band(["0-2", "2-5", "5-10"], mae, mae, n, few)
+    faces = [line.get_markerfacecolor() for line in figure.axes[0].lines]
+    assert len(faces) == 2
+    assert faces[0] != "white"
+    assert faces[1] == "white"
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert ticks == ["0-2\n50", "2-5\n3", "5-10\n0"]
+
+
+def test_precision_recall_against_scikit_learn():
+    rng = np.random.default_rng(0)
+    score = rng.integers(0, 20, 200) / 20  # with ties
+    positive = rng.random(200) < score
+    recall, precision = stage.precision_recall_curve(score, positive)
+    expected_precision, expected_recall, _ = sk_curve(positive, score)
+    np.testing.assert_allclose(recall, expected_recall[:-1][::-1])
+    np.testing.assert_allclose(precision, expected_precision[:-1][::-1])
+
+
+def test_learning_curves_show_every_task():
+    history = pd.DataFrame(
+        {"epoch": [0, 1], "learning_rate": [1e-3, 0], "train/loss": [3.0, 2.0], "val/loss": [3, 2]}
+        | {
+            f"{fold}/{task}/loss": [2.0, 1.0]
+            for fold in ("train", "val")
+            for task in ("age", "toy")
+        }
+        | {"val/age/mae_months": [20.0, 15.0]}
+    )
+    figure = training.learning_curves(history)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+    assert titles == ["Bone age: loss", "toy: loss", "Bone age: MAE (months)", "Learning rate"]
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2]
+
+
+def test_folds_are_counted():
+    table = pd.DataFrame(
+        {"fold": ["train", "train", "val"], "age_years": [1.0, 2, 3], "sex": ["male"] * 3}
+    )
+    titles = [axes.get_title() for axes in training.fold_distribution(table).axes]
+    assert titles == ["training, n = 2\n2 male", "validation, n = 1\n1 male", "test, n = 0\n0 male"]
+
+
+def test_architecture_names_every_block():
+    block = {"label": "conv 3x3", "shape": [8, 4, 4], "parameters": 1234}
+    head = {"label": "fully connected 1", "shape": [1], "parameters": 9}
+    figure = architecture(
+        {
+            "input": [1, 8, 8],
+            "backbone": [block],
+            "sex": [],
+            "heads": {"age": [head], "toy": [head]},
+        }
+    )
+    shown = texts(figure)
+    assert "conv 3x3" in shown
+    assert "8 x 4 x 4, 1,234 parameters" in shown
+    assert shown.count("fully connected 1") == 2
+    assert {"Bone age", "toy"} <= set(shown)
+
+
+@pytest.mark.parametrize("edges", [(10,), (10, 18), (2, 5, 10, 14, 17)])
+def test_each_edge_between_stages_has_a_panel(edges):
+    names = tuple(f"stage {k}" for k in range(len(edges) + 1))
+    stages = Stages(names, edges)
+    table = predictions().drop(columns=[f"stage_probability_{name}" for name in Stages().names])
+    table["stage_predicted"] = [names[k] for k in stages.of(table["age_years_predicted"])]
+    figure = draw_figures(table, stages)["error_near_edge"]
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == [f"stage {k} to stage {k + 1}: {edge} years" for k, edge in enumerate(edges)]
+    for axes, edge in zip(figure.axes, edges, strict=True):
+        counts = [int(label.get_text().split("\n")[1]) for label in axes.get_xticklabels()]
+        distance = table["age_years"] - edge
+        inner = (
+            ((distance >= -0.5) & (distance < 0)).sum(),
+            ((distance >= 0) & (distance < 0.5)).sum(),
+        )
+        assert (counts[4], counts[5]) == inner
+        assert sum(counts) == len(table)
+        tops = [line.get_segments()[0][1][1] for line in axes.collections]
+        assert axes.get_ylim()[0] == 0
+        assert axes.get_ylim()[1] >= max(tops)
+
+
+def test_without_an_edge_there_is_no_figure_of_edges():
+    table = predictions().drop(columns=["stage_predicted"])
+    assert "error_near_edge" not in draw_figures(table, Stages(("all",), ()))

@@ -1,0 +1,228 @@
+"""The report page: whole, self-contained, honest, and safe."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import Page, reference_study, write_finished_run
+
+from boneage.data.layouts import looks_official
+from boneage.errors import UserError
+from boneage.evaluation.figures.registry import FIGURES
+from boneage.evaluation.report.page import write_report
+from boneage.evaluation.report.statements import limits
+from boneage.evaluation.report.tables import metric_rows
+from boneage.evaluation.run_folder import read_run
+from boneage.run.experiment import train
+
+
+def predictions(n=60):
+    rng = np.random.default_rng(0)
+    age = rng.uniform(0.5, 19, n)
+    return pd.DataFrame(
+        {
+            "id": [f"hand{i}" for i in range(n)],
+            "sex": rng.choice(["female", "male"], n),
+            "age_years": age,
+            "age_years_predicted": age + rng.normal(0, 1, n),
+        }
+    )
+
+
+def page(folder):
+    return Page(write_report(folder).read_text())
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    return page(write_finished_run(tmp_path_factory.mktemp("run"), predictions()))
+
+
+def test_page_of_a_real_run(configure, tmp_path):
+    train(configure("task=multitask", "report=true"))
+    run_dir = tmp_path / "run"
+    file = run_dir / "report.html"
+    found = Page(file.read_text())
+    assert file.stat().st_size < 5_000_000
+    assert found.tags.count("img") == len(FIGURES) + len(
+        pd.read_csv(run_dir / "predictions.csv")
+    ), "every figure, and every test radiograph of so few"
+    for entry in FIGURES:
+        assert (run_dir / f"figures/{entry.name}.png").is_file()
+        assert (run_dir / f"figures/{entry.name}.pdf").is_file()
+        assert entry.caption.replace(" %", "\u00a0%") in file.read_text()
+    assert "Synthetic data" in found.text
+    for heading in ("Results", "Where it fails", "How it was trained", "cannot show"):
+        assert heading in found.text
+
+
+def test_report_can_be_turned_off(configure, tmp_path):
+    train(configure("report=false"))
+    assert not (tmp_path / "run/report.html").exists()
+    assert (tmp_path / "run/metrics.json").is_file()
+
+
+def test_page_needs_no_network_and_runs_nothing(reported):
+    assert reported.addresses
+    assert all(address.startswith("data:image/png;base64,") for address in reported.addresses)
+    assert not {"script", "link", "iframe"} & set(reported.tags)
+
+
+def test_numbers_are_those_of_the_metrics_file(tmp_path):
+    folder = write_finished_run(tmp_path, predictions())
+    test = json.loads((folder / "metrics.json").read_text())["test"]
+    text = page(folder).text
+    for name, label in (("age/rmse_years", "RMSE (years)"), ("age/ccc", "Concordance correlation")):
+        value, low, high = (test[name][k] for k in ("value", "low", "high"))
+        assert f"{label} {value:.3f} {low:.3f} to {high:.3f} 60" in text
+
+
+def test_real_data_carry_no_banner_and_phantoms_do(reported, tmp_path):
+    assert "Synthetic data" not in reported.text
+    assert "same source" in reported.text
+    synthetic = page(write_finished_run(tmp_path, predictions(), synthetic=True))
+    assert "Synthetic data" in synthetic.text
+    assert "nothing about patients" in synthetic.text
+
+
+STUDY = ("reference study", "student report", "published", "1.235", "stories", "Infant gap")
+
+
+def test_published_values_are_shown_by_runs_that_name_a_study(reported, tmp_path):
+    study = reference_study()
+    named = page(write_finished_run(tmp_path / "named", predictions(), reference=study))
+    assert "reference study published, another split of the RSNA data" in named.text
+    assert "1.235" in named.text
+    assert "measured on other radiographs" in named.text
+    mine = {"label": "Our earlier model", "note": "clinic A", "published": {"age/r2": 0.8765}}
+    own = read_run(write_finished_run(tmp_path / "own", predictions(), reference=mine))
+    published = {row["name"]: row["published"] for row in metric_rows(own, headline=False)}
+    assert {name: value for name, value in published.items() if value} == mine["published"]
+    assert any("(Our earlier model)" in sentence for sentence in limits(own))
+    changes = {"synthetic": True, "reference": study}
+    phantom = page(write_finished_run(tmp_path / "phantom", predictions(), **changes))
+    for other in (reported, phantom):
+        assert [word for word in STUDY if word in other.text] == []
+        assert "Youngest, oldest, tail" in other.text
+
+
+def test_official_data_alone_show_no_published_values(tmp_path):
+    run = read_run(write_finished_run(tmp_path, predictions(), official=True))  # of older versions
+    assert not any(row["published"] for row in metric_rows(run, headline=False))
+    assert any("label noise" in sentence for sentence in limits(run))
+    assert not any("published" in sentence for sentence in limits(run))
+
+
+def test_a_damaged_study_is_one_line(tmp_path):
+    folder = write_finished_run(tmp_path, predictions(), reference={"label": "x"})
+    with pytest.raises(UserError, match=r"metrics\.json lacks reference\.note"):
+        write_report(folder)
+
+
+def test_text_from_data_is_escaped(tmp_path):
+    hostile = "<script>alert(1)</script>"
+    table = predictions(8).assign(id=[f"{hostile}{i}" for i in range(8)])
+    folder = write_finished_run(
+        tmp_path,
+        table,
+        data=hostile,
+        command=hostile,
+        options={hostile: hostile, "data.size": 128},
+        task=hostile,
+    )
+    found = page(folder)
+    assert "script" not in found.tags
+    assert hostile in found.text
+
+
+def test_small_numbers_are_marked(tmp_path):
+    table = predictions(40).assign(age_years=[5.0] * 25 + [12.0] * 12 + [18.5] * 3)
+    text = page(write_finished_run(tmp_path, table)).text
+    assert re.search(r"Recall, adult [\d.]+ †", text)
+    assert re.search(r"Recall, child [\d.]+ [\d.]+ to", text)
+    assert "Only 3 test radiographs are adult" in text
+    assert "Only 12 test radiographs are adolescent" in text
+    assert "14-17 years (0)" in text
+
+
+def test_a_diverged_model_is_reported_as_such(tmp_path):
+    table = predictions().assign(age_years_predicted=lambda t: t["age_years"].where(t.index > 4))
+    text = page(write_finished_run(tmp_path, table)).text
+    assert "gave 5 of 60 radiographs no finite number" in text
+    assert "training has diverged" in text
+
+
+@pytest.mark.parametrize("columns", [[], ["stage_predicted"]])
+def test_a_run_without_ages_has_a_page_too(tmp_path, columns):
+    table = predictions().drop(columns="age_years_predicted")
+    for name in columns:
+        table[name] = "child"
+    assert "Results" in page(write_finished_run(tmp_path, table)).text
+
+
+def test_unfinished_and_damaged_runs_are_one_line(tmp_path):
+    with pytest.raises(UserError, match="no run: it holds no metrics"):
+        write_report(tmp_path)
+    (tmp_path / ".hydra").mkdir()
+    with pytest.raises(UserError, match="has not finished"):
+        write_report(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"task": ')
+    with pytest.raises(UserError, match=r"metrics\.json is damaged"):
+        write_report(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"task": "regression"}')
+    with pytest.raises(UserError, match=r"lacks task|lacks data: not written by this version"):
+        write_report(tmp_path)
+    folder = write_finished_run(tmp_path / "other", predictions())
+    (folder / "predictions.csv").write_text("id,sex,age_years\n1,male,abc\n")
+    with pytest.raises(UserError, match=r"predictions\.csv is missing or damaged"):
+        write_report(folder)
+    (folder / "predictions.csv").unlink()
+    with pytest.raises(UserError, match=r"predictions\.csv is missing or damaged"):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_official_data_are_known_by_their_ids():
+    assert looks_official(pd.DataFrame({"id": [str(i) for i in range(1377, 2500)]}))
+    assert not looks_official(pd.DataFrame({"id": [str(i) for i in range(1001, 2201)]}))
+    assert not looks_official(pd.DataFrame({"id": [f"patient{i}" for i in range(2000)]}))
+    assert not looks_official(pd.DataFrame({"id": ["1400", "1401"]}))
+
+
+def test_a_partial_run_says_so(tmp_path):
+    partial = ["trainer.limit_train_batches=3"]
+    text = page(write_finished_run(tmp_path, predictions(), partial=partial)).text
+    assert "Partial data" in text
+    assert "trainer.limit_train_batches=3" in text
+    assert "chose the best epoch" not in text
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [("builtin", "the built-in model"), ("outputs/mine/checkpoints/best.ckpt", None), (None, None)],
+)
+def test_the_page_says_what_training_started_from(tmp_path, start, said):
+    options = {"backbone": "slim_resnet", "data.size": 128, "train": True, "start_from": start}
+    text = page(write_finished_run(tmp_path, predictions(), options=options)).text
+    sentence = f"Its training started from the weights of {said or start}"
+    assert (sentence in text) == (start is not None)
+    assert ("Its training started" in text) == (start is not None)
+
+
+def test_damaged_extras_leave_a_page_without_them(tmp_path, caplog):
+    folder = write_finished_run(tmp_path, predictions())
+    (folder / "history.csv").write_text('epoch,learning_rate\n1,"')
+    (folder / "images.npz").write_bytes(b"PK\x03\x04")
+    assert "Results" in page(folder).text
+    assert "history.csv is missing or damaged" in caplog.text
+    assert "images.npz is damaged" in caplog.text
+
+
+def test_other_predictions_than_those_scored_are_refused(tmp_path):
+    folder = write_finished_run(tmp_path, predictions())
+    table = predictions().assign(age_years=lambda t: t["age_years"] + 1)
+    table.to_csv(folder / "predictions.csv", index=False)
+    with pytest.raises(UserError, match="does not hold the test radiographs"):
+        write_report(folder)

@@ -1,0 +1,440 @@
+"""Maps of radiograph files, their geometry, and how much of them lies in a region."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from captum.attr import IntegratedGradients
+from dicom_files import written
+from helpers import reference_study
+from PIL import Image
+from torch import nn
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.data.crop import Crop
+from boneage.data.decode import Geometry, Preprocessing
+from boneage.errors import UserError
+from boneage.evaluation.reference import Claim, Reference
+from boneage.explain.attention import with_random_weights
+from boneage.explain.boxes import read_boxes, read_regions, region_masks
+from boneage.explain.claim import sentences
+from boneage.explain.localisation import blob, edges, measure, summarise
+from boneage.explain.methods import METHODS, Score, attribute
+from boneage.run.checkpoint import build_model
+from boneage.run.explain import Explained
+from boneage.stages import ALL, Stages
+
+BOX = {"id": "a", "region": "MCP", "xmin": 10, "ymin": 20, "xmax": 30, "ymax": 60}
+FRAME = {"image_width": 100, "image_height": 200}
+
+
+class LooksAtACorner(nn.Module):
+    """A backbone whose one feature is the brightness of the top left quarter."""
+
+    channels, out_features = 1, 1
+
+    def __init__(self, side):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 1, bias=False)
+        self.conv.weight.data.fill_(1.0)
+        window = torch.zeros(side, side)
+        window[: side // 2, : side // 2] = 1
+        self.register_buffer("window", window)
+
+    @property
+    def cam_layer(self):
+        return self.conv
+
+    def forward(self, x):
+        return (self.conv(x) * self.window).mean(dim=(2, 3))
+
+
+@pytest.fixture
+def corner(configure):
+    """A model that can only look at one corner, and random radiographs of 32 pixels."""
+    model = build_model(configure("tasks.age.hidden=[]", "tasks.age.dropout=[]"), record={})
+    model.backbone = LooksAtACorner(32)
+    model.tasks["age"].head = nn.Linear(1, 1)
+    model.tasks["age"].head.weight.data.fill_(1.0)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(50, 256, (4, 1, 32, 32), generator=generator, dtype=torch.uint8)
+    return model, image, torch.zeros(4, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "gradcam"])
+def test_a_network_that_sees_one_corner_has_its_map_there(corner, method):
+    maps = attribute(*corner, "age", method).numpy()
+    assert maps.shape == (4, 32, 32)
+    seen, unseen = np.zeros((32, 32), bool), np.zeros((32, 32), bool)
+    seen[:16, :16], unseen[20:, 20:] = True, True
+    measured = measure(maps, [{"seen": seen, "unseen": unseen}] * 4).set_index("region")
+    assert (measured.loc["seen", "energy"] > 0.85).all()
+    assert (measured.loc["unseen", "energy"] < 0.01).all()
+    assert (measured.loc["seen", "hit"] == 1).all()
+
+
+def test_integrated_gradients_add_up_to_the_change_of_the_prediction(corner):
+    model, image, sex = corner
+    maps = attribute(model, image, sex, "age", "integrated_gradients")
+    score = Score(model, "age")
+    x = model.to_input(image)
+    change = score(x, sex) - score(torch.zeros_like(x), sex)
+    torch.testing.assert_close(maps.sum(dim=(1, 2)), change.detach(), rtol=1e-3, atol=1e-4)
+    direct = IntegratedGradients(score).attribute(x, additional_forward_args=(sex,), n_steps=32)
+    torch.testing.assert_close(maps, direct.sum(dim=1).detach().float())
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+@pytest.mark.parametrize("crop", [Crop(), Crop((0.2, 0.3, 0.7, 0.9))])
+@pytest.mark.parametrize(("height", "width"), [(2044, 1514), (100, 300), (64, 64)])
+def test_a_box_comes_back_within_a_pixel(fit, crop, height, width):
+    geometry = Geometry(height, width, Preprocessing(size=128, fit=fit), crop)
+    box = np.array([[0.25 * width, 0.5 * height, 0.5 * width, 0.75 * height]])
+    xmin, ymin, xmax, ymax = geometry.boxes_to_square(box)[0].round().astype(int)
+    square = np.zeros((128, 128), np.float32)
+    square[ymin:ymax, xmin:xmax] = 1
+    back = geometry.to_file(square)
+    assert back.shape == (height, width)
+    rows, columns = np.flatnonzero(back.max(axis=1) > 0.5), np.flatnonzero(back.max(axis=0) > 0.5)
+    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    pixel = max(height, width) / 128  # one of the square
+    assert np.abs(found - box[0]).max() <= max(1, pixel)
+
+
+def write(path, *rows):
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def test_region_masks_by_hand(tmp_path):
+    second = BOX | {"xmin": 90, "xmax": 130}  # beyond the right border: cut
+    table = read_boxes(write(tmp_path / "b.csv", BOX | FRAME, second | FRAME))
+    geometry = Geometry(1, 1, Preprocessing(size=100, fit="squash"), Crop())
+    ((region, mask),) = region_masks(table, geometry).items()
+    assert region == "MCP"
+    expected = np.zeros((100, 100), bool)
+    expected[10:30, 10:30] = expected[10:30, 90:100] = True  # the height is halved
+    assert (mask == expected).all()
+    lower_left = Crop((0.0, 0.1, 0.5, 0.5))  # of a frame of 100 x 200: pixels 0-50 and 20-100
+    ((_, mask),) = region_masks(table, replace(geometry, crop=lower_left)).items()
+    expected = np.zeros((100, 100), bool)
+    expected[0:50, 20:60] = True
+    assert (mask == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"xmin": 30}, "row 3: the box is empty"),
+        ({"ymin": "x"}, "row 3: the box is empty, no number"),
+        ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
+    ],
+)
+def test_bad_boxes_name_their_row(tmp_path, change, said):
+    path = write(tmp_path / "b.csv", BOX | FRAME, BOX | FRAME | change)
+    with pytest.raises(UserError, match=said):
+        read_boxes(path)
+
+
+def test_region_and_annotator_are_checked(tmp_path):
+    for name in ("", "hand", "marker"):
+        path = write(tmp_path / "b.csv", BOX | FRAME, BOX | FRAME | {"region": name})
+        with pytest.raises(UserError, match=r"row 3: the region '.*' needs a name of its own"):
+            read_boxes(path)
+    path = write(tmp_path / "b.csv", BOX | FRAME | {"annotator": "expert"})
+    with pytest.raises(UserError, match="has no annotator nobody: it has expert"):
+        read_boxes(path, "nobody")
+
+
+def test_bad_tables_of_boxes(tmp_path):
+    with pytest.raises(UserError, match="no such table"):
+        read_boxes(tmp_path / "nowhere.csv")
+    with pytest.raises(UserError, match="lacks the column image_width, image_height"):
+        read_boxes(write(tmp_path / "b.csv", BOX))
+
+
+def test_boxes_and_masks_may_write_ids_otherwise(tmp_path):
+    film = tmp_path / "01378.png"
+    Image.fromarray(np.full((200, 100), 90, np.uint8)).save(film)
+    boxes = write(tmp_path / "boxes.csv", BOX | FRAME | {"id": "1378.png"})
+    boxes.write_text(boxes.read_text().replace(",", ";"))
+    (tmp_path / "masks").mkdir()
+    np.savez(tmp_path / "masks/1378.npz", MCP=np.ones((200, 100), bool))
+    for regions in (boxes, tmp_path / "masks"):
+        (id_,) = read_regions(regions, {"01378": film, "2": film}, Preprocessing(size=100))
+        assert id_ == "01378"
+
+
+def test_one_annotator(tmp_path):
+    rows = [BOX | FRAME | {"annotator": name} for name in ("expert", "nonexpert", "expert")]
+    assert len(read_boxes(write(tmp_path / "b.csv", *rows), "expert")) == 2
+
+
+def test_measure_by_hand():
+    whole = np.array([[[4.0, 1.0], [-9.0, 0.0]]])
+    mask = np.array([[True, False], [True, False]])
+    (row,) = measure(whole, [{"left": mask}]).to_dict("records")
+    assert (row["energy"], row["area"], row["hit"]) == (0.8, 0.5, 1)
+    assert np.isnan(row["energy_in_hand"])  # no hand was given
+    (nothing,) = measure(-whole.clip(min=0), [{"left": mask}]).to_dict("records")
+    assert np.isnan(nothing["energy"])
+
+
+def test_measure_within_the_hand_by_hand():
+    whole = np.array([[[4.0, 1.0, 5.0], [3.0, 0.0, 7.0]]])
+    hand = np.array([[True, True, False], [True, True, False]])
+    top = np.array([[True, True, True], [False, False, False]])
+    rows = measure(whole, [{"hand": hand, "top": top, "background": ~hand}]).set_index("region")
+    assert rows.loc["top", "energy_in_hand"] == 5 / 8
+    assert rows.loc["top", "area_in_hand"] == 1 / 2
+    assert rows.loc[["hand", "background"], "energy_in_hand"].isna().all()  # says nothing
+    assert rows.loc["background", "energy"] == 12 / 20
+    summary = summarise(rows.reset_index().assign(source="model"), np.array([8.0]), Stages())
+    found = summary[(summary["group"] == "all") & (summary["region"] == "top")]
+    assert found.set_index("metric")["value"]["enrichment_in_hand"] == pytest.approx(1.25)
+
+
+def test_controls_are_at_chance_on_random_boxes():
+    rng = np.random.default_rng(0)
+    masks = []
+    for _ in range(400):
+        mask = np.zeros((64, 64), bool)
+        top, left = rng.integers(0, 64, 2)
+        mask[np.ix_(np.arange(top, top + 12) % 64, np.arange(left, left + 12) % 64)] = True
+        masks.append({"anywhere": mask})
+    images = rng.integers(0, 256, (400, 64, 64), dtype=np.uint8)
+    for maps in (np.broadcast_to(blob(64), images.shape), edges(images)):
+        measured = measure(maps, masks).assign(source="control")
+        summary = summarise(measured, np.full(400, 8.0), Stages())
+        row = summary[(summary["metric"] == "enrichment") & (summary["group"] == "all")].iloc[0]
+        assert row["low"] < 1 < row["high"]
+        assert row["value"] == pytest.approx(1, abs=0.1)
+        assert set(summary["group"]) == {"all", "child", "5-10"}
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return trained()
+
+
+def call(*arguments):
+    checkpoint, *rest = map(str, arguments)
+    return CliRunner().invoke(app, ["explain", "--checkpoint", checkpoint, *rest])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_explain_draws_and_keeps_maps(run, phantom_root, tmp_path, method):
+    images = sorted((phantom_root / "boneage-training-dataset").glob("*.png"))[:2]
+    result = call(run, *images, "--out", tmp_path / "maps", "--method", method)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "maps/age_000.png").is_file()
+    for image in images:
+        kept = np.load(tmp_path / f"maps/{image.stem}_age.npy")
+        assert kept.shape == tuple(reversed(Image.open(image).size))
+        assert np.isfinite(kept).all()
+
+
+def test_a_dicom_file_is_explained_as_its_picture_and_a_hidden_one_left_out(
+    run, phantom_root, tmp_path
+):
+    plain = phantom_root / "boneage-training-dataset/1001.png"
+    folder = tmp_path / "films"
+    folder.mkdir()
+    grey = np.array(Image.open(plain).convert("L"))
+    packed = written(folder / "child.dcm", grey, PatientSex="F")
+    shutil.copy(plain, folder / "._child.png")
+    explained = Explained(run, [folder])
+    assert explained.files == [packed]
+    assert list(explained.table["sex"]) == ["female"]
+    as_picture = Explained(run, [plain], sex="female")
+    np.testing.assert_allclose(explained.images, as_picture.images, atol=1)
+    assert list(Explained(run, [packed], sex="male").table["sex"]) == ["male"]
+
+
+def test_a_film_of_the_checkpoint_is_known_by_another_spelling_of_its_id(
+    run, phantom_root, tmp_path
+):
+    shutil.copy(phantom_root / "boneage-training-dataset/1001.png", tmp_path / "01001.png")
+    split = pd.read_csv(run / "split.csv", dtype=str).set_index("id")
+    (row,) = Explained(run, [tmp_path / "01001.png"]).table.to_dict("records")
+    assert (row["id"], row["fold"]) == ("01001", split.loc["1001", "fold"])
+
+
+def test_boxes_are_measured_on_held_out_radiographs_only(run, phantom_root, tmp_path):
+    split = pd.read_csv(run / "split.csv", dtype=str)
+    rows = [BOX | FRAME | {"id": id_} for id_ in split["id"]]
+    table = write(tmp_path / "boxes.csv", *rows)
+    result = call(run, phantom_root, "--out", tmp_path / "maps", "--boxes", table)
+    assert result.exit_code == 0, result.output
+    found = pd.read_csv(tmp_path / "maps/localisation.csv")
+    shares = found[found["metric"] != "moved"]
+    assert set(shares["source"]) <= {"model", "random_weights", "blob", "edges"}
+    assert {"blob", "edges"} <= set(found["source"])
+    assert found["n"].max() == (split["fold"] == "test").sum()
+    trained_on = split["id"][split["fold"] == "train"]
+    only = write(tmp_path / "seen.csv", *(BOX | FRAME | {"id": id_} for id_ in trained_on))
+    refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", only)
+    assert isinstance(refused.exception, UserError)
+    assert "run on all" in str(refused.exception)
+    other = write(tmp_path / "other.csv", BOX | FRAME)
+    refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", other)
+    assert "none of the 24 radiographs has a region" in str(refused.exception)
+
+
+def test_only_what_counts_is_read(run, own_root, tmp_path, caplog):
+    """Damaged films without boxes, or that were run on, do not matter: they are not opened."""
+    split = pd.read_csv(run / "split.csv", dtype=str).set_index("id")["fold"]
+    counted, left_out, *_ = split.index[split == "test"]
+    trained_on = split.index[split == "train"][0]
+    table = write(
+        tmp_path / "boxes.csv", *(BOX | FRAME | {"id": id_} for id_ in (counted, trained_on))
+    )
+    for film in own_root.rglob("*.png"):
+        if film.stem != counted:
+            film.write_bytes(b"damaged")
+    with caplog.at_level("INFO"):
+        result = call(run, own_root, "--out", tmp_path / "maps", "--boxes", table)
+    assert result.exit_code == 0, result.output
+    assert "2 of 24 radiographs have regions" in caplog.text
+    assert [file.stem for file in (tmp_path / "maps").glob("*.npy")] == [f"{counted}_age"]
+    write(table, *(BOX | FRAME | {"id": id_} for id_ in (counted, left_out)))
+    refused = call(run, own_root, "--out", tmp_path / "refused", "--boxes", table)
+    assert f"{left_out}.png" in str(refused.exception)
+
+
+def test_a_phantom_is_measured_on_its_exact_masks(run, phantom_root, tmp_path):
+    masks = phantom_root / "masks"
+    result = call(run, phantom_root, "--out", tmp_path / "maps", "--boxes", masks, "--also", run)
+    assert result.exit_code == 0, result.output
+    found = pd.read_csv(tmp_path / "maps/localisation.csv")
+    exact = {"carpals", "epiphyses", "soft_tissue", "background"}
+    assert exact <= set(found["region"]) <= exact | {"marker"}
+    assert set(found["checkpoint"]) == {1, 2}
+    assert (tmp_path / "maps/localisation_age.png").is_file()
+    split = pd.read_csv(run / "split.csv", dtype=str)
+    area = found[(found["source"] == "blob") & (found["metric"] == "area")]
+    area = area[(area["group"] == "all") & (area["region"] == "soft_tissue")]["value"].iloc[0]
+    held_out = split["id"][split["fold"] == "test"]
+    exact = [np.load(masks / f"{id_}.npz")["soft_tissue"].mean() for id_ in held_out]
+    assert area == pytest.approx(np.mean(exact), abs=0.03)
+
+
+def test_two_radiographs_of_one_name_are_refused(run, phantom_root, tmp_path):
+    image = phantom_root / "boneage-training-dataset/1001.png"
+    twin = shutil.copy(image, tmp_path)
+    refused = call(run, image, twin, "--out", tmp_path / "maps")
+    assert str(refused.exception) == (
+        f"{image} and {twin} have the same name: explain them one by one"
+    )
+    assert not (tmp_path / "maps").exists()
+    assert call(run, image, image, "--out", tmp_path / "maps").exit_code == 0
+    again = call(run, image, "--out", tmp_path / "maps")
+    assert str(again.exception) == (
+        f"{tmp_path}/maps holds maps already: remove them, or choose another --out"
+    )
+
+
+def test_a_check_on_few_radiographs_says_so(run, phantom_root, tmp_path):
+    image = phantom_root / "boneage-training-dataset/1001.png"
+    result = call(run, image, "--out", tmp_path / "maps", "--check", 1)
+    said = "Checked on 1 radiograph only, which shows little: give 20 or more, and --check 20 or"
+    assert said in result.output
+    assert said in (tmp_path / "maps/checks.txt").read_text()
+
+
+def test_checks_are_written_for_a_sample(run, phantom_root, tmp_path):
+    result = call(run, phantom_root, "--out", tmp_path / "maps", "--check", 5)
+    assert result.exit_code == 0, result.output
+    for name in ("randomisation_age.csv", "deletion_age.csv", "sanity_age.png"):
+        assert (tmp_path / "maps" / name).is_file()
+    assert pd.read_csv(tmp_path / "maps/deletion_age.csv")["image"].nunique() == 5
+    assert "with every layer re-drawn" in result.output
+    assert "with marked pixels removed the prediction is" in result.output
+
+
+def test_what_was_measured_stands_in_the_report(run, phantom_root):
+    out = run / "gradcam"
+    masks = phantom_root / "masks"
+    assert call(run, phantom_root, "--out", out, "--boxes", masks, "--check", 3).exit_code == 0
+    assert CliRunner().invoke(app, ["report", str(run)]).exit_code == 0
+    page = (run / "report.html").read_text()
+    for file in ("claims.txt", "checks.txt"):
+        lines = (out / file).read_text().splitlines()
+        assert lines
+        assert all(line in page for line in lines)
+    assert "layers are re-drawn" in page
+    assert "1 is chance, hollow" in page
+
+
+def test_random_weights_are_a_copy(configure):
+    model = build_model(configure(), record={})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = with_random_weights(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    first = "backbone.layers.0.weight"
+    assert not torch.equal(random.state_dict()[first], before[first])
+
+
+def planted_summary(child_wrist, adolescent_mcp):
+    """Enrichments of one model a list item, beside controls of 1.3 and less."""
+    rows = []
+    for checkpoint, values in enumerate(zip(child_wrist, adolescent_mcp, strict=True), start=1):
+        for group, strong, value in zip(
+            ("child", "adolescent"), ("Wrist", "MCP"), values, strict=True
+        ):
+            for region in ("Wrist", "MCP"):
+                for source, control in (("random_weights", 1.1), ("blob", 1.3), ("edges", 0.9)):
+                    rows.append((checkpoint, group, region, source, control))
+                rows.append((checkpoint, group, region, "model", value if region == strong else 1))
+    table = pd.DataFrame(rows, columns=["checkpoint", "group", "region", "source", "value"])
+    return table.assign(
+        low=table["value"] - 0.2, high=table["value"] + 0.2, n=50, task="age", metric="enrichment"
+    )
+
+
+def claims(summary):
+    study = Reference.model_validate(reference_study())
+    return sentences(summary, study.claims)
+
+
+def test_regions_are_sorted_by_the_controls_they_exceed():
+    child = planted_summary([2, 2.2, 1], [2, 2, 2])
+    summary = child[child["group"] == "child"].assign(group=ALL)
+    (sentence,) = sentences(summary)
+    assert sentence == (
+        "age: enrichment of the maps, 1 is chance (n = 50): not clear in Wrist 2.00 (1.80 to 2.20) "
+        "and 2.20 (2.00 to 2.40) and 1.00 (0.80 to 1.20); below the best control in MCP 1.00 (0.80 "
+        "to 1.20) and 1.00 (0.80 to 1.20) and 1.00 (0.80 to 1.20)."
+    )
+    (sentence,) = sentences(summary[summary["checkpoint"] < 3])
+    assert "above all controls in Wrist 2.00" in sentence
+    assert sentences(summary.assign(region="background")) == []
+
+
+def test_claims_are_those_of_a_study_that_is_named():
+    summary = planted_summary([2], [2])
+    assert sentences(summary) == []
+    assert len(claims(summary)) == 2
+    mine = Claim(stage="child", regions=["MCP"], others=["Wrist"])
+    (sentence,) = sentences(summary, [mine])
+    assert "MCP in the stage child does not hold" in sentence
+    assert "0 of 1 look there more than at Wrist" in sentence
+
+
+def test_claims_need_every_model_above_every_control():
+    wrist, mcp = claims(planted_summary([2, 2.2, 1.9], [2, 1.4, 1.2]))
+    assert "Wrist in the stage child holds" in wrist
+    assert "3 of 3 models above all controls, 3 of 3 look there more than at MCP" in wrist
+    assert "MCP in the stage adolescent is not clear" in mcp  # 1.4 - 0.2 is below the blob's 1.3
+    assert "1 of 3 models above all controls" in mcp
+    wrist, _ = claims(planted_summary([1.2], [1]))
+    assert "Wrist in the stage child is not clear" in wrist  # 1.2 + 0.2 is above the blob's 1.3
+    wrist, _ = claims(planted_summary([1], [1]))
+    assert "Wrist in the stage child does not hold" in wrist
+    alone = planted_summary([2], [1]).assign(low=np.nan, high=np.nan, n=1)  # of a single radiograph
+    assert "Wrist in the stage child is not clear: enrichment 2.00 beside" in claims(alone)[0]
+    assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []

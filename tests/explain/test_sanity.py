@@ -1,0 +1,87 @@
+"""The checks of maps, on models whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import compose_config
+from torch import nn
+
+from boneage.explain.methods import enlarge, grad_cam
+from boneage.explain.sanity import areas, deletion, randomisation
+from boneage.run.checkpoint import build_model
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (6, 32, 32), dtype=np.uint8)
+
+
+def corner_mean(images):
+    """A prediction that rests on the top left quarter alone, far from its blurred picture."""
+    return (images[:, :16, :16].astype(float) ** 2).mean(axis=(1, 2))
+
+
+def corner_map(inside):
+    marks = np.zeros((6, 32, 32))
+    marks[:, :16, :16] = inside
+    return marks + np.random.default_rng(1).random((6, 32, 32)) * 1e-3
+
+
+def test_a_faithful_map_beats_random_pixels(images):
+    curves = deletion(images, corner_map(1.0), corner_mean)
+    area = areas(curves)
+    assert area["deletion"]["low"] > 0
+    assert area["insertion"]["high"] < 0
+    ends = curves.groupby(["order", "share"])[["deletion", "insertion"]].mean()
+    for order in ("marked", "random"):
+        assert ends.loc[(order, 0.0), "deletion"] == 0
+        assert ends.loc[(order, 1.0), "insertion"] == 0
+        assert ends.loc[(order, 1.0), "deletion"] == pytest.approx(
+            ends.loc[(order, 0.0), "insertion"]
+        )
+
+
+def test_a_map_beside_the_point_does_not(images):
+    elsewhere = corner_map(-0.0)
+    elsewhere[:, 16:] += 1
+    assert areas(deletion(images, elsewhere, corner_mean))["deletion"]["high"] < 0
+
+
+def test_areas_by_hand():
+    rows = [
+        {"image": image, "order": order, "share": share, "deletion": value, "insertion": 0.0}
+        for image in (0, 1)
+        for order, values in (("marked", (0.0, 2.0)), ("random", (0.0, 1.0)))
+        for share, value in zip((0.0, 1.0), values, strict=True)
+    ]
+    assert areas(pd.DataFrame(rows))["deletion"]["value"] == pytest.approx(0.5)
+
+
+def test_maps_forget_with_the_weights_and_the_model_stays(images):
+    torch.manual_seed(3)
+    model = build_model(compose_config("backbone=paper_cnn", "backbone.widths=[8,16]"), {})
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, -1, 1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    image, sex = torch.from_numpy(images)[:, None], torch.zeros(6, dtype=torch.int64)
+
+    def maps(which):
+        return enlarge(grad_cam(which, image, sex, "age"), 32).numpy()
+
+    state = torch.get_rng_state()
+    result = randomisation(model, "age", maps)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    first, last = (result[result["layers"] == k] for k in (0, result["layers"].max()))
+    assert (first["spearman"] > 0.9999).all()
+    assert (first["ssim"] > 0.9999).all()
+    assert last["spearman"].abs().median() < 0.6
+    assert last["ssim"].median() < 0.9
+
+
+def test_maps_that_ignore_the_weights_are_found_out(configure, images):
+    model = build_model(configure(), {})
+    result = randomisation(model, "age", lambda _: images.astype(np.float32))
+    assert (result["spearman"] > 0.9999).all()

@@ -1,0 +1,175 @@
+"""What tests share: tiny options, made-up runs, and calls of train.py."""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
+from boneage.evaluation.evaluate import subgroups
+from boneage.evaluation.run_folder import hash_test_set
+from boneage.run.results import metric_report, write_json
+from boneage.stages import Stages
+
+PROJECT = Path(__file__).parent.parent
+server = multiprocessing.get_context("forkserver")  # of processes that have imported everything
+server.set_forkserver_preload(["boneage.run.experiment"])
+BACKBONES = [
+    "paper_cnn",
+    "slim_resnet",
+    "se_resnet",
+    "resnet18",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+    "efficientnet_lite0",
+]
+TINY = [
+    "backbone=slim_resnet",
+    "sex=none",
+    "augment=report",
+    "callbacks=no_ema",
+    "mirror_test=false",
+    "data.crop=none",
+    "data.contrast=none",
+    "backbone.stem=4",
+    "backbone.widths=[4,8]",
+    "backbone.depths=[1,1]",
+    "data.size=32",
+    "data.batch_size=8",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "report=false",
+    "~callbacks.grad_cam",
+    "~callbacks.dashboard",
+    "~callbacks.progress_bar",
+    "~callbacks.model_summary",
+]
+TRAIN = str(PROJECT / "train.py")
+
+
+def compose_config(*overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
+    """Return the square of a file, (size, size) uint8."""
+    return preprocessing.square(read_radiograph(path)[0]).pixels
+
+
+def run_train(arguments, cwd, output):
+    os.chdir(cwd)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(output / name, os.O_CREAT | os.O_WRONLY), number)
+    sys.argv = [TRAIN, *arguments]
+    runpy.run_path(TRAIN, run_name="__main__")
+
+
+def call_afresh(*arguments, cwd):
+    """Call `python train.py`."""
+    command = [sys.executable, TRAIN, *arguments]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def call(*arguments, cwd):
+    """Call train.py as `python train.py` does, without waiting for its imports."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder)
+        process = server.Process(target=run_train, args=(arguments, cwd, output))
+        process.start()
+        process.join(240)
+        assert process.exitcode is not None
+        written = [(output / name).read_text() for name in ("stdout", "stderr")]
+    return subprocess.CompletedProcess(arguments, process.exitcode, *written)
+
+
+def predictions(n=80, seed=0):
+    """Return truth and predictions of both tasks of n made-up radiographs."""
+    rng = np.random.default_rng(seed)
+    ages = rng.uniform(0.5, 19, n)
+    probability = rng.dirichlet((1, 1, 1), n)
+    table = pd.DataFrame({"age_years": ages, "sex": rng.choice(["female", "male"], n)})
+    table["age_years_predicted"] = ages + rng.normal(0, 1, n)
+    table["stage_predicted"] = [Stages().names[k] for k in probability.argmax(axis=1)]
+    for k, name in enumerate(Stages().names):
+        table[f"stage_probability_{name}"] = probability[:, k]
+    return table
+
+
+def write_finished_run(folder: Path, predictions: pd.DataFrame, **changes: object) -> Path:
+    """Write what a finished run leaves, from its predictions, without training anything.
+
+    Args:
+        folder: the run's folder.
+        predictions: `id`, `sex`, `age_years` and what was predicted; `stage` is added.
+        changes: other values of `metrics.json`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stages = Stages()
+    of = [stages.names[k] for k in stages.of(predictions["age_years"].to_numpy(float))]
+    table = predictions.assign(stage=of)
+    n = len(table)
+    train = pd.DataFrame({"age_years": [5.0, 8.0, 12.0], "sex": ["female", "male", "male"]})
+    metrics = {
+        "task": "regression",
+        "data": "radiographs",
+        "synthetic": False,
+        "official": False,
+        "test_set": hash_test_set(table),
+        "n": {"train": 3, "val": 1, "test": n},
+        **metric_report(table, train, stages),
+        "stages": {"names": list(stages.names), "edges": list(stages.edges)},
+        "parameters": 1234,
+        "epochs": 2,
+        "images_per_second": 100.0,
+        "seconds": 12.0,
+        "started": "2026-01-02T03:04:05+00:00",
+        "device": "CPU, 2 threads",
+        "command": "python train.py",
+        "seed": 1,
+        "options": {"backbone": "slim_resnet", "data.size": 128, "seed": 1, "train": True},
+        "versions": {"boneage": "0"},
+    }
+    table.to_csv(folder / "predictions.csv", index=False)
+    subgroups(table, stages).to_csv(folder / "subgroups.csv", index=False)
+    write_json(folder / "metrics.json", metrics | changes)
+    return folder
+
+
+def reference_study() -> dict[str, object]:
+    """Return what runs of `reference=paper` write down of the reference study."""
+    found = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf/reference/paper.yaml"))
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+class Page(HTMLParser):
+    """Collects the visible text, the tags, and every address of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.words, self.tags, self.addresses = [], [], []
+        self.feed(html)
+        self.text = " ".join(self.words)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.words += data.split()

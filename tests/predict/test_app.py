@@ -1,0 +1,309 @@
+"""The page in the browser, driven in a headless Chromium where there is one."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from html import escape
+from pathlib import Path
+from urllib.request import getproxies, proxy_bypass
+
+import cv2
+import numpy as np
+import pytest
+from dicom_files import written
+from helpers import PROJECT
+
+from boneage.predict.answer import Answer
+from boneage.predict.app import answer_page, build, change_film, take, without_proxies
+from boneage.predict.ensemble import Ensemble
+from boneage.predict.page import write_pages
+from boneage.predict.patients import read_age
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return trained("task=multitask", "sex=embedding")
+
+
+@pytest.fixture
+def upload(phantom_root, tmp_path_factory):
+    """A copy of a radiograph, as an upload is one."""
+    return shutil.copy(
+        next(phantom_root.rglob("boneage-training-dataset/*.png")),
+        tmp_path_factory.mktemp("upload") / "hand.png",
+    )
+
+
+def test_an_upload_is_taken_from_the_disk_and_answered_again_and_again(run, upload):
+    content = upload.read_bytes()
+    taken = take(str(upload))
+    assert taken == ("hand.png", content)
+    assert not upload.exists()  # nothing is stored
+    ensemble = Ensemble([run])
+    pages = {sex: answer_page(taken, sex, "", ensemble) for sex in ("unknown", "female", "male")}
+    assert "sex unknown" in pages["unknown"]
+    assert "sex female (chosen)" in pages["female"]
+    assert all("data:image/jpeg" in page for page in pages.values())
+    assert take(None) is None
+    assert "Choose a radiograph" in answer_page(None, "female", None, ensemble)
+
+
+def test_an_unreadable_upload_is_said_without_the_servers_folders(run):
+    page = answer_page(("hand.png", b"<script>"), "unknown", "", Ensemble([run]))
+    assert "hand.png: not a readable" in page
+    assert "/hand.png" not in page
+    assert "<script>" not in page
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("10.5", 10.5),
+        (" 10,5 ", 10.5),
+        ("0", 0),
+        ("25", 25),
+        (10.1, 10.1),
+    ],
+)
+def test_an_age_is_read_as_typed(text, years):
+    assert read_age(text) == years
+
+
+@pytest.mark.parametrize("text", ["ten", "126", "-1", "nan", "inf", "10 y", "10.5.1", "<b>"])
+def test_what_is_no_age_is_said_in_one_sentence(run, upload, text):
+    page = answer_page(take(str(upload)), "female", text, Ensemble([run]))
+    assert page == (
+        f"<p>{escape(repr(text))} is no chronological age: give years from 0 to 25, such as 10.5, "
+        "or none.</p>"
+    )
+
+
+def test_nothing_of_a_former_film_is_left(upload):
+    gradio = pytest.importorskip("gradio", reason="needs the extra app")
+    film = ("hand.png", upload.read_bytes())
+    assert change_film(str(upload), ("former.png", b"")) == (film, "unknown", "", "")
+    assert change_film(None, film) == (None, "unknown", "", "")
+    # what is said of the patient before a first film is put in stays
+    assert change_film(None, None) == (None, gradio.skip(), gradio.skip(), "")
+
+
+def test_the_page_takes_every_file_and_asks_one_thing_after_the_other(run):
+    pytest.importorskip("gradio", reason="needs the extra app")
+    page = build(Ensemble([run]))
+    kinds = {type(block).__name__: block for block in page.blocks.values()}
+    assert kinds["File"].file_types is None  # what is in it counts, as for boneage predict
+    change, answer = page.fns.values()
+    assert change.concurrency_id == answer.concurrency_id
+    shown, asked = ({block._id for block in blocks} for blocks in (change.outputs, answer.inputs))
+    assert asked < shown  # the film, the sex and the age
+    assert {block._id for block in answer.outputs} < shown
+
+
+def test_a_dicom_file_without_a_suffix_is_answered(run, tmp_path):
+    file = written(tmp_path / "IM0001", np.tile(np.arange(64, dtype=np.uint16) * 16, (80, 1)), 12)
+    page = answer_page((file.name, file.read_bytes()), "unknown", " ", Ensemble([run]))
+    assert "IM0001" in page
+    assert "years" in page
+
+
+def test_a_typed_age_gives_the_sd_score_that_a_table_gives(run, upload):
+    ensemble, taken = Ensemble([run]), take(str(upload))
+    page = answer_page(taken, "male", "7,5", ensemble)
+    age = float(re.search(r"(\d+\.\d\d) years", page)[1])
+    score = float(re.search(r"7\.5 years \(typed\), SD score ([+-][\d.]+)", page)[1])
+    # Brush: boys of 7 years have 88.20 (8.91) months, boys of 8 years 101.38 (9.10)
+    assert score == pytest.approx((12 * age - (88.20 + 101.38) / 2) / 9.005, abs=0.06)
+    assert "no SD score without the sex" in answer_page(taken, "unknown", "7.5", ensemble)
+    assert "no SD score at this age" in answer_page(taken, "male", "20", ensemble)
+    assert "chronological age" not in answer_page(taken, "male", "", ensemble)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("", "12.0 years (header)"), ("9", "9.0 years (typed)")]
+)
+def test_the_age_of_a_dicom_header_counts_where_none_is_typed(run, tmp_path, typed, said):
+    pixels = np.tile(np.arange(64, dtype=np.uint16) * 16, (80, 1))
+    file = written(tmp_path / "film.dcm", pixels, 12, PatientAge="012Y", PatientSex="M")
+    page = answer_page((file.name, file.read_bytes()), "unknown", typed, Ensemble([run]))
+    assert f"chronological age {said}, SD score" in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_printed_cards_fill_their_pages(tmp_path):
+    """Three fit below the heading and four on a page of their own, on letter paper."""
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures/film.jpg"), np.zeros((480, 740), np.uint8))
+    one = Answer(
+        "film.png", "film", age_years=9.0, age_text="9 y 0 m", interval_low_years=8.0,
+        interval_high_years=10.0, stage="child", sex="male", sex_from="table",
+        chronological_age_years=9.0, sd_score=0.1, flags=["two hands"], picture="pictures/film.jpg",
+    )  # fmt: skip
+    (page,) = write_pages([one] * 7, {"checkpoints": ["model.onnx"]}, tmp_path)
+    file = tmp_path / "page.pdf"
+    words = ["--headless", "--no-sandbox", "--disable-gpu", f"--print-to-pdf={file}", str(page)]
+    subprocess.run([CHROMIUM, *words], capture_output=True, check=True, timeout=120)
+    assert len(re.findall(rb"/Type\s*/Page\b", file.read_bytes())) == 2
+
+
+NO_NETWORK = """
+import os, socket
+
+def guarded(call):
+    def guard(*args, **kwargs):
+        host = next((a for a in args if isinstance(a, (str, tuple))), "")
+        host = host[0] if isinstance(host, tuple) else host
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            open(os.environ["ASKED_FOR"], "a").write(f"{host}\\n")
+            raise OSError(f"no network: {host}")
+        return call(*args, **kwargs)
+    return guard
+
+socket.getaddrinfo = guarded(socket.getaddrinfo)
+socket.socket.connect = guarded(socket.socket.connect)
+socket.socket.connect_ex = guarded(socket.socket.connect_ex)
+"""
+
+
+@pytest.fixture
+def network(tmp_path):
+    """A process that Python starts with this environment reaches this machine only.
+
+    What else it asks for stands in the file `ASKED_FOR`.
+    """
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard/sitecustomize.py").write_text(NO_NETWORK)
+    path = os.pathsep.join([str(tmp_path / "guard"), str(PROJECT)])
+    return {"PYTHONPATH": path, "ASKED_FOR": str(tmp_path / "asked_for.txt")}
+
+
+def test_the_network_is_blocked(network):
+    asks = "import socket; socket.create_connection(('192.0.2.1', 9), timeout=1)"
+    said = subprocess.run(
+        [sys.executable, "-c", asks], env=os.environ | network, capture_output=True
+    )
+    assert b"no network: 192.0.2.1" in said.stderr
+    assert Path(network["ASKED_FOR"]).read_text() == "192.0.2.1\n"
+
+
+DEAD = "http://127.0.0.1:9"  # nothing listens there
+NAMES = ("http_proxy", "https_proxy", "all_proxy")
+PROXIES = {
+    "unknown kind": dict.fromkeys(NAMES, "socks5://127.0.0.1:9"),
+    "not an address": dict.fromkeys(NAMES, "proxy.hospital.example:80:80"),
+    "lower case": dict.fromkeys(NAMES, DEAD),
+    "upper case": {name.upper(): DEAD for name in NAMES},
+    "both cases, others excepted": {
+        **dict.fromkeys([*NAMES, *map(str.upper, NAMES)], DEAD),
+        "no_proxy": "example.org",
+        "NO_PROXY": ".example.org,10.0.0.0/8",
+    },
+}
+
+SERVED = """
+import json, os, sys, urllib.request
+from boneage.predict import app
+
+def started(address):
+    read = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+    print(read(address, timeout=60).status, flush=True)
+    sys.exit()
+
+for proxies in json.loads(sys.argv[1]):
+    os.environ |= proxies
+    try:
+        app.serve(None, None, False, started)
+    except SystemExit:
+        for name in proxies:
+            del os.environ[name]
+"""
+
+
+def test_the_page_is_served_under_proxies(tmp_path):
+    """Nothing on the way to the page goes through them, from the import of gradio on."""
+    pytest.importorskip("gradio", reason="needs the extra app")
+    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    env = clean | {"PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", SERVED, json.dumps(list(PROXIES.values()))]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "200\n" * len(PROXIES), done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_proxies_are_hidden_for_a_while_only(name, monkeypatch):
+    for variable, value in PROXIES[name].items():
+        monkeypatch.setenv(variable, value)
+    before = dict(os.environ)
+    with without_proxies():
+        assert {k for k in os.environ if k.lower().endswith("_proxy")} == {"no_proxy"}
+        assert proxy_bypass("127.0.0.1")
+        assert "http" not in getproxies()
+    assert dict(os.environ) == before
+
+
+@pytest.fixture
+def address(run, tmp_path, network):
+    """The page, where the command says it is."""
+    command = [sys.executable, "-m", "boneage", "app", "--checkpoint", str(run), "--no-browser"]
+    env = os.environ | network | {"TMPDIR": str(tmp_path)} | PROXIES["lower case"]
+    process = subprocess.Popen(command, env=env, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    yield re.fullmatch(r"The page is at (http://127\.0\.0\.1:\d+/) .*\n", line)[1]
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
+    assert not list(tmp_path.rglob("hand.png"))
+    assert not Path(network["ASKED_FOR"]).exists()  # nothing but this machine
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_the_browser(address, upload, tmp_path):
+    pytest.importorskip("gradio", reason="needs the extra app")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    asked = []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.route(lambda url: not url.startswith((address, "data:", "blob:")), lambda r: r.abort())
+        page.goto(address)
+        page.set_input_files("input[type=file]", upload)
+        page.get_by_text("hand.png").wait_for()
+        page.get_by_label("female", exact=True).check()
+        page.get_by_label("Chronological age").fill("9,5")
+        page.get_by_role("button", name="Predict").click()
+        card = page.locator(".card")
+        card.wait_for()
+        before = card.inner_text()
+        page.get_by_label("male", exact=True).check()
+        page.get_by_role("button", name="Predict").click()
+        page.get_by_text("sex male").wait_for()
+        said = card.inner_text()
+        height = page.locator(".card img").evaluate("image => image.naturalHeight")
+        page.screenshot(path=tmp_path / "page.png")
+        page.get_by_label("Clear", exact=True).click()
+        card.wait_for(state="detached")
+        assert page.get_by_label("unknown", exact=True).is_checked()
+        assert page.get_by_label("Chronological age").input_value() == ""
+        refused = tmp_path / "large.dcm"
+        refused.write_bytes(bytes(33 * 2**20))
+        page.set_input_files("input[type=file]", refused)
+        page.get_by_text("exceed the maximum").wait_for()
+        page.get_by_role("button", name="Predict").click()
+        page.get_by_text("Choose a radiograph first").wait_for()
+        browser.close()
+    assert "years" in said
+    assert "sex male (chosen)" in said
+    assert said != before
+    assert "chronological age 9.5 years (typed), SD score" in said
+    assert height == 480
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert not list(tmp_path.rglob("*/hand.png"))

@@ -1,0 +1,267 @@
+"""Checkpoints as files for other programs."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import BACKBONES, PROJECT, compose_config
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.data.decode import Preprocessing
+from boneage.errors import UserError
+from boneage.explain.methods import grad_cam
+from boneage.predict import export as module
+from boneage.predict import onnx_file
+from boneage.predict.export import export
+from boneage.predict.graph import _avg_pool_backward, noise
+from boneage.run.calibrate import intervals_of, novelty_of
+from boneage.run.checkpoint import build_model, load_model, read_checkpoint, resolved
+from boneage.run.trust import CONFIG
+from boneage.tasks.regression import AgeRegression
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return trained("task=multitask", "sex=embedding", "mirror_test=true")
+
+
+@pytest.fixture(scope="module")
+def file(run, tmp_path_factory):
+    """The run as an ONNX file, whose weights of 64 values or more are in half precision."""
+    path = tmp_path_factory.mktemp("file") / "model.onnx"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "LARGE", 64)
+        differences = export(run, path, "onnx")
+    assert differences.graph < 1e-4
+    assert 0 < differences.half < 0.1 / 12
+    return path
+
+
+@pytest.fixture
+def radiographs():
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 256, (7, 1, 32, 32), np.uint8), np.arange(7) % 3
+
+
+def test_onnx_predicts_with_numpy_alone(run, file, radiographs):
+    import onnxruntime
+
+    image, sex = radiographs
+    session = onnxruntime.InferenceSession(file)
+    assert [output.name for output in session.get_outputs()] == ["age", "stage", "novelty", "map"]
+    age, chances, novelty, maps = session.run(None, {"image": image, "sex": sex})
+    checkpoint = read_checkpoint(run / "checkpoints/best.ckpt")
+    model = load_model(checkpoint).eval()
+    images, sexes = torch.from_numpy(image), torch.from_numpy(sex)
+    with torch.inference_mode():
+        expected, features = model.predict(images, sexes)
+    np.testing.assert_allclose(age, expected["age"].numpy(), atol=0.1 / 12)
+    np.testing.assert_allclose(chances, expected["stage"].numpy(), atol=1e-3)
+    distance = novelty_of(checkpoint["boneage"]).distance(features.numpy())
+    np.testing.assert_allclose(novelty, distance, rtol=5e-3)
+    drawn = grad_cam(model, images, sexes, "age").numpy()
+    np.testing.assert_allclose(maps, drawn, atol=5e-3 * np.abs(drawn).max())
+    one = session.run(["age"], {"image": image[:1], "sex": sex[:1]})[0]
+    np.testing.assert_allclose(one, age[:1], atol=1e-4)  # any size of batch
+
+
+def test_a_file_says_all_that_prediction_needs(run, file):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file)
+    stored = json.loads(session.get_modelmeta().custom_metadata_map["boneage"])
+    assert stored == json.loads(file.with_suffix(".json").read_text())
+    assert Preprocessing(**stored["preprocessing"]).size == 32
+    assert stored["inputs"]["sex"] == "int64, batch: 0 = female, 1 = male, 2 = unknown"
+    assert stored["tasks"] == {
+        "age": ["age_years_predicted"],
+        "stage": [f"stage_probability_{name}" for name in ("child", "adolescent", "adult")],
+    }
+    record = read_checkpoint(run / "checkpoints/best.ckpt")["boneage"]
+    for name, known in (("sex_known", True), ("sex_unknown", False)):
+        widths = [
+            np.inf if w is None else w for w in stored["calibration"]["half_widths_years"][name]
+        ]
+        assert widths == list(intervals_of(record, known).widths)
+    assert stored["stages"] == ["child", "adolescent", "adult"]
+    assert stored["stage_edges_years"] == [10, 18]
+    assert stored["mirror_test"] is True
+    assert stored["schema"] == 1
+
+
+def test_a_file_holds_ids_but_no_ages_and_no_sexes_of_radiographs(run, file):
+    stored = json.loads(file.with_suffix(".json").read_text())
+    split = pd.DataFrame(read_checkpoint(run / "checkpoints/best.ckpt")["boneage"]["split"])
+    for fold in ("train", "val"):
+        assert stored["radiographs"][fold] == split["id"][split["fold"] == fold].tolist()
+    assert [key for key in stored if key in ("split", "options", "record")] == []
+    content = file.read_bytes()
+    for told in (b"age_months", b"predicted_years", str(PROJECT).encode(), b".py"):
+        assert told not in content
+
+
+def test_weights_are_halves_under_their_own_names(run, file):
+    import onnx
+
+    kept = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(file).graph.initializer}
+    state = load_model(read_checkpoint(run / "checkpoints/best.ckpt")).state_dict()
+    for name in ("backbone.layers.3.body.3.weight", "tasks.age.head.0.weight"):
+        assert kept[name].dtype == np.float16
+        np.testing.assert_allclose(kept[name], state[name], rtol=1e-3, atol=1e-6)
+    assert kept["tasks.age.mean"].dtype == np.float32
+    assert kept["tasks.age.mean"] == state["tasks.age.mean"].numpy()
+
+
+def test_half_precision_that_costs_too_much_is_not_used(run, monkeypatch):
+    monkeypatch.setattr(onnx_file, "LARGE", 1)
+    model = load_model(read_checkpoint(run / "checkpoints/best.ckpt"))
+    model.tasks["age"].head[-1].weight.data.mul_(1e6)  # beyond what half precision holds
+    exported = module.Exported(model, None, with_map=False)
+    exact = model.tasks["age"].head[-1].weight.clone()
+    assert module._round(exported, *noise(4, 32)) == 0
+    assert torch.equal(model.tasks["age"].head[-1].weight, exact)
+
+
+def test_a_model_is_rebuilt_from_its_file(run, file, radiographs):
+    image, sex = (torch.from_numpy(values) for values in radiographs)
+    loaded = [read_checkpoint(path) for path in (run / "checkpoints/best.ckpt", file)]
+    models = [load_model(checkpoint).eval() for checkpoint in loaded]
+    with torch.inference_mode():
+        (before, _), (after, features) = (model.predict(image, sex) for model in models)
+    for name in ("age", "stage"):
+        np.testing.assert_allclose(after[name], before[name], atol=1e-3)
+    records = [checkpoint["boneage"] for checkpoint in loaded]
+    first, second = (novelty_of(record).distance(features.numpy()) for record in records)
+    np.testing.assert_allclose(first, second, rtol=1e-5)
+    assert intervals_of(records[0]) == intervals_of(records[1])
+
+
+def write_checkpoint(path, cfg):
+    """Write what training would, with random weights and no calibration."""
+    record = {
+        "config": resolved(cfg, CONFIG),
+        "options": {},
+        "config_text": "",
+        "preprocessing": {"size": cfg.data.size, "fit": "squash", "contrast": "none"},
+        "split": {"id": ["a", "b"], "age_months": [30.0, 90.0], "sex": ["male", "female"],
+                  "fold": ["train", "val"]},
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = build_model(cfg, record)
+    torch.save({"boneage": record, "state_dict": model.state_dict()}, path)
+
+
+SLIM = ("backbone=slim_resnet", "backbone.stem=4", "backbone.widths=[4,8]", "backbone.depths=[1,1]")
+SLOW = ("efficientnet_v2_s", "convnext_tiny")  # to trace
+NETWORKS = [
+    pytest.param((f"backbone={name}",), id=name, marks=[pytest.mark.soak] if name in SLOW else [])
+    for name in BACKBONES
+]
+TASKS = [
+    ("task=classification", *SLIM),
+    ("task=classification", *SLIM, "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages"),
+    (*SLIM, "tasks.age._target_=boneage.tasks.age_distribution.AgeDistribution",
+     "loss=l1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [*NETWORKS, *TASKS])
+def test_all_networks_and_tasks_are_exported_with_their_map_and_rebuilt(options, tmp_path):
+    import onnxruntime
+
+    write_checkpoint(tmp_path / "a.ckpt", compose_config(*options, "data.size=64"))
+    export(tmp_path / "a.ckpt", tmp_path / "a.onnx", "onnx")
+    model, rebuilt = (load_model(read_checkpoint(tmp_path / f"a.{s}")) for s in ("ckpt", "onnx"))
+    image, sex = noise(3, 64)
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    told, *rest = session.run(None, {"image": image.numpy(), "sex": sex.numpy()})
+    (task,) = model.tasks
+    with torch.inference_mode():
+        expected, again = (m.eval().predict(image, sex)[0][task] for m in (model, rebuilt))
+    np.testing.assert_allclose(told, expected, atol=0.1 / 12)
+    np.testing.assert_allclose(told, again, atol=1e-4)
+    if options == ("backbone=convnext_tiny",):  # its gradients are not written yet
+        assert not rest
+        return
+    (maps,) = rest
+    drawn = grad_cam(rebuilt, image, sex, task).numpy()
+    np.testing.assert_allclose(maps, drawn, atol=1e-3 * np.abs(drawn).max())
+
+
+def test_torch_export(run, radiographs, tmp_path):
+    image, sex = (torch.from_numpy(values) for values in radiographs)
+    export(run / "checkpoints/best.ckpt", tmp_path / "model.pt2", "torch_export")
+    age, *_ = torch.export.load(tmp_path / "model.pt2").module()(image, sex)
+    model = load_model(read_checkpoint(run / "checkpoints/best.ckpt")).eval()
+    np.testing.assert_allclose(
+        age.detach().numpy(), model.predict(image, sex)[0]["age"].detach().numpy(), atol=1e-4
+    )
+
+
+def test_a_file_that_predicts_otherwise_is_not_left(run, tmp_path, monkeypatch):
+    trace = module.trace
+
+    def wrong(exported, side):
+        with monkeypatch.context() as patch:
+            decode = AgeRegression.decode
+            patch.setattr(AgeRegression, "decode", lambda self, raw: decode(self, raw) + 0.001)
+            return trace(exported, side)
+
+    monkeypatch.setattr(module, "trace", wrong)
+    with pytest.raises(UserError, match="would differ"):
+        export(run, tmp_path / "model.pt2", "torch_export")
+    assert not (tmp_path / "model.pt2").exists()
+
+
+def test_the_command_says_at_once_that_it_takes_a_while(run, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise UserError("stopped")
+
+    monkeypatch.setattr("boneage.predict.export.export", stopped)
+    words = ["export", "--checkpoint", str(run), "--out", str(tmp_path / "model.onnx")]
+    assert CliRunner().invoke(app, words).output == (
+        f"Exporting {run}: this takes a minute or two\n"
+    )
+
+
+def test_nothing_is_overwritten(run, tmp_path):
+    (tmp_path / "model.json").write_text("{}")
+    for name, form, said in (
+        ("model.onnx", "onnx", r"model\.json exists already"),
+        ("other.txt", "onnx", r"ends in \.onnx"),
+        ("other.onnx", "torch_export", r"ends in \.pt2"),
+    ):
+        with pytest.raises(UserError, match=said):
+            export(run, tmp_path / name, form)
+    assert (tmp_path / "model.json").read_text() == "{}"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.json"]
+
+
+def test_the_example_in_the_docs(file, radiographs, tmp_path):
+    shutil.copy(file, tmp_path / "model.onnx")
+    np.save(tmp_path / "prepared.npy", radiographs[0])
+    page = (PROJECT / "docs/export.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (example,) = (text for text in examples if "onnxruntime" in text)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "age (years of bone age): [" in done.stdout
+    assert "stage (probabilities of child, adolescent, adult): [[" in done.stdout
+
+
+@pytest.mark.parametrize("size", [8, 7])
+def test_the_gradient_of_a_mean_pooling(size):
+    x = torch.randn(2, 3, size, size, requires_grad=True)
+    pooled = torch.nn.functional.avg_pool2d(x, 2, ceil_mode=True)
+    gradient = torch.randn_like(pooled)
+    (expected,) = torch.autograd.grad(pooled, x, gradient)
+    found = _avg_pool_backward(gradient, x, [2, 2], [2, 2], [0, 0], True, True, None)
+    torch.testing.assert_close(found, expected)

@@ -1,0 +1,582 @@
+"""Predicting new radiographs: inputs of every kind, answers, flags, and what goes wrong."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from dicom_files import written
+from helpers import TINY, compose_config
+from PIL import Image
+from rich.cells import cell_len
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.data.decode import Preprocessing
+from boneage.data.formats import read_radiograph
+from boneage.data.hand import look
+from boneage.data.phantom import write_phantom
+from boneage.data.phantom.exposure import expose
+from boneage.errors import UserError
+from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_months
+from boneage.predict.answering import answer_all, sd_score
+from boneage.predict.ensemble import Ensemble
+from boneage.predict.patients import Patient, patients_of
+from boneage.predict.radiograph import TURNS, load, turn_needed
+from boneage.run.calibrate import AGE
+from boneage.run.experiment import train
+from boneage.stages import Stages
+
+
+@pytest.fixture(scope="module")
+def phantom_root(tmp_path_factory):
+    """Enough radiographs for intervals: 12 in the validation fold."""
+    return write_phantom(tmp_path_factory.mktemp("phantom"), n=120, size=64, seed=0)
+
+
+@pytest.fixture(scope="module")
+def runs(phantom_root, tmp_path_factory):
+    """Finished runs by name: two seeds of a joint one, and one of the stages alone."""
+    folder = tmp_path_factory.mktemp("runs")
+    common = (*TINY, "data=rsna", f"data.root={phantom_root}", "sex=embedding")
+    for name, overrides in {
+        "one": ["task=multitask"],
+        "two": ["task=multitask", "seed=2"],
+        "stages": ["task=classification"],
+    }.items():
+        (folder / name).mkdir()
+        train(compose_config(*common, *overrides, f"run_dir={folder / name}"))
+    return folder
+
+
+@pytest.fixture
+def films(phantom_root, tmp_path):
+    """Four phantom radiographs in a folder."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for file in sorted(phantom_root.rglob("boneage-training-dataset/*.png"))[:4]:
+        shutil.copy(file, folder)
+    return folder
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["predict", *map(str, words)], catch_exceptions=False)
+
+
+def predict(*words, out):
+    """Run the command; return its table by id, and its document."""
+    run(*words, "--out", out)
+    table = pd.read_csv(out / "predictions.csv", dtype={"id": str}, keep_default_na=False)
+    return table.set_index("id"), json.loads((out / "predictions.json").read_text())
+
+
+def test_a_folder(runs, films, tmp_path):
+    (films / "notes.txt").write_text("no radiograph")
+    table, document = predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")
+    assert sorted(table.index) == sorted(file.stem for file in films.glob("*.png"))
+    assert (table["status"] == "ok").all()
+    assert (table["sex"] == "unknown").all()
+    assert document["schema"] == SCHEMA
+    assert document["checkpoints"] == [str(runs / "one/checkpoints/best.ckpt")]
+    for row in document["predictions"]:
+        assert sum(row["stage_probabilities"].values()) == pytest.approx(1)
+        assert row["stage"] == max(row["stage_probabilities"], key=row["stage_probabilities"].get)
+        assert row["interval_low_years"] <= row["age_years"] <= row["interval_high_years"]
+        assert row["age_text"] == years_and_months(row["age_years"])
+        assert table.loc[row["id"], "age_years"] == pytest.approx(row["age_years"])
+
+
+def test_predictions_are_those_of_the_run(runs, phantom_root, tmp_path):
+    # the test radiographs of the run, with the sex of its table, as the run itself predicted them
+    tested = pd.read_csv(runs / "one/predictions.csv", dtype={"id": str}).set_index("id")
+    files = [
+        next(phantom_root.rglob(f"boneage-training-dataset/{id_}.png")) for id_ in tested.index
+    ]
+    tested["sex"].to_csv(tmp_path / "patients.csv")
+    table, _ = predict(
+        *files, "--checkpoint", runs / "one", "--table", tmp_path / "patients.csv",
+        out=tmp_path / "out",
+    )  # fmt: skip
+    for column in ("age_years", "stage_probability_child"):
+        of_run = tested["age_years_predicted" if column == "age_years" else column]
+        assert table[column].to_dict() == pytest.approx(of_run.to_dict(), abs=1e-5)
+
+
+def test_where_the_sex_comes_from(runs, films, tmp_path):
+    ids = sorted(file.stem for file in films.glob("*.png"))
+    patients = tmp_path / "patients.csv"
+    patients.write_text(
+        f"id,sex,chronological_age_years\n{ids[0]},F,7.5\n{ids[1]},,\n{ids[2]},M,99\nother,M,3\n"
+    )
+    words = (films, "--checkpoint", runs / "one", "--table", patients)
+    with pytest.raises(UserError, match=r"row 4, column 'chronological_age_years': '99' is no age"):
+        run(*words, "--out", tmp_path / "out")
+    patients.write_text(patients.read_text().replace("99", "6"))
+    written(films / "film.dcm", np.full((64, 48), 99, np.uint8), PatientSex="M", PatientAge="030M")
+    table, _ = predict(*words, out=tmp_path / "out")
+    assert table[["sex", "sex_from"]].apply(tuple, axis=1).to_dict() == {
+        ids[0]: ("female", "table"), ids[1]: ("unknown", ""), ids[2]: ("male", "table"),
+        ids[3]: ("unknown", ""), "film": ("male", "header"),
+    }  # fmt: skip
+    age = table["chronological_age_years"]
+    assert (float(age[ids[0]]), age[ids[1]], float(age["film"])) == (7.5, "", 2.5)
+    expected = sd_score(table.loc[ids[0], "age_years"], 7.5, "female")
+    assert float(table.loc[ids[0], "sd_score"]) == pytest.approx(expected)
+    table, _ = predict(*words, "--sex", "female", out=tmp_path / "again")
+    assert set(table["sex"]) == {"female"}
+    assert set(table["sex_from"]) == {"option"}
+
+
+def test_the_same_radiograph_as_dicom(runs, films, tmp_path):
+    file = sorted(films.glob("*.png"))[0]
+    grey = read_radiograph(file)[0]
+    deep = np.rint(grey / 255 * 4095).astype(np.uint16)
+    (tmp_path / "dicom").mkdir()
+    inverted = {"PhotometricInterpretation": "MONOCHROME1"}
+    written(tmp_path / "dicom/plain.dcm", grey)
+    written(tmp_path / "dicom/deep.dcm", deep, 12)
+    written(tmp_path / "dicom/inverted.dcm", 4095 - deep, 12, **inverted)
+    written(tmp_path / "dicom/signed.dcm", deep.astype(np.int16) - 2048, 12)
+    table, _ = predict(file, tmp_path / "dicom", "--checkpoint", runs / "one", out=tmp_path / "out")
+    assert len(table) == 5
+    assert table["age_years"].max() - table["age_years"].min() < 0.05
+
+
+def test_nothing_in_a_folder_stops_it(runs, films, tmp_path):
+    (films / "damaged.png").write_bytes(b"no image")
+    (films / "empty.jpg").write_bytes(b"")
+    (films / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    strange = "a,b;'\"<b>\n$(touch hit).png"
+    shutil.copy(next(films.glob("*.png")), films / strange)
+    table, document = predict(films, "--checkpoint", runs / "one", "--report", out=tmp_path / "out")
+    assert len(document["predictions"]) == 8
+    assert (table["status"] == "error").sum() == 3
+    assert "not a readable" in table.loc["damaged", "reason"]
+    assert table.loc["damaged", "age_years"] == ""
+    assert table.loc[strange.removesuffix(".png"), "status"] == "ok"
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<b>\n$" not in page
+    assert "&lt;b&gt;" in page
+    assert "not a medical device" in page
+    assert page.count('class="card"') == 8
+    assert page.count("data:image/jpeg") == 5
+
+
+def test_one_radiograph_is_answered_in_the_terminal(runs, films):
+    file = next(films.glob("*.png"))
+    said = run(file, "--checkpoint", runs / "one", "--sex", "female").output
+    assert "bone age" in said
+    assert "90 % of" in said
+    assert "female (option)" in said
+    assert "not a medical device" in said
+    with pytest.raises(UserError, match="--out"):
+        run(file, "--checkpoint", runs / "one", "--report")
+
+
+def test_several_radiographs_are_a_table_in_the_terminal(runs, films, tmp_path):
+    ages = predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")[0]
+    lines = run(films, "--checkpoint", runs / "one").output.splitlines()
+    assert " ".join(lines[0].split()) == "radiograph bone age 90 % interval stage sex"
+    for row in ages.itertuples():
+        at = next(i for i, line in enumerate(lines) if line.startswith(Path(row.file).name))
+        assert row.age_text in lines[at] if row.status == "ok" else row.status in lines[at]
+        assert row.flags.split("; ")[0] in lines[at + 1]
+    assert "not a medical device" in lines[-1]
+
+
+@pytest.mark.parametrize("width", [80, 20])
+def test_a_table_is_legible_in_a_narrow_terminal(width):
+    long, flag = (
+        "1.2.840.113619.2.55.3.604688119.969.1268071029.320.dcm",
+        "the chronological age is odd",
+    )
+    answers = [
+        Answer("a/b.png", "b", age_text="9 y 1 m", interval_low_years=8, interval_high_years=10.25,
+               stage="adolescent", sex="male", sd_score=-1.25, flags=[flag] * 3),
+        Answer(long, long, age_text="12 y 10 m", stage="child", sex="unknown"),
+        Answer("[red]\x07\u624b.png", "c", "error", reason="gone"),
+    ]  # fmt: skip
+    lines = terminal_table(answers, width)
+    said = " ".join(" ".join(lines).split())
+    assert max(map(cell_len, lines)) <= max(width, 60)  # which the row itself takes
+    assert "; ".join([flag] * 3) in said  # no word is cut
+    assert "12 y 10 m child unknown" in said.split(long)[1]
+    assert said.endswith("[red]\u624b.png error gone")
+    if width == 80:
+        first = lines[1].index("9 y 1 m") + len("9 y 1 m")
+        assert " ".join(lines[1].split()) == "b.png 9 y 1 m 8.0 to 10.2 y adolescent -1.2 male"
+        assert lines[lines.index(long) + 1][:first].endswith(" 12 y 10 m")
+
+
+def test_an_ensemble_is_the_mean(runs, films, tmp_path):
+    one, two = runs / "one", runs / "two"
+    tables = [
+        predict(films, *(w for c in models for w in ("--checkpoint", c)), out=tmp_path / name)[0]
+        for name, models in (("a", [one]), ("b", [two]), ("ab", [one, two]))
+    ]
+    ages = [table["age_years"].to_numpy(float) for table in tables]
+    same = ~np.any([t["flags"].str.contains("corrected") for t in tables], axis=0)
+    assert same.sum() >= 2
+    np.testing.assert_allclose(ages[2][same], (ages[0] + ages[1])[same] / 2, atol=1e-5)
+    spread = tables[2]["ensemble_sd_years"].to_numpy(float)
+    of_both = np.std(ages[:2], axis=0, ddof=1)
+    np.testing.assert_allclose(spread[same], of_both[same], atol=1e-5)
+    far = spread > 1
+    said = tables[2]["flags"].str.contains("the models disagree").to_numpy()
+    assert (said == far).all()
+    with pytest.raises(UserError, match="differ in their task"):
+        predict(films, "--checkpoint", one, "--checkpoint", runs / "stages", out=tmp_path / "c")
+    with pytest.raises(UserError, match="the same checkpoint twice"):
+        predict(films, "--checkpoint", one, "--checkpoint", one, out=tmp_path / "d")
+
+
+def test_tta_is_the_mean_with_the_mirror_image(runs, films, tmp_path):
+    mirrored = tmp_path / "mirrored"
+    mirrored.mkdir()
+    for file in films.glob("*.png"):
+        cv2.imwrite(
+            str(mirrored / file.name), np.ascontiguousarray(read_radiograph(file)[0][:, ::-1])
+        )
+    words = ("--checkpoint", runs / "one")
+    ages = [
+        predict(folder, *words, *extra, out=tmp_path / name)[0]["age_years"].astype(float)
+        for name, folder, extra in (
+            ("plain", films, []), ("other", mirrored, []), ("both", films, ["--mirror"])
+        )
+    ]  # fmt: skip
+    np.testing.assert_allclose(ages[2], (ages[0] + ages[1]) / 2, atol=1e-4)
+
+
+def test_the_gate(runs, films, tmp_path):
+    rng = np.random.default_rng(0)
+    cv2.imwrite(str(films / "noise.png"), rng.integers(0, 256, (64, 64), np.uint8))
+    cv2.imwrite(str(films / "empty.png"), np.full((64, 64), 7, np.uint8))
+    colour = np.dstack([np.full((64, 64), grey, np.uint8) for grey in (20, 90, 200)])
+    colour[16:48, 16:48] = 255 - colour[16:48, 16:48]
+    cv2.imwrite(str(films / "photo.png"), colour)
+    table, _ = predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")
+    assert "nearly empty" in table.loc["empty", "flags"]
+    assert "colour picture" in table.loc["photo", "flags"]
+    assert "unlike the training radiographs" in table.loc["noise", "flags"]
+    assert (table["age_years"] != "").all()  # flags never hide the number
+    strict, _ = predict(
+        films, "--checkpoint", runs / "one", "--gate", "strict", out=tmp_path / "strict"
+    )
+    withheld = strict["status"] == "withheld"
+    assert (withheld == (table["flags"] != "")).all()
+    assert (strict["age_years"][withheld] == "").all()
+    assert (strict["age_years"][~withheld] != "").all()
+
+
+def test_stages_alone_have_no_age(runs, films, tmp_path):
+    table, document = predict(films, "--checkpoint", runs / "stages", out=tmp_path / "out")
+    assert (table["age_years"] == "").all()
+    assert set(table["stage"]) <= {"child", "adolescent", "adult"}
+    assert document["predictions"][0]["interval_low_years"] is None
+
+
+def test_a_checkpoint_without_calibration_has_no_interval(runs, films, tmp_path, caplog):
+    checkpoint = torch.load(runs / "one/checkpoints/best.ckpt", weights_only=True)
+    del checkpoint["boneage"]["calibration"]
+    torch.save(checkpoint, tmp_path / "older.ckpt")
+    run(films, "--checkpoint", tmp_path / "older.ckpt", "--out", tmp_path / "out")
+    assert "older.ckpt has no calibration: no intervals" in caplog.text
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert table["interval_low_years"].isna().all()
+    assert table["novelty"].isna().all()
+    assert table["age_years"].notna().all()
+
+
+def test_a_stopped_call_goes_on(runs, films, tmp_path, monkeypatch):
+    import boneage.predict.predict as module
+
+    calls = []
+    answer_all = module.answer_all
+
+    def stopped(part, *args):
+        calls.append(len(part))
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return answer_all(part, *args)
+
+    monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(module, "answer_all", stopped)
+    words = (films, "--checkpoint", runs / "one")
+    said = CliRunner().invoke(app, ["predict", *map(str, words), "--out", str(tmp_path / "out")])
+    assert "continue with --resume" in str(said.exception) + said.output
+    assert not (tmp_path / "out/predictions.csv").exists()
+    with pytest.raises(UserError, match="--resume"):
+        run(*words, "--out", tmp_path / "out")
+    with pytest.raises(UserError, match="other checkpoints or options"):
+        run(*words, "--resume", "--sex", "male", "--out", tmp_path / "out")
+    calls[:] = [0] * 3
+    resumed, _ = predict(*words, "--resume", out=tmp_path / "out")
+    assert len(calls) == 3 + 2  # two of four were there
+    monkeypatch.undo()
+    whole, _ = predict(*words, out=tmp_path / "whole")
+    pd.testing.assert_frame_equal(resumed, whole)
+
+
+def test_a_finished_call_is_added_to(runs, films, tmp_path):
+    out, words = tmp_path / "out", (films, "--checkpoint", runs / "one", "--resume")
+    first, _ = predict(*words, out=out)
+    age = json.loads((out / "predictions.json").read_text())
+    age["predictions"][0]["age_years"] = 3.25  # to tell an answer that is kept from a new one
+    (out / "predictions.json").write_text(json.dumps(age))
+    kept = sorted(films.glob("*.png"))[0]
+    shutil.copy(kept, films / "zz.png")
+    table, _ = predict(*words, out=out)
+    assert list(table.index) == [*first.index, "zz"]
+    assert float(table.loc[kept.stem, "age_years"]) == 3.25
+    assert float(table.loc["zz", "age_years"]) == float(first.loc[kept.stem, "age_years"])
+    for other in (["--sex", "male"], ["--report"]):
+        with pytest.raises(UserError, match="other checkpoints or options"):
+            run(*words, *other, "--out", out)
+
+
+def test_radiographs_that_are_added_keep_all_answers_and_pictures(runs, films, tmp_path):
+    for name, film in zip("abc", sorted(films.iterdir()), strict=False):
+        (tmp_path / name).mkdir()
+        shutil.copy(film, tmp_path / name / "1.png")
+    out, ok = tmp_path / "out", ("--checkpoint", runs / "one", "--report", "--resume")
+    predict(tmp_path / "b", tmp_path / "c", *ok, out=out)
+    _, document = predict(tmp_path / "a", *ok, out=out)
+    rows = document["predictions"]
+    assert [row["file"] for row in rows] == [str(tmp_path / f"{name}/1.png") for name in "bca"]
+    for row in rows:  # each has the picture that it has alone
+        alone = tmp_path / f"alone_{row['file'][-7]}"
+        predict(row["file"], *ok, out=alone)
+        pair = [cv2.imread(str(file)) for file in (out / row["picture"], alone / "pictures/1.jpg")]
+        np.testing.assert_array_equal(pair[0][:, :470], pair[1][:, :470])
+        np.testing.assert_allclose(pair[0].astype(float), pair[1], atol=9)  # the map, by rounding
+    assert (out / "report.html").read_text().count("data:image/jpeg") == 3
+
+
+def test_a_radiograph_that_was_replaced_is_predicted_again(runs, films, tmp_path):
+    words = (films, "--checkpoint", runs / "one", "--resume")
+    before, _ = predict(*words, out=tmp_path / "out")
+    first, other = sorted(films.glob("*.png"))[:2]
+    first.write_bytes(other.read_bytes())
+    os.utime(first, (2**31, 2**31))
+    after, _ = predict(*words, out=tmp_path / "out")
+    ages = after.loc[first.stem, "age_years"], before.loc[other.stem, "age_years"]
+    assert ages[0] == pytest.approx(ages[1], abs=1e-4)  # other radiographs were in the batch
+    assert after.loc[first.stem, "age_years"] != before.loc[first.stem, "age_years"]
+
+
+def test_pictures_are_neither_predicted_nor_overwritten(runs, films, tmp_path):
+    words = (films, "--checkpoint", runs / "one", "--overlays")
+    first, _ = predict(*words, out=films / "out")
+    again, _ = predict(*words, "--resume", out=films / "out")
+    assert list(again.index) == list(first.index)
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(UserError, match="holds others' pictures"):
+        run(*words, "--out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Image_ID;Gender;Chronological_Age_Years\n1378.png;f;7,5\n9.0;MALE;\n",
+        "ID,Is_Male,chronological_age_months\n1378,0.0,90\n0009,1.0,\n",
+    ],
+)
+def test_a_table_of_patients_may_write_ids_sexes_and_numbers_otherwise(tmp_path, text, caplog):
+    (tmp_path / "patients.csv").write_text(text)
+    known = patients_of([Path("a/01378.png"), Path("9.png")], tmp_path / "patients.csv")
+    assert known == {
+        "01378": Patient("female", "table", 7.5, "table"), "9": Patient("male", "table")
+    }  # fmt: skip
+    assert "matched without regard" in caplog.text
+
+
+def test_sexes_that_a_table_of_patients_holds_in_vain_are_said(tmp_path, caplog):
+    (tmp_path / "patients.csv").write_text("id,Geschlecht\n9,w\n")
+    assert patients_of([Path("9.png")], tmp_path / "patients.csv") == {"9": Patient()}
+    assert "the sex of all 1 rows is unknown; not read" in caplog.text
+
+
+def test_a_table_that_was_changed_is_another(runs, films, tmp_path):
+    ids = [file.stem for file in films.glob("*.png")]
+    patients = tmp_path / "patients.csv"
+    patients.write_text("id,sex\n" + "".join(f"{id_},F\n" for id_ in ids))
+    words = (films, "--checkpoint", runs / "one", "--table", patients, "--resume")
+    predict(*words, out=tmp_path / "out")
+    patients.write_text(patients.read_text().replace("F", "M"))
+    with pytest.raises(UserError, match="other checkpoints or options"):
+        run(*words, "--out", tmp_path / "out")
+
+
+def test_odd_names(runs, films, tmp_path):
+    first, second, third, fourth = sorted(films.glob("*.png"))
+    (films / "below").mkdir()
+    shutil.move(first, films / "a.png")
+    shutil.move(second, films / "below/a.png")
+    shutil.move(third, films / "a_2.png")
+    fourth.unlink()
+    coloured = np.dstack([np.full((64, 48), grey, np.uint8) for grey in (20, 90, 200)])
+    with open(os.fsencode(films) + b"/caf\xe9.png", "wb") as file:  # not UTF-8
+        Image.fromarray(coloured).save(file, "PNG")
+    os.mkfifo(films / "pipe.png")
+    out = tmp_path / "out"
+    table, document = predict(films, "--checkpoint", runs / "one", "--report", out=out)
+    assert (table["status"] == "error").sum() == 1
+    assert "is not a file" in table.loc["pipe", "reason"]
+    assert len(document["predictions"]) == 5
+    assert table["flags"].str.contains("colour picture").sum() == 1
+    shown = {cv2.imread(str(file))[:, :350].tobytes() for file in out.glob("pictures/*.jpg")}
+    assert len(shown) == 4  # each has its own
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert str(films / "below/a.png") in page  # two have one id: the file tells which
+    pictures = re.findall(r"base64,([^\"]+)\"[^>]*>\s*<div[^>]*><b>([^<]*)", page)
+    assert len({picture for picture, _ in pictures}) == 4
+    shown = {name: base64.b64decode(picture) for picture, name in pictures}
+    assert shown["a_2"] == (out / "pictures/a_2.jpg").read_bytes()
+    run(films, "--checkpoint", runs / "one", "--out", tmp_path / "plain")
+    assert "caf" in (tmp_path / "plain/predictions.csv").read_text(encoding="utf-8")
+
+
+def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
+    ids = sorted(file.stem for file in films.glob("*.png"))
+    patients = tmp_path / "patients.csv"
+    patients.write_text(f"ID,Chronological_Age_Months\n{ids[0]},96\n{ids[1]},96\n{ids[2]},96\n")
+    words = (films, "--checkpoint", runs / "one", "--table", patients)
+    table, _ = predict(*words, out=tmp_path / "out")
+    assert float(table.loc[ids[0], "chronological_age_years"]) == 8.0
+    both = "id,chronological_age_years,chronological_age_months\n"
+    patients.write_text(f"{both}{ids[0]},7,96\n{ids[1]},,96\n")
+    table, _ = predict(*words, out=tmp_path / "both")
+    assert list(table["chronological_age_years"])[:3] == ["7.0", "8.0", ""]
+    assert f"1 of 4 radiographs are not in {patients}: {ids[3]}" in caplog.text
+    patients.write_text(f"id,Age\n{ids[0]},96\n")
+    predict(*words, out=tmp_path / "again")
+    assert "column 'Age' is not read: a chronological age is called" in caplog.text
+
+
+def test_dicom_files_of_a_folder_need_no_suffix(runs, tmp_path):
+    (tmp_path / "export").mkdir()
+    for name in ("IM000001", "IM.2"):
+        written(tmp_path / "export" / name, np.full((64, 48), 99, np.uint8), PatientSex="F")
+    (tmp_path / "export/DICOMDIR.txt").write_text("no radiograph")
+    table, _ = predict(tmp_path / "export", "--checkpoint", runs / "one", out=tmp_path / "out")
+    assert table["sex_from"].to_dict() == {"IM.2": "header", "IM000001": "header"}
+
+
+def turn_of(image):
+    return turn_needed(look(np.ascontiguousarray(image)))
+
+
+def test_the_turn_that_a_radiograph_needs(phantom_root):
+    images = [
+        read_radiograph(file)[0]
+        for file in sorted(phantom_root.rglob("boneage-training-dataset/*.png"))[:30]
+    ]
+    assert sum(turn_of(image) == "" for image in images) >= 29
+    assert sum(turn_of(255 - image) == "inverted" for image in images) >= 28
+    assert sum(turn_of(np.rot90(image)) == "turned by 270 degrees" for image in images) >= 28
+    upside_down = [turn_of(255 - np.rot90(image, 2)) for image in images]
+    assert upside_down.count("inverted and turned by 180 degrees") >= 28
+    for name, turn in TURNS.items():  # what is needed after one turn undoes it
+        needed = [turn_of(turn(image)) for image in images]
+        undone = [
+            needed[i] != "" and np.array_equal(TURNS[needed[i]](turn(image)), image)
+            for i, image in enumerate(images)
+        ]
+        assert sum(undone) >= 28, name
+
+
+class Usual(Ensemble):
+    """A ensemble whose novelty is told by the upper left pixel of its one square."""
+
+    def __init__(self, told):
+        self.told = told
+        self.preprocessings = (Preprocessing(8, "squash", "none", "none"),)
+        self.intervals, self.stages = {True: None, False: None}, Stages()
+
+    def predict(self, squares, sex):
+        return [
+            {AGE: float(square[-1, -1]) / 10, "novelty": self.told[int(square[0, 0])]}
+            for square in squares[0]
+        ]
+
+    def novelty(self, squares):
+        return np.array([self.told[int(square[0, 0])] for square in squares[0]])
+
+
+@pytest.mark.parametrize(
+    ("told", "flags"),
+    [
+        ({10: 0.4, 245: 0.2}, ["inverted: corrected"]),
+        ({10: 0.4, 245: 0.6}, []),
+        ({10: 3.0, 245: 1.5}, ["unlike the training radiographs"]),
+    ],
+)
+def test_an_inverted_hand_is_corrected_where_that_is_more_usual(told, flags, tmp_path):
+    image = 255 - expose(10, "female", 256, np.random.default_rng(0)).image
+    image[:40, :40] = 10
+    cv2.imwrite(str(tmp_path / "film.png"), image)
+    ensemble = Usual(told)
+    radiograph = load(tmp_path / "film.png", ensemble.preprocessings)
+    assert radiograph.turn == "inverted"
+    (answer,), _ = answer_all([(tmp_path / "film.png", radiograph)], [Patient()], ensemble)
+    assert answer.flags == flags
+    two = replace(radiograph, flags=["two hands"])
+    (answer,), _ = answer_all([(tmp_path / "film.png", two)], [Patient()], ensemble)
+    assert not any("corrected" in flag for flag in answer.flags)
+
+
+def test_an_odd_header_is_flagged_and_withholds_nothing(tmp_path):
+    image = expose(10, "female", 256, np.random.default_rng(0)).image
+    image[:40, :40] = 10
+    cv2.imwrite(str(tmp_path / "film.png"), image)
+    predictor = Usual({10: 0.4})
+    part = [(tmp_path / "film.png", load(tmp_path / "film.png", predictor.preprocessings))]
+    (answer,), _ = answer_all(part, [Patient(flags=("odd",))], predictor, strict=True)
+    assert (answer.status, answer.flags) == ("ok", ["odd"])
+    unusual = Usual({10: 3.0})
+    (answer,), _ = answer_all(part, [Patient(flags=("odd",))], unusual, strict=True)
+    assert (answer.status, answer.flags[-1]) == ("withheld", "odd")
+    assert answer.reason == "unlike the training radiographs"
+
+
+def test_mistakes_are_one_line(runs, films, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "ids.csv").write_text("id,sex\nunknown1,F\n")
+    (tmp_path / "noid.csv").write_text("name,sex\na,F\n")
+    (tmp_path / "twice.csv").write_text("id,sex,sex\na,F,M\n")
+    film = next(films.iterdir())
+    ok = ("--checkpoint", runs / "one", "--out", tmp_path / "out")
+    for words, said in (
+        ((tmp_path / "nothing", *ok), "no radiograph in"),
+        ((tmp_path / "gone", *ok), "No such file"),
+        ((tmp_path / ("a" * 300), *ok), "File name too long"),
+        ((films, *ok, "--table", tmp_path / "ids.csv"), "knows none of these radiographs"),
+        ((film, *ok[:2], "--table", tmp_path / "ids.csv"), "knows none of these radiographs"),
+        ((films, *ok, "--table", tmp_path / "twice.csv"), "several columns called 'sex'"),
+        ((films, "--checkpoint", film, *ok[2:]), "is not a boneage checkpoint: it is an image"),
+        ((films, *ok, "--table", tmp_path / "noid.csv"), "has no id column"),
+        (
+            (films, "--checkpoint", tmp_path / "gone.ckpt", "--out", tmp_path / "x"),
+            "cannot be loaded",
+        ),
+    ):
+        with pytest.raises(UserError, match=said) as caught:
+            run(*words)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out/predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("years", "text"), [(12.27, "12 y 3 m"), (0, "0 y 0 m"), (11.99, "12 y 0 m"), (-0.3, "0 y 0 m")]
+)
+def test_ages_as_people_say_them(years, text):
+    assert years_and_months(years) == text

@@ -1,0 +1,87 @@
+"""`python train.py` as people call it."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from helpers import PROJECT, TINY, TRAIN, call
+
+
+def test_help_is_quick_and_whole(tmp_path):
+    code = f"""
+import runpy, sys
+sys.argv = ["train.py", "--help"]
+try:
+    runpy.run_path({TRAIN!r}, run_name="__main__")
+except SystemExit:
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    *text, torch_loaded = done.stdout.strip().splitlines()
+    assert torch_loaded == "False"
+    groups = {path.parent.name for path in (PROJECT / "conf").glob("*/*.yaml")} - {"hydra"}
+    for group in groups:
+        line = next(line for line in text if line.startswith(f"{group}:"))
+        options = {path.stem for path in (PROJECT / "conf" / group).glob("*.yaml")}
+        assert set(line.split(": ")[1].split(", ")) == options
+    assert sum("python train.py" in line for line in text) >= 5
+
+
+@pytest.mark.slow
+def test_multirun(phantom_root, tmp_path):
+    done = call(
+        "-m", "task=regression,multitask", "data.fold=0,99", *TINY,
+        "data=rsna", f"data.root={phantom_root}", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1  # there is no fold 99; the other jobs go on
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+    (sweep,) = (tmp_path / "outputs/sweeps").iterdir()
+    found = sorted(sweep.glob("*/metrics.json"))
+    assert [json.loads(path.read_text())["task"] for path in found] == ["regression", "multitask"]
+    for path in found:
+        assert (path.parent / ".hydra/config.yaml").is_file()
+    assert (
+        (sweep / "1_regression_seed1/error.txt")
+        .read_text()
+        .startswith("data.folds=10 data.fold=99")
+    )
+    assert (
+        "1_regression_seed1: failed: data.folds=10 data.fold=99"
+        in (sweep / "comparison.html").read_text()
+    )
+    table = pd.read_csv(sweep / "comparison.csv")
+    assert table["task"].value_counts().to_dict() == {"regression": 1, "multitask": 1}
+
+
+def test_a_mistake_is_one_line_and_leaves_no_run(tmp_path):
+    done = call("data=rsna", f"data.root={tmp_path}/nowhere", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert f"{tmp_path}/nowhere" in done.stderr
+    assert not list((tmp_path / "outputs").rglob(".hydra"))
+
+
+def test_a_typo_is_hydras_own_message(tmp_path):
+    done = call("optimizer.lrr=1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Key 'lrr' is not in struct" in done.stderr
+    assert "Traceback" not in done.stderr
+    unknown = call("task=regresion", cwd=tmp_path)
+    assert unknown.returncode == 1
+    assert "regression" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+
+
+@pytest.mark.parametrize("words", [["hydra.run.dir="], ["-m", "hydra.sweep.dir="]])
+def test_a_folder_that_cannot_be_written(tmp_path, words):
+    (tmp_path / "file").touch()
+    done = call(*words[:-1], f"{words[-1]}{tmp_path}/file/run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: nothing can be written into {tmp_path}/file/run (Not a")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,162 @@
+"""Every option of every group composes and can be built."""
+
+import shlex
+
+import pytest
+import yaml
+from helpers import PROJECT, compose_config
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from boneage.errors import UserError
+from boneage.run.check import KNOWN, check_config
+from boneage.run.checkpoint import build_model
+from boneage.run.options import check_overrides
+
+FILES = [path.relative_to(PROJECT / "conf") for path in (PROJECT / "conf").glob("*/**/*.yaml")]
+GROUPS = sorted(
+    (path.parts[0], "/".join(path.with_suffix("").parts[1:]))
+    for path in FILES
+    if path.parts[0] != "hydra" and path.parts[1] != "base"  # what experiments share
+)
+NODES = ("data", "backbone", "sex", "optimizer", "scheduler", "callbacks", "logger", "trainer")
+
+
+def build(cfg: DictConfig) -> None:
+    check_config(cfg)
+    for node in NODES:
+        instantiate(cfg[node])
+    build_model(cfg, record={})
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_every_option(group, option, phantom_root, tmp_path):
+    override = f"{group}={option}"
+    overrides = [override, f"run_dir={tmp_path}"]
+    if override == "data=phantom":
+        overrides += [f"data.root.folder={tmp_path}", "data.root.n=3", "data.root.size=64"]
+    else:
+        overrides.append(f"data.root={phantom_root}")
+    if override == "backbone=timm":
+        overrides.append("backbone.name=resnet10t")
+    if override == "callbacks=gradcam_localisation":
+        overrides.append(f"data.hold_out={phantom_root}/masks")
+    build(compose_config(*overrides))
+
+
+@pytest.mark.parametrize("task", ["regression", "classification", "multitask"])
+def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_root, tmp_path):
+    cfg = compose_config(
+        f"experiment=paper_{task}", f"data.root={phantom_root}", f"run_dir={tmp_path}"
+    )
+    assert (cfg.data.size, cfg.data.fit, cfg.data.contrast) == (128, "squash", "none")
+    assert cfg.optimizer._target_ == "torch.optim.Adam"
+    assert cfg.optimizer.lr == 1e-3
+    heads = {"age": 82_305, "stage": 33_283}
+    model = build_model(cfg, record={})
+    expected = 389_376 + sum(heads[name] for name in cfg.tasks)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["optimizer.lr=abc"], "optimizer.lr='abc' is not valid: .*a valid number"),
+        (["optimizer.lr=-1"], "Invalid learning rate"),
+        (["trainer.max_epochs=ten"], "trainer.max_epochs='ten' is not valid"),
+        (["data.size=big"], "data.size='big' is not valid"),
+        (["data.batch_size=0"], "data.batch_size=0 is not valid"),
+        (["data.fit=stretch"], "data.fit='stretch' is not valid: .*squash"),
+        (["tasks.age.loss=mae"], "tasks.age.loss='mae' is not valid: .*group \\(loss=...\\)"),
+        (["loss=smooth_l1", "loss.beta=wide"], "loss.beta='wide' is not valid"),
+        (["loss=l1", "+loss.beta=1"], "loss.beta: torch.nn.L1Loss has no such option"),
+        (["task=classification", "+loss=l1"], "loss: there is no such option"),
+        (["seed=abc"], "seed='abc' is not valid"),
+        (["seed=-1"], "seed=-1 is not valid"),
+        (["data.root=null"], "data.root=None is not valid"),
+        (["+backbone.width=3"], "backbone.width: .* has no such option"),
+        (["backbone._target_=boneage.models.backbones.Nothing"], "Nothing"),
+        (["backbone.channels=2"], "backbone.channels=2 is not valid"),
+        (
+            ["backbone=slim_resnet", "backbone.widths=[64,128]"],
+            "backbone.widths has 2 stages, backbone.depths 4",
+        ),
+        (["backbone=timm"], "backbone.name is not set"),
+        (["backbone=timm", "backbone.name=resnet_18"], "timm has no such network; .* resnet18"),
+        (["backbone=timm", "backbone.name=hf-hub:some/one"], "timm has no such network"),
+        (["backbone=timm", "backbone.name=vit_tiny_patch16_224"], "reads no images of 128 pixels"),
+        (["backbone=timm", "backbone.name=xcit_nano_12_p8_224"], "no layer has .* maps"),
+        (["backbone=resnet18", "backbone.stem_stride=3"], "resnet18 has stride 2"),
+        (
+            ["backbone=efficientnet_lite0", "backbone.enlarge=0.5"],
+            "backbone.enlarge=0.5 is not valid",
+        ),
+        (["task=classification", "tasks.stage.balance=-1"], "tasks.stage.balance=-1 is not valid"),
+        (["stages.edges=[10]"], "stages: 3 names"),
+        (["tasks.age.dropout=[0.4,0.3]"], "hidden"),
+        (["augment=report", "augment.transforms.1.brightness_limit=bright"], "augment"),
+        (["precision=7-bit"], "precision"),
+        (["tasks=regression"], "tasks='regression' is not valid"),
+        (["stages=4"], "stages=4 is not valid"),
+        (["+optimiser.lr=1"], "optimiser: there is no such option: did you mean optimizer?"),
+        (["+max_epochs=1"], "max_epochs: there is no such option: there are seed, train, "),
+        (["+callbacks.early_stoping.patience=3"], "early_stoping has no .*mean early_stopping?"),
+        (["callbacks.last=null"], "callbacks.last has no _target_"),
+        (["reference=paper", "reference.label=null"], "reference=.* is not valid: .*string"),
+        (["reference=paper", "+reference.publisht={}"], "reference=.* is not valid: Extra"),
+        (["resume=yes"], "resume='yes' is not valid: .*'auto'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_bad_value_is_one_clear_line(overrides, said, phantom_root, tmp_path):
+    from boneage.run.experiment import train
+
+    cfg = compose_config(f"run_dir={tmp_path}", f"data.root={phantom_root}", *overrides)
+    with pytest.raises(UserError, match=said) as caught:
+        train(cfg)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_root_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"data\.root is not set.*data\.root="):
+        check_config(compose_config("data=rsna", f"run_dir={tmp_path}"))
+
+
+def test_config_files_are_listed_in_help():
+    config = yaml.safe_load((PROJECT / "conf/hydra/default.yaml").read_text())
+    assert config["help"]["header"].count("python train.py ") >= 4
+    assert config["help"]["template"].count("$APP_CONFIG_GROUPS") == 1
+
+
+def test_the_known_names_are_those_of_the_config():
+    assert set(KNOWN) == set(compose_config("task=classification"))
+
+
+def test_a_name_that_an_option_refers_to_is_known(phantom_root, tmp_path):
+    cfg = compose_config(
+        f"run_dir={tmp_path}", f"data.root={phantom_root}", "+rate=0.01", "optimizer.lr=${rate}"
+    )
+    check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    "name", ["b (1)", "a;b", "a=b", "a,b", "[b]", "{b}", "a;b, c=d (2) ä", "a&b", 'a"b;', "a'b (1)"]
+)
+def test_a_value_that_needs_quotation_marks_is_told_how(name):
+    with pytest.raises(UserError) as caught:
+        check_overrides(["task=regression", f"data.root=/x/{name}"])
+    assert str(caught.value).startswith(f"data.root=/x/{name} ")
+    advised = str(caught.value).partition("quote it: ")[2]
+    (argument,) = shlex.split(advised)  # as a shell hands it over
+    check_overrides([argument])
+    assert OverridesParser.create().parse_override(argument).value() == f"/x/{name}"
+
+
+def test_sweeps_and_plain_values_need_no_quotation_marks():
+    plain = ["data.root=/x/a b", "~callbacks.grad_cam", "+a=1", "backbone.widths=[4,8]", "a="]
+    check_overrides([*plain, "--config-dir=/x (1)"])
+    check_overrides(["-m", "task=regression,classification", "seed=1,2"])
+    with pytest.raises(UserError, match=r"quotation marks do not match"):
+        check_overrides(['data.root="/x'])

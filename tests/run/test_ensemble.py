@@ -1,0 +1,92 @@
+"""The mean of several runs' predictions, by hand, of one test fold and of several."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import TINY, compose_config
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.errors import UserError
+from boneage.run.ensemble import ensemble
+from boneage.run.experiment import train
+
+
+@pytest.fixture(scope="module")
+def runs(phantom_root, tmp_path_factory):
+    """Two seeds of fold 0 and one of fold 1."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, seed, fold in (("a", 1, 0), ("b", 2, 0), ("c", 1, 1)):
+        (folder / name).mkdir()
+        train(
+            compose_config(
+                *TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={folder / name}",
+                "task=multitask", f"seed={seed}", f"data.fold={fold}",
+            )
+        )  # fmt: skip
+    return folder
+
+
+def predictions(run):
+    return pd.read_csv(run / "predictions.csv", dtype={"id": str}).set_index("id")
+
+
+def test_an_ensemble_by_hand(runs, tmp_path):
+    metrics = ensemble([runs / "a", runs / "b"], tmp_path / "both")
+    a, b, both = (predictions(run) for run in (runs / "a", runs / "b", tmp_path / "both"))
+    expected = (a["age_years_predicted"] + b["age_years_predicted"]) / 2
+    np.testing.assert_allclose(both["age_years_predicted"], expected)
+    error = 12 * np.abs(expected - a["age_years"]).mean()
+    assert metrics["test"]["age/mae_months"]["value"] == pytest.approx(error)
+    names = ["child", "adolescent", "adult"]
+    chances = [f"stage_probability_{name}" for name in names]
+    best = (a[chances] + b[chances]).to_numpy().argmax(1)
+    assert both["stage_predicted"].tolist() == [names[k] for k in best]
+    assert metrics["ensemble"] == [str(runs / "a"), str(runs / "b")]
+
+
+def test_folds_are_pooled(runs, tmp_path):
+    metrics = ensemble([runs / "a", runs / "c"], tmp_path / "pooled")
+    a, c, pooled = (predictions(run) for run in (runs / "a", runs / "c", tmp_path / "pooled"))
+    assert not set(a.index) & set(c.index)
+    assert metrics["n"]["test"] == len(a) + len(c)
+    pd.testing.assert_frame_equal(pooled, pd.concat([a, c])[pooled.columns])
+
+
+def test_the_same_run_twice_is_refused(runs, tmp_path):
+    (tmp_path / "link").symlink_to(runs / "a")
+    for again in (runs / "a", runs / "a/checkpoints/best.ckpt", tmp_path / "link"):
+        with pytest.raises(UserError, match=r"the same run is given more than once: .*/a$"):
+            ensemble([runs / "a", runs / "b", again], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_writes_what_compare_and_report_read(runs, tmp_path):
+    out = tmp_path / "both"
+    done = CliRunner().invoke(app, ["ensemble", f"{runs}/a", f"{runs}/b", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert (out / "report.html").is_file()
+    done = CliRunner().invoke(
+        app, ["compare", str(out), f"{runs}/a", "--out", str(tmp_path / "comparison")]
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads((out / "metrics.json").read_text())["task"] == "multitask"
+
+
+def test_mistakes(runs, tmp_path):
+    ensemble([runs / "a"], tmp_path / "one")
+    with pytest.raises(UserError, match="holds a run already"):
+        ensemble([runs / "a"], tmp_path / "one")
+    with pytest.raises(UserError, match="holds no metrics"):
+        ensemble([runs / "a", tmp_path / "none"], tmp_path / "two")
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in ("metrics.json", "predictions.csv", "split.csv"):
+        (other / file).write_text((runs / "a" / file).read_text())
+    content = json.loads((other / "metrics.json").read_text())
+    (other / "metrics.json").write_text(json.dumps(content | {"task": "regression"}))
+    with pytest.raises(UserError, match="differ in task"):
+        ensemble([runs / "a", other], tmp_path / "two")
+    assert not (tmp_path / "two").exists()

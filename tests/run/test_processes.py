@@ -1,0 +1,89 @@
+"""Two processes that train together: what each sees, and that they test as one does."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import TINY, call
+from hydra.types import RunMode
+
+from boneage.callbacks.epoch_seed import EpochSeed
+from boneage.data.sampler import EpochSampler, RankBatches
+from boneage.errors import UserError
+from boneage.run.checkpoint import build_model
+from boneage.run.experiment import train
+from boneage.run.process import check_strategy
+
+
+@pytest.mark.parametrize("n", [1, 5, 128, 129, 130, 1000])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_no_radiograph_twice_and_none_left_out(n, processes):
+    sampler = EpochSampler(n, 0, lambda: 3)
+    ranks = [list(RankBatches(sampler, 16, rank, processes)) for rank in range(processes)]
+    seen = sorted(position for batches in ranks for batch in batches for _, position in batch)
+    assert seen == list(range(n))
+    assert len({len(batches) for batches in ranks}) == 1  # each step waits for all
+    assert len(ranks[0]) == len(RankBatches(sampler, 16, 0, processes))
+    sizes = [len(batch) for batches in ranks for batch in batches]
+    assert max(sizes) <= 16
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_balanced_draws_are_those_of_one_process():
+    sampler = EpochSampler(100, 0, lambda: 0, shares=np.array([1] * 90 + [9] * 10))
+    drawn = [p for rank in (0, 1) for batch in RankBatches(sampler, 16, rank, 2) for p in batch]
+    assert sorted(drawn) == sorted(sampler)
+
+
+def test_two_processes_train_and_test_like_one(configure, phantom_root, tmp_path):
+    data = ["task=multitask", "data.fold=1"]
+    both = tmp_path / "both"
+    trained = call(
+        *TINY, *data, "data=rsna", f"data.root={phantom_root}", "trainer=ddp", "trainer.devices=2",
+        "trainer.max_epochs=2", f"hydra.run.dir={both}", cwd=tmp_path,
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stdout.count("Everything is in") == 1
+    log = (both / "train.log").read_text()
+    for text in (trained.stdout, log):
+        assert text.count("Epoch 1 of 2: ") == text.count("Epoch 2 of 2: ") == 1
+        assert text.count("Everything is in") == text.count("Intervals: 95 %") == 1
+    assert log.rstrip().splitlines()[-1].startswith("Everything is in")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["both"]
+    ckpt = both / "checkpoints/best.ckpt"
+    train(configure(*data, "train=false", f"ckpt_path={ckpt}", "data.batch_size=2", run="alone"))
+    one, other = (pd.read_csv(tmp_path / f"{run}/predictions.csv") for run in ("alone", "both"))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-5)
+    first, second = (
+        json.loads((tmp_path / f"{run}/metrics.json").read_text())["test"]
+        for run in ("alone", "both")
+    )
+    for name, result in first.items():
+        assert second[name]["n"] == result["n"]
+        if result["value"] is None:  # nobody of that stage
+            assert second[name]["value"] is None
+        else:
+            assert second[name]["value"] == pytest.approx(result["value"], rel=1e-4), name
+
+
+def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
+    sweep = SimpleNamespace(
+        initialized=lambda: True, get=lambda: SimpleNamespace(mode=RunMode.MULTIRUN)
+    )
+    monkeypatch.setattr("boneage.run.process.HydraConfig", sweep)
+    check_strategy(configure())
+    with pytest.raises(UserError, match=r"strategy=ddp cannot be swept with -m: its processes"):
+        check_strategy(configure("trainer=ddp"))
+
+
+def test_dropout_differs_between_processes(configure):
+    drawn = {}
+    model = build_model(configure(), {})
+    for world, rank in ((1, 0), (2, 0), (2, 1)):
+        trainer = SimpleNamespace(current_epoch=4, global_rank=rank, world_size=world)
+        EpochSeed(1).on_train_epoch_start(trainer, model)
+        drawn[world, rank] = torch.rand(1).item()
+    assert drawn[2, 0] != drawn[2, 1]

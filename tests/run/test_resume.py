@@ -1,0 +1,223 @@
+"""Runs that are killed, interrupted, damaged or repeated: nothing is lost, no number changes."""
+
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import TINY, compose_config, server
+from omegaconf import OmegaConf
+
+from boneage.errors import UserError
+from boneage.run.experiment import train
+
+HARD = (
+    "task=multitask", "trainer.max_epochs=6", "callbacks=default", "data.sampling=balanced",
+    "augment=geometric", "scheduler=warmup_cosine", "callbacks.early_stopping.patience=2",
+)  # fmt: skip
+
+
+def run_in_process(config):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    multiprocessing.set_start_method("fork", force=True)  # workers that see when this process dies
+    train(OmegaConf.create(config))
+
+
+def start(cfg):
+    """Start a run in a process of its own, which has everything imported already."""
+    process = server.Process(target=run_in_process, args=(OmegaConf.to_container(cfg),))
+    process.start()
+    return process
+
+
+def wait_for(condition, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition() and process.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def assert_same_run(one, other):
+    for name in ("best", "last"):
+        left, right = (
+            torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for run in (one, other)
+        )
+        assert left["epoch"] == right["epoch"]
+        for key, value in left["state_dict"].items():
+            assert torch.equal(value, right["state_dict"][key]), key
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (one, other)]
+    assert metrics[0]["test"] == metrics[1]["test"]
+    assert metrics[0]["epochs"] == metrics[1]["epochs"]
+    assert (one / "predictions.csv").read_text() == (other / "predictions.csv").read_text()
+    curves = [
+        pd.read_csv(run / "history.csv").drop(columns="images_per_second") for run in (one, other)
+    ]
+    pd.testing.assert_frame_equal(*curves)
+
+
+def when_written(file):
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+
+def killed_until_done(configure, folder, kills, workers):
+    rng = np.random.default_rng(workers)
+    cfg = configure(*HARD, "resume=auto", f"data.num_workers={workers}", run=folder.name)
+    last = folder / "checkpoints/last.ckpt"
+    for _ in range(kills):
+        process = start(cfg)
+        before = when_written(last)
+        wait_for(lambda before=before: when_written(last) > before, process)
+        time.sleep(rng.uniform(0, 0.15))
+        process.kill()
+        process.join()
+    process = start(cfg)
+    process.join()
+    assert process.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    ("kills", "workers"), [(3, 0), (1, 2), pytest.param(20, 0, marks=pytest.mark.soak)]
+)
+def test_killed_runs_end_as_if_nothing_had_happened(configure, tmp_path, kills, workers):
+    train(configure(*HARD, run="straight"))
+    killed_until_done(configure, tmp_path / "killed", kills, workers)
+    assert_same_run(tmp_path / "straight", tmp_path / "killed")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code):
+    folder = tmp_path / "cut"
+    long = ("trainer.max_epochs=100", "callbacks.early_stopping.patience=100")  # a second or two
+    cfg = configure(*long, "resume=auto", run="cut")
+    process = start(cfg)
+    wait_for((folder / "checkpoints/last.ckpt").exists, process)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == code
+    assert not (folder / "metrics.json").exists()
+    marked = (folder / "error.txt").read_text()
+    assert marked.startswith(f"interrupted by {number.name}: go on from the end of the last whole")
+    assert f"hydra.run.dir={folder} resume=auto" in marked
+    assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] < 99
+    train(cfg)
+    assert not (folder / "error.txt").exists()
+    train(configure(*long, run="straight"))
+    assert_same_run(tmp_path / "straight", folder)
+
+
+def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):
+    folder = tmp_path / "full"
+    cfg = configure("trainer.max_epochs=15", "resume=auto", run="full")
+    process = start(cfg)
+    wait_for((folder / "checkpoints/last.ckpt").exists, process)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    process.join()
+    assert process.exitcode == 1
+    stopped = (folder / "error.txt").read_text()
+    assert "File too large; when that is mended: go on from the end of the last whole" in stopped
+    assert not (folder / "metrics.json").exists()
+    train(cfg)
+    assert not (folder / "error.txt").exists()
+    train(configure("trainer.max_epochs=15", run="straight"))
+    assert_same_run(tmp_path / "straight", folder)
+
+
+def test_a_finished_run_is_not_repeated(configure, tmp_path, caplog):
+    first = train(configure(run="run"))
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
+    with caplog.at_level("INFO"):
+        assert train(configure("resume=auto", run="run")) == first
+    assert "is finished" in caplog.text
+    with pytest.raises(
+        UserError, match=r"run holds a run already: .*resume=auto.*hydra\.run\.dir="
+    ):
+        train(configure(run="run"))
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
+
+
+def test_a_truncated_checkpoint_is_passed_over(configure, tmp_path, caplog):
+    folder = tmp_path / "run"
+    whole = train(configure("trainer.max_epochs=2", run="run"))
+    (folder / "metrics.json").unlink()
+    last = folder / "checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])  # the best is the first epoch's or the second's
+    again = train(configure("trainer.max_epochs=2", "resume=auto", run="run"))
+    assert f"Passed over: checkpoint {last} cannot be loaded" in caplog.text
+    assert again["test"] == whole["test"]
+    for file in folder.glob("checkpoints/*"):
+        file.write_bytes(b"")
+    (folder / "metrics.json").unlink()
+    (folder / "error.txt").write_text("interrupted")
+    anew = train(configure("trainer.max_epochs=2", "resume=auto", run="run"))
+    assert anew["test"] == whole["test"]
+    assert not (folder / "error.txt").exists()
+
+
+def test_another_seed_gives_other_numbers(configure):
+    first = train(configure("seed=1", run="first"))
+    assert first["test"] != train(configure("seed=2", run="second"))["test"]
+    assert first["test"] == train(configure("seed=1", run="again"))["test"]
+
+
+def test_resume_takes_no_other_word(configure):
+    with pytest.raises(UserError, match="resume='always' is not valid"):
+        train(configure("resume=always"))
+
+
+@pytest.fixture(scope="module")
+def started(phantom_root, tmp_path_factory):
+    """A finished run, and one that lacks its results."""
+    folder = tmp_path_factory.mktemp("started")
+    (folder / "finished").mkdir()
+    options = [*TINY, "data=rsna", f"data.root={phantom_root}"]
+    train(compose_config(*options, f"run_dir={folder}/finished"))
+    shutil.copytree(folder / "finished", folder / "unfinished")
+    (folder / "unfinished/metrics.json").unlink()
+    return [[*options, f"run_dir={folder}/{name}", "resume=auto"] for name in
+            ("finished", "unfinished")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("seed=2", "seed"),
+        ("optimizer.lr=0.5", r"optimizer\.lr"),
+        ("trainer.max_epochs=9", r"trainer\.max_epochs \(was 1\)"),
+        ("trainer.gradient_clip_val=0.1", r"trainer\.gradient_clip_val"),
+        ("precision=bf16-mixed", "precision"),
+        ("callbacks=default", r"callbacks\.ema"),
+        ("+optimizer.amsgrad=true", r"optimizer\.amsgrad"),
+        ("mirror_test=true", "mirror_test"),
+        ("monitor=val/age/rmse_years", "monitor"),
+        ("trainer.devices=2", r"trainer\.devices"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_options(started, change, named):
+    for options in started:
+        with pytest.raises(UserError, match=f"finished run of other options: .*{named}"):
+            train(compose_config(*options, change))
+
+
+def test_options_that_change_nothing_may_differ(started):
+    for options in started:
+        train(compose_config(*options, "data.num_workers=1", "trainer.log_every_n_steps=3"))
+        train(compose_config(*options, "trainer.strategy=ddp", "trainer.profiler=simple"))
+
+
+def test_a_damaged_best_checkpoint_is_moved_aside(configure, tmp_path, caplog):
+    train(configure())
+    run = tmp_path / "run"
+    (run / "metrics.json").unlink()
+    best = run / "checkpoints/best.ckpt"
+    best.write_bytes(best.read_bytes()[:9000])
+    train(configure("resume=auto"))
+    assert "Passed over" in caplog.text
+    assert (run / "checkpoints/best.damaged").exists()
+    assert (run / "metrics.json").exists()

@@ -1,0 +1,290 @@
+"""Checkpoints from strangers: of other programs, damaged, incomplete, or built to run code."""
+
+import argparse
+import copy
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+from boneage.errors import UserError
+from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint_file import checkpoint_file
+from boneage.run.experiment import train
+from boneage.run.trust import check_buildable
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return trained()
+
+
+@pytest.fixture
+def checkpoint(run):
+    return torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+
+
+def write(checkpoint, folder):
+    path = folder / "strange.ckpt"
+    torch.save(checkpoint, path)
+    return path
+
+
+def hostile_ways(hit):
+    run = {"_target_": "pathlib.Path.mkdir", "self": {"_target_": "pathlib.Path", "_args_": [hit]}}
+    created = "${oc.create:{_target_: pathlib.Path.mkdir, _args_: ['" + hit + "']}}"
+    return {
+        "config": lambda r: r["config"].update(sex=run),
+        "stages": lambda r: r["config"].update(stages=run),
+        "preprocessing": lambda r: r["preprocessing"].update(augment=run),
+        "text": lambda r: r["config"].update(sex=created),
+        "partial": lambda r: r["config"]["tasks"]["age"].update(head=run),
+    }
+
+
+@pytest.mark.parametrize("way", ["config", "stages", "preprocessing", "text", "partial"])
+def test_nothing_of_a_strangers_checkpoint_is_run(
+    checkpoint, phantom_root, configure, tmp_path, way
+):
+    hit = tmp_path / "hit"
+    hostile_ways(str(hit))[way](checkpoint["boneage"])
+    path = write(checkpoint, tmp_path)
+    with pytest.raises(UserError, match=r"strange\.ckpt|the checkpoint"):
+        train(configure("train=false", f"ckpt_path={path}"))
+    arguments = ["explain", phantom_root, "--checkpoint", path, "--out", tmp_path / "maps"]
+    done = CliRunner().invoke(app, [str(word) for word in arguments])
+    assert isinstance(done.exception, UserError)
+    assert "\n" not in str(done.exception)
+    assert not hit.exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "boneage.models.module.torch.load",
+        "boneage.tasks.heads.Sequence",
+        "boneage.models.backbones.nn.Linear",
+        "torch.optim.adam.torch.load",
+        "torch.optim.lr_scheduler.partial",
+        "torch.nn.Linear",
+        "torch.nn.modules.loss.F.mse_loss",
+        "torch.nn.functional.mse_loss",
+        "boneage.models",
+        "boneage.run.trust.checked_record",
+        5,
+        None,
+    ],
+)
+def test_only_parts_of_models_are_built(target):
+    with pytest.raises(UserError, match="outside this project"):
+        check_buildable({"backbone": [{"_target_": target}]})
+
+
+def test_a_network_of_an_older_version_is_named():
+    old = {"_target_": "boneage.models.pretrained.TorchvisionBackbone", "name": "resnet18"}
+    with pytest.raises(UserError, match=r"older version.*TorchvisionBackbone.*train it again"):
+        check_buildable({"backbone": old})
+
+
+def test_parts_of_models_are_built():
+    for target in (
+        "boneage.models.backbones.SlimResNet",
+        "boneage.models.pretrained.TimmBackbone",
+        "boneage.models.schedules.warmup_cosine",
+        "boneage.tasks.regression.AgeRegression",
+        "boneage.stages.Stages",
+        "torch.nn.SmoothL1Loss",
+        "torch.optim.AdamW",
+        "torch.optim.lr_scheduler.StepLR",
+    ):
+        check_buildable({"_target_": target})
+
+
+@pytest.mark.parametrize("missing", ["config", "split", "preprocessing", "options"])
+def test_a_record_must_be_whole(checkpoint, tmp_path, missing):
+    del checkpoint["boneage"][missing]
+    with pytest.raises(UserError, match=f"lacks {missing}"):
+        read_checkpoint(write(checkpoint, tmp_path))
+    for record in ({}, 1, None):
+        with pytest.raises(UserError, match="cannot be used"):
+            read_checkpoint(write(checkpoint | {"boneage": record}, tmp_path))
+
+
+def test_weights_must_be_whole(checkpoint):
+    for change in (lambda c: c.pop("state_dict"), lambda c: c["state_dict"].popitem()):
+        damaged = copy.deepcopy(checkpoint)
+        change(damaged)
+        with pytest.raises(UserError, match="weights are not those of its model"):
+            load_model(damaged)
+
+
+def test_any_damage_is_one_line(run, tmp_path):
+    whole = (run / "checkpoints/best.ckpt").read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "damaged.ckpt"
+    said = []
+    for _ in range(60):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(content), 30):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            read_checkpoint(path)
+        except UserError as error:
+            said.append(str(error))
+    assert len(said) > 20
+    assert not any("\n" in line for line in said)
+
+
+LIGHTNING = {
+    "epoch": 3,
+    "global_step": 90,
+    "pytorch-lightning_version": "2.6.0",
+    "state_dict": {"net.weight": torch.zeros(2)},
+}
+WEIGHTS = nn.Linear(2, 2).state_dict()
+
+
+def torchscript(path):
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), path)
+
+
+def exported(path):
+    program = torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),))
+    torch.export.save(program, path.with_suffix(".pt2"))
+    path.with_suffix(".pt2").rename(path)
+
+
+def onnx(path):
+    helper = pytest.importorskip("onnx.helper", reason="needs the extra export")
+    graph = helper.make_graph([], "empty", [], [])
+    path.write_bytes(helper.make_model(graph, producer_name="pytorch").SerializeToString())
+
+
+def safetensors(path):
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+
+
+def zipped(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "of another kind")
+
+
+def saved(content, **options):
+    return lambda path: torch.save(content, path, **options)
+
+
+def written(content):
+    return lambda path: path.write_bytes(content)
+
+
+FOREIGN = {
+    "lightning": (saved(LIGHTNING), "a Lightning checkpoint of another project"),
+    "lightning with objects": (
+        saved(LIGHTNING | {"hyper_parameters": {"root": Path("boneage-training-dataset")}}),
+        "a Lightning checkpoint of another project",
+    ),
+    "lightning before its archives": (
+        saved(LIGHTNING | {"hparams": argparse.Namespace()}, _use_new_zipfile_serialization=False),
+        "a Lightning checkpoint of another project",
+    ),
+    "weights": (saved(WEIGHTS), "a state_dict: weights alone"),
+    "weights before archives": (
+        saved(WEIGHTS, _use_new_zipfile_serialization=False),
+        "a state_dict: weights alone",
+    ),
+    "own loop": (
+        saved({"model": WEIGHTS, "epoch": 1}),
+        r"a file of another program \(model, epoch\)",
+    ),
+    "tensor": (saved(torch.zeros(2)), "a file of PyTorch that holds a Tensor"),
+    "model": (saved(nn.Linear(2, 2)), "a whole pickled model, which would run its own code"),
+    "objects": (saved({"root": Path("x")}), "a pickle of another program, which would run"),
+    "own with objects": (saved({"boneage": Path("x")}), "one with foreign objects in it"),
+    "torchscript": (torchscript, "a TorchScript model"),
+    "export": (exported, r"a program of torch\.export"),
+    "onnx": (onnx, "an ONNX model"),
+    "safetensors": (safetensors, "a safetensors file: weights alone"),
+    "keras": (written(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
+    "zip": (zipped, "a zip archive"),
+    "git lfs": (written(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+    "page": (written(b"<!DOCTYPE html><html>Sign in"), "as a failed download leaves it"),
+    "text": (written("größe: 3\n".encode()), "a text file"),
+    "image": (written(b"\x89PNG\r\n\x1a\n"), "an image"),
+    "bytes": (written(bytes(range(200, 256))), "a file of another kind"),
+    "zeros": (written(bytes(5000)), "filled with zeros"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # TorchScript is deprecated
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_no_boneage_checkpoint_is_called_by_its_name(kind, tmp_path):
+    write_file, said = FOREIGN[kind]
+    path = tmp_path / "some.ckpt"
+    write_file(path)
+    with pytest.raises(
+        UserError, match=rf"some\.ckpt is not a boneage checkpoint: it is .*{said}"
+    ) as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", [0.001, 0.3, 0.999])
+def test_a_cut_checkpoint_is_called_damaged(run, tmp_path, part):
+    whole = (run / "checkpoints/best.ckpt").read_bytes()
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(UserError, match="cannot be loaded: it is cut off or damaged"):
+        read_checkpoint(cut)
+    cut.write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be loaded: the file is empty"):
+        read_checkpoint(cut)
+    with pytest.raises(UserError, match="cannot be loaded: No such file"):
+        read_checkpoint(tmp_path / "gone.ckpt")
+    with pytest.raises(UserError, match="cannot be loaded: File name too long"):
+        read_checkpoint(tmp_path / ("a" * 300))
+
+
+def test_a_newer_checkpoint_asks_for_a_newer_version(checkpoint, tmp_path):
+    record = checkpoint["boneage"]
+    assert record["schema"] == 2
+    for change in ({"schema": 3}, {"preprocessing": record["preprocessing"] | {"finder": "v2"}}):
+        newer = write(checkpoint | {"boneage": record | change}, tmp_path)
+        with pytest.raises(UserError, match=r"strange\.ckpt cannot be used: .*update boneage"):
+            read_checkpoint(newer)
+    del record["schema"]  # as before it was written
+    assert read_checkpoint(write(checkpoint, tmp_path))
+    record["schema"] = "two"
+    with pytest.raises(UserError, match="schema is 'two'"):
+        read_checkpoint(write(checkpoint, tmp_path))
+
+
+def test_a_folder_is_searched_for_its_checkpoint(run, tmp_path):
+    best = run / "checkpoints/best.ckpt"
+    assert checkpoint_file(run) == checkpoint_file(run / "checkpoints") == best
+    assert checkpoint_file(best) == best
+    assert checkpoint_file(run, "last") == run / "checkpoints/last.ckpt"
+    shutil.copytree(run / "checkpoints", tmp_path / "sweep/0/checkpoints")
+    with pytest.raises(UserError, match=f"give one of the runs in it: {tmp_path}/sweep/0"):
+        checkpoint_file(tmp_path / "sweep")
+    shutil.rmtree(tmp_path / "sweep")
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="holds no checkpoint: give a checkpoint file, or the"):
+        checkpoint_file(tmp_path)
+    last = shutil.copy(best, tmp_path / "checkpoints/last.ckpt")
+    with pytest.raises(UserError, match=rf"it has no best\.ckpt; give one of {last}"):
+        checkpoint_file(tmp_path)
+    (tmp_path / "mean").mkdir()
+    (tmp_path / "mean/metrics.json").touch()
+    with pytest.raises(UserError, match="for an ensemble, give the runs"):
+        checkpoint_file(tmp_path / "mean")
