@@ -67,7 +67,8 @@ class Option:
 
 # fmt: off
 TABLE = (
-    Option("task", "regression", "`regression`, `classification`, or `multitask`: both at once",
+    Option("task", "regression", "`regression`, `classification`, `multitask`: both at once; "
+           "`sex`, `age_sex`, `age_stage_sex`: with the sex as something to learn",
            group="elsewhere"),
     Option("backbone", "efficientnet_lite0", "`efficientnet_lite1`, `efficientnet_lite2`; "
            "`slim_resnet`, `se_resnet`, `paper_cnn` from scratch; `resnet18`, `convnext_tiny`, "
@@ -85,10 +86,13 @@ TABLE = (
            group="node", label="optimizer", hparam="optimizer", checkpoint="kept"),
     Option("scheduler", "warmup_cosine", "learning rate over the steps; `constant`",
            group="node", label="schedule", hparam="schedule", checkpoint="kept"),
+    Option("weighting", "fixed", "of the losses of several tasks; `uncertainty`: learned; "
+           "`loss_scale`: each divided by its running mean", group="node", checkpoint="kept"),
     Option("data", "phantom", "`phantom`: synthetic radiographs; `rsna`: a folder of your own, "
            "with a label table", group="node"),
     Option("trainer", "default", "Lightning's Trainer; `ddp`", group="node"),
-    Option("callbacks", "default", "`no_ema`: without averaged weights; `gradcam_localisation`",
+    Option("callbacks", "default", "`no_ema`: without averaged weights; `gradcam_localisation`; "
+           "`gradient_conflict`: whether tasks pull into different directions",
            group="node"),
     Option("logger", "tensorboard", "loggers of Lightning", BOOKKEEPING, group="node"),
     Option("reference", None, "a study whose published values are shown next to the run's; `paper`",
@@ -203,6 +207,7 @@ TABLE = (
     Option("callbacks.dashboard", DEPENDS, "figures and HPARAMS for TensorBoard", BOOKKEEPING),
     Option("callbacks.grad_cam", DEPENDS, "maps of what the model looks at", BOOKKEEPING),
     Option("callbacks.localisation", DEPENDS, "share of the maps in regions", BOOKKEEPING),
+    Option("callbacks.conflict", DEPENDS, "cosine of the gradients of tasks", BOOKKEEPING),
     Option("callbacks.lr_monitor", DEPENDS, "curve of the learning rate", BOOKKEEPING),
     Option("callbacks.progress_bar", DEPENDS, "in terminals", BOOKKEEPING),
     Option("callbacks.model_summary", DEPENDS, "size of the model, in one line", BOOKKEEPING),

@@ -29,6 +29,7 @@ def composed():
         "data.root=/radiographs",
         "task=multitask",
         "callbacks=gradcam_localisation",
+        "+callbacks.conflict=null",
         "run_dir=/run",
     )
     return dict(leaves(OmegaConf.to_container(cfg)))

@@ -1,8 +1,7 @@
 """The metrics of one run's predictions, by subgroup too, and of trivial baselines."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import pandas as pd
 from boneage.data.ids import patient_codes
 from boneage.data.sexes import SEXES
 from boneage.evaluation.intervals import Results, counts, open_mean, open_share, with_interval
-from boneage.evaluation.metric_set import Metric, MetricSet
+from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, CALIBRATION, HEADS, stage_metrics
 from boneage.stages import ALL, BANDS, Stages
 
@@ -107,12 +106,11 @@ def score(
     described = metrics.by_name()
     bounds = {name: metric.bounds for name, metric in described.items()}
     results: Results = {}
-    for among in dict.fromkeys(metric.among for metric in metrics.metrics):
-        chosen = np.full(len(true), True) if among is None else among(true)
-        part = metrics.only(partial(_is_among, among)).for_draws_of(true[chosen])
+    for part, chosen in metrics.parts(true):
         columns = true[chosen], predicted[chosen]
         own = None if patients is None else patients[chosen]
-        results |= with_interval(part.values, *columns, patients=own, bounds=bounds)
+        drawn = part.for_draws_of(true[chosen])
+        results |= with_interval(drawn.values, *columns, patients=own, bounds=bounds)
     shared = metrics.shared(true, predicted)
     for metric in metrics.metrics:
         if metric.of_class is None:
@@ -147,10 +145,6 @@ def stage_probability(predictions: pd.DataFrame, stages: Stages) -> np.ndarray:
     """Return (n, K) probabilities of the stages, in the order of the stages."""
     columns = [PROBABILITY + name for name in stages.names]
     return predictions[columns].to_numpy(float)
-
-
-def _is_among(among: Callable[[np.ndarray], np.ndarray] | None, metric: Metric) -> bool:
-    return metric.among is among
 
 
 def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mapping[str, Results]:

@@ -1,7 +1,7 @@
 """What a metric is, and the metrics of a task together."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -95,6 +95,12 @@ class MetricSet:
         present = np.isin(np.arange(len(self.classes)), true)
         return replace(self, shared=partial(self.shared, present=present))
 
+    def parts(self, true: np.ndarray) -> Iterator[tuple["MetricSet", np.ndarray]]:
+        """Yield the metrics that are of the same radiographs, and (n,) bool which these are."""
+        for among in dict.fromkeys(metric.among for metric in self.metrics):
+            chosen = np.full(len(true), True) if among is None else among(true)
+            yield self.only(partial(_is_among, among)), chosen
+
     def by_name(self) -> dict[str, Metric]:
         """Return the metric of each number, by its name."""
         named: dict[str, Metric] = {}
@@ -120,6 +126,10 @@ class MetricSet:
                     each = enumerate(self.classes)
                     found |= {f"{metric.name}_{name}": value[..., i] for i, name in each}
         return found
+
+
+def _is_among(among: Callable[[np.ndarray], np.ndarray] | None, metric: Metric) -> bool:
+    return metric.among == among
 
 
 def of_class(metric: Metric, name: str) -> Metric:

@@ -10,6 +10,14 @@ LOSSES: dict[str, dict[str, Any]] = {  # once names, now config nodes
 }
 
 
+WEIGHTING = {"_target_": "boneage.models.weighting.FixedWeighting", "_partial_": True}
+
+
+def current_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of a model with what older versions had no choice of."""
+    return {"weighting": dict(WEIGHTING)} | config
+
+
 def current_task(task: dict[str, Any]) -> dict[str, Any]:
     """Return the config of a task: the head's options are its own, the loss names a class."""
     current = dict(task)

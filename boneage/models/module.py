@@ -16,11 +16,13 @@ from torchmetrics.utilities import dim_zero_cat
 from typing_extensions import override
 
 from boneage.data.dataset import Batch
+from boneage.errors import UserError
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import register
 from boneage.models.backbones import Backbone
 from boneage.models.network import Network
 from boneage.models.sex import SexInput
+from boneage.models.weighting import FixedWeighting, Weighting
 from boneage.tasks.base import Task
 
 
@@ -50,8 +52,10 @@ class Scores(Metric):
     def compute(self) -> dict[str, float]:
         """Return the metrics, in the order of their names."""
         logged = self.metrics().only(lambda metric: metric.logged)
-        pair = (as_array(dim_zero_cat(values)) for values in (self.true, self.predicted))
-        values = logged.values(*pair)
+        true, predicted = (as_array(dim_zero_cat(v)) for v in (self.true, self.predicted))
+        values: dict[str, np.ndarray] = {}
+        for part, chosen in logged.parts(true):
+            values |= part.values(true[chosen], predicted[chosen])
         return {name: float(values[name]) for name in sorted(values)}
 
 
@@ -64,6 +68,7 @@ class BoneAgeModule(Network, L.LightningModule):
         tasks: per name a callable that makes the task from `in_features`.
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the per-step schedule from the optimizer and `total_steps`.
+        weighting: makes what combines the losses from the `names` and `weights` of the tasks.
         mirror_test: average each test prediction with that of the mirrored radiograph.
         compile_backbone: compile the backbone with torch.compile.
         record: plain containers to carry in every checkpoint (config, preprocessing, split).
@@ -76,6 +81,7 @@ class BoneAgeModule(Network, L.LightningModule):
         tasks: Mapping[str, Callable[..., Task]],
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
+        weighting: Callable[..., Weighting] = FixedWeighting,
         mirror_test: bool = False,
         compile_backbone: bool = False,
         record: dict[str, Any] | None = None,
@@ -86,8 +92,18 @@ class BoneAgeModule(Network, L.LightningModule):
             sex,
             {name: make(in_features=width) for name, make in tasks.items()},
         )
+        hidden = [name for name, task in self.tasks.items() if task.hides_sex]
+        if hidden and sex.out_features:
+            raise UserError(
+                f"tasks.{hidden[0]} predicts the sex, which is also an input of the network: "
+                "add sex=none"
+            )
         if compile_backbone:
             self.backbone.compile()
+        self.weighting = weighting(
+            names=list(self.tasks), weights=[task.weight for task in self.tasks.values()]
+        )
+        self.losses: dict[str, Tensor] = {}  # of the newest batch
         self.scores = cast(
             Mapping[str, Scores],
             nn.ModuleDict({name: Scores(task.metrics) for name, task in self.tasks.items()}),
@@ -105,14 +121,24 @@ class BoneAgeModule(Network, L.LightningModule):
             task.fit(table)
 
     def total_loss(self, outputs: dict[str, Tensor], batch: Batch, split: str) -> Tensor:
-        """Return the weighted sum of the tasks' losses, and log each."""
+        """Return one loss from those of the tasks, and log each.
+
+        In validation and test it is their sum with fixed weights, which can be compared over time.
+        """
         losses = {}
         for name, task in self.tasks.items():
             target = task.training_target(batch) if split == "train" else task.encode(batch)
             losses[name] = task.loss(outputs[name], target)
-        total = torch.stack([self.tasks[name].weight * losses[name] for name in losses]).sum()
+        self.losses = losses
+        if split == "train":
+            total: Tensor = self.weighting(losses)
+            factors = self.weighting.learned()
+        else:
+            total = torch.stack([self.tasks[name].weight * losses[name] for name in losses]).sum()
+            factors = {}
         self.log_dict(
             {f"{split}/{name}/loss": loss for name, loss in losses.items()}
+            | {f"{split}/{name}/weight": factor for name, factor in factors.items()}
             | {f"{split}/loss": total},
             on_step=False,
             on_epoch=True,

@@ -34,13 +34,14 @@ class Weighting(nn.Module, ABC):
     def total(self, losses: Tensor) -> Tensor:
         """Return one scalar from (K,) losses."""
 
-    def current(self) -> dict[str, float]:
-        """Return what the loss of each task is multiplied by at present, to be logged."""
-        return dict(zip(self.names, self.factors().tolist(), strict=True))
+    def learned(self) -> dict[str, Tensor]:
+        """Return the factor of each loss, where it changes in training."""
+        factors = self.factors()
+        return {} if factors is None else dict(zip(self.names, factors, strict=True))
 
-    def factors(self) -> Tensor:
-        """Return the (K,) factors of the losses at present."""
-        return self.weights
+    def factors(self) -> Tensor | None:
+        """Return the (K,) factors of the losses, None where they are fixed."""
+        return None
 
 
 class FixedWeighting(Weighting):

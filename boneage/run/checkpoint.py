@@ -156,6 +156,7 @@ def build_model(
             tasks={name: instantiate(task) for name, task in config.tasks.items()},
             optimizer=instantiate(config.optimizer),
             scheduler=instantiate(config.scheduler),
+            weighting=instantiate(config.weighting),
             mirror_test=config.mirror_test,
             record=record,
             **options,

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
-from boneage.evaluation.older_versions import current_options, current_task
+from boneage.evaluation.older_versions import current_config, current_options, current_task
 from boneage.options import TABLE
 
 SCHEMA = 2  # of the record: goes up when an older version could not read it rightly
@@ -50,6 +50,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a 
     for name, kind in RECORD.items():
         if not isinstance(record.get(name), kind):
             raise UserError(f"its record lacks {name}")
+    record = {**record, "config": current_config(record["config"])}
     for part, keys in (("config", CONFIG), ("split", SPLIT)):
         if lacking := [key for key in keys if key not in record[part]]:
             raise UserError(f"its {part} lacks {', '.join(lacking)}")
@@ -76,7 +77,8 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a 
     ):
         raise UserError("its calibration is not what training writes")
     current = {name: current_task(task) for name, task in tasks.items()}
-    return record | {
+    return {
+        **record,
         "config": record["config"] | {"tasks": current},
         "options": current_options(record["options"]),
     }

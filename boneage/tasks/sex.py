@@ -1,0 +1,111 @@
+"""The sex of the patient as something to learn: an auxiliary task, or a study of its own."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+from torch.nn import functional as F
+
+from boneage.data.dataset import Batch
+from boneage.data.sexes import SEXES
+from boneage.errors import UserError
+from boneage.evaluation.metric_set import SHARE, Metric, MetricSet, Pairs
+from boneage.tasks.base import Task
+from boneage.tasks.heads import MLPHead
+
+FEMALE, MALE, UNKNOWN = range(len(SEXES))
+
+
+class SexClassification(Task):
+    """Predict whether a hand is a boy's; radiographs of unknown sex count nowhere.
+
+    Args:
+        in_features: width of the features.
+        hidden: widths of the head's hidden layers, see `MLPHead`.
+        dropout: dropout after each of them.
+        weight: share of the total loss.
+    """
+
+    hides_sex = True
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: Sequence[int] = (),
+        dropout: Sequence[float] = (),
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(weight)
+        self.head = MLPHead(in_features, 1, hidden, dropout)
+
+    def fit(self, table: pd.DataFrame) -> None:
+        """Check that there is something to learn.
+
+        Raises:
+            UserError: when the training fold lacks girls or boys.
+        """
+        for sex in SEXES[:UNKNOWN]:
+            if not (table["sex"] == sex).any():
+                raise UserError(
+                    f"no training radiograph is {sex}: the sex cannot be learned; name its column "
+                    "with data.columns.sex=, or leave tasks.sex out"
+                )
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Return (B,) indices into `SEXES`."""
+        return batch["sex"]
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean binary cross-entropy of the radiographs of known sex; 0 without any."""
+        known = target != UNKNOWN
+        each = F.binary_cross_entropy_with_logits(
+            output.squeeze(1).float(), (target == MALE).float(), reduction="none"
+        )
+        return (each * known).sum() / known.sum().clamp(min=1)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Return (B,) probabilities of a boy."""
+        return torch.sigmoid(output.squeeze(1).float())
+
+    def metrics(self) -> MetricSet:
+        return METRICS
+
+    def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
+        return {"male_probability": prediction}
+
+
+def _auroc(pairs: Pairs) -> np.ndarray:
+    """Return the probability that a boy has a higher score than a girl (Hanley & McNeil 1982)."""
+    male = pairs.true == MALE
+    boys, girls = male.sum(axis=-1), (~male).sum(axis=-1)
+    ranks = (rankdata(pairs.predicted, axis=-1) * male).sum(axis=-1)
+    area: np.ndarray = (ranks - boys * (boys + 1) / 2) / (boys * girls)
+    return area
+
+
+def _accuracy(pairs: Pairs) -> np.ndarray:
+    right: np.ndarray = (pairs.predicted > 0.5) == (pairs.true == MALE)
+    share: np.ndarray = right.mean(axis=-1)
+    return share
+
+
+def _known(true: np.ndarray) -> np.ndarray:
+    known: np.ndarray = true != UNKNOWN
+    return known
+
+
+METRICS = MetricSet(
+    (
+        Metric(
+            "auroc", "AUROC of the sex", "a boy is scored higher than a girl", _auroc,
+            headline=True, bounds=SHARE, logged=True, among=_known,
+        ),
+        Metric(
+            "accuracy", "Accuracy of the sex", "at a probability of 0.5", _accuracy,
+            headline=True, bounds=SHARE, share=True, logged=True, among=_known,
+        ),
+    )
+)  # fmt: skip

@@ -1,0 +1,75 @@
+"""The sex as a task: unknown sexes count nowhere, and it is no input at the same time."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from boneage.errors import UserError
+from boneage.evaluation.evaluate import score
+from boneage.run.experiment import train
+from boneage.tasks.sex import METRICS, SexClassification
+
+SEXES = torch.tensor([0, 1, 2, 1])
+
+
+def test_unknown_sexes_have_no_loss():
+    task = SexClassification(in_features=3)
+    logits = torch.tensor([[0.3], [-1.0], [5.0], [2.0]], requires_grad=True)
+    expected = torch.stack(
+        [-torch.log(1 - torch.sigmoid(torch.tensor(0.3)))]
+        + [-torch.log(torch.sigmoid(torch.tensor(v))) for v in (-1.0, 2.0)]
+    ).mean()
+    loss = task.loss(logits, SEXES)
+    assert loss.item() == pytest.approx(expected.item())
+    loss.backward()
+    assert logits.grad[2].item() == 0
+    assert task.loss(logits, torch.tensor([2, 2, 2, 2])).item() == 0
+
+
+def test_auroc_is_that_of_scikit_learn_with_ties_and_without_the_unknown():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, 200)
+    predicted = rng.normal(true == 1, 1.0).round(1)
+    results = score("sex", METRICS, true, predicted)
+    known = true < 2
+    auroc = results["sex/auroc"]
+    assert auroc["value"] == pytest.approx(roc_auc_score(true[known], predicted[known]))
+    assert auroc["low"] < auroc["value"] < auroc["high"] <= 1
+    assert auroc["n"] == known.sum()
+
+
+def test_a_fold_of_one_sex_cannot_be_learned():
+    with pytest.raises(UserError, match="no training radiograph is female"):
+        SexClassification(3).fit(pd.DataFrame({"sex": ["male", "unknown"]}))
+
+
+def test_the_sex_is_not_learned_from_itself(configure):
+    with pytest.raises(UserError, match=r"tasks\.sex predicts the sex.*sex=none"):
+        train(configure("task=age_sex", "sex=embedding"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "loss_scale"])
+def test_joint_runs_have_an_interval_for_the_sex_and_their_checkpoints_load(
+    configure, tmp_path, weighting
+):
+    options = ("task=age_stage_sex", f"weighting={weighting}", "data.folds=3")
+    metrics = train(configure(*options, "+callbacks.conflict._target_="
+        "boneage.callbacks.gradient_conflict.GradientConflict"))  # fmt: skip
+    assert {"age/mae_months", "stage/accuracy", "sex/auroc"} <= set(metrics["test"])
+    predicted = pd.read_csv(tmp_path / "run/predictions.csv")
+    truth = predicted["sex"] == "male"
+    by_hand = roc_auc_score(truth, predicted["male_probability"])
+    assert metrics["test"]["sex/auroc"]["value"] == pytest.approx(by_hand)
+    history = pd.read_csv(tmp_path / "run/history.csv")
+    assert ("train/age/weight" in history) == (weighting != "fixed")
+    again = train(
+        configure(
+            *options, "train=false", f"ckpt_path={tmp_path}/run/checkpoints/best.ckpt", run="again"
+        )
+    )
+    assert again["test"] == json.loads((tmp_path / "run/metrics.json").read_text())["test"]
