@@ -177,6 +177,9 @@ TABLE = (
     Option("data.unreadable", "error", "`drop`: leave out damaged images"),
     Option("data.split_file", None, "`split.csv` of a run whose split is used"),
     Option("data.hold_out", None, "table or folder of radiographs that must be in the test fold"),
+    Option("data.train_films", "all", "number of training radiographs: a stratified sample, which "
+           "contains that of a smaller number", label="training radiographs"),
+    Option("data.subgroups", [], "columns of the table to group results by", BOOKKEEPING),
     Option("data.soft_targets", None, "predictions of a teacher ([how](soft_targets.md))"),
     Option("data.residence", "host", "`device`: all radiographs in its memory, augmented there"),
     Option("data.cache_dir", None, "of decoded radiographs; null: the user's cache", BOOKKEEPING),

@@ -93,6 +93,7 @@ class Predictions(L.Callback):
             self.tasks.append(Scored(name, task.metrics(), true, guess))
         self._batches.clear()
         columns = [c for c in ("id", "patient", "sex", "age_years") if c in data.table]
+        columns += data.described
         truth = data.table.loc[predicted.index, columns]
         stages = [data.stages.names[k] for k in data.stages.of(truth["age_years"].to_numpy())]
         self.table = truth.assign(stage=stages).join(predicted)

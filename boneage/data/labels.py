@@ -2,8 +2,8 @@
 
 import logging
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,13 +25,16 @@ KNOWN_NAMES = {
             "bone age in years", "ground truth bone age (months)", "ground truth bone age"),
     "sex": ("male", "sex", "sex (m/f)", "gender", "gender (m/f)", "female", "is male", "is female",
             "m/f", "male/female", "patient sex", "patient's sex", "patient gender", "sex at birth"),
+    "site": (),  # only where it is named
     "patient": tuple(
         f"{who} {mark}"
         for who in ("patient", "subject", "participant")
         for mark in ("", "id", "no", "number")
     ),
 }  # fmt: skip
-OPTIONAL = ("sex", "patient")
+OPTIONAL = ("sex", "patient", "site")
+READER = "reader_"  # before the name of a column of one reader's ages
+TAKEN = ("id", "age_months", "sex", "patient", "site", "origin", "path", "fold", "stage")
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
 NO_PATIENT = (*UNKNOWN, "-", "?")
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
@@ -40,12 +43,38 @@ MAX_AGE_YEARS = 25
 
 @dataclass(frozen=True)
 class Columns:
-    """Column names of one's own table; None recognises the known names in any case."""
+    """Column names of one's own table; None recognises the known names in any case.
+
+    Args:
+        id: ids of the radiographs.
+        age: bone ages; the mean of the readers where there is none.
+        sex: sexes.
+        patient: patients.
+        site: hospitals, or other sources; only read where it is named.
+        readers: the bone ages that each of several readers gave.
+        others: columns that are kept as they are, to group results by.
+    """
 
     id: str | None = None
     age: str | None = None
     sex: str | None = None
     patient: str | None = None
+    site: str | None = None
+    readers: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, names: Mapping[str, str | Sequence[str] | None], others: Sequence[str]
+    ) -> "Columns":
+        """Return the names that a config gives."""
+        readers = names.get("readers") or ()
+        single = {meaning: name for meaning, name in names.items() if meaning != "readers"}
+        return cls(**single, readers=tuple(readers), others=tuple(others))  # type: ignore[arg-type]
+
+    def single(self) -> dict[str, str | None]:
+        """Return the names of the columns that each have one meaning."""
+        return {meaning: getattr(self, meaning) for meaning in KNOWN_NAMES}
 
 
 KNOWN = Columns()
@@ -57,7 +86,7 @@ def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
     A column that holds the ids names the patient only where both are asked for.
     """
     found = {}
-    for meaning, own in asdict(columns).items():
+    for meaning, own in columns.single().items():
         for known in (own,) if own else KNOWN_NAMES[meaning]:
             spelled = as_written if own else letters
             if present := [name for name in header if spelled(name) == spelled(known)]:
@@ -90,7 +119,8 @@ def read_labels(
     Returns:
         Columns `id` (as `normal_id` writes it), `age_months` (float64), `sex` ("female", "male" or
         "unknown") and, where the table has it, `patient` (as `normal_id` writes it, "" if unknown),
-        in the order of the file.
+        in the order of the file. With `columns.site` also `site`; with `columns.readers` the months
+        that each reader gave, NaN for none, as `reader_<column>`; `columns.others` as text.
 
     Raises:
         UserError: naming file, row, column and value of what is wrong.
@@ -103,9 +133,18 @@ def read_labels(
     if table.empty:
         raise UserError(f"{path} has a header but no rows")
     ids = read_unique_ids(path, table[names["id"]])
-    months = _ages(path, table[names["age"]], age_unit)
+    readings = _readings(path, table, columns.readers, age_unit)
+    if "age" in names:
+        months = _ages(path, table[names["age"]], age_unit)
+    else:
+        months = readings.mean(axis=1)
+        refuse(path, ids, months.isna(), "has no reading: give one, or remove the row")
     sex = read_sexes(path, table, names.get("sex"))
-    labels = pd.DataFrame({"id": ids, "age_months": months, "sex": sex})
+    labels = pd.DataFrame({"id": ids, "age_months": months, "sex": sex}).join(readings)
+    if "site" in names:
+        refuse(path, table[names["site"]], table[names["site"]] == "", "is empty: name the site")
+        labels["site"] = table[names["site"]]
+    labels = labels.join(_others(path, table, columns.others))
     if "patient" in names:
         labels["patient"] = _patients(path, table[names["patient"]])
     else:
@@ -139,8 +178,9 @@ def _require_columns(
     path: Path, table: pd.DataFrame, names: dict[str, str], columns: Columns
 ) -> None:
     """Raise UserError when id, age, or a column asked for by name is missing, or stands twice."""
-    for meaning, own in asdict(columns).items():
-        if meaning in names or (meaning in OPTIONAL and not own):
+    optional = (*OPTIONAL, "age") if columns.readers else OPTIONAL
+    for meaning, own in columns.single().items():
+        if meaning in names or (meaning in optional and not own):
             continue
         advice = (
             f"name it with data.columns.{meaning}= in training, rename it, or take another table"
@@ -180,6 +220,41 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
             f"{first_five(twice)}; leave one row each"
         )
     return ids
+
+
+def _readings(
+    path: Path, table: pd.DataFrame, readers: Sequence[str], unit: str | None
+) -> pd.DataFrame:
+    """Return the ages in months of each reader, NaN where a reader has not read."""
+    require_present(path, table, readers, "data.columns.readers")
+    if len(readers) == 1:
+        raise UserError("data.columns.readers names one column: give two readers or more")
+    found = {}
+    for name in readers:
+        cells = table[name]
+        if (cells == "").all():
+            raise UserError(f"{path}: column {name!r} has no reading: leave it out of the readers")
+        found[f"{READER}{name}"] = _ages(path, cells[cells != ""], unit).reindex(table.index)
+    return pd.DataFrame(found, index=table.index)
+
+
+def _others(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return columns as they are; raise UserError where one is missing or has a name of ours."""
+    if taken := [name for name in names if name in TAKEN]:
+        raise UserError(
+            f"data.subgroups names {taken[0]!r}, which the results use: rename the column in {path}"
+        )
+    require_present(path, table, names, "data.subgroups")
+    return table[list(names)]
+
+
+def require_present(path: Path, table: pd.DataFrame, names: Sequence[str], option: str) -> None:
+    """Raise UserError when a table lacks one of the columns that an option names."""
+    for name in names:
+        if name not in table:
+            header = ", ".join(map(str, table.columns))
+            raise UserError(f"{option} names {name!r}, which {path} has not (it has {header})")
+    require_single(path, table, names)
 
 
 def _patients(path: Path, cells: pd.Series) -> pd.Series:

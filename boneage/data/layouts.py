@@ -53,7 +53,7 @@ def read_source(
     Returns:
         Columns `id`, `age_months`, `sex`, `path` of the image, `origin`, the kind of table the
         row came from: "train", "val" or "test", in this order, each in the order of its table,
-        and `patient` ("" if unknown), if a table names it.
+        and `patient` ("" if unknown), `site`, readings and other columns, if a table has them.
 
     Raises:
         UserError: saying what is wrong, where, and what to do.
@@ -100,6 +100,9 @@ def read_rows(
         )
     _require_disjoint(chosen, parts)
     rows = pd.concat(parts, ignore_index=True)
+    for name in ("site", *columns.others):
+        if name in rows:
+            rows[name] = rows[name].fillna("")
     if "patient" in rows:
         rows["patient"] = unify_spellings(rows["patient"].fillna(""))
         _warn_without_patients(chosen, parts)

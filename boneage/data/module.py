@@ -1,6 +1,7 @@
 """The LightningDataModule: from a folder of radiographs to three loaders."""
 
 import logging
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, cast
@@ -19,7 +20,7 @@ from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, fill_sexes, open_cache
 from boneage.data.dataset import Batch, Radiographs, ResidentBatches, upload, whole_batch
 from boneage.data.decode import Preprocessing
-from boneage.data.labels import Columns
+from boneage.data.labels import READER, Columns
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
@@ -36,6 +37,7 @@ from boneage.data.splits import (
     warn_of_small_test,
 )
 from boneage.data.storage import check_shared_memory, default_cache_dir
+from boneage.data.studies import fewer_training_radiographs, site_folds
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -66,14 +68,17 @@ class BoneAgeDataModule(L.LightningDataModule):
         crop: "none", or "hand": only the part where the hand is found.
         cache_dir: folder of decoded radiographs; None is the user's cache directory.
         split_seed: seed of the split, separate from the training seed.
-        folds: parts for cross-validation; 10 gives 80/10/10.
-        fold: which part is the test fold.
+        folds: parts for cross-validation; 10 gives 80/10/10. "site" tests on one site
+            (`columns`), and trains on the others.
+        fold: which part is the test fold, or which site in the order of their names.
         split_file: a run's `split.csv` (`id,fold`) to use again.
         hold_out: table with a column `id`, or folder of images named by ids, of radiographs that
             are test radiographs whatever the split says, and with them all others of their
             patients; some of them must be there.
         soft_targets: table of ages that a teacher predicted without having seen the radiograph
             (`read_soft_targets`), for tasks that learn from them beside the reading.
+        train_films: how many training radiographs are used, a stratified and nested sample.
+        subgroups: columns of the table to group results by.
         augment: albumentations transform of (H, W) uint8 training radiographs.
         sampling: "shuffle"; "balanced", all stages equally often; or "ages", each whole year of
             each sex by the root of its inverse frequency.
@@ -91,7 +96,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         table: str | None = None,
         val_table: str | None = None,
         test_table: str | None = None,
-        columns: dict[str, str | None] | None = None,
+        columns: dict[str, str | list[str] | None] | None = None,
         age_unit: Literal["months", "years"] | None = None,
         separator: str | None = None,
         missing: Literal["error", "drop"] = "error",
@@ -102,11 +107,13 @@ class BoneAgeDataModule(L.LightningDataModule):
         crop: Literal["none", "hand"] = "none",
         cache_dir: str | Path | None = None,
         split_seed: NonNegativeInt = 0,
-        folds: int = 10,
+        folds: int | Literal["site"] = 10,
         fold: int = 0,
         split_file: str | Path | None = None,
         hold_out: str | Path | None = None,
         soft_targets: str | Path | None = None,
+        train_films: PositiveInt | Literal["all"] = "all",
+        subgroups: Sequence[str] = (),
         augment: A.Compose | None = None,
         sampling: Literal["shuffle", "balanced", "ages"] = "shuffle",
         batch_size: PositiveInt = 64,
@@ -117,7 +124,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         super().__init__()
         self.root = Path(root)
         self.stages = stages
-        self.columns = Columns(**(columns or {}))
+        self.columns = Columns.of(columns or {}, subgroups)
         self.separator = separator
         self.read_source = partial(
             read_source,
@@ -139,6 +146,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.split_file = Path(split_file) if split_file else None
         self.hold_out = Path(hold_out) if hold_out else None
         self.soft_targets = Path(soft_targets) if soft_targets else None
+        self.train_films = train_films
         self.augment = augment
         self.sampling = sampling
         self.batch_size = batch_size
@@ -154,8 +162,9 @@ class BoneAgeDataModule(L.LightningDataModule):
         """Read labels, find images, build or open the cache, and split; once.
 
         Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`, `sex`,
-        `path`, `cache_row`, `fold`, `patient` where a table names it, and `soft_age_months` where
-        there is a table of soft targets.
+        `path`, `cache_row`, `fold`, `patient` where a table names it, `soft_age_months` where
+        there is a table of soft targets, and `described`: what results are grouped by or
+        compared with.
         """
         self._check_shared_memory()
         if len(self.table):
@@ -171,6 +180,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         if self.split_file:
             table["fold"] = read_folds(self.split_file, table, self.separator)
             require_patients_apart(table, f"data.split_file={self.split_file}")
+        elif self.folds == "site":
+            table["fold"] = site_folds(table, self.fold, self.split_seed)
         else:
             table["fold"] = assign_folds(table, self.split_seed, self.folds, self.fold)
         named = table["id"].isin(held_out)
@@ -178,7 +189,11 @@ class BoneAgeDataModule(L.LightningDataModule):
         if more := int(held.sum() - named.sum()):
             log.info("Held out with them: %d other radiographs of the same patients", more)
         table.loc[held, "fold"] = "test"
+        if self.train_films != "all":
+            table["fold"] = fewer_training_radiographs(table, self.train_films, self.split_seed)
         table["age_years"] = table["age_months"] / 12
+        for reader in self.columns.readers:
+            table[f"{READER}{reader}_years"] = table.pop(f"{READER}{reader}") / 12
         if self.soft_targets and stage == "fit":
             table["soft_age_months"] = read_soft_targets(
                 self.soft_targets, table, self.columns, self.separator
@@ -187,6 +202,16 @@ class BoneAgeDataModule(L.LightningDataModule):
         require_folds(table, FOLDS if stage == "fit" else ("test",), self.root, self.hold_out)
         log.info("Folds: %s", fold_sizes(table))
         warn_of_small_test(self.fold_table("test"), self.stages, self.folds)
+
+    @property
+    def subgroups(self) -> list[str]:
+        """The columns of `table` that results are grouped by."""
+        return [name for name in ("site", *self.columns.others) if name in self.table]
+
+    @property
+    def described(self) -> list[str]:
+        """The columns of `table` that go with predictions: subgroups, and years by reader."""
+        return [*self.subgroups, *(f"{READER}{name}_years" for name in self.columns.readers)]
 
     def fold_table(self, fold: str) -> pd.DataFrame:
         """Return the rows of "train", "val" or "test"."""

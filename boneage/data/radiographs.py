@@ -107,6 +107,8 @@ def _sort_table(folder: Folder, path: Path, columns: Columns, separator: str | N
         header = []
     either = [(names, find_columns(header, names)) for names in (columns, KNOWN)]
     names, found = max(either, key=lambda one: len(one[1]))
+    if names.readers and {*names.readers} <= {*header}:
+        found.setdefault("age", names.readers[0])
     if "id" in found and found.keys() & {"age", "sex"}:
         role = _role(path, names, found, separator)
         folder.tables.append(LabelTable(path, role, names, separator))

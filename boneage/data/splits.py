@@ -19,6 +19,7 @@ from boneage.stages import Stages
 log = logging.getLogger(__name__)
 
 FOLDS = ("train", "val", "test")
+UNUSED = "unused"  # a radiograph of no fold, where a study asks for fewer
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
@@ -137,7 +138,7 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
     if not {"id", "fold"} <= set(split.columns):
         raise UserError(f"{path}: needs the columns id,fold but has {','.join(split.columns)}")
     require_single(path, split, ("id", "fold"))
-    if strange := sorted(set(split["fold"]) - set(FOLDS)):
+    if strange := sorted(set(split["fold"]) - {*FOLDS, UNUSED}):
         raise UserError(f"{path}: fold must be train, val or test, found: {first_five(strange)}")
     fold_of = dict(zip(read_unique_ids(path, split["id"]), split["fold"], strict=True))
     meant = match_ids(table["id"], fold_of, path)
@@ -187,7 +188,7 @@ def fold_sizes(table: pd.DataFrame) -> str:
     return ", ".join(sizes)
 
 
-def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int) -> None:
+def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int | str) -> None:
     """Warn where the test fold is too small, or too uniform, for its metrics to tell much.
 
     Args:
@@ -197,7 +198,7 @@ def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int) -> None:
     """
     if len(test) < FEW:
         log.warning(
-            "Only %s to test on: metrics will say little; lower data.folds (it is %d), or add "
+            "Only %s to test on: metrics will say little; lower data.folds (it is %s), or add "
             "radiographs",
             plural(len(test), "radiograph"),
             folds,
@@ -268,29 +269,3 @@ def find_held_out(
     if strangers := [id_ for id_ in wanted if id_ not in meant]:
         log.warning("%s: %s", path, clause(strangers, *STRANGERS))
     return set(meant.values())
-
-
-def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
-    """Return positions of rows in an order of which every beginning agrees in age and sex with all.
-
-    The first n are a stratified sample, and each smaller one lies within each larger one. Where
-    patients have several radiographs, those of one patient follow each other.
-
-    Args:
-        table: columns `age_months` and `sex`, and `patient` where it is known.
-        seed: seed of the draw.
-    """
-    rng = np.random.default_rng(seed)
-    band = np.searchsorted(BAND_EDGES_YEARS, table["age_months"] / 12, side="right")
-    stratum = table.groupby([band, "sex"]).ngroup().to_numpy(int)
-    place = np.empty(len(table))
-    for number in np.unique(stratum):
-        rows = rng.permutation(np.flatnonzero(stratum == number))
-        place[rows] = (np.arange(len(rows)) + rng.random()) / len(rows)
-    patients = patient_codes(table)
-    if patients is not None:
-        first = np.full(patients.max() + 1, np.inf)
-        np.minimum.at(first, patients, place)
-        place = first[patients]
-    order: np.ndarray = np.argsort(place, kind="stable")
-    return order

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def read_run(path: Path) -> FinishedRun:
         raise UserError(f"{file} is damaged: {what}") from error
     except UserError as error:
         raise UserError(f"{file} is damaged: {error}") from error
-    predictions = read_csv(path / PREDICTIONS)
+    predictions = read_csv(path / PREDICTIONS, metrics.get("subgroups", []))
     if lacking := {"id", "sex", "age_years"} - set(predictions):
         raise UserError(f"{path / PREDICTIONS} lacks the column {', '.join(sorted(lacking))}")
     rows, expected = predictions["id"].nunique(), content.n.test
@@ -165,8 +166,12 @@ def read_run(path: Path) -> FinishedRun:
     return FinishedRun(path, metrics, predictions, stages)
 
 
-def read_csv(file: Path) -> pd.DataFrame:
+def read_csv(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table that a run has written: ids and names as text, all else as numbers.
+
+    Args:
+        file: the table.
+        text: further columns that are text.
 
     Raises:
         UserError: when it is missing or damaged.
@@ -174,7 +179,7 @@ def read_csv(file: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
         for column in table:
-            if column not in TEXT:
+            if column not in (*TEXT, *text):
                 known = ~table[column].str.lower().isin(["", "nan"])
                 table[column] = pd.to_numeric(table[column].where(known))
     except (OSError, ValueError) as error:

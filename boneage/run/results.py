@@ -66,6 +66,8 @@ def describe_run(
             for row in TABLE
             if row.partial and now[row.name] != row.default
         ],
+        "subgroups": data.subgroups,
+        "readers": list(data.columns.readers),
         "official": looks_official(data.table) and not data.synthetic,
         **named_reference(cfg),
         "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},

@@ -71,4 +71,5 @@ def seen_by(checkpoint: dict[str, Any]) -> pd.DataFrame:
     """Return the radiographs a model was trained and chosen on, also before it was trained on."""
     record = checkpoint["boneage"]
     split = pd.DataFrame(record["split"])
-    return pd.concat([split[split["fold"] != "test"], pd.DataFrame(record.get("earlier", {}))])
+    own = split[split["fold"].isin(["train", "val"])]
+    return pd.concat([own, pd.DataFrame(record.get("earlier", {}))])

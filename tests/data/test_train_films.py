@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.splits import BAND_EDGES_YEARS, order_for_subsets
+from boneage.data.splits import BAND_EDGES_YEARS
+from boneage.data.studies import order_for_subsets
+from boneage.errors import UserError
+from boneage.run.experiment import train
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +49,25 @@ def test_patients_stay_together(table):
     patients = visits["patient"].to_numpy()[order_for_subsets(visits, seed=1)]
     changes = (patients[1:] != patients[:-1]).sum()
     assert changes == len(set(patients)) - 1
+
+
+def split(configure, *options, run):
+    return train(configure(*options, run=run))
+
+
+@pytest.mark.slow
+def test_a_smaller_run_trains_on_part_of_a_larger_one(configure, tmp_path):
+    small = split(configure, "data.train_films=6", run="small")
+    large = split(configure, "data.train_films=12", run="large")
+    assert (small["n"]["train"], large["n"]["train"]) == (6, 12)
+    assert small["test_set"] == large["test_set"]
+    used = [
+        set(table["id"][table["fold"] == "train"])
+        for table in (pd.read_csv(tmp_path / run / "split.csv") for run in ("small", "large"))
+    ]
+    assert used[0] < used[1]
+
+
+def test_more_than_there_are_is_refused(configure):
+    with pytest.raises(UserError, match=r"data\.train_films=99.*20 radiographs"):
+        split(configure, "data.train_films=99", run="run")

@@ -1,0 +1,48 @@
+"""One site at a time for testing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from boneage.data.studies import site_folds
+from boneage.errors import UserError
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "age_months": rng.uniform(10, 220, 300),
+            "sex": rng.choice(["female", "male"], 300),
+            "site": np.repeat(["Bern", "Aarhus", "Cali"], [150, 100, 50]),
+        }
+    )
+
+
+@pytest.mark.parametrize(("fold", "site"), [(0, "Aarhus"), (1, "Bern"), (2, "Cali")])
+def test_each_site_is_tested_whole_and_alone(table, fold, site):
+    folds = site_folds(table, fold, seed=0)
+    assert set(table["site"][folds == "test"]) == {site}
+    assert (folds[table["site"] == site] == "test").all()
+    others = (table["site"] != site).sum()
+    assert (folds == "val").sum() == pytest.approx(others / 10, abs=1)
+
+
+def test_wrong_sites_are_named(table):
+    with pytest.raises(UserError, match=r"data\.columns\.site="):
+        site_folds(table.drop(columns="site"), 0, 0)
+    with pytest.raises(UserError, match="there is only 'Bern'"):
+        site_folds(table[table["site"] == "Bern"], 0, 0)
+    with pytest.raises(UserError, match=r"data\.fold=3.*Aarhus, Bern, Cali"):
+        site_folds(table, 3, 0)
+    visits = table.assign(patient="p1")
+    with pytest.raises(UserError, match=r"1 patient with radiographs at Aarhus and at another"):
+        site_folds(visits, 0, 0)
+
+
+def test_a_site_of_one_radiograph_is_tested_and_said_to_say_little(table, caplog):
+    table.loc[0, "site"] = "Lone"
+    folds = site_folds(table, 3, seed=0)
+    assert (folds == "test").sum() == 1
+    assert "Site Lone has fewer than 20 radiographs" in caplog.text
