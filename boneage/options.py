@@ -162,6 +162,8 @@ TABLE = (
     Option("resume", None, "`auto`: resume the run in `hydra.run.dir` (`hydra.sweep.dir`)",
            BOOKKEEPING, recorded=False),
     Option("report", True, "write `report.html` and `figures/`", BOOKKEEPING),
+    Option("readers_margin", 1.0, "months by which the model may be worse than one of "
+           "`data.columns.readers` and still count as no worse", BOOKKEEPING),
     Option("run_dir", DEPENDS, "folder of the run; choose it by `hydra.run.dir`", BOOKKEEPING,
            recorded=False),
 
@@ -170,7 +172,8 @@ TABLE = (
     Option("data.val_table", None, "table of a validation set of its own"),
     Option("data.test_table", None, "table of a test set of its own"),
     Option("data.columns", DEPENDS, "columns `id`, `age`, `sex`, `patient` of your table; null "
-           "recognises known names"),
+           "recognises known names; `readers`: columns of several readers "
+           "([how](studies.md))"),
     Option("data.age_unit", None, "`months` or `years`; null: as the column says, else months"),
     Option("data.separator", None, "of csv tables; null finds it"),
     Option("data.missing", "error", "`drop`: leave out ids without image, images without row"),

@@ -69,6 +69,7 @@ class Columns:
     ) -> "Columns":
         """Return the names that a config gives."""
         readers = names.get("readers") or ()
+        readers = (readers,) if isinstance(readers, str) else readers
         single = {meaning: name for meaning, name in names.items() if meaning != "readers"}
         return cls(**single, readers=tuple(readers), others=tuple(others))  # type: ignore[arg-type]
 
@@ -120,7 +121,8 @@ def read_labels(
         Columns `id` (as `normal_id` writes it), `age_months` (float64), `sex` ("female", "male" or
         "unknown") and, where the table has it, `patient` (as `normal_id` writes it, "" if unknown),
         in the order of the file. With `columns.site` also `site`; with `columns.readers` the months
-        that each reader gave, NaN for none, as `reader_<column>`; `columns.others` as text.
+        that each reader gave, NaN for none, as `reader_<column>`, unless the table has an age
+        column and none of theirs; `columns.others` as text.
 
     Raises:
         UserError: naming file, row, column and value of what is wrong.
@@ -133,7 +135,8 @@ def read_labels(
     if table.empty:
         raise UserError(f"{path} has a header but no rows")
     ids = read_unique_ids(path, table[names["id"]])
-    readings = _readings(path, table, columns.readers, age_unit)
+    one_reading = "age" in names and not {*columns.readers} & {*table.columns}
+    readings = _readings(path, table, () if one_reading else columns.readers, age_unit)
     if "age" in names:
         months = _ages(path, table[names["age"]], age_unit)
     else:
@@ -229,6 +232,8 @@ def _readings(
     require_present(path, table, readers, "data.columns.readers")
     if len(readers) == 1:
         raise UserError("data.columns.readers names one column: give two readers or more")
+    if twice := [name for name in readers if list(readers).count(name) > 1]:
+        raise UserError(f"data.columns.readers names {twice[0]!r} more than once")
     found = {}
     for name in readers:
         cells = table[name]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from boneage.data.formats import SUFFIXES
 from boneage.data.ids import count_patients, patients_with_several, unify_spellings
-from boneage.data.labels import KNOWN, Columns, read_labels
+from boneage.data.labels import KNOWN, READER, Columns, read_labels
 from boneage.data.matching import match_images
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
 from boneage.data.tables import FOREIGN
@@ -100,6 +100,11 @@ def read_rows(
         )
     _require_disjoint(chosen, parts)
     rows = pd.concat(parts, ignore_index=True)
+    if lacking := [name for name in columns.readers if f"{READER}{name}" not in rows]:
+        raise UserError(
+            f"data.columns.readers names {lacking[0]!r}, which no label table has: "
+            f"{first_five([str(t.path) for t in chosen])}"
+        )
     for name in ("site", *columns.others):
         if name in rows:
             rows[name] = rows[name].fillna("")

@@ -23,6 +23,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.labels import READER, Columns
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
+from boneage.data.readings import reading_column, warn_of_few_readings
 from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
 from boneage.data.soft_targets import read_soft_targets
 from boneage.data.splits import (
@@ -193,7 +194,7 @@ class BoneAgeDataModule(L.LightningDataModule):
             table["fold"] = fewer_training_radiographs(table, self.train_films, self.split_seed)
         table["age_years"] = table["age_months"] / 12
         for reader in self.columns.readers:
-            table[f"{READER}{reader}_years"] = table.pop(f"{READER}{reader}") / 12
+            table[reading_column(reader)] = table.pop(f"{READER}{reader}") / 12
         if self.soft_targets and stage == "fit":
             table["soft_age_months"] = read_soft_targets(
                 self.soft_targets, table, self.columns, self.separator
@@ -202,6 +203,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         require_folds(table, FOLDS if stage == "fit" else ("test",), self.root, self.hold_out)
         log.info("Folds: %s", fold_sizes(table))
         warn_of_small_test(self.fold_table("test"), self.stages, self.folds)
+        warn_of_few_readings(self.fold_table("test"), self.columns.readers)
 
     @property
     def subgroups(self) -> list[str]:
@@ -211,7 +213,7 @@ class BoneAgeDataModule(L.LightningDataModule):
     @property
     def described(self) -> list[str]:
         """The columns of `table` that go with predictions: subgroups, and years by reader."""
-        return [*self.subgroups, *(f"{READER}{name}_years" for name in self.columns.readers)]
+        return [*self.subgroups, *map(reading_column, self.columns.readers)]
 
     def fold_table(self, fold: str) -> pd.DataFrame:
         """Return the rows of "train", "val" or "test"."""

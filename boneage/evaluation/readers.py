@@ -5,10 +5,10 @@ from math import pi, sqrt
 
 import numpy as np
 
+from boneage.data.readings import LEAST_SHARED, shared_radiographs
 from boneage.errors import UserError
 from boneage.evaluation.intervals import Metrics, Result, paired_difference, with_interval
 
-LEAST = 10  # radiographs that two readers have both read
 MONTHS = 12
 
 
@@ -57,16 +57,26 @@ def agreement(
         patients: (n,) numbers of the patients, as for `with_interval`.
 
     Raises:
-        UserError: when a reader shares fewer than `LEAST` radiographs with the others.
+        UserError: when a reader shares fewer than `LEAST_SHARED` radiographs with the others.
     """
     results: dict[str, Result] = {}
     for k, name in enumerate(names):
         shared = _shared(readings, k, name)
         error = MONTHS * (readings[:, k] - mean_of_others(readings, k))[shared]
         own = None if patients is None else patients[shared]
-        measured = with_interval(_errors, error, patients=own)
+        measured = mae_and_bias(error, own)
         results |= {f"readers/{metric}_{name}": value for metric, value in measured.items()}
     return results
+
+
+def mae_and_bias(error: np.ndarray, patients: np.ndarray | None = None) -> dict[str, Result]:
+    """Return `mae_months` and `bias_months` of (n,) errors in months, with their intervals.
+
+    Args:
+        error: (n,) months.
+        patients: (n,) numbers of the patients, as for `with_interval`.
+    """
+    return with_interval(_errors, error, patients=patients)
 
 
 def reading_sd(readings: np.ndarray, patients: np.ndarray | None = None) -> Result:
@@ -152,7 +162,7 @@ def compare(
         patients: (n,) numbers of the patients.
 
     Raises:
-        UserError: when a reader shares fewer than `LEAST` radiographs with the others.
+        UserError: when a reader shares fewer than `LEAST_SHARED` radiographs with the others.
     """
     found = []
     for k, name in enumerate(names):
@@ -168,21 +178,18 @@ def compare(
             inferior = False
         elif low is not None and low > margin_months:
             inferior = True
-        maes = [
-            with_interval(_errors, error, patients=own)["mae_months"] for error in (reader, model)
-        ]
+        maes = [mae_and_bias(error, own)["mae_months"] for error in (reader, model)]
         found.append(Comparison(name, maes[0], maes[1], difference, inferior))
     return found
 
 
 def _shared(readings: np.ndarray, reader: int, name: str) -> np.ndarray:
     """Return (n,) bool, the radiographs that a reader and at least one other have read."""
-    read = np.isfinite(readings)
-    shared: np.ndarray = read[:, reader] & np.delete(read, reader, axis=1).any(axis=1)
-    if shared.sum() < LEAST:
+    shared = shared_radiographs(readings, reader)
+    if shared.sum() < LEAST_SHARED:
         raise UserError(
             f"reader {name} shares {int(shared.sum())} radiographs with the other readers; at "
-            f"least {LEAST} are needed to compare readers: leave this column out"
+            f"least {LEAST_SHARED} are needed to compare readers: leave this column out"
         )
     return shared
 

@@ -29,6 +29,7 @@ TOP_LEVEL = {
     "mirror_test": bool,
     "compile": bool,
     "report": bool,
+    "readers_margin": Annotated[float, Field(ge=0, allow_inf_nan=False)],
     "tasks": dict[str, dict[str, Any]],
     "stages": dict[str, Any],
     "callbacks": dict[str, Any],

@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from boneage.data.readings import reading_column
 from boneage.errors import UserError, first_five
 from boneage.evaluation.evaluate import subgroups
+from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.run_folder import (
     METRICS,
     PREDICTIONS,
@@ -51,7 +53,9 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
                 )
     if (out / METRICS).exists():
         raise UserError(f"{out} holds a run already: choose another --out")
-    predictions = _mean_predictions(runs)
+    of_runs = [run.metrics.get("readers", []) for run in runs]
+    readers = [name for name in of_runs[0] if all(name in names for names in of_runs)]
+    predictions = _mean_predictions(runs, [reading_column(name) for name in readers])
     split = read_csv(first.path / "split.csv")
     train = split[split["fold"] == "train"]
     metrics = {
@@ -62,6 +66,8 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "test_set": hash_test_set(predictions),
         "n": first.metrics["n"] | {"test": len(predictions)},
         **metric_report(predictions, train, first.stages),
+        "readers": readers,
+        "readers_report": _report(predictions, readers, first.metrics["options"]),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -73,10 +79,22 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     return metrics
 
 
-def _mean_predictions(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Return truth and mean prediction of every radiograph, in the order they first come in."""
+def _report(
+    predictions: pd.DataFrame, readers: Sequence[str], options: dict[str, Any]
+) -> dict[str, Any] | None:
+    return readers_report(predictions, readers, options["readers_margin"]) if readers else None
+
+
+def _mean_predictions(runs: Sequence[FinishedRun], readings: Sequence[str]) -> pd.DataFrame:
+    """Return truth and mean prediction of every radiograph, in the order they first come in.
+
+    Args:
+        runs: the runs.
+        readings: columns of the ages that readers gave, which are kept as they are.
+    """
     rows = pd.concat([run.predictions for run in runs], ignore_index=True)
     known = [*TRUTH, *(["patient"] if "patient" in rows else [])]  # some runs may not know it
+    known += readings
     truth = rows.groupby("id", sort=False)[known[1:]]
     changed = truth.nunique().gt(1).any(axis=1)
     if changed.any():

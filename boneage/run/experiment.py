@@ -18,6 +18,7 @@ from boneage.callbacks.predictions import Predictions
 from boneage.callbacks.progress import EpochLines, History, Throughput
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import FailedRun, UserError
+from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
 from boneage.evaluation.run_folder import hash_test_set
@@ -218,6 +219,7 @@ def _summarise(run: _Run, score: float | None) -> dict[str, Any]:
         "n": {"train": len(train_fold), "val": len(val_fold), "test": len(test)},
         **metric_report(test, train_fold, run.data.stages, run.predictions.tasks),
         "coverage": coverage_of(model.record, test),
+        "readers_report": readers_report(test, run.data.columns.readers, run.cfg.readers_margin),
         "started": run.started.isoformat(timespec="seconds"),
         "seconds": run.throughput.elapsed,
         "images_per_second": run.throughput.images_per_second,

@@ -29,6 +29,7 @@ from boneage.evaluation.evaluate import Scored, baselines, count_not_finite, eva
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe, is_built_in
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
+from boneage.evaluation.report.readers import limit_of_one_reading
 from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule
 from boneage.options import TABLE, kind_of
@@ -214,9 +215,12 @@ def _baseline(results: Results, name: str) -> str:
 
 def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
     speed = metrics["images_per_second"]
+    limit = limit_of_one_reading(metrics)
     trained = f", trained on {speed:,.0f} images/s" if speed else ""
     return (
-        f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} of them.\n"
+        f"{limit}\n"
+        * (limit is not None)
+        + f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} of them.\n"
         f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
         f"Everything is in {os.path.relpath(run_dir)}"
     )

@@ -386,3 +386,62 @@ def test_file_that_is_not_there(tmp_path):
         read_labels(tmp_path / "gone.csv")
     with pytest.raises(UserError, match="cannot be read"):
         read_labels(tmp_path)
+
+
+READERS = Columns(readers=("ann", "ben"))
+
+
+def test_the_mean_of_the_readers_is_the_truth_where_there_is_no_age(write):
+    path = write("id,ann,ben,sex\n1,60,66,M\n2,,90,F\n3,120,,M\n")
+    table = read_labels(path, READERS)
+    assert list(table["age_months"]) == [63.0, 90.0, 120.0]
+    assert table["reader_ann"].tolist()[::2] == [60.0, 120.0]
+    assert table["reader_ann"].isna().tolist() == [False, True, False]
+    assert table["reader_ben"].isna().tolist() == [False, False, True]
+
+
+def test_an_age_beside_the_readers_is_the_truth(write):
+    path = write("id,boneage,ann,ben\n1,61,60,66\n2,90,,\n")  # a row that nobody has read
+    table = read_labels(path, READERS)
+    assert list(table["age_months"]) == [61.0, 90.0]
+    assert table[["reader_ann", "reader_ben"]].isna().all(axis=1).tolist() == [False, True]
+
+
+def test_readings_in_years(write):
+    path = write("id,ann,ben\n1,5,5.5\n2,7.25,\n")
+    table = read_labels(path, READERS, age_unit="years")
+    assert list(table["age_months"]) == [63.0, 87.0]
+    assert table["reader_ann"].tolist() == [60.0, 87.0]
+    named = Columns(readers=("ann years", "ben months"))  # each column says its own unit
+    table = read_labels(write("id,ann years,ben months\n1,5,66\n"), named)
+    assert list(table["age_months"]) == [63.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "readers", "said"),
+    [
+        ("id,ann\n1,60\n", ("ann",), "names one column: give two readers or more"),
+        ("id,ann\n1,60\n", ("ann", "ann"), "names 'ann' more than once"),
+        ("id,ann\n1,60\n", ("ann", "ben"), r"names 'ben', which .*labels\.csv has not \(it has"),
+        ("id,ann,ben\n1,60,\n2,70,\n", ("ann", "ben"), "column 'ben' has no reading: leave it"),
+        (
+            "id,ann,ben\n1,60,70\n2,,\n3,,\n",
+            ("ann", "ben"),
+            r"row 3, column 'id': '2' has no reading: give one, or remove the row \(2 such rows\)",
+        ),
+        ("id,ann,ben\n1,60,70\n2,70,x\n", ("ann", "ben"), "row 3, column 'ben': 'x' is not a num"),
+        ("id,ann,ben\n1,60,7\n2,70,8\n", ("ann", "ben"), "column 'ben': the oldest is 8, which"),
+    ],
+)
+def test_readers_that_cannot_be_read_are_refused(write, text, readers, said):
+    with pytest.raises(UserError, match=said):
+        read_labels(write(text), Columns(readers=readers))
+
+
+def test_a_table_of_single_ages_has_no_readers(write):
+    table = read_labels(write("id,boneage\n1,60\n"), READERS)
+    assert list(table.columns) == ["id", "age_months", "sex"]
+
+
+def test_one_name_of_a_reader_is_no_list_of_letters():
+    assert Columns.of({"readers": "ann"}, []).readers == ("ann",)

@@ -154,6 +154,14 @@ class Material:
         return images
 
     @property
+    def readers_report(self) -> dict[str, Any]:
+        """The comparison of several readers."""
+        report: dict[str, Any] | None = self.run.metrics.get("readers_report")
+        if report is None:
+            raise AbsentError("readers_report")
+        return report
+
+    @property
     def architecture(self) -> dict[str, Any]:
         """The blocks of the model."""
         blocks: dict[str, Any] = _stored(self.run.metrics, "architecture")

@@ -11,6 +11,7 @@ from boneage.evaluation.figures.age import bland_altman, scatter
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.failures import bands_of_run, error_near_edge, residuals
 from boneage.evaluation.figures.material import AbsentError, Material
+from boneage.evaluation.figures.readers import readers_and_model
 from boneage.evaluation.figures.stage import (
     confusion_matrix,
     precision_recall,
@@ -21,7 +22,7 @@ from boneage.evaluation.figures.training import fold_distribution, image_sheet, 
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import Stages
 
-Section = Literal["results", "agreement", "failures", "edges", "training"]
+Section = Literal["results", "agreement", "readers", "failures", "edges", "training"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
@@ -97,6 +98,14 @@ FIGURES = (
         ("probability", "true_stage", "names"),
         "Precision and recall of each stage against the others over all thresholds; a dotted line "
         "is the precision of guessing.",
+    ),
+    FigureEntry(
+        "readers",
+        "readers",
+        readers_and_model,
+        ("readers_report",),
+        "Mean absolute error of each reader, and of the model on the same radiographs, against the "
+        "mean of the other readers, with 95 % intervals; hollow: fewer than 20 radiographs.",
     ),
     FigureEntry(
         "error_by_band",

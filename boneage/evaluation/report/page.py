@@ -23,6 +23,7 @@ from boneage.evaluation.figures.style import picture, styled, to_png
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import reference_of
+from boneage.evaluation.report.readers import limit_sentence, readers_section
 from boneage.evaluation.report.statements import extremes, limits
 from boneage.evaluation.report.tables import extreme_rows, metric_rows, option_rows, subgroup_rows
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
@@ -100,6 +101,8 @@ def write_report(run_dir: Path) -> Path:
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
         reference=reference_of(run.metrics),
+        readers=readers_section(run.metrics),
+        limit_of_readers=limit_sentence(run.metrics),
         extreme_rows=extreme_rows(run),
         extremes=extremes(run.metrics["test"]),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),

@@ -1,0 +1,76 @@
+"""Which of several readers have read enough of the same radiographs to be compared."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from boneage.errors import plural
+
+log = logging.getLogger(__name__)
+LEAST_SHARED = 10  # radiographs that a reader and at least one other have both read
+
+
+def reading_column(reader: str) -> str:
+    """Return the column with the ages in years that a reader gave."""
+    return f"reader_{reader}_years"
+
+
+def shared_radiographs(readings: np.ndarray, reader: int) -> np.ndarray:
+    """Return (n,) bool, the radiographs that a reader and at least one other have read.
+
+    Args:
+        readings: (n, R) ages, NaN where a reader has not read a radiograph.
+        reader: column of the reader.
+    """
+    read = np.isfinite(readings)
+    shared: np.ndarray = read[:, reader] & np.delete(read, reader, axis=1).any(axis=1)
+    return shared
+
+
+def comparable_readers(
+    table: pd.DataFrame, readers: Sequence[str]
+) -> tuple[list[str], dict[str, int]]:
+    """Choose the readers who share `LEAST_SHARED` radiographs or more with the others.
+
+    The one with the fewest is left out first, because the others then share fewer as well.
+
+    Args:
+        table: a `reading_column` for each reader.
+        readers: their names.
+
+    Returns:
+        The readers to compare, none or at least two, and for each other one the number of
+        radiographs that were shared when the reader was left out.
+    """
+    chosen, left_out = list(readers), {}
+    while chosen:
+        readings = table[[reading_column(name) for name in chosen]].to_numpy(float)
+        shared = [int(shared_radiographs(readings, k).sum()) for k in range(len(chosen))]
+        if min(shared) >= LEAST_SHARED:
+            break
+        fewest = shared.index(min(shared))
+        left_out[chosen.pop(fewest)] = shared[fewest]
+    return chosen, left_out
+
+
+def warn_of_few_readings(test: pd.DataFrame, readers: Sequence[str]) -> None:
+    """Log which readers have too few test radiographs in common with others to be compared.
+
+    Args:
+        test: the test fold, with a `reading_column` for each reader.
+        readers: their names.
+    """
+    chosen, left_out = comparable_readers(test, readers)
+    for name, shared in left_out.items():
+        log.warning(
+            "Reader %s shares %s of the test fold with the other readers, fewer than %d: the "
+            "comparison of readers leaves this reader out",
+            name, plural(shared, "radiograph"), LEAST_SHARED,
+        )  # fmt: skip
+    if readers and not chosen:
+        log.warning(
+            "The test fold has no two readers of the same %d radiographs: readers are not compared",
+            LEAST_SHARED,
+        )

@@ -1,0 +1,138 @@
+"""The section on several readers of a run's page: rows of its tables, and a sentence a verdict."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from boneage.errors import plural
+from boneage.evaluation.intervals import Result
+from boneage.evaluation.numbers import plain
+
+Report = Mapping[str, Any]  # `readers_report` of metrics.json
+
+
+def readers_section(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the section on readers shows; None for a run without readers to compare.
+
+    Args:
+        metrics: what `metrics.json` contains.
+
+    Returns:
+        `rows`: a row per reader, with its results; `numbers`: of all readers together, each with
+        its label, meaning, result and decimals; `verdicts` and `left_out`: sentences; `compared`:
+        whether the model predicts ages.
+    """
+    report = metrics.get("readers_report")
+    if report is None:
+        return None
+    return {
+        "rows": _rows(report),
+        "numbers": _numbers(report),
+        "verdicts": [verdict(c, report["margin_months"]) for c in report.get("comparisons", [])],
+        "left_out": [
+            f"Reader {name} is left out: {plural(n, 'radiograph')} shared with the other readers."
+            for name, n in report["left_out"].items()
+        ],
+        "compared": "comparisons" in report,
+    }
+
+
+def with_limits(result: Result, decimals: int = 2) -> str:
+    """Return "4.79 (4.51 to 5.10)", without the interval where there is none."""
+    value, low, high = (result[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "-"
+    if low is None or high is None:
+        return _fixed(value, decimals)
+    limits = f"{_fixed(low, decimals)} to {_fixed(high, decimals)}"
+    return f"{_fixed(value, decimals)} ({limits})"
+
+
+def limit_of_one_reading(metrics: Mapping[str, Any]) -> str | None:
+    """Return the MAE that no model can be seen to better against one reading, as a line.
+
+    Args:
+        metrics: what `metrics.json` contains.
+    """
+    report = metrics.get("readers_report")
+    if report is None:
+        return None
+    mae = report["perfect_mae_months"]["one_reading"]
+    return f"One reading: a perfect model has an MAE of {with_limits(mae)} months."
+
+
+def limit_sentence(metrics: Mapping[str, Any]) -> str | None:
+    """Return what MAE the readers allow, against one reading and against the mean of several."""
+    report = metrics.get("readers_report")
+    if report is None:
+        return None
+    one, mean = (report["perfect_mae_months"][k] for k in ("one_reading", "mean_of_readings"))
+    return (
+        f"The readers differ. A perfect model would have an MAE of {with_limits(one)} months "
+        f"against one reading, and of {with_limits(mean)} months against the mean of the readings "
+        "of a radiograph."
+    )
+
+
+def verdict(comparison: Mapping[str, Any], margin_months: float) -> str:
+    """Return whether a model is worse than a reader by more than a margin, in one sentence."""
+    reader, difference = comparison["reader"], comparison["difference"]
+    months = f"{plain(margin_months)} month" + "s" * (margin_months != 1)
+    measured = f"difference {with_limits(difference)} months"
+    if comparison["inferior"] is None:
+        n = plural(int(difference["n"]), "radiograph")
+        these = f"This {n}" if difference["n"] == 1 else f"These {n}"
+        return (
+            f"{these} cannot tell whether the model is worse than reader {reader} by more than "
+            f"{months}: {measured}."
+        )
+    answer = "worse" if comparison["inferior"] else "no worse"
+    return f"The model is {answer} than reader {reader} by more than {months}: {measured}."
+
+
+def _rows(report: Report) -> list[dict[str, Any]]:
+    of_model = {found["reader"]: found for found in report.get("comparisons", [])}
+    rows = []
+    for name in report["names"]:
+        mae, bias = (report["agreement"][f"readers/{m}_months_{name}"] for m in ("mae", "bias"))
+        row = {"reader": name, "bias": with_limits(bias), "mae": with_limits(mae)}
+        if name in of_model:
+            compared = of_model[name]
+            row["model"] = with_limits(compared["model_mae"])
+            row["difference"] = with_limits(compared["difference"])
+        rows.append(row | {"counts": {k: mae[k] for k in ("n", "patients") if k in mae}})
+    return rows
+
+
+def _numbers(report: Report) -> list[dict[str, Any]]:
+    perfect = report["perfect_mae_months"]
+    listed = [
+        ("SD of one reading (months)", "around the true age, from differences between readers",
+         report["sd_months"], 2),
+        ("ICC(2,1)", "absolute agreement of single readings, of radiographs that all have read",
+         report["icc"], 3),
+        ("MAE of a perfect model (months)", "against one reading: 0.80 SD",
+         perfect["one_reading"], 2),
+        ("MAE of a perfect model (months)", "against the mean of the readings of a radiograph",
+         perfect["mean_of_readings"], 2),
+    ]  # fmt: skip
+    if "model" in report:
+        against = "against the mean of the readings of a radiograph"
+        listed += [
+            ("MAE of this model (months)", against, report["model"]["mae_months"], 2),
+            ("Bias of this model (months)", against, report["model"]["bias_months"], 2),
+        ]
+    return [
+        {
+            "label": label,
+            "meaning": meaning,
+            "text": with_limits(result, decimals),
+            "n": result["n"],
+        }
+        for label, meaning, result, decimals in listed
+    ]
+
+
+def _fixed(value: float, decimals: int) -> str:
+    """Return a number with so many decimals, and no minus before a zero."""
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
