@@ -21,7 +21,7 @@ def readers_and_model(report: Mapping[str, Any]) -> Figure:
     """
     names: list[str] = report["names"]
     of_model = {found["reader"]: found["model_mae"] for found in report.get("comparisons", [])}
-    figure, axes = one_axes(4.8, 1.1 + 0.45 * len(names))
+    figure, axes = one_axes(6.4, 1.1 + 0.45 * len(names))
     ticks = []
     for row, name in enumerate(names):
         mae: Result = report["agreement"][f"readers/mae_months_{name}"]
@@ -43,7 +43,7 @@ def readers_and_model(report: Mapping[str, Any]) -> Figure:
                 label=None if row else label,
             )
     axes.set_yticks(range(len(names)), ticks)
-    axes.set(xlabel="MAE against the mean of the other readers (months)")
+    axes.set(xlabel="MAE against the other readers (months)")
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)

@@ -57,7 +57,7 @@ def limit_of_one_reading(metrics: Mapping[str, Any]) -> str | None:
     if report is None:
         return None
     mae = report["perfect_mae_months"]["one_reading"]
-    return f"One reading: a perfect model has an MAE of {with_limits(mae)} months."
+    return f"Against one reading, a perfect model has an MAE of {with_limits(mae)} months."
 
 
 def limit_sentence(metrics: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,79 @@
+"""Readers with few radiographs in common, and tables of which one alone has readers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from boneage.data.labels import Columns
+from boneage.data.layouts import read_source
+from boneage.data.readings import comparable_readers, warn_of_few_readings
+from boneage.errors import UserError
+
+NAN = np.nan
+
+
+def table(**readings):
+    return pd.DataFrame({f"reader_{name}_years": values for name, values in readings.items()})
+
+
+def test_readers_are_chosen_by_what_they_share():
+    ages = np.arange(30.0)
+    some = table(ann=ages, ben=ages, cem=np.where(ages < 9, ages, NAN))
+    assert comparable_readers(some, ["ann", "ben", "cem"]) == (["ann", "ben"], {"cem": 9})
+    enough = some.assign(reader_cem_years=np.where(ages < 10, ages, NAN))
+    assert comparable_readers(enough, ["ann", "ben", "cem"]) == (["ann", "ben", "cem"], {})
+    assert comparable_readers(some, []) == ([], {})
+
+
+def test_who_is_left_out_takes_away_what_others_shared():
+    ages = np.arange(30.0)
+    # dan shares 18 radiographs, but 9 of them with cem, who is left out
+    some = table(
+        ann=np.where(ages < 12, ages, NAN),
+        ben=np.where(ages < 12, ages, NAN),
+        cem=np.where(ages >= 21, ages, NAN),
+        dan=np.where((ages < 9) | (ages >= 21), ages, NAN),
+    )
+    chosen, left_out = comparable_readers(some, ["ann", "ben", "cem", "dan"])
+    assert (chosen, left_out) == (["ann", "ben"], {"cem": 9, "dan": 9})
+
+
+def test_few_readings_are_said(caplog):
+    ages = np.arange(12.0)
+    warn_of_few_readings(table(ann=ages, ben=ages), ["ann", "ben"])
+    assert not caplog.records
+    warn_of_few_readings(
+        table(ann=ages, ben=ages, cem=np.where(ages < 1, ages, NAN)), ["ann", "ben", "cem"]
+    )
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "Reader cem shares 1 radiograph of the test fold with the other readers, fewer than 10: "
+        "the comparison of readers leaves this reader out"
+    )
+    caplog.clear()
+    warn_of_few_readings(table(ann=ages[:5], ben=ages[:5]), ["ann", "ben"])
+    assert "no two readers of the same 10 radiographs" in caplog.messages[-1]
+
+
+@pytest.fixture
+def two_tables(tmp_path):
+    """A training table of single ages, and a test table that two readers have read."""
+    (tmp_path / "train.csv").write_text("id,boneage,male\n1,60,1\n2,70,0\n")
+    (tmp_path / "test.csv").write_text("id,male,ann,ben\n3,1,80,84\n4,0,90,\n")
+    for id_ in (1, 2, 3, 4):
+        (tmp_path / f"{id_}.png").write_bytes(b"")
+    return tmp_path
+
+
+def test_readers_of_the_test_set_alone(two_tables):
+    rows = read_source(two_tables, columns=Columns(readers=("ann", "ben"))).set_index("id")
+    assert rows["age_months"].to_dict() == {"1": 60, "2": 70, "3": 82, "4": 90}
+    assert rows["origin"].to_dict() == {"1": "train", "2": "train", "3": "test", "4": "test"}
+    assert rows["reader_ann"].dropna().to_dict() == {"3": 80, "4": 90}
+    assert rows["reader_ben"].dropna().to_dict() == {"3": 84}
+
+
+def test_a_reader_that_no_table_has_is_named(two_tables):
+    (two_tables / "test.csv").unlink()
+    with pytest.raises(UserError, match=r"readers names 'ann', which no label table has: .*train"):
+        read_source(two_tables, columns=Columns(readers=("ann", "ben")))
