@@ -144,7 +144,6 @@ def test_the_page_has_a_section_of_readers(tmp_path):
     assert "Reader cem is left out: 3 radiographs shared with the other readers." in text
     assert "than reader ann by more than 1 month: difference" in text
     assert with_limits(report["icc"], 3) in text
-    assert "Variability of readers Readers, on the page" in text
     results = text[text.index("Results") : text.index("Readers")]
     assert limit_sentence({"readers_report": report}) in results  # next to the MAE
     assert html.index('id="verdicts"') < html.index('<figure id="readers"')

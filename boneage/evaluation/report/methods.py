@@ -197,7 +197,6 @@ def _claim(run: FinishedRun) -> list[tuple[str, str]]:
         "ImageNet" if options.get("backbone.pretrained") else "random"
     )
     saliency = any(key.startswith("callbacks.grad_cam") for key in options)
-    readers = "Readers, on the page" if metrics.get("readers_report") else AUTHORS
     return [
         ("Title names the technology", AUTHORS),
         ("Structured abstract", AUTHORS),
@@ -216,7 +215,7 @@ def _claim(run: FinishedRun) -> list[tuple[str, str]]:
         ("Rationale of the reference standard", AUTHORS),
         ("Who annotated", AUTHORS),
         ("Annotation of the test set", AUTHORS),
-        ("Variability of readers", readers),
+        ("Variability of readers", AUTHORS),
         ("Assignment to partitions", "Data, above"),
         ("Level of disjointness", split),
         ("Size of the test set", f"{metrics['n']['test']:,}; rationale {AUTHORS}"),
