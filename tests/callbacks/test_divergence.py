@@ -42,6 +42,7 @@ def test_too_large_a_rate_is_said_when_it_shows(configure, tmp_path, options):
     assert not (tmp_path / "run/metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_one_line_and_marks_the_run(phantom_root, tmp_path):
     done = call(
         *TINY, "data=rsna", f"data.root={phantom_root}", "optimizer.lr=1e30",
@@ -154,6 +155,7 @@ def test_figures_bear_any_number(value):
     learning_curves(history).savefig("/dev/null", format="png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "said"), [(np.nan, "no finite number"), (1e9, "are beyond 150 years")]
 )

@@ -30,6 +30,7 @@ def with_maps(phantom_root, tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_every_task_has_its_pictures(with_maps, tmp_path, precision):
     train(with_maps("task=multitask", "sex=embedding", f"precision={precision}", "report=true"))
@@ -56,6 +57,7 @@ def test_every_task_has_its_pictures(with_maps, tmp_path, precision):
     assert len(page) < 5_000_000
 
 
+@pytest.mark.slow
 def test_maps_change_no_number(with_maps, tmp_path):
     common = ["task=multitask", "sex=embedding", "augment=geometric", "trainer.max_epochs=2"]
     train(with_maps(*common, run="with"))
@@ -73,6 +75,7 @@ def test_sizes_of_nought_draw_nothing(with_maps, tmp_path):
     assert not (tmp_path / "run/gradcam").exists()
 
 
+@pytest.mark.slow
 def test_target_stages(with_maps, tmp_path):
     for target in ("truth", "adult"):
         train(with_maps("task=classification", f"callbacks.grad_cam.target={target}", run=target))
@@ -81,6 +84,7 @@ def test_target_stages(with_maps, tmp_path):
         train(with_maps("task=classification", "callbacks.grad_cam.target=adlut", run="wrong"))
 
 
+@pytest.mark.slow
 def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
     held_out = [1003, 1010, 1020]
     masks = tmp_path / "masks"

@@ -131,6 +131,7 @@ VALUE = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=40)
 @given(overrides=st.lists(st.tuples(KEY, VALUE).map("=".join), min_size=1, max_size=3))
 def test_overrides(overrides):

@@ -121,6 +121,7 @@ def test_other_test_sets_never_compete(tmp_path):
     assert len(hashes) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [80, 81, 82])
 def test_the_test_set_of_most_runs_comes_first_and_the_phantoms_last(tmp_path, most):
     for n in (80, 81, 82):
@@ -260,6 +261,7 @@ def test_nothing_to_compare_is_one_line(tmp_path):
         find_runs([tmp_path])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_file_means_its_run(tmp_path):
     write_finished_run(tmp_path / "a", with_ages(1))
     file = tmp_path / "a/checkpoints/best.ckpt"
@@ -353,6 +355,7 @@ def test_a_choice_for_another_place_stands_for_its_options(tmp_path):
     assert group.differing == ["loss@tasks.toy.loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "values", "pooled"),
     [
@@ -416,6 +419,7 @@ def test_a_repeated_seed_counts_once_and_a_tested_checkpoint_or_an_ensemble_neve
     assert row["metrics"]["age/mae_months"]["sd"] == pytest.approx(np.std(maes, ddof=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

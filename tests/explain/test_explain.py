@@ -346,6 +346,7 @@ def test_a_check_on_few_radiographs_says_so(run, phantom_root, tmp_path):
     assert said in (tmp_path / "maps/checks.txt").read_text()
 
 
+@pytest.mark.slow
 def test_checks_are_written_for_a_sample(run, phantom_root, tmp_path):
     result = call(run, phantom_root, "--out", tmp_path / "maps", "--check", 5)
     assert result.exit_code == 0, result.output
@@ -356,6 +357,7 @@ def test_checks_are_written_for_a_sample(run, phantom_root, tmp_path):
     assert "with marked pixels removed the prediction is" in result.output
 
 
+@pytest.mark.slow
 def test_what_was_measured_stands_in_the_report(run, phantom_root):
     out = run / "gradcam"
     masks = phantom_root / "masks"

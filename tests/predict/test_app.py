@@ -86,6 +86,7 @@ def test_what_is_no_age_is_said_in_one_sentence(run, upload, text):
     )
 
 
+@pytest.mark.slow
 def test_nothing_of_a_former_film_is_left(upload):
     gradio = pytest.importorskip("gradio", reason="needs the extra app")
     film = ("hand.png", upload.read_bytes())
@@ -226,6 +227,7 @@ for proxies in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_the_page_is_served_under_proxies(tmp_path):
     """Nothing on the way to the page goes through them, from the import of gradio on."""
     pytest.importorskip("gradio", reason="needs the extra app")

@@ -52,6 +52,7 @@ def film(tmp_path):
     return tmp_path / "hand.png"
 
 
+@pytest.mark.slow
 def test_one_file_is_answered(model, film):
     done = boneage("predict", film, "--checkpoint", model, "--sex", "female")
     assert done.returncode == 0, done.stderr
@@ -104,6 +105,7 @@ def test_what_needs_the_framework_says_so(model, film):
         assert "pip install '.[train]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_no_checkpoint_is_told_without_the_framework(film, tmp_path):
     (tmp_path / "notes.ckpt").write_text("no weights")
     (tmp_path / "nothing.ckpt").touch()

@@ -79,6 +79,7 @@ def predict(*words, out):
     return table.set_index("id"), json.loads((out / "predictions.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_folder(runs, films, tmp_path):
     (films / "notes.txt").write_text("no radiograph")
     table, document = predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")

@@ -60,6 +60,7 @@ def readings(table, tmp_path, offset, noise=0.4):
     return path
 
 
+@pytest.mark.slow
 def test_a_planted_offset_is_found_and_applied(exported, hospital, tmp_path):
     films, table = hospital
     path, out = readings(table, tmp_path, offset=1.0), tmp_path / "site.onnx"
@@ -149,6 +150,7 @@ def test_training_says_why_there_is_no_interval(configure, caplog):
     assert "the validation fold has 2 radiographs: at least 9 are needed" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(exported, hospital, tmp_path):
     films, table = hospital
     path = readings(table, tmp_path, offset=-0.8)

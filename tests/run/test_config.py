@@ -30,6 +30,7 @@ def build(cfg: DictConfig) -> None:
     build_model(cfg, record={})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "option"), GROUPS)
 def test_every_option(group, option, phantom_root, tmp_path):
     override = f"{group}={option}"
@@ -59,6 +60,7 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

@@ -63,6 +63,7 @@ def test_the_same_run_twice_is_refused(runs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_compare_and_report_read(runs, tmp_path):
     out = tmp_path / "both"
     done = CliRunner().invoke(app, ["ensemble", f"{runs}/a", f"{runs}/b", "--out", str(out)])

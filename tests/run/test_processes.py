@@ -38,6 +38,7 @@ def test_balanced_draws_are_those_of_one_process():
     assert sorted(drawn) == sorted(sampler)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_test_like_one(configure, phantom_root, tmp_path):
     data = ["task=multitask", "data.fold=1"]
     both = tmp_path / "both"

@@ -82,6 +82,7 @@ def killed_until_done(configure, folder, kills, workers):
     assert process.exitcode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kills", "workers"), [(3, 0), (1, 2), pytest.param(20, 0, marks=pytest.mark.soak)]
 )
@@ -91,6 +92,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(configure, tmp_path, kills, 
     assert_same_run(tmp_path / "straight", tmp_path / "killed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code):
     folder = tmp_path / "cut"
@@ -184,6 +186,7 @@ def started(phantom_root, tmp_path_factory):
             ("finished", "unfinished")]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -108,6 +108,7 @@ def test_a_test_of_a_checkpoint_has_settings_of_its_own(finished, configure):
     assert metrics["options"]["optimizer.lr"] != 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loading", ["data.num_workers=0", "data.num_workers=2", "data.residence=device"]
 )
@@ -144,6 +145,7 @@ def test_same_command_same_numbers(configure):
     assert again["test"] == first["test"]
 
 
+@pytest.mark.slow
 def test_memorises_sixteen_images(configure, tmp_path):
     cfg = configure(
         "task=multitask", "augment=none", "scheduler=constant", "optimizer=adam",
@@ -159,6 +161,7 @@ def test_memorises_sixteen_images(configure, tmp_path):
     assert log["train/stage/loss"].iloc[-5:].mean() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fast", "limit", "overfit", "profiler"])
 def test_debug_modes(configure, mode):
     epochs = ["trainer.max_epochs=2"] if mode in ("overfit", "limit") else []
@@ -182,6 +185,7 @@ def test_precision(configure, precision):
 
 
 @pytest.mark.soak
+@pytest.mark.slow
 def test_compiled_backbone_trains_to_the_same_numbers(configure):
     plain = train(configure(run="plain"))
     compiled = train(configure("compile=true", run="compiled"))
@@ -280,6 +284,7 @@ def test_a_resumed_run_that_has_nothing_left_to_train_says_so(configure, tmp_pat
     assert again["test"] == first["test"]  # of the same checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -49,6 +49,7 @@ def hostile_ways(hit):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["config", "stages", "preprocessing", "text", "partial"])
 def test_nothing_of_a_strangers_checkpoint_is_run(
     checkpoint, phantom_root, configure, tmp_path, way
