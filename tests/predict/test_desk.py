@@ -152,8 +152,8 @@ def test_sex_and_age_are_read_as_in_tables(model, film, tmp_path, sex, age, expe
     ("words", "said"),
     [
         (["predict", "--sex", "w"], "'w' is no sex: write female, male, unknown, or M or F"),
-        (["predict", "--chronological-age", "25.5"], "'25.5' is no chronological age: give years"),
-        (["predict", "--chronological-age", "-1"], "'-1' is no chronological age"),
+        (["predict", "--chronological-age", "25.5"], "'25.5' is not a chronological age: give"),
+        (["predict", "--chronological-age", "-1"], "'-1' is not a chronological age"),
         (["explain", "--out", "x", "--sex", "1"], "'1' is no sex"),
     ],
 )
@@ -167,10 +167,10 @@ def test_python_gets_one_line_for_a_mistake(model, film):
     for call, message in (
         (
             lambda: predictor(film, age_years=-3),
-            "-3 is no chronological age: give years from 0",
+            "-3 is not a chronological age: give years from 0",
         ),
-        (lambda: predictor(film, age_years=float("nan")), "nan is no chronological age"),
-        (lambda: predictor(film, age_years="ten"), "'ten' is no chronological age"),
+        (lambda: predictor(film, age_years=float("nan")), "nan is not a chronological age"),
+        (lambda: predictor(film, age_years="ten"), "'ten' is not a chronological age"),
         (
             lambda: predictor(film, sex="lad"),
             "'lad' is no sex: write female, male, unknown, or M",
