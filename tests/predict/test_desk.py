@@ -175,7 +175,7 @@ def test_python_gets_one_line_for_a_mistake(model, film):
             lambda: predictor(film, sex="lad"),
             "'lad' is no sex: write female, male, unknown, or M",
         ),
-        (lambda: predictor(None), "a NoneType is no radiograph"),
+        (lambda: predictor(None), "a NoneType is not a radiograph"),
         (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),
         (lambda: predictor(np.zeros((4, 4, 3), np.uint8)), r"shape \(4, 4, 3\)"),
         (lambda: predictor(np.zeros((4, 4))), "type float64"),

@@ -215,7 +215,7 @@ def test_a_file_that_predicts_otherwise_is_not_left(run, tmp_path, monkeypatch):
             return trace(exported, side)
 
     monkeypatch.setattr(module, "trace", wrong)
-    with pytest.raises(UserError, match="predictions of .* differ"):
+    with pytest.raises(UserError, match=r"predictions of .* differ"):
         export(run, tmp_path / "model.pt2", "torch_export")
     assert not (tmp_path / "model.pt2").exists()
 

@@ -103,7 +103,7 @@ def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code
     assert process.exitcode == code
     assert not (folder / "metrics.json").exists()
     marked = (folder / "error.txt").read_text()
-    assert marked.startswith(f"interrupted by {number.name}: go on from the end of the last whole")
+    assert marked.startswith(f"interrupted by {number.name}: resume from the last finished epoch")
     assert f"hydra.run.dir={folder} resume=auto" in marked
     assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] < 99
     train(cfg)
@@ -121,7 +121,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):
     process.join()
     assert process.exitcode == 1
     stopped = (folder / "error.txt").read_text()
-    assert "File too large; when that is mended: go on from the end of the last whole" in stopped
+    assert "File too large; when this is fixed: resume from the last finished epoch" in stopped
     assert not (folder / "metrics.json").exists()
     train(cfg)
     assert not (folder / "error.txt").exists()
