@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from boneage.errors import UserError, install
-from boneage.run.trust import NewerRecord, checked_record
+from boneage.run.record_schema import NewerRecord, checked_record
 from boneage.weights import KEY, SCHEMA, SITE_KEY
 
 NOVELTY = "novelty."

@@ -113,7 +113,7 @@ def test_what_is_no_checkpoint_is_told_without_the_framework(film, tmp_path):
         (tmp_path / "notes.ckpt", "is not a boneage checkpoint: it is a text file"),
         (film, "is not a boneage checkpoint: it is an image"),
         (tmp_path / "nothing.ckpt", "cannot be loaded: the file is empty"),
-        (tmp_path / "empty", "holds no checkpoint: give"),
+        (tmp_path / "empty", "contains no checkpoint: give"),
     ):
         done = boneage("predict", film, "--checkpoint", path)
         assert done.returncode == 1

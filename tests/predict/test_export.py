@@ -23,7 +23,7 @@ from boneage.predict.export import export
 from boneage.predict.graph import _avg_pool_backward, noise
 from boneage.run.calibrate import intervals_of, novelty_of
 from boneage.run.checkpoint import build_model, load_model, read_checkpoint, resolved
-from boneage.run.trust import CONFIG
+from boneage.run.record_schema import CONFIG
 from boneage.tasks.regression import AgeRegression
 
 

@@ -135,7 +135,7 @@ def test_intervals_that_do_not_exist_are_not_spoken_of(exported, hospital, tmp_p
     said = call(films, "--table", path, "--out", out, "--checkpoint", exported / "model.onnx")
     assert "the model's 90 % intervals" not in said.output  # its validation fold has 2 radiographs
     assert "the model has no 90 % intervals: they are fitted to these radiographs" in said.output
-    why = "no 90 % interval is given, since the validation fold has 2 radiographs: at least 9"
+    why = "no 90 % interval is given: the validation fold has 2 radiographs, and at least 9"
     assert caplog.text.count(why) == 1
     Predictor(exported / "run")
     assert caplog.text.count(why) == 2

@@ -136,7 +136,7 @@ def test_a_finished_run_is_not_repeated(configure, tmp_path, caplog):
         assert train(configure("resume=auto", run="run")) == first
     assert "is finished" in caplog.text
     with pytest.raises(
-        UserError, match=r"run holds a run already: .*resume=auto.*hydra\.run\.dir="
+        UserError, match=r"run contains a run already: .*resume=auto.*hydra\.run\.dir="
     ):
         train(configure(run="run"))
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
@@ -149,7 +149,7 @@ def test_a_truncated_checkpoint_is_passed_over(configure, tmp_path, caplog):
     last = folder / "checkpoints/last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])  # the best is the first epoch's or the second's
     again = train(configure("trainer.max_epochs=2", "resume=auto", run="run"))
-    assert f"Passed over: checkpoint {last} cannot be loaded" in caplog.text
+    assert f"Skipped: checkpoint {last} cannot be loaded" in caplog.text
     assert again["test"] == whole["test"]
     for file in folder.glob("checkpoints/*"):
         file.write_bytes(b"")
@@ -201,7 +201,7 @@ def started(phantom_root, tmp_path_factory):
 )
 def test_a_run_is_not_resumed_with_other_options(started, change, named):
     for options in started:
-        with pytest.raises(UserError, match=f"finished run of other options: .*{named}"):
+        with pytest.raises(UserError, match=f"finished run with other options: .*{named}"):
             train(compose_config(*options, change))
 
 
@@ -218,6 +218,6 @@ def test_a_damaged_best_checkpoint_is_moved_aside(configure, tmp_path, caplog):
     best = run / "checkpoints/best.ckpt"
     best.write_bytes(best.read_bytes()[:9000])
     train(configure("resume=auto"))
-    assert "Passed over" in caplog.text
+    assert "Skipped" in caplog.text
     assert (run / "checkpoints/best.damaged").exists()
     assert (run / "metrics.json").exists()
