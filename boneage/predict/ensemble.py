@@ -12,7 +12,7 @@ from boneage.errors import UserError, framework
 from boneage.evaluation.age import AGE
 from boneage.predict.onnx_model import Columns, Model, OnnxModel, builtin_file
 from boneage.run.checkpoint_file import checkpoint_file, require_weights
-from boneage.uncertainty.conformal import KNOWN, Intervals, why_unknown
+from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals, why_unknown
 from boneage.uncertainty.site import Correction
 from boneage.weights import is_exported
 
@@ -60,12 +60,12 @@ class Ensemble:
                     "%s has no calibration: it gives no intervals and no novelty", model.file
                 )
             elif not all(
-                own is None or own.known for own in map(partial(_intervals, model), KNOWN)
+                own is None or own.known for own in map(partial(_intervals, model), INTERVAL_KEYS)
             ):
                 log.warning("%s: %s", model.file, why_unknown(model.validated))
         self.intervals = {
-            known: _mean_intervals([_intervals(model, known) for model in self.models])
-            for known in (True, False)
+            sex_known: _mean_intervals([_intervals(model, sex_known) for model in self.models])
+            for sex_known in (True, False)
         }
 
     def predict(self, squares: Sequence[np.ndarray], sexes: Sequence[str]) -> list[Row]:
@@ -134,10 +134,10 @@ def _predict(
     return columns, novelty
 
 
-def _intervals(model: Model, known: bool) -> Intervals | None:
+def _intervals(model: Model, sex_known: bool) -> Intervals | None:
     """Return a model's intervals: those of its site, if any, else its own."""
-    of_site = None if model.site is None else model.site.intervals[known]
-    return of_site or model.intervals[known]
+    of_site = None if model.site is None else model.site.intervals[sex_known]
+    return of_site or model.intervals[sex_known]
 
 
 def _mean_intervals(members: Sequence[Intervals | None]) -> Intervals | None:

@@ -16,7 +16,7 @@ from boneage.data.sexes import SEXES
 from boneage.models.module import BoneAgeModule
 from boneage.predict.graph import Exported, noise
 from boneage.run.calibrate import intervals_of
-from boneage.uncertainty.conformal import KNOWN
+from boneage.uncertainty.conformal import INTERVAL_KEYS
 from boneage.weights import SCHEMA
 
 LOW, HIGH = STRETCH_PERCENTILES
@@ -105,7 +105,7 @@ def _meaning(output: str, columns: dict[str, list[str]], stages: dict[str, Any])
 
 def _half_widths(record: dict[str, Any]) -> dict[str, list[float | None]]:
     """Return the half-widths in years by band of the predicted age; None where infinite."""
-    intervals = {name: intervals_of(record, known) for known, name in KNOWN.items()}
+    intervals = {name: intervals_of(record, sex_known) for sex_known, name in INTERVAL_KEYS.items()}
     return {name: own.plain() for name, own in intervals.items() if own is not None}
 
 

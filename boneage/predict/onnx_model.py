@@ -13,7 +13,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.sexes import sex_codes
 from boneage.errors import UserError
 from boneage.stages import Stages
-from boneage.uncertainty.conformal import KNOWN, Intervals
+from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals
 from boneage.uncertainty.site import Site
 from boneage.weights import BUILTIN, KEY, SCHEMA, SITE_KEY
 
@@ -115,8 +115,8 @@ class OnnxModel:
         self.mirror = mirror or self.contract["mirror_test"]
         widths = self.contract["calibration"]["half_widths_years"]
         self.intervals = {
-            known: Intervals.of(widths[name]) if name in widths else None
-            for known, name in KNOWN.items()
+            sex_known: Intervals.of(widths[name]) if name in widths else None
+            for sex_known, name in INTERVAL_KEYS.items()
         }
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:

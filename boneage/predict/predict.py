@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 BATCH = 32  # radiographs
 UNKNOWN = Patient()
-FEW = 16  # files that one process reads faster than a pool starts
+SERIAL_FILES = 16  # fewer are read faster without a pool
 
 
 def predict(
@@ -114,7 +114,7 @@ def answer_files(
 
 def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterator[Radiograph]:
     """Yield radiographs in order; all cores read ahead."""
-    if len(files) < FEW:
+    if len(files) < SERIAL_FILES:
         yield from (load(file, ensemble.preprocessings, with_films) for file in files)
         return
     from joblib import Parallel, delayed

@@ -21,7 +21,7 @@ from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import NO_SINGLE_HAND
-from boneage.uncertainty.site import LEAST, Correction, Site, SiteFit, fit_site
+from boneage.uncertainty.site import MIN_RADIOGRAPHS, Correction, Site, SiteFit, fit_site
 from boneage.weights import SITE_KEY, is_exported, name_of
 
 IMPLAUSIBLE_YEARS = 3.0  # median difference, too large to come from the readers of a site
@@ -114,7 +114,7 @@ def calibrate(
     unknown = _fit(labels.assign(sex="unknown"), "predicted_years", ensemble)
     of_known_sex = labels[labels["sex"] != "unknown"]
     known = None
-    if len(of_known_sex) >= LEAST:
+    if len(of_known_sex) >= MIN_RADIOGRAPHS:
         known = _fit(of_known_sex, "predicted_years_by_sex", ensemble)
     site = _site(known, unknown)
     _write(model.file, out, site)
@@ -135,7 +135,9 @@ def sentences(result: Calibrated) -> list[str]:
         lines.append(f"Left out: {len(texts)}: {first_five(texts)}")
     for what, fit in (("sex known", result.known), ("sex unknown", result.unknown)):
         if fit is None:
-            lines.append(f"{what}: fewer than {LEAST} radiographs: the model is not changed")
+            lines.append(
+                f"{what}: fewer than {MIN_RADIOGRAPHS} radiographs: the model is not changed"
+            )
         else:
             lines += [f"{what}: {text}" for text in _fit_lines(fit, what == "sex known")]
     return lines

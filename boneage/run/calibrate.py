@@ -18,7 +18,7 @@ from boneage.evaluation.intervals import Results
 from boneage.models.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of
-from boneage.uncertainty.conformal import KNOWN, Intervals, coverage, fit_intervals
+from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals, coverage, fit_intervals
 from boneage.uncertainty.novelty import Novelty, fit_novelty, from_whitening
 from boneage.uncertainty.site import Site
 
@@ -87,7 +87,7 @@ def predictions_at(
 def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | None:
     """Return the intervals of a checkpoint's record; None if it contains none."""
     calibration = record.get("calibration", {})
-    widths = calibration.get("half_widths_years", {}).get(KNOWN[sex_known])
+    widths = calibration.get("half_widths_years", {}).get(INTERVAL_KEYS[sex_known])
     if widths is not None:  # of an exported file
         return Intervals.of(widths)
     name = "predicted_years" if sex_known else "predicted_years_sex_unknown"

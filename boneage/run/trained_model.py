@@ -42,7 +42,7 @@ class TrainedModel:
         self.stages = Stages(stages["names"], stages["edges"])
         self.preprocessing = Preprocessing(**record["preprocessing"])
         self.intervals: dict[bool, Intervals | None] = {
-            known: intervals_of(record, known) for known in (True, False)
+            sex_known: intervals_of(record, sex_known) for sex_known in (True, False)
         }
         self.site = site_of(record)
         self.validated = len(fold_of(record, "val"))

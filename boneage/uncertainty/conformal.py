@@ -12,9 +12,11 @@ from boneage.evaluation.intervals import Results, open_share, with_interval
 from boneage.stages import ALL, BANDS
 
 COVERAGE = 0.9
-KNOWN = {True: "sex_known", False: "sex_unknown"}  # keys in files
-ENOUGH = 50  # radiographs for a band to have its own width
-LEAST = next(n for n in count(1) if ceil(COVERAGE * (n + 1)) <= n)  # radiographs for any width
+INTERVAL_KEYS = {True: "sex_known", False: "sex_unknown"}  # keys in files
+MIN_BAND = 50  # radiographs for a band to have its own width
+MIN_VALIDATION = next(
+    n for n in count(1) if ceil(COVERAGE * (n + 1)) <= n
+)  # radiographs for any width
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,16 @@ def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Interv
     error = np.abs(predicted_years - true_years)
     band = BANDS.of(predicted_years)
     by_band = [error[band == k] for k in range(len(BANDS))]
-    return Intervals(tuple(_quantile(own if len(own) >= ENOUGH else error) for own in by_band))
+    return Intervals(tuple(_quantile(own if len(own) >= MIN_BAND else error) for own in by_band))
 
 
 def why_unknown(n: int) -> str:
     """Return why n radiographs give no interval; empty if they give one."""
-    if n >= LEAST:
+    if n >= MIN_VALIDATION:
         return ""
     return (
         f"no {100 * COVERAGE:.0f} % interval is given: the validation fold has "
-        f"{plural(n, 'radiograph')}, and at least {LEAST} are needed"
+        f"{plural(n, 'radiograph')}, and at least {MIN_VALIDATION} are needed"
     )
 
 

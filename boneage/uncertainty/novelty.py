@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-FALSE_ALARMS = 0.01
+FALSE_ALARMS = 0.01  # share of held-out radiographs beyond the limit
 DIRECTIONS = 64  # at most
 RADIOGRAPHS = 10  # per direction, at least
-LEAST = 1e-4  # smallest variance, as a share of the greatest
+MIN_VARIANCE = 1e-4  # smallest variance, as a share of the greatest
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def fit_novelty(trained: np.ndarray, held_out: np.ndarray) -> Novelty:
     n, width = trained.shape
     values, vectors = np.linalg.eigh(np.cov(trained, rowvar=False))
     values, vectors = values[::-1], vectors[:, ::-1]
-    least = max(LEAST * values[0], np.finfo(np.float32).tiny)
+    least = max(MIN_VARIANCE * values[0], np.finfo(np.float32).tiny)
     k = min(DIRECTIONS, n // RADIOGRAPHS, width - 1)
     novelty = Novelty(
         mean=trained.mean(axis=0).astype(np.float32),

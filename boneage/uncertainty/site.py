@@ -9,9 +9,15 @@ from boneage.data.sexes import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.intervals import Result, Results, paired_difference, with_interval
 from boneage.stages import ALL
-from boneage.uncertainty.conformal import COVERAGE, KNOWN, Intervals, coverage, fit_intervals
+from boneage.uncertainty.conformal import (
+    COVERAGE,
+    INTERVAL_KEYS,
+    Intervals,
+    coverage,
+    fit_intervals,
+)
 
-LEAST = 20  # radiographs for a correction, in total or of a sex
+MIN_RADIOGRAPHS = 20  # radiographs for a correction, in total or of a sex
 PARTS = 10  # folds of the cross-validation
 FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, simplest first
 NONE = "none"
@@ -75,11 +81,15 @@ class Site:
 
     def plain(self) -> dict[str, Any]:
         """Return this as plain containers, to store in a model."""
-        widths = {known: own.plain() for known, own in self.intervals.items() if own is not None}
+        widths = {
+            sex_known: own.plain() for sex_known, own in self.intervals.items() if own is not None
+        }
         return {
             "form": self.correction.form,
             "lines": {sex: asdict(line) for sex, line in self.correction.lines.items()},
-            "half_widths_years": {KNOWN[known]: plain for known, plain in widths.items()},
+            "half_widths_years": {
+                INTERVAL_KEYS[sex_known]: plain for sex_known, plain in widths.items()
+            },
         }
 
     @classmethod
@@ -90,8 +100,8 @@ class Site:
         return cls(
             Correction(plain["form"], lines),
             {
-                known: Intervals.of(widths[name]) if name in widths else None
-                for known, name in KNOWN.items()
+                sex_known: Intervals.of(widths[name]) if name in widths else None
+                for sex_known, name in INTERVAL_KEYS.items()
             },
         )
 
@@ -141,12 +151,12 @@ def fit_site(
         patients: (n,) numbers, as for `with_interval`.
 
     Raises:
-        UserError: if there are fewer than `LEAST` radiographs.
+        UserError: if there are fewer than `MIN_RADIOGRAPHS` radiographs.
     """
-    if len(true) < LEAST:
+    if len(true) < MIN_RADIOGRAPHS:
         raise UserError(
             f"{len(true)} radiographs of known bone age are too few to fit a model to a site: "
-            f"give at least {LEAST}, better 100 or more"
+            f"give at least {MIN_RADIOGRAPHS}, better 100 or more"
         )
     groups = np.arange(len(true)) if patients is None else patients
     parts = _deal(true, groups)
@@ -182,7 +192,7 @@ def _fit(form: str, predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray) 
     lines = dict.fromkeys(SEXES, pooled)
     if form.endswith("by sex"):
         for sex in SEXES:
-            if (own := sexes == sex).sum() >= LEAST // 2:
+            if (own := sexes == sex).sum() >= MIN_RADIOGRAPHS // 2:
                 lines[sex] = _line(form, predicted[own], true[own])
     return Correction(form, lines)
 
@@ -203,7 +213,7 @@ def _choose(predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray, groups: 
     A later form is chosen only if it is better by more than a standard error (the
     one-standard-error rule, Breiman et al. 1984).
     """
-    by_sex = min((sexes == sex).sum() for sex in ("female", "male")) >= LEAST
+    by_sex = min((sexes == sex).sum() for sex in ("female", "male")) >= MIN_RADIOGRAPHS
     parts = _deal(true, groups)
     chosen, least = FORMS[0], np.full(len(true), np.inf)
     for form in FORMS if by_sex else FORMS[:2]:
