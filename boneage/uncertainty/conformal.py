@@ -14,9 +14,8 @@ from boneage.stages import ALL, BANDS
 COVERAGE = 0.9
 INTERVAL_KEYS = {True: "sex_known", False: "sex_unknown"}  # keys in files
 MIN_BAND = 50  # radiographs for a band to have its own width
-MIN_VALIDATION = next(
-    n for n in count(1) if ceil(COVERAGE * (n + 1)) <= n
-)  # radiographs for any width
+# radiographs for any width
+MIN_VALIDATION = next(n for n in count(1) if ceil(COVERAGE * (n + 1)) <= n)
 
 
 @dataclass(frozen=True)
