@@ -146,7 +146,7 @@ def test_intervals_that_do_not_exist_are_not_spoken_of(exported, hospital, tmp_p
 
 def test_training_says_why_there_is_no_interval(configure, caplog):
     train(configure())
-    assert "the validation fold has 2 radiographs: at least 9 are needed" in caplog.text
+    assert "the validation fold has 2 radiographs, and at least 9 are needed" in caplog.text
 
 
 def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(exported, hospital, tmp_path):

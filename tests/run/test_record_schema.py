@@ -286,5 +286,5 @@ def test_a_folder_is_searched_for_its_checkpoint(run, tmp_path):
         checkpoint_file(tmp_path)
     (tmp_path / "mean").mkdir()
     (tmp_path / "mean/metrics.json").touch()
-    with pytest.raises(UserError, match="for an ensemble, give the runs"):
+    with pytest.raises(UserError, match="for an ensemble, give its runs"):
         checkpoint_file(tmp_path / "mean")
