@@ -121,7 +121,7 @@ def test_weights_that_are_not_finite_are_refused(configure, tmp_path):
     next(iter(checkpoint["state_dict"].values())).view(-1)[0] = float("nan")
     torch.save(checkpoint, path)
     for use in (read_checkpoint, lambda file: Ensemble([file])):
-        with pytest.raises(UserError, match=r"best\.ckpt cannot be used: its weights are not fin"):
+        with pytest.raises(UserError, match=r"best\.ckpt cannot be used: its training diverged"):
             use(path)
 
 

@@ -169,6 +169,6 @@ def test_hostile_archives_execute_nothing(tmp_path):
     from boneage.run.checkpoint import read_checkpoint
 
     torch.save({"boneage": Hostile()}, tmp_path / "hostile.ckpt")
-    with pytest.raises(UserError, match="foreign objects in it"):
+    with pytest.raises(UserError, match="with foreign objects"):
         read_checkpoint(tmp_path / "hostile.ckpt")
     assert not (tmp_path / "executed").exists()

@@ -389,7 +389,10 @@ def test_a_checkpoint_that_has_seen_patients_of_the_test_fold_says_so(caplog):
     check_unseen({"boneage": {"split": {k: v for k, v in split.items() if k != "patient"}}}, test)
     assert not caplog.text
     check_unseen({"boneage": {"split": split}}, test)
-    assert "trained on patients called as 1 patients of the test fold: p" in caplog.text
+    assert (
+        "1 patients of the test fold have the same names as training patients of this checkpoint: p"
+        in caplog.text
+    )
 
 
 def trained_on(split):

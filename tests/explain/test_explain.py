@@ -282,7 +282,7 @@ def test_boxes_are_measured_on_held_out_radiographs_only(run, phantom_root, tmp_
     assert "trained on all" in str(refused.exception)
     other = write(tmp_path / "other.csv", BOX | FRAME)
     refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", other)
-    assert "none of the 24 radiographs has a region" in str(refused.exception)
+    assert "has no region for any of the 24 radiographs" in str(refused.exception)
 
 
 def test_only_what_counts_is_read(run, own_root, tmp_path, caplog):
@@ -334,14 +334,14 @@ def test_two_radiographs_of_one_name_are_refused(run, phantom_root, tmp_path):
     assert call(run, image, image, "--out", tmp_path / "maps").exit_code == 0
     again = call(run, image, "--out", tmp_path / "maps")
     assert str(again.exception) == (
-        f"{tmp_path}/maps holds maps already: remove them, or choose another --out"
+        f"{tmp_path}/maps contains maps already: remove them, or choose another --out"
     )
 
 
 def test_a_check_on_few_radiographs_says_so(run, phantom_root, tmp_path):
     image = phantom_root / "boneage-training-dataset/1001.png"
     result = call(run, image, "--out", tmp_path / "maps", "--check", 1)
-    said = "Checked on 1 radiograph only, which shows little: give 20 or more, and --check 20 or"
+    said = "Only 1 radiograph checked, too few for a conclusion: give 20 or more, and --check 20 or"
     assert said in result.output
     assert said in (tmp_path / "maps/checks.txt").read_text()
 
@@ -353,8 +353,8 @@ def test_checks_are_written_for_a_sample(run, phantom_root, tmp_path):
     for name in ("randomisation_age.csv", "deletion_age.csv", "sanity_age.png"):
         assert (tmp_path / "maps" / name).is_file()
     assert pd.read_csv(tmp_path / "maps/deletion_age.csv")["image"].nunique() == 5
-    assert "with every layer re-drawn" in result.output
-    assert "with marked pixels removed the prediction is" in result.output
+    assert "with all layers randomised" in result.output
+    assert "deleting marked pixels moves the prediction" in result.output
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from boneage.evaluation.report.page import films
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.explain.film import COLOURS, GAP, Film, overlay, picture, scaled
 from boneage.predict.page import write_pictures
-from boneage.predict.radiograph import TURNS, Radiograph, see
+from boneage.predict.radiograph import CORRECTIONS, Radiograph, see
 from boneage.stages import Stages
 
 
@@ -128,7 +128,7 @@ def phantom(height, width):
 @pytest.mark.parametrize("turn", ["turned by 90 degrees", "inverted and turned by 180 degrees"])
 def test_the_film_of_a_turned_radiograph_is_that_of_the_usual_one(turn):
     image = phantom(300, 260)
-    back = TURNS[turn]
+    back = CORRECTIONS[turn]
     lying = back(back(back(image))) if "90" in turn else back(image)
     usual = see(image, (STANDARD,), with_film=True).film
     turned = see(np.ascontiguousarray(back(lying)), (STANDARD,), with_film=True).film

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.run.check import KNOWN, check_config
+from boneage.run.check import OPTIONS, check_config
 from boneage.run.checkpoint import build_model
 from boneage.run.options import check_overrides
 
@@ -133,7 +133,7 @@ def test_config_files_are_listed_in_help():
 
 
 def test_the_known_names_are_those_of_the_config():
-    assert set(KNOWN) == set(compose_config("task=classification"))
+    assert set(OPTIONS) == set(compose_config("task=classification"))
 
 
 def test_a_name_that_an_option_refers_to_is_known(phantom_root, tmp_path):

@@ -273,7 +273,7 @@ def test_test_only_needs_a_checkpoint(configure):
 )
 def test_a_run_that_trains_nothing_says_so(configure, caplog, options, why):
     metrics = train(configure(*options))
-    assert f"Nothing was trained: {why}; tested: the weights as they were" in caplog.text
+    assert f"Nothing was trained: {why}; tested: the weights before training" in caplog.text
     assert metrics["best_validation"] is None
 
 
