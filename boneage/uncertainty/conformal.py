@@ -8,7 +8,7 @@ from math import ceil, inf, isfinite
 import numpy as np
 
 from boneage.errors import plural
-from boneage.evaluation.intervals import Results, open_share, with_interval
+from boneage.evaluation.intervals import Results, widen_share, with_interval
 from boneage.stages import ALL, BANDS
 
 COVERAGE = 0.9
@@ -101,7 +101,7 @@ def coverage(
             own = None if patients is None else patients[chosen]
             columns = inside[chosen].astype(float), width[chosen]
             found[name] = with_interval(_scores, *columns, patients=own)
-            open_share(found[name]["covered"])
+            widen_share(found[name]["covered"])
     return found
 
 

@@ -155,7 +155,7 @@ def test_figures_bear_any_number(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(np.nan, "no finite number"), (1e9, "are beyond 150 years")]
+    ("value", "said"), [(np.nan, "are not finite"), (1e9, "are beyond 150 years")]
 )
 def test_pages_say_of_a_diverged_run_that_it_has(tmp_path, value, said):
     table = pd.DataFrame(
@@ -195,9 +195,9 @@ def test_a_model_that_is_behind_the_baseline_is_said(tmp_path):
 
     assert said(age_years_predicted=table["age_years"] + 1) is None
     line = said(age_years_predicted=258.0)
-    assert line.startswith("No better than without a radiograph: MAE 249.00, where the mean train")
+    assert line.startswith("No better than without a radiograph: MAE 249.00, compared with ")
     truth = np.array(Stages().names)[Stages().of(table["age_years"].to_numpy())]
     assert said(stage_predicted=truth) is None
-    assert "Balanced accuracy 0.500, where the most frequent stage has 0.500" in said(
+    assert "Balanced accuracy 0.500, compared with 0.500 for the most frequent stage" in said(
         stage_predicted="child"
     )

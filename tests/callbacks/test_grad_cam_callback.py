@@ -95,7 +95,7 @@ def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
     assert {"carpals", "epiphyses", "soft_tissue", "background"} <= set(found["region"])
     assert found["n"].max() == 3
     page = (tmp_path / "run/report.html").read_text()
-    assert "1 is chance, hollow" in page
+    assert "1 is chance. Hollow" in page
     assert "carpals in the stage child" in (tmp_path / "run/gradcam/claims.txt").read_text()
     record = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt")["boneage"]
     assert metrics["reference"] == record["reference"] == reference_study()

@@ -366,8 +366,8 @@ def test_what_was_measured_stands_in_the_report(run, phantom_root):
         lines = (out / file).read_text().splitlines()
         assert lines
         assert all(line in page for line in lines)
-    assert "layers are re-drawn" in page
-    assert "1 is chance, hollow" in page
+    assert "layers are reset at random" in page
+    assert "1 is chance. Hollow" in page
 
 
 def test_random_weights_are_a_copy(configure):
