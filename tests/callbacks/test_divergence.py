@@ -36,7 +36,7 @@ from boneage.tasks.regression import AgeRegression
     ],
 )
 def test_too_large_a_rate_is_said_when_it_shows(configure, tmp_path, options):
-    with pytest.raises(UserError, match=r"in epoch \d, step \d: lower optimizer\.lr \(it is 1"):
+    with pytest.raises(UserError, match=r"in epoch \d, step \d: lower optimizer\.lr \(now 1"):
         train(configure("scheduler=constant", "trainer.max_epochs=20", *options))
     assert "lower optimizer.lr" in (tmp_path / "run/error.txt").read_text()
     assert not (tmp_path / "run/metrics.json").exists()

@@ -10,7 +10,7 @@ import torch
 from helpers import TINY, compose_config, predictions, reference_study
 
 from boneage.errors import UserError
-from boneage.explain.cases import captions, telling_cases
+from boneage.explain.cases import captions, representative_cases
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.stages import Stages
@@ -117,9 +117,9 @@ def test_regions_are_checked_before_training(with_maps, tmp_path):
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-def test_telling_cases():
+def test_representative_cases():
     table = predictions(200).assign(id=range(200))
-    cases = telling_cases(table, Stages(), cases=3, per_band=2)
+    cases = representative_cases(table, Stages(), cases=3, per_band=2)
     error = (table["age_years_predicted"] - table["age_years"]).abs()
     assert set(cases["id"][cases["kind"] == "worst"]) == set(error.nlargest(3).index)
     assert set(cases["id"][cases["kind"] == "best"]) == set(error.nsmallest(3).index)

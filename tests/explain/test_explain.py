@@ -130,7 +130,7 @@ def test_region_masks_by_hand(tmp_path):
     ("change", "said"),
     [
         ({"xmin": 30}, "row 3: the box is empty"),
-        ({"ymin": "x"}, "row 3: the box is empty, no number"),
+        ({"ymin": "x"}, "row 3: the box is empty, not a number"),
         ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
     ],
 )
@@ -143,7 +143,7 @@ def test_bad_boxes_name_their_row(tmp_path, change, said):
 def test_region_and_annotator_are_checked(tmp_path):
     for name in ("", "hand", "marker"):
         path = write(tmp_path / "b.csv", BOX | FRAME, BOX | FRAME | {"region": name})
-        with pytest.raises(UserError, match=r"row 3: the region '.*' needs a name of its own"):
+        with pytest.raises(UserError, match=r"row 3: the region '.*' is empty or a reserved name"):
             read_boxes(path)
     path = write(tmp_path / "b.csv", BOX | FRAME | {"annotator": "expert"})
     with pytest.raises(UserError, match="has no annotator nobody: it has expert"):
@@ -279,14 +279,14 @@ def test_boxes_are_measured_on_held_out_radiographs_only(run, phantom_root, tmp_
     only = write(tmp_path / "seen.csv", *(BOX | FRAME | {"id": id_} for id_ in trained_on))
     refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", only)
     assert isinstance(refused.exception, UserError)
-    assert "run on all" in str(refused.exception)
+    assert "trained on all" in str(refused.exception)
     other = write(tmp_path / "other.csv", BOX | FRAME)
     refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", other)
     assert "none of the 24 radiographs has a region" in str(refused.exception)
 
 
 def test_only_what_counts_is_read(run, own_root, tmp_path, caplog):
-    """Damaged films without boxes, or that were run on, do not matter: they are not opened."""
+    """Damaged films without boxes, or that were trained on, do not matter: they are not opened."""
     split = pd.read_csv(run / "split.csv", dtype=str).set_index("id")["fold"]
     counted, left_out, *_ = split.index[split == "test"]
     trained_on = split.index[split == "train"][0]
@@ -436,5 +436,5 @@ def test_claims_need_every_model_above_every_control():
     wrist, _ = claims(planted_summary([1], [1]))
     assert "Wrist in the stage child does not hold" in wrist
     alone = planted_summary([2], [1]).assign(low=np.nan, high=np.nan, n=1)  # of a single radiograph
-    assert "Wrist in the stage child is not clear: enrichment 2.00 beside" in claims(alone)[0]
+    assert "Wrist in the stage child is not clear: enrichment 2.00, compared" in claims(alone)[0]
     assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []
