@@ -10,7 +10,7 @@ import numpy as np
 
 from boneage.data.crop import to_jpeg
 from boneage.evaluation.html import data_uri, render
-from boneage.explain.film import picture
+from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
 from boneage.predict.radiograph import Radiograph
 from boneage.weights import name_of
@@ -35,7 +35,7 @@ def write_pictures(
     (out / FOLDER).mkdir(exist_ok=True)
     for i, (name, radiograph) in enumerate(zip(names, radiographs, strict=True)):
         assert radiograph.film is not None
-        drawn = picture(radiograph.film, None if maps is None else maps[i])
+        drawn = film_image(radiograph.film, None if maps is None else maps[i])
         (out / name).write_bytes(to_jpeg(drawn))
 
 

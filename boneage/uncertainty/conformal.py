@@ -8,7 +8,7 @@ from math import ceil, inf, isfinite
 import numpy as np
 
 from boneage.errors import plural
-from boneage.evaluation.intervals import Results, open_share, with_interval
+from boneage.evaluation.intervals import Results, widen_share, with_interval
 from boneage.stages import ALL, BANDS
 
 COVERAGE = 0.9
@@ -102,7 +102,7 @@ def coverage(
             own = None if patients is None else patients[rows]
             columns = inside[rows].astype(float), width[rows]
             results[name] = with_interval(_scores, *columns, patients=own)
-            open_share(results[name]["covered"])
+            widen_share(results[name]["covered"])
     return results
 
 

@@ -10,7 +10,7 @@ import torch
 from helpers import TINY, compose_config, predictions, reference_study
 
 from boneage.errors import UserError
-from boneage.explain.cases import captions, telling_cases
+from boneage.explain.cases import captions, representative_cases
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.stages import Stages
@@ -99,7 +99,7 @@ def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
     assert {"carpals", "epiphyses", "soft_tissue", "background"} <= set(found["region"])
     assert found["n"].max() == 3
     page = (tmp_path / "run/report.html").read_text()
-    assert "1 is chance, hollow" in page
+    assert "1 is chance. Hollow" in page
     assert "carpals in the stage child" in (tmp_path / "run/gradcam/claims.txt").read_text()
     record = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt")["boneage"]
     assert metrics["reference"] == record["reference"] == reference_study()
@@ -121,9 +121,9 @@ def test_regions_are_checked_before_training(with_maps, tmp_path):
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-def test_telling_cases():
+def test_representative_cases():
     table = predictions(200).assign(id=range(200))
-    cases = telling_cases(table, Stages(), cases=3, per_band=2)
+    cases = representative_cases(table, Stages(), cases=3, per_band=2)
     error = (table["age_years_predicted"] - table["age_years"]).abs()
     assert set(cases["id"][cases["kind"] == "worst"]) == set(error.nlargest(3).index)
     assert set(cases["id"][cases["kind"] == "best"]) == set(error.nsmallest(3).index)

@@ -74,7 +74,7 @@ def test_a_file_that_is_no_run_is_refused(tmp_path):
     files = [tmp_path / "notes.txt", tmp_path / "a/predictions.csv", tmp_path / "foreign.ckpt"]
     for file in files:
         file.touch()
-        with pytest.raises(UserError, match=f"{file} is neither a run's folder nor a checkpoint"):
+        with pytest.raises(UserError, match=f"{file} is neither a run folder nor a checkpoint"):
             find_runs([file])
 
 
@@ -271,7 +271,7 @@ def test_a_checkpoint_file_means_its_run(tmp_path):
     assert [found.path for found in find_runs([file])[0]] == [tmp_path / "a"]
     assert write_report(file) == tmp_path / "a/report.html"
     file.rename(tmp_path / "moved.ckpt")
-    with pytest.raises(UserError, match=f"{tmp_path}: no run"):
+    with pytest.raises(UserError, match=f"{tmp_path}: not a run"):
         read_run(tmp_path / "moved.ckpt")
 
 
@@ -328,7 +328,7 @@ def test_a_narrow_terminal_counts_the_options_that_do_not_fit(tmp_path, monkeypa
         monkeypatch.setenv("COLUMNS", columns)
         out = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "o")])
         assert [i for i in range(9) if f"data.o{i}" in out.output] == list(range(shown))
-        assert (f"in the page only: {left_out}" in out.output) == bool(left_out)
+        assert (f"see the page: {left_out}" in out.output) == bool(left_out)
 
 
 def test_a_run_given_twice_counts_once(tmp_path):

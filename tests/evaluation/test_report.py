@@ -158,7 +158,7 @@ def test_small_numbers_are_marked(tmp_path):
 def test_a_diverged_model_is_reported_as_such(tmp_path):
     table = predictions().assign(age_years_predicted=lambda t: t["age_years"].where(t.index > 4))
     text = page(write_finished_run(tmp_path, table)).text
-    assert "gave 5 of 60 radiographs no finite number" in text
+    assert "5 of 60 predictions (age_years_predicted) are not finite" in text
     assert "training has diverged" in text
 
 
@@ -171,7 +171,7 @@ def test_a_run_without_ages_has_a_page_too(tmp_path, columns):
 
 
 def test_unfinished_and_damaged_runs_are_one_line(tmp_path):
-    with pytest.raises(UserError, match="no run: it holds no metrics"):
+    with pytest.raises(UserError, match="not a run: it contains no metrics"):
         write_report(tmp_path)
     (tmp_path / ".hydra").mkdir()
     with pytest.raises(UserError, match="has not finished"):
@@ -205,7 +205,7 @@ def test_a_partial_run_says_so(tmp_path):
     text = page(write_finished_run(tmp_path, predictions(), partial=partial)).text
     assert "Partial data" in text
     assert "trainer.limit_train_batches=3" in text
-    assert "chose the best epoch" not in text
+    assert "best epoch was chosen" not in text
 
 
 @pytest.mark.slow
@@ -235,5 +235,5 @@ def test_other_predictions_than_those_scored_are_refused(tmp_path):
     folder = write_finished_run(tmp_path, predictions())
     table = predictions().assign(age_years=lambda t: t["age_years"] + 1)
     table.to_csv(folder / "predictions.csv", index=False)
-    with pytest.raises(UserError, match="does not hold the test radiographs"):
+    with pytest.raises(UserError, match="does not contain the test radiographs"):
         write_report(folder)

@@ -130,7 +130,7 @@ def test_region_masks_by_hand(tmp_path):
     ("change", "said"),
     [
         ({"xmin": 30}, "row 3: the box is empty"),
-        ({"ymin": "x"}, "row 3: the box is empty, no number"),
+        ({"ymin": "x"}, "row 3: the box is empty, not a number"),
         ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
     ],
 )
@@ -143,7 +143,7 @@ def test_bad_boxes_name_their_row(tmp_path, change, said):
 def test_region_and_annotator_are_checked(tmp_path):
     for name in ("", "hand", "marker"):
         path = write(tmp_path / "b.csv", BOX | FRAME, BOX | FRAME | {"region": name})
-        with pytest.raises(UserError, match=r"row 3: the region '.*' needs a name of its own"):
+        with pytest.raises(UserError, match=r"row 3: the region '.*' is empty or a reserved name"):
             read_boxes(path)
     path = write(tmp_path / "b.csv", BOX | FRAME | {"annotator": "expert"})
     with pytest.raises(UserError, match="has no annotator nobody: it has expert"):
@@ -368,8 +368,8 @@ def test_what_was_measured_stands_in_the_report(run, phantom_root):
         lines = (out / file).read_text().splitlines()
         assert lines
         assert all(line in page for line in lines)
-    assert "layers are re-drawn" in page
-    assert "1 is chance, hollow" in page
+    assert "layers are reset at random" in page
+    assert "1 is chance. Hollow" in page
 
 
 def test_random_weights_are_a_copy(configure):
@@ -438,5 +438,5 @@ def test_claims_need_every_model_above_every_control():
     wrist, _ = claims(planted_summary([1], [1]))
     assert "Wrist in the stage child does not hold" in wrist
     alone = planted_summary([2], [1]).assign(low=np.nan, high=np.nan, n=1)  # of a single radiograph
-    assert "Wrist in the stage child is not clear: enrichment 2.00 beside" in claims(alone)[0]
+    assert "Wrist in the stage child is not clear: enrichment 2.00, compared" in claims(alone)[0]
     assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []

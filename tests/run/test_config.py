@@ -82,14 +82,14 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["backbone.channels=2"], "backbone.channels=2 is not valid"),
         (
             ["backbone=slim_resnet", "backbone.widths=[64,128]"],
-            "backbone.widths has 2 stages, backbone.depths 4",
+            "backbone.widths has 2 values and backbone.depths 4",
         ),
         (["backbone=timm"], "backbone.name is not set"),
         (["backbone=timm", "backbone.name=resnet_18"], "timm has no such network; .* resnet18"),
         (["backbone=timm", "backbone.name=hf-hub:some/one"], "timm has no such network"),
-        (["backbone=timm", "backbone.name=vit_tiny_patch16_224"], "reads no images of 128 pixels"),
+        (["backbone=timm", "backbone.name=vit_tiny_patch16_224"], "does not accept images of 128"),
         (["backbone=timm", "backbone.name=xcit_nano_12_p8_224"], "no layer has .* maps"),
-        (["backbone=resnet18", "backbone.stem_stride=3"], "resnet18 has stride 2"),
+        (["backbone=resnet18", "backbone.stem_stride=3"], "larger than 2, the stride of"),
         (
             ["backbone=efficientnet_lite0", "backbone.enlarge=0.5"],
             "backbone.enlarge=0.5 is not valid",

@@ -80,7 +80,7 @@ def test_mistakes(runs, tmp_path):
     ensemble([runs / "a"], tmp_path / "one")
     with pytest.raises(UserError, match="contains a run already"):
         ensemble([runs / "a"], tmp_path / "one")
-    with pytest.raises(UserError, match="holds no metrics"):
+    with pytest.raises(UserError, match="contains no metrics"):
         ensemble([runs / "a", tmp_path / "none"], tmp_path / "two")
     other = tmp_path / "other"
     other.mkdir()

@@ -133,7 +133,7 @@ def test_resume_from_a_checkpoint_that_was_moved_alone(configure, tmp_path, capl
     (tmp_path / "cut/checkpoints/last.ckpt").rename(moved)
     (tmp_path / "cut/checkpoints/best.ckpt").unlink()
     train(configure("trainer.max_epochs=3", f"ckpt_path={moved}", run="resumed"))
-    assert "best.ckpt is gone: best.ckpt starts anew" in caplog.text
+    assert "best.ckpt is missing: best.ckpt considers only the epochs from now on" in caplog.text
     for name in ("best", "last"):
         checkpoint = torch.load(tmp_path / f"resumed/checkpoints/{name}.ckpt", weights_only=True)
         assert checkpoint["epoch"] == 2
