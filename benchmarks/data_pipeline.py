@@ -1,8 +1,8 @@
-"""The way of the data: decoding into the cache, opening it again, batches a second.
+"""The data pipeline: decoding into the cache, opening it again, batches per second.
 
-python benchmarks/data_pipeline.py FOLDER [N]       a folder of PNG files, and how many are decoded
+python benchmarks/data_pipeline.py FOLDER [N]       a folder of PNG files, and the number to decode
 
-Original-size files need N of about 400, small ones thousands.
+Use N of about 400 for files of original size, and thousands for small files.
 """
 
 import multiprocessing
@@ -18,13 +18,13 @@ from pathlib import Path
 import measure
 
 SIZE, BATCH = 128, 64
-WARM = 100  # images that are decoded before the clock starts: they start the processes
+WARM = 100  # images decoded before timing, to start the processes
 ROWS = (12_611, 1_000_000)
-SECONDS = 2  # that batches are counted for
+SECONDS = 2  # during which batches are counted
 
 
 def table_of(files: list[Path], rows: int):  # noqa: ANN201 - a DataFrame
-    """Return a label table over the files, over and over."""
+    """Return a label table that repeats the files."""
     import pandas as pd
 
     paths = [str(files[row % len(files)]) for row in range(rows)]
@@ -32,7 +32,7 @@ def table_of(files: list[Path], rows: int):  # noqa: ANN201 - a DataFrame
 
 
 def build(files: list[Path], n: int, crop: str) -> float:
-    """Return images a second of building the project's cache."""
+    """Return images per second of building the cache of this project."""
     from boneage.data.cache import open_cache
     from boneage.data.decode import Preprocessing
 
@@ -45,7 +45,7 @@ def build(files: list[Path], n: int, crop: str) -> float:
 
 
 def decode_alone(files: list[Path], n: int) -> float:
-    """Return images a second of OpenCV's decoding and resizing alone, on all cores."""
+    """Return images per second of decoding and resizing by OpenCV alone, on all cores."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -61,7 +61,7 @@ def decode_alone(files: list[Path], n: int) -> float:
 
 
 def reopen(rows: int, what: str) -> float:
-    """Return seconds or further megabytes of opening a cache of so many rows that is there."""
+    """Return seconds or additional megabytes of opening an existing cache of this size."""
     import numpy as np
 
     from boneage.data import cache
@@ -74,14 +74,14 @@ def reopen(rows: int, what: str) -> float:
         table, preprocessing = table_of(originals, rows), Preprocessing(SIZE)
 
         def write_nothing(paths, preprocessing, images, workers):  # noqa: ANN001, ANN202
-            return {}, []  # leaves the file sparse
+            return {}, []  # the file stays sparse
 
         cache.decode_files = write_nothing
         arguments = (table, preprocessing, Path(folder))
         builder = multiprocessing.get_context("fork").Process(
             None, cache.open_cache, None, arguments
         )
-        builder.start()  # in a process of its own: its memory is not counted
+        builder.start()  # in a separate process, whose memory is not counted
         builder.join()
         before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
         opened = cache.open_cache(*arguments)
@@ -92,7 +92,7 @@ def reopen(rows: int, what: str) -> float:
 
 
 def loader_of(augment: str, option: str):  # noqa: ANN201 - a loader
-    """Return the training loader of a config, warm."""
+    """Return the training loader of a config, after one epoch of warm-up."""
     from hydra.utils import instantiate
 
     options = (f"augment={augment}", f"data.batch_size={BATCH}", option)
@@ -104,7 +104,7 @@ def loader_of(augment: str, option: str):  # noqa: ANN201 - a loader
 
 
 def batches() -> dict[str, list[float]]:
-    """Return radiographs a second of loaders without a model, in turns within one process."""
+    """Return radiographs per second of loaders without a model, alternating in one process."""
     where = (*(f"data.num_workers={n}" for n in (0, 1, 2)), "data.residence=device")
     loaders = {
         f"{augment} {option}": loader_of(augment, option)
@@ -122,7 +122,7 @@ def batches() -> dict[str, list[float]]:
 
 
 def one(variant: str, *words: str) -> float:
-    """Return the number of one variant."""
+    """Return the result of one variant."""
     if variant == "reopen":
         return reopen(int(words[0]), words[1])
     files = sorted(Path(words[0]).rglob("*.png"))
@@ -132,7 +132,7 @@ def one(variant: str, *words: str) -> float:
 
 
 def main(folder: str, n: str = "400") -> None:
-    """Measure all in turns, five times."""
+    """Measure all variants in alternation, five times."""
     variants = [[name, folder, n] for name in ("none", "hand", "decode_alone")]
     numbers = measure.in_turns(__file__, variants)
     none, hand, alone = (statistics.median(values) for values in numbers.values())

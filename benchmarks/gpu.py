@@ -1,7 +1,7 @@
-"""Training on one GPU: the project beside a bare loop and beside what the hardware allows.
+"""Training on one GPU, compared with a bare loop and with the limits of the hardware.
 
-python benchmarks/gpu.py             all, on the first CUDA device
-python benchmarks/gpu.py whole       only the reference study's whole training, once
+python benchmarks/gpu.py             all benchmarks, on the first CUDA device
+python benchmarks/gpu.py whole       only the full training of the reference study, once
 """
 
 import sys
@@ -12,13 +12,13 @@ from collections.abc import Callable
 import measure
 
 SIZE, BATCHES = 128, (64, 128, 256, 512, 1024)
-RADIOGRAPHS, EPOCHS = 12_610, 30  # 10,088 of them for training
+RADIOGRAPHS, EPOCHS = 12_610, 30  # 10,088 radiographs for training
 STEPS = 50
 DEVICE = "cuda"
 
 
 def project(residence: str, precision: str, compiled: str, batch: str) -> float:
-    """Return images a second of the reference study's training, of the median later epoch."""
+    """Return images per second of training the reference study's network, median after epoch 1."""
     import pandas as pd
 
     from boneage.run.experiment import train
@@ -43,7 +43,7 @@ REPORT = (
 
 
 def whole() -> float:
-    """Return seconds of the reference study's training: 30 epochs, each with validation."""
+    """Return seconds of the reference study's training: 30 epochs, with validation."""
     from boneage.run.experiment import train
 
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,7 @@ def whole() -> float:
 
 
 def step_of(precision: str, compiled: str, batch: str) -> tuple[Callable[[], object], object]:
-    """Return a training step of the reference study's network on a ready batch, and the network."""
+    """Return a training step of the reference study's network on a fixed batch, and the network."""
     import torch
     from hydra.utils import instantiate
 
@@ -79,7 +79,7 @@ def step_of(precision: str, compiled: str, batch: str) -> tuple[Callable[[], obj
 
 
 def seconds_of(step: Callable[[], object], steps: int = STEPS) -> float:
-    """Return seconds of one step, after some that warm up."""
+    """Return seconds of one step, after 10 steps of warm-up."""
     import torch
 
     for _ in range(10):
@@ -93,15 +93,15 @@ def seconds_of(step: Callable[[], object], steps: int = STEPS) -> float:
 
 
 def bare(precision: str, compiled: str, batch: str) -> float:
-    """Return images a second of a bare loop."""
+    """Return images per second of a bare loop."""
     return int(batch) / seconds_of(step_of(precision, compiled, batch)[0])
 
 
 def floor(precision: str, batch: str) -> float:
-    """Return images a second that measured bandwidth and matrix rate of this GPU allow.
+    """Return the images per second possible at the measured bandwidth and matrix rate of this GPU.
 
-    Bytes: each layer's output is written and read once in the forward pass; in the backward pass it
-    is read again, and its gradient written and read: five times its size.
+    Bytes: the forward pass writes and reads each layer's output once. The backward pass reads it
+    again, and writes and reads its gradient. The sum is five times its size.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -109,7 +109,7 @@ def floor(precision: str, batch: str) -> float:
     step, network = step_of(precision, "false", batch)
     moved = 0
 
-    def count(_module: object, _given: object, output: torch.Tensor) -> None:
+    def count(_module: object, _inputs: object, output: torch.Tensor) -> None:
         nonlocal moved
         moved += 5 * output.nbytes
 
@@ -129,7 +129,7 @@ def floor(precision: str, batch: str) -> float:
 
 
 def main() -> None:
-    """Measure all in turns, five times."""
+    """Measure all variants in alternation, five times."""
     import torch
 
     if not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Run variants of a benchmark in turns, each in a process of its own, and report their medians."""
+"""Run variants of a benchmark in alternation, each in its own process, and report medians."""
 
 import json
 import statistics
@@ -24,12 +24,12 @@ def compose(*overrides: str):  # noqa: ANN201 - a DictConfig
 
 
 def in_turns(script: str, variants: list[list[str]], rounds: int = 5) -> dict[str, list[float]]:
-    """Return the numbers that each variant printed last; in turns, so that all share the drift.
+    """Return the last number printed by each variant; alternation spreads drift over all variants.
 
     Args:
-        script: file that is called with the words of a variant.
-        variants: words of each.
-        rounds: how often all are run, one after the other.
+        script: the script, called with the arguments of a variant.
+        variants: arguments of each variant.
+        rounds: number of rounds over all variants.
     """
     numbers: dict[str, list[float]] = {" ".join(words): [] for words in variants}
     for number in track(range(rounds * len(variants)), script, console=Console(stderr=True)):
@@ -48,7 +48,7 @@ def medians(numbers: dict[str, list[float]]) -> dict[str, float]:
 
 
 def show(name: str, unit: str, numbers: dict[str, list[float]], ratios: dict[str, float]) -> None:
-    """Print medians and ranges and the ratios asked for, and write them as JSON."""
+    """Print medians, ranges and ratios, and write them as JSON."""
     table = Table("variant", f"median ({unit})", "range", "n", title=f"{name}, {date.today()}")
     for variant, median in medians(numbers).items():
         values = numbers[variant]

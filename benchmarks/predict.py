@@ -1,4 +1,4 @@
-"""Prediction of original-size files beside their decoding alone.
+"""Speed of predicting original-size files, compared with decoding them only.
 
 python benchmarks/predict.py ORIGINALS RUN      a folder of original-size PNG files, and a run
 """
@@ -12,12 +12,12 @@ from pathlib import Path
 import measure
 from data_pipeline import table_of
 
-FILES = 400  # the given files over and over
-MANY = 10_000  # files, for the memory
+FILES = 400  # by repeating the given files
+MANY = 10_000  # files for measuring memory
 
 
 def prepare(files: list[Path], checkpoint: Path) -> float:
-    """Return radiographs a second of decoding as a checkpoint needs it, into a cache."""
+    """Return radiographs per second of decoding into a cache with a checkpoint's preprocessing."""
     from boneage.data.cache import open_cache
     from boneage.data.decode import Preprocessing
     from boneage.run.checkpoint import read_checkpoint
@@ -32,13 +32,13 @@ def prepare(files: list[Path], checkpoint: Path) -> float:
 
 
 def links(files: list[Path], n: int, folder: Path) -> None:
-    """Fill a folder with n links to files, over and over."""
+    """Fill a folder with n links that repeat the files."""
     for row in range(n):
         (folder / f"{row:05d}{files[row % len(files)].suffix}").symlink_to(files[row % len(files)])
 
 
 def predict(files: list[Path], checkpoint: Path, n: int = FILES) -> float:
-    """Return radiographs a second of `boneage predict`, start of the model left out."""
+    """Return radiographs per second of `boneage predict`, without loading the model."""
     from boneage.predict.ensemble import Ensemble
     from boneage.predict.predict import predict as predict_files
 
@@ -53,13 +53,13 @@ def predict(files: list[Path], checkpoint: Path, n: int = FILES) -> float:
 
 
 def memory(files: list[Path], checkpoint: Path, n: int) -> float:
-    """Return the peak megabytes of predicting n files."""
+    """Return peak memory in megabytes of predicting n files."""
     predict(files, checkpoint, n)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def one(variant: str, originals: str, checkpoint: str, *n: str) -> float:
-    """Return the number of one variant."""
+    """Return the result of one variant."""
     files = sorted(Path(originals).rglob("*.png"))
     if variant == "prepare":
         return prepare(files, Path(checkpoint))
@@ -69,7 +69,7 @@ def one(variant: str, originals: str, checkpoint: str, *n: str) -> float:
 
 
 def main(originals: str, checkpoint: str) -> None:
-    """Measure both in turns, five times; then the memory of few files and of many."""
+    """Measure both in alternation, five times; then the memory of few and of many files."""
     where = [originals, checkpoint]
     numbers = measure.in_turns(__file__, [["prepare", *where], ["predict", *where]])
     median = measure.medians(numbers)

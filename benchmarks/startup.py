@@ -1,4 +1,4 @@
-"""Seconds from a command to its answer: help, import, first training step.
+"""Seconds from a command to its result: help, import, first training step.
 
 python benchmarks/startup.py
 """
@@ -20,16 +20,16 @@ COMMANDS = {
 
 
 class FirstStep(L.Callback):
-    """Tell the moment of the first training step's end."""
+    """Print the time at the end of the first training step."""
 
     def on_train_batch_end(self, *_: object) -> None:
-        """Print the time, once."""
+        """Print the time and exit."""
         print("first step at", time.time(), flush=True)
         os._exit(0)
 
 
 def first_step() -> float:
-    """Return seconds from the command to the end of the first step, the cache being there."""
+    """Return seconds from the command to the end of the first step, with a warm cache."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable, "train.py", "+callbacks.first_step._target_=startup.FirstStep",
@@ -57,6 +57,6 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         print(one(sys.argv[1]))
     else:
-        first_step()  # writes the phantom and its cache, if need be
+        first_step()  # writes the phantom and its cache if missing
         variants = [[variant] for variant in (*COMMANDS, "first step")]
         measure.show("startup", "s", measure.in_turns(__file__, variants), {})

@@ -1,7 +1,7 @@
-"""Training images per second: the project beside bare PyTorch loops and a stock pipeline.
+"""Training images per second, compared with bare PyTorch loops and a stock pipeline.
 
 python benchmarks/train_throughput.py                  on the phantom
-python benchmarks/train_throughput.py ORIGINALS        and on a folder of original-size PNG files
+python benchmarks/train_throughput.py ORIGINALS        also on a folder of original-size PNG files
 """
 
 import statistics
@@ -14,12 +14,12 @@ from pathlib import Path
 import measure
 
 SIZE, BATCH, IMAGES, EPOCHS = 128, 64, 640, 3  # the first epoch warms up
-FILES, STOCK_IMAGES = 2, 400  # workers of the stock pipeline, and images it reads an epoch
+WORKERS, STOCK_IMAGES = 2, 400  # of the stock pipeline: workers, images per epoch
 BACKBONES = ("paper_cnn", "slim_resnet")
 
 
 def project(backbone: str, *more: str) -> float:
-    """Return the speed of real training, of the median epoch after the first."""
+    """Return the speed of training with this project: the median epoch after the first."""
     import pandas as pd
 
     from boneage.run.experiment import train
@@ -68,7 +68,7 @@ def bare(backbone: str, batches: Callable[[], Iterable], tuned: bool) -> float:
 
 
 def in_memory() -> Iterable:
-    """Yield batches that are there already."""
+    """Return batches in memory."""
     import torch
 
     torch.manual_seed(0)
@@ -78,7 +78,7 @@ def in_memory() -> Iterable:
 
 
 def stock(files: list[Path]) -> Iterable:
-    """Return a loader as it is usually written: each item decoded, resized and augmented."""
+    """Return a typical loader, which decodes, resizes and augments each item."""
     import torch
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset
@@ -101,7 +101,7 @@ def stock(files: list[Path]) -> Iterable:
         def __getitem__(self, i: int):  # noqa: ANN204
             return 255 * change(Image.open(files[i]).convert("L")), torch.rand(())
 
-    return DataLoader(Files(), BATCH, shuffle=True, num_workers=FILES, persistent_workers=True)
+    return DataLoader(Files(), BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
 
 
 def one(variant: str, backbone: str, folder: str | None = None) -> float:
@@ -118,7 +118,7 @@ def one(variant: str, backbone: str, folder: str | None = None) -> float:
 
 
 def main() -> None:
-    """Measure all variants in turns, five times."""
+    """Measure all variants in alternation, five times."""
     variants = [
         [variant, backbone]
         for backbone in BACKBONES

@@ -22,6 +22,16 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background shell
 
 
+TRAIN = {"trained", "exported", "runs", "finished", "events"}  # fixtures that train
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests of trained models as slow."""
+    for item in items:
+        if TRAIN & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 phantom radiographs of 64 pixels; do not write into it."""

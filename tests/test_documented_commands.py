@@ -124,6 +124,7 @@ def check_make(words, root):
             check("boneage " + line.partition("/boneage ")[2], root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_documented_command(line, phantom_root):
     check(line, phantom_root)

@@ -63,6 +63,7 @@ def test_every_room_is_known():
     assert rooms == set(FROM_TOP)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [

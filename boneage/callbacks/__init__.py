@@ -1,1 +1,1 @@
-"""Lightning callbacks, one a file."""
+"""Lightning callbacks."""

@@ -20,14 +20,14 @@ WARMUP = 10  # steps
 class RunCheckpoint(ModelCheckpoint):
     """Keep one checkpoint of a run: the best by a metric, or the last.
 
-    A resumed run writes into a folder of its own. It takes the checkpoint so far along, so that
-    the best of the whole training is tested, not the best since the interruption.
+    A resumed run writes into a new folder. It copies the previous checkpoint, so that the best of
+    the entire training is tested, not the best since the interruption.
 
     Args:
         dirpath: the run's checkpoint folder.
         filename: name of the file without `.ckpt`.
-        monitor: metric that decides what is best; None keeps the newest, after every epoch.
-        mode: whether it should be small or large.
+        monitor: metric that decides which is best; None saves the newest, after every epoch.
+        mode: "min" or "max", whether smaller or larger is better.
     """
 
     def __init__(
@@ -42,40 +42,44 @@ class RunCheckpoint(ModelCheckpoint):
             filename=filename,
             monitor=monitor,
             mode=mode,
-            save_on_train_epoch_end=True,  # after a validation alone, an epoch is not whole
+            save_on_train_epoch_end=True,  # after a validation only, an epoch may be incomplete
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from another run's checkpoint; testing loads one too, and must move nothing."""
-        theirs, folder = Path(state_dict["best_model_path"]), Path(str(self.dirpath))
-        ours = folder / theirs.name
-        if theirs.is_file() and not ours.exists():
+        """Resume from another run's checkpoint; testing loads one too, and copies nothing."""
+        previous, folder = Path(state_dict["best_model_path"]), Path(str(self.dirpath))
+        current = folder / previous.name
+        if previous.is_file() and not current.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(theirs, ours)
-        if ours.is_file():
-            taken_along = {
+            shutil.copy2(previous, current)
+        if current.is_file():
+            paths = {
                 "dirpath": str(self.dirpath),
-                "best_model_path": str(ours),
-                "kth_best_model_path": str(ours),
-                "best_k_models": {str(ours): state_dict["best_model_score"]},
+                "best_model_path": str(current),
+                "kth_best_model_path": str(current),
+                "best_k_models": {str(current): state_dict["best_model_score"]},
             }
-            super().load_state_dict(state_dict | taken_along)
-        elif theirs.name:
-            log.warning("%s is gone: %s.ckpt starts anew", theirs, self.filename)
+            super().load_state_dict(state_dict | paths)
+        elif previous.name:
+            log.warning(
+                "%s is missing: %s.ckpt considers only the epochs from now on",
+                previous,
+                self.filename,
+            )
 
 
 class Ema(WeightAveraging):
-    """Validate, test and keep an exponential moving average of the weights.
+    """Validate, test and save an exponential moving average of the weights.
 
-    The decay grows with the number of steps n as min(decay, (1 + n) / (10 + n)), so that the first,
-    random weights are soon forgotten (as TensorFlow's ExponentialMovingAverage does). Batch norm's
-    statistics are averaged like the weights.
+    The decay grows with the number of steps n as min(decay, (1 + n) / (10 + n)), so that the
+    initial random weights soon lose their effect (as in TensorFlow's ExponentialMovingAverage).
+    Statistics of batch norm are averaged like the weights.
 
     Args:
-        decay: of the average, per step.
+        decay: decay of the average per step.
     """
 
     def __init__(self, decay: Annotated[float, Field(gt=0, lt=1)] = 0.99) -> None:
@@ -86,7 +90,7 @@ class Ema(WeightAveraging):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with the average; a test has the averaged weights already, and keeps them."""
+        """Restore the average for training; in a test the weights are averaged already."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
@@ -97,5 +101,5 @@ class Ema(WeightAveraging):
             decay = min(self.decay, (1 + n) / (WARMUP + n))
             torch._foreach_lerp_(averaged, current, 1 - decay)
         else:  # batch norm's counters
-            for mine, theirs in zip(averaged, current, strict=True):
-                mine.copy_(theirs)
+            for average, counter in zip(averaged, current, strict=True):
+                average.copy_(counter)

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: figures, graph and hyperparameters."""
+"""TensorBoard content of a run: figures, graph and hyperparameters."""
 
 import copy
 import logging
@@ -25,16 +25,16 @@ from boneage.options import TABLE
 
 log = logging.getLogger(__name__)
 Value = bool | int | float | str
-FOLDER = "final"  # below the run's own event files
-ABSENT = "-"  # TensorBoard leaves a run that lacks a name out of the parallel coordinates
+FOLDER = "final"  # below the event files of the run
+ABSENT = "-"  # runs that lack a name would be missing in TensorBoard's parallel coordinates
 
 
 def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
-    """Write the graph of a model; one that cannot be traced is left out, and said so.
+    """Write the graph of a model, or log a warning if it cannot be traced.
 
     Args:
-        writer: where to.
-        model: the model, left in the mode it is in.
+        writer: the event writer.
+        model: the model; its mode is restored.
         size: side of the images in pixels.
     """
     image = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=model.device)
@@ -45,7 +45,7 @@ def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
             warnings.simplefilter("ignore")  # of the tracer
             plain = copy.copy(model.backbone)  # a copy is not compiled: tracing needs that
             network = Network(plain, model.sex, model.tasks).eval()
-            # add_graph itself would trace three times over, and print what goes wrong
+            # add_graph itself would trace three times, and print errors
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 network, example, strict=False, check_trace=False
             )
@@ -57,40 +57,40 @@ def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
 
 
 def hyperparameters(options: Mapping[str, Any]) -> dict[str, Value]:
-    """Return what a sweep can be sorted by, under the same names for every task.
+    """Return the hyperparameters to sort a sweep by, with the same names for every task.
 
     Args:
-        options: every option by its dotted name, and the choices of the config groups; a run that
-            was started from Python has none of these, and is told by the class it names.
+        options: every option by its dotted name, and the choices of the config groups. A run
+            started from Python has no choices; its class names are used instead.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for row in TABLE:
         if not row.hparam:
             continue
         if row.group:
             target = str(options.get(f"{row.name}._target_", ABSENT))
-            found[row.hparam] = options.get(row.name) or target.rsplit(".", 1)[-1]
+            values[row.hparam] = options.get(row.name) or target.rsplit(".", 1)[-1]
         else:
             own = [options[key] for key in row.keys(options)]
-            found[row.hparam] = own[0] if len(own) == 1 else ", ".join(map(str, own)) or None
-    return {name: _plain(value) for name, value in found.items()}
+            values[row.hparam] = own[0] if len(own) == 1 else ", ".join(map(str, own)) or None
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def write_hyperparameters(
     folder: str | Path, options: Mapping[str, Any], final: Mapping[str, float], step: int
 ) -> None:
-    """Write options and final metrics as a TensorBoard run of their own, in `folder`/final.
+    """Write options and final metrics as a separate TensorBoard run, in `folder`/final.
 
-    TensorBoard takes the columns of HPARAMS from one arbitrary run where runs describe an
-    experiment. Where none does, it collects them from all runs, so that a sweep over tasks shows
-    the metrics of each, and puts the options that differ first. It then takes every scalar of a
-    run for a metric, hence a run that has the final ones alone.
+    If runs describe an experiment, TensorBoard takes the columns of HPARAMS from an arbitrary run.
+    If none does, it collects them from all runs, so that a sweep over tasks shows the metrics of
+    each, and lists the options that differ first. It then treats every scalar of a run as a
+    metric, so this run contains only the final ones.
 
     Args:
-        folder: of the run's own event files.
+        folder: folder of the event files of the run.
         options: as for `hyperparameters`.
         final: metrics by their logged name.
-        step: training step that they are of.
+        step: training step of the metrics.
     """
     _, start, end = hparams(hyperparameters(options), {})  # type: ignore[no-untyped-call]
     with SummaryWriter(Path(folder) / FOLDER) as writer:
@@ -112,8 +112,8 @@ class Dashboard(L.Callback):
     Without a TensorBoard logger it does nothing.
 
     Args:
-        every_n_epochs: how often figures of the validation fold are drawn; those of the test fold
-            are always.
+        every_n_epochs: epochs between figures of the validation fold. Figures of the test fold are
+            always drawn.
     """
 
     def __init__(self, every_n_epochs: PositiveInt = 5) -> None:
@@ -139,7 +139,7 @@ class Dashboard(L.Callback):
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the last validation, which nobody knew to be the last."""
+        """Draw the last validation, which is known to be the last only now."""
         if not self._drawn:
             self._draw(trainer, "val", trainer.current_epoch)
 
@@ -149,7 +149,7 @@ class Dashboard(L.Callback):
 
     @override
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set the options that matter against the metrics, for HPARAMS."""
+        """Write the main options and the metrics for HPARAMS."""
         writer = writer_of(trainer)
         if writer is None:
             return
@@ -157,13 +157,13 @@ class Dashboard(L.Callback):
         final = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith("test/") and not name.endswith("loss")  # of other tasks, other units
+            if name.startswith("test/") and not name.endswith("loss")  # units differ between tasks
         }
         options = model.record["options"]
         write_hyperparameters(writer.log_dir, options, final, trainer.global_step)
 
     def _draw(self, trainer: L.Trainer, fold: str, epochs: int) -> None:
-        """Draw the newest predictions after so many epochs of training."""
+        """Draw the newest predictions after a number of epochs."""
         writer = writer_of(trainer)
         if writer is None:
             return

@@ -15,24 +15,24 @@ from boneage.evaluation.age import AGE
 from boneage.evaluation.evaluate import count_not_finite
 from boneage.models.module import all_finite
 
-EVERY = 10  # steps after which losses are looked at: each look waits for the device
-SKIPS = 20  # steps in a row that a gradient scaler may skip; it halves its scale at each
-EXPLODED = 1e6  # times the first loss, or times 1 where that was smaller
+EVERY = 10  # steps between checks of the loss: each check waits for the device
+SKIPS = 20  # consecutive steps that a gradient scaler may skip; it halves its scale at each
+EXPLODED = 1e6  # times the first loss, or times 1 if that is smaller
 NEVER = 2**31 - 1
 
 
 class Divergence(L.Callback):
     """End a run that has diverged, before a checkpoint of it is written.
 
-    It has when its loss, predictions or weights are not finite, when its validation MAE is beyond
-    all ages, or when its loss has grown by a factor of a million. Under `precision=16-mixed` a
-    gradient scaler skips steps of too large a scale; there only a row of such losses counts. It
-    comes after `Predictions`.
+    A run has diverged if its loss, predictions or weights are not finite, if its validation MAE is
+    larger than any age, or if its loss has grown by a factor of a million. With
+    `precision=16-mixed` a gradient scaler skips steps whose scale is too large, so only consecutive
+    such losses count. This callback must come after `Predictions`.
     """
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
-        self._in_a_row = 0
+        self._consecutive = 0
         self._limit = math.inf
 
     @override
@@ -65,22 +65,24 @@ class Divergence(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loss = trainer.callback_metrics.get("val/loss")
         if loss is not None and not float(loss) < self._limit:
-            raise _diverged(trainer, _said("the loss of the validation fold is", float(loss)), "")
+            raise _diverged(
+                trainer, _loss_text("the loss of the validation fold is", float(loss)), ""
+            )
         if not all_finite(pl_module.state_dict()):
             raise _diverged(trainer, "the weights are not finite", "")
 
     def _check_losses(self, trainer: L.Trainer, batch_idx: int) -> None:
-        """Look at the losses since the last look, in all processes at the same time."""
+        """Check the losses since the last check, in all processes at the same time."""
         losses = torch.stack(self._losses).float().tolist()
         self._losses.clear()
         if self._limit == math.inf and math.isfinite(losses[0]):
             self._limit = EXPLODED * max(1.0, losses[0])
         step, what = NEVER, "the loss is not finite"
         for place, loss in enumerate(losses):
-            self._in_a_row = 0 if loss < self._limit else self._in_a_row + 1
-            if self._in_a_row > _skips(trainer):
-                step = batch_idx + 1 - len(losses) + place + 2 - self._in_a_row
-                what = _said("the loss is", loss)
+            self._consecutive = 0 if loss < self._limit else self._consecutive + 1
+            if self._consecutive > _skips(trainer):
+                step = batch_idx + 1 - len(losses) + place + 2 - self._consecutive
+                what = _loss_text("the loss is", loss)
                 break
         shared = torch.tensor(step, device=trainer.strategy.root_device)
         step = int(trainer.strategy.reduce(shared, reduce_op="min"))
@@ -88,23 +90,23 @@ class Divergence(L.Callback):
             raise _diverged(trainer, what, f", step {step}")
 
 
-def _said(what: str, loss: float) -> str:
+def _loss_text(what: str, loss: float) -> str:
     return f"{what} {loss:.3g}" if math.isfinite(loss) else f"{what} not finite"
 
 
 def _skips(trainer: L.Trainer) -> int:
-    """Return how many losses in a row need not be finite."""
+    """Return the allowed number of consecutive losses that are not finite."""
     return SKIPS if getattr(trainer.precision_plugin, "scaler", None) is not None else 0
 
 
 def _diverged(trainer: L.Trainer, what: str, step: str) -> FailedRun:
-    """Return the error that says what has diverged, when, and what to do."""
+    """Return the error with what diverged, when, and what to do."""
     group = trainer.optimizers[0].param_groups[0]
     rate = group.get("initial_lr", group["lr"])
-    advice = f"lower optimizer.lr (it is {rate:g})"
+    advice = f"lower optimizer.lr (now {rate:g})"
     if trainer.precision != "32-true":
         advice += ", or try precision=32-true"
-    kept = [c.best_model_path for c in trainer.checkpoint_callbacks if c.best_model_path]  # type: ignore[attr-defined]
-    if kept:
-        advice += f"; checkpoints up to the epoch before are kept: {', '.join(kept)}"
+    saved = [c.best_model_path for c in trainer.checkpoint_callbacks if c.best_model_path]  # type: ignore[attr-defined]
+    if saved:
+        advice += f"; checkpoints of earlier epochs: {', '.join(saved)}"
     return FailedRun(f"{what} in epoch {trainer.current_epoch + 1}{step}: {advice}")

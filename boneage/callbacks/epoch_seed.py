@@ -1,4 +1,4 @@
-"""Make each epoch's random numbers a function of seed and epoch alone."""
+"""Make each epoch's random numbers depend only on seed and epoch."""
 
 import lightning as L
 import numpy as np
@@ -7,9 +7,9 @@ from typing_extensions import override
 
 
 class EpochSeed(L.Callback):
-    """Seed torch anew at every epoch, so that dropout after a resume is that of a straight run.
+    """Seed torch at every epoch, so that dropout is the same in resumed and uninterrupted runs.
 
-    Processes that train together drop out differently.
+    Processes that train together have different dropout.
 
     Args:
         seed: training seed.

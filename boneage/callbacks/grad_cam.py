@@ -1,4 +1,4 @@
-"""Grad-CAM of a run: a fixed panel over the epochs, telling cases, and where the maps lie."""
+"""Grad-CAM of a run: a fixed panel over the epochs, test cases, and localisation of the maps."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.reference import reference_of
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import read_regions
-from boneage.explain.cases import captions, overlay_sheet, telling_cases, write_cases
+from boneage.explain.cases import captions, overlay_sheet, representative_cases, write_cases
 from boneage.explain.film import Film, read_film, square_film
 from boneage.explain.methods import grad_cam
 from boneage.stages import Stages
@@ -28,15 +28,15 @@ FOLDER = "gradcam"
 
 
 class GradCam(L.Callback):
-    """Draw what every task looks at, into `gradcam/` of the run folder and TensorBoard.
+    """Draw Grad-CAM maps of every task into `gradcam/` of the run folder and TensorBoard.
 
     Args:
-        panel: validation radiographs, from the youngest to the oldest, followed over the epochs.
-        every_n_epochs: how often they are drawn, beside the last epoch.
-        cases: test radiographs that are most wrong, around the median, and best, of each kind.
-        per_band: test radiographs of each age band.
-        target: the stage whose causes are shown: "predicted", "truth", or a stage's name; for an
-            age there is no such choice.
+        panel: number of validation radiographs, from the youngest to the oldest, the same in all
+            epochs.
+        every_n_epochs: epochs between drawings; the last epoch is always drawn.
+        cases: number of test radiographs with the largest, median and smallest error, each.
+        per_band: number of test radiographs of each age band.
+        target: the stage to explain: "predicted", "truth", or the name of a stage. Ages ignore it.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class GradCam(L.Callback):
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Check the target before anything is trained.
+        """Check the target before training.
 
         Raises:
-            UserError: when it is no stage.
+            UserError: when it is not a stage.
         """
         _, data = model_and_data(trainer, pl_module)
         names = data.stages.names
@@ -81,7 +81,9 @@ class GradCam(L.Callback):
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         _, data = model_and_data(trainer, pl_module)
-        chosen = telling_cases(predictions_of(trainer), data.stages, self.cases, self.per_band)
+        chosen = representative_cases(
+            predictions_of(trainer), data.stages, self.cases, self.per_band
+        )
         self._draw(trainer, pl_module, chosen, "test", trainer.current_epoch)
 
     def _draw(
@@ -92,7 +94,7 @@ class GradCam(L.Callback):
         fold: str,
         epochs: int,
     ) -> None:
-        """Draw some radiographs of a fold after so many epochs of training."""
+        """Draw radiographs of a fold after a number of epochs."""
         if not len(rows) or not trainer.is_global_zero:
             return
         model, data = model_and_data(trainer, pl_module)
@@ -119,7 +121,7 @@ class GradCam(L.Callback):
                     writer.add_figure(f"{fold}/gradcam_{task}", figure, epochs, close=False)
 
     def _stages(self, rows: pd.DataFrame, stages: Stages, device: torch.device) -> Tensor | None:
-        """Return the stage asked for of each radiograph; None is the predicted one."""
+        """Return the stage to explain for each radiograph; None is the predicted stage."""
         if self.target == "predicted":
             return None
         if self.target == "truth":
@@ -128,7 +130,7 @@ class GradCam(L.Callback):
 
 
 def _film(path: Path, square: np.ndarray, preprocessing: Preprocessing) -> Film:
-    """Return the film of a file; what the network sees where the file is gone since."""
+    """Return the film of a file, or the network's input if the file no longer exists."""
     try:
         return read_film(path, preprocessing)
     except UserError:
@@ -136,12 +138,12 @@ def _film(path: Path, square: np.ndarray, preprocessing: Preprocessing) -> Film:
 
 
 class GradCamLocalisation(L.Callback):
-    """Write how much of the Grad-CAM maps of the test fold lies in regions, beside controls.
+    """Write the share of the test fold's Grad-CAM maps in regions, compared with controls.
 
     Args:
-        boxes: table of boxes, or folder of a phantom's masks; hold its radiographs out of training
+        boxes: table of boxes, or folder of a phantom's masks. Keep its radiographs out of training
             with `data.hold_out`.
-        annotator: whose boxes count; None is everybody's.
+        annotator: use only boxes of this annotator; None uses all.
     """
 
     def __init__(self, boxes: str, annotator: str | None = None) -> None:
@@ -151,10 +153,10 @@ class GradCamLocalisation(L.Callback):
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Read the regions, once, before anything is trained.
+        """Read the regions once, before training.
 
         Raises:
-            UserError: when they cannot be read, or no test radiograph has one.
+            UserError: when they cannot be read, or no test radiograph has a region.
         """
         if self._regions:
             return
@@ -164,8 +166,8 @@ class GradCamLocalisation(L.Callback):
         self._regions = read_regions(self.boxes, files, data.preprocessing, self.annotator)
         if not self._regions:
             raise UserError(
-                f"{self.boxes}: none of the {len(files)} test radiographs has a region; hold those "
-                "that have one out of training with data.hold_out="
+                f"{self.boxes}: none of the {len(files)} test radiographs has a region; keep "
+                "radiographs with regions out of training with data.hold_out="
             )
 
     @override

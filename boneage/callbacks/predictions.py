@@ -15,12 +15,12 @@ from boneage.evaluation.evaluate import Scored
 from boneage.models.module import BoneAgeModule, as_array
 
 DECIMALS = 6
-# the tasks' columns of some radiographs, and per task their true values and predictions
+# the tasks' columns of a batch, and per task its true values and predictions
 BatchOutput = tuple[pd.DataFrame, dict[str, tuple[np.ndarray, np.ndarray]]]
 
 
 def writer_of(trainer: L.Trainer) -> SummaryWriter | None:
-    """Return where TensorBoard's events go; None without its logger or beside the main process."""
+    """Return the TensorBoard writer; None without its logger or outside the main process."""
     if not trainer.is_global_zero:
         return None
     loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
@@ -38,12 +38,12 @@ def model_and_data(
 
 
 class Predictions(L.Callback):
-    """Gather truth and prediction of each radiograph of the validation and the test fold.
+    """Gather truth and prediction of each radiograph of the validation or test fold.
 
     Attributes:
-        tasks: after an epoch of validation or test, what each task has predicted, in the order of
+        tasks: after an epoch of validation or test, the predictions of each task, in the order of
             the table.
-        table: after an epoch of validation or test, `id`, `patient` (where it is known), `sex`,
+        table: after an epoch of validation or test, `id`, `patient` (if known), `sex`,
             `age_years`, `stage` (all true) and the tasks' columns, indexed by the row of the data
             module's table.
     """
@@ -55,7 +55,7 @@ class Predictions(L.Callback):
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Forget the fold before: a test without a batch has no predictions."""
+        """Clear the previous fold: a test without a batch has no predictions."""
         self.table = pd.DataFrame()
 
     @override
@@ -89,8 +89,8 @@ class Predictions(L.Callback):
         self.tasks = []
         for name, task in model.tasks.items():
             of_batches = zip(*(pairs[name] for _, pairs in batches), strict=True)
-            true, guess = (np.concatenate(values)[order] for values in of_batches)
-            self.tasks.append(Scored(name, task.metrics(), true, guess))
+            true, predicted_values = (np.concatenate(values)[order] for values in of_batches)
+            self.tasks.append(Scored(name, task.metrics(), true, predicted_values))
         self._batches.clear()
         columns = [c for c in ("id", "patient", "sex", "age_years") if c in data.table]
         columns += data.described
@@ -103,13 +103,13 @@ class Predictions(L.Callback):
 
 
 def predictions_of(trainer: L.Trainer) -> pd.DataFrame:
-    """Return the newest table of the trainer's `Predictions`, which stands before the caller."""
+    """Return the newest table of the trainer's `Predictions`, which must precede the caller."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return next(callback for callback in callbacks if isinstance(callback, Predictions)).table
 
 
 def _of_all_processes(batches: list[BatchOutput]) -> list[BatchOutput]:
-    """Return what all processes that train together have gathered."""
+    """Return the batches of all processes that train together."""
     if not torch.distributed.is_initialized():
         return batches
     gathered: list[list[BatchOutput]] = [[]] * torch.distributed.get_world_size()
@@ -118,6 +118,6 @@ def _of_all_processes(batches: list[BatchOutput]) -> list[BatchOutput]:
 
 
 def _rounded(values: Tensor) -> np.ndarray:
-    """Round to what the file will hold, so that its numbers are those that are scored."""
+    """Round to the decimals of the file, so that scores match its numbers."""
     rounded: np.ndarray = as_array(values).round(DECIMALS)
     return rounded

@@ -1,4 +1,4 @@
-"""What a run says while it trains: model, bar, a line an epoch, speed, learning curves."""
+"""Output of a run while it trains: model, bar, a line per epoch, speed, learning curves."""
 
 import logging
 import math
@@ -21,9 +21,9 @@ FOLDS = {"train": "training", "val": "validation"}
 
 
 class History(L.Callback):
-    """Keep what each epoch of training and validation logged.
+    """Record the logged values of each epoch of training and validation.
 
-    It travels in the checkpoint, so that a resumed run has the curves from the first epoch on.
+    They are stored in the checkpoint, so that a resumed run has the curves from the first epoch.
     """
 
     def __init__(self) -> None:
@@ -46,18 +46,18 @@ class History(L.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint; testing loads one too, and must not cut the curves."""
+        """Resume from a checkpoint; testing loads one too, and must not cut the curves."""
         if len(state_dict["epochs"]) > len(self._epochs):
             self._epochs = list(state_dict["epochs"])
 
 
 class EpochLines(L.Callback):
-    """Say what each epoch brought: losses, the monitored metric, its best, and the time.
+    """Log a line per epoch: loss, the monitored metric, its best value, and the time.
 
     Args:
-        history: the epochs so far, also those before a resume; it comes before this callback.
+        history: the epochs so far, also those before a resume; it must precede this callback.
         monitor: metric that decides which epoch is best.
-        mode: "min" or "max", whether it should be small or large.
+        mode: "min" or "max", whether smaller or larger is better.
     """
 
     def __init__(self, history: History, monitor: str, mode: str) -> None:
@@ -99,7 +99,7 @@ class EpochLines(L.Callback):
         return parts
 
     def _monitored(self, trainer: L.Trainer) -> str:
-        """Return the monitored metric of this epoch, and of the best so far."""
+        """Return the monitored metric of this epoch and of the best epoch."""
         fold, _, name = self.monitor.partition("/")
         metric = describe(name)
         unit = f" {metric.unit}" if metric.unit else ""
@@ -118,7 +118,7 @@ class EpochLines(L.Callback):
         return None if value is None else float(value)
 
     def _seconds_left(self, trainer: L.Trainer) -> float | None:
-        """Return how long training takes on at the pace so far; None where it has no end."""
+        """Return the remaining training time at the current speed; None without an end."""
         done = trainer.global_step - self._first_step
         elapsed = time.perf_counter() - self._begun
         left = [
@@ -134,7 +134,7 @@ class EpochLines(L.Callback):
 
 
 def _of_epochs(trainer: L.Trainer) -> str:
-    """Return " of n" with the number of epochs that all steps make, where there is one."""
+    """Return " of n", the total number of epochs; empty without an end."""
     steps = trainer.estimated_stepping_batches
     per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
     return f" of {math.ceil(steps / per_epoch)}" if math.isfinite(steps) else ""
@@ -157,23 +157,23 @@ class ModelLine(ModelSummary):
 
 
 class TerminalBar(RichProgressBar):
-    """Lightning's progress bar; where the output is no terminal, the lines of epochs do instead."""
+    """Lightning's progress bar; off if the output is not a terminal, where epoch lines suffice."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=100 if sys.stdout.isatty() else 0)
 
     @override
     def _get_train_description(self, current_epoch: int) -> str:
-        """Count epochs from one, as all else that is shown does."""
+        """Count epochs from one, as in all other output."""
         last = self.trainer.max_epochs or -1
         description = f"Epoch {current_epoch + 1}" + (f" of {last}" if last > 0 else "")
         return description.ljust(len(self.validation_description))
 
 
 class Throughput(L.Callback):
-    """Log images per second of each training epoch, validation left out.
+    """Log images per second of each training epoch, without validation.
 
-    What it has counted travels in the checkpoint, so that a resumed run tells the whole.
+    The counts are stored in the checkpoint, so that a resumed run includes its earlier epochs.
 
     Attributes:
         images: training images seen so far, over all epochs.
@@ -188,7 +188,7 @@ class Throughput(L.Callback):
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the run so far: of this process, and of those that it goes on from."""
+        """Seconds of the run so far: of this process, and of those it resumes from."""
         return self._earlier + time.perf_counter() - self._begun
 
     @property
@@ -231,7 +231,7 @@ class Throughput(L.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint; testing loads one too, and must not count again."""
+        """Resume from a checkpoint; testing loads one too, and must not count twice."""
         if state_dict["images"] > self.images:
             self.images, self.seconds = state_dict["images"], state_dict["seconds"]
             self._earlier = state_dict["elapsed"]

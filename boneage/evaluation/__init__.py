@@ -1,1 +1,1 @@
-"""From a table of predictions to metrics with intervals, and to the trivial baselines."""
+"""Metrics with intervals and trivial baselines, from a table of predictions."""

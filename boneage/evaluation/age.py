@@ -1,4 +1,4 @@
-"""What metrics of predicted age rest on: errors over the last axis, so draws of them as well."""
+"""Errors of predicted ages and their metrics, over the last axis, so also of bootstrap draws."""
 
 from functools import cached_property
 
@@ -12,10 +12,10 @@ TAIL = 0.05
 
 
 class Errors:
-    """Errors of predicted ages, and what several metrics of them share.
+    """Errors of predicted ages, and the terms that several metrics share.
 
-    Its metrics are arrays of shape (...), NaN where undefined, as R2 is where all true ages are
-    equal, and everything where a prediction is not finite.
+    Metrics are arrays of shape (...), NaN where undefined: R2 if all true ages are equal, every
+    metric if a prediction is not finite.
 
     Args:
         true: (..., n) true ages in years.
@@ -75,12 +75,12 @@ class Errors:
 
     @cached_property
     def sorted_squares(self) -> np.ndarray:
-        """(..., n) squared errors, the greatest last."""
+        """(..., n) squared errors, ascending."""
         return np.sort(self.error**2, axis=-1)
 
 
 def varies(values: np.ndarray) -> np.ndarray:
-    """Tell of (..., n) values whether they differ: the variance of equal ones is not always 0."""
+    """Tell whether (..., n) values differ: the computed variance of equal values may exceed 0."""
     different: np.ndarray = (values != values[..., :1]).any(axis=-1)
     return different
 
@@ -92,21 +92,21 @@ def r2(ages: Errors) -> np.ndarray:
 
 def concordance(ages: Errors) -> np.ndarray:
     """Return the concordance correlation (Lin 1989)."""
-    # squared error = variance of true and predicted and squared bias, less twice the covariance
+    # squared error = var(true) + var(predicted) + bias ** 2 - 2 cov
     agreement = ages.variance + ages.predicted.var(axis=-1) + ages.bias**2
-    apart = ages.varies | varies(ages.predicted) | (ages.bias != 0)
-    return np.where(apart, 1 - ages.squared / agreement, np.nan)
+    defined = ages.varies | varies(ages.predicted) | (ages.bias != 0)
+    return np.where(defined, 1 - ages.squared / agreement, np.nan)
 
 
 def within(ages: Errors, months: int) -> np.ndarray:
-    """Return the share of radiographs whose age is at most so many months off."""
+    """Return the share of radiographs with an error of at most this number of months."""
     near = np.where(np.isnan(ages.error), np.nan, ages.absolute <= months / 12 + 1e-9)
     share: np.ndarray = near.mean(axis=-1)
     return share
 
 
 def slope(ages: Errors) -> np.ndarray:
-    """Return the least-squares slope of predicted on true age: 1 follows the age, 0 does not."""
+    """Return the least-squares slope of predicted on true age: 1 is ideal, 0 is constant."""
     centred = ages.true - ages.true.mean(axis=-1, keepdims=True)
     square = np.where(ages.varies, (centred**2).sum(axis=-1), np.nan)
     slope: np.ndarray = (centred * ages.predicted).sum(axis=-1) / square
@@ -114,14 +114,14 @@ def slope(ages: Errors) -> np.ndarray:
 
 
 def rmse_minus_mae(ages: Errors) -> np.ndarray:
-    """Return how much the root mean squared error exceeds the mean absolute one."""
+    """Return the root mean squared error minus the mean absolute error."""
     rmse, mae = np.sqrt(ages.sorted_squares.mean(axis=-1)), ages.absolute.mean(axis=-1)
     difference: np.ndarray = rmse - mae
     return difference
 
 
 def share_of_tail(ages: Errors) -> np.ndarray:
-    """Return the share of the squared error in the worst 5 % (28 % where errors are normal)."""
+    """Return the share of the squared error in the worst 5 % (28 % if errors are normal)."""
     squares = ages.sorted_squares
     n = squares.shape[-1]
     worst = int(np.ceil(TAIL * n))

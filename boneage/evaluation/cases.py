@@ -1,4 +1,4 @@
-"""The radiographs that a model got most wrong, and typical ones beside them."""
+"""The radiographs with the largest errors, and typical ones for comparison."""
 
 import numpy as np
 import pandas as pd
@@ -12,16 +12,16 @@ CASES = 12
 def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.DataFrame:
     """Return the k worst radiographs and the k around the median, the worst first.
 
-    How wrong a radiograph is, `wrongness` says.
+    The error of a radiograph is that of `wrongness`.
 
     Args:
         predictions: as for `evaluate`.
         stages: the stages.
-        k: at most how many of either kind, and at most half of all; none is in both.
+        k: largest number of each kind, at most half of all radiographs; none is in both.
 
     Returns:
-        Their rows with `kind` ("worst" or "median") in front; none where neither an age nor the
-        probability of a stage is predicted.
+        Their rows with `kind` ("worst" or "median") as first column; empty if neither an age nor
+        stage probabilities are predicted.
     """
     wrong = wrongness(predictions, stages)
     if wrong is None:
@@ -37,10 +37,10 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.
 
 
 def wrongness(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:
-    """Return (n,) how wrong each prediction is; None where it cannot be told.
+    """Return the (n,) error of each prediction; None if it cannot be computed.
 
-    It is the absolute error of the age in years, or, where no age is predicted, how improbable the
-    true stage was held to be.
+    It is the absolute error of the age in years or, without a predicted age, 1 minus the predicted
+    probability of the true stage.
     """
     true_age = predictions["age_years"].to_numpy(float)
     if "age_years_predicted" in predictions:

@@ -8,23 +8,23 @@ import pandas as pd
 
 from boneage.data.ids import patient_codes
 from boneage.data.sexes import SEXES
-from boneage.evaluation.intervals import Results, counts, open_mean, open_share, with_interval
+from boneage.evaluation.intervals import Results, counts, widen_mean, widen_share, with_interval
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, CALIBRATION, HEADS, stage_metrics
 from boneage.stages import ALL, BANDS, Stages
 
 PROBABILITY = "stage_probability_"
-NUMERIC = ("age_years_predicted", PROBABILITY)  # beginnings of columns
-BEYOND_ANY_AGE = 150.0  # years, to either side: what a diverged model predicts
+NUMERIC = ("age_years_predicted", PROBABILITY)  # prefixes of columns
+BEYOND_ANY_AGE = 150.0  # years, positive or negative: larger ages are from a diverged model
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a task has predicted of a fold, and what scores it.
+    """The predictions of a task for a fold, with its metrics.
 
     Args:
-        name: its name.
-        metrics: its metrics.
+        name: name of the task.
+        metrics: metrics of the task.
         true: (n,) true values, in the order of the prediction table.
         predicted: (n,) or (n, K) predictions.
     """
@@ -35,36 +35,36 @@ class Scored:
     predicted: np.ndarray
 
     def of(self, chosen: np.ndarray) -> "Scored":
-        """Return that of the (n,) bool radiographs that are chosen."""
+        """Return the part for the radiographs that are True in (n,) bool `chosen`."""
         return replace(self, true=self.true[chosen], predicted=self.predicted[chosen])
 
 
 def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] = ()) -> Results:
     """Return the metrics that the columns of a prediction table allow, with intervals.
 
-    Ages are scored as `age/...`. `stage/...` scores the predicted stage; a table without one is
-    scored by its thresholded age, and a table with both has `stage_from_age/...` and
-    `heads/disagreement` as well, the share whose predicted stage is not that of the predicted age.
-    A column that holds anything but finite numbers has no metrics (see `count_not_finite`).
-    Metrics of a new task are named `<task>/...`. Intervals resample patients where the table has a
-    column `patient`, else radiographs.
+    Ages are scored as `age/...`, predicted stages as `stage/...`. Without a predicted stage, the
+    stage is taken from the predicted age. A table with both also has `stage_from_age/...` and
+    `heads/disagreement`, the share of radiographs whose predicted stage is not that of the
+    predicted age. A column with a value that is not finite has no metrics (see
+    `count_not_finite`). Metrics of a new task are named `<task>/...`. Intervals resample patients
+    if the table has a column `patient`, otherwise radiographs.
 
     Args:
-        predictions: `age_years` (truth) and, as far as predicted, `age_years_predicted`, and
-            `stage_predicted` (names) with `stage_probability_<name>`; `patient` where it is known.
+        predictions: `age_years` (truth) and, if predicted, `age_years_predicted`, and
+            `stage_predicted` (names) with `stage_probability_<name>`; `patient` if known.
         stages: the stages.
-        tasks: what the tasks of a run have predicted.
+        tasks: the predictions of the tasks of a run.
     """
     broken = count_not_finite(predictions)
     true_age = predictions["age_years"].to_numpy(float)
     true_stage = stages.of(true_age)
-    of_stages = stage_metrics(stages.names)
+    metrics_of_stages = stage_metrics(stages.names)
     patients = patient_codes(predictions)
     results: Results = {}
     stage = age = None
     if "stage_predicted" in predictions and not any("stage" in column for column in broken):
         stage = predictions["stage_predicted"].map(stages.names.index).to_numpy()
-        results |= score("stage", of_stages, true_stage, stage, patients)
+        results |= score("stage", metrics_of_stages, true_stage, stage, patients)
         if has_probability(predictions):
             probability = stage_probability(predictions, stages)
             hit = probability.argmax(axis=1) == true_stage
@@ -73,7 +73,7 @@ def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] 
         age = predictions["age_years_predicted"].to_numpy(float)
         group = "stage_from_age" if "stage_predicted" in predictions else "stage"
         results = score("age", AGE, true_age, age, patients) | results
-        results |= score(group, of_stages, true_stage, stages.of(age), patients)
+        results |= score(group, metrics_of_stages, true_stage, stages.of(age), patients)
     if stage is not None and age is not None:
         results |= score("heads", HEADS, stage, stages.of(age), patients)
     for task in tasks:
@@ -94,14 +94,14 @@ def score(
     """Return metrics with their intervals: by the bootstrap, and exact for shares of 0 or 1.
 
     Args:
-        group: the name of the task, which is put before theirs.
+        group: the name of the task, put before those of the metrics.
         metrics: the metrics.
         true: (n,) true values.
         predicted: (n,) or (n, K) predictions.
-        patients: (n,) numbers of the patients, as for `with_interval`.
+        patients: (n,) patient numbers, as for `with_interval`.
 
     Returns:
-        Results by name. The n of a metric is the number of radiographs that it is of.
+        Results by name. The n of a metric is the number of radiographs that it is computed from.
     """
     described = metrics.by_name()
     bounds = {name: metric.bounds for name, metric in described.items()}
@@ -122,22 +122,22 @@ def score(
             results[f"{metric.name}_{name}"] |= counts(int(chosen.sum()), own)
     for name, metric in described.items():
         if metric.share:
-            open_share(results[name])
+            widen_share(results[name])
     for name, metric in described.items():
         if metric.mean_of is not None:
-            open_mean(results[name], [results[f"{metric.mean_of}_{c}"] for c in metrics.classes])
+            widen_mean(results[name], [results[f"{metric.mean_of}_{c}"] for c in metrics.classes])
     return {f"{group}/{name}": results[name] for name in described}
 
 
 def count_not_finite(predictions: pd.DataFrame) -> dict[str, int]:
-    """Return how many radiographs a diverged model gave no finite number, by predicted column."""
+    """Return how many predictions of a diverged model are not finite, by column."""
     columns = [str(c) for c in predictions if str(c).startswith(NUMERIC)]
     counts = {c: int((~np.isfinite(predictions[c].to_numpy(float))).sum()) for c in columns}
     return {column: count for column, count in counts.items() if count}
 
 
 def has_probability(predictions: pd.DataFrame) -> bool:
-    """Tell whether a prediction table holds the probabilities of the stages."""
+    """Tell whether a prediction table contains probabilities of the stages."""
     return any(str(column).startswith(PROBABILITY) for column in predictions)
 
 
@@ -152,7 +152,7 @@ def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mappin
 
     Args:
         train: the training fold: `age_years`, `sex`.
-        test: the test fold, likewise, with `patient` where it is known.
+        test: the test fold, likewise, with `patient` if known.
         stages: the stages.
 
     Returns:
@@ -181,16 +181,16 @@ def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mappin
 def subgroups(
     predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] = ()
 ) -> pd.DataFrame:
-    """Return every metric of every age band, of every sex, and of both together.
+    """Return every metric by age band, by sex, and by both.
 
     Args:
         predictions: as for `evaluate`, with `sex`.
         stages: the stages.
-        tasks: what the tasks of a run have predicted.
+        tasks: the predictions of the tasks of a run.
 
     Returns:
         One row per group and metric: `band` (years), `sex`, `metric`, `value`, `low`, `high`, `n`,
-        and `patients` where these are known; a group without radiographs has n = 0 and no value.
+        and `patients` if known; a group without radiographs has n = 0 and no value.
     """
     band, sex_of = BANDS.of(predictions["age_years"].to_numpy(float)), predictions["sex"].to_numpy()
     sexes = [ALL, *(sex for sex in SEXES if (sex_of == sex).any())]

@@ -1,4 +1,4 @@
-"""Pages that are one file: their templates, and images within them."""
+"""Self-contained HTML pages: their templates, and images embedded in them."""
 
 import base64
 from collections.abc import Iterable
@@ -11,17 +11,17 @@ from boneage.evaluation.metrics import named
 from boneage.evaluation.numbers import interval, is_few, number, plain, span
 
 EVALUATION = Path(__file__).parent
-ROOMS = ("evaluation", "evaluation/report", "evaluation/comparison", "predict")
-FOLDERS = [EVALUATION.parent / room for room in ROOMS]
+TEMPLATE_FOLDERS = ("evaluation", "evaluation/report", "evaluation/comparison", "predict")
+FOLDERS = [EVALUATION.parent / name for name in TEMPLATE_FOLDERS]
 
 
 def data_uri(image: bytes, kind: str = "png") -> str:
-    """Return a PNG (or JPEG) as text that stands in for its address in a page."""
+    """Return a PNG (or JPEG) as a data URI for a page."""
     return f"data:image/{kind};base64," + base64.b64encode(image).decode()
 
 
-def render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever a template shows
-    """Return a page as one text that needs no other file."""
+def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template values
+    """Return a page as one text without references to other files."""
     environment = Environment(
         loader=FileSystemLoader(FOLDERS),
         autoescape=True,
@@ -43,7 +43,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever a te
 
 
 def groupby_in_order(rows: Iterable[Any], key: str) -> list[tuple[Any, list[Any]]]:
-    """Return rows by the value of a key, in the order in which the values appear."""
+    """Return rows grouped by the value of a key, in order of first appearance."""
     groups: dict[Any, list[Any]] = {}
     for row in rows:
         groups.setdefault(row[key], []).append(row)

@@ -1,4 +1,4 @@
-"""Intervals of metrics: by the bootstrap, and exact ones of shares of 0 or 1."""
+"""Intervals of metrics: bootstrap intervals, and exact ones for shares of 0 or 1."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import hypot
@@ -11,7 +11,7 @@ Metrics = dict[str, np.ndarray]
 Result = dict[str, float | int | None]
 Results = dict[str, Result]
 DRAWS = 2000  # Efron & Tibshirani 1993 advise 1,000 or more for percentiles
-CHUNK = 2_000_000  # resampled values held at a time
+CHUNK = 2_000_000  # resampled values in memory at a time
 
 
 def with_interval(
@@ -26,20 +26,19 @@ def with_interval(
 
     Args:
         metrics: function of (..., n) arrays.
-        columns: its (n,) arguments, resampled together.
-        patients: (n,) numbers, equal for radiographs of one patient: whole patients are resampled
-            (the cluster bootstrap; Davison & Hinkley 1997, section 3.8), each with all its
-            radiographs. None resamples radiographs.
-        bounds: per metric the least and the greatest value that it can have; any if not given.
+        columns: (n,) arguments of the metrics, resampled together.
+        patients: (n,) numbers, equal for radiographs of one patient: patients are resampled with
+            all their radiographs (the cluster bootstrap; Davison & Hinkley 1997, section 3.8).
+            None resamples radiographs.
+        bounds: per metric its smallest and largest possible value; any if not given.
         draws: bootstrap draws.
         seed: seed of the draws.
 
     Returns:
-        Per metric `value`, `low`, `high` and `n`, and `patients`, how many they are, if given; None
-        where it is undefined, as an interval is when no draw differs: for a single radiograph, say.
-        No interval leaves the bounds of its
-        metric, and each contains its value: the draws of a metric that sampling itself raises, such
-        as the calibration error, may all lie on one side of it.
+        Per metric `value`, `low`, `high`, `n`, and, if given, the number of `patients`. Undefined
+        numbers are None. An interval is undefined if all draws are equal, as for a single
+        radiograph. Intervals are within the bounds of their metric and contain its value, also if
+        all draws lie on one side of it, as for the calibration error, which resampling increases.
     """
     n = len(columns[0])
     drawn: dict[str, list[np.ndarray]] = {}
@@ -49,9 +48,9 @@ def with_interval(
     results: Results = {}
     for name, value in metrics(*columns).items():
         ends = (bounds or {}).get(name, ANY)
-        value = np.clip(value, *ends)  # a sum of rounded numbers can end just beside them
+        value = np.clip(value, *ends)  # a sum of rounded numbers can be just beyond them
         low, high = np.clip(_limits(value, np.concatenate(drawn[name])), *ends)
-        if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # no draw differs, which says nothing
+        if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # equal draws carry no information
             low = high = np.nan
         results[name] = {k: _number(v) for k, v in (("value", value), ("low", low), ("high", high))}
         results[name] |= counts(n, patients)
@@ -66,21 +65,21 @@ def paired_difference(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Result:
-    """Return how much a metric of two runs on the same radiographs differs, second minus first.
+    """Return the difference of a metric between two runs on the same radiographs: second - first.
 
     Both runs are scored on the same draws. The two-sided p-value is twice the smaller share of
     draws on one side of zero, counting the sample itself (Davison & Hinkley 1997, section 4.2).
 
     Args:
         metric: function of (..., n) arrays to (...) values.
-        first: its (n,) arguments for one run.
-        second: those of the other, in the same order of radiographs.
+        first: (n,) arguments of the metric for one run.
+        second: arguments for the other, in the same order of radiographs.
         patients: (n,) numbers, as for `with_interval`.
         draws: bootstrap draws.
         seed: seed of the draws.
 
     Returns:
-        `value`, `low`, `high`, `p` and `n` (and `patients`); None where the metric is undefined.
+        `value`, `low`, `high`, `p` and `n` (and `patients`); None if the metric is undefined.
     """
     n = len(first[0])
     difference = np.concatenate(
@@ -134,16 +133,17 @@ def unpaired_difference(
 
 
 def counts(n: int, patients: np.ndarray | None) -> Result:
-    """Return the `n` of a result, and its number of `patients` if these are known."""
+    """Return the `n` of a result, and its number of `patients` if known."""
     return {"n": n} if patients is None else {"n": n, "patients": len(np.unique(patients))}
 
 
 def _samples(
     n: int, draws: int, seed: int, patients: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield positions drawn with replacement, `draws` rows in all: (chunk, n) of them.
+    """Yield (chunk, n) positions drawn with replacement, `draws` rows in total.
 
-    Draws of patients are sorted by how many radiographs they hold: an array has rows of one length.
+    Draws of patients are grouped by their number of radiographs, since rows of an array have one
+    length.
     """
     rng = np.random.default_rng(seed)
     films = None if patients is None else _films_of(patients)
@@ -168,7 +168,7 @@ def _films_of(patients: np.ndarray) -> list[np.ndarray]:
 def _limits(value: np.ndarray | float, drawn: np.ndarray) -> tuple[float, float]:
     """Return the 95 % percentile limits of the draws in which a metric was defined.
 
-    Where nearly all draws lie on one side of the value, the limit on the other is the value.
+    If nearly all draws lie on one side of the value, the limit on the other side is the value.
     """
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not len(drawn):
@@ -184,47 +184,47 @@ def _number(value: np.ndarray | float) -> float | None:
 def exact_interval(count: float, n: int) -> tuple[float, float]:
     """Return the exact 95 % interval of a share (Clopper & Pearson 1934); (0, 1) for n = 0.
 
-    Radiographs of one patient tell less than as many patients: there n is the number of patients,
-    and the count the share of the radiographs times n (Korn & Graubard, Survey Methodology
-    1998;24:193-201, with the least effective sample size).
+    Radiographs of one patient are not independent. With known patients, n is the number of patients
+    and the count is the share of the radiographs times n (Korn & Graubard, Survey Methodology
+    1998;24:193-201, with the smallest effective sample size).
     """
     if count in (0, n):  # has a closed form
         beyond = 0.025 ** (1 / n) if n else 0.0
         return (beyond, 1.0) if count else (0.0, 1 - beyond)
-    from scipy.stats import beta  # of the framework: prediction does not need it
+    from scipy.stats import beta  # only in the framework; prediction does not need it
 
     low = beta.ppf(0.025, count, n - count + 1)
     high = beta.ppf(0.975, count + 1, n - count)
     return float(low), float(high)
 
 
-def open_share(share: Result) -> None:
-    """Give a share of exactly 0 or 1 its exact interval.
+def widen_share(share: Result) -> None:
+    """Set the exact interval of a share of exactly 0 or 1.
 
-    No bootstrap draw differs from it, which says nothing: 0 of 9 is compatible with 34 %.
+    All its bootstrap draws are equal, so they give no interval: 0 of 9 is compatible with 34 %.
     """
     if share["value"] in (0, 1):
         n = int(share.get("patients", share["n"]) or 0)
         share["low"], share["high"] = exact_interval(n * int(share["value"]), n)
 
 
-def open_mean(mean: Result, shares: Sequence[Result]) -> None:
-    """Widen the bootstrap interval of a mean of shares by those of them that are exactly 0 or 1.
+def widen_mean(mean: Result, shares: Sequence[Result]) -> None:
+    """Widen the bootstrap interval of a mean of shares if some of these are exactly 0 or 1.
 
-    The limits of independent parts lie as far from their sum as the root of the squares of their
-    own distances (MOVER; Zou & Donner, Statistics in Medicine 2008;27:1693-1702).
+    The distance of a limit from the sum is the root of the sum of the squared distances of the
+    independent parts (MOVER; Zou & Donner, Statistics in Medicine 2008;27:1693-1702).
 
     Args:
-        mean: over the shares that are defined.
-        shares: each with its exact interval, where it is 0 or 1.
+        mean: over the defined shares.
+        shares: the shares; those of 0 or 1 with their exact interval.
     """
     defined = [share for share in shares if share["value"] is not None]
-    if certain := [share for share in defined if share["value"] in (0, 1)]:
+    if extreme := [share for share in defined if share["value"] in (0, 1)]:
         for side, sign in (("low", -1), ("high", 1)):
-            parts = [_distance(share, side) / len(defined) for share in certain]
+            parts = [_distance(share, side) / len(defined) for share in extreme]
             own = 0.0 if mean[side] is None else _distance(mean, side)
             limit = float(mean["value"] or 0) + sign * hypot(own, *parts)
-            mean[side] = min(1.0, max(0.0, limit))  # a rounding error beyond, at most
+            mean[side] = min(1.0, max(0.0, limit))  # may exceed it by a rounding error
 
 
 def _distance(result: Result, side: str) -> float:

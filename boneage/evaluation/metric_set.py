@@ -1,4 +1,4 @@
-"""What a metric is, and the metrics of a task together."""
+"""The definition of a metric, and the set of metrics of a task."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,11 +16,11 @@ ANY, NOT_NEGATIVE, SHARE, INDEX = (-inf, inf), (0.0, inf), (0.0, 1.0), (-1.0, 1.
 
 @dataclass(frozen=True)
 class Pairs:
-    """True and predicted values: what a metric is computed from.
+    """True and predicted values, from which a metric is computed.
 
     Args:
         true: (..., n) true values.
-        predicted: (..., n) predictions, or (..., n, K) where a prediction is K numbers.
+        predicted: (..., n) predictions, or (..., n, K) if a prediction is K numbers.
     """
 
     true: np.ndarray
@@ -29,24 +29,24 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric; validation, test, intervals, pages and comparisons follow from it.
+    """A metric, as used in validation, test, intervals, pages and comparisons.
 
     Args:
-        name: its name in files, after that of its task.
-        label: its name in the field.
-        meaning: what it says, in a few words.
-        function: from `Pairs`, or what its set makes of them, to (...) values: bootstrap draws are
-            scored together. None where the folder of a run describes it.
-        unit: unit of its values; empty for a share or an index.
-        better: which way is better.
+        name: name in files, after that of the task.
+        label: name on pages.
+        meaning: a short explanation.
+        function: from `Pairs`, or the `shared` object of its set, to (...) values, so that
+            bootstrap draws are scored together. None if it is read from the folder of a run.
+        unit: unit of the values; empty for a share or an index.
+        better: the direction that is better.
         headline: whether it is in the short tables.
-        bounds: the least and the greatest value that it can have.
-        share: whether it is a share of radiographs: one of exactly 0 or 1 has an exact interval.
+        bounds: smallest and largest possible value.
+        share: whether it is a share of radiographs; shares of 0 or 1 have an exact interval.
         logged: whether it is logged in validation, and may be monitored.
-        among: from (n,) true values to the (n,) bool radiographs that it is of; None is all.
-        of_class: the function returns (..., K), a number for each class: of the radiographs whose
-            true, or predicted, class it is.
-        mean_of: metric of each class that it is the mean of.
+        among: from (n,) true values to the (n,) bool radiographs to use; None uses all.
+        of_class: the function returns (..., K), a number for each class, computed over the
+            radiographs with that true (or predicted) class.
+        mean_of: the metric of each class of which this is the mean.
     """
 
     name: str
@@ -70,9 +70,9 @@ class MetricSet:
 
     Args:
         metrics: the metrics.
-        shared: makes what the functions of the metrics take from true and predicted values: `Pairs`
-            or an object like it, which keeps what several metrics need. Where there are classes, it
-            takes `present` as well, the (K,) bool classes of the radiographs that draws are of.
+        shared: from true and predicted values to the argument of the metric functions: `Pairs`, or
+            a similar object that caches terms of several metrics. With classes, it also takes
+            `present`, the (K,) bool classes among the radiographs before resampling.
         classes: names of the K classes, for metrics of each class.
     """
 
@@ -81,11 +81,11 @@ class MetricSet:
     classes: tuple[str, ...] = ()
 
     def only(self, chosen: Callable[[Metric], bool]) -> "MetricSet":
-        """Return the set without the metrics that are not chosen."""
+        """Return the set with the chosen metrics only."""
         return replace(self, metrics=tuple(filter(chosen, self.metrics)))
 
     def number(self, name: str) -> "MetricSet":
-        """Return the set with the metric of one number alone, if it has it."""
+        """Return the set with only the metric that gives this number; empty if none does."""
         return self.only(lambda metric: name in replace(self, metrics=(metric,)).by_name())
 
     def for_draws_of(self, true: np.ndarray) -> "MetricSet":
@@ -113,19 +113,19 @@ class MetricSet:
 
     def values(self, true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
         """Return arrays of shape (...) by name, NaN where undefined, of (..., n) values."""
-        found: dict[str, np.ndarray] = {}
+        values: dict[str, np.ndarray] = {}
         with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a mean, or spread, of too few
+            warnings.simplefilter("ignore", RuntimeWarning)  # mean or spread of too few values
             shared = self.shared(true, predicted)
             for metric in self.metrics:
                 assert metric.function is not None
                 value = metric.function(shared)
                 if metric.of_class is None:
-                    found[metric.name] = value
+                    values[metric.name] = value
                 else:
                     each = enumerate(self.classes)
-                    found |= {f"{metric.name}_{name}": value[..., i] for i, name in each}
-        return found
+                    values |= {f"{metric.name}_{name}": value[..., i] for i, name in each}
+        return values
 
 
 def _is_among(among: Callable[[np.ndarray], np.ndarray] | None, metric: Metric) -> bool:

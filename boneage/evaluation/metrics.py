@@ -1,4 +1,4 @@
-"""Every metric of ages and stages: an entry each."""
+"""All metrics of ages and stages, one entry each."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +24,7 @@ from boneage.evaluation.stage import Confusion, calibration_error
 
 
 def _in_both_units(metric: Metric, logged: tuple[str, ...] = ()) -> tuple[Metric, ...]:
-    """Return a metric of ages in years, in years and in months; those in some units are logged."""
+    """Return a metric of ages in years and in months; the units in `logged` are logged."""
     in_years = metric.function
     assert in_years is not None
     functions = {"years": in_years, "months": lambda ages: 12 * in_years(ages)}
@@ -134,7 +134,7 @@ AGE = MetricSet(
 )  # fmt: skip
 STAGE = (
     Metric(
-        "accuracy", "Accuracy", "share of right stages", lambda stages: stages.accuracy,
+        "accuracy", "Accuracy", "share of correct stages", lambda stages: stages.accuracy,
         headline=True, bounds=SHARE, share=True, logged=True,
     ),
     Metric(
@@ -151,11 +151,11 @@ STAGE = (
         headline=True, bounds=INDEX, logged=True,
     ),
     Metric(
-        "recall", "Recall", "found, of this stage", lambda stages: stages.recall,
+        "recall", "Recall", "share found, of this stage", lambda stages: stages.recall,
         headline=True, bounds=SHARE, share=True, logged=True, of_class="true",
     ),
     Metric(
-        "precision", "Precision", "right, of those called this stage",
+        "precision", "Precision", "share right, of those predicted as this stage",
         lambda stages: stages.precision, bounds=SHARE, share=True, of_class="predicted",
     ),
     Metric(
@@ -172,7 +172,7 @@ CALIBRATION = MetricSet(  # of hits and confidences
         ),
     )
 )  # fmt: skip
-HEADS = MetricSet(  # of predicted stages and those of predicted ages
+HEADS = MetricSet(  # of predicted stages and stages of predicted ages
     (
         Metric(
             "disagreement", "Heads disagree", "predicted stage is not that of predicted age",
@@ -197,29 +197,29 @@ def stage_metrics(names: tuple[str, ...]) -> MetricSet:
 
 
 def stage_probability_metrics(names: tuple[str, ...]) -> MetricSet:
-    """Return the metrics of (n, K) probabilities: those of the likeliest stages."""
-    return MetricSet(STAGE, partial(_likeliest, k=len(names)), names)
+    """Return the metrics of (n, K) probabilities, computed from the most likely stages."""
+    return MetricSet(STAGE, partial(_most_likely, k=len(names)), names)
 
 
-def _likeliest(
+def _most_likely(
     true: np.ndarray, probability: np.ndarray, k: int, present: np.ndarray | None = None
 ) -> Confusion:
     return Confusion(true, probability.argmax(axis=-1), k, present)
 
 
 def is_built_in(name: str) -> bool:
-    """Tell whether a metric such as `age/mae_months` is one of these, not a new task's."""
+    """Tell whether a metric such as `age/mae_months` is built in, not from a new task."""
     group, _, metric = name.partition("/")
     return group in GROUPS and _built_in(metric) is not None
 
 
 def is_own_headline(name: str) -> bool:
-    """Tell whether a metric is a new task's, and in the short tables."""
+    """Tell whether a metric is from a new task, and in the short tables."""
     return not is_built_in(name) and describe(name).headline
 
 
 def register(described: Mapping[str, Metric]) -> None:
-    """Let pages and tables know a new task's metrics, by the name of the task and their own."""
+    """Register metrics of new tasks for pages and tables, by `<task>/<metric>`."""
     _own.update({name: metric for name, metric in described.items() if not is_built_in(name)})
 
 

@@ -1,4 +1,4 @@
-"""How numbers are written for a reader, in pages and in the terminal."""
+"""Format numbers for pages and the terminal."""
 
 import math
 from collections.abc import Mapping
@@ -6,16 +6,16 @@ from typing import Any
 
 from boneage.evaluation.intervals import Result
 
-FEW = 20  # radiographs or patients: an estimate from fewer is marked as such
+FEW = 20  # radiographs or patients: estimates from fewer are marked
 
 
 def is_few(result: Mapping[str, Any]) -> bool:
-    """Tell whether an estimate is to be marked: from few patients, or radiographs if unknown."""
+    """Tell whether an estimate is from few patients, or radiographs if these are unknown."""
     return 0 < int(result.get("patients") or result.get("n") or 0) < FEW
 
 
 def number(value: float | None) -> str:
-    """Return a value with three decimals, two from 10 on; a dash where it is undefined."""
+    """Return a value with three decimals, two from 10 on; a dash if it is undefined."""
     if value is None or math.isnan(value):
         return "-"
     text = f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
@@ -23,7 +23,7 @@ def number(value: float | None) -> str:
 
 
 def interval(result: Result) -> str:
-    """Return "low to high", nothing where there is no interval."""
+    """Return "low to high"; empty if there is no interval."""
     low, high = result["low"], result["high"]
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return ""
@@ -31,7 +31,7 @@ def interval(result: Result) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a number without needless decimals."""
+    """Return a number without trailing zeros."""
     return f"{value:g}"
 
 
@@ -54,5 +54,5 @@ def duration(seconds: float) -> str:
 
 
 def resampled(metrics: Mapping[str, Any]) -> str:
-    """Return what the intervals of a run resample: its radiographs, or its patients if known."""
+    """Return the units that the intervals of a run resample: patients if known, or radiographs."""
     return f"{metrics['patients']:,} patients" if "patients" in metrics else "radiographs"

@@ -1,9 +1,9 @@
-"""Configs and options of runs by older versions, in the form that this version writes."""
+"""Convert configs and options of runs from older versions."""
 
 from typing import Any
 
-HEAD = "boneage.models.heads.MLPHead"  # once a node of its own
-LOSSES: dict[str, dict[str, Any]] = {  # once names, now config nodes
+HEAD = "boneage.models.heads.MLPHead"  # formerly a separate node
+LOSSES: dict[str, dict[str, Any]] = {  # formerly names, now config nodes
     "mse": {"_target_": "torch.nn.MSELoss"},
     "smooth_l1": {"_target_": "torch.nn.SmoothL1Loss", "beta": 0.1},
     "l1": {"_target_": "torch.nn.L1Loss"},
@@ -19,7 +19,7 @@ def current_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def current_task(task: dict[str, Any]) -> dict[str, Any]:
-    """Return the config of a task: the head's options are its own, the loss names a class."""
+    """Return the config of a task with the options of its head and the class of its loss."""
     current = dict(task)
     head, loss = task.get("head"), task.get("loss")
     if isinstance(head, dict) and head.get("_target_") == HEAD:

@@ -1,4 +1,4 @@
-"""A published study that a run names, to have its values shown next to the run's own."""
+"""A published study, named by a run, whose values are shown next to those of the run."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from boneage.errors import UserError
 
 
 class Claim(BaseModel):
-    """Where a study says that attribution maps lie.
+    """A claim of a study about where attribution maps lie.
 
     Args:
-        stage: stage of the radiographs that it speaks of.
-        regions: the region, by each name that it has in tables of boxes or folders of masks.
-        others: regions where the maps lie less.
+        stage: stage of the radiographs in question.
+        regions: names of the region in tables of boxes or folders of masks.
+        others: regions with less of the maps.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -24,13 +24,13 @@ class Claim(BaseModel):
 
 
 class Reference(BaseModel):
-    """What a study published.
+    """The results that a study published.
 
     Args:
-        label: what to call it.
+        label: short name of the study.
         note: what its values were measured on, in a few words.
         published: values by metric, named as in `metrics.json`.
-        claims: what it says about attribution maps.
+        claims: its claims about attribution maps.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -43,25 +43,25 @@ class Reference(BaseModel):
 def reference_of(metrics: Mapping[str, Any]) -> Reference | None:
     """Return the study that a run names.
 
-    None is shown next to synthetic radiographs: their numbers say nothing about patients.
+    It is None for synthetic radiographs, whose numbers say nothing about patients.
 
     Args:
-        metrics: what `metrics.json` contains, or the record of a checkpoint.
+        metrics: the content of `metrics.json`, or the record of a checkpoint.
 
     Raises:
-        UserError: when it is not what a run writes.
+        UserError: when its format is wrong.
     """
-    found = metrics.get("reference")
-    if found is None or metrics.get("synthetic"):
+    content = metrics.get("reference")
+    if content is None or metrics.get("synthetic"):
         return None
     try:
-        return Reference.model_validate(found)
+        return Reference.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(["reference", *map(str, first["loc"])])
-        raise UserError(f"{where} is not what a run writes: {first['msg']}") from error
+        raise UserError(f"{where} has the wrong format: {first['msg']}") from error
 
 
 def first_reference(runs: Iterable[Mapping[str, Any]]) -> Reference | None:
-    """Return the study that the first run with one names, of the metrics of several."""
-    return next((found for metrics in runs if (found := reference_of(metrics))), None)
+    """Return the study of the first run that names one."""
+    return next((study for metrics in runs if (study := reference_of(metrics))), None)

@@ -23,7 +23,7 @@ from boneage.stages import Stages
 log = logging.getLogger(__name__)
 
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
-CASES = "cases.csv"  # the pictures in a folder, and what is said of each
+CASES = "cases.csv"  # the images in a folder, with their captions
 TEXT = (
     "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "metric", "picture",
     "caption",
@@ -55,7 +55,7 @@ class _Described(BaseModel):
 
 
 class _Content(BaseModel):
-    """What readers of `metrics.json` rely on."""
+    """The required content of `metrics.json`."""
 
     task: str
     data: str
@@ -72,13 +72,13 @@ class _Content(BaseModel):
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run has left in its folder.
+    """The results in the folder of a run.
 
     Args:
         path: the folder.
-        metrics: what `metrics.json` holds.
+        metrics: the content of `metrics.json`.
         predictions: truth and prediction of every test radiograph.
-        stages: the stages it was scored by.
+        stages: the stages it was scored with.
     """
 
     path: Path
@@ -87,18 +87,18 @@ class FinishedRun:
     stages: Stages
 
     def table(self, name: str) -> pd.DataFrame:
-        """Return another csv of the folder; empty where it is missing or damaged."""
+        """Return another csv file of the folder; empty if it is missing or damaged."""
         file = self.path / name
         if not file.is_file():
             return pd.DataFrame()
         try:
             return read_csv(file)
         except UserError as error:
-            log.warning("Left out: %s", error)
+            log.warning("Skipped: %s", error)
             return pd.DataFrame()
 
     def images(self) -> dict[str, np.ndarray]:
-        """Return the stored images, as far as there are: `cases` with `ids`, and `augmented`."""
+        """Return the stored images, if any: `cases` with `ids`, and `augmented`."""
         file = self.path / "images.npz"
         if not file.is_file():
             return {}
@@ -106,12 +106,12 @@ class FinishedRun:
             with np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except (OSError, ValueError, zipfile.BadZipFile):
-            log.warning("Left out: %s is damaged", file)
+            log.warning("Skipped: %s is damaged", file)
             return {}
 
 
 def run_folder(path: Path) -> Path:
-    """Return the folder of the run that a checkpoint file is of, or its own; a folder as is."""
+    """Return the folder of the run of a checkpoint file; folders are returned unchanged."""
     if not path.is_file():
         return path
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
@@ -124,7 +124,7 @@ def read_run(path: Path) -> FinishedRun:
         path: its folder, or one of its checkpoint files.
 
     Raises:
-        UserError: when it is no run, not finished, or damaged; the message names the file.
+        UserError: when it is not a run, not finished, or damaged; the message names the file.
     """
     if path.suffix == ".ckpt":
         path = run_folder(path)
@@ -144,7 +144,7 @@ def read_run(path: Path) -> FinishedRun:
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise UserError(f"{file} lacks {where}: not written by this version") from error
-        what = f"{where} is not what a run writes" if where else "not what a run writes"
+        what = f"{where} has the wrong format" if where else "wrong format"
         raise UserError(f"{file} is damaged: {what}") from error
     except UserError as error:
         raise UserError(f"{file} is damaged: {error}") from error
@@ -154,20 +154,18 @@ def read_run(path: Path) -> FinishedRun:
     rows, expected = predictions["id"].nunique(), content.n.test
     if len(predictions) != rows or rows != expected or predictions["age_years"].isna().any():
         raise UserError(
-            f"{path / PREDICTIONS} is damaged: {len(predictions)} rows and {rows} ids with an age "
-            f"where the run had tested {expected}"
+            f"{path / PREDICTIONS} is damaged: {len(predictions)} rows and {rows} ids, but the run "
+            f"tested {expected} radiographs, each with an age"
         )
     if hash_test_set(predictions) != content.test_set:
-        raise UserError(
-            f"{path / PREDICTIONS} does not hold the test radiographs that {METRICS} speaks of"
-        )
+        raise UserError(f"{path / PREDICTIONS} does not contain the test radiographs of {METRICS}")
     own = content.described.items()
     register({name: Metric(name.split("/", 1)[-1], **dict(described)) for name, described in own})
     return FinishedRun(path, metrics, predictions, stages)
 
 
 def read_csv(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table that a run has written: ids and names as text, all else as numbers.
+    """Read a table that a run has written: ids and names as text, other columns as numbers.
 
     Args:
         file: the table.
@@ -180,8 +178,8 @@ def read_csv(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
         for column in table:
             if column not in (*TEXT, *text):
-                known = ~table[column].str.lower().isin(["", "nan"])
-                table[column] = pd.to_numeric(table[column].where(known))
+                present = ~table[column].str.lower().isin(["", "nan"])
+                table[column] = pd.to_numeric(table[column].where(present))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is missing or damaged: {error}") from error
     return table
@@ -195,12 +193,12 @@ def hash_test_set(predictions: pd.DataFrame) -> str:
 
 
 def _why_unfinished(path: Path) -> str:
-    """Say what a folder without metrics is."""
+    """Return why a folder has no metrics."""
     if path.is_file():
-        return "a file: give the folder of a run"
+        return "is a file: give the folder of a run"
     error = path / ERROR
     if error.is_file():
         return f"failed: {error.read_text().strip()}"
     if (path / ".hydra").is_dir() or (path / "split.csv").is_file():
-        return "the run has not finished (it goes on, or was stopped)"
-    return f"no run: it holds no {METRICS}"
+        return "the run has not finished (it is still running, or was stopped)"
+    return f"not a run: it contains no {METRICS}"

@@ -1,4 +1,4 @@
-"""What metrics of predicted stage rest on: counts over the last axis, so draws of them as well."""
+"""Counts of predicted stages and their metrics, over the last axis, so also of bootstrap draws."""
 
 from functools import cached_property
 from itertools import pairwise
@@ -13,17 +13,17 @@ EDGE_DISTANCES_YEARS = (-np.inf, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, np.inf)
 
 
 class Confusion:
-    """Counts of true and predicted stages, and what several metrics of them share.
+    """Counts of true and predicted stages, and the terms that several metrics share.
 
-    Its metrics are arrays of shape (...), those of each stage (..., K). Precision, recall and F1
-    are NaN for a stage that is never predicted, never true, or neither; means are over the stages
-    for which they are defined. A mean without a stage that is `present` is another number, and NaN.
+    Metrics are arrays of shape (...), those of each stage (..., K). Precision is NaN for a stage
+    that is never predicted, recall for one that is never true, F1 for one that is neither. Means
+    are over the stages with a value, and NaN if a draw lacks a `present` stage.
 
     Args:
         true: (..., n) true stage indices.
         predicted: (..., n) predicted stage indices.
-        k: how many stages there are.
-        present: (K,) bool, the stages of all radiographs, where these are draws of them.
+        k: number of stages.
+        present: (K,) bool, the stages among the radiographs before resampling, for draws.
     """
 
     def __init__(
@@ -41,30 +41,30 @@ class Confusion:
 
     @cached_property
     def of_true(self) -> np.ndarray:
-        """(..., K) radiographs that are of each stage."""
+        """(..., K) radiographs of each true stage."""
         of_true: np.ndarray = self.counts.sum(axis=-1)
         return of_true
 
     @cached_property
     def of_predicted(self) -> np.ndarray:
-        """(..., K) radiographs that are predicted to be of each stage."""
+        """(..., K) radiographs of each predicted stage."""
         of_predicted: np.ndarray = self.counts.sum(axis=-2)
         return of_predicted
 
     @cached_property
     def hits(self) -> np.ndarray:
-        """(..., K) radiographs of each stage that are predicted to be of it."""
+        """(..., K) radiographs of each stage that are predicted correctly."""
         return np.diagonal(self.counts, axis1=-2, axis2=-1)
 
     @cached_property
     def recall(self) -> np.ndarray:
-        """(..., K) share of the radiographs of each stage that are found."""
+        """(..., K) share of each true stage that is predicted correctly."""
         recall: np.ndarray = self.hits / self.of_true
         return recall
 
     @cached_property
     def precision(self) -> np.ndarray:
-        """(..., K) share of the radiographs predicted to be of each stage that are of it."""
+        """(..., K) share of each predicted stage that is correct."""
         precision: np.ndarray = self.hits / self.of_predicted
         return precision
 
@@ -76,7 +76,7 @@ class Confusion:
 
     @cached_property
     def accuracy(self) -> np.ndarray:
-        """(...) share of right stages."""
+        """(...) share of correct stages."""
         accuracy: np.ndarray = self.hits.sum(axis=-1) / self.total
         return accuracy
 
@@ -131,13 +131,13 @@ def reliability(
 def errors_by_edge_distance(
     true_age: np.ndarray, hit: np.ndarray, edge: float, patients: np.ndarray | None = None
 ) -> list[dict[str, Any]]:
-    """Return how often the stage is wrong, by distance of the true age from an edge.
+    """Return the share of wrong stages by distance of the true age from an edge.
 
     Args:
         true_age: (n,) true ages in years.
-        hit: (n,) whether the stage is right.
-        edge: age in years at which one stage passes into the next.
-        patients: (n,) numbers of the patients, if known: intervals rest on them.
+        hit: (n,) whether the predicted stage is correct.
+        edge: age in years between one stage and the next.
+        patients: (n,) patient numbers, if known, for the intervals.
 
     Returns:
         A row per band of `EDGE_DISTANCES_YEARS`, closed on the left: `from_years`, `to_years`

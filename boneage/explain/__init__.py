@@ -1,1 +1,1 @@
-"""What a model looks at: attribution maps, and whether to believe them."""
+"""Attribution maps of a model, and checks of their validity."""

@@ -1,4 +1,4 @@
-"""Where a model's maps lie, measured on one model and written down for several."""
+"""Measure where the maps of a model lie, and write the results of several models."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -30,11 +30,11 @@ TABLE, CLAIMS = "localisation.csv", "claims.txt"
 
 
 def enrichment_by_age(summary: pd.DataFrame) -> Figure:
-    """Draw one panel a region: enrichment by age band of each model, and of the controls.
+    """Draw one panel per region: enrichment by age band of each model, and of the controls.
 
     Args:
-        summary: rows of `summarise` of one task, with `checkpoint`; controls are those of the
-            first, other checkpoints are thinner lines.
+        summary: rows of `summarise` of one task, with `checkpoint`. Controls are drawn for the
+            first checkpoint; the other checkpoints are thinner lines.
     """
     rows = summary[(summary["metric"] == "enrichment") & summary["group"].isin(BANDS.names)]
     regions = list(dict.fromkeys(rows["region"]))
@@ -46,10 +46,10 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
     for axes, region in zip(grid, regions, strict=False):
         axes.axhline(1, color=BLACK, linewidth=0.8)
         for checkpoint in checkpoints:
-            of = rows[(rows["region"] == region) & (rows["checkpoint"] == checkpoint)]
+            part = rows[(rows["region"] == region) & (rows["checkpoint"] == checkpoint)]
             sources = STYLE if checkpoint == checkpoints[0] else {"model": STYLE["model"]}
             for source, (color, marker, line) in sources.items():
-                own = of[of["source"] == source].set_index("group").reindex(list(BANDS.names))
+                own = part[part["source"] == source].set_index("group").reindex(list(BANDS.names))
                 value, n = own["value"].to_numpy(float), own["n"].fillna(0).to_numpy(float)
                 first = checkpoint == checkpoints[0]
                 axes.plot(
@@ -92,21 +92,21 @@ def measure_model(
     stages: Stages,
     method: Method = "gradcam",
 ) -> pd.DataFrame:
-    """Return how much of a model's maps lies in each region, beside the controls.
+    """Return the share of a model's maps in each region, compared with controls.
 
-    Where a marker was found, also by how much predictions move when it is painted over.
+    For radiographs with a marker, also the change of the prediction when it is painted over.
 
     Args:
         model: the model.
         images: (n, H, W) uint8 radiographs that it was not trained on.
         sex: (n,) int64, index into `SEXES`.
-        age_years: (n,) true ages; NaN where unknown.
+        age_years: (n,) true ages; NaN if unknown.
         masks: n times, per region, (H, W) bool.
         stages: the stages.
-        method: of the maps.
+        method: attribution method.
 
     Returns:
-        Rows of `summarise` and of `marker_effect`, with `task`, and `unit` where there is one.
+        Rows of `summarise` and of `marker_effect`, with `task`, and `unit` if there is one.
     """
     random = with_random_weights(model)
     results = []
@@ -122,20 +122,20 @@ def measure_model(
         )
         predict, unit = predictor(model, images, sex, task)
         moved = marker_effect(images, masks, predict, age_years, stages)
-        found = [summarise(measured, age_years, stages), moved.assign(unit=unit)]
-        results.append(pd.concat(found).assign(task=task))
+        summaries = [summarise(measured, age_years, stages), moved.assign(unit=unit)]
+        results.append(pd.concat(summaries).assign(task=task))
     return pd.concat(results)
 
 
 def write_attention(
     summaries: Sequence[pd.DataFrame], folder: Path, reference: Reference | None = None
 ) -> list[str]:
-    """Write `localisation.csv`, a figure per task, and sentences on where the maps lie.
+    """Write `localisation.csv`, one figure per task, and sentences on where the maps lie.
 
     Args:
-        summaries: from `measure_model`, one a training of the same setting.
-        folder: where to.
-        reference: study that the runs name; whether its claims hold is said too.
+        summaries: from `measure_model`, one per training of the same setting.
+        folder: the folder to write to.
+        reference: study that the runs name; its claims are tested too.
 
     Returns:
         The sentences of `claims.txt`.
@@ -148,13 +148,13 @@ def write_attention(
     for task, rows in summary.groupby("task"):
         with styled():
             (folder / f"localisation_{task}.png").write_bytes(to_png(enrichment_by_age(rows)))
-    found = sentences(summary, reference.claims if reference else ())
-    (folder / CLAIMS).write_text("".join(f"{sentence}\n" for sentence in found))
-    return found
+    lines = sentences(summary, reference.claims if reference else ())
+    (folder / CLAIMS).write_text("".join(f"{line}\n" for line in lines))
+    return lines
 
 
 def with_random_weights(model: BoneAgeModule, seed: int = 0) -> BoneAgeModule:
-    """Return a copy of a model with the weights of an untrained one."""
+    """Return a copy of a model with random weights."""
     with torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
         random = copy.deepcopy(model)
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What is not the hand: the background, and the marker that names the side of the body."""
+"""Masks of the background and of the laterality marker."""
 
 import cv2
 import numpy as np
@@ -6,36 +6,36 @@ import numpy as np
 from boneage.data.hand import ellipse, find_hand, small
 
 HAND, BACKGROUND, MARKER = "hand", "background", "marker"
-SOFT_TISSUE = "soft_tissue"  # a phantom's exact hand
+SOFT_TISSUE = "soft_tissue"  # the exact hand mask of a phantom
 STROKE = 9  # pixels at `hand.SIDE`: letters are thinner
-STRONG = 0.25  # of the picture's contrast: how much a stroke stands out
+STROKE_CONTRAST = 0.25  # least, as a share of the contrast of the image
 JOIN = 11  # pixels: letters closer than this are one marker
-LARGEST = 0.3  # of the side: longer strokes are frames
-LEAST_INK = 12  # pixels
+MAX_LENGTH = 0.3  # share of the side: longer strokes are frames
+MIN_INK = 12  # pixels
 MARGIN = 2  # pixels around hand and marker
 INPAINT_RADIUS = 3
 
 
 def background_masks(image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return `hand`, `background` and, where one is found, `marker` of an (H, W) radiograph.
+    """Return `hand`, `background` and, if found, `marker` of an (H, W) radiograph.
 
-    The hand is found by its network; the marker is the strongest group of thin bright strokes away
+    The hand finder gives the hand. The marker is the strongest group of thin bright strokes away
     from it.
 
     Returns:
-        (h, w) bool masks, the radiograph at `hand.SIDE` pixels; none where no hand is found.
+        (h, w) bool masks, for the radiograph at `hand.SIDE` pixels; empty if no hand is found.
     """
-    picture = small(image)
-    hand = find_hand(picture)
+    reduced = small(image)
+    hand = find_hand(reduced)
     if hand is None:
         return {}
     masks = {HAND: hand.mask, BACKGROUND: ~hand.mask}
-    marker = _find_marker(picture, hand.mask)
+    marker = _find_marker(reduced, hand.mask)
     return masks if marker is None else masks | {MARKER: marker}
 
 
 def paint_over(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return (n, H, W) uint8 images whose masked pixels are filled in from around (Telea 2004)."""
+    """Return (n, H, W) uint8 images with masked pixels inpainted (Telea 2004)."""
     return np.stack(
         [
             cv2.inpaint(image, mask.astype(np.uint8), INPAINT_RADIUS, cv2.INPAINT_TELEA)
@@ -45,33 +45,33 @@ def paint_over(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def elsewhere(mask: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
-    """Return a mask's mirror image that meets neither it nor the hand; None if all do."""
+    """Return a mirror image of a mask that overlaps neither it nor the hand; None if all do."""
     for mirrored in (mask[:, ::-1], mask[::-1], mask[::-1, ::-1]):
         if not (mirrored & (hand | mask)).any():
             return mirrored
     return None
 
 
-def _find_marker(picture: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
-    """Return the bool mask of the marker's box in a picture at `hand.SIDE` pixels."""
-    relief = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, ellipse(STROKE)).astype(float)
+def _find_marker(image: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
+    """Return the bool mask of the marker's box in an image at `hand.SIDE` pixels."""
+    relief = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, ellipse(STROKE)).astype(float)
     near = cv2.dilate(hand.astype(np.uint8), ellipse(2 * MARGIN + 3)) > 0
-    low, high = np.percentile(picture, [1, 99])
-    strokes = (relief > STRONG * (high - low)) & ~near
+    low, high = np.percentile(image, [1, 99])
+    strokes = (relief > STROKE_CONTRAST * (high - low)) & ~near
     joined = cv2.morphologyEx(strokes.astype(np.uint8), cv2.MORPH_CLOSE, ellipse(JOIN))
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(joined)
     strongest, marker = 0.0, None
     for label, (left, top, width, height, _) in enumerate(boxes[1:], start=1):
         ink = strokes & (labels == label)
         plausible = (
-            ink.sum() >= LEAST_INK
-            and width <= LARGEST * picture.shape[1]
-            and height <= LARGEST * picture.shape[0]
+            ink.sum() >= MIN_INK
+            and width <= MAX_LENGTH * image.shape[1]
+            and height <= MAX_LENGTH * image.shape[0]
             and min(width, height) > MARGIN + 1
         )
         if plausible and relief[ink].sum() > strongest:
             strongest = relief[ink].sum()
-            marker = np.zeros(picture.shape, bool)
+            marker = np.zeros(image.shape, bool)
             rows = slice(max(0, top - MARGIN), top + height + MARGIN)
             marker[rows, max(0, left - MARGIN) : left + width + MARGIN] = True
     return None if marker is None else marker & ~near

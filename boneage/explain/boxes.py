@@ -1,4 +1,4 @@
-"""Regions of a hand: boxes that people drew, or the exact masks of a phantom."""
+"""Regions of a hand: boxes drawn by annotators, or the exact masks of a phantom."""
 
 import zipfile
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ from boneage.explain.background import (
 
 CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 FRAME = ["image_width", "image_height"]
-RESERVED = (BACKGROUND, HAND, MARKER)  # found, not drawn
+RESERVED = (BACKGROUND, HAND, MARKER)  # detected, not drawn by annotators
 MasksOf = Callable[[Geometry], dict[str, np.ndarray]]  # of one radiograph, by region
 NEEDED = ["id", "region", *CORNERS, *FRAME]
 
@@ -37,12 +37,12 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
 
     Args:
         path: csv with `id`, `region`, `xmin`, `ymin`, `xmax`, `ymax`, `image_width` and
-            `image_height`, and `annotator` where several people drew the same radiographs.
-        annotator: whose boxes; None is everybody's.
+            `image_height`, and `annotator` if several people drew the same radiographs.
+        annotator: use only boxes of this annotator; None uses all.
 
     Raises:
         UserError: when the table is missing or malformed, has no such annotator, or a box is
-            empty, outside its image, or of no region; the message names the row.
+            empty, outside its image, or without a region; the message names the row.
     """
     table = read_table(path)
     if absent := [column for column in NEEDED if column not in table]:
@@ -62,7 +62,7 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise UserError(
-            f"{path}, row {table.index[row]}: the box is empty, no number, or outside its image"
+            f"{path}, row {table.index[row]}: the box is empty, not a number, or outside its image"
         )
     table = table.assign(id=normal_ids(table["id"]), **numbers)
     names = table["region"]
@@ -70,13 +70,13 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     if unusable.any():
         row = int(np.flatnonzero(unusable)[0])
         raise UserError(
-            f"{path}, row {table.index[row]}: the region {names.iloc[row]!r} needs a name of its "
-            f"own, other than {', '.join(RESERVED)}"
+            f"{path}, row {table.index[row]}: the region {names.iloc[row]!r} is empty or a "
+            f"reserved name ({', '.join(RESERVED)}): rename it"
         )
     if annotator is not None and "annotator" in table:
-        known = sorted(table["annotator"].unique())
-        if annotator not in known:
-            raise UserError(f"{path} has no annotator {annotator}: it has {', '.join(known)}")
+        annotators = sorted(table["annotator"].unique())
+        if annotator not in annotators:
+            raise UserError(f"{path} has no annotator {annotator}: it has {', '.join(annotators)}")
         table = table[table["annotator"] == annotator]
     return table
 
@@ -86,7 +86,7 @@ def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarra
 
     Args:
         boxes: the rows of one radiograph.
-        geometry: how it lies in its square.
+        geometry: its position in the square.
     """
     size = geometry.preprocessing.size
     masks: dict[str, np.ndarray] = {}
@@ -103,11 +103,11 @@ def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarra
 
 
 def read_masks(path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
-    """Return per region the (size, size) bool mask that a phantom keeps of one radiograph.
+    """Return per region the (size, size) bool mask stored for one radiograph of a phantom.
 
     Args:
-        path: npz of (H, W) bool arrays in the geometry of the radiograph's file.
-        geometry: how it lies in its square.
+        path: npz of (H, W) bool arrays, in the geometry of the radiograph's file.
+        geometry: its position in the square.
 
     Raises:
         UserError: when the file is damaged.
@@ -125,23 +125,23 @@ def read_masks(path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
 def find_regions(
     path: Path, files: Mapping[str, Path], annotator: str | None = None
 ) -> dict[str, MasksOf]:
-    """Return what makes the masks of those radiographs that have regions, by id; read none yet.
+    """Return functions that make the masks of radiographs with regions, by id; none is read yet.
 
     Args:
         path: table of boxes, or folder of a phantom's masks (`<id>.npz`).
         files: radiographs by id.
-        annotator: whose boxes count; None is everybody's.
+        annotator: use only boxes of this annotator; None uses all.
 
     Raises:
         UserError: when the table cannot be read.
     """
     if path.is_dir():
         stored = {normal_id(file.stem): file for file in path.glob("*.npz")}
-        meant = match_ids(files, stored, path)
-        return {id_: partial(read_masks, stored[of]) for id_, of in meant.items()}
-    drawn = {str(id_): rows for id_, rows in read_boxes(path, annotator).groupby("id")}
-    meant = match_ids(files, drawn, path)
-    return {id_: partial(region_masks, drawn[of]) for id_, of in meant.items()}
+        matches = match_ids(files, stored, path)
+        return {id_: partial(read_masks, stored[match]) for id_, match in matches.items()}
+    boxes = {str(id_): rows for id_, rows in read_boxes(path, annotator).groupby("id")}
+    matches = match_ids(files, boxes, path)
+    return {id_: partial(region_masks, boxes[match]) for id_, match in matches.items()}
 
 
 def read_regions(
@@ -150,19 +150,19 @@ def read_regions(
     preprocessing: Preprocessing,
     annotator: str | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return the region masks, by id, of those radiographs that have some.
+    """Return the region masks of radiographs that have any, by id.
 
-    To what was drawn come the `background`, the `marker` where one is found, and, unless the exact
-    `soft_tissue` is known, the `hand`.
+    The `background`, the `marker` (if found) and, unless an exact `soft_tissue` mask exists, the
+    `hand` are added to the given regions.
 
     Args:
         path: as for `find_regions`.
         files: radiographs by id.
-        preprocessing: how they became squares.
-        annotator: whose boxes count; None is everybody's.
+        preprocessing: how radiographs become squares.
+        annotator: use only boxes of this annotator; None uses all.
 
     Raises:
-        UserError: when they cannot be read.
+        UserError: when the regions cannot be read.
     """
     masks = find_regions(path, files, annotator)
     work = [(files[id_], masks_of, preprocessing) for id_, masks_of in masks.items()]
@@ -179,8 +179,8 @@ def _regions_of(work: tuple[Path, MasksOf, Preprocessing]) -> dict[str, np.ndarr
 def _with_background(
     regions: dict[str, np.ndarray], image: np.ndarray, geometry: Geometry
 ) -> dict[str, np.ndarray]:
-    found = background_masks(image)
-    added = {name: geometry.mask_to_square(mask) for name, mask in found.items()}
+    detected = background_masks(image)
+    added = {name: geometry.mask_to_square(mask) for name, mask in detected.items()}
     if SOFT_TISSUE in regions:
         added.pop(HAND, None)
         added[BACKGROUND] = ~regions[SOFT_TISSUE]

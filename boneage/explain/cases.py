@@ -1,4 +1,4 @@
-"""The test radiographs whose maps are worth looking at, and sheets of maps."""
+"""Choose test radiographs for maps, and draw sheets of maps."""
 
 import shutil
 from collections.abc import Hashable, Sequence
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from boneage.data.crop import to_jpeg
 from boneage.evaluation.cases import wrongness
 from boneage.evaluation.run_folder import CASES
-from boneage.explain.film import COLOURS, Film, picture, with_map
+from boneage.explain.film import COLOURS, Film, film_image, with_map
 from boneage.stages import BANDS, Stages
 
 COLUMNS = 4  # radiographs in a row
@@ -23,8 +23,7 @@ COLUMNS = 4  # radiographs in a row
 def overlay_sheet(films: Sequence[Film], maps: np.ndarray, captions: Sequence[str]) -> Figure:
     """Draw radiographs in pairs: plain, and with the signed map over it.
 
-    Each map is scaled by its own strongest value: colours compare places within a radiograph, not
-    radiographs.
+    Each map is scaled by its own strongest value, so compare colours within one radiograph only.
 
     Args:
         films: n films.
@@ -48,19 +47,19 @@ def overlay_sheet(films: Sequence[Film], maps: np.ndarray, captions: Sequence[st
     return figure
 
 
-def telling_cases(
+def representative_cases(
     predictions: pd.DataFrame, stages: Stages, cases: int, per_band: int
 ) -> pd.DataFrame:
-    """Return the worst, the median and the best radiographs, and some of each age band.
+    """Return the worst, the median and the best radiographs, and examples of each age band.
 
     Args:
         predictions: truth and prediction of every test radiograph.
         stages: the stages.
-        cases: how many of each of the three kinds.
-        per_band: how many of each age band: those at the middle of its errors.
+        cases: number of each of the three kinds.
+        per_band: number of each age band: those around its median error.
 
     Returns:
-        Their rows, each once, with `kind` in front.
+        Their rows, each once, with `kind` as first column.
     """
     wrong = wrongness(predictions, stages)
     order = (
@@ -88,25 +87,25 @@ def telling_cases(
 
 
 def write_cases(folder: Path, films: Sequence[Film], maps: np.ndarray, rows: pd.DataFrame) -> None:
-    """Write a picture of each radiograph into a folder, and `cases.csv`, which says what is where.
+    """Write an image of each radiograph into a folder, and `cases.csv`, which lists them.
 
     Args:
-        folder: where; what an earlier call wrote there is removed.
+        folder: the folder; files of an earlier call are removed.
         films: n films.
         maps: (n, h, w) signed maps of their squares.
-        rows: n rows of `telling_cases`.
+        rows: n rows of `representative_cases`.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     names = [f"{number:02d}.jpg" for number in range(1, len(films) + 1)]
     for name, film, map_ in zip(names, films, maps, strict=True):
-        (folder / name).write_bytes(to_jpeg(picture(film, map_)))
+        (folder / name).write_bytes(to_jpeg(film_image(film, map_)))
     listed = pd.DataFrame({"picture": names, "id": rows["id"], "caption": captions(rows)})
     listed.to_csv(folder / CASES, index=False)
 
 
 def captions(rows: pd.DataFrame) -> list[str]:
-    """Return two lines a radiograph: id, sex and truth; then what was predicted."""
+    """Return two lines per radiograph: id, sex and truth; then the prediction."""
     return [_caption(row) for row in rows.to_dict("records")]
 
 
@@ -115,11 +114,11 @@ def _caption(row: dict[Hashable, Any]) -> str:
     first = f"{row['id']}, {row['sex']}, " + ("age unknown" if np.isnan(age) else f"{age:.1f} y")
     if "kind" in row:
         first = f"{row['kind']}: {first}"
-    said = []
+    predicted = []
     if "age_years_predicted" in row:
-        said.append(f"{row['age_years_predicted']:.1f} y")
+        predicted.append(f"{row['age_years_predicted']:.1f} y")
     if "stage_predicted" in row:
         stage = row["stage_predicted"]
         probability = row.get(f"stage_probability_{stage}")
-        said.append(stage if probability is None else f"{stage} ({100 * probability:.0f} %)")
-    return f"{first}\npredicted {', '.join(said)}" if said else first
+        predicted.append(stage if probability is None else f"{stage} ({100 * probability:.0f} %)")
+    return f"{first}\npredicted {', '.join(predicted)}" if predicted else first

@@ -1,4 +1,4 @@
-"""Sentences on where a model's maps lie, from measured maps; and whether a study's claims hold."""
+"""Sentences on where the maps of a model lie, and tests of the claims of a study."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -12,34 +12,34 @@ from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.stages import ALL
 
 CONTROLS = ("random_weights", "blob", "edges")
-TOLERATED = {"years": 1 / 12, "probability": 0.02}  # what a marker may move a prediction by
+TOLERANCE = {"years": 1 / 12, "probability": 0.02}  # allowed effect of a marker on predictions
 
 
 def sentences(summary: pd.DataFrame, claims: Sequence[Claim] = ()) -> list[str]:
-    """Return what the maps of each task show: regions, claims of a study, background and marker.
+    """Return sentences on the maps of each task: regions, claims of a study, background and marker.
 
-    A model looks at a region if the whole interval of its enrichment lies above all three controls:
-    random weights, a centred blob, and the edges of the image; it does not if the whole interval
-    lies below the best of them; anything else, as a single radiograph, is not clear.
+    A model looks at a region if the whole interval of its enrichment is above all three controls:
+    random weights, a centred blob, and the edges of the image. It does not if the whole interval
+    is below the best of them. Otherwise, as for a single radiograph, the result is not clear.
 
     Args:
         summary: rows of `summarise` with `task` and `checkpoint`.
-        claims: of the study that the run names.
+        claims: claims of the study that the run names.
     """
     rows = summary[summary["metric"] == "enrichment"]
-    found = []
+    lines = []
     for task, of_task in rows.groupby("task", sort=False):
-        found += [f"{task}: {text}" for text in _regions(of_task[of_task["group"] == ALL])]
+        lines += [f"{task}: {text}" for text in _regions(of_task[of_task["group"] == ALL])]
         for claim in claims:
             here = of_task[of_task["group"] == claim.stage]
             if here["region"].isin(claim.regions).any():
-                found.append(f"{task}: {_answer(here, claim)}")
-    return found + background_sentences(summary)
+                lines.append(f"{task}: {_test_claim(here, claim)}")
+    return lines + background_sentences(summary)
 
 
 @dataclass
 class _Judged:
-    """What each model's enrichment of a region says: "none" where nothing raises the prediction."""
+    """The enrichment of a region in each model: "none" if nothing raises the prediction."""
 
     above: int
     below: int
@@ -75,9 +75,9 @@ def _judge(here: pd.DataFrame, region: str) -> _Judged:
 
 
 def _regions(here: pd.DataFrame) -> list[str]:
-    """Return one sentence on all regions that people drew; none without any."""
-    found = (HAND, SOFT_TISSUE, BACKGROUND, MARKER)
-    drawn = [region for region in dict.fromkeys(here["region"]) if region not in found]
+    """Return one sentence on all drawn regions; empty without any."""
+    detected = (HAND, SOFT_TISSUE, BACKGROUND, MARKER)
+    drawn = [region for region in dict.fromkeys(here["region"]) if region not in detected]
     groups: dict[str, list[str]] = {}
     for region in drawn:
         judged = _judge(here, region)
@@ -85,14 +85,14 @@ def _regions(here: pd.DataFrame) -> list[str]:
         groups.setdefault(where, []).append(f"{region} {' and '.join(judged.values)}")
     if not drawn:
         return []
-    told = "; ".join(f"{where} {', '.join(regions)}" for where, regions in groups.items())
+    verdicts = "; ".join(f"{where} {', '.join(regions)}" for where, regions in groups.items())
     own = here[(here["source"] == "model") & here["region"].isin(drawn)]
     n = own["n"].max() if len(own) else 0
-    return [f"enrichment of the maps, 1 is chance (n = {n:.0f}): {told}."]
+    return [f"enrichment of the maps, 1 is chance (n = {n:.0f}): {verdicts}."]
 
 
-def _answer(here: pd.DataFrame, claim: Claim) -> str:
-    """Return whether a claim holds."""
+def _test_claim(here: pd.DataFrame, claim: Claim) -> str:
+    """Return a sentence on whether a claim holds."""
     region = here["region"][here["region"].isin(claim.regions)].iloc[0]
     judged = _judge(here, region)
     own = here[here["source"] == "model"]
@@ -100,7 +100,7 @@ def _answer(here: pd.DataFrame, claim: Claim) -> str:
     for _, part in own.groupby("checkpoint", sort=False):
         value = part.loc[part["region"] == region, "value"].max()
         rival = part.loc[part["region"].isin(claim.others), "value"].max()
-        first += bool(value > rival)  # NaN where there is none
+        first += bool(value > rival)  # NaN if there is none
     of_region = here[here["region"] == region].groupby("source")["value"].mean()
     controls = ", ".join(
         f"{_readable(name)} {of_region[name]:.2f}" if name in of_region else f"no {name}"
@@ -110,75 +110,74 @@ def _answer(here: pd.DataFrame, claim: Claim) -> str:
     rivals = sorted(set(here["region"]) & set(claim.others))
     more = f", {first} of {k} look there more than at {' or '.join(rivals)}" if rivals else ""
     return (
-        f"that the model looks at the region {region} in the stage {claim.stage} "
+        f"the claim that the model looks at the region {region} in the stage {claim.stage} "
         f"{judged.verdict('holds', 'does not hold', 'is not clear')}: enrichment "
-        f"{', '.join(judged.values)} beside {controls} (1 is chance; "
+        f"{', '.join(judged.values)}, compared with {controls} (1 is chance; "
         f"n = {', '.join(judged.n)}); {judged.above} of {k} models above all controls{more}."
     )
 
 
 def background_sentences(summary: pd.DataFrame) -> list[str]:
-    """Return, for each task, how much of the maps lies beside the hand and what the marker does.
+    """Return, for each task, sentences on the maps outside the hand and on the marker.
 
     Args:
         summary: rows of `measure_model`, with `checkpoint`.
     """
     rows = summary[summary["group"] == ALL]
-    found = []
+    lines = []
     for task, of_task in rows.groupby("task", sort=False):
         for region, what in ((BACKGROUND, "outside the hand"), (MARKER, "on the marker")):
             here = of_task[(of_task["region"] == region) & (of_task["metric"] == "energy")]
             own = here[here["source"] == "model"]
             if len(own):
                 controls = here[here["source"] != "model"].groupby("source", sort=False)["value"]
-                beside = ", ".join(
+                compared = ", ".join(
                     f"{name} {100 * value:.1f} %"
                     for name, value in controls.mean().rename(_readable).items()
                 )
                 shares = ", ".join(_percent(row) for row in own.to_dict("records"))
                 area = of_task[(of_task["region"] == region) & (of_task["metric"] == "area")]
-                found.append(
+                lines.append(
                     f"{task}: {shares} of the map lies {what}, which is "
-                    f"{100 * area['value'].mean():.1f} % of the image (beside {beside}; "
+                    f"{100 * area['value'].mean():.1f} % of the image (controls: {compared}; "
                     f"n = {own['n'].max():.0f})."
                 )
         moved = of_task[of_task["metric"] == "moved"]
         if len(moved):
-            found.append(f"{task}: {_moved(moved)}")
-    return found
+            lines.append(f"{task}: {_moved(moved)}")
+    return lines
 
 
 def _moved(moved: pd.DataFrame) -> str:
     by_source = {name: part.to_dict("records") for name, part in moved.groupby("source")}
     models = by_source["difference"]
     unit = str(moved["unit"].iloc[0])
-    tolerated = TOLERATED[unit]
+    tolerance = TOLERANCE[unit]
     limits = [_limits(row) for row in models]
-    more = sum(1 for low, _ in limits if low > tolerated)
-    less = sum(1 for _, high in limits if high < tolerated)
+    more = sum(1 for low, _ in limits if low > tolerance)
+    less = sum(1 for _, high in limits if high < tolerance)
     values = {
         name: ", ".join(f"{row['value']:.2g}" for row in part) for name, part in by_source.items()
     }
     k = len(models)
     verdict = "holds" if less == k else "does not hold" if more == k else "is not clear"
     return (
-        f"that the model does not rely on the marker {verdict}: painting it over moves the "
-        f"prediction by {values['model']} {unit} on average, an equal patch of "
-        f"background by {values['elsewhere']} (n = {moved['n'].max():.0f}); the whole "
-        f"interval of the difference is above {tolerated:.2g} in {more}, and below in {less}, of "
-        f"{k} models."
+        f"the claim that the model does not rely on the marker {verdict}: painting it over changes "
+        f"the prediction by {values['model']} {unit} on average, an equal patch of background by "
+        f"{values['elsewhere']} (n = {moved['n'].max():.0f}). The interval of the difference is "
+        f"above {tolerance:.2g} in {more} of {k} models, and below in {less}."
     )
 
 
 def _limits(row: dict[Hashable, Any]) -> tuple[float, float]:
-    """Return the interval of a row: of equal values there is none, and of one it is endless."""
+    """Return the interval of a row: the value itself if all are equal, infinite for n = 1."""
     if not np.isnan(row["low"]):
         return row["low"], row["high"]
     return (row["value"], row["value"]) if row["n"] > 1 else (-np.inf, np.inf)
 
 
 def _percent(row: dict[Hashable, Any]) -> str:
-    if np.isnan(row["low"]):  # of a single radiograph, say
+    if np.isnan(row["low"]):  # for example, of a single radiograph
         return f"{100 * row['value']:.1f} %"
     return f"{100 * row['value']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
 

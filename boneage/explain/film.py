@@ -1,4 +1,4 @@
-"""Radiographs as readers see them, plain and with an attribution map over them."""
+"""Radiographs as readers see them, plain and with an attribution map."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,31 +12,28 @@ from boneage.data.formats import read_radiograph
 from boneage.data.hand import Sighting, look
 
 STRONGEST = 0.8  # opacity of the strongest value
-ORANGE_TO_PURPLE = (
+ORANGE_TO_PURPLE = (  # ColorBrewer's PuOr, distinguishable for colour-blind readers
     (127, 59, 8), (179, 88, 6), (224, 130, 20), (253, 184, 99), (254, 224, 182), (247, 247, 247),
     (216, 218, 235), (178, 171, 210), (128, 115, 172), (84, 39, 136), (45, 0, 75),
 )  # fmt: skip
 GAP = 8  # pixels between the plain film and the one with the map
-WIDE = 1.2  # width over height from which the map lies below the plain film, not beside it
-FRAME = (255, 255, 255)  # RGB, of what the model sees
-
-
-# ColorBrewer's PuOr: orange raises, purple lowers, told apart by colour-blind readers
+WIDE = 1.2  # width / height above which the map is below the plain film, not next to it
+FRAME = (255, 255, 255)  # RGB of the frame around the part that the model reads
 
 
 def _levels(colours: tuple[tuple[int, int, int], ...], n: int = 256) -> np.ndarray:
-    """Return (n, 3) RGB levels of a scale, from some colours at equal distances."""
+    """Return (n, 3) RGB levels of a scale, interpolated between equidistant colours."""
     at, stops = np.linspace(0, 1, n), np.linspace(0, 1, len(colours))
     return np.stack([np.interp(at, stops, channel) for channel in zip(*colours, strict=True)], 1)
 
 
-COLOURS = _levels(ORANGE_TO_PURPLE[::-1])  # of -1 to 1
+COLOURS = _levels(ORANGE_TO_PURPLE[::-1])  # for -1 (lowers, purple) to 1 (raises, orange)
 
 
 def overlay(film: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """Return an (h, w) uint8 film with an (h, w) map of -1 to 1 over it, as (h, w, 3) uint8 RGB.
 
-    It is see-through near zero, where the map changes sign.
+    The map is transparent near zero, where it changes sign.
     """
     level = np.rint((shown + 1) / 2 * (len(COLOURS) - 1)).astype(int)
     opacity = (STRONGEST * np.abs(shown))[..., None]
@@ -46,9 +43,9 @@ def overlay(film: np.ndarray, shown: np.ndarray) -> np.ndarray:
 
 
 def scaled(maps: np.ndarray) -> np.ndarray:
-    """Return (n, H, W) maps, each divided by its strongest value; an empty map stays empty.
+    """Return (n, H, W) maps, each divided by its strongest value; a map of zeros is unchanged.
 
-    Values that are not finite count as zero: a model that has diverged looks at nothing.
+    Values that are not finite, from a diverged model, count as zero.
     """
     maps = np.where(np.isfinite(maps), maps, 0)
     strongest = np.abs(maps).max(axis=(1, 2), keepdims=True)
@@ -62,7 +59,7 @@ class Film:
 
     Args:
         pixels: (h, w) uint8, the whole radiograph in its own proportions.
-        geometry: how the file lies in a model's square.
+        geometry: position of the file in a model's square.
     """
 
     pixels: np.ndarray
@@ -70,9 +67,9 @@ class Film:
 
 
 def film_of(image: np.ndarray, sighting: Sighting, preprocessing: Preprocessing) -> Film:
-    """Return the film of an (H, W) radiograph in which `look` has seen something."""
+    """Return the film of an (H, W) radiograph with the result of `look`."""
     geometry = preprocessing.geometry(image, sighting)
-    without_mask = replace(geometry, crop=Crop(geometry.crop.box))  # many films are kept
+    without_mask = replace(geometry, crop=Crop(geometry.crop.box))  # many films are in memory
     return Film(to_film(image, sighting.hand), without_mask)
 
 
@@ -87,7 +84,7 @@ def read_film(path: Path, preprocessing: Preprocessing) -> Film:
 
 
 def square_film(square: np.ndarray) -> Film:
-    """Return a (size, size) square as a film, where there is nothing better."""
+    """Return a (size, size) square as a film, if the file does not exist."""
     size = len(square)
     return Film(square, Geometry(size, size, Preprocessing(size=size, fit="squash"), Crop()))
 
@@ -95,13 +92,13 @@ def square_film(square: np.ndarray) -> Film:
 def with_map(film: Film, map_: np.ndarray) -> np.ndarray:
     """Return a film with a (h, w) signed map of its square over it, as (H, W, 3) uint8 RGB.
 
-    The map is scaled by its strongest value on the film. Where the model sees a part of the film
-    only, a thin frame shows which.
+    The map is scaled by its strongest value on the film. If the model reads only a part of the
+    film, a thin frame marks that part.
     """
     height, width = film.pixels.shape
     finite = scaled(map_[None])[0].astype(np.float32)
-    laid = film.geometry.to_film(finite, height, width)
-    mapped = overlay(film.pixels, scaled(laid[None])[0])
+    map_on_film = film.geometry.to_film(finite, height, width)
+    mapped = overlay(film.pixels, scaled(map_on_film[None])[0])
     rows, columns = film.geometry.seen_in(height, width)
     if (rows.start, rows.stop, columns.start, columns.stop) != (0, height, 0, width):
         corners = (columns.start, rows.start), (columns.stop - 1, rows.stop - 1)
@@ -109,8 +106,8 @@ def with_map(film: Film, map_: np.ndarray) -> np.ndarray:
     return mapped
 
 
-def picture(film: Film, map_: np.ndarray | None) -> np.ndarray:
-    """Return a film, and the same with a map over it, as one uint8 RGB picture.
+def film_image(film: Film, map_: np.ndarray | None) -> np.ndarray:
+    """Return a film, and the same film with a map over it, as one uint8 RGB image.
 
     Args:
         film: the film.

@@ -1,4 +1,4 @@
-"""How much of a map lies in a region, compared with chance, simple images and painted markers."""
+"""Measure the share of a map in a region, and the effect of markers on predictions."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,33 +11,33 @@ from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE, el
 from boneage.models.inference import Predict
 from boneage.stages import ALL, BANDS, Stages
 
-TOLERANCE = 1 / 32  # of the side: how far beside a region its maximum still counts as inside
-HANDS = (HAND, SOFT_TISSUE)  # found on a radiograph, or known of a phantom
+TOLERANCE = 1 / 32  # of the side: a maximum this near to a region counts as inside
+HANDS = (HAND, SOFT_TISSUE)  # detected on a radiograph, or exact for a phantom
 SHARES = ("energy", "area", "hit", "energy_in_hand", "area_in_hand")
-BLOB_SIGMA = 1 / 4  # of the side: hands lie in the middle of the picture
+BLOB_SIGMA = 1 / 4  # of the side: hands are in the middle of the image
 MOVED = "moved"
 SOURCES = ("model", "elsewhere")
 
 
 def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.DataFrame:
-    """Return how each map lies on each region of its radiograph.
+    """Return the overlap of each map with each region of its radiograph.
 
     Args:
-        maps: (n, H, W) maps; what is below zero does not count.
+        maps: (n, H, W) maps; values below zero do not count.
         masks: n times, per region, (H, W) bool.
 
     Returns:
         A row per radiograph and region: `image` (position), `region`, `energy` (share of the map's
-        sum inside the region), `area` (share of the picture), `hit` (whether the maximum lies
-        inside, or at most a 32nd of the side beside it: the pointing game), and `energy_in_hand`
-        and `area_in_hand`, the shares of what lies on the hand; NaN where it has no mask, and for
-        what is no part of it. A map without anything above zero has NaN.
+        sum inside the region), `area` (share of the image), `hit` (whether the maximum is inside,
+        or at most 1/32 of the side away: the pointing game), and `energy_in_hand` and
+        `area_in_hand`, the same shares within the hand; NaN without a hand mask, and for regions
+        outside the hand. A map without positive values has NaN.
     """
     rows = []
     side = maps.shape[-1]
     kernel = np.ones((2 * round(TOLERANCE * side) + 1,) * 2, np.uint8)
-    for i, (whole, regions) in enumerate(zip(maps, masks, strict=True)):
-        positive = whole.clip(min=0)
+    for i, (map_, regions) in enumerate(zip(maps, masks, strict=True)):
+        positive = map_.clip(min=0)
         total = positive.sum()
         peak = np.unravel_index(positive.argmax(), positive.shape)
         hand = next((regions[name] for name in HANDS if name in regions), None)
@@ -52,7 +52,7 @@ def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.D
 
 
 def _in_hand(positive: np.ndarray, mask: np.ndarray, hand: np.ndarray | None) -> dict[str, float]:
-    """Return the shares of a region in what of the map, and of the picture, lies on the hand."""
+    """Return the shares of a region in the map and the area within the hand."""
     within = mask & hand if hand is not None else np.zeros_like(mask)
     on_hand = positive[hand].sum() if hand is not None else 0
     if hand is None or not within.any() or (within == hand).all() or not on_hand:
@@ -66,13 +66,13 @@ def _in_hand(positive: np.ndarray, mask: np.ndarray, hand: np.ndarray | None) ->
 def summarise(measured: pd.DataFrame, age_years: np.ndarray, stages: Stages) -> pd.DataFrame:
     """Return energy share, enrichment and pointing game by region, for all, stages and age bands.
 
-    Enrichment is the mean energy share over the mean area share: 1 is what an even map, or chance,
-    gives; `enrichment_in_hand` is the same among the pixels of the hand alone. Intervals are 95 %
-    bootstrap intervals over radiographs.
+    Enrichment is the mean energy share divided by the mean area share: 1 is chance, as for a
+    uniform map. `enrichment_in_hand` is the same within the hand. Intervals are 95 % bootstrap
+    intervals over radiographs.
 
     Args:
         measured: from `measure`, with `source`.
-        age_years: (n,) true ages of the radiographs; NaN where unknown.
+        age_years: (n,) true ages of the radiographs; NaN if unknown.
         stages: the stages.
 
     Returns:
@@ -94,11 +94,11 @@ def summarise_groups(
         measured: `source`, `region`, `image` (position) and the columns.
         columns: arguments of the metrics.
         metrics: function of (..., n) arrays.
-        age_years: (n,) true ages of the radiographs; NaN where unknown.
+        age_years: (n,) true ages of the radiographs; NaN if unknown.
         stages: the stages.
 
     Returns:
-        As `summarise`; what is undefined is left out.
+        As `summarise`; undefined metrics are left out.
     """
     known = ~np.isnan(age_years)
     groups = {ALL: np.ones(len(age_years), bool)}
@@ -118,7 +118,7 @@ def summarise_groups(
                     rows.append({**what, "metric": metric, **result})
     summary = pd.DataFrame(rows)
     limits = [name for name in ("low", "high") if name in summary]
-    return summary.astype(dict.fromkeys(limits, float))  # NaN where there is no interval
+    return summary.astype(dict.fromkeys(limits, float))  # NaN if there is no interval
 
 
 def _shares(
@@ -129,21 +129,21 @@ def _shares(
     area_in_hand: np.ndarray,
 ) -> Metrics:
     inside, share = energy.mean(axis=-1), area.mean(axis=-1)
-    with np.errstate(invalid="ignore"):  # nothing on any hand
+    with np.errstate(invalid="ignore"):  # no positive value on any hand
         in_hand = np.nansum(energy_in_hand, axis=-1) / np.nansum(area_in_hand, axis=-1)
     enrichment = {"enrichment": inside / share, "enrichment_in_hand": in_hand}
     return {"energy": inside, "area": share, **enrichment, "pointing": hit.mean(-1)}
 
 
 def blob(side: int) -> np.ndarray:
-    """Return a (side, side) centred Gaussian: hands are in the middle, so it scores too."""
+    """Return a (side, side) centred Gaussian, a control: hands are in the middle of the image."""
     axis = (np.arange(side) + 0.5) / side - 0.5
     bell = np.exp(-0.5 * (axis / BLOB_SIGMA) ** 2)
     return np.outer(bell, bell)
 
 
 def edges(images: np.ndarray) -> np.ndarray:
-    """Return (n, H, W) strengths of the Sobel edges of (n, H, W) uint8 radiographs."""
+    """Return the (n, H, W) strength of Sobel edges of (n, H, W) uint8 radiographs."""
     strengths = []
     for image in images:
         grey = image.astype(np.float32)
@@ -158,22 +158,22 @@ def marker_effect(
     age_years: np.ndarray,
     stages: Stages,
 ) -> pd.DataFrame:
-    """Return by how much predictions change, in absolute value, without the marker.
+    """Return the absolute change of predictions without the marker.
 
-    The marker is filled in from its surroundings. The yardstick is its mirror image in the
-    background, where there is nothing: filling in changes a picture a little wherever it is done.
+    The marker is inpainted from its surroundings. The control is its mirror image in the empty
+    background, since inpainting changes an image slightly wherever it is done.
 
     Args:
         images: (n, H, W) uint8.
         masks: n times, per region, (H, W) bool.
         predict: from images to (n,) predictions.
-        age_years: (n,) true ages; NaN where unknown.
+        age_years: (n,) true ages; NaN if unknown.
         stages: the stages.
 
     Returns:
-        Rows as of `summarise` of the metric `moved`, in units of the prediction, from the sources
-        `model`, `elsewhere` and their `difference`; none where no radiograph has a marker and room
-        beside it.
+        Rows as from `summarise` for the metric `moved`, in units of the prediction, with the
+        sources `model`, `elsewhere` and their `difference`; empty if no radiograph has a marker
+        and an empty place for the control.
     """
     pairs = {}
     for i, regions in enumerate(masks):
@@ -184,12 +184,12 @@ def marker_effect(
     if not pairs:
         return pd.DataFrame()
     rows = list(pairs)
-    whole = predict(images)
+    unchanged = predict(images)
     moved = {}
     for source, patches in zip(SOURCES, zip(*pairs.values(), strict=True), strict=False):
         painted = images.copy()
         painted[rows] = paint_over(images[rows], np.stack(patches))
-        moved[source] = np.abs(predict(painted) - whole)[rows]
+        moved[source] = np.abs(predict(painted) - unchanged)[rows]
     moved["difference"] = moved["model"] - moved["elsewhere"]
     columns = {"image": rows, "region": MARKER}
     parts = [pd.DataFrame({**columns, "source": s, MOVED: change}) for s, change in moved.items()]

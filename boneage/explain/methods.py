@@ -1,4 +1,4 @@
-"""Captum's attribution methods on one footing: signed maps of the size of the radiograph."""
+"""Captum's attribution methods with one interface: signed maps of the size of the radiograph."""
 
 import warnings
 from collections.abc import Iterator
@@ -18,27 +18,27 @@ from boneage.models.network import Network
 Method = Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
 STEPS = 32  # of integrated gradients (Sundararajan et al. 2017), from black to the radiograph
-PATCH, STRIDE = 8, 16  # occlusion: an eighth of the side is hidden, moved by a sixteenth
+PATCH, STRIDE = 8, 16  # occlusion: patches of 1/8 of the side, moved by 1/16
 
 
 def grad_cam(
     model: BoneAgeModule, image: Tensor, sex: Tensor, task: str, target: Tensor | None = None
 ) -> Tensor:
-    """Return which parts of radiographs raise, and which lower, what a task predicts.
+    """Return maps of the parts of radiographs that raise or lower the prediction of a task.
 
-    It works in training and under inference mode, autocast and compilation alike, and leaves the
-    model, its gradients and the random numbers as they are.
+    It works in training and under inference mode, autocast and compilation, and changes neither the
+    model nor its gradients nor the random state.
 
     Args:
         model: the model.
         image: (B, 1, H, W) uint8 radiographs.
         sex: (B,) int64, index into `SEXES`.
         task: name of the task.
-        target: for stages, the (B,) index of the stage; None is the predicted one.
+        target: for stages, the (B,) index of the stage; None is the predicted stage.
 
     Returns:
         (B, h, w) float32 signed maps at the resolution of the backbone's Grad-CAM layer: positive
-        makes the hand look older, or the stage more likely. The part above zero is the usual map.
+        raises the age, or makes the stage more likely. Usual Grad-CAM maps show the positive part.
     """
     with explaining(model):
         score = Score(model, task, None if target is None else target.clone())
@@ -56,7 +56,7 @@ def enlarge(maps: Tensor, side: int) -> Tensor:
 
 @contextmanager
 def explaining(model: BoneAgeModule) -> Iterator[None]:
-    """Make gradients exact and eager, and the model one that predicts; then as it was."""
+    """Use exact eager gradients and evaluation mode; restore the model afterwards."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -73,12 +73,12 @@ def explaining(model: BoneAgeModule) -> Iterator[None]:
 
 
 class Score(nn.Module):
-    """The number that a task's prediction is explained by, from images in [0, 1].
+    """The scalar output of a task to be explained, for images in [0, 1].
 
     Args:
         model: the model.
         task: name of the task.
-        target: for stages, the (B,) index of the stage; None is the predicted one.
+        target: for stages, the (B,) index of the stage; None is the predicted stage.
     """
 
     def __init__(self, model: BoneAgeModule, task: str, target: Tensor | None = None) -> None:
@@ -94,15 +94,15 @@ class Score(nn.Module):
 def attribute(
     model: BoneAgeModule, image: Tensor, sex: Tensor, task: str, method: Method
 ) -> Tensor:
-    """Return (B, H, W) float32 signed maps of what raises and lowers a task's prediction.
+    """Return (B, H, W) float32 signed maps: positive raises the prediction of a task.
 
     Args:
         model: the model.
         image: (B, 1, H, W) uint8 radiographs.
         sex: (B,) int64, index into `SEXES`.
-        task: name of the task; a stage is explained by the predicted one.
-        method: one of `METHODS`. Guided Grad-CAM needs ReLU modules: on networks with another
-            activation it is Grad-CAM times the plain gradient.
+        task: name of the task; for stages, the predicted stage is explained.
+        method: one of `METHODS`. Guided Grad-CAM needs ReLU modules: for other activations it is
+            Grad-CAM times the plain gradient.
     """
     side = image.shape[-1]
     if method == "gradcam":

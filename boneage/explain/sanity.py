@@ -1,4 +1,4 @@
-"""Do maps depend on what was learned, and do they mark what the prediction rests on?"""
+"""Checks of maps: dependence on the weights, and effect of marked pixels on the prediction."""
 
 import copy
 from collections.abc import Callable
@@ -17,25 +17,25 @@ from boneage.evaluation.intervals import Results, with_interval
 from boneage.models.inference import Predict
 from boneage.models.module import BoneAgeModule
 
-STEPS = 11  # shares of the pixels that are removed: 0, 10, ... 100 %
-BLUR = 1 / 8  # of the side: what a removed pixel is replaced by
+STEPS = 11  # shares of removed pixels: 0, 10, ... 100 %
+BLUR = 1 / 8  # of the side: blur of the image that replaces removed pixels
 Maps = Callable[[BoneAgeModule], np.ndarray]
 
 
 def randomisation(model: BoneAgeModule, task: str, maps: Maps, seed: int = 0) -> pd.DataFrame:
-    """Re-draw the layers from the head downwards, and see whether the maps notice.
+    """Reset layers at random from the head down, and measure the change of the maps.
 
-    The model parameter randomisation test of Adebayo et al. 2018: maps that stay as they are do not
+    The model parameter randomisation test of Adebayo et al. 2018: maps that do not change do not
     depend on what the network has learned.
 
     Args:
-        model: the trained model, left as it is.
-        task: whose head is the first to go.
+        model: the trained model, not modified.
+        task: the task whose head is reset first.
         maps: from a model to (n, H, W) maps.
-        seed: of the new weights.
+        seed: seed of the new weights.
 
     Returns:
-        A row per radiograph and step: `layers` (re-drawn so far, 0 the trained model), `image`,
+        A row per radiograph and step: `layers` (number reset, 0 is the trained model), `image`,
         `spearman` and `ssim` to the map of the trained model.
     """
     original = maps(model)
@@ -55,21 +55,21 @@ def randomisation(model: BoneAgeModule, task: str, maps: Maps, seed: int = 0) ->
 
 
 def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict, seed: int = 0) -> pd.DataFrame:
-    """Remove pixels, the most marked first, and see how far the prediction moves.
+    """Remove pixels, the most strongly marked first, and measure the change of the prediction.
 
     Deletion and insertion of Petsiuk et al. 2018 (RISE): removed pixels are replaced by a blurred
-    picture; insertion puts the marked pixels back first. Random patches of the same area are the
-    yardstick: a faithful map moves the prediction faster.
+    image; insertion restores the marked pixels first. The control is random patches of the same
+    area: a faithful map changes the prediction faster.
 
     Args:
         images: (n, H, W) uint8.
         maps: (n, H, W) signed maps; strong values of either sign count as marked.
         predict: from images to (n,) predictions.
-        seed: of the random patches.
+        seed: seed of the random patches.
 
     Returns:
         A row per radiograph, order ("marked" or "random") and share: `image`, `order`, `share`,
-        `deletion` and `insertion`, the absolute change from the whole radiograph.
+        `deletion` and `insertion`, the absolute change from the unchanged radiograph.
     """
     side = images.shape[-1]
     rng = np.random.default_rng(seed)
@@ -78,18 +78,18 @@ def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict, seed: int =
     random = np.stack(
         [cv2.resize(p, (side, side), interpolation=cv2.INTER_NEAREST) for p in patches]
     )
-    whole = predict(images)
+    unchanged = predict(images)
     rows = []
     for name, marks in (("marked", np.abs(maps)), ("random", random)):
         ranks = marks.reshape(len(marks), -1).argsort(axis=1).argsort(axis=1).reshape(marks.shape)
         place = 1 - (ranks + 1) / ranks[0].size  # 0 for the most marked pixel
         for share in np.linspace(0, 1, STEPS):
             chosen = place < share
-            deleted = np.abs(predict(np.where(chosen, blurred, images)) - whole)
-            inserted = np.abs(predict(np.where(chosen, images, blurred)) - whole)
-            for i, (lost, kept) in enumerate(zip(deleted, inserted, strict=True)):
+            deleted = np.abs(predict(np.where(chosen, blurred, images)) - unchanged)
+            inserted = np.abs(predict(np.where(chosen, images, blurred)) - unchanged)
+            for i, (removed, restored) in enumerate(zip(deleted, inserted, strict=True)):
                 row = {"image": i, "order": name, "share": share}
-                rows.append({**row, "deletion": lost, "insertion": kept})
+                rows.append({**row, "deletion": removed, "insertion": restored})
     return pd.DataFrame(rows)
 
 
@@ -100,8 +100,9 @@ def areas(curves: pd.DataFrame) -> Results:
         curves: from `deletion`.
 
     Returns:
-        `deletion` and `insertion`, in units of the prediction: above 0, removing the marked pixels
-        moves it more than removing random ones; below 0, restoring them brings it back sooner.
+        `deletion` and `insertion`, in units of the prediction. A `deletion` above 0: removing the
+        marked pixels changes it more than removing random ones. An `insertion` below 0: restoring
+        them restores it sooner.
     """
     mean = curves.groupby(["image", "order"])[["deletion", "insertion"]].mean()
     columns = []
@@ -109,7 +110,10 @@ def areas(curves: pd.DataFrame) -> Results:
         by_order = mean[name].unstack("order")
         columns.append((by_order["marked"] - by_order["random"]).to_numpy(float))
     return with_interval(
-        lambda lost, kept: {"deletion": lost.mean(axis=-1), "insertion": kept.mean(axis=-1)},
+        lambda removed, restored: {
+            "deletion": removed.mean(axis=-1),
+            "insertion": restored.mean(axis=-1),
+        },
         *columns,
     )
 
@@ -121,13 +125,13 @@ def _similar(original: np.ndarray, maps: np.ndarray, layers: int) -> list[dict[s
         pair = [torch.from_numpy(m / max(np.abs(m).max(), 1e-12))[None, None] for m in (one, other)]
         constant = np.ptp(other) == 0 or np.ptp(one) == 0
         rank = np.nan if constant else spearmanr(one.ravel(), other.ravel()).statistic
-        alike = torch.as_tensor(ssim(pair[0], pair[1], data_range=2.0)).item()
-        rows.append({"layers": layers, "image": i, "spearman": float(rank), "ssim": alike})
+        similarity = torch.as_tensor(ssim(pair[0], pair[1], data_range=2.0)).item()
+        rows.append({"layers": layers, "image": i, "spearman": float(rank), "ssim": similarity})
     return rows
 
 
 def sanity_figure(randomised: pd.DataFrame, curves: pd.DataFrame, unit: str) -> Figure:
-    """Draw how maps change with re-drawn layers, and predictions with removed pixels.
+    """Draw the change of maps with reset layers, and of predictions with removed pixels.
 
     Args:
         randomised: from `randomisation`.
@@ -140,12 +144,12 @@ def sanity_figure(randomised: pd.DataFrame, curves: pd.DataFrame, unit: str) -> 
     for name, label, color in (("spearman", "Spearman", BLUE), ("ssim", "SSIM", ORANGE)):
         left.plot(by_layer.index, by_layer[name], marker=".", color=color, label=label)
     left.set(
-        xlabel="layers re-drawn, from the head down", ylabel="likeness to the trained map (median)"
+        xlabel="layers reset, from the head down", ylabel="similarity to the trained map (median)"
     )
     left.legend()
     for axes, what, title in (
         (middle, "deletion", "pixels removed"),
-        (right, "insertion", "pixels put back"),
+        (right, "insertion", "pixels restored"),
     ):
         for order, color, style in (("marked", BLUE, "-"), ("random", GREY, "--")):
             mean = curves[curves["order"] == order].groupby("share")[what].mean()

@@ -1,4 +1,4 @@
-"""What a model is made of: blocks with the shape of their output and their parameters."""
+"""Describe a model as blocks with output shape and number of parameters."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ NAMES = {
     "ResidualBlock": "residual block",
     "BasicBlock": "residual block",
     "Embedding": "embedding",
-    "BatchNormAct2d": "batch norm, activation",  # from here on: timm's
+    "BatchNormAct2d": "batch norm, activation",  # this and the following: timm
     "SelectAdaptivePool2d": "global average pool",
     "NormMlpClassifierHead": "global average pool, layer norm",
     "ConvBnAct": "conv block",
@@ -30,19 +30,19 @@ NAMES = {
 }
 WITHOUT_NAME = ("Flatten", "Identity")
 TRANSPARENT = ("Sequential",)  # named by their parts
-MOST = 0.85  # of the parameters: a container with them is looked into
+MOST = 0.85  # share of the parameters: a container with more is described by its parts
 
 
 def describe_architecture(model: BoneAgeModule, size: int) -> dict[str, Any]:
     """Return the blocks of a model, as plain containers.
 
     Args:
-        model: any model of this project; it is left as it is.
+        model: any model of this project; its mode is restored.
         size: side of the images in pixels.
 
     Returns:
         `input`: shape; `backbone`: blocks; `sex`: blocks, empty without the sex input; `heads`:
-        blocks of each task. A block is `label`, `shape` of one image's output, `parameters`.
+        blocks of each task. A block is `label`, `shape` of the output for one image, `parameters`.
     """
     device = next(model.parameters()).device
     image = torch.zeros(1, model.backbone.channels, size, size, device=device)
@@ -64,7 +64,7 @@ def describe_architecture(model: BoneAgeModule, size: int) -> dict[str, Any]:
 
 
 def _steps(module: nn.Module) -> list[nn.Module]:
-    """Return the parts that an image passes one after the other, at the level of blocks."""
+    """Return the parts that an image passes in sequence, at the level of blocks."""
     parts = list(module.children())
     for i, part in enumerate(parts):
         if list(part.children()) and _count(part) > MOST * _count(module):
@@ -73,16 +73,16 @@ def _steps(module: nn.Module) -> list[nn.Module]:
 
 
 def _blocks(
-    steps: list[nn.Module], whole: nn.Module, x: Tensor
+    steps: list[nn.Module], module: nn.Module, x: Tensor
 ) -> tuple[list[dict[str, Any]], Tensor]:
-    """Run a module and describe its steps; one without parameters, or a norm, joins the last."""
+    """Run a module and describe its steps; norms and steps without parameters join the last."""
     shapes: dict[nn.Module, list[int]] = {}
 
-    def note(step: nn.Module, args: object, output: Tensor) -> None:
+    def record_shape(step: nn.Module, args: object, output: Tensor) -> None:
         shapes[step] = list(output.shape[1:])
 
-    hooks = [step.register_forward_hook(note) for step in steps]
-    out: Tensor = whole(x)
+    hooks = [step.register_forward_hook(record_shape) for step in steps]
+    out: Tensor = module(x)
     for hook in hooks:
         hook.remove()
     blocks: list[dict[str, Any]] = []
@@ -106,7 +106,7 @@ def _count(module: nn.Module) -> int:
 
 
 def _label(module: nn.Module) -> str:
-    """Return a short name in the field's words."""
+    """Return a short, common name of a layer."""
     kind = type(module).__name__
     if isinstance(module, nn.Conv2d):
         stride = f", stride {module.stride[0]}" if module.stride[0] > 1 else ""

@@ -1,4 +1,4 @@
-"""The project's own backbones: images in, one feature vector each out."""
+"""The backbones of this project: from images to one feature vector each."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,8 +16,8 @@ class Backbone(nn.Module):
         layers: the network.
         channels: input channels.
         out_features: width of the features.
-        cam_layer: name, below `layers`, of the layer that Grad-CAM looks at: the deepest whose
-            output is still fine enough to tell carpals from fingers, 8 x 8 or more at 128 pixels.
+        cam_layer: name of the layer for Grad-CAM, within `layers`: the deepest with an output fine
+            enough to separate carpals and fingers, 8 x 8 or more at 128 pixels.
     """
 
     def __init__(self, layers: nn.Module, channels: int, out_features: int, cam_layer: str) -> None:
@@ -29,7 +29,7 @@ class Backbone(nn.Module):
 
     @property
     def cam_layer(self) -> nn.Module:
-        """The layer that Grad-CAM looks at."""
+        """The layer for Grad-CAM."""
         return self.layers.get_submodule(self.cam_layer_name)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,18 +66,18 @@ class PaperCNN(Backbone):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm beside a shortcut (He et al. 2016, basic block).
+    """Two 3x3 convolutions with batch norm and a shortcut (He et al. 2016, basic block).
 
-    A shortcut that changes the size averages before it projects (He et al. 2019, ResNet-D). It sees
+    A shortcut that changes the size averages before it projects (He et al. 2019, ResNet-D). It uses
     all pixels, and avoids strided 1x1 convolutions, which in torch 2.15 corrupt memory on a CPU
     with channels last, fewer than 16 channels and an odd batch.
 
     Args:
         before: input channels.
         width: output channels.
-        stride: of the first convolution.
-        excitation: weight the channels by what the whole picture shows (squeeze and excitation,
-            Hu et al. 2018, reduced by 8) before the shortcut is added.
+        stride: stride of the first convolution.
+        excitation: weight the channels by their global averages (squeeze and excitation, Hu et al.
+            2018, reduced by 8) before the shortcut is added.
     """
 
     def __init__(self, before: int, width: int, stride: int, excitation: bool = False) -> None:
@@ -112,13 +112,13 @@ class SlimResNet(Backbone):
     Args:
         channels: input channels, 1 or 3.
         stem: output channels of the stem.
-        stem_stride: 2 halves the resolution in the stem; 1 leaves all that follows twice as fine.
+        stem_stride: 2 halves the resolution in the stem; with 1, all later maps are twice as fine.
         widths: output channels of the stages; each halves the resolution.
         depths: residual blocks of the stages.
         excitation: squeeze and excitation in every block.
 
     Raises:
-        UserError: when not every stage has a width and a depth.
+        UserError: when the numbers of widths and depths differ.
     """
 
     def __init__(
@@ -132,8 +132,8 @@ class SlimResNet(Backbone):
     ) -> None:
         if len(widths) != len(depths):
             raise UserError(
-                f"backbone.widths has {len(widths)} stages, backbone.depths {len(depths)}: "
-                "give every stage both"
+                f"backbone.widths has {len(widths)} values and backbone.depths {len(depths)}: "
+                "give one of each per stage"
             )
         layers: list[nn.Module] = [
             nn.Conv2d(channels, stem, 3, stem_stride, padding=1, bias=False),
@@ -148,5 +148,5 @@ class SlimResNet(Backbone):
                 before = width
             ends.append(str(len(layers) - 1))
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        deepest = ends[: 4 if stem_stride == 1 else 3][-1]  # of 128 pixels, 8 x 8 are left
+        deepest = ends[: 4 if stem_stride == 1 else 3][-1]  # 8 x 8 for 128 pixels
         super().__init__(nn.Sequential(*layers), channels, before, deepest)

@@ -1,4 +1,4 @@
-"""Predictions and features of many radiographs, a few at a time."""
+"""Predictions and features of many radiographs, in batches."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,8 +18,8 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (B, 1, H, W) radiographs and (B,) sexes on a device."""
     image = torch.from_numpy(np.ascontiguousarray(images))[:, None]
-    for some, sexes in zip(torch.split(image, BATCH), torch.split(sex, BATCH), strict=True):
-        yield some.to(device), sexes.to(device)
+    for batch, sexes in zip(torch.split(image, BATCH), torch.split(sex, BATCH), strict=True):
+        yield batch.to(device), sexes.to(device)
 
 
 @torch.inference_mode()
@@ -33,18 +33,18 @@ def predictions_of(
     """
     tables, features = [], []
     for image, sexes in batches(images, sex, model.device):
-        predictions, some = model.predict(image, sexes)
+        predictions, batch_features = model.predict(image, sexes)
         columns: dict[str, object] = {}
         for name, predicted in predictions.items():
             columns |= model.tasks[name].columns(predicted.cpu())
         tables.append(pd.DataFrame(columns))
-        features.append(some.float().cpu().numpy())
+        features.append(batch_features.float().cpu().numpy())
     return pd.concat(tables, ignore_index=True), np.concatenate(features)
 
 
 @torch.inference_mode()
 def features_of(model: BoneAgeModule, images: np.ndarray) -> np.ndarray:
-    """Return the (n, F) features that the backbone makes of (n, H, W) radiographs."""
+    """Return the (n, F) features of (n, H, W) radiographs from the backbone."""
     no_sex = torch.zeros(len(images), dtype=torch.int64)
     parts = [
         model.features(image).float().cpu().numpy()
@@ -56,17 +56,17 @@ def features_of(model: BoneAgeModule, images: np.ndarray) -> np.ndarray:
 def predictor(
     model: BoneAgeModule, images: np.ndarray, sex: Tensor, task: str
 ) -> tuple[Predict, str]:
-    """Return what tells a task's prediction for changed copies of radiographs, and its unit.
+    """Return a function that predicts changed copies of radiographs, and the unit.
 
     Args:
         model: the model.
-        images: (n, H, W) uint8 radiographs as they are.
+        images: (n, H, W) uint8 radiographs, unchanged.
         sex: (n,) int64, index into `SEXES`.
         task: name of the task.
 
     Returns:
-        From (n, H, W) to (n,): an age in "years", or the "probability" of the stage that is
-        predicted for the unchanged radiograph.
+        The function from (n, H, W) to (n,), and "years" for an age, or "probability" for that of
+        the stage predicted for the unchanged radiograph.
     """
     head = model.tasks[task]
 

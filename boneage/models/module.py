@@ -27,7 +27,7 @@ from boneage.tasks.base import Task
 
 
 class Scores(Metric):
-    """The metrics of a task that are logged, over an epoch of all processes that train together.
+    """The logged metrics of a task over an epoch, in all processes that train together.
 
     Args:
         metrics: returns the metrics of the task.
@@ -65,13 +65,13 @@ class BoneAgeModule(Network, L.LightningModule):
     Args:
         backbone: from images to features.
         sex: joins the sex to the features.
-        tasks: per name a callable that makes the task from `in_features`.
+        tasks: by name, a callable that makes the task from `in_features`.
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the per-step schedule from the optimizer and `total_steps`.
         weighting: makes what combines the losses from the `names` and `weights` of the tasks.
         mirror_test: average each test prediction with that of the mirrored radiograph.
         compile_backbone: compile the backbone with torch.compile.
-        record: plain containers to carry in every checkpoint (config, preprocessing, split).
+        record: plain containers stored in every checkpoint (config, preprocessing, split).
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class BoneAgeModule(Network, L.LightningModule):
         self.record = record or {}
 
     def fit_tasks(self, table: pd.DataFrame) -> None:
-        """Let every task take its statistics from the training fold (`age_years`, `sex`)."""
+        """Fit the statistics of every task to the training fold (`age_years`, `sex`)."""
         for task in self.tasks.values():
             task.fit(table)
 
@@ -163,9 +163,9 @@ class BoneAgeModule(Network, L.LightningModule):
         return self.evaluate(batch, "test")
 
     def predict(self, image: Tensor, sex: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the decoded prediction of every task, as it is tested and used, and the features.
+        """Return the decoded prediction of every task, as in test and use, and the features.
 
-        The features are (B, F), of the radiographs as they are, not of their mirror images.
+        The (B, F) features are of the radiographs, not of their mirror images.
         """
         outputs, features = self.network(self.to_input(image), sex)
         return self.with_mirror(self.decode(outputs), image, sex), features
@@ -173,7 +173,7 @@ class BoneAgeModule(Network, L.LightningModule):
     def with_mirror(
         self, predictions: dict[str, Tensor], image: Tensor, sex: Tensor
     ) -> dict[str, Tensor]:
-        """Return predictions averaged with those of the mirrored radiographs, if that is asked."""
+        """Return predictions, averaged with those of the mirrored radiographs if `mirror_test`."""
         if not self.mirror_test:
             return predictions
         mirrored = self.decode(self(image.flip(-1), sex))
@@ -182,11 +182,11 @@ class BoneAgeModule(Network, L.LightningModule):
         }
 
     def decode(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the raw outputs of every task in natural units."""
+        """Convert the raw outputs of every task to natural units."""
         return {name: task.decode(outputs[name]) for name, task in self.tasks.items()}
 
     def evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
-        """Gather what the metrics of every task take; return its decoded predictions."""
+        """Update the metrics of every task, and return the decoded predictions."""
         outputs = self(batch["image"], batch["sex"])
         self.total_loss(outputs, batch, split)
         predictions = self.decode(outputs)
@@ -233,14 +233,14 @@ class BoneAgeModule(Network, L.LightningModule):
 
 
 def as_array(values: Tensor) -> np.ndarray:
-    """Return true values or predictions as metrics take them: numbers in double precision."""
+    """Return true values or predictions as an array for metrics, in double precision."""
     values = values.detach().cpu()
     array: np.ndarray = (values.double() if values.is_floating_point() else values).numpy()
     return array
 
 
 def all_finite(weights: Mapping[str, object]) -> bool:
-    """Tell whether the floating-point tensors among weights, by name, hold finite numbers only."""
+    """Tell whether all floating-point tensors among named weights are finite."""
     return all(
         bool(values.isfinite().all())
         for values in weights.values()

@@ -1,4 +1,4 @@
-"""What a radiograph passes, from bytes to the raw output of every task."""
+"""The network, from the bytes of a radiograph to the raw output of every task."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -39,12 +39,12 @@ class Network(nn.Module):
         return self.network(self.to_input(image), sex)[0]
 
     def to_input(self, image: Tensor) -> Tensor:
-        """Return (B, C, H, W) images in [0, 1] of (B, 1, H, W) uint8 ones, channels last."""
+        """Convert (B, 1, H, W) uint8 images to (B, C, H, W) in [0, 1], channels last."""
         x = image.float().div_(255).expand(-1, self.backbone.channels, -1, -1)
         return x.contiguous(memory_format=torch.channels_last)
 
     def features(self, image: Tensor) -> Tensor:
-        """Return the (B, F) features that the backbone makes of (B, 1, H, W) uint8 radiographs."""
+        """Return the (B, F) features of (B, 1, H, W) uint8 radiographs from the backbone."""
         features: Tensor = self.backbone(self.to_input(image))
         return features
 
@@ -52,7 +52,7 @@ class Network(nn.Module):
         """Return the raw output of every task, and the (B, F) features of the backbone.
 
         Args:
-            x: (B, C, H, W) images of `to_input`.
+            x: (B, C, H, W) images from `to_input`.
             sex: (B,) int64, index into `SEXES`.
         """
         features: Tensor = self.backbone(x)

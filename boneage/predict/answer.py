@@ -1,4 +1,4 @@
-"""The answer for one radiograph, and how it is said."""
+"""The answer for one radiograph, as lines, as a table and as a data frame."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -18,30 +18,30 @@ GAP = "  "  # between the columns of a terminal
 
 @dataclass(frozen=True)
 class Answer:
-    """What is predicted for a radiograph.
+    """The prediction for one radiograph.
 
     Args:
-        file: the file as it was given.
+        file: the file as given.
         id: its name without the suffix.
-        status: "ok"; "error" where it cannot be read; "withheld" where the gate is strict and there
-            are flags.
-        reason: why there is no answer, else empty.
+        status: "ok"; "error" if it cannot be read; "withheld" if the gate is strict and there are
+            flags.
+        reason: why there is no prediction, else empty.
         sex: the sex used: "female", "male" or "unknown".
         sex_from: "option", "table", "header", or empty.
-        chronological_age_years: where it is known.
+        chronological_age_years: None if unknown.
         chronological_age_from: "option", "table", "header", or empty.
-        age_years: bone age.
+        age_years: predicted bone age.
         age_text: the same in years and months.
-        site_correction_years: what the correction for a site has added to it; None of models that
-            are fitted to no site.
-        interval_low_years, interval_high_years: hold the reference reading in 9 of 10 radiographs.
-        sd_score: bone age beside the chronological age (Brush Foundation).
-        stage: most probable maturity stage, or that of the bone age.
-        stage_probabilities: by stage, where the model has such a task.
-        ensemble_sd_years: standard deviation of the models' bone ages, where there are several.
+        site_correction_years: years that the site correction added; None if no model is fitted to a
+            site.
+        interval_low_years, interval_high_years: 90 % interval of the reference reading.
+        sd_score: of the bone age at the chronological age (Brush Foundation).
+        stage: most probable maturity stage, or the stage of the bone age.
+        stage_probabilities: by stage, if the model predicts them.
+        ensemble_sd_years: standard deviation of the bone ages of several models.
         novelty: distance from the training radiographs; above 1 it is unusual.
-        flags: what is odd about the radiograph, or about the answer.
-        picture: where its picture lies below the folder of the predictions, if one was asked for.
+        flags: anomalies of the radiograph or of the prediction.
+        picture: path of its image, relative to the folder of the predictions; empty if none.
     """
 
     file: str
@@ -67,35 +67,35 @@ class Answer:
 
     @property
     def interval_years(self) -> tuple[float, float] | None:
-        """The interval that contains the reference reading in 9 of 10 radiographs, if known."""
+        """The 90 % interval of the reference reading, None if unknown."""
         low, high = self.interval_low_years, self.interval_high_years
         return None if low is None or high is None else (low, high)
 
 
 def years_and_months(years: float) -> str:
-    """Return an age as people say it: 12.27 years are "12 y 3 m"."""
+    """Return an age in years and months: 12.27 years are "12 y 3 m"."""
     months = max(0, round(12 * years))
     return f"{months // 12} y {months % 12} m"
 
 
 def lines_of(answer: Answer) -> list[str]:
-    """Return an answer as lines to read in a terminal."""
+    """Return an answer as lines for a terminal."""
     lines = []
     if answer.age_years is not None:
         lines.append(f"bone age   {answer.age_text} ({answer.age_years:.2f} years)")
         if answer.interval_low_years is not None:
             ends = f"{answer.interval_low_years:.1f} to {answer.interval_high_years:.1f} years"
-            lines.append(f"90 % of    {ends}")
+            lines.append(f"interval   {ends} (90 %)")
         if answer.site_correction_years:
             lines.append(
                 f"site       the age is corrected by {answer.site_correction_years:+.2f} y"
             )
         if answer.sd_score is not None:
-            at = f"{answer.chronological_age_years:.1f} years"
-            lines.append(f"SD score   {answer.sd_score:+.1f} at a chronological age of {at}")
+            age = f"{answer.chronological_age_years:.1f} years"
+            lines.append(f"SD score   {answer.sd_score:+.1f} at a chronological age of {age}")
     if answer.stage:
-        chances = [f"{name} {100 * p:.0f} %" for name, p in answer.stage_probabilities.items()]
-        lines.append(f"stage      {answer.stage}" + (f" ({', '.join(chances)})" if chances else ""))
+        shares = [f"{name} {100 * p:.0f} %" for name, p in answer.stage_probabilities.items()]
+        lines.append(f"stage      {answer.stage}" + (f" ({', '.join(shares)})" if shares else ""))
     if answer.status == "withheld":
         lines.append("withheld   by the strict gate")
     lines.append(f"sex        {answer.sex}" + (f" ({answer.sex_from})" if answer.sex_from else ""))
@@ -106,7 +106,7 @@ def lines_of(answer: Answer) -> list[str]:
 
 
 def corrections_line(answers: Sequence[Answer]) -> list[str]:
-    """Return the line that says which ages are corrected for a site; none where none is."""
+    """Return one line on the ages that are corrected for a site; an empty list without any."""
     years = [a.site_correction_years for a in answers if a.site_correction_years]
     if not years:
         return []
@@ -115,19 +115,19 @@ def corrections_line(answers: Sequence[Answer]) -> list[str]:
 
 
 def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
-    """Return answers as lines of a table to read in a terminal.
+    """Return answers as the lines of a table for a terminal.
 
-    Names that would not fit, and flags, get lines of their own above and below the row.
+    A name that does not fit has its own line above the row; flags have lines below it.
 
     Args:
         answers: the answers.
-        width: of the terminal, columns; at least 40 are used.
+        width: of the terminal in columns; at least 40 are used.
     """
     width = max(width, 40)
     with_sd = any(answer.sd_score is not None for answer in answers)
     with_stage = any(answer.stage and answer.age_text for answer in answers)
-    more = [*(["stage"] if with_stage else []), *(["SD score"] if with_sd else [])]
-    rows = [["bone age", "90 % interval", *more, "sex"]]
+    optional = [*(["stage"] if with_stage else []), *(["SD score"] if with_sd else [])]
+    rows = [["bone age", "90 % interval", *optional, "sex"]]
     names, remarks = ["radiograph"], [[""]]
     for answer in answers:
         ends = answer.interval_years
@@ -160,13 +160,13 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
 
 
 def table_of(answers: Sequence[Answer]) -> pd.DataFrame:
-    """Return one row an answer; probabilities become columns, flags one text."""
+    """Return one row per answer; each probability is a column, flags are joined to one text."""
     rows = []
     for answer in answers:
         row = asdict(answer)
-        chances = row.pop("stage_probabilities")
+        probabilities = row.pop("stage_probabilities")
         row["flags"] = "; ".join(answer.flags)
-        rows.append(row | {f"stage_probability_{name}": p for name, p in chances.items()})
+        rows.append(row | {f"stage_probability_{name}": p for name, p in probabilities.items()})
     columns = [f.name for f in fields(Answer) if f.name != "stage_probabilities"]
     table = pd.DataFrame(rows)
     return table[[*columns, *(c for c in table if c not in columns)]]

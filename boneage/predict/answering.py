@@ -1,4 +1,4 @@
-"""From radiographs to answers: predict, correct what lies on its side, flag what is odd."""
+"""From radiographs to answers: predict, correct the orientation, flag anomalies."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,13 +11,13 @@ from boneage.data.formats import read_radiograph
 from boneage.data.radiographs import radiograph_id
 from boneage.evaluation.age import AGE
 from boneage.predict.answer import Answer, years_and_months
-from boneage.predict.ensemble import CHANCE, SITE, Ensemble, Row
+from boneage.predict.ensemble import PROBABILITY, SITE, Ensemble, Row
 from boneage.predict.patients import Patient
-from boneage.predict.radiograph import TURNS, TWO_HANDS, Radiograph, see
+from boneage.predict.radiograph import CORRECTIONS, TWO_HANDS, Radiograph, see
 
 Source = Path | np.ndarray  # a file, or (H, W) uint8 or uint16
-UNUSUAL = 1.0  # novelty
-EXTREME_SD = 8.0  # of an SD score: an age in the wrong unit makes more
+UNUSUAL = 1.0  # novelty above which a radiograph is flagged
+EXTREME_SD = 8.0  # absolute SD score; an age in the wrong unit gives a higher one
 DISAGREEMENT = 1.0  # years, standard deviation of an ensemble
 # Brush Foundation Study (Greulich & Pyle 1959): chronological age in years; mean and standard
 # deviation of bone age in months.
@@ -45,21 +45,21 @@ def answer_all(
     ensemble: Ensemble,
     strict: bool = False,
 ) -> tuple[list[Answer], dict[int, Radiograph]]:
-    """Answer for a few radiographs.
+    """Predict a batch of radiographs.
 
     Args:
-        part: files or arrays, and what is in them.
-        patients: whose they are.
+        part: files or arrays, each with its radiograph as read.
+        patients: their patients, in the same order.
         ensemble: the models.
-        strict: withhold the answer where there are flags.
+        strict: withhold the prediction if there are flags.
 
     Returns:
-        The answers, in order; and by place in that order those radiographs that could be read,
-        corrected where the answer says so.
+        The answers, in order; and the readable radiographs by index, with the orientation
+        corrected if the answer has that flag.
     """
     readable = [i for i, (_, radiograph) in enumerate(part) if not radiograph.error]
     answers = [
-        Answer(*_names(source), status="error", reason=radiograph.error, **_said_of(patient))
+        Answer(*_names(source), status="error", reason=radiograph.error, **_patient_fields(patient))
         for (source, radiograph), patient in zip(part, patients, strict=True)
     ]
     if not readable:
@@ -71,22 +71,22 @@ def answer_all(
     for row, i in enumerate(readable):
         source, radiograph = part[i]
         flags, novelty = list(radiograph.flags), predicted[row]["novelty"]
-        turned = None
+        corrected = None
         if radiograph.turn and TWO_HANDS not in flags:
-            turned = _turn(source, radiograph, ensemble)
-            squares = [square[None] for square in turned.squares]
-            as_turned = ensemble.predict(squares, sexes[row : row + 1])[0]
-        if turned is not None and as_turned["novelty"] < min(novelty, UNUSUAL):
-            seen[i], predicted[row] = turned, as_turned
-            flags = [*turned.flags, f"{radiograph.turn}: corrected"]
+            corrected = _correct_orientation(source, radiograph, ensemble)
+            squares = [square[None] for square in corrected.squares]
+            repeated = ensemble.predict(squares, sexes[row : row + 1])[0]
+        if corrected is not None and repeated["novelty"] < min(novelty, UNUSUAL):
+            seen[i], predicted[row] = corrected, repeated
+            flags = [*corrected.flags, f"{radiograph.turn}: corrected"]
         elif novelty > UNUSUAL:
             flags.append("unlike the training radiographs")
         answers[i] = _answer(source, patients[i], predicted[row], flags, ensemble, strict)
     return answers, seen
 
 
-def _said_of(patient: Patient) -> dict[str, Any]:
-    """Return the fields of an answer that tell of the patient."""
+def _patient_fields(patient: Patient) -> dict[str, Any]:
+    """Return the fields of an answer that describe the patient."""
     return {
         "sex": patient.sex, "sex_from": patient.sex_from,
         "chronological_age_years": patient.age_years, "chronological_age_from": patient.age_from,
@@ -94,7 +94,7 @@ def _said_of(patient: Patient) -> dict[str, Any]:
 
 
 def _names(source: Source) -> tuple[str, str]:
-    """Return file and id of an answer; an array has none."""
+    """Return file and id of an answer; both are empty for an array."""
     return (str(source), radiograph_id(source)) if isinstance(source, Path) else ("", "")
 
 
@@ -106,27 +106,30 @@ def _answer(
     ensemble: Ensemble,
     strict: bool,
 ) -> Answer:
-    """Put together what is known of one radiograph."""
+    """Return the answer for one radiograph."""
     spread = float(row["spread"]) if "spread" in row else None
     if spread is not None and spread > DISAGREEMENT:
         flags = [*flags, "the models disagree"]
-    told = [*flags, *patient.flags]
+    all_flags = [*flags, *patient.flags]
     answer = partial(
-        Answer, *_names(source), flags=told, **_said_of(patient),
+        Answer, *_names(source), flags=all_flags, **_patient_fields(patient),
         novelty=None if np.isnan(row["novelty"]) else float(row["novelty"]),
         ensemble_sd_years=spread,
     )  # fmt: skip
     if strict and flags:
         return answer(status="withheld", reason="; ".join(flags))
-    chances = {c.removeprefix(CHANCE): float(row[c]) for c in row if c.startswith(CHANCE)}
-    answer = partial(answer, stage_probabilities=chances, stage=row.get("stage_predicted", ""))
+    probabilities = {
+        c.removeprefix(PROBABILITY): float(row[c]) for c in row if c.startswith(PROBABILITY)
+    }
+    stage = row.get("stage_predicted", "")
+    answer = partial(answer, stage_probabilities=probabilities, stage=stage)
     if AGE not in row:
         return answer()
     age = max(0.0, float(row[AGE]))
     answer = partial(
         answer, age_years=age, age_text=years_and_months(age), site_correction_years=row.get(SITE)
     )
-    if not chances:
+    if not probabilities:
         answer = partial(
             answer, stage=ensemble.stages.names[int(ensemble.stages.of(np.array(age)))]
         )
@@ -139,21 +142,21 @@ def _answer(
         answer = partial(answer, sd_score=score)
         if score is not None and abs(score) > EXTREME_SD:
             unit = f"SD score {score:+.0f}: is the chronological age right, and its unit?"
-            answer = partial(answer, flags=[*told, unit])
+            answer = partial(answer, flags=[*all_flags, unit])
     return answer()
 
 
-def _turn(source: Source, radiograph: Radiograph, ensemble: Ensemble) -> Radiograph:
-    """Return a radiograph after the turn that it looks to be in need of."""
+def _correct_orientation(source: Source, radiograph: Radiograph, ensemble: Ensemble) -> Radiograph:
+    """Return a radiograph with the rotation and inversion that it appears to need."""
     image = read_radiograph(source)[0] if isinstance(source, Path) else source
-    turned = np.ascontiguousarray(TURNS[radiograph.turn](image))
-    return see(turned, ensemble.preprocessings, with_film=radiograph.film is not None)
+    corrected = np.ascontiguousarray(CORRECTIONS[radiograph.turn](image))
+    return see(corrected, ensemble.preprocessings, with_film=radiograph.film is not None)
 
 
 def sd_score(bone_age_years: float, chronological_age_years: float, sex: str) -> float | None:
-    """Return how many standard deviations a bone age is above the mean of the chronological age.
+    """Return the number of standard deviations that a bone age is above the mean for the age.
 
-    Between the ages of the Brush Foundation's table, mean and deviation are interpolated.
+    Mean and deviation are interpolated between the ages of the Brush Foundation's table.
 
     Args:
         bone_age_years: bone age.
@@ -161,8 +164,8 @@ def sd_score(bone_age_years: float, chronological_age_years: float, sex: str) ->
         sex: "female", "male" or "unknown".
 
     Returns:
-        The score; None for an unknown sex, and outside the table (3 months to 17 years of boys, 16
-        of girls).
+        The score; None for an unknown sex, and outside the table (3 months to 17 years for boys, to
+        16 years for girls).
     """
     if sex not in BRUSH:
         return None

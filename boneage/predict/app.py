@@ -1,4 +1,4 @@
-"""A local page to try a model on single radiographs: nothing is stored, nothing is sent."""
+"""A local page to try a model on single radiographs; nothing is stored or sent."""
 
 import os
 import tempfile
@@ -24,15 +24,15 @@ from boneage.predict.radiograph import Radiograph, load
 Upload = tuple[str, bytes]  # name and content
 LARGEST = "32mb"  # upload
 UNKNOWN = SEXES[-1]
-QUEUE = "film"  # of all events, so that no answer is of the film before
+QUEUE = "film"  # one queue for all events, so that no answer is of an earlier film
 TITLE = "Bone age of a hand radiograph"
 NOTE = (
-    "**Research use only: not a medical device.** What you drop here stays on this machine, in "
-    "memory, until you close the page."
+    "**Research use only: not a medical device.** Your file stays on this machine, in memory, "
+    "until you close the page."
 )
 
 
-def take(file: str | None) -> Upload | None:
+def read_upload(file: str | None) -> Upload | None:
     """Read an uploaded file into memory, and remove it."""
     if file is None:
         return None
@@ -44,15 +44,15 @@ def take(file: str | None) -> Upload | None:
 
 
 def change_film(file: str | None, former: Upload | None) -> tuple[Upload | None, Any, Any, str]:
-    """Return the film, sex, age and card of the page after a file was put in, or taken out.
+    """Return the film, sex, age and card of the page after a file was added or removed.
 
-    Nothing of a former film is left. What was said of the patient before the first film was put in
-    stays.
+    A new film clears everything of the former one. Sex and age that were entered before the first
+    film are not changed.
     """
     import gradio as gr
 
     fields = (gr.skip(), gr.skip()) if former is None else (UNKNOWN, "")
-    return take(file), *fields, ""
+    return read_upload(file), *fields, ""
 
 
 def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ensemble) -> str:
@@ -61,7 +61,7 @@ def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ense
     Args:
         upload: name and content of the file.
         sex: as chosen.
-        age: chronological age in years, as typed; else the one in the DICOM header counts.
+        age: chronological age in years, as typed; if empty, the DICOM header is used.
         ensemble: the models.
     """
     if upload is None:
@@ -102,12 +102,12 @@ def serve(
 
     Args:
         ensemble: the models.
-        port: of the page; None takes a free one.
-        browser: open it in a browser.
-        started: is told the page's address.
+        port: of the page; None is a free one.
+        browser: open the page in a browser.
+        started: called with the page's address.
 
     Raises:
-        UserError: when gradio is not installed, or the port is taken.
+        UserError: if gradio is not installed, or the port is in use.
     """
     with tempfile.TemporaryDirectory() as uploads:
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
@@ -115,21 +115,21 @@ def serve(
             page, address = _launch(ensemble, port)
         started(address)
         if browser:
-            webbrowser.open(address)  # with the proxies that it needs elsewhere
+            webbrowser.open(address)  # the browser may need the proxies
         page.block_thread()
 
 
 @contextmanager
 def without_proxies() -> Iterator[None]:
-    """Hide the environment's proxies: the page asks nothing but this machine.
+    """Hide the environment's proxies: the page connects only to this machine.
 
-    `no_proxy` with the loopback address would not do: gradio's HTTP client prepares every proxy
-    that is named, and fails on those of a kind that it does not know.
+    `no_proxy` with the loopback address is not enough: gradio's HTTP client sets up every proxy of
+    the environment, and fails on unsupported ones.
     """
     hidden = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
     for name in hidden:
         del os.environ[name]
-    os.environ["no_proxy"] = "*"  # else macOS and Windows take the system's
+    os.environ["no_proxy"] = "*"  # else macOS and Windows use the system's proxies
     try:
         yield
     finally:
@@ -152,7 +152,7 @@ def _launch(ensemble: Ensemble, port: int | None) -> tuple[Any, str]:
             prevent_thread_lock=True,
         )  # fmt: skip
     except OSError as error:
-        raise UserError(f"port {port} is taken: choose another --port") from error
+        raise UserError(f"port {port} is in use: choose another --port") from error
     return page, address
 
 
@@ -168,7 +168,7 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
                 sex = gr.Radio(list(SEXES), value=UNKNOWN, label="Sex")
                 age = gr.Textbox(
                     label="Chronological age in years (optional)", placeholder="for example 10.5",
-                    info="For the SD score. Where it is empty, the age in a DICOM header counts.",
+                    info="For the SD score. If empty, the age in the DICOM header is used.",
                     max_lines=1,
                 )  # fmt: skip
                 button = gr.Button("Predict", variant="primary")

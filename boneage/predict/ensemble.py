@@ -1,4 +1,4 @@
-"""One or several models as one."""
+"""The mean prediction of one or several models."""
 
 import logging
 from collections.abc import Sequence
@@ -12,34 +12,34 @@ from boneage.errors import UserError, framework
 from boneage.evaluation.age import AGE
 from boneage.predict.onnx_model import Columns, Model, OnnxModel, builtin_file
 from boneage.run.checkpoint_file import checkpoint_file, require_weights
-from boneage.uncertainty.conformal import KNOWN, Intervals, why_unknown
+from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals, why_unknown
 from boneage.uncertainty.site import Correction
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-CHANCE = "stage_probability_"
+PROBABILITY = "stage_probability_"
 SITE = "site_correction_years"
 
 
 class Ensemble:
-    """The mean of what some models predict.
+    """Models that answer with the mean of their predictions.
 
     Args:
-        checkpoints: exported `.onnx` files, checkpoint files, or folders of runs; none is the
+        checkpoints: exported `.onnx` files, checkpoint files, or folders of runs; empty for the
             built-in model.
-        mirror: average with the mirror image, whatever the runs did.
+        mirror: average with the mirror image, even if the runs did not.
 
     Raises:
-        UserError: when one cannot be read or is given twice, or they predict different things.
+        UserError: if one cannot be read or is given twice, or if tasks or stages differ.
     """
 
     def __init__(self, checkpoints: Sequence[Path] = (), mirror: bool = False) -> None:
         self.models = [_read(Path(p), mirror) for p in (checkpoints or [builtin_file()])]
         self.files = [model.file for model in self.models]
         if len({file.resolve() for file in self.files}) < len(self.files):
-            raise UserError(f"the same checkpoint twice: {', '.join(map(str, self.files))}")
+            raise UserError(f"a checkpoint is given twice: {', '.join(map(str, self.files))}")
         first = self.models[0]
         for model in self.models[1:]:
             stages = (model.stages.names, model.stages.edges)
@@ -50,20 +50,22 @@ class Ensemble:
                 if not same:
                     raise UserError(
                         f"{first.file} and {model.file} differ in their {what}: they cannot "
-                        "answer together"
+                        "be averaged"
                     )
         self.preprocessings = tuple(model.preprocessing for model in self.models)
         self.stages = first.stages
         for model in self.models:
             if not model.calibrated:
-                log.warning("%s has no calibration: no intervals, and no novelty", model.file)
+                log.warning(
+                    "%s has no calibration: it gives no intervals and no novelty", model.file
+                )
             elif not all(
-                own is None or own.known for own in map(partial(_intervals, model), KNOWN)
+                own is None or own.known for own in map(partial(_intervals, model), INTERVAL_KEYS)
             ):
                 log.warning("%s: %s", model.file, why_unknown(model.validated))
         self.intervals = {
-            known: _mean_intervals([_intervals(model, known) for model in self.models])
-            for known in (True, False)
+            sex_known: _mean_intervals([_intervals(model, sex_known) for model in self.models])
+            for sex_known in (True, False)
         }
 
     def predict(self, squares: Sequence[np.ndarray], sexes: Sequence[str]) -> list[Row]:
@@ -74,27 +76,26 @@ class Ensemble:
             sexes: n sexes.
 
         Returns:
-            One dict a radiograph: the numeric columns of `predictions.csv`; `stage_predicted`,
-            where there are probabilities; `spread`, the standard deviation of the models' ages in
-            years, where there are several; `SITE`, the years that corrections for a site have
-            added, where a model has one; and `novelty`, the least of the distances, NaN where no
-            model knows its training radiographs.
+            One dict per radiograph: the numeric columns of `predictions.csv`; `stage_predicted`
+            if there are probabilities; `spread`, the standard deviation of the models' ages in
+            years, if there are several; `SITE`, the years added by site corrections, if a model
+            has one; and `novelty`, the smallest distance, NaN if no model measures it.
         """
-        found = [
+        predictions = [
             _predict(model, images, sexes, any(m.site is not None for m in self.models))
             for model, images in zip(self.models, squares, strict=True)
         ]
-        columns = [columns for columns, _ in found]
+        columns = [columns for columns, _ in predictions]
         mean: Columns = {
             name: np.stack([own[name] for own in columns]).mean(axis=0, dtype=np.float64)
             for name in columns[0]
         }
         if AGE in mean and len(columns) > 1:
             mean["spread"] = np.std([own[AGE] for own in columns], axis=0, ddof=1)
-        mean["novelty"] = np.fmin.reduce([novelty for _, novelty in found])
-        if chances := [name for name in mean if name.startswith(CHANCE)]:
-            likeliest = np.argmax([mean[name] for name in chances], axis=0)
-            names = np.array([name.removeprefix(CHANCE) for name in chances])
+        mean["novelty"] = np.fmin.reduce([novelty for _, novelty in predictions])
+        if probabilities := [name for name in mean if name.startswith(PROBABILITY)]:
+            likeliest = np.argmax([mean[name] for name in probabilities], axis=0)
+            names = np.array([name.removeprefix(PROBABILITY) for name in probabilities])
             mean["stage_predicted"] = names[likeliest]
         return [
             {name: values[row].item() for name, values in mean.items()} for row in range(len(sexes))
@@ -104,14 +105,14 @@ class Ensemble:
         """Return (n, size, size) signed Grad-CAM maps of the first model's first task, or None.
 
         Args:
-            squares: (n, size, size) uint8, as the first model sees radiographs.
+            squares: (n, size, size) uint8, preprocessed for the first model.
             sexes: n sexes.
         """
         return self.models[0].maps(squares, sexes)
 
 
 def _read(path: Path, mirror: bool) -> Model:
-    """Return the model of a file or folder; torch is needed for those of training alone."""
+    """Return the model of a file or folder; only checkpoints of training need torch."""
     path = checkpoint_file(path)
     if is_exported(path):
         return OnnxModel(path, mirror)
@@ -124,7 +125,7 @@ def _read(path: Path, mirror: bool) -> Model:
 def _predict(
     model: Model, squares: np.ndarray, sexes: Sequence[str], at_site: bool
 ) -> tuple[Columns, np.ndarray]:
-    """Return what a model predicts, corrected for the site; `at_site` says by how much."""
+    """Return a model's predictions, corrected for its site; `at_site` adds the column `SITE`."""
     columns, novelty = model.predict(squares, sexes)
     if at_site and AGE in columns:
         correction = Correction() if model.site is None else model.site.correction
@@ -133,16 +134,16 @@ def _predict(
     return columns, novelty
 
 
-def _intervals(model: Model, known: bool) -> Intervals | None:
-    """Return a model's intervals, those of the site where it has some."""
-    of_site = None if model.site is None else model.site.intervals[known]
-    return of_site or model.intervals[known]
+def _intervals(model: Model, sex_known: bool) -> Intervals | None:
+    """Return a model's intervals: those of its site, if any, else its own."""
+    of_site = None if model.site is None else model.site.intervals[sex_known]
+    return of_site or model.intervals[sex_known]
 
 
 def _mean_intervals(members: Sequence[Intervals | None]) -> Intervals | None:
-    """Return the mean half-widths; a mean prediction errs no more than its members on average."""
-    known = [member for member in members if member is not None]
-    if len(known) < len(members):
+    """Return the mean half-widths: a mean prediction has at most its members' mean error."""
+    calibrated = [member for member in members if member is not None]
+    if len(calibrated) < len(members):
         return None
-    widths = np.mean([member.widths for member in known], axis=0)
+    widths = np.mean([member.widths for member in calibrated], axis=0)
     return Intervals(tuple(widths.tolist()))

@@ -1,4 +1,4 @@
-"""A checkpoint as a file that runs without this project."""
+"""Export a checkpoint to a file that runs without this project."""
 
 import json
 import logging
@@ -28,18 +28,18 @@ Format = Literal["onnx", "torch_export"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CHECKED = 64  # radiographs
-TOLERANCE = 1e-4  # years, or of a probability; of novelty and map in proportion to the greatest
-SMALLEST = 1e-6  # a map of less is empty
-HALF_TOLERANCE = 0.1 / 12  # years, or of a probability
+TOLERANCE = 1e-4  # in years or probability; for novelty and map relative to the maximum
+SMALLEST = 1e-6  # maximum below which a map is empty
+HALF_TOLERANCE = 0.1 / 12  # in years or probability
 
 
 @dataclass(frozen=True)
 class Differences:
-    """How far predictions of drawn hands differ at most, in years or of a probability.
+    """The largest differences of predictions on phantoms, in years or probability.
 
     Args:
-        graph: of the file and of the model with the file's weights.
-        half: of the models with the weights of the file and of the checkpoint.
+        graph: between the file and the model with the file's weights.
+        half: between the model with the file's weights and with the checkpoint's weights.
     """
 
     graph: float
@@ -49,26 +49,26 @@ class Differences:
 def export(
     checkpoint: Path, out: Path, form: Format, licence: str = "", citation: str = ""
 ) -> Differences:
-    """Write a checkpoint as a model file, its contract as JSON beside it, and check both.
+    """Write a checkpoint as a model file with its contract as JSON, and check the predictions.
 
     Args:
         checkpoint: checkpoint, or folder of a run.
-        out: the file; the contract goes to the same name with `.json`.
+        out: the file; the contract has the same name with `.json`.
         form: "onnx", with weights in half precision, or "torch_export" for `torch.export.load`.
         licence: of the weights, for the contract.
-        citation: of the data trained on, for the contract.
+        citation: of the training data, for the contract.
 
     Raises:
-        UserError: when it cannot be read or written, is there already or has another suffix, a
-            package is missing, or the file does not predict what the checkpoint does.
+        UserError: if the checkpoint cannot be read, `out` exists, has another suffix or cannot be
+            written, a package is missing, or the file's predictions differ from the checkpoint's.
     """
     if form == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
         raise UserError(f"{', '.join(missing)} is missing: {install('export')}")
     side_file = out.with_suffix(".json")
     if out.suffix != SUFFIXES[form]:
         raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")
-    if there := next((path for path in (out, side_file) if path.exists()), None):
-        raise UserError(f"{there} exists already: choose another --out, or remove it")
+    if existing := next((path for path in (out, side_file) if path.exists()), None):
+        raise UserError(f"{existing} exists already: choose another --out, or remove it")
     file = checkpoint_file(checkpoint)
     if file.suffix == out.suffix:
         raise UserError(f"{file} is an exported file already: copy it")
@@ -79,10 +79,10 @@ def export(
     rounding = _round(exported, *hands) if form == "onnx" else 0.0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.touch()  # a mistake in it shows now
+        out.touch()  # fails now if the file cannot be written
         out.unlink()
-        said = {"licence": licence, "citation": citation} | record.get("terms", {})
-        terms = _write(exported, record, out, form, said)
+        rights = {"licence": licence, "citation": citation} | record.get("terms", {})
+        terms = _write(exported, record, out, form, rights)
         side_file.write_text(json.dumps(terms, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
@@ -90,12 +90,15 @@ def export(
     if not difference <= TOLERANCE:
         out.unlink()
         side_file.unlink()
-        raise UserError(f"{out} would differ from {file} by {difference:.1e}: it is removed")
+        raise UserError(
+            f"predictions of {out} differ from those of {file} by {difference:.1e}: the file is "
+            "removed"
+        )
     return Differences(difference, rounding)
 
 
 def _phantoms(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
-    """Return drawn hands of all ages, prepared for a model, and their sexes."""
+    """Return phantoms of all ages, preprocessed for a model, and their sexes."""
     rng = np.random.default_rng(0)
     squares, sexes = [], []
     for i, age in enumerate(np.linspace(0.5, 18.5, CHECKED)):
@@ -106,7 +109,7 @@ def _phantoms(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
 
 
 def _round(exported: Exported, image: Tensor, sex: Tensor) -> float:
-    """Round a model to half precision unless that changes what it predicts; return by how much."""
+    """Round a model to half precision unless its predictions change; return the change."""
     exact = {name: values.clone() for name, values in exported.model.state_dict().items()}
     before, _ = exported.model.predict(image, sex)
     round_weights(exported.model)
@@ -115,18 +118,21 @@ def _round(exported: Exported, image: Tensor, sex: Tensor) -> float:
     if change <= HALF_TOLERANCE:
         return change
     exported.model.load_state_dict(exact)
-    log.warning("Weights stay in single precision: half would change predictions by %.2g", change)
+    log.warning(
+        "Weights are stored in single precision: half precision would change predictions by %.2g",
+        change,
+    )
     return 0.0
 
 
 def _write(
-    exported: Exported, record: dict[str, Any], out: Path, form: Format, said: dict[str, str]
+    exported: Exported, record: dict[str, Any], out: Path, form: Format, rights: dict[str, str]
 ) -> dict[str, Any]:
-    """Write the model, without its map where that cannot be; return the contract."""
+    """Write the model, without its map if that cannot be exported; return the contract."""
     side = record["preprocessing"]["size"]
     try:
         program = trace(exported, side)
-        terms = contract(record, exported, program.state_dict, **said)
+        terms = contract(record, exported, program.state_dict, **rights)
         if form == "onnx":
             site = record.get("calibration", {}).get("site")
             metadata = {KEY: terms} | ({SITE_KEY: site} if site else {})
@@ -137,26 +143,26 @@ def _write(
     except RuntimeError:
         if not exported.with_map:
             raise
-        log.warning("The gradients of this network cannot be written: the file draws no maps")
+        log.warning("The gradients of this network cannot be exported: the file gives no maps")
         exported.with_map = False
-        return _write(exported, record, out, form, said)
+        return _write(exported, record, out, form, rights)
     return terms
 
 
 def _difference(exported: Exported, out: Path, form: Format, image: Tensor, sex: Tensor) -> float:
-    """Return how much what the file returns differs at most from what the model does."""
+    """Return the largest difference between the outputs of the file and of the model."""
     expected = [values.numpy() for values in exported(image, sex)]
     if form == "onnx":
         import onnxruntime
 
         session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-        found = session.run(None, {"image": image.numpy(), "sex": sex.numpy()})
+        actual = session.run(None, {"image": image.numpy(), "sex": sex.numpy()})
     else:
-        found = [values.detach().numpy() for values in torch.export.load(out).module()(image, sex)]
+        actual = [values.detach().numpy() for values in torch.export.load(out).module()(image, sex)]
     differences = []
-    for name, a, b in zip(exported.outputs, expected, found, strict=True):
+    for name, a, b in zip(exported.outputs, expected, actual, strict=True):
         if name in exported.model.tasks:
             differences.append(float(np.abs(a - b).max()))
-        else:  # where a unit is just about to act, rounding can switch a place of the map
+        else:  # the mean: rounding can switch a unit at its threshold, and so a pixel of the map
             differences.append(float(np.abs(a - b).mean()) / max(float(np.abs(a).max()), SMALLEST))
     return max(differences)

@@ -1,4 +1,4 @@
-"""A model as one graph: predictions as it is tested, novelty, and the Grad-CAM map."""
+"""A model as one graph with predictions, novelty and Grad-CAM map as outputs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -17,13 +17,13 @@ aten = torch.ops.aten
 
 
 class Exported(nn.Module):
-    """From radiographs and sexes to what `outputs` names.
+    """A model that maps radiographs and sexes to `outputs`.
 
     Args:
         model: the model; its weights are frozen.
-        novelty: of its features; None leaves that output out.
-        with_map: also return the map of the first task, as `boneage.explain` defines it: of the
-            radiograph as it is, at the resolution of the backbone's Grad-CAM layer.
+        novelty: of its features; None omits that output.
+        with_map: also return the map of the first task, as in `boneage.explain`: without the mirror
+            image, at the resolution of the backbone's Grad-CAM layer.
     """
 
     def __init__(self, model: BoneAgeModule, novelty: Novelty | None, with_map: bool) -> None:
@@ -34,9 +34,9 @@ class Exported(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """Names of what is returned, in order."""
-        rest = {"novelty": self.novelty is not None, "map": self.with_map}
-        return [*self.model.tasks, *(name for name, there in rest.items() if there)]
+        """Names of the outputs, in order."""
+        optional = {"novelty": self.novelty is not None, "map": self.with_map}
+        return [*self.model.tasks, *(name for name, present in optional.items() if present)]
 
     def forward(self, image: Tensor, sex: Tensor) -> tuple[Tensor, ...]:
         """Return predictions in natural units, (B,) novelties and (B, h, w) maps.
@@ -80,22 +80,22 @@ class _Distance(nn.Module):
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
 
     def forward(self, features: Tensor) -> Tensor:
-        away = features - self.mean
-        along = away @ self.directions
-        beside = away - along @ self.directions.T
-        squares = (along**2 / self.variances).sum(dim=1) + (beside**2).sum(dim=1) / self.rest
+        centred = features - self.mean
+        along = centred @ self.directions
+        residual = centred - along @ self.directions.T
+        squares = (along**2 / self.variances).sum(dim=1) + (residual**2).sum(dim=1) / self.rest
         distance: Tensor = squares.sqrt() / self.limit
         return distance
 
 
 def trace(exported: Exported, side: int) -> torch.export.ExportedProgram:
-    """Return the program of a graph for any number of radiographs.
+    """Return the program of a model for any batch size.
 
-    Its weights have the names that they have in the model's state dict. Gradients are written out
-    as the operations that compute them.
+    Its weights have the names of the model's state dict. Gradients are expressed as forward
+    operations.
 
     Raises:
-        RuntimeError: when the network has an operation that cannot be written so.
+        RuntimeError: if an operation of the network cannot be traced.
     """
     example = noise(3, side)
     traced = make_fx(
@@ -107,20 +107,19 @@ def trace(exported: Exported, side: int) -> torch.export.ExportedProgram:
     traced.graph.eliminate_dead_code()
     named = [*exported.named_parameters(), *exported.named_buffers()]
     names = {id(values): name.removeprefix("model.") for name, values in named}
-    held: dict[str, Any] = {}
+    weights: dict[str, Any] = {}
     for node in traced.graph.nodes:
         if node.op == "get_attr":
             values = getattr(traced, node.target)
             node.target = names.get(id(values), node.target)
-            held[node.target] = values
+            weights[node.target] = values
+    module = torch.fx.GraphModule(weights, traced.graph)
     batch = torch.export.Dim("batch")
-    return torch.export.export(
-        torch.fx.GraphModule(held, traced.graph), example, dynamic_shapes=({0: batch}, {0: batch})
-    )
+    return torch.export.export(module, example, dynamic_shapes=({0: batch}, {0: batch}))
 
 
 def noise(n: int, side: int) -> tuple[Tensor, Tensor]:
-    """Return n radiographs of noise and their sexes, always the same."""
+    """Return n radiographs of noise and their sexes, the same in every call."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randint(0, 256, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
     image = nn.functional.interpolate(coarse.float(), size=(side, side), mode="bilinear")
@@ -128,8 +127,8 @@ def noise(n: int, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _decompositions() -> dict[Any, Callable[..., Any]]:
-    """Return how gradients are written as operations that ONNX has."""
-    known = [
+    """Return decompositions of gradients into operations of ONNX."""
+    decomposed = [
         aten.native_batch_norm_backward,
         aten.native_layer_norm_backward,
         aten.threshold_backward,
@@ -142,7 +141,7 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
         aten._softmax_backward_data,
     ]
     return {
-        **get_decompositions(known),
+        **get_decompositions(decomposed),
         aten.convolution_backward.default: _convolution_backward,
         aten.max_pool2d_with_indices_backward.default: _max_pool_backward,
         aten.avg_pool2d_backward.default: _avg_pool_backward,
@@ -162,17 +161,17 @@ def _convolution_backward(
     groups: int,
     mask: object,
 ) -> tuple[Tensor, None, None]:
-    """Return the gradient for the input of a convolution: weights are frozen."""
+    """Return the gradient of a convolution for its input; weights are frozen."""
     if transposed:
         raise NotImplementedError("the gradient of a transposed convolution")
     sides = zip(
         x.shape[2:], gradient.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True
     )
-    unseen = [into - ((out - 1) * s - 2 * p + d * (k - 1) + 1) for into, out, s, p, d, k in sides]
-    back = aten.convolution(
-        gradient, weight, None, stride, padding, dilation, True, [int(n) for n in unseen], groups
+    added = [into - ((out - 1) * s - 2 * p + d * (k - 1) + 1) for into, out, s, p, d, k in sides]
+    result = aten.convolution(
+        gradient, weight, None, stride, padding, dilation, True, [int(n) for n in added], groups
     )
-    return back, None, None
+    return result, None, None
 
 
 def _max_pool_backward(
@@ -185,7 +184,7 @@ def _max_pool_backward(
     ceil_mode: object,
     indices: Tensor,
 ) -> Tensor:
-    """Return the gradient for the input of a max pooling: it goes to the greatest values."""
+    """Return the gradient of a max pooling for its input: it goes to the maxima."""
     flat = torch.zeros_like(x).flatten(2)
     return flat.scatter_add(2, indices.flatten(2), gradient.flatten(2)).view_as(x)
 
@@ -200,9 +199,9 @@ def _avg_pool_backward(
     count_padding: object,
     divisor: int | None,
 ) -> Tensor:
-    """Return the gradient for the input of a mean pooling without overlap: each mean's, in parts.
+    """Return the gradient of a mean pooling without overlap for its input: each mean's, in parts.
 
-    A window that reaches beyond the edge is the mean of what lies within.
+    The mean of a window that crosses the edge is over the pixels inside the image.
     """
     if list(kernel) != list(stride or kernel) or any(padding) or divisor is not None:
         raise NotImplementedError("the gradient of this mean pooling")

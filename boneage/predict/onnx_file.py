@@ -1,4 +1,4 @@
-"""A traced model as an ONNX file: its weights, and what it says of itself."""
+"""A traced model as an ONNX file, with its contract."""
 
 import json
 from collections.abc import Container
@@ -16,7 +16,7 @@ from boneage.data.sexes import SEXES
 from boneage.models.module import BoneAgeModule
 from boneage.predict.graph import Exported, noise
 from boneage.run.calibrate import intervals_of
-from boneage.uncertainty.conformal import KNOWN
+from boneage.uncertainty.conformal import INTERVAL_KEYS
 from boneage.weights import SCHEMA
 
 LOW, HIGH = STRETCH_PERCENTILES
@@ -27,7 +27,7 @@ CONTRASTS = {
     "stretch": f"percentiles {LOW} and {HIGH} to 0 and 255, clipped; where a hand is cropped, "
     f"percentile {HIGH} is that of the pixels within its outline",
 }
-LARGE = 2**14  # values: most of a network's bytes; first layers, where errors begin, have less
+LARGE = 2**14  # values; smaller weights, as in first layers, stay in single precision
 
 
 def contract(
@@ -37,16 +37,16 @@ def contract(
     licence: str,
     citation: str,
 ) -> dict[str, Any]:
-    """Return what a caller must know: how to prepare radiographs, what comes out, how sure it is.
+    """Return what a caller needs: preprocessing, outputs and calibration.
 
-    It holds no ages and no sexes of radiographs; of those trained on it holds the ids.
+    It contains the ids of the training radiographs, but no ages and no sexes.
 
     Args:
         record: of the checkpoint.
-        exported: what is exported.
-        traced: names of the weights that the graph holds.
+        exported: the exported module.
+        traced: names of the weights in the graph.
         licence: of the weights.
-        citation: of the data trained on.
+        citation: of the training data.
     """
     stages, model = record["config"]["stages"], exported.model
     state = model.state_dict()
@@ -59,7 +59,7 @@ def contract(
             "sex": "int64, batch: " + ", ".join(f"{i} = {name}" for i, name in enumerate(SEXES)),
         },
         "outputs": {name: _meaning(name, columns, stages) for name in exported.outputs},
-        "tasks": columns,  # columns of predictions.csv that each task's numbers fill
+        "tasks": columns,  # columns of predictions.csv, by task
         "preprocessing": record["preprocessing"],
         "preprocessing_version": record.get("preprocessing_version"),
         "preparation": {
@@ -82,12 +82,12 @@ def contract(
 
 
 def _columns(model: BoneAgeModule, size: int) -> dict[str, list[str]]:
-    """Return by task which columns of `predictions.csv` its numbers fill, in their order."""
+    """Return the numeric columns of `predictions.csv` by task, in order."""
     predictions, _ = model.predict(*noise(1, size))
-    filled = {name: task.columns(predictions[name]) for name, task in model.tasks.items()}
+    columns = {name: task.columns(predictions[name]) for name, task in model.tasks.items()}
     return {
         name: [column for column, values in own.items() if isinstance(values, Tensor)]
-        for name, own in filled.items()
+        for name, own in columns.items()
     }
 
 
@@ -105,12 +105,12 @@ def _meaning(output: str, columns: dict[str, list[str]], stages: dict[str, Any])
 
 def _half_widths(record: dict[str, Any]) -> dict[str, list[float | None]]:
     """Return the half-widths in years by band of the predicted age; None where infinite."""
-    of_both = {name: intervals_of(record, known) for known, name in KNOWN.items()}
-    return {name: own.plain() for name, own in of_both.items() if own is not None}
+    intervals = {name: intervals_of(record, sex_known) for sex_known, name in INTERVAL_KEYS.items()}
+    return {name: own.plain() for name, own in intervals.items() if own is not None}
 
 
 def _radiographs(record: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the ids trained on, also before a start from other weights, and those chosen by."""
+    """Return the ids used for training, also of earlier weights, and for model selection."""
     split, earlier = pd.DataFrame(record["split"]), record.get("earlier", {}).get("id", [])
     train, val = (split["id"][split["fold"] == fold].tolist() for fold in ("train", "val"))
     return {"train": list(dict.fromkeys([*train, *earlier])), "val": val}
@@ -131,7 +131,7 @@ def write_onnx(
     metadata: dict[str, Any],
     out: Path,
 ) -> None:
-    """Write a program; what half precision holds exactly is stored so, and cast in the graph.
+    """Write a program; weights that are exact in half precision are stored so, with a cast.
 
     Args:
         program: from radiographs and sexes to the outputs.
@@ -141,8 +141,8 @@ def write_onnx(
         out: the file.
 
     Raises:
-        OSError: when it cannot be written.
-        RuntimeError: when ONNX has no such operation.
+        OSError: if it cannot be written.
+        RuntimeError: if ONNX lacks an operation.
     """
     import onnx
 
@@ -152,21 +152,21 @@ def write_onnx(
         dynamo=True,
         input_names=["image", "sex"],
         output_names=outputs,
-        optimize=False,  # it would merge weights, and rename them
+        optimize=False,  # it would merge and rename weights
         verbose=False,
     )
     assert written is not None
     model = written.model_proto
-    _forget_source(model)
+    _remove_source(model)
     _store_in_half(model.graph)
     del model.metadata_props[:]
-    texts = {key: json.dumps(said, separators=(",", ":")) for key, said in metadata.items()}
+    texts = {key: json.dumps(content, separators=(",", ":")) for key, content in metadata.items()}
     onnx.helper.set_model_props(model, texts)
     onnx.save(model, out)
 
 
-def _forget_source(model: Any) -> None:  # noqa: ANN401 - protobuf
-    """Remove where in the code each operation comes from: it is long, and names folders."""
+def _remove_source(model: Any) -> None:  # noqa: ANN401 - protobuf
+    """Remove the source locations of the operations: they are long and contain folder names."""
     del model.graph.value_info[:], model.graph.metadata_props[:]
     for part in (model.graph, *model.functions):
         part.doc_string = ""
@@ -176,7 +176,7 @@ def _forget_source(model: Any) -> None:  # noqa: ANN401 - protobuf
 
 
 def _store_in_half(graph: Any) -> None:  # noqa: ANN401 - protobuf
-    """Store initialisers as float16 where that is exact, and cast them back in the graph."""
+    """Store initialisers as float16 if that is exact, and cast them back in the graph."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = {}

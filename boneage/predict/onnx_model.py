@@ -1,4 +1,4 @@
-"""A model in an exported file, run by onnxruntime: neither torch nor Lightning is needed."""
+"""An exported model, run by onnxruntime without torch and Lightning."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.sexes import sex_codes
 from boneage.errors import UserError
 from boneage.stages import Stages
-from boneage.uncertainty.conformal import KNOWN, Intervals
+from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals
 from boneage.uncertainty.site import Site
 from boneage.weights import BUILTIN, KEY, SCHEMA, SITE_KEY
 
@@ -26,16 +26,16 @@ class Model(Protocol):
     """A trained model.
 
     Attributes:
-        file: where it was read from.
+        file: the file it was read from.
         task: its name, such as "regression".
         stages: the maturity stages it was trained with.
-        preprocessing: of the radiographs it sees.
-        mirror: whether predictions are the mean of those of a radiograph and its mirror image.
-        intervals: by whether the sex is known; None where it has none.
-        site: what is to be changed in its ages and intervals at a site; None if nothing.
-        seen: ids of the radiographs it was trained and chosen on.
-        validated: number of those that it was chosen on, which its intervals are fitted to.
-        calibrated: whether it knows its own errors: the intervals, or the novelty.
+        preprocessing: of its input radiographs.
+        mirror: whether predictions are averaged with those of the mirror image.
+        intervals: for known and unknown sex (the key); None if it has none.
+        site: correction and intervals of a site; None if it is fitted to none.
+        seen: ids of its training and validation radiographs.
+        validated: number of its validation radiographs, which the intervals are fitted to.
+        calibrated: whether it has intervals or novelty.
     """
 
     file: Path
@@ -58,7 +58,7 @@ class Model(Protocol):
 
         Returns:
             The (n,) numeric columns of `predictions.csv`; and (n,) distances to the training
-            radiographs, 1 at the limit, NaN where the model does not know them.
+            radiographs, 1 at the limit, NaN if the model does not measure them.
         """
 
     def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray | None:
@@ -66,10 +66,10 @@ class Model(Protocol):
 
 
 def builtin_file() -> Path:
-    """Return where the built-in model is.
+    """Return the file of the built-in model.
 
     Raises:
-        UserError: when this installation lacks it.
+        UserError: if this installation lacks it.
     """
     if not BUILTIN.is_file():
         raise UserError(
@@ -80,14 +80,14 @@ def builtin_file() -> Path:
 
 
 class OnnxModel:
-    """A model that `boneage export` has written; see `Model`.
+    """A model written by `boneage export`; see `Model`.
 
     Args:
         file: the file.
-        mirror: average with the mirror image, also where the file does not do so itself.
+        mirror: average with the mirror image, even if the exported graph does not.
 
     Raises:
-        UserError: when it cannot be read, or is no file of this project's.
+        UserError: if it cannot be read, or `boneage export` did not write it.
     """
 
     def __init__(self, file: Path, mirror: bool = False) -> None:
@@ -98,12 +98,12 @@ class OnnxModel:
         self.outputs = [output.name for output in self.session.get_outputs()]
         self.calibrated = NOVELTY in self.outputs
         try:
-            self._keep(self.session.get_modelmeta().custom_metadata_map, mirror)
+            self._read_metadata(self.session.get_modelmeta().custom_metadata_map, mirror)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"model {file} cannot be used: its contract is damaged") from error
 
-    def _keep(self, metadata: dict[str, str], mirror: bool) -> None:
-        """Take over what the metadata say of the model."""
+    def _read_metadata(self, metadata: dict[str, str], mirror: bool) -> None:
+        """Set the attributes of the model from its metadata."""
         self.contract = _contract(self.file, metadata)
         self.site = Site.of(json.loads(metadata[SITE_KEY])) if SITE_KEY in metadata else None
         self.seen = frozenset(chain.from_iterable(self.contract["radiographs"].values()))
@@ -115,22 +115,22 @@ class OnnxModel:
         self.mirror = mirror or self.contract["mirror_test"]
         widths = self.contract["calibration"]["half_widths_years"]
         self.intervals = {
-            known: Intervals.of(widths[name]) if name in widths else None
-            for known, name in KNOWN.items()
+            sex_known: Intervals.of(widths[name]) if name in widths else None
+            for sex_known, name in INTERVAL_KEYS.items()
         }
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
         """Predict (n, size, size) uint8 radiographs: see `Model`."""
         tasks = self.tasks
         extra = [NOVELTY] if NOVELTY in self.outputs else []
-        found = self._run([*tasks, *extra], squares, sexes)
+        outputs = self._run([*tasks, *extra], squares, sexes)
         if self.mirror and not self.contract["mirror_test"]:
             mirrored = self._run([*tasks], squares[..., ::-1], sexes)
-            found |= {name: (found[name] + mirrored[name]) / 2 for name in tasks}
+            outputs |= {name: (outputs[name] + mirrored[name]) / 2 for name in tasks}
         columns: Columns = {}
         for task, names in tasks.items():
-            columns |= zip(names, found[task].reshape(len(squares), -1).T, strict=True)
-        return columns, found.get(NOVELTY, np.full(len(squares), np.nan))
+            columns |= zip(names, outputs[task].reshape(len(squares), -1).T, strict=True)
+        return columns, outputs.get(NOVELTY, np.full(len(squares), np.nan))
 
     def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray | None:
         """Return (n, size, size) signed Grad-CAM maps, if the file has that output."""
@@ -143,7 +143,7 @@ class OnnxModel:
     def _run(
         self, outputs: list[str], squares: np.ndarray, sexes: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """Return some outputs of n radiographs."""
+        """Return the named outputs of n radiographs."""
         image, sex = np.ascontiguousarray(squares)[:, None], sex_codes(sexes)
         parts = [
             self.session.run(outputs, {"image": image[i : i + BATCH], "sex": sex[i : i + BATCH]})
@@ -159,7 +159,7 @@ def _session(file: Path, onnxruntime: Any) -> Any:  # noqa: ANN401 - it has no t
     """Return a session on the CPU; the threads do not spin on cores that read radiographs."""
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # what is wrong is said here
+    options.log_severity_level = 4  # errors are reported below
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -167,18 +167,20 @@ def _session(file: Path, onnxruntime: Any) -> Any:  # noqa: ANN401 - it has no t
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception for each of its codes
-        raise UserError(f"model {file} cannot be loaded: it is no whole ONNX file") from error
+        raise UserError(
+            f"model {file} cannot be loaded: it is not a complete ONNX file; copy it again"
+        ) from error
 
 
 def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """Return the contract in the metadata of a file.
 
     Raises:
-        UserError: when there is none that this version can keep.
-        KeyError, TypeError, ValueError: when it is damaged.
+        UserError: if there is none, or another version wrote it.
+        KeyError, TypeError, ValueError: if it is damaged.
     """
     if KEY not in metadata:
-        raise UserError(f"{file} is no model of boneage: write one with boneage export")
+        raise UserError(f"{file} is not a boneage model: write one with boneage export")
     contract: dict[str, Any] = json.loads(metadata[KEY])
     schema = contract.get("schema", 0)
     if not 1 <= schema <= SCHEMA:
@@ -186,7 +188,7 @@ def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise UserError(f"model {file} was written by another version of boneage: {advice}")
     if not Preprocessing(**contract["preprocessing"]).is_that_of(contract["preprocessing_version"]):
         raise UserError(
-            f"model {file} was trained on hands that another version of boneage crops differently: "
-            "train it again with this one"
+            f"model {file} was trained with another version of boneage, which crops hands "
+            "differently: train it again with this version"
         )
     return contract

@@ -1,4 +1,4 @@
-"""Predictions as images and as pages to scan and print, one card a radiograph."""
+"""Predictions as images and as pages, one card per radiograph."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,47 +10,47 @@ import numpy as np
 
 from boneage.data.crop import to_jpeg
 from boneage.evaluation.html import data_uri, render
-from boneage.explain.film import picture
+from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
 from boneage.predict.radiograph import Radiograph
 from boneage.weights import name_of
 
 FOLDER = "pictures"
-LONGEST = 50  # characters of an id in a name
-CARDS = 200  # on a page
-OLDEST_YEARS = 19  # where the scale of a card ends
+LONGEST = 50  # characters of an id in a file name
+CARDS = 200  # per page
+OLDEST_YEARS = 19  # end of the scale on a card
 
 
 def write_pictures(
     names: Sequence[str], radiographs: Sequence[Radiograph], maps: np.ndarray | None, out: Path
 ) -> None:
-    """Write pictures of some radiographs.
+    """Write images of radiographs.
 
     Args:
-        names: n names, relative to `out`.
+        names: n file names, relative to `out`.
         radiographs: n radiographs with films.
-        maps: (n, h, w) signed maps of the first model's squares; None draws the films alone.
+        maps: (n, h, w) signed maps of the first model's squares; None draws only the films.
         out: the folder.
     """
     (out / FOLDER).mkdir(exist_ok=True)
     for i, (name, radiograph) in enumerate(zip(names, radiographs, strict=True)):
         assert radiograph.film is not None
-        drawn = picture(radiograph.film, None if maps is None else maps[i])
+        drawn = film_image(radiograph.film, None if maps is None else maps[i])
         (out / name).write_bytes(to_jpeg(drawn))
 
 
 class PictureNames:
-    """Names of pictures: the radiograph's id, numbered where that is taken.
+    """Names of images: the radiograph's id, with a number if that name is taken.
 
     Args:
-        taken: the names that are.
+        taken: names in use.
     """
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self.taken = set(taken)
 
     def new(self, id_: str) -> str:
-        """Return a name that no other picture has, relative to the folder of the predictions."""
+        """Return an unused name, relative to the folder of the predictions."""
         stem = id_.encode(errors="replace").decode()[:LONGEST]
         names = (f"{FOLDER}/{stem}{end}.jpg" for end in chain([""], map("_{}".format, count(2))))
         name = next(name for name in names if name not in self.taken)
@@ -62,12 +62,12 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
     """Write `report.html`, and further pages where there are many radiographs.
 
     Args:
-        answers: what was predicted.
-        about: what the answers rest on.
-        out: the folder, with the pictures.
+        answers: the predictions.
+        about: models and options of the predictions.
+        out: the folder, with the images.
 
     Returns:
-        The pages.
+        The files of the pages.
     """
     pages, common = [], Counter(answer.id for answer in answers)
     models = [name_of(Path(file)) for file in about["checkpoints"]]
@@ -88,7 +88,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
 
 
 def card_of(answer: Answer, folder: Path, title: str) -> dict[str, Any]:
-    """Return an answer with title, picture from a folder, and places on the scale in percent."""
+    """Return an answer with title, image from a folder, and positions on the scale in percent."""
     image = data_uri((folder / answer.picture).read_bytes(), "jpeg") if answer.picture else None
     ends = (answer.interval_low_years, answer.age_years, answer.interval_high_years)
     low, at, high = (None if end is None else _percent(end) for end in ends)

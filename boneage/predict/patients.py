@@ -1,4 +1,4 @@
-"""What is known of the patients whose radiographs are predicted."""
+"""Sex and chronological age of the patients, from the call, a table or the DICOM header."""
 
 import logging
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ AGES = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}  # i
 
 @dataclass(frozen=True)
 class Patient:
-    """What is known of a patient, and where from.
+    """Sex and chronological age of a patient, and their sources.
 
     Args:
         sex: "female", "male" or "unknown".
-        sex_from: "option", "table", "header", or "" where it is unknown.
-        age_years: chronological age, None where it is unknown.
-        age_from: likewise.
-        flags: what is odd about what the file says of them, where that counts.
+        sex_from: "option", "table", "header", or "" if unknown.
+        age_years: chronological age, None if unknown.
+        age_from: as `sex_from`.
+        flags: implausible values in the header, if the header is used.
     """
 
     sex: str = "unknown"
@@ -49,13 +49,13 @@ class Patient:
 
 
 def read_patients(path: Path) -> dict[str, Patient]:
-    """Read a table of patients: `id`, and as far as they are there sex and chronological age.
+    """Read a table of patients: `id`, and optionally sex and chronological age.
 
     Returns:
-        What is known, by id (the file's name without its suffix).
+        The patients by id (the file's name without its suffix).
 
     Raises:
-        UserError: naming file, row and column of what is wrong.
+        UserError: naming file, row and column of an invalid value.
     """
     table = read_table(path)
     header = [str(name) for name in table]
@@ -84,12 +84,12 @@ def read_patients(path: Path) -> dict[str, Patient]:
 
 
 def patients_of(files: Sequence[Path], table: Path | None) -> dict[str, Patient]:
-    """Return what a table says of the patients of radiographs, by the radiographs' ids.
+    """Return the patients of radiographs from a table, by the radiographs' ids.
 
-    Which of them it does not know is said.
+    Warns of radiographs that are not in the table.
 
     Raises:
-        UserError: when it knows none, or is wrong.
+        UserError: if the table is invalid or contains none of them.
     """
     if table is None:
         return {}
@@ -99,7 +99,7 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[str, Patient]
     missing = [id_ for id_ in ids if id_ not in meant]
     if not meant:
         raise UserError(
-            f"{table} knows none of these radiographs: {first_five(missing)}; its ids are "
+            f"{table} contains none of these radiographs: {first_five(missing)}; its ids are "
             f"{first_five(list(patients))}"
         )
     if missing:
@@ -107,33 +107,33 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[str, Patient]
             "%d of %d radiographs are not in %s: %s", len(missing), len(files), table,
             first_five(missing),
         )  # fmt: skip
-    return {id_: patients[known] for id_, known in meant.items()}
+    return {id_: patients[table_id] for id_, table_id in meant.items()}
 
 
 def _warn_of_another_age(path: Path, names: list[str]) -> None:
-    """Say that a column that looks like an age is none that is read."""
-    if alike := [name for name in names if "age" in name.casefold()]:
+    """Warn of a column that looks like an age but is not read."""
+    if similar := [name for name in names if "age" in name.casefold()]:
         log.warning(
-            "%s: column %r is not read: a chronological age is called %s", path, alike[0],
+            "%s: column %r is not read: name a chronological age %s", path, similar[0],
             " or ".join(AGES),
         )  # fmt: skip
 
 
 def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
-    """Return chronological ages in years, NaN where there is none."""
+    """Return chronological ages in years, NaN for empty cells."""
     years = read_numbers(cells) * unit
     wrong = (cells != "") & ~_plausible(years)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise UserError(
-            f"{path}, row {cells.index[row]}, column {cells.name!r}: {cells.iloc[row]!r} is no age "
-            f"up to {MAX_AGE_YEARS} years"
+            f"{path}, row {cells.index[row]}, column {cells.name!r}: {cells.iloc[row]!r} is not an "
+            f"age from 0 to {MAX_AGE_YEARS} years"
         )
     return years
 
 
 def _plausible(years: pd.Series) -> pd.Series:
-    """Tell which numbers may be chronological ages in years."""
+    """Return which numbers can be chronological ages in years."""
     return years.between(0, MAX_AGE_YEARS)
 
 
@@ -141,7 +141,7 @@ def read_age(given: float | str) -> float:
     """Return a chronological age in years, from a number or a text in which 12,5 is 12.5.
 
     Raises:
-        UserError: when it is no age from 0 to 25 years.
+        UserError: if it is not an age from 0 to 25 years.
     """
     years = pd.Series([float("nan")])
     if isinstance(given, str):
@@ -150,17 +150,17 @@ def read_age(given: float | str) -> float:
         years = pd.Series([float(given)])
     if not _plausible(years).all():
         raise UserError(
-            f"{given!r} is no chronological age: give years from 0 to {MAX_AGE_YEARS}, such as "
-            "10.5, or none"
+            f"{given!r} is not a chronological age: give years from 0 to {MAX_AGE_YEARS}, such as "
+            "10.5, or leave it out"
         )
     return float(years[0])
 
 
 def patient_given(sex: str | None, age_years: float | str | None) -> Patient:
-    """Return what a caller says of a patient, in numbers or as typed; None is what they leave open.
+    """Return a patient from values of the caller, as numbers or as typed; None is unknown.
 
     Raises:
-        UserError: when sex or age is none: see `read_sex`, `read_age`.
+        UserError: if sex or age is invalid: see `read_sex`, `read_age`.
     """
     patient = Patient() if sex is None else Patient(read_sex(sex), "option")
     if age_years is None:
@@ -171,21 +171,21 @@ def patient_given(sex: str | None, age_years: float | str | None) -> Patient:
 def patient_of(
     file: Path, given: Patient, table: dict[str, Patient], header: Header | None
 ) -> Patient:
-    """Return what is known of a radiograph's patient: from the call, else the table, else DICOM."""
-    known = table.get(radiograph_id(file), Patient())
+    """Return the patient of a radiograph: from the call, else the table, else the DICOM header."""
+    patient = table.get(radiograph_id(file), Patient())
     if given.sex_from:
-        known = replace(known, sex=given.sex, sex_from=given.sex_from)
+        patient = replace(patient, sex=given.sex, sex_from=given.sex_from)
     if given.age_from:
-        known = replace(known, age_years=given.age_years, age_from=given.age_from)
+        patient = replace(patient, age_years=given.age_years, age_from=given.age_from)
     if header is None:
-        return known
+        return patient
     flags = []
-    if not known.sex_from:
+    if not patient.sex_from:
         flags.append(header.odd_sex)
         sex_from = "header" if header.sex != "unknown" else ""
-        known = replace(known, sex=header.sex, sex_from=sex_from)
-    if not known.age_from:
+        patient = replace(patient, sex=header.sex, sex_from=sex_from)
+    if not patient.age_from:
         flags.append(header.odd_age)
         age_from = "header" if header.age_years is not None else ""
-        known = replace(known, age_years=header.age_years, age_from=age_from)
-    return replace(known, flags=tuple(filter(None, flags)))
+        patient = replace(patient, age_years=header.age_years, age_from=age_from)
+    return replace(patient, flags=tuple(filter(None, flags)))

@@ -13,7 +13,7 @@ from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import patient_given, patient_of
 from boneage.predict.radiograph import Radiograph, load, see
 
-BATCH = 32  # radiographs that are held at a time
+BATCH = 32  # radiographs in memory at a time
 
 One = str | Path | np.ndarray  # a file, or pixels
 
@@ -25,13 +25,12 @@ class Predictor:
     >>> answer.age_years, answer.interval_years, answer.flags
 
     Args:
-        model: an exported `.onnx` file, a checkpoint or the folder of a run (which need the
-            framework: the extra `train`), or several of them, whose mean is predicted. None is the
-            built-in model.
-        mirror: average with the mirror image, also where the model was not tested so.
+        model: an exported `.onnx` file, a checkpoint or the folder of a run, or a list of these to
+            average. Checkpoints and runs need the extra `train`. None is the built-in model.
+        mirror: average with the mirror image, even if the model was tested without it.
 
     Raises:
-        UserError: when a model cannot be read, or several do not fit together.
+        UserError: if a model cannot be read, or tasks or stages of several models differ.
     """
 
     def __init__(
@@ -69,17 +68,17 @@ class Predictor:
         Args:
             radiographs: a file (PNG, JPEG, TIFF, BMP, DICOM); (H, W) uint8 or uint16 pixels with
                 bright bones; or a list of them.
-            sex: "female", "male" or "unknown", or "F", "M" and so on as in tables; of all, or one
-                each. None is what a DICOM header says, else unknown.
-            age_years: chronological age in years, for the SD score; of all, or one each.
+            sex: "female", "male" or "unknown", or "F", "M" and so on as in tables; one for all, or
+                one each. None reads the DICOM header, if any.
+            age_years: chronological age in years, for the SD score; one for all, or one each.
 
         Returns:
             An `Answer`, or a list of them in order. In a list, a file that cannot be read is an
             answer with status "error" and its reason.
 
         Raises:
-            UserError: when the one radiograph cannot be read, pixels are not (H, W) uint8 or
-                uint16, or a sex or an age is none: see `read_sex` and `read_age`.
+            UserError: if the only radiograph cannot be read, pixels are not (H, W) uint8 or
+                uint16, or a sex or an age is invalid: see `read_sex` and `read_age`.
         """
         if isinstance(radiographs, str | Path | np.ndarray):
             (answer,) = self._answers([radiographs], [sex], [age_years])  # type: ignore[list-item]
@@ -88,7 +87,7 @@ class Predictor:
             return answer
         if not isinstance(radiographs, list | tuple):
             raise UserError(
-                f"a {type(radiographs).__name__} is no radiograph: give a file, pixels, or a list"
+                f"a {type(radiographs).__name__} is not a radiograph: give a file, pixels or a list"
             )
         n = len(radiographs)
         sexes = [sex] * n if sex is None or isinstance(sex, str) else list(sex)

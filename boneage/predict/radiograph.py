@@ -1,4 +1,4 @@
-"""One new radiograph: its pixels as a model sees them, its orientation, its anomalies."""
+"""One new radiograph: its preprocessed pixels, orientation and anomalies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,10 +17,10 @@ from boneage.data.images import is_transparent
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
 
-Turn = Callable[[np.ndarray], np.ndarray]
+Correction = Callable[[np.ndarray], np.ndarray]
 INVERTED = "inverted"
-EMPTY = 8.0  # grey levels of 255 between the 5th and the 95th percentile of a nearly empty picture
-COLOUR = 12.0  # grey levels, mean difference of the channels of a picture in colour
+EMPTY = 8.0  # grey levels of 255 from the 5th to the 95th percentile; less is a nearly empty image
+COLOUR = 12.0  # grey levels, mean range of the channels; more is a colour image
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
 TRANSPARENT = "fully transparent: read as opaque"
 NEARLY_EMPTY, TWO_HANDS, NO_HAND = NO_SINGLE_HAND = ("nearly empty", "two hands", "no hand found")
@@ -31,19 +31,21 @@ def _invert(image: np.ndarray) -> np.ndarray:
     return inverted
 
 
-TURNED: dict[str, Turn] = {f"turned by {90 * k} degrees": partial(np.rot90, k=k) for k in (1, 2, 3)}
-TURNS: dict[str, Turn] = {
+ROTATIONS: dict[str, Correction] = {
+    f"turned by {90 * k} degrees": partial(np.rot90, k=k) for k in (1, 2, 3)
+}
+CORRECTIONS: dict[str, Correction] = {
     INVERTED: _invert,
-    **TURNED,
+    **ROTATIONS,
     **{
-        f"{INVERTED} and {name}": lambda image, turn=turn: turn(_invert(image))  # type: ignore[misc]
-        for name, turn in TURNED.items()
+        f"{INVERTED} and {name}": lambda image, rotate=rotate: rotate(_invert(image))  # type: ignore[misc]
+        for name, rotate in ROTATIONS.items()
     },
 }
 
 
-def turn_needed(sighting: Sighting) -> str:
-    """Return the name of what makes a radiograph a usual one; empty where it is one already."""
+def correction_needed(sighting: Sighting) -> str:
+    """Return which of `CORRECTIONS` a radiograph appears to need; empty if none."""
     back = -sighting.quarter_turns % QUARTERS
     names = [INVERTED] * sighting.inverted + [f"turned by {90 * back} degrees"] * bool(back)
     return " and ".join(names)
@@ -51,15 +53,15 @@ def turn_needed(sighting: Sighting) -> str:
 
 @dataclass(frozen=True)
 class Radiograph:
-    """A file as models see it.
+    """A radiograph as the models receive it.
 
     Args:
-        squares: per preprocessing the (size, size) uint8 square.
-        flags: what is odd about the picture.
-        turn: name of the one of `TURNS` that it looks to be in need of; empty if of none.
-        header: what a DICOM file says; None of any other.
-        error: why there is nothing to see; empty if there is.
-        film: for a picture of it; None where none was asked for.
+        squares: one (size, size) uint8 square per preprocessing.
+        flags: anomalies of the image.
+        turn: which of `CORRECTIONS` it appears to need; empty if none.
+        header: the DICOM header; None for other formats.
+        error: why it cannot be read; empty if it can.
+        film: the film to draw; None unless requested.
     """
 
     squares: tuple[np.ndarray, ...] = ()
@@ -73,10 +75,10 @@ class Radiograph:
 def load(
     path: Path, preprocessings: tuple[Preprocessing, ...], with_film: bool = False
 ) -> Radiograph:
-    """Return a radiograph for models of some preprocessings; an unreadable one says why."""
-    cv2.setNumThreads(1)  # the other cores have processes of their own
+    """Read a radiograph with each preprocessing; a file that cannot be read gives `error`."""
+    cv2.setNumThreads(1)  # other processes use the other cores
     if path.exists() and not path.is_file():
-        return Radiograph(error=f"{path}: is not a file with a radiograph")
+        return Radiograph(error=f"{path} is not a radiograph file")
     try:
         image, header = read_radiograph(path)
     except UserError as error:
@@ -92,18 +94,18 @@ def load(
 def see(
     image: np.ndarray, preprocessings: tuple[Preprocessing, ...], with_film: bool
 ) -> Radiograph:
-    """Return what models and readers see of an (H, W) uint8 or uint16 radiograph."""
-    picture = small(image)
-    sighting = look(picture)
+    """Preprocess an (H, W) uint8 or uint16 radiograph, and find its anomalies."""
+    thumbnail = small(image)
+    sighting = look(thumbnail)
     squares = tuple(each.square(image, sighting).pixels for each in preprocessings)
     film = film_of(image, sighting, preprocessings[0]) if with_film else None
-    flags, turn = picture_flags(picture, sighting), turn_needed(sighting)
-    return Radiograph(squares, flags, turn, film=film)
+    flags, correction = image_flags(thumbnail, sighting), correction_needed(sighting)
+    return Radiograph(squares, flags, correction, film=film)
 
 
-def picture_flags(picture: np.ndarray, sighting: Sighting) -> list[str]:
-    """Return what is odd about a picture that `small` made, and what is seen of hands in it."""
-    low, high = np.percentile(picture, [5, 95])
+def image_flags(thumbnail: np.ndarray, sighting: Sighting) -> list[str]:
+    """Return the anomalies of an image made by `small`, in which `sighting` was found."""
+    low, high = np.percentile(thumbnail, [5, 95])
     if high - low < EMPTY:
         return [NEARLY_EMPTY]
     if sighting.two:
@@ -114,9 +116,9 @@ def picture_flags(picture: np.ndarray, sighting: Sighting) -> list[str]:
 def _is_coloured(path: Path) -> bool:
     try:
         with Image.open(path) as header:
-            if header.mode in GREY:  # most are: the pixels need not be decoded again
+            if header.mode in GREY:  # the usual case: no need to decode the pixels again
                 return False
-    except OSError:  # a TIFF of a grey kind that only OpenCV reads
+    except OSError:  # a grey TIFF that only OpenCV can read
         return False
     content = np.frombuffer(path.read_bytes(), np.uint8)  # imread fails on names that are not UTF-8
     image = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_8)

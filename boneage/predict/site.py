@@ -21,23 +21,23 @@ from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import NO_SINGLE_HAND
-from boneage.uncertainty.site import LEAST, Correction, Site, SiteFit, fit_site
+from boneage.uncertainty.site import MIN_RADIOGRAPHS, Correction, Site, SiteFit, fit_site
 from boneage.weights import SITE_KEY, is_exported, name_of
 
-IMPLAUSIBLE_YEARS = 3.0  # median difference that no hospital's reader explains
+IMPLAUSIBLE_YEARS = 3.0  # median difference, too large to come from the readers of a site
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What `calibrate` has found.
+    """The result of `calibrate`.
 
     Args:
-        table: the radiographs fitted to: `id`, `sex`, `age_years`, `predicted_years` without sex,
-            and `patient` where the table names it.
-        left_out: why radiographs of the table were not fitted to, by id.
-        known: of the radiographs of known sex; None where they are too few.
-        unknown: of all, predicted without sex.
-        site: what the new model was told.
+        table: the radiographs used: `id`, `sex`, `age_years`, `predicted_years` without sex, and
+            `patient` if the table has it.
+        left_out: why a radiograph of the table was not used, by id.
+        known: fit to the radiographs of known sex; None if they are too few.
+        unknown: fit to all, predicted without sex.
+        site: correction and intervals stored in the new model.
     """
 
     table: pd.DataFrame
@@ -54,120 +54,123 @@ def calibrate(
     out: Path,
     age_unit: Literal["months", "years"] | None = None,
 ) -> Calibrated:
-    """Fit a model to a site, and write a copy of it that answers as is right there.
+    """Fit a model to a site, and write a copy with the site's correction and intervals.
 
     Args:
-        images: radiograph files, or folders with some below them.
-        table: csv or xlsx with `id`, bone age and, as far as known, `sex` and `patient`.
-        ensemble: one model.
-        out: the copy, of the same kind as the model's file.
+        images: radiograph files or folders.
+        table: csv or xlsx with `id`, bone age and optionally `sex` and `patient`.
+        ensemble: an ensemble of one model.
+        out: the copy, in the format of the model's file.
         age_unit: of the ages in the table; None is as for training.
 
     Raises:
-        UserError: when a file is wrong, the radiographs are too few, or the model was trained on
+        UserError: if a file is invalid, there are too few radiographs, or the model was trained on
             some of them.
     """
     model = ensemble.models[0]
     if out.suffix != model.file.suffix:
         raise UserError(
-            f"--out {out}: the copy is of the same kind as {name_of(model.file)}: name it "
+            f"--out {out}: the copy has the format of {name_of(model.file)}: name it "
             f"{out.stem}{model.file.suffix}"
         )
     if out.exists():
         raise UserError(f"{out} exists already: choose another --out, or remove it")
     if not os.access(out.parent, os.W_OK):
-        raise UserError(f"{out} cannot be written: there is no folder {out.parent} to write to")
+        raise UserError(f"{out} cannot be written: folder {out.parent} is missing or read-only")
     if model.site is not None:
-        raise UserError(f"{model.file} is fitted to a site already: start from the model before it")
+        raise UserError(f"{model.file} is fitted to a site already: use the original model")
     files = {radiograph_id(file): file for file in find_radiographs(images)}
     labels = read_labels(table, age_unit=age_unit)
     meant = match_ids(labels["id"], files, table)
     labels = labels[labels["id"].isin(meant)].reset_index(drop=True)
     if labels.empty:
         raise UserError(
-            f"{table} knows none of the radiographs: its ids are "
-            f"{first_five(list(read_labels(table, age_unit=age_unit)['id']))}, those of the files "
-            f"{first_five(list(files))}"
+            f"{table} contains none of the radiographs: its ids are "
+            f"{first_five(list(read_labels(table, age_unit=age_unit)['id']))}; the files have the "
+            f"ids {first_five(list(files))}"
         )
     if seen := sorted(set(labels["id"]) & model.seen):
         raise UserError(
-            f"{len(seen)} of the radiographs are named as ones this model was trained on: "
-            f"{first_five(seen)}; fit it to others, or give others that are only named alike "
-            "names of their own, such as a prefix"
+            f"{len(seen)} of the radiographs have ids of the model's training radiographs: "
+            f"{first_five(seen)}; fit it to other radiographs, or, if only the ids agree, rename "
+            "yours, for example with a prefix"
         )
     chosen = [files[meant[id_]] for id_ in labels["id"]]
     without_sex, with_sex = answer_files(chosen, list(labels["sex"]), ensemble)
     reasons = [_left_out(answer) for answer in without_sex]
-    kept = np.array([reason == "" for reason in reasons])
+    usable = np.array([reason == "" for reason in reasons])
     left_out = {i: reason for i, reason in zip(labels["id"], reasons, strict=True) if reason}
     labels = labels.assign(age_years=labels["age_months"] / 12)
     labels["predicted_years"] = [answer.age_years for answer in without_sex]
     labels["predicted_years_by_sex"] = [answer.age_years for answer in with_sex]
-    labels = labels[kept].reset_index(drop=True)
-    apart = float((labels["predicted_years"] - labels["age_years"]).abs().median())
-    if apart > IMPLAUSIBLE_YEARS:
+    labels = labels[usable].reset_index(drop=True)
+    difference = float((labels["predicted_years"] - labels["age_years"]).abs().median())
+    if difference > IMPLAUSIBLE_YEARS:
         raise UserError(
             f"{table}: half of the readings differ from the predicted ages by more than "
-            f"{apart:.1f} years: are they bone ages of these radiographs, and is --age-unit right?"
+            f"{difference:.1f} years: check that they are bone ages of these radiographs, and "
+            "check --age-unit"
         )
     unknown = _fit(labels.assign(sex="unknown"), "predicted_years", ensemble)
     of_known_sex = labels[labels["sex"] != "unknown"]
     known = None
-    if len(of_known_sex) >= LEAST:
+    if len(of_known_sex) >= MIN_RADIOGRAPHS:
         known = _fit(of_known_sex, "predicted_years_by_sex", ensemble)
     site = _site(known, unknown)
     _write(model.file, out, site)
     return Calibrated(labels, left_out, known, unknown, site)
 
 
-def sentences(found: Calibrated) -> list[str]:
-    """Return what was found, as lines to read."""
-    table = found.table
+def sentences(result: Calibrated) -> list[str]:
+    """Return the result as lines for the terminal."""
+    table = result.table
     patients = count_patients(table)
     by_sex = ", ".join(f"{n} {sex}" for sex, n in table["sex"].value_counts().items())
     lines = [
         f"Radiographs: {len(table)} ({by_sex})"
         + ("" if patients is None else f" of {patients} patients")
     ]
-    if found.left_out:
-        texts = [f"{id_} ({reason})" for id_, reason in found.left_out.items()]
+    if result.left_out:
+        texts = [f"{id_} ({reason})" for id_, reason in result.left_out.items()]
         lines.append(f"Left out: {len(texts)}: {first_five(texts)}")
-    for what, fit in (("sex known", found.known), ("sex unknown", found.unknown)):
+    for what, fit in (("sex known", result.known), ("sex unknown", result.unknown)):
         if fit is None:
-            lines.append(f"{what}: fewer than {LEAST} radiographs: the model is left as it is")
+            lines.append(
+                f"{what}: fewer than {MIN_RADIOGRAPHS} radiographs: the model is not changed"
+            )
         else:
-            lines += [f"{what}: {text}" for text in _told(fit, what == "sex known")]
+            lines += [f"{what}: {text}" for text in _fit_lines(fit, what == "sex known")]
     return lines
 
 
-def _told(fit: SiteFit, sex_known: bool) -> list[str]:
+def _fit_lines(fit: SiteFit, sex_known: bool) -> list[str]:
     mae, corrected, difference = map(_with_interval, (fit.mae, fit.mae_corrected, fit.difference))
-    told = [
-        f"MAE {mae} months as the model is, {corrected} with a correction ({fit.tried}), "
+    lines = [
+        f"MAE {mae} months without correction, {corrected} with a correction ({fit.tried}), "
         "cross-validated"
     ]
     if fit.correction.lines:
-        told.append(f"difference {difference} months: the ages are corrected")
-        told += [
+        lines.append(f"difference {difference} months: the ages are corrected")
+        lines += [
             f"  {sex}: {line.offset:+.2f} years at {line.middle:.1f} years"
             + (f", {line.slope:+.3f} per year above it" if line.slope else "")
             for sex, line in fit.correction.lines.items()
             if (sex != "unknown") == sex_known
         ]
     else:
-        told.append(
-            f"difference {difference} months: none that n = {fit.difference['n']} could show, so "
-            "the ages stay as they are"
+        lines.append(
+            f"difference {difference} months: no gain shown with n = {fit.difference['n']}, so the "
+            "ages are not corrected"
         )
     if fit.covered is None:
-        told.append("the model has no 90 % intervals: some are fitted to these radiographs")
+        lines.append("the model has no 90 % intervals: they are fitted to these radiographs")
     else:
         share = (
             f"{fit.covered['value']:.3f} ({fit.covered['low']:.3f} to {fit.covered['high']:.3f})"
         )
-        what = "they stay" if fit.intervals is None else "they are fitted anew"
-        told.append(f"the model's 90 % intervals contain {share} of the readings: {what}")
-    return told
+        action = "not changed" if fit.intervals is None else "refitted"
+        lines.append(f"the model's 90 % intervals contain {share} of the readings: {action}")
+    return lines
 
 
 def _with_interval(result: Result) -> str:
@@ -175,7 +178,7 @@ def _with_interval(result: Result) -> str:
 
 
 def _left_out(answer: Answer) -> str:
-    """Return why a radiograph is not fitted to; empty if it is."""
+    """Return why a radiograph is left out of the fit; empty if it is used."""
     if answer.age_years is None:
         return answer.reason or "no age is predicted"
     return "; ".join(flag for flag in answer.flags if flag in NO_SINGLE_HAND)
@@ -193,7 +196,7 @@ def _fit(table: pd.DataFrame, column: str, ensemble: Ensemble) -> SiteFit:
 
 
 def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
-    """Put together what holds where the sex is known and where it is not."""
+    """Return correction and intervals for known and unknown sex."""
     lines = {s: line for s, line in unknown.correction.lines.items() if s == "unknown"}
     form = unknown.correction.form
     if known is not None:
@@ -204,12 +207,12 @@ def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
 
 
 def _write(file: Path, out: Path, site: Site) -> None:
-    """Write a copy of a model's file that holds what it was told of the site."""
+    """Write a copy of a model's file with the site's correction and intervals."""
     try:
         with whole_file(out) as part:
             if is_exported(file):
-                told = json.dumps(site.plain())
-                part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, told))
+                content = json.dumps(site.plain())
+                part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, content))
             else:
                 with framework():
                     from boneage.run.calibrate import write_site
@@ -219,17 +222,17 @@ def _write(file: Path, out: Path, site: Site) -> None:
 
 
 def with_metadata(model: bytes, key: str, value: str) -> bytes:
-    """Return an ONNX file with an entry more in its metadata.
+    """Return an ONNX file with one more metadata entry.
 
-    Protocol buffers may be extended at the end: a further element of the repeated field 14 of
-    ModelProto, `metadata_props`, whose field 1 is the key and 2 the value (onnx.proto).
+    A protocol buffer may be extended at the end. The entry is one more element of the repeated
+    field 14 of ModelProto, `metadata_props`: field 1 is the key, field 2 the value (onnx.proto).
     """
     entry = _field(1, key.encode()) + _field(2, value.encode())
     return model + _field(14, entry)
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """Return a field of bytes as protocol buffers encode it."""
+    """Return a bytes field in the encoding of protocol buffers."""
     length, left = bytearray(), len(content)
     while left > 127:
         length.append(left & 127 | 128)

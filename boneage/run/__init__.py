@@ -1,1 +1,1 @@
-"""Experiments: build from the config, fit, test, write results."""
+"""Build an experiment from the config, fit, test and write results."""

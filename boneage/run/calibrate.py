@@ -1,4 +1,4 @@
-"""What a checkpoint needs to know of its own errors, measured when training ends."""
+"""Calibration of a checkpoint after training: validation predictions and novelty."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,42 +18,42 @@ from boneage.evaluation.intervals import Results
 from boneage.models.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of
-from boneage.uncertainty.conformal import KNOWN, Intervals, coverage, fit_intervals
+from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals, coverage, fit_intervals
 from boneage.uncertainty.novelty import Novelty, fit_novelty, from_whitening
 from boneage.uncertainty.site import Site
 
-FEATURES = 2000  # training radiographs that are enough for the spread of features
+FEATURES = 2000  # training radiographs for the distribution of features
 
 
 def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
-    """Return plain containers and tensors to keep in a checkpoint.
+    """Return the calibration to store in a checkpoint, as plain containers and tensors.
 
     Returns:
         `predicted_years` and `predicted_years_sex_unknown` of the validation fold, in the order of
-        the record's split, where an age is predicted; and `novelty`, fitted to features of the
-        training fold, its limit to those of the validation fold.
+        the record's split, if an age is predicted; and `novelty`, fitted to features of the
+        training fold, with its limit fitted to those of the validation fold.
     """
     model.eval()
     val, train = data.fold_table("val"), data.fold_table("train")
     images = data.images_of(val.index)
-    found: dict[str, Any] = {}
+    calibration: dict[str, Any] = {}
     unknown = pd.Series("unknown", index=val.index)
     for name, sex in (("predicted_years", val["sex"]), ("predicted_years_sex_unknown", unknown)):
         predicted, validated = predictions_of(model, images, sex_indices(sex))
         if AGE in predicted:
-            found[name] = predicted[AGE].tolist()
-    some = evenly(len(train), FEATURES)
-    trained = features_of(model, data.images_of(train.index[some]))
+            calibration[name] = predicted[AGE].tolist()
+    sample = evenly(len(train), FEATURES)
+    trained = features_of(model, data.images_of(train.index[sample]))
     novelty = fit_novelty(trained, validated)
-    found["novelty"] = {
+    calibration["novelty"] = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in asdict(novelty).items()
     }
-    return found
+    return calibration
 
 
-def keep(path: Path, calibration: dict[str, Any]) -> None:
-    """Add a calibration to a checkpoint file, which is whole at every moment."""
+def save_calibration(path: Path, calibration: dict[str, Any]) -> None:
+    """Add a calibration to a checkpoint file, which is replaced in one step."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     checkpoint["boneage"]["calibration"] = calibration
     with whole_file(path) as part:
@@ -61,14 +61,14 @@ def keep(path: Path, calibration: dict[str, Any]) -> None:
 
 
 def write_site(checkpoint: Path, out: Path, site: Site) -> None:
-    """Write a copy of a checkpoint that holds what it was told of a site."""
+    """Write a copy of a checkpoint with a site's correction and intervals."""
     loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
     loaded["boneage"].setdefault("calibration", {})["site"] = site.plain()
     torch.save(loaded, out)
 
 
 def site_of(record: dict[str, Any]) -> Site | None:
-    """Return what a checkpoint's record holds of a site; None where it is fitted to none."""
+    """Return the site of a checkpoint's record; None if it is fitted to none."""
     site = record.get("calibration", {}).get("site")
     return Site.of(site) if site else None
 
@@ -76,7 +76,7 @@ def site_of(record: dict[str, Any]) -> Site | None:
 def predictions_at(
     site: Site | None, model: BoneAgeModule, images: np.ndarray, sexes: pd.Series
 ) -> pd.DataFrame:
-    """Return the columns of `predictions_of` with the ages as they are corrected at a site."""
+    """Return the columns of `predictions_of`, with the ages corrected for a site."""
     predicted, _ = predictions_of(model, images, sex_indices(sexes))
     if site is not None and AGE in predicted:
         years, names = predicted[AGE].to_numpy(float), sexes.to_numpy(str)
@@ -85,11 +85,11 @@ def predictions_at(
 
 
 def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | None:
-    """Return the intervals of a checkpoint's record; None where it holds none."""
+    """Return the intervals of a checkpoint's record; None if it contains none."""
     calibration = record.get("calibration", {})
-    kept = calibration.get("half_widths_years", {}).get(KNOWN[sex_known])
-    if kept is not None:  # of an exported file
-        return Intervals.of(kept)
+    widths = calibration.get("half_widths_years", {}).get(INTERVAL_KEYS[sex_known])
+    if widths is not None:  # of an exported file
+        return Intervals.of(widths)
     name = "predicted_years" if sex_known else "predicted_years_sex_unknown"
     predicted = calibration.get(name)
     if predicted is None:
@@ -99,18 +99,18 @@ def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | 
 
 
 def novelty_of(record: dict[str, Any]) -> Novelty | None:
-    """Return the novelty of a checkpoint's record; None where it holds none."""
-    found = record.get("calibration", {}).get("novelty")
-    if found is None:
+    """Return the novelty of a checkpoint's record; None if it contains none."""
+    stored = record.get("calibration", {}).get("novelty")
+    if stored is None:
         return None
     values: dict[str, Any] = {
-        k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in found.items()
+        k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in stored.items()
     }
     return from_whitening(**values) if "whiten" in values else Novelty(**values)
 
 
 def coverage_of(record: dict[str, Any], test: pd.DataFrame) -> dict[str, Results]:
-    """Return how often a record's intervals hold on a test fold; nothing if unknown."""
+    """Return the coverage of a record's intervals on a test fold; empty if unknown."""
     intervals = intervals_of(record)
     if intervals is None or not np.isfinite([*intervals.widths, *test[AGE]]).all():
         return {}

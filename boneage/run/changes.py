@@ -28,7 +28,7 @@ def gamma(exponent: float) -> Change:
 
 
 def border(grey: int) -> Change:
-    """Return the change that puts a frame around a radiograph, a fifth of it on each side."""
+    """Return the change that adds a border of 20 % on each side."""
 
     def change(image: np.ndarray) -> np.ndarray:
         y, x = (round(BORDER * side) for side in image.shape)
@@ -38,7 +38,7 @@ def border(grey: int) -> Change:
 
 
 def rotation(degrees: float) -> Change:
-    """Return the change that turns a radiograph about its middle, on black."""
+    """Return the change that rotates a radiograph about its centre, on black."""
 
     def change(image: np.ndarray) -> np.ndarray:
         height, width = image.shape
@@ -49,39 +49,39 @@ def rotation(degrees: float) -> Change:
 
 
 def mirror(image: np.ndarray) -> np.ndarray:
-    """Return the other hand."""
+    """Return the mirror image."""
     return np.ascontiguousarray(image[:, ::-1])
 
 
 def noise(image: np.ndarray) -> np.ndarray:
-    """Return a radiograph with normal noise, always the same for the same picture."""
+    """Return a radiograph with normal noise, seeded by the image."""
     rng = np.random.default_rng(int(image.sum()))
     return _grey(image + rng.normal(0, NOISE, image.shape))
 
 
 def jpeg(image: np.ndarray) -> np.ndarray:
-    """Return a radiograph as JPEG makes it at low quality."""
+    """Return a radiograph after JPEG compression at low quality."""
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
 def half_resolution(image: np.ndarray) -> np.ndarray:
-    """Return a radiograph of half as many pixels on each side."""
+    """Return a radiograph with half the pixels on each side."""
     height, width = image.shape
     size = (max(1, width // 2), max(1, height // 2))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def erase_marker(image: np.ndarray) -> np.ndarray | None:
-    """Return a radiograph without its laterality marker; None where none is found."""
+    """Return a radiograph without its laterality marker; None if none is found."""
     masks = background_masks(image)
     return _paint_over(image, _marker(image, masks)) if MARKER in masks else None
 
 
 def move_marker(image: np.ndarray) -> np.ndarray | None:
-    """Return a radiograph with its marker in another corner; None where there is none or no room.
+    """Return a radiograph with its marker in another corner, not mirrored.
 
-    The letter is not mirrored.
+    None if there is no marker or no room.
     """
     masks = background_masks(image)
     if MARKER not in masks:
@@ -95,9 +95,9 @@ def move_marker(image: np.ndarray) -> np.ndarray | None:
     height, width = letter.shape
     bottom, right = image.shape[0] - y[0] - height, image.shape[1] - x[0] - width
     for top, left in ((y[0], right), (bottom, x[0]), (bottom, right)):
-        place = np.s_[top : top + height, left : left + width]
-        if not occupied[place].any():
-            erased[place] = letter
+        corner = np.s_[top : top + height, left : left + width]
+        if not occupied[corner].any():
+            erased[corner] = letter
             return erased
     return None
 
@@ -120,10 +120,10 @@ CHANGES: dict[str, Change] = {
 
 
 def changed_square(path: str, preprocessing: Preprocessing, change: str) -> np.ndarray | None:
-    """Return a radiograph as a changed run would see it; None where it cannot be changed.
+    """Return the preprocessed square of a changed radiograph; None if it cannot be changed.
 
     Args:
-        path: the file; one of 16 bits is brought to 8 first.
+        path: the file; 16 bits are reduced to 8 first.
         preprocessing: of the run.
         change: a name in `CHANGES`, or `UNCHANGED`.
     """
@@ -147,7 +147,7 @@ def _grey(values: np.ndarray) -> np.ndarray:
 
 
 def _marker(image: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the (H, W) bool mask of the marker in the radiograph's own pixels."""
+    """Return the (H, W) bool mask of the marker at the radiograph's resolution."""
     size = (image.shape[1], image.shape[0])
     nearest = cv2.resize(masks[MARKER].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     return np.asarray(nearest, bool)

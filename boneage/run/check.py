@@ -1,4 +1,4 @@
-"""Check a composed config against the constructors it names, before anything is built."""
+"""Check a composed config against its constructors before anything is built."""
 
 import difflib
 import inspect
@@ -36,19 +36,19 @@ TOP_LEVEL = {
     "logger": dict[str, Any],
     "reference": Reference | None,
 }
-KNOWN = list(dict.fromkeys((*TOP_LEVEL, *top_level())))  # others: their constructor checks them
+OPTIONS = list(dict.fromkeys((*TOP_LEVEL, *top_level())))  # constructors check nested options
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Check that every value is set and has the type that its constructor asks for.
+    """Check that every value is set and has the type of its constructor's parameter.
 
     Raises:
-        UserError: naming the key, the value and what was expected.
+        UserError: naming the key, the value and the expected type.
     """
     try:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        raise UserError(f"{error.full_key} is not set: give it as {error.full_key}=...") from error
+        raise UserError(f"{error.full_key} is not set: set it with {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise UserError(f"config: {str(error).splitlines()[0]}") from error
     assert isinstance(config, dict)
@@ -58,28 +58,28 @@ def check_config(cfg: DictConfig) -> None:
     _check_names(cfg, config)
     if config["trainer"].get("limit_test_batches") == 0:
         raise UserError(
-            "trainer.limit_test_batches=0 leaves no radiograph to test: leave it out, or set it to "
-            "a number of batches"
+            "trainer.limit_test_batches=0 leaves no radiograph to test: omit it, or set it to a "
+            "number of batches"
         )
 
 
 def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
-    """Raise UserError for a name that nothing reads; a name that an option refers to is read."""
-    text = OmegaConf.to_yaml(cfg)  # references as they are written
+    """Raise UserError for an option that neither the code nor another option uses."""
+    text = OmegaConf.to_yaml(cfg)  # with unresolved references
     for key in config:
-        if key not in KNOWN and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
-            raise UserError(f"{key}: there is no such option{_nearest(key, KNOWN)}")
+        if key not in OPTIONS and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
+            raise UserError(f"{key}: there is no such option{_suggestion(key, OPTIONS)}")
     for group in ("callbacks", "logger"):
-        made = [name for name, node in config[group].items() if "_target_" in (node or {})]
+        valid = [name for name, node in config[group].items() if "_target_" in (node or {})]
         for name in config[group]:
-            if name not in made:
-                raise UserError(f"{group}.{name} has no _target_{_nearest(name, made)}")
+            if name not in valid:
+                raise UserError(f"{group}.{name} has no _target_{_suggestion(name, valid)}")
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return which known name was perhaps meant."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {near[0]}?" if near else f": there are {', '.join(known)}"
+def _suggestion(name: str, valid: Iterable[str]) -> str:
+    """Return the nearest valid name as a question, else all valid names."""
+    near = difflib.get_close_matches(name, valid, n=1)
+    return f": did you mean {near[0]}?" if near else f": there are {', '.join(valid)}"
 
 
 def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
@@ -91,7 +91,7 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
     hints, accepts = _schema(path, node["_target_"]) if "_target_" in node else ({}, None)
     for key, value in node.items():
         where = f"{path}.{key}" if path else str(key)
-        built = "_target_" in str(value)  # checked against its own constructor instead
+        built = "_target_" in str(value)  # then checked against its own constructor
         if key.startswith("_"):
             continue
         if accepts is not None and key not in accepts:
@@ -104,16 +104,17 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
 def _schema(path: str, target: str) -> tuple[dict[str, Any], set[str] | None]:
     """Return type hints and accepted names (None: any) of a `_target_`."""
     with readable(f"{path}._target_={target}"):
-        made = get_object(target)
-    parameters = inspect.signature(made).parameters
+        constructor = get_object(target)
+    parameters = inspect.signature(constructor).parameters
     try:
         hints = get_type_hints(
-            made.__init__ if inspect.isclass(made) else made, include_extras=True
+            constructor.__init__ if inspect.isclass(constructor) else constructor,
+            include_extras=True,
         )
-    except NameError:  # a third party's annotation that exists for its type checker only
+    except NameError:  # a third party's annotation that only its type checker can resolve
         hints = {}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return hints, None if takes_any else set(parameters)
+    accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return hints, None if accepts_any else set(parameters)
 
 
 def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 - any type hint
@@ -121,9 +122,9 @@ def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 
     try:
         parsed = adapter.validate_python(value)
     except ValidationError as error:
-        told = [e for e in error.errors() if e["type"] not in ("is_instance_of", "none_required")]
-        reason = (told or error.errors())[-1]["msg"]
-        if not told and inspect.isclass(hint):
+        clear = [e for e in error.errors() if e["type"] not in ("is_instance_of", "none_required")]
+        reason = (clear or error.errors())[-1]["msg"]
+        if not clear and inspect.isclass(hint):
             name = where.rpartition(".")[2]
             reason = f"choose an option of the group ({name}=...), or write its _target_"
         raise UserError(f"{where}={value!r} is not valid: {reason}") from error
@@ -133,7 +134,7 @@ def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 
 
 @contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Turn the errors of building something from the config into one clear line."""
+    """Raise errors of instantiation from the config as one clear line."""
     try:
         yield
     except InstantiationException as error:

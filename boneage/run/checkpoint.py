@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, and whether it fits what is asked of it."""
+"""Write the record of a checkpoint, read checkpoints, and build models from them."""
 
 import logging
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ from boneage.run.check import readable
 from boneage.run.checkpoint_file import (
     checkpoint_file,
     require_weights,
-    what_it_holds,
+    what_it_contains,
     what_it_is,
 )
 from boneage.run.exported import read_exported
 from boneage.run.options import named_reference, options
+from boneage.run.record_schema import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
 from boneage.run.seen import check_unseen, seen_by
-from boneage.run.trust import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ MUST_MATCH = [row.name for row in TABLE if row.checkpoint == "fixed"]
 
 
 def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
-    """Return what every checkpoint of the run carries, as plain containers."""
+    """Return the record in every checkpoint of a run, as plain containers."""
     return {
         "schema": SCHEMA,
         "config": resolved(cfg, CONFIG),
@@ -49,7 +49,7 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
 
 
 def resolved(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
-    """Return parts of a config as plain containers, with what they refer to."""
+    """Return parts of a config as plain containers, with references resolved."""
     parts = {key: cfg[key] for key in keys}
     return {
         key: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
@@ -58,27 +58,27 @@ def resolved(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
-    """Return `id`, `age_years` and `sex` of a fold of the data that the model was trained on."""
+    """Return `id`, `age_years` and `sex` of a fold of the model's training data."""
     table = pd.DataFrame(record["split"])
     return table[table["fold"] == fold].assign(age_years=lambda t: t["age_months"] / 12)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint of this project without executing anything it may hold.
+    """Load a checkpoint of this project without executing code from it.
 
     Args:
         path: as for `checkpoint_file`.
 
     Raises:
-        UserError: when it is missing, damaged, another program's, of a newer version, or of a
-            diverged training.
+        UserError: if it is missing or damaged, another program or a newer version wrote it, or its
+            training diverged.
     """
     path = checkpoint_file(Path(path))
     if is_exported(path):
         return read_exported(path)
     checkpoint = _load(path)
     if not isinstance(checkpoint, dict) or "boneage" not in checkpoint:
-        raise UserError(f"{path} is not a boneage checkpoint: it is {what_it_holds(checkpoint)}")
+        raise UserError(f"{path} is not a boneage checkpoint: it is {what_it_contains(checkpoint)}")
     try:
         checkpoint["boneage"] = checked_record(checkpoint["boneage"])
     except UserError as error:
@@ -86,49 +86,49 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     weights = checkpoint.get("state_dict")
     if isinstance(weights, dict) and not all_finite(weights):
         raise UserError(
-            f"checkpoint {path} cannot be used: its weights are not finite, since its training "
-            "diverged; train again with a lower optimizer.lr"
+            f"checkpoint {path} cannot be used: its training diverged, so its weights are not "
+            "finite; train again with a lower optimizer.lr"
         )
     return checkpoint
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401 - whatever a file may hold
-    """Return what a file of PyTorch holds, as plain containers and tensors."""
+def _load(path: Path) -> Any:  # noqa: ANN401 - any content
+    """Return the content of a PyTorch file, as plain containers and tensors."""
     require_weights(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise anything, with advice for programmers
+    except Exception as error:  # a damaged file can raise anything
         if what := what_it_is(path):
             raise UserError(f"{path} is not a boneage checkpoint: it is {what}") from error
         raise UserError(
-            f"checkpoint {path} cannot be loaded: it is cut off or damaged; copy it again, or use "
-            "another checkpoint of the run"
+            f"checkpoint {path} cannot be loaded: it is incomplete or damaged; copy it again, or "
+            "use another checkpoint of the run"
         ) from error
 
 
 def check_task(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
-    """Raise UserError when the checkpoint is of another task than the command asks for."""
+    """Raise UserError if the checkpoint is of another task than the command."""
     name = checkpoint["boneage"]["config"]["name"]
     if name != cfg.name:
         raise UserError(
             f"ckpt_path={cfg.ckpt_path} was trained with task={name}, "
-            f"but this command says task={cfg.name}: add task={name}"
+            f"but this command has task={cfg.name}: add task={name}"
         )
 
 
 def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
-    """Raise UserError when training cannot go on with the config of this command."""
+    """Raise UserError if training cannot be resumed with the config of this command."""
     check_task(checkpoint, cfg)
     record = checkpoint["boneage"]
-    now = resolved(cfg, MUST_MATCH)
-    different = [key for key in MUST_MATCH if now[key] != record["config"][key]]
+    current = resolved(cfg, MUST_MATCH)
+    different = [key for key in MUST_MATCH if current[key] != record["config"][key]]
     for key, value in record["preprocessing"].items():
         if cfg.data[key] != value:
             different.append(f"data.{key} (was {value})")
     if different:
         raise UserError(
-            f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from the run it "
-            f"comes from in {', '.join(different)}; repeat that run's options"
+            f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
+            f"{', '.join(different)}; repeat that run's options"
         )
 
 
@@ -138,12 +138,12 @@ def build_model(
     replaced: bool = False,
     **options: Any,  # noqa: ANN401
 ) -> BoneAgeModule:
-    """Return a fresh model of a config that has the keys `CONFIG`.
+    """Return a new model from a config with the keys `CONFIG`.
 
     Args:
         config: the config.
-        record: what its checkpoints will carry.
-        replaced: a checkpoint's weights will replace its own: no pretrained ones are looked for.
+        record: the record for its checkpoints.
+        replaced: a checkpoint's weights will replace its own, so do not load pretrained ones.
         options: of `BoneAgeModule`.
     """
     backbone = config.backbone
@@ -161,23 +161,23 @@ def build_model(
             record=record,
             **options,
         )
-        model.make_optimizer(model.parameters())  # a bad option shows now, not when training starts
+        model.make_optimizer(model.parameters())  # bad options fail now, not when training starts
     return model
 
 
 def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
-    """Give a fresh model the weights of a checkpoint, part by part.
+    """Load the weights of a checkpoint into a new model, part by part.
 
-    Sex input and tasks that the checkpoint lacks, or has of other shapes, stay fresh. What it was
-    trained on goes into the model's record, so that later tests refuse that too.
+    Sex input and tasks that the checkpoint lacks, or has with other shapes, keep their initial
+    weights. Its training radiographs are added to the model's record: later tests refuse them too.
 
     Args:
         path: the checkpoint, or an exported ONNX file.
         model: a model that has not been trained.
-        table: the radiographs it will be trained and tested on, as in `BoneAgeDataModule.table`.
+        table: the radiographs to train and test on, as in `BoneAgeDataModule.table`.
 
     Raises:
-        UserError: when the backbone is another, or a test radiograph was used to train it.
+        UserError: if the backbone differs, or a test radiograph was used to train the checkpoint.
     """
     checkpoint = read_checkpoint(path)
     check_unseen(checkpoint, table)
@@ -189,12 +189,14 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
         if _shapes(weights) == _shapes(part.state_dict()):
             part.load_state_dict(weights)
         elif name == "backbone":
-            raise UserError(f"start_from={path} has another backbone than this command")
+            raise UserError(
+                f"start_from={path} has another backbone than this command: choose its backbone"
+            )
         else:
             log.warning("%s of %s does not fit: it starts from random weights", name, path)
     seen = seen_by(checkpoint)
-    known = [c for c in ("id", "age_months", "patient") if c in seen]
-    model.record["earlier"] = seen[known].to_dict("list")
+    columns = [c for c in ("id", "age_months", "patient") if c in seen]
+    model.record["earlier"] = seen[columns].to_dict("list")
 
 
 def _shapes(weights: dict[str, Any]) -> dict[str, Any]:
@@ -202,10 +204,10 @@ def _shapes(weights: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_model(checkpoint: dict[str, Any]) -> BoneAgeModule:
-    """Return the trained model of a checkpoint, built from what it carries alone.
+    """Return the trained model of a checkpoint, built only from its record.
 
     Raises:
-        UserError: when it names code outside this project, or lacks weights.
+        UserError: if it names code outside this project, or its weights do not fit.
     """
     record = checkpoint["boneage"]
     check_buildable(record["config"])
@@ -213,5 +215,5 @@ def load_model(checkpoint: dict[str, Any]) -> BoneAgeModule:
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise UserError("the checkpoint's weights are not those of its model") from error
+        raise UserError("the checkpoint's weights do not fit its model") from error
     return model

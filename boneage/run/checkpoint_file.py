@@ -1,4 +1,4 @@
-"""Which file a path means, and what a file is that is no checkpoint, told without torch."""
+"""Find the checkpoint file of a path, and identify files of other kinds, without torch."""
 
 import os
 import zipfile
@@ -11,34 +11,34 @@ from boneage.weights import BUILTIN, NAME
 LIGHTNING = "pytorch-lightning_version"
 ANOTHER_PROJECT = "a Lightning checkpoint of another project"
 OWN_RECORD = b"X\x07\0\0\0boneage"  # the key, as pickled
-WITHIN = (  # a file within an archive of PyTorch
+MEMBERS = (  # files in PyTorch archives of other kinds
     ("constants.pkl", "a TorchScript model"),
     ("archive_format", "a program of torch.export"),
     ("serialized_exported_program.json", "a program of torch.export"),
 )
 STARTS = (
-    (bytes(64), "filled with zeros, as a crash or a full disk leaves it"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes them"),
-    (b"version https://git-lfs", "a pointer of Git LFS: get the file itself with git lfs pull"),
-    (b"<", "an HTML or XML page, as a failed download leaves it"),
+    (bytes(64), "filled with zeros, perhaps after a crash or on a full disk"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, perhaps of Keras"),
+    (b"version https://git-lfs", "a Git LFS pointer: get the file itself with git lfs pull"),
+    (b"<", "an HTML or XML page, perhaps of a failed download"),
     (b"\x89PNG", "an image"),
     (b"\xff\xd8\xff", "an image"),
     (b"\x1f\x8b", "a gzip archive"),
 )
-OF_TORCH = (b"PK\x03\x04", b"\x80")  # archives and pickles begin so
-ONNX_FIELDS = range(0x12, 0x43, 8)  # protobuf: what can follow the version of the format
+TORCH_STARTS = (b"PK\x03\x04", b"\x80")  # of archives and pickles
+ONNX_FIELDS = range(0x12, 0x43, 8)  # protobuf: fields that can follow the format's version
 
 
 def checkpoint_file(path: Path, name: str = "best") -> Path:
-    """Return the checkpoint that a path means: every command finds it here.
+    """Return the checkpoint file of a path, for all commands.
 
     Args:
         path: a checkpoint file, the folder of a run, or its folder of checkpoints; "builtin" is
-            the model that comes with the package.
+            the built-in model.
         name: of the checkpoint in a folder, "best" or "last".
 
     Raises:
-        UserError: when a folder holds no such checkpoint; the message says what it holds.
+        UserError: if a folder does not contain it; the message names what it contains.
     """
     if str(path) == NAME:
         return BUILTIN
@@ -54,40 +54,40 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
         advice = f"give one of the runs in it: {first_five(folders)}"
     else:
         advice = (
-            "give a checkpoint file, or the folder of a run that has saved one; for an ensemble, "
-            "give the runs that it was made of"
+            "give a checkpoint file, or the folder of a run with checkpoints; for an ensemble, "
+            "give its runs"
         )
-    raise UserError(f"{path} holds no checkpoint: {advice}")
+    raise UserError(f"{path} contains no checkpoint: {advice}")
 
 
 def require_weights(file: Path) -> None:
-    """Raise UserError for a file that is no checkpoint, as far as that shows from outside."""
+    """Raise UserError for a file that, by its first bytes, is not a checkpoint."""
     try:
         with file.open("rb") as opened:
             start = opened.read(4)
         if not start:
             raise UserError(f"checkpoint {file} cannot be loaded: the file is empty")
-        if not start.startswith(OF_TORCH):
+        if not start.startswith(TORCH_STARTS):
             raise UserError(f"{file} is not a boneage checkpoint: it is {what_it_is(file)}")
     except OSError as error:
         raise UserError(f"checkpoint {file} cannot be loaded: {error.strerror}") from error
 
 
 def what_it_is(path: Path) -> str | None:
-    """Return what a file is that `torch.load` refuses; None for a damaged file of PyTorch.
+    """Return the kind of a file that `torch.load` refuses; None for a damaged PyTorch file.
 
     Raises:
-        OSError: when it cannot be read.
+        OSError: if it cannot be read.
     """
     with path.open("rb") as file:
         start = file.read(1024)
-    for known, what in STARTS:
-        if start.startswith(known):
+    for prefix, what in STARTS:
+        if start.startswith(prefix):
             return what
-    if start.startswith(OF_TORCH[0]):
+    if start.startswith(TORCH_STARTS[0]):
         return _archive(path)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32:
-        return "a safetensors file: weights alone, without the record of their model"
+        return "a safetensors file: only weights, without the record of their model"
     if len(start) > 2 and start[0] == 8 and start[1] < 32 and start[2] in ONNX_FIELDS:
         return "an ONNX model"
     if start.startswith(b"\x80"):
@@ -98,25 +98,25 @@ def what_it_is(path: Path) -> str | None:
     return "a file of another kind"
 
 
-def what_it_holds(loaded: Any) -> str:  # noqa: ANN401 - whatever a file may hold
-    """Return what was loaded from a file that has no record of this project."""
+def what_it_contains(loaded: Any) -> str:  # noqa: ANN401 - any content
+    """Return the kind of the content of a PyTorch file without a record of this project."""
     from torch import Tensor
 
     if not isinstance(loaded, dict):
-        return f"a file of PyTorch that holds a {type(loaded).__name__}"
+        return f"a PyTorch file that contains a {type(loaded).__name__}"
     if LIGHTNING in loaded:
         return ANOTHER_PROJECT
     if loaded and all(isinstance(value, Tensor) for value in loaded.values()):
-        return "a state_dict: weights alone, without the record of their model"
+        return "a state_dict: only weights, without the record of their model"
     return f"a file of another program ({first_five([str(key) for key in loaded]) or 'empty'})"
 
 
 def _archive(path: Path) -> str | None:
-    """Return what a zip archive is; None for a damaged one of PyTorch."""
+    """Return the kind of a zip archive; None for a damaged one of PyTorch."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2]: name for name in archive.namelist()}
-            for name, what in WITHIN:
+            for name, what in MEMBERS:
                 if name in names:
                     return what
             if "data.pkl" not in names:
@@ -126,15 +126,15 @@ def _archive(path: Path) -> str | None:
             code = "a pickle of another program, which would run its own code when loaded"
             return _pickle(archive.read(names["data.pkl"])) or code
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return None  # cut off, or damaged
+        return None  # incomplete or damaged
 
 
 def _pickle(content: bytes) -> str | None:
-    """Return what a pickle is that holds more than weights and plain containers, if it is known."""
+    """Return the kind of a pickle with more than weights and plain containers; None if unknown."""
     if OWN_RECORD in content:
-        return "one with foreign objects in it, which would run their own code when loaded"
+        return "one with foreign objects, which would run their own code when loaded"
     if LIGHTNING.encode() in content:
         return ANOTHER_PROJECT
     if b"_parameters" in content and b"_modules" in content:
-        return "a whole pickled model, which would run its own code when loaded"
+        return "a pickled model, which would run its own code when loaded"
     return None

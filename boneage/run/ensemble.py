@@ -1,4 +1,4 @@
-"""Several runs as one: the mean of their predictions of each test radiograph."""
+"""The mean of several runs' predictions of each test radiograph, as a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,23 +27,23 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     """Average the predictions of runs, score them, and write a run folder.
 
     Runs of one test fold are an ensemble. Runs of several folds are pooled: each radiograph is
-    predicted by the runs that it was a test radiograph of, so by none that has seen it.
+    predicted only by runs that had it in their test fold.
 
     Args:
         folders: finished runs of one task and one set of stages.
         out: folder to write; reports and comparisons read it like a run's.
 
     Returns:
-        What its `metrics.json` holds. The baselines are those of the first run's training fold.
+        The content of its `metrics.json`. Baselines are those of the first run's training fold.
 
     Raises:
-        UserError: when a run cannot be read or is given twice, runs do not fit together, or `out`
-            holds a run.
+        UserError: if a run cannot be read or is given twice, task, data or stages differ, or `out`
+            contains a run.
     """
     runs = [read_run(folder) for folder in folders]
-    places = [run.path.resolve() for run in runs]
-    if twice := [str(place) for place in dict.fromkeys(places) if places.count(place) > 1]:
-        raise UserError(f"the same run is given more than once: {first_five(twice)}")
+    paths = [run.path.resolve() for run in runs]
+    if twice := [str(path) for path in dict.fromkeys(paths) if paths.count(path) > 1]:
+        raise UserError(f"a run is given more than once: {first_five(twice)}")
     first = runs[0]
     for run in runs[1:]:
         for what in ("task", "data", "stages"):
@@ -52,7 +52,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
                     f"{run.path} and {first.path} differ in {what}: they cannot be averaged"
                 )
     if (out / METRICS).exists():
-        raise UserError(f"{out} holds a run already: choose another --out")
+        raise UserError(f"{out} contains a run already: choose another --out")
     of_runs = [run.metrics.get("readers", []) for run in runs]
     readers = [name for name in of_runs[0] if all(name in names for names in of_runs)]
     predictions = _mean_predictions(runs, [reading_column(name) for name in readers])
@@ -86,29 +86,29 @@ def _report(
 
 
 def _mean_predictions(runs: Sequence[FinishedRun], readings: Sequence[str]) -> pd.DataFrame:
-    """Return truth and mean prediction of every radiograph, in the order they first come in.
+    """Return truth and mean prediction of every radiograph, in order of first appearance.
 
     Args:
         runs: the runs.
         readings: columns of the ages that readers gave, which are kept as they are.
     """
     rows = pd.concat([run.predictions for run in runs], ignore_index=True)
-    known = [*TRUTH, *(["patient"] if "patient" in rows else [])]  # some runs may not know it
-    known += readings
-    truth = rows.groupby("id", sort=False)[known[1:]]
+    columns = [*TRUTH, *(["patient"] if "patient" in rows else [])]  # some runs may lack it
+    columns += readings
+    truth = rows.groupby("id", sort=False)[columns[1:]]
     changed = truth.nunique().gt(1).any(axis=1)
     if changed.any():
         raise UserError(
-            f"the runs do not agree about the truth of {changed.index[changed][0]}: they were not "
-            "trained on the same labels"
+            f"the runs have different labels for {changed.index[changed][0]}: they were not "
+            "trained on the same table"
         )
-    numbers = rows.drop(columns=[*known, "stage_predicted"], errors="ignore").columns
+    numbers = rows.drop(columns=[*columns, "stage_predicted"], errors="ignore").columns
     means = rows.groupby("id", sort=False)[list(numbers)].mean()
     table = truth.first().join(means).reset_index()
     if "patient" in table:
         table.insert(1, "patient", table.pop("patient").fillna(""))
-    chances = [column for column in table if str(column).startswith("stage_probability_")]
-    if chances:
-        likeliest = table[chances].idxmax(axis=1)
+    probabilities = [column for column in table if str(column).startswith("stage_probability_")]
+    if probabilities:
+        likeliest = table[probabilities].idxmax(axis=1)
         table["stage_predicted"] = [str(c).removeprefix("stage_probability_") for c in likeliest]
     return table

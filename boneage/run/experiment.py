@@ -23,7 +23,7 @@ from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
 from boneage.evaluation.run_folder import hash_test_set
 from boneage.models.module import BoneAgeModule
-from boneage.run.calibrate import calibrate, coverage_of, keep, site_of
+from boneage.run.calibrate import calibrate, coverage_of, save_calibration, site_of
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
     build_model,
@@ -38,11 +38,11 @@ from boneage.run.checkpoint import (
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.fit import fit
 from boneage.run.process import check_strategy, interruptible, keep_freed_memory, quieten_lightning
+from boneage.run.record_schema import check_buildable
 from boneage.run.results import describe_run, metric_report, print_results, write_results
 from boneage.run.resume import finished, newest_checkpoint
 from boneage.run.seen import check_unseen
 from boneage.run.teachers import check_teachers
-from boneage.run.trust import check_buildable
 from boneage.uncertainty.conformal import why_unknown
 from boneage.weights import is_exported
 
@@ -51,20 +51,20 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Run:
-    """What a run is made of, before its first step.
+    """The parts of a run, before its first step.
 
     Args:
-        cfg: its config; of a test alone with the checkpoint's stages and preprocessing.
-        folder: where it writes.
+        cfg: its config; with `train=false`, with the checkpoint's stages and preprocessing.
+        folder: to write to.
         ckpt_path: checkpoint to resume from, or to test.
-        checkpoint: what it contains.
+        checkpoint: its content.
         model: to train, or to test.
         data: the radiographs.
-        trainer: with its callbacks, of which are:
+        trainer: with its callbacks, which include the next three.
         predictions: of the test fold.
         throughput: images per second.
         history: of the epochs.
-        started: the time.
+        started: start time.
     """
 
     cfg: DictConfig
@@ -81,9 +81,9 @@ class _Run:
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
-    """Run the experiment that a config describes and return what `metrics.json` holds.
+    """Run the experiment of a config and return the content of `metrics.json`.
 
-    With `train=false` the checkpoint is tested: model, stages and preprocessing are its own.
+    With `train=false`, test a checkpoint with its own model, stages and preprocessing.
 
     Raises:
         UserError: for any mistake in config, data or checkpoint, before the first training step.
@@ -97,7 +97,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         keep_freed_memory()
         quieten_lightning()
         L.seed_everything(cfg.seed, workers=True, verbose=False)
-        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # takes time
+        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it is slow
         run = _prepare(cfg, folder)
         score = _fit_and_test(run)
         return _summarise(run, score)
@@ -107,11 +107,11 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     """Read the checkpoint, build model, data and trainer, and write the split."""
     ckpt_path, checkpoint = _find_checkpoint(cfg, folder)
     if checkpoint is not None and not cfg.train:
-        cfg = _with_preparation_of(checkpoint, cfg)
+        cfg = _with_stages_and_preprocessing(checkpoint, cfg)
         model = load_model(checkpoint)
         model.mirror_test |= cfg.mirror_test
         cfg.mirror_test = model.mirror_test
-    else:  # before data are decoded: pretrained weights may be missing
+    else:  # before decoding: pretrained weights may be missing
         replaced = bool(ckpt_path or cfg.start_from)
         model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)
     with readable("data"):
@@ -137,17 +137,17 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
 
 
 def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
-    """Return the checkpoint to resume from or to test, and what it contains; None without one."""
-    found = (cfg.train and cfg.resume and newest_checkpoint(folder, cfg)) or cfg.ckpt_path
-    if not found:
+    """Return the checkpoint to resume from or to test, and its content; None without one."""
+    chosen = (cfg.train and cfg.resume and newest_checkpoint(folder, cfg)) or cfg.ckpt_path
+    if not chosen:
         if not cfg.train:
             raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
         return None, None
-    path = checkpoint_file(Path(found), "last" if cfg.train else "best")
+    path = checkpoint_file(Path(chosen), "last" if cfg.train else "best")
     if is_exported(path):
         raise UserError(
-            f"ckpt_path={path}: an exported file holds no training to resume and no ages to "
-            "compare with; start from it with start_from=, or give its run's checkpoint"
+            f"ckpt_path={path}: an exported file contains no training to resume and no labels to "
+            "test with; start from it with start_from=, or give its run's checkpoint"
         )
     checkpoint = read_checkpoint(path)
     if cfg.train:
@@ -162,18 +162,18 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
     return path, checkpoint
 
 
-def _with_preparation_of(checkpoint: dict[str, Any], cfg: DictConfig) -> DictConfig:
+def _with_stages_and_preprocessing(checkpoint: dict[str, Any], cfg: DictConfig) -> DictConfig:
     """Return a config with the stages and the preprocessing of a checkpoint."""
     record = checkpoint["boneage"]
     check_buildable(record["config"])
-    own = cfg.copy()
-    own.stages = record["config"]["stages"]
-    own.data.update(record["preprocessing"])
-    return own
+    changed = cfg.copy()
+    changed.stages = record["config"]["stages"]
+    changed.data.update(record["preprocessing"])
+    return changed
 
 
 def _build_trainer(cfg: DictConfig, folder: Path, always: Sequence[L.Callback]) -> L.Trainer:
-    """Return the trainer with the callbacks that every run has, and those of the config."""
+    """Return the trainer with the callbacks of every run and those of the config."""
     with readable("trainer"):
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
         trainer: L.Trainer = instantiate(
@@ -181,13 +181,13 @@ def _build_trainer(cfg: DictConfig, folder: Path, always: Sequence[L.Callback]) 
             callbacks=[*always, *callbacks],
             logger=[instantiate(logger) for logger in cfg.logger.values()],
             default_root_dir=folder,
-            enable_model_summary=False,  # Lightning's own, beside that of the callbacks
+            enable_model_summary=False,  # the config has its own callback
         )
     return trainer
 
 
 def _fit_and_test(run: _Run) -> float | None:
-    """Train if asked to, and test; return the best validation score."""
+    """Train unless `train=false`, and test; return the best validation score."""
     trainer, model, data = run.trainer, run.model, run.data
     if not run.cfg.train:
         trainer.test(model, data, verbose=False)
@@ -202,7 +202,7 @@ def _fit_and_test(run: _Run) -> float | None:
         validated = calibration.get("predicted_years")
         if validated is not None and (why := why_unknown(len(validated))):
             log.warning("%s: %s", tested, why)
-        keep(Path(tested), calibration)
+        save_calibration(Path(tested), calibration)
     return None if score is None else float(score)
 
 
@@ -210,7 +210,7 @@ def _summarise(run: _Run, score: float | None) -> dict[str, Any]:
     """Write the results of a run, and return its metrics."""
     model, trainer, test = run.model, run.trainer, run.predictions.table
     if test.empty:
-        raise FailedRun("no radiograph was tested: trainer.limit_test_batches leaves none")
+        raise FailedRun("no radiograph was tested: increase trainer.limit_test_batches")
     train_fold, val_fold = fold_of(model.record, "train"), fold_of(model.record, "val")
     metrics = {
         **describe_run(run.cfg, run.data, model, trainer),

@@ -1,4 +1,4 @@
-"""Explain a checkpoint's predictions on radiograph files, and measure and check its maps."""
+"""Explain a checkpoint's predictions on radiograph files; measure and check its maps."""
 
 import copy
 import logging
@@ -35,25 +35,25 @@ from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
-SHEET = 24  # radiographs in a picture
+SHEET = 24  # radiographs per image
 Masks = dict[str, dict[str, np.ndarray]]  # by id and region
 CHECKS = "checks.txt"
 
 
 class Explained:
-    """A checkpoint and some radiographs, with what it predicts for them.
+    """A checkpoint and its predictions for radiographs.
 
     Args:
         checkpoint: a checkpoint, or the folder of a run.
-        images: radiograph files, or folders with some below them.
-        sex: of all of them; None takes what the checkpoint knows of an id, else what a DICOM
-            header says, else unknown.
-        regions: table of boxes, or folder of a phantom's masks: only radiographs that have some
-            are read, without those that the checkpoint was trained on or chosen by.
-        annotator: whose boxes count; None is everybody's.
+        images: radiograph files or folders.
+        sex: of all of them; None uses the checkpoint's table by id, else the DICOM header, else
+            unknown.
+        regions: table of boxes, or folder of a phantom's masks: only radiographs with regions are
+            read, without the checkpoint's training and validation radiographs.
+        annotator: use only the boxes of this one; None uses all.
 
     Raises:
-        UserError: when one of them cannot be read, or none is left.
+        UserError: if a file cannot be read, or no radiograph is left.
     """
 
     def __init__(
@@ -69,15 +69,15 @@ class Explained:
         self.model = load_model(self.checkpoint).eval()
         self.preprocessing = Preprocessing(**record["preprocessing"])
         self.files = find_radiographs(images)
-        _require_names_of_their_own(self.files)
-        known = pd.DataFrame(record["split"]).set_index("id")
+        _require_unique_ids(self.files)
+        split = pd.DataFrame(record["split"]).set_index("id")
         self.table = pd.DataFrame({"id": [radiograph_id(file) for file in self.files]})
-        meant = match_ids(self.table["id"], known.index, "Radiographs of the checkpoint")
-        known = known.reindex([meant.get(id_) for id_ in self.table["id"]])
-        self.table = self.table.join(known.reset_index(drop=True))
+        meant = match_ids(self.table["id"], split.index, "Radiographs of the checkpoint")
+        split = split.reindex([meant.get(id_) for id_ in self.table["id"]])
+        self.table = self.table.join(split.reset_index(drop=True))
         self.table["age_years"] = self.table.pop("age_months") / 12
         if regions is not None:
-            self._keep(self._held_out(regions, annotator))
+            self._select(self._held_out(regions, annotator))
         self.images, self.geometries, sexes = self._decode()
         self.table["sex"] = sex or self.table["sex"].fillna(sexes)
         site = site_of(record)
@@ -85,12 +85,12 @@ class Explained:
         self.table = self.table.join(predicted)
 
     def subset(self, rows: np.ndarray) -> "Explained":
-        """Return the same checkpoint with some of the radiographs."""
-        some = copy.copy(self)
-        some._keep(rows)
-        some.images = self.images[rows]
-        some.geometries = [self.geometries[row] for row in rows]
-        return some
+        """Return the same checkpoint with the radiographs of some rows."""
+        subset = copy.copy(self)
+        subset._select(rows)
+        subset.images = self.images[rows]
+        subset.geometries = [self.geometries[row] for row in rows]
+        return subset
 
     @property
     def sex(self) -> Tensor:
@@ -98,35 +98,35 @@ class Explained:
         return sex_indices(self.table["sex"])
 
     def maps(self, task: str, method: Method, model: BoneAgeModule | None = None) -> np.ndarray:
-        """Return (n, size, size) signed maps of a task, also of another model of the same make."""
+        """Return (n, size, size) signed maps of a task; `model` replaces the checkpoint's own."""
         return maps_of(model or self.model, self.images, self.sex, task, method)
 
-    def _keep(self, rows: np.ndarray) -> None:
+    def _select(self, rows: np.ndarray) -> None:
         self.files = [self.files[row] for row in rows]
         self.table = self.table.iloc[rows].reset_index(drop=True)
 
     def _held_out(self, regions: Path, annotator: str | None) -> np.ndarray:
-        """Return the rows with regions that the checkpoint was neither trained on nor chosen by."""
+        """Return the rows with regions, without training and validation radiographs."""
         files = dict(zip(self.table["id"], self.files, strict=True))
         drawn = list(find_regions(regions, files, annotator))
         if not drawn:
-            raise UserError(f"{regions}: none of the {len(files)} radiographs has a region")
+            raise UserError(f"{regions} has no region for any of the {len(files)} radiographs")
         seen = self.table["fold"].isin(["train", "val"])
         rows = np.flatnonzero(self.table["id"].isin(drawn) & ~seen)
         if not len(rows):
             raise UserError(
                 f"{regions}: the checkpoint was trained on all {len(drawn)} radiographs with "
-                f"regions ({first_five(sorted(drawn))}): train one that holds them out, with "
+                f"regions ({first_five(sorted(drawn))}): train one without them, with "
                 "data.hold_out="
             )
         log.info(
-            f"{len(drawn):,} of {len(files):,} radiographs have regions; the model was not trained "
-            f"on {len(rows):,} of these, which are read"
+            f"{len(drawn):,} of {len(files):,} radiographs have regions; {len(rows):,} of these "
+            "are used, since the model was not trained on them"
         )
         return rows
 
     def _decode(self) -> tuple[np.ndarray, list[Geometry], pd.Series]:
-        """Return (n, size, size) squares, how the files lie in them, and the headers' sexes."""
+        """Return (n, size, size) squares, their geometries, and the sexes of the headers."""
         read = partial(_read, preprocessing=self.preprocessing)
         squares, sexes = zip(*in_parallel(read, self.files, "Decoding"), strict=True)
         pixels = np.stack([square.pixels for square in squares])
@@ -134,7 +134,7 @@ class Explained:
 
 
 def _read(path: Path, preprocessing: Preprocessing) -> tuple[Square, str]:
-    """Return the square of a file, and the sex that its header says."""
+    """Return the square of a file, and the sex in its header."""
     image, header = read_radiograph(path)
     return preprocessing.square(image), header.sex if header is not None else "unknown"
 
@@ -148,16 +148,16 @@ def explain(
     regions: Path | None = None,
     annotator: str | None = None,
 ) -> Explained:
-    """Draw the maps of every task for radiographs, and keep them as arrays.
+    """Draw the maps of every task for radiographs, and save them as arrays.
 
     Writes `<task>_<part>.png`, and per radiograph and task `<id>_<task>.npy`, float32 in the
     geometry of the file.
 
     Raises:
-        UserError: when something cannot be read, or `out` holds maps or cannot be written.
+        UserError: if something cannot be read, or `out` contains maps or cannot be written.
     """
     if any(out.glob("*.npy")):
-        raise UserError(f"{out} holds maps already: remove them, or choose another --out")
+        raise UserError(f"{out} contains maps already: remove them, or choose another --out")
     explained = Explained(checkpoint, images, sex, regions, annotator)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -181,8 +181,8 @@ def explain(
     return explained
 
 
-def _require_names_of_their_own(files: Sequence[Path]) -> None:
-    """Raise UserError when two files would be written under one id."""
+def _require_unique_ids(files: Sequence[Path]) -> None:
+    """Raise UserError if two files have the same id."""
     by_id: dict[str, Path] = {}
     for file in files:
         if (other := by_id.setdefault(radiograph_id(file), file)) != file:
@@ -195,11 +195,11 @@ def localise(
     """Measure the maps of one or several models; several trainings of one setting show the spread.
 
     Args:
-        models: checkpoints with the radiographs that count for them.
-        regions: table of boxes, or folder of a phantom's masks, as was given for these.
-        out: folder for what `write_attention` writes.
+        models: checkpoints with their held-out radiographs.
+        regions: table of boxes, or folder of a phantom's masks, as for `models`.
+        out: folder for the files of `write_attention`.
         method: of the maps.
-        annotator: whose boxes; None is everybody's.
+        annotator: as for `Explained`.
 
     Returns:
         The sentences of `claims.txt`.
@@ -207,16 +207,16 @@ def localise(
     masks: dict[Preprocessing, Masks] = {}
     summaries = []
     for explained in models:
-        known = masks.setdefault(explained.preprocessing, {})  # mostly the same for all trainings
+        cached = masks.setdefault(explained.preprocessing, {})  # usually the same for all models
         pairs = zip(explained.table["id"], explained.files, strict=True)
-        new = {id_: file for id_, file in pairs if id_ not in known}
-        known |= read_regions(regions, new, explained.preprocessing, annotator)
-        summaries.append(_measure(explained, known, method))
+        new = {id_: file for id_, file in pairs if id_ not in cached}
+        cached |= read_regions(regions, new, explained.preprocessing, annotator)
+        summaries.append(_measure(explained, cached, method))
     reference = first_reference(explained.checkpoint["boneage"] for explained in models)
     return write_attention(summaries, out, reference)
 
 
-def _measure(explained: Explained, of_id: Masks, method: Method) -> pd.DataFrame:
+def _measure(explained: Explained, masks: Masks, method: Method) -> pd.DataFrame:
     """Return the summary of every task of one checkpoint."""
     stages = explained.checkpoint["boneage"]["config"]["stages"]
     return measure_model(
@@ -224,14 +224,14 @@ def _measure(explained: Explained, of_id: Masks, method: Method) -> pd.DataFrame
         explained.images,
         explained.sex,
         explained.table["age_years"].to_numpy(float),
-        [of_id[id_] for id_ in explained.table["id"]],
+        [masks[id_] for id_ in explained.table["id"]],
         Stages(stages["names"], stages["edges"]),
         method,
     )
 
 
 def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> list[str]:
-    """Re-draw layers, remove and restore pixels, and say what came of it.
+    """Check maps by randomising layers and by deleting and inserting pixels.
 
     Writes `randomisation_<task>.csv`, `deletion_<task>.csv`, `sanity_<task>.png` and `checks.txt`.
 
@@ -239,18 +239,18 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
         explained: a checkpoint and radiographs.
         out: folder.
         method: of the maps.
-        sample: at most how many radiographs, evenly over their order.
+        sample: maximum number of radiographs, evenly over their order.
 
     Returns:
-        A sentence per task and check.
+        One sentence per task and check.
     """
     rows = evenly(len(explained.table), sample)
     explained = explained.subset(rows)
     sentences = []
     if len(rows) < FEW:
         sentences.append(
-            f"Checked on {plural(len(rows), 'radiograph')} only, which shows little: give {FEW} or "
-            f"more, and --check {FEW} or more."
+            f"Only {plural(len(rows), 'radiograph')} checked, too few for a conclusion: give {FEW} "
+            f"or more, and --check {FEW} or more."
         )
     for task in explained.model.tasks:
         draw = partial(explained.maps, task, method)
@@ -271,18 +271,19 @@ def _sentences(task: str, unit: str, randomised: pd.DataFrame, curves: pd.DataFr
     last = randomised[randomised["layers"] == randomised["layers"].max()]
     area = areas(curves)
     n = curves["image"].nunique()
-    like, moved, left = last["spearman"].median(), area["deletion"], area["insertion"]
+    spearman, deleted, inserted = last["spearman"].median(), area["deletion"], area["insertion"]
     return [
-        f"{task}: with every layer re-drawn, maps are like the trained ones by Spearman "
-        f"{number(like)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "
+        f"{task}: with all layers randomised, the similarity to the trained maps is Spearman "
+        f"{number(spearman)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "
         "no change).",
-        f"{task}: with marked pixels removed the prediction is {_said(moved)} {unit} further from "
-        f"that of the whole radiograph than with random ones removed; with marked pixels put back "
-        f"it is {_said(left)} {unit} further than with random ones put back. A map that marks what "
-        f"the prediction rests on gives a first value above 0 and a second below.",
+        f"{task}: deleting marked pixels moves the prediction {_with_interval(deleted)} {unit} "
+        "further from that of the whole radiograph than deleting random ones. With marked pixels "
+        f"inserted it is {_with_interval(inserted)} {unit} further away than with random ones. A "
+        "map of pixels that the prediction depends on has a first value above 0 and a second below "
+        "0.",
     ]
 
 
-def _said(result: Result) -> str:
+def _with_interval(result: Result) -> str:
     limits = interval(result)
     return f"{number(result['value'])} ({limits})" if limits else number(result["value"])

@@ -1,4 +1,4 @@
-"""A checkpoint from the ONNX file that it was exported to: weights by name, nothing executed."""
+"""Read an exported ONNX file as a checkpoint: only its weights, nothing is executed."""
 
 import json
 from importlib.util import find_spec
@@ -9,20 +9,20 @@ import numpy as np
 import torch
 
 from boneage.errors import UserError, install
-from boneage.run.trust import NewerRecord, checked_record
+from boneage.run.record_schema import NewerRecord, checked_record
 from boneage.weights import KEY, SCHEMA, SITE_KEY
 
 NOVELTY = "novelty."
 
 
 def read_exported(path: Path) -> dict[str, Any]:
-    """Return `boneage` and `state_dict` of a file of `boneage export`, as of a checkpoint.
+    """Return `boneage` and `state_dict` of a file of `boneage export`, as from a checkpoint.
 
-    The record's radiographs have ids and folds only: ages are NaN, sexes unknown.
+    The record's radiographs have only ids and folds: ages are NaN, sexes unknown.
 
     Raises:
-        UserError: when it cannot be read, is another program's or of a newer version, or the
-            package onnx is missing.
+        UserError: if it cannot be read, another program or a newer version wrote it, or the package
+            onnx is missing.
     """
     if find_spec("onnx") is None:
         raise UserError(f"{path} cannot be read: {install('export')}")
@@ -34,14 +34,16 @@ def read_exported(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be loaded: {error.strerror}") from error
     except Exception as error:  # a damaged file can raise anything
-        raise UserError(f"{path} cannot be loaded: it is no whole ONNX model") from error
-    said = {item.key: item.value for item in model.metadata_props}
-    if KEY not in said:
         raise UserError(
-            f"{path} is not a boneage model: it is an ONNX model without what boneage export writes"
+            f"{path} cannot be loaded: it is not a complete ONNX file; copy it again"
+        ) from error
+    metadata = {item.key: item.value for item in model.metadata_props}
+    if KEY not in metadata:
+        raise UserError(
+            f"{path} is not a boneage model: it lacks the metadata that boneage export writes"
         )
     try:
-        terms = json.loads(said[KEY])
+        terms = json.loads(metadata[KEY])
         if int(terms.get("schema", 0)) > SCHEMA:
             raise NewerRecord("a newer version of boneage wrote it: update boneage")
         record = checked_record(_record(terms))
@@ -54,8 +56,8 @@ def read_exported(path: Path) -> dict[str, Any]:
             f"{path} cannot be used: an older version of boneage, or another program, wrote it; "
             "export the run again"
         ) from error
-    if SITE_KEY in said:
-        record["calibration"]["site"] = json.loads(said[SITE_KEY])
+    if SITE_KEY in metadata:
+        record["calibration"]["site"] = json.loads(metadata[SITE_KEY])
     novelty = {k.removeprefix(NOVELTY): v for k, v in weights.items() if k.startswith(NOVELTY)}
     if novelty:
         scalars = {name: float(novelty[name]) for name in ("rest", "limit")}
@@ -65,7 +67,7 @@ def read_exported(path: Path) -> dict[str, Any]:
 
 
 def _record(terms: dict[str, Any]) -> dict[str, Any]:
-    fold_of = {  # of the train list are also those that an earlier training chose by
+    fold_of = {  # the train list includes the validation radiographs of an earlier training
         id_: fold for fold in ("train", "val") for id_ in terms["radiographs"][fold]
     }
     return {

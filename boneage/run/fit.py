@@ -1,4 +1,4 @@
-"""Train a model, and say which of its weights are to be tested."""
+"""Train a model, and choose the weights to test."""
 
 import logging
 from collections.abc import Iterator
@@ -22,45 +22,45 @@ def fit(
     ckpt_path: Path | str | None,
     steps_before: int,
 ) -> str | None:
-    """Train a model as far as the trainer's limits allow.
+    """Train a model up to the trainer's limits.
 
-    A run that trains nothing, or that never validates and so has no best epoch, says so.
+    Warns if nothing is trained, and if there is no validation, so that no epoch is the best.
 
     Args:
         trainer: with its callbacks.
         model: to train.
         data: the radiographs.
-        ckpt_path: checkpoint to resume from; None starts anew.
-        steps_before: training steps that this checkpoint has behind it.
+        ckpt_path: checkpoint to resume from; None starts a new training.
+        steps_before: training steps of this checkpoint.
 
     Returns:
-        The checkpoint to test: the best, else the last; None tests the weights as they are.
+        The checkpoint to test: the best, else the last; None tests the current weights.
 
     Raises:
-        UserError: when the trainer refuses what is asked of it.
+        UserError: if the trainer refuses its options.
     """
     for early_stopping in trainer.early_stopping_callbacks:
         early_stopping.strict = False  # an epoch without validation is no reason to stop
     with _refusals():
         trainer.fit(model, data, ckpt_path=ckpt_path)
-    kept = [c.best_model_path for c in trainer.checkpoint_callbacks if c.best_model_path]  # type: ignore[attr-defined]
-    tested = kept[0] if kept else None
+    saved = [c.best_model_path for c in trainer.checkpoint_callbacks if c.best_model_path]  # type: ignore[attr-defined]
+    tested = saved[0] if saved else None
     if not trainer.is_global_zero:
         return tested
     if trainer.global_step == steps_before:
-        weights = tested or "the weights as they were before training"
+        weights = tested or "the weights before training"
         log.warning("Nothing was trained: %s; tested: %s", _why_untrained(trainer), weights)
-    elif kept and not trainer.checkpoint_callback.best_model_path:  # type: ignore[union-attr]
+    elif saved and not trainer.checkpoint_callback.best_model_path:  # type: ignore[union-attr]
         log.warning(
-            "No validation took place, so no epoch is the best; the weights after the last step "
-            "are tested: %s", tested
+            "There was no validation, so no epoch is the best; the weights after the last step are "
+            "tested: %s", tested
         )  # fmt: skip
     return tested
 
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn what Lightning refuses once it knows the number of batches into one line."""
+    """Raise Lightning's errors about the number of batches as one line."""
     try:
         yield
     except (MisconfigurationException, ValueError) as error:
@@ -71,7 +71,7 @@ def _refusals() -> Iterator[None]:
 
 
 def _why_untrained(trainer: L.Trainer) -> str:
-    """Say which limit leaves no training step."""
+    """Return which limit leaves no training step."""
     for name in ("limit_train_batches", "max_epochs", "max_steps"):
         if getattr(trainer, name) == 0:
             return f"trainer.{name}=0"
@@ -81,4 +81,4 @@ def _why_untrained(trainer: L.Trainer) -> str:
     if trainer.max_steps > 0:
         limit += f", trainer.max_steps={trainer.max_steps}"
     done = f"{trainer.current_epoch} epochs ({trainer.global_step:,} steps)"
-    return f"the checkpoint has {done} behind it, and {limit} asks for no more"
+    return f"the checkpoint was trained for {done}, and the limit is {limit}"

@@ -1,4 +1,4 @@
-"""Options of a run: as its command line gives them, and flat, to compare between runs."""
+"""Options of a run: its command line, and a flat dict to compare between runs."""
 
 import shlex
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 def options(cfg: DictConfig) -> dict[str, Any]:
     """Return every option by its dotted name, and the chosen option of every config group.
 
-    Values stay as they were written: one that refers to another (`data.seed: ${seed}`) does not
-    differ on its own.
+    References are not resolved: an option that refers to another (`data.seed: ${seed}`) never
+    differs by itself.
     """
     plain = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(plain, dict)
@@ -35,13 +35,13 @@ def options(cfg: DictConfig) -> dict[str, Any]:
 
 
 def named_reference(cfg: DictConfig) -> dict[str, Any]:
-    """Return the study that a config names, as `reference`; nothing where it names none."""
-    found = OmegaConf.to_container(cfg.reference) if cfg.reference else None
-    return {} if found is None else {"reference": found}
+    """Return the reference study of a config under the key `reference`; empty without one."""
+    reference = OmegaConf.to_container(cfg.reference) if cfg.reference else None
+    return {} if reference is None else {"reference": reference}
 
 
 def command() -> str | None:
-    """Return the command line that started this run; None when it was started from Python."""
+    """Return the command line of this run; None if it was started from Python."""
     if not HydraConfig.initialized():
         return None
     return shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
@@ -61,8 +61,8 @@ def _flatten(node: Any, path: str = "") -> list[tuple[str, Any]]:  # noqa: ANN40
 def check_overrides(arguments: Sequence[str]) -> None:
     """Check that Hydra's grammar can read every `option=value`.
 
-    Brackets, `=`, `;` and the like in a value, such as a folder's name, need quotation marks that
-    reach Hydra. A comma is a sweep's.
+    A value with brackets, `=` or `;`, such as a folder's name, needs quotation marks that reach
+    Hydra. A comma separates the values of a sweep.
 
     Args:
         arguments: of the command line.
@@ -82,13 +82,13 @@ def check_overrides(arguments: Sequence[str]) -> None:
             raise UserError(f"{argument} cannot be read{_advice(option, value)}") from error
         if override.is_sweep_override() and not sweep:
             raise UserError(
-                f"{argument} names several values, for a sweep (-m){_advice(option, value)}"
+                f"{argument} has several values, which need a sweep (-m){_advice(option, value)}"
             )
 
 
 def _advice(option: str, value: str) -> str:
-    """Return how to quote a value; nothing where it is quoted already."""
+    """Return how to quote a value, or that its quotation marks do not match."""
     if value.startswith(('"', "'")):
         return ": its quotation marks do not match"
     quoted = option + '="' + value.replace('"', '\\"') + '"'
-    return f": if this is one text, quote it: {shlex.quote(quoted)}"
+    return f": if this is one value, quote it: {shlex.quote(quoted)}"

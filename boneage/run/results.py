@@ -1,4 +1,4 @@
-"""What a run writes: its description, predictions, metrics, learning curves, and the last table."""
+"""Results of a run: description, predictions, metrics, learning curves and the printed table."""
 
 import io
 import json
@@ -45,7 +45,7 @@ PACKAGES = (
     "torchmetrics",
     "albumentations",
 )
-log = logging.getLogger(__name__)  # of the log file alone
+log = logging.getLogger(__name__)  # writes to the log file only
 WIDTH = 80  # columns of the table in the log
 DESCRIBED = ("label", "meaning", "unit", "better", "headline")  # of a new task's metrics
 
@@ -55,17 +55,17 @@ def describe_run(
 ) -> dict[str, Any]:
     """Return task, data, model, options, device and versions of a run, as plain containers.
 
-    `partial` lists what kept the run from using all data: its numbers are for trying things out.
+    `partial` lists options that limit the data: such a run is only a trial.
     """
-    now = _options(cfg, model)
+    chosen = _options(cfg, model)
     return {
         "task": cfg.name,
         "data": "phantom" if data.synthetic else data.root.name,
         "synthetic": data.synthetic,
         "partial": [
-            f"{row.name}={now[row.name]}"
+            f"{row.name}={chosen[row.name]}"
             for row in TABLE
-            if row.partial and now[row.name] != row.default
+            if row.partial and chosen[row.name] != row.default
         ],
         "subgroups": data.subgroups,
         "readers": list(data.columns.readers),
@@ -78,18 +78,20 @@ def describe_run(
         "device": _device_name(trainer),
         "command": command(),
         "seed": cfg.seed,
-        "options": now,
+        "options": chosen,
         "versions": {package: version(package) for package in PACKAGES},
     }
 
 
 def _options(cfg: DictConfig, model: BoneAgeModule) -> dict[str, Any]:
-    """Return the options of a run; one that tests a checkpoint has the identity of that."""
-    now = options(cfg)
+    """Return the options of a run; a test of a checkpoint has that checkpoint's identity."""
+    current = options(cfg)
     if cfg.train:
-        return now
-    of_test = {k: v for k, v in now.items() if k.startswith("data.") or kind_of(k) != "identity"}
-    trained: dict[str, Any] = model.record.get("options", now)
+        return current
+    of_test = {
+        k: v for k, v in current.items() if k.startswith("data.") or kind_of(k) != "identity"
+    }
+    trained: dict[str, Any] = model.record.get("options", current)
     return trained | of_test
 
 
@@ -109,14 +111,14 @@ def metric_report(
 ) -> dict[str, Any]:
     """Return the `test`, `baselines` and `not_finite` parts of `metrics.json`.
 
-    Where the patients are known, `patients` is how many were tested. `described` says what the
-    metrics of a new task are called and mean, so that pages need nothing but the run's folder.
+    If the patients are known, `patients` is their number in the test fold. `described` has labels
+    and meanings of the metrics of a new task, so that pages need only the run's folder.
 
     Args:
         predictions: truth and prediction of every test radiograph.
         train: the training fold, for the baselines.
         stages: the stages.
-        tasks: what the tasks have predicted, in the order of the predictions.
+        tasks: outputs of the tasks, in the order of the predictions.
     """
     test = evaluate(predictions, stages, tasks)
     own = {name: describe(name) for name in test if not is_built_in(name)}
@@ -141,7 +143,7 @@ def write_results(
     data: BoneAgeDataModule,
     tasks: Sequence[Scored],
 ) -> None:
-    """Write everything that a run's report and comparisons are made from, `metrics.json` last."""
+    """Write all data for a run's report and for comparisons, `metrics.json` last."""
     predictions.to_csv(run_dir / "predictions.csv", index=False)
     subgroups(predictions, data.stages, tasks).to_csv(run_dir / "subgroups.csv", index=False)
     if len(history):
@@ -155,13 +157,13 @@ def write_results(
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file that is either whole or absent; null is what is not finite."""
+    """Write a JSON file in one step, with null for numbers that are not finite."""
     with whole_file(path) as part:
         part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def _finite(node: Any) -> Any:  # noqa: ANN401 - plain containers
-    """Return plain containers with None where a number is not finite, which JSON cannot say."""
+    """Return plain containers with None for numbers that are not finite, which JSON lacks."""
     if isinstance(node, dict):
         return {key: _finite(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
@@ -170,8 +172,8 @@ def _finite(node: Any) -> Any:  # noqa: ANN401 - plain containers
 
 
 def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
-    """Print and log the headline metrics beside the baselines, as a table for 80 columns."""
-    others: dict[str, Results] = metrics["baselines"]
+    """Print and log the headline metrics next to the baselines, as a table of 80 columns."""
+    baseline_results: dict[str, Results] = metrics["baselines"]
     table = Table(
         title=f"{metrics['task']}: {metrics['n']['test']:,} test radiographs of {metrics['data']}",
         caption=_caption(metrics, run_dir),
@@ -184,7 +186,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
     table.add_column("metric", no_wrap=True)
     for heading in ("value", "95 % interval", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for baseline in others:
+    for baseline in baseline_results:
         table.add_column(baseline.replace("_", " "), justify="right", style="dim", min_width=8)
     section = ""
     for name, result in metrics["test"].items():
@@ -200,7 +202,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             number(result["value"]) + "†" * is_few(result),
             interval(result),
             f"{result['n']:,}",
-            *(_baseline(other, name) for other in others.values()),
+            *(_baseline(results, name) for results in baseline_results.values()),
         )
     Console().print(table)
     plain = Console(file=io.StringIO(), width=WIDTH)
@@ -221,6 +223,6 @@ def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
         f"{limit}\n"
         * (limit is not None)
         + f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} of them.\n"
-        f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in all.\n"
-        f"Everything is in {os.path.relpath(run_dir)}"
+        f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in total.\n"
+        f"Results are in {os.path.relpath(run_dir)}"
     )

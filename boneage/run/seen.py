@@ -1,4 +1,4 @@
-"""Which radiographs a model has seen: none of them may be tested."""
+"""Refuse to test a model on radiographs of its training."""
 
 import logging
 from typing import Any
@@ -10,65 +10,64 @@ from boneage.errors import UserError, first_five
 
 log = logging.getLogger(__name__)
 
-SAME_MONTHS = 0.01  # between two ages that were written in years or in months
+SAME_MONTHS = 0.01  # tolerance between an age written in years and in months
 
 
 def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
-    """Raise UserError when a test radiograph was used in training or in model choice."""
+    """Raise UserError if a test radiograph was used for training or model selection."""
     test, seen = table[table["fold"] == "test"], seen_by(checkpoint)
-    both, named = find_seen(test, seen)
-    if both:
+    certain, same_id = find_seen(test, seen)
+    if certain:
         raise UserError(
-            f"{len(both)} radiographs of the test fold were used to train this checkpoint: "
-            f"{first_five(both)}; use the run's own split: "
+            f"{len(certain)} radiographs of the test fold were used to train this checkpoint: "
+            f"{first_five(certain)}; use the run's own split: "
             "data.split_file=RUN/split.csv"
         )
-    if named:
+    if same_id:
         raise UserError(
-            f"{len(named)} radiographs of the test fold are named as ones this model was trained "
-            f"on: {first_five(named)}; test on others (data.split_file=), or give others "
-            "that are only named alike names of their own, such as a prefix"
+            f"{len(same_id)} radiographs of the test fold have ids of the model's training "
+            f"radiographs: {first_five(same_id)}; test on others (data.split_file=), or, if only "
+            "the ids agree, rename yours, for example with a prefix"
         )
     _warn_of_patients(test, seen)
 
 
 def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Return which radiographs a model was trained on.
+    """Return the ids of radiographs that a model was trained on.
 
     Args:
         table: the radiographs, with `id` and `age_months`.
         seen: those of the model, as `seen_by` returns them.
 
     Returns:
-        The ids that are the same together with the age, so that another data set with ids of its
-        own is not mistaken for the one trained on; and those that are the same where the model
-        knows no ages, as an exported file.
+        Ids with the same age: the same id in another data set rarely has it. And ids for which the
+        model has no age, as an exported file.
     """
-    known = ["id", "age_months"]
-    pairs = table[known].merge(seen[known].drop_duplicates(), on="id", suffixes=("", "_seen"))
-    same = (pairs["age_months"] - pairs["age_months_seen"]).abs() < SAME_MONTHS
-    found = (pairs["id"][which] for which in (same, pairs["age_months_seen"].isna()))
-    both, named = (list(ids.drop_duplicates()) for ids in found)
-    return both, named
+    columns = ["id", "age_months"]
+    pairs = table[columns].merge(seen[columns].drop_duplicates(), on="id", suffixes=("", "_seen"))
+    same_age = (pairs["age_months"] - pairs["age_months_seen"]).abs() < SAME_MONTHS
+    groups = (pairs["id"][rows] for rows in (same_age, pairs["age_months_seen"].isna()))
+    certain, same_id = (list(ids.drop_duplicates()) for ids in groups)
+    return certain, same_id
 
 
 def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:
-    """Say that other radiographs of test patients were trained on, if the names mean the same."""
+    """Warn if the model was trained on other radiographs of patients with the same names."""
     if "patient" not in test or "patient" not in seen:
         return
     trained = set(seen["patient"].fillna("").map(core)) - {""}
     shared = test["patient"][test["patient"].map(core).isin(trained)]
     if len(shared):
         log.warning(
-            "This checkpoint was trained on patients called as %d patients of the test fold: %s. "
-            "If they are the same, its errors are too small: leave them out",
+            "%d patients of the test fold have the same names as training patients of this "
+            "checkpoint: %s. If they are the same people, its errors are too small: leave them out",
             shared.nunique(),
             first_five(list(shared.unique())),
         )
 
 
 def seen_by(checkpoint: dict[str, Any]) -> pd.DataFrame:
-    """Return the radiographs a model was trained and chosen on, also before it was trained on."""
+    """Return a model's training and validation radiographs, also those of its starting weights."""
     record = checkpoint["boneage"]
     split = pd.DataFrame(record["split"])
     own = split[split["fold"].isin(["train", "val"])]

@@ -1,4 +1,4 @@
-"""Test a run again under changes of the image that do not change the bone age."""
+"""Test a run under changes of the image that do not change the bone age."""
 
 import logging
 import tempfile
@@ -32,7 +32,7 @@ from boneage.stages import Stages
 log = logging.getLogger(__name__)
 
 TABLE = "stress.csv"
-PART = 128  # radiographs that are changed and predicted at once
+PART = 128  # radiographs changed and predicted at a time
 ROW = "row"
 PANELS = (
     ("mae_months", "MAE (months)", BLUE),
@@ -47,21 +47,21 @@ def stress(
 ) -> pd.DataFrame:
     """Predict the test fold of a checkpoint under each change; write `stress.csv` and figures.
 
-    Ages are those that `boneage predict` gives: corrected, where the model is fitted to a site.
+    Ages are as in `boneage predict`: corrected if the model is fitted to a site.
 
     Args:
         checkpoint: as for `checkpoint_file`.
         out: folder to write.
-        root: the radiographs, where they have moved.
-        n: at most how many radiographs, evenly over the fold; None is all.
+        root: folder of the radiographs, if they have moved.
+        n: maximum number of radiographs, evenly over the fold; None is all.
 
     Returns:
-        One row a change and metric: `change`, `metric`, `value`, `low`, `high`, `n`. A
-        `difference` is to the same radiographs unchanged; a `change` is the mean absolute change of
-        the prediction, whether for better or worse.
+        One row per change and metric: `change`, `metric`, `value`, `low`, `high`, `n`. A
+        `difference` is from the unchanged radiographs; a `change` is the mean absolute change of
+        the prediction, for better or worse.
 
     Raises:
-        UserError: when checkpoint or radiographs are missing, or `out` cannot be written.
+        UserError: if checkpoint or radiographs are missing, or `out` cannot be written.
     """
     loaded = read_checkpoint(checkpoint)
     record = loaded["boneage"]
@@ -73,7 +73,7 @@ def stress(
     changes = (UNCHANGED, *CHANGES)
     rows: dict[str, list[dict[Hashable, Any]]] = {change: [] for change in changes}
     if (site := site_of(record)) is not None and site.correction.lines:
-        log.info("The ages are corrected for the model's site, as boneage predict does")
+        log.info("The ages are corrected for the model's site, as in boneage predict")
     predicted = _predict(partial(predictions_at, site, model), table, preprocessing, changes)
     for change, row in followed(predicted, len(changes) * len(table), "Radiographs tested"):
         rows[change] += [row] if row else []
@@ -92,10 +92,10 @@ def stress(
 
 
 def make_writable(out: Path) -> None:
-    """Make a folder for results, before hours are spent on them.
+    """Make a folder for results, before a long computation.
 
     Raises:
-        UserError: when nothing can be written into it.
+        UserError: if it cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def make_writable(out: Path) -> None:
 def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     """Return `id`, `path`, `sex`, `age_years`, `stage` of the test radiographs of a model.
 
-    Of an exported file, which holds no test fold, they are those of `root` that it has not seen.
+    An exported file has no test fold: then they are the radiographs of `root` that it has not seen.
     """
     table = _not_seen(record, root) if not record["config_text"] else _held_out(record, root)
     stages = record["config"]["stages"]
@@ -124,13 +124,13 @@ def _held_out(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     """Return the test fold of a run."""
     data = yaml.safe_load(record["config_text"])["data"]
     given = data["root"]
-    if root is None and isinstance(given, dict):  # of a phantom, which is written again
+    if root is None and isinstance(given, dict):  # a phantom: write it again
         root = write_phantom(**{key: given[key] for key in ("folder", "n", "size", "seed")})
     options = {key: data[key] for key in ("table", "val_table", "test_table", "age_unit")}
     options |= {"columns": Columns(**data["columns"]), "separator": data.get("separator")}
-    found = read_source(root or Path(given), missing="drop", **options)
+    source = read_source(root or Path(given), missing="drop", **options)
     split = pd.DataFrame(record["split"])
-    table = split[split["fold"] == "test"].merge(found[["id", "path"]], on="id", how="left")
+    table = split[split["fold"] == "test"].merge(source[["id", "path"]], on="id", how="left")
     if table["path"].isna().any():
         raise UserError(
             f"{int(table['path'].isna().sum())} of {len(table)} test radiographs of this run are "
@@ -140,13 +140,13 @@ def _held_out(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
 
 
 def _not_seen(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
-    """Return the radiographs of a folder that an exported model was not trained or chosen on."""
+    """Return the radiographs of a folder without an exported model's training radiographs."""
     if root is None:
         raise UserError("an exported model does not name its test radiographs: give --root")
-    found = read_source(root, missing="drop")
-    table = found[~found["id"].isin(record["split"]["id"])].reset_index(drop=True)
+    source = read_source(root, missing="drop")
+    table = source[~source["id"].isin(record["split"]["id"])].reset_index(drop=True)
     if table.empty:
-        raise UserError(f"{root} has no radiograph that this model was not trained on")
+        raise UserError(f"this model was trained on all radiographs in {root}: give another --root")
     return table
 
 
@@ -156,9 +156,9 @@ def _predict(
     preprocessing: Preprocessing,
     changes: Iterable[str],
 ) -> Iterator[tuple[str, dict[Hashable, Any] | None]]:
-    """Yield every change with the prediction of every radiograph; None where it cannot be changed.
+    """Yield every change with the prediction of every radiograph; None if it cannot be changed.
 
-    A prediction has the columns of `predictions.csv`, and in `ROW` its place in `table`.
+    A prediction has the columns of `predictions.csv`, and in `ROW` its index in `table`.
     """
     with Parallel(n_jobs=-1) as run:
         for change, start in product(changes, range(0, len(table), PART)):
@@ -167,44 +167,44 @@ def _predict(
             changed = [square for square in squares if square is not None]
             yield from [(change, None)] * (len(squares) - len(changed))
             if changed:
-                kept = part[[square is not None for square in squares]]
-                found = predictions(np.stack(changed), kept["sex"])
-                for row in found.assign(**{ROW: kept.index}).to_dict("records"):
+                changeable = part[[square is not None for square in squares]]
+                predicted = predictions(np.stack(changed), changeable["sex"])
+                for row in predicted.assign(**{ROW: changeable.index}).to_dict("records"):
                     yield change, row
 
 
 def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
-    """Return metrics of changed radiographs beside those of the same ones unchanged.
+    """Return metrics of changed radiographs, and their differences from the unchanged ones.
 
     Args:
-        truth: `age_years`, `stage` and, where it is known, `patient`, indexed by radiograph.
+        truth: `age_years`, `stage` and, if known, `patient`, indexed by radiograph.
         clean: predictions of the unchanged radiographs, as in `predictions.csv`.
         changed: predictions of the changed ones, at least one; some may be missing.
 
     Returns:
-        `metric`, `value`, `low`, `high`, `n`. Of ages in months: `mae_months`, its `difference` to
-        the unchanged ones, and `change_months`, the mean absolute change of the prediction. Of
-        stages: `accuracy`, its `difference`, and the share whose stage has `changed`.
+        `metric`, `value`, `low`, `high`, `n`. For ages, in months: `mae_months`, its `difference`
+        from the unchanged ones, and `change_months`, the mean absolute change of the prediction.
+        For stages: `accuracy`, its `difference`, and the share of `changed` stages.
     """
     truth, clean = truth.loc[changed.index], clean.loc[changed.index]
     patients = patient_codes(truth)
-    found: Results = {}
+    results: Results = {}
     if "age_years_predicted" in changed:
         column = "age_years_predicted"
         ages = (truth["age_years"], clean[column], changed[column])
         months = (12 * age.to_numpy(float) for age in ages)
-        found |= with_interval(_of_ages, *months, patients=patients)
+        results |= with_interval(_age_metrics, *months, patients=patients)
     if "stage_predicted" in changed:
         true, before, after = (
             table.to_numpy()
             for table in (truth["stage"], clean["stage_predicted"], changed["stage_predicted"])
         )
         columns = before == true, after == true, before != after
-        found |= with_interval(_of_stages, *columns, patients=patients)
-    return pd.DataFrame([{"metric": name} | values for name, values in found.items()])
+        results |= with_interval(_stage_metrics, *columns, patients=patients)
+    return pd.DataFrame([{"metric": name} | values for name, values in results.items()])
 
 
-def _of_ages(true: np.ndarray, before: np.ndarray, after: np.ndarray) -> Metrics:
+def _age_metrics(true: np.ndarray, before: np.ndarray, after: np.ndarray) -> Metrics:
     error, error_before = np.abs(after - true), np.abs(before - true)
     return {
         "mae_months": error.mean(axis=-1),
@@ -213,7 +213,7 @@ def _of_ages(true: np.ndarray, before: np.ndarray, after: np.ndarray) -> Metrics
     }
 
 
-def _of_stages(right_before: np.ndarray, right: np.ndarray, moved: np.ndarray) -> Metrics:
+def _stage_metrics(right_before: np.ndarray, right: np.ndarray, moved: np.ndarray) -> Metrics:
     return {
         "accuracy": right.mean(axis=-1),
         "accuracy_difference": right.mean(axis=-1) - right_before.mean(axis=-1),
@@ -222,7 +222,7 @@ def _of_stages(right_before: np.ndarray, right: np.ndarray, moved: np.ndarray) -
 
 
 def stress_figure(measured: pd.DataFrame) -> Figure:
-    """Draw each change's metrics with their 95 % intervals, beside the unchanged radiographs.
+    """Draw the metrics of each change with 95 % intervals, next to the unchanged radiographs.
 
     Args:
         measured: `change`, `metric`, `value`, `low`, `high`, `n`.

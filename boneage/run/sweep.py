@@ -1,4 +1,4 @@
-"""Sweeps: folders that Hydra can write, why jobs failed, and the comparison of what they did."""
+"""Sweeps: check that folders can be written, record failures, and compare the finished runs."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ LOCK = ".comparison.lock"
 
 
 class WritableFolder(Callback):
-    """End in one line when the folder of a run or sweep cannot be made."""
+    """Stop with one line if the folder of a run or sweep cannot be written."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folder of a single run."""
@@ -28,7 +28,7 @@ class WritableFolder(Callback):
 
 
 def make_folder(folder: Path, option: str) -> None:
-    """Make a folder and write into it.
+    """Make a folder, and check that it can be written.
 
     Raises:
         SystemExit: naming the folder, the reason and the option.
@@ -40,32 +40,32 @@ def make_folder(folder: Path, option: str) -> None:
         probe.unlink()
     except OSError as error:
         sys.exit(
-            f"error: nothing can be written into {folder} ({error.strerror}): choose another "
-            f"folder with {option}="
+            f"error: {folder} cannot be written ({error.strerror}): choose another folder with "
+            f"{option}="
         )
 
 
 class SweepComparison(Callback):
-    """Compare the finished runs of a sweep in the sweep's own folder, after every job.
+    """Compare the finished runs of a sweep in the sweep's folder, after every job.
 
-    Hydra tells the end of a sweep only when no job has failed; the end of each job it always tells.
+    Hydra calls `on_multirun_end` only if no job failed; `on_job_end` it always calls.
     """
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ANN401
-        """Note why a job has failed, and compare what is finished."""
+        """Record why a job failed, and compare the finished runs."""
         if config.hydra.mode is not RunMode.MULTIRUN:
             return
         sweep = Path(config.hydra.sweep.dir)
         try:
             if job_return.status is JobStatus.FAILED:
-                note_failure(Path(config.hydra.runtime.output_dir), job_return._return_value)
+                record_failure(Path(config.hydra.runtime.output_dir), job_return._return_value)
             compare_sweep(sweep)
-        except Exception as error:  # whatever it is, a sweep goes on, and says it in one line
+        except Exception as error:  # a sweep continues after any error here
             log.warning("No comparison in %s: %s: %s", sweep, type(error).__name__, error)
 
 
-def note_failure(folder: Path, error: BaseException) -> None:
-    """Write one line that says why a job has failed into its folder."""
+def record_failure(folder: Path, error: BaseException) -> None:
+    """Write into its folder why a job failed, in one line."""
     from boneage.evaluation.run_folder import ERROR
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def note_failure(folder: Path, error: BaseException) -> None:
 
 
 def compare_sweep(sweep: Path) -> None:
-    """Write `comparison.html` and `.csv` of a sweep into its folder; one process at a time."""
+    """Write `comparison.html` and `.csv` into the folder of a sweep, one process at a time."""
     from boneage.evaluation.comparison.page import PAGE, write_comparison
     from boneage.evaluation.run_folder import METRICS
 
@@ -83,5 +83,5 @@ def compare_sweep(sweep: Path) -> None:
         if not any(sweep.rglob(METRICS)):
             return  # no job has finished yet
         if not (sweep / PAGE).exists():
-            log.info("Finished runs of this sweep stand side by side in %s", sweep / PAGE)
+            log.info("Finished runs of this sweep are compared in %s", sweep / PAGE)
         write_comparison([sweep], sweep)

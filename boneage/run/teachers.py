@@ -1,4 +1,4 @@
-"""What the models behind a table of soft targets were trained on, as far as that is known."""
+"""Check the training radiographs of the models that made a table of soft targets."""
 
 import json
 import logging
@@ -19,24 +19,23 @@ ANSWERS = "predictions.json"  # of `boneage predict`
 
 
 def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
-    """Check that no teacher had seen what it predicted, nor this run's test radiographs.
+    """Check that no teacher was trained on radiographs it predicts, or on this run's test fold.
 
-    A teacher that was trained on a radiograph repeats the error of its reading; one that was
-    trained on a test radiograph tells the student of it. Runs, their ensembles and
-    `boneage predict` leave beside their table which models made it; of other tables nothing is
-    known, which is said.
+    A teacher that was trained on a radiograph repeats the error of its reading. One that was
+    trained on a test radiograph leaks its label. Runs, ensembles and `boneage predict` record next
+    to their table which models made it; other tables give a warning.
 
     Args:
         soft_targets: the table, as for `read_soft_targets`.
         table: this run's radiographs, with `id`, `age_months` and `fold`.
 
     Raises:
-        UserError: when one is known to have seen such a radiograph.
+        UserError: if a teacher was trained on such a radiograph.
     """
     folder = soft_targets.parent
     teachers: dict[str, pd.DataFrame] = {}
     predicted = table[:0]
-    if (folder / METRICS).is_file():  # runs predict their own test fold alone
+    if (folder / METRICS).is_file():  # runs predict only their own test fold
         metrics = json.loads((folder / METRICS).read_text())
         runs = [Path(run) for run in metrics.get("ensemble", [folder])]
         splits = {str(run): run / "split.csv" for run in runs}
@@ -55,7 +54,7 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
             raise UserError(
                 f"data.soft_targets={soft_targets}: {teacher} was trained on {len(repeated):,} of "
                 f"the radiographs that it predicts: {first_five(repeated)}; soft targets must be "
-                "out of fold, as boneage ensemble pools them from runs of all folds"
+                "out of fold: pool runs of all folds with boneage ensemble"
             )
         if leaked := list(chain(*find_seen(test, seen))):
             raise UserError(
@@ -65,8 +64,8 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
             )
     if unknown:
         log.warning(
-            "Soft targets: what was trained on to make them is not known of %s. See that no "
-            "teacher had seen the radiographs that it predicts, nor any test radiograph",
+            "Soft targets: the training radiographs of %s are unknown. Check that no teacher was "
+            "trained on radiographs that it predicts, or on test radiographs",
             first_five(unknown),
         )
 

@@ -1,4 +1,4 @@
-"""A checkpoint as what predicts new radiographs."""
+"""A checkpoint as a model for prediction."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,14 +19,14 @@ from boneage.uncertainty.conformal import Intervals
 
 
 class TrainedModel:
-    """A model that training has left, run by torch; see `boneage.predict.onnx_model.Model`.
+    """A model from a checkpoint, run by torch; see `boneage.predict.onnx_model.Model`.
 
     Args:
         path: checkpoint file, or folder of a run.
-        mirror: average with the mirror image, whatever the run did.
+        mirror: average with the mirror image, even if the run did not.
 
     Raises:
-        UserError: when it cannot be read.
+        UserError: if it cannot be read.
     """
 
     def __init__(self, path: Path, mirror: bool = False) -> None:
@@ -42,7 +42,7 @@ class TrainedModel:
         self.stages = Stages(stages["names"], stages["edges"])
         self.preprocessing = Preprocessing(**record["preprocessing"])
         self.intervals: dict[bool, Intervals | None] = {
-            known: intervals_of(record, known) for known in (True, False)
+            sex_known: intervals_of(record, sex_known) for sex_known in (True, False)
         }
         self.site = site_of(record)
         self.validated = len(fold_of(record, "val"))

@@ -10,20 +10,20 @@ from boneage.tasks.regression import AgeRegression, Share
 
 
 class AgeDistribution(AgeRegression):
-    """Predict the share of every month of bone age (label distribution learning, Geng 2016).
+    """Predict the probability of every month of bone age (label distribution learning, Geng 2016).
 
     The target is a normal distribution around the true age, so that neighbouring months are nearly
-    right. To its cross-entropy comes the error of the expectation, on standardised ages.
+    right. The loss combines its cross-entropy with the error of the expectation (standardised).
 
     Args:
         in_features: width of the features.
         loss: error of the expectation.
         hidden: widths of the head's hidden layers.
-        dropout: dropout after each of them.
-        sigma: standard deviation of the target, months.
+        dropout: dropout after each hidden layer.
+        sigma: standard deviation of the target in months.
         share: share of the cross-entropy in the loss.
         weight: share of the total loss.
-        soft_weight: share of the teacher's age in what is learnt.
+        soft_weight: share of the teacher's age in the training target.
     """
 
     outputs = 240  # months of bone age
@@ -46,7 +46,7 @@ class AgeDistribution(AgeRegression):
         self.register_buffer("middle", torch.arange(self.outputs) + 0.5)
 
     def soft_labels(self, age_years: Tensor) -> Tensor:
-        """Return (B, 240) shares of the target distributions of (B,) ages."""
+        """Return the (B, 240) target distributions of (B,) ages."""
         distance = (self.middle - 12 * age_years[:, None]) / self.sigma
         return torch.softmax(-0.5 * distance**2, dim=1)
 

@@ -1,4 +1,4 @@
-"""The contract between a task and everything that runs it."""
+"""The interface of a task."""
 
 from abc import ABC, abstractmethod
 
@@ -10,7 +10,7 @@ from boneage.evaluation.metric_set import MetricSet
 
 
 class Task(nn.Module, ABC):
-    """One thing to learn from the shared features; a run holds a dict of them.
+    """A prediction learned from the shared features; a run has a dict of tasks.
 
     Subclasses take `in_features`, the width of the features, as a keyword argument.
 
@@ -29,14 +29,14 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, table: pd.DataFrame) -> None:
-        """Take the statistics of the training fold (`age_years`, `sex`) into buffers."""
+        """Store statistics of the training fold (`age_years`, `sex`) in buffers."""
 
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor:
         """Return the target of a batch in natural units."""
 
     def training_target(self, batch: Batch) -> Tensor:
-        """Return what is learnt from a batch, in natural units: the target, unless a task says."""
+        """Return the training target in natural units; by default that of `encode`."""
         return self.encode(batch)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -53,13 +53,13 @@ class Task(nn.Module, ABC):
         """Return the prediction in natural units (years, class probabilities)."""
 
     def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return (B,) the number whose causes in the radiograph are asked for.
+        """Return the (B,) number to explain by attribution maps.
 
-        Unless a task says otherwise it is its raw output, summed where it has several.
+        By default, the raw output, summed if it has several numbers.
 
         Args:
             output: the raw output.
-            target: (B,) int64, which of several numbers; None is the natural one.
+            target: (B,) int64, which of several numbers; None is the default.
         """
         return output.flatten(1).sum(dim=1)
 
@@ -69,4 +69,4 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
-        """Return the columns that decoded predictions fill in `predictions.csv`."""
+        """Return the columns of `predictions.csv` for decoded predictions."""

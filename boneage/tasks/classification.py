@@ -25,7 +25,7 @@ class StageClassification(Task):
         in_features: width of the features.
         stages: the stages.
         hidden: widths of the head's hidden layers, see `MLPHead`.
-        dropout: dropout after each of them.
+        dropout: dropout after each hidden layer.
         balance: exponent of the class weights, (n / (K n_k)) ** balance, scaled to a mean of one
             over the training radiographs: 0 is off (the reference study), 1 is inverse frequency.
         focal: exponent of the focal loss, (1 - p) ** focal (Lin 2017): 0 is off.
@@ -59,10 +59,10 @@ class StageClassification(Task):
         return len(self.stages)
 
     def fit(self, table: pd.DataFrame) -> None:
-        """Take the class weights from the training stages.
+        """Compute the class weights from the training stages.
 
         Raises:
-            UserError: when all are of one stage, or weights are asked for and a stage has none.
+            UserError: when all are of one stage, or `balance` is set and a stage is empty.
         """
         counts = np.bincount(
             self.stages.of(table["age_years"].to_numpy()), minlength=len(self.stages)
@@ -90,15 +90,15 @@ class StageClassification(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the batch of the weighted cross-entropy.
 
-        The sum is divided by the batch size, not by the batch's weights, so that a rare class
-        keeps its weight in a batch that holds only it.
+        The sum is divided by the batch size, not by the sum of weights, so that a rare class has
+        the same weight in a batch that contains only that class.
         """
-        surprise = self.surprise(output, target)
-        missed = 1 - torch.exp(-surprise)  # probability of the other stages
-        return (self.class_weight[target] * missed**self.focal * surprise).mean()
+        nll = self.negative_log_likelihood(output, target)
+        missed = 1 - torch.exp(-nll)  # probability of the other stages
+        return (self.class_weight[target] * missed**self.focal * nll).mean()
 
-    def surprise(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return (B,) negative logarithms of the true stage's probability."""
+    def negative_log_likelihood(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the (B,) negative log likelihood of the true stage."""
         return F.cross_entropy(output.float(), target, reduction="none")
 
     def decode(self, output: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class StageClassification(Task):
         return output.float().softmax(dim=1)
 
     def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return (B,) raw outputs of (B,) stages; None is the stage that is predicted."""
+        """Return (B,) raw outputs of (B,) stages; None is the predicted stage."""
         if target is None:
             target = output.argmax(dim=1)
         return output.gather(1, target[:, None])[:, 0]

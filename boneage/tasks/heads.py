@@ -17,7 +17,7 @@ class MLPHead(nn.Sequential):
         dropout: dropout after each hidden layer.
 
     Raises:
-        UserError: when there is not one dropout a hidden layer.
+        UserError: when `hidden` and `dropout` differ in length.
     """
 
     def __init__(
@@ -29,8 +29,8 @@ class MLPHead(nn.Sequential):
     ) -> None:
         if len(hidden) != len(dropout):
             raise UserError(
-                f"head: each hidden layer needs its dropout, "
-                f"but hidden={list(hidden)} and dropout={list(dropout)}"
+                f"head: hidden={list(hidden)} and dropout={list(dropout)} differ in length: "
+                "give one dropout per hidden layer"
             )
         layers: list[nn.Module] = []
         width = in_features

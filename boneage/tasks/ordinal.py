@@ -14,13 +14,13 @@ from boneage.tasks.classification import StageClassification
 class OrdinalStages(StageClassification):
     """Predict one maturity, cut into stages at learned thresholds (McCullagh 1980).
 
-    The probability to be beyond threshold k is sigmoid(maturity - threshold k): cumulative logits.
+    The probability to exceed threshold k is sigmoid(maturity - threshold k): cumulative logits.
 
     Args:
         in_features: width of the features.
         stages: the stages, in order.
         hidden: widths of the head's hidden layers, see `MLPHead`.
-        dropout: dropout after each of them.
+        dropout: dropout after each hidden layer.
         balance: exponent of the class weights, as for `StageClassification`.
         focal: exponent of the focal loss.
         weight: share of the total loss.
@@ -58,13 +58,13 @@ class OrdinalStages(StageClassification):
         bounds = F.pad(F.pad(beyond, (1, 0), value=1.0), (0, 1), value=0.0)
         return bounds[:, :-1] - bounds[:, 1:]
 
-    def surprise(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return (B,) negative logarithms of the true stage's probability."""
+    def negative_log_likelihood(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the (B,) negative log likelihood of the true stage."""
         probability = self.decode(output).gather(1, target[:, None])[:, 0]
         return -probability.clamp_min(1e-7).log()
 
     def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
-        """Return (B,) log odds of (B,) stages; None is the stage that is predicted."""
+        """Return (B,) log odds of (B,) stages; None is the predicted stage."""
         probability = self.decode(output)
         if target is None:
             target = probability.argmax(dim=1)

@@ -19,16 +19,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AgeRegression(Task):
-    """Predict bone age; the head works on ages standardised by the training fold.
+    """Predict bone age; the head predicts ages standardised by the training fold.
 
     Args:
         in_features: width of the features.
         loss: module from outputs and targets, (B,) standardised ages, to one scalar.
         hidden: widths of the head's hidden layers, see `MLPHead`.
-        dropout: dropout after each of them.
+        dropout: dropout after each hidden layer.
         weight: share of the total loss.
-        soft_weight: share of the teacher's age in what is learnt, where `data.soft_targets` has
-            one; the rest is the reading's (distillation: Hinton et al. 2015, arXiv:1503.02531).
+        soft_weight: share of the teacher's age in the training target, if `data.soft_targets` has
+            one; the rest is the reading (distillation: Hinton et al. 2015, arXiv:1503.02531).
     """
 
     outputs = 1  # of the head
@@ -52,7 +52,7 @@ class AgeRegression(Task):
         self.register_buffer("std", torch.tensor(1.0))
 
     def fit(self, table: pd.DataFrame) -> None:
-        """Take mean and spread of the training ages in years.
+        """Store mean and standard deviation of the training ages in years.
 
         Raises:
             UserError: when all ages are equal.

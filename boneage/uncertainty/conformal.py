@@ -1,4 +1,4 @@
-"""Intervals that contain the true age, or the true stage, as often as they say."""
+"""Conformal intervals of the true age."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ from math import ceil, inf, isfinite
 import numpy as np
 
 from boneage.errors import plural
-from boneage.evaluation.intervals import Results, open_share, with_interval
+from boneage.evaluation.intervals import Results, widen_share, with_interval
 from boneage.stages import ALL, BANDS
 
 COVERAGE = 0.9
-KNOWN = {True: "sex_known", False: "sex_unknown"}  # how files name the intervals of either
-ENOUGH = 50  # radiographs in a band for a width of its own
-LEAST = next(n for n in count(1) if ceil(COVERAGE * (n + 1)) <= n)  # radiographs for any width
+INTERVAL_KEYS = {True: "sex_known", False: "sex_unknown"}  # keys in files
+MIN_BAND = 50  # radiographs for a band to have its own width
+# radiographs for any width
+MIN_VALIDATION = next(n for n in count(1) if ceil(COVERAGE * (n + 1)) <= n)
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,18 @@ class Intervals:
     """Half-widths of intervals, by band of the predicted age (years, `BANDS`).
 
     Args:
-        widths: K half-widths in years; infinite where there is too little to tell.
+        widths: K half-widths in years; infinite if there were too few radiographs.
     """
 
     widths: tuple[float, ...]
 
     @classmethod
     def of(cls, plain: Sequence[float | None]) -> "Intervals":
-        """Return the intervals that `plain` wrote."""
+        """Return the intervals from the output of `plain`."""
         return cls(tuple(inf if width is None else float(width) for width in plain))
 
     def plain(self) -> list[float | None]:
-        """Return the half-widths as JSON has them: None where they are infinite."""
+        """Return the half-widths for JSON: None if infinite."""
         return [width if isfinite(width) else None for width in self.widths]
 
     @property
@@ -48,10 +49,10 @@ class Intervals:
 
 
 def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Intervals:
-    """Return half-widths that hold 90 % of new radiographs, from ones not trained on.
+    """Return half-widths for a coverage of 90 %, fitted to radiographs not used for training.
 
-    Of n absolute errors it is the ceil(0.9 (n + 1))-th smallest (Lei et al., JASA 2018;113:1094),
-    within bands of the predicted age, and over all where a band has too few.
+    A half-width is the ceil(0.9 (n + 1))-th smallest of n absolute errors (Lei et al., JASA
+    2018;113:1094), within a band of the predicted age, or over all bands if the band has too few.
 
     Args:
         true_years: (n,) true ages.
@@ -60,16 +61,16 @@ def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Interv
     error = np.abs(predicted_years - true_years)
     band = BANDS.of(predicted_years)
     by_band = [error[band == k] for k in range(len(BANDS))]
-    return Intervals(tuple(_quantile(own if len(own) >= ENOUGH else error) for own in by_band))
+    return Intervals(tuple(_quantile(own if len(own) >= MIN_BAND else error) for own in by_band))
 
 
 def why_unknown(n: int) -> str:
-    """Say why n radiographs give no interval; empty where they give one."""
-    if n >= LEAST:
+    """Return why n radiographs give no interval; empty if they give one."""
+    if n >= MIN_VALIDATION:
         return ""
     return (
-        f"no {100 * COVERAGE:.0f} % interval is given, since the validation fold has "
-        f"{plural(n, 'radiograph')}: at least {LEAST} are needed"
+        f"no {100 * COVERAGE:.0f} % interval is given: the validation fold has "
+        f"{plural(n, 'radiograph')}, and at least {MIN_VALIDATION} are needed"
     )
 
 
@@ -79,7 +80,7 @@ def coverage(
     intervals: Intervals,
     patients: np.ndarray | None = None,
 ) -> dict[str, Results]:
-    """Return, over all and by band of the predicted age, how many true ages lie in the interval.
+    """Return the coverage of the intervals, over all and by band of the predicted age.
 
     Args:
         true_years: (n,) true ages.
@@ -88,21 +89,21 @@ def coverage(
         patients: (n,) numbers of the patients, as for `with_interval`.
 
     Returns:
-        Per band that holds any, `covered`, the share with its 95 % interval, and `width_months`,
-        the mean half-width.
+        Per band with radiographs: `covered`, the share of true ages in the interval with its 95 %
+        interval, and `width_months`, the mean half-width.
     """
     width = intervals.width_of(predicted_years)
     inside = np.abs(predicted_years - true_years) <= width
     band = BANDS.of(predicted_years)
-    found = {}
+    results = {}
     for k, name in [(None, ALL), *enumerate(BANDS.names)]:
-        chosen = np.full(len(band), True) if k is None else band == k
-        if chosen.any():
-            own = None if patients is None else patients[chosen]
-            columns = inside[chosen].astype(float), width[chosen]
-            found[name] = with_interval(_scores, *columns, patients=own)
-            open_share(found[name]["covered"])
-    return found
+        rows = np.full(len(band), True) if k is None else band == k
+        if rows.any():
+            own = None if patients is None else patients[rows]
+            columns = inside[rows].astype(float), width[rows]
+            results[name] = with_interval(_scores, *columns, patients=own)
+            widen_share(results[name]["covered"])
+    return results
 
 
 def _scores(inside: np.ndarray, width: np.ndarray) -> dict[str, np.ndarray]:

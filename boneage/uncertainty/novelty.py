@@ -1,28 +1,28 @@
-"""How far a radiograph lies from those that a model was trained on."""
+"""Distance of a radiograph from a model's training radiographs."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-FALSE_ALARMS = 0.01
+FALSE_ALARMS = 0.01  # share of held-out radiographs beyond the limit
 DIRECTIONS = 64  # at most
-RADIOGRAPHS = 10  # a direction needs at least so many
-LEAST = 1e-4  # share of the greatest variance: no direction is known better
+RADIOGRAPHS = 10  # per direction, at least
+MIN_VARIANCE = 1e-4  # smallest variance, as a share of the greatest
 
 
 @dataclass(frozen=True)
 class Novelty:
     """The distance to the training features under probabilistic PCA (Tipping and Bishop 1999).
 
-    It is the Mahalanobis distance (Lee et al., NeurIPS 2018) for a covariance of few directions
-    with a variance each, and one variance for all others: small enough to travel with a model.
+    It is the Mahalanobis distance (Lee et al., NeurIPS 2018) for a covariance with a few
+    directions, each with its variance, and one variance for all others: small to store.
 
     Args:
         mean: (F,) of the features.
         directions: (F, K) orthonormal columns.
         variances: (K,) along the directions.
-        rest: variance along any other direction; infinite where there is none.
-        limit: distance that one in a hundred of the radiographs held out exceeds.
+        rest: variance along any other direction; infinite if there is none.
+        limit: distance that 1 % of the held-out radiographs exceed.
     """
 
     mean: np.ndarray
@@ -33,24 +33,24 @@ class Novelty:
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Return the (n,) distances of (n, F) features, 1 at the limit."""
-        away = features - self.mean
-        along = away @ self.directions
-        beside = away - along @ self.directions.T
-        squares = (along**2 / self.variances).sum(axis=1) + (beside**2).sum(axis=1) / self.rest
+        centred = features - self.mean
+        along = centred @ self.directions
+        residual = centred - along @ self.directions.T
+        squares = (along**2 / self.variances).sum(axis=1) + (residual**2).sum(axis=1) / self.rest
         distance: np.ndarray = np.sqrt(squares) / self.limit
         return distance
 
 
 def fit_novelty(trained: np.ndarray, held_out: np.ndarray) -> Novelty:
-    """Fit to the (n, F) features of training radiographs; the limit to (m, F) others."""
+    """Fit to (n, F) features of training radiographs, and the limit to (m, F) held-out ones."""
     n, width = trained.shape
     values, vectors = np.linalg.eigh(np.cov(trained, rowvar=False))
     values, vectors = values[::-1], vectors[:, ::-1]
-    least = max(LEAST * values[0], np.finfo(np.float32).tiny)
+    least = max(MIN_VARIANCE * values[0], np.finfo(np.float32).tiny)
     k = min(DIRECTIONS, n // RADIOGRAPHS, width - 1)
     novelty = Novelty(
         mean=trained.mean(axis=0).astype(np.float32),
-        directions=vectors[:, :k].astype(np.float16).astype(np.float32),  # as files keep them
+        directions=vectors[:, :k].astype(np.float16).astype(np.float32),  # precision in files
         variances=np.maximum(values[:k], least).astype(np.float32),
         rest=float(np.maximum(values[k:].mean(), least)),
         limit=1.0,
@@ -61,7 +61,7 @@ def fit_novelty(trained: np.ndarray, held_out: np.ndarray) -> Novelty:
 
 
 def from_whitening(mean: np.ndarray, whiten: np.ndarray, limit: float) -> Novelty:
-    """Return what older checkpoints keep: all directions, in a matrix that makes them alike.
+    """Return the novelty of an older checkpoint, which stores all directions as a whitening matrix.
 
     Args:
         mean: (F,) of the features.

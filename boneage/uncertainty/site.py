@@ -1,4 +1,4 @@
-"""A model at a new site: whether a correction of its ages helps there, and intervals that hold."""
+"""Fit a model to a site: test a correction of its ages, and refit its intervals."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,23 +9,29 @@ from boneage.data.sexes import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.intervals import Result, Results, paired_difference, with_interval
 from boneage.stages import ALL
-from boneage.uncertainty.conformal import COVERAGE, KNOWN, Intervals, coverage, fit_intervals
+from boneage.uncertainty.conformal import (
+    COVERAGE,
+    INTERVAL_KEYS,
+    Intervals,
+    coverage,
+    fit_intervals,
+)
 
-LEAST = 20  # radiographs, in all or of a sex, that a correction is estimated from
-PARTS = 10  # of the cross-validation
-FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, from the simplest
+MIN_RADIOGRAPHS = 20  # radiographs for a correction, in total or of a sex
+PARTS = 10  # folds of the cross-validation
+FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, simplest first
 NONE = "none"
 
 
 @dataclass(frozen=True)
 class Line:
-    """A correction of predicted bone ages: an offset that may change with the age.
+    """A correction of predicted bone ages: an offset with an optional slope in the age.
 
     Args:
-        offset: years that are added at the age `middle`.
-        slope: years that are added per year above it.
+        offset: years added at the age `middle`.
+        slope: years added per year above it.
         middle: years.
-        low, high: years; what is added outside of these ages is what is added at the nearer one.
+        low, high: years; outside, the correction is that of the nearer limit.
     """
 
     offset: float = 0.0
@@ -47,7 +53,7 @@ class Correction:
 
     Args:
         form: one of `FORMS`, or "none".
-        lines: by sex; a sex without one is not corrected.
+        lines: by sex; a sex without a line is not corrected.
     """
 
     form: str = NONE
@@ -63,51 +69,55 @@ class Correction:
 
 @dataclass(frozen=True)
 class Site:
-    """What is to be changed in a model's answers at a site.
+    """Correction and intervals of a model at a site.
 
     Args:
         correction: of its ages.
-        intervals: by whether the sex is known; None where the model's own are right.
+        intervals: for known and unknown sex (the key); None if the model's own are used.
     """
 
     correction: Correction
     intervals: dict[bool, Intervals | None]
 
     def plain(self) -> dict[str, Any]:
-        """Return this as plain containers, to be kept with a model."""
-        widths = {known: own.plain() for known, own in self.intervals.items() if own is not None}
+        """Return this as plain containers, to store in a model."""
+        widths = {
+            sex_known: own.plain() for sex_known, own in self.intervals.items() if own is not None
+        }
         return {
             "form": self.correction.form,
             "lines": {sex: asdict(line) for sex, line in self.correction.lines.items()},
-            "half_widths_years": {KNOWN[known]: plain for known, plain in widths.items()},
+            "half_widths_years": {
+                INTERVAL_KEYS[sex_known]: plain for sex_known, plain in widths.items()
+            },
         }
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Site":
-        """Return what `plain` wrote."""
+        """Return the site from the output of `plain`."""
         lines = {sex: Line(**line) for sex, line in plain["lines"].items()}
         widths = plain["half_widths_years"]
         return cls(
             Correction(plain["form"], lines),
             {
-                known: Intervals.of(widths[name]) if name in widths else None
-                for known, name in KNOWN.items()
+                sex_known: Intervals.of(widths[name]) if name in widths else None
+                for sex_known, name in INTERVAL_KEYS.items()
             },
         )
 
 
 @dataclass(frozen=True)
 class SiteFit:
-    """What a site's radiographs of known bone age say of a model.
+    """The fit of a model to a site's radiographs of known bone age.
 
     Args:
-        correction: what is to be applied: none where none is shown to help.
-        tried: the form that would have been applied.
-        mae: as the model is: `mae_months` with interval.
-        mae_corrected: cross-validated, with the correction.
-        difference: of the two, paired, months; below 0 the correction helps.
-        covered: the share of the readings within the model's own intervals; None if it has none.
-        intervals: new ones; None where the model's own are right.
+        correction: to apply; its form is "none" if no gain is shown.
+        tried: the form of correction that was tested.
+        mae: `mae_months` with interval, without correction.
+        mae_corrected: the same with the correction, cross-validated.
+        difference: paired, in months; below 0 the correction helps.
+        covered: share of the readings in the model's own intervals; None if it has none.
+        intervals: refitted; None if the model's own are used.
     """
 
     correction: Correction
@@ -128,25 +138,25 @@ def fit_site(
 ) -> SiteFit:
     """Estimate a correction and intervals from a site's radiographs.
 
-    The form of the correction is chosen by cross-validation, and what it then gains is estimated by
-    an outer cross-validation in which the choice is made anew. It is applied only if the
-    95 % interval of that gain excludes 0. Intervals are refitted to the cross-validated errors if a
-    correction is applied, or if the model's own are shown not to hold 90 % here.
+    The form of the correction is chosen by cross-validation. Its gain is estimated by an outer
+    cross-validation that repeats the choice. The correction is applied only if the 95 % interval of
+    the gain excludes 0. Intervals are refitted to the cross-validated errors if a correction is
+    applied, or if the coverage of the model's own differs from 90 % with confidence.
 
     Args:
         predicted: (n,) predicted ages, years.
         true: (n,) readings, years.
-        sexes: (n,) names of `SEXES`, as the model was told.
+        sexes: (n,) names of `SEXES`, as given to the model.
         intervals: the model's own.
         patients: (n,) numbers, as for `with_interval`.
 
     Raises:
-        UserError: when they are fewer than `LEAST`.
+        UserError: if there are fewer than `MIN_RADIOGRAPHS` radiographs.
     """
-    if len(true) < LEAST:
+    if len(true) < MIN_RADIOGRAPHS:
         raise UserError(
             f"{len(true)} radiographs of known bone age are too few to fit a model to a site: "
-            f"at least {LEAST} are needed, and 100 or more are better"
+            f"give at least {MIN_RADIOGRAPHS}, better 100 or more"
         )
     groups = np.arange(len(true)) if patients is None else patients
     parts = _deal(true, groups)
@@ -154,8 +164,8 @@ def fit_site(
     for part in range(PARTS):
         rest, these = parts != part, parts == part
         inner = _choose(predicted[rest], true[rest], sexes[rest], groups[rest])
-        found = _fit(inner, predicted[rest], true[rest], sexes[rest])
-        held_out[these] = found.correct(predicted[these], sexes[these])
+        correction = _fit(inner, predicted[rest], true[rest], sexes[rest])
+        held_out[these] = correction.correct(predicted[these], sexes[these])
     difference = paired_difference(_mae, (true, predicted), (true, held_out), patients)
     tried = _choose(predicted, true, sexes, groups)
     high = difference["high"]
@@ -163,7 +173,7 @@ def fit_site(
     covered = None
     if intervals is not None and intervals.known:
         covered = coverage(true, predicted, intervals, patients)[ALL]["covered"]
-    kept = held_out if helps else predicted
+    final = held_out if helps else predicted
     refit = helps or covered is None or not _contains(covered, COVERAGE)
     return SiteFit(
         correction=_fit(tried, predicted, true, sexes) if helps else Correction(),
@@ -172,17 +182,17 @@ def fit_site(
         mae_corrected=_interval(true, held_out, patients)["mae_months"],
         difference=difference,
         covered=covered,
-        intervals=fit_intervals(true, kept) if refit else None,
+        intervals=fit_intervals(true, final) if refit else None,
     )
 
 
 def _fit(form: str, predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray) -> Correction:
-    """Return the least-squares correction of a form."""
+    """Return the least-squares correction of the given form."""
     pooled = _line(form, predicted, true)
     lines = dict.fromkeys(SEXES, pooled)
     if form.endswith("by sex"):
         for sex in SEXES:
-            if (own := sexes == sex).sum() >= LEAST // 2:
+            if (own := sexes == sex).sum() >= MIN_RADIOGRAPHS // 2:
                 lines[sex] = _line(form, predicted[own], true[own])
     return Correction(form, lines)
 
@@ -198,19 +208,20 @@ def _line(form: str, predicted: np.ndarray, true: np.ndarray) -> Line:
 
 
 def _choose(predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray, groups: np.ndarray) -> str:
-    """Return the simplest form that no other beats by more than a standard error (cross-validated).
+    """Choose the form by cross-validation, from the simplest upwards.
 
-    That is the one-standard-error rule (Breiman et al. 1984), from the simplest form upwards.
+    A later form is chosen only if it is better by more than a standard error (the
+    one-standard-error rule, Breiman et al. 1984).
     """
-    by_sex = min((sexes == sex).sum() for sex in ("female", "male")) >= LEAST
+    by_sex = min((sexes == sex).sum() for sex in ("female", "male")) >= MIN_RADIOGRAPHS
     parts = _deal(true, groups)
     chosen, least = FORMS[0], np.full(len(true), np.inf)
     for form in FORMS if by_sex else FORMS[:2]:
         held_out = np.empty(len(true))
         for part in range(PARTS):
             rest, these = parts != part, parts == part
-            found = _fit(form, predicted[rest], true[rest], sexes[rest])
-            held_out[these] = found.correct(predicted[these], sexes[these])
+            correction = _fit(form, predicted[rest], true[rest], sexes[rest])
+            held_out[these] = correction.correct(predicted[these], sexes[these])
         error = np.abs(true - held_out)
         gain = least - error
         if form == FORMS[0] or gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
@@ -219,7 +230,7 @@ def _choose(predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray, groups: 
 
 
 def _deal(true: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the (n,) part of each radiograph: patients in the order of their ages, in turn."""
+    """Return the (n,) fold of each radiograph; patients, sorted by age, are dealt in turn."""
     patients, codes = np.unique(groups, return_inverse=True)
     age = np.bincount(codes, true) / np.bincount(codes)
     part = np.empty(len(patients), int)

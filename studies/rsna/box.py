@@ -1,8 +1,8 @@
-"""Make the model that comes with the package from a run on the RSNA radiographs.
+"""Make the built-in model from a run on the RSNA radiographs.
 
 python studies/rsna/box.py RUN /path/to/rsna
 
-Fits the run's calibration anew, and writes boneage/weights/rsna.onnx, in place of the one there.
+Fits the calibration of the run again, and replaces boneage/weights/rsna.onnx.
 """
 
 import sys
@@ -20,7 +20,7 @@ from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.process import quieten_lightning
 
 OUT = Path(__file__).parents[2] / "boneage/weights/rsna.onnx"
-MOST = 8_000_000  # bytes: each version stays in the history
+MAX_BYTES = 8_000_000  # every version stays in the git history
 LICENCE = (
     "CC BY-NC 4.0 (https://creativecommons.org/licenses/by-nc/4.0/): research, education and other "
     "non-commercial use. Trained from the ImageNet weights of EfficientNet-Lite (Apache-2.0)."
@@ -43,15 +43,15 @@ def main(run: Path, root: Path) -> None:
     data.setup("fit")
     for fold in ("train", "val"):
         if list(data.fold_table(fold)["id"]) != list(fold_of(record, fold)["id"]):
-            sys.exit(f"the {fold} fold of {root} is not that of {run}")
+            sys.exit(f"the {fold} fold of {root} differs from that of {run}")
     record["calibration"] = calibrate(load_model(checkpoint), data)
     with tempfile.TemporaryDirectory() as folder:
         calibrated, out = Path(folder) / "best.ckpt", Path(folder) / OUT.name
         torch.save(checkpoint, calibrated)
         print(export(calibrated, out, "onnx", LICENCE, CITATION))
         content = out.read_bytes()
-    if len(content) > MOST:
-        sys.exit(f"{len(content):,} bytes are more than {MOST:,}")
+    if len(content) > MAX_BYTES:
+        sys.exit(f"{len(content):,} bytes are more than {MAX_BYTES:,}")
     OUT.write_bytes(content)
     print(f"{OUT}: {len(content):,} bytes")
 

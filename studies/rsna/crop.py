@@ -1,9 +1,9 @@
-"""Measure how often the hand is found, and how many boxes that people drew lie in the crop.
+"""Measure how often the hand is found, and how many annotated boxes are within the crop.
 
 python studies/rsna/crop.py /path/to/rsna /path/to/boxes.csv OUT
 
-Writes the measurements into crop.json, and into the folder OUT contact sheets of 200 crops to look
-at, the oddest (by their share of the picture, and their aspect) first. Takes minutes.
+Writes the measurements into crop.json, and contact sheets of 200 crops into the folder OUT. The
+most unusual crops, by area and aspect ratio, come first. Takes minutes.
 """
 
 import sys
@@ -25,20 +25,20 @@ HAND = Preprocessing(size=SIDE, fit="pad", contrast="stretch", crop="hand")
 
 
 def box_of(path: str) -> tuple[float, float, float, float] | None:
-    """Return the crop's box as shares of a radiograph, None where no hand is found."""
+    """Return the crop's box as shares of a radiograph; None if no hand is found."""
     crop = HAND.geometry(read_radiograph(path)[0]).crop
     return None if crop.mask is None else crop.box
 
 
 def sheets(table: pd.DataFrame, out: Path, n: int = 200) -> None:
-    """Write contact sheets of the oddest half and of an even draw of the others."""
-    odd = (np.log(table["area"] / table["area"].median()).abs() / table["area"].std()) + (
+    """Write contact sheets: half the most unusual crops, half an even sample of the others."""
+    unusual = (np.log(table["area"] / table["area"].median()).abs() / table["area"].std()) + (
         np.log(table["aspect"] / table["aspect"].median()).abs() / table["aspect"].std()
     )
-    by_oddness = table.assign(odd=odd).sort_values("odd", ascending=False)
-    rest = by_oddness.iloc[n // 2 :]
+    ordered = table.assign(unusual=unusual).sort_values("unusual", ascending=False)
+    rest = ordered.iloc[n // 2 :]
     even = rest.iloc[np.linspace(0, len(rest) - 1, n // 2).round().astype(int)]
-    chosen = pd.concat([by_oddness.iloc[: n // 2], even])
+    chosen = pd.concat([ordered.iloc[: n // 2], even])
     columns, rows = SHEET
     for page in range(n // (columns * rows)):
         tiles = []
@@ -50,7 +50,7 @@ def sheets(table: pd.DataFrame, out: Path, n: int = 200) -> None:
 
 
 def main(root: Path, boxes: Path, out: Path) -> None:
-    """Measure, and draw."""
+    """Measure and draw."""
     table = read_source(root)
     found = Parallel(n_jobs=-1)(delayed(box_of)(path) for path in table["path"])
     table = table.assign(found=[box is not None for box in found])

@@ -26,7 +26,7 @@ PANELS = {
     "best": ("age/mae_months", "stage/accuracy"),
 }
 LADDER = "ladder/age/"
-CHANGES = {  # of each step of the ladder, in words
+CHANGES = {  # label of each step of the ladder
     "paper_regression": "setting of the reference study",
     "01_residual": "residual network, AdamW, 10 epochs",
     "02_stretch": "contrast stretched",
@@ -40,24 +40,24 @@ CHANGES = {  # of each step of the ladder, in words
     "10_geometric": "geometric augmentation",
     "11_robust": "robust augmentation",
     "12_distribution": "age as a distribution",
-    "13_192px": "192 px in place of 128",
+    "13_192px": "192 px instead of 128",
 }
 
 
-def ladder(known: dict[str, Record]) -> Figure:
-    """Draw the MAE of each step towards the recipe, and its difference to the step before."""
-    names = [name for name in STEPS["regression"] if name in known]
+def ladder(records: dict[str, Record]) -> Figure:
+    """Draw the MAE of each step of the ladder, and its difference from the previous step."""
+    names = [name for name in STEPS["regression"] if name in records]
     figure = Figure(figsize=(8.6, 5.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
     metric = "age/mae_months"
     for y, name in enumerate(names):
-        _point(left, y, known[name]["metrics"]["test"][metric], BLUE)
-        difference = known[name]["less"].get(base_of(name), {}).get(metric)
+        _point(left, y, records[name]["metrics"]["test"][metric], BLUE)
+        difference = records[name]["less"].get(base_of(name), {}).get(metric)
         if difference is not None:
             certain = difference["low"] * difference["high"] > 0
             _point(right, y, difference, BLUE if certain else GREY)
     right.axvline(0, color=BLACK, linewidth=0.8)
-    left.set_xlabel(f"MAE (months), n = {known[names[0]]['metrics']['n']['test']:,}", fontsize=11)
+    left.set_xlabel(f"MAE (months), n = {records[names[0]]['metrics']['n']['test']:,}", fontsize=11)
     right.set_xlabel("change of the MAE (months)", fontsize=11)
     left.set_yticks(range(len(names)), [_step(name, names[:y]) for y, name in enumerate(names)])
     left.set_ylim(len(names) - 0.5, -0.5)
@@ -67,7 +67,7 @@ def ladder(known: dict[str, Record]) -> Figure:
 
 
 def _step(name: str, before: list[str]) -> str:
-    """Return the label of a step; the step that it changes, where that is not the one before."""
+    """Return the label of a step, with the step that it changes if that is not the previous one."""
     short = name.removeprefix(LADDER)
     number, base = short.partition("_")[0], base_of(name)
     if base is None:
@@ -81,12 +81,12 @@ def _point(axes: Axes, y: float, result: Record, color: str) -> None:
     axes.plot(result["value"], y, "o", color=color, markersize=6)
 
 
-def steps(family: str, known: dict[str, Record]) -> Figure:
-    """Draw the rows of a table with their intervals; the dotted line is the published value."""
-    names = [name for name in STEPS[family] if name in known]
+def steps(family: str, records: dict[str, Record]) -> Figure:
+    """Draw the rows of a table with intervals; dotted lines are published values."""
+    names = [name for name in STEPS[family] if name in records]
     panels = {}
     for metric in PANELS[family]:
-        found = [scored(known[name]["metrics"], metric) or {} for name in names]
+        found = [scored(records[name]["metrics"], metric) or {} for name in names]
         values = [[result.get(k) for k in ("value", "low", "high")] for result in found]
         panels[named(metric)] = np.array(values, float)
     reference = {
@@ -96,15 +96,15 @@ def steps(family: str, known: dict[str, Record]) -> Figure:
     return forest(names, panels, hollow, reference)
 
 
-def by_band(known: dict[str, Record]) -> Figure:
-    """Draw MAE and bias by age band and sex: the setting of the reference study, and the best."""
+def by_band(records: dict[str, Record]) -> Figure:
+    """Draw MAE and bias by age band and sex, for the reference study's setting and best_128."""
     figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     grid = figure.subplots(2, 2, sharex="col", sharey="row")
     for column, sex in zip(grid.T, ("female", "male"), strict=True):
         for axes, metric in zip(column, ("mae", "bias"), strict=True):
             for shift, name in ((-0.12, STRESSED[0]), (0.12, STRESSED[1])):
-                if name in known:
-                    _band_points(axes, known[name], sex, f"age/{metric}_months", shift, name)
+                if name in records:
+                    _band_points(axes, records[name], sex, f"age/{metric}_months", shift, name)
             axes.axhline(0, color=BLACK, linewidth=0.8)
         column[0].set_title({"female": "girls", "male": "boys"}[sex])
         column[1].set_xlabel("true bone age (years), and number of radiographs")
@@ -131,9 +131,9 @@ def _band_points(
     axes.set_xticks(range(len(BANDS.names)), [f"{b}\n{rows[b]['n']}" for b in BANDS.names])
 
 
-def stress(known: dict[str, Record]) -> Figure:
-    """Draw the MAE under each change of the image, the reference study's setting and the best."""
-    runs = {name: known[name]["stress"] for name in STRESSED if name in known}
+def stress(records: dict[str, Record]) -> Figure:
+    """Draw the MAE for each change of the image, for the reference study's setting and best_128."""
+    runs = {name: records[name]["stress"] for name in STRESSED if name in records}
     figure = Figure(figsize=(6.2, 4.2), layout="constrained")
     axes = figure.subplots()
     for shift, (name, measured) in zip((-0.15, 0.15), runs.items(), strict=False):
@@ -151,7 +151,7 @@ def stress(known: dict[str, Record]) -> Figure:
 
 
 def scatters() -> Figure:
-    """Draw predicted against true age of the reference study's setting and of the best run."""
+    """Draw predicted against true age, for the reference study's setting and best_128."""
     runs = [read_run(RUNS / name) for name in STRESSED]
     figure = Figure(figsize=(3.7 * len(runs), 4.2), layout="constrained")
     for axes, run in zip(
@@ -173,12 +173,14 @@ def scatters() -> Figure:
 
 
 if __name__ == "__main__":
-    known = read()
+    records = read()
     with styled():
-        families = [f for f in PANELS if any(name in known for name in STEPS[f])]
-        drawn = {family: steps(family, known) for family in families}
-        drawn |= {"ladder": ladder(known), "by_band": by_band(known), "stress": stress(known)}
-        if all((RUNS / name / METRICS).is_file() for name in STRESSED):  # else the one there stays
+        families = [f for f in PANELS if any(name in records for name in STEPS[f])]
+        drawn = {family: steps(family, records) for family in families}
+        drawn |= {"ladder": ladder(records), "by_band": by_band(records), "stress": stress(records)}
+        if all(
+            (RUNS / name / METRICS).is_file() for name in STRESSED
+        ):  # otherwise the existing figure stays
             drawn["scatter"] = scatters()
         for name, figure in drawn.items():
             figure.savefig(FOLDER / f"{name}.png")

@@ -1,9 +1,9 @@
-"""Measure the gate of predictions: false alarms on held-out hands, what is caught of non-hands.
+"""Measure the flags of predictions: false alarms on held-out hands, and detected non-hands.
 
 python studies/rsna/gate.py /path/to/rsna [N]
 
-Takes the test fold of a run, and N (200) pictures of each kind that is no usual radiograph of a
-hand. Writes the shares, by kind, into gate.json.
+Uses the radiographs that the built-in model was not trained on, and N (200) images of each kind
+that is not a usual hand radiograph. Writes the shares by kind into gate.json.
 """
 
 import sys
@@ -28,12 +28,12 @@ Draw = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
 
 def noise(rng: np.random.Generator, hand: np.ndarray) -> np.ndarray:
-    """Draw every pixel by chance."""
+    """Draw every pixel at random."""
     return rng.integers(0, 256, SHAPE, np.uint8)
 
 
 def gradient(rng: np.random.Generator, hand: np.ndarray) -> np.ndarray:
-    """Draw a slope of grey with little noise."""
+    """Draw a grey gradient with little noise."""
     y, x = np.mgrid[0 : 1 : SHAPE[0] * 1j, 0 : 1 : SHAPE[1] * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     ramp = np.cos(angle) * x + np.sin(angle) * y
@@ -44,7 +44,7 @@ def gradient(rng: np.random.Generator, hand: np.ndarray) -> np.ndarray:
 
 
 def scene(rng: np.random.Generator, hand: np.ndarray) -> np.ndarray:
-    """Draw boxes, discs and lines over a gradient, as a photograph of things has them."""
+    """Draw boxes, discs and lines over a gradient, as in a photograph of objects."""
     image = gradient(rng, hand)
     for _ in range(rng.integers(8, 25)):
         grey = int(rng.integers(0, 256))
@@ -60,7 +60,7 @@ def scene(rng: np.random.Generator, hand: np.ndarray) -> np.ndarray:
 
 
 def limb(rng: np.random.Generator, hand: np.ndarray) -> np.ndarray:
-    """Draw two long bones in soft tissue, as a forearm or a lower leg."""
+    """Draw two long bones in soft tissue, like a forearm or a lower leg."""
     image = np.full(SHAPE, 10, np.uint8)
     x, width = int(rng.integers(70, 130)), int(rng.integers(60, 100))
     cv2.rectangle(image, (x - width // 2, 0), (x + width // 2, SHAPE[0]), 70, -1)
@@ -71,7 +71,7 @@ def limb(rng: np.random.Generator, hand: np.ndarray) -> np.ndarray:
 
 
 def skull(rng: np.random.Generator, hand: np.ndarray) -> np.ndarray:
-    """Draw a bright ring with darker hollows, as a skull."""
+    """Draw a bright ring with darker cavities, like a skull."""
     image = np.full(SHAPE, 8, np.uint8)
     cx, cy = (int(v) for v in rng.integers((85, 105), (115, 140)))
     axes = (int(rng.integers(55, 85)), int(rng.integers(75, 105)))
@@ -95,22 +95,22 @@ KINDS: dict[str, Draw] = {
 }
 
 
-def answers(pictures: list[np.ndarray], ensemble: Ensemble, folder: Path) -> list[list[str]]:
-    """Return the flags of each picture."""
-    found = []
-    for start in range(0, len(pictures), 32):
+def flags_of(images: list[np.ndarray], ensemble: Ensemble, folder: Path) -> list[list[str]]:
+    """Return the flags of each image."""
+    flags = []
+    for start in range(0, len(images), 32):
         part = []
-        for i, image in enumerate(pictures[start : start + 32]):
+        for i, image in enumerate(images[start : start + 32]):
             file = folder / f"{start + i}.png"
             cv2.imwrite(str(file), image)
             part.append((file, load(file, ensemble.preprocessings)))
-        told, _ = answer_all(part, [Patient()] * len(part), ensemble)
-        found += [answer.flags for answer in told]
-    return found
+        answers, _ = answer_all(part, [Patient()] * len(part), ensemble)
+        flags += [answer.flags for answer in answers]
+    return flags
 
 
 def shares(flags: list[list[str]]) -> dict[str, object]:
-    """Return the share with any flag, and that which was corrected."""
+    """Return the share with any flag, and the share that was corrected."""
     any_flag = np.array([bool(f) for f in flags], float)
     corrected = np.array([any("corrected" in word for word in f) for f in flags], float)
     table = {
@@ -129,10 +129,10 @@ def main(root: Path, n: int) -> None:
     table = table[~table["id"].isin(ensemble.models[0].seen)]
     hands = [np.asarray(read_radiograph(path)[0], np.uint8) for path in table["path"]]
     with tempfile.TemporaryDirectory() as folder:
-        measured = {"held-out hands": shares(answers(hands, ensemble, Path(folder)))}
+        measured = {"held-out hands": shares(flags_of(hands, ensemble, Path(folder)))}
         for name, draw in KINDS.items():
             drawn = [draw(rng, hands[i % len(hands)]) for i in range(n)]
-            measured[name] = shares(answers(drawn, ensemble, Path(folder)))
+            measured[name] = shares(flags_of(drawn, ensemble, Path(folder)))
             print(name, measured[name])
     write_json(Path(__file__).with_name("gate.json"), measured)
 

@@ -1,4 +1,4 @@
-"""What was measured of every row of lab_notes.md: records.jsonl, a line a row."""
+"""The measurements of every row of lab_notes.md: records.jsonl, one line per row."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ STAGE = (
     "stage/accuracy", "stage/balanced_accuracy", "stage/recall_child", "stage/recall_adolescent",
     "stage/recall_adult", "stage/precision_adult",
 )  # fmt: skip
-KEPT = (  # of metrics.json
+STORED = (  # from metrics.json
     "task", "data", "seed", "test_set", "n", "parameters", "seconds", "images_per_second",
     "versions", "best_validation", "test", "baselines", "coverage",
 )  # fmt: skip
@@ -21,26 +21,26 @@ METRICS = {
     *AGE, "age/bias_months", *STAGE,
     *(name.replace("stage/", "stage_from_age/") for name in STAGE),
 }  # fmt: skip
-DIGITS = 6  # that a number keeps
+DIGITS = 6  # significant digits of stored numbers
 
 
 def read() -> dict[str, Record]:
     """Return the record of every row that has one, in the order of the tables."""
     lines = FILE.read_text().splitlines() if FILE.exists() else []
-    known = {record.pop("row"): record for record in map(json.loads, lines)}
-    return {row: known[row] for row in ROWS if row in known}
+    records = {record.pop("row"): record for record in map(json.loads, lines)}
+    return {row: records[row] for row in ROWS if row in records}
 
 
 def write(row: str, record: Record) -> None:
-    """Put a row's record into the file, in place of an earlier one."""
+    """Write the record of a row into the file, replacing an earlier one."""
     records = read() | {row: compact(record)}
     lines = [json.dumps({"row": row, **records[row]}) for row in ROWS if row in records]
     FILE.write_text("\n".join(lines) + "\n")
 
 
 def compact(record: Record) -> Record:
-    """Return a record with the metrics that are shown, and numbers of six digits."""
-    metrics = {key: record["metrics"].get(key) for key in KEPT}
+    """Return a record with the shown metrics only, and numbers of six digits."""
+    metrics = {key: record["metrics"].get(key) for key in STORED}
     metrics["test"] = _shown(metrics["test"])
     metrics["baselines"] = {k: _shown(v) for k, v in (metrics["baselines"] or {}).items()}
     return _rounded(record | {"metrics": metrics})
@@ -50,7 +50,7 @@ def _shown(results: Record) -> Record:
     return {name: result for name, result in results.items() if name in METRICS}
 
 
-def _rounded(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The rows of lab_notes.md: in which table, trained with which options, built on which other."""
+"""The rows of lab_notes.md: their tables, options, and the rows they build on."""
 
 from pathlib import Path
 
@@ -33,18 +33,18 @@ STEPS = {
     ],
 }  # fmt: skip
 ROWS = list(dict.fromkeys(row for rows in STEPS.values() for row in rows))
-POOLED = {  # rows that are several runs
+POOLED = {  # rows of several runs
     "best_128_seeds": SEEDS,
     "best_ensemble": MEMBERS,
     "ladder/stage/09_folds": [f"ladder/stage/09_folds_fold_{k}" for k in range(5)],
     "best_stages": [f"best_stages_fold_{k}" for k in range(5)],
 }
-AVERAGED = {"box": ["lite0_256", *SOUP]}  # rows whose weights are the mean of those of others
+AVERAGED = {"box": ["lite0_256", *SOUP]}  # rows with the mean weights of other rows
 SCRATCH = ["data=rsna", "backbone=slim_resnet", "optimizer.lr=0.0007", "trainer.max_epochs=20"]
 START = "outputs/results/lite0_128"
 FROM_128 = ["data=rsna", f"start_from={START}", "optimizer.lr=0.0005", "scheduler.warmup=0.1"]
 FROM_256 = ["experiment=box", "start_from=outputs/results/lite0_256"]
-UNNAMED = {  # rows without an experiment file: their options, and the row that they build on
+UNNAMED = {  # rows without an experiment file: their options, and the row they build on
     "scratch_shuffle": ([*SCRATCH, "data.sampling=shuffle"], "ladder/age/11_robust"),
     "scratch": (SCRATCH, "scratch_shuffle"),
     "default": (["data=rsna"], "scratch"),
@@ -67,7 +67,7 @@ UNNAMED = {  # rows without an experiment file: their options, and the row that 
 
 
 def overrides(row: str) -> list[str]:
-    """Return the options that a row is trained with."""
+    """Return the options of a row."""
     if row in UNNAMED:
         return UNNAMED[row][0]
     if row in POOLED:
@@ -81,7 +81,7 @@ def overrides(row: str) -> list[str]:
 
 
 def base_of(row: str) -> str | None:
-    """Return the row whose settings another starts from, else the first of its table."""
+    """Return the row that a row builds on, by default the first of its table."""
     if row in UNNAMED:
         return UNNAMED[row][1]
     experiment, _, seed = row.partition("_seed_")

@@ -1,9 +1,9 @@
-"""Train the rows of lab_notes.md and keep what they measured, in records.jsonl.
+"""Train the rows of lab_notes.md, and store their measurements in records.jsonl.
 
 python studies/rsna/run.py /path/to/rsna [ROW...]
 
-Without rows, those that have no record, in the order of the tables; a stopped run goes on.
-Differences are to the row that a row builds on, where its run folder is still there.
+Without ROW, all rows without a record are trained, in the order of the tables. A stopped run
+resumes. Differences are from the row that a row builds on, if its run folder still exists.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from records import KEPT, read, write
+from records import STORED, read, write
 from rows import AVERAGED, POOLED, PROJECT, ROWS, base_of, overrides
 from soup import average
 
@@ -28,16 +28,19 @@ from boneage.run.ensemble import ensemble
 from boneage.run.stress import TABLE, stress
 
 RUNS = PROJECT / "outputs/results"
-MAIN = ("age/mae_months", "stage/balanced_accuracy")  # what differences are told of
+MAIN = ("age/mae_months", "stage/balanced_accuracy")  # metrics whose differences are stored
 STRESSED = ("paper_regression", "best_128")
-BUILTIN = "box"  # the row of the model that comes with the package
-AUGMENTED = ("ladder/age/10_geometric", "ladder/age/11_robust")  # what noise and storage bring
-CHANGED = 400  # test radiographs, each changed in every way
+BUILTIN = "box"  # the row of the built-in model
+AUGMENTED = (
+    "ladder/age/10_geometric",
+    "ladder/age/11_robust",
+)  # without and with noise and storage
+CHANGED = 400  # test radiographs, each tested with every change
 LOW_CONTRAST = 90  # grey levels of 255 between the 1st and the 99th percentile
 
 
 def train(row: str, root: Path) -> Path:
-    """Train a run, or go on with it, and return its folder."""
+    """Train or resume a run, and return its folder."""
     folder = RUNS / row
     command = [sys.executable, str(PROJECT / "train.py"), *overrides(row)]
     command += [f"data.root={root.absolute()}", f"hydra.run.dir={folder}", "resume=auto"]
@@ -46,7 +49,7 @@ def train(row: str, root: Path) -> Path:
 
 
 def test_average(row: str, root: Path) -> None:
-    """Test the mean weights of trainings, which become the run's checkpoint."""
+    """Test the mean weights of several trainings, and store them as the run's checkpoint."""
     checkpoint = RUNS / f"{row}.ckpt"
     average(checkpoint, root, [train(part, root) for part in AVERAGED[row]])
     command = [sys.executable, str(PROJECT / "train.py"), "experiment=box", "train=false"]
@@ -57,7 +60,7 @@ def test_average(row: str, root: Path) -> None:
 
 
 def run(row: str, root: Path) -> None:
-    """Train a row, or average or pool the runs that it is made of, and keep what it measured."""
+    """Train a row, or average or pool its runs, and store its measurements."""
     folder = RUNS / row
     if row in AVERAGED:
         test_average(row, root)
@@ -71,7 +74,7 @@ def run(row: str, root: Path) -> None:
 
 
 def record(row: str, root: Path) -> dict[str, Any]:
-    """Return what is told of a run: its `metrics.json`, and more that needs its predictions."""
+    """Return the record of a run: from `metrics.json`, and values computed from its predictions."""
     folder = RUNS / row
     done = read_run(folder)
     parts = [read_run(RUNS / part) for part in [*POOLED.get(row, []), *AVERAGED.get(row, [])]] or [
@@ -79,8 +82,8 @@ def record(row: str, root: Path) -> dict[str, Any]:
     ]
     subgroups = done.table("subgroups.csv")
     changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
-    told = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
-    metrics = {key: done.metrics.get(key) for key in KEPT}
+    stored = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
+    metrics = {key: done.metrics.get(key) for key in STORED}
     epochs = [len(part.table("history.csv")) for part in parts]
     if row in AVERAGED:
         metrics["seconds"] = sum(part.metrics["seconds"] for part in parts)
@@ -88,15 +91,15 @@ def record(row: str, root: Path) -> dict[str, Any]:
         "metrics": metrics,
         "epochs": sum(epochs) if row in AVERAGED else epochs[0],
         "devices": list(dict.fromkeys(part.metrics["device"] for part in parts)),
-        "subgroups": json.loads(subgroups[told].to_json(orient="records")),
+        "subgroups": json.loads(subgroups[stored].to_json(orient="records")),
         "by_contrast": by_contrast(done, root),
         "stress": json.loads(changes.to_json(orient="records")),
-        "less": less_base(row, done),
+        "less": difference_from_base(row, done),
     }
 
 
-def less_base(row: str, done: FinishedRun) -> dict[str, dict[str, Any]]:
-    """Return by name the differences to the row that a run builds on, if both had one test fold."""
+def difference_from_base(row: str, done: FinishedRun) -> dict[str, dict[str, Any]]:
+    """Return the differences from the base row, by its name, if both have the same test fold."""
     base = base_of(row)
     if base is None or not (RUNS / base / METRICS).exists():
         return {}
@@ -107,17 +110,17 @@ def less_base(row: str, done: FinishedRun) -> dict[str, dict[str, Any]]:
 
 
 def by_contrast(done: FinishedRun, root: Path) -> dict[str, Any]:
-    """Return the MAE of the films of low contrast, and of the others."""
+    """Return the MAE of films of low contrast, and of all others."""
     table = done.predictions.merge(read_source(root)[["id", "path"]], on="id")
     if "age_years_predicted" not in table:
         return {}
     ends = np.array([np.percentile(read_radiograph(path)[0], [1, 99]) for path in table["path"]])
     low = pd.Series(np.diff(ends)[:, 0] < LOW_CONTRAST, index=table.index)
-    found = {}
+    results = {}
     for name, part in (("low", table[low]), ("other", table[~low])):
         columns = (part[c].to_numpy(float) for c in ("age_years", "age_years_predicted"))
-        found[name] = with_interval(AGE.number("mae_months").values, *columns)["mae_months"]
-    return found
+        results[name] = with_interval(AGE.number("mae_months").values, *columns)["mae_months"]
+    return results
 
 
 if __name__ == "__main__":
@@ -127,4 +130,4 @@ if __name__ == "__main__":
     chosen = sys.argv[2:] or [row for row in ROWS if row not in recorded]
     for row in chosen:
         run(row, Path(sys.argv[1]))
-    print(f"{len(chosen)} of {len(ROWS)} rows done; a row with a record is done when it is named")
+    print(f"{len(chosen)} of {len(ROWS)} rows done; name a row to train it again")

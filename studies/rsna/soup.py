@@ -1,8 +1,8 @@
-"""Average the weights of trainings from one start; tell what each and the mean reach on validation.
+"""Average the weights of trainings with the same start; print the validation MAE of all.
 
 python studies/rsna/soup.py OUT.ckpt /path/to/rsna RUN RUN...
 
-Writes the first run's best checkpoint with the mean weights, calibrated anew.
+Writes the best checkpoint of the first run with the mean weights, and calibrates it again.
 """
 
 import sys
@@ -23,7 +23,7 @@ from boneage.run.process import quieten_lightning
 
 
 def mean_weights(checkpoints: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Return the mean of every floating-point tensor; the others are the first's."""
+    """Return the mean of every floating-point tensor; others are from the first checkpoint."""
     states = [checkpoint["state_dict"] for checkpoint in checkpoints]
     return {
         name: torch.stack([state[name] for state in states]).mean(0)
@@ -34,7 +34,7 @@ def mean_weights(checkpoints: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 
 def validation_mae(checkpoint: dict[str, Any], data: BoneAgeDataModule) -> float:
-    """Return the MAE in months on the validation fold, with the mirror image as in the test."""
+    """Return the validation MAE in months, with the mirror image as in tests."""
     table = data.fold_table("val")
     images, sex = data.images_of(table.index), sex_indices(table["sex"])
     predicted, _ = predictions_of(load_model(checkpoint).eval(), images, sex)

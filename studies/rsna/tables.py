@@ -44,16 +44,16 @@ STAGE_COLUMNS = (
 )  # fmt: skip
 
 
-def steps(family: str, known: dict[str, Record]) -> list[Row]:
-    """Return the table of a family, with the difference to the run that each builds on."""
-    names = [name for name in STEPS[family] if name in known]
+def steps(family: str, records: dict[str, Record]) -> list[Row]:
+    """Return the table of a family, with the difference of each row from its base row."""
+    names = [name for name in STEPS[family] if name in records]
     compared = MAIN[family == "classification"]
     head = ["experiment", "n", *map(named, SHOWN[family])]
     head += ["builds on", f"{named(compared)}, difference", "parameters", "epochs"]
     head += ["images/s", "minutes", "device"]
     rows = [head]
     for name in names:
-        record, m = known[name], known[name]["metrics"]
+        record, m = records[name], records[name]["metrics"]
         base = base_of(name)
         difference = record["less"].get(base, {}).get(compared)
         rows.append(
@@ -68,18 +68,18 @@ def steps(family: str, known: dict[str, Record]) -> list[Row]:
 
 
 def spent(record: Record, pooled: bool) -> Row:
-    """Return parameters, epochs, images/s, minutes and device; of several runs the sums."""
+    """Return parameters, epochs, images/s, minutes and device; sums for several runs."""
     m = record["metrics"]
     size, minutes = f"{m['parameters'] / 1e6:.2f} M", f"{m['seconds'] / 60:.0f}"
     speed = "" if pooled else f"{m['images_per_second']:,.0f}"
     return [size, str(record["epochs"]), speed, minutes, "; ".join(record["devices"])]
 
 
-def main(known: dict[str, Record]) -> list[Row]:
+def main(records: dict[str, Record]) -> list[Row]:
     """Return the main results next to a constant guess and the published numbers."""
     metrics = SHOWN["best"]
     rows = [["model", *map(named, metrics)]]
-    runs = {label: known[name] for name, label in MAIN_ROWS.items() if name in known}
+    runs = {label: records[name] for name, label in MAIN_ROWS.items() if name in records}
     if runs:
         first = next(iter(runs.values()))
         rows.append([GUESS, *(cell(guessed(first, metric), metric) for metric in metrics)])
@@ -89,42 +89,44 @@ def main(known: dict[str, Record]) -> list[Row]:
     return rows
 
 
-def stages(known: dict[str, Record]) -> list[Row]:
-    """Return the rows that are about rare stages."""
+def stages(records: dict[str, Record]) -> list[Row]:
+    """Return the table on rare stages."""
     rows = [["experiment", "n", *map(named, STAGE_COLUMNS)]]
     for name in STAGE_ROWS:
-        if name in known:
-            metrics = known[name]["metrics"]
+        if name in records:
+            metrics = records[name]["metrics"]
             cells = [cell(scored(metrics, metric), metric) for metric in STAGE_COLUMNS]
             rows.append([f"`{name}`", f"{metrics['n']['test']:,}", *cells])
     return rows
 
 
-def headline(known: dict[str, Record]) -> list[Row]:
-    """Return the published numbers next to the project's own, one row a metric."""
-    names = [n for n in ("paper_regression", "best_128", "best_ensemble", "best_256") if n in known]
+def headline(records: dict[str, Record]) -> list[Row]:
+    """Return published and own numbers, one row per metric."""
+    names = [
+        n for n in ("paper_regression", "best_128", "best_ensemble", "best_256") if n in records
+    ]
     rows = [["", GUESS, PUBLISHED_BY, *(f"`{name}`" for name in names)]]
     for metric in HEADLINE:
-        cells = [cell(scored(known[name]["metrics"], metric), metric) for name in names]
-        guess = cell(guessed(known[names[0]], metric), metric) if names else ""
+        cells = [cell(scored(records[name]["metrics"], metric), metric) for name in names]
+        guess = cell(guessed(records[names[0]], metric), metric) if names else ""
         rows.append([named(metric), guess, published(metric), *cells])
     return rows
 
 
 def published(metric: str) -> str:
-    """Return what the reference study published of a metric; nothing where it did not."""
+    """Return the published value of a metric; empty if there is none."""
     return written(PUBLISHED[metric], metric) if metric in PUBLISHED else ""
 
 
 def guessed(record: Record, metric: str) -> Record | None:
-    """Return what the mean age and the most frequent stage of the training fold reach."""
+    """Return the result of predicting the mean age and most frequent stage of the training fold."""
     baseline = "constant" if metric.startswith("age/") else "majority_class"
     found: Record | None = record["metrics"]["baselines"][baseline].get(metric)
     return found
 
 
 def builtin(record: Record, shown: Sequence[str]) -> list[Row]:
-    """Return what the built-in model reaches, one row a metric, next to the constant guess."""
+    """Return the results of the built-in model and the constant guess, one row per metric."""
     metrics = record["metrics"]
     rows = [["metric", f"built-in model, n = {metrics['n']['test']:,}", GUESS]]
     for metric in shown:
@@ -134,9 +136,9 @@ def builtin(record: Record, shown: Sequence[str]) -> list[Row]:
     return [*rows, ["Share of readings within the 90 % interval", cell(covered, "covered"), ""]]
 
 
-def stressed(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
-    """Return the MAE of the changed test fold of runs, and how far its predictions moved."""
-    runs = {name: known[name]["stress"] for name in names if name in known}
+def stressed(records: dict[str, Record], names: Sequence[str]) -> list[Row]:
+    """Return the MAE of runs on the changed test fold, and the change of their predictions."""
+    runs = {name: records[name]["stress"] for name in names if name in records}
     rows = [["change", "n", *labelled(list(runs), ("MAE", "difference", "mean change"))]]
     metrics = ("mae_months", "mae_months_difference", "change_months")
     cells: dict[str, Row] = {}
@@ -149,14 +151,14 @@ def stressed(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
     return rows + list(cells.values())
 
 
-def bands(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
+def bands(records: dict[str, Record], names: Sequence[str]) -> list[Row]:
     """Return MAE and bias of runs by age band and sex."""
-    names = [name for name in names if name in known]
+    names = [name for name in names if name in records]
     rows = [["years", "sex", "n", *labelled(names, ("MAE", "bias"))]]
     found = {
         (name, row["band"], row["sex"], row["metric"]): row
         for name in names
-        for row in known[name]["subgroups"]
+        for row in records[name]["subgroups"]
     }
     for band in BANDS.names:
         for sex in (ALL, "female", "male") if names else ():
@@ -172,16 +174,16 @@ def bands(known: dict[str, Record], names: Sequence[str]) -> list[Row]:
 
 
 def labelled(names: Sequence[str], columns: Sequence[str]) -> Row:
-    """Return the heads of some columns of each run, which is named if there are several."""
+    """Return the column heads of each run, with its name if there are several."""
     if len(names) == 1:
         return list(columns)
     return [f"`{name}`: {column}" for name in names for column in columns]
 
 
-def contrasts(known: dict[str, Record]) -> list[Row]:
-    """Return the MAE of films of low contrast next to that of the others."""
+def contrasts(records: dict[str, Record]) -> list[Row]:
+    """Return the MAE of films of low contrast and of all others."""
     rows = [["experiment", "MAE, low contrast", "n", "MAE, others", "n"]]
-    for name, record in known.items():
+    for name, record in records.items():
         if found := record["by_contrast"]:
             row = [f"`{name}`"]
             for part in found.values():
@@ -191,14 +193,14 @@ def contrasts(known: dict[str, Record]) -> list[Row]:
 
 
 def scored(metrics: Record, metric: str) -> Record | None:
-    """Return a metric of a run; of its stages those cut from its age, where it has no others."""
+    """Return a metric of a run; without a stage head, stages are taken from the age."""
     test = metrics["test"]
     found: Record | None = test.get(metric) or test.get(metric.replace("stage/", "stage_from_age/"))
     return found
 
 
 def cell(result: Record | None, metric: str) -> str:
-    """Return a value with its interval."""
+    """Return a value with its interval as text."""
     if result is None:
         return ""
     value, low, high = (result[key] for key in ("value", "low", "high"))
@@ -207,7 +209,7 @@ def cell(result: Record | None, metric: str) -> str:
 
 
 def written(value: float | None, metric: str) -> str:
-    """Return months with two decimals, a share with three; a dash where it is undefined."""
+    """Return months with two decimals, a share with three; a dash if it is undefined."""
     if value is None or math.isnan(value):
         return "-"
     text = f"{value:.2f}" if "months" in metric else f"{value:.3f}"
@@ -215,7 +217,7 @@ def written(value: float | None, metric: str) -> str:
 
 
 def fill(page: Path, name: str, rows: list[Row]) -> None:
-    """Put a table between its marks in a page."""
+    """Write a table between its marks in a page."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     marked = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
@@ -227,22 +229,22 @@ def fill(page: Path, name: str, rows: list[Row]) -> None:
 
 def rebuild(results: Path, notes: Path, card: Path, readme: Path) -> None:
     """Fill every table of the four pages."""
-    known = read()
-    fill(results, "main", main(known))
-    fill(results, "stages", stages(known))
+    records = read()
+    fill(results, "main", main(records))
+    fill(results, "stages", stages(records))
     for family in STEPS:
-        if any(row in known for row in STEPS[family]):
-            fill(notes, family, steps(family, known))
-    fill(notes, "stressed", stressed(known, STRESSED))
-    fill(notes, "augmented", stressed(known, AUGMENTED))
-    fill(notes, "bands", bands(known, STRESSED))
-    fill(notes, "contrasts", contrasts(known))
-    fill(readme, "headline", headline(known))
-    if BUILTIN in known:
-        fill(readme, "builtin", builtin(known[BUILTIN], IN_README))
-        fill(card, "builtin", builtin(known[BUILTIN], IN_CARD))
-        fill(card, "bands", bands(known, [BUILTIN]))
-        fill(card, "stressed", stressed(known, [BUILTIN]))
+        if any(row in records for row in STEPS[family]):
+            fill(notes, family, steps(family, records))
+    fill(notes, "stressed", stressed(records, STRESSED))
+    fill(notes, "augmented", stressed(records, AUGMENTED))
+    fill(notes, "bands", bands(records, STRESSED))
+    fill(notes, "contrasts", contrasts(records))
+    fill(readme, "headline", headline(records))
+    if BUILTIN in records:
+        fill(readme, "builtin", builtin(records[BUILTIN], IN_README))
+        fill(card, "builtin", builtin(records[BUILTIN], IN_CARD))
+        fill(card, "bands", bands(records, [BUILTIN]))
+        fill(card, "stressed", stressed(records, [BUILTIN]))
 
 
 if __name__ == "__main__":

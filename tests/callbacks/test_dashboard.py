@@ -67,6 +67,7 @@ def scalars(accumulator):
     return set(accumulator.Tags()["scalars"])
 
 
+@pytest.mark.slow
 def test_single_and_joint_runs_share_their_names(events):
     regression, classification, joint = (scalars(events[task][1]) for task in TASKS)
     assert joint == regression | classification

@@ -10,7 +10,7 @@ import torch
 from helpers import TINY, compose_config, predictions, reference_study
 
 from boneage.errors import UserError
-from boneage.explain.cases import captions, telling_cases
+from boneage.explain.cases import captions, representative_cases
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.stages import Stages
@@ -30,6 +30,7 @@ def with_maps(phantom_root, tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_every_task_has_its_pictures(with_maps, tmp_path, precision):
     train(with_maps("task=multitask", "sex=embedding", f"precision={precision}", "report=true"))
@@ -56,6 +57,7 @@ def test_every_task_has_its_pictures(with_maps, tmp_path, precision):
     assert len(page) < 5_000_000
 
 
+@pytest.mark.slow
 def test_maps_change_no_number(with_maps, tmp_path):
     common = ["task=multitask", "sex=embedding", "augment=geometric", "trainer.max_epochs=2"]
     train(with_maps(*common, run="with"))
@@ -73,6 +75,7 @@ def test_sizes_of_nought_draw_nothing(with_maps, tmp_path):
     assert not (tmp_path / "run/gradcam").exists()
 
 
+@pytest.mark.slow
 def test_target_stages(with_maps, tmp_path):
     for target in ("truth", "adult"):
         train(with_maps("task=classification", f"callbacks.grad_cam.target={target}", run=target))
@@ -81,6 +84,7 @@ def test_target_stages(with_maps, tmp_path):
         train(with_maps("task=classification", "callbacks.grad_cam.target=adlut", run="wrong"))
 
 
+@pytest.mark.slow
 def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
     held_out = [1003, 1010, 1020]
     masks = tmp_path / "masks"
@@ -95,7 +99,7 @@ def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
     assert {"carpals", "epiphyses", "soft_tissue", "background"} <= set(found["region"])
     assert found["n"].max() == 3
     page = (tmp_path / "run/report.html").read_text()
-    assert "1 is chance, hollow" in page
+    assert "1 is chance. Hollow" in page
     assert "carpals in the stage child" in (tmp_path / "run/gradcam/claims.txt").read_text()
     record = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt")["boneage"]
     assert metrics["reference"] == record["reference"] == reference_study()
@@ -117,9 +121,9 @@ def test_regions_are_checked_before_training(with_maps, tmp_path):
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-def test_telling_cases():
+def test_representative_cases():
     table = predictions(200).assign(id=range(200))
-    cases = telling_cases(table, Stages(), cases=3, per_band=2)
+    cases = representative_cases(table, Stages(), cases=3, per_band=2)
     error = (table["age_years_predicted"] - table["age_years"]).abs()
     assert set(cases["id"][cases["kind"] == "worst"]) == set(error.nlargest(3).index)
     assert set(cases["id"][cases["kind"] == "best"]) == set(error.nsmallest(3).index)

@@ -51,6 +51,7 @@ def test_phantom(tmp_path):
     assert f"data.root='{tmp_path}/hands here'" in done.stdout.replace("\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -78,6 +79,7 @@ def test_a_wrong_option_is_a_usage_error(tmp_path):
     assert "--n" in done.stderr
 
 
+@pytest.mark.slow
 def test_report_is_drawn_again(tmp_path):
     table = pd.DataFrame({"id": ["a", "b"], "sex": "male", "age_years": [5.0, 12.0]})
     folder = write_finished_run(tmp_path / "run", table.assign(age_years_predicted=[6.0, 12.0]))

@@ -8,7 +8,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.depth import full_scale, unsqueezed
 from boneage.data.hand import look, small
 from boneage.data.phantom.exposure import expose
-from boneage.predict.radiograph import picture_flags
+from boneage.predict.radiograph import image_flags
 from boneage.run.changes import changed_square
 
 DEPTHS = (10, 12, 14)
@@ -85,7 +85,7 @@ def test_marks_at_both_ends_do_not_squeeze_values_with_an_offset(bits, offset, v
     apart = np.abs(picture.astype(int) - expected)[20:-20]
     assert apart.max() <= 5  # the rarest values may be at the ends
     sighting = look(picture)
-    assert picture_flags(picture, sighting) == []
+    assert image_flags(picture, sighting) == []
     np.testing.assert_allclose(sighting.hand.box, look(plain).hand.box, atol=0.02)
     for contrast in ("none", "stretch"):
         preprocessing = Preprocessing(100, "squash", contrast)

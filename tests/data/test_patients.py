@@ -363,6 +363,7 @@ def visited(own_root):
     return own_root
 
 
+@pytest.mark.slow
 def test_a_run_carries_the_patients(visited, configure, tmp_path, capsys):
     metrics = train(configure(f"data.root={visited}", "data.folds=4", "report=true"))
     split = pd.read_csv(tmp_path / "run/split.csv", dtype=str, keep_default_na=False)
@@ -388,7 +389,10 @@ def test_a_checkpoint_that_has_seen_patients_of_the_test_fold_says_so(caplog):
     check_unseen({"boneage": {"split": {k: v for k, v in split.items() if k != "patient"}}}, test)
     assert not caplog.text
     check_unseen({"boneage": {"split": split}}, test)
-    assert "trained on patients called as 1 patients of the test fold: p" in caplog.text
+    assert (
+        "1 patients of the test fold have the same names as training patients of this checkpoint: p"
+        in caplog.text
+    )
 
 
 def trained_on(split):
@@ -440,6 +444,7 @@ def test_both_sexes_of_one_patient_are_said(visited, caplog):
     assert "1 patient with radiographs of both sexes: 07" in caplog.text
 
 
+@pytest.mark.slow
 def test_without_the_column_nothing_is_said_or_written(configure, tmp_path):
     metrics = train(configure("report=true"))
     assert "patients" not in metrics
@@ -464,6 +469,7 @@ def pair(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_comparisons_resample_patients(pair):
     a, b, c = (read_run(pair / name) for name in "abc")
     result = difference_of(a, b, "age/mae_months")
@@ -475,6 +481,7 @@ def test_comparisons_resample_patients(pair):
     assert "Intervals resample 30 patients" in (pair / "out/comparison.html").read_text()
 
 
+@pytest.mark.slow
 def test_an_ensemble_keeps_the_patients(pair):
     for runs in ("ab", "ca", "ac"):
         out = pair / f"mean_{runs}"

@@ -163,6 +163,7 @@ PIPELINES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PIPELINES)
 def test_moments_of_the_pixels(name):
     """Mean and spread of every pixel, and of how grey values change from pixel to pixel."""
@@ -303,6 +304,7 @@ def test_epochs_and_seeds_differ():
     assert any(not torch.equal(first[i], second[i]) for i in first)
 
 
+@pytest.mark.slow
 def test_training_on_the_device(configure, tmp_path):
     """Without augmentation the numbers are those of host loading; with it they repeat."""
     plain = [train(configure("augment=none", f"data.residence={r}", run=r))["test"]
@@ -314,6 +316,7 @@ def test_training_on_the_device(configure, tmp_path):
     assert once != plain[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", ["fast", "limit", "overfit"])
 def test_debug_modes(configure, debug):
     cfg = configure(f"debug={debug}", "data.residence=device", "trainer.max_epochs=2")

@@ -59,6 +59,6 @@ def test_a_batch_that_finds_no_memory_ends_the_run(configure, monkeypatch, tmp_p
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space")
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
-    with pytest.raises(UserError, match=r"found too little shared memory: .*--shm-size"):
+    with pytest.raises(UserError, match=r"had too little shared memory: .*--shm-size"):
         train(configure("data.num_workers=1"))
     assert (tmp_path / "run/error.txt").is_file()

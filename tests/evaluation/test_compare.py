@@ -74,7 +74,7 @@ def test_a_file_that_is_no_run_is_refused(tmp_path):
     files = [tmp_path / "notes.txt", tmp_path / "a/predictions.csv", tmp_path / "foreign.ckpt"]
     for file in files:
         file.touch()
-        with pytest.raises(UserError, match=f"{file} is neither a run's folder nor a checkpoint"):
+        with pytest.raises(UserError, match=f"{file} is neither a run folder nor a checkpoint"):
             find_runs([file])
 
 
@@ -121,6 +121,7 @@ def test_other_test_sets_never_compete(tmp_path):
     assert len(hashes) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [80, 81, 82])
 def test_the_test_set_of_most_runs_comes_first_and_the_phantoms_last(tmp_path, most):
     for n in (80, 81, 82):
@@ -260,6 +261,7 @@ def test_nothing_to_compare_is_one_line(tmp_path):
         find_runs([tmp_path])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_file_means_its_run(tmp_path):
     write_finished_run(tmp_path / "a", with_ages(1))
     file = tmp_path / "a/checkpoints/best.ckpt"
@@ -269,7 +271,7 @@ def test_a_checkpoint_file_means_its_run(tmp_path):
     assert [found.path for found in find_runs([file])[0]] == [tmp_path / "a"]
     assert write_report(file) == tmp_path / "a/report.html"
     file.rename(tmp_path / "moved.ckpt")
-    with pytest.raises(UserError, match=f"{tmp_path}: no run"):
+    with pytest.raises(UserError, match=f"{tmp_path}: not a run"):
         read_run(tmp_path / "moved.ckpt")
 
 
@@ -326,7 +328,7 @@ def test_a_narrow_terminal_counts_the_options_that_do_not_fit(tmp_path, monkeypa
         monkeypatch.setenv("COLUMNS", columns)
         out = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "o")])
         assert [i for i in range(9) if f"data.o{i}" in out.output] == list(range(shown))
-        assert (f"in the page only: {left_out}" in out.output) == bool(left_out)
+        assert (f"see the page: {left_out}" in out.output) == bool(left_out)
 
 
 def test_a_run_given_twice_counts_once(tmp_path):
@@ -353,6 +355,7 @@ def test_a_choice_for_another_place_stands_for_its_options(tmp_path):
     assert group.differing == ["loss@tasks.toy.loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "values", "pooled"),
     [
@@ -416,6 +419,7 @@ def test_a_repeated_seed_counts_once_and_a_tested_checkpoint_or_an_ensemble_neve
     assert row["metrics"]["age/mae_months"]["sd"] == pytest.approx(np.std(maes, ddof=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

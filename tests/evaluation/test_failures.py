@@ -47,15 +47,15 @@ def test_sentences_follow_the_numbers(ages):
     noise = np.random.default_rng(1).normal(0, 0.3, 2000)
     gap = np.where(ages < 2, 8, 1) * noise
     planted = " ".join(extremes(score("age", AGE, ages, np.minimum(ages, 17) + gap)))
-    assert "is larger than that of others" in planted
+    assert "is larger than that at other ages" in planted
     assert "there is a ceiling" in planted
     honest = " ".join(extremes(score("age", AGE, ages, ages + noise)))
-    assert "cannot be told from" in honest
+    assert "cannot be distinguished from" in honest
     assert "there is no ceiling" in honest
     few = np.append(ages[(ages > 2) & (ages < 16)][:50], [17.0, 18.0, 19.0])
     error = np.array([*noise[:50], 1.5, -1, 0.5])
     open_ = " ".join(extremes(score("age", AGE, few, few + error)))
-    assert "may follow the true one or not" in open_
+    assert "may or may not follow the true age" in open_
     assert "Under 2 years" not in open_
 
 

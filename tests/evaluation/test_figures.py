@@ -46,6 +46,7 @@ def test_every_age_axis_has_its_unit():
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table",
     [

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +66,7 @@ def check(name, result, bounds):
         assert bounds[0] <= low <= value <= high <= bounds[1], (name, result)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(folds())
 def test_no_interval_leaves_the_bounds_of_its_metric_or_its_value(tables):
@@ -84,6 +86,7 @@ def test_no_interval_leaves_the_bounds_of_its_metric_or_its_value(tables):
             assert 0 <= row["low"] <= row["rate"] <= row["high"] <= 1
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(folds())
 def test_nor_does_that_of_a_subgroup(tables):
@@ -92,6 +95,7 @@ def test_nor_does_that_of_a_subgroup(tables):
         check(row["metric"], row, describe(row["metric"]).bounds)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(folds(predictors=2))
 def test_the_difference_of_two_models_has_the_bounds_of_a_difference(tables):

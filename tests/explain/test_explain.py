@@ -130,7 +130,7 @@ def test_region_masks_by_hand(tmp_path):
     ("change", "said"),
     [
         ({"xmin": 30}, "row 3: the box is empty"),
-        ({"ymin": "x"}, "row 3: the box is empty, no number"),
+        ({"ymin": "x"}, "row 3: the box is empty, not a number"),
         ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
     ],
 )
@@ -143,7 +143,7 @@ def test_bad_boxes_name_their_row(tmp_path, change, said):
 def test_region_and_annotator_are_checked(tmp_path):
     for name in ("", "hand", "marker"):
         path = write(tmp_path / "b.csv", BOX | FRAME, BOX | FRAME | {"region": name})
-        with pytest.raises(UserError, match=r"row 3: the region '.*' needs a name of its own"):
+        with pytest.raises(UserError, match=r"row 3: the region '.*' is empty or a reserved name"):
             read_boxes(path)
     path = write(tmp_path / "b.csv", BOX | FRAME | {"annotator": "expert"})
     with pytest.raises(UserError, match="has no annotator nobody: it has expert"):
@@ -279,14 +279,14 @@ def test_boxes_are_measured_on_held_out_radiographs_only(run, phantom_root, tmp_
     only = write(tmp_path / "seen.csv", *(BOX | FRAME | {"id": id_} for id_ in trained_on))
     refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", only)
     assert isinstance(refused.exception, UserError)
-    assert "run on all" in str(refused.exception)
+    assert "trained on all" in str(refused.exception)
     other = write(tmp_path / "other.csv", BOX | FRAME)
     refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", other)
-    assert "none of the 24 radiographs has a region" in str(refused.exception)
+    assert "has no region for any of the 24 radiographs" in str(refused.exception)
 
 
 def test_only_what_counts_is_read(run, own_root, tmp_path, caplog):
-    """Damaged films without boxes, or that were run on, do not matter: they are not opened."""
+    """Damaged films without boxes, or that were trained on, do not matter: they are not opened."""
     split = pd.read_csv(run / "split.csv", dtype=str).set_index("id")["fold"]
     counted, left_out, *_ = split.index[split == "test"]
     trained_on = split.index[split == "train"][0]
@@ -334,28 +334,30 @@ def test_two_radiographs_of_one_name_are_refused(run, phantom_root, tmp_path):
     assert call(run, image, image, "--out", tmp_path / "maps").exit_code == 0
     again = call(run, image, "--out", tmp_path / "maps")
     assert str(again.exception) == (
-        f"{tmp_path}/maps holds maps already: remove them, or choose another --out"
+        f"{tmp_path}/maps contains maps already: remove them, or choose another --out"
     )
 
 
 def test_a_check_on_few_radiographs_says_so(run, phantom_root, tmp_path):
     image = phantom_root / "boneage-training-dataset/1001.png"
     result = call(run, image, "--out", tmp_path / "maps", "--check", 1)
-    said = "Checked on 1 radiograph only, which shows little: give 20 or more, and --check 20 or"
+    said = "Only 1 radiograph checked, too few for a conclusion: give 20 or more, and --check 20 or"
     assert said in result.output
     assert said in (tmp_path / "maps/checks.txt").read_text()
 
 
+@pytest.mark.slow
 def test_checks_are_written_for_a_sample(run, phantom_root, tmp_path):
     result = call(run, phantom_root, "--out", tmp_path / "maps", "--check", 5)
     assert result.exit_code == 0, result.output
     for name in ("randomisation_age.csv", "deletion_age.csv", "sanity_age.png"):
         assert (tmp_path / "maps" / name).is_file()
     assert pd.read_csv(tmp_path / "maps/deletion_age.csv")["image"].nunique() == 5
-    assert "with every layer re-drawn" in result.output
-    assert "with marked pixels removed the prediction is" in result.output
+    assert "with all layers randomised" in result.output
+    assert "deleting marked pixels moves the prediction" in result.output
 
 
+@pytest.mark.slow
 def test_what_was_measured_stands_in_the_report(run, phantom_root):
     out = run / "gradcam"
     masks = phantom_root / "masks"
@@ -366,8 +368,8 @@ def test_what_was_measured_stands_in_the_report(run, phantom_root):
         lines = (out / file).read_text().splitlines()
         assert lines
         assert all(line in page for line in lines)
-    assert "layers are re-drawn" in page
-    assert "1 is chance, hollow" in page
+    assert "layers are reset at random" in page
+    assert "1 is chance. Hollow" in page
 
 
 def test_random_weights_are_a_copy(configure):
@@ -436,5 +438,5 @@ def test_claims_need_every_model_above_every_control():
     wrist, _ = claims(planted_summary([1], [1]))
     assert "Wrist in the stage child does not hold" in wrist
     alone = planted_summary([2], [1]).assign(low=np.nan, high=np.nan, n=1)  # of a single radiograph
-    assert "Wrist in the stage child is not clear: enrichment 2.00 beside" in claims(alone)[0]
+    assert "Wrist in the stage child is not clear: enrichment 2.00, compared" in claims(alone)[0]
     assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []

@@ -41,6 +41,7 @@ def by_hand(model, image, sex, task, target):
     return (layer.grad.mean(dim=(2, 3), keepdim=True) * layer).sum(dim=1).detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sex_input", ["none", "embedding"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_maps_are_those_derived_by_hand(backbone, sex_input, batch):
@@ -55,6 +56,7 @@ def test_maps_are_those_derived_by_hand(backbone, sex_input, batch):
         torch.testing.assert_close(found / scale, expected / scale, atol=2e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_layer_is_fine_enough(backbone):
     image = torch.zeros(1, 1, 128, 128, dtype=torch.uint8)

@@ -8,6 +8,7 @@ from boneage.models.architecture import describe_architecture
 from boneage.run.checkpoint import build_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_parameter_is_in_a_block(backbone):
     model = build_model(

@@ -58,6 +58,7 @@ def by_hand(weights, depths, x):
     return convolve(x, "_conv_head", "_bn1").mean(dim=(2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LITE)
 @pytest.mark.parametrize("side", [64, 75])
 def test_efficientnet_lite_is_the_network_that_its_weights_were_made_for(name, side):
@@ -174,6 +175,7 @@ def test_a_download_without_network_is_refused_before_data_are_decoded(monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_trained_checkpoint_needs_no_package(phantom_root, tmp_path, monkeypatch):
     own = [option for option in TINY if not option.startswith("backbone.")]
     train(

@@ -18,7 +18,7 @@ from dicom_files import written
 from helpers import PROJECT
 
 from boneage.predict.answer import Answer
-from boneage.predict.app import answer_page, build, change_film, take, without_proxies
+from boneage.predict.app import answer_page, build, change_film, read_upload, without_proxies
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import write_pages
 from boneage.predict.patients import read_age
@@ -44,7 +44,7 @@ def upload(phantom_root, tmp_path_factory):
 
 def test_an_upload_is_taken_from_the_disk_and_answered_again_and_again(run, upload):
     content = upload.read_bytes()
-    taken = take(str(upload))
+    taken = read_upload(str(upload))
     assert taken == ("hand.png", content)
     assert not upload.exists()  # nothing is stored
     ensemble = Ensemble([run])
@@ -52,7 +52,7 @@ def test_an_upload_is_taken_from_the_disk_and_answered_again_and_again(run, uplo
     assert "sex unknown" in pages["unknown"]
     assert "sex female (chosen)" in pages["female"]
     assert all("data:image/jpeg" in page for page in pages.values())
-    assert take(None) is None
+    assert read_upload(None) is None
     assert "Choose a radiograph" in answer_page(None, "female", None, ensemble)
 
 
@@ -79,13 +79,14 @@ def test_an_age_is_read_as_typed(text, years):
 
 @pytest.mark.parametrize("text", ["ten", "126", "-1", "nan", "inf", "10 y", "10.5.1", "<b>"])
 def test_what_is_no_age_is_said_in_one_sentence(run, upload, text):
-    page = answer_page(take(str(upload)), "female", text, Ensemble([run]))
+    page = answer_page(read_upload(str(upload)), "female", text, Ensemble([run]))
     assert page == (
-        f"<p>{escape(repr(text))} is no chronological age: give years from 0 to 25, such as 10.5, "
-        "or none.</p>"
+        f"<p>{escape(repr(text))} is not a chronological age: give years from 0 to 25, "
+        "such as 10.5, or leave it out.</p>"
     )
 
 
+@pytest.mark.slow
 def test_nothing_of_a_former_film_is_left(upload):
     gradio = pytest.importorskip("gradio", reason="needs the extra app")
     film = ("hand.png", upload.read_bytes())
@@ -115,7 +116,7 @@ def test_a_dicom_file_without_a_suffix_is_answered(run, tmp_path):
 
 
 def test_a_typed_age_gives_the_sd_score_that_a_table_gives(run, upload):
-    ensemble, taken = Ensemble([run]), take(str(upload))
+    ensemble, taken = Ensemble([run]), read_upload(str(upload))
     page = answer_page(taken, "male", "7,5", ensemble)
     age = float(re.search(r"(\d+\.\d\d) years", page)[1])
     score = float(re.search(r"7\.5 years \(typed\), SD score ([+-][\d.]+)", page)[1])
@@ -226,6 +227,7 @@ for proxies in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_the_page_is_served_under_proxies(tmp_path):
     """Nothing on the way to the page goes through them, from the import of gradio on."""
     pytest.importorskip("gradio", reason="needs the extra app")

@@ -52,6 +52,7 @@ def film(tmp_path):
     return tmp_path / "hand.png"
 
 
+@pytest.mark.slow
 def test_one_file_is_answered(model, film):
     done = boneage("predict", film, "--checkpoint", model, "--sex", "female")
     assert done.returncode == 0, done.stderr
@@ -104,6 +105,7 @@ def test_what_needs_the_framework_says_so(model, film):
         assert "pip install '.[train]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_no_checkpoint_is_told_without_the_framework(film, tmp_path):
     (tmp_path / "notes.ckpt").write_text("no weights")
     (tmp_path / "nothing.ckpt").touch()
@@ -113,7 +115,7 @@ def test_what_is_no_checkpoint_is_told_without_the_framework(film, tmp_path):
         (tmp_path / "notes.ckpt", "is not a boneage checkpoint: it is a text file"),
         (film, "is not a boneage checkpoint: it is an image"),
         (tmp_path / "nothing.ckpt", "cannot be loaded: the file is empty"),
-        (tmp_path / "empty", "holds no checkpoint: give"),
+        (tmp_path / "empty", "contains no checkpoint: give"),
     ):
         done = boneage("predict", film, "--checkpoint", path)
         assert done.returncode == 1
@@ -152,8 +154,8 @@ def test_sex_and_age_are_read_as_in_tables(model, film, tmp_path, sex, age, expe
     ("words", "said"),
     [
         (["predict", "--sex", "w"], "'w' is no sex: write female, male, unknown, or M or F"),
-        (["predict", "--chronological-age", "25.5"], "'25.5' is no chronological age: give years"),
-        (["predict", "--chronological-age", "-1"], "'-1' is no chronological age"),
+        (["predict", "--chronological-age", "25.5"], "'25.5' is not a chronological age: give"),
+        (["predict", "--chronological-age", "-1"], "'-1' is not a chronological age"),
         (["explain", "--out", "x", "--sex", "1"], "'1' is no sex"),
     ],
 )
@@ -167,15 +169,15 @@ def test_python_gets_one_line_for_a_mistake(model, film):
     for call, message in (
         (
             lambda: predictor(film, age_years=-3),
-            "-3 is no chronological age: give years from 0",
+            "-3 is not a chronological age: give years from 0",
         ),
-        (lambda: predictor(film, age_years=float("nan")), "nan is no chronological age"),
-        (lambda: predictor(film, age_years="ten"), "'ten' is no chronological age"),
+        (lambda: predictor(film, age_years=float("nan")), "nan is not a chronological age"),
+        (lambda: predictor(film, age_years="ten"), "'ten' is not a chronological age"),
         (
             lambda: predictor(film, sex="lad"),
             "'lad' is no sex: write female, male, unknown, or M",
         ),
-        (lambda: predictor(None), "a NoneType is no radiograph"),
+        (lambda: predictor(None), "a NoneType is not a radiograph"),
         (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),
         (lambda: predictor(np.zeros((4, 4, 3), np.uint8)), r"shape \(4, 4, 3\)"),
         (lambda: predictor(np.zeros((4, 4))), "type float64"),

@@ -15,9 +15,9 @@ from boneage.data.hand import Hand
 from boneage.data.phantom.exposure import expose
 from boneage.evaluation.report.page import films
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.explain.film import COLOURS, GAP, Film, overlay, picture, scaled
+from boneage.explain.film import COLOURS, GAP, Film, film_image, overlay, scaled
 from boneage.predict.page import write_pictures
-from boneage.predict.radiograph import TURNS, Radiograph, see
+from boneage.predict.radiograph import CORRECTIONS, Radiograph, see
 from boneage.stages import Stages
 
 
@@ -70,7 +70,7 @@ def test_a_peak_of_the_map_lies_where_it_is_in_the_film(name, sign):
     )
     peak = np.zeros((100, 100), np.float32)
     peak[at] = sign
-    drawn = picture(film, peak).astype(int)
+    drawn = film_image(film, peak).astype(int)
     assert drawn.shape == (480, 240 + GAP + 240, 3)
     plain, mapped = drawn[:, :240], drawn[:, 240 + GAP :]
     assert (plain == 100).all()
@@ -96,7 +96,7 @@ def test_a_coarse_map_lies_as_its_enlargement_does():
 )
 def test_a_frame_shows_the_part_that_the_model_sees(crop, frame):
     film = Film(np.zeros((480, 240), np.uint8), Geometry(200, 100, Preprocessing(32), crop))
-    mapped = picture(film, np.zeros((32, 32), np.float32))[:, 240 + GAP :]
+    mapped = film_image(film, np.zeros((32, 32), np.float32))[:, 240 + GAP :]
     expected = np.zeros((480, 240), np.uint8)
     if frame is not None:
         expected[frame] = 255
@@ -106,7 +106,7 @@ def test_a_frame_shows_the_part_that_the_model_sees(crop, frame):
 
 def test_a_wide_film_has_its_map_below():
     film = Film(np.zeros((100, 480), np.uint8), Geometry(10, 48, Preprocessing(32), Crop()))
-    assert picture(film, np.zeros((8, 8))).shape == (100 + GAP + 100, 480, 3)
+    assert film_image(film, np.zeros((8, 8))).shape == (100 + GAP + 100, 480, 3)
 
 
 def test_a_model_without_maps_gives_the_film_alone(tmp_path):
@@ -128,7 +128,7 @@ def phantom(height, width):
 @pytest.mark.parametrize("turn", ["turned by 90 degrees", "inverted and turned by 180 degrees"])
 def test_the_film_of_a_turned_radiograph_is_that_of_the_usual_one(turn):
     image = phantom(300, 260)
-    back = TURNS[turn]
+    back = CORRECTIONS[turn]
     lying = back(back(back(image))) if "90" in turn else back(image)
     usual = see(image, (STANDARD,), with_film=True).film
     turned = see(np.ascontiguousarray(back(lying)), (STANDARD,), with_film=True).film

@@ -58,6 +58,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_one_clear_line(own_root, configure, tmp_path, mistake):
     spoil, said = MISTAKES[mistake]
@@ -68,6 +69,7 @@ def test_one_clear_line(own_root, configure, tmp_path, mistake):
     assert list((tmp_path / "run").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "option"),
     [

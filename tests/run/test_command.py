@@ -83,5 +83,5 @@ def test_a_folder_that_cannot_be_written(tmp_path, words):
     (tmp_path / "file").touch()
     done = call(*words[:-1], f"{words[-1]}{tmp_path}/file/run", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: nothing can be written into {tmp_path}/file/run (Not a")
+    assert done.stderr.startswith(f"error: {tmp_path}/file/run cannot be written (Not a")
     assert done.stderr.count("\n") == 1

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_jobs_side_by_side(phantom_root, tmp_path, launcher):
     sweep = tmp_path / "sweep"
@@ -44,6 +45,7 @@ def test_slurm_jobs_are_queued_again():
     assert launcher.signal_delay_s > 60
 
 
+@pytest.mark.slow
 def test_a_stopped_search_goes_on(phantom_root, tmp_path):
     arguments = [
         "-m", "hparams_search=optuna", f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db",

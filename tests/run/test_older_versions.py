@@ -77,6 +77,7 @@ def test_an_old_checkpoint_is_the_same_model(run, old):
     assert all(torch.equal(v, now.state_dict()[k]) for k, v in before.state_dict().items())
 
 
+@pytest.mark.slow
 def test_an_old_checkpoint_is_tested_resumed_and_started_from(run, old, configure):
     tested = json.loads((run / "metrics.json").read_text())["test"]
     other = configure("train=false", f"ckpt_path={old}", "data.size=64", run="tested")

@@ -38,6 +38,7 @@ def test_balanced_draws_are_those_of_one_process():
     assert sorted(drawn) == sorted(sampler)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_test_like_one(configure, phantom_root, tmp_path):
     data = ["task=multitask", "data.fold=1"]
     both = tmp_path / "both"
@@ -46,12 +47,12 @@ def test_two_processes_train_and_test_like_one(configure, phantom_root, tmp_path
         "trainer.max_epochs=2", f"hydra.run.dir={both}", cwd=tmp_path,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
-    assert trained.stdout.count("Everything is in") == 1
+    assert trained.stdout.count("Results are in") == 1
     log = (both / "train.log").read_text()
     for text in (trained.stdout, log):
         assert text.count("Epoch 1 of 2: ") == text.count("Epoch 2 of 2: ") == 1
-        assert text.count("Everything is in") == text.count("Intervals: 95 %") == 1
-    assert log.rstrip().splitlines()[-1].startswith("Everything is in")
+        assert text.count("Results are in") == text.count("Intervals: 95 %") == 1
+    assert log.rstrip().splitlines()[-1].startswith("Results are in")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["both"]
     ckpt = both / "checkpoints/best.ckpt"
     train(configure(*data, "train=false", f"ckpt_path={ckpt}", "data.batch_size=2", run="alone"))
@@ -75,7 +76,7 @@ def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
     )
     monkeypatch.setattr("boneage.run.process.HydraConfig", sweep)
     check_strategy(configure())
-    with pytest.raises(UserError, match=r"strategy=ddp cannot be swept with -m: its processes"):
+    with pytest.raises(UserError, match=r"strategy=ddp cannot be swept with -m: its subprocesses"):
         check_strategy(configure("trainer=ddp"))
 
 

@@ -82,6 +82,7 @@ def killed_until_done(configure, folder, kills, workers):
     assert process.exitcode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kills", "workers"), [(3, 0), (1, 2), pytest.param(20, 0, marks=pytest.mark.soak)]
 )
@@ -91,6 +92,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(configure, tmp_path, kills, 
     assert_same_run(tmp_path / "straight", tmp_path / "killed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code):
     folder = tmp_path / "cut"
@@ -103,7 +105,7 @@ def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code
     assert process.exitcode == code
     assert not (folder / "metrics.json").exists()
     marked = (folder / "error.txt").read_text()
-    assert marked.startswith(f"interrupted by {number.name}: go on from the end of the last whole")
+    assert marked.startswith(f"interrupted by {number.name}: resume from the last finished epoch")
     assert f"hydra.run.dir={folder} resume=auto" in marked
     assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] < 99
     train(cfg)
@@ -121,7 +123,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):
     process.join()
     assert process.exitcode == 1
     stopped = (folder / "error.txt").read_text()
-    assert "File too large; when that is mended: go on from the end of the last whole" in stopped
+    assert "File too large; when this is fixed: resume from the last finished epoch" in stopped
     assert not (folder / "metrics.json").exists()
     train(cfg)
     assert not (folder / "error.txt").exists()
@@ -136,7 +138,7 @@ def test_a_finished_run_is_not_repeated(configure, tmp_path, caplog):
         assert train(configure("resume=auto", run="run")) == first
     assert "is finished" in caplog.text
     with pytest.raises(
-        UserError, match=r"run holds a run already: .*resume=auto.*hydra\.run\.dir="
+        UserError, match=r"run contains a run already: .*resume=auto.*hydra\.run\.dir="
     ):
         train(configure(run="run"))
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
@@ -149,7 +151,7 @@ def test_a_truncated_checkpoint_is_passed_over(configure, tmp_path, caplog):
     last = folder / "checkpoints/last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])  # the best is the first epoch's or the second's
     again = train(configure("trainer.max_epochs=2", "resume=auto", run="run"))
-    assert f"Passed over: checkpoint {last} cannot be loaded" in caplog.text
+    assert f"Skipped: checkpoint {last} cannot be loaded" in caplog.text
     assert again["test"] == whole["test"]
     for file in folder.glob("checkpoints/*"):
         file.write_bytes(b"")
@@ -184,6 +186,7 @@ def started(phantom_root, tmp_path_factory):
             ("finished", "unfinished")]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -201,7 +204,7 @@ def started(phantom_root, tmp_path_factory):
 )
 def test_a_run_is_not_resumed_with_other_options(started, change, named):
     for options in started:
-        with pytest.raises(UserError, match=f"finished run of other options: .*{named}"):
+        with pytest.raises(UserError, match=f"finished run with other options: .*{named}"):
             train(compose_config(*options, change))
 
 
@@ -218,6 +221,6 @@ def test_a_damaged_best_checkpoint_is_moved_aside(configure, tmp_path, caplog):
     best = run / "checkpoints/best.ckpt"
     best.write_bytes(best.read_bytes()[:9000])
     train(configure("resume=auto"))
-    assert "Passed over" in caplog.text
+    assert "Skipped" in caplog.text
     assert (run / "checkpoints/best.damaged").exists()
     assert (run / "metrics.json").exists()

@@ -86,7 +86,7 @@ def test_weights_of_an_exported_file_are_taken_over(
 
 def test_what_an_exported_file_was_trained_on_is_refused(exported, configure, tmp_path):
     file = exported / "model.onnx"
-    said = r"of the test fold are named as ones this model was trained on.*such as a prefix"
+    said = r"of the test fold have ids of the model's training radiographs.*example with a prefix"
     with pytest.raises(UserError, match=said):
         train(configure(f"start_from={file}", "data.split_seed=3"))
     train(configure("sex=embedding", f"start_from={file}", run="second"))
@@ -112,13 +112,13 @@ def test_onnx_files_of_others_are_refused(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         read_checkpoint(path)
     path.write_bytes(b"no model")
-    with pytest.raises(UserError, match="no whole ONNX model"):
+    with pytest.raises(UserError, match="not a complete ONNX file"):
         read_checkpoint(path)
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     graph = onnx.helper.make_graph([], "other", [value], [value])
     model = onnx.helper.make_model(graph)
     for terms, said in (
-        (None, "without what boneage export writes"),
+        (None, "lacks the metadata that boneage export writes"),
         ("{", "export the run again"),
         ('{"task": "regression"}', "export the run again"),
         ('{"schema": 2}', "update boneage"),

@@ -96,6 +96,7 @@ def test_metrics_by_hand():
     assert found["stage_changed"] == 0
 
 
+@pytest.mark.slow
 def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     train(configure("task=multitask"))
     run = tmp_path / "run"

@@ -126,6 +126,7 @@ def test_mirrored_predictions_by_hand(configure):
     torch.testing.assert_close(features, model.features(image))  # of the radiograph, not its mirror
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -76,6 +76,7 @@ class AboveMedian(Task):
         return {"above_median": prediction}
 
 
+@pytest.mark.slow
 def test_toy_task(phantom_root, tmp_path):
     (tmp_path / "conf/task").mkdir(parents=True)
     (tmp_path / "conf/task/toy.yaml").write_text(YAML)

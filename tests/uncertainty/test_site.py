@@ -44,6 +44,7 @@ def test_an_offset_of_one_sex_is_found():
     assert lines["female"].correct(np.array([10.0])) == pytest.approx(10, abs=0.2)
 
 
+@pytest.mark.slow
 def test_a_site_without_an_offset_is_left_alone():
     """The chance of a correction that does not help is 2.5 %: of 60, four or more are rare."""
     applied = [fit_site(*site(60, seed)).correction.form != "none" for seed in range(60)]

@@ -1,1 +1,1 @@
-"""Finished runs side by side."""
+"""Compare finished runs."""

@@ -1,4 +1,4 @@
-"""Finished runs below folders, grouped by what they were tested on and how they were trained."""
+"""Find finished runs below folders, and group them by test set and task."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from boneage.evaluation.reference import Reference, first_reference
 from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run, run_folder
 from boneage.options import is_choice, kind_of
 
-TRACES = (METRICS, ".hydra", "split.csv", ERROR)  # any of them makes a folder a run's
+TRACES = (METRICS, ".hydra", "split.csv", ERROR)  # a folder with any of them is a run folder
 DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
 ABSENT = "-"
 
@@ -21,13 +21,13 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
     """Return the finished runs in and below folders, in order of their paths.
 
     Args:
-        folders: run folders or their checkpoint files, or folders that hold some at any depth.
+        folders: run folders, their checkpoint files, or folders with run folders at any depth.
 
     Returns:
-        The runs, and for every other run's folder one line that says what is wrong with it.
+        The runs, and for every other run folder one line that says what is wrong with it.
 
     Raises:
-        UserError: when a folder does not exist, or no finished run is there.
+        UserError: when a folder does not exist, or there is no finished run.
     """
     runs: dict[Path, FinishedRun] = {}
     skipped: dict[Path, str] = {}
@@ -36,7 +36,7 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
         if given.is_file() and not (given.suffix == ".ckpt" and _is_run(os.listdir(folder))):
-            raise UserError(f"{given} is neither a run's folder nor a checkpoint in one")
+            raise UserError(f"{given} is neither a run folder nor a checkpoint in one")
         for path in _run_folders(folder):
             try:
                 runs[path.resolve()] = read_run(path)
@@ -50,23 +50,23 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
 
 
 def _is_run(names: Sequence[str]) -> bool:
-    """Tell whether a folder that contains these is a run's."""
+    """Tell whether a folder with these entries is a run folder."""
     return any(trace in names for trace in TRACES)
 
 
 def _run_folders(folder: Path) -> list[Path]:
-    """Return the folders of runs in and below a folder, links included."""
-    found, visited = [], set()
+    """Return the run folders in and below a folder, links included."""
+    run_folders, visited = [], set()
     for where, subfolders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(where) in visited:  # a link back up, or to a sibling
             subfolders.clear()
             continue
         visited.add(os.path.realpath(where))
         if _is_run([*files, *subfolders]):
-            found.append(Path(where))
+            run_folders.append(Path(where))
             subfolders.clear()
         subfolders.sort()
-    return sorted(found)
+    return sorted(run_folders)
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,18 @@ class Group:
 
     @property
     def reference(self) -> Reference | None:
-        """The study that a run of the group names, the best run with one first."""
+        """The reference study of the group: that of the best run with one."""
         return first_reference(run.metrics for run in self.runs)
 
     @property
     def differing(self) -> list[str]:
-        """The options in which the runs differ, less those that follow from a choice above them."""
-        found = [key for key in self._keys() if self._differs(key) and self._matters(key)]
-        return [key for key in found if not any(self._follows(key, other) for other in found)]
+        """The options that differ, without those that follow from a choice above them."""
+        keys = [key for key in self._keys() if self._differs(key) and self._matters(key)]
+        return [key for key in keys if not any(self._follows(key, other) for other in keys)]
 
     @property
     def common(self) -> dict[str, Any]:
-        """The options that all runs share; one that a run does not know is None there."""
+        """The options that all runs share; an option that a run lacks is None."""
         options = self.runs[0].metrics["options"]
         return {key: options.get(key) for key in self._keys() if not self._differs(key)}
 
@@ -113,7 +113,7 @@ class Group:
 
     @staticmethod
     def shown(run: FinishedRun, key: str) -> str:
-        """Return the value of an option as text; one that is new is none in an older run."""
+        """Return the value of an option as text; a dash if an older run lacks it."""
         value = run.metrics["options"].get(key)
         return ABSENT if value is None else str(value)
 
@@ -121,16 +121,16 @@ class Group:
         return len({self.shown(run, key) for run in self.runs}) > 1
 
     def _matters(self, key: str) -> bool:
-        """Tell whether the choice of a group shows in an option that is no bookkeeping.
+        """Tell whether the choice of a group changes an option other than bookkeeping.
 
-        A choice without a known option below it is taken at its word.
+        A choice without a known option below it always counts.
         """
         below = [k for k in self._keys() if k.startswith(f"{key.split('@')[-1]}.")]
         return not (below and is_choice(key)) or any(self._differs(k) for k in below)
 
     def _follows(self, key: str, choice: str) -> bool:
         """Tell whether an option lies below a choice and is the same wherever that is the same."""
-        if not key.startswith(f"{choice.split('@')[-1]}."):  # group@where fills the latter
+        if not key.startswith(f"{choice.split('@')[-1]}."):  # group@node fills the node
             return False
         pairs = {(self.shown(run, choice), self.shown(run, key)) for run in self.runs}
         return len(pairs) == len({chosen for chosen, _ in pairs})
@@ -141,23 +141,23 @@ class Group:
 
 
 def group_runs(runs: Sequence[FinishedRun], sort: str | None = None) -> list[list[Group]]:
-    """Return, for every set of test radiographs, its groups of runs by task.
+    """Return the groups of runs by task, for every set of test radiographs.
 
-    Real radiographs come before phantoms, and of each those that most runs were tested on. Runs of
-    one test set may be compared, also between tasks; those of different test sets may not.
+    Real radiographs come before phantoms, and test sets with most runs first. Only runs of the same
+    test set are compared, also between tasks.
 
     Args:
         runs: finished runs.
-        sort: metric to sort by, with or without "test/" in front; a group without it, and every
-            group by default, is sorted by its MAE, balanced accuracy, or first metric.
+        sort: metric to sort by, with or without "test/" in front. By default, and in groups
+            without it, the MAE, the balanced accuracy, or the first metric.
 
     Raises:
         UserError: when no run has the metric.
     """
     sort = sort.removeprefix("test/") if sort else None
-    known = dict.fromkeys(name for run in runs for name in run.metrics["test"])
-    if sort and sort not in known:
-        raise UserError(f"--sort {sort}: no run has this metric; there are {', '.join(known)}")
+    metrics = dict.fromkeys(name for run in runs for name in run.metrics["test"])
+    if sort and sort not in metrics:
+        raise UserError(f"--sort {sort}: no run has this metric; use one of {', '.join(metrics)}")
     test_sets: dict[tuple[bool, str, str], dict[str, list[FinishedRun]]] = {}
     for run in runs:
         m = run.metrics
@@ -172,7 +172,7 @@ def group_runs(runs: Sequence[FinishedRun], sort: str | None = None) -> list[lis
 def _test_set_order(
     item: tuple[tuple[bool, str, str], dict[str, list[FinishedRun]]],
 ) -> tuple[bool, int, str, str]:
-    """Put the phantom's last, and before it those of most runs first."""
+    """Sort test sets: phantoms last, those with most runs first."""
     (synthetic, test_set, stages), tasks = item
     return synthetic, -sum(len(runs) for runs in tasks.values()), test_set, stages
 
@@ -185,9 +185,9 @@ def _sorted_group(runs: list[FinishedRun], sort: str | None) -> Group:
 
 
 def _badness(run: FinishedRun, metric: str) -> float:
-    """Return a number that is small where a run is good.
+    """Return a number that is smaller for better runs.
 
-    Runs that were kept from seeing all data, and undefined metrics, come last.
+    Runs on partial data and undefined metrics come last.
     """
     if run.metrics.get("partial"):
         return float("inf")
@@ -201,5 +201,5 @@ def _badness(run: FinishedRun, metric: str) -> float:
 
 
 def _task_order(task: str) -> tuple[int, str]:
-    known = ("regression", "classification", "multitask")
-    return (known.index(task) if task in known else len(known), task)
+    built_in = ("regression", "classification", "multitask")
+    return (built_in.index(task) if task in built_in else len(built_in), task)

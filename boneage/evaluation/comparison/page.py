@@ -18,17 +18,17 @@ from boneage.evaluation.comparison.tables import (
     shown_metrics,
 )
 from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.style import BLUE, GREY, picture, styled
+from boneage.evaluation.figures.style import BLUE, GREY, page_image, styled
 from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, named
 from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.reference import first_reference
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
-OWN = {PAGE: b" - boneage</title>", TABLE: b"run,test_set,task,"}  # how either begins
+SIGNATURES = {PAGE: b" - boneage</title>", TABLE: b"run,test_set,task,"}  # near the start
 HEAD = 1000  # bytes
 PANELS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
-MODELS = 6  # drawn side by side
+MODELS = 6  # at most, drawn side by side
 
 
 def forest(
@@ -41,7 +41,7 @@ def forest(
 
     Args:
         runs: K names.
-        panels: per metric (with its unit) (K, 3) value and interval; NaN where unknown.
+        panels: per metric (with its unit) (K, 3) value and interval; NaN if unknown.
         hollow: per metric (K,) whether the n is small.
         reference: per metric a published value, drawn as a dotted line.
     """
@@ -69,16 +69,16 @@ def write_comparison(
     """Compare the finished runs in and below folders, and write table and page.
 
     Args:
-        folders: run folders, or folders that hold some at any depth.
+        folders: run folders, or folders that contain run folders at any depth.
         out: where `comparison.csv` and `comparison.html` go.
         sort: metric to sort by; see `group_runs`.
 
     Returns:
-        What is shown of each test set, and why some folders were skipped, a line each.
+        The content shown for each test set, and one line per skipped folder that says why.
 
     Raises:
-        UserError: when there is nothing to compare, or `out` cannot be written, or holds files of
-            these names that are none of a comparison.
+        UserError: when there is nothing to compare, or `out` cannot be written or contains files
+            of these names that are not from a comparison.
     """
     runs, skipped = find_runs(folders)
     test_sets = group_runs(runs, sort)
@@ -105,23 +105,23 @@ def write_comparison(
 
 
 def _require_own(out: Path) -> None:
-    """Raise UserError where the files to write are there already, but by something else."""
-    for name, mark in OWN.items():
+    """Raise UserError if the files to write exist and were written by another program."""
+    for name, signature in SIGNATURES.items():
         file = out / name
-        if file.is_file() and mark not in file.read_bytes()[:HEAD]:
+        if file.is_file() and signature not in file.read_bytes()[:HEAD]:
             raise UserError(
                 f"{file} was not written by boneage compare: choose another --out, or remove it"
             )
 
 
 def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
-    """Return what page and terminal show of one test set."""
+    """Return the content that page and terminal show for one test set."""
     runs = [run for group in groups for run in group.runs]
     names = short_names(runs)
     name_of = {run.path: name for run, name in zip(runs, names, strict=True)}
     with styled():
         panels, hollow, reference = _panels(groups)
-        picture_of_runs = picture(forest(names, panels, hollow, reference)) if panels else None
+        forest_plot = page_image(forest(names, panels, hollow, reference)) if panels else None
         models = _models(groups)
     return {
         "first": groups[0].first,
@@ -139,7 +139,7 @@ def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
             for group in groups
         ],
         "across": differences_across(groups),
-        "forest": picture_of_runs,
+        "forest": forest_plot,
         "models": models,
     }
 
@@ -147,7 +147,7 @@ def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
 def _panels(
     groups: list[Group],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
-    """Return what the forest plot shows: values, small n, and published values, by label."""
+    """Return the data of the forest plot, by label: values, small n, and published values."""
     runs = [run for group in groups for run in group.runs]
     tests = [run.metrics["test"] for run in runs]
     own = [name for name in shown_metrics(groups[0]) if is_own_headline(name)]
@@ -178,4 +178,4 @@ def _models(groups: list[Group]) -> list[dict[str, Any]]:
                 title = f"{run.metrics['task']}, {backbone}".rstrip(", ")
                 models[str(described)] = {"title": title, "described": described}
     shown = list(models.values())[:MODELS]
-    return [{"title": m["title"], "picture": picture(architecture(m["described"]))} for m in shown]
+    return [{"title": m["title"], "image": page_image(architecture(m["described"]))} for m in shown]

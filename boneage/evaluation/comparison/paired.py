@@ -14,31 +14,29 @@ from boneage.evaluation.metrics import AGE, stage_metrics
 from boneage.evaluation.run_folder import FinishedRun
 
 Columns = tuple[np.ndarray, np.ndarray]
-
-
 ACROSS_TASKS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
 
 
 def differences_within(group: Group) -> list[dict[str, Any]]:
-    """Return how much each run of a group differs from its first, on the same draws.
+    """Return the difference of each run of a group from the first, on the same draws.
 
-    The metric is the group's, or, where that is not one over all radiographs, its MAE or balanced
-    accuracy.
+    The metric is the one the group is sorted by. If that is not computed over all radiographs, it
+    is the MAE or the balanced accuracy.
 
     Returns:
-        Per run but the first: `run`, `reference`, `metric`, `difference` (second minus first, with
-        `value`, `low`, `high`, `p`, `n`).
+        Per run except the first: `run`, `reference`, `metric`, `difference` (second minus first,
+        with `value`, `low`, `high`, `p`, `n`).
     """
     rows = []
     for run in group.runs[1:]:
         metrics = dict.fromkeys((group.sort, *DEFAULT_SORT))
-        found = (_row(group.runs[0], run, metric) for metric in metrics)
-        rows += [row for row in found if row is not None][:1]
+        candidates = (_row(group.runs[0], run, metric) for metric in metrics)
+        rows += [row for row in candidates if row is not None][:1]
     return rows
 
 
 def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Return how much the first runs of the tasks differ in what they have in common.
+    """Return the differences between the first runs of the tasks, in the metrics they share.
 
     Args:
         groups: the tasks of one test set.
@@ -63,17 +61,17 @@ def _row(reference: FinishedRun, run: FinishedRun, metric: str) -> dict[str, Any
 
 
 def difference_of(first: FinishedRun, second: FinishedRun, metric: str) -> Result | None:
-    """Return second minus first in one metric; None where a run has not predicted what it needs."""
+    """Return second minus first in one metric; None if a run lacks the predictions for it."""
     ids = first.predictions["id"]
-    if set(ids) != set(second.predictions["id"]):  # edited by hand: the hash is that of the test
+    if set(ids) != set(second.predictions["id"]):  # edited by hand: the hash is from the test
         return None
     columns = [
         _columns(run, run.predictions.set_index("id").loc[ids], metric) for run in (first, second)
     ]
     if columns[0] is None or columns[1] is None:
         return None
-    known = [run.predictions for run in (first, second) if "patient" in run.predictions]
-    patients = patient_codes(known[0].set_index("id").loc[ids]) if known else None
+    tables = [run.predictions for run in (first, second) if "patient" in run.predictions]
+    patients = patient_codes(tables[0].set_index("id").loc[ids]) if tables else None
     name = metric.split("/", 1)[1]
     metrics = AGE if metric.startswith("age/") else stage_metrics(first.stages.names)
     scored = metrics.number(name).for_draws_of(columns[0][0])
@@ -87,7 +85,7 @@ def difference_of(first: FinishedRun, second: FinishedRun, metric: str) -> Resul
 
 
 def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | None:
-    """Return truth and prediction that a metric is computed from."""
+    """Return the truth and prediction that a metric is computed from."""
     true_age = table["age_years"].to_numpy(float)
     age = None
     if "age_years_predicted" in table:

@@ -20,12 +20,12 @@ from boneage.evaluation.run_folder import FinishedRun
 SHOWN = (
     "age/mae_months", "age/rmse_months", "age/r2", "stage/accuracy", "stage/balanced_accuracy",
 )  # fmt: skip
-COLUMN = 16  # characters: what does not fit the terminal is left to the page
+COLUMN = 16  # characters; columns that do not fit the terminal are in the page only
 METRICS = 3
 
 
 def shown_metrics(group: Group) -> list[str]:
-    """Return the metrics of a group's table: what it is sorted by, and the most important ones."""
+    """Return the metrics of a group's table: the one it is sorted by, then the main ones."""
     test = group.first["test"]
     recalls = [name for name in test if name.startswith("stage/recall_")]
     others = [name for name in (*SHOWN, *recalls) if name in test]
@@ -34,7 +34,7 @@ def shown_metrics(group: Group) -> list[str]:
 
 
 def short_names(runs: Sequence[FinishedRun]) -> list[str]:
-    """Return the runs' paths without what all of them share; partial runs are marked."""
+    """Return the runs' paths without their common start; partial runs are marked."""
     paths = [run.path.resolve() for run in runs]
     parts = [path.parts for path in paths]
     shared = 0
@@ -52,9 +52,8 @@ def seed_rows(group: Group) -> list[dict[str, Any]]:
 
     Returns:
         Rows with `setting` (differing options but the seed), `runs`, and `metrics`: per name
-        `mean` and `sd` (n - 1). A seed that was run again counts once, by its latest run; tests of
-        a checkpoint do not count, as their options are not those it was trained with, nor do
-        means of several runs.
+        `mean` and `sd` (n - 1). Of runs with the same seed, the latest counts. Tests of a
+        checkpoint do not count, since its training had other options, nor do ensembles.
     """
     rows = []
     for setting, members in group.settings().items():
@@ -71,14 +70,14 @@ def seed_rows(group: Group) -> list[dict[str, Any]]:
         metrics = {}
         for name in shown_metrics(group):
             values = [run.metrics["test"].get(name, {}).get("value") for run in runs]
-            known = np.array([np.nan if value is None else value for value in values], float)
-            metrics[name] = {"mean": float(known.mean()), "sd": float(known.std(ddof=1))}
+            array = np.array([np.nan if value is None else value for value in values], float)
+            metrics[name] = {"mean": float(array.mean()), "sd": float(array.std(ddof=1))}
         rows.append({"setting": setting, "runs": runs, "metrics": metrics})
     return rows
 
 
 def comparison_table(groups: Sequence[Group]) -> pd.DataFrame:
-    """Return one row a run: what it is, the options in which it differs, and every metric."""
+    """Return one row per run: its description, the options that differ, and every metric."""
     rows = []
     for group in groups:
         for run in group.runs:
@@ -100,11 +99,11 @@ def comparison_table(groups: Sequence[Group]) -> pd.DataFrame:
 
 
 def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) -> None:
-    """Print a table for each task of each test set, then what was left out.
+    """Print a table for each task of each test set, then the skipped folders.
 
     Args:
         test_sets: from `write_comparison`.
-        skipped: why folders were left out, a line each.
+        skipped: one line per skipped folder that says why.
     """
     console = Console()
     for shown in test_sets:
@@ -117,12 +116,12 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         )
         for part in shown["groups"]:
             group = part["group"]
-            room = console.width // COLUMN - 1  # beside the name of the run
+            room = console.width // COLUMN - 1  # next to the name of the run
             options = group.differing[: max(room - METRICS, room // 2)]
             metrics = shown_metrics(group)[: max(1, min(METRICS, room - len(options)))]
             console.print(_table(group, options, metrics))
             if left_out := len(group.differing) - len(options):
-                console.print(f"[dim]  options that differ, in the page only: {left_out}[/dim]")
+                console.print(f"[dim]  more options that differ, see the page: {left_out}[/dim]")
             for row in part["seeds"]:
                 console.print(_pooled(group, row, name_of), soft_wrap=True)
             for row in part["differences"]:
@@ -130,7 +129,7 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         for row in shown["across"]:
             console.print(_difference(row, name_of), soft_wrap=True)
     units = " or ".join(dict.fromkeys(shown["resampled"] for shown in test_sets))
-    few = f"† fewer than {FEW} radiographs, or patients where these are known"
+    few = f"† fewer than {FEW} radiographs (or patients, if known)"
     console.print(f"[dim]{few}; below each value its 95 % interval over {units}[/dim]")
     for line in skipped:
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
@@ -155,19 +154,19 @@ def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Tabl
 
 
 def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
-    """Return mean and spread over the seeds of a setting on one line."""
-    over = row["metrics"][group.sort]
+    """Return mean and standard deviation over the seeds of a setting as one line."""
+    pooled = row["metrics"][group.sort]
     names = [name_of[run.path] for run in row["runs"]]
     setting = row["setting"] if len(row["setting"]) < len(names) else names
-    of = f" of {', '.join(setting)}" if setting else ""
+    suffix = f" of {', '.join(setting)}" if setting else ""
     return escape(
-        f"  {len(names)} seeds{of}: {named(group.sort)} "
-        f"{number(over['mean'])} ± {number(over['sd'])}"
+        f"  {len(names)} seeds{suffix}: {named(group.sort)} "
+        f"{number(pooled['mean'])} ± {number(pooled['sd'])}"
     )
 
 
 def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
-    """Return how much a run differs from another on one line."""
+    """Return the difference between two runs as one line."""
     difference = row["difference"]
     return escape(
         f"  {name_of[row['run'].path]} minus {name_of[row['reference'].path]}: "
@@ -177,7 +176,7 @@ def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
 
 
 def _cell(result: Result | None) -> str:
-    """Return value and interval, two lines; a dagger marks a small n."""
+    """Return value and interval on two lines; a dagger marks a small n."""
     if result is None:
         return ""
     mark = "†" if is_few(result) else ""

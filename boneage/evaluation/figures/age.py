@@ -15,7 +15,7 @@ def scatter(true: np.ndarray, predicted: np.ndarray, stages: Stages) -> Figure:
     Args:
         true: (n,) true ages in years.
         predicted: (n,) predicted ages in years.
-        stages: their bands are shaded.
+        stages: shown as shaded bands.
     """
     figure, axes = one_axes(4.8, 4.2)
     low = min(0.0, float(np.floor(predicted.min(initial=0))))
@@ -81,7 +81,7 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
 
 
 def _density(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return (n,) how many points there are per squared year around each, from a smoothed count."""
+    """Return the (n,) density around each point, per squared year, from a smoothed histogram."""
     size = 2 * OLDEST_YEARS  # cells of half a year
     i, j = (np.clip((2 * values).astype(int), 0, size - 1) for values in (x, y))
     count = np.zeros((size, size))

@@ -1,4 +1,4 @@
-"""The layers of a model as blocks, with the shape of their output and their parameters."""
+"""The layers of a model as blocks, with output shape and parameters."""
 
 import textwrap
 from typing import Any
@@ -19,7 +19,7 @@ def architecture(described: dict[str, Any]) -> Figure:
 
     Args:
         described: `input`, `backbone`, `sex` and `heads` as plain containers; a block is `label`,
-            `shape` of one image's output and `parameters`.
+            `shape` (of the output for one image) and `parameters`.
     """
     heads = described["heads"]
     sex = _column(described["sex"], PURPLE)
@@ -67,7 +67,7 @@ def _column(blocks: list[dict[str, Any]], color: str) -> list[Block]:
 
 
 def _draw_column(axes: Axes, x: float, top: float, blocks: list[Block]) -> float:
-    """Draw blocks downward from `top`, joined by arrows; return where the last one ends."""
+    """Draw blocks downward from `top`, joined by arrows; return the lower end of the last one."""
     for i, (label, below, color) in enumerate(blocks):
         y = top - GAP - HEIGHT
         axes.add_patch(
@@ -95,7 +95,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 
 def _shape(shape: list[int]) -> str:
-    """Return C x H x W or a width as text."""
+    """Return the shape C x H x W, or a width, as text."""
     if len(shape) == 3 and shape[1:] == [1, 1]:
         shape = shape[:1]
     return " x ".join(str(side) for side in shape)

@@ -1,4 +1,4 @@
-"""Figures of where predictions fail: by age, sex, band, and near an edge between stages."""
+"""Figures of errors: by age, sex and band, and near the edges between stages."""
 
 from itertools import pairwise
 
@@ -11,9 +11,9 @@ from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
     GREY,
-    MARKER_OF_SEX,
-    OF_SEX,
     OLDEST_YEARS,
+    SEX_COLORS,
+    SEX_MARKERS,
     VERMILION,
     one_axes,
 )
@@ -36,7 +36,7 @@ def residuals(true: np.ndarray, predicted: np.ndarray, sex: np.ndarray) -> Figur
     figure, axes = one_axes()
     error = 12 * (predicted - true)
     axes.axhline(0, color=BLACK, linewidth=0.8)
-    for name, color in OF_SEX.items():
+    for name, color in SEX_COLORS.items():
         chosen = sex == name
         if not chosen.any():
             continue
@@ -45,7 +45,7 @@ def residuals(true: np.ndarray, predicted: np.ndarray, sex: np.ndarray) -> Figur
             error[chosen],
             s=9,
             color=color,
-            marker=MARKER_OF_SEX[name],
+            marker=SEX_MARKERS[name],
             alpha=0.4,
             linewidths=0,
             label=f"{name} (n = {chosen.sum():,})",
@@ -62,7 +62,7 @@ def residuals(true: np.ndarray, predicted: np.ndarray, sex: np.ndarray) -> Figur
 def running_mean(age: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return ages on a half-year grid and the mean error within one year of each.
 
-    The mean is NaN, a gap in the line, where fewer than five radiographs are so near.
+    The mean is NaN, a gap in the line, for fewer than five radiographs.
     """
     grid = np.arange(0, OLDEST_YEARS + 0.25, 0.5)
     near = np.abs(grid[:, None] - age) <= RUNNING_WINDOW_YEARS / 2
@@ -81,9 +81,9 @@ def error_by_band(
     Args:
         bands: K names, in years.
         mae: (K, 3) MAE in months with its interval; NaN in an empty band.
-        bias: (K, 3) bias in months, likewise.
+        bias: (K, 3) bias in months, in the same form.
         n: (K,) radiographs.
-        few: (K,) bool, which bands are small and have a hollow marker.
+        few: (K,) bool, small bands, drawn with a hollow marker.
     """
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -123,16 +123,15 @@ def bands_of_run(groups: pd.DataFrame) -> Figure:
 def error_near_edge(
     true_age: np.ndarray, hit: np.ndarray, stages: Stages, patients: np.ndarray | None = None
 ) -> Figure:
-    """Draw how often the stage is wrong by distance from each edge between two stages.
+    """Draw the share of wrong stages by distance from each edge between two stages.
 
-    Where few patients, or radiographs if these are unknown, are so far from it, the marker is
-    hollow.
+    Markers of few patients, or radiographs if these are unknown, are hollow.
 
     Args:
         true_age: (n,) true ages in years.
-        hit: (n,) whether the stage is right.
-        stages: two or more stages; each of their edges has a panel.
-        patients: (n,) numbers of the patients, if known.
+        hit: (n,) whether the predicted stage is correct.
+        stages: two or more stages; one panel per edge.
+        patients: (n,) patient numbers, if known.
     """
     edges = stages.edges
     figure = Figure(figsize=(6.4, 0.8 + 2.6 * len(edges)), layout="constrained")

@@ -1,4 +1,4 @@
-"""What figures are drawn from: predictions of a fold, and what a run has left in its folder."""
+"""The data of the figures: predictions of a fold, and the files of a run."""
 
 from functools import cached_property
 from typing import Any
@@ -17,26 +17,26 @@ from boneage.stages import Stages
 
 
 class AbsentError(LookupError):
-    """What a figure shows was not predicted, or is not in the run's folder."""
+    """The data of a figure was not predicted, or is not in the folder of the run."""
 
 
 class Material:
-    """What figures are drawn from; each attribute raises AbsentError where there is no such thing.
+    """The data of the figures; each attribute raises AbsentError if its data does not exist.
 
-    Radiographs without a finite prediction, or with an age that nobody reaches, are left out.
+    Radiographs with a prediction that is not finite or beyond any age are left out.
 
     Args:
         predictions: as for `evaluate`, with `sex`.
         stages: the stages.
-        run: the finished run that they are of; None while it is trained.
+        run: the finished run; None during training.
     """
 
     def __init__(
         self, predictions: pd.DataFrame, stages: Stages, run: FinishedRun | None = None
     ) -> None:
         numeric = [column for column in predictions if str(column).startswith(NUMERIC)]
-        drawn = (predictions[numeric].abs() <= BEYOND_ANY_AGE).all(axis=1)  # and finite, not NaN
-        self.table = predictions[drawn]
+        valid = (predictions[numeric].abs() <= BEYOND_ANY_AGE).all(axis=1)  # False for NaN
+        self.table = predictions[valid]
         self.stages = stages
         self._run = run
 
@@ -47,7 +47,7 @@ class Material:
 
     @property
     def patients(self) -> np.ndarray | None:
-        """(n,) numbers of the patients; None where they are unknown."""
+        """(n,) patient numbers; None if unknown."""
         return patient_codes(self.table)
 
     @cached_property
@@ -72,7 +72,7 @@ class Material:
 
     @property
     def edged_stages(self) -> Stages:
-        """The stages, where there are two or more."""
+        """The stages, if there are two or more."""
         if not self.stages.edges:
             raise AbsentError("edges")
         return self.stages
@@ -84,14 +84,14 @@ class Material:
 
     @cached_property
     def stage(self) -> np.ndarray:
-        """(n,) predicted stage indices, or those of the predicted ages."""
+        """(n,) predicted stage indices, or stages of the predicted ages."""
         if "stage_predicted" not in self.table:
             return self.stages.of(self.predicted)
         return self._column("stage_predicted").map(self.stages.names.index).to_numpy()
 
     @property
     def hit(self) -> np.ndarray:
-        """(n,) whether the stage is right."""
+        """(n,) whether the stage is correct."""
         hit: np.ndarray = self.stage == self.true_stage
         return hit
 
@@ -125,7 +125,7 @@ class Material:
 
     @property
     def subgroups(self) -> pd.DataFrame:
-        """The metrics by age band and sex, of ages."""
+        """The metrics of ages by age band and sex."""
         groups = self.run.table("subgroups.csv")
         if not len(groups) or not (groups["metric"] == "age/mae_months").any():
             raise AbsentError("subgroups")
@@ -133,7 +133,7 @@ class Material:
 
     @property
     def history(self) -> pd.DataFrame:
-        """What each epoch logged."""
+        """The logged values of each epoch."""
         history = self.run.table("history.csv")
         if not len(history):
             raise AbsentError("history")
@@ -168,7 +168,7 @@ class Material:
         return blocks
 
 
-def _stored(content: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever a run stores
+def _stored(content: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - any stored value
     if name not in content:
         raise AbsentError(name)
     return content[name]

@@ -1,4 +1,4 @@
-"""Every figure of a run: an entry each, in the order of the page."""
+"""All figures of a run, one entry each, in the order of the page."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ SECTIONS: tuple[Section, ...] = get_args(Section)
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A figure; the page of a run, TensorBoard and the names of files follow from it.
+    """A figure, as used on the page of a run, in TensorBoard and in file names.
 
     Args:
-        name: its name in files, and on pages.
-        section: of the page.
+        name: name in files and on pages.
+        section: section of the page.
         function: draws it.
-        arguments: of the function, by their names in `Material`.
-        caption: what it shows.
-        dashboard: whether TensorBoard shows it while a run is trained.
+        arguments: arguments of the function, as attributes of `Material`.
+        caption: caption on the page.
+        dashboard: whether TensorBoard shows it during training.
     """
 
     name: str
@@ -53,8 +53,8 @@ FIGURES = (
         "results",
         scatter,
         ("true", "predicted", "stages"),
-        "Predicted against true bone age; the colour is the density of radiographs, the line is "
-        "perfect agreement, and the shaded bands are the stages.",
+        "Predicted against true bone age. Colour: density of radiographs. Line: perfect agreement. "
+        "Shaded bands: stages.",
         dashboard=True,
     ),
     FigureEntry(
@@ -62,8 +62,8 @@ FIGURES = (
         "results",
         confusion_matrix,
         ("confusion", "names", "small_stages"),
-        "True stage by row, predicted stage by column: radiographs, and percent of the row; † "
-        "marks a stage with fewer than 20 radiographs.",
+        "True stage by row, predicted stage by column: radiographs, and percent of the row. "
+        "†: a stage with fewer than 20 radiographs.",
         dashboard=True,
     ),
     FigureEntry(
@@ -71,16 +71,16 @@ FIGURES = (
         "agreement",
         bland_altman,
         ("true", "predicted"),
-        "Bland-Altman plot: between the dashed limits of agreement lie 95 % of the differences, if "
-        "these are normal.",
+        "Bland-Altman plot. If differences are normal, 95 % lie between the dashed limits of "
+        "agreement.",
     ),
     FigureEntry(
         "residuals",
         "agreement",
         residuals,
         ("true", "predicted", "sex"),
-        "Error against true age by sex; a line is the mean error of radiographs within one year "
-        "(five or more): one that falls from left to right is regression to the mean.",
+        "Error against true age by sex. Lines: mean error of radiographs within one year (five or "
+        "more). A line that falls from left to right is regression to the mean.",
         dashboard=True,
     ),
     FigureEntry(
@@ -88,16 +88,16 @@ FIGURES = (
         "agreement",
         reliability_diagram,
         ("probability", "true_stage"),
-        "Reliability: how often the predicted stage is right against the probability it was given, "
-        "and how often such a probability occurs (15 bins; hollow: fewer than 20).",
+        "Reliability: share of correct stages against the predicted probability, and number of "
+        "radiographs in each of 15 bins. Hollow: fewer than 20.",
     ),
     FigureEntry(
         "precision_recall",
         "agreement",
         precision_recall,
         ("probability", "true_stage", "names"),
-        "Precision and recall of each stage against the others over all thresholds; a dotted line "
-        "is the precision of guessing.",
+        "Precision and recall of each stage against the others over all thresholds. Dotted: "
+        "precision of guessing.",
     ),
     FigureEntry(
         "readers",
@@ -112,16 +112,16 @@ FIGURES = (
         "failures",
         bands_of_run,
         ("subgroups",),
-        "Mean absolute error and bias by age band with 95 % intervals; a hollow marker stands for "
-        "fewer than 20 radiographs.",
+        "Mean absolute error and bias by age band with 95 % intervals. Hollow: fewer than 20 "
+        "radiographs.",
     ),
     FigureEntry(
         "error_near_edge",
         "edges",
         error_near_edge,
         ("true", "hit", "edged_stages", "patients"),
-        "How often the stage is wrong, by signed distance of the true age from each edge between "
-        "stages, with exact 95 % intervals; hollow: fewer than 20 radiographs.",
+        "Share of wrong stages by signed distance of the true age from each edge between stages, "
+        "with exact 95 % intervals. Hollow: fewer than 20 radiographs.",
     ),
     FigureEntry(
         "folds",
@@ -135,7 +135,7 @@ FIGURES = (
         "training",
         learning_curves,
         ("history",),
-        "Loss and validation metrics by epoch; the checkpoint with the best monitored validation "
+        "Loss and validation metrics by epoch. The checkpoint with the best monitored validation "
         "metric was tested.",
     ),
     FigureEntry(
@@ -143,7 +143,7 @@ FIGURES = (
         "training",
         image_sheet,
         ("augmented",),
-        "Training radiographs from the youngest to the oldest as the network sees them, plain and "
+        "Training radiographs from the youngest to the oldest as the network reads them, plain and "
         "in three epochs of augmentation.",
     ),
     FigureEntry(
@@ -164,13 +164,13 @@ def draw_figures(
     run: FinishedRun | None = None,
     entries: Sequence[FigureEntry] = FIGURES,
 ) -> dict[str, Figure]:
-    """Return the figures that there is the material for, by name.
+    """Return the figures whose data exists, by name.
 
     Args:
         predictions: as for `evaluate`, with `sex`.
         stages: the stages.
-        run: the finished run that they are of; None while it is trained.
-        entries: which figures.
+        run: the finished run; None during training.
+        entries: the figures to draw.
     """
     material = Material(predictions, stages, run)
     figures: dict[str, Figure] = {}

@@ -16,17 +16,17 @@ from boneage.evaluation.figures.style import (
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.stage import reliability
 
-OF_STAGE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
-LINES = ("-", "--", "-.", ":")
+STAGE_COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
+STAGE_LINES = ("-", "--", "-.", ":")
 
 
 def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: np.ndarray) -> Figure:
-    """Draw counts and row percent.
+    """Draw counts and percent of the row.
 
     Args:
         counts: (K, K) radiographs, true stage by row.
         names: the K stage names.
-        few: (K,) bool, which rows are small and marked.
+        few: (K,) bool, small stages, which are marked.
     """
     figure, axes = one_axes(1.6 + len(names), 1 + 0.9 * len(names))
     n = counts.sum(axis=1)
@@ -48,7 +48,7 @@ def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: np.ndarray
 
 
 def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
-    """Draw how often the predicted stage is right against how sure the model was, in 15 bins.
+    """Draw the share of correct stages against the confidence of the model, in 15 bins.
 
     Args:
         probability: (n, K) predicted probabilities.
@@ -62,7 +62,7 @@ def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
     filled, small = n > 0, (n > 0) & (n < FEW)
     upper.plot(confidence[filled], hits[filled], "o-", color=BLUE, label="this model")
     upper.plot(confidence[small], hits[small], "o", color=BLUE, markerfacecolor="white")
-    upper.set(ylabel="share of right stages", xlim=(0, 1), ylim=(0, 1.02))
+    upper.set(ylabel="share of correct stages", xlim=(0, 1), ylim=(0, 1.02))
     upper.legend(loc="upper left")
     width = 1 / len(n)
     lower.bar((np.arange(len(n)) + 0.5) * width, n, width=0.9 * width, color=SKY)
@@ -80,7 +80,7 @@ def precision_recall(probability: np.ndarray, true: np.ndarray, names: tuple[str
     """
     figure, axes = one_axes(4.6, 3.8)
     for i, name in enumerate(names):
-        color, line = OF_STAGE[i % len(OF_STAGE)], LINES[i % len(LINES)]
+        color, line = STAGE_COLORS[i % len(STAGE_COLORS)], STAGE_LINES[i % len(STAGE_LINES)]
         n = int((true == i).sum())
         if n == 0:
             axes.plot([], [], color=color, linestyle=line, label=f"{name} (n = 0)")
@@ -106,5 +106,5 @@ def precision_recall_curve(score: np.ndarray, positive: np.ndarray) -> tuple[np.
     """
     order = np.argsort(-score, kind="stable")
     hits = np.cumsum(positive[order])
-    last = np.append(np.diff(score[order]) != 0, True)  # of those with the same score
+    last = np.append(np.diff(score[order]) != 0, True)  # of equal scores
     return hits[last] / positive.sum(), hits[last] / (np.flatnonzero(last) + 1)

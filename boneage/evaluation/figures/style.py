@@ -1,4 +1,4 @@
-"""One look for all figures: print sizes, and colours that colour-blind readers can tell apart."""
+"""The style of all figures: print sizes, and colours distinguishable for colour-blind readers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ BLUE, ORANGE, GREEN, SKY, VERMILION, PURPLE, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7", "#000000",
 )  # fmt: skip
 GREY = "#6b7280"
-OF_SEX = {"female": VERMILION, "male": BLUE, "unknown": GREY}
-MARKER_OF_SEX = {"female": "o", "male": "^", "unknown": "s"}
+SEX_COLORS = {"female": VERMILION, "male": BLUE, "unknown": GREY}
+SEX_MARKERS = {"female": "o", "male": "^", "unknown": "s"}
 OLDEST_YEARS = 20  # where age axes end
 DPI = 150
 PIXELS_PER_INCH = 100  # on a page; the image itself is finer
@@ -35,7 +35,7 @@ RC: dict[Any, Any] = {
     "legend.fontsize": 8,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
-    "text.parse_math": False,  # a $ in a name is a dollar
+    "text.parse_math": False,  # a $ in a name is printed as it is
     "pdf.fonttype": 42,  # text stays text in a paper
     "savefig.dpi": DPI,
 }
@@ -43,13 +43,13 @@ RC: dict[Any, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw and save figures in the project's look."""
+    """Draw and save figures in the project's style."""
     with mpl.rc_context(RC):
         yield
 
 
 def one_axes(width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
-    """Return an empty figure of some inches with one pair of axes."""
+    """Return an empty figure of a size in inches, with one pair of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
@@ -62,14 +62,14 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def picture(figure: Figure, png: bytes | None = None) -> dict[str, Any]:
-    """Return the `image` of a figure for a page, and the `width` to show it at in pixels.
+def page_image(figure: Figure, png: bytes | None = None) -> dict[str, Any]:
+    """Return the `uri` of a figure's image for a page, and its `width` there in pixels.
 
     Args:
         figure: the figure.
-        png: its PNG, where it has been made already.
+        png: its PNG, if it exists already.
     """
     return {
-        "image": data_uri(png or to_png(figure)),
+        "uri": data_uri(png or to_png(figure)),
         "width": round(PIXELS_PER_INCH * figure.get_figwidth()),
     }

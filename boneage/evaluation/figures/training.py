@@ -1,11 +1,11 @@
-"""Figures of how a run came about: its folds, its training images, its learning curves."""
+"""Figures of the training of a run: its folds, training images and learning curves."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from boneage.evaluation.figures.style import BLUE, GREY, OF_SEX, OLDEST_YEARS, VERMILION
+from boneage.evaluation.figures.style import BLUE, GREY, OLDEST_YEARS, SEX_COLORS, VERMILION
 from boneage.evaluation.metrics import group_label, is_own_headline, named
 
 FOLDS = {"train": "training", "val": "validation", "test": "test"}
@@ -16,15 +16,15 @@ def fold_distribution(table: pd.DataFrame) -> Figure:
     """Draw age and sex of each fold.
 
     Args:
-        table: one row a radiograph: `fold` (train, val, test), `age_years`, `sex`.
+        table: one row per radiograph: `fold` (train, val, test), `age_years`, `sex`.
     """
     figure = Figure(figsize=(7.2, 2.6), layout="constrained")
     bins = np.arange(0, OLDEST_YEARS + 1)
-    present = [sex for sex in OF_SEX if (table["sex"] == sex).any()]
+    present = [sex for sex in SEX_COLORS if (table["sex"] == sex).any()]
     for axes, (fold, name) in zip(figure.subplots(1, 3), FOLDS.items(), strict=True):
         rows = table[table["fold"] == fold]
         ages = [rows["age_years"][rows["sex"] == sex] for sex in present]
-        colors = [OF_SEX[sex] for sex in present]
+        colors = [SEX_COLORS[sex] for sex in present]
         axes.hist(ages, bins, stacked=True, color=colors, label=present, rwidth=0.9)
         counts = ", ".join(f"{len(a):,} {sex}" for a, sex in zip(ages, present, strict=True))
         axes.set_title(f"{name}, n = {len(rows):,}\n{counts}", fontsize=8)
@@ -41,7 +41,7 @@ def learning_curves(history: pd.DataFrame) -> Figure:
 
     Args:
         history: `epoch`, `learning_rate`, `train/<task>/loss`, `val/<task>/loss` and validation
-            metrics, as far as logged.
+            metrics, if logged.
     """
     columns = [str(column) for column in history]
     losses = sorted({c.split("/", 1)[1] for c in columns if c.count("/") == 2 and "loss" in c})
@@ -72,7 +72,7 @@ def learning_curves(history: pd.DataFrame) -> Figure:
 
 
 def image_sheet(images: np.ndarray) -> Figure:
-    """Draw training radiographs, as they are in the first row and augmented below.
+    """Draw training radiographs, unchanged in the first row and augmented below.
 
     Args:
         images: (rows, columns, H, W) uint8.

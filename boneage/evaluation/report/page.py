@@ -19,7 +19,7 @@ from boneage.data.whole import whole_file
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
-from boneage.evaluation.figures.style import picture, styled, to_png
+from boneage.evaluation.figures.style import page_image, styled, to_png
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import reference_of
@@ -30,26 +30,26 @@ from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.weights import NAME
 
-SAME = 3.0  # grey levels, mean difference up to which a file is the radiograph that was tested
+SAME = 3.0  # grey levels: largest mean difference between a file and the tested radiograph
 PAGE, FOLDER = "report.html", "figures"
 
 
 def films(run: FinishedRun) -> dict[str, str]:
-    """Return the pictures of a run's cases for its page, by id.
+    """Return the images of a run's cases for its page, by id.
 
-    A file below `data.root` counts where it has the id of a case, and the square that the run has
-    stored of it; else that square is shown.
+    A file below `data.root` is shown if it has the id of a case and looks like the square that the
+    run has stored. Otherwise the square is shown.
     """
     stored = run.images()
     squares = dict(zip(stored.get("ids", []), stored.get("cases", []), strict=True))
-    pictures = squares | dict(_read(run.metrics["options"], squares))
-    return {str(id_): data_uri(to_jpeg(picture), "jpeg") for id_, picture in pictures.items()}
+    images = squares | dict(_read(run.metrics["options"], squares))
+    return {str(id_): data_uri(to_jpeg(image), "jpeg") for id_, image in images.items()}
 
 
 def _read(
     options: dict[str, Any], squares: dict[str, np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield ids and (h, w) uint8 films of the radiographs whose files are at hand."""
+    """Yield ids and (h, w) uint8 films of the radiographs whose files exist."""
     try:
         preprocessing = Preprocessing(
             **{name: options[f"data.{name}"] for name in ("size", "fit", "contrast", "crop")}
@@ -71,10 +71,10 @@ def _read(
 
 
 def write_report(run_dir: Path) -> Path:
-    """Draw the figures of a finished run and write its page, from what its folder holds.
+    """Draw the figures of a finished run and write its page, from the files of its folder.
 
-    The figures are left as `figures/<name>.png` and, for a paper, `.pdf`; the page is one file with
-    everything in it.
+    The figures are written as `figures/<name>.png` and, for papers, `.pdf`. The page is a single,
+    self-contained file.
 
     Returns:
         The page.
@@ -83,14 +83,14 @@ def write_report(run_dir: Path) -> Path:
         UserError: when the run is not finished, or its folder is damaged or cannot be written.
     """
     run = read_run(run_dir)
-    run_dir = run.path  # where a checkpoint file was given
+    run_dir = run.path  # if a checkpoint file was given
     folder = run_dir / FOLDER
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror})") from error
     drawn = draw_figures(run.predictions, run.stages, run)
-    pictures = {name: _save(figure, folder / name) for name, figure in drawn.items()}
+    images = {name: _save(figure, folder / name) for name, figure in drawn.items()}
     groups = run.table("subgroups.csv")
     page = render(
         "report.html.j2",
@@ -114,9 +114,9 @@ def write_report(run_dir: Path) -> Path:
         claims=[*_lines(run.path / "gradcam/claims.txt"), *_lines(run.path / "gradcam/checks.txt")],
         figures={
             section: [
-                (entry, pictures[entry.name])
+                (entry, images[entry.name])
                 for entry in FIGURES
-                if entry.section == section and entry.name in pictures
+                if entry.section == section and entry.name in images
             ]
             for section in SECTIONS
         },
@@ -127,16 +127,16 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _save(figure: Figure, path: Path) -> dict[str, Any]:
-    """Write a figure as PNG and PDF; return it as a picture for the page."""
+    """Write a figure as PNG and PDF; return its image for the page."""
     png = to_png(figure)
     path.with_suffix(".png").write_bytes(png)
     with styled():
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-    return picture(figure, png)
+    return page_image(figure, png)
 
 
 def _edges(run: FinishedRun) -> list[dict[str, Any]]:
-    """Return how often the stage is wrong by distance from each edge between stages."""
+    """Return the share of wrong stages by distance from each edge between stages."""
     table = run.predictions
     true_age = table["age_years"].to_numpy(float)
     if "stage_predicted" in table:
@@ -155,7 +155,7 @@ def _edges(run: FinishedRun) -> list[dict[str, Any]]:
 
 
 def _cases(run: FinishedRun) -> list[dict[Hashable, Any]]:
-    """Return the worst and the median radiographs, each with its picture."""
+    """Return the worst and the median radiographs, each with its image."""
     images = films(run)
     cases = pick_cases(run.predictions, run.stages)
     shown = [images.get(id_) for id_ in cases["id"]]
@@ -163,24 +163,24 @@ def _cases(run: FinishedRun) -> list[dict[Hashable, Any]]:
 
 
 def _maps(run: FinishedRun) -> list[dict[str, Any]]:
-    """Return what was drawn of attribution: of each task the newest panel and all else.
+    """Return the attribution figures: the newest panel of each task, and all others.
 
-    Test radiographs also have a picture each, under `each`.
+    Panels of test radiographs also have one image per radiograph, under `each`.
     """
     files = sorted((run.path / "gradcam").glob("*.png"))
     newest = {file.stem.rsplit("_epoch_")[0]: file for file in files if "_epoch_" in file.stem}
-    drawn = ("_test", "localisation_", "sanity_")
-    shown = [f for f in files if f in newest.values() or any(part in f.stem for part in drawn)]
-    pictures = {file.stem: cv2.imread(str(file)) for file in shown}
+    kinds = ("_test", "localisation_", "sanity_")
+    shown = [f for f in files if f in newest.values() or any(kind in f.stem for kind in kinds)]
+    images = {file.stem: cv2.imread(str(file)) for file in shown}
     return [
-        {"name": name, "image": _compressed(picture), "each": _each(run, name)}
-        for name, picture in pictures.items()
-        if picture is not None
+        {"name": name, "image": _compressed(image), "each": _each(run, name)}
+        for name, image in images.items()
+        if image is not None
     ]
 
 
 def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:
-    """Return picture and caption of each radiograph of a panel, as far as they were written."""
+    """Return image and caption of each radiograph of a panel, if they were written."""
     folder = f"gradcam/{name}"
     listed = run.table(f"{folder}/{CASES}").to_dict("records")
     files = [(run.path / folder / row["picture"], row["caption"]) for row in listed]
@@ -195,7 +195,7 @@ def _lines(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.is_file() else []
 
 
-def _compressed(picture: np.ndarray) -> str:
-    """Return a picture as JPEG, a fifth of its PNG."""
-    jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+def _compressed(image: np.ndarray) -> str:
+    """Return an image as JPEG, a fifth the size of its PNG."""
+    jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return data_uri(jpeg.tobytes(), "jpeg")

@@ -1,4 +1,4 @@
-"""Sentences of a run's page: what the numbers say, and what the data cannot show."""
+"""Sentences of a run's page: conclusions from the metrics, and limits of the data."""
 
 from collections.abc import Mapping
 
@@ -25,13 +25,13 @@ def limits(run: FinishedRun) -> list[str]:
     sentences = []
     if metrics.get("synthetic"):
         sentences.append(
-            "The radiographs are synthetic: these numbers say whether the software works, and "
-            "nothing about patients. Never set them beside numbers of real radiographs."
+            "The radiographs are synthetic: these numbers show whether the software works, and say "
+            "nothing about patients. Do not compare them with numbers from real radiographs."
         )
     for column, n in metrics.get("not_finite", {}).items():
         sentences.append(
-            f"The model gave {n:,} of {metrics['n']['test']:,} radiographs no finite number "
-            f"({column}): training has diverged, and the metrics of this output are left out."
+            f"{n:,} of {metrics['n']['test']:,} predictions ({column}) are not finite: training "
+            "has diverged, and this output has no metrics."
         )
     sentences += _beyond_any_age(run.predictions)
     sentences += _small_stages(run)
@@ -40,13 +40,14 @@ def limits(run: FinishedRun) -> list[str]:
         n = int((run.predictions["sex"] == "unknown").sum())
         sentences.append(f"The sex of {n:,} test radiographs is unknown.")
     sentences.append(
-        "The intervals cover the choice of the test radiographs. They do not cover the luck of one "
-        f"training run (seed {metrics['seed']}) on one split: repeat it with other seeds and folds."
+        "The intervals cover the choice of the test radiographs. They do not cover the variation "
+        f"between seeds (here {metrics['seed']}) and splits: repeat the run with other seeds and "
+        "folds."
     )
     if metrics.get("official"):
         sentences.append(
-            "The labels are one reading each: single readers differ from a consensus of several by "
-            "5 to 7 months, so that a mean error below this cannot be told from label noise."
+            "The labels are single readings. Single readers differ from a consensus of several by "
+            "5 to 7 months, so a smaller mean error cannot be distinguished from label noise."
         )
     if (reference := reference_of(metrics)) is not None:
         sentences.append(
@@ -55,8 +56,8 @@ def limits(run: FinishedRun) -> list[str]:
         )
     if not metrics.get("synthetic"):
         sentences.append(
-            "Training and test radiographs come from the same source: how the model does in "
-            "another hospital, on other devices, or in children with disorders of growth, is open."
+            "Training and test radiographs come from the same source. The accuracy in another "
+            "hospital, on other devices, or in children with growth disorders is unknown."
         )
     return sentences
 
@@ -70,7 +71,7 @@ def _beyond_any_age(predictions: pd.DataFrame) -> list[str]:
         return []
     return [
         f"{beyond:,} of {len(age):,} predicted ages are beyond {BEYOND_ANY_AGE:g} years: training "
-        "has diverged. The figures leave them out, the metrics do not."
+        "has diverged. The figures omit them, the metrics include them."
     ]
 
 
@@ -101,7 +102,7 @@ def _small_bands(age_years: pd.Series) -> list[str]:
 
 
 def extremes(test: Results) -> list[str]:
-    """Return a sentence on the youngest, the oldest and the tail, as far as they are known.
+    """Return the available sentences on the youngest, the oldest and the worst radiographs.
 
     Args:
         test: the metrics of the test fold.
@@ -114,25 +115,25 @@ def extremes(test: Results) -> list[str]:
 
 
 def behind_baselines(test: Results, baselines: Mapping[str, Results]) -> str | None:
-    """Return a sentence with advice where a model is no better than one that sees no radiograph.
+    """Return a sentence with advice if a model is no better than one that sees no radiograph.
 
     Args:
         test: the metrics of the test fold.
-        baselines: those of trivial predictors on the same fold.
+        baselines: the metrics of trivial predictors on the same fold.
     """
     for metric, baseline, what in HEADLINES:
         if metric not in test:
             continue
         own, other = test[metric]["value"], baselines[baseline][metric]["value"]
-        told = describe(metric)
+        described = describe(metric)
         if own is None or other is None:
             return None
-        if (own > other) if told.better == "higher" else (own < other):
+        if (own > other) if described.better == "higher" else (own < other):
             return None
         return (
-            f"No better than without a radiograph: {told.label} {number(own)}, where {what} has "
-            f"{number(other)}. Train for more epochs, lower optimizer.lr, and check that labels "
-            "and images belong together"
+            f"No better than without a radiograph: {described.label} {number(own)}, compared with "
+            f"{number(other)} for {what}. Train for more epochs, lower optimizer.lr, and check "
+            "that labels and images match"
         )
     return None
 
@@ -148,11 +149,11 @@ def _youngest(test: Results) -> str | None:
     elif high < older_low:
         answer = "is smaller than"
     else:
-        answer = "cannot be told from"
+        answer = "cannot be distinguished from"
     bias = test["age/infant_bias_years"]["value"] or 0
     return (
-        f"Under 2 years (n = {n}) the spread of the error {answer} that of others; its mean is "
-        f"{bias:+.1f} years."
+        f"Under 2 years (n = {n}), the spread of the error {answer} that at other ages. The mean "
+        f"error is {bias:+.1f} years."
     )
 
 
@@ -162,23 +163,23 @@ def _oldest(test: Results) -> str | None:
         return None
     n = test["age/ceiling_slope"]["n"]
     if limits[1] < FOLLOWS:
-        answer = "hardly follows the true one: there is a ceiling"
+        answer = "hardly follows the true age: there is a ceiling"
     elif limits[0] > FOLLOWS:
-        answer = "follows the true one: there is no ceiling"
+        answer = "follows the true age: there is no ceiling"
     else:
-        answer = "may follow the true one or not: the interval of the slope contains both"
-    return f"From 17 years on (n = {n}) the predicted age {answer}."
+        answer = f"may or may not follow the true age: the slope's interval contains {FOLLOWS:g}"
+    return f"From 17 years on (n = {n}), the predicted age {answer}."
 
 
 def _tail(test: Results) -> str | None:
     share = test.get("age/worst_5_percent_share", {}).get("value")
     if share is None:
         return None
-    return f"The worst 5 % of the radiographs carry {100 * share:.0f} % of the squared error."
+    return f"The worst 5 % of the radiographs account for {100 * share:.0f} % of the squared error."
 
 
 def _limits(test: Results, name: str) -> list[float]:
-    """Return low and high of a metric, nothing where it has no interval."""
+    """Return low and high of a metric; empty if it has no interval."""
     result = test.get(name, {})
     limits = [result.get("low"), result.get("high")]
     return [float(limit) for limit in limits if limit is not None]

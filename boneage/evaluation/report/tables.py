@@ -20,7 +20,7 @@ EXTREMES = (
     "age/rmse_minus_mae_years",
     "age/worst_5_percent_share",
 )
-OF_SUBGROUPS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
+SUBGROUP_METRICS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
 
 
 def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
 
     Args:
         run: the run.
-        headline: the short table, else all metrics.
+        headline: the short table; otherwise all metrics.
     """
     baselines = run.metrics["baselines"]
     reference = reference_of(run.metrics)
@@ -53,7 +53,7 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
 
 
 def extreme_rows(run: FinishedRun) -> list[dict[str, Any]]:
-    """Return the numbers on the youngest, the oldest and the tail, as far as there are any."""
+    """Return the available metrics of the youngest, the oldest and the worst radiographs."""
     test: dict[str, Result] = run.metrics["test"]
     return [
         {"name": name, "meaning": describe(name).meaning, "result": test[name]}
@@ -69,7 +69,7 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
         groups: `subgroups.csv`.
     """
     scored = groups["metric"].unique()
-    metrics = [name for name in OF_SUBGROUPS if name in scored]
+    metrics = [name for name in SUBGROUP_METRICS if name in scored]
     metrics += [name for name in scored if is_own_headline(name)]
     rows = []
     for (band, sex), part in groups.groupby(["band", "sex"], sort=False):
@@ -81,7 +81,7 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
 
 
 def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
-    """Return the options that matter most, under the names that readers know."""
+    """Return the main options, with their labels."""
     options = run.metrics["options"]
     rows = [(row, key) for row in TABLE if row.label for key in row.keys(options)]
     return [(row.label_of(key), options[key]) for row, key in rows]

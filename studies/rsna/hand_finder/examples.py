@@ -1,4 +1,4 @@
-"""Examples to learn hands from: films, phantoms and what is no hand, changed as films may be."""
+"""Training examples for the hand finder: films, phantoms and non-hands, augmented."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ from boneage.data.layouts import read_source
 from boneage.data.phantom.exposure import expose
 from boneage.data.splits import assign_folds
 
-SIDE = 128  # pixels of the square that a film is kept as
+SIDE = 128  # pixels of the square that stores a film
 PHANTOMS = 1500
-YOUNG, YOUNG_WEIGHT = 36.0, 4.0  # months below which a film is drawn oftener, and how much
+YOUNG, YOUNG_WEIGHT = 36.0, 4.0  # films below this age in months are oversampled by this factor
 PHANTOM_WEIGHT = 0.7
-NO_TURN = -100  # of what is no hand; PyTorch's cross-entropy leaves it out
+NO_ORIENTATION = -100  # for non-hands; PyTorch's cross-entropy ignores it
 MARKS = "LRABDH170"
 
 
@@ -29,30 +29,30 @@ class Examples:
     """Radiographs with their hands.
 
     Args:
-        pictures: (n, SIDE, SIDE) uint8.
+        images: (n, SIDE, SIDE) uint8.
         masks: (n, SIDE, SIDE) uint8, 255 where the hand is.
-        weights: (n,) how often each is drawn; they add up to 1.
+        weights: (n,) sampling probabilities.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     masks: np.ndarray
     weights: np.ndarray
 
 
 def square(image: np.ndarray) -> np.ndarray:
-    """Squash a picture to a square."""
+    """Resize an image to a square, ignoring its aspect ratio."""
     return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 def film(path: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return a film and the hand that its outline tells, as squares."""
+    """Return a film and the mask of its hand outline, as squares; None without an outline."""
     image = read_radiograph(path)[0]
     mask = find_outline(image)
     return None if mask is None else (square(image), square(mask.astype(np.uint8) * 255))
 
 
 def read_examples(root: Path) -> Examples:
-    """Return the films of the training fold and a number of phantoms."""
+    """Return the films of the training fold, and phantoms."""
     table = read_source(root)
     table = table[assign_folds(table, seed=0) == "train"]
     found = Parallel(n_jobs=-1)(delayed(film)(path) for path in table["path"])
@@ -64,76 +64,78 @@ def read_examples(root: Path) -> Examples:
         drawn = expose(float(rng.uniform(0.3, 19)), ("male", "female")[i % 2], 256, rng)
         pairs.append((square(drawn.image), square(drawn.masks["soft_tissue"] * np.uint8(255))))
     share = np.array(weights + [PHANTOM_WEIGHT] * PHANTOMS)
-    pictures, masks = (np.stack(part) for part in zip(*pairs, strict=True))
-    return Examples(pictures, masks, share / share.sum())
+    images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+    return Examples(images, masks, share / share.sum())
 
 
 def draw(
     examples: Examples, n: int, side: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return n changed examples.
+    """Return n augmented examples.
 
     Returns:
-        (n, 1, side, side) float32 pictures of mean 0 and deviation 1, (n, 1, side, side) float32
-        shares of each pixel that a hand fills, and (n,) int64: how often the picture is turned by
-        90 degrees, plus 4 if it is inverted.
+        (n, 1, side, side) float32 images of mean 0 and standard deviation 1, (n, 1, side, side)
+        float32 share of each pixel covered by a hand, and (n,) int64 orientations: number of
+        rotations by 90 degrees, plus 4 if inverted.
     """
     rows = rng.choice(len(examples.weights), n, p=examples.weights)
-    pictures, masks, turns = [], [], np.zeros(n, np.int64)
+    images, masks, orientations = [], [], np.zeros(n, np.int64)
     for i, row in enumerate(rows):
-        picture, mask = (
-            part[row].astype(np.float32) for part in (examples.pictures, examples.masks)
-        )
+        image, mask = (part[row].astype(np.float32) for part in (examples.images, examples.masks))
         kind = rng.random()
         if rng.random() < 0.5:
-            picture, mask = picture[:, ::-1], mask[:, ::-1]
+            image, mask = image[:, ::-1], mask[:, ::-1]
         if kind < 0.1:
-            picture, mask, turns[i] = draw_other(picture, rng), np.zeros_like(mask), NO_TURN
+            image, mask, orientations[i] = (
+                draw_other(image, rng),
+                np.zeros_like(mask),
+                NO_ORIENTATION,
+            )
         elif kind < 0.2:
             other = rng.choice(rows)
-            pair = (examples.pictures[other], examples.masks[other])
+            pair = (examples.images[other], examples.masks[other])
             if rng.random() < 0.5:
-                pair = (picture[:, ::-1], mask[:, ::-1])
-            picture, mask = beside(picture, mask, *pair, gap=int(rng.integers(12)))
+                pair = (image[:, ::-1], mask[:, ::-1])
+            image, mask = side_by_side(image, mask, *pair, gap=int(rng.integers(12)))
         if rng.random() < 0.3:
-            picture = with_marks(picture, mask > 64, rng)
-        pictures.append(np.ascontiguousarray(picture, np.float32))
+            image = with_marks(image, mask > 64, rng)
+        images.append(np.ascontiguousarray(image, np.float32))
         masks.append(np.ascontiguousarray(mask, np.float32) / 255)
-    moved, masks = move(np.stack(pictures), np.stack(masks), side, rng)
+    moved, masks = move(np.stack(images), np.stack(masks), side, rng)
     for i in range(n):
-        picture = exposed(framed(moved[i], masks[i], rng), rng)
+        image = exposed(framed(moved[i], masks[i], rng), rng)
         inverted, quarters = (
             rng.random() < 0.25,
             0 if rng.random() < 0.5 else int(rng.integers(1, 4)),
         )
-        moved[i] = np.rot90(1 - picture if inverted else picture, quarters)
+        moved[i] = np.rot90(1 - image if inverted else image, quarters)
         masks[i] = np.rot90(masks[i], quarters)
-        if turns[i] != NO_TURN:
-            turns[i] = 4 * inverted + quarters
+        if orientations[i] != NO_ORIENTATION:
+            orientations[i] = 4 * inverted + quarters
     mean, spread = moved.mean((1, 2), keepdims=True), moved.std((1, 2), keepdims=True)
     normal = (moved - mean) / (spread + 0.001)
     return (
         torch.from_numpy(normal[:, None]),
         torch.from_numpy(masks[:, None]),
-        torch.from_numpy(turns),
+        torch.from_numpy(orientations),
     )
 
 
-def beside(
-    picture: np.ndarray, mask: np.ndarray, other: np.ndarray, other_mask: np.ndarray, gap: int
+def side_by_side(
+    image: np.ndarray, mask: np.ndarray, other: np.ndarray, other_mask: np.ndarray, gap: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put two hands beside each other."""
-    dark = np.full((SIDE, gap), np.percentile(picture, 2), np.float32)
-    both = np.hstack([picture, dark, other.astype(np.float32)])
+    """Place two hands next to each other."""
+    dark = np.full((SIDE, gap), np.percentile(image, 2), np.float32)
+    both = np.hstack([image, dark, other.astype(np.float32)])
     masks = np.hstack([mask, np.zeros_like(dark), other_mask.astype(np.float32)])
     return square(both), square(masks)
 
 
-def with_marks(picture: np.ndarray, hand: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Write letters and plates away from the hand."""
+def with_marks(image: np.ndarray, hand: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw letters and plates outside the hand."""
     for _ in range(rng.integers(1, 4)):
         x, y = rng.integers(2, SIDE - 10, 2).tolist()
-        layer = np.zeros(picture.shape, np.uint8)
+        layer = np.zeros(image.shape, np.uint8)
         if rng.random() < 0.6:
             text = "".join(rng.choice(list(MARKS), int(rng.integers(1, 4))))
             size, width = float(rng.uniform(0.3, 0.9)), int(rng.integers(1, 3))
@@ -142,15 +144,15 @@ def with_marks(picture: np.ndarray, hand: np.ndarray, rng: np.random.Generator) 
             corner = (x + int(rng.integers(3, 25)), y + int(rng.integers(3, 12)))
             cv2.rectangle(layer, (x, y), corner, 255, cv2.FILLED)
         share = np.where(hand, 0, layer).astype(np.float32) / 255
-        picture = picture * (1 - share) + rng.uniform(180, 255) * share
-    return picture
+        image = image * (1 - share) + rng.uniform(180, 255) * share
+    return image
 
 
 def move(
-    pictures: np.ndarray, masks: np.ndarray, side: int, rng: np.random.Generator
+    images: np.ndarray, masks: np.ndarray, side: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turn, shift and shrink; a few to a third of their size, as infants on large plates."""
-    n = len(pictures)
+    """Rotate, shift and shrink; a few to a third of their size, like infants on large plates."""
+    n = len(images)
     angle = np.radians(np.where(rng.random(n) < 0.15, rng.uniform(-40, 40, n), rng.normal(0, 7, n)))
     wide = np.where(
         rng.random(n) < 0.45, np.exp(rng.uniform(-0.12, 0.6, n)), np.exp(rng.normal(0, 0.06, n))
@@ -167,43 +169,43 @@ def move(
     )
     matrix[rng.random(n) < 0.3] = np.eye(2, 3)
     grid = F.affine_grid(torch.from_numpy(matrix.astype(np.float32)), [n, 1, side, side], False)
-    dark = np.percentile(pictures, 2, axis=(1, 2))
+    dark = np.percentile(images, 2, axis=(1, 2))
     around = np.where(rng.random(n) < 0.1, rng.uniform(0, 255, n), dark * (rng.random(n) < 0.5))
     fill = torch.from_numpy(around.astype(np.float32))[:, None, None, None]
     moved = (
-        F.grid_sample(torch.from_numpy(pictures)[:, None] - fill, grid, align_corners=False) + fill
+        F.grid_sample(torch.from_numpy(images)[:, None] - fill, grid, align_corners=False) + fill
     )
     mask = F.grid_sample(torch.from_numpy(masks)[:, None], grid, align_corners=False)
     return moved[:, 0].numpy(), mask[:, 0].numpy()
 
 
-def framed(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lay a bright frame around some pictures; what it covers is no hand."""
+def framed(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add a bright frame to a share of the images; pixels below it are not hand."""
     if rng.random() < 0.12:
         top, bottom, left, right = rng.integers(0, 16, 4)
         if rng.random() < 0.3:
             top = bottom = 0
-        frame = np.ones(picture.shape, bool)
+        frame = np.ones(image.shape, bool)
         frame[top : len(frame) - bottom, left : len(frame) - right] = False
-        picture[frame], mask[frame] = rng.uniform(150, 255), 0
-    return picture
+        image[frame], mask[frame] = rng.uniform(150, 255), 0
+    return image
 
 
-def exposed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a picture from 0 to 1 with another blur, gamma, contrast and noise."""
+def exposed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return an image from 0 to 1 with changed blur, gamma, contrast and noise."""
     if rng.random() < 0.15:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.5))
-    picture = np.clip(picture / 255, 0, 1) ** np.exp(rng.normal(0, 0.35))
-    picture = picture * (rng.uniform(0.08, 0.3) if rng.random() < 0.12 else rng.uniform(0.25, 1))
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
+    image = np.clip(image / 255, 0, 1) ** np.exp(rng.normal(0, 0.35))
+    image = image * (rng.uniform(0.08, 0.3) if rng.random() < 0.12 else rng.uniform(0.25, 1))
     if rng.random() < 0.3:
-        picture = picture + rng.uniform(0, 0.4)
+        image = image + rng.uniform(0, 0.4)
     if rng.random() < 0.3:
-        picture = picture + rng.normal(0, rng.uniform(0.005, 0.06), picture.shape)
-    return np.clip(picture, 0, 1)
+        image = image + rng.normal(0, rng.uniform(0.005, 0.06), image.shape)
+    return np.clip(image, 0, 1)
 
 
-def draw_other(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw what is no hand: noise, slopes, clouds, a shuffled film, limbs, skulls, scenes."""
+def draw_other(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a non-hand: noise, gradients, clouds, a shuffled film, limbs, skulls, scenes."""
     kind = rng.integers(8)
     y, x = np.mgrid[0 : 1 : SIDE * 1j, 0 : 1 : SIDE * 1j]
     angle = rng.uniform(0, 2 * np.pi)
@@ -218,7 +220,7 @@ def draw_other(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return 255 * (cloud - cloud.min()) / np.ptp(cloud)
     if kind == 3:
         n = int(rng.choice([4, 8]))
-        tiles = picture.reshape(n, SIDE // n, n, SIDE // n).swapaxes(1, 2).reshape(n * n, -1)
+        tiles = image.reshape(n, SIDE // n, n, SIDE // n).swapaxes(1, 2).reshape(n * n, -1)
         tiles = tiles[rng.permutation(n * n)].reshape(n, n, SIDE // n, SIDE // n)
         return tiles.swapaxes(1, 2).reshape(SIDE, SIDE)
     body = np.full(slope.shape, rng.uniform(0, 40), np.float32)
@@ -229,49 +231,49 @@ def draw_other(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return draw_scene((slope + rng.normal(0, 3, slope.shape)).clip(0, 255).astype(np.uint8), rng)
 
 
-def draw_limb(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw one or two long bones in flesh."""
+def draw_limb(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw one or two long bones in soft tissue."""
     middle, half = int(rng.integers(30, 98)), int(rng.integers(15, 50))
     top = int(rng.choice([0, 0, rng.integers(0, 80)]))
-    flesh = float(rng.uniform(60, 140))
-    cv2.rectangle(picture, (middle - half, top), (middle + half, SIDE), flesh, cv2.FILLED)
+    tissue = float(rng.uniform(60, 140))
+    cv2.rectangle(image, (middle - half, top), (middle + half, SIDE), tissue, cv2.FILLED)
     for side in (-1, 1):
         if rng.random() < 0.85:
             start = (middle + side * half // 2, top + int(rng.integers(20)))
             end = (start[0] + int(rng.integers(-6, 6)), SIDE)
-            cv2.line(picture, start, end, float(rng.uniform(150, 255)), int(rng.integers(4, 14)))
-    return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 2))
+            cv2.line(image, start, end, float(rng.uniform(150, 255)), int(rng.integers(4, 14)))
+    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2))
 
 
-def draw_trunk(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw an ellipse with a rim and hollows, some with ribs, as skulls and chests have them."""
+def draw_trunk(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw an ellipse with a rim and cavities, half of them with ribs, like skulls and chests."""
     centre = tuple(rng.integers(50, 78, 2).tolist())
     width, height = rng.integers(20, 60, 2).tolist()
-    flesh, bone = float(rng.uniform(60, 200)), float(rng.uniform(100, 255))
-    cv2.ellipse(picture, centre, (width, height), 0, 0, 360, flesh, cv2.FILLED)
-    cv2.ellipse(picture, centre, (width, height), 0, 0, 360, bone, int(rng.integers(1, 6)))
+    tissue, bone = float(rng.uniform(60, 200)), float(rng.uniform(100, 255))
+    cv2.ellipse(image, centre, (width, height), 0, 0, 360, tissue, cv2.FILLED)
+    cv2.ellipse(image, centre, (width, height), 0, 0, 360, bone, int(rng.integers(1, 6)))
     for side in (-1, 1):
         at = (centre[0] + side * width // 2, centre[1] + int(rng.integers(-15, 15)))
         radius = max(2, width // int(rng.integers(3, 6)))
-        cv2.circle(picture, at, radius, float(rng.uniform(0, 120)), cv2.FILLED)
+        cv2.circle(image, at, radius, float(rng.uniform(0, 120)), cv2.FILLED)
     for rib in range(6 if rng.random() < 0.5 else 0):
         axes = (width, max(2, height // (rib + 1)))
-        cv2.ellipse(picture, centre, axes, 0, 0, 180, float(rng.uniform(100, 220)), 2)
-    return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 2))
+        cv2.ellipse(image, centre, axes, 0, 0, 180, float(rng.uniform(100, 220)), 2)
+    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2))
 
 
-def draw_scene(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw boxes, discs, polygons and lines, as a photograph of things has them."""
+def draw_scene(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw boxes, discs, polygons and lines, as in a photograph of objects."""
     for _ in range(rng.integers(3, 25)):
         grey, kind = int(rng.integers(256)), rng.integers(4)
         start, end = rng.integers(0, SIDE, (2, 2)).tolist()
         if kind == 0:
-            cv2.rectangle(picture, start, end, grey, cv2.FILLED)
+            cv2.rectangle(image, start, end, grey, cv2.FILLED)
         elif kind == 1:
-            cv2.circle(picture, start, int(rng.integers(3, 32)), grey, cv2.FILLED)
+            cv2.circle(image, start, int(rng.integers(3, 32)), grey, cv2.FILLED)
         elif kind == 2:
             corners = rng.integers(0, SIDE, (int(rng.integers(3, 7)), 2)).astype(np.int32)
-            cv2.fillPoly(picture, [corners], grey)
+            cv2.fillPoly(image, [corners], grey)
         else:
-            cv2.line(picture, start, end, grey, int(rng.integers(1, 9)))
-    return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.5)).astype(np.float32)
+            cv2.line(image, start, end, grey, int(rng.integers(1, 9)))
+    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.5)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Train the network that finds hands, from the outlines that `outline.py` finds in films.
+"""Train the hand finder on the outlines that `outline.py` finds in films.
 
 python studies/rsna/hand_finder/finder.py /path/to/rsna OUT.onnx [EPOCHS]
 
@@ -21,7 +21,7 @@ from boneage.data.hand import INPUT
 
 BATCH, EPOCHS = 64, 36
 RATE = 4e-3
-TURN_WEIGHT = 0.05
+ORIENTATION_WEIGHT = 0.05
 WIDTHS = (8, 16, 24, 32)
 
 
@@ -32,10 +32,11 @@ def block(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Seque
 
 
 class HandFinder(nn.Module):
-    """A small U-Net (Ronneberger 2015): (B, 1, S, S) pictures to logits of the hand and its turn.
+    """A small U-Net (Ronneberger 2015): logits of hand and orientation of (B, 1, S, S) images.
 
     Returns:
-        (B, 1, S, S) logits of each pixel, (B, 8) logits: quarter turns, plus 4 if inverted.
+        (B, 1, S, S) logits of each pixel, (B, 8) logits: rotations by 90 degrees, plus 4 if
+        inverted.
     """
 
     def __init__(self) -> None:
@@ -54,33 +55,33 @@ class HandFinder(nn.Module):
             for deep, fine in ((d, c), (c, b), (b, a))
         )
         self.pixels = nn.Conv2d(a, 4, 3, padding=1)
-        self.turn = nn.Linear(d, 8)
+        self.orientation = nn.Linear(d, 8)
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        maps = [picture]
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        maps = [image]
         for stage in self.down:
             maps.append(stage(maps[-1]))
         deep = maps.pop()
-        turn = self.turn(deep.mean((2, 3)))
+        orientation = self.orientation(deep.mean((2, 3)))
         for stage in self.up:
             deep = stage(torch.cat([F.interpolate(deep, scale_factor=2), maps.pop()], 1))
-        return F.pixel_shuffle(self.pixels(deep), 2), turn
+        return F.pixel_shuffle(self.pixels(deep), 2), orientation
 
 
 class Probabilities(nn.Module):
-    """A finder whose answers are probabilities, as the package runs it."""
+    """A finder that returns probabilities, as the package uses it."""
 
     def __init__(self, finder: nn.Module) -> None:
         super().__init__()
         self.finder = finder
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        pixels, turn = self.finder(picture)
-        return pixels.sigmoid(), turn.softmax(1)
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        pixels, orientation = self.finder(image)
+        return pixels.sigmoid(), orientation.softmax(1)
 
 
 class Stream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
-    """Batches without end, drawn in a process beside the training."""
+    """An endless stream of batches, drawn in a worker process."""
 
     def __init__(self, examples: Examples) -> None:
         self.examples = examples
@@ -92,7 +93,7 @@ class Stream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def train(examples: Examples, epochs: int) -> nn.Module:
-    """Return the mean of a finder's weights over the end of its training."""
+    """Train a finder; return it with the moving average of its weights."""
     torch.manual_seed(0)
     finder = HandFinder().to(memory_format=torch.channels_last)
     steps = epochs * (len(examples.weights) // BATCH)
@@ -102,12 +103,12 @@ def train(examples: Examples, epochs: int) -> nn.Module:
     batches = iter(DataLoader(Stream(examples), batch_size=None, num_workers=1))
     losses = []
     for step in range(1, steps + 1):
-        picture, mask, turn = next(batches)
-        pixels, turned = finder(picture.to(memory_format=torch.channels_last))
+        image, mask, orientation = next(batches)
+        pixels, predicted = finder(image.to(memory_format=torch.channels_last))
         loss = F.binary_cross_entropy_with_logits(pixels, mask)
         losses.append(loss.item())
         optimizer.zero_grad()
-        (loss + TURN_WEIGHT * F.cross_entropy(turned, turn)).backward()
+        (loss + ORIENTATION_WEIGHT * F.cross_entropy(predicted, orientation)).backward()
         optimizer.step()
         schedule.step()
         average.update_parameters(finder)

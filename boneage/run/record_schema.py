@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: whether it is whole, and may be built from."""
+"""The record of a checkpoint: its schema, and which classes may be built from it."""
 
 import importlib
 import inspect
@@ -15,7 +15,7 @@ from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_config, current_options, current_task
 from boneage.options import TABLE
 
-SCHEMA = 2  # of the record: goes up when an older version could not read it rightly
+SCHEMA = 2  # of the record; increased when older versions could not read it correctly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
 TORCH = {"torch.nn": _Loss, "torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
 RETIRED = {
@@ -27,21 +27,21 @@ SPLIT = ("id", "age_months", "sex", "fold")
 
 
 class NewerRecord(UserError):
-    """A checkpoint that is sound, but was written by a newer version of this project."""
+    """A valid checkpoint of a newer version of this project."""
 
 
-def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a file may hold
-    """Return the record of a checkpoint, in the form that this version writes.
+def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
+    """Return the record of a checkpoint, in the form of this version.
 
     Raises:
-        UserError: when it is not what training writes.
-        NewerRecord: when a newer version may have written it.
+        UserError: if it is not a record of training.
+        NewerRecord: if a newer version may have written it.
     """
     if not isinstance(record, dict):
         raise UserError("it was not written by this project's training")
     schema = record.get("schema", 1)
     if not isinstance(schema, int) or schema < 1:
-        raise UserError(f"its schema is {schema!r}, not a number from 1 on")
+        raise UserError(f"its schema is {schema!r}, not an integer from 1")
     if schema > SCHEMA:
         raise NewerRecord(
             f"a newer version of boneage wrote it (schema {schema}; this version reads up to "
@@ -56,26 +56,26 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a 
             raise UserError(f"its {part} lacks {', '.join(lacking)}")
     tasks = record["config"]["tasks"]
     if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
-        raise UserError("its tasks are not what training writes")
-    known = {field.name for field in fields(Preprocessing)}
-    if unknown := [str(key) for key in record["preprocessing"] if key not in known]:
+        raise UserError("its tasks are damaged")
+    options = {field.name for field in fields(Preprocessing)}
+    if unknown := [str(key) for key in record["preprocessing"] if key not in options]:
         raise NewerRecord(
-            f"its radiographs were prepared by options that this version does not know "
-            f"({', '.join(unknown)}): update boneage"
+            f"its preprocessing has options that this version lacks ({', '.join(unknown)}): update "
+            "boneage"
         )
     try:
         preprocessing = Preprocessing(**record["preprocessing"])
     except TypeError as error:
-        raise UserError(f"its preprocessing is not what training writes: {error}") from error
+        raise UserError(f"its preprocessing is damaged: {error}") from error
     if not preprocessing.is_that_of(record.get("preprocessing_version")):
         raise UserError(
-            "it was trained on hands that another version of boneage crops differently: "
-            "train it again with this one"
+            "it was trained with another version of boneage, which crops hands differently: "
+            "train it again with this version"
         )
     if not _is_calibration(
         record.get("calibration", {}), list(record["split"]["fold"]).count("val")
     ):
-        raise UserError("its calibration is not what training writes")
+        raise UserError("its calibration is damaged")
     current = {name: current_task(task) for name, task in tasks.items()}
     return {
         **record,
@@ -84,11 +84,11 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a 
     }
 
 
-def _is_calibration(found: Any, held_out: int) -> bool:  # noqa: ANN401
-    """Tell whether this is what training keeps of its errors on so many radiographs, or empty."""
+def _is_calibration(content: Any, held_out: int) -> bool:  # noqa: ANN401
+    """Return whether this is a calibration on `held_out` radiographs, or empty."""
     try:
-        novelty = found.get("novelty")
-        predicted = [found[name] for name in found if name.startswith("predicted_years")]
+        novelty = content.get("novelty")
+        predicted = [content[name] for name in content if name.startswith("predicted_years")]
         fits = all(np.asarray(ages, float).shape == (held_out,) for ages in predicted)
         if novelty is None:
             return fits
@@ -97,25 +97,25 @@ def _is_calibration(found: Any, held_out: int) -> bool:  # noqa: ANN401
         return False
 
 
-def _is_novelty(found: dict[str, Any]) -> bool:
-    """Tell whether a novelty, of today or of before, is whole."""
-    width = len(found["mean"])
-    if "whiten" in found:
-        return tuple(found["whiten"].shape) == (width, width) and float(found["limit"]) > 0
-    k = len(found["variances"])
-    positive = bool((found["variances"] > 0).all()) and min(found["rest"], found["limit"]) > 0
-    return tuple(found["directions"].shape) == (width, k) and positive
+def _is_novelty(novelty: dict[str, Any]) -> bool:
+    """Return whether a novelty, in the current or the older form, is complete."""
+    width = len(novelty["mean"])
+    if "whiten" in novelty:
+        return tuple(novelty["whiten"].shape) == (width, width) and float(novelty["limit"]) > 0
+    k = len(novelty["variances"])
+    positive = bool((novelty["variances"] > 0).all()) and min(novelty["rest"], novelty["limit"]) > 0
+    return tuple(novelty["directions"].shape) == (width, k) and positive
 
 
 def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
-    """Check what a model is to be built from: it may come from a stranger.
+    """Check the config of a checkpoint from an untrusted source.
 
     Raises:
-        UserError: when it names code that makes no part of a model, or that an older version of
-            this project had, or holds text that a config would resolve.
+        UserError: if it names code that is not a part of a model or was removed from this project,
+            or contains text that a config would resolve.
     """
     if isinstance(node, str) and "${" in node:
-        raise UserError(f"the checkpoint holds text that would be resolved: {node}")
+        raise UserError(f"the checkpoint contains text that would be resolved: {node}")
     if isinstance(node, dict) and node.get("_target_") in RETIRED:
         raise UserError(
             f"the checkpoint was trained with an older version of boneage ({node['_target_']}): "
@@ -129,14 +129,14 @@ def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
 
 
 def _is_part_of_a_model(target: Any) -> bool:  # noqa: ANN401
-    """Tell whether a name is that of a class or function defined in a module that makes models."""
+    """Return whether this names a class or function of a module for parts of models."""
     module, _, name = str(target).rpartition(".")
     if not module.startswith(OWN) and module not in TORCH:
         return False
     try:
-        made = getattr(importlib.import_module(module), name)
+        part = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         return False
     if module in TORCH:
-        return inspect.isclass(made) and issubclass(made, TORCH[module])
-    return (inspect.isclass(made) or inspect.isfunction(made)) and made.__module__ == module
+        return inspect.isclass(part) and issubclass(part, TORCH[module])
+    return (inspect.isclass(part) or inspect.isfunction(part)) and part.__module__ == module

@@ -1,4 +1,4 @@
-"""The answers of one call, kept as they come and written when all are there."""
+"""The files of the answers: a log during the call, csv and JSON at its end."""
 
 import hashlib
 import json
@@ -13,16 +13,16 @@ from boneage.predict.answer import SCHEMA, Answer, table_of
 from boneage.predict.page import FOLDER
 
 
-class Answers:
-    """The answers of one call, kept line by line so that a stopped call can go on.
+class AnswerFiles:
+    """The answers of one call, logged line by line so that a stopped call can be resumed.
 
     Args:
-        folder: where `predictions.csv` and `predictions.json` will be.
-        about: what the answers rest on: the checkpoints and options.
-        resume: go on with what an earlier call with the same `about` has left.
+        folder: of `predictions.csv` and `predictions.json`.
+        about: models and options of the call.
+        resume: resume an earlier call with the same `about`.
 
     Raises:
-        UserError: when the folder holds answers already, or cannot be written.
+        UserError: if the folder contains answers already, or cannot be written.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any], resume: bool) -> None:
@@ -34,27 +34,30 @@ class Answers:
             (file.stat().st_mtime for file in (self.lines, self.document) if file.exists()),
             default=0.0,
         )
-        there = any((folder / name).exists() for name in ("predictions.csv", self.lines.name))
-        if there and not resume:
+        exists = any((folder / name).exists() for name in ("predictions.csv", self.lines.name))
+        if exists and not resume:
             raise UserError(
-                f"{folder} holds predictions already: go on with --resume, or choose another --out"
+                f"{folder} contains predictions already: continue them with --resume, or choose "
+                "another --out"
             )
-        if not there and about["pictures"] and (folder / FOLDER).exists():
-            raise UserError(f"{folder / FOLDER} holds others' pictures: choose another --out")
+        if not exists and about["pictures"] and (folder / FOLDER).exists():
+            raise UserError(
+                f"{folder / FOLDER} exists without its predictions: choose another --out"
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if resume and self.lines.exists():
-                self._go_on()
+                self._resume_stopped()
             elif resume and self.document.exists():
-                self._add_to()
+                self._resume_finished()
             with self.lines.open("w") as file:
                 file.write(json.dumps(about) + "\n")
                 file.writelines(json.dumps(asdict(answer)) + "\n" for answer in self.done.values())
         except OSError as error:
             raise UserError(f"{folder} cannot be written: {error.strerror}") from error
 
-    def _go_on(self) -> None:
-        """Take the whole lines of a call that was stopped; a cut one is left out."""
+    def _resume_stopped(self) -> None:
+        """Read the log of a call that was stopped; an incomplete line is skipped."""
         first, *rest = self.lines.read_text().splitlines() or [""]
         try:
             about = json.loads(first)
@@ -63,48 +66,48 @@ class Answers:
         self._require_same(about)
         for line in rest:
             try:
-                self._take(json.loads(line))
+                self._restore(json.loads(line))
             except (ValueError, TypeError):
                 continue
 
-    def _add_to(self) -> None:
-        """Take the answers of a call that has ended."""
+    def _resume_finished(self) -> None:
+        """Read the answers of a finished call."""
         try:
             document = json.loads(self.document.read_text(encoding="utf-8"))
             self._require_same({key: document.get(key) for key in self.about})
             for answer in document["predictions"]:
-                self._take(answer)
+                self._restore(answer)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{self.document} is damaged: choose another --out") from error
 
     def _require_same(self, about: dict[str, Any]) -> None:
         if about != self.about:
             raise UserError(
-                f"{self.folder} holds predictions of other checkpoints or options: choose another "
-                "--out"
+                f"{self.folder} contains predictions of other checkpoints or options: choose "
+                "another --out"
             )
 
-    def _take(self, fields: dict[str, Any]) -> None:
-        """Keep an answer of an earlier call."""
+    def _restore(self, fields: dict[str, Any]) -> None:
+        """Add an answer of an earlier call."""
         answer = Answer(**fields)
         self.done[answer.file] = answer
 
     def lacks(self, file: Path) -> bool:
-        """Tell whether a file has no answer, could not be read, or has changed since."""
+        """Return whether a file has no answer, could not be read, or has changed since."""
         answer = self.done.get(str(file))
         if answer is None or answer.status == "error":
             return True
         return file.exists() and file.stat().st_mtime > self.since
 
     def add(self, answers: Iterable[Answer]) -> None:
-        """Keep some more answers."""
+        """Add answers to the log."""
         with self.lines.open("a") as file:
             for answer in answers:
                 self.done[answer.file] = answer
                 file.write(json.dumps(asdict(answer)) + "\n")
 
     def write(self, files: Sequence[str]) -> list[Answer]:
-        """Write both files: what is kept of earlier calls, then the files given, in order.
+        """Write both files: other answers of earlier calls, then the given files, in order.
 
         Returns:
             All these answers.

@@ -18,7 +18,7 @@ from boneage.errors import UserError
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.experiment import train
-from boneage.run.trust import check_buildable
+from boneage.run.record_schema import check_buildable
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,7 @@ def hostile_ways(hit):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["config", "stages", "preprocessing", "text", "partial"])
 def test_nothing_of_a_strangers_checkpoint_is_run(
     checkpoint, phantom_root, configure, tmp_path, way
@@ -78,7 +79,7 @@ def test_nothing_of_a_strangers_checkpoint_is_run(
         "torch.nn.modules.loss.F.mse_loss",
         "torch.nn.functional.mse_loss",
         "boneage.models",
-        "boneage.run.trust.checked_record",
+        "boneage.run.record_schema.checked_record",
         5,
         None,
     ],
@@ -122,7 +123,7 @@ def test_weights_must_be_whole(checkpoint):
     for change in (lambda c: c.pop("state_dict"), lambda c: c["state_dict"].popitem()):
         damaged = copy.deepcopy(checkpoint)
         change(damaged)
-        with pytest.raises(UserError, match="weights are not those of its model"):
+        with pytest.raises(UserError, match="weights do not fit its model"):
             load_model(damaged)
 
 
@@ -197,27 +198,27 @@ FOREIGN = {
         saved(LIGHTNING | {"hparams": argparse.Namespace()}, _use_new_zipfile_serialization=False),
         "a Lightning checkpoint of another project",
     ),
-    "weights": (saved(WEIGHTS), "a state_dict: weights alone"),
+    "weights": (saved(WEIGHTS), "a state_dict: only weights"),
     "weights before archives": (
         saved(WEIGHTS, _use_new_zipfile_serialization=False),
-        "a state_dict: weights alone",
+        "a state_dict: only weights",
     ),
     "own loop": (
         saved({"model": WEIGHTS, "epoch": 1}),
         r"a file of another program \(model, epoch\)",
     ),
-    "tensor": (saved(torch.zeros(2)), "a file of PyTorch that holds a Tensor"),
-    "model": (saved(nn.Linear(2, 2)), "a whole pickled model, which would run its own code"),
+    "tensor": (saved(torch.zeros(2)), "a PyTorch file that contains a Tensor"),
+    "model": (saved(nn.Linear(2, 2)), "a pickled model, which would run its own code"),
     "objects": (saved({"root": Path("x")}), "a pickle of another program, which would run"),
-    "own with objects": (saved({"boneage": Path("x")}), "one with foreign objects in it"),
+    "own with objects": (saved({"boneage": Path("x")}), "one with foreign objects"),
     "torchscript": (torchscript, "a TorchScript model"),
     "export": (exported, r"a program of torch\.export"),
     "onnx": (onnx, "an ONNX model"),
-    "safetensors": (safetensors, "a safetensors file: weights alone"),
+    "safetensors": (safetensors, "a safetensors file: only weights"),
     "keras": (written(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
     "zip": (zipped, "a zip archive"),
     "git lfs": (written(b"version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
-    "page": (written(b"<!DOCTYPE html><html>Sign in"), "as a failed download leaves it"),
+    "page": (written(b"<!DOCTYPE html><html>Sign in"), "perhaps of a failed download"),
     "text": (written("größe: 3\n".encode()), "a text file"),
     "image": (written(b"\x89PNG\r\n\x1a\n"), "an image"),
     "bytes": (written(bytes(range(200, 256))), "a file of another kind"),
@@ -244,7 +245,7 @@ def test_a_cut_checkpoint_is_called_damaged(run, tmp_path, part):
     whole = (run / "checkpoints/best.ckpt").read_bytes()
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes(whole[: int(part * len(whole))])
-    with pytest.raises(UserError, match="cannot be loaded: it is cut off or damaged"):
+    with pytest.raises(UserError, match="cannot be loaded: it is incomplete or damaged"):
         read_checkpoint(cut)
     cut.write_bytes(b"")
     with pytest.raises(UserError, match="cannot be loaded: the file is empty"):
@@ -279,12 +280,12 @@ def test_a_folder_is_searched_for_its_checkpoint(run, tmp_path):
         checkpoint_file(tmp_path / "sweep")
     shutil.rmtree(tmp_path / "sweep")
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match="holds no checkpoint: give a checkpoint file, or the"):
+    with pytest.raises(UserError, match="contains no checkpoint: give a checkpoint file, or the"):
         checkpoint_file(tmp_path)
     last = shutil.copy(best, tmp_path / "checkpoints/last.ckpt")
     with pytest.raises(UserError, match=rf"it has no best\.ckpt; give one of {last}"):
         checkpoint_file(tmp_path)
     (tmp_path / "mean").mkdir()
     (tmp_path / "mean/metrics.json").touch()
-    with pytest.raises(UserError, match="for an ensemble, give the runs"):
+    with pytest.raises(UserError, match="for an ensemble, give its runs"):
         checkpoint_file(tmp_path / "mean")
