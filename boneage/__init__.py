@@ -8,12 +8,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor"]
 
-# albumentations looks for a newer release over the network when imported, unless told not to
+# albumentations looks for a newer release over the network when imported, unless disabled
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for first when it is used: the package itself imports at once."""
+    """Import `Predictor` on first use, so that importing the package is fast."""
     if name == "Predictor":
         from boneage.predict.predictor import Predictor
 

@@ -58,7 +58,7 @@ def test_phantom(tmp_path):
         (["phantom", "x", "--size", "9999"], "size=9999"),
         (["report", "nowhere"], "nowhere"),
         (["compare", "nowhere"], "nowhere: no such folder"),
-        (["dashboard", "."], "try make train"),
+        (["dashboard", "."], "make train"),
         (["verify", "nix"], "nix does not exist: give the folder with the radiographs, or get"),
         (["verify", "."], ". is an empty folder: give the folder with the radiographs"),
     ],

@@ -317,5 +317,5 @@ def test_command_asks_for_the_terms(tmp_path, capsys):
         command(tmp_path / "rsna", parts="test")
     assert not (tmp_path / "rsna").exists()
     assert "may be used for academic research" in capsys.readouterr().out
-    with pytest.raises(UserError, match="'tests' is none of train, validation, test"):
+    with pytest.raises(UserError, match="'tests' is not one of train, validation, test"):
         run("download", tmp_path / "rsna", "--parts", "train,tests", "--accept-terms")
