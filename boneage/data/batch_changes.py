@@ -68,9 +68,9 @@ class Gamma:
 
 
 class Affine:
-    """`Affine`: the 2 x 3 matrix from places in the result to places in the radiograph.
+    """`Affine`: the 2 x 3 matrix from positions in the result to positions in the radiograph.
 
-    Both in `affine_grid`'s coordinates, -1 to 1 between the outer edges of the picture.
+    Both in `affine_grid`'s coordinates, -1 to 1 between the outer edges of the image.
     """
 
     def __init__(self, transform: A.Affine) -> None:
@@ -101,7 +101,7 @@ class Affine:
     def _shift(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return (n, 2) whole pixels to the right and down."""
         if self.transform.translate_px is not None:
-            limits = self.transform.translate_px  # both ends can be drawn
+            limits = self.transform.translate_px  # both ends inclusive
             drawn = [rng.integers(int(low), int(high) + 1, n) for low, high in _axes(limits)]
         else:
             limits = self.transform.translate_percent
@@ -119,12 +119,12 @@ def uniform(limits: tuple[float, float], n: int, rng: np.random.Generator) -> np
 
 
 def cut(grey: Tensor) -> Tensor:
-    """Return grey values as uint8: decimals are cut off, as albumentations does."""
+    """Return grey values as uint8, truncated as in albumentations."""
     return grey.clamp(0, 255).to(torch.uint8)
 
 
 def require(transform: Any, **options: object) -> None:  # noqa: ANN401 - albumentations is untyped
-    """Raise UserError when an option of a transform is not the one that is implemented."""
+    """Raise UserError when a transform has an option value that is not implemented."""
     for name, value in options.items():
         given = getattr(transform, name)
         if given != value:

@@ -1,4 +1,4 @@
-"""Give ids of one place their counterpart of another: rows and images, above all."""
+"""Match the ids of one source with those of another, such as rows and images."""
 
 import logging
 import os
@@ -18,15 +18,14 @@ from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)
 
-FEW_MISSING = 0.1  # of a table's rows: more without an image are no accident
+FEW_MISSING = 0.1  # share of a table's rows: more without an image are systematic
 
 
 def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dict[str, str]:
-    """Return the known id that each wanted id means; those that mean none are left out.
+    """Return the known id that matches each wanted id; ids without a match are left out.
 
-    An id means itself. Where it is not known, it means the one that differs in nothing but folder,
-    file suffix, leading zeros, letter case or spaces, if there is only one such pair, and it is
-    said.
+    An id matches itself. If it is not known, it matches the one that differs only in folder, file
+    suffix, leading zeros, letter case or spaces, if there is exactly one such pair; this is logged.
 
     Args:
         wanted: ids, as `normal_id` writes them.
@@ -47,8 +46,7 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
         }
         if pairs:
             log.warning(
-                "%s: %s matched without regard to folder, suffix, leading zeros, case and "
-                "spaces: %s",
+                "%s: %s matched ignoring folder, suffix, leading zeros, case and spaces: %s",
                 where,
                 plural(len(pairs), "id"),
                 first_five([f"{a} = {b}" for a, b in pairs.items()]),
@@ -71,7 +69,7 @@ class Pairs:
     Args:
         image_of: id of the image by id of the row.
         without_image: ids of rows.
-        without_row: ids of images that no table knows.
+        without_row: ids of images in no table.
     """
 
     image_of: dict[str, str]
@@ -79,7 +77,7 @@ class Pairs:
     without_row: list[str] = field(default_factory=list)
 
     def missing(self) -> list[str]:
-        """Return what has no counterpart, as clauses to read."""
+        """Return what has no counterpart, as clauses of a message."""
         clauses = []
         if self.without_image:
             clauses.append(clause(self.without_image, "id", "without an image"))
@@ -113,27 +111,27 @@ def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
 
 
 def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -> pd.DataFrame:
-    """Give every row its image; complain about, or drop, what has no counterpart."""
+    """Assign every row its image; report or drop rows and images without a counterpart."""
     pairs = find_pairs(root, folder, rows)
     if clauses := pairs.missing():
         unmatched = rows["id"].isin(pairs.without_image)
         systematic = unmatched.groupby(rows["origin"]).mean().max() > FEW_MISSING
         if missing == "error":
             advice = (
-                "these are too many for an accident: are ids and file names written alike, and are "
-                "all images there?"
+                "these are too many for an accident: check that ids and file names agree, and that "
+                "all images are there"
                 if systematic
                 else "data.missing=drop leaves them out"
             )
             raise UserError(f"{root}: {'; '.join(clauses)}; {advice}")
         level = logging.WARNING if systematic else logging.INFO
-        log.log(level, "Left out below %s: %s", root, "; ".join(clauses))
+        log.log(level, "Left out in %s: %s", root, "; ".join(clauses))
         rows = rows[~unmatched].reset_index(drop=True)
     if rows.empty:
-        raise UserError(f"{root}: no id of the label tables has an image named <id>.png or alike")
+        raise UserError(f"{root}: no id of the label tables has an image named <id>.png or similar")
     for id_, image in pairs.image_of.items():
         if len(files := folder.images[image]) > 1:
             raise UserError(
-                f"id {id_} has {len(files)} images: {first_five(files)}; leave one of them"
+                f"id {id_} has {len(files)} images: {first_five(files)}; keep one of them"
             )
     return rows.assign(path=[folder.images[pairs.image_of[id_]][0] for id_ in rows["id"]])

@@ -181,11 +181,11 @@ def patient_of(
         return known
     flags = []
     if not known.sex_from:
-        flags.append(header.odd_sex)
+        flags.append(header.sex_flag)
         sex_from = "header" if header.sex != "unknown" else ""
         known = replace(known, sex=header.sex, sex_from=sex_from)
     if not known.age_from:
-        flags.append(header.odd_age)
+        flags.append(header.age_flag)
         age_from = "header" if header.age_years is not None else ""
         known = replace(known, age_years=header.age_years, age_from=age_from)
     return replace(known, flags=tuple(filter(None, flags)))

@@ -76,7 +76,7 @@ def test_two_columns_that_may_be_it(tmp_path):
 
 def test_a_column_that_names_nobody(tmp_path):
     (tmp_path / "t.csv").write_text("id,boneage,patient\n1,60,\n2,72,unknown\n")
-    with pytest.raises(UserError, match="column 'patient' names no patient"):
+    with pytest.raises(UserError, match="column 'patient' contains no patient"):
         read_labels(tmp_path / "t.csv")
 
 
@@ -110,7 +110,7 @@ def test_spellings_of_one_patient_are_merged_and_said(own_root, caplog, one, oth
     with caplog.at_level(logging.INFO):
         rows = read_source(own_root)
     assert (rows["patient"][3] == rows["patient"][20]) == same
-    assert ("1 spelling counted as the same patient" in caplog.text) == same
+    assert ("1 spelling merged with another patient" in caplog.text) == same
     assert f"24 radiographs of {24 - same} patients" in caplog.text
 
 
@@ -134,7 +134,7 @@ def test_a_table_without_patients_beside_one_with_them_is_said(own_root, caplog,
     divided(own_root, *((None, test) if without == "train" else (train, None)))
     read_source(own_root)
     silent = own_root / (TABLE if without == "train" else "test.csv")
-    assert f"{silent} names no patients, while {own_root}" in caplog.text
+    assert f"{silent} has no column of patients, but {own_root}" in caplog.text
 
 
 # --- deal
@@ -201,7 +201,7 @@ def test_patients_with_one_radiograph_each_change_nothing(visits):
 
 def test_fewer_patients_than_parts(visits):
     few = visits.assign(patient=visits["patient"].str[-1].replace("9", "8"))
-    with pytest.raises(UserError, match=r"of 9 patients cannot be dealt into 10 parts"):
+    with pytest.raises(UserError, match=r"of 9 patients cannot be split into 10 parts"):
         assign_folds(few, seed=0)
 
 
@@ -430,7 +430,7 @@ def test_a_hold_out_takes_the_other_radiographs_of_its_patients_along(
     after = pd.read_csv(tmp_path / "run/split.csv", dtype=str).set_index("id")["fold"]
     assert (after.loc[ids] == "test").all()
     assert (after != split.set_index("id")["fold"].loc[after.index]).sum() == 2
-    assert "Held out with them: 1 other radiographs of the same patients" in caplog.text
+    assert "Also held out: 1 other radiographs of the same patients" in caplog.text
 
 
 def test_both_sexes_of_one_patient_are_said(visited, caplog):

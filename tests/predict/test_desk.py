@@ -151,10 +151,10 @@ def test_sex_and_age_are_read_as_in_tables(model, film, tmp_path, sex, age, expe
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["predict", "--sex", "w"], "'w' is no sex: write female, male, unknown, or M or F"),
+        (["predict", "--sex", "w"], "'w' is not a sex: write female, male, unknown, or M or F"),
         (["predict", "--chronological-age", "25.5"], "'25.5' is no chronological age: give years"),
         (["predict", "--chronological-age", "-1"], "'-1' is no chronological age"),
-        (["explain", "--out", "x", "--sex", "1"], "'1' is no sex"),
+        (["explain", "--out", "x", "--sex", "1"], "'1' is not a sex"),
     ],
 )
 def test_what_is_no_sex_or_age_is_one_line(model, film, words, said):
@@ -173,7 +173,7 @@ def test_python_gets_one_line_for_a_mistake(model, film):
         (lambda: predictor(film, age_years="ten"), "'ten' is no chronological age"),
         (
             lambda: predictor(film, sex="lad"),
-            "'lad' is no sex: write female, male, unknown, or M",
+            "'lad' is not a sex: write female, male, unknown, or M",
         ),
         (lambda: predictor(None), "a NoneType is no radiograph"),
         (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),

@@ -396,7 +396,7 @@ def test_a_table_of_patients_may_write_ids_sexes_and_numbers_otherwise(tmp_path,
     assert known == {
         "01378": Patient("female", "table", 7.5, "table"), "9": Patient("male", "table")
     }  # fmt: skip
-    assert "matched without regard" in caplog.text
+    assert "matched ignoring folder" in caplog.text
 
 
 def test_sexes_that_a_table_of_patients_holds_in_vain_are_said(tmp_path, caplog):
