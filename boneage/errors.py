@@ -45,6 +45,6 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + "s" * (n != 1)
 
 
-def first_five(items: list[str]) -> str:
-    """Return at most five items as a readable list, with dots where more were left out."""
-    return ", ".join(items[:5]) + (", ..." if len(items) > 5 else "")
+def join_first(items: list[str], n: int = 5) -> str:
+    """Return the first n items as a readable list, with dots if there are more."""
+    return ", ".join(items[:n]) + (", ..." if len(items) > n else "")

@@ -23,7 +23,7 @@ class AgeBins:
     def __len__(self) -> int:
         return len(self.names)
 
-    def of(self, age_years: np.ndarray) -> np.ndarray:
+    def index_of(self, age_years: np.ndarray) -> np.ndarray:
         """Return the index (int64, same shape) of the interval of each age in years."""
         return np.searchsorted(self.edges, age_years, side="right")
 

@@ -61,7 +61,7 @@ def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> No
     The exit status is 1 unless all official radiographs are present.
     """
     from boneage.data.download.manifest import verify as check
-    from boneage.errors import first_five, plural
+    from boneage.errors import join_first, plural
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     rows, missing, broken = check(folder)
@@ -74,7 +74,7 @@ def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> No
     if broken:
         sys.exit(
             f"error: {plural(len(broken), 'downloaded file')} missing or changed: "
-            f"{first_five(broken)}; repeat boneage download"
+            f"{join_first(broken)}; repeat boneage download"
         )
     if any(row.radiographs < row.official for row in rows):
         sys.exit(1)

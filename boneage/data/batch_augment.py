@@ -20,8 +20,8 @@ from boneage.data.batch_changes import (
     Change,
     Flip,
     Gamma,
-    cut,
-    require,
+    require_options,
+    to_uint8,
     uniform,
 )
 from boneage.errors import UserError
@@ -46,7 +46,7 @@ class Noise:
     """
 
     def __init__(self, transform: A.GaussNoise) -> None:
-        require(transform, noise_scale_factor=1)
+        require_options(transform, noise_scale_factor=1)
         self.transform = transform
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +59,7 @@ class Noise:
         pixel = torch.arange(image[0].numel(), device=image.device)
         share = ((_hash(_hash(seed.long()) + pixel) >> 9) + 0.5) / 2**23  # between 0 and 1
         noise = mean + std * 2**0.5 * torch.erfinv(2 * share - 1)
-        return cut(image + noise.view(image.shape))
+        return to_uint8(image + noise.view(image.shape))
 
 
 class Jpeg:
@@ -70,7 +70,7 @@ class Jpeg:
     """
 
     def __init__(self, transform: A.ImageCompression) -> None:
-        require(transform, compression_type="jpeg")
+        require_options(transform, compression_type="jpeg")
         self.transform = transform
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -89,7 +89,7 @@ class Jpeg:
         levels = ((coefficients.abs() + steps / 2) / steps).floor()  # halves round away from zero
         blocks = cosines.T @ (coefficients.sign() * levels * steps / 8) @ cosines
         grey = blocks.transpose(2, 3).reshape(grey.shape) + 128
-        return cut(grey[..., :height, :width].round())
+        return to_uint8(grey[..., :height, :width].round())
 
 
 class Downscale:
@@ -97,7 +97,7 @@ class Downscale:
 
     def __init__(self, transform: A.Downscale) -> None:
         pair = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
-        require(transform, interpolation_pair=pair)
+        require_options(transform, interpolation_pair=pair)
         self.transform = transform
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -106,7 +106,7 @@ class Downscale:
     def apply(self, image: Tensor, values: Tensor) -> Tensor:
         down, up = _resampling(values, image.shape[-1])
         reduced = (down @ image[:, 0].float() @ down.mT).round()
-        return cut((up @ reduced @ up.mT).round())[:, None]
+        return to_uint8((up @ reduced @ up.mT).round())[:, None]
 
 
 def _hash(number: Tensor) -> Tensor:

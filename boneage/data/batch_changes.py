@@ -39,7 +39,7 @@ class BrightnessContrast:
     """`RandomBrightnessContrast`: factor and summand (grey values) of each radiograph."""
 
     def __init__(self, transform: A.RandomBrightnessContrast) -> None:
-        require(transform, brightness_by_max=True, ensure_safe_range=False)
+        require_options(transform, brightness_by_max=True, ensure_safe_range=False)
         self.transform = transform
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -49,7 +49,7 @@ class BrightnessContrast:
 
     def apply(self, image: Tensor, values: Tensor) -> Tensor:
         factor, summand = values[:, :, None, None, None].unbind(1)
-        return cut(image * factor + summand)
+        return to_uint8(image * factor + summand)
 
 
 class Gamma:
@@ -63,7 +63,7 @@ class Gamma:
 
     def apply(self, image: Tensor, values: Tensor) -> Tensor:
         grey = torch.arange(256, device=image.device) / 255
-        table = cut(255 * grey**values + 1e-3)  # so that rounding keeps white white
+        table = to_uint8(255 * grey**values + 1e-3)  # so that rounding keeps white white
         return table.gather(1, image.flatten(1).long()).view_as(image)
 
 
@@ -74,7 +74,7 @@ class Affine:
     """
 
     def __init__(self, transform: A.Affine) -> None:
-        require(
+        require_options(
             transform,
             interpolation=cv2.INTER_LINEAR,
             border_mode=cv2.BORDER_CONSTANT,
@@ -118,12 +118,12 @@ def uniform(limits: tuple[float, float], n: int, rng: np.random.Generator) -> np
     return rng.uniform(limits[0], limits[1], n)
 
 
-def cut(grey: Tensor) -> Tensor:
+def to_uint8(grey: Tensor) -> Tensor:
     """Return grey values as uint8, truncated as in albumentations."""
     return grey.clamp(0, 255).to(torch.uint8)
 
 
-def require(transform: Any, **options: object) -> None:  # noqa: ANN401 - albumentations is untyped
+def require_options(transform: Any, **options: object) -> None:  # noqa: ANN401 - albumentations is untyped
     """Raise UserError when a transform has an option value that is not implemented."""
     for name, value in options.items():
         given = getattr(transform, name)

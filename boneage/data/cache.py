@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from boneage.data.atomic import atomic_folder
 from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.parallel import decode_files
-from boneage.data.storage import amount, one_builder
-from boneage.data.whole import whole_folder
-from boneage.errors import UserError, first_five, plural
+from boneage.data.storage import amount, build_lock
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def open_cache(
     folder = cache_dir / _key(table, preprocessing)
     try:
         if not _is_intact(folder):
-            with one_builder(cache_dir):
+            with build_lock(cache_dir):
                 if not _is_intact(folder):
                     _build(table, preprocessing, folder, workers)
         description = json.loads((folder / DESCRIPTION).read_text())
@@ -101,12 +101,12 @@ def check_readable(
     if uncropped := cache.without_hand:
         log.warning(
             f"{len(uncropped):,} of {len(table):,} radiographs are not cropped, because no hand "
-            f"was detected: {first_five(list(table['id'].iloc[uncropped]))}"
+            f"was detected: {join_first(list(table['id'].iloc[uncropped]))}"
         )
     if cache.unreadable:
         message = (
             f"{len(cache.unreadable):,} of {len(table):,} radiographs cannot be read: "
-            f"{first_five(list(cache.unreadable.values()))}"
+            f"{join_first(list(cache.unreadable.values()))}"
         )
         if unreadable == "error":
             raise UserError(f"{message}; replace them, or leave them out with data.unreadable=drop")
@@ -151,7 +151,7 @@ def _build(
     if free < np.prod(shape):
         raise OSError(f"{amount(int(np.prod(shape)))} needed, {amount(free)} free")
     log.info(f"Decoding {plural(len(table), 'radiograph')} once into {folder}")
-    with whole_folder(folder) as new:
+    with atomic_folder(folder) as new:
         np.lib.format.open_memmap(new / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
         paths = list(table["path"])
         decoded = decode_files(paths, preprocessing, new / IMAGES, workers)

@@ -90,7 +90,7 @@ class Radiographs(Dataset[Batch]):
         )
 
 
-def whole_batch(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
+def collate(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
     """Return a batch as `Radiographs` fetched it, in place of collation.
 
     A loader process moves its batch to shared memory here, where an error reaches the training

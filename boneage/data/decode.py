@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from boneage.data.crop import Crop, crop_around
-from boneage.data.depth import full_scale, unsqueezed
-from boneage.data.hand import Sighting, look
+from boneage.data.depth import clip_marks, full_scale
+from boneage.data.hand import Detection, detect
 from boneage.errors import UserError
 
 VERSION = 4  # of the preprocessing: raise it when the same file and options give other pixels
@@ -47,25 +47,25 @@ class Preprocessing:
         if self.crop not in ("none", "hand"):
             raise UserError(f"data.crop={self.crop}: must be none or hand")
 
-    def is_that_of(self, version: object) -> bool:
+    def matches_version(self, version: object) -> bool:
         """Tell whether the preprocessing version stored with a model gives the same pixels."""
         return self.crop != "hand" or version == VERSION
 
-    def square(self, image: np.ndarray, sighting: Sighting | None = None) -> "Square":
+    def square(self, image: np.ndarray, detection: Detection | None = None) -> "Square":
         """Return what the network sees of a radiograph.
 
         Args:
             image: (H, W) uint8 or uint16.
-            sighting: what `look` has seen in it; None looks now.
+            detection: result of `detect` for it; None runs it now.
         """
-        geometry = self.geometry(image, sighting)
+        geometry = self.geometry(image, detection)
         return Square(geometry.image_to_square(image), geometry)
 
-    def geometry(self, image: np.ndarray, sighting: Sighting | None = None) -> "Geometry":
+    def geometry(self, image: np.ndarray, detection: Detection | None = None) -> "Geometry":
         """Return how a radiograph maps to its square; arguments as for `square`."""
         crop = Crop()
         if self.crop == "hand":
-            crop = crop_around((sighting or look(image)).hand)
+            crop = crop_around((detection or detect(image)).hand)
         height, width = image.shape
         return Geometry(height, width, self, crop)
 
@@ -108,7 +108,7 @@ class Geometry:
         They are resized at their own bit depth, then mapped to 8 bits in one linear step.
         """
         scale = full_scale(image)
-        image = unsqueezed(image)
+        image = clip_marks(image)
         top, left, height, width = self.inner
         resized = _resize(image[self.seen], height, width)
         if self.preprocessing.contrast == "stretch":

@@ -40,7 +40,7 @@ def full_scale(image: np.ndarray) -> int:
     )
 
 
-def unsqueezed(image: np.ndarray) -> np.ndarray:
+def clip_marks(image: np.ndarray) -> np.ndarray:
     """Return an (H, W) uint8 or uint16 radiograph with extreme marks clipped to its own range.
 
     Values with an offset, such as 30000 to 34095, are far from both 0 and 65535: with a few pixels

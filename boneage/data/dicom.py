@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.data.dicom_display import shown
+from boneage.data.dicom_display import displayed
 from boneage.data.dicom_header import Header, header_of
 from boneage.data.dicom_pixels import number, numbers
 from boneage.errors import MissingPackage, UserError
@@ -141,7 +141,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
     """Read a DICOM radiograph as it is meant to be displayed, with bright bones.
 
     Returns:
-        (H, W) uint16 of `dicom_display.shown`, and the patient data of the header.
+        (H, W) uint16 of `dicom_display.displayed`, and the patient data of the header.
 
     Raises:
         UserError: with path and reason, when it is damaged, does not contain a single grey image,
@@ -165,7 +165,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
                 f"again ({line_of(error)})"
             ) from error
         try:
-            return shown(file), header
+            return displayed(file), header
         except MissingPackage as error:
             raise MissingPackage(f"{path}: its pixels cannot be decoded: {error}") from error
         except Exception as error:  # so can its decoders

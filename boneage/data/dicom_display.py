@@ -13,7 +13,7 @@ FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 WIDEST = 16  # bits of the result
 
 
-def shown(file: "Dataset") -> np.ndarray:
+def displayed(file: "Dataset") -> np.ndarray:
     """Return the pixels of a single grey image as they are meant to be displayed, bones bright.
 
     Modality LUT or rescaling, then the first VOI LUT or window, then MONOCHROME1 is inverted.

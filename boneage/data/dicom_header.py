@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from boneage.data.labels import MAX_AGE_YEARS
-from boneage.data.sexes import WRITTEN
+from boneage.data.sexes import SPELLINGS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -51,7 +51,7 @@ def age_of(text: str) -> float | None:
 
 def _sex(text: str) -> tuple[str, str]:
     """Return the sex in PatientSex, and its flag."""
-    sex = WRITTEN.get(text.casefold())
+    sex = SPELLINGS.get(text.casefold())
     return (
         (sex, "") if sex else ("unknown", f"the file's PatientSex {_short(text)} is not recognised")
     )

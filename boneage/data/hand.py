@@ -10,7 +10,7 @@ from importlib.resources import files
 import cv2
 import numpy as np
 
-from boneage.data.depth import full_scale, unsqueezed
+from boneage.data.depth import clip_marks, full_scale
 
 SIDE = 256  # pixels of the longer side of the mask
 INPUT = 112  # pixels of the network's square input
@@ -21,7 +21,7 @@ SURE = 0.7  # minimum mean probability of the pixels of a hand
 SECOND = 0.4  # minimum area of a second hand, as a share of the first
 EPSILON = 0.255  # grey levels
 FLAT = 1.0  # grey levels, standard deviation of a radiograph that shows nothing
-TURNED = 0.9  # probability from which a radiograph counts as rotated or inverted
+SURE_ORIENTATION = 0.9  # probability from which a radiograph counts as rotated or inverted
 QUARTERS = 4
 
 _local = threading.local()
@@ -41,7 +41,7 @@ class Hand:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Detection:
     """The hands in a radiograph, and how it is oriented.
 
     Args:
@@ -57,12 +57,12 @@ class Sighting:
     quarter_turns: int = 0
 
 
-def small(image: np.ndarray) -> np.ndarray:
+def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return an (H, W) uint8 or uint16 radiograph as uint8 with a longer side of `SIDE` pixels."""
     height, width = image.shape
     scale = SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    image = unsqueezed(image)
+    image = clip_marks(image)
     if image.dtype != np.uint8 and image.max() > (limit := full_scale(image)):
         image = np.minimum(image, np.uint16(limit))
     while min(image.shape) >= 2 and max(image.shape) >= 2 * SIDE:  # much faster than in one step
@@ -82,28 +82,28 @@ def ellipse(size: int) -> np.ndarray:
 
 def find_hand(image: np.ndarray) -> Hand | None:
     """Return the hand in an (H, W) uint8 or uint16 radiograph; None without one."""
-    return look(image).hand
+    return detect(image).hand
 
 
-def look(image: np.ndarray) -> Sighting:
+def detect(image: np.ndarray) -> Detection:
     """Look for hands in an (H, W) uint8 or uint16 radiograph of any orientation."""
-    reduced = small(image)
+    reduced = thumbnail(image)
     square = cv2.resize(reduced, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
     mean, spread = (float(value[0, 0]) for value in cv2.meanStdDev(square))
     if spread < FLAT:
-        return Sighting(None)
+        return Detection(None)
     shares, orientations = _run((square.astype(np.float32) - mean) / (spread + EPSILON))
     hands = _pieces(cv2.resize(shares, reduced.shape[::-1], interpolation=cv2.INTER_LINEAR))
     if not hands:
-        return Sighting(None)
+        return Detection(None)
     largest, outline, mask = hands[0]
     left, top, width, height = cv2.boundingRect(outline)
     rows, columns = reduced.shape
     box = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
     two = len(hands) > 1 and hands[1][0] > SECOND * largest
-    likeliest = int(orientations.argmax()) if orientations.max() >= TURNED else 0
+    likeliest = int(orientations.argmax()) if orientations.max() >= SURE_ORIENTATION else 0
     inverted, quarters = divmod(likeliest, QUARTERS)
-    return Sighting(Hand(mask.astype(bool), box), two, bool(inverted), quarters)
+    return Detection(Hand(mask.astype(bool), box), two, bool(inverted), quarters)
 
 
 def _run(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 import pandas as pd
 
-from boneage.errors import first_five, plural
+from boneage.errors import join_first, plural
 
 STORED_AS_DECIMAL = re.compile(r"(\d+)\.0+")
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def unify_spellings(patients: pd.Series) -> pd.Series:
             "%s merged with another patient, because only letter case, spaces or leading zeros "
             "differ: %s",
             plural(len(merged), "spelling"),
-            first_five(merged),
+            join_first(merged),
         )
     return patients.map(dict(zip(spellings, first, strict=True))).fillna("")
 

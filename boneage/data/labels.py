@@ -13,7 +13,7 @@ from boneage.data.headers import ID_NAMES, as_written, letters
 from boneage.data.ids import normal_ids
 from boneage.data.sexes import UNKNOWN, read_sexes
 from boneage.data.tables import read_table, refuse
-from boneage.errors import UserError, first_five, plural
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Columns:
     patient: str | None = None
 
 
-KNOWN = Columns()
+DEFAULT_COLUMNS = Columns()
 
 
 def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
@@ -70,7 +70,7 @@ def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
 
 def read_labels(
     path: Path,
-    columns: Columns = KNOWN,
+    columns: Columns = DEFAULT_COLUMNS,
     age_unit: Literal["months", "years"] | None = None,
     separator: str | None = None,
 ) -> pd.DataFrame:
@@ -113,7 +113,9 @@ def read_labels(
     return labels.reset_index(drop=True)
 
 
-def read_ids(path: Path, columns: Columns = KNOWN, separator: str | None = None) -> pd.Series:
+def read_ids(
+    path: Path, columns: Columns = DEFAULT_COLUMNS, separator: str | None = None
+) -> pd.Series:
     """Return the ids of a table, which may repeat; it needs no ages.
 
     Raises:
@@ -121,7 +123,9 @@ def read_ids(path: Path, columns: Columns = KNOWN, separator: str | None = None)
     """
     table = read_table(path, separator)
     header = list(table.columns)
-    name = find_columns(header, columns).get("id") or find_columns(header, KNOWN).get("id")
+    name = find_columns(header, columns).get("id") or find_columns(header, DEFAULT_COLUMNS).get(
+        "id"
+    )
     if name is None:
         raise UserError(without_column(path, header, "id"))
     require_single(path, table, [name])
@@ -177,7 +181,7 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
     if repeated := list(ids[ids.duplicated()].unique()):
         raise UserError(
             f"{path}: {plural(len(repeated), 'id')} more than once in column {cells.name!r}: "
-            f"{first_five(repeated)}; keep one row of each"
+            f"{join_first(repeated)}; keep one row of each"
         )
     return ids
 

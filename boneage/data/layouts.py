@@ -9,11 +9,11 @@ import pandas as pd
 
 from boneage.data.formats import SUFFIXES
 from boneage.data.ids import count_patients, patients_with_several, unify_spellings
-from boneage.data.labels import KNOWN, Columns, read_labels
+from boneage.data.labels import DEFAULT_COLUMNS, Columns, read_labels
 from boneage.data.matching import match_images
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
 from boneage.data.tables import FOREIGN
-from boneage.errors import UserError, first_five, plural
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def read_source(
     table: str | None = None,
     val_table: str | None = None,
     test_table: str | None = None,
-    columns: Columns = KNOWN,
+    columns: Columns = DEFAULT_COLUMNS,
     age_unit: Literal["months", "years"] | None = None,
     missing: Literal["error", "drop"] = "error",
     separator: str | None = None,
@@ -70,7 +70,7 @@ def read_source(
 def read_rows(
     root: Path,
     given: Mapping[Role, str | None] = NO_TABLES,
-    columns: Columns = KNOWN,
+    columns: Columns = DEFAULT_COLUMNS,
     age_unit: Literal["months", "years"] | None = None,
     separator: str | None = None,
 ) -> tuple[Folder, list[LabelTable], pd.DataFrame]:
@@ -128,7 +128,7 @@ def _choose_tables(
         if len(tables) > 1:
             raise UserError(
                 f"{root} has {len(tables)} tables {PURPOSES[role]}: "
-                f"{first_five([str(t.path.relative_to(root.absolute())) for t in tables])}; "
+                f"{join_first([str(t.path.relative_to(root.absolute())) for t in tables])}; "
                 f"choose one with data.{option}="
             )
         chosen += tables
@@ -137,11 +137,11 @@ def _choose_tables(
             read_labels(unusable.path, columns, separator=separator)  # raises: it has no ages
         seen = [f"{path} ({', '.join(h) or 'not read'})" for path, h in folder.others.items()]
         foreign = [path for path in folder.others if path.lower().endswith(FOREIGN)]
-        advice = f"; save as xlsx or csv: {first_five(foreign)}" if foreign else ""
+        advice = f"; save as xlsx or csv: {join_first(foreign)}" if foreign else ""
         raise UserError(
             f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
             "or names given by data.columns (a DICOM header contains no bone age); found: "
-            f"{first_five(seen) or 'no table at all'}{advice}"
+            f"{join_first(seen) or 'no table at all'}{advice}"
         )
     return chosen
 
@@ -166,7 +166,7 @@ def _require_disjoint(tables: list[LabelTable], parts: list[pd.DataFrame]) -> No
             if both := list(part["id"][part["id"].isin(other["id"])]):
                 raise UserError(
                     f"{plural(len(both), 'id')} both in {tables[j].path} and in {tables[i].path}: "
-                    f"{first_five(both)}; keep them in one of the two"
+                    f"{join_first(both)}; keep them in one of the two"
                 )
 
 
@@ -189,7 +189,7 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
     if shared := patients_with_several(rows, "origin"):
         raise UserError(
             f"{plural(len(shared), 'patient')} with radiographs in more than one of the tables "
-            f"{', '.join(str(table.path) for table in tables)}: {first_five(shared)}; keep each "
+            f"{', '.join(str(table.path) for table in tables)}: {join_first(shared)}; keep each "
             "patient in one table, or rename different patients of the same name"
         )
     if both := patients_with_several(rows[rows["sex"] != "unknown"], "sex"):
@@ -197,7 +197,7 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
             "%s with radiographs of both sexes: %s; if their column does not contain "
             "patients, set data.columns.patient",
             plural(len(both), "patient"),
-            first_five(both),
+            join_first(both),
         )
 
 

@@ -14,7 +14,7 @@ from boneage.data.formats import SUFFIXES
 from boneage.data.ids import core
 from boneage.data.labels import read_ids
 from boneage.data.radiographs import Folder
-from boneage.errors import UserError, first_five, plural
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
         where: file or folder, for the message.
     """
     wanted, known = list(dict.fromkeys(wanted)), set(known)
-    meant = {id_: id_ for id_ in wanted if id_ in known}
-    if len(meant) < len(wanted):
+    matched = {id_: id_ for id_ in wanted if id_ in known}
+    if len(matched) < len(wanted):
         askers = Counter(map(_file_core, wanted))
         alike = defaultdict(list)
         for id_ in known:
@@ -42,17 +42,17 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
         pairs = {
             id_: alike[key][0]
             for id_ in wanted
-            if id_ not in meant and askers[key := _file_core(id_)] == len(alike[key]) == 1
+            if id_ not in matched and askers[key := _file_core(id_)] == len(alike[key]) == 1
         }
         if pairs:
             log.warning(
                 "%s: %s matched ignoring folder, suffix, leading zeros, case and spaces: %s",
                 where,
                 plural(len(pairs), "id"),
-                first_five([f"{a} = {b}" for a, b in pairs.items()]),
+                join_first([f"{a} = {b}" for a, b in pairs.items()]),
             )
-        meant |= pairs
-    return meant
+        matched |= pairs
+    return matched
 
 
 def _file_core(id_: str) -> str:
@@ -88,7 +88,7 @@ class Pairs:
 
 def clause(ids: list[str], noun: str, what: str) -> str:
     """Return how many ids there are of a kind, and the first of them."""
-    return f"{plural(len(ids), noun)} {what}: {first_five(ids)}"
+    return f"{plural(len(ids), noun)} {what}: {join_first(ids)}"
 
 
 def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
@@ -101,11 +101,11 @@ def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
     """
     own = list(rows["id"])
     others = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
-    meant = match_ids([*own, *others], folder.images, root)
-    known = set(meant.values())
+    matched = match_ids([*own, *others], folder.images, root)
+    known = set(matched.values())
     return Pairs(
-        {id_: meant[id_] for id_ in own if id_ in meant},
-        [id_ for id_ in own if id_ not in meant],
+        {id_: matched[id_] for id_ in own if id_ in matched},
+        [id_ for id_ in own if id_ not in matched],
         [id_ for id_ in folder.images if id_ not in known],
     )
 
@@ -132,6 +132,6 @@ def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -
     for id_, image in pairs.image_of.items():
         if len(files := folder.images[image]) > 1:
             raise UserError(
-                f"id {id_} has {len(files)} images: {first_five(files)}; keep one of them"
+                f"id {id_} has {len(files)} images: {join_first(files)}; keep one of them"
             )
     return rows.assign(path=[folder.images[pairs.image_of[id_]][0] for id_ in rows["id"]])

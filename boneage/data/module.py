@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, fill_sexes, open_cache
-from boneage.data.dataset import Batch, Radiographs, ResidentBatches, upload, whole_batch
+from boneage.data.dataset import Batch, Radiographs, ResidentBatches, collate, upload
 from boneage.data.decode import Preprocessing
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
@@ -244,7 +244,7 @@ class BoneAgeDataModule(L.LightningDataModule):
             batch_sampler=order,
             num_workers=self.num_workers,
             prefetch_factor=PREFETCH if self.num_workers else None,
-            collate_fn=whole_batch,
+            collate_fn=collate,
             generator=torch.Generator(),  # starting workers must not change the model's dropout
             persistent_workers=self.num_workers > 0,
             pin_memory=self._device.type == "cuda",

@@ -85,10 +85,10 @@ def in_parallel(
     """
     run = Parallel(n_jobs=1 if len(items) < FEW_ITEMS else -1, return_as="generator")
     results: Iterator[Result] = run(delayed(function)(item) for item in items)
-    yield from followed(results, len(items), what)
+    yield from with_progress(results, len(items), what)
 
 
-def followed(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
+def with_progress(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
     """Yield n results, and show progress: a bar in a terminal, else log lines."""
     if sys.stdout.isatty():
         yield from track(results, what, n, transient=True)

@@ -11,10 +11,10 @@ from typing import Literal
 
 from boneage.data.formats import SUFFIXES, is_radiograph
 from boneage.data.ids import normal_id
-from boneage.data.labels import KNOWN, Columns, find_columns, read_ids
+from boneage.data.labels import DEFAULT_COLUMNS, Columns, find_columns, read_ids
 from boneage.data.tables import SUFFIXES as TABLE_SUFFIXES
 from boneage.data.tables import check_separator, read_header
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
@@ -105,7 +105,7 @@ def _sort_table(folder: Folder, path: Path, columns: Columns, separator: str | N
     except UserError as error:
         log_skipped(error)
         header = []
-    either = [(names, find_columns(header, names)) for names in (columns, KNOWN)]
+    either = [(names, find_columns(header, names)) for names in (columns, DEFAULT_COLUMNS)]
     names, column_of = max(either, key=lambda one: len(one[1]))
     if "id" in column_of and column_of.keys() & {"age", "sex"}:
         role = _role(path, names, column_of, separator)
@@ -148,7 +148,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
             continue
         files += [file for file in map(Path, walk(path)) if is_radiograph(file)]
     if not files:
-        raise UserError(f"no radiograph in {first_five([str(path) for path in paths])}")
+        raise UserError(f"no radiograph in {join_first([str(path) for path in paths])}")
     return list(dict.fromkeys(files))
 
 

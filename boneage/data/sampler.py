@@ -76,7 +76,7 @@ def sampling_shares(
     """
     years = table["age_years"].to_numpy()
     if sampling == "balanced":
-        return inverse_frequency(stages.of(years), 1.0)
+        return inverse_frequency(stages.index_of(years), 1.0)
     if sampling == "ages":
         groups = table["sex"].astype(str) + np.floor(years).astype(int).astype(str)
         return inverse_frequency(groups.to_numpy(str), 0.5)

@@ -10,13 +10,13 @@ import pandas as pd
 
 from boneage.data.ids import normal_id
 from boneage.data.tables import refuse
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 
 SEXES = ("female", "male", "unknown")  # models encode a sex by its index here
 UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none", "null")
-WRITTEN = (
+SPELLINGS = (
     dict.fromkeys(("m", "male", "boy", "man"), "male")
     | dict.fromkeys(("f", "female", "girl", "woman"), "female")
     | dict.fromkeys(UNKNOWN, "unknown")
@@ -25,7 +25,7 @@ YES, NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0")
 # an unused column looks like sexes by its name, or by its cells
 LIKELY_NAMES = re.compile("sex|gender|male|geschlecht|genre")
 MOST_CELLS = 4  # different ones in a column of sexes
-LIKELY_CELLS = {*WRITTEN, "w", "h"}
+LIKELY_CELLS = {*SPELLINGS, "w", "h"}
 
 
 def sex_codes(sexes: Iterable[str]) -> np.ndarray:
@@ -39,7 +39,7 @@ def read_sex(text: str) -> str:
     Raises:
         UserError: when it is not a sex.
     """
-    sex = WRITTEN.get(normal_id(text.casefold())) if isinstance(text, str) else None
+    sex = SPELLINGS.get(normal_id(text.casefold())) if isinstance(text, str) else None
     if sex is None:
         raise UserError(f"{text!r} is not a sex: write {', '.join(SEXES)}, or M or F")
     return sex
@@ -72,7 +72,7 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
 
 def _sexes(cells: pd.Series) -> pd.Series:
     """Return the sex of each cell, NaN if it is not a sex."""
-    known = WRITTEN | _answers(str(cells.name), {cell.casefold() for cell in cells.unique()})
+    known = SPELLINGS | _answers(str(cells.name), {cell.casefold() for cell in cells.unique()})
     return cells.map({cell: known.get(normal_id(cell.casefold())) for cell in cells.unique()})
 
 
@@ -105,7 +105,7 @@ def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.S
                 message += f", which column {name!r} contradicts in {rows:,} of {len(sexes):,} rows"
     if others:
         message += (
-            f"; not read, although it looks like sexes: {first_five(list(map(repr, others)))}"
+            f"; not read, although it looks like sexes: {join_first(list(map(repr, others)))}"
         )
         message += " (rename the right column to 'sex', or set data.columns.sex= in training)"
     log.warning("%s: %s", path, message)

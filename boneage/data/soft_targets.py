@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.labels import (
-    KNOWN,
+    DEFAULT_COLUMNS,
     MAX_AGE_YEARS,
     Columns,
     find_columns,
@@ -15,7 +15,7 @@ from boneage.data.labels import (
 )
 from boneage.data.matching import match_ids
 from boneage.data.tables import read_table, refuse
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,10 @@ ANSWER_COLUMNS = (
 
 
 def read_soft_targets(
-    path: Path, table: pd.DataFrame, columns: Columns = KNOWN, separator: str | None = None
+    path: Path,
+    table: pd.DataFrame,
+    columns: Columns = DEFAULT_COLUMNS,
+    separator: str | None = None,
 ) -> pd.Series:
     """Return a teacher's predicted age of each radiograph, and log how many have one.
 
@@ -56,14 +59,14 @@ def read_soft_targets(
     years = read_numbers(rows[age])
     refuse(path, rows[age], ~years.between(0, MAX_AGE_YEARS), "is not a bone age in years")
     by_id = pd.Series(years.to_numpy() * 12, index=read_unique_ids(path, rows[name]))
-    meant = match_ids(by_id.index, table["id"], path)
-    soft = table["id"].map(pd.Series({known: by_id[id_] for id_, known in meant.items()}))
+    matched = match_ids(by_id.index, table["id"], path)
+    soft = table["id"].map(pd.Series({known: by_id[id_] for id_, known in matched.items()}))
     train = table["fold"] == "train"
     if not (with_one := int(soft[train].notna().sum())):
         raise UserError(
             f"data.soft_targets={path} has no age of any training radiograph: its ids are "
-            f"{first_five(list(by_id.index))}, those of the training fold "
-            f"{first_five(list(table['id'][train]))}"
+            f"{join_first(list(by_id.index))}, those of the training fold "
+            f"{join_first(list(table['id'][train]))}"
         )
     log.info("Soft targets: %s of %s training radiographs", f"{with_one:,}", f"{train.sum():,}")
     return soft.astype(float).fillna(table["age_months"])

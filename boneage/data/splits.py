@@ -9,11 +9,11 @@ import pandas as pd
 
 from boneage.data.formats import is_radiograph
 from boneage.data.ids import count_patients, normal_id, patient_codes, patients_with_several
-from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
+from boneage.data.labels import DEFAULT_COLUMNS, Columns, read_ids, read_unique_ids, require_single
 from boneage.data.matching import clause, match_ids
 from boneage.data.radiographs import radiograph_id, walk
 from boneage.data.tables import read_table
-from boneage.errors import UserError, first_five, plural
+from boneage.errors import UserError, join_first, plural
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ MIN_TEST = 5  # radiographs
 UNKNOWN_IDS = ("id", "not among the radiographs")
 
 
-def deal(table: pd.DataFrame, n_parts: int, seed: int) -> np.ndarray:
+def stratified_parts(table: pd.DataFrame, n_parts: int, seed: int) -> np.ndarray:
     """Split the rows of a table into equal parts, stratified by age and sex.
 
     Rows are ordered by sex and age band, shuffled within, and assigned to the parts in turn, so
@@ -49,14 +49,14 @@ def deal(table: pd.DataFrame, n_parts: int, seed: int) -> np.ndarray:
     patients = patient_codes(table)
     if patients is not None and len(np.unique(patients)) < len(table):
         stratum = table.groupby([band, "sex"]).ngroup().to_numpy(int)
-        return _deal_patients(patients, stratum, n_parts, rng)
+        return _parts_of_patients(patients, stratum, n_parts, rng)
     order = np.lexsort((rng.random(len(table)), table["sex"], band))
     part = np.empty(len(table), dtype=np.int64)
     part[order] = rng.permutation(n_parts)[np.arange(len(table)) % n_parts]
     return part
 
 
-def _deal_patients(
+def _parts_of_patients(
     patients: np.ndarray, stratum: np.ndarray, n_parts: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Assign patients to parts that agree in size and in every stratum.
@@ -117,11 +117,11 @@ def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0)
     assigned = table["origin"].astype(str).copy()
     free = table[assigned == "train"]
     if not (assigned == "test").any():
-        assigned[free.index[deal(free, folds, seed) == fold]] = "test"
+        assigned[free.index[stratified_parts(free, folds, seed) == fold]] = "test"
         free = table[assigned == "train"]
     if len(free) and not (assigned == "val").any():
         n_parts = max(2, round(len(free) / (VAL_SHARE * len(table))))
-        assigned[free.index[deal(free, n_parts, seed + 1) == 0]] = "val"
+        assigned[free.index[stratified_parts(free, n_parts, seed + 1) == 0]] = "val"
     return assigned
 
 
@@ -138,18 +138,18 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
         raise UserError(f"{path}: needs the columns id,fold but has {','.join(split.columns)}")
     require_single(path, split, ("id", "fold"))
     if invalid := sorted(set(split["fold"]) - set(FOLDS)):
-        raise UserError(f"{path}: fold must be train, val or test, found: {first_five(invalid)}")
+        raise UserError(f"{path}: fold must be train, val or test, found: {join_first(invalid)}")
     fold_of = dict(zip(read_unique_ids(path, split["id"]), split["fold"], strict=True))
-    meant = match_ids(table["id"], fold_of, path)
-    if absent := [id_ for id_ in table["id"] if id_ not in meant]:
+    matched = match_ids(table["id"], fold_of, path)
+    if absent := [id_ for id_ in table["id"] if id_ not in matched]:
         raise UserError(
             f"{path}: no fold for {plural(len(absent), 'radiograph')} of the label table: "
-            f"{first_five(absent)}; add them, or remove their rows from the label table"
+            f"{join_first(absent)}; add them, or remove their rows from the label table"
         )
-    used = set(meant.values())
+    used = set(matched.values())
     if unused := [id_ for id_ in fold_of if id_ not in used]:
         log.warning("%s: %s", path, clause(unused, *UNKNOWN_IDS))
-    return table["id"].map(meant).map(fold_of)
+    return table["id"].map(matched).map(fold_of)
 
 
 def require_folds(
@@ -202,7 +202,7 @@ def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int) -> None:
             plural(len(test), "radiograph"),
             folds,
         )
-    present = np.unique(stages.of(test["age_years"].to_numpy()))
+    present = np.unique(stages.index_of(test["age_years"].to_numpy()))
     if len(test) > 1 and len(present) == 1:
         log.warning(
             "All %d test radiographs are of the stage %s: metrics of stages are unreliable",
@@ -216,7 +216,7 @@ def require_patients_apart(table: pd.DataFrame, where: str) -> None:
     if shared := patients_with_several(table, "fold"):
         raise UserError(
             f"{where} puts the radiographs of {plural(len(shared), 'patient')} into more than one "
-            f"fold: {first_five(shared)}; give each patient one fold, or set data.columns.patient "
+            f"fold: {join_first(shared)}; give each patient one fold, or set data.columns.patient "
             "to the id column to count each radiograph as a separate patient"
         )
 
@@ -228,7 +228,7 @@ def same_patients(table: pd.DataFrame, held: pd.Series) -> pd.Series:
 
 
 def find_held_out(
-    path: Path, ids: Sequence[str], columns: Columns = KNOWN, separator: str | None = None
+    path: Path, ids: Sequence[str], columns: Columns = DEFAULT_COLUMNS, separator: str | None = None
 ) -> set[str]:
     """Return the radiographs to hold out for testing, and log how many of the requested ones.
 
@@ -261,7 +261,7 @@ def find_held_out(
     if not matched:
         raise UserError(
             f"data.hold_out={path}: {plural(len(wanted), 'id')}, none of them among the "
-            f"radiographs: {first_five(wanted)}; the radiographs are {first_five(list(ids))}"
+            f"radiographs: {join_first(wanted)}; the radiographs are {join_first(list(ids))}"
         )
     count = f"{len(matched):,} of the {len(wanted):,}"
     log.info("Held out as test radiographs: %s in %s", count, path)

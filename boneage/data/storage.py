@@ -10,7 +10,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from boneage.data.whole import PARTIAL
+from boneage.data.atomic import PARTIAL
 from boneage.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def default_cache_dir() -> Path:
 
 
 @contextmanager
-def one_builder(cache_dir: Path) -> Iterator[None]:
+def build_lock(cache_dir: Path) -> Iterator[None]:
     """Lock a cache folder, and remove the leftovers of a killed build."""
     cache_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(cache_dir / "build.lock")

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from boneage.data.hand import ellipse, find_hand, small
+from boneage.data.hand import ellipse, find_hand, thumbnail
 
 HAND, BACKGROUND, MARKER = "hand", "background", "marker"
 SOFT_TISSUE = "soft_tissue"  # a phantom's exact hand
@@ -25,7 +25,7 @@ def background_masks(image: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         (h, w) bool masks, the radiograph at `hand.SIDE` pixels; none where no hand is found.
     """
-    picture = small(image)
+    picture = thumbnail(image)
     hand = find_hand(picture)
     if hand is None:
         return {}

@@ -9,7 +9,7 @@ import numpy as np
 from boneage.data.crop import Crop, to_film
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.formats import read_radiograph
-from boneage.data.hand import Sighting, look
+from boneage.data.hand import Detection, detect
 
 STRONGEST = 0.8  # opacity of the strongest value
 ORANGE_TO_PURPLE = (
@@ -69,11 +69,11 @@ class Film:
     geometry: Geometry
 
 
-def film_of(image: np.ndarray, sighting: Sighting, preprocessing: Preprocessing) -> Film:
-    """Return the film of an (H, W) radiograph in which `look` has seen something."""
-    geometry = preprocessing.geometry(image, sighting)
+def film_of(image: np.ndarray, detection: Detection, preprocessing: Preprocessing) -> Film:
+    """Return the film of an (H, W) radiograph, given the result of `detect`."""
+    geometry = preprocessing.geometry(image, detection)
     without_mask = replace(geometry, crop=Crop(geometry.crop.box))  # many films are kept
-    return Film(to_film(image, sighting.hand), without_mask)
+    return Film(to_film(image, detection.hand), without_mask)
 
 
 def read_film(path: Path, preprocessing: Preprocessing) -> Film:
@@ -83,7 +83,7 @@ def read_film(path: Path, preprocessing: Preprocessing) -> Film:
         UserError: when the file cannot be read.
     """
     image, _ = read_radiograph(path)
-    return film_of(image, look(image), preprocessing)
+    return film_of(image, detect(image), preprocessing)
 
 
 def square_film(square: np.ndarray) -> Film:

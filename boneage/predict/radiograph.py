@@ -12,7 +12,7 @@ from PIL import Image
 from boneage.data.decode import Preprocessing
 from boneage.data.dicom_header import Header
 from boneage.data.formats import read_radiograph
-from boneage.data.hand import QUARTERS, Sighting, look, small
+from boneage.data.hand import QUARTERS, Detection, detect, thumbnail
 from boneage.data.images import is_transparent
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
@@ -42,10 +42,10 @@ TURNS: dict[str, Turn] = {
 }
 
 
-def turn_needed(sighting: Sighting) -> str:
+def turn_needed(detection: Detection) -> str:
     """Return the name of what makes a radiograph a usual one; empty where it is one already."""
-    back = -sighting.quarter_turns % QUARTERS
-    names = [INVERTED] * sighting.inverted + [f"turned by {90 * back} degrees"] * bool(back)
+    back = -detection.quarter_turns % QUARTERS
+    names = [INVERTED] * detection.inverted + [f"turned by {90 * back} degrees"] * bool(back)
     return " and ".join(names)
 
 
@@ -93,22 +93,22 @@ def see(
     image: np.ndarray, preprocessings: tuple[Preprocessing, ...], with_film: bool
 ) -> Radiograph:
     """Return what models and readers see of an (H, W) uint8 or uint16 radiograph."""
-    picture = small(image)
-    sighting = look(picture)
-    squares = tuple(each.square(image, sighting).pixels for each in preprocessings)
-    film = film_of(image, sighting, preprocessings[0]) if with_film else None
-    flags, turn = picture_flags(picture, sighting), turn_needed(sighting)
+    picture = thumbnail(image)
+    detection = detect(picture)
+    squares = tuple(each.square(image, detection).pixels for each in preprocessings)
+    film = film_of(image, detection, preprocessings[0]) if with_film else None
+    flags, turn = picture_flags(picture, detection), turn_needed(detection)
     return Radiograph(squares, flags, turn, film=film)
 
 
-def picture_flags(picture: np.ndarray, sighting: Sighting) -> list[str]:
-    """Return what is odd about a picture that `small` made, and what is seen of hands in it."""
+def picture_flags(picture: np.ndarray, detection: Detection) -> list[str]:
+    """Return what is odd about a picture that `thumbnail` made, and what is seen of hands in it."""
     low, high = np.percentile(picture, [5, 95])
     if high - low < EMPTY:
         return [NEARLY_EMPTY]
-    if sighting.two:
+    if detection.two:
         return [TWO_HANDS]
-    return [] if sighting.hand is not None else [NO_HAND]
+    return [] if detection.hand is not None else [NO_HAND]
 
 
 def _is_coloured(path: Path) -> bool:

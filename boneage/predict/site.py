@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from boneage.data.atomic import atomic_file
 from boneage.data.ids import count_patients, patient_codes
 from boneage.data.labels import read_labels
 from boneage.data.matching import match_ids
 from boneage.data.radiographs import find_radiographs, radiograph_id
-from boneage.data.whole import whole_file
-from boneage.errors import UserError, first_five, framework
+from boneage.errors import UserError, framework, join_first
 from boneage.evaluation.intervals import Result
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
@@ -86,13 +86,13 @@ def calibrate(
     if labels.empty:
         raise UserError(
             f"{table} knows none of the radiographs: its ids are "
-            f"{first_five(list(read_labels(table, age_unit=age_unit)['id']))}, those of the files "
-            f"{first_five(list(files))}"
+            f"{join_first(list(read_labels(table, age_unit=age_unit)['id']))}, those of the files "
+            f"{join_first(list(files))}"
         )
     if seen := sorted(set(labels["id"]) & model.seen):
         raise UserError(
             f"{len(seen)} of the radiographs are named as ones this model was trained on: "
-            f"{first_five(seen)}; fit it to others, or give others that are only named alike "
+            f"{join_first(seen)}; fit it to others, or give others that are only named alike "
             "names of their own, such as a prefix"
         )
     chosen = [files[meant[id_]] for id_ in labels["id"]]
@@ -131,7 +131,7 @@ def sentences(found: Calibrated) -> list[str]:
     ]
     if found.left_out:
         texts = [f"{id_} ({reason})" for id_, reason in found.left_out.items()]
-        lines.append(f"Left out: {len(texts)}: {first_five(texts)}")
+        lines.append(f"Left out: {len(texts)}: {join_first(texts)}")
     for what, fit in (("sex known", found.known), ("sex unknown", found.unknown)):
         if fit is None:
             lines.append(f"{what}: fewer than {LEAST} radiographs: the model is left as it is")
@@ -206,7 +206,7 @@ def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
 def _write(file: Path, out: Path, site: Site) -> None:
     """Write a copy of a model's file that holds what it was told of the site."""
     try:
-        with whole_file(out) as part:
+        with atomic_file(out) as part:
             if is_exported(file):
                 told = json.dumps(site.plain())
                 part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, told))

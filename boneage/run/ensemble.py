@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 from boneage.evaluation.evaluate import subgroups
 from boneage.evaluation.run_folder import (
     METRICS,
@@ -41,7 +41,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     runs = [read_run(folder) for folder in folders]
     places = [run.path.resolve() for run in runs]
     if twice := [str(place) for place in dict.fromkeys(places) if places.count(place) > 1]:
-        raise UserError(f"the same run is given more than once: {first_five(twice)}")
+        raise UserError(f"the same run is given more than once: {join_first(twice)}")
     first = runs[0]
     for run in runs[1:]:
         for what in ("task", "data", "stages"):

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.data.ids import core
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +20,13 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
     if both:
         raise UserError(
             f"{len(both)} radiographs of the test fold were used to train this checkpoint: "
-            f"{first_five(both)}; use the run's own split: "
+            f"{join_first(both)}; use the run's own split: "
             "data.split_file=RUN/split.csv"
         )
     if named:
         raise UserError(
             f"{len(named)} radiographs of the test fold are named as ones this model was trained "
-            f"on: {first_five(named)}; test on others (data.split_file=), or give others "
+            f"on: {join_first(named)}; test on others (data.split_file=), or give others "
             "that are only named alike names of their own, such as a prefix"
         )
     _warn_of_patients(test, seen)
@@ -63,7 +63,7 @@ def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:
             "This checkpoint was trained on patients called as %d patients of the test fold: %s. "
             "If they are the same, its errors are too small: leave them out",
             shared.nunique(),
-            first_five(list(shared.unique())),
+            join_first(list(shared.unique())),
         )
 
 

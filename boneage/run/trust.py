@@ -66,7 +66,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a 
         preprocessing = Preprocessing(**record["preprocessing"])
     except TypeError as error:
         raise UserError(f"its preprocessing is not what training writes: {error}") from error
-    if not preprocessing.is_that_of(record.get("preprocessing_version")):
+    if not preprocessing.matches_version(record.get("preprocessing_version")):
         raise UserError(
             "it was trained on hands that another version of boneage crops differently: "
             "train it again with this one"

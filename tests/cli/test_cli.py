@@ -59,7 +59,10 @@ def test_phantom(tmp_path):
         (["report", "nowhere"], "nowhere"),
         (["compare", "nowhere"], "nowhere: no such folder"),
         (["dashboard", "."], "make train"),
-        (["verify", "nix"], "nix does not exist: give the folder with the radiographs, or download"),
+        (
+            ["verify", "nix"],
+            "nix does not exist: give the folder with the radiographs, or download",
+        ),
         (["verify", "."], ". is an empty folder: give the folder with the radiographs"),
     ],
 )

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from boneage.data.labels import Columns, read_labels
 from boneage.data.layouts import read_source
-from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, deal
+from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, stratified_parts
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import difference_of
@@ -137,7 +137,7 @@ def test_a_table_without_patients_beside_one_with_them_is_said(own_root, caplog,
     assert f"{silent} has no column of patients, but {own_root}" in caplog.text
 
 
-# --- deal
+# --- stratified_parts
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_all_radiographs_of_a_patient_are_in_one_fold(visits):
 
 
 def test_folds_of_patients_are_as_even_as_those_of_scikit_learn(visits):
-    ours = unevenness(visits, deal(visits, 10, seed=1))
+    ours = unevenness(visits, stratified_parts(visits, 10, seed=1))
     theirs = np.empty(len(visits), dtype=int)
     kfold = StratifiedGroupKFold(10, shuffle=True, random_state=1)
     for k, (_, test) in enumerate(kfold.split(visits, strata(visits), visits["patient"])):
@@ -187,16 +187,16 @@ def test_folds_of_patients_are_as_even_as_those_of_scikit_learn(visits):
 
 
 def test_seed_decides(visits):
-    first = deal(visits, 10, seed=1)
-    assert (first == deal(visits, 10, seed=1)).all()
-    assert (first != deal(visits, 10, seed=2)).mean() > 0.5
+    first = stratified_parts(visits, 10, seed=1)
+    assert (first == stratified_parts(visits, 10, seed=1)).all()
+    assert (first != stratified_parts(visits, 10, seed=2)).mean() > 0.5
 
 
 def test_patients_with_one_radiograph_each_change_nothing(visits):
     alone = visits.drop(columns="patient")
-    expected = deal(alone, 10, seed=5)
+    expected = stratified_parts(alone, 10, seed=5)
     for patient in (visits["id"] + "x", ""):
-        assert (deal(alone.assign(patient=patient), 10, seed=5) == expected).all()
+        assert (stratified_parts(alone.assign(patient=patient), 10, seed=5) == expected).all()
 
 
 def test_fewer_patients_than_parts(visits):

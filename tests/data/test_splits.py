@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from boneage.data.labels import Columns
-from boneage.data.splits import assign_folds, deal, find_held_out, read_folds
+from boneage.data.splits import assign_folds, find_held_out, read_folds, stratified_parts
 from boneage.errors import UserError
 
 
@@ -30,7 +30,7 @@ def test_default_shares(table):
 
 
 def test_every_stratum_is_spread_evenly(table):
-    part = deal(table, 10, seed=3)
+    part = stratified_parts(table, 10, seed=3)
     adults = table["age_months"] >= 216
     for sex in ("female", "male"):
         counts = np.bincount(part[adults & (table["sex"] == sex)], minlength=10)

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
-from boneage.data.hand import look
+from boneage.data.hand import detect
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
@@ -472,7 +472,7 @@ def test_dicom_files_of_a_folder_need_no_suffix(runs, tmp_path):
 
 
 def turn_of(image):
-    return turn_needed(look(np.ascontiguousarray(image)))
+    return turn_needed(detect(np.ascontiguousarray(image)))
 
 
 def test_the_turn_that_a_radiograph_needs(phantom_root):

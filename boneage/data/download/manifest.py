@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from boneage.data.atomic import atomic_file
 from boneage.data.layouts import read_rows
 from boneage.data.matching import clause, find_pairs
-from boneage.data.whole import whole_file
 from boneage.errors import UserError
 
 Part = Literal["train", "validation", "test"]
@@ -92,7 +92,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest, replacing an earlier one."""
-    with whole_file(folder / NAME) as part:
+    with atomic_file(folder / NAME) as part:
         part.write_text(manifest.model_dump_json(indent=1) + "\n")
 
 
@@ -163,9 +163,9 @@ def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
         pairs = find_pairs(folder, below, labels)
         origins = list(labels["origin"][labels["id"].isin(pairs.image_of)])
         missing = pairs.missing()
-        twice = [id_ for id_, image in pairs.image_of.items() if len(below.images[image]) > 1]
-        if twice:
-            missing.append(clause(twice, "id", "with several images"))
+        repeated = [id_ for id_, image in pairs.image_of.items() if len(below.images[image]) > 1]
+        if repeated:
+            missing.append(clause(repeated, "id", "with several images"))
     except UserError:
         if not broken:  # these say more
             raise

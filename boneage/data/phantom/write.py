@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from boneage.data.atomic import atomic_folder
 from boneage.data.phantom.exposure import expose
-from boneage.data.storage import default_cache_dir, one_builder
-from boneage.data.whole import whole_folder
+from boneage.data.storage import build_lock, default_cache_dir
 from boneage.errors import UserError
 
 # Radiographs per year of bone age, 0 to 19, in the RSNA training set (Halabi et al. 2019).
@@ -77,10 +77,10 @@ def write_phantom(
     name = "phantom-" + "-".join(str(value) for value in description.values())
     root = Path(folder).absolute() if folder else cache_dir / name
     try:
-        with one_builder(cache_dir):
+        with build_lock(cache_dir):
             if not _is_written(root, description):
                 log.info(f"Drawing {n:,} synthetic radiographs into {root}")
-                with whole_folder(root) as new:
+                with atomic_folder(root) as new:
                     _fill(new, n, size, seed)
                     (new / DESCRIPTION).write_text(json.dumps(description) + "\n")
     except OSError as error:

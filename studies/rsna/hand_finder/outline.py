@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from boneage.data.hand import ellipse, small
+from boneage.data.hand import ellipse, thumbnail
 
 CUTS = np.linspace(0.04, 0.70, 34)  # share of the pixels above the grey value of a cut
 OPENING, MARK = 5, 3  # pixels: thinner connections are cut, thinner strokes (letters) removed
@@ -38,7 +38,7 @@ def find_outline(image: np.ndarray) -> np.ndarray | None:
 
     The radiograph is uint8 or uint16, with bones bright and fingers up.
     """
-    picture = small(image)
+    picture = thumbnail(image)
     rows, columns = _inside_frame(picture)
     score, mask = _best(picture)
     inner = picture[rows, columns]

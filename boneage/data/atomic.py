@@ -9,7 +9,7 @@ PARTIAL = "partial-"  # prefix of the names of incomplete folders
 
 
 @contextmanager
-def whole_file(file: Path) -> Iterator[Path]:
+def atomic_file(file: Path) -> Iterator[Path]:
     """Yield a path to write to, which replaces `file` on success.
 
     Until then, and after an error, `file` is unchanged.
@@ -23,7 +23,7 @@ def whole_file(file: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which replaces `folder` on success.
 
     Until then, and after an error, `folder` is unchanged.
