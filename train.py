@@ -1,4 +1,4 @@
-"""Train and test a bone-age model; python train.py --help lists what can be chosen."""
+"""Train and test a bone-age model; python train.py --help lists the choices."""
 
 import shutil
 import signal
@@ -20,7 +20,7 @@ from boneage.run.options import check_overrides
 def main(cfg: DictConfig) -> float | None:
     """Run one experiment and return its best validation score, for searches.
 
-    A user's mistake is said in one line and leaves no empty run behind.
+    A user error is reported in one line and leaves no empty run behind.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> float | None:
 
         return train(cfg)["best_validation"]
     except UserError as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs of the sweep go on
+        if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs of the sweep continue
             raise CompactHydraException(f"error: {error}") from None
         _remove_if_empty()
         sys.exit(f"error: {error}")
@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def _remove_if_empty() -> None:
-    """Remove the run's folder if it holds only what Hydra has written."""
+    """Remove the run's folder if it contains only Hydra's files."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if {path.name for path in run_dir.iterdir()} <= {".hydra", "train.log"}:
         shutil.rmtree(run_dir)

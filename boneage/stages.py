@@ -1,4 +1,4 @@
-"""Intervals of bone age in years, closed on the left: maturity stages, and bands of age."""
+"""Intervals of bone age in years, closed on the left: maturity stages and age bands."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,8 +23,8 @@ class AgeBins:
     def __len__(self) -> int:
         return len(self.names)
 
-    def of(self, age_years: np.ndarray) -> np.ndarray:
-        """Return the index of the interval (int64, same shape) of ages in years."""
+    def index_of(self, age_years: np.ndarray) -> np.ndarray:
+        """Return the index (int64, same shape) of the interval of each age in years."""
         return np.searchsorted(self.edges, age_years, side="right")
 
 
@@ -39,7 +39,7 @@ class Stages(AgeBins):
         edges: K - 1 inner edges in years, strictly increasing.
 
     Raises:
-        UserError: when names and edges do not fit together.
+        UserError: when names and edges do not match.
     """
 
     def __init__(
@@ -65,4 +65,4 @@ class Stages(AgeBins):
 
 
 BANDS = AgeBins(("0-2", "2-5", "5-10", "10-14", "14-17", "17+"), (2, 5, 10, 14, 17))
-ALL = "all"  # bands, or sexes, together
+ALL = "all"  # all bands, or all sexes

@@ -121,7 +121,7 @@ def write_finished_run(folder: Path, predictions: pd.DataFrame, **changes: objec
     """
     folder.mkdir(parents=True, exist_ok=True)
     stages = Stages()
-    of = [stages.names[k] for k in stages.of(predictions["age_years"].to_numpy(float))]
+    of = [stages.names[k] for k in stages.index_of(predictions["age_years"].to_numpy(float))]
     table = predictions.assign(stage=of)
     n = len(table)
     train = pd.DataFrame({"age_years": [5.0, 8.0, 12.0], "sex": ["female", "male", "male"]})

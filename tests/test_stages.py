@@ -9,12 +9,12 @@ from boneage.stages import Stages
 
 def test_edges_are_closed_on_the_left():
     months = np.array([0, 119, 120, 215, 216, 228])
-    assert Stages().of(months / 12).tolist() == [0, 0, 1, 1, 2, 2]
+    assert Stages().index_of(months / 12).tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_any_number_of_stages():
     stages = Stages(["infant", "young", "old", "adult"], [2, 8.5, 18])
-    assert stages.of(np.array([1.99, 2, 8.5, 20])).tolist() == [0, 1, 2, 3]
+    assert stages.index_of(np.array([1.99, 2, 8.5, 20])).tolist() == [0, 1, 2, 3]
     assert len(stages) == 4
 
 

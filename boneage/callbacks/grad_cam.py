@@ -125,7 +125,7 @@ class GradCam(L.Callback):
         if self.target == "predicted":
             return None
         if self.target == "truth":
-            return torch.from_numpy(stages.of(rows["age_years"].to_numpy())).to(device)
+            return torch.from_numpy(stages.index_of(rows["age_years"].to_numpy())).to(device)
         return torch.full((len(rows),), stages.names.index(self.target), device=device)
 
 

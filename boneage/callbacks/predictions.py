@@ -95,7 +95,7 @@ class Predictions(L.Callback):
         columns = [c for c in ("id", "patient", "sex", "age_years") if c in data.table]
         columns += data.described
         truth = data.table.loc[predicted.index, columns]
-        stages = [data.stages.names[k] for k in data.stages.of(truth["age_years"].to_numpy())]
+        stages = [data.stages.names[k] for k in data.stages.index_of(truth["age_years"].to_numpy())]
         self.table = truth.assign(stage=stages).join(predicted)
 
     on_test_batch_end = on_validation_batch_end

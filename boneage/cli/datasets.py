@@ -11,11 +11,11 @@ import typer
 
 def phantom(
     folder: Annotated[
-        Path, typer.Argument(help="Where to: a new or empty folder, or one with the same phantom.")
+        Path, typer.Argument(help="Output folder: new, empty, or with the same phantom.")
     ],
     n: Annotated[int, typer.Option(help="Number of radiographs.")] = 200,
-    size: Annotated[int, typer.Option(help="Their height in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="Another seed draws other hands.")] = 0,
+    size: Annotated[int, typer.Option(help="Image height in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Write synthetic hand radiographs with bone age, sex and exact masks."""
     from boneage.data.phantom.write import write_phantom
@@ -26,15 +26,15 @@ def phantom(
 
 
 def download(
-    folder: Annotated[Path, typer.Argument(help="Where to: the data root of later commands.")],
+    folder: Annotated[Path, typer.Argument(help="Output folder, the data root of later commands.")],
     parts: Annotated[
-        str, typer.Option(help="Which, with commas between: train, validation, test.")
+        str, typer.Option(help="Comma-separated parts: train, validation, test.")
     ] = "train,validation,test",
     accept_terms: Annotated[
         bool, typer.Option("--accept-terms", help="I have read the terms of use and accept them.")
     ] = False,
 ) -> None:
-    """Get the official RSNA 2017 radiographs (11 GB); go on where it was stopped."""
+    """Download the official RSNA 2017 radiographs (11 GB); repeat the command to resume."""
     from typing import get_args
 
     from boneage.data.download.fetch import download as fetch_parts
@@ -44,7 +44,7 @@ def download(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     names = [name.strip() for name in parts.split(",")]
     if unknown := [name for name in names if name not in get_args(Part)]:
-        raise UserError(f"--parts: {unknown[0]!r} is none of {', '.join(get_args(Part))}")
+        raise UserError(f"--parts: {unknown[0]!r} is not one of {', '.join(get_args(Part))}")
     typer.echo(TERMS)
     if not accept_terms:
         raise UserError("repeat the command with --accept-terms if you accept these terms")
@@ -54,14 +54,14 @@ def download(
 
 
 def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> None:
-    """Count the radiographs below a folder; name ids without an image and images without a row.
+    """Count the radiographs in a folder; list ids without an image and images without a row.
 
-    Files that were downloaded are checked byte by byte.
+    Downloaded files are checked byte by byte.
 
-    Ends with status 1 unless all official radiographs are there.
+    The exit status is 1 unless all official radiographs are present.
     """
     from boneage.data.download.manifest import verify as check
-    from boneage.errors import first_five, plural
+    from boneage.errors import join_first, plural
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     rows, missing, broken = check(folder)
@@ -73,8 +73,8 @@ def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> No
         typer.echo(clause)
     if broken:
         sys.exit(
-            f"error: {plural(len(broken), 'downloaded file')} gone or changed: "
-            f"{first_five(broken)}; repeat boneage download"
+            f"error: {plural(len(broken), 'downloaded file')} missing or changed: "
+            f"{join_first(broken)}; repeat boneage download"
         )
     if any(row.radiographs < row.official for row in rows):
         sys.exit(1)

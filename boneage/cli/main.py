@@ -13,7 +13,7 @@ from boneage.errors import UserError, framework
 
 app = typer.Typer(
     name="boneage",
-    help="Work on finished runs and checkpoints; python train.py trains them.",
+    help="Work with finished runs and checkpoints; train them with python train.py.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -34,7 +34,7 @@ app.command()(verify)
 
 
 def main() -> None:
-    """Run the command; say a user's mistake in one line."""
+    """Run the command; report a user error in one line."""
     try:
         with framework():
             app()

@@ -26,19 +26,20 @@ Checkpoint = Annotated[
 def calibrate(
     images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
     table: Annotated[
-        Path, typer.Option(help="csv or xlsx: id, bone age and, as far as known, sex and patient.")
+        Path, typer.Option(help="csv or xlsx: id, bone age and, if known, sex and patient.")
     ],
-    out: Annotated[Path, typer.Option(help="The fitted model to write, such as site.onnx.")],
+    out: Annotated[Path, typer.Option(help="Output file, such as site.onnx.")],
     checkpoint: Checkpoint = None,
     age_unit: Annotated[
         Literal["months", "years"] | None,
-        typer.Option(help="Of the ages; by default as the column's name says, else months."),
+        typer.Option(help="Unit of the ages; by default from the column name, else months."),
     ] = None,
 ) -> None:
     """Fit a model to a site with 30 to 300 radiographs of known bone age.
 
-    Estimates a correction of the predicted ages and says by cross-validation whether it helps;
-    refits the intervals where they do not hold. boneage predict --checkpoint takes the result.
+    Estimates a correction of the predicted ages and checks by cross-validation whether it helps.
+    Refits the intervals if they do not cover 90 %. Use the result with
+    boneage predict --checkpoint.
     """
     from boneage.predict.ensemble import Ensemble
     from boneage.predict.site import calibrate as fit
@@ -52,14 +53,14 @@ def calibrate(
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="The file to write, such as model.onnx.")],
+    out: Annotated[Path, typer.Option(help="Output file, such as model.onnx.")],
     checkpoint: Checkpoint = None,
     form: Annotated[
         Literal["onnx", "torch_export"],
-        typer.Option("--format", help="torch_export is read by torch.export.load."),
+        typer.Option("--format", help="Load torch_export with torch.export.load."),
     ] = "onnx",
 ) -> None:
-    """Write a checkpoint as ONNX or torch.export, with its contract as JSON, and check it."""
+    """Export a checkpoint as ONNX or torch.export, with its contract as JSON, and check it."""
     from boneage.predict.export import export as write
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.process import quieten_lightning
@@ -71,10 +72,10 @@ def export(
     typer.echo(f"Exporting {name_of(file)}: this takes a minute or two")
     differences = write(file, out, form)
     typer.echo(
-        f"{out} predicts as the checkpoint does, within "
+        f"{out} agrees with the checkpoint within "
         f"{max(differences.graph, differences.half):.1e} (years, or probability)"
     )
-    typer.echo(f"How to prepare radiographs for it: {out.with_suffix('.json')}")
+    typer.echo(f"Its inputs and outputs are described in {out.with_suffix('.json')}")
 
 
 def stress(
@@ -82,23 +83,23 @@ def stress(
     root: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the radiographs, where it has moved; required for exported models."
+            help="Folder of the radiographs, if it has moved; required for exported models."
         ),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", help="At most so many of the test radiographs.", min=1)
+        int | None, typer.Option("--n", help="Maximum number of test radiographs.", min=1)
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for table and figures; by default that of the run. Required for exported "
+            help="Folder for the table and the figure; by default the run's. Required for exported "
             "models."
         ),
     ] = None,
 ) -> None:
-    """Test a model again with other contrast, borders, rotation, noise, markers, ...
+    """Test a model on radiographs with changed contrast, borders, rotation, noise, markers, ...
 
-    The built-in model is an exported one. A model of boneage calibrate is tested with its
+    The built-in model is an exported model. A model of boneage calibrate is tested with its
     correction.
     """
     from rich.console import Console
@@ -117,12 +118,12 @@ def stress(
     file = checkpoint_file(checkpoint or builtin_file())
     if is_exported(file) and (root is None or out is None):
         raise UserError(
-            f"{name_of(file)} names no test radiographs and has no run folder: give --root, a "
+            f"{name_of(file)} lists no test radiographs and has no run folder: give --root, a "
             "folder with radiographs and a table of their bone ages, and --out, one for the results"
         )
     folder = out or run_folder(file)
     measured = measure(file, folder, root, n)
-    table = Table(title=f"The test fold of {(checkpoint or file).name}, changed", box=None)
+    table = Table(title=f"Test fold of {(checkpoint or file).name}, with image changes", box=None)
     metrics = list(measured["metric"].unique())
     for column in ("change", "n", *metrics):
         table.add_column(column, justify="left" if column == "change" else "right", no_wrap=True)
@@ -131,4 +132,4 @@ def stress(
         cells = [f"{values[metric]:.3g}" for metric in metrics]
         table.add_row(str(change), str(rows["n"].iloc[0]), *cells)
     Console().print(table)
-    typer.echo(f"Intervals are in {folder / 'stress.csv'}, a figure is in {folder / 'stress.png'}")
+    typer.echo(f"Intervals: {folder / 'stress.csv'}; figure: {folder / 'stress.png'}")

@@ -13,7 +13,7 @@ from boneage.cli.models import Checkpoint, Checkpoints
 if TYPE_CHECKING:
     from boneage.predict.answer import Answer
 
-SHOWN = 50  # radiographs in a table of the terminal
+SHOWN = 50  # radiographs in a terminal table
 SEX = "<female|male|unknown>"
 
 
@@ -22,7 +22,7 @@ def predict(
     checkpoint: Checkpoints = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for predictions.csv and .json; without it they are shown."),
+        typer.Option(help="Folder for predictions.csv and .json; without it they are printed."),
     ] = None,
     table: Annotated[
         Path | None,
@@ -33,13 +33,13 @@ def predict(
     sex: Annotated[
         str | None,
         typer.Option(
-            metavar=SEX, help="Of all (or F, M); by default as the table or the DICOM header says."
+            metavar=SEX, help="Sex of all (or F, M); by default from the table or the DICOM header."
         ),
     ] = None,
     chronological_age: Annotated[
         str | None,
         typer.Option(
-            metavar="<years>", help="Of all, 0 to 25, for the SD score; by default as for --sex."
+            metavar="<years>", help="One for all, 0 to 25, for the SD score; by default as --sex."
         ),
     ] = None,
     mirror: Annotated[
@@ -47,26 +47,26 @@ def predict(
     ] = False,
     gate: Annotated[
         Literal["flag", "strict"],
-        typer.Option(help="strict withholds the answer of what looks wrong; flag only says so."),
+        typer.Option(help="strict withholds predictions for anomalous images; flag reports them."),
     ] = "flag",
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="A picture of each, with its Grad-CAM map.")
+        bool, typer.Option("--overlays", help="Write an image of each with its Grad-CAM map.")
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="A page with a card for each, to scan and print.")
+        bool, typer.Option("--report", help="Write a page with a card for each, to print.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a call that was stopped.")
+        bool, typer.Option("--resume", help="Resume a call that was stopped.")
     ] = False,
 ) -> None:
     """Predict the bone age (and stage) of new radiographs.
 
-    Without --checkpoint the built-in model answers. It was trained on the RSNA 2017 data; its
+    Without --checkpoint the built-in model is used. It was trained on the RSNA 2017 data; its
     weights are licensed for research, education and other non-commercial use (CC BY-NC 4.0).
     Research use only: not a medical device.
     """
     from boneage.data.radiographs import find_radiographs
-    from boneage.errors import UserError
+    from boneage.errors import UserError, plural
     from boneage.predict.answer import corrections_line
     from boneage.predict.ensemble import Ensemble
     from boneage.predict.patients import patient_given
@@ -78,10 +78,10 @@ def predict(
     given = patient_given(sex, chronological_age)
     if out is None:
         if overlays or report or resume:
-            raise UserError("pictures, pages and --resume need a folder: give --out")
+            raise UserError("--overlays, --report and --resume need a folder: give --out")
         files = find_radiographs(images)
         if len(files) > SHOWN:
-            raise UserError(f"{len(files):,} radiographs are too many to show: give --out")
+            raise UserError(f"{len(files):,} radiographs are too many to print: give --out")
         _show(answers_of(files, Ensemble(checkpoint or (), mirror), table, given, strict))
         return
     try:
@@ -90,11 +90,11 @@ def predict(
             overlays or report, report,
         )  # fmt: skip
     except KeyboardInterrupt:
-        sys.exit(f"Stopped. What is done is kept in {out}: continue with --resume.")
+        sys.exit(f"Stopped. Finished predictions are in {out}: continue with --resume.")
     failed = sum(answer.status == "error" for answer in answers)
     flagged = sum(bool(answer.flags) for answer in answers)
     typer.echo(
-        f"Radiographs: {len(answers):,}; {failed:,} could not be read, {flagged:,} have flags; "
+        f"{plural(len(answers), 'radiograph')}: {failed:,} could not be read, {flagged:,} flagged; "
         f"see {out / 'predictions.csv'}"
     )
     for line in corrections_line(answers):
@@ -130,43 +130,41 @@ def _show(answers: list["Answer"]) -> None:
 
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
-    out: Annotated[
-        Path, typer.Option(help="Folder for pictures and arrays, without earlier ones.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for images and arrays, without earlier ones.")],
     checkpoint: Checkpoint = None,
     method: Annotated[
         Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"],
-        typer.Option(help="Captum's method."),
+        typer.Option(help="Captum method."),
     ] = "gradcam",
     sex: Annotated[
         str | None,
         typer.Option(
-            metavar=SEX, help="Of all (or F, M); by default what checkpoint or DICOM header know."
+            metavar=SEX, help="Sex of all (or F, M); by default from checkpoint or DICOM header."
         ),
     ] = None,
     boxes: Annotated[
         Path | None,
         typer.Option(
-            help="Measure the maps on a table of boxes, or a phantom's folder of masks: of the "
-            "radiographs, only those with boxes that were held out are read."
+            help="Table of boxes, or a phantom's folder of masks, to measure the maps on; only "
+            "held-out radiographs with boxes are read."
         ),
     ] = None,
     also: Annotated[
-        list[Path] | None, typer.Option(help="Other trainings of the setting, for the spread.")
+        list[Path] | None, typer.Option(help="Other runs of the same setting, for the spread.")
     ] = None,
     annotator: Annotated[
-        str | None, typer.Option(help="Whose boxes count, where several people drew.")
+        str | None, typer.Option(help="Annotator to use, if there are several.")
     ] = None,
     check: Annotated[
         int,
         typer.Option(
-            help="Check the maps on at most so many of the radiographs, best 20 or more: re-draw "
-            "layers, remove pixels.",
+            help="Check the maps on at most this many radiographs, 20 or more recommended: "
+            "randomise layers, remove pixels.",
             min=0,
         ),
     ] = 0,
 ) -> None:
-    """Draw what raises and what lowers the prediction, and keep the maps as arrays."""
+    """Draw what raises and what lowers the prediction, and save the maps as arrays."""
     from boneage.data.sexes import read_sex
     from boneage.errors import plural
     from boneage.predict.onnx_model import builtin_file
@@ -197,11 +195,11 @@ def explain(
 def app(
     checkpoint: Checkpoints = None,
     port: Annotated[
-        int | None, typer.Option(help="Of the page; by default a free one.", min=1, max=65535)
+        int | None, typer.Option(help="Port of the page; by default a free one.", min=1, max=65535)
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
 ) -> None:
-    """Open a page on this machine to drop radiographs on; nothing is stored or sent."""
+    """Open a local page to drop radiographs on; nothing is stored or sent."""
     from boneage.predict.app import serve
     from boneage.predict.ensemble import Ensemble
 
@@ -211,5 +209,5 @@ def app(
         Ensemble(checkpoint or ()),
         port,
         browser,
-        lambda address: typer.echo(f"The page is at {address} (Ctrl-C ends it)"),
+        lambda address: typer.echo(f"The page is at {address} (stop it with Ctrl-C)"),
     )

@@ -12,7 +12,7 @@ import typer
 
 from boneage.errors import UserError
 
-PINNED = (  # on the first page; TensorBoard passes over those that no run has
+PINNED = (  # on the first page; TensorBoard skips those that no run has
     "val/age/mae_months",
     "val/stage/balanced_accuracy",
     "train/loss",
@@ -32,7 +32,7 @@ def compare(
         Path, typer.Option(help="Folder for comparison.csv and comparison.html.")
     ] = Path("comparison"),
 ) -> None:
-    """Set finished runs side by side: in the terminal, as a table, and as a page."""
+    """Compare finished runs: in the terminal, as a table, and as a page."""
     from boneage.evaluation.comparison.page import PAGE, TABLE, write_comparison
     from boneage.evaluation.comparison.tables import print_comparison
 
@@ -44,7 +44,7 @@ def compare(
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
 ) -> None:
-    """Draw the figures and the report page of a finished run again."""
+    """Redraw the figures and the report page of a finished run."""
     from boneage.evaluation.report.page import write_report
 
     typer.echo(f"Wrote {write_report(run)}")
@@ -52,11 +52,11 @@ def report(
 
 def dashboard(
     folder: Annotated[Path, typer.Argument(help="Folder with runs below it.")] = Path("outputs"),
-    port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 6006,
+    port: Annotated[int, typer.Option(help="Port to serve on; 0 picks a free one.")] = 6006,
 ) -> None:
     """Serve TensorBoard with the most important curves on its first page, and open it."""
     if not any(folder.rglob("events.out.tfevents.*")):
-        raise UserError(f"{folder}: no run there has logged for TensorBoard; try make train")
+        raise UserError(f"{folder} contains no TensorBoard logs: train a run with make train")
     from tensorboard.program import TensorBoard, TensorBoardServerException
 
     server = TensorBoard()
@@ -86,7 +86,7 @@ def ensemble(
     runs: Annotated[
         list[Path], typer.Argument(help="Finished runs: folders, or checkpoint files in them.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the ensemble, like a run's.")],
+    out: Annotated[Path, typer.Option(help="Folder for the ensemble, laid out like a run's.")],
 ) -> None:
     """Average the predictions of several runs; runs of different folds are pooled."""
     from boneage.evaluation.report.page import write_report

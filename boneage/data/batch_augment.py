@@ -1,7 +1,7 @@
 """Augmentation of whole batches on the device, with the distributions of albumentations.
 
 Parameters of all radiographs of an epoch are drawn at once on the CPU, so they are the same for any
-device and batch size; pixels are changed where the batch lies.
+device and batch size; pixels are changed on the device of the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,8 +20,8 @@ from boneage.data.batch_changes import (
     Change,
     Flip,
     Gamma,
-    cut,
-    require,
+    require_options,
+    to_uint8,
     uniform,
 )
 from boneage.errors import UserError
@@ -39,14 +39,14 @@ LUMINANCE = (  # quantisation at quality 50: ITU-T T.81, table K.1
 
 
 class Noise:
-    """`GaussNoise`: mean and standard deviation (grey values), and a number that names the noise.
+    """`GaussNoise`: mean and standard deviation (grey values), and a seed of the noise.
 
-    The noise is a function of that number and of the place of the pixel, so a radiograph gets the
-    same on any device and in any batch.
+    The noise is a function of the seed and the position of the pixel, so a radiograph gets the
+    same noise on any device and in any batch.
     """
 
     def __init__(self, transform: A.GaussNoise) -> None:
-        require(transform, noise_scale_factor=1)
+        require_options(transform, noise_scale_factor=1)
         self.transform = transform
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -55,26 +55,26 @@ class Noise:
         return np.stack([mean, std, rng.integers(2**24, size=n)], 1)  # exact in float32
 
     def apply(self, image: Tensor, values: Tensor) -> Tensor:
-        mean, std, number = values[:, :, None].unbind(1)
+        mean, std, seed = values[:, :, None].unbind(1)
         pixel = torch.arange(image[0].numel(), device=image.device)
-        share = ((_hash(_hash(number.long()) + pixel) >> 9) + 0.5) / 2**23  # between 0 and 1
+        share = ((_hash(_hash(seed.long()) + pixel) >> 9) + 0.5) / 2**23  # between 0 and 1
         noise = mean + std * 2**0.5 * torch.erfinv(2 * share - 1)
-        return cut(image + noise.view(image.shape))
+        return to_uint8(image + noise.view(image.shape))
 
 
 class Jpeg:
     """`ImageCompression` by JPEG: the quality of each radiograph.
 
-    Of JPEG only the rounding of the cosine coefficients of each 8 x 8 block loses something, so
-    this does that alone, as libjpeg does: the bits of a file are never written.
+    JPEG loses information only by rounding the cosine coefficients of each 8 x 8 block, so only
+    this is done, as in libjpeg; no file is encoded.
     """
 
     def __init__(self, transform: A.ImageCompression) -> None:
-        require(transform, compression_type="jpeg")
+        require_options(transform, compression_type="jpeg")
         self.transform = transform
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
-        low, high = self.transform.quality_range  # both ends can be drawn
+        low, high = self.transform.quality_range  # both ends inclusive
         return rng.integers(low, high + 1, (n, 1))
 
     def apply(self, image: Tensor, values: Tensor) -> Tensor:
@@ -86,10 +86,10 @@ class Jpeg:
         cosines = _cosines().to(image.device)
         steps = 8 * _quantisation(values)[:, None, None]  # libjpeg's coefficients are in eighths
         coefficients = (8 * (cosines @ blocks @ cosines.T)).round()
-        levels = ((coefficients.abs() + steps / 2) / steps).floor()  # halves away from zero
+        levels = ((coefficients.abs() + steps / 2) / steps).floor()  # halves round away from zero
         blocks = cosines.T @ (coefficients.sign() * levels * steps / 8) @ cosines
         grey = blocks.transpose(2, 3).reshape(grey.shape) + 128
-        return cut(grey[..., :height, :width].round())
+        return to_uint8(grey[..., :height, :width].round())
 
 
 class Downscale:
@@ -97,7 +97,7 @@ class Downscale:
 
     def __init__(self, transform: A.Downscale) -> None:
         pair = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
-        require(transform, interpolation_pair=pair)
+        require_options(transform, interpolation_pair=pair)
         self.transform = transform
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -105,8 +105,8 @@ class Downscale:
 
     def apply(self, image: Tensor, values: Tensor) -> Tensor:
         down, up = _resampling(values, image.shape[-1])
-        small = (down @ image[:, 0].float() @ down.mT).round()
-        return cut((up @ small @ up.mT).round())[:, None]
+        reduced = (down @ image[:, 0].float() @ down.mT).round()
+        return to_uint8((up @ reduced @ up.mT).round())[:, None]
 
 
 def _hash(number: Tensor) -> Tensor:
@@ -118,9 +118,9 @@ def _hash(number: Tensor) -> Tensor:
 
 
 def _cosines() -> Tensor:
-    """Return the (8, 8) orthonormal cosine transform (DCT-II), a frequency a row."""
-    frequency, place = torch.arange(8.0)[:, None], torch.arange(8.0)
-    cosines = torch.cos((2 * place + 1) * frequency * torch.pi / 16) / 2
+    """Return the (8, 8) orthonormal cosine transform (DCT-II), one frequency per row."""
+    frequency, position = torch.arange(8.0)[:, None], torch.arange(8.0)
+    cosines = torch.cos((2 * position + 1) * frequency * torch.pi / 16) / 2
     cosines[0] /= 2**0.5
     return cosines
 
@@ -135,17 +135,17 @@ def _quantisation(quality: Tensor) -> Tensor:
 def _resampling(scale: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return (B, m, size) means of areas and (B, size, m) linear interpolation back.
 
-    The sides of the small radiographs differ: rows and columns beyond them are 0.
+    The reduced radiographs differ in size: rows and columns beyond their sides are 0.
     """
     side = (size * scale).round()
     pixel = torch.arange(size, device=scale.device)
-    small = torch.arange(size, device=scale.device)[:, None]
+    reduced = torch.arange(size, device=scale.device)[:, None]
     step = 1 / scale[:, :, None]
-    start, end = small * step, ((small + 1) * step).clamp(max=size)
+    start, end = reduced * step, ((reduced + 1) * step).clamp(max=size)
     shared = (torch.minimum(pixel + 1, end) - torch.maximum(pixel, start)).clamp(min=0)
-    down = shared / (end - start).clamp(min=1e-6) * (small < side[:, :, None])
-    place = torch.minimum(((pixel + 0.5) * side / size - 0.5).clamp(min=0), side - 1)
-    up = (1 - (place[:, :, None] - small.T).abs()).clamp(min=0)
+    down = shared / (end - start).clamp(min=1e-6) * (reduced < side[:, :, None])
+    position = torch.minimum(((pixel + 0.5) * side / size - 0.5).clamp(min=0), side - 1)
+    up = (1 - (position[:, :, None] - reduced.T).abs()).clamp(min=0)
     return down, up
 
 
@@ -161,7 +161,7 @@ CHANGES: dict[type, Callable[[Any], Change]] = {
 
 
 class BatchAugment:
-    """Do to whole batches what an albumentations pipeline does to single radiographs.
+    """Apply an albumentations pipeline to whole batches.
 
     Args:
         augment: the pipeline, always applied (p = 1), of transforms in `CHANGES` and of `OneOf`
@@ -177,7 +177,7 @@ class BatchAugment:
         self.steps = [_Step(transform) for transform in augment.transforms]
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> list[Tensor]:
-        """Return what happens to n radiographs of `size` pixels a side.
+        """Draw the changes of n radiographs of `size` pixels a side.
 
         Returns:
             Per change (n, 1 + k) float32 on the CPU: 1 for a radiograph that is changed, else 0;
@@ -186,19 +186,20 @@ class BatchAugment:
         return [values for step in self.steps for values in step.draw(n, size, rng)]
 
     def __call__(self, image: Tensor, drawn: Sequence[Tensor]) -> Tensor:
-        """Return (B, 1, H, W) uint8 radiographs changed by what was drawn for each."""
+        """Return (B, 1, H, W) uint8 radiographs changed by the values drawn for each."""
         changes = [change for step in self.steps for change in step.changes]
         for change, values in zip(changes, drawn, strict=True):
-            rows = values[:, 0].nonzero()[:, 0]  # on the CPU: the device need not be waited for
+            rows = values[:, 0].nonzero()[:, 0]  # on the CPU: no wait for the device
             if len(rows):
-                there = rows.to(image.device, non_blocking=True)
+                positions = rows.to(image.device, non_blocking=True)
                 parameters = values[rows, 1:].to(image.device, non_blocking=True)
-                image = image.index_copy(0, there, change.apply(image[there], parameters))
+                changed = change.apply(image[positions], parameters)
+                image = image.index_copy(0, positions, changed)
         return image
 
 
 class _Step:
-    """A transform, or one of several, that a share of the radiographs undergoes."""
+    """A transform, or a choice of several, applied to a share of the radiographs."""
 
     def __init__(self, transform: Any) -> None:  # noqa: ANN401 - albumentations is untyped
         one_of = isinstance(transform, A.OneOf)
@@ -222,9 +223,9 @@ class _Step:
 
 def _change(transform: Any) -> Change:  # noqa: ANN401
     if type(transform) not in CHANGES:
-        known = ", ".join(known.__name__ for known in CHANGES)
+        available = ", ".join(known.__name__ for known in CHANGES)
         raise UserError(
             f"augment: {type(transform).__name__} is not available on the device (available: "
-            f"{known}, and OneOf them): leave it out, or use data.residence=host"
+            f"{available}, and OneOf them): leave it out, or use data.residence=host"
         )
     return CHANGES[type(transform)](transform)

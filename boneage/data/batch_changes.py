@@ -39,7 +39,7 @@ class BrightnessContrast:
     """`RandomBrightnessContrast`: factor and summand (grey values) of each radiograph."""
 
     def __init__(self, transform: A.RandomBrightnessContrast) -> None:
-        require(transform, brightness_by_max=True, ensure_safe_range=False)
+        require_options(transform, brightness_by_max=True, ensure_safe_range=False)
         self.transform = transform
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -49,7 +49,7 @@ class BrightnessContrast:
 
     def apply(self, image: Tensor, values: Tensor) -> Tensor:
         factor, summand = values[:, :, None, None, None].unbind(1)
-        return cut(image * factor + summand)
+        return to_uint8(image * factor + summand)
 
 
 class Gamma:
@@ -63,18 +63,18 @@ class Gamma:
 
     def apply(self, image: Tensor, values: Tensor) -> Tensor:
         grey = torch.arange(256, device=image.device) / 255
-        table = cut(255 * grey**values + 1e-3)  # so that rounding keeps white white
+        table = to_uint8(255 * grey**values + 1e-3)  # so that rounding keeps white white
         return table.gather(1, image.flatten(1).long()).view_as(image)
 
 
 class Affine:
-    """`Affine`: the 2 x 3 matrix from places in the result to places in the radiograph.
+    """`Affine`: the 2 x 3 matrix from positions in the result to positions in the radiograph.
 
-    Both in `affine_grid`'s coordinates, -1 to 1 between the outer edges of the picture.
+    Both in `affine_grid`'s coordinates, -1 to 1 between the outer edges of the image.
     """
 
     def __init__(self, transform: A.Affine) -> None:
-        require(
+        require_options(
             transform,
             interpolation=cv2.INTER_LINEAR,
             border_mode=cv2.BORDER_CONSTANT,
@@ -101,7 +101,7 @@ class Affine:
     def _shift(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return (n, 2) whole pixels to the right and down."""
         if self.transform.translate_px is not None:
-            limits = self.transform.translate_px  # both ends can be drawn
+            limits = self.transform.translate_px  # both ends inclusive
             drawn = [rng.integers(int(low), int(high) + 1, n) for low, high in _axes(limits)]
         else:
             limits = self.transform.translate_percent
@@ -118,13 +118,13 @@ def uniform(limits: tuple[float, float], n: int, rng: np.random.Generator) -> np
     return rng.uniform(limits[0], limits[1], n)
 
 
-def cut(grey: Tensor) -> Tensor:
-    """Return grey values as uint8: decimals are cut off, as albumentations does."""
+def to_uint8(grey: Tensor) -> Tensor:
+    """Return grey values as uint8, truncated as in albumentations."""
     return grey.clamp(0, 255).to(torch.uint8)
 
 
-def require(transform: Any, **options: object) -> None:  # noqa: ANN401 - albumentations is untyped
-    """Raise UserError when an option of a transform is not the one that is implemented."""
+def require_options(transform: Any, **options: object) -> None:  # noqa: ANN401 - albumentations is untyped
+    """Raise UserError when a transform has an option value that is not implemented."""
     for name, value in options.items():
         given = getattr(transform, name)
         if given != value:

@@ -14,16 +14,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from boneage.data.atomic import atomic_folder
 from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.parallel import decode_files
-from boneage.data.storage import amount, one_builder
-from boneage.data.whole import whole_folder
-from boneage.errors import UserError, first_five, plural
+from boneage.data.storage import amount, build_lock
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
-CHECKED = 2**30  # bytes: larger caches would take long to read, and only their size is checked
+CHECKED = 2**30  # bytes; of larger caches only the size is checked, since reading takes long
 CHUNK = 2**24
 
 
@@ -34,8 +34,8 @@ class Cache:
     Args:
         path: `.npy` file of (n, size, size) uint8, in the order of the table.
         unreadable: reason by row; these rows are zeros.
-        without_hand: rows shown whole, because no hand was found to crop to.
-        sexes: "female" or "male" by row, where the header of the file says so.
+        without_hand: rows that are not cropped, because no hand was detected.
+        sexes: "female" or "male" by row, if the header of the file contains it.
     """
 
     path: Path
@@ -50,18 +50,18 @@ def open_cache(
     cache_dir: Path,
     workers: int | None = None,
 ) -> Cache:
-    """Open the decoded radiographs of a table, decoding them first if nobody has.
+    """Open the decoded radiographs of a table; decode them first if needed.
 
-    A cache is found again by its table (ids in order), its files (paths, sizes, times of change)
-    and the preprocessing. It is complete or absent: it is built aside and moved into place, and
-    runs that share `cache_dir` build one after the other. One whose bytes have changed since is
-    built again.
+    A cache is identified by its table (ids in order), its files (paths, sizes, modification times)
+    and the preprocessing. It is complete or absent: it is built in a temporary folder and moved
+    into place, and runs that share `cache_dir` build one after the other. A damaged cache is
+    rebuilt.
 
     Args:
         table: columns `id` and `path`.
         preprocessing: size, fit, contrast and crop.
         cache_dir: folder of all caches.
-        workers: decoding processes, None for one a core.
+        workers: decoding processes, None for one per core.
 
     Raises:
         UserError: when the folder cannot be written or has too little space, or a file needs a
@@ -69,9 +69,9 @@ def open_cache(
     """
     folder = cache_dir / _key(table, preprocessing)
     try:
-        if not _is_whole(folder):
-            with one_builder(cache_dir):
-                if not _is_whole(folder):
+        if not _is_intact(folder):
+            with build_lock(cache_dir):
+                if not _is_intact(folder):
                     _build(table, preprocessing, folder, workers)
         description = json.loads((folder / DESCRIPTION).read_text())
     except OSError as error:
@@ -80,7 +80,7 @@ def open_cache(
             f"({error.strerror or error}): choose another folder with data.cache_dir="
         ) from error
     unreadable, sexes = (
-        {int(row): said for row, said in description.get(name, {}).items()}
+        {int(row): value for row, value in description.get(name, {}).items()}
         for name in ("unreadable", "sexes")  # caches of older versions have no sexes
     )
     return Cache(folder / IMAGES, unreadable, description["without_hand"], sexes)
@@ -91,36 +91,36 @@ def check_readable(
 ) -> np.ndarray:
     """Return the positions of the rows whose radiograph could be decoded.
 
-    It warns of those that were not cropped, and of those that are left out.
+    It warns about those that were not cropped, and those that are left out.
 
     Raises:
-        UserError: when some could not and `unreadable` is not "drop".
+        UserError: when some could not be and `unreadable` is not "drop".
     """
     if unreadable not in ("error", "drop"):
         raise UserError(f"data.unreadable={unreadable}: must be error or drop")
-    if whole := cache.without_hand:
+    if uncropped := cache.without_hand:
         log.warning(
-            f"No hand was found on {len(whole):,} of {len(table):,} radiographs, which stay "
-            f"whole: {first_five(list(table['id'].iloc[whole]))}"
+            f"{len(uncropped):,} of {len(table):,} radiographs are not cropped, because no hand "
+            f"was detected: {join_first(list(table['id'].iloc[uncropped]))}"
         )
     if cache.unreadable:
-        found = (
+        message = (
             f"{len(cache.unreadable):,} of {len(table):,} radiographs cannot be read: "
-            f"{first_five(list(cache.unreadable.values()))}"
+            f"{join_first(list(cache.unreadable.values()))}"
         )
         if unreadable == "error":
-            raise UserError(f"{found}; replace them, or leave them out with data.unreadable=drop")
-        log.warning("Left out: %s", found)
+            raise UserError(f"{message}; replace them, or leave them out with data.unreadable=drop")
+        log.warning("Left out: %s", message)
     return np.setdiff1d(np.arange(len(table)), list(cache.unreadable))
 
 
 def fill_sexes(table: pd.DataFrame, cache: Cache) -> pd.Series:
-    """Return the sexes of a table's rows, those unknown as the headers of the files say them."""
+    """Return the sexes of a table's rows; unknown ones are filled from the file headers."""
     sexes: pd.Series = table["sex"].copy()
-    told = [row for row in cache.sexes if sexes.iloc[row] == "unknown"]
-    sexes.iloc[told] = [cache.sexes[row] for row in told]
-    if told:
-        log.info("The sex of %s is read from the DICOM header", plural(len(told), "radiograph"))
+    rows = [row for row in cache.sexes if sexes.iloc[row] == "unknown"]
+    sexes.iloc[rows] = [cache.sexes[row] for row in rows]
+    if rows:
+        log.info("The sex of %s is read from the DICOM header", plural(len(rows), "radiograph"))
     return sexes
 
 
@@ -133,7 +133,7 @@ def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
 
 
 def _fingerprint(path: str) -> tuple[int, int]:
-    """Return size in bytes and time of change of a file; a missing one is found when decoding."""
+    """Return size and modification time of a file; a missing one is reported when decoding."""
     try:
         status = os.stat(path)
     except OSError:
@@ -144,14 +144,14 @@ def _fingerprint(path: str) -> tuple[int, int]:
 def _build(
     table: pd.DataFrame, preprocessing: Preprocessing, folder: Path, workers: int | None
 ) -> None:
-    """Decode all radiographs aside, then move the complete folder into place."""
+    """Decode all radiographs in a temporary folder, then move it into place."""
     started = time.perf_counter()
     shape = (len(table), preprocessing.size, preprocessing.size)
     free = shutil.disk_usage(folder.parent).free
     if free < np.prod(shape):
         raise OSError(f"{amount(int(np.prod(shape)))} needed, {amount(free)} free")
-    log.info(f"Decoding {plural(len(table), 'radiograph')}, once, into {folder}")
-    with whole_folder(folder) as new:
+    log.info(f"Decoding {plural(len(table), 'radiograph')} once into {folder}")
+    with atomic_folder(folder) as new:
         np.lib.format.open_memmap(new / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
         paths = list(table["path"])
         decoded = decode_files(paths, preprocessing, new / IMAGES, workers)
@@ -168,18 +168,18 @@ def _build(
     )
 
 
-def _is_whole(folder: Path) -> bool:
-    """Tell whether a cache is there and holds what was written."""
+def _is_intact(folder: Path) -> bool:
+    """Tell whether a cache exists and is undamaged."""
     if not (folder / DESCRIPTION).exists():
         return False
     try:
         expected = json.loads((folder / DESCRIPTION).read_text())["checksum"]
-        whole: bool = _checksum(folder / IMAGES) == expected
+        intact: bool = _checksum(folder / IMAGES) == expected
     except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         log.warning("The cache of decoded radiographs in %s is damaged: decoding again", folder)
-    return whole
+    return intact
 
 
 def _checksum(file: Path) -> list[int]:

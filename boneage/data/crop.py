@@ -1,4 +1,4 @@
-"""The part of a radiograph that the network sees, and the film that a reader sees."""
+"""The crop of a radiograph for the network, and the image for a reader."""
 
 from dataclasses import dataclass
 
@@ -19,22 +19,22 @@ class Crop:
 
     Args:
         box: left, top, right and bottom as shares of width and height.
-        mask: (h, w) bool, the hand in the whole radiograph at any resolution; None where there is
-            none.
+        mask: (h, w) bool, the hand in the whole radiograph at any resolution; None without
+            one.
     """
 
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     mask: np.ndarray | None = None
 
     def slices(self, height: int, width: int) -> tuple[slice, slice]:
-        """Return the rows and columns of a radiograph of this many pixels."""
+        """Return the rows and columns of the crop in a radiograph of this size."""
         left, top, right, bottom = self.box
         rows = slice(int(top * height), max(int(np.ceil(bottom * height)), int(top * height) + 1))
         columns = slice(int(left * width), max(int(np.ceil(right * width)), int(left * width) + 1))
         return rows, columns
 
     def hand_in(self, height: int, width: int) -> np.ndarray | None:
-        """Return the (height, width) bool mask of the hand, the crop being resized to that."""
+        """Return the bool mask of the hand in the crop, resized to (height, width)."""
         if self.mask is None:
             return None
         part = self.mask[self.slices(*self.mask.shape)].astype(np.uint8)
@@ -43,7 +43,7 @@ class Crop:
 
 
 def crop_around(hand: Hand | None) -> Crop:
-    """Return the crop to a hand and a margin; the whole radiograph where there is none."""
+    """Return the crop to a hand and a margin; the whole radiograph without one."""
     if hand is None:
         return Crop()
     left, top, right, bottom = hand.box
@@ -53,27 +53,26 @@ def crop_around(hand: Hand | None) -> Crop:
 
 
 def to_film(image: np.ndarray, hand: Hand | None = None) -> np.ndarray:
-    """Return an (H, W) uint8 or uint16 radiograph as an (h, w) uint8 picture for a reader.
+    """Return an (H, W) uint8 or uint16 radiograph as an (h, w) uint8 image for a reader.
 
-    Its longer side has `LONGER_SIDE` pixels. Black and white are nearly the darkest and the
-    brightest of the hand, which neither markers nor borders can dim; without a hand, of the whole
-    radiograph.
+    Its longer side has `LONGER_SIDE` pixels. Black and white are `PERCENTILES` of the hand, so that
+    markers and borders do not change the contrast; without a hand, of the whole radiograph.
     """
     height, width = image.shape
     scale = LONGER_SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(image, size, interpolation=way)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized = cv2.resize(image, size, interpolation=interpolation)
     low, high = np.percentile(_hand_in(resized, hand), PERCENTILES)
     stretched = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
     film: np.ndarray = np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
     return film
 
 
-def to_jpeg(picture: np.ndarray) -> bytes:
-    """Return an (h, w) grey or (h, w, 3) RGB uint8 picture as a JPEG file's content."""
+def to_jpeg(image: np.ndarray) -> bytes:
+    """Return an (h, w) grey or (h, w, 3) RGB uint8 image as the content of a JPEG file."""
     options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    as_opencv = picture if picture.ndim == 2 else picture[..., ::-1]
+    as_opencv = image if image.ndim == 2 else image[..., ::-1]
     return cv2.imencode(".jpg", as_opencv, options)[1].tobytes()
 
 

@@ -29,7 +29,7 @@ class Batch(TypedDict):
 
     image: Tensor  # (B, 1, H, W) uint8
     age_months: Tensor  # (B,) float32
-    soft_age_months: Tensor  # (B,) float32, a teacher's; the same where there is none
+    soft_age_months: Tensor  # (B,) float32, a teacher's, else equal to age_months
     sex: Tensor  # (B,) int64, index into SEXES
     index: Tensor  # (B,) int64, row of the data module's table
 
@@ -39,7 +39,7 @@ class Radiographs(Dataset[Batch]):
 
     Args:
         table: the fold's rows: `age_months`, `sex`, `cache_row`, the position in the cache, and
-            `soft_age_months` where there are some; its index is what batches carry as `index`.
+            optionally `soft_age_months`; its index is what batches carry as `index`.
         cache: path of the (n, H, W) uint8 array.
         augment: transform of the training fold, None elsewhere.
         seed: training seed.
@@ -76,7 +76,7 @@ class Radiographs(Dataset[Batch]):
         positions = [position for _, position in pairs]
         images = self.images[self.cache_row[positions]]
         if self.augment is not None:
-            # once a batch: seeding takes longer than many a transform of one radiograph
+            # once per batch: seeding takes longer than many transforms of one radiograph
             seed = np.random.SeedSequence([self.seed, pairs[0][0]])
             self.augment.set_random_seed(int(seed.generate_state(1)[0]))
             for image in images:
@@ -90,11 +90,11 @@ class Radiographs(Dataset[Batch]):
         )
 
 
-def whole_batch(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
-    """Stand in for collation: `Radiographs` fetches whole batches.
+def collate(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
+    """Return a batch as `Radiographs` fetched it, in place of collation.
 
-    A loader process shares its batch here, where an error reaches the training process. Left to
-    the queue, a batch that does not fit the shared memory would be lost, and waited for for ever.
+    A loader process moves its batch to shared memory here, where an error reaches the training
+    process. In the queue, a batch that does not fit would be lost, and training would hang.
     """
     if get_worker_info() is not None:
         for values in batch.values():
@@ -107,7 +107,7 @@ def augmented_sheet(train: Radiographs, columns: int = 8, draws: int = 3) -> np.
 
     Args:
         train: the training fold.
-        columns: at most how many radiographs.
+        columns: maximum number of radiographs.
         draws: augmentations of each.
 
     Returns:
@@ -137,7 +137,7 @@ def upload(cache: Path, device: torch.device) -> Tensor:
 
 
 class ResidentBatches:
-    """A loader without work on the host: picks, augments and yields batches on the device.
+    """A loader without work on the host: selects, augments and yields batches on the device.
 
     Args:
         table: the fold's rows, as for `Radiographs`.
@@ -178,11 +178,11 @@ class ResidentBatches:
         drawn = self._draw(pairs[:, 0])
         start = 0
         for size in sizes:
-            these = slice(start, start := start + size)
-            yield self._batch(positions[these], [values[these] for values in drawn])
+            rows = slice(start, start := start + size)
+            yield self._batch(positions[rows], [values[rows] for values in drawn])
 
     def _draw(self, draws: np.ndarray) -> list[Tensor]:
-        """Return the parameters of the augmentation, the same however processes share the draws."""
+        """Return the augmentation parameters, which do not depend on the number of processes."""
         if self.augment is None:
             return []
         n, size = len(self.index), self.images.shape[-1]

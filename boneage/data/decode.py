@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from boneage.data.crop import Crop, crop_around
-from boneage.data.depth import full_scale, unsqueezed
-from boneage.data.hand import Sighting, look
+from boneage.data.depth import clip_marks, full_scale
+from boneage.data.hand import Detection, detect
 from boneage.errors import UserError
 
 VERSION = 4  # of the preprocessing: raise it when the same file and options give other pixels
@@ -24,8 +24,8 @@ class Preprocessing:
         size: side of the square, pixels.
         fit: "squash" to the square, or "pad": keep the aspect ratio, centred on black.
         contrast: "none", or "stretch" per radiograph: percentiles 1 and 99 become 0 and 255; in a
-            hand crop, the upper one is that of the hand, which a bright marker cannot raise.
-        crop: "none", or "hand": the part of the radiograph where the hand is found.
+            hand crop, the upper one is of the hand only, so that a bright marker does not raise it.
+        crop: "none", or "hand": the part of the radiograph with the detected hand.
 
     Raises:
         UserError: naming the option that is out of range.
@@ -47,32 +47,32 @@ class Preprocessing:
         if self.crop not in ("none", "hand"):
             raise UserError(f"data.crop={self.crop}: must be none or hand")
 
-    def is_that_of(self, version: object) -> bool:
-        """Tell whether a version of the package, which a model kept, prepares as this one does."""
+    def matches_version(self, version: object) -> bool:
+        """Tell whether the preprocessing version stored with a model gives the same pixels."""
         return self.crop != "hand" or version == VERSION
 
-    def square(self, image: np.ndarray, sighting: Sighting | None = None) -> "Square":
+    def square(self, image: np.ndarray, detection: Detection | None = None) -> "Square":
         """Return what the network sees of a radiograph.
 
         Args:
             image: (H, W) uint8 or uint16.
-            sighting: what `look` has seen in it; None looks now.
+            detection: result of `detect` for it; None runs it now.
         """
-        geometry = self.geometry(image, sighting)
+        geometry = self.geometry(image, detection)
         return Square(geometry.image_to_square(image), geometry)
 
-    def geometry(self, image: np.ndarray, sighting: Sighting | None = None) -> "Geometry":
-        """Return how a radiograph lies in its square; arguments as for `square`."""
+    def geometry(self, image: np.ndarray, detection: Detection | None = None) -> "Geometry":
+        """Return how a radiograph maps to its square; arguments as for `square`."""
         crop = Crop()
         if self.crop == "hand":
-            crop = crop_around((sighting or look(image)).hand)
+            crop = crop_around((detection or detect(image)).hand)
         height, width = image.shape
         return Geometry(height, width, self, crop)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a file of some size lies in the square.
+    """How a file of a given size maps to the square.
 
     Args:
         height: of the file, pixels.
@@ -93,7 +93,7 @@ class Geometry:
 
     @property
     def inner(self) -> tuple[int, int, int, int]:
-        """Top, left, height and width, in pixels of the square, of what the crop fills."""
+        """Top, left, height and width, in pixels of the square, of the part that the crop fills."""
         size = self.preprocessing.size
         if self.preprocessing.fit == "squash":
             return 0, 0, size, size
@@ -105,10 +105,10 @@ class Geometry:
     def image_to_square(self, image: np.ndarray) -> np.ndarray:
         """Return the (height, width) uint8 or uint16 pixels as (size, size) uint8 of the square.
 
-        They are resized in their own depth, then mapped to 8 bits in one linear step.
+        They are resized at their own bit depth, then mapped to 8 bits in one linear step.
         """
         scale = full_scale(image)
-        image = unsqueezed(image)
+        image = clip_marks(image)
         top, left, height, width = self.inner
         resized = _resize(image[self.seen], height, width)
         if self.preprocessing.contrast == "stretch":
@@ -149,12 +149,12 @@ class Geometry:
         return self.to_film(square, self.height, self.width)
 
     def to_film(self, square: np.ndarray, height: int, width: int) -> np.ndarray:
-        """Return a map of the square as (height, width) of the file's picture, 0 elsewhere.
+        """Return a map of the square as (height, width) of the file's image, 0 elsewhere.
 
         Args:
             square: (h, w) map of the whole square, at any resolution.
-            height: of the picture, pixels.
-            width: of the picture, pixels.
+            height: of the image, pixels.
+            width: of the image, pixels.
         """
         size = self.preprocessing.size
         square = cv2.resize(square, (size, size), interpolation=cv2.INTER_LINEAR)
@@ -162,18 +162,18 @@ class Geometry:
         inner = square[top : top + inner_height, left : left + inner_width]
         rows, columns = self.seen_in(height, width)
         seen = (columns.stop - columns.start, rows.stop - rows.start)
-        whole = np.zeros((height, width), inner.dtype)
-        whole[rows, columns] = cv2.resize(inner, seen, interpolation=cv2.INTER_LINEAR)
-        return whole
+        film = np.zeros((height, width), inner.dtype)
+        film[rows, columns] = cv2.resize(inner, seen, interpolation=cv2.INTER_LINEAR)
+        return film
 
     def seen_in(self, height: int, width: int) -> tuple[slice, slice]:
-        """Return rows and columns of what the square shows, in a (height, width) picture."""
+        """Return rows and columns of what the square shows, in a (height, width) image."""
         rows, columns = self.seen
         return _scaled(rows, height / self.height), _scaled(columns, width / self.width)
 
 
 def _scaled(pixels: slice, scale: float) -> slice:
-    """Return the same part at another scale, of one pixel at least."""
+    """Return the same part at another scale, at least one pixel."""
     start, stop = round(pixels.start * scale), round(pixels.stop * scale)
     return slice(min(start, stop - 1), stop) if stop else slice(0, 1)
 
@@ -184,7 +184,7 @@ class Square:
 
     Args:
         pixels: (size, size) uint8.
-        geometry: how the radiograph lies in them.
+        geometry: how the radiograph maps to them.
     """
 
     pixels: np.ndarray

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.data.dicom_display import shown
+from boneage.data.dicom_display import displayed
 from boneage.data.dicom_header import Header, header_of
 from boneage.data.dicom_pixels import number, numbers
 from boneage.errors import MissingPackage, UserError
@@ -31,13 +31,13 @@ LONGEST_FIRST_VALUE = 1024  # bytes
 def require_single_grey(path: Path, file: "Dataset") -> None:
     """Raise UserError when a file contains no image, several, or one in colour.
 
-    What says that there is one grey image is filled in where it was left empty.
+    Empty header fields that describe one grey image are filled in.
     """
     if not file.get("PixelData"):
         raise UserError(f"{path}: {_without_pixels(file)}")
     frames = int(number(file, "NumberOfFrames", 1)) or 1
     if frames != 1:
-        raise UserError(f"{path}: contains {frames} images; give one radiograph a file")
+        raise UserError(f"{path}: contains {frames} images; give one radiograph per file")
     colours = str(file.get("PhotometricInterpretation") or "").strip().upper()
     if number(file, "SamplesPerPixel", 1) != 1 or colours not in GREYS:
         raise UserError(
@@ -46,8 +46,8 @@ def require_single_grey(path: Path, file: "Dataset") -> None:
         )
     if colours == "MONOCHROME2" and str(file.get("PresentationLUTShape")).upper() == "INVERSE":
         raise UserError(
-            f"{path}: contradicts itself: by MONOCHROME2 the greatest value is white, "
-            "by PresentationLUTShape INVERSE black: export the file again"
+            f"{path}: its header contradicts itself: by MONOCHROME2 the greatest value is "
+            "white, by PresentationLUTShape INVERSE it is black: export the file again"
         )
     if absent := [name for name in NEEDED if not numbers(file, name)]:
         raise UserError(f"{path}: its header lacks {', '.join(absent)}: export the file again")
@@ -67,7 +67,7 @@ def require_single_grey(path: Path, file: "Dataset") -> None:
 
 
 def _require_sound_bits(path: Path, file: "Dataset") -> None:
-    """Raise UserError when a header says of the bits of a pixel what cannot be."""
+    """Raise UserError when the bit fields of a header are invalid."""
     allocated, stored, sign = (int(number(file, name)) for name in BITS)
     if allocated not in ALLOCATED:
         raise UserError(
@@ -86,7 +86,7 @@ def _require_sound_bits(path: Path, file: "Dataset") -> None:
 
 
 def _require_all_bytes(path: Path, file: "Dataset", pixels: int) -> None:
-    """Raise UserError when pixels that are not compressed are cut off, or are compressed."""
+    """Raise UserError when uncompressed pixels are cut off, or are compressed after all."""
     if file["PixelData"].is_undefined_length:
         raise UserError(
             f"{path}: its pixels are compressed, but its TransferSyntaxUID says that they are not: "
@@ -113,13 +113,13 @@ def _without_pixels(file: "Dataset") -> str:
     kind = line_of(kind)
     if "Image Storage" in kind:
         return f"is a {kind} whose pixels are missing: copy or export the file again"
-    return f"contains no image, but: {kind}; give the file of the radiograph"
+    return f"contains no image, but {kind}: give the file of the radiograph"
 
 
-def line_of(said: object) -> str:
-    """Return on one line what may hold any bytes of a damaged file."""
-    printable = "".join(c if c.isprintable() else " " for c in str(said))
-    return textwrap.shorten(printable, LONGEST) or type(said).__name__
+def line_of(value: object) -> str:
+    """Return a value of a damaged file, which may contain any bytes, as one line."""
+    printable = "".join(c if c.isprintable() else " " for c in str(value))
+    return textwrap.shorten(printable, LONGEST) or type(value).__name__
 
 
 def begins_dicom(head: bytes) -> bool:
@@ -138,10 +138,10 @@ def _starts_data_set(head: bytes, order: str) -> bool:
 
 
 def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
-    """Read a DICOM radiograph as it is meant to be seen, bones bright.
+    """Read a DICOM radiograph as it is meant to be displayed, with bright bones.
 
     Returns:
-        (H, W) uint16 of `dicom_display.shown`, and what the header says.
+        (H, W) uint16 of `dicom_display.displayed`, and the patient data of the header.
 
     Raises:
         UserError: with path and reason, when it is damaged, does not contain a single grey image,
@@ -152,23 +152,23 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
     except ImportError as error:
         raise MissingPackage(f"{path}: reading DICOM needs pydicom: pip install pydicom") from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of every odd value
+        warnings.simplefilter("ignore")  # of every invalid value
         try:
             file = _open(path)
             require_single_grey(path, file)
             header = header_of(file)
         except UserError:
             raise
-        except Exception as error:  # pydicom raises whatever damaged bytes lead it to
+        except Exception as error:  # pydicom can raise anything on damaged bytes
             raise UserError(
                 f"{path}: not a readable DICOM file, its header is damaged: copy or export it "
                 f"again ({line_of(error)})"
             ) from error
         try:
-            return shown(file), header
+            return displayed(file), header
         except MissingPackage as error:
             raise MissingPackage(f"{path}: its pixels cannot be decoded: {error}") from error
-        except Exception as error:  # so do its decoders
+        except Exception as error:  # so can its decoders
             raise UserError(f"{path}: its pixels cannot be decoded: {line_of(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""Grey values of a DICOM file as its header asks to show them (PS3.3 C.11)."""
+"""Grey values of a DICOM file as its header asks to display them (PS3.3 C.11)."""
 
 from typing import TYPE_CHECKING
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
-WIDEST = 16  # bits of what is returned
+WIDEST = 16  # bits of the result
 
 
-def shown(file: "Dataset") -> np.ndarray:
-    """Return the pixels of a single grey image as they are meant to be seen, bones bright.
+def displayed(file: "Dataset") -> np.ndarray:
+    """Return the pixels of a single grey image as they are meant to be displayed, bones bright.
 
     Modality LUT or rescaling, then the first VOI LUT or window, then MONOCHROME1 is inverted.
     Padding is black.
 
     Returns:
-        (H, W) uint16: what the header says the result can contain, spread over 16 bits.
+        (H, W) uint16: the range that the header allows, scaled to 16 bits.
 
     Raises:
         Exception: as `read_words` and `cells`.
@@ -37,7 +37,7 @@ def shown(file: "Dataset") -> np.ndarray:
 
 
 def _share(file: "Dataset", values: np.ndarray) -> np.ndarray:
-    """Return (H, W) from 0, the least value that can be shown, to 1, the greatest."""
+    """Return (H, W) from 0, the least displayable value, to 1, the greatest."""
     low, high = _ends(file, values)
     modality, voi = _table(file, "ModalityLUTSequence"), _table(file, "VOILUTSequence")
     if modality is not None:
@@ -51,13 +51,15 @@ def _share(file: "Dataset", values: np.ndarray) -> np.ndarray:
         values, (low, high) = _look_up(file, voi, values)
     elif (window := _window(file)) is not None:
         share = _through(window, values)
-        if ((share > 0) & (share < 1)).any():  # else it shows black and white only: no window
+        if (
+            (share > 0) & (share < 1)
+        ).any():  # else the window shows only black and white: ignore it
             return share
     return np.clip((values - low) / (high - low), 0, 1)
 
 
 def _ends(file: "Dataset", values: np.ndarray) -> tuple[float, float]:
-    """Return the least and greatest value of BitsStored bits; of more than 16, of those used."""
+    """Return the least and greatest value of BitsStored bits; above 16, of the bits used."""
     bits = int(number(file, "BitsStored"))
     signed = bool(number(file, "PixelRepresentation"))
     if bits > WIDEST:
@@ -67,7 +69,7 @@ def _ends(file: "Dataset", values: np.ndarray) -> tuple[float, float]:
 
 
 def _table(file: "Dataset", name: str) -> "Dataset | None":
-    """Return the first lookup table of a sequence, None where there is none, or an empty one."""
+    """Return the first lookup table of a sequence, None if there is none, or it is empty."""
     item = next(iter(file.get(name) or []), None)
     return item if item is not None and item.get("LUTDescriptor") and item.get("LUTData") else None
 
@@ -87,7 +89,7 @@ def _look_up(
     table = table[:entries]
     if len(table) < entries or not 1 <= bits <= WIDEST or table.max() > 2**bits:
         raise ValueError(
-            f"the lookup table is not one of {entries} entries of {bits} bits: export it again"
+            f"the lookup table does not have {entries} entries of {bits} bits: export it again"
         )
     if first >= 2**15 and values.min() < 0:  # written with the wrong sign
         first -= 2**16
@@ -96,7 +98,7 @@ def _look_up(
 
 
 def _window(file: "Dataset") -> tuple[str, float, float] | None:
-    """Return function, centre and width of the first window that has a meaning (C.11.2.1.2)."""
+    """Return function, centre and width of the first valid window (C.11.2.1.2)."""
     function = str(file.get("VOILUTFunction") or "").strip().upper() or "LINEAR"
     if function not in FUNCTIONS:
         raise ValueError(

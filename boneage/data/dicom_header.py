@@ -1,4 +1,4 @@
-"""What the header of a DICOM file says of the patient, and what is odd about that."""
+"""The patient data of a DICOM header, and anomalies in them."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from boneage.data.labels import MAX_AGE_YEARS
-from boneage.data.sexes import WRITTEN
+from boneage.data.sexes import SPELLINGS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -15,104 +15,106 @@ YEAR = 365.25  # days
 DAYS = {"D": 1.0, "W": 7.0, "M": YEAR / 12, "Y": YEAR}
 STUDY_DATES = ("StudyDate", "AcquisitionDate", "ContentDate", "SeriesDate")  # the first counts
 CONTRADICTION = 1.0  # years between PatientAge, which may be in whole years, and the dates
-PLACEHOLDERS = 1900  # nobody was born in this year or before it
-SHOWN = 20  # characters of an odd value
+PLACEHOLDERS = 1900  # dates of birth up to this year
+SHOWN = 20  # characters of a value that is not recognised
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a DICOM file says of the patient.
+    """The patient data of a DICOM file.
 
     Args:
         sex: "female", "male" or "unknown".
-        age_years: chronological age at the study, None where the file does not say.
-        odd_sex: what is odd about what it says of the sex; empty if nothing is.
-        odd_age: the same of the age.
+        age_years: chronological age at the study, None if the file does not contain it.
+        sex_flag: what is wrong with the sex in the file; empty if nothing is.
+        age_flag: the same for the age.
     """
 
     sex: str
     age_years: float | None
-    odd_sex: str = ""
-    odd_age: str = ""
+    sex_flag: str = ""
+    age_flag: str = ""
 
 
 def header_of(file: "Dataset") -> Header:
-    """Return what a file says of the patient: the age by PatientAge, else by its dates."""
-    sex, odd_sex = _sex(_text(file, "PatientSex"))
-    age, odd_age = _age(_text(file, "PatientAge"), *_age_by_dates(file))
-    return Header(sex, age, odd_sex, odd_age)
+    """Return the patient data of a file: the age from PatientAge, else from its dates."""
+    sex, sex_flag = _sex(_text(file, "PatientSex"))
+    age, age_flag = _age(_text(file, "PatientAge"), *_age_by_dates(file))
+    return Header(sex, age, sex_flag, age_flag)
 
 
 def age_of(text: str) -> float | None:
-    """Return years of a DICOM age string such as 018M, 090D, 052W or 012Y; None of any other."""
+    """Return the years in a DICOM age string such as 018M, 090D, 052W or 012Y, else None."""
     match = re.fullmatch(r"(\d{1,3})\s*([DWMY])", text.strip().upper())
     return int(match[1]) * DAYS[match[2]] / YEAR if match else None
 
 
 def _sex(text: str) -> tuple[str, str]:
-    """Return a PatientSex, and what is odd about it."""
-    sex = WRITTEN.get(text.casefold())
-    return (sex, "") if sex else ("unknown", f"the file's PatientSex {_short(text)} is not read")
+    """Return the sex in PatientSex, and its flag."""
+    sex = SPELLINGS.get(text.casefold())
+    return (
+        (sex, "") if sex else ("unknown", f"the file's PatientSex {_short(text)} is not recognised")
+    )
 
 
-def _age(text: str, by_dates: float | None, odd_dates: str) -> tuple[float | None, str]:
-    """Return a chronological age in years, and what is odd about it.
+def _age(text: str, by_dates: float | None, dates_flag: str) -> tuple[float | None, str]:
+    """Return a chronological age in years, and its flag.
 
     Args:
         text: PatientAge.
         by_dates: the age by the dates, in years; negative for a study before the birth.
-        odd_dates: why there is none.
+        dates_flag: why there is none.
     """
     if by_dates is not None and by_dates < 0:
-        by_dates, odd_dates = None, "the file's study is dated before the birth"
+        by_dates, dates_flag = None, "the file's study is dated before the birth"
         if usable := _usable(age_of(text)):
-            return usable, odd_dates
+            return usable, dates_flag
     if not text:
-        return _age_of_dates_alone(by_dates, odd_dates)
+        return _age_of_dates_alone(by_dates, dates_flag)
     age = age_of(text)
     if age is None:
-        return _usable(by_dates), f"the file's PatientAge {_short(text)} is not read"
+        return _usable(by_dates), f"the file's PatientAge {_short(text)} is not recognised"
     if by_dates is not None and abs(age - by_dates) > CONTRADICTION:
         return _usable(age), "the file's dates contradict its PatientAge"
     if age > MAX_AGE_YEARS:
         return None, f"the file's PatientAge is over {MAX_AGE_YEARS} years"
-    if age == 0 and not by_dates:  # programs write it where they do not know
+    if age == 0 and not by_dates:  # programs write it if they do not know the age
         return None, f"the file's PatientAge {_short(text)} may be a placeholder"
     return (age or by_dates), ""
 
 
-def _age_of_dates_alone(by_dates: float | None, odd_dates: str) -> tuple[float | None, str]:
-    """Return the age of a file without PatientAge, and what is odd about it."""
+def _age_of_dates_alone(by_dates: float | None, dates_flag: str) -> tuple[float | None, str]:
+    """Return the age of a file without PatientAge, and its flag."""
     if by_dates is not None and by_dates > MAX_AGE_YEARS:
-        odd_dates = f"by the file's dates the patient is over {MAX_AGE_YEARS} years"
+        dates_flag = f"by the file's dates the patient is over {MAX_AGE_YEARS} years"
     elif by_dates == 0:
-        odd_dates = "by the file's dates it was taken on the day of birth"
-    return _usable(by_dates), odd_dates
+        dates_flag = "by the file's dates it was taken on the day of birth"
+    return _usable(by_dates), dates_flag
 
 
 def _usable(age: float | None) -> float | None:
-    """Return an age that a patient of this field can have, else None."""
+    """Return an age within the range of the field, else None."""
     return age if age is not None and 0 < age <= MAX_AGE_YEARS else None
 
 
 def _age_by_dates(file: "Dataset") -> tuple[float | None, str]:
-    """Return years from birth to study, or why there are none; the dates are not told."""
+    """Return years from birth to study, or why there are none; the dates are not disclosed."""
     if not (text := _text(file, "PatientBirthDate")):
         return None, ""
     birth = _date(text)
     if birth is None:
-        return None, "the file's PatientBirthDate is no date"
+        return None, "the file's PatientBirthDate is not a date"
     if birth.year <= PLACEHOLDERS:
         return None, "the file's PatientBirthDate is a placeholder"
     texts = [text for name in STUDY_DATES if (text := _text(file, name))]
     study = next(filter(None, map(_date, texts)), None)
     if study is None:
-        return None, "the file's StudyDate is no date" if texts else ""
+        return None, "the file's StudyDate is not a date" if texts else ""
     return (study - birth).days / YEAR, ""
 
 
 def _date(text: str) -> date | None:
-    """Return the date that YYYYMMDD says (or YYYY.MM.DD, as it was once), None of any other."""
+    """Return the date of YYYYMMDD (or the older YYYY.MM.DD), else None."""
     match = re.fullmatch(r"([0-9]{4})([-./]?)([0-9]{2})\2([0-9]{2})", text)
     try:
         return date(int(match[1]), int(match[3]), int(match[4])) if match else None

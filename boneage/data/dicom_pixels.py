@@ -1,7 +1,7 @@
-"""Stored pixel values of a DICOM file: decompressed, and freed of the bits that are not theirs.
+"""Stored pixel values of a DICOM file: decompressed, and without the bits that are not theirs.
 
-GDCM and pylibjpeg-libjpeg were tried: the first ends the process on damaged headers of JPEG
-Lossless, the second is GPL. What neither needs, JPEG Baseline, JPEG 2000 and RLE, is pydicom's.
+pydicom decodes JPEG Baseline, JPEG 2000 and RLE, imagecodecs the rest. GDCM would end the process
+on damaged headers of JPEG Lossless; pylibjpeg-libjpeg is GPL.
 """
 
 import struct
@@ -27,11 +27,11 @@ CODECS = {  # functions of imagecodecs, by the keyword of the transfer syntax
     "HTJ2KLosslessRPCL": "jpeg2k_decode",
     "HTJ2K": "jpeg2k_decode",
 }
-DAMAGED = "they are damaged, or no {} as the header says: copy or export the file again"
+DAMAGED = "they are damaged, or not {} as the header says: copy or export the file again"
 JPEG_2000, END_OF_JPEG = b"\xff\x4f\xff\x51", b"\xff\xd9"
 NO_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)  # among the markers 0xC0 to 0xCF
 JPEG_LS_HEADER = 0xF7
-ROUGHER = 1.5  # times: what neighbouring pixels differ by when the values wrap around
+ROUGHER = 1.5  # times: the larger difference of neighbouring pixels when the values wrap around
 
 
 def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndarray:
@@ -47,20 +47,20 @@ def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndar
         frame = next(generate_frames(file.PixelData, number_of_frames=1))
     except Exception as error:
         raise ValueError(damaged) from error
-    if END_OF_JPEG not in frame:  # the decoders fill up what is missing, or look for it for ever
+    if END_OF_JPEG not in frame:  # decoders would fill in the missing data, or hang
         raise ValueError("they are cut off: copy or export the file again")
     size, expected = frame_size(frame), (int(file.Rows), int(file.Columns))
     if size is None:
         raise ValueError(damaged)
     if size != expected:
         raise ValueError(
-            f"they are {size[0]} x {size[1]}, but {expected[0]} x {expected[1]} by the header: "
+            f"they are {size[0]} x {size[1]}, but the header says {expected[0]} x {expected[1]}: "
             "export the file again"
         )
     try:
         with muted_decoders():
             values = np.asarray(codec(frame))
-    except Exception as error:  # whatever damaged bytes lead the decoder to
+    except Exception as error:  # decoders can raise anything on damaged bytes
         raise ValueError(damaged) from error
     if values.shape != expected:
         raise ValueError("they are not grey: export the file in grey")
@@ -78,15 +78,15 @@ def frame_size(frame: bytes) -> tuple[int, int] | None:
         if marker == JPEG_LS_HEADER or (marker & 0xF0 == 0xC0 and marker not in NO_FRAME_HEADERS):
             rows, columns = struct.unpack_from(">2H", frame, at + 5)
             return rows, columns
-        at += 1 if marker == 0xFF else 2 + length  # markers may be filled up
+        at += 1 if marker == 0xFF else 2 + length  # fill bytes may precede markers
     return None
 
 
 def numbers(file: "Dataset", name: str) -> list[float]:
-    """Return the numbers of an element in order; none where it is missing or empty.
+    """Return the numbers of an element in order; none if it is missing or empty.
 
     Raises:
-        ValueError: when a value is no finite number.
+        ValueError: when a value is not a finite number.
     """
     value = file.get(name)
     if value is None or isinstance(value, bytes):
@@ -94,12 +94,14 @@ def numbers(file: "Dataset", name: str) -> list[float]:
     values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else value
     texts = [str(each) for each in values if each is not None and str(each).strip()]
     try:
-        found = [float(text) for text in texts]
+        parsed = [float(text) for text in texts]
     except ValueError:
-        found = [np.nan]
-    if not np.isfinite(found).all():
-        raise ValueError(f"{name} is {', '.join(texts)}, which is no number: export the file again")
-    return found
+        parsed = [np.nan]
+    if not np.isfinite(parsed).all():
+        raise ValueError(
+            f"{name} is {', '.join(texts)}, which is not a number: export the file again"
+        )
+    return parsed
 
 
 def number(file: "Dataset", name: str, default: float | None = None) -> float:
@@ -108,10 +110,10 @@ def number(file: "Dataset", name: str, default: float | None = None) -> float:
     Raises:
         ValueError: when it has none, and there is no default.
     """
-    found = numbers(file, name)
-    if not found and default is None:
+    values = numbers(file, name)
+    if not values and default is None:
         raise ValueError(f"{name} is missing: export the file again")
-    return found[0] if found else float(default or 0)
+    return values[0] if values else float(default or 0)
 
 
 def read_words(file: "Dataset") -> np.ndarray:
@@ -134,7 +136,7 @@ def read_words(file: "Dataset") -> np.ndarray:
             f"their transfer syntax, {syntax.name or 'without a name'}, is not supported: "
             "export the file as Explicit VR Little Endian"
         ) from error
-    eight_bits = number(file, "BitsStored") == 8  # of this codec, Pillow reads them
+    eight_bits = number(file, "BitsStored") == 8  # Pillow reads these
     if syntax.keyword in CODECS and not (eight_bits and syntax.keyword == "JPEGExtended12Bit"):
         try:
             import imagecodecs
@@ -149,18 +151,18 @@ def read_words(file: "Dataset") -> np.ndarray:
     try:
         with muted_decoders():
             words, _ = decoder.as_array(file, raw=True, **all_bits)
-    except Exception as error:  # whatever damaged bytes lead the decoders to
+    except Exception as error:  # decoders can raise anything on damaged bytes
         raise ValueError(DAMAGED.format(syntax.name)) from error
     if words.ndim != 2:
-        raise ValueError(f"they are {len(words)} images: give one radiograph a file")
+        raise ValueError(f"they are {len(words)} images: give one radiograph per file")
     return np.asarray(words)
 
 
 def cells(file: "Dataset", words: np.ndarray) -> np.ndarray:
     """Return the pixel values in stored words: BitsStored bits up to HighBit (PS3.5 8.1.1).
 
-    The other bits may hold overlays, copies of the sign, or anything. Files whose HighBit is
-    wrong are read as their values are stored: at the lower end.
+    The other bits may contain overlays, copies of the sign, or anything. Files with a wrong HighBit
+    are read where their values are: in the lowest bits.
 
     Args:
         file: the header.
@@ -194,13 +196,13 @@ def cells(file: "Dataset", words: np.ndarray) -> np.ndarray:
 
 
 def is_padding(file: "Dataset", words: np.ndarray, values: np.ndarray) -> np.ndarray | None:
-    """Return where an image is filled up to a rectangle (PS3.3 C.7.5.1.1.2).
+    """Return where an image is padded to a rectangle (PS3.3 C.7.5.1.1.2).
 
     Padding may lie outside the bits of the pixel values, and it is often written with the wrong
     sign.
 
     Returns:
-        (H, W) bool, or None where the file names no padding.
+        (H, W) bool, or None if the file defines no padding.
     """
     ends = numbers(file, "PixelPaddingValue")[:1]
     if not ends:
@@ -220,7 +222,7 @@ def _lies_below(words: np.ndarray, stored: int, shift: int) -> bool:
 
 
 def _cut(words: np.ndarray, bits: int, signed: bool) -> np.ndarray:
-    """Return the lowest bits of words, the uppermost of them as a sign if asked."""
+    """Return the lowest bits of words, the highest of them as the sign if `signed`."""
     values = np.asarray(words & (2**bits - 1))
     return values - ((values >> (bits - 1)) << bits) if signed else values
 
@@ -233,7 +235,7 @@ def _roughness(values: np.ndarray) -> float:
 
 def _with_its_sign(value: float, dtype: np.dtype) -> float:
     """Return a number that was written with the wrong sign as one of the type."""
-    half, whole = 2.0 ** (8 * dtype.itemsize - 1), 2.0 ** (8 * dtype.itemsize)
-    if dtype.kind == "i" and half <= value < whole:
-        return value - whole
-    return value + whole if dtype.kind == "u" and -half <= value < 0 else value
+    half, full = 2.0 ** (8 * dtype.itemsize - 1), 2.0 ** (8 * dtype.itemsize)
+    if dtype.kind == "i" and half <= value < full:
+        return value - full
+    return value + full if dtype.kind == "u" and -half <= value < 0 else value

@@ -12,7 +12,7 @@ from boneage.data.images import read_image
 from boneage.errors import UserError
 
 INDEX = "DICOMDIR"  # the list of files on a DICOM disc (PS3.10), which contains no pixels
-OTHERS = {  # contents that are not read, by their first bytes
+OTHERS = {  # unsupported contents, by their first bytes
     b"GIF8": "GIF image",
     b"\0\0\0\x0cjP  ": "JPEG 2000 image",
     b"\xff\x4f\xff\x51": "JPEG 2000 image",
@@ -50,9 +50,9 @@ class Format:
         name: of the format.
         suffixes: of the names of its files, in lower case.
         begins: tells from the first `HEAD` bytes of a file whether it has this format.
-        read: returns (H, W) uint8 or uint16 pixels with bright bones, and what the header says of
-            the patient, None where the format has no such header; raises UserError.
-        bare: whether its files often have no suffix, so that files of any name may be some.
+        read: returns (H, W) uint8 or uint16 pixels with bright bones, and the patient data of the
+            header, None if the format has no such header; raises UserError.
+        bare: whether its files often have no suffix, so that files of any name are checked.
     """
 
     name: str
@@ -69,7 +69,7 @@ def _image(name: str, suffixes: tuple[str, ...], *magic: bytes) -> Format:
     )
 
 
-FORMATS = (  # the first whose beginning fits counts: a DICOM file may also begin like a TIFF file
+FORMATS = (  # the first match counts: a DICOM file may also begin like a TIFF file
     Format("DICOM", (".dcm", ".dicom"), begins_dicom, read_dicom, bare=True),
     _image("PNG", (".png",), b"\x89PNG\r\n\x1a\n"),
     _image("JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff"),
@@ -81,19 +81,19 @@ NAMES = ", ".join(row.name for row in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
 
 
 def format_of(file: Path) -> Format | None:
-    """Return the format that a file has by its first bytes, whatever its name; None of any other.
+    """Return the format of a file by its first bytes, whatever its name; None if unsupported.
 
     Raises:
         OSError: when it cannot be read.
     """
-    return _begun(_head(file))
+    return _match(_head(file))
 
 
 def read_radiograph(path: str | Path) -> tuple[np.ndarray, Header | None]:
-    """Read a radiograph of any known format, whatever the file is called.
+    """Read a radiograph of any supported format, whatever the file's name.
 
     Returns:
-        (H, W) uint8 or uint16 with bright bones, and what a DICOM header says of the patient.
+        (H, W) uint8 or uint16 with bright bones, and the patient data of a DICOM header.
 
     Raises:
         UserError: with path and reason.
@@ -105,25 +105,25 @@ def read_radiograph(path: str | Path) -> tuple[np.ndarray, Header | None]:
         raise UserError(f"{file}: {error.strerror}") from error
     if not head:
         raise UserError(f"{file}: empty file")
-    found = _begun(head)
-    if found is None:
+    format_ = _match(head)
+    if format_ is None:
         kind = _kind(head)
         content = f"; its content: {kind}" if kind else ""
         raise UserError(f"{file}: not a readable {NAMES} file{content}")
-    return found.read(file)
+    return format_.read(file)
 
 
 def is_radiograph(file: Path) -> bool:
-    """Tell by the suffix, or by the first bytes where files of a format often have no suffix."""
+    """Tell by the suffix, or by the first bytes for formats whose files often have no suffix."""
     if file.suffix.lower() in SUFFIXES:
         return True
     if file.name.upper() == INDEX or not file.is_file():
         return False
     try:
-        found = format_of(file)
+        format_ = format_of(file)
     except OSError:
         return False
-    return found is not None and found.bare
+    return format_ is not None and format_.bare
 
 
 def _head(file: Path) -> bytes:
@@ -131,12 +131,12 @@ def _head(file: Path) -> bytes:
         return content.read(HEAD)
 
 
-def _begun(head: bytes) -> Format | None:
+def _match(head: bytes) -> Format | None:
     return next((row for row in FORMATS if row.begins(head)), None)
 
 
 def _kind(head: bytes) -> str | None:
-    """Return what a file of no known format is, such as "gzip archive"; None where unknown."""
+    """Return the kind of an unsupported file, such as "gzip archive"; None if unknown."""
     if head[4:8] == b"ftyp":
         return BRANDS.get(head[8:12], "video")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":

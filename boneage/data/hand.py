@@ -1,6 +1,6 @@
 """Find the hand in a radiograph: a small network, which OpenCV runs in about a millisecond.
 
-`studies/rsna/hand_finder` holds how it was trained, and on what.
+`studies/rsna/hand_finder` contains the training code and describes the data.
 """
 
 import threading
@@ -10,18 +10,18 @@ from importlib.resources import files
 import cv2
 import numpy as np
 
-from boneage.data.depth import full_scale, unsqueezed
+from boneage.data.depth import clip_marks, full_scale
 
-SIDE = 256  # pixels of the longer side at which hands are shown
+SIDE = 256  # pixels of the longer side of the mask
 INPUT = 112  # pixels of the network's square input
 NETWORK = "hand_finder.onnx"
-SMALLEST = 0.03  # share of the radiograph that a hand fills
-LIKELY = 0.25  # probability at the edge of a hand: no finger tip is lost
-SURE = 0.7  # mean probability of the pixels of a hand
-SECOND = 0.4  # of the area of the first hand: what counts as another
+SMALLEST = 0.03  # minimum share of the radiograph that a hand fills
+LIKELY = 0.25  # probability at the edge of a hand: low, so that no fingertip is lost
+SURE = 0.7  # minimum mean probability of the pixels of a hand
+SECOND = 0.4  # minimum area of a second hand, as a share of the first
 EPSILON = 0.255  # grey levels
 FLAT = 1.0  # grey levels, standard deviation of a radiograph that shows nothing
-TURNED = 0.9  # probability from which a radiograph counts as turned or inverted
+SURE_ORIENTATION = 0.9  # probability from which a radiograph counts as rotated or inverted
 QUARTERS = 4
 
 _local = threading.local()
@@ -41,14 +41,14 @@ class Hand:
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """What is seen of hands in a radiograph.
+class Detection:
+    """The hands in a radiograph, and how it is oriented.
 
     Args:
         hand: the largest hand; None without one.
-        two: whether there is another beside it.
+        two: whether there is a second hand.
         inverted: whether it looks inverted: bones dark.
-        quarter_turns: how often it looks turned by 90 degrees, anticlockwise: 0 is fingers up.
+        quarter_turns: its rotation in steps of 90 degrees, anticlockwise; 0 is fingers up.
     """
 
     hand: Hand | None
@@ -57,12 +57,12 @@ class Sighting:
     quarter_turns: int = 0
 
 
-def small(image: np.ndarray) -> np.ndarray:
+def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return an (H, W) uint8 or uint16 radiograph as uint8 with a longer side of `SIDE` pixels."""
     height, width = image.shape
     scale = SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    image = unsqueezed(image)
+    image = clip_marks(image)
     if image.dtype != np.uint8 and image.max() > (limit := full_scale(image)):
         image = np.minimum(image, np.uint16(limit))
     while min(image.shape) >= 2 and max(image.shape) >= 2 * SIDE:  # much faster than in one step
@@ -82,42 +82,42 @@ def ellipse(size: int) -> np.ndarray:
 
 def find_hand(image: np.ndarray) -> Hand | None:
     """Return the hand in an (H, W) uint8 or uint16 radiograph; None without one."""
-    return look(image).hand
+    return detect(image).hand
 
 
-def look(image: np.ndarray) -> Sighting:
-    """Look for hands in an (H, W) uint8 or uint16 radiograph, whichever way it lies."""
-    picture = small(image)
-    square = cv2.resize(picture, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
+def detect(image: np.ndarray) -> Detection:
+    """Look for hands in an (H, W) uint8 or uint16 radiograph of any orientation."""
+    reduced = thumbnail(image)
+    square = cv2.resize(reduced, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
     mean, spread = (float(value[0, 0]) for value in cv2.meanStdDev(square))
     if spread < FLAT:
-        return Sighting(None)
-    shares, turns = _run((square.astype(np.float32) - mean) / (spread + EPSILON))
-    hands = _pieces(cv2.resize(shares, picture.shape[::-1], interpolation=cv2.INTER_LINEAR))
+        return Detection(None)
+    shares, orientations = _run((square.astype(np.float32) - mean) / (spread + EPSILON))
+    hands = _pieces(cv2.resize(shares, reduced.shape[::-1], interpolation=cv2.INTER_LINEAR))
     if not hands:
-        return Sighting(None)
+        return Detection(None)
     largest, outline, mask = hands[0]
     left, top, width, height = cv2.boundingRect(outline)
-    rows, columns = picture.shape
+    rows, columns = reduced.shape
     box = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
     two = len(hands) > 1 and hands[1][0] > SECOND * largest
-    likeliest = int(turns.argmax()) if turns.max() >= TURNED else 0
+    likeliest = int(orientations.argmax()) if orientations.max() >= SURE_ORIENTATION else 0
     inverted, quarters = divmod(likeliest, QUARTERS)
-    return Sighting(Hand(mask.astype(bool), box), two, bool(inverted), quarters)
+    return Detection(Hand(mask.astype(bool), box), two, bool(inverted), quarters)
 
 
 def _run(square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how likely each pixel is a hand's, and each of 8 turns, of a normal float32 square."""
+    """Return probabilities of a hand by pixel, and of 8 orientations, of a standardised square."""
     if not hasattr(_local, "network"):  # it must not be run by two threads at once
         content = files(__package__).joinpath(NETWORK).read_bytes()
         _local.network = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
     _local.network.setInput(square[None, None])
-    shares, turns = _local.network.forward(["hand", "turn"])
-    return shares[0, 0], turns[0]
+    shares, orientations = _local.network.forward(["hand", "turn"])
+    return shares[0, 0], orientations[0]
 
 
 def _pieces(shares: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """Return area in pixels, outline and uint8 mask of what is surely a hand, the largest first."""
+    """Return area in pixels, outline and uint8 mask of each hand, the largest first."""
     likely = (shares > LIKELY).astype(np.uint8)
     outlines, _ = cv2.findContours(likely, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hands = []

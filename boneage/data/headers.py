@@ -1,4 +1,4 @@
-"""The line of a table that is its header, below a title or none."""
+"""Find the header line of a table, with or without a title above it."""
 
 import logging
 import re
@@ -12,7 +12,7 @@ import pandas as pd
 log = logging.getLogger(__name__)
 
 ID_NAMES = ("id", "image id", "case id", "image", "image name", "file name", "file")
-TITLE = 10  # first lines among which a header below a title is looked for
+TITLE = 10  # first lines that are searched for a header below a title
 
 
 def as_written(name: str) -> str:
@@ -49,13 +49,13 @@ def title_lines(lines: Sequence[Sequence[str]]) -> int:
 
 
 def without_title(texts: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return the lines of a table from its header on; what is above it is said."""
+    """Return the lines of a table from its header on; a title above it is logged."""
     above = title_lines(texts.iloc[:TITLE].to_numpy().tolist())
     if above:
-        _say_title(path, int(texts.index[above]))
+        _log_title(path, int(texts.index[above]))
     return texts.iloc[above:]
 
 
 @cache  # a file is read more than once
-def _say_title(path: Path, line: int) -> None:
-    log.warning("%s: line %d is read as the header, what is above it as a title", path, line)
+def _log_title(path: Path, line: int) -> None:
+    log.warning("%s: line %d is read as the header, the lines above it as a title", path, line)

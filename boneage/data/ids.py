@@ -7,24 +7,24 @@ import unicodedata
 import numpy as np
 import pandas as pd
 
-from boneage.errors import first_five, plural
+from boneage.errors import join_first, plural
 
 STORED_AS_DECIMAL = re.compile(r"(\d+)\.0+")
 log = logging.getLogger(__name__)
 
 
 def normal_id(text: str) -> str:
-    """Return an id as it is compared: 1377.0 is 1377, and each accented letter is one character.
+    """Return the normal form of an id: 1377.0 is 1377, and an accented letter is one character.
 
     File names of macOS spell an accented letter as two characters; tables mostly as one.
     """
     text = unicodedata.normalize("NFC", text.strip())
-    whole = STORED_AS_DECIMAL.fullmatch(text)
-    return whole[1] if whole else text
+    decimal = STORED_AS_DECIMAL.fullmatch(text)
+    return decimal[1] if decimal else text
 
 
 def core(id_: str) -> str:
-    """Return an id without what is written one way or the other: case, spaces, leading zeros."""
+    """Return an id without differences of case, spaces and leading zeros."""
     text = " ".join(normal_id(id_).casefold().split())
     return text.lstrip("0") or "0" if text.isdigit() else text
 
@@ -37,7 +37,7 @@ def normal_ids(cells: pd.Series) -> pd.Series:
 def patient_codes(table: pd.DataFrame) -> np.ndarray | None:
     """Return (n,) int64, equal for radiographs of one patient; None without a column `patient`.
 
-    An empty cell is an unknown patient: the radiograph counts as one of a patient of its own.
+    An empty cell is an unknown patient, who counts as a separate one.
     """
     if "patient" not in table:
         return None
@@ -48,25 +48,25 @@ def patient_codes(table: pd.DataFrame) -> np.ndarray | None:
 
 
 def unify_spellings(patients: pd.Series) -> pd.Series:
-    """Return the patients of all tables, each as it is spelled first; what is merged is said.
+    """Return the patients of all tables, each in its first spelling; merged ones are logged.
 
-    Spellings that differ in nothing but letter case, spaces or leading zeros are one patient: two
-    that are taken for one cost nothing, but one that is taken for two is trained and tested on.
+    Spellings that differ only in letter case, spaces or leading zeros are one patient: merging two
+    patients does no harm, but splitting one puts it into both training and test.
     """
     spellings = pd.Series(patients[patients != ""].unique(), dtype=object)
     first = spellings.groupby(spellings.map(core)).transform("first")
     if merged := [f"{a} = {b}" for a, b in zip(spellings, first, strict=True) if a != b]:
         log.warning(
-            "%s counted as the same patient as another one, where only letter case, spaces or "
-            "leading zeros differ: %s",
+            "%s merged with another patient, because only letter case, spaces or leading zeros "
+            "differ: %s",
             plural(len(merged), "spelling"),
-            first_five(merged),
+            join_first(merged),
         )
     return patients.map(dict(zip(spellings, first, strict=True))).fillna("")
 
 
 def count_patients(table: pd.DataFrame) -> int | None:
-    """Return of how many patients the radiographs are; None without a column `patient`."""
+    """Return the number of patients; None without a column `patient`."""
     codes = patient_codes(table)
     return None if codes is None else len(np.unique(codes))
 

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
 
 from boneage.errors import UserError
 
-WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, not said
+WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
 PILLOW = ("PNG", "JPEG", "TIFF", "BMP")  # names of formats
 STDERR = 2
 _MUTING = threading.Lock()
@@ -28,9 +28,9 @@ _MUTING = threading.Lock()
 def read_image(path: str | Path) -> np.ndarray:
     """Read a PNG, JPEG, TIFF or BMP file of 8 or 16 bits, grey or colour, whatever its name.
 
-    It is turned upright as its EXIF orientation says. What is fully transparent is black, since
-    programs leave any colour there; where all of it is (see `is_transparent`), the transparency is
-    a mistake and ignored. Of several pages the first is read.
+    It is rotated as its EXIF orientation says. Fully transparent pixels are black, since their
+    colour is arbitrary. If all are (see `is_transparent`), the transparency is a mistake and
+    ignored. Of several pages the first is read.
 
     Returns:
         (H, W) uint8 or uint16.
@@ -56,7 +56,7 @@ def read_image(path: str | Path) -> np.ndarray:
         image = image.view(np.uint16)
     if image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{path}: stores {image.dtype} pixels; save it with 8 or 16 bits")
-    if facts.white_is_zero and image.dtype == np.uint16:  # OpenCV turns only 8 bits around
+    if facts.white_is_zero and image.dtype == np.uint16:  # OpenCV inverts only 8 bits
         image = np.iinfo(np.uint16).max - image
     alpha = _alpha(data) if facts.has_alpha else None
     if alpha is None or not alpha.any():
@@ -68,9 +68,9 @@ def is_transparent(path: str | Path) -> bool:
     """Tell whether an image that `read_image` reads is fully transparent everywhere."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=PILLOW) as image:
-            if not image.has_transparency_data:  # of most, whose pixels need not be read again
+            if not image.has_transparency_data:  # most images: their pixels need not be read again
                 return False
-    except (OSError, ValueError, SyntaxError):  # a TIFF of a kind that only OpenCV reads
+    except (OSError, ValueError, SyntaxError):  # a TIFF that only OpenCV reads
         return False
     alpha = _alpha(Path(path).read_bytes())
     return alpha is not None and not alpha.any()
@@ -78,7 +78,7 @@ def is_transparent(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the header of an image file says, beside what OpenCV heeds."""
+    """What the header of an image file says and OpenCV ignores."""
 
     is_tiff: bool = False
     white_is_zero: bool = False
@@ -86,7 +86,7 @@ class _Facts:
 
 
 def _read_header(path: str | Path, data: bytes) -> _Facts:
-    """Refuse what is no image, or claims a size that would fill the memory."""
+    """Refuse files that are not images, or claim a size that would fill the memory."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -106,9 +106,9 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
 
 
 def _read_tiff_tags(data: bytes) -> _Facts:
-    """Read the header of a TIFF file whose pixels Pillow does not know, but OpenCV does.
+    """Read the header of a TIFF file whose pixels OpenCV supports, but Pillow does not.
 
-    Such are big-endian ones of 16 bits in which zero is white.
+    An example is a big-endian file of 16 bits in which zero is white.
     """
     tags = ImageFileDirectory_v2(data[:8])
     stream = io.BytesIO(data)
@@ -121,7 +121,7 @@ def _read_tiff_tags(data: bytes) -> _Facts:
 
 
 def _read_with_pillow(data: bytes) -> np.ndarray | None:
-    """Return (H, W) uint8 or uint16, None of what Pillow cannot decode either."""
+    """Return (H, W) uint8 or uint16, None if Pillow cannot decode it either."""
     try:
         with (
             warnings.catch_warnings(action="ignore"),
@@ -134,7 +134,7 @@ def _read_with_pillow(data: bytes) -> np.ndarray | None:
 
 
 def _alpha(data: bytes) -> np.ndarray | None:
-    """Return (H, W) uint8, 0 where a file is fully transparent; None where Pillow cannot tell."""
+    """Return (H, W) uint8, 0 where a file is fully transparent; None if Pillow cannot tell."""
     try:
         with (
             warnings.catch_warnings(action="ignore"),

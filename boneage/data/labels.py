@@ -13,12 +13,12 @@ from boneage.data.headers import ID_NAMES, as_written, letters
 from boneage.data.ids import normal_ids
 from boneage.data.sexes import UNKNOWN, read_sexes
 from boneage.data.tables import read_table, refuse
-from boneage.errors import UserError, first_five, plural
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
 # Names in the tables of RSNA (Halabi et al., Radiology 2019), their copies, RHPE and Deeplasia, and
-# other usual ones; letter case, spaces and signs do not count: "image_ID" is "image id".
+# other common ones; letter case, spaces and punctuation are ignored: "image_ID" is "image id".
 KNOWN_NAMES = {
     "id": ID_NAMES,
     "age": ("boneage", "bone age (months)", "bone age (years)", "bone age in months",
@@ -78,29 +78,29 @@ class Columns:
         return {meaning: getattr(self, meaning) for meaning in KNOWN_NAMES}
 
 
-KNOWN = Columns()
+DEFAULT_COLUMNS = Columns()
 
 
 def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
-    """Return which column holds "id", "age", "sex" and "patient", as far as they are there.
+    """Return which column contains "id", "age", "sex" and "patient", as far as present.
 
-    A column that holds the ids names the patient only where both are asked for.
+    The column of the ids is also that of the patients only if both are requested.
     """
-    found = {}
+    column_of: dict[str, str] = {}
     for meaning, own in columns.single().items():
         for known in (own,) if own else KNOWN_NAMES[meaning]:
             spelled = as_written if own else letters
             if present := [name for name in header if spelled(name) == spelled(known)]:
-                found[meaning] = present[0]
+                column_of[meaning] = present[0]
                 break
-    if not columns.patient and found.get("patient") == found.get("id"):
-        found.pop("patient", None)
-    return found
+    if not columns.patient and column_of.get("patient") == column_of.get("id"):
+        column_of.pop("patient", None)
+    return column_of
 
 
 def read_labels(
     path: Path,
-    columns: Columns = KNOWN,
+    columns: Columns = DEFAULT_COLUMNS,
     age_unit: Literal["months", "years"] | None = None,
     separator: str | None = None,
 ) -> pd.DataFrame:
@@ -108,13 +108,13 @@ def read_labels(
 
     Sex may be M/F, male/female, boy/girl or man/woman; in a column that asks for one (`male`,
     `is_female`) also True/False, T/F, yes/no or 1/0.
-    Elsewhere 1/0 has no agreed meaning and is refused. Empty, or no such column, is "unknown".
+    Elsewhere 1/0 is ambiguous and refused. An empty cell, or no such column, is "unknown".
 
     Args:
         path: csv or xlsx file.
-        columns: column names of one's own table.
-        age_unit: unit of the ages in the file. None is what the column's name says, else months,
-            and ages that look like years are refused.
+        columns: column names of a custom table.
+        age_unit: unit of the ages in the file. None takes it from the column's name, else
+            months, and ages that look like years are refused.
         separator: of a csv file; None finds it.
 
     Returns:
@@ -125,7 +125,7 @@ def read_labels(
         column and none of theirs; `columns.others` as text.
 
     Raises:
-        UserError: naming file, row, column and value of what is wrong.
+        UserError: naming file, row, column and value of the mistake.
     """
     if age_unit not in (None, *MONTHS_PER_UNIT):
         raise UserError(f"data.age_unit={age_unit}: must be months or years")
@@ -155,15 +155,19 @@ def read_labels(
     return labels.reset_index(drop=True)
 
 
-def read_ids(path: Path, columns: Columns = KNOWN, separator: str | None = None) -> pd.Series:
-    """Return the ids of a table, which may stand more than once: it may have no ages.
+def read_ids(
+    path: Path, columns: Columns = DEFAULT_COLUMNS, separator: str | None = None
+) -> pd.Series:
+    """Return the ids of a table, which may repeat; it needs no ages.
 
     Raises:
         UserError: when it cannot be read, or has no id column.
     """
     table = read_table(path, separator)
     header = list(table.columns)
-    name = find_columns(header, columns).get("id") or find_columns(header, KNOWN).get("id")
+    name = find_columns(header, columns).get("id") or find_columns(header, DEFAULT_COLUMNS).get(
+        "id"
+    )
     if name is None:
         raise UserError(without_column(path, header, "id"))
     require_single(path, table, [name])
@@ -171,7 +175,7 @@ def read_ids(path: Path, columns: Columns = KNOWN, separator: str | None = None)
 
 
 def without_column(path: Path, header: list[str], meaning: str, own: str | None = None) -> str:
-    """Return that a table lacks the column of a meaning, what it has, and which names are known."""
+    """Return a message: which column a table lacks, which it has, and which names are known."""
     missing = f"column {own!r}" if own else f"{meaning} column"
     known = "" if own else f"; known names are {', '.join(KNOWN_NAMES[meaning])}"
     return f"{path} has no {missing} (it has {', '.join(header)}){known}"
@@ -186,11 +190,11 @@ def _require_columns(
         if meaning in names or (meaning in optional and not own):
             continue
         advice = (
-            f"name it with data.columns.{meaning}= in training, rename it, or take another table"
+            f"name it with data.columns.{meaning}= in training, rename it, or use another table"
         )
         if meaning == "age":
             advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
-            advice += "can be neither trained nor tested on"
+            advice += "cannot be used for training or testing"
         raise UserError(f"{without_column(path, list(table.columns), meaning, own)}; {advice}")
     require_single(path, table, names.values())
     others = [str(name) for name in table if name != names["id"]]
@@ -198,7 +202,7 @@ def _require_columns(
     known = [name for name in others if letters(name) in spelled]
     if len(known) > 1 and not columns.patient:
         raise UserError(
-            f"{path} has several columns that may name the patient ({', '.join(known)}): choose "
+            f"{path} has several columns that may contain the patient ({', '.join(known)}): choose "
             "one with data.columns.patient="
         )
 
@@ -212,15 +216,15 @@ def require_single(path: Path, table: pd.DataFrame, names: Iterable[str]) -> Non
 
 
 def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
-    """Return ids as they are compared; raise UserError where one is empty or stands twice."""
-    refuse(path, cells, cells == "", "is empty: give every row its id")
+    """Return ids in normal form; raise UserError if one is empty or repeated."""
+    refuse(path, cells, cells == "", "is empty: give every row an id")
     rounded = cells.str.fullmatch(r"\d\.\d+E\+\d+")
     refuse(path, cells, rounded, "was rounded by a spreadsheet program: save the ids as text")
     ids = normal_ids(cells)
-    if twice := list(ids[ids.duplicated()].unique()):
+    if repeated := list(ids[ids.duplicated()].unique()):
         raise UserError(
-            f"{path}: {plural(len(twice), 'id')} more than once in column {cells.name!r}: "
-            f"{first_five(twice)}; leave one row each"
+            f"{path}: {plural(len(repeated), 'id')} more than once in column {cells.name!r}: "
+            f"{join_first(repeated)}; keep one row of each"
         )
     return ids
 
@@ -267,20 +271,20 @@ def _patients(path: Path, cells: pd.Series) -> pd.Series:
     patients = normal_ids(cells).mask(cells.str.casefold().isin(NO_PATIENT), "")
     if (patients == "").all():
         raise UserError(
-            f"{path}: column {cells.name!r} names no patient: fill it, rename it, or name another "
-            "with data.columns.patient="
+            f"{path}: column {cells.name!r} contains no patient: fill it, rename it, or choose "
+            "another with data.columns.patient="
         )
     return patients
 
 
 def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
-    """Say that a column may name the patients of several radiographs each, which is not used."""
+    """Warn about an unused column that may name patients with several radiographs."""
     for name in others:
         alike = re.search(PERHAPS_A_PATIENT, str(name).casefold())
         if alike and len(others) / 10 <= others[name].nunique() < len(others):
             log.warning(
                 "%s: column %r has %d values in %d rows. If it names the patients, set "
-                "data.columns.patient=%s: else one patient may be in training and in test",
+                "data.columns.patient=%s: otherwise one patient may be in training and in test",
                 path, name, others[name].nunique(), len(others), name,
             )  # fmt: skip
 
@@ -288,24 +292,24 @@ def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
 def _ages(path: Path, cells: pd.Series, unit: str | None) -> pd.Series:
     refuse(path, cells, cells == "", "is empty: give the bone age or remove the row")
     ages = read_numbers(cells)
-    hint = "is not a number, as 87 or 7.25 is (dates and '7y 3m' are none): correct it or remove "
-    refuse(path, cells, ages.isna(), hint + "the row")
+    hint = "is not a number such as 87 or 7.25 (dates and '7y 3m' are not accepted)"
+    refuse(path, cells, ages.isna(), hint + ": correct it or remove the row")
     refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
-    told = unit or _unit_in(str(cells.name))
-    months = ages * MONTHS_PER_UNIT[told or "months"]
-    hint = f"{told or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
+    stated = unit or _unit_in(str(cells.name))
+    months = ages * MONTHS_PER_UNIT[stated or "months"]
+    hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
     refuse(path, cells, months > MAX_AGE_YEARS * 12, hint + "months or years")
-    if told is None and months.max() <= MAX_AGE_YEARS:
+    if stated is None and months.max() <= MAX_AGE_YEARS:
         raise UserError(
-            f"{path}, column {cells.name!r}: the oldest is {ages.max():g}, which looks like years: "
-            "set data.age_unit=years, or, if all are infants, data.age_unit=months (in boneage "
-            "calibrate: --age-unit)"
+            f"{path}, column {cells.name!r}: the highest age is {ages.max():g}, which looks like "
+            "years: set data.age_unit=years, or, if all are infants, data.age_unit=months (in "
+            "boneage calibrate: --age-unit)"
         )
     return months
 
 
 def read_numbers(cells: pd.Series) -> pd.Series:
-    """Return cells as float64, NaN where one is no number; 12,5 is 12.5."""
+    """Return cells as float64, NaN if one is not a number; 12,5 is 12.5."""
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
     if numbers.isna().any():
         points = cells.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
@@ -314,6 +318,6 @@ def read_numbers(cells: pd.Series) -> pd.Series:
 
 
 def _unit_in(column: str) -> str | None:
-    """Return the unit of time that the name of a column says, if it is one."""
-    said = [unit for unit in MONTHS_PER_UNIT if unit.removesuffix("s") in column.casefold()]
-    return said[0] if len(said) == 1 else None
+    """Return the unit of time in the name of a column, if it contains exactly one."""
+    units = [unit for unit in MONTHS_PER_UNIT if unit.removesuffix("s") in column.casefold()]
+    return units[0] if len(units) == 1 else None

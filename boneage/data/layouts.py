@@ -1,4 +1,4 @@
-"""From a folder in any known layout of the RSNA bone age data to one table of radiographs."""
+"""Read a folder in any supported layout of the RSNA bone age data into one table."""
 
 import logging
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ import pandas as pd
 
 from boneage.data.formats import SUFFIXES
 from boneage.data.ids import count_patients, patients_with_several, unify_spellings
-from boneage.data.labels import KNOWN, READER, Columns, read_labels
+from boneage.data.labels import DEFAULT_COLUMNS, READER, Columns, read_labels
 from boneage.data.matching import match_images
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
 from boneage.data.tables import FOREIGN
-from boneage.errors import UserError, first_five, plural
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -29,26 +29,26 @@ def read_source(
     table: str | None = None,
     val_table: str | None = None,
     test_table: str | None = None,
-    columns: Columns = KNOWN,
+    columns: Columns = DEFAULT_COLUMNS,
     age_unit: Literal["months", "years"] | None = None,
     missing: Literal["error", "drop"] = "error",
     separator: str | None = None,
 ) -> pd.DataFrame:
     """Read the label tables below a folder and find the image of every row.
 
-    Known are the official RSNA folders and their copies on Kaggle and GitHub, mixed and nested as
-    people have them; ids are only compared with the names of files found, never made into paths.
+    Supported are the official RSNA folders and their copies on Kaggle and GitHub, mixed and nested
+    in any way. Ids are only compared with file names, never made into paths.
 
     Args:
         root: folder with label table(s) and radiographs `<id>.png`, or of another known format.
         table: training table, relative to `root`; None finds it.
-        val_table: validation table; None finds it, if there is one.
-        test_table: test table; None finds it, if there is one.
-        columns: column names of one's own table.
-        age_unit: unit of the ages in tables with these columns; None is what the column's name
-            says, else months.
+        val_table: validation table; None finds it, if present.
+        test_table: test table; None finds it, if present.
+        columns: column names of a custom table.
+        age_unit: unit of the ages in tables with these columns; None takes it from the column's
+            name, else months.
         missing: "drop" leaves out ids without an image and images without a row.
-        separator: of csv files, where their header has it; None finds it.
+        separator: of csv files, if their header contains it; None finds it.
 
     Returns:
         Columns `id`, `age_months`, `sex`, `path` of the image, `origin`, the kind of table the
@@ -56,7 +56,7 @@ def read_source(
         and `patient` ("" if unknown), `site`, readings and other columns, if a table has them.
 
     Raises:
-        UserError: saying what is wrong, where, and what to do.
+        UserError: naming what is wrong, where, and what to do.
     """
     if missing not in ("error", "drop"):
         raise UserError(f"data.missing={missing}: must be error or drop")
@@ -70,7 +70,7 @@ def read_source(
 def read_rows(
     root: Path,
     given: Mapping[Role, str | None] = NO_TABLES,
-    columns: Columns = KNOWN,
+    columns: Columns = DEFAULT_COLUMNS,
     age_unit: Literal["months", "years"] | None = None,
     separator: str | None = None,
 ) -> tuple[Folder, list[LabelTable], pd.DataFrame]:
@@ -79,23 +79,23 @@ def read_rows(
     Args:
         root: folder with label table(s) and images.
         given: table by role, relative to `root`; None finds it.
-        columns: column names of one's own table.
+        columns: column names of a custom table.
         age_unit: unit of the ages in tables with these columns.
         separator: of csv files.
 
     Returns:
-        What there is below the folder, the tables that are read, and their rows: `id`,
+        The content of the folder, the tables that are read, and their rows: `id`,
         `age_months`, `sex` and `origin`.
 
     Raises:
-        UserError: saying what is wrong, where, and what to do.
+        UserError: naming what is wrong, where, and what to do.
     """
     folder = explore(root, columns, separator)
     chosen = _choose_tables(root, folder, given, columns, separator)
     parts = [_read_part(t, columns, age_unit) for t in chosen]
     if not folder.images:
         raise UserError(
-            f"{root} holds no images: put radiographs named <id>.png (or {', '.join(SUFFIXES)}) "
+            f"{root} contains no images: put radiographs named <id>.png (or {', '.join(SUFFIXES)}) "
             "below it, or set data.root"
         )
     _require_disjoint(chosen, parts)
@@ -103,7 +103,7 @@ def read_rows(
     if lacking := [name for name in columns.readers if f"{READER}{name}" not in rows]:
         raise UserError(
             f"data.columns.readers names {lacking[0]!r}, which no label table has: "
-            f"{first_five([str(t.path) for t in chosen])}"
+            f"{join_first([str(t.path) for t in chosen])}"
         )
     for name in ("site", *columns.others):
         if name in rows:
@@ -122,7 +122,7 @@ def _choose_tables(
     columns: Columns,
     separator: str | None,
 ) -> list[LabelTable]:
-    """Return one table a role at most: the given one, or the only one found."""
+    """Return at most one table per role: the given one, or the only one found."""
     paths = {role: (root / name).resolve() for role, name in given.items() if name}
     chosen = []
     for role, option in OPTIONS.items():
@@ -131,25 +131,25 @@ def _choose_tables(
             own = names[0] if names else columns
             chosen.append(LabelTable(paths[role], role, own, separator))
             continue
-        found = [t for t in folder.tables if t.role == role]
-        found = [t for t in found if t.path.resolve() not in paths.values()]
-        if len(found) > 1:
+        tables = [t for t in folder.tables if t.role == role]
+        tables = [t for t in tables if t.path.resolve() not in paths.values()]
+        if len(tables) > 1:
             raise UserError(
-                f"{root} has {len(found)} tables {PURPOSES[role]}: "
-                f"{first_five([str(t.path.relative_to(root.absolute())) for t in found])}; "
+                f"{root} has {len(tables)} tables {PURPOSES[role]}: "
+                f"{join_first([str(t.path.relative_to(root.absolute())) for t in tables])}; "
                 f"choose one with data.{option}="
             )
-        chosen += found
+        chosen += tables
     if not chosen:
         for unusable in folder.tables:
             read_labels(unusable.path, columns, separator=separator)  # raises: it has no ages
         seen = [f"{path} ({', '.join(h) or 'not read'})" for path, h in folder.others.items()]
         foreign = [path for path in folder.others if path.lower().endswith(FOREIGN)]
-        advice = f"; save as xlsx or csv: {first_five(foreign)}" if foreign else ""
+        advice = f"; save as xlsx or csv: {join_first(foreign)}" if foreign else ""
         raise UserError(
             f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
-            "or names given by data.columns (a DICOM header contains no bone age); saw "
-            f"{first_five(seen) or 'no table at all'}{advice}"
+            "or names given by data.columns (a DICOM header contains no bone age); found: "
+            f"{join_first(seen) or 'no table at all'}{advice}"
         )
     return chosen
 
@@ -157,9 +157,9 @@ def _choose_tables(
 def _read_part(
     table: LabelTable, columns: Columns, age_unit: Literal["months", "years"] | None
 ) -> pd.DataFrame:
-    """Read one chosen table; one's own names and unit do not hold for the official ones beside it.
+    """Read one chosen table; custom names and unit do not apply to official tables next to it.
 
-    What is trained on must have the names asked for, so that a missing one is not passed over.
+    The training table must have the requested names, so that a missing one is reported.
     """
     names = columns if table.role == "train" else table.columns
     unit = age_unit if names == columns else None
@@ -168,25 +168,25 @@ def _read_part(
 
 
 def _require_disjoint(tables: list[LabelTable], parts: list[pd.DataFrame]) -> None:
-    """Raise UserError when an id stands in two tables."""
+    """Raise UserError when an id is in two tables."""
     for i, part in enumerate(parts):
         for j, other in enumerate(parts[:i]):
             if both := list(part["id"][part["id"].isin(other["id"])]):
                 raise UserError(
                     f"{plural(len(both), 'id')} both in {tables[j].path} and in {tables[i].path}: "
-                    f"{first_five(both)}; leave them in one of the two"
+                    f"{join_first(both)}; keep them in one of the two"
                 )
 
 
 def _warn_without_patients(tables: list[LabelTable], parts: list[pd.DataFrame]) -> None:
-    """Say that some tables name no patients, where others do."""
+    """Warn if some tables name patients and others do not."""
     named: dict[bool, list[str]] = {True: [], False: []}
     for table, part in zip(tables, parts, strict=True):
         named["patient" in part].append(str(table.path))
     if named[False]:
         log.warning(
-            "%s names no patients, while %s does: whether a patient is in both cannot be checked. "
-            "Add the column, or see that they have no patient in common",
+            "%s has no column of patients, but %s has: patients in both cannot be detected. "
+            "Add the column, or make sure that they have no patient in common",
             " and ".join(named[False]),
             " and ".join(named[True]),
         )
@@ -197,22 +197,22 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
     if shared := patients_with_several(rows, "origin"):
         raise UserError(
             f"{plural(len(shared), 'patient')} with radiographs in more than one of the tables "
-            f"{', '.join(str(table.path) for table in tables)}: {first_five(shared)}; leave each "
-            "patient in one table, or rename those that only have the same name"
+            f"{', '.join(str(table.path) for table in tables)}: {join_first(shared)}; keep each "
+            "patient in one table, or rename different patients of the same name"
         )
     if both := patients_with_several(rows[rows["sex"] != "unknown"], "sex"):
         log.warning(
-            "%s with radiographs of both sexes: %s; if their column names no patients, "
-            "set data.columns.patient",
+            "%s with radiographs of both sexes: %s; if their column does not contain "
+            "patients, set data.columns.patient",
             plural(len(both), "patient"),
-            first_five(both),
+            join_first(both),
         )
 
 
 def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) -> None:
-    """Log in one line what was found where."""
+    """Log in one line which tables and radiographs were found."""
     counts = rows["origin"].value_counts()
-    found = [f"{counts.get(t.role, 0):,} {PURPOSES[t.role]} ({t.path.name})" for t in tables]
+    parts = [f"{counts.get(t.role, 0):,} {PURPOSES[t.role]} ({t.path.name})" for t in tables]
     notes = [
         f"; {t.path.name} is, despite its name, the official validation table"
         for t in tables
@@ -227,13 +227,13 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         notes.append(f"; {len(rows):,} radiographs of {patients:,} patients")
         if unknown := int((rows["patient"] == "").sum()):
             notes.append(f", counting {unknown:,} without a patient as one each")
-    log.info("Radiographs in %s: %s%s", root, ", ".join(found), "".join(notes))
+    log.info("Radiographs in %s: %s%s", root, ", ".join(parts), "".join(notes))
 
 
 def looks_official(table: pd.DataFrame) -> bool:
-    """Tell whether radiographs are of the RSNA 2017 data set, or a large part of it.
+    """Tell whether radiographs are the RSNA 2017 data set, or a large part of it.
 
-    Its ids are the whole numbers from 1377 to 15612; those of the phantom begin below.
+    Its ids are the whole numbers from 1377 to 15612; phantom ids start below that.
 
     Args:
         table: one row a radiograph, with `id`.

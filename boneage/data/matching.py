@@ -1,4 +1,4 @@
-"""Give ids of one place their counterpart of another: rows and images, above all."""
+"""Match the ids of one source with those of another, such as rows and images."""
 
 import logging
 import os
@@ -14,19 +14,18 @@ from boneage.data.formats import SUFFIXES
 from boneage.data.ids import core
 from boneage.data.labels import read_ids
 from boneage.data.radiographs import Folder
-from boneage.errors import UserError, first_five, plural
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
-FEW_MISSING = 0.1  # of a table's rows: more without an image are no accident
+FEW_MISSING = 0.1  # share of a table's rows: more without an image are systematic
 
 
 def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dict[str, str]:
-    """Return the known id that each wanted id means; those that mean none are left out.
+    """Return the known id that matches each wanted id; ids without a match are left out.
 
-    An id means itself. Where it is not known, it means the one that differs in nothing but folder,
-    file suffix, leading zeros, letter case or spaces, if there is only one such pair, and it is
-    said.
+    An id matches itself. If it is not known, it matches the one that differs only in folder, file
+    suffix, leading zeros, letter case or spaces, if there is exactly one such pair; this is logged.
 
     Args:
         wanted: ids, as `normal_id` writes them.
@@ -34,8 +33,8 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
         where: file or folder, for the message.
     """
     wanted, known = list(dict.fromkeys(wanted)), set(known)
-    meant = {id_: id_ for id_ in wanted if id_ in known}
-    if len(meant) < len(wanted):
+    matched = {id_: id_ for id_ in wanted if id_ in known}
+    if len(matched) < len(wanted):
         askers = Counter(map(_file_core, wanted))
         alike = defaultdict(list)
         for id_ in known:
@@ -43,18 +42,17 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
         pairs = {
             id_: alike[key][0]
             for id_ in wanted
-            if id_ not in meant and askers[key := _file_core(id_)] == len(alike[key]) == 1
+            if id_ not in matched and askers[key := _file_core(id_)] == len(alike[key]) == 1
         }
         if pairs:
             log.warning(
-                "%s: %s matched without regard to folder, suffix, leading zeros, case and "
-                "spaces: %s",
+                "%s: %s matched ignoring folder, suffix, leading zeros, case and spaces: %s",
                 where,
                 plural(len(pairs), "id"),
-                first_five([f"{a} = {b}" for a, b in pairs.items()]),
+                join_first([f"{a} = {b}" for a, b in pairs.items()]),
             )
-        meant |= pairs
-    return meant
+        matched |= pairs
+    return matched
 
 
 def _file_core(id_: str) -> str:
@@ -71,7 +69,7 @@ class Pairs:
     Args:
         image_of: id of the image by id of the row.
         without_image: ids of rows.
-        without_row: ids of images that no table knows.
+        without_row: ids of images in no table.
     """
 
     image_of: dict[str, str]
@@ -79,7 +77,7 @@ class Pairs:
     without_row: list[str] = field(default_factory=list)
 
     def missing(self) -> list[str]:
-        """Return what has no counterpart, as clauses to read."""
+        """Return what has no counterpart, as clauses of a message."""
         clauses = []
         if self.without_image:
             clauses.append(clause(self.without_image, "id", "without an image"))
@@ -90,7 +88,7 @@ class Pairs:
 
 def clause(ids: list[str], noun: str, what: str) -> str:
     """Return how many ids there are of a kind, and the first of them."""
-    return f"{plural(len(ids), noun)} {what}: {first_five(ids)}"
+    return f"{plural(len(ids), noun)} {what}: {join_first(ids)}"
 
 
 def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
@@ -103,37 +101,37 @@ def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
     """
     own = list(rows["id"])
     others = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
-    meant = match_ids([*own, *others], folder.images, root)
-    known = set(meant.values())
+    matched = match_ids([*own, *others], folder.images, root)
+    known = set(matched.values())
     return Pairs(
-        {id_: meant[id_] for id_ in own if id_ in meant},
-        [id_ for id_ in own if id_ not in meant],
+        {id_: matched[id_] for id_ in own if id_ in matched},
+        [id_ for id_ in own if id_ not in matched],
         [id_ for id_ in folder.images if id_ not in known],
     )
 
 
 def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -> pd.DataFrame:
-    """Give every row its image; complain about, or drop, what has no counterpart."""
+    """Assign every row its image; report or drop rows and images without a counterpart."""
     pairs = find_pairs(root, folder, rows)
     if clauses := pairs.missing():
         unmatched = rows["id"].isin(pairs.without_image)
         systematic = unmatched.groupby(rows["origin"]).mean().max() > FEW_MISSING
         if missing == "error":
             advice = (
-                "these are too many for an accident: are ids and file names written alike, and are "
-                "all images there?"
+                "these are too many for an accident: check that ids and file names agree, and that "
+                "all images are there"
                 if systematic
                 else "data.missing=drop leaves them out"
             )
             raise UserError(f"{root}: {'; '.join(clauses)}; {advice}")
         level = logging.WARNING if systematic else logging.INFO
-        log.log(level, "Left out below %s: %s", root, "; ".join(clauses))
+        log.log(level, "Left out in %s: %s", root, "; ".join(clauses))
         rows = rows[~unmatched].reset_index(drop=True)
     if rows.empty:
-        raise UserError(f"{root}: no id of the label tables has an image named <id>.png or alike")
+        raise UserError(f"{root}: no id of the label tables has an image named <id>.png or similar")
     for id_, image in pairs.image_of.items():
         if len(files := folder.images[image]) > 1:
             raise UserError(
-                f"id {id_} has {len(files)} images: {first_five(files)}; leave one of them"
+                f"id {id_} has {len(files)} images: {join_first(files)}; keep one of them"
             )
     return rows.assign(path=[folder.images[pairs.image_of[id_]][0] for id_ in rows["id"]])

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, fill_sexes, open_cache
-from boneage.data.dataset import Batch, Radiographs, ResidentBatches, upload, whole_batch
+from boneage.data.dataset import Batch, Radiographs, ResidentBatches, collate, upload
 from boneage.data.decode import Preprocessing
 from boneage.data.labels import READER, Columns
 from boneage.data.layouts import read_source
@@ -57,25 +57,25 @@ class BoneAgeDataModule(L.LightningDataModule):
         table: label table to train on, relative to `root`; None finds it.
         val_table: separate validation table; None finds the official one or splits one off.
         test_table: separate test table; None finds the official one or splits one off.
-        columns: column names of one's own table; None per name recognises the known ones.
-        age_unit: unit of the ages in tables with these columns; None is what the column's name
-            says, else months, and ages that look like years are refused.
+        columns: column names of a custom table; None per name recognises the known ones.
+        age_unit: unit of the ages in tables with these columns; None takes it from the column's
+            name, else months, and ages that look like years are refused.
         separator: of csv tables: comma, semicolon, tab or pipe; None finds it.
         missing: what to do with ids without image and images without row.
         unreadable: what to do with damaged image files.
         size: side of the square the network sees, pixels.
         fit: "squash" to the square, or "pad" and keep the aspect ratio.
         contrast: "none", or "stretch" per radiograph between percentiles.
-        crop: "none", or "hand": only the part where the hand is found.
+        crop: "none", or "hand": only the part with the detected hand.
         cache_dir: folder of decoded radiographs; None is the user's cache directory.
         split_seed: seed of the split, separate from the training seed.
         folds: parts for cross-validation; 10 gives 80/10/10. "site" tests on one site
             (`columns`), and trains on the others.
         fold: which part is the test fold, or which site in the order of their names.
         split_file: a run's `split.csv` (`id,fold`) to use again.
-        hold_out: table with a column `id`, or folder of images named by ids, of radiographs that
-            are test radiographs whatever the split says, and with them all others of their
-            patients; some of them must be there.
+        hold_out: table with a column `id`, or folder of images named by ids. These radiographs,
+            and all others of their patients, are test radiographs whatever the split says; at least
+            one must be present.
         soft_targets: table of ages that a teacher predicted without having seen the radiograph
             (`read_soft_targets`), for tasks that learn from them beside the reading.
         train_films: how many training radiographs are used, a stratified and nested sample.
@@ -176,8 +176,8 @@ class BoneAgeDataModule(L.LightningDataModule):
             held_out = find_held_out(self.hold_out, list(table["id"]), self.columns, self.separator)
         cache = open_cache(table, self.preprocessing, self.cache_dir)
         table["sex"] = fill_sexes(table, cache)
-        kept = check_readable(table, cache, self.unreadable)
-        table = table.assign(cache_row=range(len(table))).iloc[kept].reset_index(drop=True)
+        readable = check_readable(table, cache, self.unreadable)
+        table = table.assign(cache_row=range(len(table))).iloc[readable].reset_index(drop=True)
         if self.split_file:
             table["fold"] = read_folds(self.split_file, table, self.separator)
             require_patients_apart(table, f"data.split_file={self.split_file}")
@@ -188,7 +188,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         named = table["id"].isin(held_out)
         held = same_patients(table, named)
         if more := int(held.sum() - named.sum()):
-            log.info("Held out with them: %d other radiographs of the same patients", more)
+            log.info("Also held out: %d other radiographs of the same patients", more)
         table.loc[held, "fold"] = "test"
         if self.train_films != "all":
             table["fold"] = fewer_training_radiographs(table, self.train_films, self.split_seed)
@@ -261,7 +261,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         return self._loader(fold, table, BatchSampler(range(len(table)), self.batch_size, False))
 
     def _loader(self, fold: str, table: pd.DataFrame, order: BatchSampler | RankBatches) -> Loader:
-        """Return batches of a fold in the given order, from where the radiographs lie."""
+        """Return batches of a fold in the given order, from the host or the device."""
         training = fold == "train"
         if self.residence == "device":
             augment = self.batch_augment if training else None
@@ -271,8 +271,8 @@ class BoneAgeDataModule(L.LightningDataModule):
             batch_sampler=order,
             num_workers=self.num_workers,
             prefetch_factor=PREFETCH if self.num_workers else None,
-            collate_fn=whole_batch,
-            generator=torch.Generator(),  # starting workers must not move the model's dropout on
+            collate_fn=collate,
+            generator=torch.Generator(),  # starting workers must not change the model's dropout
             persistent_workers=self.num_workers > 0,
             pin_memory=self._device.type == "cuda",
         )
@@ -283,7 +283,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         return upload(self.cache.path, self._device)
 
     def _check_shared_memory(self) -> None:
-        """Raise UserError when batches of this machine's loader processes would not fit it."""
+        """Raise UserError when batches of this machine's loader processes do not fit into it."""
         if self.residence == "host":
             processes = 1 if self.trainer is None else self.trainer.num_devices
             image_bytes = self.preprocessing.size**2
@@ -295,14 +295,14 @@ class BoneAgeDataModule(L.LightningDataModule):
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _process(self) -> tuple[int, int]:
-        """Return the number of this process, and of how many."""
+        """Return the rank of this process, and the number of processes."""
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
     @override
     def state_dict(self) -> dict[str, int]:
-        """Remember the next epoch: a resumed run's workers start before the trainer knows it."""
+        """Store the next epoch: a resumed run's workers start before the trainer knows it."""
         assert self.trainer is not None
         return {"next_epoch": self.trainer.fit_loop.epoch_progress.current.ready}
 

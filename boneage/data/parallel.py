@@ -1,4 +1,4 @@
-"""Work on many files at once, in processes that import nothing heavy, and say how far it is."""
+"""Process many files in parallel, in processes that import nothing heavy, and show progress."""
 
 import logging
 import sys
@@ -25,13 +25,13 @@ from boneage.data.formats import read_radiograph
 from boneage.errors import MissingPackage, UserError
 
 log = logging.getLogger(__name__)
-FEW_ITEMS = 16  # items that are done before a pool has started
-LINES = 10  # of a log, at most
+FEW_ITEMS = 16  # items that take less time than the start of a pool
+LINES = 10  # maximum in a log
 QUIET_SECONDS = 1.0  # between two lines
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 CHUNK = 32  # radiographs
-FEW_FILES = 100  # radiographs that are decoded before a pool has started
+FEW_FILES = 100  # radiographs that take less time to decode than the start of a pool
 IDLE_WORKER_SECONDS = 5
 LINE = (
     "Decoded {percent:.0f} %: {done:,} of {total:,} radiographs, "
@@ -40,7 +40,7 @@ LINE = (
 
 
 class ProgressLines:
-    """Log how far a work is, a line every tenth, where no progress bar is shown.
+    """Log progress, a line every 10 %, where no progress bar is shown.
 
     Args:
         total: number of items.
@@ -52,31 +52,31 @@ class ProgressLines:
         self.total = total
         self.text = text
         self.done = 0
-        self._told = 0  # tenths
-        self._begun = self._said = time.perf_counter()
+        self._logged = 0  # tenths
+        self._start = self._last = time.perf_counter()
 
     def advance(self, n: int = 1) -> None:
         """Count n items more; log a line where one is due."""
         self.done += n
         now = time.perf_counter()
         tenths = self.done * LINES // self.total
-        due = self._told < tenths < LINES
-        if not due or now - self._said < QUIET_SECONDS:
+        due = self._logged < tenths < LINES
+        if not due or now - self._last < QUIET_SECONDS:
             return
-        rate = self.done / (now - self._begun)
+        rate = self.done / (now - self._start)
         left = (self.total - self.done) / rate
         share = 100 * self.done / self.total
-        told = {"percent": share, "done": self.done, "total": self.total}
-        log.info("%s", self.text.format(**told, rate=rate, left=left))
-        self._told, self._said = tenths, now
+        counts = {"percent": share, "done": self.done, "total": self.total}
+        log.info("%s", self.text.format(**counts, rate=rate, left=left))
+        self._logged, self._last = tenths, now
 
 
 def in_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], what: str
 ) -> Iterator[Result]:
-    """Yield what a function makes of each item, in order, worked out by all cores.
+    """Yield the result of a function for each item, in order, computed on all cores.
 
-    A terminal shows a bar, all else a line every 10 %.
+    A terminal shows a bar; elsewhere a line is logged every 10 %.
 
     Args:
         function: of a module that imports nothing heavy, as every process imports it.
@@ -85,11 +85,11 @@ def in_parallel(
     """
     run = Parallel(n_jobs=1 if len(items) < FEW_ITEMS else -1, return_as="generator")
     results: Iterator[Result] = run(delayed(function)(item) for item in items)
-    yield from followed(results, len(items), what)
+    yield from with_progress(results, len(items), what)
 
 
-def followed(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
-    """Yield n results, and show how far that is: a bar in a terminal, else lines."""
+def with_progress(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
+    """Yield n results, and show progress: a bar in a terminal, else log lines."""
     if sys.stdout.isatty():
         yield from track(results, what, n, transient=True)
         return
@@ -101,13 +101,12 @@ def followed(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
 
 @dataclass
 class Decoded:
-    """What is known of decoded files beside their pixels, by row.
+    """Facts about decoded files other than their pixels, by row.
 
     Args:
         unreadable: why a file could not be decoded; its row is zeros.
-        without_hand: radiographs in which no hand was found though a hand crop was asked for: they
-            are shown whole.
-        sexes: "female" or "male", where the file's header says so.
+        without_hand: radiographs that a hand crop leaves uncropped, because no hand was detected.
+        sexes: "female" or "male", if the file's header contains it.
     """
 
     unreadable: dict[int, str] = field(default_factory=dict)
@@ -118,15 +117,15 @@ class Decoded:
 def decode_files(
     paths: list[str], preprocessing: Preprocessing, images: Path, workers: int | None
 ) -> Decoded:
-    """Decode files in parallel into the rows of an array on disk, and show how far it is.
+    """Decode files in parallel into the rows of an array on disk, and show progress.
 
-    Terminals show a progress bar, all else a line every 10 %.
+    A terminal shows a bar; elsewhere a line is logged every 10 %.
 
     Args:
         paths: radiograph files.
         preprocessing: size, fit, contrast and crop.
         images: `.npy` file of (n, size, size) uint8, to be filled.
-        workers: decoding processes, None for one a core.
+        workers: decoding processes, None for one per core.
 
     Raises:
         OSError: when the array cannot be written.
@@ -169,9 +168,9 @@ def decode_files(
 def _decode_chunk(
     start: int, paths: list[str], preprocessing: Preprocessing, images: Path
 ) -> tuple[int, Decoded]:
-    """Decode files into the rows from `start` on; return their number, and what is known of them.
+    """Decode files into the rows from `start` on; return their number, and facts about them.
 
-    The rows are written as to any file: on a full disk a write to the memory map kills the process.
+    The rows are written to the file: on a full disk, a write to a memory map kills the process.
     """
     cv2.setNumThreads(1)  # the other cores have processes of their own
     pixels = np.zeros((len(paths), preprocessing.size, preprocessing.size), np.uint8)
@@ -179,7 +178,7 @@ def _decode_chunk(
     for i, path in enumerate(paths):
         try:
             image, header = read_radiograph(path)
-        except MissingPackage:  # the file is not at fault, and nobody would look at it again
+        except MissingPackage:  # the file is not at fault, and must not be cached as unreadable
             raise
         except UserError as error:
             decoded.unreadable[start + i] = str(error)

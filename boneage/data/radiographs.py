@@ -1,4 +1,4 @@
-"""Radiograph files and their tables, found in folders."""
+"""Find radiograph files and their tables in folders."""
 
 import logging
 import os
@@ -11,10 +11,10 @@ from typing import Literal
 
 from boneage.data.formats import SUFFIXES, is_radiograph
 from boneage.data.ids import normal_id
-from boneage.data.labels import KNOWN, Columns, find_columns, read_ids
+from boneage.data.labels import DEFAULT_COLUMNS, Columns, find_columns, read_ids
 from boneage.data.tables import SUFFIXES as TABLE_SUFFIXES
 from boneage.data.tables import check_separator, read_header
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
@@ -24,16 +24,16 @@ OFFICIAL_VALIDATION_ROWS = 1425
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Yield the path of every file in and below a folder; hidden ones are passed over.
+    """Yield the path of every file in and below a folder; hidden ones are skipped.
 
     Links are followed. A folder that is reached twice, by a link back up or to a sibling, counts
-    once. What cannot be opened is passed over and said.
+    once. What cannot be opened is skipped and logged.
 
     Args:
         root: the folder; the paths start with it.
     """
     visited = set()
-    for where, subfolders, names in os.walk(root, followlinks=True, onerror=pass_over):
+    for where, subfolders, names in os.walk(root, followlinks=True, onerror=log_skipped):
         status = os.stat(where)
         if (status.st_dev, status.st_ino) in visited:
             subfolders.clear()
@@ -43,9 +43,9 @@ def walk(root: Path) -> Iterator[str]:
         yield from (os.path.join(where, n) for n in sorted(names) if not n.startswith(HIDDEN))
 
 
-def pass_over(error: Exception) -> None:
-    """Say what is not read."""
-    log.warning("Passed over: %s", error)
+def log_skipped(error: Exception) -> None:
+    """Log what is not read."""
+    log.warning("Skipped: %s", error)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Folder:
     Args:
         tables: label tables in order of their path.
         images: radiograph files by id (see `radiograph_id`).
-        others: tables that are no label tables, with their columns.
+        others: tables that are not label tables, with their columns.
     """
 
     tables: list[LabelTable] = field(default_factory=list)
@@ -74,15 +74,15 @@ class Folder:
 
 
 def explore(root: Path, columns: Columns, separator: str | None = None) -> Folder:
-    """Walk a folder once, links included, and sort what it holds; hidden files are passed over.
+    """Walk a folder once, links included, and sort its files; hidden ones are skipped.
 
     Args:
         root: the folder.
-        columns: column names of one's own tables; tables with the known names count as well.
+        columns: column names of custom tables; tables with the known names count as well.
         separator: of csv files; None finds it.
 
     Raises:
-        UserError: when the folder is missing or is no folder, or the separator is none.
+        UserError: when the folder is missing or not a folder, or the separator is invalid.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root}: no such folder" + " (a file)" * root.is_file())
@@ -103,9 +103,9 @@ def _sort_table(folder: Folder, path: Path, columns: Columns, separator: str | N
     try:
         header = read_header(path, separator)
     except UserError as error:
-        pass_over(error)
+        log_skipped(error)
         header = []
-    either = [(names, find_columns(header, names)) for names in (columns, KNOWN)]
+    either = [(names, find_columns(header, names)) for names in (columns, DEFAULT_COLUMNS)]
     names, found = max(either, key=lambda one: len(one[1]))
     if names.readers and {*names.readers} <= {*header}:
         found.setdefault("age", names.readers[0])
@@ -116,11 +116,11 @@ def _sort_table(folder: Folder, path: Path, columns: Columns, separator: str | N
         folder.others[str(path)] = header
 
 
-def _role(path: Path, columns: Columns, found: dict[str, str], separator: str | None) -> Role:
+def _role(path: Path, columns: Columns, column_of: dict[str, str], separator: str | None) -> Role:
     """Tell the role of a label table from its columns, then its name, then its length."""
-    if "age" not in found:
+    if "age" not in column_of:
         return "without ages"
-    id_column, name = found["id"].casefold(), path.name.casefold()
+    id_column, name = column_of["id"].casefold(), path.name.casefold()
     if id_column == "image id":
         return "val"
     if id_column == "case id":
@@ -137,7 +137,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     """Return the files given, and the radiographs in and below the folders given, in order.
 
     Raises:
-        UserError: when a path does not exist, or there is nothing at all.
+        UserError: when a path does not exist, or there is no radiograph.
     """
     files: list[Path] = []
     for path in paths:
@@ -150,7 +150,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
             continue
         files += [file for file in map(Path, walk(path)) if is_radiograph(file)]
     if not files:
-        raise UserError(f"no radiograph in {first_five([str(path) for path in paths])}")
+        raise UserError(f"no radiograph in {join_first([str(path) for path in paths])}")
     return list(dict.fromkeys(files))
 
 

@@ -11,7 +11,7 @@ from boneage.stages import Stages
 
 
 def evenly(n: int, at_most: int) -> np.ndarray:
-    """Return places in a sequence of n, from the first to the last at equal distances.
+    """Return evenly spaced positions in a sequence of n, from the first to the last.
 
     Returns:
         (min(n, at_most),) int64, ascending.
@@ -20,19 +20,19 @@ def evenly(n: int, at_most: int) -> np.ndarray:
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yield (draw, position) pairs; draws are counted through all epochs: epoch * n + place.
+    """Yield (draw, position) pairs; draws are counted over all epochs: epoch * n + place.
 
-    The draw travels with the position to the workers, so a batch's augmentation depends on the seed
-    and its first draw only, whatever the number of workers and however far they have prefetched. A
-    radiograph that is drawn again in an epoch is augmented anew.
+    Workers receive the draw with the position, so a batch's augmentation depends only on the seed
+    and its first draw, not on the number of workers or how far they have prefetched. A radiograph
+    that is drawn again in an epoch is augmented differently.
 
     Args:
         n: number of training radiographs.
         seed: training seed.
-        epoch: tells the epoch at the moment an iteration starts; a number set beforehand would be
-            too late for workers that prefetch, and too early for a run that is resumed.
-        shares: (n,) how often each radiograph is drawn, in proportion; an epoch has n draws, and
-            the draws of each are its share of them, rounded up or down. None draws each once.
+        epoch: returns the epoch when an iteration starts; a number set beforehand would be too late
+            for workers that prefetch, and too early for a resumed run.
+        shares: (n,) relative frequency of each radiograph; an epoch has n draws, and each
+            radiograph gets its share of them, rounded up or down. None draws each once.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(self.n)
         if self.shares is not None:
-            order = order[np.argsort(self.shares[order], kind="stable")]  # alike ones side by side
+            order = order[np.argsort(self.shares[order], kind="stable")]  # equal shares adjacent
             order = rng.permutation(_drawn(order, self.shares[order], rng))
         return ((epoch * self.n + place, int(position)) for place, position in enumerate(order))
 
 
 def _drawn(order: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return as many draws as there are shares, at even steps (systematic sampling)."""
+    """Return as many draws as shares, at even steps (systematic sampling)."""
     ends = np.cumsum(shares / shares.sum())
     steps = (np.arange(len(order)) + rng.random()) / len(order)
     drawn: np.ndarray = order[np.searchsorted(ends[:-1], steps, side="right")]
@@ -67,7 +67,7 @@ def _drawn(order: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> n
 def sampling_shares(
     table: pd.DataFrame, sampling: Literal["shuffle", "balanced", "ages"], stages: Stages
 ) -> np.ndarray | None:
-    """Return (n,) how often each radiograph is drawn, in proportion; None draws each once.
+    """Return the (n,) relative frequency of each radiograph; None draws each once.
 
     Args:
         table: the n training radiographs, with `age_years` and `sex`.
@@ -76,7 +76,7 @@ def sampling_shares(
     """
     years = table["age_years"].to_numpy()
     if sampling == "balanced":
-        return inverse_frequency(stages.of(years), 1.0)
+        return inverse_frequency(stages.index_of(years), 1.0)
     if sampling == "ages":
         groups = table["sex"].astype(str) + np.floor(years).astype(int).astype(str)
         return inverse_frequency(groups.to_numpy(str), 0.5)
@@ -94,13 +94,13 @@ class RankBatches(Sampler[list[tuple[int, int]]]):
     """The batches of one of several processes that train together.
 
     Together they see what one process would: no radiograph twice, none left out. All have the same
-    number of batches, of sizes that differ by one at most, since each step waits for all.
+    number of batches, with sizes that differ by at most one, since each step waits for all.
 
     Args:
         sampler: the order of the whole training fold, the same in all processes.
-        batch_size: at most so many radiographs per step and process.
-        rank: number of this process.
-        processes: how many there are.
+        batch_size: maximum number of radiographs per step and process.
+        rank: number of this process, from 0.
+        processes: number of processes.
     """
 
     def __init__(self, sampler: EpochSampler, batch_size: int, rank: int, processes: int) -> None:

@@ -10,26 +10,26 @@ import pandas as pd
 
 from boneage.data.ids import normal_id
 from boneage.data.tables import refuse
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 
-SEXES = ("female", "male", "unknown")  # models know a sex by its place here
+SEXES = ("female", "male", "unknown")  # models encode a sex by its index here
 UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none", "null")
-WRITTEN = (
+SPELLINGS = (
     dict.fromkeys(("m", "male", "boy", "man"), "male")
     | dict.fromkeys(("f", "female", "girl", "woman"), "female")
     | dict.fromkeys(UNKNOWN, "unknown")
 )
 YES, NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0")
-# a column that is not read looks like sexes by its name, or by what it contains
+# an unused column looks like sexes by its name, or by its cells
 LIKELY_NAMES = re.compile("sex|gender|male|geschlecht|genre")
-FEW = 4  # different cells
-LIKELY_CELLS = {*WRITTEN, "w", "h"}
+MOST_CELLS = 4  # different ones in a column of sexes
+LIKELY_CELLS = {*SPELLINGS, "w", "h"}
 
 
 def sex_codes(sexes: Iterable[str]) -> np.ndarray:
-    """Return (n,) int64 places in `SEXES`."""
+    """Return (n,) int64 indices into `SEXES`."""
     return np.array([SEXES.index(sex) for sex in sexes], np.int64)
 
 
@@ -37,18 +37,18 @@ def read_sex(text: str) -> str:
     """Return which of `SEXES` a text means, in any spelling that a column of sexes accepts.
 
     Raises:
-        UserError: when it is none.
+        UserError: when it is not a sex.
     """
-    sex = WRITTEN.get(normal_id(text.casefold())) if isinstance(text, str) else None
+    sex = SPELLINGS.get(normal_id(text.casefold())) if isinstance(text, str) else None
     if sex is None:
-        raise UserError(f"{text!r} is no sex: write {', '.join(SEXES)}, or M or F")
+        raise UserError(f"{text!r} is not a sex: write {', '.join(SEXES)}, or M or F")
     return sex
 
 
 def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series:
-    """Return "female", "male" or "unknown" of each row of a table.
+    """Return "female", "male" or "unknown" for each row of a table.
 
-    What is not known, or not read though it looks like sexes, is said in one line.
+    Unknown sexes, and unused columns that look like sexes, are logged in one line.
 
     Args:
         path: of the table, for messages.
@@ -62,24 +62,24 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
     if column is not None:
         cells = table[column]
         sexes = _sexes(cells)
-        hint = "is no sex: write M, F or nothing"
+        hint = "is not a sex: write M, F or nothing"
         asks = _answers(column, set())
         hint += ", or True and False" if asks else "; True/False and 1/0 only in a column 'male'"
         refuse(path, cells, sexes.isna(), hint)
-    _say_what_is_not_read(path, table, column, sexes)
+    _log_unused(path, table, column, sexes)
     return sexes
 
 
 def _sexes(cells: pd.Series) -> pd.Series:
-    """Return the sex of each cell, NaN where it is none."""
-    known = WRITTEN | _answers(str(cells.name), {cell.casefold() for cell in cells.unique()})
+    """Return the sex of each cell, NaN if it is not a sex."""
+    known = SPELLINGS | _answers(str(cells.name), {cell.casefold() for cell in cells.unique()})
     return cells.map({cell: known.get(normal_id(cell.casefold())) for cell in cells.unique()})
 
 
 def _answers(column: str, cells: set[str]) -> dict[str, str]:
     """Return what yes and no mean in a column that asks for one sex, such as `male`.
 
-    Beside a T, F is false; else it is female.
+    In a column with a T, F is false; else it is female.
     """
     asked = re.findall("female|male", column.casefold())
     if len(asked) != 1:
@@ -89,44 +89,44 @@ def _answers(column: str, cells: set[str]) -> dict[str, str]:
     return dict.fromkeys(YES, yes) | dict.fromkeys(NO, no) | short
 
 
-def _say_what_is_not_read(
-    path: Path, table: pd.DataFrame, column: str | None, sexes: pd.Series
-) -> None:
-    """Warn where all sexes are unknown, or another column knows better."""
+def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.Series) -> None:
+    """Warn if all sexes are unknown, or another column contains others."""
     others = [name for name in dict.fromkeys(table.columns) if _looks_like_sexes(table, name)]
     others = [name for name in others if name != column and _differs(table[name], sexes)]
     unknown = bool((sexes == "unknown").all())
     if not unknown and not others:
         return
     why = "no known sex column" if column is None else f"column {column!r} contains no sex"
-    said = f"{why}, so the sex of all {len(sexes):,} rows is unknown"
+    message = f"{why}, so the sex of all {len(sexes):,} rows is unknown"
     if not unknown:
-        said = f"the sex is read from column {column!r}"
+        message = f"the sex is read from column {column!r}"
         for name in others:
             if rows := _contradictions(table[name], sexes):
-                said += f", which column {name!r} contradicts in {rows:,} of {len(sexes):,} rows"
+                message += f", which column {name!r} contradicts in {rows:,} of {len(sexes):,} rows"
     if others:
-        said += f"; not read, although it looks like sexes: {first_five(list(map(repr, others)))}"
-        said += " (rename the right column to 'sex', or set data.columns.sex= in training)"
-    log.warning("%s: %s", path, said)
+        message += (
+            f"; not read, although it looks like sexes: {join_first(list(map(repr, others)))}"
+        )
+        message += " (rename the right column to 'sex', or set data.columns.sex= in training)"
+    log.warning("%s: %s", path, message)
 
 
 def _looks_like_sexes(table: pd.DataFrame, name: str) -> bool:
     if list(table.columns).count(name) > 1:
         return False
     cells = {cell.casefold() for cell in table[name].unique()} - set(UNKNOWN)
-    called = LIKELY_NAMES.search(name.casefold()) and len(cells) <= FEW
-    return bool(cells) and bool(called or cells <= LIKELY_CELLS)
+    named = LIKELY_NAMES.search(name.casefold()) and len(cells) <= MOST_CELLS
+    return bool(cells) and bool(named or cells <= LIKELY_CELLS)
 
 
 def _contradictions(cells: pd.Series, sexes: pd.Series) -> int:
-    """Return of how many rows a column says another sex."""
+    """Return in how many rows a column contains another sex."""
     other = _sexes(cells)
     known = other.isin(["female", "male"]) & (sexes != "unknown")
     return int((known & (other != sexes)).sum())
 
 
 def _differs(cells: pd.Series, sexes: pd.Series) -> bool:
-    """Tell whether a column says of a row what is not read."""
+    """Tell whether a column contains a sex that differs from the one read."""
     other = _sexes(cells)
     return bool(((other != sexes) & (other != "unknown")).any())

@@ -1,4 +1,4 @@
-"""Ages that a teacher predicted: what training may learn from beside a single noisy reading."""
+"""Ages predicted by a teacher: targets for training in addition to a single noisy reading."""
 
 import logging
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.labels import (
-    KNOWN,
+    DEFAULT_COLUMNS,
     MAX_AGE_YEARS,
     Columns,
     find_columns,
@@ -15,52 +15,58 @@ from boneage.data.labels import (
 )
 from boneage.data.matching import match_ids
 from boneage.data.tables import read_table, refuse
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 
 PREDICTED = "age_years_predicted"  # of runs and ensembles
-ANSWERED = ("age_years", "novelty")  # the age of `boneage predict`, and what tells its tables apart
+ANSWER_COLUMNS = (
+    "age_years",
+    "novelty",
+)  # the age of `boneage predict`, and a column that identifies its tables
 
 
 def read_soft_targets(
-    path: Path, table: pd.DataFrame, columns: Columns = KNOWN, separator: str | None = None
+    path: Path,
+    table: pd.DataFrame,
+    columns: Columns = DEFAULT_COLUMNS,
+    separator: str | None = None,
 ) -> pd.Series:
-    """Return the age that a teacher predicted for each radiograph, and say how many have one.
+    """Return a teacher's predicted age of each radiograph, and log how many have one.
 
     Args:
         path: `predictions.csv` of a run, of `boneage ensemble` or of `boneage predict`, or a table
             with the columns `id` and `age_years_predicted`.
         table: the radiographs, with `id`, `age_months` and `fold`.
-        columns: column names of one's own table, which this one may have as well.
+        columns: column names of a custom table, which this one may have as well.
         separator: of a csv file; None finds it.
 
     Returns:
-        The age in months by the index of `table`: the reading where the teacher says nothing.
+        The age in months by the index of `table`: the reading if the teacher has none.
 
     Raises:
         UserError: when it is missing or malformed, or has no age of a training radiograph.
     """
     rows = read_table(path, separator)
     name = find_columns(list(rows.columns), columns).get("id", "id")
-    age = PREDICTED if PREDICTED in rows else ANSWERED[0]
-    if name not in rows or (age != PREDICTED and not set(ANSWERED) <= set(rows)):
+    age = PREDICTED if PREDICTED in rows else ANSWER_COLUMNS[0]
+    if name not in rows or (age != PREDICTED and not set(ANSWER_COLUMNS) <= set(rows)):
         raise UserError(
             f"data.soft_targets={path} needs the columns id and {PREDICTED} "
             f"(it has {', '.join(map(str, rows.columns))})"
         )
     rows = rows[rows[age] != ""]  # `boneage predict` withholds some
     years = read_numbers(rows[age])
-    refuse(path, rows[age], ~years.between(0, MAX_AGE_YEARS), "is no bone age in years")
+    refuse(path, rows[age], ~years.between(0, MAX_AGE_YEARS), "is not a bone age in years")
     by_id = pd.Series(years.to_numpy() * 12, index=read_unique_ids(path, rows[name]))
-    meant = match_ids(by_id.index, table["id"], path)
-    soft = table["id"].map(pd.Series({known: by_id[id_] for id_, known in meant.items()}))
+    matched = match_ids(by_id.index, table["id"], path)
+    soft = table["id"].map(pd.Series({known: by_id[id_] for id_, known in matched.items()}))
     train = table["fold"] == "train"
     if not (with_one := int(soft[train].notna().sum())):
         raise UserError(
             f"data.soft_targets={path} has no age of any training radiograph: its ids are "
-            f"{first_five(list(by_id.index))}, those of the training fold "
-            f"{first_five(list(table['id'][train]))}"
+            f"{join_first(list(by_id.index))}, those of the training fold "
+            f"{join_first(list(table['id'][train]))}"
         )
     log.info("Soft targets: %s of %s training radiographs", f"{with_one:,}", f"{train.sum():,}")
     return soft.astype(float).fillna(table["age_months"])

@@ -9,11 +9,11 @@ import pandas as pd
 
 from boneage.data.formats import is_radiograph
 from boneage.data.ids import count_patients, normal_id, patient_codes, patients_with_several
-from boneage.data.labels import KNOWN, Columns, read_ids, read_unique_ids, require_single
+from boneage.data.labels import DEFAULT_COLUMNS, Columns, read_ids, read_unique_ids, require_single
 from boneage.data.matching import clause, match_ids
 from boneage.data.radiographs import radiograph_id, walk
 from boneage.data.tables import read_table
-from boneage.errors import UserError, first_five, plural
+from boneage.errors import UserError, join_first, plural
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -23,24 +23,24 @@ UNUSED = "unused"  # a radiograph of no fold, where a study asks for fewer
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
-FEW = 5  # test radiographs
-STRANGERS = ("id", "not among the radiographs")
+MIN_TEST = 5  # radiographs
+UNKNOWN_IDS = ("id", "not among the radiographs")
 
 
-def deal(table: pd.DataFrame, hands: int, seed: int) -> np.ndarray:
-    """Deal the rows of a table into equal parts that agree in age and sex.
+def stratified_parts(table: pd.DataFrame, n_parts: int, seed: int) -> np.ndarray:
+    """Split the rows of a table into equal parts, stratified by age and sex.
 
-    Rows are ordered by sex and age band, shuffled within, and dealt out one by one like cards, so
+    Rows are ordered by sex and age band, shuffled within, and assigned to the parts in turn, so
     every stratum is spread over the parts as evenly as its size allows, however rare it is.
-    Where patients have several radiographs, whole patients are dealt.
+    If patients have several radiographs, patients are assigned instead of rows.
 
     Args:
-        table: columns `age_months` and `sex`, and `patient` where it is known.
-        hands: number of parts.
+        table: columns `age_months` and `sex`, and optionally `patient`.
+        n_parts: number of parts.
         seed: seed of the shuffle.
 
     Returns:
-        The part (0 to hands - 1) of every row.
+        The part (0 to n_parts - 1) of every row.
 
     Raises:
         UserError: when there are fewer patients than parts.
@@ -50,17 +50,17 @@ def deal(table: pd.DataFrame, hands: int, seed: int) -> np.ndarray:
     patients = patient_codes(table)
     if patients is not None and len(np.unique(patients)) < len(table):
         stratum = table.groupby([band, "sex"]).ngroup().to_numpy(int)
-        return _deal_patients(patients, stratum, hands, rng)
+        return _parts_of_patients(patients, stratum, n_parts, rng)
     order = np.lexsort((rng.random(len(table)), table["sex"], band))
     part = np.empty(len(table), dtype=np.int64)
-    part[order] = rng.permutation(hands)[np.arange(len(table)) % hands]
+    part[order] = rng.permutation(n_parts)[np.arange(len(table)) % n_parts]
     return part
 
 
-def _deal_patients(
-    patients: np.ndarray, stratum: np.ndarray, hands: int, rng: np.random.Generator
+def _parts_of_patients(
+    patients: np.ndarray, stratum: np.ndarray, n_parts: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Deal whole patients into parts that agree in size and in every stratum.
+    """Assign patients to parts that agree in size and in every stratum.
 
     Patients with most of a stratum come first, and each goes to the part that lacks its radiographs
     most: the sum over parts of squared shares of all radiographs and of each stratum stays least.
@@ -68,39 +68,39 @@ def _deal_patients(
     Args:
         patients: (n,) numbers of the patients, from 0.
         stratum: (n,) numbers of the strata, from 0.
-        hands: number of parts.
-        rng: decides among equals.
+        n_parts: number of parts.
+        rng: breaks ties.
 
     Returns:
         The part of each of the n radiographs.
     """
-    several = patients.max() + 1
-    if several < hands:
+    n_patients = patients.max() + 1
+    if n_patients < n_parts:
         raise UserError(
-            f"{len(patients)} radiographs of {several} patients cannot be dealt into {hands} "
+            f"{len(patients)} radiographs of {n_patients} patients cannot be split into {n_parts} "
             "parts: lower data.folds, or name the right column with data.columns.patient="
         )
-    films = np.zeros((several, stratum.max() + 2))
+    films = np.zeros((n_patients, stratum.max() + 2))
     np.add.at(films, (patients, stratum), 1)
     films[:, -1] = films.sum(axis=1)
     shares = films / np.maximum(films.sum(axis=0), 1)
-    order = np.lexsort((rng.random(several), -shares.sum(axis=1)))
-    ties = rng.permutation(hands)
-    dealt = np.zeros((hands, shares.shape[1]))
-    part = np.empty(several, dtype=np.int64)
+    order = np.lexsort((rng.random(n_patients), -shares.sum(axis=1)))
+    ties = rng.permutation(n_parts)
+    sums = np.zeros((n_parts, shares.shape[1]))
+    part = np.empty(n_patients, dtype=np.int64)
     for patient in order:
-        more = (2 * dealt + shares[patient]) @ shares[patient]  # of the sum of squares
+        more = (2 * sums + shares[patient]) @ shares[patient]  # of the sum of squares
         part[patient] = ties[np.argmin(more[ties])]
-        dealt[part[patient]] += shares[patient]
-    dealt_to: np.ndarray = part[patients]
-    return dealt_to
+        sums[part[patient]] += shares[patient]
+    part_of_row: np.ndarray = part[patients]
+    return part_of_row
 
 
 def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0) -> pd.Series:
     """Return the fold of every row: "train", "val" or "test".
 
-    The test fold is part `fold` of `folds`; the validation fold is 10 % of all, dealt from the
-    rest: 80/10/10 by default. Separate validation or test tables (`origin`) are taken as they are.
+    The test fold is part `fold` of `folds`; the validation fold is 10 % of all, drawn from the
+    rest: 80/10/10 by default. Separate validation or test tables (`origin`) are used unchanged.
 
     Args:
         table: columns `age_months`, `sex` and `origin`.
@@ -118,11 +118,11 @@ def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0)
     assigned = table["origin"].astype(str).copy()
     free = table[assigned == "train"]
     if not (assigned == "test").any():
-        assigned[free.index[deal(free, folds, seed) == fold]] = "test"
+        assigned[free.index[stratified_parts(free, folds, seed) == fold]] = "test"
         free = table[assigned == "train"]
     if len(free) and not (assigned == "val").any():
-        hands = max(2, round(len(free) / (VAL_SHARE * len(table))))
-        assigned[free.index[deal(free, hands, seed + 1) == 0]] = "val"
+        n_parts = max(2, round(len(free) / (VAL_SHARE * len(table))))
+        assigned[free.index[stratified_parts(free, n_parts, seed + 1) == 0]] = "val"
     return assigned
 
 
@@ -139,18 +139,18 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
         raise UserError(f"{path}: needs the columns id,fold but has {','.join(split.columns)}")
     require_single(path, split, ("id", "fold"))
     if strange := sorted(set(split["fold"]) - {*FOLDS, UNUSED}):
-        raise UserError(f"{path}: fold must be train, val or test, found: {first_five(strange)}")
+        raise UserError(f"{path}: fold must be train, val or test, found: {join_first(strange)}")
     fold_of = dict(zip(read_unique_ids(path, split["id"]), split["fold"], strict=True))
-    meant = match_ids(table["id"], fold_of, path)
-    if absent := [id_ for id_ in table["id"] if id_ not in meant]:
+    matched = match_ids(table["id"], fold_of, path)
+    if absent := [id_ for id_ in table["id"] if id_ not in matched]:
         raise UserError(
             f"{path}: no fold for {plural(len(absent), 'radiograph')} of the label table: "
-            f"{first_five(absent)}; add them, or remove their rows from the label table"
+            f"{join_first(absent)}; add them, or remove their rows from the label table"
         )
-    used = set(meant.values())
+    used = set(matched.values())
     if unused := [id_ for id_ in fold_of if id_ not in used]:
-        log.warning("%s: %s", path, clause(unused, *STRANGERS))
-    return table["id"].map(meant).map(fold_of)
+        log.warning("%s: %s", path, clause(unused, *UNKNOWN_IDS))
+    return table["id"].map(matched).map(fold_of)
 
 
 def require_folds(
@@ -178,7 +178,7 @@ def require_folds(
 
 
 def fold_sizes(table: pd.DataFrame) -> str:
-    """Return how many radiographs, and patients where they are known, each fold has."""
+    """Return how many radiographs, and patients if known, each fold has."""
     sizes = []
     for fold in FOLDS:
         rows = table[table["fold"] == fold]
@@ -196,17 +196,17 @@ def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int | str) -> 
         stages: the maturity stages.
         folds: parts of the split, for the message.
     """
-    if len(test) < FEW:
+    if len(test) < MIN_TEST:
         log.warning(
             "Only %s to test on: metrics will say little; lower data.folds (it is %s), or add "
             "radiographs",
             plural(len(test), "radiograph"),
             folds,
         )
-    present = np.unique(stages.of(test["age_years"].to_numpy()))
+    present = np.unique(stages.index_of(test["age_years"].to_numpy()))
     if len(test) > 1 and len(present) == 1:
         log.warning(
-            "All %d test radiographs are of the stage %s: metrics of stages will say little",
+            "All %d test radiographs are of the stage %s: metrics of stages are unreliable",
             len(test),
             stages.names[present[0]],
         )
@@ -217,26 +217,26 @@ def require_patients_apart(table: pd.DataFrame, where: str) -> None:
     if shared := patients_with_several(table, "fold"):
         raise UserError(
             f"{where} puts the radiographs of {plural(len(shared), 'patient')} into more than one "
-            f"fold: {first_five(shared)}; give each patient one fold, or set data.columns.patient "
-            "to the id column to count each radiograph as a patient of its own"
+            f"fold: {join_first(shared)}; give each patient one fold, or set data.columns.patient "
+            "to the id column to count each radiograph as a separate patient"
         )
 
 
 def same_patients(table: pd.DataFrame, held: pd.Series) -> pd.Series:
-    """Return the rows of the patients of which some rows are held, these included."""
+    """Return which rows are of the patients of held rows, these included."""
     codes = patient_codes(table)
     return held if codes is None else pd.Series(np.isin(codes, codes[held]), index=table.index)
 
 
 def find_held_out(
-    path: Path, ids: Sequence[str], columns: Columns = KNOWN, separator: str | None = None
+    path: Path, ids: Sequence[str], columns: Columns = DEFAULT_COLUMNS, separator: str | None = None
 ) -> set[str]:
-    """Return which radiographs are to be test radiographs, and say how many of those asked for.
+    """Return the radiographs to hold out for testing, and log how many of the requested ones.
 
     Args:
         path: a table with a column of ids, or a folder of radiographs or masks named by ids.
         ids: of all radiographs.
-        columns: column names of one's own table, which this one may have as well.
+        columns: column names of a custom table, which this one may have as well.
         separator: of a csv file; None finds it.
 
     Raises:
@@ -258,14 +258,14 @@ def find_held_out(
     if not wanted:
         what = "contains no radiographs" if path.is_dir() else "has a header but no ids"
         raise UserError(f"data.hold_out={path} {what}: name the radiographs to hold out")
-    meant = match_ids(wanted, ids, path)
-    if not meant:
+    matched = match_ids(wanted, ids, path)
+    if not matched:
         raise UserError(
             f"data.hold_out={path}: {plural(len(wanted), 'id')}, none of them among the "
-            f"radiographs: {first_five(wanted)}, where those are {first_five(list(ids))}"
+            f"radiographs: {join_first(wanted)}; the radiographs are {join_first(list(ids))}"
         )
-    count = f"{len(meant):,} of the {len(wanted):,}"
+    count = f"{len(matched):,} of the {len(wanted):,}"
     log.info("Held out as test radiographs: %s in %s", count, path)
-    if strangers := [id_ for id_ in wanted if id_ not in meant]:
-        log.warning("%s: %s", path, clause(strangers, *STRANGERS))
-    return set(meant.values())
+    if unknown := [id_ for id_ in wanted if id_ not in matched]:
+        log.warning("%s: %s", path, clause(unknown, *UNKNOWN_IDS))
+    return set(matched.values())

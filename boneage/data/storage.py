@@ -1,4 +1,4 @@
-"""Where decoded radiographs and phantoms are kept, and the memory that loaders share."""
+"""The cache folder of decoded radiographs and phantoms, and the shared memory of loaders."""
 
 import logging
 import os
@@ -10,17 +10,19 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from boneage.data.whole import PARTIAL
+from boneage.data.atomic import PARTIAL
 from boneage.errors import UserError
 
 log = logging.getLogger(__name__)
 SHARED_MEMORY = Path("/dev/shm")  # of Linux; Docker gives a container 64 MB
-SMALL = 3 * 4096  # bytes of a batch beside its images: a page each for ages, sexes and rows
-REMEDY = "use data.num_workers=0 or fewer, or give a container more with docker run --shm-size=2g"
+OVERHEAD = 3 * 4096  # bytes of a batch besides its images: a page each for ages, sexes, rows
+REMEDY = (
+    "use fewer workers or data.num_workers=0, or give a container more: docker run --shm-size=2g"
+)
 
 
 def amount(n_bytes: float) -> str:
-    """Return a number of bytes in words: "4.2 MB", "310 kB"."""
+    """Return a number of bytes with a unit: "4.2 MB", "310 kB"."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if n_bytes >= size:
             return f"{n_bytes / size:,.{0 if n_bytes >= 10 * size else 1}f} {unit}"
@@ -28,13 +30,13 @@ def amount(n_bytes: float) -> str:
 
 
 def default_cache_dir() -> Path:
-    """Return the user's cache directory, or what the environment variable BONEAGE_CACHE names."""
+    """Return the user's cache directory, or the environment variable BONEAGE_CACHE."""
     return Path(os.environ.get("BONEAGE_CACHE") or platformdirs.user_cache_path("boneage"))
 
 
 @contextmanager
-def one_builder(cache_dir: Path) -> Iterator[None]:
-    """Hold the lock of a cache folder, and clear away what a killed build has left."""
+def build_lock(cache_dir: Path) -> Iterator[None]:
+    """Lock a cache folder, and remove the leftovers of a killed build."""
     cache_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(cache_dir / "build.lock")
     try:
@@ -49,30 +51,30 @@ def one_builder(cache_dir: Path) -> Iterator[None]:
 
 
 def check_shared_memory(image_bytes: int, batch_size: int, workers: int, prefetch: int) -> None:
-    """Check that the batches that loader processes have ready fit the shared memory.
+    """Check that the batches that loader processes prepare ahead fit into shared memory.
 
-    Each process prepares some batches ahead, and two more are in the hands of the trainer.
+    Each process prepares `prefetch` batches ahead, and the trainer uses two more.
 
     Args:
-        image_bytes: of one radiograph.
-        batch_size: radiographs of a batch.
+        image_bytes: bytes of one radiograph.
+        batch_size: radiographs in a batch.
         workers: loader processes of all training processes of this machine.
         prefetch: batches that each prepares ahead.
 
     Raises:
-        UserError: when too little is free; a loader would stop without a word, or be killed.
+        UserError: when too little is free; a loader would hang silently, or be killed.
     """
     free = free_shared_memory()
-    needed = (batch_size * image_bytes + SMALL) * (workers * prefetch + 2) if workers else 0
+    needed = (batch_size * image_bytes + OVERHEAD) * (workers * prefetch + 2) if workers else 0
     if free is not None and needed > free:
         raise UserError(
-            f"data.num_workers={workers}: batches on their way need {amount(needed)} of "
+            f"data.num_workers={workers}: batches loaded ahead need {amount(needed)} of "
             f"shared memory, but {SHARED_MEMORY} has {amount(free)} free: {REMEDY}"
         )
 
 
 def free_shared_memory() -> int | None:
-    """Return the free bytes of shared memory; None where the system has no such folder."""
+    """Return the free bytes of shared memory; None if the system has no such folder."""
     try:
         return shutil.disk_usage(SHARED_MEMORY).free
     except OSError:

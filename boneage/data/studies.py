@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.ids import patient_codes
-from boneage.data.splits import BAND_EDGES_YEARS, UNUSED, VAL_SHARE, deal
-from boneage.errors import UserError, first_five, plural
+from boneage.data.splits import BAND_EDGES_YEARS, UNUSED, VAL_SHARE, stratified_parts
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 FEW = 20  # radiographs of a site
@@ -57,7 +57,7 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
     if not 0 <= fold < len(sites):
         raise UserError(
             f"data.fold={fold}: there are {len(sites)} sites, 0 to {len(sites) - 1}: "
-            f"{first_five(sites)}"
+            f"{join_first(sites)}"
         )
     tested = table["site"] == sites[fold]
     log.info("Tested on site %s (%s)", sites[fold], plural(int(tested.sum()), "radiograph"))
@@ -69,10 +69,12 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
     if shared := _patients_of_both(table, tested):
         raise UserError(
             f"{plural(len(shared), 'patient')} with radiographs at {sites[fold]} and at another "
-            f"site: {first_five(shared)}; give each patient one site, or leave out the column "
+            f"site: {join_first(shared)}; give each patient one site, or leave out the column "
             "of patients"
         )
-    assigned[others.index[deal(others, max(2, round(1 / VAL_SHARE)), seed) == 0]] = "val"
+    assigned[others.index[stratified_parts(others, max(2, round(1 / VAL_SHARE)), seed) == 0]] = (
+        "val"
+    )
     return assigned
 
 

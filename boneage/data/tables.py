@@ -1,4 +1,4 @@
-"""Read a csv file or a spreadsheet as plain text cells with the line numbers a person sees."""
+"""Read a csv file or a spreadsheet as text cells with the line numbers of the file."""
 
 import codecs
 import csv
@@ -17,25 +17,25 @@ from boneage.errors import UserError
 
 log = logging.getLogger(__name__)
 SPREADSHEETS = (".xlsx", ".xlsm")
-XLSX, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how the files begin
-FOREIGN = (".xls", ".xlsb", ".ods", ".numbers")  # tables that are not read
+XLSX, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # first bytes of the files
+FOREIGN = (".xls", ".xlsb", ".ods", ".numbers")  # unsupported tables
 SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *FOREIGN)
-SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # commas are in text too
+SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # text contains commas too
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 INVISIBLE = "[\ufeff\u200b]"  # byte-order mark, zero-width space
-HEAD = 1 << 16  # bytes of a file that hold its header
-SAMPLE = 200  # rows that decide the separator, or of a spreadsheet hold its header
+HEAD = 1 << 16  # bytes of a file that contain its header
+SAMPLE = 200  # rows that decide the separator, or contain the header of a spreadsheet
 
 
 def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
     """Return stripped text of the first sheet that is not empty, by row number.
 
-    Where that has no column of ids, as known names call it, and exactly one other sheet has, that
-    sheet is read. What is not read is said.
+    If it has no id column under a known name, and exactly one other sheet has, that sheet is read.
+    Skipped sheets are logged.
 
     Args:
         path: the file, whatever its suffix.
-        rows: how many are read; None reads all.
+        rows: number of rows to read; None reads all.
     """
     with path.open("rb") as file:
         sheets = pd.read_excel(
@@ -49,12 +49,12 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
     with_ids = [name for name in filled if names_ids(list(texts[name].iloc[0]))]
     chosen = with_ids[0] if len(with_ids) == 1 else filled[0]
     if len(filled) > 1:
-        _say_which(path, chosen, tuple(name for name in filled if name != chosen))
+        _log_sheet(path, chosen, tuple(name for name in filled if name != chosen))
     return texts[chosen].replace(r" 00:00:00$", "", regex=True)  # of a plain date
 
 
 @cache  # a file is read more than once
-def _say_which(path: Path, chosen: str, others: tuple[str, ...]) -> None:
+def _log_sheet(path: Path, chosen: str, others: tuple[str, ...]) -> None:
     log.warning(
         "%s: of %d sheets only %r is read, not %s",
         path, len(others) + 1, chosen, ", ".join(map(repr, others)),
@@ -62,60 +62,60 @@ def _say_which(path: Path, chosen: str, others: tuple[str, ...]) -> None:
 
 
 def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
-    """Read a table as text: nothing is guessed, so leading zeros and odd values survive.
+    """Read a table as text: no types are guessed, so leading zeros and unusual values survive.
 
     Args:
         path: a csv file (UTF-8, UTF-16 with a byte-order mark, or else Windows-1252), or an xlsx
-            file (see `read_sheet`); what it contains decides, not its suffix.
-        separator: of a csv file: comma, semicolon, tab or pipe, by name or as a character. None,
-            or one that the header does not have, is the one by which the rows fit the header.
+            file (see `read_sheet`); its content decides, not its suffix.
+        separator: of a csv file: comma, semicolon, tab or pipe, by name or as a character. If
+            None, or not in the header, the one by which the rows fit the header.
 
     Returns:
         Stripped text under stripped column names, blank rows and columns without a name left out;
         empty cells are "". The index is the line (or spreadsheet row) number in the file.
 
     Raises:
-        UserError: when the file is missing, empty, or no such table.
+        UserError: when the file is missing, empty, or not such a table.
     """
-    cells = _cells(path, separator, whole=True)
+    cells = _cells(path, separator, complete=True)
     names, rows = cells.iloc[0], cells.iloc[1:]
     width = int((names != "").to_numpy().nonzero()[0].max()) + 1
     beyond = (rows.iloc[:, width:] != "").any(axis="columns")
     if beyond.any():
         raise UserError(
             f"{path} cannot be read as a table: line {beyond.idxmax()} has more cells than the "
-            f"header, which has {width}; quote cells that hold the separator, or name "
-            "it in a first line such as sep=; (in training also data.separator=)"
+            f"header, which has {width}; quote cells that contain the separator, or "
+            "set it in a first line such as sep=; (in training also with data.separator=)"
         )
     table: pd.DataFrame = rows.set_axis(names.to_list(), axis="columns")
     return table.loc[:, table.columns != ""]
 
 
 def read_header(path: Path, separator: str | None = None) -> list[str]:
-    """Return the column names of a table, of which only the beginning is read.
+    """Return the column names of a table; only its beginning is read.
 
     Raises:
-        UserError: when the file is missing, empty, or no such table.
+        UserError: when the file is missing, empty, or not such a table.
     """
-    return [name for name in _cells(path, separator, whole=False).iloc[0] if name]
+    return [name for name in _cells(path, separator, complete=False).iloc[0] if name]
 
 
 def check_separator(separator: str | None) -> None:
-    """Raise UserError for what is no separator."""
+    """Raise UserError for an invalid separator."""
     if separator not in (None, *SEPARATORS, *SEPARATORS.values()):
         raise UserError(f"data.separator={separator}: must be one of {', '.join(SEPARATORS)}")
 
 
-def _cells(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
+def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     """Return stripped text by line number, blank lines left out; the first line is the header."""
     check_separator(separator)
     if path.suffix.lower() in FOREIGN:
-        raise UserError(f"{path}: {path.suffix} files are not read: save it as xlsx or csv")
+        raise UserError(f"{path}: {path.suffix} files are not supported: save it as xlsx or csv")
     try:
         if _is_spreadsheet(path):
-            cells = read_sheet(path, None if whole else SAMPLE)
+            cells = read_sheet(path, None if complete else SAMPLE)
         else:
-            cells = _read_csv(path, SEPARATORS.get(separator or "", separator), whole)
+            cells = _read_csv(path, SEPARATORS.get(separator or "", separator), complete)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such table") from error
     except (OSError, ValueError, KeyError, ImportError, BadZipFile, csv.Error) as error:
@@ -124,32 +124,32 @@ def _cells(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
             f"{path} cannot be read as a table ({reason}): save it as xlsx or as csv in UTF-8"
         ) from error
     if cells.empty:
-        raise UserError(f"{path} is empty: it needs a header line and one row a radiograph")
+        raise UserError(f"{path} is empty: it needs a header line and one row per radiograph")
     return cells
 
 
 def _is_spreadsheet(path: Path) -> bool:
-    """Tell an xlsx file from a csv file by how it begins, and say it where its suffix differs."""
+    """Tell an xlsx file from a csv file by its first bytes, and log it if the suffix differs."""
     with path.open("rb") as file:
         head = file.read(4)
     if head == OLD_EXCEL:
         raise UserError(
-            f"{path} is a file of an old Excel, or has a password: save it as xlsx without a "
+            f"{path} is an old Excel file, or has a password: save it as xlsx without a "
             "password, or as csv"
         )
     named = path.suffix.lower() in SPREADSHEETS
     if (head == XLSX) != named and head:
-        _say_kind(path, "an xlsx file" if head == XLSX else "a csv file")
+        _log_kind(path, "an xlsx file" if head == XLSX else "a csv file")
     return head == XLSX
 
 
 @cache  # a file is read more than once
-def _say_kind(path: Path, kind: str) -> None:
+def _log_kind(path: Path, kind: str) -> None:
     log.warning("%s is read as %s, despite its name", path, kind)
 
 
 @cache
-def _say_separator(path: Path, asked: str, fitting: str) -> None:
+def _log_separator(path: Path, asked: str, fitting: str) -> None:
     names = {sign: name for name, sign in SEPARATORS.items()}
     log.warning(
         "%s: data.separator=%s is not in its header: read with %s",
@@ -157,26 +157,26 @@ def _say_separator(path: Path, asked: str, fitting: str) -> None:
     )  # fmt: skip
 
 
-def _read_csv(path: Path, separator: str | None, whole: bool) -> pd.DataFrame:
+def _read_csv(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     """Return the lines of a csv file, or of its beginning."""
     with path.open("rb") as file:
-        content = file.read() if whole else file.read(HEAD)
-    text, encoding = _decode(content, complete=whole or len(content) < HEAD)
-    if whole and encoding == "cp1252":
+        content = file.read() if complete else file.read(HEAD)
+    text, encoding = _decode(content, complete=complete or len(content) < HEAD)
+    if complete and encoding == "cp1252":
         log.warning("%s is not UTF-8: read as Windows-1252", path)
     if "\0" in text:
-        raise ValueError("it holds bytes that are no text")
+        raise ValueError("it contains bytes that are not text")
     text = re.sub(INVISIBLE, "", text)
-    told = re.match(r"sep=(.)(?=[\r\n])", text)  # as Excel writes it
-    if told:
-        separator, text = told[1], text[told.end() :]
+    declared = re.match(r"sep=(.)(?=[\r\n])", text)  # as Excel writes it
+    if declared:
+        separator, text = declared[1], text[declared.end() :]
     if separator is None or len(_table(text, separator)[0]) < 2:
         fitting = _separator(text)
         if separator is not None and len(_table(text, fitting)[0]) > 1:
-            _say_separator(path, separator, fitting)
+            _log_separator(path, separator, fitting)
         separator = fitting
     sample = _sample(text, separator)
-    if not whole:  # which may end anywhere, also between quotation marks
+    if not complete:  # it may end anywhere, also between quotation marks
         return stripped(pd.DataFrame(_table(text, separator)[:1]))
     width = max(map(len, sample), default=1)
     cells = pd.read_csv(
@@ -229,12 +229,12 @@ def _sample(text: str, separator: str) -> list[list[str]]:
 
 
 def refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:
-    """Raise UserError for the first wrong cell, saying how many there are."""
+    """Raise UserError for the first wrong cell, with the number of wrong cells."""
     if wrong.any():
         first = int(wrong.to_numpy().argmax())
         more = f" ({wrong.sum():,} such rows)" if wrong.sum() > 1 else ""
         if not cells.iloc[first] and path.suffix.lower() in SPREADSHEETS:
-            more += "; #N/A is empty, and so is a formula that no spreadsheet program has computed"
+            more += "; #N/A counts as empty, and so does a formula without a computed value"
         raise UserError(
             f"{path}, row {cells.index[first]}, column {cells.name!r}: "
             f"{cells.iloc[first]!r} {reason}{more}"

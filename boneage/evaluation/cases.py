@@ -49,5 +49,5 @@ def wrongness(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:
     if not has_probability(predictions):
         return None
     probability = stage_probability(predictions, stages)
-    of_true_stage: np.ndarray = probability[np.arange(len(probability)), stages.of(true_age)]
+    of_true_stage: np.ndarray = probability[np.arange(len(probability)), stages.index_of(true_age)]
     return 1 - of_true_stage

@@ -57,7 +57,7 @@ def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] 
     """
     broken = count_not_finite(predictions)
     true_age = predictions["age_years"].to_numpy(float)
-    true_stage = stages.of(true_age)
+    true_stage = stages.index_of(true_age)
     metrics_of_stages = stage_metrics(stages.names)
     patients = patient_codes(predictions)
     results: Results = {}
@@ -73,9 +73,9 @@ def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] 
         age = predictions["age_years_predicted"].to_numpy(float)
         group = "stage_from_age" if "stage_predicted" in predictions else "stage"
         results = score("age", AGE, true_age, age, patients) | results
-        results |= score(group, metrics_of_stages, true_stage, stages.of(age), patients)
+        results |= score(group, metrics_of_stages, true_stage, stages.index_of(age), patients)
     if stage is not None and age is not None:
-        results |= score("heads", HEADS, stage, stages.of(age), patients)
+        results |= score("heads", HEADS, stage, stages.index_of(age), patients)
     for task in tasks:
         names = [f"{task.name}/{metric}" for metric in task.metrics.by_name()]
         if np.isfinite(task.predicted).all() and any(name not in results for name in names):
@@ -163,7 +163,7 @@ def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mappin
     by_sex = test["sex"].map(train.groupby("sex")["age_years"].median())
     median = by_sex.fillna(train["age_years"].median()).to_numpy(float)
     patients = patient_codes(test)
-    majority = np.bincount(stages.of(train["age_years"].to_numpy())).argmax()
+    majority = np.bincount(stages.index_of(train["age_years"].to_numpy())).argmax()
     mean = np.full(len(true), train["age_years"].mean())
     return {
         "constant": score("age", AGE, true, mean, patients),
@@ -171,7 +171,7 @@ def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mappin
         "majority_class": score(
             "stage",
             stage_metrics(stages.names),
-            stages.of(true),
+            stages.index_of(true),
             np.full(len(true), majority),
             patients,
         ),
@@ -192,7 +192,10 @@ def subgroups(
         One row per group and metric: `band` (years), `sex`, `metric`, `value`, `low`, `high`, `n`,
         and `patients` if known; a group without radiographs has n = 0 and no value.
     """
-    band, sex_of = BANDS.of(predictions["age_years"].to_numpy(float)), predictions["sex"].to_numpy()
+    band, sex_of = (
+        BANDS.index_of(predictions["age_years"].to_numpy(float)),
+        predictions["sex"].to_numpy(),
+    )
     sexes = [ALL, *(sex for sex in SEXES if (sex_of == sex).any())]
     scored: dict[tuple[str, str], Results] = {}
     for i, name in [(None, ALL), *enumerate(BANDS.names)]:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from boneage.data.hand import ellipse, find_hand, small
+from boneage.data.hand import ellipse, find_hand, thumbnail
 
 HAND, BACKGROUND, MARKER = "hand", "background", "marker"
 SOFT_TISSUE = "soft_tissue"  # the exact hand mask of a phantom
@@ -25,7 +25,7 @@ def background_masks(image: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         (h, w) bool masks, for the radiograph at `hand.SIDE` pixels; empty if no hand is found.
     """
-    reduced = small(image)
+    reduced = thumbnail(image)
     hand = find_hand(reduced)
     if hand is None:
         return {}

@@ -76,7 +76,7 @@ def representative_cases(
     ):
         for position in positions:
             kinds.setdefault(int(position), kind)
-    band = BANDS.of(predictions["age_years"].to_numpy(float))
+    band = BANDS.index_of(predictions["age_years"].to_numpy(float))
     for i, name in enumerate(BANDS.names):
         members = [int(p) for p in order if band[p] == i and int(p) not in kinds]
         start = max(0, len(members) // 2 - per_band // 2)

@@ -9,7 +9,7 @@ import numpy as np
 from boneage.data.crop import Crop, to_film
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.formats import read_radiograph
-from boneage.data.hand import Sighting, look
+from boneage.data.hand import Detection, detect
 
 STRONGEST = 0.8  # opacity of the strongest value
 ORANGE_TO_PURPLE = (  # ColorBrewer's PuOr, distinguishable for colour-blind readers
@@ -66,11 +66,11 @@ class Film:
     geometry: Geometry
 
 
-def film_of(image: np.ndarray, sighting: Sighting, preprocessing: Preprocessing) -> Film:
+def film_of(image: np.ndarray, detection: Detection, preprocessing: Preprocessing) -> Film:
     """Return the film of an (H, W) radiograph with the result of `look`."""
-    geometry = preprocessing.geometry(image, sighting)
+    geometry = preprocessing.geometry(image, detection)
     without_mask = replace(geometry, crop=Crop(geometry.crop.box))  # many films are in memory
-    return Film(to_film(image, sighting.hand), without_mask)
+    return Film(to_film(image, detection.hand), without_mask)
 
 
 def read_film(path: Path, preprocessing: Preprocessing) -> Film:
@@ -80,7 +80,7 @@ def read_film(path: Path, preprocessing: Preprocessing) -> Film:
         UserError: when the file cannot be read.
     """
     image, _ = read_radiograph(path)
-    return film_of(image, look(image), preprocessing)
+    return film_of(image, detect(image), preprocessing)
 
 
 def square_film(square: np.ndarray) -> Film:

@@ -103,7 +103,7 @@ def summarise_groups(
     known = ~np.isnan(age_years)
     groups = {ALL: np.ones(len(age_years), bool)}
     for division in (stages, BANDS):
-        index = division.of(age_years)
+        index = division.index_of(age_years)
         groups |= {name: known & (index == i) for i, name in enumerate(division.names)}
     rows = []
     for (source, region), part in measured.groupby(["source", "region"], sort=False):

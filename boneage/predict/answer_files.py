@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from boneage.data.whole import whole_file
+from boneage.data.atomic import atomic_file
 from boneage.errors import UserError
 from boneage.predict.answer import SCHEMA, Answer, table_of
 from boneage.predict.page import FOLDER
@@ -120,7 +120,7 @@ class AnswerFiles:
             (self.document.name, json.dumps(document, indent=1) + "\n"),
             ("predictions.csv", table_of(answers).to_csv(index=False)),
         ):
-            with whole_file(self.folder / name) as part:
+            with atomic_file(self.folder / name) as part:
                 part.write_text(text, encoding="utf-8", errors="backslashreplace")
         self.lines.unlink()
         return answers

@@ -131,7 +131,7 @@ def _answer(
     )
     if not probabilities:
         answer = partial(
-            answer, stage=ensemble.stages.names[int(ensemble.stages.of(np.array(age)))]
+            answer, stage=ensemble.stages.names[int(ensemble.stages.index_of(np.array(age)))]
         )
     intervals = ensemble.intervals[patient.sex != "unknown"]
     if intervals is not None and np.isfinite(width := float(intervals.width_of(np.array(age)))):

@@ -186,7 +186,9 @@ def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
     if not 1 <= schema <= SCHEMA:
         advice = "update boneage" if schema > SCHEMA else "export it again"
         raise UserError(f"model {file} was written by another version of boneage: {advice}")
-    if not Preprocessing(**contract["preprocessing"]).is_that_of(contract["preprocessing_version"]):
+    if not Preprocessing(**contract["preprocessing"]).matches_version(
+        contract["preprocessing_version"]
+    ):
         raise UserError(
             f"model {file} was trained with another version of boneage, which crops hands "
             "differently: train it again with this version"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from boneage.data.dicom_header import Header
 from boneage.data.labels import (
-    KNOWN,
+    DEFAULT_COLUMNS,
     MAX_AGE_YEARS,
     find_columns,
     read_numbers,
@@ -22,7 +22,7 @@ from boneage.data.matching import match_ids
 from boneage.data.radiographs import radiograph_id
 from boneage.data.sexes import read_sex, read_sexes
 from boneage.data.tables import read_table
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
     """
     table = read_table(path)
     header = [str(name) for name in table]
-    names = find_columns(header, KNOWN)
+    names = find_columns(header, DEFAULT_COLUMNS)
     if "id" not in names:
         raise UserError(f"{without_column(path, header, 'id')}; rename the right one")
     bone_age = names.pop("age", None)
@@ -99,13 +99,13 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[str, Patient]
     missing = [id_ for id_ in ids if id_ not in meant]
     if not meant:
         raise UserError(
-            f"{table} contains none of these radiographs: {first_five(missing)}; its ids are "
-            f"{first_five(list(patients))}"
+            f"{table} contains none of these radiographs: {join_first(missing)}; its ids are "
+            f"{join_first(list(patients))}"
         )
     if missing:
         log.warning(
             "%d of %d radiographs are not in %s: %s", len(missing), len(files), table,
-            first_five(missing),
+            join_first(missing),
         )  # fmt: skip
     return {id_: patients[table_id] for id_, table_id in meant.items()}
 
@@ -181,11 +181,11 @@ def patient_of(
         return patient
     flags = []
     if not patient.sex_from:
-        flags.append(header.odd_sex)
+        flags.append(header.sex_flag)
         sex_from = "header" if header.sex != "unknown" else ""
         patient = replace(patient, sex=header.sex, sex_from=sex_from)
     if not patient.age_from:
-        flags.append(header.odd_age)
+        flags.append(header.age_flag)
         age_from = "header" if header.age_years is not None else ""
         patient = replace(patient, age_years=header.age_years, age_from=age_from)
     return replace(patient, flags=tuple(filter(None, flags)))

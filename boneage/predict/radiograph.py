@@ -12,7 +12,7 @@ from PIL import Image
 from boneage.data.decode import Preprocessing
 from boneage.data.dicom_header import Header
 from boneage.data.formats import read_radiograph
-from boneage.data.hand import QUARTERS, Sighting, look, small
+from boneage.data.hand import QUARTERS, Detection, detect, thumbnail
 from boneage.data.images import is_transparent
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
@@ -44,10 +44,10 @@ CORRECTIONS: dict[str, Correction] = {
 }
 
 
-def correction_needed(sighting: Sighting) -> str:
+def correction_needed(detection: Detection) -> str:
     """Return which of `CORRECTIONS` a radiograph appears to need; empty if none."""
-    back = -sighting.quarter_turns % QUARTERS
-    names = [INVERTED] * sighting.inverted + [f"turned by {90 * back} degrees"] * bool(back)
+    back = -detection.quarter_turns % QUARTERS
+    names = [INVERTED] * detection.inverted + [f"turned by {90 * back} degrees"] * bool(back)
     return " and ".join(names)
 
 
@@ -95,22 +95,22 @@ def see(
     image: np.ndarray, preprocessings: tuple[Preprocessing, ...], with_film: bool
 ) -> Radiograph:
     """Preprocess an (H, W) uint8 or uint16 radiograph, and find its anomalies."""
-    thumbnail = small(image)
-    sighting = look(thumbnail)
-    squares = tuple(each.square(image, sighting).pixels for each in preprocessings)
-    film = film_of(image, sighting, preprocessings[0]) if with_film else None
-    flags, correction = image_flags(thumbnail, sighting), correction_needed(sighting)
+    reduced = thumbnail(image)
+    detection = detect(reduced)
+    squares = tuple(each.square(image, detection).pixels for each in preprocessings)
+    film = film_of(image, detection, preprocessings[0]) if with_film else None
+    flags, correction = image_flags(reduced, detection), correction_needed(detection)
     return Radiograph(squares, flags, correction, film=film)
 
 
-def image_flags(thumbnail: np.ndarray, sighting: Sighting) -> list[str]:
-    """Return the anomalies of an image made by `small`, in which `sighting` was found."""
-    low, high = np.percentile(thumbnail, [5, 95])
+def image_flags(reduced: np.ndarray, detection: Detection) -> list[str]:
+    """Return the anomalies of an image made by `thumbnail`, in which `detection` was found."""
+    low, high = np.percentile(reduced, [5, 95])
     if high - low < EMPTY:
         return [NEARLY_EMPTY]
-    if sighting.two:
+    if detection.two:
         return [TWO_HANDS]
-    return [] if sighting.hand is not None else [NO_HAND]
+    return [] if detection.hand is not None else [NO_HAND]
 
 
 def _is_coloured(path: Path) -> bool:

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from boneage.data.atomic import atomic_file
 from boneage.data.ids import count_patients, patient_codes
 from boneage.data.labels import read_labels
 from boneage.data.matching import match_ids
 from boneage.data.radiographs import find_radiographs, radiograph_id
-from boneage.data.whole import whole_file
-from boneage.errors import UserError, first_five, framework
+from boneage.errors import UserError, framework, join_first
 from boneage.evaluation.intervals import Result
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
@@ -86,13 +86,13 @@ def calibrate(
     if labels.empty:
         raise UserError(
             f"{table} contains none of the radiographs: its ids are "
-            f"{first_five(list(read_labels(table, age_unit=age_unit)['id']))}; the files have the "
-            f"ids {first_five(list(files))}"
+            f"{join_first(list(read_labels(table, age_unit=age_unit)['id']))}; the files have the "
+            f"ids {join_first(list(files))}"
         )
     if seen := sorted(set(labels["id"]) & model.seen):
         raise UserError(
             f"{len(seen)} of the radiographs have ids of the model's training radiographs: "
-            f"{first_five(seen)}; fit it to other radiographs, or, if only the ids agree, rename "
+            f"{join_first(seen)}; fit it to other radiographs, or, if only the ids agree, rename "
             "yours, for example with a prefix"
         )
     chosen = [files[meant[id_]] for id_ in labels["id"]]
@@ -132,7 +132,7 @@ def sentences(result: Calibrated) -> list[str]:
     ]
     if result.left_out:
         texts = [f"{id_} ({reason})" for id_, reason in result.left_out.items()]
-        lines.append(f"Left out: {len(texts)}: {first_five(texts)}")
+        lines.append(f"Left out: {len(texts)}: {join_first(texts)}")
     for what, fit in (("sex known", result.known), ("sex unknown", result.unknown)):
         if fit is None:
             lines.append(
@@ -209,7 +209,7 @@ def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
 def _write(file: Path, out: Path, site: Site) -> None:
     """Write a copy of a model's file with the site's correction and intervals."""
     try:
-        with whole_file(out) as part:
+        with atomic_file(out) as part:
             if is_exported(file):
                 content = json.dumps(site.plain())
                 part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, content))

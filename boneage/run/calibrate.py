@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from boneage.data.atomic import atomic_file
 from boneage.data.dataset import sex_indices
 from boneage.data.ids import patient_codes
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import evenly
-from boneage.data.whole import whole_file
 from boneage.evaluation.age import AGE
 from boneage.evaluation.intervals import Results
 from boneage.models.inference import features_of, predictions_of
@@ -56,7 +56,7 @@ def save_calibration(path: Path, calibration: dict[str, Any]) -> None:
     """Add a calibration to a checkpoint file, which is replaced in one step."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     checkpoint["boneage"]["calibration"] = calibration
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         torch.save(checkpoint, part)
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from boneage.data.decode import Preprocessing
-from boneage.data.depth import full_scale, unsqueezed
+from boneage.data.depth import clip_marks, full_scale
 from boneage.data.formats import read_radiograph
 from boneage.explain.background import HAND, MARKER, background_masks, paint_over
 
@@ -129,7 +129,7 @@ def changed_square(path: str, preprocessing: Preprocessing, change: str) -> np.n
     """
     image, _ = read_radiograph(path)
     if image.dtype != np.uint8 and change != UNCHANGED:
-        image = unsqueezed(image)
+        image = clip_marks(image)
         image = _grey(image * (255 / max(min(int(image.max()), full_scale(image)), 1)))
     changed = image if change == UNCHANGED else CHANGES[change](image)
     if changed is None:

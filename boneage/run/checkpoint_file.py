@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 from boneage.weights import BUILTIN, NAME
 
 LIGHTNING = "pytorch-lightning_version"
@@ -48,10 +48,10 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
         if (file := folder / f"{name}.ckpt").is_file():
             return file
     if others := [*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")]:
-        advice = f"it has no {name}.ckpt; give one of {first_five(sorted(map(str, others)))}"
+        advice = f"it has no {name}.ckpt; give one of {join_first(sorted(map(str, others)))}"
     elif runs := [run for d in ("*", "*/*") for run in path.glob(f"{d}/checkpoints/{name}.ckpt")]:
         folders = sorted(str(run.parents[1]) for run in runs)
-        advice = f"give one of the runs in it: {first_five(folders)}"
+        advice = f"give one of the runs in it: {join_first(folders)}"
     else:
         advice = (
             "give a checkpoint file, or the folder of a run with checkpoints; for an ensemble, "
@@ -108,7 +108,7 @@ def what_it_contains(loaded: Any) -> str:  # noqa: ANN401 - any content
         return ANOTHER_PROJECT
     if loaded and all(isinstance(value, Tensor) for value in loaded.values()):
         return "a state_dict: only weights, without the record of their model"
-    return f"a file of another program ({first_five([str(key) for key in loaded]) or 'empty'})"
+    return f"a file of another program ({join_first([str(key) for key in loaded]) or 'empty'})"
 
 
 def _archive(path: Path) -> str | None:

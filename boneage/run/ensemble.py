@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.data.readings import reading_column
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 from boneage.evaluation.evaluate import subgroups
 from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.run_folder import (
@@ -43,7 +43,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     runs = [read_run(folder) for folder in folders]
     paths = [run.path.resolve() for run in runs]
     if twice := [str(path) for path in dict.fromkeys(paths) if paths.count(path) > 1]:
-        raise UserError(f"a run is given more than once: {first_five(twice)}")
+        raise UserError(f"a run is given more than once: {join_first(twice)}")
     first = runs[0]
     for run in runs[1:]:
         for what in ("task", "data", "stages"):

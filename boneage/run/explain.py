@@ -17,7 +17,7 @@ from boneage.data.matching import match_ids
 from boneage.data.parallel import in_parallel
 from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.sampler import evenly
-from boneage.errors import UserError, first_five, plural
+from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.numbers import FEW, interval, number
@@ -116,7 +116,7 @@ class Explained:
         if not len(rows):
             raise UserError(
                 f"{regions}: the checkpoint was trained on all {len(drawn)} radiographs with "
-                f"regions ({first_five(sorted(drawn))}): train one without them, with "
+                f"regions ({join_first(sorted(drawn))}): train one without them, with "
                 "data.hold_out="
             )
         log.info(

@@ -67,7 +67,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
         preprocessing = Preprocessing(**record["preprocessing"])
     except TypeError as error:
         raise UserError(f"its preprocessing is damaged: {error}") from error
-    if not preprocessing.is_that_of(record.get("preprocessing_version")):
+    if not preprocessing.matches_version(record.get("preprocessing_version")):
         raise UserError(
             "it was trained with another version of boneage, which crops hands differently: "
             "train it again with this version"

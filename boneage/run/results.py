@@ -19,11 +19,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from boneage.data.atomic import atomic_file
 from boneage.data.dataset import augmented_sheet
 from boneage.data.ids import count_patients
 from boneage.data.layouts import looks_official
 from boneage.data.module import BoneAgeDataModule
-from boneage.data.whole import whole_file
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import Scored, baselines, count_not_finite, evaluate, subgroups
 from boneage.evaluation.intervals import Results
@@ -158,7 +158,7 @@ def write_results(
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file in one step, with null for numbers that are not finite."""
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 

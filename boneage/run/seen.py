@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.data.ids import core
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +20,13 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
     if certain:
         raise UserError(
             f"{len(certain)} radiographs of the test fold were used to train this checkpoint: "
-            f"{first_five(certain)}; use the run's own split: "
+            f"{join_first(certain)}; use the run's own split: "
             "data.split_file=RUN/split.csv"
         )
     if same_id:
         raise UserError(
             f"{len(same_id)} radiographs of the test fold have ids of the model's training "
-            f"radiographs: {first_five(same_id)}; test on others (data.split_file=), or, if only "
+            f"radiographs: {join_first(same_id)}; test on others (data.split_file=), or, if only "
             "the ids agree, rename yours, for example with a prefix"
         )
     _warn_of_patients(test, seen)
@@ -62,7 +62,7 @@ def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:
             "%d patients of the test fold have the same names as training patients of this "
             "checkpoint: %s. If they are the same people, its errors are too small: leave them out",
             shared.nunique(),
-            first_five(list(shared.unique())),
+            join_first(list(shared.unique())),
         )
 
 

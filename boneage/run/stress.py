@@ -18,7 +18,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.ids import patient_codes
 from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
-from boneage.data.parallel import followed
+from boneage.data.parallel import with_progress
 from boneage.data.phantom import write_phantom
 from boneage.data.sampler import evenly
 from boneage.errors import UserError
@@ -75,7 +75,7 @@ def stress(
     if (site := site_of(record)) is not None and site.correction.lines:
         log.info("The ages are corrected for the model's site, as in boneage predict")
     predicted = _predict(partial(predictions_at, site, model), table, preprocessing, changes)
-    for change, row in followed(predicted, len(changes) * len(table), "Radiographs tested"):
+    for change, row in with_progress(predicted, len(changes) * len(table), "Radiographs tested"):
         rows[change] += [row] if row else []
     tables = {change: pd.DataFrame(own).set_index(ROW) for change, own in rows.items() if own}
     parts = [
@@ -116,7 +116,7 @@ def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     stages = record["config"]["stages"]
     age_years = table["age_months"] / 12
     names = np.array(stages["names"])
-    stage = names[Stages(stages["names"], stages["edges"]).of(age_years.to_numpy())]
+    stage = names[Stages(stages["names"], stages["edges"]).index_of(age_years.to_numpy())]
     return table.assign(age_years=age_years, stage=stage)
 
 

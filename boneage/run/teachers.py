@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.labels import read_ids
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, join_first
 from boneage.evaluation.run_folder import METRICS, read_csv
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.seen import find_seen, seen_by
@@ -53,20 +53,20 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
         if repeated := list(chain(*find_seen(predicted, seen))):
             raise UserError(
                 f"data.soft_targets={soft_targets}: {teacher} was trained on {len(repeated):,} of "
-                f"the radiographs that it predicts: {first_five(repeated)}; soft targets must be "
+                f"the radiographs that it predicts: {join_first(repeated)}; soft targets must be "
                 "out of fold: pool runs of all folds with boneage ensemble"
             )
         if leaked := list(chain(*find_seen(test, seen))):
             raise UserError(
                 f"data.soft_targets={soft_targets}: {teacher} was trained on {len(leaked):,} test "
-                f"radiographs of this run: {first_five(leaked)}; train the teachers with "
+                f"radiographs of this run: {join_first(leaked)}; train the teachers with "
                 "data.hold_out= and the test radiographs"
             )
     if unknown:
         log.warning(
             "Soft targets: the training radiographs of %s are unknown. Check that no teacher was "
             "trained on radiographs that it predicts, or on test radiographs",
-            first_five(unknown),
+            join_first(unknown),
         )
 
 

@@ -65,7 +65,7 @@ class StageClassification(Task):
             UserError: when all are of one stage, or `balance` is set and a stage is empty.
         """
         counts = np.bincount(
-            self.stages.of(table["age_years"].to_numpy()), minlength=len(self.stages)
+            self.stages.index_of(table["age_years"].to_numpy()), minlength=len(self.stages)
         )
         if counts.max() == len(table):
             raise UserError(

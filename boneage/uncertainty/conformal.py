@@ -44,7 +44,7 @@ class Intervals:
 
     def width_of(self, predicted_years: np.ndarray) -> np.ndarray:
         """Return the half-width in years of each of (n,) predicted ages."""
-        width: np.ndarray = np.asarray(self.widths)[BANDS.of(predicted_years)]
+        width: np.ndarray = np.asarray(self.widths)[BANDS.index_of(predicted_years)]
         return width
 
 
@@ -59,7 +59,7 @@ def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Interv
         predicted_years: (n,) predicted ages.
     """
     error = np.abs(predicted_years - true_years)
-    band = BANDS.of(predicted_years)
+    band = BANDS.index_of(predicted_years)
     by_band = [error[band == k] for k in range(len(BANDS))]
     return Intervals(tuple(_quantile(own if len(own) >= MIN_BAND else error) for own in by_band))
 
@@ -94,7 +94,7 @@ def coverage(
     """
     width = intervals.width_of(predicted_years)
     inside = np.abs(predicted_years - true_years) <= width
-    band = BANDS.of(predicted_years)
+    band = BANDS.index_of(predicted_years)
     results = {}
     for k, name in [(None, ALL), *enumerate(BANDS.names)]:
         rows = np.full(len(band), True) if k is None else band == k

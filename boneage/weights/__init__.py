@@ -1,4 +1,4 @@
-"""Exported models: the names in their metadata, and the one that comes with the package.
+"""Exported models: keys of their metadata, and the model in the package.
 
 The terms of its weights are in README.md.
 """
@@ -7,13 +7,13 @@ from pathlib import Path
 
 KEY = "boneage"  # of the contract
 SITE_KEY = "boneage.site"  # of what `boneage calibrate` adds
-SCHEMA = 1  # of the contract: goes up when an older version could not read it rightly
+SCHEMA = 1  # of the contract: raised when an older version could not read it correctly
 NAME = "builtin"  # in place of a path
 BUILTIN = Path(__file__).parent / "rsna.onnx"
 
 
 def name_of(file: Path) -> str:
-    """Return how a model is called: by its file, or as the built-in one."""
+    """Return the name of a model in messages: its file, or the built-in model."""
     return "the built-in model" if file == BUILTIN else str(file)
 
 

@@ -59,8 +59,11 @@ def test_phantom(tmp_path):
         (["phantom", "x", "--size", "9999"], "size=9999"),
         (["report", "nowhere"], "nowhere"),
         (["compare", "nowhere"], "nowhere: no such folder"),
-        (["dashboard", "."], "try make train"),
-        (["verify", "nix"], "nix does not exist: give the folder with the radiographs, or get"),
+        (["dashboard", "."], "make train"),
+        (
+            ["verify", "nix"],
+            "nix does not exist: give the folder with the radiographs, or download",
+        ),
         (["verify", "."], ". is an empty folder: give the folder with the radiographs"),
     ],
 )

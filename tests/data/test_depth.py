@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from boneage.data.decode import Preprocessing
-from boneage.data.depth import full_scale, unsqueezed
-from boneage.data.hand import look, small
+from boneage.data.depth import clip_marks, full_scale
+from boneage.data.hand import detect, thumbnail
 from boneage.data.phantom.exposure import expose
 from boneage.predict.radiograph import image_flags
 from boneage.run.changes import changed_square
@@ -60,8 +60,8 @@ def test_a_mark_changes_only_its_own_pixels(bits):
     elsewhere = np.ones((100, 100), bool)
     elsewhere[:15, :15] = False
     assert np.abs(before.astype(int) - after)[elsewhere].max() <= 2
-    assert (small(with_mark)[50:] == small(np.minimum(with_mark, 2**bits - 1))[50:]).all()
-    assert look(with_mark).hand is not None
+    assert (thumbnail(with_mark)[50:] == thumbnail(np.minimum(with_mark, 2**bits - 1))[50:]).all()
+    assert detect(with_mark).hand is not None
     hand = Preprocessing(100, crop="hand")
     box = hand.geometry(plain).crop.box
     np.testing.assert_allclose(hand.geometry(with_mark).crop.box, box, atol=0.03)
@@ -81,12 +81,12 @@ def cornered(image, *values):
 def test_marks_at_both_ends_do_not_squeeze_values_with_an_offset(bits, offset, values):
     plain = film(bits) + np.uint16(offset)
     with_marks = cornered(plain, *values)
-    picture, expected = small(with_marks), small(plain)
+    picture, expected = thumbnail(with_marks), thumbnail(plain)
     apart = np.abs(picture.astype(int) - expected)[20:-20]
     assert apart.max() <= 5  # the rarest values may be at the ends
-    sighting = look(picture)
-    assert image_flags(picture, sighting) == []
-    np.testing.assert_allclose(sighting.hand.box, look(plain).hand.box, atol=0.02)
+    detection = detect(picture)
+    assert image_flags(picture, detection) == []
+    np.testing.assert_allclose(detection.hand.box, detect(plain).hand.box, atol=0.02)
     for contrast in ("none", "stretch"):
         preprocessing = Preprocessing(100, "squash", contrast)
         before, after = (preprocessing.square(i).pixels for i in (plain, with_marks))
@@ -97,8 +97,8 @@ def test_a_frame_is_a_mark_too():
     plain = film(12) + np.uint16(30000)
     for value in (0, 65535):
         framed = np.pad(cornered(plain, 65535 - value), 60, constant_values=value)
-        assert np.ptp(unsqueezed(framed)) < 4096
-        assert look(framed).hand is not None
+        assert np.ptp(clip_marks(framed)) < 4096
+        assert detect(framed).hand is not None
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -107,11 +107,11 @@ def test_pixels_without_marks_stay_as_they_are(bits, offset):
     image = film(bits)
     if int(image.max()) + offset <= 65535:
         image = image + np.uint16(offset)
-    assert unsqueezed(image) is image
+    assert clip_marks(image) is image
     eight = (film(16) >> 8).astype(np.uint8)
-    assert unsqueezed(eight) is eight
+    assert clip_marks(eight) is eight
     for odd in (np.full((50, 50), 7), np.eye(50) * 65535, np.arange(4).reshape(2, 2)):
-        assert unsqueezed(odd.astype(np.uint16)).max() == odd.max()
+        assert clip_marks(odd.astype(np.uint16)).max() == odd.max()
 
 
 def test_stress_reduces_a_file_of_16_bits_without_its_marks(tmp_path):

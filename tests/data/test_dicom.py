@@ -248,7 +248,7 @@ def test_files_without_whole_number_pixels_say_what_they_are(tmp_path):
     ):
         file.SOPClassUID = kind
         file.save_as(tmp_path / "b.dcm")
-        with pytest.raises(UserError, match=f"contains no image, but: {said}"):
+        with pytest.raises(UserError, match=f"contains no image, but {said}"):
             read_dicom(tmp_path / "b.dcm")
     file.FloatPixelData = PICTURE.astype(np.float32).tobytes()
     file.save_as(tmp_path / "b.dcm")

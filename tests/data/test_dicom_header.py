@@ -65,17 +65,17 @@ def dated(birth="20080615", study="20200615", **tags):
         ({"PatientAge": "000D"}, None, "the file's PatientAge '000D' may be a placeholder"),
         (dated(birth="20191215", PatientAge="000Y"), 0.5, ""),
         # what is no age and no date
-        ({"PatientAge": "15"}, None, "the file's PatientAge '15' is not read"),
-        ({"PatientAge": "12Y3M"}, None, "the file's PatientAge '12Y3M' is not read"),
-        (dated(PatientAge="15"), 12.0, "the file's PatientAge '15' is not read"),
-        (dated(birth="2008"), None, "the file's PatientBirthDate is no date"),
-        (dated(birth="20081340"), None, "the file's PatientBirthDate is no date"),
-        (dated(study="2020"), None, "the file's StudyDate is no date"),
+        ({"PatientAge": "15"}, None, "the file's PatientAge '15' is not recognised"),
+        ({"PatientAge": "12Y3M"}, None, "the file's PatientAge '12Y3M' is not recognised"),
+        (dated(PatientAge="15"), 12.0, "the file's PatientAge '15' is not recognised"),
+        (dated(birth="2008"), None, "the file's PatientBirthDate is not a date"),
+        (dated(birth="20081340"), None, "the file's PatientBirthDate is not a date"),
+        (dated(study="2020"), None, "the file's StudyDate is not a date"),
     ],
 )  # fmt: skip
 def test_ages(tmp_path, tags, years, odd):
     said = header(tmp_path, **tags)
-    assert said.odd_age == odd
+    assert said.age_flag == odd
     assert said.age_years == (None if years is None else pytest.approx(years, abs=0.01))
 
 
@@ -91,8 +91,8 @@ def test_ages(tmp_path, tags, years, odd):
 def test_sexes(tmp_path, text, sex, odd):
     said = header(tmp_path, PatientSex=text)
     assert said.sex == sex
-    assert bool(said.odd_sex) == odd
-    assert not odd or said.odd_sex.endswith("is not read")
+    assert bool(said.sex_flag) == odd
+    assert not odd or said.sex_flag.endswith("is not recognised")
 
 
 def test_what_is_odd_counts_where_the_header_does(tmp_path):

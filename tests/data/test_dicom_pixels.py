@@ -108,7 +108,7 @@ def test_thirty_two_bits_with_few_in_use_keep_their_levels(tmp_path):
         ({"PixelRepresentation": None}, "header lacks PixelRepresentation"),
         ({"PhotometricInterpretation": ""}, "is of unknown colours, not a grey radiograph"),
         ({"Rows": 0}, "claims an absurd size, 0 x 16"),
-        ({"RescaleSlope": "nan"}, "RescaleSlope is nan, which is no number"),
+        ({"RescaleSlope": "nan"}, "RescaleSlope is nan, which is not a number"),
         ({"VOILUTFunction": "CUBIC", "WindowCenter": 9, "WindowWidth": 9}, "VOILUTFunction"),
     ],
 )

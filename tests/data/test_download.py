@@ -213,7 +213,7 @@ def test_cut_connections_are_gone_on_with(server, tmp_path):
 def test_a_later_call_goes_on(server, tmp_path):
     server.files["a.zip"] = content = b"0123456789" * 1000
     server.faults = [("cut", 4000), *[("status", 503)] * fetch.TRIES]
-    with pytest.raises(UserError, match=r"503.*goes on from 4,000 bytes"):
+    with pytest.raises(UserError, match=r"503.*resumes from 4,000 bytes"):
         fetch.fetch(f"{server.base}a.zip", tmp_path / "a.zip", lambda *_: None, pause=0)
     server.asked.clear()
     fetch.fetch(f"{server.base}a.zip", tmp_path / "a.zip", lambda *_: None, pause=0)
@@ -244,7 +244,7 @@ def test_what_cannot_be_fetched_is_one_line(server, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"a\.zip answers 404"):
         fetch.fetch(f"{server.base}a.zip", tmp_path / "a.zip", lambda *_: None)
     assert len(server.asked) == 1
-    with pytest.raises(UserError, match=r"cannot be fetched \(.*refused"):
+    with pytest.raises(UserError, match=r"cannot be downloaded \(.*refused"):
         fetch.fetch("http://127.0.0.1:9/a.zip", tmp_path / "a.zip", lambda *_: None, pause=0)
     server.files["a.zip"] = b"x" * 100
     few = shutil._ntuple_diskusage(100, 90, 10)
@@ -266,7 +266,7 @@ LINK = {"external_attr": (stat.S_IFLNK | 0o777) << 16}
         ({"C:/evil.png": b"x"}, {}, "leads out of the folder"),
         ({"..\\evil.png": b"x"}, {}, "leads out of the folder"),
         ({"evil.png": b"/etc/passwd"}, LINK, "is a link"),
-        ({"evil.py": b"x"}, {}, "is neither of"),
+        ({"evil.py": b"x"}, {}, "is not one of"),
         ({"big.png": b"\0" * (1 << 20)}, {}, "far more than a radiograph"),
         ({"a.zip": zipped({"b.zip": zipped({"c.zip": b""})})}, {}, "archive in an archive in"),
         ({"a.zip": zipped({"../evil.png": b"x"})}, {}, "leads out of the folder"),
@@ -316,6 +316,6 @@ def test_command_asks_for_the_terms(tmp_path, capsys):
     with pytest.raises(UserError, match="--accept-terms"):
         command(tmp_path / "rsna", parts="test")
     assert not (tmp_path / "rsna").exists()
-    assert "may be used for academic research" in capsys.readouterr().out
-    with pytest.raises(UserError, match="'tests' is none of train, validation, test"):
+    assert "academic research and education" in capsys.readouterr().out
+    with pytest.raises(UserError, match="'tests' is not one of train, validation, test"):
         run("download", tmp_path / "rsna", "--parts", "train,tests", "--accept-terms")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.data.hand import SIDE, find_hand, look
+from boneage.data.hand import SIDE, detect, find_hand
 from boneage.data.phantom.exposure import expose
 
 AGES = (1, 4, 8, 12, 17)
@@ -87,17 +87,17 @@ def test_no_hand(image):
 def test_the_way_a_hand_lies(age, inverted, quarter_turns):
     image, exact = phantom(age, seed=6)
     lying = np.rot90(255 - image if inverted else image, quarter_turns)
-    sighting = look(np.ascontiguousarray(lying))
-    assert (sighting.inverted, sighting.quarter_turns) == (inverted, quarter_turns)
-    assert overlap(sighting.hand.mask, np.rot90(exact, quarter_turns)) > 0.7
+    detection = detect(np.ascontiguousarray(lying))
+    assert (detection.inverted, detection.quarter_turns) == (inverted, quarter_turns)
+    assert overlap(detection.hand.mask, np.rot90(exact, quarter_turns)) > 0.7
 
 
 @pytest.mark.parametrize("age", AGES[1:])
 def test_two_hands(age):
     image, _ = phantom(age, seed=7)
-    assert not look(image).two
-    assert look(np.hstack([image, image[:, ::-1]])).two
-    assert look(np.hstack([image, np.zeros((SIDE, 10), np.uint8), image])).two
+    assert not detect(image).two
+    assert detect(np.hstack([image, image[:, ::-1]])).two
+    assert detect(np.hstack([image, np.zeros((SIDE, 10), np.uint8), image])).two
 
 
 def test_threads_do_not_disturb_each_other():

@@ -145,7 +145,7 @@ def test_yes_and_no_answer_the_question_in_the_column_name(write, column, cells,
 
 
 def test_a_number_that_answers_no_question_is_refused(write):
-    with pytest.raises(UserError, match="'1' is no sex"):
+    with pytest.raises(UserError, match="'1' is not a sex"):
         read_labels(write("id,boneage,male/female\n1,26,1\n"), Columns(sex="male/female"))
 
 
@@ -195,7 +195,7 @@ MISTAKES = {
         r"row 3.*'-3' is negative.*\(2 such rows\)",
     ),
     "too old": (HEADER + "2,301,True\n", r"row 3.*'301' months is above 25 years.*data\.age_unit"),
-    "sex": (HEADER + "2,30,lad\n", r"row 3, column 'male': 'lad' is no sex"),
+    "sex": (HEADER + "2,30,lad\n", r"row 3, column 'male': 'lad' is not a sex"),
     "id empty": (HEADER + ",30,True\n", r"row 3, column 'id': '' is empty"),
     "ids twice": (
         HEADER + "".join(f"{i},30,True\n{i}.0,31,False\n" for i in range(1, 8)),
@@ -213,7 +213,7 @@ MISTAKES = {
         r"no id column \(it has Bone ages",
     ),
     "column twice": ("id,boneage,id\n1,2,3\n", r"several columns called 'id'"),
-    "1/0 for sex": ("id,boneage,Sex\n1,26,1\n", r"row 2, column 'Sex': '1' is no sex.*'male'"),
+    "1/0 for sex": ("id,boneage,Sex\n1,26,1\n", r"row 2, column 'Sex': '1' is not a sex.*'male'"),
     "no rows": ("id,boneage,male\n", "no rows"),
     "empty": ("", "is empty"),
     "blank": ("\n\n", "is empty"),
@@ -300,10 +300,14 @@ def test_what_a_file_contains_decides_not_its_suffix(write, tmp_path, caplog):
         (
             "a.xls",
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-            r"a\.xls: \.xls files are not read: save it",
+            r"a\.xls: \.xls files are not supported: save it",
         ),
-        ("a.ods", b"PK\x03\x04", r"a\.ods: \.ods files are not read: save it as xlsx or csv"),
-        ("a.xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1", "old Excel, or has a password: save it as xlsx"),
+        ("a.ods", b"PK\x03\x04", r"a\.ods: \.ods files are not supported: save it as xlsx or csv"),
+        (
+            "a.xlsx",
+            b"\xd0\xcf\x11\xe0\xa1\xb1",
+            "old Excel file, or has a password: save it as xlsx",
+        ),
     ],
 )
 def test_other_kinds_of_tables_are_told_how_to_be_saved(write, name, content, said):
@@ -314,7 +318,7 @@ def test_other_kinds_of_tables_are_told_how_to_be_saved(write, name, content, sa
 @pytest.mark.parametrize("cell", ["=12*8", "#N/A"])
 def test_a_cell_that_was_never_computed_is_said(write, cell):
     with pytest.raises(
-        UserError, match=r"row 2, column 'boneage': '' is empty.*#N/A is empty, and"
+        UserError, match=r"row 2, column 'boneage': '' is empty.*#N/A counts as empty, and"
     ):
         read_labels(write([CONTENT[0], [1, cell, 1]], "labels.xlsx"))
 
@@ -342,7 +346,7 @@ def test_other_words_for_sexes(write, column, cells, expected):
 
 def test_years_taken_for_months(write):
     path = write("id,boneage,male\n1,17.5,1\n2,3,0\n")
-    with pytest.raises(UserError, match=r"oldest is 17\.5.*data\.age_unit=years.*=months"):
+    with pytest.raises(UserError, match=r"highest age is 17\.5.*data\.age_unit=years.*=months"):
         read_labels(path)
     assert list(read_labels(path, age_unit="years")["age_months"]) == [210.0, 36.0]
     assert list(read_labels(path, age_unit="months")["age_months"]) == [17.5, 3.0]  # infants

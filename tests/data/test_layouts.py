@@ -137,7 +137,7 @@ def test_other_files_are_passed_over(tmp_path, said):
     put(tmp_path / ".trash/1377.png")
     put(tmp_path / "._labels.csv", "id,boneage\n1,2\n")
     assert len(read_source(tmp_path)) == 2
-    assert said()[0].startswith("Passed over: ")
+    assert said()[0].startswith("Skipped: ")
     assert "notes.csv" in said()[0]
 
 
@@ -239,7 +239,7 @@ def test_root(tmp_path):
     put(tmp_path / "file")
     with pytest.raises(UserError, match=r"no such folder \(a file\)"):
         read_source(tmp_path / "file")
-    with pytest.raises(UserError, match=r"no label table.*saw no table at all"):
+    with pytest.raises(UserError, match=r"no label table.*found: no table at all"):
         read_source(tmp_path)
     put(tmp_path / "sizes.csv", "id,height\n1,2\n")
     with pytest.raises(UserError, match=r"no label table.*sizes\.csv \(id, height\)"):
@@ -339,7 +339,7 @@ def test_ids_written_otherwise_than_the_files_are_matched_and_it_is_said(
     table = read_source(tmp_path)
     assert list(table["id"]) == ids
     assert list(table["path"]) == [str(tmp_path / f"{file}.png") for file in files]
-    assert "2 ids matched without regard to folder, suffix, leading zeros, case and " in said()[0]
+    assert "2 ids matched ignoring folder, suffix, leading zeros, case and " in said()[0]
     assert f"{ids[0]} = {files[0]}" in said()[0]
 
 

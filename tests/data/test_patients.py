@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from boneage.data.labels import Columns, read_labels
 from boneage.data.layouts import read_source
-from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, deal
+from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, stratified_parts
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import difference_of
@@ -76,7 +76,7 @@ def test_two_columns_that_may_be_it(tmp_path):
 
 def test_a_column_that_names_nobody(tmp_path):
     (tmp_path / "t.csv").write_text("id,boneage,patient\n1,60,\n2,72,unknown\n")
-    with pytest.raises(UserError, match="column 'patient' names no patient"):
+    with pytest.raises(UserError, match="column 'patient' contains no patient"):
         read_labels(tmp_path / "t.csv")
 
 
@@ -110,7 +110,7 @@ def test_spellings_of_one_patient_are_merged_and_said(own_root, caplog, one, oth
     with caplog.at_level(logging.INFO):
         rows = read_source(own_root)
     assert (rows["patient"][3] == rows["patient"][20]) == same
-    assert ("1 spelling counted as the same patient" in caplog.text) == same
+    assert ("1 spelling merged with another patient" in caplog.text) == same
     assert f"24 radiographs of {24 - same} patients" in caplog.text
 
 
@@ -134,10 +134,10 @@ def test_a_table_without_patients_beside_one_with_them_is_said(own_root, caplog,
     divided(own_root, *((None, test) if without == "train" else (train, None)))
     read_source(own_root)
     silent = own_root / (TABLE if without == "train" else "test.csv")
-    assert f"{silent} names no patients, while {own_root}" in caplog.text
+    assert f"{silent} has no column of patients, but {own_root}" in caplog.text
 
 
-# --- deal
+# --- stratified_parts
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_all_radiographs_of_a_patient_are_in_one_fold(visits):
 
 
 def test_folds_of_patients_are_as_even_as_those_of_scikit_learn(visits):
-    ours = unevenness(visits, deal(visits, 10, seed=1))
+    ours = unevenness(visits, stratified_parts(visits, 10, seed=1))
     theirs = np.empty(len(visits), dtype=int)
     kfold = StratifiedGroupKFold(10, shuffle=True, random_state=1)
     for k, (_, test) in enumerate(kfold.split(visits, strata(visits), visits["patient"])):
@@ -187,21 +187,21 @@ def test_folds_of_patients_are_as_even_as_those_of_scikit_learn(visits):
 
 
 def test_seed_decides(visits):
-    first = deal(visits, 10, seed=1)
-    assert (first == deal(visits, 10, seed=1)).all()
-    assert (first != deal(visits, 10, seed=2)).mean() > 0.5
+    first = stratified_parts(visits, 10, seed=1)
+    assert (first == stratified_parts(visits, 10, seed=1)).all()
+    assert (first != stratified_parts(visits, 10, seed=2)).mean() > 0.5
 
 
 def test_patients_with_one_radiograph_each_change_nothing(visits):
     alone = visits.drop(columns="patient")
-    expected = deal(alone, 10, seed=5)
+    expected = stratified_parts(alone, 10, seed=5)
     for patient in (visits["id"] + "x", ""):
-        assert (deal(alone.assign(patient=patient), 10, seed=5) == expected).all()
+        assert (stratified_parts(alone.assign(patient=patient), 10, seed=5) == expected).all()
 
 
 def test_fewer_patients_than_parts(visits):
     few = visits.assign(patient=visits["patient"].str[-1].replace("9", "8"))
-    with pytest.raises(UserError, match=r"of 9 patients cannot be dealt into 10 parts"):
+    with pytest.raises(UserError, match=r"of 9 patients cannot be split into 10 parts"):
         assign_folds(few, seed=0)
 
 
@@ -434,7 +434,7 @@ def test_a_hold_out_takes_the_other_radiographs_of_its_patients_along(
     after = pd.read_csv(tmp_path / "run/split.csv", dtype=str).set_index("id")["fold"]
     assert (after.loc[ids] == "test").all()
     assert (after != split.set_index("id")["fold"].loc[after.index]).sum() == 2
-    assert "Held out with them: 1 other radiographs of the same patients" in caplog.text
+    assert "Also held out: 1 other radiographs of the same patients" in caplog.text
 
 
 def test_both_sexes_of_one_patient_are_said(visited, caplog):

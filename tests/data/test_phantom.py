@@ -164,7 +164,7 @@ def test_written_once(tmp_path, monkeypatch):
     root = write_phantom(tmp_path / "phantom", n=2, size=32)
     monkeypatch.setattr(write_module, "expose", None)
     assert write_phantom(tmp_path / "phantom", n=2, size=32) == root
-    with pytest.raises(UserError, match="holds another phantom"):
+    with pytest.raises(UserError, match="contains another phantom"):
         write_phantom(tmp_path / "phantom", n=3, size=32)
 
 

@@ -44,8 +44,8 @@ def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
     ("text", "message"),
     [
         ("id,age_years\n1,5\n", r"needs the columns id and age_years_predicted"),  # may be truth
-        ("id,age_years_predicted\n1,five\n", r"row 2.*'five' is no bone age"),
-        ("id,age_years_predicted\n1,60\n", r"'60' is no bone age in years"),
+        ("id,age_years_predicted\n1,five\n", r"row 2.*'five' is not a bone age"),
+        ("id,age_years_predicted\n1,60\n", r"'60' is not a bone age in years"),
         ("id,age_years_predicted\n77,6\n", r"no age of any training radiograph"),
         ("id,age_years_predicted\n4,6\n", r"no age of any training radiograph"),  # test fold
         ("id,age_years_predicted\n1,6\n1,7\n", r"more than once"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from boneage.data.labels import Columns
-from boneage.data.splits import assign_folds, deal, find_held_out, read_folds
+from boneage.data.splits import assign_folds, find_held_out, read_folds, stratified_parts
 from boneage.errors import UserError
 
 
@@ -30,7 +30,7 @@ def test_default_shares(table):
 
 
 def test_every_stratum_is_spread_evenly(table):
-    part = deal(table, 10, seed=3)
+    part = stratified_parts(table, 10, seed=3)
     adults = table["age_months"] >= 216
     for sex in ("female", "male"):
         counts = np.bincount(part[adults & (table["sex"] == sex)], minlength=10)
@@ -135,7 +135,7 @@ def test_ids_to_hold_out_as_other_tables_write_them(tmp_path, cells, said):
 def test_ids_to_hold_out_of_another_data_set_are_refused(tmp_path):
     (tmp_path / "held.csv").write_text("id\nla_dha_1\nla_dha_2\n")
     with pytest.raises(
-        UserError, match=r"2 ids, none of them among .*la_dha_1, la_dha_2, where.*1378"
+        UserError, match=r"2 ids, none of them among .*la_dha_1, la_dha_2; the radiographs.*1378"
     ):
         find_held_out(tmp_path / "held.csv", ["1378", "1379"])
     (tmp_path / "held.csv").write_text("id\n")
@@ -156,5 +156,5 @@ def test_a_split_file_may_write_ids_otherwise(tmp_path, said):
     (tmp_path / "s.csv").write_text("id;fold\n1.png;train\n2.png;val\n03.png;test\n4;test\n")
     table = pd.DataFrame({"id": ["3", "1", "2"]})
     assert read_folds(tmp_path / "s.csv", table).tolist() == ["test", "train", "val"]
-    assert "3 ids matched without regard" in said()
+    assert "3 ids matched ignoring folder" in said()
     assert "1 id not among the radiographs: 4" in said()

@@ -42,7 +42,7 @@ def with_ages(spread, seed=0, **changes):
 def with_stages(share, seed=0):
     """Predict the right stage for a share of the radiographs, and child for the others."""
     table = truth()
-    names = np.array(Stages().names)[Stages().of(table["age_years"].to_numpy())]
+    names = np.array(Stages().names)[Stages().index_of(table["age_years"].to_numpy())]
     right = np.random.default_rng(seed).random(len(table)) < share
     return table.assign(stage_predicted=np.where(right, names, "child"))
 
@@ -177,8 +177,8 @@ def test_tasks_are_compared_in_what_they_share(tmp_path):
     ((regression, classification),) = groups_of(tmp_path)
     rows = differences_across([regression, classification])
     assert [row["metric"] for row in rows] == ["stage/accuracy", "stage/balanced_accuracy"]
-    true = Stages().of(ages["age_years"].to_numpy())
-    read_off = (Stages().of(ages["age_years_predicted"].to_numpy()) == true).mean()
+    true = Stages().index_of(ages["age_years"].to_numpy())
+    read_off = (Stages().index_of(ages["age_years_predicted"].to_numpy()) == true).mean()
     predicted = stages["stage_predicted"].map(Stages().names.index)
     assert rows[0]["difference"]["value"] == pytest.approx((predicted == true).mean() - read_off)
 

@@ -92,7 +92,7 @@ def test_stage_metrics_by_hand():
 
 
 def test_stages_against_scikit_learn(planted):
-    true = Stages().of(planted["age_years"].to_numpy())
+    true = Stages().index_of(planted["age_years"].to_numpy())
     predicted = planted["stage_predicted"].map(NAMES.index).to_numpy()
     result = stage_metrics(NAMES).values(true, predicted)
     assert result["accuracy"] == pytest.approx(sk.accuracy_score(true, predicted))
@@ -132,7 +132,7 @@ def test_calibration_error_by_hand():
 
 def test_calibration_error_against_torchmetrics(planted):
     probability = planted[[f"stage_probability_{name}" for name in NAMES]].to_numpy()
-    true = Stages().of(planted["age_years"].to_numpy())
+    true = Stages().index_of(planted["age_years"].to_numpy())
     second = MulticlassCalibrationError(3, n_bins=15, norm="l1")
     expected = float(second(torch.from_numpy(probability), torch.from_numpy(true)))
     result = evaluate(planted, Stages())["stage/calibration_error"]

@@ -94,7 +94,7 @@ def test_errors_by_distance_from_the_edge():
 
 def test_bands_are_closed_on_the_left():
     months = np.array([0, 23, 24, 59, 60, 119, 120, 167, 168, 203, 204, 228])
-    names = [BANDS.names[k] for k in BANDS.of(months / 12)]
+    names = [BANDS.names[k] for k in BANDS.index_of(months / 12)]
     assert names == [
         "0-2", "0-2", "2-5", "2-5", "5-10", "5-10",
         "10-14", "10-14", "14-17", "14-17", "17+", "17+",

@@ -168,7 +168,7 @@ def test_each_edge_between_stages_has_a_panel(edges):
     names = tuple(f"stage {k}" for k in range(len(edges) + 1))
     stages = Stages(names, edges)
     table = predictions().drop(columns=[f"stage_probability_{name}" for name in Stages().names])
-    table["stage_predicted"] = [names[k] for k in stages.of(table["age_years_predicted"])]
+    table["stage_predicted"] = [names[k] for k in stages.index_of(table["age_years_predicted"])]
     figure = draw_figures(table, stages)["error_near_edge"]
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [f"stage {k} to stage {k + 1}: {edge} years" for k, edge in enumerate(edges)]

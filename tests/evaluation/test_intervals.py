@@ -106,7 +106,9 @@ def test_the_difference_of_two_models_has_the_bounds_of_a_difference(tables):
             least, greatest = describe(name).bounds
             check(name, difference, (least - greatest, greatest - least))
             assert difference["p"] is None or 0 < difference["p"] <= 1
-    truth = tables[0].assign(stage=[STAGES.names[k] for k in STAGES.of(tables[0]["age_years"])])
+    truth = tables[0].assign(
+        stage=[STAGES.names[k] for k in STAGES.index_of(tables[0]["age_years"])]
+    )
     for row in stress_metrics(truth, tables[0], tables[1]).to_dict("records"):
         row |= {key: None for key in ("low", "high") if row[key] is None or math.isnan(row[key])}
         name = row["metric"]

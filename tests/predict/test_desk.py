@@ -175,7 +175,7 @@ def test_python_gets_one_line_for_a_mistake(model, film):
         (lambda: predictor(film, age_years="ten"), "'ten' is not a chronological age"),
         (
             lambda: predictor(film, sex="lad"),
-            "'lad' is no sex: write female, male, unknown, or M",
+            "'lad' is not a sex: write female, male, unknown, or M",
         ),
         (lambda: predictor(None), "a NoneType is not a radiograph"),
         (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
-from boneage.data.hand import look
+from boneage.data.hand import detect
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
@@ -397,7 +397,7 @@ def test_a_table_of_patients_may_write_ids_sexes_and_numbers_otherwise(tmp_path,
     assert known == {
         "01378": Patient("female", "table", 7.5, "table"), "9": Patient("male", "table")
     }  # fmt: skip
-    assert "matched without regard" in caplog.text
+    assert "matched ignoring folder" in caplog.text
 
 
 def test_sexes_that_a_table_of_patients_holds_in_vain_are_said(tmp_path, caplog):
@@ -473,7 +473,7 @@ def test_dicom_files_of_a_folder_need_no_suffix(runs, tmp_path):
 
 
 def turn_of(image):
-    return correction_needed(look(np.ascontiguousarray(image)))
+    return correction_needed(detect(np.ascontiguousarray(image)))
 
 
 def test_the_turn_that_a_radiograph_needs(phantom_root):

@@ -137,7 +137,7 @@ def test_a_separator_that_is_none_is_one_line(configure):
 def test_a_small_test_fold_is_said(phantom_root, caplog, folds, few):
     data = BoneAgeDataModule(phantom_root, Stages(), size=32, folds=folds)
     data.setup("fit")
-    assert (f"Only 2 radiographs to test on: metrics will say little; lower data.folds (it is "
+    assert (f"Only 2 radiographs in the test fold: metrics are unreliable; lower data.folds (it is "
             f"{folds})" in caplog.text) == few  # fmt: skip
 
 

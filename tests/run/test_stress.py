@@ -152,7 +152,7 @@ def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_
         ([], "the built-in model"),
     ):
         done = CliRunner().invoke(app, ["stress", *some])
-        assert f"{name} names no test radiographs" in str(done.exception)
+        assert f"{name} lists no test radiographs" in str(done.exception)
         assert re.search("give --root, a folder with .*, and --out, one for", str(done.exception))
     done = CliRunner().invoke(app, ["stress", *words, "--root", str(phantom_root)])
     assert done.exit_code == 0, done.exception

@@ -1,1 +1,1 @@
-"""Get the official RSNA 2017 data: fetch, unpack, keep a manifest, verify."""
+"""Download the official RSNA 2017 data: fetch, unpack, write a manifest, verify."""

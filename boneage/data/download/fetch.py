@@ -1,4 +1,4 @@
-"""Fetch files over HTTP; what a cut connection has brought is kept, and resumed."""
+"""Download files over HTTP; interrupted downloads are resumed."""
 
 import hashlib
 import http.client
@@ -34,36 +34,36 @@ from boneage.data.download.unpack import unpack
 from boneage.errors import UserError
 
 CHUNK = 1 << 20  # bytes
-TRIES = 5  # in a row that bring nothing
-PAUSE = 1.0  # seconds before the second try, doubled at each that brings nothing
+TRIES = 5  # in a row without a new byte
+PAUSE = 1.0  # seconds before the second try, doubled after each without a new byte
 TIMEOUT = 60.0  # seconds without a byte
-RETRIED = {408, 416, 429}  # and those of the server's side, from 500 on
-Notify = Callable[[int, int | None], None]  # bytes so far and in all
+RETRIED = {408, 416, 429}  # and server errors, from 500 on
+Notify = Callable[[int, int | None], None]  # bytes so far and in total
 log = logging.getLogger(__name__)
 
 
 def fetch(url: str, file: Path, progress: Notify, pause: float = PAUSE) -> None:
-    """Fetch an address into a file, going on where an earlier call was stopped.
+    """Download a URL to a file; resume an interrupted download.
 
-    Until all is there, the bytes lie in `<file>.part`, beside `<file>.tag`, what the server calls
-    this version: a file that has changed meanwhile is fetched anew.
+    Until it is complete, the bytes are in `<file>.part`, and the server's version tag in
+    `<file>.tag`: a file that has changed on the server is downloaded again.
 
     Args:
         url: the address.
-        file: where to.
-        progress: told how far it is.
+        file: the output file.
+        progress: called with the bytes so far.
         pause: seconds before the second try.
 
     Raises:
-        UserError: when it is not there, is refused, does not fit on the disk, or the connection
-            brings nothing any more.
+        UserError: when it does not exist, is refused, does not fit on the disk, or the connection
+            fails repeatedly.
     """
     part, tag = (file.with_name(f"{file.name}.{end}") for end in ("part", "tag"))
     failed = 0
     while True:
         before = _size(part)
         try:
-            _go_on(url, part, tag, progress)
+            _resume(url, part, tag, progress)
             break
         except (URLError, http.client.HTTPException, OSError) as error:
             if isinstance(error, HTTPError) and error.code < 500 and error.code not in RETRIED:
@@ -73,16 +73,16 @@ def fetch(url: str, file: Path, progress: Notify, pause: float = PAUSE) -> None:
             failed = 0 if _size(part) > before else failed + 1
             if failed >= TRIES:
                 raise UserError(
-                    f"{url} cannot be fetched ({_reason(error)}): repeat the command later, it "
-                    f"goes on from {_size(part):,} bytes"
+                    f"{url} cannot be downloaded ({_reason(error)}): repeat the command "
+                    f"later, it resumes from {_size(part):,} bytes"
                 ) from error
             time.sleep(pause * 2**failed)
     part.replace(file)
     tag.unlink(missing_ok=True)
 
 
-def _go_on(url: str, part: Path, tag: Path, progress: Notify) -> None:
-    """Fetch what is missing of a part; raise when the connection ends early."""
+def _resume(url: str, part: Path, tag: Path, progress: Notify) -> None:
+    """Download the rest of a part; raise when the connection ends early."""
     have = _size(part)
     headers = {}
     if have and tag.exists():
@@ -90,7 +90,7 @@ def _go_on(url: str, part: Path, tag: Path, progress: Notify) -> None:
     try:
         answer = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
-        if error.code == 416:  # what is here is no beginning of what is there
+        if error.code == 416:  # the part is not a beginning of the server's file
             part.unlink(missing_ok=True)
         raise
     with answer:
@@ -115,7 +115,7 @@ def _go_on(url: str, part: Path, tag: Path, progress: Notify) -> None:
 
 
 def _note(tag: Path, version: str | None) -> None:
-    if version is None or version.startswith("W/"):  # a weak one does not vouch for the bytes
+    if version is None or version.startswith("W/"):  # a weak one does not guarantee equal bytes
         tag.unlink(missing_ok=True)
     else:
         tag.write_text(version)
@@ -138,39 +138,39 @@ def _reason(error: Exception) -> str:
 
 
 def download(folder: Path, parts: Iterable[Part], base: str = BASE) -> None:
-    """Fetch and unpack what is missing of some parts; go on where an earlier call was stopped.
+    """Download and unpack missing archives; resume an interrupted download.
 
-    An archive is removed once it is unpacked; its size and checksum stay in the manifest.
+    An archive is removed once it is unpacked; the manifest contains its size and checksum.
 
     Args:
-        folder: where to.
+        folder: the output folder.
         parts: which parts.
         base: address of the folder of the archives.
 
     Raises:
-        UserError: when something cannot be fetched, unpacked or written.
+        UserError: when something cannot be downloaded, unpacked or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
+        raise UserError(f"{folder} cannot be created: {error.strerror}") from error
     manifest = read_manifest(folder)
     wanted = set(parts)
     for archive in ARCHIVES:
         if archive.part not in wanted:
             continue
-        known = manifest.archives.get(archive.name)
-        if known is not None:
-            broken = broken_files(folder, known, contents=False)
+        fetched = manifest.archives.get(archive.name)
+        if fetched is not None:
+            broken = broken_files(folder, fetched, contents=False)
             if not broken:
-                log.info("%s is there: %s files", archive.folder, f"{len(known.files):,}")
+                log.info("%s is complete: %s files", archive.folder, f"{len(fetched.files):,}")
                 continue
-            log.warning("%s: %s files are gone or changed", archive.folder, f"{len(broken):,}")
-        manifest.archives[archive.name] = _bring(archive, folder, base)
+            log.warning("%s: %s files are missing or changed", archive.folder, f"{len(broken):,}")
+        manifest.archives[archive.name] = _fetch_archive(archive, folder, base)
         write_manifest(folder, manifest)
 
 
-def _bring(archive: Archive, folder: Path, base: str) -> Fetched:
+def _fetch_archive(archive: Archive, folder: Path, base: str) -> Fetched:
     url, file = base + archive.name, folder / archive.name
     if not file.exists():
         with _bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar:
@@ -187,9 +187,9 @@ def _bring(archive: Archive, folder: Path, base: str) -> Fetched:
                 lambda done, total: bar.update(task, completed=done, total=total),
             )
         except UserError:
-            file.replace(file.with_name(f"{file.name}.refused"))  # the next call fetches it anew
+            file.replace(file.with_name(f"{file.name}.refused"))  # the next call downloads it again
             raise
-    below = {f"{archive.folder}/{name}": found for name, found in files.items()}
+    below = {f"{archive.folder}/{name}": facts for name, facts in files.items()}
     fetched = Fetched(url=url, size=file.stat().st_size, sha256=checksum, files=below)
     file.unlink()
     return fetched

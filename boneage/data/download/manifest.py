@@ -1,4 +1,4 @@
-"""The official archives, what of them was fetched and unpacked, and what is missing."""
+"""The official archives, which of them are unpacked, and what is missing."""
 
 import zlib
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from boneage.data.atomic import atomic_file
 from boneage.data.layouts import read_rows
 from boneage.data.matching import clause, find_pairs
-from boneage.data.whole import whole_file
 from boneage.errors import UserError
 
 Part = Literal["train", "validation", "test"]
 BASE = "https://s3.amazonaws.com/east1.public.rsna.org/AI/2017/"
 TERMS = """\
-The radiographs of the RSNA Pediatric Bone Age Challenge 2017 may be used for academic research
-and education that is not commercial. You may not try to identify anyone. Who passes them on must
-link to the page of the RSNA and cite:
+The radiographs of the RSNA Pediatric Bone Age Challenge 2017 may be used for non-commercial
+academic research and education. You must not try to identify anyone. If you redistribute them, you
+must link to the page of the RSNA and cite:
 
   Halabi SS, Prevedello LM, Kalpathy-Cramer J, et al. The RSNA Pediatric Bone Age Machine Learning
   Challenge. Radiology 2019;290(2):498-503.
@@ -57,10 +57,10 @@ class Fetched(BaseModel):
     """An archive that has been unpacked.
 
     Args:
-        url: where it came from.
+        url: its address.
         size: its bytes.
         sha256: its checksum.
-        files: per file that was in it, relative to the manifest, its bytes and CRC-32.
+        files: bytes and CRC-32 of each of its files, by path relative to the manifest.
     """
 
     url: str
@@ -70,13 +70,13 @@ class Fetched(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Per archive, by its name, what was in it."""
+    """The unpacked archives, by name."""
 
     archives: dict[str, Fetched] = {}
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a folder, an empty one where there is none.
+    """Return the manifest of a folder, an empty one if there is none.
 
     Raises:
         UserError: when it is damaged.
@@ -87,39 +87,39 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(file.read_text())
     except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is damaged: remove it, and download again") from error
+        raise UserError(f"{file} is damaged: remove it and download again") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Put a manifest in the place of an earlier one."""
-    with whole_file(folder / NAME) as part:
+    """Write a manifest, replacing an earlier one."""
+    with atomic_file(folder / NAME) as part:
         part.write_text(manifest.model_dump_json(indent=1) + "\n")
 
 
 def broken_files(folder: Path, fetched: Fetched, contents: bool) -> list[str]:
-    """Return which files of an archive are missing or not as they were.
+    """Return which files of an archive are missing or changed.
 
     Args:
-        folder: where the manifest lies.
+        folder: the folder of the manifest.
         fetched: the archive.
         contents: compare checksums as well, which reads everything.
     """
     return [
         name
         for name, (size, crc) in fetched.files.items()
-        if not _is_whole(folder / name, size, crc if contents else None)
+        if not _is_intact(folder / name, size, crc if contents else None)
     ]
 
 
-def _is_whole(file: Path, size: int, crc: int | None) -> bool:
+def _is_intact(file: Path, size: int, crc: int | None) -> bool:
     if not file.is_file() or file.stat().st_size != size:
         return False
     return crc is None or zlib.crc32(file.read_bytes()) == crc
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is there of a part.
+class PartCount:
+    """The number of radiographs of a part.
 
     Args:
         part: the part.
@@ -132,22 +132,22 @@ class Found:
     official: int
 
 
-def verify(folder: Path) -> tuple[list[Found], list[str], list[str]]:
-    """Count the radiographs below a folder, and check the files that were downloaded into it.
+def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
+    """Count the radiographs in a folder, and check its downloaded files.
 
     Returns:
-        One row a part; clauses on ids without an image, images without a row, and ids with
-        several images; and the files, as the manifest names them, that are gone or changed.
+        One row per part; clauses on ids without an image, images without a row, and ids with
+        several images; and the missing or changed files, as the manifest names them.
 
     Raises:
-        UserError: when it is no folder, or holds no label table or image at all.
+        UserError: when it is not a folder, or contains no label table or no image.
     """
     if folder.is_file():
         raise UserError(f"{folder} is a file: give the folder that it is in")
     if not folder.is_dir() or not any(folder.iterdir()):
         what = "is an empty folder" if folder.is_dir() else "does not exist"
         raise UserError(
-            f"{folder} {what}: give the folder with the radiographs, or get them with boneage "
+            f"{folder} {what}: give the folder with the radiographs, or download them: boneage "
             f"download {folder}"
         )
     manifest = read_manifest(folder)
@@ -159,17 +159,18 @@ def verify(folder: Path) -> tuple[list[Found], list[str], list[str]]:
     origins: list[str] = []
     missing: list[str] = []
     try:
-        below, _, labels = read_rows(folder, age_unit="months")  # which the files do not depend on
+        below, _, labels = read_rows(folder, age_unit="months")  # the unit does not matter here
         pairs = find_pairs(folder, below, labels)
         origins = list(labels["origin"][labels["id"].isin(pairs.image_of)])
         missing = pairs.missing()
-        twice = [id_ for id_, image in pairs.image_of.items() if len(below.images[image]) > 1]
-        if twice:
-            missing.append(clause(twice, "id", "with several images"))
+        repeated = [id_ for id_, image in pairs.image_of.items() if len(below.images[image]) > 1]
+        if repeated:
+            missing.append(clause(repeated, "id", "with several images"))
     except UserError:
-        if not broken:  # which says more
+        if not broken:  # these say more
             raise
     rows = [
-        Found(part, origins.count(ORIGINS[part]), OFFICIAL_COUNTS[part]) for part in get_args(Part)
+        PartCount(part, origins.count(ORIGINS[part]), OFFICIAL_COUNTS[part])
+        for part in get_args(Part)
     ]
     return rows, missing, broken

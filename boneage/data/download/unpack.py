@@ -1,4 +1,4 @@
-"""Unpack an archive of radiographs and tables, and nothing else, into a folder."""
+"""Unpack an archive that contains only radiographs and tables."""
 
 import lzma
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from boneage.errors import UserError
 
-KEPT = (".png", ".csv", ".xlsx")
+ALLOWED = (".png", ".csv", ".xlsx")
 IGNORED = ("__MACOSX/", ".DS_Store")
 DEEPEST = 2  # an archive, and archives in it
 DAMAGED = (
@@ -23,22 +23,22 @@ Files = dict[str, tuple[int, int]]  # per path below a folder its bytes and CRC-
 
 
 def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None]) -> Files:
-    """Unpack a zip archive, and those in it, into a folder.
+    """Unpack a zip archive, and archives in it, into a folder.
 
-    A file gets its name when it is whole; what an earlier call has unpacked is written again.
+    A file gets its name when it is complete; files of an earlier call are overwritten.
 
     Args:
         archive: the archive.
-        folder: where to; all files end below it.
-        progress: told how many of the files are there.
+        folder: the output folder; all files go into it.
+        progress: called with the number of files so far and in total.
 
     Returns:
         Per file, relative to the folder with forward slashes, its size in bytes and its CRC-32.
 
     Raises:
-        UserError: when the archive is damaged, holds what it should not (a path out of the folder,
-            a link, other kinds of files, one much too large), or does not fit on the disk; nothing
-            is written of an archive with such a member.
+        UserError: when the archive is damaged, contains what it should not (a path out of the
+            folder, a link, other kinds of files, one much too large), or does not fit on the disk;
+            nothing of an archive with such a member is written.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -64,7 +64,7 @@ def _unpack(
     needed, free = sum(member.file_size for member in members), _free(folder)
     if needed > free:
         raise UserError(
-            f"{name} needs {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} are free"
+            f"{name} needs {needed / 1e9:.1f} GB in {folder}, but {free / 1e9:.1f} GB are free"
         )
     files: Files = {}
     for i, member in enumerate(members):
@@ -79,7 +79,7 @@ def _unpack(
                     inner, f"{name}/{member.filename}", target.parent, progress, depth + 1
                 )
             parent = PurePosixPath(member.filename).parent
-            files |= {str(parent / path): found for path, found in below.items()}
+            files |= {str(parent / path): facts for path, facts in below.items()}
             part.unlink()
         else:
             part.replace(target)
@@ -89,7 +89,7 @@ def _unpack(
 
 
 def _check(member: zipfile.ZipInfo, archive: str, depth: int) -> None:
-    """Raise UserError when a member of an archive is not what it should hold."""
+    """Raise UserError when a member of an archive is not allowed."""
     path = PurePosixPath(member.filename)
     suffix = path.suffix.lower()
     kind = stat.S_IFMT(member.external_attr >> 16)
@@ -107,8 +107,8 @@ def _check(member: zipfile.ZipInfo, archive: str, depth: int) -> None:
         why = "is encrypted"
     elif suffix == ".zip" and depth >= DEEPEST:
         why = "is an archive in an archive in an archive"
-    elif suffix not in (*KEPT, ".zip"):
-        why = f"is neither of {', '.join(KEPT)} nor an archive"
+    elif suffix not in (*ALLOWED, ".zip"):
+        why = f"is not one of {', '.join(ALLOWED)} or a zip archive"
     elif suffix != ".zip" and member.file_size > LARGEST:
         why = f"has {member.file_size:,} bytes, far more than a radiograph"
     else:

@@ -51,16 +51,16 @@ def expose(age_years: float, sex: str, size: int, rng: np.random.Generator) -> R
 
 
 def _pose(growth: float, size: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the 2 x 3 matrix from millimetres to pixels: small hands are filmed closer."""
+    """Return the 2 x 3 matrix from millimetres to pixels: small hands are imaged closer."""
     frame_mm = ADULT_FRAME_MM * (0.35 + 0.65 * growth) * rng.uniform(0.92, 1.12)
     angle = np.radians(rng.normal(0, 6))
     scale = size / frame_mm
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [-np.sin(angle), -np.cos(angle)]])
+    rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [-np.sin(angle), -np.cos(angle)]])
     wrist = [
         width * (0.46 + rng.uniform(-0.06, 0.06)),
         size * (1 - WRIST_FROM_BELOW + rng.uniform(-0.04, 0.04)),
     ]
-    return np.column_stack([turn, wrist])
+    return np.column_stack([rotation, wrist])
 
 
 def _fill(
@@ -78,7 +78,7 @@ def _fill(
 
 
 def _attenuate(layers: dict[Tissue, np.ndarray], size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return how much each pixel holds back: thick flesh, spongy bone, and its bright cortex."""
+    """Return the attenuation of each pixel: soft tissue, spongy bone, and its bright cortex."""
     flesh = layers["soft tissue"]
     thickness = flesh * (0.25 + 0.75 * _blur(flesh, 0.045 * size))
     joined = np.maximum(layers["shaft"], layers["epiphysis"]) + layers["carpal"]
@@ -123,7 +123,7 @@ def _collimate(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _mark(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Write the "L" of a left hand somewhere at the film's left."""
+    """Write the "L" of a left hand near the left edge of the radiograph."""
     height, width = image.shape
     letter = np.zeros((height, width), np.uint8)
     x, y = int(width * rng.uniform(0.02, 0.10)), int(height * rng.uniform(0.12, 0.8))

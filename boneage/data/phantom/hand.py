@@ -17,7 +17,7 @@ from boneage.data.phantom.ossification import Maturity
 ALONG = np.array([0.0, 0.03, 0.10, 0.22, 0.50, 0.76, 0.88, 0.96, 1.0])
 BASE_SHARE = np.array([0.80, 1.0, 0.95, 0.45, 0.0, 0.0, 0.0, 0.0, 0.0])
 HEAD_SHARE = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.40, 0.95, 0.90, 0.45])
-TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+ANGLES = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 Tissue = Literal["soft tissue", "shaft", "epiphysis", "carpal"]
 SEGMENTS = ("metacarpal", "proximal", "middle", "distal")
 JOINT_SPACE = 0.8
@@ -82,15 +82,15 @@ def epiphysis(middle: float, width: float, thickness: float, capping: float) -> 
         thickness: its size along the axis.
         capping: how far its ends bend along the axis, over the metaphysis.
     """
-    across = _rounded(np.cos(TURN), 0.75)
-    along = 0.5 * thickness * _rounded(np.sin(TURN), 0.75) + capping * across**2
+    across = _rounded(np.cos(ANGLES), 0.75)
+    along = 0.5 * thickness * _rounded(np.sin(ANGLES), 0.75) + capping * across**2
     return np.column_stack([0.5 * width * across, middle + along])
 
 
 def pebble(width: float, height: float, dents: tuple[float, float]) -> np.ndarray:
     """Return a carpal: an ellipse with corners, `dents` being its 3- and 4-fold irregularity."""
-    radius = 1 + dents[0] * np.cos(3 * TURN + 0.7) + dents[1] * np.cos(4 * TURN)
-    return np.column_stack([width * radius * np.cos(TURN), height * radius * np.sin(TURN)])
+    radius = 1 + dents[0] * np.cos(3 * ANGLES + 0.7) + dents[1] * np.cos(4 * ANGLES)
+    return np.column_stack([width * radius * np.cos(ANGLES), height * radius * np.sin(ANGLES)])
 
 
 def capsule(length: float, base: float, tip: float) -> np.ndarray:
@@ -124,7 +124,7 @@ def draw_hand(maturity: Maturity, rng: np.random.Generator) -> list[Shape]:
     """Return the shapes of one hand in millimetres, grown to its age, fingers freely posed.
 
     Args:
-        maturity: which centres are there and how far they have grown and fused.
+        maturity: which centres are present, and how far they have grown and fused.
         rng: draws the pose of the fingers.
     """
     shapes = [*_carpals(maturity), *_forearm(maturity)]
@@ -181,7 +181,7 @@ def _growing_end(
     """Yield the bridged growth plate and the epiphysis between the joint and the shaft.
 
     Gilsanz and Ratib: the epiphysis first grows as wide as the metaphysis, then wider, caps it,
-    and at last fuses with it.
+    and finally fuses with it.
     """
     if mature == 0:
         return

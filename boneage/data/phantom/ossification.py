@@ -3,7 +3,7 @@
 Ages in years as (girl, boy). Appearance: medians of Garn, Rohmann and Silverman 1967, of which the
 order and the carpal ages agree with Gilsanz and Ratib's Hand Bone Age. Fusion: mid-points chosen
 for drawing within the bounds of Cardoso (hand) and of Gilsanz and Ratib (radius, ulna). Pisiform
-and hand length are rounded from several sources. Good enough to draw by, not to diagnose by.
+and hand length are rounded from several sources. Accurate enough for drawing, not for diagnosis.
 """
 
 import numpy as np
@@ -66,7 +66,7 @@ class Maturity:
     Args:
         age_years: bone age.
         sex: "male" or "female".
-        rng: draws how far single centres run ahead or behind; None draws the typical hand.
+        rng: draws how far single centres are ahead or behind; None gives the typical hand.
     """
 
     def __init__(self, age_years: float, sex: str, rng: np.random.Generator | None = None) -> None:
@@ -84,10 +84,10 @@ class Maturity:
         return 0.0 if grown <= 0 else 0.2 + 0.8 * min(1.0, grown) ** 0.7
 
     def epiphysis(self, bone: str) -> tuple[float, float]:
-        """Return (maturity, bridged), each 0 to 1; maturity 0 is an epiphysis not yet there.
+        """Return (maturity, bridged), each 0 to 1; maturity 0 is an epiphysis not yet present.
 
         Maturity runs from the first speck of bone to the middle of fusion; `bridged` is the share
-        of the growth plate that has turned to bone.
+        of the growth plate that has become bone.
         """
         appears = APPEARANCE_YEARS[bone][self.sex]
         fuses = FUSION_YEARS.get(bone, FUSION_YEARS.get(bone.split()[0], (0, 0)))[self.sex]

@@ -15,9 +15,9 @@ NAMES = {"female": "girl", "male": "boy"}
 
 
 def contact_sheet(seed: int = 10) -> np.ndarray:
-    """Return radiographs of 1 to 18 years as one (H, W) uint8 picture, each boy below the girl.
+    """Return radiographs of 1 to 18 years as one (H, W) uint8 image, each boy below the girl.
 
-    The two of an age have the same pose and exposure, so that only their maturity differs.
+    Both of an age have the same pose and exposure, so that only their maturity differs.
     """
     rows = [np.hstack([_cell(age, sex, seed) for age in AGES_YEARS]) for sex in NAMES]
     return np.vstack(rows)

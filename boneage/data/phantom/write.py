@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from boneage.data.atomic import atomic_folder
 from boneage.data.phantom.exposure import expose
-from boneage.data.storage import default_cache_dir, one_builder
-from boneage.data.whole import whole_folder
+from boneage.data.storage import build_lock, default_cache_dir
 from boneage.errors import UserError
 
 # Radiographs per year of bone age, 0 to 19, in the RSNA training set (Halabi et al. 2019).
@@ -52,23 +52,23 @@ def draw_population(n: int, rng: np.random.Generator) -> pd.DataFrame:
 def write_phantom(
     folder: str | Path | None = None, n: int = 1200, size: int = 256, seed: int = 0
 ) -> Path:
-    """Write n synthetic radiographs of left hands, or find them already written.
+    """Write n synthetic radiographs of left hands, unless they are already written.
 
-    They lie as RSNA's do: `boneage-training-dataset.csv` (`id,boneage,male`, months) beside
-    `boneage-training-dataset/<id>.png`. `masks/<id>.npz` holds, as (H, W) bool arrays, exactly
-    which pixels are `carpals`, `epiphyses` and `soft_tissue`.
+    The layout is RSNA's: `boneage-training-dataset.csv` (`id,boneage,male`, months) next to
+    `boneage-training-dataset/<id>.png`. `masks/<id>.npz` contains the exact (H, W) bool masks
+    `carpals`, `epiphyses` and `soft_tissue`.
 
     Args:
-        folder: where to; None is a folder in the user's cache directory.
+        folder: the output folder; None is one in the user's cache directory.
         n: number of radiographs.
         size: their height in pixels.
-        seed: another seed draws other hands.
+        seed: seed of the hands.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: when it holds something else, or cannot be written.
+        UserError: when it contains something else, or cannot be written.
     """
     if n < 1 or not SIZES[0] <= size <= SIZES[1]:
         raise UserError(f"phantom: n={n} must be 1 or more, size={size} from {SIZES[0]} to 1024")
@@ -77,10 +77,10 @@ def write_phantom(
     name = "phantom-" + "-".join(str(value) for value in description.values())
     root = Path(folder).absolute() if folder else cache_dir / name
     try:
-        with one_builder(cache_dir):
+        with build_lock(cache_dir):
             if not _is_written(root, description):
                 log.info(f"Drawing {n:,} synthetic radiographs into {root}")
-                with whole_folder(root) as new:
+                with atomic_folder(root) as new:
                     _fill(new, n, size, seed)
                     (new / DESCRIPTION).write_text(json.dumps(description) + "\n")
     except OSError as error:
@@ -92,15 +92,15 @@ def write_phantom(
 
 
 def _is_written(root: Path, description: dict[str, int]) -> bool:
-    """Tell whether the phantom is there; refuse to write over anything else."""
+    """Tell whether the phantom exists; refuse to overwrite anything else."""
     if (root / DESCRIPTION).is_file():
-        found = json.loads((root / DESCRIPTION).read_text())
-        if found == description:
+        existing = json.loads((root / DESCRIPTION).read_text())
+        if existing == description:
             return True
-        held = ", ".join(f"{name} {value}" for name, value in found.items())
-        raise UserError(f"{root} holds another phantom ({held}): choose another folder")
+        options = ", ".join(f"{name} {value}" for name, value in existing.items())
+        raise UserError(f"{root} contains another phantom ({options}): choose another folder")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UserError(f"{root} holds something else: choose another folder for the phantom")
+        raise UserError(f"{root} contains something else: choose another folder for the phantom")
     return False
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from boneage.data.whole import whole_file
+from boneage.data.atomic import atomic_file
 from boneage.errors import UserError
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs
 from boneage.evaluation.comparison.paired import differences_across, differences_within
@@ -95,7 +95,7 @@ def write_comparison(
         _require_own(out)
         out.mkdir(parents=True, exist_ok=True)
         for name, text in ((TABLE, table.to_csv(index=False)), (PAGE, page)):
-            with whole_file(out / name) as part:
+            with atomic_file(out / name) as part:
                 part.write_text(text)
     except OSError as error:
         raise UserError(

@@ -94,9 +94,9 @@ def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | No
             return None
     if metric.startswith("age/"):
         return None if age is None else (true_age, age)
-    true = run.stages.of(true_age)
+    true = run.stages.index_of(true_age)
     if metric.startswith("stage/") and "stage_predicted" in table:
         return true, table["stage_predicted"].map(run.stages.names.index).to_numpy()
     if metric.startswith(("stage/", "stage_from_age/")) and age is not None:
-        return true, run.stages.of(age)
+        return true, run.stages.index_of(age)
     return None

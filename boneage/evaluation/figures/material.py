@@ -80,13 +80,13 @@ class Material:
     @cached_property
     def true_stage(self) -> np.ndarray:
         """(n,) true stage indices."""
-        return self.stages.of(self.true)
+        return self.stages.index_of(self.true)
 
     @cached_property
     def stage(self) -> np.ndarray:
         """(n,) predicted stage indices, or stages of the predicted ages."""
         if "stage_predicted" not in self.table:
-            return self.stages.of(self.predicted)
+            return self.stages.index_of(self.predicted)
         return self._column("stage_predicted").map(self.stages.names.index).to_numpy()
 
     @property

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from boneage.data.atomic import atomic_file
 from boneage.data.crop import to_film, to_jpeg
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
-from boneage.data.hand import look
+from boneage.data.hand import detect
 from boneage.data.ids import patient_codes
 from boneage.data.radiographs import find_radiographs, radiograph_id
-from boneage.data.whole import whole_file
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
@@ -64,10 +64,10 @@ def _read(
             image, _ = read_radiograph(file)
         except UserError:
             continue
-        sighting = look(image)
-        seen = preprocessing.square(image, sighting).pixels
+        detection = detect(image)
+        seen = preprocessing.square(image, detection).pixels
         if seen.shape == square.shape and cv2.absdiff(seen, square).mean() <= SAME:
-            yield radiograph_id(file), to_film(image, sighting.hand)
+            yield radiograph_id(file), to_film(image, detection.hand)
 
 
 def write_report(run_dir: Path) -> Path:
@@ -121,7 +121,7 @@ def write_report(run_dir: Path) -> Path:
             for section in SECTIONS
         },
     )
-    with whole_file(run_dir / PAGE) as part:
+    with atomic_file(run_dir / PAGE) as part:
         part.write_text(page)
     return run_dir / PAGE
 
@@ -142,7 +142,9 @@ def _edges(run: FinishedRun) -> list[dict[str, Any]]:
     if "stage_predicted" in table:
         hit = (table["stage_predicted"] == table["stage"]).to_numpy()
     elif "age_years_predicted" in table:
-        hit = run.stages.of(table["age_years_predicted"].to_numpy(float)) == run.stages.of(true_age)
+        hit = run.stages.index_of(
+            table["age_years_predicted"].to_numpy(float)
+        ) == run.stages.index_of(true_age)
     else:
         return []
     return [

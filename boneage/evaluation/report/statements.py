@@ -93,7 +93,7 @@ def _small_stages(run: FinishedRun) -> list[str]:
 
 
 def _small_bands(age_years: pd.Series) -> list[str]:
-    band = BANDS.of(age_years.to_numpy(float))
+    band = BANDS.index_of(age_years.to_numpy(float))
     counts = {name: int((band == i).sum()) for i, name in enumerate(BANDS.names)}
     few = [f"{name} years ({n})" for name, n in counts.items() if n < FEW]
     if not few:

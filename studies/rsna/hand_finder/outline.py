@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from boneage.data.hand import ellipse, small
+from boneage.data.hand import ellipse, thumbnail
 
 THRESHOLDS = np.linspace(0.04, 0.70, 34)  # share of the pixels above each threshold
 OPENING, MARK = 5, 3  # pixels: thinner connections, thinner strokes (letters) are removed
@@ -38,7 +38,7 @@ def find_outline(image: np.ndarray) -> np.ndarray | None:
 
     The radiograph is uint8 or uint16, with bones bright and fingers up.
     """
-    image = small(image)
+    image = thumbnail(image)
     rows, columns = _inside_frame(image)
     score, mask = _best(image)
     inner = image[rows, columns]

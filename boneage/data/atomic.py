@@ -1,18 +1,18 @@
-"""Files and folders that are either complete or as they were before."""
+"""Write files and folders so that they are complete or unchanged, never partial."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PARTIAL = "partial-"  # how the names of folders begin that are not complete
+PARTIAL = "partial-"  # prefix of the names of incomplete folders
 
 
 @contextmanager
-def whole_file(file: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `file` when all has gone well.
+def atomic_file(file: Path) -> Iterator[Path]:
+    """Yield a path to write to, which replaces `file` on success.
 
-    Until then, and after an error, `file` is as it was.
+    Until then, and after an error, `file` is unchanged.
     """
     part = file.with_name(f"{file.name}.part")
     try:
@@ -23,10 +23,10 @@ def whole_file(file: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill, which takes the place of `folder` when all has gone well.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which replaces `folder` on success.
 
-    Until then, and after an error, `folder` is as it was.
+    Until then, and after an error, `folder` is unchanged.
     """
     partial = folder.with_name(PARTIAL + folder.name)
     shutil.rmtree(partial, ignore_errors=True)
