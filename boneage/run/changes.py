@@ -102,7 +102,7 @@ def move_marker(image: np.ndarray) -> np.ndarray | None:
     return None
 
 
-CHANGES: dict[str, Change] = {
+STRESSES: dict[str, Change] = {
     "contrast x 0.3": contrast,
     "gamma 0.5": gamma(0.5),
     "gamma 2": gamma(2.0),
@@ -125,13 +125,13 @@ def changed_square(path: str, preprocessing: Preprocessing, change: str) -> np.n
     Args:
         path: the file; 16 bits are reduced to 8 first.
         preprocessing: of the run.
-        change: a name in `CHANGES`, or `UNCHANGED`.
+        change: a name in `STRESSES`, or `UNCHANGED`.
     """
     image, _ = read_radiograph(path)
     if image.dtype != np.uint8 and change != UNCHANGED:
         image = clip_marks(image)
         image = _grey(image * (255 / max(min(int(image.max()), full_scale(image)), 1)))
-    changed = image if change == UNCHANGED else CHANGES[change](image)
+    changed = image if change == UNCHANGED else STRESSES[change](image)
     if changed is None:
         return None
     return preprocessing.square(changed).pixels

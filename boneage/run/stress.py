@@ -25,7 +25,7 @@ from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled
 from boneage.evaluation.intervals import Metrics, Results, with_interval
 from boneage.run.calibrate import predictions_at, site_of
-from boneage.run.changes import CHANGES, UNCHANGED, changed_square
+from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.stages import Stages
 
@@ -70,7 +70,7 @@ def stress(
     if n is not None:
         table = table.iloc[evenly(len(table), n)]
     model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
-    changes = (UNCHANGED, *CHANGES)
+    changes = (UNCHANGED, *STRESSES)
     rows: dict[str, list[dict[Hashable, Any]]] = {change: [] for change in changes}
     if (site := site_of(record)) is not None and site.correction.lines:
         log.info("The ages are corrected for the model's site, as in boneage predict")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
 from boneage.predict.export import export
-from boneage.run.changes import CHANGES
+from boneage.run.changes import STRESSES
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.stress import stress_metrics
@@ -26,31 +26,31 @@ def image():
 
 
 def test_grey_values(image):
-    less = CHANGES["contrast x 0.3"](image)
+    less = STRESSES["contrast x 0.3"](image)
     assert less.mean() == pytest.approx(image.mean(), abs=0.6)
     assert less.std() == pytest.approx(0.3 * image.std(), rel=0.02)
-    assert CHANGES["gamma 2"](np.array([[0, 128, 255]], np.uint8)).tolist() == [[0, 64, 255]]
-    assert CHANGES["gamma 0.5"](np.array([[0, 64, 255]], np.uint8)).tolist() == [[0, 128, 255]]
+    assert STRESSES["gamma 2"](np.array([[0, 128, 255]], np.uint8)).tolist() == [[0, 64, 255]]
+    assert STRESSES["gamma 0.5"](np.array([[0, 64, 255]], np.uint8)).tolist() == [[0, 128, 255]]
     grey = np.full((200, 200), 100, np.uint8)
-    noisy = CHANGES["noise, 8 grey levels"](grey)
+    noisy = STRESSES["noise, 8 grey levels"](grey)
     assert noisy.std() == pytest.approx(8, rel=0.05)
-    assert (noisy == CHANGES["noise, 8 grey levels"](grey)).all()
-    assert 1 < np.abs(CHANGES["JPEG quality 30"](image).astype(int) - image).mean() < 15
+    assert (noisy == STRESSES["noise, 8 grey levels"](grey)).all()
+    assert 1 < np.abs(STRESSES["JPEG quality 30"](image).astype(int) - image).mean() < 15
 
 
 def test_geometry(image):
     height, width = image.shape
     for name, grey in (("black border 20 %", 0), ("bright border 20 %", 255)):
-        framed = CHANGES[name](image)
+        framed = STRESSES[name](image)
         y, x = round(0.2 * height), round(0.2 * width)
         assert framed.shape == (height + 2 * y, width + 2 * x)
         assert (framed[y:-y, x:-x] == image).all()
         assert framed.sum() - image.sum(dtype=int) == grey * (framed.size - image.size)
-    assert (CHANGES["mirrored"](image) == image[:, ::-1]).all()
-    half = CHANGES["half the resolution"](image)
+    assert (STRESSES["mirrored"](image) == image[:, ::-1]).all()
+    half = STRESSES["half the resolution"](image)
     expected = image[: height // 2 * 2, : width // 2 * 2].reshape(height // 2, 2, width // 2, 2)
     np.testing.assert_allclose(half, expected.mean((1, 3)), atol=1)
-    turned = CHANGES["rotated 20 degrees"](image)
+    turned = STRESSES["rotated 20 degrees"](image)
     back = cv2.warpAffine(
         turned,
         cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -20, 1),
@@ -71,14 +71,14 @@ def test_marker(image):
     marked = with_letter(image)
     corner = np.s_[10:55, 5:50]
     assert marked[corner].max() == 250
-    erased = CHANGES["marker erased"](marked)
+    erased = STRESSES["marker erased"](marked)
     assert erased[corner].max() < 100
     assert (erased != marked).sum() < 0.05 * marked.size
-    moved = CHANGES["marker in another corner"](marked)
+    moved = STRESSES["marker in another corner"](marked)
     assert moved[corner].max() < 100
     assert (moved > 200).sum() == pytest.approx((marked > 200).sum(), rel=0.05)
-    assert CHANGES["marker erased"](np.zeros((64, 64), np.uint8)) is None
-    assert CHANGES["marker in another corner"](np.zeros((64, 64), np.uint8)) is None
+    assert STRESSES["marker erased"](np.zeros((64, 64), np.uint8)) is None
+    assert STRESSES["marker in another corner"](np.zeros((64, 64), np.uint8)) is None
 
 
 def test_metrics_by_hand():
@@ -105,7 +105,7 @@ def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
         done = CliRunner().invoke(app, ["stress", "--checkpoint", str(run)])
     assert done.exit_code == 0, done.output
     measured = pd.read_csv(run / "stress.csv")
-    pictures = measured["n"].max() * (1 + len(CHANGES))
+    pictures = measured["n"].max() * (1 + len(STRESSES))
     said = re.findall(rf"Radiographs tested: (\d+) of {pictures}", caplog.text)
     assert [int(done) * 10 // pictures for done in said] == list(range(1, 10))
     assert {"unchanged", "mirrored", "contrast x 0.3", "gamma 2"} <= set(measured["change"])
