@@ -30,6 +30,11 @@ def interval(result: Result) -> str:
     return f"{number(low)} to {number(high)}"
 
 
+def p_value(p: float) -> str:
+    """Return "p = 0.012", or "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def plain(value: float) -> str:
     """Return a number without needless decimals."""
     return f"{value:g}"

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
 CASES = "cases.csv"  # the pictures in a folder, and what is said of each
 TEXT = (
-    "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "metric", "picture",
-    "caption",
+    "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
+    "metric", "picture", "caption",
 )  # fmt: skip
 
 

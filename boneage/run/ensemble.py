@@ -51,12 +51,14 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
                 )
     if (out / METRICS).exists():
         raise UserError(f"{out} holds a run already: choose another --out")
-    predictions = _mean_predictions(runs)
+    columns = list(dict.fromkeys(c for run in runs for c in run.metrics.get("subgroups", [])))
+    predictions = _mean_predictions(runs, columns)
     split = read_csv(first.path / "split.csv")
     train = split[split["fold"] == "train"]
     metrics = {
         **first.metrics,
         "ensemble": [str(run.path) for run in runs],
+        "subgroups": columns,
         "parameters": sum(run.metrics["parameters"] for run in runs),
         "seconds": sum(run.metrics["seconds"] for run in runs),
         "test_set": hash_test_set(predictions),
@@ -66,17 +68,24 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         predictions.to_csv(out / PREDICTIONS, index=False)
-        subgroups(predictions, first.stages).to_csv(out / "subgroups.csv", index=False)
+        groups = subgroups(predictions, first.stages, columns=columns)
+        groups.to_csv(out / "subgroups.csv", index=False)
         write_json(out / METRICS, metrics)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from error
     return metrics
 
 
-def _mean_predictions(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Return truth and mean prediction of every radiograph, in the order they first come in."""
+def _mean_predictions(runs: Sequence[FinishedRun], columns: Sequence[str]) -> pd.DataFrame:
+    """Return truth and mean prediction of every radiograph, in the order they first come in.
+
+    Args:
+        runs: the runs.
+        columns: further columns that are truth, which some runs may lack.
+    """
     rows = pd.concat([run.predictions for run in runs], ignore_index=True)
-    known = [*TRUTH, *(["patient"] if "patient" in rows else [])]  # some runs may not know it
+    further = ["patient", *columns]  # some runs may lack them
+    known = [*TRUTH, *(name for name in further if name in rows)]
     truth = rows.groupby("id", sort=False)[known[1:]]
     changed = truth.nunique().gt(1).any(axis=1)
     if changed.any():
@@ -87,8 +96,11 @@ def _mean_predictions(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     numbers = rows.drop(columns=[*known, "stage_predicted"], errors="ignore").columns
     means = rows.groupby("id", sort=False)[list(numbers)].mean()
     table = truth.first().join(means).reset_index()
+    for name in further:
+        if name in table:
+            table[name] = table[name].fillna("")
     if "patient" in table:
-        table.insert(1, "patient", table.pop("patient").fillna(""))
+        table.insert(1, "patient", table.pop("patient"))
     chances = [column for column in table if str(column).startswith("stage_probability_")]
     if chances:
         likeliest = table[chances].idxmax(axis=1)
