@@ -31,8 +31,8 @@ def interval(result: Result) -> str:
 
 
 def p_value(p: float) -> str:
-    """Return "p = 0.012", or "p < 0.001"."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    """Return "0.012", or "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def plain(value: float) -> str:

@@ -67,6 +67,7 @@ class _Content(BaseModel):
     baselines: dict[str, dict[str, _Result]]
     stages: _Stages
     options: dict[str, Any]
+    subgroups: list[str] = []
     reference: Reference | None = None
 
 
