@@ -171,7 +171,8 @@ def _permute(
         codes, in_second = np.arange(len(values)), second.astype(float)
     n, sums, of_second = np.bincount(codes), np.bincount(codes, values), in_second > 0
     rng = np.random.default_rng(0)
-    drawn = np.stack([of_second, *(rng.permutation(of_second) for _ in range(PERMUTATIONS))])
+    drawn = np.tile(of_second, (1 + PERMUTATIONS, 1))
+    drawn[1:] = rng.permuted(drawn[1:], axis=1)
     number = drawn @ n
     means = (drawn @ sums) / number, ((~drawn) @ sums) / (n.sum() - number)
     differences = means[0] - means[1]
