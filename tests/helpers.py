@@ -146,7 +146,8 @@ def write_finished_run(folder: Path, predictions: pd.DataFrame, **changes: objec
         "versions": {"boneage": "0"},
     }
     table.to_csv(folder / "predictions.csv", index=False)
-    subgroups(table, stages).to_csv(folder / "subgroups.csv", index=False)
+    groups = subgroups(table, stages, columns=changes.get("subgroups", ()))
+    groups.to_csv(folder / "subgroups.csv", index=False)
     write_json(folder / "metrics.json", metrics | changes)
     return folder
 

@@ -12,6 +12,7 @@ import pandas as pd
 from boneage.data.headers import ID_NAMES, as_written, letters
 from boneage.data.ids import normal_ids
 from boneage.data.sexes import UNKNOWN, read_sexes
+from boneage.data.subgroups import read_subgroups
 from boneage.data.tables import read_table, refuse
 from boneage.errors import UserError, join_first, plural
 
@@ -34,7 +35,6 @@ KNOWN_NAMES = {
 }  # fmt: skip
 OPTIONAL = ("sex", "patient", "site")
 READER = "reader_"  # before the name of a column of one reader's ages
-TAKEN = ("id", "age_months", "sex", "patient", "site", "origin", "path", "fold", "stage")
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
 NO_PATIENT = (*UNKNOWN, "-", "?")
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
@@ -67,9 +67,11 @@ class Columns:
     def of(
         cls, names: Mapping[str, str | Sequence[str] | None], others: Sequence[str]
     ) -> "Columns":
-        """Return the names that a config gives."""
+        """Return the names that a config gives; the site is grouped by in any case."""
         readers = names.get("readers") or ()
         readers = (readers,) if isinstance(readers, str) else readers
+        site = names.get("site")
+        others = [name for name in dict.fromkeys(others) if not site or name not in ("site", site)]
         single = {meaning: name for meaning, name in names.items() if meaning != "readers"}
         return cls(**single, readers=tuple(readers), others=tuple(others))  # type: ignore[arg-type]
 
@@ -147,7 +149,8 @@ def read_labels(
     if "site" in names:
         refuse(path, table[names["site"]], table[names["site"]] == "", "is empty: name the site")
         labels["site"] = table[names["site"]]
-    labels = labels.join(_others(path, table, columns.others))
+    require_present(path, table, columns.others, "data.subgroups")
+    labels = labels.join(read_subgroups(path, table, columns.others))
     if "patient" in names:
         labels["patient"] = _patients(path, table[names["patient"]])
     else:
@@ -245,16 +248,6 @@ def _readings(
             raise UserError(f"{path}: column {name!r} has no reading: leave it out of the readers")
         found[f"{READER}{name}"] = _ages(path, cells[cells != ""], unit).reindex(table.index)
     return pd.DataFrame(found, index=table.index)
-
-
-def _others(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return columns as they are; raise UserError where one is missing or has a name of ours."""
-    if taken := [name for name in names if name in TAKEN]:
-        raise UserError(
-            f"data.subgroups names {taken[0]!r}, which the results use: rename the column in {path}"
-        )
-    require_present(path, table, names, "data.subgroups")
-    return table[list(names)]
 
 
 def require_present(path: Path, table: pd.DataFrame, names: Sequence[str], option: str) -> None:

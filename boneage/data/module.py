@@ -208,7 +208,8 @@ class BoneAgeDataModule(L.LightningDataModule):
     @property
     def subgroups(self) -> list[str]:
         """The columns of `table` that results are grouped by."""
-        return [name for name in ("site", *self.columns.others) if name in self.table]
+        names = dict.fromkeys(("site", *self.columns.others))
+        return [name for name in names if name in self.table]
 
     @property
     def described(self) -> list[str]:

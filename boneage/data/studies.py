@@ -51,6 +51,10 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
     """
     if "site" not in table:
         raise UserError("data.folds=site needs the column of sites: name it by data.columns.site=")
+    if unnamed := int((table["site"] == "").sum()):
+        raise UserError(
+            f"data.folds=site, but {plural(unnamed, 'radiograph')} without a site: fill the column"
+        )
     sites = sorted(table["site"].unique())
     if len(sites) < 2:
         raise UserError(f"data.folds=site needs two sites or more; there is only {sites[0]!r}")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from boneage.data.ids import patient_codes
 from boneage.data.sexes import SEXES
+from boneage.evaluation.gaps import in_order, levels_of
 from boneage.evaluation.intervals import Results, counts, widen_mean, widen_share, with_interval
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, CALIBRATION, HEADS, stage_metrics
@@ -15,6 +16,7 @@ from boneage.stages import ALL, BANDS, Stages
 
 PROBABILITY = "stage_probability_"
 NUMERIC = ("age_years_predicted", PROBABILITY)  # prefixes of columns
+GROUP = ("band", "sex", "column", "level")  # of `subgroups.csv`
 BEYOND_ANY_AGE = 150.0  # years, positive or negative: larger ages are from a diverged model
 
 
@@ -179,39 +181,65 @@ def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mappin
 
 
 def subgroups(
-    predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] = ()
+    predictions: pd.DataFrame,
+    stages: Stages,
+    tasks: Sequence[Scored] = (),
+    columns: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return every metric by age band, by sex, and by both.
+    """Return every metric by age band, by sex, by both, and by the levels of columns.
 
     Args:
         predictions: as for `evaluate`, with `sex`.
         stages: the stages.
         tasks: the predictions of the tasks of a run.
+        columns: columns of the predictions to group by as well (`levels_of`).
 
     Returns:
-        One row per group and metric: `band` (years), `sex`, `metric`, `value`, `low`, `high`, `n`,
-        and `patients` if known; a group without radiographs has n = 0 and no value.
+        One row per group and metric: `band` (years), `sex`, `column`, `level`, `metric`, `value`,
+        `low`, `high`, `n`, and `patients` if known. A group without radiographs has
+        n = 0 and no value. `column` and `level` are empty for age bands and sexes.
     """
+    groups = _by_band_and_sex(predictions)
+    for column in columns:
+        levels = levels_of(predictions[column])
+        for level in in_order(levels):
+            groups[ALL, ALL, column, level] = (levels == level).to_numpy()
+    scored = {
+        group: evaluate(predictions[chosen], stages, [task.of(chosen) for task in tasks])
+        if chosen.any()
+        else {}
+        for group, chosen in groups.items()
+    }
+    metrics = dict.fromkeys(metric for results in scored.values() for metric in results)
+    none = counts(0, patient_codes(predictions[:0]))
+    nothing = {"value": None, "low": None, "high": None, **none}
+    rows = [
+        {**dict(zip(GROUP, group, strict=True)), "metric": metric, **results.get(metric, nothing)}
+        for group, results in scored.items()
+        for metric in metrics
+    ]
+    return pd.DataFrame(rows, columns=[*GROUP, "metric", *nothing])
+
+
+def without_levels(groups: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `subgroups.csv` by age band and sex; older files have no others."""
+    if "column" not in groups:
+        return groups
+    return groups[groups["column"] == ""].drop(columns=["column", "level"])
+
+
+def _by_band_and_sex(predictions: pd.DataFrame) -> dict[tuple[str, str, str, str], np.ndarray]:
+    """Return the (n,) bool radiographs of each age band, of each sex, and of both together."""
     band, sex_of = (
         BANDS.index_of(predictions["age_years"].to_numpy(float)),
         predictions["sex"].to_numpy(),
     )
     sexes = [ALL, *(sex for sex in SEXES if (sex_of == sex).any())]
-    scored: dict[tuple[str, str], Results] = {}
+    groups: dict[tuple[str, str, str, str], np.ndarray] = {}
     for i, name in [(None, ALL), *enumerate(BANDS.names)]:
         for sex in sexes:
             if (name, sex) == (ALL, ALL):
                 continue
             chosen = np.isin(band, i if i is not None else range(len(BANDS)))
-            chosen &= (sex_of == sex) | (sex == ALL)
-            own = [task.of(chosen) for task in tasks]
-            scored[name, sex] = evaluate(predictions[chosen], stages, own) if chosen.any() else {}
-    metrics = dict.fromkeys(metric for results in scored.values() for metric in results)
-    none = counts(0, patient_codes(predictions[:0]))
-    nothing = {"value": None, "low": None, "high": None, **none}
-    rows = [
-        {"band": band, "sex": sex, "metric": metric, **results.get(metric, nothing)}
-        for (band, sex), results in scored.items()
-        for metric in metrics
-    ]
-    return pd.DataFrame(rows, columns=["band", "sex", "metric", *nothing])
+            groups[name, sex, "", ""] = chosen & ((sex_of == sex) | (sex == ALL))
+    return groups

@@ -1,28 +1,48 @@
 """Differences of the error between the levels of any column: sites, devices, groups of patients."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
 
+from boneage.data.ids import patient_codes
+from boneage.data.subgroups import as_numbers, is_known
 from boneage.evaluation.intervals import Result, unpaired_difference
+from boneage.evaluation.numbers import FEW
 
-FEW = 20  # patients, or radiographs if unknown: a smaller level has no part in gaps
 LEVELS = 8  # a column of numbers with more different values is cut into quartiles
 PERMUTATIONS = 2000
 UNKNOWN = "unknown"
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The errors of a run that levels are compared by.
+
+    Attributes:
+        name: of their mean absolute value.
+        unit: its unit.
+        values: (n,) predicted minus true age in months; or 1 for a wrong stage, else 0.
+    """
+
+    name: str
+    unit: str
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The two levels of a column between which the MAE differs most.
+    """The two levels of a column between which the mean absolute error differs most.
 
     Attributes:
-        low: level of the smaller MAE.
-        high: level of the larger MAE.
-        difference: of their MAE, months, larger minus smaller, with its 95 % interval. It is the
-            largest of all pairs, so that it is larger than zero by choice alone.
+        low: level of the smaller error.
+        high: level of the larger error.
+        difference: of their errors, larger minus smaller, with its 95 % interval. It is the largest
+            of all pairs, so that it is larger than zero by choice alone.
         p: of a permutation test of this pair, corrected for the number of pairs (Holm 1979).
         pairs: how many pairs of levels were compared.
     """
@@ -38,31 +58,73 @@ def levels_of(column: pd.Series) -> pd.Series:
     """Return the level of each row as text: numbers of many values are cut into quartiles.
 
     Args:
-        column: as a table has it; empty cells become "unknown".
+        column: as a table has it; cells that are empty, or say so (NA), become "unknown".
     """
     text = column.astype("string").str.strip().fillna("").astype(str)
-    known = text != ""
-    numbers = pd.to_numeric(text.where(known), errors="coerce")
-    if known.any() and numbers[known].notna().all() and numbers.nunique() > LEVELS:
+    numbers = as_numbers(text)
+    known = is_known(text)
+    if numbers is not None and numbers.nunique() > LEVELS:
         quarters, edges = pd.qcut(numbers, 4, labels=False, retbins=True, duplicates="drop")
-        names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+        names = [f"{low:.8g} to {high:.8g}" for low, high in pairwise(edges)]
         text = quarters.map(dict(enumerate(names)))
     levels: pd.Series = text.where(known, UNKNOWN)
     return levels
 
 
-def largest_gap(
-    error_months: np.ndarray, levels: np.ndarray, patients: np.ndarray | None = None
-) -> Gap | None:
-    """Return the largest difference of the MAE between two levels; None with fewer than two.
+def in_order(levels: pd.Series) -> list[str]:
+    """Return the levels that there are: numbers by size, then text, then "unknown"."""
+
+    def place(level: str) -> tuple[bool, float, str]:
+        number = NUMBER.match(level)
+        return level == UNKNOWN, float(number[0]) if number else np.inf, level
+
+    return sorted(levels.unique(), key=place)
+
+
+def errors_of(predictions: pd.DataFrame) -> Errors | None:
+    """Return the errors of the predicted ages, else of the predicted stages; None without both."""
+    if "age_years_predicted" in predictions:
+        months = 12 * (predictions["age_years_predicted"] - predictions["age_years"])
+        if np.isfinite(months).all():
+            return Errors("MAE", "months", months.to_numpy(float))
+    if "stage_predicted" in predictions:
+        wrong = predictions["stage_predicted"] != predictions["stage"]
+        return Errors("share of wrong stages", "", wrong.to_numpy(float))
+    return None
+
+
+def gaps_of(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, Gap | None]:
+    """Return the largest gap of each column; none at all where there are no errors to compare.
 
     Args:
-        error_months: (n,) predicted minus true age.
+        predictions: `predictions.csv` of a run.
+        columns: those to group by; one that is not there is passed over.
+    """
+    errors = errors_of(predictions)
+    if errors is None:
+        return {}
+    patients = patient_codes(predictions)
+    return {
+        column: largest_gap(errors.values, levels_of(predictions[column]).to_numpy(), patients)
+        for column in columns
+        if column in predictions
+    }
+
+
+def largest_gap(
+    error: np.ndarray, levels: np.ndarray, patients: np.ndarray | None = None
+) -> Gap | None:
+    """Return the largest difference of the mean absolute error between two levels.
+
+    None where fewer than two levels are large enough.
+
+    Args:
+        error: (n,) such as predicted minus true age.
         levels: (n,) text.
         patients: (n,) numbers of the patients, if known: the interval resamples patients, and where
             a patient has one level only, the test permutes the levels of patients.
     """
-    absolute = np.abs(error_months)
+    absolute = np.abs(error)
     units = np.arange(len(levels)) if patients is None else patients
     names = [
         name
@@ -81,8 +143,8 @@ def largest_gap(
     own = [None if patients is None else patients[part] for part in parts]
     difference = unpaired_difference(
         lambda values: np.abs(values).mean(axis=-1),
-        (error_months[parts[0]],),
-        (error_months[parts[1]],),
+        (error[parts[0]],),
+        (error[parts[1]],),
         (own[0], own[1]),
     )
     return Gap(low, high, difference, float(adjusted[largest]), len(pairs))
@@ -109,7 +171,8 @@ def _permute(
         codes, in_second = np.arange(len(values)), second.astype(float)
     n, sums, of_second = np.bincount(codes), np.bincount(codes, values), in_second > 0
     rng = np.random.default_rng(0)
-    drawn = np.stack([of_second, *(rng.permutation(of_second) for _ in range(PERMUTATIONS))])
+    drawn = np.tile(of_second, (1 + PERMUTATIONS, 1))
+    drawn[1:] = rng.permuted(drawn[1:], axis=1)
     number = drawn @ n
     means = (drawn @ sums) / number, ((~drawn) @ sums) / (n.sum() - number)
     differences = means[0] - means[1]

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from boneage.evaluation.metrics import named
-from boneage.evaluation.numbers import interval, is_few, number, plain, span
+from boneage.evaluation.numbers import interval, is_few, number, p_value, plain, span
 
 EVALUATION = Path(__file__).parent
 TEMPLATE_FOLDERS = ("evaluation", "evaluation/report", "evaluation/comparison", "predict")
@@ -33,6 +33,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
         "named": named,
         "number": number,
         "interval": interval,
+        "p_value": p_value,
         "plain": plain,
         "span": span,
         "groupby_in_order": groupby_in_order,

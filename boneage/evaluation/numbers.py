@@ -30,6 +30,11 @@ def interval(result: Result) -> str:
     return f"{number(low)} to {number(high)}"
 
 
+def p_value(p: float) -> str:
+    """Return "0.012", or "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def plain(value: float) -> str:
     """Return a number without trailing zeros."""
     return f"{value:g}"

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
 CASES = "cases.csv"  # the images in a folder, with their captions
 TEXT = (
-    "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "metric", "picture",
-    "caption",
+    "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
+    "metric", "picture", "caption",
 )  # fmt: skip
 
 
@@ -67,6 +67,7 @@ class _Content(BaseModel):
     baselines: dict[str, dict[str, _Result]]
     stages: _Stages
     options: dict[str, Any]
+    subgroups: list[str] = []
     reference: Reference | None = None
 
 

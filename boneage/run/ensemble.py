@@ -55,12 +55,15 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         raise UserError(f"{out} contains a run already: choose another --out")
     of_runs = [run.metrics.get("readers", []) for run in runs]
     readers = [name for name in of_runs[0] if all(name in names for names in of_runs)]
-    predictions = _mean_predictions(runs, [reading_column(name) for name in readers])
+    columns = list(dict.fromkeys(c for run in runs for c in run.metrics.get("subgroups", [])))
+    readings = [reading_column(name) for name in readers]
+    predictions = _mean_predictions(runs, columns, readings)
     split = read_csv(first.path / "split.csv")
     train = split[split["fold"] == "train"]
     metrics = {
         **first.metrics,
         "ensemble": [str(run.path) for run in runs],
+        "subgroups": columns,
         "parameters": sum(run.metrics["parameters"] for run in runs),
         "seconds": sum(run.metrics["seconds"] for run in runs),
         "test_set": hash_test_set(predictions),
@@ -72,7 +75,8 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         predictions.to_csv(out / PREDICTIONS, index=False)
-        subgroups(predictions, first.stages).to_csv(out / "subgroups.csv", index=False)
+        groups = subgroups(predictions, first.stages, columns=columns)
+        groups.to_csv(out / "subgroups.csv", index=False)
         write_json(out / METRICS, metrics)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from error
@@ -85,28 +89,34 @@ def _report(
     return readers_report(predictions, readers, options["readers_margin"]) if readers else None
 
 
-def _mean_predictions(runs: Sequence[FinishedRun], readings: Sequence[str]) -> pd.DataFrame:
+def _mean_predictions(
+    runs: Sequence[FinishedRun], columns: Sequence[str], readings: Sequence[str]
+) -> pd.DataFrame:
     """Return truth and mean prediction of every radiograph, in order of first appearance.
 
     Args:
         runs: the runs.
-        readings: columns of the ages that readers gave, which are kept as they are.
+        columns: further columns that are truth, which some runs may lack.
+        readings: columns of the ages that readers gave.
     """
     rows = pd.concat([run.predictions for run in runs], ignore_index=True)
-    columns = [*TRUTH, *(["patient"] if "patient" in rows else [])]  # some runs may lack it
-    columns += readings
-    truth = rows.groupby("id", sort=False)[columns[1:]]
+    further = ["patient", *columns]  # some runs may lack them
+    known = [*TRUTH, *(name for name in further if name in rows), *readings]
+    truth = rows.groupby("id", sort=False)[known[1:]]
     changed = truth.nunique().gt(1).any(axis=1)
     if changed.any():
         raise UserError(
             f"the runs have different labels for {changed.index[changed][0]}: they were not "
             "trained on the same table"
         )
-    numbers = rows.drop(columns=[*columns, "stage_predicted"], errors="ignore").columns
+    numbers = rows.drop(columns=[*known, "stage_predicted"], errors="ignore").columns
     means = rows.groupby("id", sort=False)[list(numbers)].mean()
     table = truth.first().join(means).reset_index()
+    for name in further:
+        if name in table:
+            table[name] = table[name].fillna("")
     if "patient" in table:
-        table.insert(1, "patient", table.pop("patient").fillna(""))
+        table.insert(1, "patient", table.pop("patient"))
     probabilities = [column for column in table if str(column).startswith("stage_probability_")]
     if probabilities:
         likeliest = table[probabilities].idxmax(axis=1)

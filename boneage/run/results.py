@@ -145,7 +145,8 @@ def write_results(
 ) -> None:
     """Write all data for a run's report and for comparisons, `metrics.json` last."""
     predictions.to_csv(run_dir / "predictions.csv", index=False)
-    subgroups(predictions, data.stages, tasks).to_csv(run_dir / "subgroups.csv", index=False)
+    groups = subgroups(predictions, data.stages, tasks, data.subgroups)
+    groups.to_csv(run_dir / "subgroups.csv", index=False)
     if len(history):
         history.to_csv(run_dir / "history.csv", index=False)
     cases = pick_cases(predictions, data.stages)

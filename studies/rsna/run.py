@@ -21,6 +21,7 @@ from soup import average
 from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
 from boneage.evaluation.comparison.paired import difference_of
+from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import with_interval
 from boneage.evaluation.metrics import AGE
 from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run
@@ -80,7 +81,7 @@ def record(row: str, root: Path) -> dict[str, Any]:
     parts = [read_run(RUNS / part) for part in [*POOLED.get(row, []), *AVERAGED.get(row, [])]] or [
         done
     ]
-    subgroups = done.table("subgroups.csv")
+    subgroups = without_levels(done.table("subgroups.csv"))
     changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
     stored = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
     metrics = {key: done.metrics.get(key) for key in STORED}

@@ -12,13 +12,16 @@ from boneage.errors import UserError
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs
 from boneage.evaluation.comparison.paired import differences_across, differences_within
 from boneage.evaluation.comparison.tables import (
+    Gaps,
     comparison_table,
+    gap_rows,
     seed_rows,
     short_names,
     shown_metrics,
 )
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.style import BLUE, GREY, page_image, styled
+from boneage.evaluation.gaps import gaps_of
 from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, named
 from boneage.evaluation.numbers import FEW, is_few, resampled
@@ -82,7 +85,8 @@ def write_comparison(
     """
     runs, skipped = find_runs(folders)
     test_sets = group_runs(runs, sort)
-    described = [_describe_test_set(groups) for groups in test_sets]
+    gaps = {run.path: gaps_of(run.predictions, run.metrics.get("subgroups", [])) for run in runs}
+    described = [_describe_test_set(groups, gaps) for groups in test_sets]
     page = render(
         "comparison.html.j2",
         test_sets=described,
@@ -90,7 +94,7 @@ def write_comparison(
         runs=len(runs),
         few=FEW,
     )
-    table = comparison_table([group for groups in test_sets for group in groups])
+    table = comparison_table([group for groups in test_sets for group in groups], gaps)
     try:
         _require_own(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -114,7 +118,7 @@ def _require_own(out: Path) -> None:
             )
 
 
-def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
+def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
     """Return the content that page and terminal show for one test set."""
     runs = [run for group in groups for run in group.runs]
     names = short_names(runs)
@@ -135,6 +139,7 @@ def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
                 "metrics": shown_metrics(group),
                 "seeds": seed_rows(group),
                 "differences": differences_within(group),
+                "gaps": gap_rows(group, gaps),
             }
             for group in groups
         ],

@@ -1,6 +1,6 @@
 """Tables of a comparison, for pages and for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from boneage.evaluation.comparison.group import Group
+from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import is_own_headline, named
 from boneage.evaluation.numbers import FEW, interval, is_few, number
 from boneage.evaluation.run_folder import FinishedRun
 
+Gaps = Mapping[Path, Mapping[str, Gap | None]]  # by folder of a run and column
 SHOWN = (
     "age/mae_months", "age/rmse_months", "age/r2", "stage/accuracy", "stage/balanced_accuracy",
 )  # fmt: skip
+PARTS = ("value", "low", "high")
 COLUMN = 16  # characters; columns that do not fit the terminal are in the page only
 METRICS = 3
 
@@ -76,8 +79,21 @@ def seed_rows(group: Group) -> list[dict[str, Any]]:
     return rows
 
 
-def comparison_table(groups: Sequence[Group]) -> pd.DataFrame:
-    """Return one row per run: its description, the options that differ, and every metric."""
+def gap_rows(group: Group, gaps: Gaps) -> list[dict[str, Any]]:
+    """Return the largest gap of each run and column (None where there is none).
+
+    Returns:
+        Rows with `run`, `column`, `gap`, and `errors`, of which it is.
+    """
+    return [
+        {"run": run, "column": column, "gap": gap, "errors": errors_of(run.predictions)}
+        for run in group.runs
+        for column, gap in gaps[run.path].items()
+    ]
+
+
+def comparison_table(groups: Sequence[Group], gaps: Gaps) -> pd.DataFrame:
+    """Return one row per run: its description, the options that differ, every metric and gap."""
     rows = []
     for group in groups:
         for run in group.runs:
@@ -93,7 +109,12 @@ def comparison_table(groups: Sequence[Group]) -> pd.DataFrame:
             }
             row |= {f"option/{key}": group.shown(run, key) for key in group.differing}
             for name, result in m["test"].items():
-                row |= {f"{name}/{part}": result[part] for part in ("value", "low", "high")}
+                row |= {f"{name}/{part}": result[part] for part in PARTS}
+            for column, gap in gaps[run.path].items():
+                if gap is not None:
+                    row[f"gap/{column}/levels"] = f"{gap.high} minus {gap.low}"
+                    row |= {f"gap/{column}/{k}": gap.difference[k] for k in PARTS}
+                    row[f"gap/{column}/p"] = gap.p
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -8,7 +8,13 @@ import pandas as pd
 
 from boneage.data.ids import patient_codes
 from boneage.evaluation.age import AGE
-from boneage.evaluation.evaluate import BEYOND_ANY_AGE, NUMERIC, has_probability, stage_probability
+from boneage.evaluation.evaluate import (
+    BEYOND_ANY_AGE,
+    NUMERIC,
+    has_probability,
+    stage_probability,
+    without_levels,
+)
 from boneage.evaluation.intervals import counts
 from boneage.evaluation.numbers import is_few
 from boneage.evaluation.run_folder import FinishedRun
@@ -126,7 +132,7 @@ class Material:
     @property
     def subgroups(self) -> pd.DataFrame:
         """The metrics of ages by age band and sex."""
-        groups = self.run.table("subgroups.csv")
+        groups = without_levels(self.run.table("subgroups.csv"))
         if not len(groups) or not (groups["metric"] == "age/mae_months").any():
             raise AbsentError("subgroups")
         return groups

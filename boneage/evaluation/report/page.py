@@ -23,6 +23,7 @@ from boneage.evaluation.figures.style import page_image, styled, to_png
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import reference_of
+from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.readers import limit_sentence, readers_section
 from boneage.evaluation.report.statements import extremes, limits
 from boneage.evaluation.report.tables import extreme_rows, metric_rows, option_rows, subgroup_rows
@@ -106,6 +107,7 @@ def write_report(run_dir: Path) -> Path:
         extreme_rows=extreme_rows(run),
         extremes=extremes(run.metrics["test"]),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
+        columns=column_sections(run, groups),
         edges=_edges(run),
         options=option_rows(run),
         limits=limits(run),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import describe, group_label, is_own_headline
 from boneage.evaluation.reference import reference_of
@@ -68,6 +69,7 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
     Args:
         groups: `subgroups.csv`.
     """
+    groups = without_levels(groups)
     scored = groups["metric"].unique()
     metrics = [name for name in SUBGROUP_METRICS if name in scored]
     metrics += [name for name in scored if is_own_headline(name)]

@@ -1,0 +1,59 @@
+"""Columns of a label table that results are grouped by: what their cells are, and which may be."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from boneage.errors import UserError
+
+NO_VALUE = ("", "na", "n/a", "nan", "unknown")
+TAKEN = (
+    "id", "age_months", "age_years", "age_years_predicted", "soft_age_months", "sex", "patient",
+    "origin", "path", "cache_row", "fold", "stage", "stage_predicted", "male_probability",
+)  # fmt: skip
+TAKEN_BEGINNINGS = ("stage_probability_", "reader_")
+MOST = 50  # different values of a column of text: more name radiographs, not groups
+
+
+def is_known(cells: pd.Series) -> pd.Series:
+    """Tell which cells of text have a value."""
+    return ~cells.str.strip().str.casefold().isin(NO_VALUE)
+
+
+def as_numbers(cells: pd.Series) -> pd.Series | None:
+    """Return cells of text as numbers, NaN where unknown; None if one is no number.
+
+    12,5 is 12.5.
+    """
+    known = is_known(cells)
+    numbers = pd.to_numeric(cells.where(known).str.replace(",", ".", regex=False), errors="coerce")
+    return numbers if known.any() and np.isfinite(numbers[known]).all() else None
+
+
+def read_subgroups(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return columns of a table as they are.
+
+    Args:
+        path: the table's file, for messages.
+        table: its cells as text.
+        names: columns that it has.
+
+    Raises:
+        UserError: when a name is one that results have, or a column of text has so many values that
+            it cannot name groups.
+    """
+    for name in names:
+        if name in TAKEN or name.startswith(TAKEN_BEGINNINGS):
+            raise UserError(
+                f"data.subgroups names {name!r}, which the results use: rename the column in {path}"
+            )
+        cells = table[name].astype(str)
+        values = cells[is_known(cells)].nunique()
+        if values > MOST and as_numbers(cells) is None:
+            raise UserError(
+                f"data.subgroups names {name!r}, which has {values:,} different values in {path}: "
+                f"name a column of at most {MOST} groups, or of numbers"
+            )
+    return table[list(names)]

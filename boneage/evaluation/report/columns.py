@@ -1,0 +1,82 @@
+"""The sections of a run's page by columns of the label table."""
+
+from typing import Any
+
+import pandas as pd
+
+from boneage.errors import plural
+from boneage.evaluation.gaps import UNKNOWN, Errors, Gap, errors_of, gaps_of
+from boneage.evaluation.metrics import is_own_headline
+from boneage.evaluation.numbers import FEW, interval, number, p_value
+from boneage.evaluation.run_folder import FinishedRun
+
+AGES, STAGES = ("age/mae_months", "age/bias_months"), ("stage/accuracy",)
+
+
+def column_sections(run: FinishedRun, groups: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what the page shows of each column.
+
+    Args:
+        run: the run.
+        groups: its `subgroups.csv`; one without columns, as of older versions, has no sections.
+
+    Returns:
+        Per column `column`, `metrics`, whether `patients` are known, `rows` (`level`, `n`,
+        `patients` and `results`), `sentence` on the largest gap, and whether it is `marked`, as
+        there is none.
+    """
+    if "column" not in groups:
+        return []
+    errors = errors_of(run.predictions)
+    gaps = gaps_of(run.predictions, run.metrics.get("subgroups", []))
+    stages = STAGES if "stage_predicted" in run.predictions else ()
+    scored = groups["metric"].unique()
+    metrics = [name for name in (*AGES, *stages) if name in scored]
+    metrics += [name for name in scored if is_own_headline(name)]
+    counted = [name for name in ("n", "patients") if name in groups]
+    sections = []
+    for column, part in groups[groups["column"] != ""].groupby("column", sort=False):
+        rows = []
+        for level, own in part.groupby("level", sort=False):
+            results = own.set_index("metric").to_dict("index")
+            numbers = {name: int(own[name].max()) for name in counted}
+            rows.append({"level": level, "results": [results[m] for m in metrics]} | numbers)
+        gap = gaps.get(str(column))
+        levels = [str(row["level"]) for row in rows]
+        sections.append(
+            {
+                "column": column,
+                "metrics": metrics,
+                "patients": "patients" in counted,
+                "rows": rows,
+                "sentence": _gap(gap, errors) if gap and errors else _no_gap(levels, counted[-1]),
+                "marked": gap is None,
+            }
+        )
+    return sections
+
+
+def _gap(gap: Gap, errors: Errors) -> str:
+    unit = f" {errors.unit}" if errors.unit else ""
+    return (
+        f"Largest difference of the {errors.name}: {gap.high} minus {gap.low}, "
+        f"{number(gap.difference['value'])}{unit} (95 % interval {interval(gap.difference)}), "
+        f"p {p_value(gap.p)} by a permutation test, corrected for {plural(gap.pairs, 'pair')} "
+        "(Holm)."
+    )
+
+
+def _no_gap(levels: list[str], unit: str) -> str:
+    """Say why no gap is given.
+
+    Args:
+        levels: of the column.
+        unit: "n" where levels are counted in radiographs, or "patients".
+    """
+    known = [level for level in levels if level != UNKNOWN]
+    if not known:
+        return "No test radiograph has a value in this column."
+    if len(known) == 1:
+        return f"There is only one level, {known[0]}: nothing to compare."
+    what = "radiographs" if unit == "n" else unit
+    return f"Fewer than two levels have {FEW} {what}: no difference between levels is given."

@@ -1,0 +1,195 @@
+"""Results by columns of the label table: the file, the page, and the comparison."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import Page, write_finished_run
+
+from boneage.evaluation.comparison.page import write_comparison
+from boneage.evaluation.evaluate import subgroups, without_levels
+from boneage.evaluation.gaps import gaps_of, in_order
+from boneage.evaluation.intervals import exact_interval
+from boneage.evaluation.numbers import number, p_value
+from boneage.evaluation.report.page import write_report
+from boneage.evaluation.report.tables import subgroup_rows
+from boneage.evaluation.run_folder import read_run
+from boneage.stages import Stages
+
+SITES = np.repeat(["Bern", "Aarhus", "Cali", "Lone", ""], [60, 40, 30, 1, 9])
+
+
+@pytest.fixture
+def table():
+    """140 radiographs; the errors at Cali are three times as large."""
+    rng = np.random.default_rng(0)
+    age = rng.uniform(1, 18, len(SITES))
+    error = rng.normal(0, 0.5, len(SITES)) * np.where(SITES == "Cali", 3, 1)
+    return pd.DataFrame(
+        {
+            "id": [f"h{i}" for i in range(len(SITES))],
+            "sex": rng.choice(["female", "male"], len(SITES)),
+            "age_years": age,
+            "age_years_predicted": age + error,
+            "site": SITES,
+            "weight": [str(k) for k in range(len(SITES))],
+            "maker": "Same & Co",
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def found(table):
+    """The rows of the levels, by column and level and metric."""
+    groups = subgroups(table, Stages(), columns=["site", "weight", "maker"])
+    return groups[groups["column"] != ""].set_index(["column", "level", "metric"])
+
+
+def months_off(table, site):
+    error = 12 * (table["age_years_predicted"] - table["age_years"])
+    return error[table["site"] == site]
+
+
+def finished(folder, table, *columns, **changes):
+    """Write a run whose predictions go with these columns."""
+    others = [name for name in ("site", "weight", "maker") if name not in columns]
+    return write_finished_run(folder, table.drop(columns=others), subgroups=columns, **changes)
+
+
+def test_levels_by_hand(table, found):
+    for site in ("Aarhus", "Bern", "Cali"):
+        error = months_off(table, site)
+        mae, bias = (found.loc[("site", site, f"age/{k}_months")] for k in ("mae", "bias"))
+        assert mae["value"] == pytest.approx(error.abs().mean())
+        assert bias["value"] == pytest.approx(error.mean())
+        assert mae["low"] < mae["value"] < mae["high"]
+        assert mae["n"] == len(error)
+    levels = found.loc["site"].index.get_level_values("level").unique()
+    assert list(levels) == ["Aarhus", "Bern", "Cali", "Lone", "unknown"]
+    assert found.loc[("site", "unknown", "age/mae_months"), "n"] == 9
+
+
+def test_numbers_are_cut_into_quartiles_in_their_order(table, found):
+    rows = found.loc["weight"].xs("age/mae_months", level="metric")
+    assert list(rows.index) == ["0 to 34.75", "34.75 to 69.5", "69.5 to 104.25", "104.25 to 139"]
+    assert (rows["n"] == 35).all()
+    error = 12 * (table["age_years_predicted"] - table["age_years"]).abs()
+    assert rows["value"].tolist() == pytest.approx(error.to_numpy().reshape(4, 35).mean(axis=1))
+    assert in_order(pd.Series(["10", "unknown", "b", "9", "1.5 T", "a"])) == [
+        "1.5 T", "9", "10", "a", "b", "unknown",
+    ]  # fmt: skip
+
+
+def test_a_level_of_one_radiograph_has_no_interval(found):
+    row = found.loc[("site", "Lone", "age/mae_months")]
+    assert row["n"] == 1
+    assert np.isnan(float(row["low"] or np.nan))
+
+
+def test_patients_are_counted(table):
+    visits = table.assign(patient=[f"p{i // 2}" for i in range(len(table))])
+    rows = subgroups(visits, Stages(), columns=["site"]).set_index(["level", "metric"])
+    assert rows.loc[("Bern", "age/mae_months"), ["n", "patients"]].tolist() == [60, 30]
+
+
+def test_bands_and_sexes_are_as_without_columns(table, tmp_path):
+    plain, more = (subgroups(table, Stages(), columns=names) for names in ((), ("site",)))
+    assert (plain[["column", "level"]] == "").all(axis=None)
+    pd.testing.assert_frame_equal(plain, more[: len(plain)])
+    old = plain.drop(columns=["column", "level"])  # as older versions wrote it
+    assert subgroup_rows(old) == subgroup_rows(more)
+    pd.testing.assert_frame_equal(without_levels(more), old)
+
+
+def test_a_run_of_an_older_version_has_its_page_and_comparison(table, tmp_path):
+    run = write_finished_run(
+        tmp_path / "run", table[["id", "sex", "age_years", "age_years_predicted"]]
+    )
+    groups = pd.read_csv(run / "subgroups.csv").drop(columns=["column", "level"])
+    groups.to_csv(run / "subgroups.csv", index=False)
+    text = Page(write_report(run).read_text()).text
+    assert "By age band" in text
+    assert "By site" not in text
+    assert (run / "figures/error_by_band.png").is_file()
+    write_comparison([run], tmp_path / "out")
+    assert "Largest difference" not in (tmp_path / "out/comparison.html").read_text()
+
+
+def test_the_page_says_where_the_planted_gap_is(table, tmp_path):
+    text = Page(write_report(finished(tmp_path, table, "site")).read_text()).text
+    maes = {site: months_off(table, site).abs().mean() for site in ("Bern", "Aarhus", "Cali")}
+    best = min("Bern", "Aarhus", key=maes.get)
+    gap = gaps_of(table, ["site"])["site"]
+    assert gap.difference["value"] == pytest.approx(maes["Cali"] - maes[best])
+    assert gap.p < 0.01
+    assert "By site" in text
+    assert f"Cali minus {best}, {number(maes['Cali'] - maes[best])} months (95 %" in text
+    assert f"p {p_value(gap.p)} by a permutation test, corrected for 3 pairs (Holm)" in text
+    assert f"Cali 30 {maes['Cali']:.2f}" in text
+    assert "Lone 1 †" in text
+    assert "unknown 9 †" in text
+
+
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        (["GE"] * 140, "There is only one level, GE: nothing to compare."),
+        (["GE"] * 90 + [""] * 50, "There is only one level, GE: nothing to compare."),
+        ([""] * 140, "No test radiograph has a value in this column."),
+        (["GE"] * 121 + ["Agfa"] * 19, "Fewer than two levels have 20 radiographs:"),
+    ],
+)
+def test_why_there_is_no_gap(table, tmp_path, cells, sentence):
+    folder = finished(tmp_path, table.assign(device=cells), "device")
+    html = write_report(folder).read_text()
+    assert f'<p class="few">{sentence}' in html
+
+
+def test_a_run_of_stages_is_compared_by_accuracy(table, tmp_path):
+    stages = np.array(Stages().names)[Stages().of(table["age_years"].to_numpy())]
+    wrong = (SITES == "Cali") & (np.arange(len(SITES)) % 2 == 0)
+    predicted = table.drop(columns="age_years_predicted").assign(
+        stage_predicted=np.where(wrong, np.where(stages == "child", "adult", "child"), stages)
+    )
+    folder = finished(tmp_path, predicted, "site", task="classification")
+    text = Page(write_report(folder).read_text()).text
+    assert "Cali 30 0.500" in text
+    low, high = exact_interval(40, 40)
+    assert f"Aarhus 40 1.000 {low:.3f} to {high:.3f}" in text
+    assert "share of wrong stages: Cali minus Aarhus, 0.500 (95 % interval" in text
+
+
+def test_text_of_a_table_is_escaped(table, tmp_path):
+    hostile = "<script>alert(1)</script>"
+    columns = {hostile: [hostile, "b"] * 70}
+    folder = finished(tmp_path / "run", table.assign(**columns), hostile)
+    assert "script" not in Page(write_report(folder).read_text()).tags
+    write_comparison([folder], tmp_path / "out")
+    assert "script" not in Page((tmp_path / "out/comparison.html").read_text()).tags
+
+
+def test_the_comparison_has_the_gap_of_each_run(table, tmp_path):
+    even = table.assign(age_years_predicted=table["age_years"] + np.tile([0.5, -0.5], 70))
+    finished(tmp_path / "gap", table, "site", "maker")
+    finished(tmp_path / "even", even, "site")
+    finished(tmp_path / "plain", even, "maker")
+    write_comparison([tmp_path / name for name in ("gap", "even", "plain")], tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out/comparison.csv", index_col="run")
+    rows.index = rows.index.str.rsplit("/").str[-1]
+    maes = {site: months_off(table, site).abs().mean() for site in ("Bern", "Aarhus", "Cali")}
+    smallest = min(maes, key=maes.get)
+    assert rows.loc["gap", "gap/site/levels"] == f"Cali minus {smallest}"
+    assert rows.loc["gap", "gap/site/value"] == pytest.approx(maes["Cali"] - maes[smallest])
+    assert rows.loc["gap", "gap/site/p"] < 0.01
+    assert rows.loc["even", "gap/site/value"] == pytest.approx(0, abs=1e-9)
+    assert rows.loc["even", "gap/site/p"] == 1
+    assert np.isnan(rows.loc["plain", "gap/site/value"])
+    text = Page((tmp_path / "out/comparison.html").read_text()).text
+    assert f"gap site Cali minus {smallest}" in text
+    assert "gap maker fewer than two levels have 20 radiographs" in text
+
+
+def test_a_diverged_run_has_no_gap(table, tmp_path):
+    broken = table.assign(age_years_predicted=table["age_years_predicted"].where(table.index > 3))
+    folder = finished(tmp_path, broken, "site")
+    assert gaps_of(read_run(folder).predictions, ["site"]) == {}
+    write_report(folder)
