@@ -139,7 +139,7 @@ class Dashboard(L.Callback):
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the last validation, which is known to be the last only now."""
+        """Draw the last validation, if it was not drawn."""
         if not self._drawn:
             self._draw(trainer, "val", trainer.current_epoch)
 

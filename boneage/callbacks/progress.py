@@ -148,12 +148,12 @@ class ModelLine(ModelSummary):
     def summarize(summary_data: list[tuple[str, list[str]]], *sizes: Any, **more: Any) -> None:
         columns = dict(summary_data)
         parts = zip(columns["Name"], columns["Type"], columns["Params"], strict=True)
-        named = [
+        lines = [
             f"{name} {kind} {n.strip()}".replace(" ModuleDict", "")
             for name, kind, n in parts
             if n.strip() != "0"
         ]
-        log.info("Parameters: %s", ", ".join(named))
+        log.info("Parameters: %s", ", ".join(lines))
 
 
 class TerminalBar(RichProgressBar):

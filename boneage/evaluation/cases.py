@@ -12,7 +12,7 @@ CASES = 12
 def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.DataFrame:
     """Return the k worst radiographs and the k around the median, the worst first.
 
-    The error of a radiograph is that of `wrongness`.
+    The error of a radiograph is that of `case_errors`.
 
     Args:
         predictions: as for `evaluate`.
@@ -23,10 +23,10 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.
         Their rows with `kind` ("worst" or "median") as first column; empty if neither an age nor
         stage probabilities are predicted.
     """
-    wrong = wrongness(predictions, stages)
-    if wrong is None:
+    errors = case_errors(predictions, stages)
+    if errors is None:
         return predictions.iloc[:0].assign(kind=[])
-    order = np.argsort(-np.nan_to_num(wrong, nan=np.inf), kind="stable")
+    order = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")
     k = min(k, len(order) // 2)
     worst, rest = order[:k], order[k:]
     start = max(0, min(len(order) // 2 - len(worst) - k // 2, len(rest) - k))
@@ -36,7 +36,7 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.
     return cases
 
 
-def wrongness(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:
+def case_errors(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:
     """Return the (n,) error of each prediction; None if it cannot be computed.
 
     It is the absolute error of the age in years or, without a predicted age, 1 minus the predicted

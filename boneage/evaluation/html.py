@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from boneage.evaluation.metrics import named
+from boneage.evaluation.metrics import metric_label
 from boneage.evaluation.numbers import interval, is_few, number, p_value, plain, span
 
 EVALUATION = Path(__file__).parent
@@ -30,7 +30,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "named": named,
+        "metric_label": metric_label,
         "number": number,
         "interval": interval,
         "p_value": p_value,

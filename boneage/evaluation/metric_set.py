@@ -103,13 +103,13 @@ class MetricSet:
 
     def by_name(self) -> dict[str, Metric]:
         """Return the metric of each number, by its name."""
-        named: dict[str, Metric] = {}
+        metrics: dict[str, Metric] = {}
         for metric in self.metrics:
             if metric.of_class is None:
-                named[metric.name] = metric
+                metrics[metric.name] = metric
             else:
-                named |= {f"{metric.name}_{c}": of_class(metric, c) for c in self.classes}
-        return named
+                metrics |= {f"{metric.name}_{c}": of_class(metric, c) for c in self.classes}
+        return metrics
 
     def values(self, true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
         """Return arrays of shape (...) by name, NaN where undefined, of (..., n) values."""

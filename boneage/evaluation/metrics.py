@@ -239,7 +239,7 @@ def _built_in(metric: str) -> Metric | None:
     return None
 
 
-def named(name: str) -> str:
+def metric_label(name: str) -> str:
     """Return the label of a metric with its unit."""
     metric = describe(name)
     return f"{metric.label} ({metric.unit})" if metric.unit else metric.label

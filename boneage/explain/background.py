@@ -44,7 +44,7 @@ def paint_over(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     )
 
 
-def elsewhere(mask: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
+def mirrored_mask(mask: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
     """Return a mirror image of a mask that overlaps neither it nor the hand; None if all do."""
     for mirrored in (mask[:, ::-1], mask[::-1], mask[::-1, ::-1]):
         if not (mirrored & (hand | mask)).any():

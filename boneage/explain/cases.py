@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from boneage.data.crop import to_jpeg
-from boneage.evaluation.cases import wrongness
+from boneage.evaluation.cases import case_errors
 from boneage.evaluation.run_folder import CASES
 from boneage.explain.film import COLOURS, Film, film_image, with_map
 from boneage.stages import BANDS, Stages
@@ -61,11 +61,11 @@ def representative_cases(
     Returns:
         Their rows, each once, with `kind` as first column.
     """
-    wrong = wrongness(predictions, stages)
+    errors = case_errors(predictions, stages)
     order = (
         np.arange(len(predictions))
-        if wrong is None
-        else np.argsort(-np.nan_to_num(wrong, nan=np.inf), kind="stable")
+        if errors is None
+        else np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")
     )
     kinds: dict[int, str] = {}
     middle = max(0, len(order) // 2 - cases // 2)

@@ -58,7 +58,7 @@ class Film:
     """A radiograph as a reader sees it.
 
     Args:
-        pixels: (h, w) uint8, the whole radiograph in its own proportions.
+        pixels: (h, w) uint8, the entire radiograph with its aspect ratio.
         geometry: position of the file in a model's square.
     """
 

@@ -7,7 +7,14 @@ import numpy as np
 import pandas as pd
 
 from boneage.evaluation.intervals import Metrics, with_interval
-from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE, elsewhere, paint_over
+from boneage.explain.background import (
+    BACKGROUND,
+    HAND,
+    MARKER,
+    SOFT_TISSUE,
+    mirrored_mask,
+    paint_over,
+)
 from boneage.models.inference import Predict
 from boneage.stages import ALL, BANDS, Stages
 
@@ -100,11 +107,11 @@ def summarise_groups(
     Returns:
         As `summarise`; undefined metrics are left out.
     """
-    known = ~np.isnan(age_years)
+    has_age = ~np.isnan(age_years)
     groups = {ALL: np.ones(len(age_years), bool)}
     for division in (stages, BANDS):
         index = division.index_of(age_years)
-        groups |= {name: known & (index == i) for i, name in enumerate(division.names)}
+        groups |= {name: has_age & (index == i) for i, name in enumerate(division.names)}
     rows = []
     for (source, region), part in measured.groupby(["source", "region"], sort=False):
         for group, members in groups.items():
@@ -178,7 +185,7 @@ def marker_effect(
     pairs = {}
     for i, regions in enumerate(masks):
         if MARKER in regions and BACKGROUND in regions:
-            other = elsewhere(regions[MARKER], ~regions[BACKGROUND])
+            other = mirrored_mask(regions[MARKER], ~regions[BACKGROUND])
             if other is not None:
                 pairs[i] = (regions[MARKER], other)
     if not pairs:

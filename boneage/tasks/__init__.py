@@ -1,1 +1,1 @@
-"""What is learned: each task is one object with its head, loss, targets, units and metrics."""
+"""The tasks: one class each, with head, loss, targets, units and metrics."""

@@ -14,7 +14,7 @@ from tables import scored, written
 
 from boneage.evaluation.comparison.page import forest
 from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, ORANGE, styled
-from boneage.evaluation.metrics import named
+from boneage.evaluation.metrics import metric_label
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.run_folder import METRICS, read_run
 from boneage.stages import BANDS
@@ -88,9 +88,9 @@ def steps(family: str, records: dict[str, Record]) -> Figure:
     for metric in PANELS[family]:
         found = [scored(records[name]["metrics"], metric) or {} for name in names]
         values = [[result.get(k) for k in ("value", "low", "high")] for result in found]
-        panels[named(metric)] = np.array(values, float)
+        panels[metric_label(metric)] = np.array(values, float)
     reference = {
-        named(metric): PUBLISHED[metric] for metric in PANELS[family] if metric in PUBLISHED
+        metric_label(metric): PUBLISHED[metric] for metric in PANELS[family] if metric in PUBLISHED
     }
     hollow = {name: np.zeros(len(names), bool) for name in panels}
     return forest(names, panels, hollow, reference)

@@ -12,7 +12,7 @@ from records import AGE, STAGE, Record, read
 from rows import AVERAGED, POOLED, PROJECT, PUBLISHED, STEPS, base_of, overrides
 from run import AUGMENTED, BUILTIN, MAIN, STRESSED
 
-from boneage.evaluation.metrics import named
+from boneage.evaluation.metrics import metric_label
 from boneage.stages import ALL, BANDS
 
 Row = list[str]
@@ -48,8 +48,8 @@ def steps(family: str, records: dict[str, Record]) -> list[Row]:
     """Return the table of a family, with the difference of each row from its base row."""
     names = [name for name in STEPS[family] if name in records]
     compared = MAIN[family == "classification"]
-    head = ["experiment", "n", *map(named, SHOWN[family])]
-    head += ["builds on", f"{named(compared)}, difference", "parameters", "epochs"]
+    head = ["experiment", "n", *map(metric_label, SHOWN[family])]
+    head += ["builds on", f"{metric_label(compared)}, difference", "parameters", "epochs"]
     head += ["images/s", "minutes", "device"]
     rows = [head]
     for name in names:
@@ -78,7 +78,7 @@ def spent(record: Record, pooled: bool) -> Row:
 def main(records: dict[str, Record]) -> list[Row]:
     """Return the main results next to a constant guess and the published numbers."""
     metrics = SHOWN["best"]
-    rows = [["model", *map(named, metrics)]]
+    rows = [["model", *map(metric_label, metrics)]]
     runs = {label: records[name] for name, label in MAIN_ROWS.items() if name in records}
     if runs:
         first = next(iter(runs.values()))
@@ -91,7 +91,7 @@ def main(records: dict[str, Record]) -> list[Row]:
 
 def stages(records: dict[str, Record]) -> list[Row]:
     """Return the table on rare stages."""
-    rows = [["experiment", "n", *map(named, STAGE_COLUMNS)]]
+    rows = [["experiment", "n", *map(metric_label, STAGE_COLUMNS)]]
     for name in STAGE_ROWS:
         if name in records:
             metrics = records[name]["metrics"]
@@ -109,7 +109,7 @@ def headline(records: dict[str, Record]) -> list[Row]:
     for metric in HEADLINE:
         cells = [cell(scored(records[name]["metrics"], metric), metric) for name in names]
         guess = cell(guessed(records[names[0]], metric), metric) if names else ""
-        rows.append([named(metric), guess, published(metric), *cells])
+        rows.append([metric_label(metric), guess, published(metric), *cells])
     return rows
 
 
@@ -131,7 +131,7 @@ def builtin(record: Record, shown: Sequence[str]) -> list[Row]:
     rows = [["metric", f"built-in model, n = {metrics['n']['test']:,}", GUESS]]
     for metric in shown:
         cells = [cell(scored(metrics, metric), metric), cell(guessed(record, metric), metric)]
-        rows.append([named(metric), *cells])
+        rows.append([metric_label(metric), *cells])
     covered = metrics["coverage"][ALL]["covered"]
     return [*rows, ["Share of readings within the 90 % interval", cell(covered, "covered"), ""]]
 

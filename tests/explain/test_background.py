@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from boneage.data.phantom.exposure import expose
-from boneage.explain.background import BACKGROUND, MARKER, background_masks, elsewhere, paint_over
+from boneage.explain.background import (
+    BACKGROUND,
+    MARKER,
+    background_masks,
+    mirrored_mask,
+    paint_over,
+)
 from boneage.explain.claim import background_sentences
 from boneage.explain.localisation import marker_effect
 from boneage.stages import Stages
@@ -52,10 +58,10 @@ def test_elsewhere_avoids_the_hand():
     mask, hand = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
     mask[1:3, 1:3] = True
     hand[:4, 5:] = True  # where left and right change places
-    other = elsewhere(mask, hand)
+    other = mirrored_mask(mask, hand)
     assert other[7:9, 1:3].all()
     assert other.sum() == mask.sum()
-    assert elsewhere(mask, ~mask) is None
+    assert mirrored_mask(mask, ~mask) is None
 
 
 def effects(predict, film):

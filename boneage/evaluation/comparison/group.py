@@ -83,7 +83,7 @@ class Group:
 
     @property
     def first(self) -> dict[str, Any]:
-        """What all runs of the group agree on: task, data, test_set, synthetic."""
+        """The metrics of the best run: task, data, test_set and synthetic are common to all."""
         return self.runs[0].metrics
 
     @property

@@ -23,7 +23,7 @@ from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.style import BLUE, GREY, page_image, styled
 from boneage.evaluation.gaps import gaps_of
 from boneage.evaluation.html import render
-from boneage.evaluation.metrics import is_own_headline, named
+from boneage.evaluation.metrics import is_own_headline, metric_label
 from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.reference import first_reference
 
@@ -164,7 +164,7 @@ def _panels(
         array = np.array(values, float)
         if np.isnan(array[:, 0]).all():
             continue
-        label = named(name)
+        label = metric_label(name)
         panels[label] = array
         hollow[label] = np.array([not result.get("n") or is_few(result) for result in results])
         if study and name in study.published:

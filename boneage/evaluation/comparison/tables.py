@@ -14,7 +14,7 @@ from rich.table import Table
 from boneage.evaluation.comparison.group import Group
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.metrics import is_own_headline, named
+from boneage.evaluation.metrics import is_own_headline, metric_label
 from boneage.evaluation.numbers import FEW, interval, is_few, number
 from boneage.evaluation.run_folder import FinishedRun
 
@@ -162,7 +162,7 @@ def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Tabl
     for key in options:
         table.add_column(escape(key), overflow="fold")
     for name in metrics:
-        table.add_column(named(name).replace(" (", "\n("), justify="right", no_wrap=True)
+        table.add_column(metric_label(name).replace(" (", "\n("), justify="right", no_wrap=True)
     for name, run in zip(short_names(group.runs), group.runs, strict=True):
         chosen = (escape(group.shown(run, key)) for key in options)
         cells = (_cell(run.metrics["test"].get(metric)) for metric in metrics)
@@ -181,7 +181,7 @@ def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
     setting = row["setting"] if len(row["setting"]) < len(names) else names
     suffix = f" of {', '.join(setting)}" if setting else ""
     return escape(
-        f"  {len(names)} seeds{suffix}: {named(group.sort)} "
+        f"  {len(names)} seeds{suffix}: {metric_label(group.sort)} "
         f"{number(pooled['mean'])} ± {number(pooled['sd'])}"
     )
 
@@ -191,7 +191,7 @@ def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
     difference = row["difference"]
     return escape(
         f"  {name_of[row['run'].path]} minus {name_of[row['reference'].path]}: "
-        f"{named(row['metric'])} {number(difference['value'])} "
+        f"{metric_label(row['metric'])} {number(difference['value'])} "
         f"({interval(difference)}), p {number(difference['p'])}"
     )
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from boneage.evaluation.figures.style import BLUE, GREY, OLDEST_YEARS, SEX_COLORS, VERMILION
-from boneage.evaluation.metrics import group_label, is_own_headline, named
+from boneage.evaluation.metrics import group_label, is_own_headline, metric_label
 
 FOLDS = {"train": "training", "val": "validation", "test": "test"}
 CURVES = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
@@ -60,7 +60,7 @@ def learning_curves(history: pd.DataFrame) -> Figure:
             if f"{fold}/{name}" in history:
                 values = history[f"{fold}/{name}"]
                 axes.plot(epoch, values, style, marker=".", color=color, label=FOLDS[fold])
-        axes.set_title(f"{group_label(name)}: {named(name)}")
+        axes.set_title(f"{group_label(name)}: {metric_label(name)}")
     axes = grid[panels - 1]
     axes.plot(epoch, history["learning_rate"], marker=".", color=VERMILION)
     axes.set_title("Learning rate")
