@@ -279,7 +279,7 @@ def test_boxes_are_measured_on_held_out_radiographs_only(run, phantom_root, tmp_
     only = write(tmp_path / "seen.csv", *(BOX | FRAME | {"id": id_} for id_ in trained_on))
     refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", only)
     assert isinstance(refused.exception, UserError)
-    assert "run on all" in str(refused.exception)
+    assert "trained on all" in str(refused.exception)
     other = write(tmp_path / "other.csv", BOX | FRAME)
     refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", other)
     assert "none of the 24 radiographs has a region" in str(refused.exception)
