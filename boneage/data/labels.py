@@ -187,7 +187,10 @@ def _require_columns(
         )
         if meaning == "age":
             advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
-            advice += "can be neither trained nor tested on"
+            advice += (
+                "can be neither trained nor tested on; boneage predict reads its radiographs, "
+            )
+            advice += "and flags anomalies"
         raise UserError(f"{without_column(path, list(table.columns), meaning, own)}; {advice}")
     require_single(path, table, names.values())
     others = [str(name) for name in table if name != names["id"]]

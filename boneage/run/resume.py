@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.run_folder import ERROR, METRICS
-from boneage.options import is_choice, kind_of
+from boneage.options import TABLE, is_choice, kind_of
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.options import options
 from boneage.run.process import is_first_process
@@ -77,6 +77,7 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
 def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
     """Raise UserError when a run to be resumed was started with options that matter and differ."""
     now = options(cfg)
+    was = {row.name: row.default for row in TABLE if row.name in now} | was  # an older version's
     names = [k for k in was | now if kind_of(k) != "bookkeeping" and not is_choice(k)]
     different = [
         f"{name} (was {was[name]})" if name in was else name

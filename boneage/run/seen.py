@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.data.ids import core
-from boneage.errors import UserError, first_five
+from boneage.errors import UserError, first_five, plural
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
     if both:
         raise UserError(
             f"{len(both)} radiographs of the test fold were used to train this checkpoint: "
-            f"{first_five(both)}; use the run's own split: "
-            "data.split_file=RUN/split.csv"
+            f"{first_five(both)}; use the run's own split (data.split_file=RUN/split.csv), or, in "
+            "another data set, remove their rows from the label table"
         )
     if named:
         raise UserError(
@@ -30,6 +30,34 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
             "that are only named alike names of their own, such as a prefix"
         )
     _warn_of_patients(test, seen)
+
+
+def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
+    """Tell whether a data set is another than a checkpoint's: it knows fewer than half of the rows.
+
+    It knows the radiographs of all folds, and those of the model that it started from. Ids that
+    it has with other ages are said: they may be the same radiographs, read again.
+
+    Args:
+        checkpoint: the checkpoint.
+        table: the radiographs, with `id` and `age_months`.
+    """
+    record = checkpoint["boneage"]
+    known = [pd.DataFrame(record[part]) for part in ("split", "earlier") if record.get(part)]
+    both, named = find_seen(table, pd.concat(known))
+    recognised = {*both, *named}
+    if 2 * len(recognised) >= len(table):
+        return False
+    alike = set(table["id"]) & {id_ for part in known for id_ in part["id"]} - recognised
+    if alike:
+        log.warning(
+            "The checkpoint knows %s of %d by name, with other ages: %s. If they are the same "
+            "radiographs, it may have been trained on them: leave them out",
+            plural(len(alike), "radiograph"),
+            len(table),
+            first_five(sorted(alike)),
+        )
+    return True
 
 
 def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[str]]:

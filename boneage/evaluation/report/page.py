@@ -24,7 +24,13 @@ from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.statements import extremes, limits
-from boneage.evaluation.report.tables import extreme_rows, metric_rows, option_rows, subgroup_rows
+from boneage.evaluation.report.tables import (
+    bias_rows,
+    extreme_rows,
+    metric_rows,
+    option_rows,
+    subgroup_rows,
+)
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.weights import NAME
@@ -103,6 +109,7 @@ def write_report(run_dir: Path) -> Path:
         extreme_rows=extreme_rows(run),
         extremes=extremes(run.metrics["test"]),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
+        bias=bias_rows(run, groups) if run.metrics.get("external") else ([], []),
         edges=_edges(run),
         options=option_rows(run),
         limits=limits(run),

@@ -53,12 +53,29 @@ def limits(run: FinishedRun) -> list[str]:
             f"The published values ({reference.label}) were measured on other radiographs: "
             f"{reference.note}."
         )
-    if not metrics.get("synthetic"):
+    if metrics.get("external"):
+        sentences += _external(run)
+    elif not metrics.get("synthetic"):
         sentences.append(
             "Training and test radiographs come from the same source: how the model does in "
             "another hospital, on other devices, or in children with disorders of growth, is open."
         )
     return sentences
+
+
+def _external(run: FinishedRun) -> list[str]:
+    """Return the sentences for a data set other than that of the training."""
+    metrics = run.metrics
+    trained_on = f" ({metrics['trained_on']})" if metrics.get("trained_on") else ""
+    return [
+        f"The test radiographs ({metrics['data']}) are of another data set than the training "
+        f"radiographs{trained_on}. One external set does not say how the model does in a third "
+        "hospital, on other devices, or in children with disorders of growth.",
+        "Radiographs that the model was trained on are recognised by id and reading. Renamed "
+        "copies are not noticed.",
+        "A difference from the run's own test fold has many possible causes: the children, their "
+        "ages, the devices, and who read the bone ages and how.",
+    ]
 
 
 def _beyond_any_age(predictions: pd.DataFrame) -> list[str]:
