@@ -27,7 +27,7 @@ def differences(
 ) -> Results:
     """Return how much metrics of an external test differ from those of a run's own test fold.
 
-    No radiograph is in both, so that each set is resampled on its own.
+    Each set is resampled on its own. Radiographs in both would make the intervals too wide.
 
     Args:
         own: `predictions.csv` of the run.

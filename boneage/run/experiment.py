@@ -231,7 +231,8 @@ def _summarise(run: _Run, score: float | None) -> dict[str, Any]:
             model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
             metrics |= external_report(run.ckpt_path, model, run.data, test, metrics["test"])
         write_results(run.folder, metrics, test, run.history.table, run.data, run.predictions.tasks)
-        if (behind := behind_baselines(metrics["test"], metrics["baselines"])) is not None:
+        scores = metrics["test"], metrics["baselines"]
+        if (behind := behind_baselines(*scores, trained=run.cfg.train)) is not None:
             log.warning("%s", behind)
         print_results(metrics, run.folder)
         if run.cfg.report:

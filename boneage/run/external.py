@@ -40,7 +40,8 @@ def external_report(
     Returns:
         `external`; `trained_on`, name of the checkpoint's data set, None if unknown; `anomalies`,
         shares of the radiographs; and, where the folder of its run is there, `own_test`: metrics
-        of the run's own test fold, and how much the external ones differ.
+        of the run's own test fold, how much the external ones differ, and how many radiographs are
+        in both (`shared`).
     """
     report: dict[str, Any] = {
         "external": True,
@@ -52,14 +53,15 @@ def external_report(
     except UserError as error:
         log.warning("There is no comparison with the test fold of the checkpoint's run: %s", error)
         return report
-    names = differences(own.predictions, own.metrics["test"], predictions, test, own.stages)
+    compared = differences(own.predictions, own.metrics["test"], predictions, test, own.stages)
     return report | {
         "trained_on": own.metrics["data"],
         "own_test": {
             "run": own.path.name,
             "n": own.metrics["n"]["test"],
-            "test": {name: own.metrics["test"][name] for name in names},
-            "differences": names,
+            "shared": len(find_seen(_in_months(predictions), _in_months(own.predictions))[0]),
+            "test": {name: own.metrics["test"][name] for name in compared},
+            "differences": compared,
         },
     }
 
@@ -94,9 +96,8 @@ def own_run(checkpoint: Path, model: BoneAgeModule) -> FinishedRun:
     if not (folder / METRICS).is_file():
         raise UserError(f"{folder} has no {METRICS}")
     run = read_run(folder)
-    tested = run.predictions.assign(age_months=12 * run.predictions["age_years"])
-    known, _ = find_seen(tested, fold_of(model.record, "test"))
-    if len(known) < len(tested) or not run.metrics["options"].get("train", True):
+    known, _ = find_seen(_in_months(run.predictions), fold_of(model.record, "test"))
+    if len(known) < len(run.predictions) or not run.metrics["options"].get("train", True):
         raise UserError(f"{folder} is the folder of another run")
     best = checkpoint.with_name("best.ckpt")
     if best.is_file() and checkpoint.name != best.name:
@@ -104,6 +105,10 @@ def own_run(checkpoint: Path, model: BoneAgeModule) -> FinishedRun:
     if bool(run.metrics["options"].get("mirror_test")) != model.mirror_test:
         raise UserError("mirror_test differs")
     return run
+
+
+def _in_months(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(age_months=12 * table["age_years"])
 
 
 def _trained_on(record: dict[str, Any]) -> str | None:

@@ -94,7 +94,7 @@ def test_all_radiographs_are_tested(external, other):
 def test_the_comparison_is_that_of_the_two_tables(external, run):
     here, own = (pd.read_csv(folder / "predictions.csv") for folder in (external, run))
     found = metrics_of(external)["own_test"]
-    assert (found["run"], found["n"]) == (run.name, len(own))
+    assert (found["run"], found["n"], found["shared"]) == (run.name, len(own), 0)
     errors = [12 * (t["age_years_predicted"] - t["age_years"]) for t in (own, here)]
     expected = {
         "age/mae_months": errors[1].abs().mean() - errors[0].abs().mean(),
@@ -174,6 +174,7 @@ def test_radiographs_trained_on_are_refused_by_name(tested, run, other, phantom_
     metrics, ids = tested(mixed)
     assert metrics["external"] is True
     assert set(held_out["id"]) < set(ids)
+    assert metrics["own_test"]["shared"] == len(held_out)
     seen = own[folds == "train"].head(2)
     for path in mixed.glob("1*.png"):
         path.unlink()

@@ -130,12 +130,15 @@ def extremes(test: Results) -> list[str]:
     ]
 
 
-def behind_baselines(test: Results, baselines: Mapping[str, Results]) -> str | None:
+def behind_baselines(
+    test: Results, baselines: Mapping[str, Results], trained: bool = True
+) -> str | None:
     """Return a sentence with advice where a model is no better than one that sees no radiograph.
 
     Args:
         test: the metrics of the test fold.
         baselines: those of trivial predictors on the same fold.
+        trained: whether the run has trained the model, or only tested it.
     """
     for metric, baseline, what in HEADLINES:
         if metric not in test:
@@ -146,10 +149,10 @@ def behind_baselines(test: Results, baselines: Mapping[str, Results]) -> str | N
             return None
         if (own > other) if told.better == "higher" else (own < other):
             return None
+        advice = "Train for more epochs, lower optimizer.lr, and check" if trained else "Check"
         return (
             f"No better than without a radiograph: {told.label} {number(own)}, where {what} has "
-            f"{number(other)}. Train for more epochs, lower optimizer.lr, and check that labels "
-            "and images belong together"
+            f"{number(other)}. {advice} that labels and images belong together"
         )
     return None
 

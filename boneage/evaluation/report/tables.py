@@ -93,9 +93,10 @@ def bias_rows(
     bias = groups[groups["metric"] == BIAS] if len(groups) else groups
     if BIAS not in run.metrics["test"] or bias.empty:
         return [], []
+    parts = [key for key in ("value", "low", "high", "n", "patients") if key in bias]
     found: dict[tuple[str, str], Result] = {(ALL, ALL): run.metrics["test"][BIAS]}
     for row in bias[bias["n"] > 0].to_dict("records"):
-        found[row["band"], row["sex"]] = {key: row[key] for key in ("value", "low", "high", "n")}
+        found[row["band"], row["sex"]] = {key: row[key] for key in parts}
     sexes = list(dict.fromkeys(sex for _, sex in found))
     bands = [*(band for band in dict.fromkeys(bias["band"]) if band != ALL), ALL]
     rows = [(band, [found.get((band, sex)) for sex in sexes]) for band in bands]
