@@ -180,6 +180,9 @@ TABLE = (
     Option("data.unreadable", "error", "`drop`: leave out damaged images"),
     Option("data.split_file", None, "`split.csv` of a run, to use its split again"),
     Option("data.hold_out", None, "table or folder of radiographs that must be in the test fold"),
+    Option("data.test", "auto", "what `train=false` tests: `fold`: the test fold; `all`: all "
+           "radiographs; `auto`: all if the checkpoint does not know the data set "
+           "([how](studies.md))", SETTING),
     Option("data.train_films", "all", "number of training radiographs: a stratified sample, which "
            "contains that of a smaller number", label="training radiographs"),
     Option("data.subgroups", [], "columns of the table to group results by", BOOKKEEPING),

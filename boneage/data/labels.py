@@ -197,7 +197,10 @@ def _require_columns(
         )
         if meaning == "age":
             advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
-            advice += "cannot be used for training or testing"
+            advice += (
+                "cannot be used for training or testing; boneage predict reads its radiographs "
+                "and flags anomalies"
+            )
         raise UserError(f"{without_column(path, list(table.columns), meaning, own)}; {advice}")
     require_single(path, table, names.values())
     others = [str(name) for name in table if name != names["id"]]

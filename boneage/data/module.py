@@ -1,7 +1,7 @@
 """The LightningDataModule: from a folder of radiographs to three loaders."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, cast
@@ -38,7 +38,8 @@ from boneage.data.splits import (
     warn_of_small_test,
 )
 from boneage.data.storage import check_shared_memory, default_cache_dir
-from boneage.data.studies import fewer_training_radiographs, site_folds
+from boneage.data.studies import fewer_training_radiographs, site_folds, tests_all
+from boneage.errors import UserError
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ class BoneAgeDataModule(L.LightningDataModule):
             one must be present.
         soft_targets: table of ages that a teacher predicted without having seen the radiograph
             (`read_soft_targets`), for tasks that learn from them beside the reading.
+        test: which radiographs a test alone is of: the test "fold"; "all"; or "auto", all where
+            the checkpoint does not know the data set (`tests_all`).
         train_films: how many training radiographs are used, a stratified and nested sample.
         subgroups: columns of the table to group results by.
         augment: albumentations transform of (H, W) uint8 training radiographs.
@@ -88,6 +91,11 @@ class BoneAgeDataModule(L.LightningDataModule):
         residence: "host" loads each batch from the cache; "device" keeps all radiographs in the
             memory of the device and augments whole batches there, without loader processes.
         seed: training seed of order and augmentation.
+
+    Attributes:
+        is_external: tells of a table whether a checkpoint does not know it; set before `setup` by
+            a test of a checkpoint.
+        external: what it has told of the data set.
     """
 
     def __init__(
@@ -113,6 +121,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         split_file: str | Path | None = None,
         hold_out: str | Path | None = None,
         soft_targets: str | Path | None = None,
+        test: Literal["auto", "fold", "all"] = "auto",
         train_films: PositiveInt | Literal["all"] = "all",
         subgroups: Sequence[str] = (),
         augment: A.Compose | None = None,
@@ -147,6 +156,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.split_file = Path(split_file) if split_file else None
         self.hold_out = Path(hold_out) if hold_out else None
         self.soft_targets = Path(soft_targets) if soft_targets else None
+        self.test = test
         self.train_films = train_films
         self.augment = augment
         self.sampling = sampling
@@ -156,6 +166,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.batch_augment = BatchAugment(augment) if augment and residence == "device" else None
         self.seed = seed
         self.table = pd.DataFrame()
+        self.is_external: Callable[[pd.DataFrame], bool] | None = None
+        self.external = False
         self.next_epoch = 0
 
     @override
@@ -170,6 +182,10 @@ class BoneAgeDataModule(L.LightningDataModule):
         self._check_shared_memory()
         if len(self.table):
             return
+        if self.test == "all" and (stage == "fit" or self.split_file):
+            raise UserError(
+                "data.test=all tests every radiograph: it needs train=false, and no data.split_file"
+            )
         table = self.read_source()
         held_out = set()
         if self.hold_out:
@@ -178,9 +194,13 @@ class BoneAgeDataModule(L.LightningDataModule):
         table["sex"] = fill_sexes(table, cache)
         readable = check_readable(table, cache, self.unreadable)
         table = table.assign(cache_row=range(len(table))).iloc[readable].reset_index(drop=True)
+        self.external = self.is_external is not None and self.is_external(table)
+        whole = tests_all(self.test, self.external, self.folds, table) and not self.split_file
         if self.split_file:
             table["fold"] = read_folds(self.split_file, table, self.separator)
             require_patients_apart(table, f"data.split_file={self.split_file}")
+        elif whole:
+            table["fold"] = "test"
         elif self.folds == "site":
             table["fold"] = site_folds(table, self.fold, self.split_seed)
         else:
@@ -190,7 +210,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         if more := int(held.sum() - named.sum()):
             log.info("Also held out: %d other radiographs of the same patients", more)
         table.loc[held, "fold"] = "test"
-        if self.train_films != "all":
+        if self.train_films != "all" and not whole:
             table["fold"] = fewer_training_radiographs(table, self.train_films, self.split_seed)
         table["age_years"] = table["age_months"] / 12
         for reader in self.columns.readers:
@@ -202,7 +222,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.cache, self.table = cache, table
         require_folds(table, FOLDS if stage == "fit" else ("test",), self.root, self.hold_out)
         log.info("Folds: %s", fold_sizes(table))
-        warn_of_small_test(self.fold_table("test"), self.stages, self.folds)
+        warn_of_small_test(self.fold_table("test"), self.stages, None if whole else self.folds)
         warn_of_few_readings(self.fold_table("test"), self.columns.readers)
 
     @property

@@ -188,20 +188,19 @@ def fold_sizes(table: pd.DataFrame) -> str:
     return ", ".join(sizes)
 
 
-def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int | str) -> None:
+def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int | str | None) -> None:
     """Warn where the test fold is too small, or too uniform, for its metrics to tell much.
 
     Args:
         test: its radiographs, with `age_years`.
         stages: the maturity stages.
-        folds: parts of the split, for the message.
+        folds: parts of the split, for the message; None where all radiographs are tested.
     """
     if len(test) < MIN_TEST:
         log.warning(
-            "Only %s to test on: metrics will say little; lower data.folds (it is %s), or add "
-            "radiographs",
+            "Only %s to test on: metrics will say little; %sadd radiographs",
             plural(len(test), "radiograph"),
-            folds,
+            f"lower data.folds (it is {folds}), or " if folds else "",
         )
     present = np.unique(stages.index_of(test["age_years"].to_numpy()))
     if len(test) > 1 and len(present) == 1:

@@ -1,6 +1,7 @@
-"""Folds that studies ask for: fewer training radiographs, and one site at a time for testing."""
+"""Folds that studies ask for: fewer training radiographs, one site, or an external data set."""
 
 import logging
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -80,6 +81,28 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
         "val"
     )
     return assigned
+
+
+def tests_all(
+    choice: Literal["auto", "fold", "all"],
+    external: bool,
+    folds: int | Literal["site"],
+    table: pd.DataFrame,
+) -> bool:
+    """Tell whether every radiograph of a data set is tested, and log it for an external one.
+
+    Args:
+        choice: `data.test`.
+        external: whether the checkpoint that is tested does not know the data set.
+        folds: `data.folds`: one site is tested where it asks for sites.
+        table: the radiographs, with `origin`: an official test table is a test fold.
+    """
+    official = bool((table["origin"] == "test").any())
+    every = choice == "all" or (choice == "auto" and external and not official and folds != "site")
+    if external:
+        tested = f"all {len(table):,} are tested" if every else "its test fold is tested"
+        log.info("External test: the checkpoint does not know these radiographs; %s", tested)
+    return every
 
 
 def _patients_of_both(table: pd.DataFrame, chosen: pd.Series) -> list[str]:

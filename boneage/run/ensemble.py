@@ -20,6 +20,7 @@ from boneage.evaluation.run_folder import (
 )
 from boneage.run.results import metric_report, write_json
 
+OF_ONE_RUN = ("anomalies", "own_test")  # of an external test
 TRUTH = ["id", "sex", "age_years", "stage"]
 
 
@@ -46,8 +47,8 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         raise UserError(f"a run is given more than once: {join_first(twice)}")
     first = runs[0]
     for run in runs[1:]:
-        for what in ("task", "data", "stages"):
-            if run.metrics[what] != first.metrics[what]:
+        for what in ("task", "data", "stages", "external"):
+            if run.metrics.get(what) != first.metrics.get(what):
                 raise UserError(
                     f"{run.path} and {first.path} differ in {what}: they cannot be averaged"
                 )
@@ -59,16 +60,20 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     readings = [reading_column(name) for name in readers]
     predictions = _mean_predictions(runs, columns, readings)
     split = read_csv(first.path / "split.csv")
-    train = split[split["fold"] == "train"]
+    report = metric_report(predictions, split[split["fold"] == "train"], first.stages)
+    if first.metrics.get("external"):  # whose folder does not know the training fold
+        if hash_test_set(predictions) != first.metrics["test_set"]:
+            raise UserError(f"{first.path} was not tested on all radiographs of the other runs")
+        report["baselines"] = first.metrics["baselines"]
     metrics = {
-        **first.metrics,
+        **{key: value for key, value in first.metrics.items() if key not in OF_ONE_RUN},
         "ensemble": [str(run.path) for run in runs],
         "subgroups": columns,
         "parameters": sum(run.metrics["parameters"] for run in runs),
         "seconds": sum(run.metrics["seconds"] for run in runs),
         "test_set": hash_test_set(predictions),
         "n": first.metrics["n"] | {"test": len(predictions)},
-        **metric_report(predictions, train, first.stages),
+        **report,
         "readers": readers,
         "readers_report": _report(predictions, readers, first.metrics["options"]),
     }

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,13 @@ from boneage.run.checkpoint import (
     start_from,
 )
 from boneage.run.checkpoint_file import checkpoint_file
+from boneage.run.external import external_report
 from boneage.run.fit import fit
 from boneage.run.process import check_strategy, interruptible, keep_freed_memory, quieten_lightning
 from boneage.run.record_schema import check_buildable
 from boneage.run.results import describe_run, metric_report, print_results, write_results
 from boneage.run.resume import finished, newest_checkpoint
-from boneage.run.seen import check_unseen
+from boneage.run.seen import check_unseen, is_external
 from boneage.run.teachers import check_teachers
 from boneage.uncertainty.conformal import why_unknown
 from boneage.weights import is_exported
@@ -116,6 +118,8 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
         model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)
     with readable("data"):
         data: BoneAgeDataModule = instantiate(cfg.data)
+    if checkpoint is not None and not cfg.train:
+        data.is_external = partial(is_external, checkpoint)
     data.setup("fit" if cfg.train else "test")
     if checkpoint is not None:
         check_unseen(checkpoint, data.table)
@@ -225,8 +229,12 @@ def _summarise(run: _Run, score: float | None) -> dict[str, Any]:
         "images_per_second": run.throughput.images_per_second,
     }
     if trainer.is_global_zero:
+        if run.data.external and run.ckpt_path:
+            model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
+            metrics |= external_report(run.ckpt_path, model, run.data, test, metrics["test"])
         write_results(run.folder, metrics, test, run.history.table, run.data, run.predictions.tasks)
-        if (behind := behind_baselines(metrics["test"], metrics["baselines"])) is not None:
+        scores = metrics["test"], metrics["baselines"]
+        if (behind := behind_baselines(*scores, trained=run.cfg.train)) is not None:
             log.warning("%s", behind)
         print_results(metrics, run.folder)
         if run.cfg.report:

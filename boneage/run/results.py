@@ -116,7 +116,7 @@ def metric_report(
 
     Args:
         predictions: truth and prediction of every test radiograph.
-        train: the training fold, for the baselines.
+        train: the training fold, for the baselines; there are none if it is empty.
         stages: the stages.
         tasks: outputs of the tasks, in the order of the predictions.
     """
@@ -130,7 +130,7 @@ def metric_report(
         **({} if patients is None else {"patients": patients}),
         "test": test,
         **({"described": described} if described else {}),
-        "baselines": baselines(train, predictions, stages),
+        "baselines": baselines(train, predictions, stages) if len(train) else {},
         "not_finite": count_not_finite(predictions),
     }
 
@@ -176,7 +176,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
     """Print and log the headline metrics next to the baselines, as a table of 80 columns."""
     baseline_results: dict[str, Results] = metrics["baselines"]
     table = Table(
-        title=f"{metrics['task']}: {metrics['n']['test']:,} test radiographs of {metrics['data']}",
+        title=_title(metrics),
         caption=_caption(metrics, run_dir),
         title_justify="left",
         caption_justify="left",
@@ -216,6 +216,11 @@ def _baseline(results: Results, name: str) -> str:
     return number(result["value"]) if result else ""
 
 
+def _title(metrics: dict[str, Any]) -> str:
+    kind = "external test radiographs" if metrics.get("external") else "test radiographs"
+    return f"{metrics['task']}: {metrics['n']['test']:,} {kind} of {metrics['data']}"
+
+
 def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
     speed = metrics["images_per_second"]
     limit = limit_of_one_reading(metrics)
@@ -225,5 +230,19 @@ def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
         * (limit is not None)
         + f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} of them.\n"
         f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in total.\n"
+        f"{_compared(metrics)}"
         f"Results are in {os.path.relpath(run_dir)}"
     )
+
+
+def _compared(metrics: dict[str, Any]) -> str:
+    """Return how an external test compares with the test fold of the checkpoint's run, if known."""
+    own = metrics.get("own_test")
+    if own is None:
+        return ""
+    lines = [f"External, compared with the run's own test fold (n = {own['n']:,}):\n"]
+    for name, difference in own["differences"].items():
+        limits = f" ({interval(difference)})" if interval(difference) else ""
+        before = number(own["test"][name]["value"])
+        lines.append(f"  {name}: own {before}, difference {number(difference['value'])}{limits}\n")
+    return "".join(lines)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.data.ids import core
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
     if certain:
         raise UserError(
             f"{len(certain)} radiographs of the test fold were used to train this checkpoint: "
-            f"{join_first(certain)}; use the run's own split: "
-            "data.split_file=RUN/split.csv"
+            f"{join_first(certain)}; use the run's own split (data.split_file=RUN/split.csv), or, "
+            "in another data set, remove their rows from the label table"
         )
     if same_id:
         raise UserError(
@@ -30,6 +30,34 @@ def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
             "the ids agree, rename yours, for example with a prefix"
         )
     _warn_of_patients(test, seen)
+
+
+def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
+    """Tell whether a data set is another than a checkpoint's: it knows fewer than half of the rows.
+
+    It knows the radiographs of all folds, and those of the model that it started from. Ids that
+    it has with other ages are said: they may be the same radiographs, read again.
+
+    Args:
+        checkpoint: the checkpoint.
+        table: the radiographs, with `id` and `age_months`.
+    """
+    record = checkpoint["boneage"]
+    known = [pd.DataFrame(record[part]) for part in ("split", "earlier") if record.get(part)]
+    both, named = find_seen(table, pd.concat(known))
+    recognised = {*both, *named}
+    if 2 * len(recognised) >= len(table):
+        return False
+    alike = set(table["id"]) & {id_ for part in known for id_ in part["id"]} - recognised
+    if alike:
+        log.warning(
+            "The checkpoint knows %s of %d by name, with other ages: %s. If they are the same "
+            "radiographs, it may have been trained on them: leave them out",
+            plural(len(alike), "radiograph"),
+            len(table),
+            join_first(sorted(alike)),
+        )
+    return True
 
 
 def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[str]]:

@@ -223,7 +223,9 @@ def test_tables_without_ages_are_refused(tmp_path):
         with pytest.raises(UserError, match=r"boneage-test-dataset\.csv has no age column"):
             read_source(tmp_path, **{option: "boneage-test-dataset.csv"})
     (tmp_path / KAGGLE_TABLE).unlink()
-    with pytest.raises(UserError, match=r"boneage-test-dataset\.csv has no age column.*Kaggle"):
+    with pytest.raises(
+        UserError, match=r"boneage-test-dataset\.csv has no age column.*Kaggle.*boneage predict"
+    ):
         read_source(tmp_path)
 
 

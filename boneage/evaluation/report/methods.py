@@ -8,6 +8,7 @@ from boneage.evaluation.run_folder import FinishedRun
 
 Options = Mapping[str, Any]
 FILL = "[fill in: {}]"
+SOURCES = "source, dates, eligibility, approval, and who read the bone ages and how"
 AUTHORS = "[fill in]"
 SOURCE = "Tejani et al., Radiology: Artificial Intelligence 2024;6(4):e240300"
 FITS = {"squash": "resized to a square", "pad": "padded to a square and resized"}
@@ -48,21 +49,45 @@ def methods(run: FinishedRun) -> str:
 
 def _data(run: FinishedRun) -> list[str]:
     n, options = run.metrics["n"], run.metrics["options"]
+    if run.metrics.get("external"):
+        return [_external_data(run), _bone_ages(run), FILL.format(SOURCES)]
     total = sum(int(count) for count in n.values())
     what = f"{total:,} hand radiographs ({run.metrics['data']})"
     if run.metrics.get("synthetic"):
         what = f"{total:,} synthetic hand radiographs, drawn by the software itself"
-    age = run.predictions["age_years"]
-    sexes = run.predictions["sex"].value_counts()
-    parts = [f"{count:,} {name}" for name, count in sexes.items()]
     return [
         f"We used {what}: {int(n.get('train', 0)):,} for training, {int(n.get('val', 0)):,} for "
         f"validation and {int(n['test']):,} for testing.",
         _split(run, options),
-        f"Bone age in the test fold had a mean of {age.mean():.1f} years (SD {age.std():.1f}, "
-        f"range {age.min():.1f} to {age.max():.1f}); sex: {', '.join(parts)}.",
-        FILL.format("source, dates, eligibility, approval, and who read the bone ages and how"),
+        _bone_ages(run),
+        FILL.format(SOURCES),
     ]
+
+
+def _bone_ages(run: FinishedRun) -> str:
+    age = run.predictions["age_years"]
+    sexes = run.predictions["sex"].value_counts()
+    parts = [f"{count:,} {name}" for name, count in sexes.items()]
+    return (
+        f"Bone age in the {_tested(run)} had a mean of {age.mean():.1f} years (SD {age.std():.1f}, "
+        f"range {age.min():.1f} to {age.max():.1f}); sex: {', '.join(parts)}."
+    )
+
+
+def _tested(run: FinishedRun) -> str:
+    return "external set" if run.metrics.get("external") else "test fold"
+
+
+def _external_data(run: FinishedRun) -> str:
+    n, split = run.metrics["n"], run.table("split.csv")
+    others = 0 if split.empty else len(split) - int(n["test"])
+    rest = f"; {others:,} others of it were not tested" if others else ""
+    return (
+        f"A model that was trained on {int(n.get('train', 0)):,} radiographs "
+        f"({run.metrics.get('trained_on') or FILL.format('name of the data set')}), and chosen on "
+        f"{int(n.get('val', 0)):,}, was tested on {int(n['test']):,} radiographs of another data "
+        f"set ({run.metrics['data']}){rest}."
+    )
 
 
 def _split(run: FinishedRun, options: Options) -> str:
@@ -176,7 +201,7 @@ def _named(monitor: object) -> str:
 def _statistics(run: FinishedRun) -> list[str]:
     unit = "patients" if "patients" in run.metrics else "radiographs"
     return [
-        "All metrics are of the test fold, with 95 % percentile intervals from "
+        f"All metrics are of the {_tested(run)}, with 95 % percentile intervals from "
         f"{DRAWS:,} bootstrap draws of {unit}; shares of exactly 0 or 1 have exact intervals.",
         "They are compared with predictors that see no radiograph: the mean training age, the "
         "median by sex, and the most frequent stage.",
@@ -232,8 +257,8 @@ def _claim(run: FinishedRun) -> list[tuple[str, str]]:
         ("Uncertainty", "Statistics, above"),
         ("Robustness", "boneage stress, if run (stress.csv)"),
         ("Explanations", "Grad-CAM on the page" if saliency else "Not applied"),
-        ("Internal testing", page),
-        ("External testing", AUTHORS),
+        ("Internal testing", AUTHORS if metrics.get("external") else page),
+        ("External testing", page if metrics.get("external") else AUTHORS),
         ("Registration of a trial", AUTHORS),
         ("Numbers included and excluded", f"train.log; {AUTHORS}"),
         ("Characteristics by partition", f"Folds on the page; {AUTHORS}"),

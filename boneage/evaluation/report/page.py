@@ -26,7 +26,13 @@ from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.readers import limit_sentence, readers_section
 from boneage.evaluation.report.statements import extremes, limits
-from boneage.evaluation.report.tables import extreme_rows, metric_rows, option_rows, subgroup_rows
+from boneage.evaluation.report.tables import (
+    bias_rows,
+    extreme_rows,
+    metric_rows,
+    option_rows,
+    subgroup_rows,
+)
 from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.weights import NAME
@@ -108,6 +114,7 @@ def write_report(run_dir: Path) -> Path:
         extremes=extremes(run.metrics["test"]),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
         columns=column_sections(run, groups),
+        bias=bias_rows(run, groups) if run.metrics.get("external") else ([], []),
         edges=_edges(run),
         options=option_rows(run),
         limits=limits(run),

@@ -54,12 +54,29 @@ def limits(run: FinishedRun) -> list[str]:
             f"The published values ({reference.label}) were measured on other radiographs: "
             f"{reference.note}."
         )
-    if not metrics.get("synthetic"):
+    if metrics.get("external"):
+        sentences += _external(run)
+    elif not metrics.get("synthetic"):
         sentences.append(
             "Training and test radiographs come from the same source. The accuracy in another "
             "hospital, on other devices, or in children with growth disorders is unknown."
         )
     return sentences
+
+
+def _external(run: FinishedRun) -> list[str]:
+    """Return the sentences for a data set other than that of the training."""
+    metrics = run.metrics
+    trained_on = f" ({metrics['trained_on']})" if metrics.get("trained_on") else ""
+    return [
+        f"The test radiographs ({metrics['data']}) are of another data set than the training "
+        f"radiographs{trained_on}. One external set does not say how the model does in a third "
+        "hospital, on other devices, or in children with disorders of growth.",
+        "Radiographs that the model was trained on are recognised by id and reading. Renamed "
+        "copies are not noticed.",
+        "A difference from the run's own test fold has many possible causes: the children, their "
+        "ages, the devices, and who read the bone ages and how.",
+    ]
 
 
 def _beyond_any_age(predictions: pd.DataFrame) -> list[str]:
@@ -114,12 +131,15 @@ def extremes(test: Results) -> list[str]:
     ]
 
 
-def behind_baselines(test: Results, baselines: Mapping[str, Results]) -> str | None:
+def behind_baselines(
+    test: Results, baselines: Mapping[str, Results], trained: bool = True
+) -> str | None:
     """Return a sentence with advice if a model is no better than one that sees no radiograph.
 
     Args:
         test: the metrics of the test fold.
         baselines: the metrics of trivial predictors on the same fold.
+        trained: whether the run has trained the model, or only tested it.
     """
     for metric, baseline, what in HEADLINES:
         if metric not in test:
@@ -130,9 +150,10 @@ def behind_baselines(test: Results, baselines: Mapping[str, Results]) -> str | N
             return None
         if (own > other) if described.better == "higher" else (own < other):
             return None
+        advice = "Train for more epochs, lower optimizer.lr, and check" if trained else "Check"
         return (
             f"No better than without a radiograph: {described.label} {number(own)}, compared with "
-            f"{number(other)} for {what}. Train for more epochs, lower optimizer.lr, and check "
+            f"{number(other)} for {what}. {advice} "
             "that labels and images match"
         )
     return None

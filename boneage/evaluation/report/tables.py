@@ -21,6 +21,7 @@ EXTREMES = (
     "age/rmse_minus_mae_years",
     "age/worst_5_percent_share",
 )
+BIAS = "age/bias_months"
 SUBGROUP_METRICS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
 
 
@@ -80,6 +81,28 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
         rows.append({"band": band, "sex": sex, "results": [results[m] for m in metrics]} | number)
     rows.sort(key=lambda row: (row["sex"] != ALL, row["band"] == ALL))
     return metrics, rows
+
+
+def bias_rows(
+    run: FinishedRun, groups: pd.DataFrame
+) -> tuple[list[str], list[tuple[str, list[Result | None]]]]:
+    """Return the sexes and, per age band with radiographs, the bias of all and of each sex.
+
+    Args:
+        run: the run.
+        groups: `subgroups.csv`.
+    """
+    bias = groups[groups["metric"] == BIAS] if len(groups) else groups
+    if BIAS not in run.metrics["test"] or bias.empty:
+        return [], []
+    parts = [key for key in ("value", "low", "high", "n", "patients") if key in bias]
+    found: dict[tuple[str, str], Result] = {(ALL, ALL): run.metrics["test"][BIAS]}
+    for row in bias[bias["n"] > 0].to_dict("records"):
+        found[row["band"], row["sex"]] = {key: row[key] for key in parts}
+    sexes = list(dict.fromkeys(sex for _, sex in found))
+    bands = [*(band for band in dict.fromkeys(bias["band"]) if band != ALL), ALL]
+    rows = [(band, [found.get((band, sex)) for sex in sexes]) for band in bands]
+    return sexes, [row for row in rows if any(row[1])]
 
 
 def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:

@@ -1,0 +1,111 @@
+"""An external test compared with the test fold of the checkpoint's own run."""
+
+from collections.abc import Callable
+from math import hypot
+
+import numpy as np
+import pandas as pd
+
+from boneage.data.ids import patient_codes
+from boneage.evaluation.age import AGE
+from boneage.evaluation.evaluate import count_not_finite
+from boneage.evaluation.intervals import (
+    Result,
+    Results,
+    counts,
+    exact_interval,
+    unpaired_difference,
+)
+from boneage.stages import Stages
+
+SHARES = ("stage/accuracy",)
+Columns = tuple[np.ndarray, ...]
+
+
+def differences(
+    own: pd.DataFrame, own_test: Results, external: pd.DataFrame, test: Results, stages: Stages
+) -> Results:
+    """Return how much metrics of an external test differ from those of a run's own test fold.
+
+    Each set is resampled on its own. Radiographs in both would make the intervals too wide.
+
+    Args:
+        own: `predictions.csv` of the run.
+        own_test: its metrics.
+        external: the predictions of the external radiographs.
+        test: their metrics.
+        stages: the stages of both.
+
+    Returns:
+        Per metric that both have `value`, `low` and `high`, external minus own. There is no
+        interval where one of the two metrics has none, as for a single radiograph. Where a share
+        is exactly 0 or 1 it is that of Newcombe (Statistics in Medicine 1998;17:873-890), from the
+        exact intervals of the two shares.
+    """
+    scored: dict[str, tuple[Callable[..., np.ndarray], Callable[[pd.DataFrame], Columns]]] = {
+        "age/mae_months": (_mean_absolute, _errors),
+        "age/bias_months": (_mean, _errors),
+        "stage/accuracy": (_mean, lambda table: _hits(table, stages)),
+    }
+    patients = patient_codes(own), patient_codes(external)
+    found: Results = {}
+    for name, (metric, columns) in scored.items():
+        pair = own_test.get(name), test.get(name)
+        if pair[0] is None or pair[1] is None or None in (pair[0]["value"], pair[1]["value"]):
+            continue
+        if count_not_finite(own) or count_not_finite(external):
+            continue
+        found[name] = unpaired_difference(metric, columns(own), columns(external), patients)
+        if pair[0]["low"] is None or pair[1]["low"] is None:
+            found[name] |= {"low": None, "high": None}
+        elif name in SHARES and {pair[0]["value"], pair[1]["value"]} & {0, 1}:
+            found[name] |= _newcombe(pair[0], pair[1])
+    return found
+
+
+def exact_share(hits: np.ndarray, patients: np.ndarray | None = None) -> Result:
+    """Return the share of (n,) bool radiographs with its exact 95 % interval and `count`.
+
+    Args:
+        hits: which radiographs count.
+        patients: (n,) numbers of the patients, where these are known (`exact_interval`).
+    """
+    share = float(hits.mean())
+    result: Result = {"value": share, "count": int(hits.sum()), **counts(len(hits), patients)}
+    n = int(result.get("patients") or len(hits))
+    result["low"], result["high"] = exact_interval(share * n, n)
+    return result
+
+
+def _errors(table: pd.DataFrame) -> Columns:
+    return (12 * (table[AGE] - table["age_years"]).to_numpy(float),)
+
+
+def _hits(table: pd.DataFrame, stages: Stages) -> Columns:
+    """Return which stages are right: those of the stage head, or else of the predicted age."""
+    true = stages.index_of(table["age_years"].to_numpy(float))
+    if "stage_predicted" in table:
+        predicted = table["stage_predicted"].map(stages.names.index).to_numpy()
+    else:
+        predicted = stages.index_of(table[AGE].to_numpy(float))
+    return ((predicted == true).astype(float),)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    mean: np.ndarray = values.mean(axis=-1)
+    return mean
+
+
+def _mean_absolute(values: np.ndarray) -> np.ndarray:
+    return _mean(np.abs(values))
+
+
+def _newcombe(first: Result, second: Result) -> Result:
+    """Return the limits of the difference of two independent shares, second minus first."""
+    (a, a_low, a_high), (b, b_low, b_high) = (
+        [float(share[part] or 0) for part in ("value", "low", "high")] for share in (first, second)
+    )
+    return {
+        "low": b - a - hypot(b - b_low, a_high - a),
+        "high": b - a + hypot(b_high - b, a - a_low),
+    }

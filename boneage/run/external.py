@@ -1,0 +1,119 @@
+"""What a run writes of a test on another data set than the checkpoint's."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from boneage.data.ids import patient_codes
+from boneage.data.module import BoneAgeDataModule
+from boneage.errors import UserError
+from boneage.evaluation.external import differences, exact_share
+from boneage.evaluation.intervals import Results
+from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run, run_folder
+from boneage.models.inference import features_of
+from boneage.models.module import BoneAgeModule
+from boneage.run.calibrate import novelty_of
+from boneage.run.checkpoint import fold_of
+from boneage.run.seen import find_seen
+
+log = logging.getLogger(__name__)
+
+
+def external_report(
+    checkpoint: Path,
+    model: BoneAgeModule,
+    data: BoneAgeDataModule,
+    predictions: pd.DataFrame,
+    test: Results,
+) -> dict[str, Any]:
+    """Return what `metrics.json` contains of an external test.
+
+    Args:
+        checkpoint: file of the checkpoint that was tested.
+        model: its model.
+        data: the external radiographs.
+        predictions: of those that were tested, indexed by the row of the data module's table.
+        test: their metrics.
+
+    Returns:
+        `external`; `trained_on`, name of the checkpoint's data set, None if unknown; `anomalies`,
+        shares of the radiographs; and, where the folder of its run is there, `own_test`: metrics
+        of the run's own test fold, how much the external ones differ, and how many radiographs are
+        in both (`shared`).
+    """
+    report: dict[str, Any] = {
+        "external": True,
+        "trained_on": _trained_on(model.record),
+        "anomalies": anomalies(model, data, predictions),
+    }
+    try:
+        own = own_run(checkpoint, model)
+    except UserError as error:
+        log.warning("There is no comparison with the test fold of the checkpoint's run: %s", error)
+        return report
+    compared = differences(own.predictions, own.metrics["test"], predictions, test, own.stages)
+    return report | {
+        "trained_on": own.metrics["data"],
+        "own_test": {
+            "run": own.path.name,
+            "n": own.metrics["n"]["test"],
+            "shared": len(find_seen(_in_months(predictions), _in_months(own.predictions))[0]),
+            "test": {name: own.metrics["test"][name] for name in compared},
+            "differences": compared,
+        },
+    }
+
+
+def anomalies(model: BoneAgeModule, data: BoneAgeDataModule, predictions: pd.DataFrame) -> Results:
+    """Return shares of the tested radiographs, as far as the checkpoint can tell.
+
+    Returns:
+        `unusual`: farther from the training radiographs than 99 % of the validation fold (novelty
+        above 1); `without_hand`: no hand was found to crop to.
+    """
+    patients = patient_codes(predictions)
+    found: Results = {}
+    novelty = novelty_of(model.record)
+    if novelty is not None:
+        features = features_of(model.eval(), data.images_of(predictions.index))
+        found["unusual"] = exact_share(novelty.distance(features) > 1, patients)
+    if data.preprocessing.crop == "hand":
+        rows = data.table.loc[predictions.index, "cache_row"]
+        hits = rows.isin(data.cache.without_hand).to_numpy(bool)
+        found["without_hand"] = exact_share(hits, patients)
+    return found
+
+
+def own_run(checkpoint: Path, model: BoneAgeModule) -> FinishedRun:
+    """Return the finished run that a checkpoint was trained and tested in.
+
+    Raises:
+        UserError: when its folder is not there, is another run's, or has results of other weights.
+    """
+    folder = run_folder(checkpoint)
+    if not (folder / METRICS).is_file():
+        raise UserError(f"{folder} has no {METRICS}")
+    run = read_run(folder)
+    known, _ = find_seen(_in_months(run.predictions), fold_of(model.record, "test"))
+    if len(known) < len(run.predictions) or not run.metrics["options"].get("train", True):
+        raise UserError(f"{folder} is the folder of another run")
+    best = checkpoint.with_name("best.ckpt")
+    if best.is_file() and checkpoint.name != best.name:
+        raise UserError(f"the run has tested {best.name}, not {checkpoint.name}")
+    if bool(run.metrics["options"].get("mirror_test")) != model.mirror_test:
+        raise UserError("mirror_test differs")
+    return run
+
+
+def _in_months(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(age_months=12 * table["age_years"])
+
+
+def _trained_on(record: dict[str, Any]) -> str | None:
+    """Return the name of the data set of a checkpoint; None where its options do not name it."""
+    root = record["options"].get("data.root")
+    if root:
+        return Path(root).name
+    return "phantom" if "data.root._target_" in record["options"] else None

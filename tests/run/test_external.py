@@ -1,0 +1,277 @@
+"""Tests on another data set than the checkpoint's: what is tested, refused, compared and said."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import TINY, Page, compose_config
+from scipy.stats import binomtest
+
+from boneage.data.phantom import write_phantom
+from boneage.data.splits import assign_folds
+from boneage.errors import UserError
+from boneage.evaluation.report.methods import methods
+from boneage.evaluation.report.page import write_report
+from boneage.evaluation.run_folder import read_run
+from boneage.run.ensemble import ensemble
+from boneage.run.experiment import train
+from boneage.run.resume import check_same
+
+MODEL = ("task=multitask", "data.crop=hand", "data.contrast=stretch")
+HANDLESS = "ward-1001"
+
+
+def write_set(folder, table, images):
+    """Write a data set of JPEG files from phantoms, with half of their contrast."""
+    folder.mkdir(exist_ok=True)
+    for id_, source in zip(table["id"], images, strict=True):
+        image = cv2.imread(str(source), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(folder / f"{id_}.jpg"), (40 + image / 2).astype(np.uint8))
+    table.to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """15 hands of another hospital, on the first of which there is none."""
+    phantom = write_phantom(tmp_path_factory.mktemp("drawn"), n=15, size=64, seed=5)
+    table = pd.read_csv(phantom / "boneage-training-dataset.csv")
+    images = [phantom / f"boneage-training-dataset/{id_}.png" for id_ in table["id"]]
+    table["id"] = "ward-" + table["id"].astype(str)
+    folder = write_set(tmp_path_factory.mktemp("hospital") / "Bern", table, images)
+    slope = np.tile(np.linspace(0, 255, 60, dtype=np.uint8), (80, 1))
+    cv2.imwrite(str(folder / f"{HANDLESS}.jpg"), slope)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return trained(*MODEL)
+
+
+def configured(run, root, run_dir, *overrides):
+    ckpt = f"ckpt_path={run}/checkpoints/best.ckpt"
+    options = ["data=rsna", "train=false", ckpt, f"data.root={root}", f"run_dir={run_dir}"]
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return compose_config(*TINY, *MODEL, *options, *overrides)
+
+
+@pytest.fixture(scope="module")
+def external(run, other, tmp_path_factory):
+    """The folder of an external test, and what it has printed."""
+    folder = tmp_path_factory.mktemp("external")
+    train(configured(run, other, folder))
+    return folder
+
+
+@pytest.fixture
+def tested(run, tmp_path):
+    """Test the run on a data set; return the metrics and the ids."""
+
+    def test(root, *overrides):
+        metrics = train(configured(run, root, tmp_path / "tested", *overrides))
+        ids = pd.read_csv(tmp_path / "tested/predictions.csv", dtype={"id": str})["id"]
+        return metrics, list(ids)
+
+    return test
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_all_radiographs_are_tested(external, other):
+    metrics, ids = metrics_of(external), pd.read_csv(external / "predictions.csv")["id"]
+    assert list(ids) == list(pd.read_csv(other / "labels.csv")["id"])
+    assert metrics["external"] is True
+    assert (metrics["data"], metrics["n"]["test"]) == ("Bern", 15)
+    assert set(pd.read_csv(external / "split.csv")["fold"]) == {"test"}
+
+
+def test_the_comparison_is_that_of_the_two_tables(external, run):
+    here, own = (pd.read_csv(folder / "predictions.csv") for folder in (external, run))
+    found = metrics_of(external)["own_test"]
+    assert (found["run"], found["n"], found["shared"]) == (run.name, len(own), 0)
+    errors = [12 * (t["age_years_predicted"] - t["age_years"]) for t in (own, here)]
+    expected = {
+        "age/mae_months": errors[1].abs().mean() - errors[0].abs().mean(),
+        "age/bias_months": errors[1].mean() - errors[0].mean(),
+        "stage/accuracy": (here["stage"] == here["stage_predicted"]).mean()
+        - (own["stage"] == own["stage_predicted"]).mean(),
+    }
+    assert {name: d["value"] for name, d in found["differences"].items()} == pytest.approx(expected)
+    rng = np.random.default_rng(8)  # a bootstrap of its own
+    draws = [rng.choice(e.abs(), (20_000, len(e))).mean(axis=1) for e in errors]
+    low, high = np.percentile(draws[1] - draws[0], [2.5, 97.5])
+    difference = found["differences"]["age/mae_months"]
+    width = high - low
+    assert difference["low"] == pytest.approx(low, abs=0.06 * width)
+    assert difference["high"] == pytest.approx(high, abs=0.06 * width)
+
+
+def test_anomalies_have_exact_intervals(external):
+    anomalies = metrics_of(external)["anomalies"]
+    assert anomalies["without_hand"]["count"] == 1
+    assert anomalies["without_hand"]["n"] == 15
+    for share in anomalies.values():
+        exact = binomtest(share["count"], 15).proportion_ci(method="exact")
+        assert (share["low"], share["high"]) == pytest.approx((exact.low, exact.high))
+
+
+def test_page_terminal_and_methods_say_that_it_is_external(external, run, other, tmp_path, capsys):
+    html = write_report(external).read_text()
+    text = Page(html).text
+    assert "on Bern: external test" in text
+    for table in ("external", "bias", "anomalies"):
+        assert f'<table id="{table}">' in html
+    assert "of another data set" in text
+    assert "come from the same source" not in text
+    bias = metrics_of(external)["test"]["age/bias_months"]["value"]
+    assert f"{bias:.2f}" in text
+    said = methods(read_run(external))
+    assert "was tested on 15 radiographs of another data set (Bern)" in said
+    assert "| External testing | Page of the run (report.html) |" in said
+    train(configured(run, other, tmp_path / "again"))
+    printed = capsys.readouterr().out
+    assert "15 external test radiographs of Bern" in printed
+    assert "compared with the run's own test fold" in printed
+
+
+def test_the_runs_own_set_is_still_its_test_fold(tested, run, phantom_root):
+    metrics, ids = tested(phantom_root)
+    assert ids == list(pd.read_csv(run / "predictions.csv", dtype={"id": str})["id"])
+    assert not {"external", "own_test", "anomalies"} & set(metrics)
+
+
+def test_fold_is_the_old_way(tested, other):
+    metrics, ids = tested(other, "data.test=fold", "data.folds=5", "data.fold=2")
+    table = pd.read_csv(other / "labels.csv").assign(origin="train")
+    table["sex"] = np.where(table["male"], "male", "female")
+    table["age_months"] = table["boneage"]
+    assert ids == list(table["id"][assign_folds(table, 0, 5, 2) == "test"])
+    assert metrics["external"] is True
+    assert len(ids) == 3
+
+
+def test_radiographs_trained_on_are_refused_by_name(tested, run, other, phantom_root, tmp_path):
+    split = pd.read_csv(run / "split.csv", dtype={"id": str}).set_index("id")["fold"]
+    own = pd.read_csv(phantom_root / "boneage-training-dataset.csv", dtype={"id": str})
+    folds = own["id"].map(split)
+    mixed = tmp_path / "mixed"
+    shutil.copytree(other, mixed)
+
+    def mix(rows):
+        table = pd.concat([pd.read_csv(other / "labels.csv"), rows])
+        table.to_csv(mixed / "labels.csv", index=False)
+        for id_ in rows["id"]:
+            shutil.copy(phantom_root / f"boneage-training-dataset/{id_}.png", mixed)
+
+    held_out = own[folds == "test"]
+    mix(held_out)  # which the model has not seen
+    metrics, ids = tested(mixed)
+    assert metrics["external"] is True
+    assert set(held_out["id"]) < set(ids)
+    assert metrics["own_test"]["shared"] == len(held_out)
+    seen = own[folds == "train"].head(2)
+    for path in mixed.glob("1*.png"):
+        path.unlink()
+    mix(seen)
+    shutil.rmtree(tmp_path / "tested")
+    named = ", ".join(seen["id"])
+    with pytest.raises(UserError, match=rf"2 radiographs .* used to train .*: {named}; .*remove"):
+        tested(mixed)
+
+
+@pytest.mark.parametrize("option", ["test_table", "split_file", "hold_out", "found"])
+def test_tables_of_the_data_set_decide(tested, other, tmp_path, option):
+    root = tmp_path / "Bern"
+    shutil.copytree(other, root)
+    table = pd.read_csv(root / "labels.csv")
+    if option == "split_file":
+        folds = ["test"] * 4 + ["train"] * 11
+        table.assign(fold=folds)[["id", "fold"]].to_csv(tmp_path / "split.csv", index=False)
+        assert len(tested(root, f"data.split_file={tmp_path / 'split.csv'}")[1]) == 4
+        return
+    if option == "hold_out":
+        table[["id"]].head(3).to_csv(tmp_path / "held.csv", index=False)
+        assert len(tested(root, f"data.hold_out={tmp_path / 'held.csv'}")[1]) == 15
+        return
+    official = "boneage-test-dataset.csv" if option == "found" else "later.csv"
+    table.iloc[:6].to_csv(root / official, index=False)
+    table.iloc[6:].to_csv(root / "labels.csv", index=False)
+    named = [] if option == "found" else ["data.test_table=later.csv", "data.table=labels.csv"]
+    assert tested(root, *named)[1] == list(table["id"].head(6))
+    shutil.rmtree(tmp_path / "tested")
+    assert len(tested(root, "data.test=all", *named)[1]) == 15
+
+
+def test_one_radiograph_is_a_set(tested, other, tmp_path, caplog):
+    table = pd.read_csv(other / "labels.csv").iloc[[4]]
+    root = tmp_path / "one"
+    root.mkdir()
+    shutil.copy(other / f"{table['id'].iloc[0]}.jpg", root)
+    table.to_csv(root / "labels.csv", index=False)
+    metrics, ids = tested(root, "report=true")
+    assert ids == list(table["id"])
+    assert "Only 1 radiograph to test on: metrics will say little; add radiographs" in caplog.text
+    for difference in metrics["own_test"]["differences"].values():
+        assert difference["value"] is not None
+    assert metrics["own_test"]["differences"]["age/mae_months"]["low"] is None
+    assert "external test" in Page((tmp_path / "tested/report.html").read_text()).text
+
+
+def test_without_its_run_a_checkpoint_is_tested_alone(run, other, tmp_path, caplog):
+    shutil.copytree(run / "checkpoints", tmp_path / "alone/checkpoints")
+    metrics = train(configured(tmp_path / "alone", other, tmp_path / "tested"))
+    assert metrics["external"] is True
+    assert "own_test" not in metrics
+    assert "no comparison" in caplog.text
+    assert "There is no comparison" in Page(write_report(tmp_path / "tested").read_text()).text
+    last = configured(run, other, tmp_path / "last", f"ckpt_path={run}/checkpoints/last.ckpt")
+    assert "own_test" not in train(last)
+    assert "the run has tested best.ckpt, not last.ckpt" in caplog.text
+
+
+def test_the_same_ids_with_other_readings_are_said(tested, phantom_root, tmp_path, caplog):
+    root = tmp_path / "again"
+    shutil.copytree(phantom_root, root)
+    file = root / "boneage-training-dataset.csv"
+    table = pd.read_csv(file)
+    table.assign(boneage=table["boneage"] + 1).to_csv(file, index=False)
+    assert len(tested(root)[1]) == 24
+    assert "knows 24 radiographs of 24 by name, with other ages: 1001" in caplog.text
+
+
+def test_all_needs_a_test_alone(tested, other, configure, run):
+    with pytest.raises(UserError, match=r"data\.test=all .* needs train=false"):
+        train(configure("data.test=all"))
+    with pytest.raises(UserError, match=r"no data\.split_file"):
+        tested(other, "data.test=all", f"data.split_file={run}/split.csv")
+
+
+def test_external_tests_of_several_models_are_averaged(external, run, other, tmp_path):
+    train(configured(run, other, tmp_path / "mirrored", "mirror_test=true"))
+    assert "own_test" not in metrics_of(tmp_path / "mirrored")  # its run has not tested so
+    metrics = ensemble([external, tmp_path / "mirrored"], tmp_path / "both")
+    tables = [pd.read_csv(f / "predictions.csv") for f in (external, tmp_path / "mirrored")]
+    mean = sum(table["age_years_predicted"] for table in tables) / 2
+    expected = 12 * (mean - tables[0]["age_years"]).abs().mean()
+    assert metrics["test"]["age/mae_months"]["value"] == pytest.approx(expected)
+    assert metrics["baselines"] == metrics_of(external)["baselines"]
+    assert "own_test" not in metrics
+    assert "external test" in Page(write_report(tmp_path / "both").read_text()).text
+
+
+def test_a_run_from_before_the_option_resumes(configure, run):
+    was = metrics_of(run)["options"]
+    del was["data.test"]
+    cfg = compose_config(
+        *TINY, *MODEL, "data=rsna", f"data.root={was['data.root']}", f"run_dir={run}"
+    )
+    check_same(was, cfg, "it")
+    cfg.data.test = "fold"
+    with pytest.raises(UserError, match=r"data\.test \(was auto\)"):
+        check_same(was, cfg, "it")
