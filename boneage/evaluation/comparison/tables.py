@@ -47,29 +47,40 @@ def short_names(runs: Sequence[FinishedRun]) -> list[str]:
     ]
 
 
-def seed_rows(group: Group) -> list[dict[str, Any]]:
+def trained_seeds(members: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return one run a seed, of runs that differ in nothing else, in the order of the seeds.
+
+    A seed that was run again counts once, by its latest run; tests of a checkpoint do not count, as
+    their options are not those it was trained with, nor do means of several runs.
+    """
+    trained = [
+        run
+        for run in members
+        if run.metrics["options"].get("train", True) and "ensemble" not in run.metrics
+    ]
+    trained.sort(key=lambda run: str(run.metrics.get("started")))
+    latest = {run.metrics["seed"]: run for run in trained}
+    return [latest[seed] for seed in sorted(latest)]
+
+
+def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Return mean and standard deviation over the seeds of each setting that has several.
 
+    Args:
+        group: the runs.
+        chosen: names of metrics; those of the group's table by default.
+
     Returns:
-        Rows with `setting` (differing options but the seed), `runs`, and `metrics`: per name
-        `mean` and `sd` (n - 1). A seed that was run again counts once, by its latest run; tests of
-        a checkpoint do not count, as their options are not those it was trained with, nor do
-        means of several runs.
+        Rows with `setting` (differing options but the seed), `runs` (as `trained_seeds` counts
+        them), and `metrics`: per name `mean` and `sd` (n - 1).
     """
     rows = []
     for setting, members in group.settings().items():
-        trained = [
-            run
-            for run in members
-            if run.metrics["options"].get("train", True) and "ensemble" not in run.metrics
-        ]
-        trained.sort(key=lambda run: str(run.metrics.get("started")))
-        latest = {run.metrics["seed"]: run for run in trained}
-        runs = [latest[seed] for seed in sorted(latest)]
+        runs = trained_seeds(members)
         if len(runs) < 2:
             continue
         metrics = {}
-        for name in shown_metrics(group):
+        for name in shown_metrics(group) if chosen is None else chosen:
             values = [run.metrics["test"].get(name, {}).get("value") for run in runs]
             known = np.array([np.nan if value is None else value for value in values], float)
             metrics[name] = {"mean": float(known.mean()), "sd": float(known.std(ddof=1))}
@@ -157,13 +168,18 @@ def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Tabl
 def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return mean and spread over the seeds of a setting on one line."""
     over = row["metrics"][group.sort]
+    return escape(
+        f"  {name_of_seeds(row, name_of)}: {named(group.sort)} "
+        f"{number(over['mean'])} ± {number(over['sd'])}"
+    )
+
+
+def name_of_seeds(row: dict[str, Any], name_of: dict[Path, str]) -> str:
+    """Return how many seeds a row of `seed_rows` is of, and of which setting or runs."""
     names = [name_of[run.path] for run in row["runs"]]
     setting = row["setting"] if len(row["setting"]) < len(names) else names
     of = f" of {', '.join(setting)}" if setting else ""
-    return escape(
-        f"  {len(names)} seeds{of}: {named(group.sort)} "
-        f"{number(over['mean'])} ± {number(over['sd'])}"
-    )
+    return f"{len(names)} seeds{of}"
 
 
 def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
