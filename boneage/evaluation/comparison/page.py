@@ -11,6 +11,7 @@ from boneage.data.whole import whole_file
 from boneage.errors import UserError
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs
 from boneage.evaluation.comparison.paired import differences_across, differences_within
+from boneage.evaluation.comparison.sizes import size_studies
 from boneage.evaluation.comparison.tables import (
     comparison_table,
     seed_rows,
@@ -18,6 +19,7 @@ from boneage.evaluation.comparison.tables import (
     shown_metrics,
 )
 from boneage.evaluation.figures.architecture import architecture
+from boneage.evaluation.figures.sizes import error_by_size
 from boneage.evaluation.figures.style import BLUE, GREY, picture, styled
 from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, named
@@ -134,6 +136,7 @@ def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
                 "group": group,
                 "metrics": shown_metrics(group),
                 "seeds": seed_rows(group),
+                "sizes": _sizes(group),
                 "differences": differences_within(group),
             }
             for group in groups
@@ -142,6 +145,16 @@ def _describe_test_set(groups: list[Group]) -> dict[str, Any]:
         "forest": picture_of_runs,
         "models": models,
     }
+
+
+def _sizes(group: Group) -> list[dict[str, Any]]:
+    """Return what is said, and drawn, of runs by the size of their training fold."""
+    studies = size_studies(group)
+    with styled():
+        return [
+            {"study": study, "picture": picture(error_by_size(study.n, study.mae, study.curve))}
+            for study in studies
+        ]
 
 
 def _panels(

@@ -136,6 +136,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
                 console.print(f"[dim]  options that differ, in the page only: {left_out}[/dim]")
             for row in part["seeds"]:
                 console.print(_pooled(group, row, name_of), soft_wrap=True)
+            for row in part["sizes"]:
+                console.print(escape(f"  {row['study'].told}"), soft_wrap=True)
             for row in part["differences"]:
                 console.print(_difference(row, name_of), soft_wrap=True)
         for row in shown["across"]:
