@@ -61,8 +61,19 @@ def compare(
 
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    methods: Annotated[
+        bool,
+        typer.Option(
+            "--methods", help="Only write methods.md: text for a paper, and the CLAIM checklist."
+        ),
+    ] = False,
 ) -> None:
     """Draw the figures and the report page of a finished run again."""
+    if methods:
+        from boneage.evaluation.report.methods import write_methods
+
+        typer.echo(f"Wrote {write_methods(run)}")
+        return
     from boneage.evaluation.report.page import write_report
 
     typer.echo(f"Wrote {write_report(run)}")
