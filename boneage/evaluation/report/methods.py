@@ -13,7 +13,6 @@ from boneage.evaluation.report.network import describe_model, describe_preproces
 from boneage.evaluation.report.training import describe_training
 from boneage.evaluation.report.words import fill_in, is_ensemble, is_test_alone, join, name_of
 from boneage.evaluation.run_folder import FinishedRun, read_run
-from boneage.uncertainty.conformal import COVERAGE, ENOUGH
 
 FILE = "methods.md"
 
@@ -191,9 +190,9 @@ def _statistics(run: FinishedRun) -> list[str]:
     if (share := metrics.get("coverage", {}).get("all")) is not None and not is_ensemble(run):
         covered = share["covered"]
         sentences.append(
-            f"Prediction intervals of {100 * COVERAGE:.0f} % are the predicted age plus or minus a "
+            "Prediction intervals of 90 % are the predicted age plus or minus a "
             "quantile of the absolute errors of the validation fold (split conformal prediction), "
-            f"by band of the predicted age where it has {ENOUGH} radiographs or more. They "
+            "by band of the predicted age where it has 50 radiographs or more. They "
             f"contained the true age of a share of {number(covered['value'])} "
             f"({interval(covered)}) of the test radiographs. The validation fold had "
             "also chosen the epoch."
