@@ -201,5 +201,7 @@ def _statistics(run: FinishedRun) -> list[str]:
 
 
 def _software(run: FinishedRun) -> list[str]:
-    versions = run.metrics.get("versions", {})
+    versions = run.metrics.get("versions")
+    if not versions:
+        return [fill_in("versions of the software")]
     return [", ".join(f"{name} {version}" for name, version in versions.items()) + "."]
