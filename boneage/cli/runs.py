@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import typer
@@ -31,8 +31,26 @@ def compare(
     out: Annotated[
         Path, typer.Option(help="Folder for comparison.csv and comparison.html.")
     ] = Path("comparison"),
+    form: Annotated[
+        Literal["markdown", "latex", "csv"] | None,
+        typer.Option("--format", help="Only print a table for a paper; no file is written."),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Metrics of that table, such as age/mae_months,stage/accuracy."),
+    ] = None,
 ) -> None:
     """Compare finished runs: in the terminal, as a table, and as a page."""
+    if form is not None:
+        from boneage.evaluation.comparison.formats import paper_tables, write_tables
+
+        tables, skipped = paper_tables(folders, metrics.split(",") if metrics else [], sort)
+        typer.echo(write_tables(tables, form), nl=False)
+        for line in skipped:
+            typer.echo(f"left out: {line}", err=True)
+        return
+    if metrics:
+        raise UserError("--metrics chooses the columns of a table for a paper: add --format")
     from boneage.evaluation.comparison.page import PAGE, TABLE, write_comparison
     from boneage.evaluation.comparison.tables import print_comparison
 
@@ -43,8 +61,19 @@ def compare(
 
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    methods: Annotated[
+        bool,
+        typer.Option(
+            "--methods", help="Only write methods.md: text for a paper, and the CLAIM checklist."
+        ),
+    ] = False,
 ) -> None:
     """Redraw the figures and the report page of a finished run."""
+    if methods:
+        from boneage.evaluation.report.methods import write_methods
+
+        typer.echo(f"Wrote {write_methods(run)}")
+        return
     from boneage.evaluation.report.page import write_report
 
     typer.echo(f"Wrote {write_report(run)}")

@@ -155,9 +155,7 @@ def group_runs(runs: Sequence[FinishedRun], sort: str | None = None) -> list[lis
         UserError: when no run has the metric.
     """
     sort = sort.removeprefix("test/") if sort else None
-    metrics = dict.fromkeys(name for run in runs for name in run.metrics["test"])
-    if sort and sort not in metrics:
-        raise UserError(f"--sort {sort}: no run has this metric; use one of {', '.join(metrics)}")
+    require_metrics("--sort", [sort] if sort else [], runs)
     test_sets: dict[tuple[bool, str, str], dict[str, list[FinishedRun]]] = {}
     for run in runs:
         m = run.metrics
@@ -167,6 +165,15 @@ def group_runs(runs: Sequence[FinishedRun], sort: str | None = None) -> list[lis
         [_sorted_group(tasks[task], sort) for task in sorted(tasks, key=_task_order)]
         for _, tasks in sorted(test_sets.items(), key=_test_set_order)
     ]
+
+
+def require_metrics(option: str, names: Sequence[str], runs: Sequence[FinishedRun]) -> None:
+    """Raise UserError, naming the option, when no run has one of the metrics."""
+    known = dict.fromkeys(name for run in runs for name in run.metrics["test"])
+    if absent := [name for name in names if name not in known]:
+        raise UserError(
+            f"{option} {absent[0]}: no run has this metric; there are {', '.join(known)}"
+        )
 
 
 def _test_set_order(

@@ -11,6 +11,7 @@ from boneage.data.atomic import atomic_file
 from boneage.errors import UserError
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs
 from boneage.evaluation.comparison.paired import differences_across, differences_within
+from boneage.evaluation.comparison.sizes import size_studies
 from boneage.evaluation.comparison.tables import (
     Gaps,
     comparison_table,
@@ -20,6 +21,7 @@ from boneage.evaluation.comparison.tables import (
     shown_metrics,
 )
 from boneage.evaluation.figures.architecture import architecture
+from boneage.evaluation.figures.sizes import error_by_size
 from boneage.evaluation.figures.style import BLUE, GREY, page_image, styled
 from boneage.evaluation.gaps import gaps_of
 from boneage.evaluation.html import render
@@ -138,6 +140,7 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
                 "group": group,
                 "metrics": shown_metrics(group),
                 "seeds": seed_rows(group),
+                "sizes": _sizes(group),
                 "differences": differences_within(group),
                 "gaps": gap_rows(group, gaps),
             }
@@ -147,6 +150,16 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
         "forest": forest_plot,
         "models": models,
     }
+
+
+def _sizes(group: Group) -> list[dict[str, Any]]:
+    """Return what is said, and drawn, of runs by the size of their training fold."""
+    studies = size_studies(group)
+    with styled():
+        return [
+            {"study": study, "picture": page_image(error_by_size(study.n, study.mae, study.curve))}
+            for study in studies
+        ]
 
 
 def _panels(

@@ -50,28 +50,40 @@ def short_names(runs: Sequence[FinishedRun]) -> list[str]:
     ]
 
 
-def seed_rows(group: Group) -> list[dict[str, Any]]:
+def trained_seeds(members: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return one run a seed, of runs that differ in nothing else, in the order of the seeds.
+
+    A seed that was run again counts once, by its latest run; tests of a checkpoint do not count, as
+    their options are not those it was trained with, nor do means of several runs.
+    """
+    trained = [
+        run
+        for run in members
+        if run.metrics["options"].get("train", True) and "ensemble" not in run.metrics
+    ]
+    trained.sort(key=lambda run: str(run.metrics.get("started")))
+    latest = {run.metrics["seed"]: run for run in trained}
+    return [latest[seed] for seed in sorted(latest)]
+
+
+def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Return mean and standard deviation over the seeds of each setting that has several.
 
+    Args:
+        group: the runs.
+        chosen: names of metrics; those of the group's table by default.
+
     Returns:
-        Rows with `setting` (differing options but the seed), `runs`, and `metrics`: per name
-        `mean` and `sd` (n - 1). Of runs with the same seed, the latest counts. Tests of a
-        checkpoint do not count, since its training had other options, nor do ensembles.
+        Rows with `setting` (differing options but the seed), `runs` (as `trained_seeds` counts
+        them), and `metrics`: per name `mean` and `sd` (n - 1).
     """
     rows = []
     for setting, members in group.settings().items():
-        trained = [
-            run
-            for run in members
-            if run.metrics["options"].get("train", True) and "ensemble" not in run.metrics
-        ]
-        trained.sort(key=lambda run: str(run.metrics.get("started")))
-        latest = {run.metrics["seed"]: run for run in trained}
-        runs = [latest[seed] for seed in sorted(latest)]
+        runs = trained_seeds(members)
         if len(runs) < 2:
             continue
         metrics = {}
-        for name in shown_metrics(group):
+        for name in shown_metrics(group) if chosen is None else chosen:
             values = [run.metrics["test"].get(name, {}).get("value") for run in runs]
             array = np.array([np.nan if value is None else value for value in values], float)
             metrics[name] = {"mean": float(array.mean()), "sd": float(array.std(ddof=1))}
@@ -145,6 +157,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
                 console.print(f"[dim]  more options that differ, see the page: {left_out}[/dim]")
             for row in part["seeds"]:
                 console.print(_pooled(group, row, name_of), soft_wrap=True)
+            for row in part["sizes"]:
+                console.print(escape(f"  {row['study'].told}"), soft_wrap=True)
             for row in part["differences"]:
                 console.print(_difference(row, name_of), soft_wrap=True)
         for row in shown["across"]:
@@ -177,13 +191,18 @@ def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Tabl
 def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return mean and standard deviation over the seeds of a setting as one line."""
     pooled = row["metrics"][group.sort]
-    names = [name_of[run.path] for run in row["runs"]]
-    setting = row["setting"] if len(row["setting"]) < len(names) else names
-    suffix = f" of {', '.join(setting)}" if setting else ""
     return escape(
-        f"  {len(names)} seeds{suffix}: {metric_label(group.sort)} "
+        f"  {name_of_seeds(row, name_of)}: {metric_label(group.sort)} "
         f"{number(pooled['mean'])} ± {number(pooled['sd'])}"
     )
+
+
+def name_of_seeds(row: dict[str, Any], name_of: dict[Path, str]) -> str:
+    """Return how many seeds a row of `seed_rows` is of, and of which setting or runs."""
+    names = [name_of[run.path] for run in row["runs"]]
+    setting = row["setting"] if len(row["setting"]) < len(names) else names
+    of = f" of {', '.join(setting)}" if setting else ""
+    return f"{len(names)} seeds{of}"
 
 
 def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:

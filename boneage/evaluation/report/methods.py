@@ -1,285 +1,207 @@
-"""The methods of a run as text for a paper, and the items of a checklist that it answers."""
+"""The methods of a run as text for a paper: every sentence follows from the run's folder."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from boneage.data.atomic import atomic_file
+from boneage.errors import UserError, plural
 from boneage.evaluation.intervals import DRAWS
-from boneage.evaluation.run_folder import FinishedRun
+from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.report.claim import claim
+from boneage.evaluation.report.network import describe_model, describe_preprocessing, stages_of
+from boneage.evaluation.report.training import describe_training
+from boneage.evaluation.report.words import fill_in, is_ensemble, is_test_alone, join, name_of
+from boneage.evaluation.run_folder import FinishedRun, read_run
 
-Options = Mapping[str, Any]
-FILL = "[fill in: {}]"
-SOURCES = "source, dates, eligibility, approval, and who read the bone ages and how"
-AUTHORS = "[fill in]"
-SOURCE = "Tejani et al., Radiology: Artificial Intelligence 2024;6(4):e240300"
-FITS = {"squash": "resized to a square", "pad": "padded to a square and resized"}
-CONTRASTS = {
-    "none": "Grey values were scaled to 8 bits",
-    "stretch": "Contrast was stretched between percentiles of each radiograph, to 8 bits",
-}
-SAMPLINGS = {
-    "shuffle": "Each training radiograph was seen once an epoch.",
-    "balanced": "Training radiographs were drawn so that all stages were equally frequent.",
-    "ages": "Training radiographs were drawn with a probability inverse to the square root of the "
-    "frequency of their year of age and sex.",
-}
+FILE = "methods.md"
+
+
+def write_methods(run_dir: Path) -> Path:
+    """Write the methods of a finished run into its folder, and return the file.
+
+    Raises:
+        UserError: when the run is not finished, its folder cannot be written, or has another text
+            of this name, which somebody may have filled in.
+    """
+    run = read_run(run_dir)
+    file, text = run.path / FILE, methods(run)
+    try:
+        if file.exists() and file.read_text() != text:
+            raise UserError(
+                f"{file} is there already with another text: rename it to keep it, or remove it"
+            )
+        with atomic_file(file) as part:
+            part.write_text(text)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror})") from error
+    return file
 
 
 def methods(run: FinishedRun) -> str:
     """Return the methods of a run and its answers to CLAIM 2024, as Markdown.
 
-    Every sentence follows from the folder of the run. What it cannot know is marked "[fill in: ]".
+    What the folder of a run cannot tell is marked "[fill in: ...]".
     """
     parts = {
         "Data": _data(run),
-        "Preprocessing": _preprocessing(run.metrics["options"]),
-        "Model": _model(run),
-        "Training": _training(run),
+        "Preprocessing": describe_preprocessing(run.metrics["options"]),
+        "Model": describe_model(run),
+        "Training": describe_training(run),
         "Statistics": _statistics(run),
         "Software": _software(run),
     }
-    text = "\n\n".join(f"**{name}.** {' '.join(said)}" for name, said in parts.items())
-    rows = "\n".join(
-        f"| {number} | {item} | {answer} |" for number, (item, answer) in enumerate(_claim(run), 1)
-    )
-    return (
-        f"# Methods\n\n{text}\n\n# CLAIM 2024\n\n{SOURCE}; items in short.\n\n"
-        f"| item | topic | answer |\n| --- | --- | --- |\n{rows}\n"
-    )
+    text = "\n\n".join(f"**{name}.** {' '.join(filter(None, s))}" for name, s in parts.items())
+    return f"# Methods\n\n{text}\n\n{claim(run)}"
 
 
 def _data(run: FinishedRun) -> list[str]:
-    n, options = run.metrics["n"], run.metrics["options"]
-    if run.metrics.get("external"):
-        return [_external_data(run), _bone_ages(run), FILL.format(SOURCES)]
-    total = sum(int(count) for count in n.values())
-    what = f"{total:,} hand radiographs ({run.metrics['data']})"
-    if run.metrics.get("synthetic"):
-        what = f"{total:,} synthetic hand radiographs, drawn by the software itself"
-    return [
-        f"We used {what}: {int(n.get('train', 0)):,} for training, {int(n.get('val', 0)):,} for "
-        f"validation and {int(n['test']):,} for testing.",
-        _split(run, options),
-        _bone_ages(run),
-        FILL.format(SOURCES),
-    ]
-
-
-def _bone_ages(run: FinishedRun) -> str:
-    age = run.predictions["age_years"]
-    sexes = run.predictions["sex"].value_counts()
-    parts = [f"{count:,} {name}" for name, count in sexes.items()]
-    return (
-        f"Bone age in the {_tested(run)} had a mean of {age.mean():.1f} years (SD {age.std():.1f}, "
-        f"range {age.min():.1f} to {age.max():.1f}); sex: {', '.join(parts)}."
-    )
-
-
-def _tested(run: FinishedRun) -> str:
-    return "external set" if run.metrics.get("external") else "test fold"
-
-
-def _external_data(run: FinishedRun) -> str:
-    n, split = run.metrics["n"], run.table("split.csv")
-    others = 0 if split.empty else len(split) - int(n["test"])
-    rest = f"; {others:,} others of it were not tested" if others else ""
-    return (
-        f"A model that was trained on {int(n.get('train', 0)):,} radiographs "
-        f"({run.metrics.get('trained_on') or FILL.format('name of the data set')}), and chosen on "
-        f"{int(n.get('val', 0)):,}, was tested on {int(n['test']):,} radiographs of another data "
-        f"set ({run.metrics['data']}){rest}."
-    )
-
-
-def _split(run: FinishedRun, options: Options) -> str:
-    by_patient = "patients" in run.metrics
-    level = "patient" if by_patient else "radiograph"
-    if options.get("data.split_file"):
-        return f"The folds were given by a table ({options['data.split_file']})."
-    own = [name for name in ("val_table", "test_table") if options.get(f"data.{name}")]
-    if own:
-        return (
-            "Separate tables named the radiographs of "
-            + " and ".join(name.removesuffix("_table").replace("val", "validation") for name in own)
-            + "."
-        )
-    folds = int(options.get("data.folds", 10))
-    sentence = (
-        f"The split was random at the level of the {level}, stratified by bone age and sex "
-        f"(seed {options.get('data.split_seed', 0)}): of {folds} parts one was the test fold and "
-        "one the validation fold, unless the data set named its own."
-    )
-    if not by_patient:
-        sentence += " No table said which radiographs are of one patient."
-    return sentence
-
-
-def _preprocessing(options: Options) -> list[str]:
-    size = options.get("data.size", "?")
-    fit = FITS.get(str(options.get("data.fit")), "resized")
-    crop = ""
-    if options.get("data.crop") == "hand":
-        crop = "The hand was found by a small segmentation network and cropped to its outline. "
-    return [
-        f"{crop}{CONTRASTS.get(str(options.get('data.contrast')), 'Grey values became 8 bits')}.",
-        f"Radiographs were {fit} of {size} x {size} pixels.",
-    ]
-
-
-def _model(run: FinishedRun) -> list[str]:
-    options = run.metrics["options"]
-    backbone = options.get("backbone") or options.get("backbone._target_", "?")
-    name = options.get("backbone.name", backbone)
-    sentences = [
-        f"A convolutional network ({name}) had {run.metrics.get('parameters', 0):,} "
-        f"trainable parameters."
-    ]
-    sexless = str(options.get("sex._target_", options.get("sex"))).endswith(("NoSex", "none"))
+    metrics = run.metrics
+    sentences = [_partial(metrics.get("partial") or []), _radiographs(run)]
+    if "patients" in metrics:
+        tested = plural(int(metrics["n"]["test"]), "test radiograph")
+        sentences.append(f"The {tested} are of {plural(int(metrics['patients']), 'patient')}.")
+    sentences += [_split(run), _held_out(metrics["options"]), _sample(run)]
+    age, sexes = run.predictions["age_years"], run.predictions["sex"].value_counts()
+    spread = f"SD {age.std():.1f}, " if len(age) > 1 else ""
+    counts = join([f"{count:,} {sex}" for sex, count in sexes.items()])
     sentences.append(
-        "Sex was not an input."
-        if sexless
-        else "Sex entered as an embedding that was added to the features of the image."
+        f"Bone age in the test fold had a mean of {age.mean():.1f} years ({spread}range "
+        f"{age.min():.1f} to {age.max():.1f}); by sex there were {counts}."
     )
-    tasks = sorted({key.split(".")[1] for key in options if key.startswith("tasks.")})
-    sentences.append(f"It learned: {', '.join(tasks)}.")
-    start = options.get("start_from")
-    if start:
-        sentences.append(f"Training started from the weights of another model ({start}).")
-    elif options.get("backbone.pretrained"):
-        sentences.append("The backbone started from ImageNet weights.")
-    else:
-        sentences.append("Weights were initialised at random.")
+    if not metrics.get("synthetic"):
+        sentences.append(
+            fill_in(
+                "source and dates of the radiographs, eligibility, ethical approval, and who read "
+                "the bone ages by which method"
+            )
+        )
     return sentences
 
 
-def _training(run: FinishedRun) -> list[str]:
-    options, metrics = run.metrics["options"], run.metrics
-    optimizer = str(options.get("optimizer._target_", "?")).rsplit(".", 1)[-1]
-    decay = options.get("optimizer.weight_decay")
-    schedule = str(options.get("scheduler", "constant")).replace("_", " ")
-    epochs = metrics.get("epochs", "?")
-    sentences = [
-        f"We trained for {epochs} epochs with {optimizer} (learning rate "
-        f"{options.get('optimizer.lr', '?')}"
-        + (f", weight decay {decay}" if decay else "")
-        + f", schedule: {schedule}) in batches of {options.get('data.batch_size', '?')}.",
-        SAMPLINGS.get(str(options.get("data.sampling")), ""),
-        _augmentation(options.get("augment.transforms")),
-        _losses(options),
-        f"The checkpoint with the best {_named(options.get('monitor'))} was tested.",
-    ]
-    if options.get("callbacks.ema._target_") or str(options.get("callbacks")) == "default":
-        sentences.append("Validation and testing used a moving average of the weights.")
-    if options.get("mirror_test"):
-        sentences.append("Predictions are the mean of each radiograph's and its mirror image's.")
-    sentences.append(f"Seed {metrics['seed']}; {metrics.get('device', '?')}.")
-    return [sentence for sentence in sentences if sentence]
+def _partial(partial: list[str]) -> str:
+    if not partial:
+        return ""
+    return f"This run did not use all data ({', '.join(partial)}): its numbers are not results."
 
 
-def _augmentation(transforms: Any) -> str:  # noqa: ANN401 - a list of a config, or its name
-    if not isinstance(transforms, list) or not transforms:
-        return "Training radiographs were not augmented."
-    names = [str(one.get("_target_", "?")).rsplit(".", 1)[-1] for one in transforms]
-    return f"Augmentation (albumentations): {', '.join(names)}."
+def _radiographs(run: FinishedRun) -> str:
+    n = {fold: int(run.metrics["n"].get(fold, 0)) for fold in ("train", "val", "test")}
+    what, source = "hand radiographs", f"({run.metrics['data']})"
+    if run.metrics.get("synthetic"):
+        what, source = "synthetic hand radiographs", "that the software had drawn"
+    if is_ensemble(run):
+        return (
+            f"We combined {plural(len(run.metrics['ensemble']), 'model')} and tested them on "
+            f"{n['test']:,} {what} {source}: each has the mean of the predictions of those models "
+            f"of which it was a test radiograph. The first model had {n['train']:,} radiographs "
+            f"for training and {n['val']:,} for validation."
+        )
+    if is_test_alone(run):
+        return (
+            f"We tested a finished model on {n['test']:,} {what} {source}. It had been trained on "
+            f"{n['train']:,} radiographs, and {n['val']:,} others had served for validation; none "
+            "of these is in the test fold."
+        )
+    return (
+        f"We used {sum(n.values()):,} {what} {source}: {n['train']:,} for training, "
+        f"{n['val']:,} for validation and {n['test']:,} for testing."
+    )
 
 
-def _losses(options: Options) -> str:
-    named = {
-        key.split(".")[1]: value
-        for key, value in options.items()
-        if key.startswith("tasks.") and key.endswith(".loss")
-    }
-    told = [f"{loss} on {task}" for task, loss in named.items() if isinstance(loss, str)]
-    return f"Loss: {', '.join(told)}." if told else ""
+def _split(run: FinishedRun) -> str:
+    options = run.metrics["options"]
+    if split_file := options.get("data.split_file"):
+        return f"A table ({name_of(split_file)}) assigned the radiographs to the folds."
+    folds, seed = options.get("data.folds"), options.get("data.split_seed")
+    if folds is None:
+        return fill_in("how the radiographs were assigned to the folds")
+    level = "patient" if "patients" in run.metrics else "radiograph"
+    how = f"at the level of the {level}, stratified by bone age and sex (seed {seed})"
+    unknown = "" if level == "patient" else " Which radiographs are of one patient was not known."
+    if folds == "site":
+        sites = sorted(set(run.predictions.get("site", [])))
+        site = f"the site {sites[0]}" if len(sites) == 1 else "one site"
+        which = "each of the sites in turn" if is_ensemble(run) else site
+        return (
+            f"The test fold was {which}; about a tenth of the radiographs of the other sites was "
+            f"drawn at random {how} for validation.{unknown}"
+        )
+    named = {"test": options.get("data.test_table"), "validation": options.get("data.val_table")}
+    tables = [f"the {fold} fold ({name_of(table)})" for fold, table in named.items() if table]
+    said = f"A separate table named {' and another one '.join(tables)}. " if tables else ""
+    drawn = []
+    if not named["test"]:
+        part = "one" if is_ensemble(run) else f"part {int(options.get('data.fold', 0)) + 1}"
+        drawn.append(f"{part} of {folds} equal parts was the test fold")
+    if not named["validation"]:
+        drawn.append("about a tenth of all radiographs was the validation fold")
+    if not drawn:
+        return f"{said.strip()}{unknown}"
+    own = fill_in(
+        "if the data set has a validation or test table of its own, that was the fold instead"
+    )
+    asked = "" if tables or run.metrics.get("synthetic") else f" {own}"
+    return f"{said}The split was random {how}: {join(drawn)}.{asked}{unknown}"
 
 
-def _named(monitor: object) -> str:
-    return str(monitor or "loss").removeprefix("val/").replace("/", " ").replace("_", " ") + (
-        " of the validation fold"
+def _held_out(options: Mapping[str, Any]) -> str:
+    if not (table := options.get("data.hold_out")):
+        return ""
+    return (
+        f"The radiographs named in {name_of(table)}, and all others of their patients where these "
+        "are known, were test radiographs whatever the split."
+    )
+
+
+def _sample(run: FinishedRun) -> str:
+    """Say that the training fold was made smaller, and from what where that is written down."""
+    options = run.metrics["options"]
+    if options.get("data.train_films", "all") == "all" or is_test_alone(run):
+        return ""
+    split = run.table("split.csv")
+    whole = int(split["fold"].isin(["train", "unused"]).sum()) if len(split) else 0
+    of = f" of {whole:,}" if whole and not options.get("data.split_file") else ""
+    return (
+        f"Of the training fold we used a sample of {int(options['data.train_films']):,}{of} "
+        "radiographs, stratified by bone age and sex."
     )
 
 
 def _statistics(run: FinishedRun) -> list[str]:
-    unit = "patients" if "patients" in run.metrics else "radiographs"
-    return [
-        f"All metrics are of the {_tested(run)}, with 95 % percentile intervals from "
-        f"{DRAWS:,} bootstrap draws of {unit}; shares of exactly 0 or 1 have exact intervals.",
-        "They are compared with predictors that see no radiograph: the mean training age, the "
-        "median by sex, and the most frequent stage.",
+    metrics, predictions = run.metrics, run.predictions
+    unit = "patients" if "patients" in metrics else "radiographs"
+    sentences = [
+        "All metrics are of the test fold. They have 95 % percentile intervals from "
+        f"{DRAWS:,} bootstrap draws of {unit}; a share of exactly 0 or 1 has the exact "
+        "(Clopper-Pearson) interval.",
     ]
+    if "stage_predicted" not in predictions and "age_years_predicted" in predictions:
+        sentences.append(f"Stages were read off the predicted age: {stages_of(run.stages)}.")
+    sentences.append(
+        "We compared them with predictions that use no radiograph: the mean age of the training "
+        "fold, its median age of each sex, and its most frequent stage."
+    )
+    for column, count in metrics.get("not_finite", {}).items():
+        sentences.append(
+            f"The model gave {plural(count, 'test radiograph')} no finite number ({column}); the "
+            "metrics of this output are left out."
+        )
+    if (share := metrics.get("coverage", {}).get("all")) is not None and not is_ensemble(run):
+        covered = share["covered"]
+        sentences.append(
+            "Prediction intervals of 90 % are the predicted age plus or minus a "
+            "quantile of the absolute errors of the validation fold (split conformal prediction), "
+            "by band of the predicted age where it has 50 radiographs or more. They "
+            f"contained the true age of a share of {number(covered['value'])} "
+            f"({interval(covered)}) of the test radiographs. The validation fold had "
+            "also chosen the epoch."
+        )
+    return sentences
 
 
 def _software(run: FinishedRun) -> list[str]:
-    versions = run.metrics.get("versions", {})
+    versions = run.metrics.get("versions")
+    if not versions:
+        return [fill_in("versions of the software")]
     return [", ".join(f"{name} {version}" for name, version in versions.items()) + "."]
-
-
-def _claim(run: FinishedRun) -> list[tuple[str, str]]:
-    """Return the topic of each of the 44 items, and what the run answers."""
-    options, metrics = run.metrics["options"], run.metrics
-    page = "Page of the run (report.html)"
-    split = "patient" if "patients" in metrics else "radiograph; patients are not known"
-    pretrained = options.get("start_from") or (
-        "ImageNet" if options.get("backbone.pretrained") else "random"
-    )
-    saliency = any(key.startswith("callbacks.grad_cam") for key in options)
-    return [
-        ("Title names the technology", AUTHORS),
-        ("Structured abstract", AUTHORS),
-        ("Background and intended use", AUTHORS),
-        ("Aims and hypotheses", AUTHORS),
-        ("Prospective or retrospective", AUTHORS),
-        ("Goal of the study", AUTHORS),
-        ("Data sources", f"{metrics['data']}; {AUTHORS}"),
-        ("Eligibility", AUTHORS),
-        ("Preprocessing", "Preprocessing, above"),
-        ("Selection of subsets", _partial(metrics)),
-        ("De-identification", AUTHORS),
-        ("Missing data", _missing(options)),
-        ("Image acquisition", AUTHORS),
-        ("Definition of the reference standard", AUTHORS),
-        ("Rationale of the reference standard", AUTHORS),
-        ("Who annotated", AUTHORS),
-        ("Annotation of the test set", AUTHORS),
-        ("Variability of readers", AUTHORS),
-        ("Assignment to partitions", "Data, above"),
-        ("Level of disjointness", split),
-        ("Size of the test set", f"{metrics['n']['test']:,}; rationale {AUTHORS}"),
-        ("Architecture", "Model, above; Architecture on the page"),
-        ("Software", "Software, above"),
-        ("Initial weights", str(pretrained)),
-        (
-            "Training",
-            f"Training, above; all options in metrics.json; {metrics.get('command') or ''}",
-        ),
-        ("Choice of the final model", f"Best {_named(options.get('monitor'))}"),
-        ("Ensembles", "One model" if "members" not in metrics else "Mean of several models"),
-        ("Metrics", page),
-        ("Uncertainty", "Statistics, above"),
-        ("Robustness", "boneage stress, if run (stress.csv)"),
-        ("Explanations", "Grad-CAM on the page" if saliency else "Not applied"),
-        ("Internal testing", AUTHORS if metrics.get("external") else page),
-        ("External testing", page if metrics.get("external") else AUTHORS),
-        ("Registration of a trial", AUTHORS),
-        ("Numbers included and excluded", f"train.log; {AUTHORS}"),
-        ("Characteristics by partition", f"Folds on the page; {AUTHORS}"),
-        ("Performance, by subgroup too", "metrics.json, subgroups.csv"),
-        ("Estimates with intervals", page),
-        ("Analysis of failures", "Largest errors and confusion matrix on the page"),
-        ("Limitations", f"What these data cannot show, on the page; {AUTHORS}"),
-        ("Implications", AUTHORS),
-        ("Protocol", AUTHORS),
-        ("Availability", AUTHORS),
-        ("Funding", AUTHORS),
-    ]
-
-
-def _partial(metrics: Mapping[str, Any]) -> str:
-    partial = metrics.get("partial") or []
-    return f"The run was kept from all data by {', '.join(partial)}" if partial else "None"
-
-
-def _missing(options: Options) -> str:
-    dropped = [name for name in ("missing", "unreadable") if options.get(f"data.{name}") == "drop"]
-    if not dropped:
-        return "None: ids without an image or row, and damaged files, end a run"
-    return "Left out (train.log has the number): " + " and ".join(dropped)

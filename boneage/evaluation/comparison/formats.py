@@ -1,0 +1,233 @@
+"""The metrics of a comparison as tables for a paper: Markdown, LaTeX or csv."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from boneage.evaluation.comparison.group import Group, find_runs, group_runs, require_metrics
+from boneage.evaluation.comparison.tables import (
+    METRICS,
+    name_of_seeds,
+    seed_rows,
+    short_names,
+    shown_metrics,
+)
+from boneage.evaluation.intervals import Result
+from boneage.evaluation.metrics import describe, metric_label
+from boneage.evaluation.numbers import FEW, is_few, resampled
+
+Format = Literal["markdown", "latex", "csv"]
+COLUMNS = 7  # of a table on a page, with the names of the runs
+DECIMALS = {"months": 2, "years": 2}  # by unit; three for shares and indices
+COLUMNS_OF_CSV = (
+    "test_set", "task", "run", "metric", "unit", "value", "low", "high", "sd", "n",
+)  # fmt: skip
+LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "†": r"\textdagger{}", "±": r"$\pm$", "[": "{[}", "]": "{]}",
+} | {character: f"\\{character}" for character in "&%$#_{}"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """The runs of one task on one test set, with some metrics.
+
+    Args:
+        group: the runs.
+        metrics: names of the metrics, a column each.
+        rows: name of each row and its results by metric: runs, then means over seeds (with `sd`),
+            then the published values of a study.
+    """
+
+    group: Group
+    metrics: list[str]
+    rows: list[tuple[str, dict[str, Result]]]
+
+    @property
+    def caption(self) -> str:
+        """What the table shows, and of which radiographs."""
+        first = self.group.first
+        kind = "synthetic radiographs" if first.get("synthetic") else "radiographs"
+        units = " or ".join(dict.fromkeys(resampled(run.metrics) for run in self.group.runs))
+        said = (
+            f"{str(first['task']).capitalize()} on {first['data']}, test set {first['test_set']}: "
+            f"{first['n']['test']:,} {kind}. In brackets 95 % intervals over {units}."
+        )
+        results = [result for _, row in self.rows for result in row.values()]
+        if any("sd" in result for result in results):
+            said += " ±: standard deviation over seeds."
+        if any(map(is_few, results)):
+            said += f" †: fewer than {FEW} radiographs, or patients where these are known."
+        return said
+
+    def cell(self, result: Result | None, metric: str) -> str:
+        """Return a value with its interval, and with its n where that is not of the whole fold."""
+        if result is None:
+            return ""
+        value = rounded(result["value"], metric)
+        if not value:
+            return "-"
+        value += "†" * is_few(result)
+        if "sd" in result:
+            return f"{value} ± {rounded(result['sd'], metric)}"
+        low, high = (rounded(result[side], metric) for side in ("low", "high"))
+        notes = [f"{low} to {high}"] if low and high else []
+        if result["n"] not in (None, self.group.first["n"]["test"]):
+            notes.append(f"n = {result['n']:,}")
+        return f"{value} ({'; '.join(notes)})" if notes else value
+
+
+def rounded(value: float | None, metric: str) -> str:
+    """Return a value of a metric as text; empty where it is undefined."""
+    if value is None or value != value:
+        return ""
+    text = f"{value:.{DECIMALS.get(describe(metric).unit, 3)}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def paper_tables(
+    folders: Sequence[Path], metrics: Sequence[str] = (), sort: str | None = None
+) -> tuple[list[PaperTable], list[str]]:
+    """Return a table for each task of each test set of the finished runs in and below folders.
+
+    Args:
+        folders: run folders, or folders that contain some at any depth.
+        metrics: names such as `age/mae_months`; none shows those of the comparison in the terminal.
+        sort: metric to sort by; see `group_runs`.
+
+    Returns:
+        The tables, and why some folders were left out, a line each.
+
+    Raises:
+        UserError: when there is no run, or no run has one of the metrics.
+    """
+    runs, skipped = find_runs(folders)
+    chosen = list(dict.fromkeys(name.strip().removeprefix("test/") for name in metrics))
+    require_metrics("--metrics", chosen, runs)
+    tables = []
+    for groups in group_runs(runs, sort):
+        members = [run for group in groups for run in group.runs]
+        names = zip(members, short_names(members), strict=True)
+        name_of = {run.path: name for run, name in names}
+        tables += [_table(group, chosen or shown_metrics(group)[:METRICS], name_of)
+                   for group in groups]  # fmt: skip
+    return [table for table in tables if table.metrics], skipped
+
+
+def _table(group: Group, metrics: Sequence[str], name_of: dict[Path, str]) -> PaperTable:
+    tests = [run.metrics["test"] for run in group.runs]
+    known = [name for name in metrics if any(name in test for test in tests)]
+    rows = [
+        (name_of[run.path], {name: test[name] for name in known if name in test})
+        for run, test in zip(group.runs, tests, strict=True)
+    ]
+    for row in seed_rows(group, known):
+        means: dict[str, Result] = {
+            name: {"value": over["mean"], "low": None, "high": None, "sd": over["sd"], "n": None}
+            for name, over in row["metrics"].items()
+        }
+        rows.append((name_of_seeds(row, name_of), means))
+    if (study := group.reference) is not None:
+        published: dict[str, Result] = {
+            name: {"value": study.published[name], "low": None, "high": None, "n": None}
+            for name in known
+            if name in study.published
+        }
+        rows.append((f"{study.label} ({study.note})", published))
+    return PaperTable(group, known, rows)
+
+
+def write_tables(tables: Sequence[PaperTable], form: Format) -> str:
+    """Return tables as text.
+
+    Args:
+        tables: from `paper_tables`.
+        form: "markdown" and "latex" (with booktabs): a value with its interval in one cell, at most
+            seven columns, a table of more is cut; "csv": a row for each value, the parts of it in
+            columns of their own.
+    """
+    if form == "csv":
+        rows = [row for table in tables for row in _csv_rows(table)]
+        return pd.DataFrame(rows, columns=list(COLUMNS_OF_CSV)).to_csv(index=False)
+    write = {"markdown": _markdown, "latex": _latex}[form]
+    width = COLUMNS - 1
+    parts = [
+        write(table, table.metrics[start : start + width])
+        for table in tables
+        for start in range(0, len(table.metrics), width)
+    ]
+    return "\n".join(parts)
+
+
+def _csv_rows(table: PaperTable) -> list[dict[str, object]]:
+    first = table.group.first
+    return [
+        {
+            "test_set": first["test_set"],
+            "task": first["task"],
+            "run": name,
+            "metric": metric,
+            "unit": describe(metric).unit,
+            **{
+                part: rounded(row[metric].get(part), metric)
+                for part in ("value", "low", "high", "sd")
+            },
+            "n": "" if row[metric]["n"] is None else str(row[metric]["n"]),
+        }
+        for name, row in table.rows
+        for metric in table.metrics
+        if metric in row
+    ]
+
+
+def _cells(table: PaperTable, metrics: Sequence[str]) -> list[list[str]]:
+    """Return the rows of a table, the heading first."""
+    body = [[name, *(table.cell(row.get(m), m) for m in metrics)] for name, row in table.rows]
+    return [["run", *map(metric_label, metrics)], *body]
+
+
+def _markdown(table: PaperTable, metrics: Sequence[str]) -> str:
+    heading, *body = (
+        f"| {' | '.join(map(_escape_markdown, row))} |" for row in _cells(table, metrics)
+    )
+    rule = "| --- |" + " ---: |" * len(metrics)
+    return "\n".join([_escape_markdown(table.caption), "", heading, rule, *body, ""])
+
+
+def _escape_markdown(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|~$#])", r"\\\1", " ".join(text.split()))
+
+
+def _latex(table: PaperTable, metrics: Sequence[str]) -> str:
+    heading, *body = (
+        " & ".join(map(_escape_latex, row)) + r" \\" for row in _cells(table, metrics)
+    )
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            f"\\caption{{{_escape_latex(table.caption)}}}",
+            f"\\begin{{tabular}}{{l{'r' * len(metrics)}}}",
+            r"\toprule",
+            heading,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _escape_latex(text: str) -> str:
+    """Return text as LaTeX shows it: no character is a command, two hyphens are no dash."""
+    escaped = "".join(LATEX.get(character, character) for character in " ".join(text.split()))
+    escaped = re.sub(r"-(?=-)", "-{}", escaped)
+    return re.sub(r"(?<![\w.}-])-(?=\d)", "$-$", escaped)  # a minus sign

@@ -1,0 +1,136 @@
+"""Sentences on preprocessing and network, for the methods of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from boneage.data.crop import MARGIN
+from boneage.data.decode import STRETCH_PERCENTILES
+from boneage.evaluation.report.words import fill_in, is_ensemble, join, name_of
+from boneage.evaluation.run_folder import FinishedRun
+from boneage.stages import Stages
+
+Options = Mapping[str, Any]
+FITS = {
+    "squash": "Images were resized to {size} x {size} pixels; the aspect ratio was not kept.",
+    "pad": "Images were resized to {size} pixels of the longer side and padded with black to a "
+    "square.",
+}
+
+
+def describe_preprocessing(options: Options) -> list[str]:
+    """Return sentences on how a radiograph becomes what the network sees."""
+    crop, contrast = options.get("data.crop"), options.get("data.contrast")
+    sentences = []
+    if crop == "hand":
+        sentences.append(
+            "A small segmentation network found the hand, and the radiograph was cropped to the "
+            f"bounding box of the hand and a margin of {100 * MARGIN:.0f} % of its sides; where no "
+            "hand was found, the whole radiograph was used."
+        )
+    fit, size = FITS.get(str(options.get("data.fit"))), options.get("data.size")
+    if fit is None or size is None:
+        sentences.append(fill_in("how images were resized"))
+    else:
+        sentences.append(fit.format(size=size))
+    low, high = STRETCH_PERCENTILES
+    if contrast == "stretch":
+        of = " (the upper one of the hand alone, where it was found)" if crop == "hand" else ""
+        sentences.append(
+            f"Grey values between the percentiles {low} and {high} of the image{of} were mapped "
+            "linearly to 8 bits."
+        )
+    elif contrast == "none":
+        sentences.append("Grey values were mapped linearly to 8 bits.")
+    return sentences
+
+
+def describe_model(run: FinishedRun) -> list[str]:
+    """Return sentences on the network: backbone, sex, heads, and its initial weights."""
+    options, parameters = run.metrics["options"], run.metrics.get("parameters")
+    name = options.get("backbone.name") or options.get("backbone")
+    name = name or _class(options.get("backbone._target_"))
+    together = " of all models together" if is_ensemble(run) else ""
+    sentences = [
+        f"The backbone was {name}." if name else fill_in("the backbone"),
+        f"There were {parameters:,} trainable parameters{together}." if parameters else "",
+    ]
+    if (factor := options.get("backbone.enlarge", 1)) != 1:
+        sentences.append(f"The network enlarged its images by a factor of {factor} first.")
+    sentences.append(_sex(options))
+    sentences += [_head(options, task, run.stages) for task in tasks_of(options)]
+    return [*sentences, initial_weights(options)]
+
+
+def _sex(options: Options) -> str:
+    kind = _class(options.get("sex._target_")) or str(options.get("sex"))
+    if kind in ("NoSex", "none"):
+        return "Sex was not an input."
+    if kind not in ("SexEmbedding", "embedding"):
+        return fill_in("whether and how the sex is an input")
+    width, drop = options.get("sex.dim"), options.get("sex.drop")
+    said = "Sex (female, male or unknown) was an input: a learned embedding"
+    said += f" of {width} numbers" if width else ""
+    said += ", which was joined to the features of the image."
+    return said + (f" In training it was hidden at random with probability {drop}." if drop else "")
+
+
+def tasks_of(options: Options) -> list[str]:
+    """Return the names of the tasks of a run."""
+    return sorted({key.split(".")[1] for key in options if key.startswith("tasks.")})
+
+
+def class_of(options: Options, task: str) -> str:
+    """Return the name of the class of a task."""
+    return _class(options.get(f"tasks.{task}._target_"))
+
+
+def _class(target: object) -> str:
+    return str(target).rsplit(".", 1)[-1] if target else ""
+
+
+def _head(options: Options, task: str, stages: Stages) -> str:
+    """Return what a task predicts, and with which head."""
+    predicted = {
+        "AgeRegression": "Bone age was predicted as one number, on ages standardised by the mean "
+        "and standard deviation of the training fold,",
+        "AgeDistribution": "Bone age was predicted as the expectation of a distribution over "
+        "months",
+        "StageClassification": f"The stage ({stages_of(stages)}) was predicted as one of "
+        f"{len(stages)} classes",
+        "OrdinalStages": f"The stage ({stages_of(stages)}) was predicted as one maturity with "
+        "learned thresholds (cumulative logits)",
+        "SexClassification": "The sex was predicted as one of two classes",
+    }.get(class_of(options, task))
+    if predicted is None:
+        return fill_in(f"what the task {task} predicts")
+    hidden, dropout = (options.get(f"tasks.{task}.{name}") for name in ("hidden", "dropout"))
+    if hidden is None:
+        return f"{predicted.rstrip(',')}."
+    if not hidden:
+        return f"{predicted} by a linear head."
+    dropout = dropout or []
+    widths = join([str(width) for width in hidden])
+    layers = f"{'a hidden layer' if len(hidden) == 1 else 'hidden layers'} of {widths} units"
+    drop = f" (dropout {join([str(p) for p in dropout])})" if any(dropout) else ""
+    return f"{predicted} by a head with {layers}{drop}."
+
+
+def stages_of(stages: Stages) -> str:
+    """Return the stages with their ages, as in "child, under 10 years"."""
+    edges = [f"{edge:g}" for edge in stages.edges]
+    parts = [f"{stages.names[0]}, under {edges[0]} years"]
+    for k, name in enumerate(stages.names[1:-1]):
+        parts.append(f"{name}, {edges[k]} to under {edges[k + 1]}")
+    return "; ".join([*parts, f"{stages.names[-1]}, {edges[-1]} or older"])
+
+
+def initial_weights(options: Options) -> str:
+    """Return the sentence on what training started from."""
+    if start := options.get("start_from"):
+        return (
+            f"Training started from the weights of {name_of(start)}; parts that it lacks, or has "
+            "of other shapes, were initialised at random."
+        )
+    if options.get("backbone.pretrained"):
+        return "The backbone started from ImageNet weights; all else was initialised at random."
+    return "All weights were initialised at random."

@@ -1,0 +1,246 @@
+"""Sentences on training, for the methods of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from boneage.errors import plural
+from boneage.evaluation.metrics import describe
+from boneage.evaluation.numbers import number
+from boneage.evaluation.report.network import class_of, tasks_of
+from boneage.evaluation.report.words import fill_in, is_ensemble, is_test_alone, join, name_of
+from boneage.evaluation.run_folder import FinishedRun
+
+Options = Mapping[str, Any]
+SAMPLINGS = {
+    "shuffle": "Each epoch had each training radiograph once, in random order.",
+    "balanced": "Each epoch had as many draws as there are training radiographs, with all stages "
+    "equally often.",
+    "ages": "Each epoch had as many draws as there are training radiographs, each drawn in "
+    "proportion to the inverse square root of the number of its sex and year of age.",
+}
+LOSSES = {
+    "MSELoss": "the squared error",
+    "L1Loss": "the absolute error",
+    "SmoothL1Loss": "the smooth L1 loss",
+    "HuberLoss": "the Huber loss",
+}
+SCHEDULES = {
+    "constant": "The learning rate stayed the same.",
+    "warmup_cosine": "The learning rate rose linearly{warmup} and then fell to zero along half a "
+    "cosine.",
+}
+PRECISIONS = {
+    "32-true": "single precision",
+    "bf16-mixed": "mixed precision (bfloat16)",
+    "16-mixed": "mixed precision (float16)",
+}
+
+
+def describe_training(run: FinishedRun) -> list[str]:
+    """Return sentences on how a run was trained, and on what was tested."""
+    options = run.metrics["options"]
+    if is_test_alone(run):
+        model = options.get("ckpt_path")
+        return [
+            f"This run only tested the model {name_of(model)}." if model else "",
+            fill_in("its training, which boneage report --methods writes for the run that trained"),
+            _mirror(options),
+        ]
+    first = [
+        "The following is of the first model.",
+        fill_in("in what the others differ, such as the seed or the fold"),
+    ]
+    return [
+        *(first if is_ensemble(run) else []),
+        *_epochs(run),
+        *_steps(options),
+        SAMPLINGS.get(str(options.get("data.sampling")), fill_in("sampling")),
+        augmentation(options),
+        *(_loss(options, task) for task in tasks_of(options)),
+        _soft_targets(options),
+        _weighting(options),
+        chosen_epoch(run),
+        _average(options),
+        _mirror(options),
+        f"The seed was {run.metrics['seed']}.",
+        f"Device: {run.metrics['device']}." if "device" in run.metrics else "",
+    ]
+
+
+def _epochs(run: FinishedRun) -> list[str]:
+    options, epochs = run.metrics["options"], run.metrics.get("epochs")
+    at_most = options.get("trainer.max_epochs")
+    patience = options.get("callbacks.early_stopping.patience")
+    of = f" of at most {at_most:,}" if isinstance(at_most, int) and at_most > 0 else ""
+    said = [f"Training ran for {plural(epochs, 'epoch')}{of}." if epochs else fill_in("epochs")]
+    if patience is not None:
+        validations = plural(patience, "validation")
+        said.append(f"It was to stop after {validations} without a better {monitored(options)}.")
+    if options.get("ckpt_path"):
+        said.append("It was resumed from a checkpoint.")
+    return said
+
+
+def _steps(options: Options) -> list[str]:
+    """Return sentences on optimizer, schedule and batches."""
+    optimizer, rate = options.get("optimizer._target_"), options.get("optimizer.lr")
+    if not optimizer or rate is None:
+        said = [fill_in("optimizer and learning rate")]
+    else:
+        parts = [f"a learning rate of {rate:g}"]
+        parts += [
+            f"a {name.replace('_', ' ')} of {options[f'optimizer.{name}']:g}"
+            for name in ("momentum", "weight_decay")
+            if options.get(f"optimizer.{name}")
+        ]
+        said = [f"The optimizer was {str(optimizer).rsplit('.', 1)[-1]} with {join(parts)}."]
+        schedule = str(options.get("scheduler._target_", options.get("scheduler")))
+        warmup = options.get("scheduler.warmup")
+        share = f" over the first {100 * warmup:g} % of the steps" if warmup else ""
+        sentence = SCHEDULES.get(schedule.rsplit(".", 1)[-1], fill_in("schedule"))
+        said.append(sentence.format(warmup=share))
+    if (size := options.get("data.batch_size")) is not None:
+        devices = options.get("trainer.devices", 1)
+        each = "" if devices == 1 else " per device"
+        batches = options.get("trainer.accumulate_grad_batches", 1)
+        step = f", and each step {batches} batches" if batches != 1 else ""
+        said.append(f"A batch had {plural(size, 'radiograph')}{each}{step}.")
+    if clip := options.get("trainer.gradient_clip_val"):
+        said.append(f"The norm of the gradient was limited to {clip:g}.")
+    if precision := options.get("precision"):
+        said.append(f"Training used {PRECISIONS.get(str(precision), f'precision {precision}')}.")
+    return said
+
+
+def augmentation(options: Options) -> str:
+    """Return the sentence on augmentation, with the parameters of each transform."""
+    transforms = options.get("augment.transforms")
+    if transforms is None:
+        return fill_in("augmentation")
+    if not transforms:
+        return "Training radiographs were not augmented."
+    return f"Augmentation (albumentations): {'; '.join(map(_transform, transforms))}."
+
+
+def _transform(node: Mapping[str, Any]) -> str:
+    name = str(node.get("_target_", "?")).rsplit(".", 1)[-1]
+    inner = node.get("transforms")
+    values = {k: v for k, v in node.items() if k not in ("_target_", "transforms")}
+    parts = [f"{key} {_value(value)}" for key, value in values.items()]
+    if inner:
+        parts.insert(0, f"of {', '.join(map(_transform, inner))}")
+    return f"{name} ({', '.join(parts)})" if parts else name
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return " to ".join(str(part) for part in value)
+    if isinstance(value, dict):
+        return " ".join(f"{key} {part}" for key, part in value.items())
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _loss(options: Options, task: str) -> str:
+    kind = class_of(options, task)
+    if kind in ("AgeRegression", "AgeDistribution"):
+        error = _age_loss(options, task)
+        if kind == "AgeRegression":
+            return f"The loss of the age was {error}."
+        sigma, share = (options.get(f"tasks.{task}.{name}") for name in ("sigma", "share"))
+        if sigma is None or share is None:
+            return fill_in("the loss of the age")
+        return (
+            f"The loss of the age was {share:g} times the cross-entropy with a normal distribution "
+            f"around the true age (SD {sigma:g} months) plus {1 - share:g} times {error}."
+        )
+    if kind in ("StageClassification", "OrdinalStages"):
+        balance, focal = (options.get(f"tasks.{task}.{name}") for name in ("balance", "focal"))
+        weighted = f", weighted by the inverse frequency of the stage to the power {balance:g}"
+        focused = f", focal with exponent {focal:g}"
+        return (
+            f"The loss of the stage was the cross-entropy{weighted if balance else ''}"
+            f"{focused if focal else ''}."
+        )
+    if kind == "SexClassification":
+        return "The loss of the sex was the binary cross-entropy of radiographs of known sex."
+    return fill_in(f"the loss of the task {task}")
+
+
+def _age_loss(options: Options, task: str) -> str:
+    node = f"tasks.{task}.loss"
+    node = "loss" if options.get(node) == "${loss}" else node
+    kind = str(options.get(f"{node}._target_", "")).rsplit(".", 1)[-1]
+    if kind not in LOSSES:
+        return fill_in("the loss of the age")
+    bend = [
+        f" ({p} {options[f'{node}.{p}']:g})" for p in ("beta", "delta") if f"{node}.{p}" in options
+    ]
+    return f"{LOSSES[kind]}{''.join(bend)} in standard deviations of the training ages"
+
+
+def _soft_targets(options: Options) -> str:
+    """Say that ages were learned from another model's predictions too."""
+    if not options.get("data.soft_targets"):
+        return ""
+    shares = {options.get(f"tasks.{task}.soft_weight") for task in tasks_of(options)} - {None}
+    share = f"{next(iter(shares)):g}" if len(shares) == 1 else "some"
+    return (
+        f"Where another model had predicted the age of a training radiograph, that prediction had "
+        f"a share of {share} in the age that was learned."
+    )
+
+
+def _weighting(options: Options) -> str:
+    tasks = tasks_of(options)
+    if len(tasks) < 2:
+        return ""
+    shares = join([f"{task} {options.get(f'tasks.{task}.weight', 1):g}" for task in tasks])
+    kind = str(options.get("weighting._target_", "FixedWeighting")).rsplit(".", 1)[-1]
+    sentence = {
+        "FixedWeighting": "The total loss was the weighted sum of these",
+        "UncertaintyWeighting": "The weights of these losses were learned (Kendall et al. 2018), "
+        "beginning with",
+        "LossScaleWeighting": "Each loss was divided by its running mean; the total was the "
+        "weighted sum",
+    }.get(kind)
+    return f"{sentence} ({shares})." if sentence else fill_in("how the losses were combined")
+
+
+def monitored(options: Options) -> str:
+    """Return the name of the validation metric that chooses the epoch."""
+    metric = str(options.get("monitor", "")).removeprefix("val/")
+    if not metric:
+        return "validation metric"
+    task, _, name = metric.rpartition("/")
+    if name == "loss":
+        return f"loss of the {task}" if task else "total loss"
+    described = describe(metric)
+    return f"{described.label} in {described.unit}" if described.unit else described.label
+
+
+def chosen_epoch(run: FinishedRun) -> str:
+    """Return the sentence on which weights were tested."""
+    options, metrics = run.metrics["options"], run.metrics
+    if metrics.get("best_validation", 0) is None:
+        return "No epoch was validated: the weights after the last step were tested."
+    best = {"min": "lowest", "max": "highest"}.get(str(options.get("mode")), "best")
+    score = metrics.get("best_validation")
+    value = "" if score is None else f" ({number(score)})"
+    return (
+        f"The weights of the epoch with the {best} {monitored(options)} in the validation "
+        f"fold{value} were tested."
+    )
+
+
+def _average(options: Options) -> str:
+    if "callbacks.ema._target_" not in options:
+        return ""
+    decay = options.get("callbacks.ema.decay")
+    of = f" with a decay of at most {decay:g} a step" if decay is not None else ""
+    return f"Validation and test used an exponential moving average of the weights{of}."
+
+
+def _mirror(options: Options) -> str:
+    if not options.get("mirror_test"):
+        return ""
+    return "Each test prediction is the mean of those of the radiograph and of its mirror image."

@@ -1,0 +1,53 @@
+"""Words that the methods of a run are written with."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from boneage.evaluation.run_folder import FinishedRun
+from boneage.weights import NAME
+
+LETTER = r"[^/\\,\[\]\"']"  # of a name in a path
+ABSOLUTE = re.compile(
+    rf"(?:^|(?<=[,\[\"']))(?:~{LETTER}*|[A-Za-z]:)?[/\\](?:{LETTER}+[/\\])*({LETTER}+)[/\\]?"
+)
+
+
+def fill_in(what: str) -> str:
+    """Return a mark for what the authors have to add."""
+    return f"[fill in: {what}]"
+
+
+def join(items: Sequence[str]) -> str:
+    """Return items as in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def name_of(path: object) -> str:
+    """Return the name of a file, of the run that a checkpoint is of, or of the built-in model."""
+    if path == NAME:
+        return "the built-in model of boneage"
+    parts = PurePath(str(path).replace("\\", "/")).parts
+    if len(parts) > 2 and parts[-2] == "checkpoints":
+        return parts[-3]
+    return parts[-1] if parts else str(path)
+
+
+def without_folders(command: str) -> str:
+    """Return a command whose absolute paths are cut to their names."""
+    words = []
+    for word in shlex.split(command):
+        option, equals, value = word.partition("=")
+        words.append(option + equals + ABSOLUTE.sub(r"\1", value) if equals else word)
+    return shlex.join(words)
+
+
+def is_ensemble(run: FinishedRun) -> bool:
+    """Tell whether a folder has the mean of several runs."""
+    return "ensemble" in run.metrics
+
+
+def is_test_alone(run: FinishedRun) -> bool:
+    """Tell whether a run only tested a model that was there already."""
+    return not run.metrics["options"].get("train", True)

@@ -1,0 +1,175 @@
+"""Tables for a paper: the numbers of metrics.json, in the form that each format asks for."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+from helpers import predictions, reference_study, write_finished_run
+from typer.testing import CliRunner
+
+from boneage.cli.main import app
+
+runner = CliRunner()
+SPECIAL = "a_b&c%d#e$f{g}h~i^j\\k<l>m|n--o[p]*q"
+
+
+def finished(folder, seed=1, shift=0.0, **changes):
+    table = predictions(n=80)
+    table["id"] = [f"h{i}" for i in range(80)]
+    table["age_years_predicted"] += shift
+    options = {"backbone": "slim_resnet", "seed": seed} | changes.pop("options", {})
+    return write_finished_run(folder, table, seed=seed, options=options, **changes)
+
+
+def stored(folder, metric):
+    return json.loads((folder / "metrics.json").read_text())["test"][metric]
+
+
+def printed(*arguments):
+    result = runner.invoke(app, ["compare", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def cells(line):
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_markdown_has_the_numbers_of_the_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [finished(tmp_path / "runs" / name, shift=i) for i, name in enumerate(("a", "b"))]
+    text = printed(
+        "runs", "--format", "markdown", "--metrics", "age/mae_months,test/stage/accuracy"
+    )
+    caption, empty, heading, rule, *rows = text.rstrip("\n").split("\n")
+    assert "80 radiographs" in caption
+    assert empty == ""
+    assert cells(heading) == ["run", "MAE (months)", "Accuracy"]
+    assert cells(rule) == ["---", "---:", "---:"]
+    assert [cells(row)[0] for row in rows] == ["a", "b"]
+    for run, row in zip(runs, rows, strict=True):
+        mae, accuracy = stored(run, "age/mae_months"), stored(run, "stage/accuracy")
+        assert cells(row)[1] == f"{mae['value']:.2f} ({mae['low']:.2f} to {mae['high']:.2f})"
+        assert cells(row)[2] == (
+            f"{accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f})"
+        )
+    assert not (tmp_path / "comparison").exists()  # a table alone
+
+
+def test_metrics_by_default_are_those_of_the_terminal(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    finished(tmp_path / "runs/a")
+    shown = runner.invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")]).output
+    table = pd.read_csv(io.StringIO(printed(tmp_path, "--format", "csv")))
+    labels = {"age/mae_months": "MAE", "age/rmse_months": "RMSE", "age/r2": "R2"}
+    assert table["metric"].tolist() == list(labels)
+    assert all(label in shown for label in labels.values())
+
+
+def test_csv_has_columns_of_value_limits_and_n(tmp_path):
+    run = finished(tmp_path / "a")
+    text = printed(tmp_path, "--format", "csv", "--metrics", "age/mae_months,stage/recall_child")
+    table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).set_index("metric")
+    for metric, decimals in (("age/mae_months", 2), ("stage/recall_child", 3)):
+        row, result = table.loc[metric], stored(run, metric)
+        for part in ("value", "low", "high"):
+            assert row[part] == f"{result[part]:.{decimals}f}"
+        assert row["n"] == str(result["n"])
+    assert table["n"].nunique() == 2  # all, and children
+
+
+def test_only_the_table_is_on_standard_output(tmp_path):
+    finished(tmp_path / "a")
+    (tmp_path / "failed").mkdir()
+    (tmp_path / "failed/error.txt").write_text("out of memory\n")
+    result = runner.invoke(app, ["compare", str(tmp_path), "--format", "csv"])
+    assert set(pd.read_csv(io.StringIO(result.stdout))["run"]) == {"a"}
+    assert "out of memory" in result.stderr
+
+
+def test_a_table_has_at_most_seven_columns(tmp_path):
+    run = finished(tmp_path / "a")
+    names = list(json.loads((run / "metrics.json").read_text())["test"])[:14]
+    text = printed(tmp_path, "--format", "markdown", "--metrics", ",".join(names))
+    headings = [cells(line) for line in text.splitlines() if line.startswith("| run")]
+    assert [len(heading) for heading in headings] == [7, 7, 3]
+    assert sum(len(heading) - 1 for heading in headings) == len(names)
+
+
+def test_seeds_have_mean_and_spread(tmp_path):
+    runs = [finished(tmp_path / f"s{seed}", seed=seed, shift=0.5 * seed) for seed in (1, 2, 3)]
+    maes = [stored(run, "age/mae_months")["value"] for run in runs]
+    options = ("--metrics", "age/mae_months")
+    text = printed(tmp_path, "--format", "markdown", *options)
+    (row,) = (line for line in text.splitlines() if "3 seeds" in line)
+    mean, sd = np.mean(maes), np.std(maes, ddof=1)
+    assert cells(row) == ["3 seeds", f"{mean:.2f} ± {sd:.2f}"]
+    assert "standard deviation over seeds" in text
+    table = pd.read_csv(io.StringIO(printed(tmp_path, "--format", "csv", *options)))
+    last = table.iloc[-1]
+    assert (last["value"], last["sd"]) == (round(mean, 2), round(sd, 2))
+    assert np.isnan(last["low"])
+
+
+def test_the_published_values_of_a_study_have_a_row(tmp_path):
+    finished(tmp_path / "a", reference=reference_study())
+    text = printed(tmp_path, "--format", "markdown", "--metrics", "age/mae_months")
+    assert cells(text.splitlines()[-1])[1] == "14.82"
+
+
+def test_tasks_and_test_sets_have_tables_of_their_own(tmp_path):
+    finished(tmp_path / "a")
+    finished(tmp_path / "b", task="multitask")
+    finished(tmp_path / "c", synthetic=True, patients=40)
+    text = printed(tmp_path, "--format", "latex", "--metrics", "age/mae_months")
+    assert text.count(r"\begin{tabular}") == 3
+    assert text.count("80 synthetic radiographs") == 1
+    assert text.count("over 40 patients") == 1
+
+
+def test_what_is_undefined_is_a_dash_and_few_are_marked(tmp_path):
+    table = predictions(n=80).assign(id=[f"h{i}" for i in range(80)])
+    young = table[table["age_years"] < 10].head(12)
+    write_finished_run(tmp_path / "a", young)
+    metrics = "age/mae_months,stage/recall_adult"
+    text = printed(tmp_path, "--format", "markdown", "--metrics", metrics)
+    _, mae, adults = cells(text.splitlines()[-1])
+    assert re.fullmatch(r"[\d.]+† \([\d.]+ to [\d.]+\)", mae)
+    assert adults == "-"
+    assert "fewer than 20 radiographs" in text
+
+
+def test_mistakes_are_one_line(tmp_path):
+    finished(tmp_path / "a")
+    for arguments, said in (
+        (["--format", "csv", "--metrics", "age/mea"], r"--metrics age/mea: no run has this metric"),
+        (["--metrics", "age/mae_months"], "add --format"),
+    ):
+        result = runner.invoke(app, ["compare", str(tmp_path), *arguments])
+        assert re.search(said, str(result.exception))
+
+
+def test_latex_is_well_formed_and_compiles(tmp_path):
+    finished(tmp_path / "runs" / SPECIAL, data="50 % of A & B", reference=reference_study())
+    finished(tmp_path / "runs/b", seed=2)
+    chosen = "age/mae_months,age/bias_months,stage/recall_adult"
+    text = printed(tmp_path / "runs", "--format", "latex", "--metrics", chosen)
+    assert r"a\_b\&c\%d\#e\$f\{g\}h\textasciitilde{}i\textasciicircum{}j" in text
+    unescaped = re.sub(r"\$-\$|\$\\pm\$|\\[#$_%&{}]", "", text.split("\n", 1)[1])
+    assert not re.search(r"[#$_~^%<>|\"]", unescaped)
+    rows = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert all(row.endswith(r" \\") for row in rows)
+    assert all(len(re.findall(r"(?<!\\)&", row)) == 3 for row in rows)
+    if shutil.which("pdflatex"):
+        (tmp_path / "paper.tex").write_text(
+            "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
+            f"{text}\n\\end{{document}}\n"
+        )
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert (tmp_path / "paper.pdf").is_file()
