@@ -2,14 +2,24 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from boneage.data.headers import ID_NAMES, as_written, letters
+from boneage.data.columns import (
+    DEFAULT_COLUMNS,
+    KNOWN_NAMES,
+    OPTIONAL,
+    READER,
+    Columns,
+    find_columns,
+    require_present,
+    require_single,
+    without_column,
+)
+from boneage.data.headers import letters
 from boneage.data.ids import normal_ids
 from boneage.data.sexes import UNKNOWN, read_sexes
 from boneage.data.subgroups import read_subgroups
@@ -18,86 +28,10 @@ from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
-# Names in the tables of RSNA (Halabi et al., Radiology 2019), their copies, RHPE and Deeplasia, and
-# other common ones; letter case, spaces and punctuation are ignored: "image_ID" is "image id".
-KNOWN_NAMES = {
-    "id": ID_NAMES,
-    "age": ("boneage", "bone age (months)", "bone age (years)", "bone age in months",
-            "bone age in years", "ground truth bone age (months)", "ground truth bone age"),
-    "sex": ("male", "sex", "sex (m/f)", "gender", "gender (m/f)", "female", "is male", "is female",
-            "m/f", "male/female", "patient sex", "patient's sex", "patient gender", "sex at birth"),
-    "site": (),  # only where it is named
-    "patient": tuple(
-        f"{who} {mark}"
-        for who in ("patient", "subject", "participant")
-        for mark in ("", "id", "no", "number")
-    ),
-}  # fmt: skip
-OPTIONAL = ("sex", "patient", "site")
-READER = "reader_"  # before the name of a column of one reader's ages
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
 NO_PATIENT = (*UNKNOWN, "-", "?")
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
 MAX_AGE_YEARS = 25
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Column names of one's own table; None recognises the known names in any case.
-
-    Args:
-        id: ids of the radiographs.
-        age: bone ages; the mean of the readers where there is none.
-        sex: sexes.
-        patient: patients.
-        site: hospitals, or other sources; only read where it is named.
-        readers: the bone ages that each of several readers gave.
-        others: columns that are kept as they are, to group results by.
-    """
-
-    id: str | None = None
-    age: str | None = None
-    sex: str | None = None
-    patient: str | None = None
-    site: str | None = None
-    readers: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls, names: Mapping[str, str | Sequence[str] | None], others: Sequence[str]
-    ) -> "Columns":
-        """Return the names that a config gives; the site is grouped by in any case."""
-        readers = names.get("readers") or ()
-        readers = (readers,) if isinstance(readers, str) else readers
-        site = names.get("site")
-        others = [name for name in dict.fromkeys(others) if not site or name not in ("site", site)]
-        single = {meaning: name for meaning, name in names.items() if meaning != "readers"}
-        return cls(**single, readers=tuple(readers), others=tuple(others))  # type: ignore[arg-type]
-
-    def single(self) -> dict[str, str | None]:
-        """Return the names of the columns that each have one meaning."""
-        return {meaning: getattr(self, meaning) for meaning in KNOWN_NAMES}
-
-
-DEFAULT_COLUMNS = Columns()
-
-
-def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
-    """Return which column contains "id", "age", "sex" and "patient", as far as present.
-
-    The column of the ids is also that of the patients only if both are requested.
-    """
-    column_of: dict[str, str] = {}
-    for meaning, own in columns.single().items():
-        for known in (own,) if own else KNOWN_NAMES[meaning]:
-            spelled = as_written if own else letters
-            if present := [name for name in header if spelled(name) == spelled(known)]:
-                column_of[meaning] = present[0]
-                break
-    if not columns.patient and column_of.get("patient") == column_of.get("id"):
-        column_of.pop("patient", None)
-    return column_of
 
 
 def read_labels(
@@ -177,13 +111,6 @@ def read_ids(
     return normal_ids(table[name])
 
 
-def without_column(path: Path, header: list[str], meaning: str, own: str | None = None) -> str:
-    """Return a message: which column a table lacks, which it has, and which names are known."""
-    missing = f"column {own!r}" if own else f"{meaning} column"
-    known = "" if own else f"; known names are {', '.join(KNOWN_NAMES[meaning])}"
-    return f"{path} has no {missing} (it has {', '.join(header)}){known}"
-
-
 def _require_columns(
     path: Path, table: pd.DataFrame, names: dict[str, str], columns: Columns
 ) -> None:
@@ -211,14 +138,6 @@ def _require_columns(
             f"{path} has several columns that may contain the patient ({', '.join(known)}): choose "
             "one with data.columns.patient="
         )
-
-
-def require_single(path: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
-    """Raise UserError when a table has several columns of one of these names, in any case."""
-    header = [as_written(name) for name in table.columns]
-    for name in names:
-        if header.count(as_written(name)) > 1:
-            raise UserError(f"{path} has several columns called {name!r}: rename all but one")
 
 
 def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
@@ -251,15 +170,6 @@ def _readings(
             raise UserError(f"{path}: column {name!r} has no reading: leave it out of the readers")
         found[f"{READER}{name}"] = _ages(path, cells[cells != ""], unit).reindex(table.index)
     return pd.DataFrame(found, index=table.index)
-
-
-def require_present(path: Path, table: pd.DataFrame, names: Sequence[str], option: str) -> None:
-    """Raise UserError when a table lacks one of the columns that an option names."""
-    for name in names:
-        if name not in table:
-            header = ", ".join(map(str, table.columns))
-            raise UserError(f"{option} names {name!r}, which {path} has not (it has {header})")
-    require_single(path, table, names)
 
 
 def _patients(path: Path, cells: pd.Series) -> pd.Series:

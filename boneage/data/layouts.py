@@ -7,9 +7,10 @@ from typing import Literal
 
 import pandas as pd
 
+from boneage.data.columns import DEFAULT_COLUMNS, READER, Columns
 from boneage.data.formats import SUFFIXES
 from boneage.data.ids import count_patients, patients_with_several, unify_spellings
-from boneage.data.labels import DEFAULT_COLUMNS, READER, Columns, read_labels
+from boneage.data.labels import read_labels
 from boneage.data.matching import match_images
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
 from boneage.data.tables import FOREIGN

@@ -18,27 +18,23 @@ from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, fill_sexes, open_cache
+from boneage.data.columns import READER, Columns
 from boneage.data.dataset import Batch, Radiographs, ResidentBatches, collate, upload
 from boneage.data.decode import Preprocessing
-from boneage.data.labels import READER, Columns
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.readings import reading_column, warn_of_few_readings
 from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
 from boneage.data.soft_targets import read_soft_targets
+from boneage.data.split_choice import Split
 from boneage.data.splits import (
     FOLDS,
-    assign_folds,
     find_held_out,
     fold_sizes,
-    read_folds,
     require_folds,
-    require_patients_apart,
-    same_patients,
     warn_of_small_test,
 )
 from boneage.data.storage import check_shared_memory, default_cache_dir
-from boneage.data.studies import fewer_training_radiographs, site_folds, tests_all
 from boneage.errors import UserError
 from boneage.stages import Stages
 
@@ -69,19 +65,12 @@ class BoneAgeDataModule(L.LightningDataModule):
         contrast: "none", or "stretch" per radiograph between percentiles.
         crop: "none", or "hand": only the part with the detected hand.
         cache_dir: folder of decoded radiographs; None is the user's cache directory.
-        split_seed: seed of the split, separate from the training seed.
-        folds: parts for cross-validation; 10 gives 80/10/10. "site" tests on one site
-            (`columns`), and trains on the others.
-        fold: which part is the test fold, or which site in the order of their names.
-        split_file: a run's `split.csv` (`id,fold`) to use again.
+        split_seed, folds, fold, split_file, test, train_films: see `Split`.
         hold_out: table with a column `id`, or folder of images named by ids. These radiographs,
             and all others of their patients, are test radiographs whatever the split says; at least
             one must be present.
         soft_targets: table of ages that a teacher predicted without having seen the radiograph
             (`read_soft_targets`), for tasks that learn from them beside the reading.
-        test: which radiographs a test alone is of: the test "fold"; "all"; or "auto", all where
-            the checkpoint does not know the data set (`tests_all`).
-        train_films: how many training radiographs are used, a stratified and nested sample.
         subgroups: columns of the table to group results by.
         augment: albumentations transform of (H, W) uint8 training radiographs.
         sampling: "shuffle"; "balanced", all stages equally often; or "ages", each whole year of
@@ -150,14 +139,10 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.unreadable = unreadable
         self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast, crop=crop)
         self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
-        self.split_seed = split_seed
-        self.folds = folds
-        self.fold = fold
-        self.split_file = Path(split_file) if split_file else None
+        file = Path(split_file) if split_file else None
+        self.split = Split(split_seed, folds, fold, file, test, train_films)
         self.hold_out = Path(hold_out) if hold_out else None
         self.soft_targets = Path(soft_targets) if soft_targets else None
-        self.test = test
-        self.train_films = train_films
         self.augment = augment
         self.sampling = sampling
         self.batch_size = batch_size
@@ -182,7 +167,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         self._check_shared_memory()
         if len(self.table):
             return
-        if self.test == "all" and (stage == "fit" or self.split_file):
+        if self.split.test == "all" and (stage == "fit" or self.split.file):
             raise UserError(
                 "data.test=all tests every radiograph: it needs train=false, and no data.split_file"
             )
@@ -195,23 +180,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         readable = check_readable(table, cache, self.unreadable)
         table = table.assign(cache_row=range(len(table))).iloc[readable].reset_index(drop=True)
         self.external = self.is_external is not None and self.is_external(table)
-        whole = tests_all(self.test, self.external, self.folds, table) and not self.split_file
-        if self.split_file:
-            table["fold"] = read_folds(self.split_file, table, self.separator)
-            require_patients_apart(table, f"data.split_file={self.split_file}")
-        elif whole:
-            table["fold"] = "test"
-        elif self.folds == "site":
-            table["fold"] = site_folds(table, self.fold, self.split_seed)
-        else:
-            table["fold"] = assign_folds(table, self.split_seed, self.folds, self.fold)
-        named = table["id"].isin(held_out)
-        held = same_patients(table, named)
-        if more := int(held.sum() - named.sum()):
-            log.info("Also held out: %d other radiographs of the same patients", more)
-        table.loc[held, "fold"] = "test"
-        if self.train_films != "all" and not whole:
-            table["fold"] = fewer_training_radiographs(table, self.train_films, self.split_seed)
+        table["fold"] = self.split.assign(table, held_out, self.external, self.separator)
         table["age_years"] = table["age_months"] / 12
         for reader in self.columns.readers:
             table[reading_column(reader)] = table.pop(f"{READER}{reader}") / 12
@@ -222,7 +191,9 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.cache, self.table = cache, table
         require_folds(table, FOLDS if stage == "fit" else ("test",), self.root, self.hold_out)
         log.info("Folds: %s", fold_sizes(table))
-        warn_of_small_test(self.fold_table("test"), self.stages, None if whole else self.folds)
+        whole = self.split.tests_all(table, self.external)
+        folds = None if whole else self.split.folds
+        warn_of_small_test(self.fold_table("test"), self.stages, folds)
         warn_of_few_readings(self.fold_table("test"), self.columns.readers)
 
     @property

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from boneage.data.columns import DEFAULT_COLUMNS, Columns, find_columns
 from boneage.data.formats import SUFFIXES, is_radiograph
 from boneage.data.ids import normal_id
-from boneage.data.labels import DEFAULT_COLUMNS, Columns, find_columns, read_ids
+from boneage.data.labels import read_ids
 from boneage.data.tables import SUFFIXES as TABLE_SUFFIXES
 from boneage.data.tables import check_separator, read_header
 from boneage.errors import UserError, join_first

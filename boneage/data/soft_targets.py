@@ -5,14 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.labels import (
-    DEFAULT_COLUMNS,
-    MAX_AGE_YEARS,
-    Columns,
-    find_columns,
-    read_numbers,
-    read_unique_ids,
-)
+from boneage.data.columns import DEFAULT_COLUMNS, Columns, find_columns
+from boneage.data.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
 from boneage.data.matching import match_ids
 from boneage.data.tables import read_table, refuse
 from boneage.errors import UserError, join_first

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from boneage.data.columns import require_single
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.ids import normal_id, normal_ids
-from boneage.data.labels import require_single
 from boneage.data.matching import match_ids
 from boneage.data.parallel import in_parallel
 from boneage.data.tables import read_table

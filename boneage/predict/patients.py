@@ -8,16 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from boneage.data.columns import DEFAULT_COLUMNS, find_columns, require_single, without_column
 from boneage.data.dicom_header import Header
-from boneage.data.labels import (
-    DEFAULT_COLUMNS,
-    MAX_AGE_YEARS,
-    find_columns,
-    read_numbers,
-    read_unique_ids,
-    require_single,
-    without_column,
-)
+from boneage.data.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
 from boneage.data.matching import match_ids
 from boneage.data.radiographs import radiograph_id
 from boneage.data.sexes import read_sex, read_sexes

@@ -14,9 +14,9 @@ import yaml
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 
+from boneage.data.columns import Columns
 from boneage.data.decode import Preprocessing
 from boneage.data.ids import patient_codes
-from boneage.data.labels import Columns
 from boneage.data.layouts import read_source
 from boneage.data.parallel import with_progress
 from boneage.data.phantom import write_phantom

@@ -6,7 +6,7 @@ import os
 import openpyxl
 import pytest
 
-from boneage.data.labels import Columns
+from boneage.data.columns import Columns
 from boneage.data.layouts import read_source
 from boneage.data.radiographs import find_radiographs
 from boneage.errors import UserError

@@ -9,7 +9,8 @@ import pytest
 from helpers import compose_config, write_finished_run
 from sklearn.model_selection import StratifiedGroupKFold
 
-from boneage.data.labels import Columns, read_labels
+from boneage.data.columns import Columns
+from boneage.data.labels import read_labels
 from boneage.data.layouts import read_source
 from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, stratified_parts
 from boneage.errors import UserError

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.labels import Columns
+from boneage.data.columns import Columns
 from boneage.data.layouts import read_source
 from boneage.data.readings import comparable_readers, warn_of_few_readings
 from boneage.errors import UserError

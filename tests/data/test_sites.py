@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.studies import site_folds
+from boneage.data.split_choice import site_folds
 from boneage.errors import UserError
 
 

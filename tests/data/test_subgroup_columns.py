@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.labels import Columns, read_labels
-from boneage.data.studies import site_folds
+from boneage.data.columns import Columns
+from boneage.data.labels import read_labels
+from boneage.data.split_choice import site_folds
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.report.page import write_report

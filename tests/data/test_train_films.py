@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from boneage.data.split_choice import order_for_subsets
 from boneage.data.splits import BAND_EDGES_YEARS
-from boneage.data.studies import order_for_subsets
 from boneage.errors import UserError
 from boneage.run.experiment import train
 

@@ -1,17 +1,87 @@
-"""Folds that studies ask for: fewer training radiographs, one site, or an external data set."""
+"""Which radiographs are trained, validated and tested on: the choices of a config."""
 
 import logging
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from boneage.data.ids import patient_codes
-from boneage.data.splits import BAND_EDGES_YEARS, UNUSED, VAL_SHARE, stratified_parts
+from boneage.data.splits import (
+    BAND_EDGES_YEARS,
+    UNUSED,
+    VAL_SHARE,
+    assign_folds,
+    read_folds,
+    require_patients_apart,
+    same_patients,
+    stratified_parts,
+)
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 FEW = 20  # radiographs of a site
+
+
+@dataclass(frozen=True)
+class Split:
+    """How radiographs are divided into folds.
+
+    Args:
+        seed: seed of the split, separate from the training seed.
+        folds: parts for cross-validation; 10 gives 80/10/10. "site" tests on one site
+            (`columns`), and trains on the others.
+        fold: which part is the test fold, or which site in the order of their names.
+        file: a run's `split.csv` (`id,fold`) to use again.
+        test: which radiographs a test alone is of: the test "fold"; "all"; or "auto", all where
+            the checkpoint does not know the data set (`tests_all`).
+        train_films: how many training radiographs are used, a stratified and nested sample.
+    """
+
+    seed: int = 0
+    folds: int | Literal["site"] = 10
+    fold: int = 0
+    file: Path | None = None
+    test: Literal["auto", "fold", "all"] = "auto"
+    train_films: int | Literal["all"] = "all"
+
+    def tests_all(self, table: pd.DataFrame, external: bool) -> bool:
+        """Tell whether all radiographs are tested (`tests_all`)."""
+        return tests_all(self.test, external, self.folds, table) and self.file is None
+
+    def assign(
+        self, table: pd.DataFrame, held_out: set[str], external: bool, separator: str | None
+    ) -> pd.Series:
+        """Return the fold of every radiograph: "train", "val", "test" or "unused".
+
+        Args:
+            table: as `read_source` returns it.
+            held_out: ids that are tested whatever the split says, with their patients.
+            external: whether only a test of a data set that the checkpoint does not know is asked.
+            separator: of the split file; None finds it.
+
+        Raises:
+            UserError: when the table does not allow it.
+        """
+        if self.file:
+            folds = read_folds(self.file, table, separator)
+            require_patients_apart(table.assign(fold=folds), f"data.split_file={self.file}")
+        elif self.tests_all(table, external):
+            return pd.Series("test", index=table.index)
+        elif self.folds == "site":
+            folds = site_folds(table, self.fold, self.seed)
+        else:
+            folds = assign_folds(table, self.seed, self.folds, self.fold)
+        named = table["id"].isin(held_out)
+        held = same_patients(table, named)
+        if more := int(held.sum() - named.sum()):
+            log.info("Also held out: %d other radiographs of the same patients", more)
+        folds = folds.mask(held, "test")
+        if self.train_films == "all":
+            return folds
+        return fewer_training_radiographs(table.assign(fold=folds), self.train_films, self.seed)
 
 
 def fewer_training_radiographs(table: pd.DataFrame, n: int, seed: int) -> pd.Series:
