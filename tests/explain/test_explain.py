@@ -286,7 +286,7 @@ def test_boxes_are_measured_on_held_out_radiographs_only(run, phantom_root, tmp_
 
 
 def test_only_what_counts_is_read(run, own_root, tmp_path, caplog):
-    """Damaged films without boxes, or that were run on, do not matter: they are not opened."""
+    """Damaged films without boxes, or that were trained on, do not matter: they are not opened."""
     split = pd.read_csv(run / "split.csv", dtype=str).set_index("id")["fold"]
     counted, left_out, *_ = split.index[split == "test"]
     trained_on = split.index[split == "train"][0]
