@@ -27,13 +27,7 @@ from boneage.data.readings import reading_column, warn_of_few_readings
 from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
 from boneage.data.soft_targets import read_soft_targets
 from boneage.data.split_choice import Split
-from boneage.data.splits import (
-    FOLDS,
-    find_held_out,
-    fold_sizes,
-    require_folds,
-    warn_of_small_test,
-)
+from boneage.data.splits import FOLDS, find_held_out, require_folds
 from boneage.data.storage import check_shared_memory, default_cache_dir
 from boneage.errors import UserError
 from boneage.stages import Stages
@@ -190,10 +184,7 @@ class BoneAgeDataModule(L.LightningDataModule):
             )
         self.cache, self.table = cache, table
         require_folds(table, FOLDS if stage == "fit" else ("test",), self.root, self.hold_out)
-        log.info("Folds: %s", fold_sizes(table))
-        whole = self.split.tests_all(table, self.external)
-        folds = None if whole else self.split.folds
-        warn_of_small_test(self.fold_table("test"), self.stages, folds)
+        self.split.report(table, self.stages, self.external)
         warn_of_few_readings(self.fold_table("test"), self.columns.readers)
 
     @property

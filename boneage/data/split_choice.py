@@ -14,12 +14,15 @@ from boneage.data.splits import (
     UNUSED,
     VAL_SHARE,
     assign_folds,
+    fold_sizes,
     read_folds,
     require_patients_apart,
     same_patients,
     stratified_parts,
+    warn_of_small_test,
 )
 from boneage.errors import UserError, join_first, plural
+from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 FEW = 20  # radiographs of a site
@@ -82,6 +85,12 @@ class Split:
         if self.train_films == "all":
             return folds
         return fewer_training_radiographs(table.assign(fold=folds), self.train_films, self.seed)
+
+    def report(self, table: pd.DataFrame, stages: Stages, external: bool) -> None:
+        """Log the sizes of the folds, and warn if the test fold is too small or too uniform."""
+        log.info("Folds: %s", fold_sizes(table))
+        folds = None if self.tests_all(table, external) else self.folds
+        warn_of_small_test(table[table["fold"] == "test"], stages, folds)
 
 
 def fewer_training_radiographs(table: pd.DataFrame, n: int, seed: int) -> pd.Series:
