@@ -190,7 +190,7 @@ def fold_sizes(table: pd.DataFrame) -> str:
 
 
 def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int | str | None) -> None:
-    """Warn where the test fold is too small, or too uniform, for its metrics to tell much.
+    """Warn if the test fold is too small, or too uniform, for reliable metrics.
 
     Args:
         test: its radiographs, with `age_years`.
@@ -199,7 +199,7 @@ def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int | str | No
     """
     if len(test) < MIN_TEST:
         log.warning(
-            "Only %s to test on: metrics will say little; %sadd radiographs",
+            "Only %s in the test fold: metrics are unreliable; %sadd radiographs",
             plural(len(test), "radiograph"),
             f"lower data.folds (it is {folds}), or " if folds else "",
         )
