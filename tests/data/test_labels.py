@@ -435,7 +435,11 @@ def test_readings_in_years(write):
             r"row 3, column 'id': '2' has no reading: give one, or remove the row \(2 such rows\)",
         ),
         ("id,ann,ben\n1,60,70\n2,70,x\n", ("ann", "ben"), "row 3, column 'ben': 'x' is not a num"),
-        ("id,ann,ben\n1,60,7\n2,70,8\n", ("ann", "ben"), "column 'ben': the highest age is 8, which"),
+        (
+            "id,ann,ben\n1,60,7\n2,70,8\n",
+            ("ann", "ben"),
+            "column 'ben': the highest age is 8, which",
+        ),
     ],
 )
 def test_readers_that_cannot_be_read_are_refused(write, text, readers, said):

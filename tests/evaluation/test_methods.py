@@ -15,7 +15,7 @@ from boneage.evaluation.report.words import join, name_of, without_folders
 from boneage.evaluation.run_folder import read_run
 from boneage.run.options import options
 from boneage.run.results import write_json
-from boneage.uncertainty.conformal import COVERAGE, ENOUGH
+from boneage.uncertainty.conformal import COVERAGE, MIN_BAND
 
 HOME = "/home/somebody/work"
 RSNA = ("data=rsna", f"data.root={HOME}/rsna")
@@ -99,7 +99,7 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
     assert "The seed was 7." in parts["Training"]
     assert "contained the true age of a share of 0.912 (0.893 to 0.930)" in parts["Statistics"]
     assert f"Prediction intervals of {100 * COVERAGE:.0f} %" in parts["Statistics"]
-    assert f"where it has {ENOUGH} radiographs or more" in parts["Statistics"]
+    assert f"where it has {MIN_BAND} radiographs or more" in parts["Statistics"]
     assert parts["Software"] == "boneage 0."
     assert parts[21].startswith("60 were tested")
 

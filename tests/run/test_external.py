@@ -132,8 +132,9 @@ def test_page_terminal_and_methods_say_that_it_is_external(external, run, other,
     bias = metrics_of(external)["test"]["age/bias_months"]["value"]
     assert f"{bias:.2f}" in text
     said = methods(read_run(external))
-    assert "was tested on 15 radiographs of another data set (Bern)" in said
-    assert "| External testing | Page of the run (report.html) |" in said
+    assert "We tested a finished model on 15 hand radiographs (Bern)" in said
+    assert "20 radiographs of another data set (" in said
+    assert "| Testing on external data | External test, " in said
     train(configured(run, other, tmp_path / "again"))
     printed = capsys.readouterr().out
     assert "15 external test radiographs of Bern" in printed
@@ -216,7 +217,9 @@ def test_one_radiograph_is_a_set(tested, other, tmp_path, caplog):
     table.to_csv(root / "labels.csv", index=False)
     metrics, ids = tested(root, "report=true")
     assert ids == list(table["id"])
-    assert "Only 1 radiograph to test on: metrics will say little; add radiographs" in caplog.text
+    assert (
+        "Only 1 radiograph in the test fold: metrics are unreliable; add radiographs" in caplog.text
+    )
     for difference in metrics["own_test"]["differences"].values():
         assert difference["value"] is not None
     assert metrics["own_test"]["differences"]["age/mae_months"]["low"] is None

@@ -58,7 +58,7 @@ def _items(run: FinishedRun) -> list[tuple[str, str]]:
         ("Robustness", _robustness(run)),
         ("Explanations", _explanations(run)),
         ("Evaluation on internal data", PAGE),
-        ("Testing on external data", _external(options)),
+        ("Testing on external data", _external(run)),
         ("Registration of a trial", AUTHORS),
         ("Numbers included and excluded", _numbers(run)),
         ("Characteristics by partition", f"Age and sex: Data, above, and {PAGE}; {AUTHORS}"),
@@ -141,7 +141,10 @@ def _explanations(run: FinishedRun) -> str:
     return f"Grad-CAM maps, {PAGE}" if maps else "None"
 
 
-def _external(options: Mapping[str, Any]) -> str:
+def _external(run: FinishedRun) -> str:
+    options = run.metrics["options"]
+    if run.metrics.get("external"):
+        return f"External test, {PAGE}"
     if options.get("data.folds") == "site" and not options.get("data.split_file"):
         return f"The test fold is of a site without training radiographs; {AUTHORS}"
     return AUTHORS

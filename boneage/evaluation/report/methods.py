@@ -98,10 +98,14 @@ def _radiographs(run: FinishedRun) -> str:
             f"for training and {n['val']:,} for validation."
         )
     if is_test_alone(run):
+        elsewhere = ""
+        if run.metrics.get("external"):
+            trained_on = run.metrics.get("trained_on") or fill_in("name of the data set")
+            elsewhere = f" of another data set ({trained_on})"
         return (
             f"We tested a finished model on {n['test']:,} {what} {source}. It had been trained on "
-            f"{n['train']:,} radiographs, and {n['val']:,} others had served for validation; none "
-            "of these is in the test fold."
+            f"{n['train']:,} radiographs{elsewhere}, and {n['val']:,} others had served for "
+            "validation; none of these is in the test fold."
         )
     return (
         f"We used {sum(n.values()):,} {what} {source}: {n['train']:,} for training, "
