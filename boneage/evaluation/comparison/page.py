@@ -157,7 +157,7 @@ def _sizes(group: Group) -> list[dict[str, Any]]:
     studies = size_studies(group)
     with styled():
         return [
-            {"study": study, "picture": page_image(error_by_size(study.n, study.mae, study.curve))}
+            {"study": study, "image": page_image(error_by_size(study.n, study.mae, study.curve))}
             for study in studies
         ]
 
