@@ -32,8 +32,7 @@ def current_task(task: dict[str, Any]) -> dict[str, Any]:
 
 def current_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the flat options of a run (`boneage.run.options`) under their current names."""
-    current: dict[str, Any] = {"weighting": "fixed", "data.train_films": "all"}
-    current |= {f"weighting.{key}": value for key, value in WEIGHTING.items()}
+    current: dict[str, Any] = {}
     for name, value in options.items():
         if name.startswith("head@") or name.endswith((".head._target_", ".head._partial_")):
             continue

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.evaluation.older_versions import current_options
+from boneage.evaluation.older_versions import WEIGHTING, current_options
 from boneage.evaluation.run_folder import ERROR, METRICS
 from boneage.options import TABLE, is_choice, kind_of
 from boneage.run.checkpoint import read_checkpoint
@@ -77,7 +77,9 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
 def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
     """Raise UserError if a run to be resumed was started with other options that matter."""
     current = options(cfg)
-    was = {row.name: row.default for row in TABLE if row.name in current} | was  # older versions
+    later = {row.name: row.default for row in TABLE}  # options that older versions did not have
+    later |= {f"weighting.{name}": value for name, value in WEIGHTING.items()}
+    was = {name: value for name, value in later.items() if name in current} | was
     names = [k for k in was | current if kind_of(k) != "bookkeeping" and not is_choice(k)]
     different = [
         f"{name} (was {was[name]})" if name in was else name

@@ -127,7 +127,7 @@ def _held_out(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     if root is None and isinstance(given, dict):  # a phantom: write it again
         root = write_phantom(**{key: given[key] for key in ("folder", "n", "size", "seed")})
     options = {key: data[key] for key in ("table", "val_table", "test_table", "age_unit")}
-    options |= {"columns": Columns(**data["columns"]), "separator": data.get("separator")}
+    options |= {"columns": Columns.of(data["columns"], ()), "separator": data.get("separator")}
     source = read_source(root or Path(given), missing="drop", **options)
     split = pd.DataFrame(record["split"])
     table = split[split["fold"] == "test"].merge(source[["id", "path"]], on="id", how="left")

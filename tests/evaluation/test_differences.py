@@ -44,7 +44,7 @@ def test_stages_of_the_age_are_compared_where_there_is_no_stage_head():
 def test_shares_of_one_have_no_interval_of_zero_width():
     own, external = predictions(200, seed=1), predictions(12, seed=2)
     external["stage_predicted"] = [
-        Stages().names[k] for k in Stages().of(external["age_years"].to_numpy())
+        Stages().names[k] for k in Stages().index_of(external["age_years"].to_numpy())
     ]
     found = compare(own, external)["stage/accuracy"]
     own_accuracy = evaluate(own, Stages())["stage/accuracy"]

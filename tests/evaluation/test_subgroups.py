@@ -145,7 +145,7 @@ def test_why_there_is_no_gap(table, tmp_path, cells, sentence):
 
 
 def test_a_run_of_stages_is_compared_by_accuracy(table, tmp_path):
-    stages = np.array(Stages().names)[Stages().of(table["age_years"].to_numpy())]
+    stages = np.array(Stages().names)[Stages().index_of(table["age_years"].to_numpy())]
     wrong = (SITES == "Cali") & (np.arange(len(SITES)) % 2 == 0)
     predicted = table.drop(columns="age_years_predicted").assign(
         stage_predicted=np.where(wrong, np.where(stages == "child", "adult", "child"), stages)

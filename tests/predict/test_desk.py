@@ -153,10 +153,10 @@ def test_sex_and_age_are_read_as_in_tables(model, film, tmp_path, sex, age, expe
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["predict", "--sex", "w"], "'w' is no sex: write female, male, unknown, or M or F"),
+        (["predict", "--sex", "w"], "'w' is not a sex: write female, male, unknown, or M or F"),
         (["predict", "--chronological-age", "25.5"], "'25.5' is not a chronological age: give"),
         (["predict", "--chronological-age", "-1"], "'-1' is not a chronological age"),
-        (["explain", "--out", "x", "--sex", "1"], "'1' is no sex"),
+        (["explain", "--out", "x", "--sex", "1"], "'1' is not a sex"),
     ],
 )
 def test_what_is_no_sex_or_age_is_one_line(model, film, words, said):

@@ -111,7 +111,7 @@ def test_an_age_says_that_it_is_corrected(exported, hospital, shifted, tmp_path)
 def test_stress_and_explain_use_the_ages_of_the_site(
     exported, phantom_root, shifted, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr("boneage.run.stress.CHANGES", {})
+    monkeypatch.setattr("boneage.run.stress.STRESSES", {})
     caplog.set_level(logging.INFO)
     maes = []
     for file in (exported / "model.onnx", shifted):
