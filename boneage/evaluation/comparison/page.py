@@ -192,7 +192,11 @@ def _models(groups: list[Group]) -> list[dict[str, Any]]:
         for run in group.runs:
             described = run.metrics.get("architecture")
             if described is not None and str(described) not in models:
-                backbone = run.metrics["options"].get("backbone", "")
+                options = run.metrics["options"]
+                backbone = options.get("backbone", "")
+                backbone = (
+                    options.get("backbone.name", backbone) if backbone == "timm" else backbone
+                )
                 title = f"{run.metrics['task']}, {backbone}".rstrip(", ")
                 models[str(described)] = {"title": title, "described": described}
     shown = list(models.values())[:MODELS]

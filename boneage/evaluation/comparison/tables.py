@@ -29,7 +29,7 @@ METRICS = 3
 
 def shown_metrics(group: Group) -> list[str]:
     """Return the metrics of a group's table: the one it is sorted by, then the main ones."""
-    test = group.first["test"]
+    test = dict.fromkeys(name for run in group.runs for name in run.metrics["test"])
     recalls = [name for name in test if name.startswith("stage/recall_")]
     others = [name for name in (*SHOWN, *recalls) if name in test]
     own = [name for name in test if is_own_headline(name)]
