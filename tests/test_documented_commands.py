@@ -135,6 +135,7 @@ def test_the_pages_have_commands():
     assert sum(line.startswith("python train.py") for line in COMMANDS) > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

@@ -131,6 +131,7 @@ def test_choices_of_the_command_line_have_their_own_names():
     assert chosen["balance"] == "-"
 
 
+@pytest.mark.slow
 def test_the_dashboard_changes_no_number(configure, tmp_path):
     common = ["task=multitask", "sex=embedding", "augment=geometric"]
     train(configure(*common, dashboard(every_n_epochs=1), run="with"))
@@ -149,6 +150,7 @@ def test_without_tensorboard_there_is_no_dashboard(configure, tmp_path):
     assert not list(tmp_path.rglob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_a_compiled_model_has_its_graph_and_prints_nothing(configure, tmp_path, capfd, caplog):
     model = build_model(configure(), record={}, compile_backbone=True)
     with SummaryWriter(tmp_path) as writer:

@@ -135,6 +135,7 @@ def test_json_has_null_for_what_is_not_finite(tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e17, 1e300])
 def test_figures_bear_any_number(value):
     n = 8

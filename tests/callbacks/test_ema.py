@@ -36,6 +36,7 @@ def test_average_by_hand(configure, tmp_path, monkeypatch):
         torch.testing.assert_close(value, average[name], msg=name)
 
 
+@pytest.mark.slow
 def test_the_average_is_what_is_tested(configure, tmp_path):
     averaged = train(configure("callbacks=default", run="ema"))
     ckpt = tmp_path / "ema/checkpoints/best.ckpt"

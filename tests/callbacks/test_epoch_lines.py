@@ -49,6 +49,7 @@ def test_a_resumed_run_goes_on_counting_and_knows_the_best(configure, tmp_path, 
     assert len(pd.read_csv(tmp_path / "run/history.csv")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "epochs"),
     [

@@ -69,6 +69,7 @@ def test_maps_change_no_number(with_maps, tmp_path):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_sizes_of_nought_draw_nothing(with_maps, tmp_path):
     sizes = [f"callbacks.grad_cam.{name}=0" for name in ("panel", "cases", "per_band")]
     train(with_maps(*sizes))

@@ -262,6 +262,7 @@ def test_interrupted_build_cleans_up(start, folder):
     assert built(folder) == set()
 
 
+@pytest.mark.slow
 def test_two_builds_at_once(start, folder, tmp_path):
     processes = [start(), start()]
     output = "".join(process.communicate(timeout=60)[0] for process in processes)

@@ -54,6 +54,7 @@ def cleanly(call):
     return None
 
 
+@pytest.mark.slow
 @QUICK
 @example(content=b"\t")
 @given(content=st.one_of(st.binary(max_size=300), TABLE.map(str.encode), OWN_TABLE.map(str.encode)))
@@ -68,6 +69,7 @@ def test_label_tables(tmp_path, content, suffix):
         assert table["id"].is_unique
 
 
+@pytest.mark.slow
 @QUICK
 @given(content=BOX_TABLE)
 def test_box_tables(tmp_path, content):

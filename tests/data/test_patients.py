@@ -401,6 +401,7 @@ def trained_on(split):
     return split["patient"][(split["fold"] == "train") & (split["patient"] != "")].iloc[0]
 
 
+@pytest.mark.slow
 def test_a_patient_in_two_tables_or_two_folds_is_refused(visited, configure, tmp_path):
     train(configure(f"data.root={visited}", "data.folds=4", run="before"))
     split = pd.read_csv(tmp_path / "before/split.csv", dtype=str, keep_default_na=False)
@@ -422,6 +423,7 @@ def test_a_patient_in_two_tables_or_two_folds_is_refused(visited, configure, tmp
         read_source(visited)
 
 
+@pytest.mark.slow
 def test_a_hold_out_takes_the_other_radiographs_of_its_patients_along(
     visited, configure, tmp_path, caplog
 ):

@@ -68,6 +68,7 @@ def losses(run):
     return pd.read_csv(run / "history.csv")["train/age/loss"].to_numpy()
 
 
+@pytest.mark.slow
 def test_training_learns_from_them_wherever_the_radiographs_lie(configure, tmp_path):
     """A teacher that repeats the readings changes nothing; another one does, on host and device."""
     plain = configure("augment=none", "data.residence=host", run="plain")

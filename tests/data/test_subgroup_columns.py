@@ -63,6 +63,7 @@ def test_sites_without_a_name_cannot_be_left_out():
         site_folds(table, 0, 0)
 
 
+@pytest.mark.slow
 def test_sites_are_pooled_and_their_columns_kept(configure, own_root, tmp_path):
     labels = pd.read_csv(own_root / TABLE)
     labels["hospital"] = np.tile(["Aarhus", "Bern"], 12)

@@ -78,6 +78,7 @@ def test_a_file_that_is_no_run_is_refused(tmp_path):
             find_runs([file])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("newer", ["a", "b"])
 def test_an_option_that_an_older_run_does_not_know_counts_as_none(tmp_path, newer):
     for name, spread in (("a", 1), ("b", 2)):
@@ -106,6 +107,7 @@ def test_sorting(tmp_path):
         groups_of(tmp_path, sort="age/mea")
 
 
+@pytest.mark.slow
 def test_other_test_sets_never_compete(tmp_path):
     run(tmp_path / "a", with_ages(1))
     run(tmp_path / "b", with_ages(1, n=81))
@@ -230,6 +232,7 @@ def test_the_table(tmp_path):
     assert row["age/mae_months/low"] < mae < row["age/mae_months/high"]
 
 
+@pytest.mark.slow
 def test_damaged_runs_are_reported_and_skipped(tmp_path):
     run(tmp_path / "whole", with_ages(1))
     (tmp_path / "going on/.hydra").mkdir(parents=True)
@@ -336,6 +339,7 @@ def test_a_run_given_twice_counts_once(tmp_path):
     assert len(find_runs([tmp_path, tmp_path / "a", tmp_path / "." / "a"])[0]) == 1
 
 
+@pytest.mark.slow
 def test_options_that_do_not_follow_from_a_choice_keep_settings_apart(tmp_path):
     for seed, depth in ((1, 4), (2, 8), (3, 8)):
         options = {"backbone.depth": depth}
@@ -405,6 +409,7 @@ def test_early_stopping_and_monitor_are_settings(tmp_path):
     assert seed_rows(group) == []
 
 
+@pytest.mark.slow
 def test_a_repeated_seed_counts_once_and_a_tested_checkpoint_or_an_ensemble_never(tmp_path):
     run(tmp_path / "old", with_ages(3, 7), started="2026-01-01T00:00:00+00:00")
     run(tmp_path / "new", with_ages(1, 1), started="2026-01-02T00:00:00+00:00")

@@ -69,6 +69,7 @@ def test_nothing_finite_draws_nothing():
     assert draw_figures(predictions().assign(age_years_predicted=np.nan), Stages()) == {}
 
 
+@pytest.mark.slow
 def test_other_stages_and_names_are_drawn():
     table = predictions()[["age_years", "sex", "age_years_predicted"]]
     for stages in (Stages(["all"], []), Stages(["$x", "<b>", "c", "d", "e"], [3, 6, 9, 12])):

@@ -25,6 +25,7 @@ def test_a_planted_gap_is_found_with_its_levels():
     assert gap.p < 0.01
 
 
+@pytest.mark.slow
 def test_equal_levels_have_no_small_p():
     ps = [largest_gap(*simulated(60, (1.0, 1.0, 1.0, 1.0), seed)).p for seed in range(40)]
     assert np.mean(np.array(ps) < 0.05) <= 0.15  # 2 of 40 expected at most

@@ -129,6 +129,7 @@ def test_numbers_without_interval():
     assert with_limits({"value": 0.9996, "low": None, "high": None}, 3) == "1.000"
 
 
+@pytest.mark.slow
 def test_the_page_has_a_section_of_readers(tmp_path):
     hostile = "<script>x</script>"
     table = simulated(n=30).rename(columns={"reader_ben_years": f"reader_{hostile}_years"})
@@ -152,6 +153,7 @@ def test_the_page_has_a_section_of_readers(tmp_path):
     assert head[: head.index("</thead>")].count("<th") - 1 <= 7  # less <thead
 
 
+@pytest.mark.slow
 def test_a_run_without_readers_has_no_such_section(tmp_path):
     html = write_report(write_finished_run(tmp_path, simulated(n=30))).read_text()
     assert "<h2>Readers" not in html

@@ -56,6 +56,7 @@ def test_a_planted_law_is_found_and_said(tmp_path):
     assert f"{low:.2f} to {high:.2f}" in study.sentence
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_of_the_bootstrap_intervals(tmp_path):
     for size in SIZES:
         finished(tmp_path / f"{size}", size, test_n=400)
@@ -74,6 +75,7 @@ def test_few_test_radiographs_cannot_say(tmp_path):
     assert study.sentence.startswith("These runs cannot say what twice as many")
 
 
+@pytest.mark.slow
 def test_a_flat_law_says_that_more_bring_little(tmp_path):
     for size in SIZES:
         finished(tmp_path / f"{size}", size, error=8.0, test_n=400)
@@ -94,6 +96,7 @@ def test_fewer_than_four_sizes_have_a_figure_and_the_reason(tmp_path):
     assert "MAE by the number of training radiographs" in (out / "comparison.html").read_text()
 
 
+@pytest.mark.slow
 def test_page_and_terminal_say_the_sentence(tmp_path):
     for size in SIZES:
         finished(tmp_path / "runs" / f"{size}", size)
@@ -114,6 +117,7 @@ def test_runs_of_one_size_have_no_study(tmp_path):
     assert described[0]["groups"][0]["sizes"] == []
 
 
+@pytest.mark.slow
 def test_seeds_count_and_what_is_no_training_of_its_own_does_not(tmp_path):
     for size in SIZES:
         for seed in (1, 2):
@@ -126,6 +130,7 @@ def test_seeds_count_and_what_is_no_training_of_its_own_does_not(tmp_path):
     assert study.n.tolist() == [size for size in SIZES for _ in (1, 2)]
 
 
+@pytest.mark.slow
 def test_settings_have_studies_of_their_own(tmp_path):
     for size in SIZES:
         for backbone in ("slim_resnet", "resnet18"):
@@ -136,6 +141,7 @@ def test_settings_have_studies_of_their_own(tmp_path):
     assert all(study.told.startswith(f"{study.setting}: With twice") for study in studies)
 
 
+@pytest.mark.slow
 def test_runs_without_an_age_have_no_study(tmp_path):
     for size in SIZES:
         folder = finished(tmp_path / f"{size}", size)

@@ -85,6 +85,7 @@ def test_a_level_of_one_radiograph_has_no_interval(found):
     assert np.isnan(float(row["low"] or np.nan))
 
 
+@pytest.mark.slow
 def test_patients_are_counted(table):
     visits = table.assign(patient=[f"p{i // 2}" for i in range(len(table))])
     rows = subgroups(visits, Stages(), columns=["site"]).set_index(["level", "metric"])
@@ -100,6 +101,7 @@ def test_bands_and_sexes_are_as_without_columns(table, tmp_path):
     pd.testing.assert_frame_equal(without_levels(more), old)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_has_its_page_and_comparison(table, tmp_path):
     run = write_finished_run(
         tmp_path / "run", table[["id", "sex", "age_years", "age_years_predicted"]]
@@ -114,6 +116,7 @@ def test_a_run_of_an_older_version_has_its_page_and_comparison(table, tmp_path):
     assert "Largest difference" not in (tmp_path / "out/comparison.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_says_where_the_planted_gap_is(table, tmp_path):
     text = Page(write_report(finished(tmp_path, table, "site")).read_text()).text
     maes = {site: months_off(table, site).abs().mean() for site in ("Bern", "Aarhus", "Cali")}
@@ -129,6 +132,7 @@ def test_the_page_says_where_the_planted_gap_is(table, tmp_path):
     assert "unknown 9 †" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "sentence"),
     [
@@ -158,6 +162,7 @@ def test_a_run_of_stages_is_compared_by_accuracy(table, tmp_path):
     assert "share of wrong stages: Cali minus Aarhus, 0.500 (95 % interval" in text
 
 
+@pytest.mark.slow
 def test_text_of_a_table_is_escaped(table, tmp_path):
     hostile = "<script>alert(1)</script>"
     columns = {hostile: [hostile, "b"] * 70}
@@ -167,6 +172,7 @@ def test_text_of_a_table_is_escaped(table, tmp_path):
     assert "script" not in Page((tmp_path / "out/comparison.html").read_text()).tags
 
 
+@pytest.mark.slow
 def test_the_comparison_has_the_gap_of_each_run(table, tmp_path):
     even = table.assign(age_years_predicted=table["age_years"] + np.tile([0.5, -0.5], 70))
     finished(tmp_path / "gap", table, "site", "maker")
@@ -188,6 +194,7 @@ def test_the_comparison_has_the_gap_of_each_run(table, tmp_path):
     assert "gap maker fewer than two levels have 20 radiographs" in text
 
 
+@pytest.mark.slow
 def test_a_diverged_run_has_no_gap(table, tmp_path):
     broken = table.assign(age_years_predicted=table["age_years_predicted"].where(table.index > 3))
     folder = finished(tmp_path, broken, "site")

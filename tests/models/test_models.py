@@ -34,6 +34,7 @@ def test_paper_cnn_is_four_halving_blocks_in_the_reports_order():
     assert backbone.layers[:4](torch.zeros(1, 3, 128, 128)).shape == (1, 256, 8, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     "make",

@@ -82,6 +82,7 @@ def test_photographs_are_named_rightly():
         assert names.index_to_description(best) in expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"stem_stride": 1}, {"enlarge": 1.5}])
 def test_a_grey_stem_gives_a_grey_image_the_same_features(options):
     image = torch.rand(2, 1, 64, 64)

@@ -137,6 +137,7 @@ def test_the_age_of_a_dicom_header_counts_where_none_is_typed(run, tmp_path, typ
     assert f"chronological age {said}, SD score" in page
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_printed_cards_fill_their_pages(tmp_path):
     """Three fit below the heading and four on a page of their own, on letter paper."""

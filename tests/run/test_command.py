@@ -9,6 +9,7 @@ import pytest
 from helpers import PROJECT, TINY, TRAIN, call
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_whole(tmp_path):
     code = f"""
 import runpy, sys

@@ -70,6 +70,7 @@ def test_two_processes_train_and_test_like_one(configure, phantom_root, tmp_path
             assert second[name]["value"] == pytest.approx(result["value"], rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
     sweep = SimpleNamespace(
         initialized=lambda: True, get=lambda: SimpleNamespace(mode=RunMode.MULTIRUN)

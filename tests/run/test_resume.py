@@ -114,6 +114,7 @@ def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code
     assert_same_run(tmp_path / "straight", folder)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):
     folder = tmp_path / "full"
     cfg = configure("trainer.max_epochs=15", "resume=auto", run="full")
@@ -144,6 +145,7 @@ def test_a_finished_run_is_not_repeated(configure, tmp_path, caplog):
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_truncated_checkpoint_is_passed_over(configure, tmp_path, caplog):
     folder = tmp_path / "run"
     whole = train(configure("trainer.max_epochs=2", run="run"))
@@ -162,6 +164,7 @@ def test_a_truncated_checkpoint_is_passed_over(configure, tmp_path, caplog):
     assert not (folder / "error.txt").exists()
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_numbers(configure):
     first = train(configure("seed=1", run="first"))
     assert first["test"] != train(configure("seed=2", run="second"))["test"]
@@ -208,6 +211,7 @@ def test_a_run_is_not_resumed_with_other_options(started, change, named):
             train(compose_config(*options, change))
 
 
+@pytest.mark.slow
 def test_options_that_change_nothing_may_differ(started):
     for options in started:
         train(compose_config(*options, "data.num_workers=1", "trainer.log_every_n_steps=3"))

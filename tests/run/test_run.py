@@ -139,6 +139,7 @@ def test_resume_from_a_checkpoint_that_was_moved_alone(configure, tmp_path, capl
         assert checkpoint["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_same_command_same_numbers(configure):
     first = train(configure("sex=embedding", run="first"))
     again = train(configure("sex=embedding", "data.num_workers=2", run="again"))

@@ -29,6 +29,7 @@ def first(configure, tmp_path):
     return tmp_path / "first/checkpoints/best.ckpt"
 
 
+@pytest.mark.slow
 def test_all_weights_are_taken_over(first, configure, tmp_path):
     frozen = ("sex=embedding", "seed=8", "optimizer.weight_decay=0", FROZEN)
     train(configure(*frozen, f"start_from={first}", run="second"))
@@ -50,6 +51,7 @@ def test_parts_that_do_not_fit_start_afresh(first, configure, tmp_path, caplog):
         assert f"{part} of {first} does not fit" in caplog.text
 
 
+@pytest.mark.slow
 def test_ages_are_standardised_by_the_new_radiographs(first, configure, tmp_path):
     root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
     train(configure(f"start_from={first}", "sex=embedding", f"data.root={root}", run="second"))
@@ -62,6 +64,7 @@ def test_another_backbone_is_refused(first, configure):
         train(configure(f"start_from={first}", "backbone.stem=5"))
 
 
+@pytest.mark.slow
 def test_what_was_trained_on_is_refused_as_a_test_radiograph(first, configure, tmp_path):
     with pytest.raises(UserError, match=r"of the test fold were used to train.*data.split_file="):
         train(configure(f"start_from={first}", "data.split_seed=3"))

@@ -142,6 +142,7 @@ def test_radiographs_that_have_moved(configure, tmp_path):
     assert "cannot be loaded" in str(done.exception)
 
 
+@pytest.mark.slow
 def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_root, tmp_path):
     train(configure())
     export(tmp_path / "run", tmp_path / "model.onnx", "onnx")
