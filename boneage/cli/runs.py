@@ -70,7 +70,7 @@ def report(
 ) -> None:
     """Redraw the figures and the report page of a finished run."""
     if methods:
-        from boneage.evaluation.report.methods import write_methods
+        from boneage.evaluation.methods.text import write_methods
 
         typer.echo(f"Wrote {write_methods(run)}")
         return

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.errors import UserError
-from boneage.evaluation.report.methods import methods, write_methods
-from boneage.evaluation.report.words import join, name_of, without_folders
+from boneage.evaluation.methods.text import methods, write_methods
+from boneage.evaluation.methods.words import join, name_of, without_folders
 from boneage.evaluation.run_folder import read_run
 from boneage.run.options import options
 from boneage.run.results import write_json

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from boneage.data.phantom import write_phantom
 from boneage.data.splits import assign_folds
 from boneage.errors import UserError
-from boneage.evaluation.report.methods import methods
+from boneage.evaluation.methods.text import methods
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
 from boneage.run.ensemble import ensemble

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from boneage.errors import plural
+from boneage.evaluation.methods.network import class_of, tasks_of
+from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import number
-from boneage.evaluation.report.network import class_of, tasks_of
-from boneage.evaluation.report.words import fill_in, is_ensemble, is_test_alone, join, name_of
 from boneage.evaluation.run_folder import FinishedRun
 
 Options = Mapping[str, Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 from boneage.data.crop import MARGIN
 from boneage.data.decode import STRETCH_PERCENTILES
-from boneage.evaluation.report.words import fill_in, is_ensemble, join, name_of
+from boneage.evaluation.methods.words import fill_in, is_ensemble, join, name_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import Stages
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from boneage.evaluation.report.network import initial_weights
-from boneage.evaluation.report.training import chosen_epoch
-from boneage.evaluation.report.words import is_ensemble, is_test_alone, without_folders
+from boneage.evaluation.methods.network import initial_weights
+from boneage.evaluation.methods.training import chosen_epoch
+from boneage.evaluation.methods.words import is_ensemble, is_test_alone, without_folders
 from boneage.evaluation.run_folder import FinishedRun
 
 SOURCE = "Tejani et al., Radiology: Artificial Intelligence 2024;6(4):e240300"

@@ -7,11 +7,11 @@ from typing import Any
 from boneage.data.atomic import atomic_file
 from boneage.errors import UserError, plural
 from boneage.evaluation.intervals import DRAWS
+from boneage.evaluation.methods.checklist import claim
+from boneage.evaluation.methods.network import describe_model, describe_preprocessing, stages_of
+from boneage.evaluation.methods.training import describe_training
+from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
 from boneage.evaluation.numbers import interval, number
-from boneage.evaluation.report.claim import claim
-from boneage.evaluation.report.network import describe_model, describe_preprocessing, stages_of
-from boneage.evaluation.report.training import describe_training
-from boneage.evaluation.report.words import fill_in, is_ensemble, is_test_alone, join, name_of
 from boneage.evaluation.run_folder import FinishedRun, read_run
 
 FILE = "methods.md"

@@ -1,0 +1,1 @@
+"""The methods of a run as text for a paper, and the checklist that it answers."""
