@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import patient_codes
+from boneage.data.ids import patient_codes, patients_with_several
 from boneage.data.splits import (
-    BAND_EDGES_YEARS,
     UNUSED,
     VAL_SHARE,
     assign_folds,
@@ -18,6 +17,7 @@ from boneage.data.splits import (
     read_folds,
     require_patients_apart,
     same_patients,
+    strata,
     stratified_parts,
     warn_of_small_test,
 )
@@ -25,7 +25,7 @@ from boneage.errors import UserError, join_first, plural
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
-FEW = 20  # radiographs of a site
+MIN_SITE = 20  # radiographs
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Split:
         fold: which part is the test fold, or which site in the order of their names.
         file: a run's `split.csv` (`id,fold`) to use again.
         test: which radiographs a test alone is of: the test "fold"; "all"; or "auto", all where
-            the checkpoint does not know the data set (`tests_all`).
+            the checkpoint does not know the data set.
         train_films: how many training radiographs are used, a stratified and nested sample.
     """
 
@@ -51,8 +51,15 @@ class Split:
     train_films: int | Literal["all"] = "all"
 
     def tests_all(self, table: pd.DataFrame, external: bool) -> bool:
-        """Tell whether all radiographs are tested (`tests_all`)."""
-        return tests_all(self.test, external, self.folds, table) and self.file is None
+        """Tell whether every radiograph is tested.
+
+        Args:
+            table: the radiographs, with `origin`: an official test table is a test fold.
+            external: whether the checkpoint that is tested does not know them.
+        """
+        if self.file or self.test != "auto":
+            return self.test == "all" and self.file is None
+        return external and self.folds != "site" and not (table["origin"] == "test").any()
 
     def assign(
         self, table: pd.DataFrame, held_out: set[str], external: bool, separator: str | None
@@ -68,10 +75,14 @@ class Split:
         Raises:
             UserError: when the table does not allow it.
         """
+        every = self.tests_all(table, external)
+        if external:
+            tested = f"all {len(table):,} are tested" if every else "its test fold is tested"
+            log.info("External test: the checkpoint does not know these radiographs; %s", tested)
         if self.file:
             folds = read_folds(self.file, table, separator)
             require_patients_apart(table.assign(fold=folds), f"data.split_file={self.file}")
-        elif self.tests_all(table, external):
+        elif every:
             return pd.Series("test", index=table.index)
         elif self.folds == "site":
             folds = site_folds(table, self.fold, self.seed)
@@ -145,50 +156,21 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
         )
     tested = table["site"] == sites[fold]
     log.info("Tested on site %s (%s)", sites[fold], plural(int(tested.sum()), "radiograph"))
-    if tested.sum() < FEW:
-        log.warning("Site %s has fewer than %d radiographs: its test says little", sites[fold], FEW)
+    if tested.sum() < MIN_SITE:
+        few = "Site %s has fewer than %d radiographs: its test says little"
+        log.warning(few, sites[fold], MIN_SITE)
     assigned = pd.Series("train", index=table.index)
     assigned[tested] = "test"
     others = table[~tested]
-    if shared := _patients_of_both(table, tested):
+    if shared := sorted(patients_with_several(table.assign(tested=tested), "tested")):
         raise UserError(
             f"{plural(len(shared), 'patient')} with radiographs at {sites[fold]} and at another "
             f"site: {join_first(shared)}; give each patient one site, or leave out the column "
             "of patients"
         )
-    assigned[others.index[stratified_parts(others, max(2, round(1 / VAL_SHARE)), seed) == 0]] = (
-        "val"
-    )
+    part = stratified_parts(others, round(1 / VAL_SHARE), seed)
+    assigned[others.index[part == 0]] = "val"
     return assigned
-
-
-def tests_all(
-    choice: Literal["auto", "fold", "all"],
-    external: bool,
-    folds: int | Literal["site"],
-    table: pd.DataFrame,
-) -> bool:
-    """Tell whether every radiograph of a data set is tested, and log it for an external one.
-
-    Args:
-        choice: `data.test`.
-        external: whether the checkpoint that is tested does not know the data set.
-        folds: `data.folds`: one site is tested where it asks for sites.
-        table: the radiographs, with `origin`: an official test table is a test fold.
-    """
-    official = bool((table["origin"] == "test").any())
-    every = choice == "all" or (choice == "auto" and external and not official and folds != "site")
-    if external:
-        tested = f"all {len(table):,} are tested" if every else "its test fold is tested"
-        log.info("External test: the checkpoint does not know these radiographs; %s", tested)
-    return every
-
-
-def _patients_of_both(table: pd.DataFrame, chosen: pd.Series) -> list[str]:
-    if "patient" not in table:
-        return []
-    patients = table["patient"].fillna("")
-    return sorted({*patients[chosen]} & {*patients[~chosen]} - {""})
 
 
 def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
@@ -202,8 +184,7 @@ def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
         seed: seed of the draw.
     """
     rng = np.random.default_rng(seed)
-    band = np.searchsorted(BAND_EDGES_YEARS, table["age_months"] / 12, side="right")
-    stratum = table.groupby([band, "sex"]).ngroup().to_numpy(int)
+    stratum = strata(table)
     place = np.empty(len(table))
     for number in np.unique(stratum):
         rows = rng.permutation(np.flatnonzero(stratum == number))

@@ -28,6 +28,12 @@ MIN_TEST = 5  # radiographs
 UNKNOWN_IDS = ("id", "not among the radiographs")
 
 
+def strata(table: pd.DataFrame) -> np.ndarray:
+    """Return (n,) numbers from 0 of the strata of age band, then sex, of the rows of a table."""
+    band = np.searchsorted(BAND_EDGES_YEARS, table["age_months"] / 12, side="right")
+    return table.groupby([band, "sex"]).ngroup().to_numpy(int)
+
+
 def stratified_parts(table: pd.DataFrame, n_parts: int, seed: int) -> np.ndarray:
     """Split the rows of a table into equal parts, stratified by age and sex.
 
@@ -47,12 +53,10 @@ def stratified_parts(table: pd.DataFrame, n_parts: int, seed: int) -> np.ndarray
         UserError: when there are fewer patients than parts.
     """
     rng = np.random.default_rng(seed)
-    band = np.searchsorted(BAND_EDGES_YEARS, table["age_months"] / 12, side="right")
-    patients = patient_codes(table)
+    patients, stratum = patient_codes(table), strata(table)
     if patients is not None and len(np.unique(patients)) < len(table):
-        stratum = table.groupby([band, "sex"]).ngroup().to_numpy(int)
         return _parts_of_patients(patients, stratum, n_parts, rng)
-    order = np.lexsort((rng.random(len(table)), table["sex"], band))
+    order = np.lexsort((rng.random(len(table)), stratum))
     part = np.empty(len(table), dtype=np.int64)
     part[order] = rng.permutation(n_parts)[np.arange(len(table)) % n_parts]
     return part

@@ -103,7 +103,7 @@ class BoneAgeModule(Network, L.LightningModule):
         self.weighting = weighting(
             names=list(self.tasks), weights=[task.weight for task in self.tasks.values()]
         )
-        self.losses: dict[str, Tensor] = {}  # of the newest batch
+        self.losses: dict[str, Tensor] = {}  # of the training step, until its backward pass
         self.scores = cast(
             Mapping[str, Scores],
             nn.ModuleDict({name: Scores(task.metrics) for name, task in self.tasks.items()}),
@@ -129,8 +129,8 @@ class BoneAgeModule(Network, L.LightningModule):
         for name, task in self.tasks.items():
             target = task.training_target(batch) if split == "train" else task.encode(batch)
             losses[name] = task.loss(outputs[name], target)
-        self.losses = losses
         if split == "train":
+            self.losses = losses
             total: Tensor = self.weighting(losses)
             factors = self.weighting.learned()
         else:
@@ -147,6 +147,10 @@ class BoneAgeModule(Network, L.LightningModule):
             sync_dist=True,
         )
         return total
+
+    @override
+    def on_after_backward(self) -> None:
+        self.losses = {}
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
