@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+Images = Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")]
 Checkpoints = Annotated[
     list[Path] | None,
     typer.Option(
@@ -24,7 +25,7 @@ Checkpoint = Annotated[
 
 
 def calibrate(
-    images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
+    images: Images,
     table: Annotated[
         Path, typer.Option(help="csv or xlsx: id, bone age and, if known, sex and patient.")
     ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from boneage.cli.models import Checkpoint, Checkpoints
+from boneage.cli.models import Checkpoint, Checkpoints, Images
 
 if TYPE_CHECKING:
     from boneage.predict.answer import Answer
@@ -18,7 +18,7 @@ SEX = "<female|male|unknown>"
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
+    images: Images,
     checkpoint: Checkpoints = None,
     out: Annotated[
         Path | None,
@@ -129,7 +129,7 @@ def _show(answers: list["Answer"]) -> None:
 
 
 def explain(
-    images: Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")],
+    images: Images,
     out: Annotated[Path, typer.Option(help="Folder for images and arrays, without earlier ones.")],
     checkpoint: Checkpoint = None,
     method: Annotated[

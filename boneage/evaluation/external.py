@@ -12,8 +12,7 @@ from boneage.evaluation.evaluate import count_not_finite
 from boneage.evaluation.intervals import (
     Result,
     Results,
-    counts,
-    exact_interval,
+    mean_absolute,
     unpaired_difference,
 )
 from boneage.stages import Stages
@@ -43,7 +42,7 @@ def differences(
         exact intervals of the two shares.
     """
     scored: dict[str, tuple[Callable[..., np.ndarray], Callable[[pd.DataFrame], Columns]]] = {
-        "age/mae_months": (_mean_absolute, _errors),
+        "age/mae_months": (mean_absolute, _errors),
         "age/bias_months": (_mean, _errors),
         "stage/accuracy": (_mean, lambda table: _hits(table, stages)),
     }
@@ -63,20 +62,6 @@ def differences(
     return found
 
 
-def exact_share(hits: np.ndarray, patients: np.ndarray | None = None) -> Result:
-    """Return the share of (n,) bool radiographs with its exact 95 % interval and `count`.
-
-    Args:
-        hits: which radiographs count.
-        patients: (n,) numbers of the patients, where these are known (`exact_interval`).
-    """
-    share = float(hits.mean())
-    result: Result = {"value": share, "count": int(hits.sum()), **counts(len(hits), patients)}
-    n = int(result.get("patients") or len(hits))
-    result["low"], result["high"] = exact_interval(share * n, n)
-    return result
-
-
 def _errors(table: pd.DataFrame) -> Columns:
     return (12 * (table[AGE] - table["age_years"]).to_numpy(float),)
 
@@ -94,10 +79,6 @@ def _hits(table: pd.DataFrame, stages: Stages) -> Columns:
 def _mean(values: np.ndarray) -> np.ndarray:
     mean: np.ndarray = values.mean(axis=-1)
     return mean
-
-
-def _mean_absolute(values: np.ndarray) -> np.ndarray:
-    return _mean(np.abs(values))
 
 
 def _newcombe(first: Result, second: Result) -> Result:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from boneage.data.ids import patient_codes
 from boneage.data.subgroups import as_numbers, is_known
-from boneage.evaluation.intervals import Result, unpaired_difference
+from boneage.evaluation.intervals import Result, mean_absolute, unpaired_difference
 from boneage.evaluation.numbers import FEW
 
 LEVELS = 8  # a column of numbers with more different values is cut into quartiles
@@ -142,7 +142,7 @@ def largest_gap(
     parts = [levels == name for name in (low, high)]
     own = [None if patients is None else patients[part] for part in parts]
     difference = unpaired_difference(
-        lambda values: np.abs(values).mean(axis=-1),
+        mean_absolute,
         (error[parts[0]],),
         (error[parts[1]],),
         (own[0], own[1]),

@@ -132,6 +132,12 @@ def unpaired_difference(
     return {name: _number(number) for name, number in numbers.items()}
 
 
+def mean_absolute(errors: np.ndarray) -> np.ndarray:
+    """Return (...) the mean absolute value of (..., n) errors."""
+    mean: np.ndarray = np.abs(errors).mean(axis=-1)
+    return mean
+
+
 def counts(n: int, patients: np.ndarray | None) -> Result:
     """Return the `n` of a result, and its number of `patients` if known."""
     return {"n": n} if patients is None else {"n": n, "patients": len(np.unique(patients))}
@@ -196,6 +202,24 @@ def exact_interval(count: float, n: int) -> tuple[float, float]:
     low = beta.ppf(0.025, count, n - count + 1)
     high = beta.ppf(0.975, count + 1, n - count)
     return float(low), float(high)
+
+
+def exact_share(hits: np.ndarray, patients: np.ndarray | None = None) -> Result:
+    """Return the share of (n,) bool radiographs with its exact 95 % interval and `count`.
+
+    Args:
+        hits: which radiographs count.
+        patients: (n,) numbers of the patients, where these are known (`exact_interval`).
+
+    Returns:
+        `value` (NaN for n = 0), `count`, `n` (and `patients`), `low` and `high`.
+    """
+    n, count = len(hits), int(hits.sum())
+    number = counts(n, patients)
+    units = int(number.get("patients") or n)
+    low, high = exact_interval(count * units / n if n else 0, units)
+    value = count / n if n else np.nan
+    return {"value": value, "count": count, **number, "low": low, "high": high}
 
 
 def widen_share(share: Result) -> None:

@@ -18,7 +18,12 @@ def number(value: float | None) -> str:
     """Return a value with three decimals, two from 10 on; a dash if it is undefined."""
     if value is None or math.isnan(value):
         return "-"
-    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}"
+    return fixed(value, 3 if abs(value) < 10 else 2)
+
+
+def fixed(value: float, decimals: int) -> str:
+    """Return a value with this many decimals; zero without a minus sign."""
+    text = f"{value:.{decimals}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 

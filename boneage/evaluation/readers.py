@@ -7,7 +7,13 @@ import numpy as np
 
 from boneage.data.readings import LEAST_SHARED, shared_radiographs
 from boneage.errors import UserError
-from boneage.evaluation.intervals import Metrics, Result, paired_difference, with_interval
+from boneage.evaluation.intervals import (
+    Metrics,
+    Result,
+    mean_absolute,
+    paired_difference,
+    with_interval,
+)
 
 MONTHS = 12
 
@@ -171,7 +177,7 @@ def compare(
         reader = MONTHS * (readings[shared, k] - others)
         model = MONTHS * (predicted[shared] - others)
         own = None if patients is None else patients[shared]
-        difference = paired_difference(_mae, (reader,), (model,), patients=own)
+        difference = paired_difference(mean_absolute, (reader,), (model,), patients=own)
         low, high = difference["low"], difference["high"]
         inferior = None
         if high is not None and high < margin_months:
@@ -195,12 +201,7 @@ def _shared(readings: np.ndarray, reader: int, name: str) -> np.ndarray:
 
 
 def _errors(error: np.ndarray) -> Metrics:
-    return {"mae_months": _mae(error), "bias_months": error.mean(axis=-1)}
-
-
-def _mae(error: np.ndarray) -> np.ndarray:
-    mae: np.ndarray = np.abs(error).mean(axis=-1)
-    return mae
+    return {"mae_months": mean_absolute(error), "bias_months": error.mean(axis=-1)}
 
 
 def _pooled_sd(squares: np.ndarray, freedom: np.ndarray) -> Metrics:

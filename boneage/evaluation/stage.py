@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from boneage.evaluation.intervals import counts, exact_interval
+from boneage.evaluation.intervals import exact_share
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
 EDGE_DISTANCES_YEARS = (-np.inf, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, np.inf)
@@ -146,13 +146,10 @@ def errors_by_edge_distance(
     band = np.searchsorted(EDGE_DISTANCES_YEARS, true_age - edge, side="right") - 1
     rows = []
     for i, (start, end) in enumerate(pairwise(EDGE_DISTANCES_YEARS)):
-        n, errors = int((band == i).sum()), int((~hit[band == i]).sum())
-        rate = errors / n if n else np.nan
-        number = counts(n, None if patients is None else patients[band == i])
-        units = int(number.get("patients") or n)
-        low, high = exact_interval(errors * units / n if n else 0, units)
-        ages = {"from_years": start, "to_years": end}
-        rows.append({**ages, **number, "errors": errors, "rate": rate, "low": low, "high": high})
+        own = None if patients is None else patients[band == i]
+        share = exact_share(~hit[band == i], own)
+        named = {"errors": share.pop("count"), "rate": share.pop("value")}
+        rows.append({"from_years": start, "to_years": end, **share, **named})
     return rows
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 from boneage.data.ids import patient_codes
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
-from boneage.evaluation.external import differences, exact_share
-from boneage.evaluation.intervals import Results
+from boneage.evaluation.external import differences
+from boneage.evaluation.intervals import Results, exact_share
 from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run, run_folder
 from boneage.models.inference import features_of
 from boneage.models.module import BoneAgeModule

@@ -7,7 +7,8 @@ from helpers import predictions
 from scipy.stats import binomtest
 
 from boneage.evaluation.evaluate import evaluate
-from boneage.evaluation.external import differences, exact_share
+from boneage.evaluation.external import differences
+from boneage.evaluation.intervals import exact_share
 from boneage.stages import Stages
 
 

@@ -18,7 +18,7 @@ from boneage.evaluation.comparison.tables import (
 )
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import describe, metric_label
-from boneage.evaluation.numbers import FEW, is_few, resampled
+from boneage.evaluation.numbers import FEW, fixed, is_few, resampled
 
 Format = Literal["markdown", "latex", "csv"]
 COLUMNS = 7  # of a table on a page, with the names of the runs
@@ -86,8 +86,7 @@ def rounded(value: float | None, metric: str) -> str:
     """Return a value of a metric as text; empty where it is undefined."""
     if value is None or value != value:
         return ""
-    text = f"{value:.{DECIMALS.get(describe(metric).unit, 3)}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    return fixed(value, DECIMALS.get(describe(metric).unit, 3))
 
 
 def paper_tables(

@@ -5,7 +5,7 @@ from typing import Any
 
 from boneage.errors import plural
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.numbers import plain
+from boneage.evaluation.numbers import fixed, plain
 
 Report = Mapping[str, Any]  # `readers_report` of metrics.json
 
@@ -42,9 +42,9 @@ def with_limits(result: Result, decimals: int = 2) -> str:
     if value is None:
         return "-"
     if low is None or high is None:
-        return _fixed(value, decimals)
-    limits = f"{_fixed(low, decimals)} to {_fixed(high, decimals)}"
-    return f"{_fixed(value, decimals)} ({limits})"
+        return fixed(value, decimals)
+    limits = f"{fixed(low, decimals)} to {fixed(high, decimals)}"
+    return f"{fixed(value, decimals)} ({limits})"
 
 
 def limit_of_one_reading(metrics: Mapping[str, Any]) -> str | None:
@@ -130,9 +130,3 @@ def _numbers(report: Report) -> list[dict[str, Any]]:
         }
         for label, meaning, result, decimals in listed
     ]
-
-
-def _fixed(value: float, decimals: int) -> str:
-    """Return a number with so many decimals, and no minus before a zero."""
-    text = f"{value:.{decimals}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
