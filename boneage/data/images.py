@@ -20,7 +20,6 @@ from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
 from boneage.errors import UserError
 
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
-PILLOW = ("PNG", "JPEG", "TIFF", "BMP")  # names of formats
 STDERR = 2
 _MUTING = threading.Lock()
 
@@ -67,7 +66,7 @@ def read_image(path: str | Path) -> np.ndarray:
 def is_transparent(path: str | Path) -> bool:
     """Tell whether an image that `read_image` reads is fully transparent everywhere."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=PILLOW) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             if not image.has_transparency_data:  # most images: their pixels need not be read again
                 return False
     except (OSError, ValueError, SyntaxError):  # a TIFF that only OpenCV reads
@@ -92,7 +91,7 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             try:
-                with Image.open(io.BytesIO(data), formats=PILLOW) as image:
+                with Image.open(io.BytesIO(data)) as image:
                     alpha = image.has_transparency_data
                     if not isinstance(image, TiffImageFile):
                         return _Facts(has_alpha=alpha)
@@ -136,10 +135,7 @@ def _read_with_pillow(data: bytes) -> np.ndarray | None:
 def _alpha(data: bytes) -> np.ndarray | None:
     """Return (H, W) uint8, 0 where a file is fully transparent; None if Pillow cannot tell."""
     try:
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(data), formats=PILLOW) as file,
-        ):
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as file:
             file.load()
             return np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
     except (OSError, ValueError, SyntaxError):  # of 16 bits, with one transparent value

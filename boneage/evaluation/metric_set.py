@@ -40,6 +40,8 @@ class Metric:
         unit: unit of the values; empty for a share or an index.
         better: the direction that is better.
         headline: whether it is in the short tables.
+        compared: whether it is in the tables of a comparison.
+        curve: whether its validation values are drawn by epoch.
         bounds: smallest and largest possible value.
         share: whether it is a share of radiographs; shares of 0 or 1 have an exact interval.
         logged: whether it is logged in validation, and may be monitored.
@@ -56,6 +58,8 @@ class Metric:
     unit: str = ""
     better: Better = "higher"
     headline: bool = False
+    compared: bool = False
+    curve: bool = False
     bounds: Bounds = ANY
     share: bool = False
     logged: bool = False

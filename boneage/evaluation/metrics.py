@@ -24,12 +24,20 @@ from boneage.evaluation.stage import Confusion, calibration_error
 
 
 def _in_both_units(metric: Metric, logged: tuple[str, ...] = ()) -> tuple[Metric, ...]:
-    """Return a metric of ages in years and in months; the units in `logged` are logged."""
+    """Return a metric of ages in years and in months; compared and drawn is that in months."""
     in_years = metric.function
     assert in_years is not None
     functions = {"years": in_years, "months": lambda ages: 12 * in_years(ages)}
     return tuple(
-        replace(metric, name=f"{metric.name}_{u}", function=function, unit=u, logged=u in logged)
+        replace(
+            metric,
+            name=f"{metric.name}_{u}",
+            function=function,
+            unit=u,
+            logged=u in logged,
+            compared=metric.compared and u == "months",
+            curve=metric.curve and u == "months",
+        )
         for u, function in functions.items()
     )
 
@@ -48,14 +56,14 @@ AGE = MetricSet(
         *_in_both_units(
             Metric(
                 "mae", "MAE", "mean absolute error", lambda ages: ages.absolute.mean(axis=-1),
-                better="lower", headline=True, bounds=NOT_NEGATIVE,
+                better="lower", headline=True, compared=True, curve=True, bounds=NOT_NEGATIVE,
             ),
             logged=("years", "months"),
         ),
         *_in_both_units(
             Metric(
                 "rmse", "RMSE", "root mean squared error", lambda ages: np.sqrt(ages.squared),
-                better="lower", headline=True, bounds=NOT_NEGATIVE,
+                better="lower", headline=True, compared=True, bounds=NOT_NEGATIVE,
             ),
             logged=("years",),
         ),
@@ -91,7 +99,7 @@ AGE = MetricSet(
         ),
         Metric(
             "r2", "R2", "explained share of the variance", r2,
-            headline=True, bounds=(-inf, 1.0), logged=True,
+            headline=True, compared=True, bounds=(-inf, 1.0), logged=True,
         ),
         Metric(
             "ccc", "Concordance correlation", "agreement with the identity line", concordance,
@@ -135,12 +143,12 @@ AGE = MetricSet(
 STAGE = (
     Metric(
         "accuracy", "Accuracy", "share of correct stages", lambda stages: stages.accuracy,
-        headline=True, bounds=SHARE, share=True, logged=True,
+        headline=True, compared=True, curve=True, bounds=SHARE, share=True, logged=True,
     ),
     Metric(
         "balanced_accuracy", "Balanced accuracy", "mean recall",
         lambda stages: stages.mean(stages.recall),
-        headline=True, bounds=SHARE, logged=True, mean_of="recall",
+        headline=True, compared=True, curve=True, bounds=SHARE, logged=True, mean_of="recall",
     ),
     Metric(
         "macro_f1", "Macro F1", "mean F1 of the stages", lambda stages: stages.mean(stages.f1),
@@ -152,7 +160,7 @@ STAGE = (
     ),
     Metric(
         "recall", "Recall", "share found, of this stage", lambda stages: stages.recall,
-        headline=True, bounds=SHARE, share=True, logged=True, of_class="true",
+        headline=True, compared=True, bounds=SHARE, share=True, logged=True, of_class="true",
     ),
     Metric(
         "precision", "Precision", "share right, of those predicted as this stage",
@@ -181,10 +189,11 @@ HEADS = MetricSet(  # of predicted stages and stages of predicted ages
         ),
     )
 )  # fmt: skip
+FROM_AGE = "stage_from_age"
 GROUPS = {
     "age": "Bone age",
     "stage": "Stage",
-    "stage_from_age": "Stage, from the predicted age",
+    FROM_AGE: "Stage, from the predicted age",
     "heads": "Agreement of the two heads",
 }
 BUILT_IN = AGE.by_name() | {m.name: m for m in (*STAGE, *CALIBRATION.metrics, *HEADS.metrics)}
@@ -211,6 +220,17 @@ def is_built_in(name: str) -> bool:
     """Tell whether a metric such as `age/mae_months` is built in, not from a new task."""
     group, _, metric = name.partition("/")
     return group in GROUPS and _built_in(metric) is not None
+
+
+def is_compared(name: str) -> bool:
+    """Tell whether a metric such as `age/mae_months` is in the tables of a comparison."""
+    chosen = describe(name).compared and not name.startswith(f"{FROM_AGE}/")
+    return chosen or is_own_headline(name)
+
+
+def is_curve(name: str) -> bool:
+    """Tell whether the validation values of a metric are drawn by epoch."""
+    return describe(name).curve or is_own_headline(name)
 
 
 def is_own_headline(name: str) -> bool:

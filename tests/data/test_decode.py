@@ -11,6 +11,7 @@ import pytest
 from helpers import decode
 from PIL import Image
 
+from boneage.data import formats
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.images import read_image
@@ -31,6 +32,16 @@ def test_8_bit_pixels_are_kept(tmp_path, suffix):
     decoded = decode(write(tmp_path / f"1{suffix}", PICTURE), Preprocessing(size=8))
     assert decoded.dtype == np.uint8
     assert np.array_equal(decoded, PICTURE)
+
+
+def test_a_new_image_format_is_one_row(tmp_path, monkeypatch):
+    path = tmp_path / "1.webp"
+    Image.fromarray(PICTURE).save(path, lossless=True)
+    with pytest.raises(UserError, match="WebP image"):
+        read_radiograph(path)
+    row = formats._image("WebP", (".webp",), b"RIFF")
+    monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, row))
+    np.testing.assert_array_equal(read_radiograph(path)[0], PICTURE)
 
 
 def test_jpeg(tmp_path):

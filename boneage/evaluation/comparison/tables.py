@@ -14,14 +14,11 @@ from rich.table import Table
 from boneage.evaluation.comparison.group import Group
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.metrics import is_own_headline, metric_label
+from boneage.evaluation.metrics import is_compared, metric_label
 from boneage.evaluation.numbers import FEW, interval, is_few, number
 from boneage.evaluation.run_folder import FinishedRun
 
 Gaps = Mapping[Path, Mapping[str, Gap | None]]  # by folder of a run and column
-SHOWN = (
-    "age/mae_months", "age/rmse_months", "age/r2", "stage/accuracy", "stage/balanced_accuracy",
-)  # fmt: skip
 PARTS = ("value", "low", "high")
 COLUMN = 16  # characters; columns that do not fit the terminal are in the page only
 METRICS = 3
@@ -30,10 +27,7 @@ METRICS = 3
 def shown_metrics(group: Group) -> list[str]:
     """Return the metrics of a group's table: the one it is sorted by, then the main ones."""
     test = dict.fromkeys(name for run in group.runs for name in run.metrics["test"])
-    recalls = [name for name in test if name.startswith("stage/recall_")]
-    others = [name for name in (*SHOWN, *recalls) if name in test]
-    own = [name for name in test if is_own_headline(name)]
-    return list(dict.fromkeys(filter(None, (group.sort, *others, *own))))
+    return list(dict.fromkeys(filter(None, (group.sort, *filter(is_compared, test)))))
 
 
 def short_names(runs: Sequence[FinishedRun]) -> list[str]:

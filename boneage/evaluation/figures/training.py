@@ -6,10 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from boneage.evaluation.figures.style import BLUE, GREY, OLDEST_YEARS, SEX_COLORS, VERMILION
-from boneage.evaluation.metrics import group_label, is_own_headline, metric_label
+from boneage.evaluation.metrics import group_label, is_curve, metric_label
 
 FOLDS = {"train": "training", "val": "validation", "test": "test"}
-CURVES = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
 
 
 def fold_distribution(table: pd.DataFrame) -> Figure:
@@ -46,8 +45,7 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     columns = [str(column) for column in history]
     losses = sorted({c.split("/", 1)[1] for c in columns if c.count("/") == 2 and "loss" in c})
     validated = [column.removeprefix("val/") for column in columns if column.startswith("val/")]
-    metrics = [name for name in CURVES if name in validated]
-    metrics += [name for name in validated if "loss" not in name and is_own_headline(name)]
+    metrics = [name for name in validated if "loss" not in name and is_curve(name)]
     panels = len(losses) + len(metrics) + 1
     rows = -(-panels // 3)
     figure = Figure(figsize=(7.2, 2.3 * rows), layout="constrained")

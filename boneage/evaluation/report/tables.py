@@ -6,7 +6,7 @@ import pandas as pd
 
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.metrics import describe, group_label, is_own_headline
+from boneage.evaluation.metrics import FROM_AGE, describe, group_label, is_own_headline
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.options import TABLE
@@ -39,7 +39,7 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
         metric = describe(name)
         if headline and not metric.headline:
             continue
-        common = name.replace("stage_from_age/", "stage/")
+        common = name.replace(f"{FROM_AGE}/", "stage/")
         others = [other.get(common) for other in baselines.values()]
         rows.append(
             {
@@ -115,5 +115,5 @@ def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
 def _heading(run: FinishedRun, name: str) -> str:
     """Return the group of a metric; a run without a stage head is scored by its age."""
     if name.startswith("stage/") and "stage_predicted" not in run.predictions:
-        return group_label("stage_from_age/")
+        return group_label(FROM_AGE)
     return group_label(name)
