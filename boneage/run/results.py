@@ -181,7 +181,8 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
+        show_edge=False,
+        padding=0,
         pad_edge=False,
     )
     table.add_column("metric", no_wrap=True)

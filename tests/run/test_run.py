@@ -12,6 +12,7 @@ from boneage.errors import UserError
 from boneage.run import experiment
 from boneage.run.calibrate import calibrate
 from boneage.run.experiment import train
+from boneage.run.results import print_results
 
 STAGES = ("child", "adolescent", "adult")
 
@@ -67,6 +68,17 @@ def test_all_tasks_stand_on_common_ground(finished):
         )
         assert set(metrics["baselines"]) == {"constant", "median_by_sex", "majority_class"}
     assert "stage_from_age/accuracy" in finished["multitask"][0]["test"]
+
+
+def test_the_closing_table_fits_80_columns(finished, capsys):
+    """Also for a large test set with three baselines."""
+    metrics, run_dir = finished["multitask"]
+    large = {name: result | {"n": 99_999} for name, result in metrics["test"].items()}
+    print_results(metrics | {"test": large}, run_dir)
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith(" accuracy")).split()
+    assert row[-1] == f"{metrics['baselines']['majority_class']['stage/accuracy']['value']:.3f}"
+    assert max(map(len, lines[:-1])) <= 80  # the last is a path
 
 
 def test_logged_metrics_have_the_same_names_in_single_and_joint_runs(finished):
