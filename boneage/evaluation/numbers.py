@@ -15,10 +15,10 @@ def is_few(result: Mapping[str, Any]) -> bool:
 
 
 def number(value: float | None) -> str:
-    """Return a value with three decimals, two from 10 on; a dash if it is undefined."""
+    """Return a value with two decimals, three if it lies within ±1; a dash if it is undefined."""
     if value is None or math.isnan(value):
         return "-"
-    return fixed(value, 3 if abs(value) < 10 else 2)
+    return fixed(value, 3 if abs(value) <= 1 else 2)
 
 
 def fixed(value: float, decimals: int) -> str:
