@@ -8,6 +8,7 @@ import numpy as np
 from boneage.errors import UserError
 
 SIZES = 4  # distinct sizes that three parameters need at least, with one to spare
+NOTHING, MUCH = 0.01, 0.1  # shares of the error
 DRAWS = 500
 SEED = 0
 # the exponents of power laws seen in practice lie between: Hestness et al. 2017, arXiv:1712.00409
@@ -42,9 +43,13 @@ class LearningCurve:
 
     @property
     def telling(self) -> bool:
-        """Whether the data can say that more radiographs would help, or would not."""
+        """Whether the data can say that more radiographs would help, or would not.
+
+        They cannot if the interval goes from nothing to much.
+        """
         low, high = self.doubling_limits
-        return low > 0 or high - low < 0.1 * float(self(np.array([self.largest]))[0])
+        error = float(self(np.array([self.largest]))[0])
+        return low > NOTHING * error or high - low < MUCH * error
 
 
 def fit_learning_curve(
