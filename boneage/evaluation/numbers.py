@@ -15,10 +15,13 @@ def is_few(result: Mapping[str, Any]) -> bool:
 
 
 def number(value: float | None) -> str:
-    """Return a value with two decimals, three if it lies within ±1; a dash if it is undefined."""
+    """Return a value with two decimals, three if it is below 2; a dash if it is undefined.
+
+    Two are enough for months; three suit shares, and years of error.
+    """
     if value is None or math.isnan(value):
         return "-"
-    return fixed(value, 3 if abs(value) <= 1 else 2)
+    return fixed(value, 3 if abs(value) < 2 else 2)
 
 
 def fixed(value: float, decimals: int) -> str:

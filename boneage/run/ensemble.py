@@ -20,7 +20,7 @@ from boneage.evaluation.run_folder import (
 )
 from boneage.run.results import metric_report, write_json
 
-OF_ONE_RUN = ("anomalies", "own_test")  # of an external test
+OF_ONE_RUN = ("anomalies", "coverage", "own_test")
 TRUTH = ["id", "sex", "age_years", "stage"]
 
 

@@ -10,10 +10,20 @@ from matplotlib.ticker import MultipleLocator
 from records import Record, read
 from rows import PROJECT, PUBLISHED, STEPS, base_of
 from run import RUNS, STRESSED
+from sweeps import MAE, learning_curve, size_studies
+from sweeps import read as read_sweeps
 from tables import scored, written
 
 from boneage.evaluation.comparison.page import forest
-from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, ORANGE, styled
+from boneage.evaluation.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    OLDEST_YEARS,
+    ORANGE,
+    one_axes,
+    styled,
+)
 from boneage.evaluation.metrics import metric_label
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.run_folder import METRICS, read_run
@@ -26,6 +36,10 @@ PANELS = {
     "best": ("age/mae_months", "stage/accuracy"),
 }
 LADDER = "ladder/age/"
+STARTS = {  # label of each study of training sizes
+    "sizes/scratch": "slim_resnet, from scratch",
+    "sizes/pretrained": "EfficientNet-Lite0, from ImageNet",
+}
 CHANGES = {  # label of each step of the ladder
     "paper_regression": "setting of the reference study",
     "01_residual": "residual network, AdamW, 10 epochs",
@@ -150,6 +164,26 @@ def stress(records: dict[str, Record]) -> Figure:
     return figure
 
 
+def sizes(studies: dict[str, list[Record]]) -> Figure:
+    """Draw the MAE by the number of training radiographs, with fitted power laws."""
+    figure, axes = one_axes(6.4, 4.2)
+    for (study, rows), color in zip(studies.items(), (BLUE, ORANGE), strict=True):
+        n = np.array([row["train"] for row in rows])
+        mae = np.array([[row["runs"][0][MAE][k] for k in ("value", "low", "high")] for row in rows])
+        limits = np.abs(mae[:, 1:] - mae[:, :1]).T
+        axes.errorbar(n, mae[:, 0], limits, fmt="o", color=color, label=STARTS[study])
+        curve = learning_curve(rows)
+        for start, end, style in ((n[0], n[-1], "-"), (n[-1], 2 * n[-1], "--")):
+            x = np.geomspace(start, end, 100)
+            axes.plot(x, curve(x), style, color=color, linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xticks(n, [f"{size:,}" for size in n])
+    axes.minorticks_off()
+    axes.set(xlabel="training radiographs (log scale)", ylabel="MAE (months)", ylim=(0, None))
+    axes.legend()
+    return figure
+
+
 def scatters() -> Figure:
     """Draw predicted against true age, for the reference study's setting and best_128."""
     runs = [read_run(RUNS / name) for name in STRESSED]
@@ -178,6 +212,8 @@ if __name__ == "__main__":
         families = [f for f in PANELS if any(name in records for name in STEPS[f])]
         drawn = {family: steps(family, records) for family in families}
         drawn |= {"ladder": ladder(records), "by_band": by_band(records), "stress": stress(records)}
+        if studies := size_studies(read_sweeps()):
+            drawn["sizes"] = sizes(studies)
         if all(
             (RUNS / name / METRICS).is_file() for name in STRESSED
         ):  # otherwise the existing figure stays

@@ -43,16 +43,17 @@ def compact(record: Record) -> Record:
     metrics = {key: record["metrics"].get(key) for key in STORED}
     metrics["test"] = _shown(metrics["test"])
     metrics["baselines"] = {k: _shown(v) for k, v in (metrics["baselines"] or {}).items()}
-    return _rounded(record | {"metrics": metrics})
+    return rounded(record | {"metrics": metrics})
 
 
 def _shown(results: Record) -> Record:
     return {name: result for name, result in results.items() if name in METRICS}
 
 
-def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a JSON value with numbers of six digits."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

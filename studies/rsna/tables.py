@@ -7,10 +7,13 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 from records import AGE, STAGE, Record, read
 from rows import AVERAGED, POOLED, PROJECT, PUBLISHED, STEPS, base_of, overrides
 from run import AUGMENTED, BUILTIN, MAIN, STRESSED
+from sweeps import MAE
+from sweeps import read as read_sweeps
 
 from boneage.evaluation.metrics import metric_label
 from boneage.stages import ALL, BANDS
@@ -34,6 +37,10 @@ MAIN_ROWS = {
     "best_256": "`experiment=best_256`",
     BUILTIN: "built-in model",
 }
+LEARNED = {
+    "regression": "age", "multitask": "age, stage", "age_sex": "age, sex",
+    "age_stage_sex": "age, stage, sex",
+}  # fmt: skip
 STAGE_ROWS = (
     "paper_classification", "ladder/stage/01_residual", "ladder/stage/04_sampling",
     "ladder/stage/05_both", "ladder/stage/09_folds", "best_stages",
@@ -173,6 +180,29 @@ def bands(records: dict[str, Record], names: Sequence[str]) -> list[Row]:
     return rows
 
 
+def joint(rows: Sequence[Record]) -> list[Row]:
+    """Return the table on joint training: means over the seeds, changes from the age alone."""
+    shown = ("stage/accuracy", "sex/auroc")
+    head = ["learns", "sex as an input", "weights", "MAE (months), mean and SD of the seeds"]
+    head += ["change from the age alone", "accuracy of the stage", "AUROC of the sex"]
+    table = [head]
+    for row in rows:
+        if row["study"] == "joint":
+            mae, *others = (_values(row, metric) for metric in (MAE, *shown))
+            cells = [written(fmean(v), m) if v else "" for v, m in zip(others, shown, strict=True)]
+            spread = f"{written(fmean(mae), MAE)} ± {written(stdev(mae), MAE)}"
+            weights = {"fixed": "fixed", "uncertainty": "learned"}[row["weighting"]]
+            weights = "" if row["task"] == "regression" else weights
+            sex = "yes" if row["sex"] == "embedding" else "no"
+            change = cell(row["difference"], MAE)
+            table.append([LEARNED[row["task"]], sex, weights, spread, change, *cells])
+    return table
+
+
+def _values(row: Record, metric: str) -> list[float]:
+    return [run[metric]["value"] for run in row["runs"] if metric in run]
+
+
 def labelled(names: Sequence[str], columns: Sequence[str]) -> Row:
     """Return the column heads of each run, with its name if there are several."""
     if len(names) == 1:
@@ -239,6 +269,8 @@ def rebuild(results: Path, notes: Path, card: Path, readme: Path) -> None:
     fill(notes, "augmented", stressed(records, AUGMENTED))
     fill(notes, "bands", bands(records, STRESSED))
     fill(notes, "contrasts", contrasts(records))
+    if sweeps := read_sweeps():
+        fill(notes, "joint", joint(sweeps))
     fill(readme, "headline", headline(records))
     if BUILTIN in records:
         fill(readme, "builtin", builtin(records[BUILTIN], IN_README))

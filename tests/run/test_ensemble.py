@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import TINY, compose_config
+from helpers import TINY, Page, compose_config
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.errors import UserError
+from boneage.evaluation.report.page import write_report
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 
@@ -53,6 +54,17 @@ def test_folds_are_pooled(runs, tmp_path):
     assert not set(a.index) & set(c.index)
     assert metrics["n"]["test"] == len(a) + len(c)
     pd.testing.assert_frame_equal(pooled, pd.concat([a, c])[pooled.columns])
+
+
+def test_the_page_of_an_ensemble_does_not_describe_its_first_run_only(runs, tmp_path):
+    metrics = ensemble([runs / "a", runs / "c"], tmp_path / "pooled")
+    page = Page(write_report(tmp_path / "pooled").read_text())
+    assert (
+        f"2 models with {metrics['parameters']:,} parameters together were tested on " in page.text
+    )
+    assert "used only for this test" not in page.text
+    assert "coverage" in json.loads((runs / "a/metrics.json").read_text())
+    assert "Coverage of the intervals" not in page.text
 
 
 def test_the_same_run_twice_is_refused(runs, tmp_path):
