@@ -35,6 +35,14 @@ def calibrate(
         Literal["months", "years"] | None,
         typer.Option(help="Unit of the ages; by default from the column name, else months."),
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MEANING=NAME",
+            help="Name of a column of the table, as age=reading: id, age, sex or patient. By "
+            "default known names are recognised.",
+        ),
+    ] = None,
 ) -> None:
     """Fit a model to a site with 30 to 300 radiographs of known bone age.
 
@@ -42,13 +50,15 @@ def calibrate(
     Refits the intervals if they do not cover 90 %. Use the result with
     boneage predict --checkpoint.
     """
+    from boneage.data.columns import Columns
     from boneage.predict.ensemble import Ensemble
     from boneage.predict.site import calibrate as fit
     from boneage.predict.site import sentences
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     ensemble = Ensemble([checkpoint] if checkpoint else ())
-    for line in sentences(fit(images, table, ensemble, out, age_unit)):
+    columns = Columns.given(column or ())
+    for line in sentences(fit(images, table, ensemble, out, age_unit, columns)):
         typer.echo(line)
     typer.echo(f"Wrote {out}")
 

@@ -1,7 +1,7 @@
 """Which column of a label table has which meaning."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +24,7 @@ KNOWN_NAMES = {
         for mark in ("", "id", "no", "number")
     ),
 }  # fmt: skip
+COMMAND_LINE = ("id", "age", "sex", "patient")
 OPTIONAL = ("sex", "patient", "site")
 READER = "reader_"  # before the name of a column of one reader's ages
 
@@ -61,6 +62,24 @@ class Columns:
         others = [name for name in dict.fromkeys(others) if not site or name not in ("site", site)]
         single = {meaning: name for meaning, name in names.items() if meaning != "readers"}
         return cls(**single, readers=tuple(readers), others=tuple(others))  # type: ignore[arg-type]
+
+    @classmethod
+    def given(cls, named: Sequence[str]) -> "Columns":
+        """Return the names given as "age=reading" on the command line.
+
+        Raises:
+            UserError: when one is of another form, or of an unknown meaning.
+        """
+        names: dict[str, str] = {}
+        for part in named:
+            meaning, _, name = part.partition("=")
+            if meaning not in COMMAND_LINE or not name:
+                raise UserError(
+                    f"--column {part}: write MEANING=NAME, as in --column age=reading, with one of "
+                    f"{', '.join(COMMAND_LINE)}"
+                )
+            names[meaning] = name
+        return replace(DEFAULT_COLUMNS, **names)  # type: ignore[arg-type]
 
     def single(self) -> dict[str, str | None]:
         """Return the names of the columns that each have one meaning."""

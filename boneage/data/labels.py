@@ -120,7 +120,8 @@ def _require_columns(
         if meaning in names or (meaning in optional and not own):
             continue
         advice = (
-            f"name it with data.columns.{meaning}= in training, rename it, or use another table"
+            f"name it with data.columns.{meaning}= in training or --column {meaning}= in boneage "
+            "calibrate, or use another table"
         )
         if meaning == "age":
             advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import atomic_file
+from boneage.data.columns import DEFAULT_COLUMNS, Columns
 from boneage.data.ids import count_patients, patient_codes
 from boneage.data.labels import read_labels
 from boneage.data.matching import match_ids
@@ -53,6 +54,7 @@ def calibrate(
     ensemble: Ensemble,
     out: Path,
     age_unit: Literal["months", "years"] | None = None,
+    columns: Columns = DEFAULT_COLUMNS,
 ) -> Calibrated:
     """Fit a model to a site, and write a copy with the site's correction and intervals.
 
@@ -62,6 +64,7 @@ def calibrate(
         ensemble: an ensemble of one model.
         out: the copy, in the format of the model's file.
         age_unit: of the ages in the table; None is as for training.
+        columns: names of its columns.
 
     Raises:
         UserError: if a file is invalid, there are too few radiographs, or the model was trained on
@@ -80,14 +83,14 @@ def calibrate(
     if model.site is not None:
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
     files = {radiograph_id(file): file for file in find_radiographs(images)}
-    labels = read_labels(table, age_unit=age_unit)
+    labels = read_labels(table, columns, age_unit)
+    ids = list(labels["id"])
     meant = match_ids(labels["id"], files, table)
     labels = labels[labels["id"].isin(meant)].reset_index(drop=True)
     if labels.empty:
         raise UserError(
-            f"{table} contains none of the radiographs: its ids are "
-            f"{join_first(list(read_labels(table, age_unit=age_unit)['id']))}; the files have the "
-            f"ids {join_first(list(files))}"
+            f"{table} contains none of the radiographs: its ids are {join_first(ids)}; the files "
+            f"have the ids {join_first(list(files))}"
         )
     if seen := sorted(set(labels["id"]) & model.seen):
         raise UserError(

@@ -219,6 +219,27 @@ def test_mistakes_are_one_line(exported, hospital, tmp_path):
     assert not (tmp_path / "a.onnx").exists()
 
 
+def test_columns_of_any_name(hospital, exported, tmp_path):
+    """They give the result of the known names; a misspelt meaning is refused."""
+    films, table = hospital
+    path, ckpt = readings(table, tmp_path, offset=1), ("--checkpoint", exported / "model.onnx")
+    renamed = tmp_path / "renamed.csv"
+    names = {"id": "film", "sex": "geschlecht", "bone_age_years": "lesung"}
+    pd.read_csv(path).rename(columns=names).to_csv(renamed, index=False)
+    first = call(films, "--table", path, "--out", tmp_path / "a.onnx", *ckpt)
+    given = ("--column", "id=film", "--column", "age=lesung", "--column", "sex=geschlecht")
+    second = call(
+        films, "--table", renamed, "--out", tmp_path / "b.onnx", *ckpt, *given,
+        "--age-unit", "years",
+    )  # fmt: skip
+    assert first.exit_code == 0, first.output
+    said, again = (done.output.partition("Radiographs:")[2] for done in (first, second))
+    assert again.replace("b.onnx", "a.onnx") == said != ""
+    for wrong in ("age", "Age=lesung", "readers=lesung"):
+        done = call(films, "--table", renamed, "--out", tmp_path / "c.onnx", "--column", wrong)
+        assert str(done.exception).startswith(f"--column {wrong}: write MEANING=NAME")
+
+
 def test_radiographs_that_the_model_was_trained_on_are_refused(exported, phantom_root, tmp_path):
     table = next(phantom_root.rglob("*training*.csv"))
     done = call(
