@@ -1,1 +1,1 @@
-"""The `boneage` command: one file a command, with heavy imports only inside it."""
+"""The `boneage` command: a file for each family of commands, with heavy imports inside them."""
