@@ -90,7 +90,7 @@ class Predictions(L.Callback):
         for name, task in model.tasks.items():
             of_batches = zip(*(pairs[name] for _, pairs in batches), strict=True)
             true, predicted_values = (np.concatenate(values)[order] for values in of_batches)
-            self.tasks.append(Scored(name, task.metrics(), true, predicted_values))
+            self.tasks.append(Scored(name, task.metrics(), true, predicted_values, task.constant))
         self._batches.clear()
         columns = [c for c in ("id", "patient", "sex", "age_years") if c in data.table]
         columns += data.described

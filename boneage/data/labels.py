@@ -71,6 +71,10 @@ def read_labels(
     if table.empty:
         raise UserError(f"{path} has a header but no rows")
     ids = read_unique_ids(path, table[names["id"]])
+    if names.get("age") in columns.readers:
+        log.info(
+            "%s: column %r is one of the readers, so the age is their mean", path, names.pop("age")
+        )
     one_reading = "age" in names and not {*columns.readers} & {*table.columns}
     readings = _readings(path, table, () if one_reading else columns.readers, age_unit)
     if "age" in names:

@@ -23,7 +23,7 @@ from boneage.data.dataset import Batch, Radiographs, ResidentBatches, collate, u
 from boneage.data.decode import Preprocessing
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
-from boneage.data.readings import reading_column, warn_of_few_readings
+from boneage.data.readings import reading_column, warn_of_readings
 from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
 from boneage.data.soft_targets import read_soft_targets
 from boneage.data.split_choice import Split
@@ -185,7 +185,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.cache, self.table = cache, table
         require_folds(table, FOLDS if stage == "fit" else ("test",), self.root, self.hold_out)
         self.split.report(table, self.stages, self.external)
-        warn_of_few_readings(self.fold_table("test"), self.columns.readers)
+        warn_of_readings(self.fold_table("test"), self.columns.readers)
 
     @property
     def subgroups(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -55,17 +56,26 @@ def comparable_readers(
     return chosen, left_out
 
 
-def warn_of_few_readings(test: pd.DataFrame, readers: Sequence[str]) -> None:
-    """Log which readers have too few test radiographs in common with others to be compared.
+def warn_of_readings(test: pd.DataFrame, readers: Sequence[str]) -> None:
+    """Log which readers are copies, or have too few test radiographs in common with others.
 
     Args:
         test: the test fold, with a `reading_column` for each reader.
         readers: their names.
     """
     chosen, left_out = comparable_readers(test, readers)
+    for first, second in combinations(chosen, 2):
+        ages = test[[reading_column(first), reading_column(second)]].dropna().to_numpy(float)
+        if len(ages) >= LEAST_SHARED and (ages[:, 0] == ages[:, 1]).all():
+            log.warning(
+                "Readers %s and %s have the same ages for all %d test radiographs that both have "
+                "read. If they are copies, name one only: agreement and the limit of one reading "
+                "are too good",
+                first, second, len(ages),
+            )  # fmt: skip
     for name, shared in left_out.items():
         log.warning(
-            "Reader %s shares %s of the test fold with the other readers, fewer than %d: the "
+            "Reader %s shares %s of the test fold with the remaining readers, fewer than %d: the "
             "comparison of readers leaves this reader out",
             name, plural(shared, "radiograph"), LEAST_SHARED,
         )  # fmt: skip

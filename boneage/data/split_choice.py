@@ -77,7 +77,7 @@ class Split:
         """
         every = self.tests_all(table, external)
         if external:
-            tested = f"all {len(table):,} are tested" if every else "its test fold is tested"
+            tested = "all are tested" if every else "its test fold is tested"
             log.info("External test: the checkpoint does not know these radiographs; %s", tested)
         if self.file:
             folds = read_folds(self.file, table, separator)
@@ -100,8 +100,12 @@ class Split:
     def report(self, table: pd.DataFrame, stages: Stages, external: bool) -> None:
         """Log the sizes of the folds, and warn if the test fold is too small or too uniform."""
         log.info("Folds: %s", fold_sizes(table))
-        folds = None if self.tests_all(table, external) else self.folds
-        warn_of_small_test(table[table["fold"] == "test"], stages, folds)
+        more = "add radiographs"
+        if self.folds == "site":
+            more = "test another site (data.fold), or add radiographs"
+        elif not self.file and not self.tests_all(table, external):
+            more = f"lower data.folds (it is {self.folds}), or add radiographs"
+        warn_of_small_test(table[table["fold"] == "test"], stages, more)
 
 
 def fewer_training_radiographs(table: pd.DataFrame, n: int, seed: int) -> pd.Series:
@@ -162,6 +166,11 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
     assigned = pd.Series("train", index=table.index)
     assigned[tested] = "test"
     others = table[~tested]
+    if len(others) < MIN_SITE:
+        raise UserError(
+            f"data.fold={fold} tests on site {sites[fold]}, and all other sites together have "
+            f"{plural(len(others), 'radiograph')}: too few to train on (at least {MIN_SITE})"
+        )
     if shared := sorted(patients_with_several(table.assign(tested=tested), "tested")):
         raise UserError(
             f"{plural(len(shared), 'patient')} with radiographs at {sites[fold]} and at another "

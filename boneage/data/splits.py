@@ -193,19 +193,19 @@ def fold_sizes(table: pd.DataFrame) -> str:
     return ", ".join(sizes)
 
 
-def warn_of_small_test(test: pd.DataFrame, stages: Stages, folds: int | str | None) -> None:
+def warn_of_small_test(test: pd.DataFrame, stages: Stages, more: str) -> None:
     """Warn if the test fold is too small, or too uniform, for reliable metrics.
 
     Args:
         test: its radiographs, with `age_years`.
         stages: the maturity stages.
-        folds: parts of the split, for the message; None where all radiographs are tested.
+        more: how to get more of them, for the message.
     """
     if len(test) < MIN_TEST:
         log.warning(
-            "Only %s in the test fold: metrics are unreliable; %sadd radiographs",
+            "Only %s in the test fold: metrics are unreliable; %s",
             plural(len(test), "radiograph"),
-            f"lower data.folds (it is {folds}), or " if folds else "",
+            more,
         )
     present = np.unique(stages.index_of(test["age_years"].to_numpy()))
     if len(test) > 1 and len(present) == 1:

@@ -1,6 +1,6 @@
 """The metrics of one run's predictions, by subgroup too, and of trivial baselines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,12 +29,14 @@ class Scored:
         metrics: metrics of the task.
         true: (n,) true values, in the order of the prediction table.
         predicted: (n,) or (n, K) predictions.
+        constant: from the training fold to the best prediction without a radiograph, or None.
     """
 
     name: str
     metrics: MetricSet
     true: np.ndarray
     predicted: np.ndarray
+    constant: Callable[[pd.DataFrame], float | None] = lambda train: None
 
     def of(self, chosen: np.ndarray) -> "Scored":
         """Return the part for the radiographs that are True in (n,) bool `chosen`."""
@@ -149,17 +151,20 @@ def stage_probability(predictions: pd.DataFrame, stages: Stages) -> np.ndarray:
     return predictions[columns].to_numpy(float)
 
 
-def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mapping[str, Results]:
+def baselines(
+    train: pd.DataFrame, test: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] = ()
+) -> Mapping[str, Results]:
     """Return the metrics of predictors that see no radiograph.
 
     Args:
         train: the training fold: `age_years`, `sex`.
         test: the test fold, likewise, with `patient` if known.
         stages: the stages.
+        tasks: the predictions of the tasks of a run.
 
     Returns:
-        `constant` (mean training age), `median_by_sex` (median training age of the sex) and
-        `majority_class` (most frequent training stage).
+        `constant` (mean training age, and what new tasks have), `median_by_sex` (median training
+        age of the sex) and `majority_class` (most frequent training stage).
     """
     true = test["age_years"].to_numpy(float)
     by_sex = test["sex"].map(train.groupby("sex")["age_years"].median())
@@ -167,8 +172,13 @@ def baselines(train: pd.DataFrame, test: pd.DataFrame, stages: Stages) -> Mappin
     patients = patient_codes(test)
     majority = np.bincount(stages.index_of(train["age_years"].to_numpy())).argmax()
     mean = np.full(len(true), train["age_years"].mean())
+    constant = score("age", AGE, true, mean, patients)
+    for task in tasks:
+        if (value := task.constant(train)) is not None:
+            same = np.full(len(true), value)
+            constant |= score(task.name, task.metrics, task.true, same, patients)
     return {
-        "constant": score("age", AGE, true, mean, patients),
+        "constant": constant,
         "median_by_sex": score("age", AGE, true, median, patients),
         "majority_class": score(
             "stage",

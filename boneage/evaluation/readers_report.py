@@ -82,4 +82,5 @@ def _perfect_mae(sd: Result, readings: np.ndarray) -> dict[str, Result]:
         mae = {k: None if v is None else factor * single_reading_mae(v) for k, v in limits.items()}
         return sd | mae
 
-    return {"one_reading": scaled(1.0), "mean_of_readings": scaled(share)}
+    read = {"n": int((number > 0).sum())}
+    return {"one_reading": scaled(1.0), "mean_of_readings": scaled(share) | read}

@@ -130,7 +130,7 @@ def metric_report(
         **({} if patients is None else {"patients": patients}),
         "test": test,
         **({"described": described} if described else {}),
-        "baselines": baselines(train, predictions, stages) if len(train) else {},
+        "baselines": baselines(train, predictions, stages, tasks) if len(train) else {},
         "not_finite": count_not_finite(predictions),
     }
 

@@ -47,6 +47,12 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
     both, named = find_seen(table, pd.concat(known))
     recognised = {*both, *named}
     if 2 * len(recognised) >= len(table):
+        log.info(
+            "The checkpoint knows %d of these %s: only those of the test fold are tested, unless "
+            "data.test=all",
+            len(recognised),
+            plural(len(table), "radiograph"),
+        )
         return False
     alike = set(table["id"]) & {id_ for part in known for id_ in part["id"]} - recognised
     if alike:

@@ -67,6 +67,14 @@ class Task(nn.Module, ABC):
     def metrics(self) -> MetricSet:
         """Return the metrics of `decode(output)` against `encode(batch)`, both as arrays."""
 
+    def constant(self, train: pd.DataFrame) -> float | None:
+        """Return the best prediction without a radiograph, as a baseline; None if there is none.
+
+        Args:
+            train: the training fold (`age_years`, `sex`).
+        """
+        return None
+
     @abstractmethod
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
         """Return the columns of `predictions.csv` for decoded predictions."""

@@ -73,6 +73,11 @@ class SexClassification(Task):
     def metrics(self) -> MetricSet:
         return METRICS
 
+    def constant(self, train: pd.DataFrame) -> float | None:
+        """Return the share of boys."""
+        known = train["sex"][train["sex"] != SEXES[UNKNOWN]]
+        return float((known == SEXES[MALE]).mean()) if len(known) else None
+
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
         return {"male_probability": prediction}
 

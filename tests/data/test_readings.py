@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from boneage.data.columns import Columns
+from boneage.data.labels import read_labels
 from boneage.data.layouts import read_source
-from boneage.data.readings import comparable_readers, warn_of_few_readings
+from boneage.data.readings import comparable_readers, warn_of_readings
 from boneage.errors import UserError
 
 NAN = np.nan
@@ -40,19 +41,35 @@ def test_who_is_left_out_takes_away_what_others_shared():
 
 def test_few_readings_are_said(caplog):
     ages = np.arange(12.0)
-    warn_of_few_readings(table(ann=ages, ben=ages), ["ann", "ben"])
+    warn_of_readings(table(ann=ages, ben=ages + 1), ["ann", "ben"])
     assert not caplog.records
-    warn_of_few_readings(
-        table(ann=ages, ben=ages, cem=np.where(ages < 1, ages, NAN)), ["ann", "ben", "cem"]
+    warn_of_readings(
+        table(ann=ages, ben=ages + 1, cem=np.where(ages < 1, ages, NAN)), ["ann", "ben", "cem"]
     )
     (record,) = caplog.records
     assert record.getMessage() == (
-        "Reader cem shares 1 radiograph of the test fold with the other readers, fewer than 10: "
-        "the comparison of readers leaves this reader out"
+        "Reader cem shares 1 radiograph of the test fold with the remaining readers, fewer than "
+        "10: the comparison of readers leaves this reader out"
     )
     caplog.clear()
-    warn_of_few_readings(table(ann=ages[:5], ben=ages[:5]), ["ann", "ben"])
+    warn_of_readings(table(ann=ages[:5], ben=ages[:5]), ["ann", "ben"])
     assert "no two readers of the same 10 radiographs" in caplog.messages[-1]
+
+
+def test_copies_of_a_reader_are_said(caplog):
+    ages = np.arange(12.0)
+    some = table(ann=ages, ben=ages + 1, copy=np.where(ages < 11, ages, NAN))
+    warn_of_readings(some, ["ann", "ben", "copy"])
+    (message,) = caplog.messages
+    assert "Readers ann and copy have the same ages for all 11 test radiographs" in message
+
+
+def test_an_age_column_that_is_a_reader_is_not_the_truth(tmp_path, caplog):
+    path = tmp_path / "labels.csv"
+    path.write_text("id,boneage,ann,ben\na,100,110,98\nb,60,,\n")
+    labels = read_labels(path, Columns(readers=("boneage", "ann")))
+    assert labels["age_months"].tolist() == [105, 60]
+    assert read_labels(path, Columns(readers=("ann", "ben")))["age_months"].tolist() == [100, 60]
 
 
 @pytest.fixture

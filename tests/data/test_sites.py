@@ -41,6 +41,12 @@ def test_wrong_sites_are_named(table):
         site_folds(visits, 0, 0)
 
 
+def test_sites_that_leave_nothing_to_train_on_are_refused(table):
+    lone = table.assign(site=np.where(np.arange(300) == 7, "Lone", "Bern"))
+    with pytest.raises(UserError, match="all other sites together have 1 radiograph: too few"):
+        site_folds(lone, 0, 0)
+
+
 def test_a_site_of_one_radiograph_is_tested_and_said_to_say_little(table, caplog):
     table.loc[0, "site"] = "Lone"
     folds = site_folds(table, 3, seed=0)

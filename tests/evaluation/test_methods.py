@@ -292,6 +292,29 @@ def test_an_ensemble_says_what_is_averaged(told):
     assert told()[27] == "One model"
 
 
+def test_an_ensemble_of_tests_names_no_single_model(told):
+    parts = told("train=false", f"ckpt_path={HOME}/a/best.ckpt", ensemble=["a", "b"], external=True)
+    assert parts["Training"].startswith("These runs only tested finished models. [fill in:")
+    assert "equal parts" not in parts["Data"]
+
+
+def test_readers_and_subgroups_are_told(told):
+    report = {"names": ["ann", "ben"], "margin_months": 1.5, "comparisons": []}
+    parts = told(readers=["ann", "ben"], readers_report=report, subgroups=["site", "device"])
+    assert "ICC(2,1)" in parts["Statistics"]
+    assert "below a margin of 1.5 months" in parts["Statistics"]
+    assert "computed by site and device" in parts["Statistics"]
+    assert "the mean of the readers (ann, ben)" in parts[14]
+    assert "ICC" not in told()["Statistics"]
+
+
+def test_only_baselines_of_the_run_are_told(told):
+    result = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 60}
+    parts = told(test={"sex/auroc": result})
+    assert "use no radiograph: its share of boys." in parts["Statistics"]
+    assert "its median age of each sex and its most frequent" in told()["Statistics"]
+
+
 def test_no_folder_of_a_machine_is_told(tmp_path):
     path = f"{HOME}/old/best.ckpt"
     command = f"python train.py data=rsna data.root={HOME}/rsna start_from={path} seed=2"

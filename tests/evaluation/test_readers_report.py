@@ -142,7 +142,7 @@ def test_the_page_has_a_section_of_readers(tmp_path):
     assert "script" not in found.tags
     assert f"than reader {hostile} by more than 1 month" in text
     assert "2 readers have read test radiographs" in text
-    assert "Reader cem is left out: 3 radiographs shared with the other readers." in text
+    assert "Reader cem is left out: 3 radiographs shared with the remaining readers." in text
     assert "than reader ann by more than 1 month: difference" in text
     assert with_limits(report["icc"], 3) in text
     results = text[text.index("Results") : text.index("Readers")]

@@ -15,6 +15,7 @@ from boneage.data.splits import assign_folds
 from boneage.errors import UserError
 from boneage.evaluation.methods.text import methods
 from boneage.evaluation.report.page import write_report
+from boneage.evaluation.report.tables import bias_rows
 from boneage.evaluation.run_folder import read_run
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
@@ -131,8 +132,28 @@ def test_page_terminal_and_methods_say_that_it_is_external(external, run, other,
     assert "come from the same source" not in text
     bias = metrics_of(external)["test"]["age/bias_months"]["value"]
     assert f"{bias:.2f}" in text
+    levels = pd.DataFrame(
+        [
+            {
+                "metric": "age/bias_months",
+                "band": "all",
+                "sex": "all",
+                "value": 9.0,
+                "low": 8.0,
+                "high": 10.0,
+                "n": 3,
+                "column": "site",
+                "level": "B",
+            }
+        ]
+    )
+    groups = pd.concat([pd.read_csv(external / "subgroups.csv", keep_default_na=False), levels])
+    (*_, (band, (every, *_))) = bias_rows(read_run(external), groups)[1]
+    assert (band, every["value"]) == ("all", bias)  # not that of a level of a column
     said = methods(read_run(external))
     assert "We tested a finished model on 15 hand radiographs (Bern)" in said
+    assert "All radiographs of this data set were tested. [fill in: how the radiographs" in said
+    assert "equal parts" not in said
     assert "20 radiographs of another data set (" in said
     assert "| Testing on external data | External test, " in said
     train(configured(run, other, tmp_path / "again"))

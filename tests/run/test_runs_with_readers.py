@@ -94,7 +94,7 @@ def test_a_model_of_one_epoch_is_worse_than_readers(run, metrics):
     assert first["inferior"] is True
     text = Page(write_report(run).read_text()).text
     assert "The model is worse than reader ann by more than 2 months: difference" in text
-    assert "Reader dan is left out: 5 radiographs shared with the other readers." in text
+    assert "Reader dan is left out: 5 radiographs shared with the remaining readers." in text
 
 
 def test_the_closing_table_names_the_limit(run, metrics, capsys):

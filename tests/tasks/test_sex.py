@@ -65,6 +65,11 @@ def test_joint_runs_have_an_interval_for_the_sex_and_their_checkpoints_load(
     truth = predicted["sex"] == "male"
     by_hand = roc_auc_score(truth, predicted["male_probability"])
     assert metrics["test"]["sex/auroc"]["value"] == pytest.approx(by_hand)
+    assert metrics["baselines"]["constant"]["sex/auroc"]["value"] == 0.5
+    split = pd.read_csv(tmp_path / "run/split.csv")
+    boys = (split["sex"][split["fold"] == "train"] == "male").mean() > 0.5
+    constant = metrics["baselines"]["constant"]["sex/accuracy"]["value"]
+    assert constant == pytest.approx((truth == boys).mean())
     history = pd.read_csv(tmp_path / "run/history.csv")
     assert ("train/age/weight" in history) == (weighting != "fixed")
     again = train(

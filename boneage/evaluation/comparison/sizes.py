@@ -13,7 +13,7 @@ from boneage.evaluation.run_folder import FinishedRun
 SIZE = "data.train_films"
 METRIC = "age/mae_months"
 WIDTH_IN_SE = 3.92  # of a 95 % interval, if normal
-LITTLE = 0.005  # months, shown as 0.00
+LITTLE = 0.1  # months
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,6 @@ def _sentence(curve: LearningCurve) -> str:
             f"These runs cannot say what {sizes} would bring: the fitted curve falls by {by}, an "
             "interval from nothing to much."
         )
-    if low < LITTLE:
+    if curve.doubling < LITTLE:
         return f"With {sizes} the fitted curve hardly falls: by {by}."
     return f"With {sizes} the fitted curve falls by {by}."

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from boneage.errors import plural
 from boneage.evaluation.methods.network import initial_weights
 from boneage.evaluation.methods.training import chosen_epoch
 from boneage.evaluation.methods.words import is_ensemble, is_test_alone, without_folders
@@ -37,9 +38,9 @@ def _items(run: FinishedRun) -> list[tuple[str, str]]:
         ("Preprocessing", "Preprocessing, above"),
         ("Selection of subsets of the data", _subsets(run)),
         ("De-identification", AUTHORS),
-        ("Missing data", _missing(options)),
+        ("Missing data", _missing(run)),
         ("Image acquisition", AUTHORS),
-        ("Definition of the reference standard", AUTHORS),
+        ("Definition of the reference standard", _reference(metrics)),
         ("Rationale of the reference standard", AUTHORS),
         ("Source of the annotations", AUTHORS),
         ("Annotation of the test set", AUTHORS),
@@ -83,7 +84,17 @@ def _subsets(run: FinishedRun) -> str:
     return "; ".join(said) or "None by the software"
 
 
-def _missing(options: Mapping[str, Any]) -> str:
+def _reference(metrics: Mapping[str, Any]) -> str:
+    if not metrics.get("readers"):
+        return AUTHORS
+    return (
+        "The age column of the table or, if there is none, the mean of the readers "
+        f"({', '.join(metrics['readers'])}); {AUTHORS}"
+    )
+
+
+def _missing(run: FinishedRun) -> str:
+    options = run.metrics["options"]
     kinds = {
         "missing": "ids without an image, images without a row",
         "unreadable": "damaged files",
@@ -94,6 +105,8 @@ def _missing(options: Mapping[str, Any]) -> str:
         chosen = [what for name, what in kinds.items() if options.get(f"data.{name}") == choice]
         if chosen:
             parts.append(f"{words}: {', '.join(chosen)}")
+    if unknown := int((run.predictions["sex"] == "unknown").sum()):
+        parts.append(f"The sex of {plural(unknown, 'test radiograph')} is unknown")
     return ". ".join(parts) or AUTHORS
 
 

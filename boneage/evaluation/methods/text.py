@@ -11,7 +11,7 @@ from boneage.evaluation.methods.checklist import claim
 from boneage.evaluation.methods.network import describe_model, describe_preprocessing, stages_of
 from boneage.evaluation.methods.training import describe_training
 from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
-from boneage.evaluation.numbers import interval, number
+from boneage.evaluation.numbers import interval, number, plain
 from boneage.evaluation.run_folder import FinishedRun, read_run
 
 FILE = "methods.md"
@@ -115,6 +115,8 @@ def _radiographs(run: FinishedRun) -> str:
 
 def _split(run: FinishedRun) -> str:
     options = run.metrics["options"]
+    if run.metrics.get("external"):
+        return _external_split(run)
     if split_file := options.get("data.split_file"):
         return f"A table ({name_of(split_file)}) assigned the radiographs to the folds."
     folds, seed = options.get("data.folds"), options.get("data.split_seed")
@@ -147,6 +149,19 @@ def _split(run: FinishedRun) -> str:
     )
     asked = "" if tables or run.metrics.get("synthetic") else f" {own}"
     return f"{said}The split was random {how}: {join(drawn)}.{asked}{unknown}"
+
+
+def _external_split(run: FinishedRun) -> str:
+    """Say which radiographs were tested; how the model's own were split is its own run's to say."""
+    split = run.table("split.csv")
+    tested = fill_in("which radiographs of this data set were tested")
+    if len(split) and (split["fold"] == "test").all():
+        tested = "All radiographs of this data set were tested."
+    own = fill_in(
+        "how the radiographs of the training were split, which boneage report --methods writes for "
+        "the run that trained"
+    )
+    return f"{tested} {own}"
 
 
 def _held_out(options: Mapping[str, Any]) -> str:
@@ -182,10 +197,7 @@ def _statistics(run: FinishedRun) -> list[str]:
     ]
     if "stage_predicted" not in predictions and "age_years_predicted" in predictions:
         sentences.append(f"Stages were read off the predicted age: {stages_of(run.stages)}.")
-    sentences.append(
-        "We compared them with predictions that use no radiograph: the mean age of the training "
-        "fold, its median age of each sex, and its most frequent stage."
-    )
+    sentences.append(_baselines(run))
     for column, count in metrics.get("not_finite", {}).items():
         sentences.append(
             f"The model gave {plural(count, 'test radiograph')} no finite number ({column}); the "
@@ -201,7 +213,49 @@ def _statistics(run: FinishedRun) -> list[str]:
             f"({interval(covered)}) of the test radiographs. The validation fold had "
             "also chosen the epoch."
         )
+    return [*sentences, *_readers(metrics), *_subgroups(metrics)]
+
+
+def _baselines(run: FinishedRun) -> str:
+    groups = {name.partition("/")[0] for name in run.metrics["test"]}
+    ages = ["the mean age of the training fold", "its median age of each sex"]
+    used = [
+        *(ages if "age" in groups else []),
+        *(["its most frequent stage"] if "stage" in groups else []),
+        *(["its share of boys"] if "sex" in groups else []),
+    ]
+    return f"We compared them with predictions that use no radiograph: {join(used)}." * bool(used)
+
+
+def _readers(metrics: Mapping[str, Any]) -> list[str]:
+    """Say how several readers were compared."""
+    report = metrics.get("readers_report")
+    if report is None:
+        return []
+    sentences = [
+        f"{len(report['names'])} readers were compared. The MAE and bias of each are against the "
+        "mean of the other readers of the same radiographs. The SD of one reading is from the "
+        "differences within radiographs, and ICC(2,1) from a two-way random model of absolute "
+        "agreement (Shrout & Fleiss 1979; McGraw & Wong 1996)."
+    ]
+    if "comparisons" in report:
+        sentences.append(
+            "The model was compared with each reader by the paired difference of their MAEs "
+            "against the other readers. It counts as no worse if the upper limit of the 95 % "
+            f"interval is below a margin of {plain(report['margin_months'])} months."
+        )
     return sentences
+
+
+def _subgroups(metrics: Mapping[str, Any]) -> list[str]:
+    """Say how the levels of columns were compared."""
+    columns = metrics.get("subgroups", [])
+    if not columns:
+        return []
+    return [
+        f"Results were also computed by {join(columns)}. Of each, the two levels that differ most "
+        "were compared by a permutation test, corrected for all pairs of levels (Holm 1979)."
+    ]
 
 
 def _software(run: FinishedRun) -> list[str]:

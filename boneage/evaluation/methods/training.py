@@ -41,8 +41,9 @@ def describe_training(run: FinishedRun) -> list[str]:
     options = run.metrics["options"]
     if is_test_alone(run):
         model = options.get("ckpt_path")
+        only = f"This run only tested the model {name_of(model)}." if model else ""
         return [
-            f"This run only tested the model {name_of(model)}." if model else "",
+            "These runs only tested finished models." if is_ensemble(run) else only,
             fill_in("its training, which boneage report --methods writes for the run that trained"),
             _mirror(options),
         ]

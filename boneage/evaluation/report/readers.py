@@ -29,7 +29,8 @@ def readers_section(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         "numbers": _numbers(report),
         "verdicts": [verdict(c, report["margin_months"]) for c in report.get("comparisons", [])],
         "left_out": [
-            f"Reader {name} is left out: {plural(n, 'radiograph')} shared with the other readers."
+            f"Reader {name} is left out: {plural(n, 'radiograph')} shared with the remaining "
+            "readers."
             for name, n in report["left_out"].items()
         ],
         "compared": "comparisons" in report,

@@ -56,6 +56,12 @@ def limits(run: FinishedRun) -> list[str]:
         )
     if metrics.get("external"):
         sentences += _external(run)
+    elif metrics["options"].get("data.folds") == "site":
+        sentences.append(
+            "Each test radiograph is of a site without training radiographs, but of the same data "
+            "set. The accuracy with other readers, on other devices, or in children with growth "
+            "disorders is unknown."
+        )
     elif not metrics.get("synthetic"):
         sentences.append(
             "Training and test radiographs come from the same source. The accuracy in another "

@@ -92,6 +92,7 @@ def bias_rows(
         run: the run.
         groups: `subgroups.csv`.
     """
+    groups = without_levels(groups) if len(groups) else groups
     bias = groups[groups["metric"] == BIAS] if len(groups) else groups
     if BIAS not in run.metrics["test"] or bias.empty:
         return [], []
