@@ -29,8 +29,11 @@ def compare(
         typer.Option(help="Metric to sort by, such as age/mae_months or test/age/mae_months."),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for comparison.csv and comparison.html.")
-    ] = Path("comparison"),
+        Path | None,
+        typer.Option(
+            help="Folder for comparison.csv and comparison.html.", show_default="comparison"
+        ),
+    ] = None,
     form: Annotated[
         Literal["markdown", "latex", "csv"] | None,
         typer.Option("--format", help="Only print a table for a paper; no file is written."),
@@ -42,6 +45,8 @@ def compare(
 ) -> None:
     """Compare finished runs: in the terminal, as a table, and as a page."""
     if form is not None:
+        if out is not None:
+            raise UserError("--format only prints, without --out: write the table with > FILE")
         from boneage.evaluation.comparison.formats import paper_tables, write_tables
 
         tables, skipped = paper_tables(folders, metrics.split(",") if metrics else [], sort)
@@ -54,6 +59,7 @@ def compare(
     from boneage.evaluation.comparison.page import PAGE, TABLE, write_comparison
     from boneage.evaluation.comparison.tables import print_comparison
 
+    out = out or Path("comparison")
     test_sets, skipped = write_comparison(folders, out, sort)
     print_comparison(test_sets, skipped)
     typer.echo(f"Wrote {out / PAGE} and {out / TABLE}")

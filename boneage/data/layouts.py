@@ -213,7 +213,11 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
 def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) -> None:
     """Log in one line which tables and radiographs were found."""
     counts = rows["origin"].value_counts()
-    parts = [f"{counts.get(t.role, 0):,} {PURPOSES[t.role]} ({t.path.name})" for t in tables]
+    purposes = PURPOSES if len(tables) > 1 else {tables[0].role: ""}
+    parts = [
+        " ".join(filter(None, [f"{counts.get(t.role, 0):,}", purposes[t.role], f"({t.path.name})"]))
+        for t in tables
+    ]
     notes = [
         f"; {t.path.name} is, despite its name, the official validation table"
         for t in tables

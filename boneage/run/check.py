@@ -123,13 +123,23 @@ def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 
         parsed = adapter.validate_python(value)
     except ValidationError as error:
         clear = [e for e in error.errors() if e["type"] not in ("is_instance_of", "none_required")]
-        reason = (clear or error.errors())[-1]["msg"]
+        reason = _reason([e["msg"] for e in clear or error.errors()[-1:]])
+        if any(e["type"] == "sequence_str" for e in clear):
+            reason = f"write a list: {where}=[{value}]"
         if not clear and inspect.isclass(hint):
             name = where.rpartition(".")[2]
             reason = f"choose an option of the group ({name}=...), or write its _target_"
         raise UserError(f"{where}={value!r} is not valid: {reason}") from error
     if isinstance(value, str) and not isinstance(parsed, str | Path):
         raise UserError(f"{where}={value!r} is text: write it without quotes")
+
+
+def _reason(messages: list[str]) -> str:
+    """Return why none of the accepted types fits, as one sentence."""
+    start = "Input should be "
+    if all(message.startswith(start) for message in messages):
+        return start + " or ".join(dict.fromkeys(m.removeprefix(start) for m in messages))
+    return messages[-1]
 
 
 @contextmanager

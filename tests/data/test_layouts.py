@@ -266,7 +266,7 @@ def test_ids_without_image_and_images_without_row(tmp_path, said):
     assert list(table["id"]) == [str(i) for i in range(3, 30)]
     assert list(table.index) == list(range(27))
     assert "3 ids without an image" in said()[0]
-    assert "27 to train on" in said()[1]
+    assert ": 27 (labels.csv)" in said()[1]
     with pytest.raises(UserError, match=r"data\.missing=skip"):
         read_source(tmp_path, missing="skip")
     put(tmp_path / "labels.csv", "id,boneage\na,100\n")

@@ -115,6 +115,25 @@ def test_seeds_have_mean_and_spread(tmp_path):
     assert np.isnan(last["low"])
 
 
+def test_settings_with_seeds_are_named_and_the_limit_of_readers_is_said(tmp_path):
+    limit = {"value": 5.2, "low": 5.0, "high": 5.4, "n": 80}
+    readers = {"model": {}, "perfect_mae_months": {"one_reading": limit}}
+    for lr in (0.1, 0.2):
+        for seed in (1, 2):
+            finished(tmp_path / f"{lr}{seed}", options={"seed": seed, "optimizer.lr": lr},
+                     seed=seed, readers_report=readers)  # fmt: skip
+    text = printed(tmp_path, "--format", "markdown", "--metrics", "age/mae_months")
+    assert "2 seeds of optimizer.lr=0.1 " in text.replace("\\", "")
+    sentence = "Against one reading, a perfect model has an MAE of 5.20 (5.00 to 5.40) months."
+    assert sentence in text
+    out = tmp_path / "out"
+    result = runner.invoke(app, ["compare", str(tmp_path), "--out", str(out)])
+    assert sentence in result.stdout
+    assert sentence in (out / "comparison.html").read_text()
+    others = printed(tmp_path, "--format", "markdown", "--metrics", "stage/accuracy")
+    assert "perfect model" not in others
+
+
 def test_the_published_values_of_a_study_have_a_row(tmp_path):
     finished(tmp_path / "a", reference=reference_study())
     text = printed(tmp_path, "--format", "markdown", "--metrics", "age/mae_months")
@@ -126,7 +145,7 @@ def test_tasks_and_test_sets_have_tables_of_their_own(tmp_path):
     finished(tmp_path / "b", task="multitask")
     finished(tmp_path / "c", synthetic=True, patients=40)
     text = printed(tmp_path, "--format", "latex", "--metrics", "age/mae_months")
-    assert text.count(r"\begin{tabular}") == 3
+    assert text.count(r"\begin{table}") == 3
     assert text.count("80 synthetic radiographs") == 1
     assert text.count("over 40 patients") == 1
 
@@ -148,6 +167,10 @@ def test_mistakes_are_one_line(tmp_path):
     for arguments, said in (
         (["--format", "csv", "--metrics", "age/mea"], r"--metrics age/mea: no run has this metric"),
         (["--metrics", "age/mae_months"], "add --format"),
+        (
+            ["--format", "csv", "--out", str(tmp_path)],
+            "--format only prints, without",
+        ),
     ):
         result = runner.invoke(app, ["compare", str(tmp_path), *arguments])
         assert re.search(said, str(result.exception))
@@ -155,10 +178,12 @@ def test_mistakes_are_one_line(tmp_path):
 
 def test_latex_is_well_formed_and_compiles(tmp_path):
     finished(tmp_path / "runs" / SPECIAL, data="50 % of A & B", reference=reference_study())
-    finished(tmp_path / "runs/b", seed=2)
+    finished(tmp_path / "runs/2026-11-27/23-59-59/0_regression_seed2_lr_0.0007", seed=2)
     chosen = "age/mae_months,age/bias_months,stage/recall_adult"
     text = printed(tmp_path / "runs", "--format", "latex", "--metrics", chosen)
-    assert r"a\_b\&c\%d\#e\$f\{g\}h\textasciitilde{}i\textasciicircum{}j" in text
+    assert r"a\_b\&c\%d\#e\$f\{g\}h\textasciitilde{}i\textasciicircum{}j" in text.replace(
+        r"\allowbreak{}", ""
+    )
     unescaped = re.sub(r"\$-\$|\$\\pm\$|\\[#$_%&{}]", "", text.split("\n", 1)[1])
     assert not re.search(r"[#$_~^%<>|\"]", unescaped)
     rows = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
@@ -173,3 +198,4 @@ def test_latex_is_well_formed_and_compiles(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:]
         assert (tmp_path / "paper.pdf").is_file()
+        assert "Overfull" not in (tmp_path / "paper.log").read_text()

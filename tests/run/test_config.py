@@ -69,6 +69,11 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["trainer.max_epochs=ten"], "trainer.max_epochs='ten' is not valid"),
         (["data.size=big"], "data.size='big' is not valid"),
         (["data.batch_size=0"], "data.batch_size=0 is not valid"),
+        (
+            ["data.train_films=-3"],
+            "data.train_films=-3 is not valid: Input should be greater than 0 or 'all'",
+        ),
+        (["data.subgroups=site"], "data.subgroups='site' .* write a list: data.subgroups=.site."),
         (["data.fit=stretch"], "data.fit='stretch' is not valid: .*squash"),
         (["tasks.age.loss=mae"], "tasks.age.loss='mae' is not valid: .*group \\(loss=...\\)"),
         (["loss=smooth_l1", "loss.beta=wide"], "loss.beta='wide' is not valid"),

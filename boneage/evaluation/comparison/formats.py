@@ -21,15 +21,16 @@ from boneage.evaluation.metrics import describe, metric_label
 from boneage.evaluation.numbers import FEW, fixed, is_few, resampled
 
 Format = Literal["markdown", "latex", "csv"]
-COLUMNS = 7  # of a table on a page, with the names of the runs
+COLUMNS = {"markdown": 7, "latex": 4}  # of a table on a page, with the names of the runs
 DECIMALS = {"months": 2, "years": 2}  # by unit; three for shares and indices
 COLUMNS_OF_CSV = (
     "test_set", "task", "run", "metric", "unit", "value", "low", "high", "sd", "n",
 )  # fmt: skip
+BREAK = "\u200b"  # zero-width space
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-    "†": r"\textdagger{}", "±": r"$\pm$", "[": "{[}", "]": "{]}",
+    BREAK: r"\allowbreak{}", "†": r"\textdagger{}", "±": r"$\pm$", "[": "{[}", "]": "{]}",
 } | {character: f"\\{character}" for character in "&%$#_{}"}  # fmt: skip
 
 
@@ -61,6 +62,8 @@ class PaperTable:
         results = [result for _, row in self.rows for result in row.values()]
         if any("sd" in result for result in results):
             said += " ±: standard deviation over seeds."
+        if self.group.limit_of_one_reading and any("age/mae" in name for name in self.metrics):
+            said += f" {self.group.limit_of_one_reading}"
         if any(map(is_few, results)):
             said += f" †: fewer than {FEW} radiographs, or patients where these are known."
         return said
@@ -127,7 +130,13 @@ def _table(group: Group, metrics: Sequence[str], name_of: dict[Path, str]) -> Pa
     ]
     for row in seed_rows(group, known):
         means: dict[str, Result] = {
-            name: {"value": over["mean"], "low": None, "high": None, "sd": over["sd"], "n": None}
+            name: {
+                "value": over["mean"],
+                "low": None,
+                "high": None,
+                "sd": over["sd"],
+                "n": over["n"],
+            }
             for name, over in row["metrics"].items()
         }
         rows.append((name_of_seeds(row, name_of), means))
@@ -146,15 +155,15 @@ def write_tables(tables: Sequence[PaperTable], form: Format) -> str:
 
     Args:
         tables: from `paper_tables`.
-        form: "markdown" and "latex" (with booktabs): a value with its interval in one cell, at most
-            seven columns, a table of more is cut; "csv": a row for each value, the parts of it in
-            columns of their own.
+        form: "markdown" and "latex" (with booktabs): a value with its interval in one cell, a table
+            of more columns than a page has room for is cut; "csv": a row for each value, the parts
+            of it in columns of their own.
     """
     if form == "csv":
         rows = [row for table in tables for row in _csv_rows(table)]
         return pd.DataFrame(rows, columns=list(COLUMNS_OF_CSV)).to_csv(index=False)
     write = {"markdown": _markdown, "latex": _latex}[form]
-    width = COLUMNS - 1
+    width = COLUMNS[form] - 1
     parts = [
         write(table, table.metrics[start : start + width])
         for table in tables
@@ -204,15 +213,17 @@ def _escape_markdown(text: str) -> str:
 
 def _latex(table: PaperTable, metrics: Sequence[str]) -> str:
     heading, *body = (
-        " & ".join(map(_escape_latex, row)) + r" \\" for row in _cells(table, metrics)
+        " & ".join([_name_in_latex(name), *map(_cell_in_latex, cells)]) + r" \\"
+        for name, *cells in _cells(table, metrics)
     )
     return "\n".join(
         [
             r"% \usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
+            r"\footnotesize",
             f"\\caption{{{_escape_latex(table.caption)}}}",
-            f"\\begin{{tabular}}{{l{'r' * len(metrics)}}}",
+            f"\\begin{{tabular}}{{p{{0.27\\linewidth}}{'r' * len(metrics)}}}",
             r"\toprule",
             heading,
             r"\midrule",
@@ -223,6 +234,20 @@ def _latex(table: PaperTable, metrics: Sequence[str]) -> str:
             "",
         ]
     )
+
+
+def _name_in_latex(name: str) -> str:
+    """Return the name of a run, which may be broken after every sign."""
+    return _escape_latex(re.sub(r"([^\w\s]|_)", rf"\1{BREAK}", name))
+
+
+def _cell_in_latex(text: str) -> str:
+    """Return a value, and what is in brackets below it."""
+    value, opening, rest = text.partition(" (")
+    if not opening:
+        return _escape_latex(text)
+    lines = rf"{_escape_latex(value)}\\{_escape_latex('(' + rest)}"
+    return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{lines}\end{{tabular}}"
 
 
 def _escape_latex(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from boneage.errors import UserError
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.reference import Reference, first_reference
+from boneage.evaluation.report.readers import limit_of_one_reading
 from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run, run_folder
 from boneage.options import is_choice, kind_of
 
@@ -110,6 +111,12 @@ class Group:
         for run in self.runs:
             settings.setdefault(tuple(self.shown(run, key) for key in keys), []).append(run)
         return settings
+
+    @property
+    def limit_of_one_reading(self) -> str:
+        """What MAE a perfect model would have, in words; empty if no reader says."""
+        limits = (limit_of_one_reading(run.metrics) for run in self.runs)
+        return next(filter(None, limits), "")
 
     @staticmethod
     def shown(run: FinishedRun, key: str) -> str:

@@ -31,15 +31,16 @@ def shown_metrics(group: Group) -> list[str]:
 
 
 def short_names(runs: Sequence[FinishedRun]) -> list[str]:
-    """Return the runs' paths without their common start; partial runs are marked."""
+    """Return the runs' paths without their common start; partial and external runs are marked."""
     paths = [run.path.resolve() for run in runs]
     parts = [path.parts for path in paths]
     shared = 0
     while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
         shared += 1
     names = (str(Path(*p[shared:])) for p in parts)
+    marks = ("partial", "external")
     return [
-        f"{name} (partial)" if run.metrics.get("partial") else name
+        " ".join([name, *(f"({mark})" for mark in marks if run.metrics.get(mark))])
         for name, run in zip(names, runs, strict=True)
     ]
 
@@ -68,10 +69,12 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
         chosen: names of metrics; those of the group's table by default.
 
     Returns:
-        Rows with `setting` (differing options but the seed), `runs` (as `trained_seeds` counts
-        them), and `metrics`: per name `mean` and `sd` (n - 1).
+        Rows with `setting` (values of the differing options but the seed), `named` (these as
+        "option=value"), `runs` (as `trained_seeds` counts them), and `metrics`: per name `mean`,
+        `sd` (n - 1), and `n` of the radiographs if it is that of all seeds.
     """
     rows = []
+    keys = [key for key in group.differing if key != "seed"]
     for setting, members in group.settings().items():
         runs = trained_seeds(members)
         if len(runs) < 2:
@@ -80,8 +83,14 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
         for name in shown_metrics(group) if chosen is None else chosen:
             values = [run.metrics["test"].get(name, {}).get("value") for run in runs]
             array = np.array([np.nan if value is None else value for value in values], float)
-            metrics[name] = {"mean": float(array.mean()), "sd": float(array.std(ddof=1))}
-        rows.append({"setting": setting, "runs": runs, "metrics": metrics})
+            n = {run.metrics["test"].get(name, {}).get("n") for run in runs}
+            metrics[name] = {
+                "mean": float(array.mean()),
+                "sd": float(array.std(ddof=1)),
+                "n": n.pop() if len(n) == 1 else None,
+            }
+        named = [f"{key}={value}" for key, value in zip(keys, setting, strict=True)]
+        rows.append({"setting": setting, "named": named, "runs": runs, "metrics": metrics})
     return rows
 
 
@@ -149,6 +158,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
             console.print(_table(group, options, metrics))
             if left_out := len(group.differing) - len(options):
                 console.print(f"[dim]  more options that differ, see the page: {left_out}[/dim]")
+            if group.limit_of_one_reading:
+                console.print(f"  {group.limit_of_one_reading}", soft_wrap=True)
             for row in part["seeds"]:
                 console.print(_pooled(group, row, name_of), soft_wrap=True)
             for row in part["sizes"]:
@@ -194,7 +205,7 @@ def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
 def name_of_seeds(row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return how many seeds a row of `seed_rows` is of, and of which setting or runs."""
     names = [name_of[run.path] for run in row["runs"]]
-    setting = row["setting"] if len(row["setting"]) < len(names) else names
+    setting = row["named"] if len(row["named"]) < len(names) else names
     of = f" of {', '.join(setting)}" if setting else ""
     return f"{len(names)} seeds{of}"
 

@@ -52,10 +52,10 @@ def limit_of_one_reading(metrics: Mapping[str, Any]) -> str | None:
     """Return the MAE that no model can be seen to better against one reading, as a line.
 
     Args:
-        metrics: what `metrics.json` contains.
+        metrics: what `metrics.json` contains; None if the model predicts no ages.
     """
     report = metrics.get("readers_report")
-    if report is None:
+    if report is None or "model" not in report:
         return None
     mae = report["perfect_mae_months"]["one_reading"]
     return f"Against one reading, a perfect model has an MAE of {with_limits(mae)} months."
@@ -64,7 +64,7 @@ def limit_of_one_reading(metrics: Mapping[str, Any]) -> str | None:
 def limit_sentence(metrics: Mapping[str, Any]) -> str | None:
     """Return what MAE the readers allow, against one reading and against the mean of several."""
     report = metrics.get("readers_report")
-    if report is None:
+    if report is None or "model" not in report:
         return None
     one, mean = (report["perfect_mae_months"][k] for k in ("one_reading", "mean_of_readings"))
     return (
