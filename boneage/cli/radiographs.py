@@ -72,6 +72,7 @@ def predict(
     from boneage.predict.patients import patient_given
     from boneage.predict.predict import answers_of
     from boneage.predict.predict import predict as predict_files
+    from boneage.predict.summary import summarise
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     strict = gate == "strict"
@@ -99,6 +100,11 @@ def predict(
     )
     for line in corrections_line(answers):
         typer.echo(line)
+    for ages in summarise(answers).ages[:1]:
+        low, median, high = ages.quantiles[1:4]
+        typer.echo(
+            f"Predicted ages: median {median:.1f} years, middle half {low:.1f} to {high:.1f}"
+        )
     if report:
         typer.echo(f"Page: {out / 'report.html'}")
     typer.echo("Research use only: not a medical device.")

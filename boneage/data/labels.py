@@ -130,8 +130,8 @@ def _require_columns(
         if meaning == "age":
             advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
             advice += (
-                "cannot be used for training or testing; boneage predict reads its radiographs "
-                "and flags anomalies"
+                "cannot be used for training or testing; boneage predict FOLDER --checkpoint RUN "
+                "--out DIR --report shows its anomalies and predicted ages"
             )
         raise UserError(f"{without_column(path, list(table.columns), meaning, own)}; {advice}")
     require_single(path, table, names.values())

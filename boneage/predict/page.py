@@ -13,6 +13,7 @@ from boneage.evaluation.html import data_uri, render
 from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
 from boneage.predict.radiograph import Radiograph
+from boneage.predict.summary import summarise
 from boneage.weights import name_of
 
 FOLDER = "pictures"
@@ -61,6 +62,8 @@ class PictureNames:
 def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> list[Path]:
     """Write `report.html`, and further pages where there are many radiographs.
 
+    The first begins with a summary of all.
+
     Args:
         answers: the predictions.
         about: models and options of the predictions.
@@ -80,6 +83,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
         text = render(
             "predictions.html.j2", cards=cards, models=models, n=len(answers), first=start + 1,
             pages=len(parts), number=number + 1, oldest=OLDEST_YEARS,
+            summary=summarise(answers) if number == 0 and len(answers) > 1 else None,
         )  # fmt: skip
         page = out / ("report.html" if number == 0 else f"report_{number + 1}.html")
         page.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,55 @@
+"""What many predictions say together, by hand and by SciPy."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from boneage.predict.answer import Answer
+from boneage.predict.page import write_pages
+from boneage.predict.summary import Share, summarise
+
+
+def answers():
+    ages = [2.5, 7.0, 7.9, 12.0, 16.0]
+    sexes = ["female", "female", "male", "unknown", "male"]
+    some = [
+        Answer(f"{i}.png", f"{i}", sex=sex, age_years=age, stage="child" if age < 10 else "older")
+        for i, (age, sex) in enumerate(zip(ages, sexes, strict=True))
+    ]
+    odd = Answer("5.png", "5", status="withheld", flags=["lying down: corrected", "dark (3 %)"])
+    lost = Answer("6.png", "6", status="error", reason="damaged")
+    return [*some, odd, lost]
+
+
+@pytest.mark.parametrize(("count", "n"), [(0, 12), (3, 40), (12, 12)])
+def test_the_interval_is_that_of_scipy(count, n):
+    exact = binomtest(count, n).proportion_ci(method="wilson")
+    assert Share("flagged", count, n).limits == pytest.approx((exact.low, exact.high), abs=1e-6)
+
+
+def test_a_summary_by_hand():
+    found = summarise(answers())
+    shares = {share.label: (share.count, share.n) for share in found.shares}
+    assert shares == {
+        "not readable": (1, 7), "flagged": (1, 7), "lying down": (1, 7), "dark": (1, 7),
+    }  # fmt: skip
+    assert [(ages.sex, ages.n) for ages in found.ages] == [
+        ("all", 5), ("female", 2), ("male", 2), ("unknown", 1),
+    ]  # fmt: skip
+    assert found.ages[0].quantiles[1:4] == [7.0, 7.9, 12.0]
+    assert found.years == [0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert found.stages == [("child", 3), ("older", 2)]
+
+
+def test_only_the_first_page_of_many_has_it(tmp_path):
+    many = answers() * 40
+    first, second = write_pages(many, {"checkpoints": ["model.onnx"]}, tmp_path)
+    assert "All radiographs" in first.read_text()
+    assert "Predicted bone ages (years)" in first.read_text()
+    assert "All radiographs" not in second.read_text()
+
+
+def test_nothing_predicted_has_no_ages():
+    found = summarise([Answer("a", "a", status="error"), Answer("b", "b", status="error")])
+    assert (found.ages, found.years, found.stages) == ([], [], [])
+    assert np.isclose(found.shares[0].value, 1)
