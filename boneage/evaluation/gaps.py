@@ -57,6 +57,8 @@ class Gap:
 def levels_of(column: pd.Series) -> pd.Series:
     """Return the level of each row as text: numbers of many values are cut into quartiles.
 
+    A number that more than a quarter of the rows have, such as 0, is a level of its own.
+
     Args:
         column: as a table has it; cells that are empty, or say so (NA), become "unknown".
     """
@@ -64,9 +66,14 @@ def levels_of(column: pd.Series) -> pd.Series:
     numbers = as_numbers(text)
     known = is_known(text)
     if numbers is not None and numbers.nunique() > LEVELS:
-        quarters, edges = pd.qcut(numbers, 4, labels=False, retbins=True, duplicates="drop")
+        counts = numbers.value_counts()
+        frequent = numbers.isin(counts.index[counts > numbers.count() / 4])
+        quarters, edges = pd.qcut(
+            numbers[~frequent], 4, labels=False, retbins=True, duplicates="drop"
+        )
         names = [f"{low:.8g} to {high:.8g}" for low, high in pairwise(edges)]
-        text = quarters.map(dict(enumerate(names)))
+        own = numbers.map("{:.8g}".format)
+        text = own.where(frequent, quarters.map(dict(enumerate(names))).reindex(text.index))
     levels: pd.Series = text.where(known, UNKNOWN)
     return levels
 

@@ -66,6 +66,13 @@ def test_patients_are_the_units():
     assert as_films.p < ten.p
 
 
+def test_a_frequent_number_is_a_level_of_its_own():
+    numbers = pd.Series([0] * 60 + list(range(1, 41)))
+    counts = levels_of(numbers).value_counts()
+    assert counts["0"] == 60
+    assert sorted(counts.drop("0")) == [10, 10, 10, 10]
+
+
 def test_levels_of_text_and_numbers():
     assert list(levels_of(pd.Series(["a", None, " b ", ""]))) == ["a", UNKNOWN, "b", UNKNOWN]
     assert list(levels_of(pd.Series([1, 2, 1]))) == ["1", "2", "1"]

@@ -67,7 +67,7 @@ def _data(run: FinishedRun) -> list[str]:
     counts = join([f"{count:,} {sex}" for sex, count in sexes.items()])
     sentences.append(
         f"Bone age in the test fold had a mean of {age.mean():.1f} years ({spread}range "
-        f"{age.min():.1f} to {age.max():.1f}); by sex there were {counts}."
+        f"{age.min():.1f} to {age.max():.1f}); by sex: {counts}."
     )
     if not metrics.get("synthetic"):
         sentences.append(
