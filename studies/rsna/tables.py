@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from records import AGE, STAGE, Record, read
 from rows import AVERAGED, POOLED, PROJECT, PUBLISHED, STEPS, base_of, overrides
 from run import AUGMENTED, BUILTIN, MAIN, STRESSED
-from sweeps import MAE
+from sweeps import MAE, learning_curve, size_studies
 from sweeps import read as read_sweeps
 
 from boneage.evaluation.metrics import metric_label
@@ -180,6 +180,24 @@ def bands(records: dict[str, Record], names: Sequence[str]) -> list[Row]:
     return rows
 
 
+def sizes(rows: Sequence[Record]) -> list[Row]:
+    """Return the table of training sizes, with what is fitted to each study."""
+    studies = size_studies(rows)
+    table = [["training radiographs", *(f"`{name}`: MAE (months)" for name in studies)]]
+    for same in zip(*studies.values(), strict=True):
+        cells = [cell(row["runs"][0][MAE], MAE) for row in same]
+        table.append([f"{same[0]['train']:,}", *cells])
+    curves = [learning_curve(rows) for rows in studies.values()]
+    fits = [f"{c.floor:.2f} + {c.scale:.1f} n^-{c.exponent:.2f}" for c in curves]
+    gains = [cell(_result(c.doubling, *c.doubling_limits), MAE) for c in curves]
+    table.append(["fitted power law", *fits])
+    return [*table, ["gain of twice the largest", *gains]]
+
+
+def _result(value: float, low: float, high: float) -> Record:
+    return {"value": value, "low": low, "high": high}
+
+
 def joint(rows: Sequence[Record]) -> list[Row]:
     """Return the table on joint training: means over the seeds, changes from the age alone."""
     shown = ("stage/accuracy", "sex/auroc")
@@ -271,6 +289,7 @@ def rebuild(results: Path, notes: Path, card: Path, readme: Path) -> None:
     fill(notes, "contrasts", contrasts(records))
     if sweeps := read_sweeps():
         fill(notes, "joint", joint(sweeps))
+        fill(notes, "sizes", sizes(sweeps))
     fill(readme, "headline", headline(records))
     if BUILTIN in records:
         fill(readme, "builtin", builtin(records[BUILTIN], IN_README))
