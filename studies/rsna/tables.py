@@ -189,13 +189,10 @@ def sizes(rows: Sequence[Record]) -> list[Row]:
         table.append([f"{same[0]['train']:,}", *cells])
     curves = [learning_curve(rows) for rows in studies.values()]
     fits = [f"{c.floor:.2f} + {c.scale:.1f} n^-{c.exponent:.2f}" for c in curves]
-    gains = [cell(_result(c.doubling, *c.doubling_limits), MAE) for c in curves]
+    ends = [(c.doubling, *c.doubling_limits) for c in curves]
+    gains = [cell(dict(zip(("value", "low", "high"), end, strict=True)), MAE) for end in ends]
     table.append(["fitted power law", *fits])
     return [*table, ["gain of twice the largest", *gains]]
-
-
-def _result(value: float, low: float, high: float) -> Record:
-    return {"value": value, "low": low, "high": high}
 
 
 def joint(rows: Sequence[Record]) -> list[Row]:
