@@ -107,7 +107,7 @@ def difference_from_base(row: str, done: FinishedRun) -> dict[str, dict[str, Any
     other = read_run(RUNS / base)
     if other.metrics["test_set"] != done.metrics["test_set"]:
         return {}
-    return {base: {metric: difference_of(other, done, metric) for metric in MAIN}}
+    return {base: {metric: difference_of([other], [done], metric) for metric in MAIN}}
 
 
 def by_contrast(done: FinishedRun, root: Path) -> dict[str, Any]:

@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 from records import Record, rounded
 from rows import PROJECT
 
+from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.comparison.sizes import WIDTH_IN_SE
-from boneage.evaluation.intervals import mean_absolute, paired_difference
 from boneage.evaluation.learning_curve import LearningCurve, fit_learning_curve
 from boneage.evaluation.run_folder import FinishedRun, read_run
 
@@ -98,24 +97,8 @@ def record(
             {name: run.metrics["test"][name] for name in STORED if name in run.metrics["test"]}
             for run in runs
         ],
-        "difference": None if alone is runs else difference(alone, runs),
+        "difference": None if alone is runs else difference_of(alone, runs, MAE),
     }
-
-
-def difference(first: Sequence[FinishedRun], second: Sequence[FinishedRun]) -> Record:
-    """Return the difference of the MAE, second minus first, each the mean over its seeds.
-
-    It is paired on the test radiographs, which are resampled; the seeds are not.
-    """
-    columns = [(12 * np.mean([errors(run) for run in runs], axis=0),) for runs in (first, second)]
-    return paired_difference(mean_absolute, *columns)
-
-
-def errors(run: FinishedRun) -> np.ndarray:
-    """Return (n,) absolute errors in years, in the order of the ids."""
-    table = run.predictions.sort_values("id")
-    found: np.ndarray = (table["age_years_predicted"] - table["age_years"]).abs().to_numpy(float)
-    return found
 
 
 def size_studies(rows: Sequence[Record]) -> dict[str, list[Record]]:

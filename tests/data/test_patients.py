@@ -475,10 +475,10 @@ def pair(tmp_path):
 @pytest.mark.slow
 def test_comparisons_resample_patients(pair):
     a, b, c = (read_run(pair / name) for name in "abc")
-    result = difference_of(a, b, "age/mae_months")
+    result = difference_of([a], [b], "age/mae_months")
     assert (result["n"], result["patients"]) == (90, 30)
-    assert difference_of(c, a, "age/mae_months")["patients"] == 30  # one of them knows
-    neither = difference_of(c, c, "age/mae_months")
+    assert difference_of([c], [a], "age/mae_months")["patients"] == 30  # one of them knows
+    neither = difference_of([c], [c], "age/mae_months")
     assert "patients" not in neither
     write_comparison([pair / "a", pair / "b"], pair / "out")
     assert "Intervals resample 30 patients" in (pair / "out/comparison.html").read_text()

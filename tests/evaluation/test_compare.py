@@ -15,8 +15,12 @@ from boneage.cli.main import app
 from boneage.errors import UserError
 from boneage.evaluation.comparison.group import find_runs, group_runs
 from boneage.evaluation.comparison.page import write_comparison
-from boneage.evaluation.comparison.paired import differences_across, differences_within
-from boneage.evaluation.comparison.tables import seed_rows, short_names
+from boneage.evaluation.comparison.paired import (
+    differences_across,
+    differences_of_settings,
+    differences_within,
+)
+from boneage.evaluation.comparison.tables import label, seed_rows, short_names
 from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
@@ -156,7 +160,7 @@ def test_paired_difference_of_runs_in_another_order(tmp_path):
     run(tmp_path / "worse", worse.sample(frac=1, random_state=0))
     ((group,),) = groups_of(tmp_path)
     (row,) = differences_within(group)
-    assert (row["reference"].path.name, row["run"].path.name) == ("better", "worse")
+    assert (row["references"][0].path.name, row["runs"][0].path.name) == ("better", "worse")
 
     def mae(true, predicted):
         return 12 * np.abs(predicted - true).mean(axis=-1)
@@ -170,6 +174,27 @@ def test_paired_difference_of_runs_in_another_order(tmp_path):
     )
     for key in ("value", "low", "high", "p"):
         assert row["difference"][key] == pytest.approx(direct[key])
+
+
+def test_settings_with_seeds_are_compared_by_the_mean_over_the_seeds(tmp_path):
+    """By the bootstrap of the mean absolute error of each radiograph over the seeds."""
+    tables = {lr: [with_ages(error, seed) for seed in (1, 2)] for lr, error in ((0.1, 1), (0.5, 2))}
+    for lr, of_seeds in tables.items():
+        for seed, table in enumerate(of_seeds):
+            run(tmp_path / f"lr{lr} {seed}", table, seed=seed, options={"optimizer.lr": lr})
+    ((group,),) = groups_of(tmp_path)
+    (row,) = differences_of_settings(group)
+    errors = {
+        lr: 12 * np.mean([(t["age_years_predicted"] - t["age_years"]).abs() for t in some], axis=0)
+        for lr, some in tables.items()
+    }
+    direct = paired_difference(lambda e: e.mean(axis=-1), (errors[0.1],), (errors[0.5],))
+    for key in ("value", "low", "high"):
+        assert row["difference"][key] == pytest.approx(direct[key])
+    assert [one.metrics["seed"] for one in row["runs"]] == [0, 1]
+    assert label(row["runs"], {one.path: one.path.name for one in row["runs"]}) == (
+        "lr0.5 0 and 1 other seed"
+    )
 
 
 def test_tasks_are_compared_in_what_they_share(tmp_path):

@@ -101,7 +101,7 @@ def test_nor_does_that_of_a_subgroup(tables):
 def test_the_difference_of_two_models_has_the_bounds_of_a_difference(tables):
     first, second = (FinishedRun("", {}, table, STAGES) for table in tables)
     for name in evaluate(tables[0], STAGES):
-        difference = difference_of(first, second, name)
+        difference = difference_of([first], [second], name)
         if difference is not None:
             least, greatest = describe(name).bounds
             check(name, difference, (least - greatest, greatest - least))

@@ -10,12 +10,17 @@ from matplotlib.figure import Figure
 from boneage.data.atomic import atomic_file
 from boneage.errors import UserError
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs
-from boneage.evaluation.comparison.paired import differences_across, differences_within
+from boneage.evaluation.comparison.paired import (
+    differences_across,
+    differences_of_settings,
+    differences_within,
+)
 from boneage.evaluation.comparison.sizes import size_studies
 from boneage.evaluation.comparison.tables import (
     Gaps,
     comparison_table,
     gap_rows,
+    label,
     seed_rows,
     short_names,
     shown_metrics,
@@ -95,6 +100,7 @@ def write_comparison(
         skipped=skipped,
         runs=len(runs),
         few=FEW,
+        label=label,
     )
     table = comparison_table([group for groups in test_sets for group in groups], gaps)
     try:
@@ -142,6 +148,7 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
                 "seeds": seed_rows(group),
                 "sizes": _sizes(group),
                 "differences": differences_within(group),
+                "between_settings": differences_of_settings(group),
                 "gaps": gap_rows(group, gaps),
             }
             for group in groups

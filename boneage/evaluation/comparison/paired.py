@@ -1,4 +1,4 @@
-"""The difference of two runs that were tested on the same radiographs."""
+"""The difference of runs that were tested on the same radiographs."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -24,19 +24,25 @@ def differences_within(group: Group) -> list[dict[str, Any]]:
     is the MAE or the balanced accuracy.
 
     Returns:
-        Per run except the first: `run`, `reference`, `metric`, `difference` (second minus first,
-        with `value`, `low`, `high`, `p`, `n`).
+        Per run except the first: `runs`, `references` (here one each), `metric`, `difference` (of
+        the runs minus the references, with `value`, `low`, `high`, `p`, `n`).
     """
-    rows = []
-    for run in group.runs[1:]:
-        metrics = dict.fromkeys((group.sort, *DEFAULT_SORT))
-        candidates = (_row(group.runs[0], run, metric) for metric in metrics)
-        rows += [row for row in candidates if row is not None][:1]
-    return rows
+    return _rows(group, [[run] for run in group.runs])
+
+
+def differences_of_settings(group: Group) -> list[dict[str, Any]]:
+    """Return the difference of each setting with several seeds from the first such setting.
+
+    A setting has the mean over its seeds. Rows are as in `differences_within`.
+    """
+    settings = (trained_seeds(runs) for runs in group.settings().values())
+    return _rows(group, [runs for runs in settings if len(runs) > 1])
 
 
 def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """Return the differences between the first runs of the tasks, in the metrics they share.
+
+    A first run that has other seeds stands for the mean over these.
 
     Args:
         groups: the tasks of one test set.
@@ -44,44 +50,84 @@ def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
     Returns:
         Rows as in `differences_within`.
     """
-    firsts = [group.runs[0] for group in groups]
+    firsts = [trained_seeds(next(iter(group.settings().values()))) for group in groups]
+    firsts = [runs or group.runs[:1] for runs, group in zip(firsts, groups, strict=True)]
     rows = (
-        _row(reference, run, metric)
+        _row(references, runs, metric)
         for metric in ACROSS_TASKS
-        for reference, run in combinations(firsts, 2)
+        for references, runs in combinations(firsts, 2)
     )
     return [row for row in rows if row is not None]
 
 
-def _row(reference: FinishedRun, run: FinishedRun, metric: str) -> dict[str, Any] | None:
-    difference = difference_of(reference, run, metric)
+def trained_seeds(members: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return one run a seed, of runs that differ in nothing else, in the order of the seeds.
+
+    A seed that was run again counts once, by its latest run; tests of a checkpoint do not count, as
+    their options are not those it was trained with, nor do means of several runs.
+    """
+    trained = [
+        run
+        for run in members
+        if run.metrics["options"].get("train", True) and "ensemble" not in run.metrics
+    ]
+    trained.sort(key=lambda run: str(run.metrics.get("started")))
+    latest = {run.metrics["seed"]: run for run in trained}
+    return [latest[seed] for seed in sorted(latest)]
+
+
+def _rows(group: Group, settings: Sequence[list[FinishedRun]]) -> list[dict[str, Any]]:
+    """Return the difference of each setting from the first, in the first metric that they have."""
+    rows = []
+    for runs in settings[1:]:
+        metrics = dict.fromkeys((group.sort, *DEFAULT_SORT))
+        candidates = (_row(settings[0], runs, metric) for metric in metrics)
+        rows += [row for row in candidates if row is not None][:1]
+    return rows
+
+
+def _row(
+    references: list[FinishedRun], runs: list[FinishedRun], metric: str
+) -> dict[str, Any] | None:
+    difference = difference_of(references, runs, metric)
     if difference is None:
         return None
-    return {"run": run, "reference": reference, "metric": metric, "difference": difference}
+    return {"runs": runs, "references": references, "metric": metric, "difference": difference}
 
 
-def difference_of(first: FinishedRun, second: FinishedRun, metric: str) -> Result | None:
-    """Return second minus first in one metric; None if a run lacks the predictions for it."""
-    ids = first.predictions["id"]
-    if set(ids) != set(second.predictions["id"]):  # edited by hand: the hash is from the test
+def difference_of(
+    first: Sequence[FinishedRun], second: Sequence[FinishedRun], metric: str
+) -> Result | None:
+    """Return second minus first in one metric; None if a run lacks the predictions for it.
+
+    Args:
+        first: a run, or several that differ in the seed: the metric is the mean over them.
+        second: likewise.
+        metric: such as `age/mae_months`.
+    """
+    ids = first[0].predictions["id"]
+    runs = [*first, *second]
+    if any(set(ids) != set(run.predictions["id"]) for run in runs):
+        return None  # edited by hand: the hash is from the test
+    pairs = [_columns(run, run.predictions.set_index("id").loc[ids], metric) for run in runs]
+    known = [pair for pair in pairs if pair is not None]
+    if len(known) < len(runs):
         return None
-    columns = [
-        _columns(run, run.predictions.set_index("id").loc[ids], metric) for run in (first, second)
-    ]
-    if columns[0] is None or columns[1] is None:
-        return None
-    tables = [run.predictions for run in (first, second) if "patient" in run.predictions]
+    true, predicted = known[0][0], [pair[1] for pair in known]
+    tables = [run.predictions for run in runs if "patient" in run.predictions]
     patients = patient_codes(tables[0].set_index("id").loc[ids]) if tables else None
     name = metric.split("/", 1)[1]
-    metrics = AGE if metric.startswith("age/") else stage_metrics(first.stages.names)
-    scored = metrics.number(name).for_draws_of(columns[0][0])
+    metrics = AGE if metric.startswith("age/") else stage_metrics(first[0].stages.names)
+    scored = metrics.number(name).for_draws_of(true)
     if any(entry.among is not None for entry in scored.metrics) or name not in scored.by_name():
         return None
 
-    def score(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        return scored.values(true, predicted)[name]
+    def score(true: np.ndarray, *of_seeds: np.ndarray) -> np.ndarray:
+        mean: np.ndarray = np.mean([scored.values(true, one)[name] for one in of_seeds], axis=0)
+        return mean
 
-    return paired_difference(score, columns[0], columns[1], patients)
+    parts = (true, *predicted[: len(first)]), (true, *predicted[len(first) :])
+    return paired_difference(score, *parts, patients)
 
 
 def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | None:

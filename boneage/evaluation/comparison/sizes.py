@@ -6,7 +6,7 @@ import numpy as np
 
 from boneage.errors import UserError
 from boneage.evaluation.comparison.group import Group
-from boneage.evaluation.comparison.tables import trained_seeds
+from boneage.evaluation.comparison.paired import trained_seeds
 from boneage.evaluation.learning_curve import LearningCurve, fit_learning_curve
 from boneage.evaluation.run_folder import FinishedRun
 

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from boneage.errors import plural
 from boneage.evaluation.comparison.group import Group
+from boneage.evaluation.comparison.paired import trained_seeds
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import is_compared, metric_label
@@ -43,22 +45,6 @@ def short_names(runs: Sequence[FinishedRun]) -> list[str]:
         " ".join([name, *(f"({mark})" for mark in marks if run.metrics.get(mark))])
         for name, run in zip(names, runs, strict=True)
     ]
-
-
-def trained_seeds(members: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Return one run a seed, of runs that differ in nothing else, in the order of the seeds.
-
-    A seed that was run again counts once, by its latest run; tests of a checkpoint do not count, as
-    their options are not those it was trained with, nor do means of several runs.
-    """
-    trained = [
-        run
-        for run in members
-        if run.metrics["options"].get("train", True) and "ensemble" not in run.metrics
-    ]
-    trained.sort(key=lambda run: str(run.metrics.get("started")))
-    latest = {run.metrics["seed"]: run for run in trained}
-    return [latest[seed] for seed in sorted(latest)]
 
 
 def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -162,6 +148,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
                 console.print(f"  {group.limit_of_one_reading}", soft_wrap=True)
             for row in part["seeds"]:
                 console.print(_pooled(group, row, name_of), soft_wrap=True)
+            for row in part["between_settings"]:
+                console.print(_difference(row, name_of), soft_wrap=True)
             for row in part["sizes"]:
                 console.print(escape(f"  {row['study'].told}"), soft_wrap=True)
             for row in part["differences"]:
@@ -210,11 +198,17 @@ def name_of_seeds(row: dict[str, Any], name_of: dict[Path, str]) -> str:
     return f"{len(names)} seeds{of}"
 
 
+def label(runs: Sequence[FinishedRun], name_of: Mapping[Path, str]) -> str:
+    """Return the name of a run, or that of the first of several seeds and their number."""
+    more = f" and {plural(len(runs) - 1, 'other seed')}" if len(runs) > 1 else ""
+    return f"{name_of[runs[0].path]}{more}"
+
+
 def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return the difference between two runs as one line."""
     difference = row["difference"]
     return escape(
-        f"  {name_of[row['run'].path]} minus {name_of[row['reference'].path]}: "
+        f"  {label(row['runs'], name_of)} minus {label(row['references'], name_of)}: "
         f"{metric_label(row['metric'])} {number(difference['value'])} "
         f"({interval(difference)}), p {number(difference['p'])}"
     )
