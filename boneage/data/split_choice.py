@@ -26,6 +26,7 @@ from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 MIN_SITE = 20  # radiographs
+LEAST_TRAINED = 10  # radiographs, of which one is for validation
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,10 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
     assigned = pd.Series("train", index=table.index)
     assigned[tested] = "test"
     others = table[~tested]
-    if len(others) < MIN_SITE:
+    if len(others) < LEAST_TRAINED:
         raise UserError(
             f"data.fold={fold} tests on site {sites[fold]}, and all other sites together have "
-            f"{plural(len(others), 'radiograph')}: too few to train on (at least {MIN_SITE})"
+            f"{plural(len(others), 'radiograph')}: too few to train on (at least {LEAST_TRAINED})"
         )
     if shared := sorted(patients_with_several(table.assign(tested=tested), "tested")):
         raise UserError(

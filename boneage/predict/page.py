@@ -19,6 +19,7 @@ from boneage.weights import name_of
 FOLDER = "pictures"
 LONGEST = 50  # characters of an id in a file name
 CARDS = 200  # per page
+MANY = 10  # radiographs that have a summary
 OLDEST_YEARS = 19  # end of the scale on a card
 
 
@@ -62,7 +63,7 @@ class PictureNames:
 def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> list[Path]:
     """Write `report.html`, and further pages where there are many radiographs.
 
-    The first begins with a summary of all.
+    The first begins with a summary of all, unless they are fewer than `MANY`.
 
     Args:
         answers: the predictions.
@@ -83,7 +84,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
         text = render(
             "predictions.html.j2", cards=cards, models=models, n=len(answers), first=start + 1,
             pages=len(parts), number=number + 1, oldest=OLDEST_YEARS,
-            summary=summarise(answers) if number == 0 and len(answers) > 1 else None,
+            summary=summarise(answers) if number == 0 and len(answers) >= MANY else None,
         )  # fmt: skip
         page = out / ("report.html" if number == 0 else f"report_{number + 1}.html")
         page.write_text(text, encoding="utf-8", errors="backslashreplace")
