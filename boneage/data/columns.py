@@ -1,7 +1,7 @@
 """Which column of a label table has which meaning."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -79,7 +79,7 @@ class Columns:
                     f"{', '.join(COMMAND_LINE)}"
                 )
             names[meaning] = name
-        return replace(DEFAULT_COLUMNS, **names)  # type: ignore[arg-type]
+        return cls(**names)  # type: ignore[arg-type]
 
     def single(self) -> dict[str, str | None]:
         """Return the names of the columns that each have one meaning."""

@@ -11,7 +11,7 @@ from boneage.data.sexes import SEXES
 from boneage.evaluation.gaps import in_order, levels_of
 from boneage.evaluation.intervals import Results, counts, widen_mean, widen_share, with_interval
 from boneage.evaluation.metric_set import MetricSet
-from boneage.evaluation.metrics import AGE, CALIBRATION, HEADS, stage_metrics
+from boneage.evaluation.metrics import AGE, CALIBRATION, FROM_AGE, HEADS, stage_metrics
 from boneage.stages import ALL, BANDS, Stages
 
 PROBABILITY = "stage_probability_"
@@ -75,7 +75,7 @@ def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] 
             results |= score("stage", CALIBRATION, hit, probability.max(axis=1), patients)
     if "age_years_predicted" in predictions and "age_years_predicted" not in broken:
         age = predictions["age_years_predicted"].to_numpy(float)
-        group = "stage_from_age" if "stage_predicted" in predictions else "stage"
+        group = FROM_AGE if "stage_predicted" in predictions else "stage"
         results = score("age", AGE, true_age, age, patients) | results
         results |= score(group, metrics_of_stages, true_stage, stages.index_of(age), patients)
     if stage is not None and age is not None:

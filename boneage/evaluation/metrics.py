@@ -222,6 +222,11 @@ def is_built_in(name: str) -> bool:
     return group in GROUPS and _built_in(metric) is not None
 
 
+def common_name(name: str) -> str:
+    """Return `stage/accuracy` for `stage_from_age/accuracy`: the name that all runs have."""
+    return name.replace(f"{FROM_AGE}/", "stage/")
+
+
 def is_compared(name: str) -> bool:
     """Tell whether a metric such as `age/mae_months` is in the tables of a comparison."""
     chosen = describe(name).compared and not name.startswith(f"{FROM_AGE}/")

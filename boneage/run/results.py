@@ -27,7 +27,7 @@ from boneage.data.module import BoneAgeDataModule
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import Scored, baselines, count_not_finite, evaluate, subgroups
 from boneage.evaluation.intervals import Results
-from boneage.evaluation.metrics import describe, is_built_in
+from boneage.evaluation.metrics import common_name, describe, is_built_in
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
 from boneage.evaluation.report.readers import limit_of_one_reading
 from boneage.models.architecture import describe_architecture
@@ -213,7 +213,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
 
 
 def _baseline(results: Results, name: str) -> str:
-    result = results.get(name.replace("stage_from_age/", "stage/"))
+    result = results.get(common_name(name))
     return number(result["value"]) if result else ""
 
 

@@ -10,11 +10,13 @@ from matplotlib.ticker import MultipleLocator
 from records import Record, read
 from rows import PROJECT, PUBLISHED, STEPS, base_of
 from run import RUNS, STRESSED
-from sweeps import MAE, learning_curve, size_studies
 from sweeps import read as read_sweeps
+from sweeps import size_studies, sizes_and_errors
 from tables import scored, written
 
 from boneage.evaluation.comparison.page import forest
+from boneage.evaluation.comparison.sizes import curve_of
+from boneage.evaluation.figures.sizes import draw_curve, draw_errors, finish
 from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
@@ -168,19 +170,11 @@ def sizes(studies: dict[str, list[Record]]) -> Figure:
     """Draw the MAE by the number of training radiographs, with fitted power laws."""
     figure, axes = one_axes(6.4, 4.2)
     for (study, rows), color in zip(studies.items(), (BLUE, ORANGE), strict=True):
-        n = np.array([row["train"] for row in rows])
-        mae = np.array([[row["runs"][0][MAE][k] for k in ("value", "low", "high")] for row in rows])
-        limits = np.abs(mae[:, 1:] - mae[:, :1]).T
-        axes.errorbar(n, mae[:, 0], limits, fmt="o", color=color, label=STARTS[study])
-        curve = learning_curve(rows)
-        for start, end, style in ((n[0], n[-1], "-"), (n[-1], 2 * n[-1], "--")):
-            x = np.geomspace(start, end, 100)
-            axes.plot(x, curve(x), style, color=color, linewidth=1)
-    axes.set_xscale("log")
-    axes.set_xticks(n, [f"{size:,}" for size in n])
-    axes.minorticks_off()
-    axes.set(xlabel="training radiographs (log scale)", ylabel="MAE (months)", ylim=(0, None))
-    axes.legend()
+        n, mae = sizes_and_errors(rows)
+        draw_errors(axes, n, mae, color, STARTS[study])
+        draw_curve(axes, n, curve_of(n, mae), color)
+    finish(axes, n)
+    axes.set_ylim(0, None)
     return figure
 
 

@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from records import Record, rounded
 from rows import PROJECT
 
 from boneage.evaluation.comparison.paired import difference_of
-from boneage.evaluation.comparison.sizes import WIDTH_IN_SE
-from boneage.evaluation.learning_curve import LearningCurve, fit_learning_curve
 from boneage.evaluation.run_folder import FinishedRun, read_run
 
 RUNS = PROJECT / "outputs/results"
@@ -110,13 +109,11 @@ def size_studies(rows: Sequence[Record]) -> dict[str, list[Record]]:
     return studies
 
 
-def learning_curve(rows: Sequence[Record]) -> LearningCurve:
-    """Return the power law that is fitted to a study of training sizes."""
+def sizes_and_errors(rows: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (K,) training radiographs and (K, 3) MAE with its interval of a study of sizes."""
     results = [row["runs"][0][MAE] for row in rows]
-    spread = [(result["high"] - result["low"]) / WIDTH_IN_SE for result in results]
-    return fit_learning_curve(
-        [row["train"] for row in rows], [result["value"] for result in results], spread
-    )
+    mae = np.array([[result[part] for part in ("value", "low", "high")] for result in results])
+    return np.array([row["train"] for row in rows]), mae
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from statistics import fmean, stdev
 from records import AGE, STAGE, Record, read
 from rows import AVERAGED, POOLED, PROJECT, PUBLISHED, STEPS, base_of, overrides
 from run import AUGMENTED, BUILTIN, MAIN, STRESSED
-from sweeps import MAE, learning_curve, size_studies
+from sweeps import MAE, size_studies, sizes_and_errors
 from sweeps import read as read_sweeps
 
+from boneage.evaluation.comparison.sizes import curve_of
 from boneage.evaluation.metrics import metric_label
 from boneage.stages import ALL, BANDS
 
@@ -187,7 +188,7 @@ def sizes(rows: Sequence[Record]) -> list[Row]:
     for same in zip(*studies.values(), strict=True):
         cells = [cell(row["runs"][0][MAE], MAE) for row in same]
         table.append([f"{same[0]['train']:,}", *cells])
-    curves = [learning_curve(rows) for rows in studies.values()]
+    curves = [curve_of(*sizes_and_errors(rows)) for rows in studies.values()]
     fits = [f"{c.floor:.2f} + {c.scale:.1f} n^-{c.exponent:.2f}" for c in curves]
     ends = [(c.doubling, *c.doubling_limits) for c in curves]
     gains = [cell(dict(zip(("value", "low", "high"), end, strict=True)), MAE) for end in ends]
@@ -199,8 +200,7 @@ def joint(rows: Sequence[Record]) -> list[Row]:
     """Return the table on joint training: means over the seeds, changes from the age alone."""
     shown = ("stage/accuracy", "sex/auroc")
     head = ["learns", "sex as an input", "weights", "MAE (months), mean and SD of the seeds"]
-    head += ["change from the age alone", "accuracy of the stage", "AUROC of the sex"]
-    table = [head]
+    table = [[*head, "change from the age alone", "accuracy of the stage", "AUROC of the sex"]]
     for row in rows:
         if row["study"] == "joint":
             mae, *others = (_values(row, metric) for metric in (MAE, *shown))

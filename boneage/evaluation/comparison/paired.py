@@ -10,7 +10,7 @@ import pandas as pd
 from boneage.data.ids import patient_codes
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
 from boneage.evaluation.intervals import Result, paired_difference
-from boneage.evaluation.metrics import AGE, stage_metrics
+from boneage.evaluation.metrics import AGE, common_name, stage_metrics
 from boneage.evaluation.run_folder import FinishedRun
 
 Columns = tuple[np.ndarray, np.ndarray]
@@ -79,8 +79,8 @@ def trained_seeds(members: Sequence[FinishedRun]) -> list[FinishedRun]:
 def _rows(group: Group, settings: Sequence[list[FinishedRun]]) -> list[dict[str, Any]]:
     """Return the difference of each setting from the first, in the first metric that they have."""
     rows = []
+    metrics = dict.fromkeys((group.sort, *DEFAULT_SORT))
     for runs in settings[1:]:
-        metrics = dict.fromkeys((group.sort, *DEFAULT_SORT))
         candidates = (_row(settings[0], runs, metric) for metric in metrics)
         rows += [row for row in candidates if row is not None][:1]
     return rows
@@ -143,6 +143,6 @@ def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | No
     true = run.stages.index_of(true_age)
     if metric.startswith("stage/") and "stage_predicted" in table:
         return true, table["stage_predicted"].map(run.stages.names.index).to_numpy()
-    if metric.startswith(("stage/", "stage_from_age/")) and age is not None:
+    if common_name(metric).startswith("stage/") and age is not None:
         return true, run.stages.index_of(age)
     return None

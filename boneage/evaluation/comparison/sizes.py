@@ -68,11 +68,24 @@ def _study(setting: str, runs: list[FinishedRun]) -> SizeStudy | None:
         return None
     mae = np.array([_interval(run) for _, run in pairs])
     try:
-        spread = (mae[:, 2] - mae[:, 1]) / WIDTH_IN_SE
-        curve = fit_learning_curve(n.tolist(), mae[:, 0].tolist(), spread.tolist())
+        curve = curve_of(n, mae)
     except UserError as error:
         return SizeStudy(setting, n, mae, None, f"No curve is fitted: {error}.")
     return SizeStudy(setting, n, mae, curve, _sentence(curve))
+
+
+def curve_of(n: np.ndarray, mae: np.ndarray) -> LearningCurve:
+    """Return the power law fitted to results with intervals.
+
+    Args:
+        n: (K,) training radiographs.
+        mae: (K, 3) MAE and its 95 % interval, months.
+
+    Raises:
+        UserError: when there are too few sizes.
+    """
+    spread = (mae[:, 2] - mae[:, 1]) / WIDTH_IN_SE
+    return fit_learning_curve(n.tolist(), mae[:, 0].tolist(), spread.tolist())
 
 
 def _interval(run: FinishedRun) -> list[float]:

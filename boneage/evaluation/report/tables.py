@@ -6,7 +6,13 @@ import pandas as pd
 
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.metrics import FROM_AGE, describe, group_label, is_own_headline
+from boneage.evaluation.metrics import (
+    FROM_AGE,
+    common_name,
+    describe,
+    group_label,
+    is_own_headline,
+)
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.options import TABLE
@@ -39,8 +45,7 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
         metric = describe(name)
         if headline and not metric.headline:
             continue
-        common = name.replace(f"{FROM_AGE}/", "stage/")
-        others = [other.get(common) for other in baselines.values()]
+        others = [other.get(common_name(name)) for other in baselines.values()]
         rows.append(
             {
                 "group": _heading(run, name),
@@ -92,7 +97,7 @@ def bias_rows(
         run: the run.
         groups: `subgroups.csv`.
     """
-    groups = without_levels(groups) if len(groups) else groups
+    groups = without_levels(groups)
     bias = groups[groups["metric"] == BIAS] if len(groups) else groups
     if BIAS not in run.metrics["test"] or bias.empty:
         return [], []
