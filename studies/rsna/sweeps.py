@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
@@ -73,6 +73,13 @@ def read() -> list[Record]:
     return [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
 
 
+def write(measured: Sequence[Record]) -> None:
+    """Store measurements; those of settings whose runs are not on this machine stay."""
+    names = [field.name for field in fields(Setting)]
+    rows = {tuple(row[name] for name in names): row for row in [*read(), *measured]}
+    FILE.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+
+
 def measure() -> list[Record]:
     """Return the measurements of each setting of the finished sweeps: of all its seeds."""
     settings: dict[Setting, list[FinishedRun]] = {}
@@ -121,4 +128,4 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     for name in sys.argv[2:] or SWEEPS:
         train(name, Path(sys.argv[1]))
-    FILE.write_text("".join(json.dumps(row) + "\n" for row in measure()))
+    write(measure())
