@@ -5,6 +5,7 @@ python studies/rsna/tables.py
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -185,6 +186,8 @@ def sizes(rows: Sequence[Record]) -> list[Row]:
     """Return the table of training sizes, with what is fitted to each study."""
     studies = size_studies(rows)
     table = [["training radiographs", *(f"`{name}`: MAE (months)" for name in studies)]]
+    if len({len(found) for found in studies.values()}) > 1:
+        sys.exit("The studies of training sizes are incomplete: run studies/rsna/sweeps.py")
     for same in zip(*studies.values(), strict=True):
         cells = [cell(row["runs"][0][MAE], MAE) for row in same]
         table.append([f"{same[0]['train']:,}", *cells])
@@ -205,7 +208,9 @@ def joint(rows: Sequence[Record]) -> list[Row]:
         if row["study"] == "joint":
             mae, *others = (_values(row, metric) for metric in (MAE, *shown))
             cells = [written(fmean(v), m) if v else "" for v, m in zip(others, shown, strict=True)]
-            spread = f"{written(fmean(mae), MAE)} ± {written(stdev(mae), MAE)}"
+            spread = written(fmean(mae), MAE)
+            if len(mae) > 1:
+                spread += f" ± {written(stdev(mae), MAE)}"
             weights = {"fixed": "fixed", "uncertainty": "learned"}[row["weighting"]]
             weights = "" if row["task"] == "regression" else weights
             sex = "yes" if row["sex"] == "embedding" else "no"
