@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from records import Record, read
 from rows import PROJECT, PUBLISHED, STEPS, base_of
-from run import RUNS, STRESSED
+from run import BUILTIN, RUNS, STRESSED
 from sweeps import read as read_sweeps
 from sweeps import size_studies, sizes_and_errors
 from tables import scored, written
@@ -33,6 +33,7 @@ from boneage.stages import BANDS
 
 FOLDER = PROJECT / "docs/results"
 COLORS = dict(zip(STRESSED, (ORANGE, BLUE), strict=True))
+SCATTERED = {"default": ("default network", ORANGE), BUILTIN: ("built-in model", BLUE)}
 PANELS = {
     "classification": ("stage/balanced_accuracy", "stage/recall_child", "stage/recall_adult"),
     "best": ("age/mae_months", "stage/accuracy"),
@@ -179,19 +180,17 @@ def sizes(studies: dict[str, list[Record]]) -> Figure:
 
 
 def scatters() -> Figure:
-    """Draw predicted against true age, for the reference study's setting and best_128."""
-    runs = [read_run(RUNS / name) for name in STRESSED]
-    figure = Figure(figsize=(3.7 * len(runs), 4.2), layout="constrained")
-    for axes, run in zip(
-        figure.subplots(1, len(runs), sharey=True, squeeze=False)[0], runs, strict=True
-    ):
+    """Draw predicted against true age, for the default network and the built-in model."""
+    figure = Figure(figsize=(3.7 * len(SCATTERED), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(SCATTERED), sharey=True)
+    for axes, (name, (label, color)) in zip(panels, SCATTERED.items(), strict=True):
+        run = read_run(RUNS / name)
         table, mae = run.predictions, run.metrics["test"]["age/mae_months"]
         for edge in run.stages.edges:
             axes.axvline(edge, color=GREY, linewidth=0.8, linestyle=":")
-        color = COLORS[run.path.name]
         axes.scatter(table["age_years"], table["age_years_predicted"], s=5, color=color, alpha=0.5)
         axes.plot([0, OLDEST_YEARS], [0, OLDEST_YEARS], color=BLACK, linewidth=1)
-        axes.set_title(f"{run.path.name}: MAE {written(mae['value'], 'age/mae_months')} months")
+        axes.set_title(f"{label}: MAE {written(mae['value'], 'age/mae_months')} months")
         axes.set(xlabel="true bone age (years)", aspect="equal")
         axes.set(xlim=(0, OLDEST_YEARS), ylim=(0, OLDEST_YEARS))
         axes.xaxis.set_major_locator(MultipleLocator(4))
@@ -208,9 +207,7 @@ if __name__ == "__main__":
         drawn |= {"ladder": ladder(records), "by_band": by_band(records), "stress": stress(records)}
         if studies := size_studies(read_sweeps()):
             drawn["sizes"] = sizes(studies)
-        if all(
-            (RUNS / name / METRICS).is_file() for name in STRESSED
-        ):  # otherwise the existing figure stays
+        if all((RUNS / name / METRICS).is_file() for name in SCATTERED):  # otherwise it stays
             drawn["scatter"] = scatters()
         for name, figure in drawn.items():
             figure.savefig(FOLDER / f"{name}.png")

@@ -12,6 +12,7 @@ from boneage import Predictor
 from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
 from boneage.data.sexes import sex_codes
+from boneage.explain.methods import grad_cam
 from boneage.predict.onnx_model import OnnxModel
 from boneage.predict.radiograph import see
 from boneage.run.checkpoint import load_model, read_checkpoint
@@ -53,12 +54,15 @@ def test_torch_rebuilds_it_without_imagenet_weights(hands):
     squares = np.stack([see(hand, (model.preprocessing,), False).squares[0] for hand in hands])
     sexes = [sex for _, sex in HANDS]
     module = load_model(read_checkpoint(BUILTIN)).eval()
+    inputs = torch.from_numpy(squares)[:, None], torch.from_numpy(sex_codes(sexes))
     with torch.inference_mode():
-        ages = module.predict(
-            torch.from_numpy(squares)[:, None], torch.from_numpy(sex_codes(sexes))
-        )[0]["age"]
+        ages = module.predict(*inputs)[0]["age"]
     columns, _ = model.predict(squares, sexes)
     np.testing.assert_allclose(columns["age_years_predicted"], ages, atol=1e-4)
+    drawn = np.stack(
+        [cv2.resize(m, squares.shape[1:]) for m in grad_cam(module, *inputs, "age").numpy()]
+    )
+    np.testing.assert_allclose(model.maps(squares, sexes), drawn, atol=1e-3 * np.abs(drawn).max())
 
 
 def test_the_terms_are_said():

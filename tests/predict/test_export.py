@@ -160,10 +160,14 @@ def write_checkpoint(path, cfg):
 
 
 SLIM = ("backbone=slim_resnet", "backbone.stem=4", "backbone.widths=[4,8]", "backbone.depths=[1,1]")
-SLOW = ("efficientnet_v2_s", "convnext_tiny")  # to trace
+SLOW = ("resnet18", "efficientnet_v2_s", "convnext_tiny", "efficientnet_lite0")  # to trace
 NETWORKS = [
     pytest.param((f"backbone={name}",), id=name, marks=[pytest.mark.soak] if name in SLOW else [])
     for name in BACKBONES
+]
+NETWORKS += [
+    pytest.param(("backbone=timm", f"backbone.name={name}"), id=name)
+    for name in ("test_efficientnet", "test_resnet")  # the smallest of their families
 ]
 TASKS = [
     ("task=classification", *SLIM),
