@@ -8,8 +8,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor"]
 
-# stops albumentations from looking for a newer release over the network on import
+# Libraries that would use the network: albumentations looks for a newer release, and onnxruntime
+# reports the machine to its maker. Both read these variables on import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> object:

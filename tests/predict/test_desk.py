@@ -1,6 +1,7 @@
 """Prediction where the framework is not installed."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -50,6 +51,19 @@ def film(tmp_path):
     image = expose(10, "female", 256, np.random.default_rng(0)).image
     cv2.imwrite(str(tmp_path / "hand.png"), image)
     return tmp_path / "hand.png"
+
+
+def test_nothing_about_the_machine_is_stored_or_sent(film, tmp_path):
+    """onnxruntime would keep an id of the machine in the home folder, and look up a server."""
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-m", "boneage", "predict", film]
+    done = subprocess.run(
+        command, env={**kept, "HOME": str(home)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.slow
