@@ -35,14 +35,14 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
     wanted, known = list(dict.fromkeys(wanted)), set(known)
     matched = {id_: id_ for id_ in wanted if id_ in known}
     if len(matched) < len(wanted):
-        askers = Counter(map(_file_core, wanted))
+        askers = Counter(map(file_core, wanted))
         alike = defaultdict(list)
         for id_ in known:
-            alike[_file_core(id_)].append(id_)
+            alike[file_core(id_)].append(id_)
         pairs = {
             id_: alike[key][0]
             for id_ in wanted
-            if id_ not in matched and askers[key := _file_core(id_)] == len(alike[key]) == 1
+            if id_ not in matched and askers[key := file_core(id_)] == len(alike[key]) == 1
         }
         if pairs:
             log.warning(
@@ -55,7 +55,7 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
     return matched
 
 
-def _file_core(id_: str) -> str:
+def file_core(id_: str) -> str:
     """Return the core of an id that may be a path or a file name."""
     name = re.split(r"[\\/]", id_)[-1]
     stem, suffix = os.path.splitext(name)

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -158,3 +158,11 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
 def radiograph_id(file: Path) -> str:
     """Return a file's name without its suffix; of a DICOM file named by its UID, all of it."""
     return normal_id(file.stem if file.suffix.lower() in SUFFIXES else file.name)
+
+
+def by_id(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Return the files of each id, in order."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        found[radiograph_id(file)].append(file)
+    return dict(found)

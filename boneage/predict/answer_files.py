@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,8 @@ class AnswerFiles:
         self.folder, self.about = folder, about
         self.lines = folder / "predictions.part"
         self.document = folder / "predictions.json"
-        self.done: dict[str, Answer] = {}
-        self.since = max(
-            (file.stat().st_mtime for file in (self.lines, self.document) if file.exists()),
-            default=0.0,
-        )
+        self.done: dict[str, Answer] = {}  # by absolute path
+        self.states: dict[str, list[int]] = {}  # of these files when they were read
         exists = any((folder / name).exists() for name in ("predictions.csv", self.lines.name))
         if exists and not resume:
             raise UserError(
@@ -52,7 +50,7 @@ class AnswerFiles:
                 self._resume_finished()
             with self.lines.open("w") as file:
                 file.write(json.dumps(about) + "\n")
-                file.writelines(json.dumps(asdict(answer)) + "\n" for answer in self.done.values())
+                file.writelines(self._line(path) for path in self.done)
         except OSError as error:
             raise UserError(f"{folder} cannot be written: {error.strerror}") from error
 
@@ -75,8 +73,9 @@ class AnswerFiles:
         try:
             document = json.loads(self.document.read_text(encoding="utf-8"))
             self._require_same({key: document.get(key) for key in self.about})
+            states = document.get("states", {})
             for answer in document["predictions"]:
-                self._restore(answer)
+                self._restore(answer | {"state": states.get(os.path.abspath(answer["file"]))})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{self.document} is damaged: choose another --out") from error
 
@@ -89,22 +88,33 @@ class AnswerFiles:
 
     def _restore(self, fields: dict[str, Any]) -> None:
         """Add an answer of an earlier call."""
+        state = fields.pop("state", None)
         answer = Answer(**fields)
-        self.done[answer.file] = answer
+        path = os.path.abspath(answer.file)
+        self.done[path] = answer
+        if state is not None:
+            self.states[path] = state
+
+    def _line(self, path: str) -> str:
+        return json.dumps(asdict(self.done[path]) | {"state": self.states.get(path)}) + "\n"
 
     def lacks(self, file: Path) -> bool:
-        """Return whether a file has no answer, could not be read, or has changed since."""
-        answer = self.done.get(str(file))
+        """Return whether a file has no answer, could not be read, or is another than it was."""
+        path = os.path.abspath(file)
+        answer = self.done.get(path)
         if answer is None or answer.status == "error":
             return True
-        return file.exists() and file.stat().st_mtime > self.since
+        return file.exists() and self.states.get(path) != _state(file)
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Add answers to the log."""
-        with self.lines.open("a") as file:
+        with self.lines.open("a") as lines:
             for answer in answers:
-                self.done[answer.file] = answer
-                file.write(json.dumps(asdict(answer)) + "\n")
+                path, file = os.path.abspath(answer.file), Path(answer.file)
+                self.done[path] = answer
+                if file.exists():
+                    self.states[path] = _state(file)
+                lines.write(self._line(path))
 
     def write(self, files: Sequence[str]) -> list[Answer]:
         """Write both files: other answers of earlier calls, then the given files, in order.
@@ -112,10 +122,13 @@ class AnswerFiles:
         Returns:
             All these answers.
         """
-        given = set(files)
-        earlier = [file for file in self.done if file not in given]
-        answers = [self.done[file] for file in (*earlier, *files)]
-        document = {"schema": SCHEMA, **self.about, "predictions": [asdict(a) for a in answers]}
+        paths = {os.path.abspath(file): file for file in files}
+        answers = [answer for path, answer in self.done.items() if path not in paths]
+        answers += [replace(self.done[path], file=file) for path, file in paths.items()]
+        predictions = [asdict(answer) for answer in answers]
+        document = {
+            "schema": SCHEMA, **self.about, "predictions": predictions, "states": self.states,
+        }  # fmt: skip
         for name, text in (
             (self.document.name, json.dumps(document, indent=1) + "\n"),
             ("predictions.csv", table_of(answers).to_csv(index=False)),
@@ -124,6 +137,12 @@ class AnswerFiles:
                 part.write_text(text, encoding="utf-8", errors="backslashreplace")
         self.lines.unlink()
         return answers
+
+
+def _state(file: Path) -> list[int]:
+    """Return size and time of a file, which change if it is replaced."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def sha256(file: Path) -> str:

@@ -1,7 +1,7 @@
 """Sex and chronological age of the patients, from the call, a table or the DICOM header."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import pandas as pd
 from boneage.data.columns import DEFAULT_COLUMNS, find_columns, require_single, without_column
 from boneage.data.dicom_header import Header
 from boneage.data.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
-from boneage.data.matching import match_ids
-from boneage.data.radiographs import radiograph_id
+from boneage.data.matching import file_core, match_ids
+from boneage.data.radiographs import by_id, radiograph_id
 from boneage.data.sexes import read_sex, read_sexes
 from boneage.data.tables import read_table
 from boneage.errors import UserError, join_first
@@ -76,31 +76,72 @@ def read_patients(path: Path) -> dict[str, Patient]:
     }
 
 
-def patients_of(files: Sequence[Path], table: Path | None) -> dict[str, Patient]:
-    """Return the patients of radiographs from a table, by the radiographs' ids.
+def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient]:
+    """Return the patients of radiographs from a table, by file.
 
-    Warns of radiographs that are not in the table.
+    Files of one name are told apart by the last parts of their path: `a/film` and `b/film`. Warns
+    of radiographs that are not in the table.
 
     Raises:
-        UserError: if the table is invalid or contains none of them.
+        UserError: if the table is invalid, contains none of them, or a row is that of several.
     """
     if table is None:
         return {}
     patients = read_patients(table)
-    ids = [radiograph_id(file) for file in files]
-    meant = match_ids(ids, patients, table)
-    missing = [id_ for id_ in ids if id_ not in meant]
+    ids = _names(files, patients)
+    meant = match_ids(ids.values(), patients, table)
+    rows = {file: meant[id_] for file, id_ in ids.items() if id_ in meant}
+    missing = [id_ for id_ in ids.values() if id_ not in meant]
     if not meant:
         raise UserError(
             f"{table} contains none of these radiographs: {join_first(missing)}; its ids are "
             f"{join_first(list(patients))}"
         )
+    _require_one_row_each(rows, patients, table)
     if missing:
         log.warning(
             "%d of %d radiographs are not in %s: %s", len(missing), len(files), table,
             join_first(missing),
         )  # fmt: skip
-    return {id_: patients[table_id] for id_, table_id in meant.items()}
+    return {file: patients[row] for file, row in rows.items()}
+
+
+def _names(files: Sequence[Path], patients: Collection[str]) -> dict[Path, str]:
+    """Return the id of each file, with its folder if others have that id and the table has it."""
+    names = {}
+    for id_, alike in by_id(files).items():
+        for file in alike:
+            path = f"{file.parent.name}/{id_}"
+            rows = [row for row in (path, f"{path}{file.suffix}") if row in patients]
+            names[file] = rows[0] if len(alike) > 1 and rows else id_
+    return names
+
+
+def _require_one_row_each(
+    rows: Mapping[Path, str], patients: Mapping[str, Patient], table: Path
+) -> None:
+    """Raise UserError if a row is that of several files, or two different rows that of one."""
+    file_of: dict[str, Path] = {}
+    for file, row in rows.items():
+        if (other := file_of.setdefault(row, file)) != file:
+            raise UserError(
+                f"{table}: the id {row} is that of {other} and {file}: name them as "
+                f"{other.parent.name}/{radiograph_id(other)} and "
+                f"{file.parent.name}/{radiograph_id(file)}"
+            )
+    row_of = {_path_core(row): row for row in file_of}
+    for row, patient in patients.items():
+        same = row_of.get(_path_core(row), row)
+        if row not in file_of and patient != patients[same]:
+            raise UserError(
+                f"{table}: the ids {same} and {row} name one radiograph, with different values: "
+                "keep one of the rows"
+            )
+
+
+def _path_core(id_: str) -> tuple[str, str]:
+    """Return the folder and the core of an id that may be a path."""
+    return id_.rpartition("/")[0], file_core(id_)
 
 
 def _warn_of_another_age(path: Path, names: list[str]) -> None:
@@ -162,10 +203,10 @@ def patient_given(sex: str | None, age_years: float | str | None) -> Patient:
 
 
 def patient_of(
-    file: Path, given: Patient, table: dict[str, Patient], header: Header | None
+    file: Path, given: Patient, table: Mapping[Path, Patient], header: Header | None
 ) -> Patient:
     """Return the patient of a radiograph: from the call, else the table, else the DICOM header."""
-    patient = table.get(radiograph_id(file), Patient())
+    patient = table.get(file, Patient())
     if given.sex_from:
         patient = replace(patient, sex=given.sex, sex_from=given.sex_from)
     if given.age_from:

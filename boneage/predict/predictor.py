@@ -90,8 +90,12 @@ class Predictor:
                 f"a {type(radiographs).__name__} is not a radiograph: give a file, pixels or a list"
             )
         n = len(radiographs)
-        sexes = [sex] * n if sex is None or isinstance(sex, str) else list(sex)
-        ages = list(age_years) if isinstance(age_years, Sequence) else [age_years] * n
+        sexes: list[str | None] = [sex] * n if sex is None or isinstance(sex, str) else list(sex)
+        ages: list[float | None] = (
+            [age_years] * n
+            if age_years is None or isinstance(age_years, str | int | float | np.number)
+            else list(age_years)
+        )
         if not len(sexes) == len(ages) == n:
             raise UserError(f"{n} radiographs, but {len(sexes)} sexes and {len(ages)} ages")
         return [

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +15,10 @@ from boneage.data.atomic import atomic_file
 from boneage.data.columns import DEFAULT_COLUMNS, Columns
 from boneage.data.ids import count_patients, patient_codes
 from boneage.data.labels import read_labels
-from boneage.data.matching import match_ids
-from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.matching import file_core, match_ids
+from boneage.data.radiographs import by_id, find_radiographs
 from boneage.errors import UserError, framework, join_first
-from boneage.evaluation.intervals import Result
+from boneage.evaluation.intervals import Result, paired_difference
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.predict import answer_files
@@ -26,6 +27,7 @@ from boneage.uncertainty.site import MIN_RADIOGRAPHS, Correction, Site, SiteFit,
 from boneage.weights import SITE_KEY, is_exported, name_of
 
 IMPLAUSIBLE_YEARS = 3.0  # median difference, too large to come from the readers of a site
+WIDE_YEARS = 1.5  # SD of ages that a model can tell apart
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def calibrate(
         raise UserError(f"{out} cannot be written: folder {out.parent} is missing or read-only")
     if model.site is not None:
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
-    files = {radiograph_id(file): file for file in find_radiographs(images)}
+    files = by_id(find_radiographs(images))
     labels = read_labels(table, columns, age_unit)
     ids = list(labels["id"])
     meant = match_ids(labels["id"], files, table)
@@ -92,14 +94,22 @@ def calibrate(
             f"{table} contains none of the radiographs: its ids are {join_first(ids)}; the files "
             f"have the ids {join_first(list(files))}"
         )
-    if seen := sorted(set(labels["id"]) & model.seen):
+    chosen = [files[meant[id_]] for id_ in labels["id"]]
+    if alike := next((own for own in chosen if len(own) > 1), None):
+        named = join_first([str(file) for file in alike])
+        raise UserError(
+            f"{len(alike)} radiographs have one name: {named}; give the folder of one of them "
+            "only, or rename them"
+        )
+    trained = {file_core(id_) for id_ in model.seen}
+    if seen := [id_ for id_ in labels["id"] if file_core(id_) in trained]:
         raise UserError(
             f"{len(seen)} of the radiographs have ids of the model's training radiographs: "
             f"{join_first(seen)}; fit it to other radiographs, or, if only the ids agree, rename "
             "yours, for example with a prefix"
         )
-    chosen = [files[meant[id_]] for id_ in labels["id"]]
-    without_sex, with_sex = answer_files(chosen, list(labels["sex"]), ensemble)
+    films = [own[0] for own in chosen]
+    without_sex, with_sex = answer_files(films, list(labels["sex"]), ensemble)
     reasons = [_left_out(answer) for answer in without_sex]
     usable = np.array([reason == "" for reason in reasons])
     left_out = {i: reason for i, reason in zip(labels["id"], reasons, strict=True) if reason}
@@ -107,13 +117,7 @@ def calibrate(
     labels["predicted_years"] = [answer.age_years for answer in without_sex]
     labels["predicted_years_by_sex"] = [answer.age_years for answer in with_sex]
     labels = labels[usable].reset_index(drop=True)
-    difference = float((labels["predicted_years"] - labels["age_years"]).abs().median())
-    if difference > IMPLAUSIBLE_YEARS:
-        raise UserError(
-            f"{table}: half of the readings differ from the predicted ages by more than "
-            f"{difference:.1f} years: check that they are bone ages of these radiographs, and "
-            "check --age-unit"
-        )
+    check_readings(labels, table)
     unknown = _fit(labels.assign(sex="unknown"), "predicted_years", ensemble)
     of_known_sex = labels[labels["sex"] != "unknown"]
     known = None
@@ -122,6 +126,53 @@ def calibrate(
     site = _site(known, unknown)
     _write(model.file, out, site)
     return Calibrated(labels, left_out, known, unknown, site)
+
+
+def check_readings(labels: pd.DataFrame, table: Path) -> None:
+    """Raise UserError if the readings or the sexes cannot be those of these radiographs.
+
+    Args:
+        labels: `age_years` read, `predicted_years` without the sex, `predicted_years_by_sex`, and
+            `sex`.
+        table: of the readings, for messages.
+    """
+    true, predicted, by_sex = (
+        labels[name].to_numpy(float)
+        for name in ("age_years", "predicted_years", "predicted_years_by_sex")
+    )
+    difference = float(np.median(np.abs(predicted - true)))
+    if difference > IMPLAUSIBLE_YEARS:
+        raise UserError(
+            f"{table}: half of the readings differ from the predicted ages by more than "
+            f"{difference:.1f} years: check that they are bone ages of these radiographs, and "
+            "check --age-unit"
+        )
+    if len(labels) < MIN_RADIOGRAPHS:
+        return  # too few to judge; `fit_site` refuses them
+    if min(predicted.std(), true.std()) > WIDE_YEARS:
+        r = float(np.corrcoef(predicted, true)[0, 1])
+        if np.arctanh(r) - 1.96 / sqrt(len(true) - 3) < 0:
+            raise UserError(
+                f"{table}: the readings do not rise with the predicted ages (correlation {r:.2f}, "
+                f"n = {len(true)}): check that each is the bone age of its own radiograph"
+            )
+    known = (labels["sex"] != "unknown").to_numpy()
+    if known.sum() >= MIN_RADIOGRAPHS:
+        errors, with_sex_errors = (np.abs(ages - true)[known] for ages in (predicted, by_sex))
+        patients = patient_codes(labels[known])
+        harm = paired_difference(_mean_months, (errors,), (with_sex_errors,), patients)
+        if harm["low"] is not None and harm["low"] > 0:
+            without, with_sex = _mean_months(errors), _mean_months(with_sex_errors)
+            raise UserError(
+                f"{table}: the predictions are worse with the sexes of the table (MAE "
+                f"{with_sex:.1f} months) than without (MAE {without:.1f}): check the column of "
+                "the sex, which may be inverted"
+            )
+
+
+def _mean_months(years: np.ndarray) -> np.ndarray:
+    months: np.ndarray = 12 * years.mean(axis=-1)
+    return months
 
 
 def sentences(result: Calibrated) -> list[str]:

@@ -15,7 +15,7 @@ from boneage.data.decode import Geometry, Preprocessing, Square
 from boneage.data.formats import read_radiograph
 from boneage.data.matching import match_ids
 from boneage.data.parallel import in_parallel
-from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.radiographs import by_id, find_radiographs, radiograph_id
 from boneage.data.sampler import evenly
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.figures.style import styled, to_png
@@ -183,10 +183,9 @@ def explain(
 
 def _require_unique_ids(files: Sequence[Path]) -> None:
     """Raise UserError if two files have the same id."""
-    by_id: dict[str, Path] = {}
-    for file in files:
-        if (other := by_id.setdefault(radiograph_id(file), file)) != file:
-            raise UserError(f"{other} and {file} have the same name: explain them one by one")
+    for first, *others in by_id(files).values():
+        if others:
+            raise UserError(f"{first} and {others[0]} have the same name: explain them one by one")
 
 
 def localise(

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.data.ids import core
+from boneage.data.matching import file_core
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
             plural(len(table), "radiograph"),
         )
         return False
-    alike = set(table["id"]) & {id_ for part in known for id_ in part["id"]} - recognised
+    names = {file_core(id_) for part in known for id_ in part["id"]}
+    alike = {id_ for id_ in table["id"] if file_core(id_) in names} - recognised
     if alike:
         log.warning(
             "The checkpoint knows %s of %d by name, with other ages: %s. If they are the same "
@@ -75,10 +77,14 @@ def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[
 
     Returns:
         Ids with the same age: the same id in another data set rarely has it. And ids for which the
-        model has no age, as an exported file.
+        model has no age, as an exported file. Ids that `match_ids` could match are the same.
     """
     columns = ["id", "age_months"]
-    pairs = table[columns].merge(seen[columns].drop_duplicates(), on="id", suffixes=("", "_seen"))
+    asked, known = (
+        part[columns].drop_duplicates().assign(core=part["id"].map(file_core))
+        for part in (table, seen)
+    )
+    pairs = asked.merge(known, on="core", suffixes=("", "_seen"))
     same_age = (pairs["age_months"] - pairs["age_months_seen"]).abs() < SAME_MONTHS
     groups = (pairs["id"][rows] for rows in (same_age, pairs["age_months_seen"].isna()))
     certain, same_id = (list(ids.drop_duplicates()) for ids in groups)

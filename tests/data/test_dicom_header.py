@@ -99,9 +99,9 @@ def test_what_is_odd_counts_where_the_header_does(tmp_path):
     odd, file = Header("unknown", None, "odd sex", "odd age"), tmp_path / "a.dcm"
     assert patient_of(file, Patient(), {}, odd).flags == ("odd sex", "odd age")
     assert patient_of(file, patient_given("male", None), {}, odd).flags == ("odd age",)
-    known = {"a": Patient("female", "table", 9.0, "table")}
-    assert patient_of(file, Patient(), known, odd) == known["a"]
-    only_age = {"a": Patient("unknown", "", 9.0, "table")}
+    known = {file: Patient("female", "table", 9.0, "table")}
+    assert patient_of(file, Patient(), known, odd) == known[file]
+    only_age = {file: Patient("unknown", "", 9.0, "table")}
     assert patient_of(file, Patient(), only_age, odd).flags == ("odd sex",)
     assert patient_of(file, Patient(), {}, Header("male", 9.0)).flags == ()
     assert patient_of(file, Patient(), {}, None) == Patient()

@@ -8,6 +8,7 @@ import textwrap
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -207,6 +208,9 @@ def test_lists_arrays_and_files_agree(model, film):
     predictor, pixels = Predictor(model), cv2.imread(str(film), cv2.IMREAD_GRAYSCALE)
     one = predictor(film, sex="male", age_years=9.5)
     answers = predictor([film, pixels, film.parent / "gone.png"], sex="male", age_years=9.5)
+    for told in ("9,5", np.full(3, 9.5), pd.Series([9.5] * 3)):  # a text is one age
+        same = predictor([film, pixels, film.parent / "gone.png"], sex="male", age_years=told)
+        assert [a.sd_score for a in same] == [a.sd_score for a in answers]
     assert [answer.status for answer in answers] == ["ok", "ok", "error"]
     assert answers[0] == one
     assert answers[1].age_years == one.age_years

@@ -367,11 +367,21 @@ def test_a_radiograph_that_was_replaced_is_predicted_again(runs, films, tmp_path
     before, _ = predict(*words, out=tmp_path / "out")
     first, other = sorted(films.glob("*.png"))[:2]
     first.write_bytes(other.read_bytes())
-    os.utime(first, (2**31, 2**31))
+    os.utime(first, (10**9, 10**9))  # a copy can be older than what it replaces
     after, _ = predict(*words, out=tmp_path / "out")
     ages = after.loc[first.stem, "age_years"], before.loc[other.stem, "age_years"]
     assert ages[0] == pytest.approx(ages[1], abs=1e-4)  # other radiographs were in the batch
     assert after.loc[first.stem, "age_years"] != before.loc[first.stem, "age_years"]
+
+
+def test_a_folder_may_be_named_otherwise_when_a_call_is_resumed(runs, films, tmp_path, monkeypatch):
+    words = ("--checkpoint", runs / "one", "--resume")
+    first, _ = predict(films, *words, out=tmp_path / "out")
+    monkeypatch.chdir(films)
+    again, document = predict(".", *words, out=tmp_path / "out")
+    assert list(again.index) == list(first.index)
+    assert len(document["predictions"]) == len(first)
+    np.testing.assert_array_equal(again["age_years"], first["age_years"])
 
 
 def test_pictures_are_neither_predicted_nor_overwritten(runs, films, tmp_path):
@@ -393,16 +403,45 @@ def test_pictures_are_neither_predicted_nor_overwritten(runs, films, tmp_path):
 )
 def test_a_table_of_patients_may_write_ids_sexes_and_numbers_otherwise(tmp_path, text, caplog):
     (tmp_path / "patients.csv").write_text(text)
-    known = patients_of([Path("a/01378.png"), Path("9.png")], tmp_path / "patients.csv")
-    assert known == {
-        "01378": Patient("female", "table", 7.5, "table"), "9": Patient("male", "table")
-    }  # fmt: skip
+    files = Path("a/01378.png"), Path("9.png")
+    known = patients_of(files, tmp_path / "patients.csv")
+    expected = Patient("female", "table", 7.5, "table"), Patient("male", "table")
+    assert known == dict(zip(files, expected, strict=True))
     assert "matched ignoring folder" in caplog.text
+
+
+FILMS = [Path("x/a/film.png"), Path("x/b/film.png")]
+
+
+def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path):
+    (tmp_path / "patients.csv").write_text("id,sex\na/film,F\nb/film.png,M\n")
+    known = patients_of(FILMS, tmp_path / "patients.csv")
+    assert [known[file].sex for file in FILMS] == ["female", "male"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("film,M", "id film is that of .*a/film.png and .*b/film.png: name them as a/film and b/f"),
+        ("a/film,M\na/film.png,F", "ids a/film and a/film.png name one radiograph, with differen"),
+    ],
+)
+def test_a_row_is_of_one_radiograph(tmp_path, rows, said):
+    (tmp_path / "patients.csv").write_text(f"id,sex\n{rows}\n")
+    with pytest.raises(UserError, match=said):
+        patients_of(FILMS, tmp_path / "patients.csv")
+
+
+def test_two_rows_of_a_radiograph_do_not_contradict_each_other(tmp_path):
+    (tmp_path / "patients.csv").write_text("id,sex\n1380,M\n1380.png,F\n")
+    with pytest.raises(UserError, match=r"ids 1380 and 1380\.png name one radiograph"):
+        patients_of([Path("1380.png")], tmp_path / "patients.csv")
 
 
 def test_sexes_that_a_table_of_patients_holds_in_vain_are_said(tmp_path, caplog):
     (tmp_path / "patients.csv").write_text("id,Geschlecht\n9,w\n")
-    assert patients_of([Path("9.png")], tmp_path / "patients.csv") == {"9": Patient()}
+    file = Path("9.png")
+    assert patients_of([file], tmp_path / "patients.csv") == {file: Patient()}
     assert "the sex of all 1 rows is unknown; not read" in caplog.text
 
 

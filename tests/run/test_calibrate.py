@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
 from boneage.data.sexes import SEXES
+from boneage.errors import UserError
 from boneage.evaluation.age import AGE
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
-from boneage.predict.site import with_metadata
+from boneage.predict.site import check_readings, with_metadata
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
@@ -240,8 +241,51 @@ def test_columns_of_any_name(hospital, exported, tmp_path):
         assert str(done.exception).startswith(f"--column {wrong}: write MEANING=NAME")
 
 
-def test_radiographs_that_the_model_was_trained_on_are_refused(exported, phantom_root, tmp_path):
-    table = next(phantom_root.rglob("*training*.csv"))
+def table_of_a_site(n=60, seed=0):
+    """Radiographs that the model reads with errors of 8 months, or of 14 without the sex."""
+    rng = np.random.default_rng(seed)
+    true = rng.uniform(6, 13, n)
+    sexes = np.where(rng.random(n) < 0.5, "female", "male")
+    error = rng.normal(0, 10 / 12, n)
+    shift = np.where(sexes == "female", 1.0, -1.0)
+    return pd.DataFrame({
+        "sex": sexes, "age_years": true, "predicted_years_by_sex": true + error,
+        "predicted_years": true + error + shift,
+    })  # fmt: skip
+
+
+def test_readings_and_sexes_of_other_radiographs_are_refused(tmp_path):
+    site = table_of_a_site()
+    check_readings(site, tmp_path)
+    ages = 10 + np.random.default_rng(1).normal(0, 0.6, len(site))
+    same_age = site.assign(age_years=10.0, predicted_years=ages, predicted_years_by_sex=ages)
+    check_readings(same_age, tmp_path)  # too narrow to judge
+    shuffled = np.random.default_rng(2).permutation(site["age_years"])
+    with pytest.raises(UserError, match="do not rise with the predicted ages"):
+        check_readings(site.assign(age_years=shuffled), tmp_path)
+    inverted = 2 * site["predicted_years"] - site["predicted_years_by_sex"]
+    with pytest.raises(UserError, match="worse with the sexes of the table"):
+        check_readings(site.assign(predicted_years_by_sex=inverted), tmp_path)
+
+
+def test_films_of_two_folders_with_one_name_are_refused(exported, hospital, tmp_path):
+    films, table = hospital
+    for folder in ("a", "b"):
+        shutil.copytree(films, tmp_path / "both" / folder)
+    done = call(
+        tmp_path / "both", "--table", readings(table, tmp_path, 0.0), "--out", tmp_path / "a.onnx",
+        "--checkpoint", exported / "model.onnx",
+    )  # fmt: skip
+    assert "2 radiographs have one name" in str(done.exception)
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{}.png", "films/{}", "000{}"])
+def test_radiographs_that_the_model_was_trained_on_are_refused(
+    exported, phantom_root, tmp_path, spelling
+):
+    labels = pd.read_csv(next(phantom_root.rglob("*training*.csv")))
+    table = tmp_path / "readings.csv"
+    labels.assign(id=labels["id"].map(spelling.format)).to_csv(table, index=False)
     done = call(
         phantom_root, "--table", table, "--out", tmp_path / "a.onnx",
         "--checkpoint", exported / "model.onnx",
