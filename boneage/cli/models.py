@@ -75,17 +75,21 @@ def export(
     from boneage.predict.export import export as write
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.process import quieten_lightning
-    from boneage.weights import name_of
+    from boneage.weights import is_exported, name_of
 
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     quieten_lightning()
     file = checkpoint or builtin_file()
-    typer.echo(f"Exporting {name_of(file)}: this takes a minute or two")
-    differences = write(file, out, form)
-    typer.echo(
-        f"{out} agrees with the checkpoint within "
-        f"{max(differences.graph, differences.half):.1e} (years, or probability)"
-    )
+    if is_exported(file) and form == "onnx":
+        write(file, out, form)
+        typer.echo(f"{out} is a copy of {name_of(file)}, which is exported already")
+    else:
+        typer.echo(f"Exporting {name_of(file)}: this takes a minute or two")
+        differences = write(file, out, form)
+        typer.echo(
+            f"{out} agrees with the checkpoint within "
+            f"{max(differences.graph, differences.half):.1e} (years, or probability)"
+        )
     typer.echo(f"Its inputs and outputs are described in {out.with_suffix('.json')}")
 
 

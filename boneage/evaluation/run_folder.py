@@ -52,6 +52,8 @@ class _Described(BaseModel):
     unit: str
     better: Better
     headline: bool
+    compared: bool = False
+    curve: bool = False
 
 
 class _Content(BaseModel):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,16 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boneage.data.atomic import atomic_file
 from boneage.data.decode import Preprocessing
 from boneage.data.phantom.exposure import expose
 from boneage.data.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.predict.graph import Exported, trace
 from boneage.predict.onnx_file import contract, round_weights, write_onnx
+from boneage.predict.onnx_model import OnnxModel
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.weights import KEY, SITE_KEY
+from boneage.weights import KEY, SITE_KEY, is_exported
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ def export(
 ) -> Differences:
     """Write a checkpoint as a model file with its contract as JSON, and check the predictions.
 
+    A file that is exported already is copied.
+
     Args:
         checkpoint: checkpoint, or folder of a run.
         out: the file; the contract has the same name with `.json`.
@@ -70,8 +75,8 @@ def export(
     if existing := next((path for path in (out, side_file) if path.exists()), None):
         raise UserError(f"{existing} exists already: choose another --out, or remove it")
     file = checkpoint_file(checkpoint)
-    if file.suffix == out.suffix:
-        raise UserError(f"{file} is an exported file already: copy it")
+    if is_exported(file) and form == "onnx":
+        return _copy(file, out, side_file)
     loaded = read_checkpoint(file)
     record = loaded["boneage"]
     exported = Exported(load_model(loaded), novelty_of(record), with_map=True)
@@ -95,6 +100,18 @@ def export(
             "removed"
         )
     return Differences(difference, rounding)
+
+
+def _copy(file: Path, out: Path, side_file: Path) -> Differences:
+    """Copy an exported file, such as the built-in model, and write its contract."""
+    terms = OnnxModel(file).contract
+    try:
+        with atomic_file(out) as part:
+            shutil.copyfile(file, part)
+        side_file.write_text(json.dumps(terms, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
+    return Differences(0.0, 0.0)
 
 
 def _phantoms(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:

@@ -47,7 +47,9 @@ PACKAGES = (
 )
 log = logging.getLogger(__name__)  # writes to the log file only
 WIDTH = 80  # columns of the table in the log
-DESCRIBED = ("label", "meaning", "unit", "better", "headline")  # of a new task's metrics
+DESCRIBED = (  # of a new task's metrics
+    "label", "meaning", "unit", "better", "headline", "compared", "curve",
+)  # fmt: skip
 
 
 def describe_run(

@@ -239,6 +239,15 @@ def test_the_command_says_at_once_that_it_takes_a_while(run, tmp_path, monkeypat
     )
 
 
+def test_an_exported_file_is_copied(exported, tmp_path):
+    copy, first = tmp_path / "copy.onnx", exported / "model.onnx"
+    done = CliRunner().invoke(app, ["export", "--checkpoint", str(first), "--out", str(copy)])
+    assert done.output.startswith(f"{copy} is a copy of {first}"), done.exception
+    assert copy.read_bytes() == first.read_bytes()
+    contracts = [json.loads(file.with_suffix(".json").read_text()) for file in (copy, first)]
+    assert contracts[0] == contracts[1]
+
+
 def test_nothing_is_overwritten(run, tmp_path):
     (tmp_path / "model.json").write_text("{}")
     for name, form, said in (

@@ -46,6 +46,7 @@ ACCURACY = Metric(
 BRIER = Metric(
     "brier", "Brier score", "mean squared error of the probability",
     lambda pairs: ((pairs.predicted - pairs.true) ** 2).mean(axis=-1), better="lower", bounds=SHARE,
+    compared=True, curve=True, logged=True,
 )  # fmt: skip
 
 
@@ -115,7 +116,10 @@ def test_toy_task(phantom_root, tmp_path):
     assert "<th>Right halves</th>" in page
     assert ACCURACY.meaning in page
     write_comparison([run_dir], tmp_path)
-    assert ">Right halves</th>" in (tmp_path / "comparison.html").read_text()
+    compared = (tmp_path / "comparison.html").read_text()
+    assert ">Right halves</th>" in compared
+    assert ">Brier score</th>" in compared
+    assert metrics.describe("toy/brier").curve
 
 
 def test_the_metrics_of_a_toy_task_count_patients():
@@ -141,7 +145,7 @@ def _share(hit):
 def _forget():
     for name in ("accuracy", "brier"):
         metrics._own.pop(f"toy/{name}")
-        assert metrics.describe(f"toy/{name}").label != "Right halves"
+        assert metrics.describe(f"toy/{name}").label not in ("Right halves", "Brier score")
 
 
 def _training_median(root, run_dir):

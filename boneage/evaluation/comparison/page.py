@@ -11,6 +11,7 @@ from boneage.data.atomic import atomic_file
 from boneage.errors import UserError
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs
 from boneage.evaluation.comparison.paired import (
+    ACROSS_TASKS,
     differences_across,
     differences_of_settings,
     differences_within,
@@ -37,7 +38,6 @@ from boneage.evaluation.reference import first_reference
 PAGE, TABLE = "comparison.html", "comparison.csv"
 SIGNATURES = {PAGE: b" - boneage</title>", TABLE: b"run,test_set,task,"}  # near the start
 HEAD = 1000  # bytes
-PANELS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
 MODELS = 6  # at most, drawn side by side
 
 
@@ -178,7 +178,7 @@ def _panels(
     own = [name for name in shown_metrics(groups[0]) if is_own_headline(name)]
     study = first_reference(run.metrics for run in runs)
     panels, hollow, reference = {}, {}, {}
-    for name in dict.fromkeys((*PANELS, groups[0].sort, *own[:1])):
+    for name in dict.fromkeys((*ACROSS_TASKS, groups[0].sort, *own[:1])):
         results = [test.get(name) or {} for test in tests]
         values = [[result.get(k) for k in ("value", "low", "high")] for result in results]
         array = np.array(values, float)
