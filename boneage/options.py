@@ -114,7 +114,7 @@ TABLE = (
     Option("data.batch_size", 32, "radiographs per step and device; 16 with `data=phantom`",
            label="batch size", hparam="batch"),
     Option("optimizer.lr", 0.001, "learning rate", label="learning rate", hparam="learning_rate"),
-    Option("trainer.max_epochs", 6, "epochs at most", label="epochs at most"),
+    Option("trainer.max_epochs", 8, "epochs at most", label="epochs at most"),
     Option("precision", "32-true", "`bf16-mixed`, `16-mixed`", label="precision",
            hparam="precision"),
     Option("seed", 1, "of weights, order and augmentation", label="seed", hparam="seed"),
