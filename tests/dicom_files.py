@@ -7,8 +7,8 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 
 from boneage.data.dicom import read_dicom
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (20, 16)).astype(np.float64)  # 0 to 255
-PICTURE[0, :2] = 0, 255
+PICTURE = np.add.outer(12.0 * np.arange(20), np.arange(16) % 5)  # as smooth as a radiograph
+PICTURE[-1], PICTURE[3:6, 4:9] = 255, 180  # 0 to 255, with an edge
 
 
 def written(path, pixels, bits=8, **tags):

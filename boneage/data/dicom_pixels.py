@@ -1,4 +1,4 @@
-"""Stored pixel values of a DICOM file: decompressed, and without the bits that are not theirs.
+"""Stored pixels of a DICOM file, decompressed, and the numbers of its header.
 
 pydicom decodes JPEG Baseline, JPEG 2000 and RLE, imagecodecs the rest. GDCM would end the process
 on damaged headers of JPEG Lossless; pylibjpeg-libjpeg is GPL.
@@ -31,7 +31,6 @@ DAMAGED = "they are damaged, or not {} as the header says: copy or export the fi
 JPEG_2000, END_OF_JPEG = b"\xff\x4f\xff\x51", b"\xff\xd9"
 NO_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)  # among the markers 0xC0 to 0xCF
 JPEG_LS_HEADER = 0xF7
-ROUGHER = 1.5  # times: the larger difference of neighbouring pixels when the values wrap around
 
 
 def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndarray:
@@ -156,86 +155,3 @@ def read_words(file: "Dataset") -> np.ndarray:
     if words.ndim != 2:
         raise ValueError(f"they are {len(words)} images: give one radiograph per file")
     return np.asarray(words)
-
-
-def cells(file: "Dataset", words: np.ndarray) -> np.ndarray:
-    """Return the pixel values in stored words: BitsStored bits up to HighBit (PS3.5 8.1.1).
-
-    The other bits may contain overlays, copies of the sign, or anything. Files with a wrong HighBit
-    are read where their values are: in the lowest bits.
-
-    Args:
-        file: the header.
-        words: (H, W) integers as stored.
-
-    Returns:
-        (H, W) int64.
-
-    Raises:
-        ValueError: when the header contradicts itself, or the values need more bits.
-    """
-    allocated, stored = int(number(file, "BitsAllocated")), int(number(file, "BitsStored"))
-    high = int(number(file, "HighBit", stored - 1))
-    shift = high + 1 - stored
-    if not 0 <= shift <= allocated - stored:
-        raise ValueError(
-            f"HighBit {high} does not fit BitsStored {stored} and BitsAllocated {allocated}: "
-            "export the file again"
-        )
-    wide = words.astype(np.int64)
-    signed = words.dtype.kind == "i"
-    if shift and _lies_below(wide, stored, shift):
-        shift = 0
-    wide = wide >> shift
-    values = _cut(wide, stored, signed)
-    if not np.array_equal(wide, values) and _roughness(values) > ROUGHER * _roughness(wide):
-        raise ValueError(
-            f"its values need more than BitsStored {stored} bits: export the file again"
-        )
-    return values
-
-
-def is_padding(file: "Dataset", words: np.ndarray, values: np.ndarray) -> np.ndarray | None:
-    """Return where an image is padded to a rectangle (PS3.3 C.7.5.1.1.2).
-
-    Padding may lie outside the bits of the pixel values, and it is often written with the wrong
-    sign.
-
-    Returns:
-        (H, W) bool, or None if the file defines no padding.
-    """
-    ends = numbers(file, "PixelPaddingValue")[:1]
-    if not ends:
-        return None
-    ends += numbers(file, "PixelPaddingRangeLimit")[:1]
-    ends = [_with_its_sign(end, words.dtype) for end in ends]
-    low, high = min(ends), max(ends)
-    shifted = int(number(file, "HighBit", 0)) >= int(number(file, "BitsStored"))
-    inside = (values >= low) & (values <= high)
-    return inside if shifted else inside | ((words >= low) & (words <= high))
-
-
-def _lies_below(words: np.ndarray, stored: int, shift: int) -> bool:
-    """Tell whether HighBit is wrong: nothing in the upper bits, something below the lowest."""
-    fits = words.min() >= -(2 ** (stored - 1)) and words.max() < 2**stored
-    return bool(fits and (words & (2**shift - 1)).any())
-
-
-def _cut(words: np.ndarray, bits: int, signed: bool) -> np.ndarray:
-    """Return the lowest bits of words, the highest of them as the sign if `signed`."""
-    values = np.asarray(words & (2**bits - 1))
-    return values - ((values >> (bits - 1)) << bits) if signed else values
-
-
-def _roughness(values: np.ndarray) -> float:
-    """Return the summed differences of neighbours along rows and columns."""
-    across, down = np.diff(values, axis=1), np.diff(values, axis=0)
-    return float(np.abs(across).sum(dtype=float) + np.abs(down).sum(dtype=float))
-
-
-def _with_its_sign(value: float, dtype: np.dtype) -> float:
-    """Return a number that was written with the wrong sign as one of the type."""
-    half, full = 2.0 ** (8 * dtype.itemsize - 1), 2.0 ** (8 * dtype.itemsize)
-    if dtype.kind == "i" and half <= value < full:
-        return value - full
-    return value + full if dtype.kind == "u" and -half <= value < 0 else value

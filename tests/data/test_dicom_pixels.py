@@ -3,6 +3,7 @@
 import re
 import sys
 
+import cv2
 import imagecodecs
 import numpy as np
 import pydicom
@@ -142,6 +143,55 @@ def test_values_that_need_more_bits_than_said_are_refused(tmp_path):
     refused(written(tmp_path / "a.dcm", smooth, 12), "more than BitsStored 12 bits")
     signed = (smooth // 2).astype(np.int16)
     refused(written(tmp_path / "b.dcm", signed, 12), "more than BitsStored 12 bits")
+
+
+def film():
+    """Return 12-bit values like those of a radiograph: a bright hand with edges, and grain."""
+    rows, columns = np.indices((240, 180))
+    hand = np.hypot(rows / 120 - 1, columns / 90 - 1) < 0.8
+    bones = hand & (np.sin(columns / 7) > 0.3)
+    bright = cv2.GaussianBlur(500.0 + rows + 900 * hand + 1700 * bones, None, 4)
+    bright[10:30, 10:40] = 3900  # a marker
+    grain = np.random.default_rng(0).normal(scale=60, size=rows.shape)
+    return np.rint(bright + grain).clip(0, 4095).astype(np.uint16)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize(
+    ("stored", "store"),
+    [
+        (11, lambda v: v),
+        (10, lambda v: v),
+        (8, lambda v: v),
+        (12, lambda v: v << 1),
+        (12, lambda v: v << 4),  # left-aligned, but HighBit is 11
+        *((12, lambda v, q=q: v * (4096 / np.percentile(v, 100 - q))) for q in (1, 10, 90)),
+        (12, lambda v: (1.5 * v - 2048).astype(np.int16)),
+        (12, lambda v: v.astype(np.int16)),
+    ],
+    ids=["11", "10", "8", "left 1", "left 4", "1 %", "10 %", "90 %", "signed", "not signed"],
+)
+def test_films_whose_values_need_more_bits_are_refused(tmp_path, inverted, stored, store):
+    """Wrapped around, real films are not much rougher: ages of 8.6 and 15.6 in place of 5.8."""
+    pixels = np.asarray(store(4095 - film() if inverted else film()))
+    pixels = pixels if pixels.dtype == np.int16 else pixels.astype(np.uint16)
+    refused(written(tmp_path / "a.dcm", pixels, stored), f"more than BitsStored {stored} bits")
+
+
+@pytest.mark.parametrize("padding", [None, 4096])
+@pytest.mark.parametrize("upper", ["overlay", "flag", "random"])
+def test_films_with_other_upper_bits_are_read_without_them(tmp_path, upper, padding):
+    pixels = 4095 - film()
+    overlay = np.indices(pixels.shape).sum(0) % 40 < 3
+    random = np.random.default_rng(1).integers(0, 16, pixels.shape)
+    bits = {"overlay": 15 * overlay, "flag": overlay, "random": random}
+    words = (pixels | (bits[upper] << 12)).astype(np.uint16)
+    tags = {}
+    if padding:  # with the bit that would be the next one
+        words[:, :20], pixels[:, :20] = padding, 0
+        tags = {"PixelPaddingValue": padding}
+    file = written(tmp_path / "a.dcm", words, 12, **tags)
+    np.testing.assert_allclose(grey(file), pixels / 4095 * 255, atol=0.01)
 
 
 @pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
