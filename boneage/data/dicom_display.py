@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 WIDEST = 16  # bits of the result
+DESCRIBED = 3  # values of a LUTDescriptor: entries, first value, bits
 
 
 def displayed(file: "Dataset") -> np.ndarray:
@@ -79,7 +80,12 @@ def _look_up(
     file: "Dataset", item: "Dataset", values: np.ndarray
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Return values through a lookup table, and the least and greatest it can give."""
-    entries, first, bits = (int(each) for each in item.LUTDescriptor)
+    descriptor = numbers(item, "LUTDescriptor")
+    if len(descriptor) != DESCRIBED:
+        raise ValueError(
+            f"the LUTDescriptor has {len(descriptor)} values, not {DESCRIBED}: export it again"
+        )
+    entries, first, bits = map(int, descriptor)
     entries = entries or 2**16
     if isinstance(item.LUTData, bytes):
         little = file.file_meta.TransferSyntaxUID.is_little_endian

@@ -321,6 +321,16 @@ def test_broken_lookup_tables(tmp_path):
     np.testing.assert_allclose(grey(file), PICTURE, atol=0.1)
 
 
+@pytest.mark.parametrize("name", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("values", [256, [256, 0], [256, 0, 16, 1]])
+def test_lookup_tables_whose_descriptor_is_not_three_values(tmp_path, name, values):
+    sequence = table(np.arange(256), 0, 16)
+    sequence[0].add_new("LUTDescriptor", "US", values)
+    file = written(tmp_path / "a.dcm", TWELVE, 12, **{name: sequence})
+    count = len(np.atleast_1d(values))
+    refused(file, f"the LUTDescriptor has {count} values, not 3: export it again")
+
+
 CODECS = {
     uid.JPEGLosslessSV1: lambda a, bits: imagecodecs.ljpeg_encode(a, bitspersample=bits),
     uid.JPEGLossless: lambda a, bits: imagecodecs.ljpeg_encode(a, bitspersample=bits),
