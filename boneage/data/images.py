@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
 from boneage.errors import UserError
 
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
+BIT_DEPTH_AT = 24  # in a PNG
 STDERR = 2
 _MUTING = threading.Lock()
 
@@ -133,13 +134,34 @@ def _read_with_pillow(data: bytes) -> np.ndarray | None:
 
 
 def _alpha(data: bytes) -> np.ndarray | None:
-    """Return (H, W) uint8, 0 where a file is fully transparent; None if Pillow cannot tell."""
+    """Return (H, W) uint8, 0 where a file is fully transparent; None if that is unknown."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as file:
             file.load()
+            colour = file.info.get("transparency")
+            if file.format == "PNG" and file.mode != "P" and colour is not None:
+                return _other_than(data, colour)
             return np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
     except (OSError, ValueError, SyntaxError):  # of 16 bits, with one transparent value
         return None
+
+
+def _other_than(data: bytes, colour: int | tuple[int, ...]) -> np.ndarray | None:
+    """Return (H, W) uint8, 0 where a PNG has its only transparent colour (tRNS), else 255.
+
+    Pillow would compare its 8-bit pixels with a grey value or colour of any other depth.
+    """
+    highest = 2 ** data[BIT_DEPTH_AT] - 1
+    with muted_decoders():
+        pixels = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        )
+    if pixels is None:
+        return None
+    scale = max(1, 255 // highest)  # OpenCV scales 1, 2 and 4 bits to 8
+    blue_green_red = (np.atleast_1d(colour)[::-1] & highest) * scale
+    same = (pixels.reshape(*pixels.shape[:2], -1) == blue_green_red).all(axis=-1)
+    return np.where(same, 0, 255).astype(np.uint8)
 
 
 @contextmanager

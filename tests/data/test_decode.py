@@ -209,6 +209,38 @@ def test_an_image_that_is_transparent_all_over_is_read(tmp_path):
         assert flag not in load(tmp_path / "b.png", (Preprocessing(32),)).flags
 
 
+def png(width, height, depth, colour_type, rows, *chunks, interlaced=0):
+    """Return an image of packed rows, whose header is followed by pairs of kind and content."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlaced)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", header), *chunks, (b"IDAT", body), (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + kind + data
+        content += struct.pack(">I", zlib.crc32(kind + data))
+    return content
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("colours", [1, 3])
+@pytest.mark.parametrize("key", [0, 1, 255, 256, 300, 40_000, 65_280, 65_535])
+def test_of_a_transparent_value_only_equal_pixels_are_black(tmp_path, depth, colours, key):
+    """A whole film with few white pixels was black: 2.3 in place of 12.0 years."""
+    highest = 2**depth - 1
+    if key > highest or (colours == 3 and depth < 8):
+        return
+    values = np.array([0, 1, 2, 254, 255, 256, 300, 40_000, 65_279, 65_280, 65_281, 65_535])
+    values = values[values <= highest]
+    bits = "".join(f"{value:0{depth}b}" * colours for value in values)
+    bits = bits.ljust(-(-len(bits) // 8) * 8, "0")
+    row = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    transparent = (b"tRNS", struct.pack(">H", key) * colours)
+    kind = 2 if colours == 3 else 0
+    (tmp_path / "a.png").write_bytes(png(len(values), 3, depth, kind, [row] * 3, transparent))
+    shown = values * (1 if depth >= 8 else 255 // highest)
+    expected = np.where(values == key, 0, shown)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.tile(expected, (3, 1)))
+
+
 UPRIGHT = {  # what is to be done to the stored pixels (EXIF 2.32, tag 274)
     1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
     5: lambda a: a.T, 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).T,
@@ -240,17 +272,8 @@ def test_an_interlaced_png_of_16_bits(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 2**16, (20, 16)).astype(np.uint16)
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
               (0, 1, 1, 2)]  # fmt: skip
-    rows = [row for x, y, dx, dy in passes for row in pixels[y::dy, x::dx].astype(">u2")]
-
-    def chunk(kind, data):
-        crc = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
-
-    body = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    header = struct.pack(">IIBBBBB", 16, 20, 16, 0, 0, 0, 1)
-    (tmp_path / "a.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-    )
+    rows = [row.tobytes() for x, y, dx, dy in passes for row in pixels[y::dy, x::dx].astype(">u2")]
+    (tmp_path / "a.png").write_bytes(png(16, 20, 16, 0, rows, interlaced=1))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
 
 
@@ -366,14 +389,7 @@ def test_damaged_png(tmp_path, capfd):
 
 
 def png_of_size(width, height):
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
+    return png(width, height, 8, 0, [bytes(999)])
 
 
 @pytest.mark.parametrize(
