@@ -13,12 +13,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE as BITS_PER_SAMPLE
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2, TiffImageFile
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
+from PIL.TiffImagePlugin import PLANAR_CONFIGURATION as PLANAR
 from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
+from PIL.TiffImagePlugin import SAMPLESPERPIXEL as SAMPLES
 
 from boneage.errors import UserError
 
+DEEP, COLOURS = 16, 3  # bits, samples per pixel
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
 BIT_DEPTH_AT = 24  # in a PNG
 STDERR = 2
@@ -44,6 +48,11 @@ def read_image(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     facts = _read_header(path, data)
+    if facts.colours_apart:
+        raise UserError(
+            f"{path}: stores each colour of its 16-bit pixels by itself (PlanarConfiguration 2); "
+            "save it in grey"
+        )
     with muted_decoders():
         image = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
@@ -83,6 +92,7 @@ class _Facts:
     is_tiff: bool = False
     white_is_zero: bool = False
     has_alpha: bool = False
+    colours_apart: bool = False  # OpenCV would read memory that nobody has written
 
 
 def _read_header(path: str | Path, data: bytes) -> _Facts:
@@ -96,7 +106,7 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
                     alpha = image.has_transparency_data
                     if not isinstance(image, TiffImageFile):
                         return _Facts(has_alpha=alpha)
-                    return _Facts(True, image.tag_v2.get(PHOTOMETRIC) == 0, alpha)
+                    return _tiff_facts(image.tag_v2, alpha)
             except OSError:
                 return _read_tiff_tags(data)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -117,7 +127,12 @@ def _read_tiff_tags(data: bytes) -> _Facts:
     if tags.get(SAMPLE_FORMAT, (1,))[0] not in WHOLE_NUMBERS:
         raise ValueError("floating-point pixels")
     Image._decompression_bomb_check((tags[IMAGEWIDTH], tags[IMAGELENGTH]))
-    return _Facts(is_tiff=True, white_is_zero=tags.get(PHOTOMETRIC) == 0)
+    return _tiff_facts(tags, has_alpha=False)
+
+
+def _tiff_facts(tags: ImageFileDirectory_v2, has_alpha: bool) -> _Facts:
+    deep = tags.get(BITS_PER_SAMPLE, (1,))[0] == DEEP and tags.get(SAMPLES, 1) >= COLOURS
+    return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, deep and tags.get(PLANAR) == 2)
 
 
 def _read_with_pillow(data: bytes) -> np.ndarray | None:

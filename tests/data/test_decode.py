@@ -147,6 +147,21 @@ def test_a_tiff_in_tiles(tmp_path):
     np.testing.assert_array_equal(read_image(path), shown)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", [1, 2, 5])
+@pytest.mark.parametrize("samples", [3, 4])
+def test_a_tiff_of_16_bits_with_its_colours_apart_is_refused(tmp_path, order, photometric, samples):
+    """OpenCV gives other noise at each call."""
+    stored = np.zeros((samples, 20, 16), np.uint16).tobytes()
+    tags = {"t262": photometric, "t277": samples}
+    path = tiff(tmp_path / "a.tif", stored, (20, 16), 16, order, **tags, t284=2)
+    with pytest.raises(UserError, match=r"a\.tif: .*PlanarConfiguration 2\); save it in grey"):
+        read_image(path)
+    np.testing.assert_array_equal(
+        read_image(tiff(path, stored, (20, 16), 16, order, t262=2, t277=3, t284=1)), 0
+    )
+
+
 def test_a_signed_tiff_is_read_where_nothing_is_negative(tmp_path):
     values = np.random.default_rng(0).integers(0, 2**15, (20, 16)).astype("<i2")
     path = tiff(tmp_path / "a.tif", values.tobytes(), (20, 16), 16, t339=2)
