@@ -1,24 +1,27 @@
 """Stored pixels of a DICOM file, decompressed, and the numbers of its header.
 
-pydicom decodes JPEG Baseline, JPEG 2000 and RLE, imagecodecs the rest. GDCM would end the process
-on damaged headers of JPEG Lossless; pylibjpeg-libjpeg is GPL.
+OpenCV decodes JPEG of 8 bits, pydicom JPEG 2000 and RLE, imagecodecs the rest. GDCM would end the
+process on damaged headers of JPEG Lossless; pylibjpeg-libjpeg is GPL.
 """
 
+import io
 import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
-from boneage.data.images import muted_decoders
+from boneage.data.images import muted_decoders, tell_of_damage
 from boneage.errors import MissingPackage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 PACKAGE = "imagecodecs"
+BASELINE, EXTENDED = "JPEGBaseline8Bit", "JPEGExtended12Bit"
 CODECS = {  # functions of imagecodecs, by the keyword of the transfer syntax
-    "JPEGExtended12Bit": "jpeg8_decode",
+    EXTENDED: "jpeg8_decode",
     "JPEGLossless": "jpeg8_decode",
     "JPEGLosslessSV1": "jpeg8_decode",
     "JPEGLSLossless": "jpegls_decode",
@@ -28,7 +31,8 @@ CODECS = {  # functions of imagecodecs, by the keyword of the transfer syntax
     "HTJ2K": "jpeg2k_decode",
 }
 DAMAGED = "they are damaged, or not {} as the header says: copy or export the file again"
-JPEG_2000, END_OF_JPEG = b"\xff\x4f\xff\x51", b"\xff\xd9"
+SEVERAL = "they are {} images: give one radiograph per file"
+JPEG, JPEG_2000, END_OF_JPEG = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
 NO_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)  # among the markers 0xC0 to 0xCF
 JPEG_LS_HEADER = 0xF7
 
@@ -37,15 +41,22 @@ def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndar
     """Return the (H, W) values in the only compressed frame of a file.
 
     Raises:
-        ValueError: when the frame is damaged, cut off, or of another size than the header says.
+        ValueError: when there are several frames, or the frame is damaged, cut off, or of another
+            size than the header says.
     """
-    from pydicom.encaps import generate_frames
+    from pydicom.encaps import generate_fragments, parse_basic_offsets
 
     damaged = DAMAGED.format(file.file_meta.TransferSyntaxUID.name)
     try:
-        frame = next(generate_frames(file.PixelData, number_of_frames=1))
+        pixels = io.BytesIO(file.PixelData)
+        parse_basic_offsets(pixels)
+        fragments = list(generate_fragments(pixels))
     except Exception as error:
         raise ValueError(damaged) from error
+    images = sum(fragment.startswith((JPEG, JPEG_2000)) for fragment in fragments)
+    if images > 1:
+        raise ValueError(SEVERAL.format(images))
+    frame = b"".join(fragments)
     if END_OF_JPEG not in frame:  # decoders would fill in the missing data, or hang
         raise ValueError("they are cut off: copy or export the file again")
     size, expected = frame_size(frame), (int(file.Rows), int(file.Columns))
@@ -57,13 +68,23 @@ def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndar
             "export the file again"
         )
     try:
-        with muted_decoders():
+        with muted_decoders() as messages:
             values = np.asarray(codec(frame))
     except Exception as error:  # decoders can raise anything on damaged bytes
         raise ValueError(damaged) from error
+    if tell_of_damage(messages):
+        raise ValueError(damaged)
     if values.shape != expected:
         raise ValueError("they are not grey: export the file in grey")
     return values.view(f"i{values.itemsize}") if int(file.PixelRepresentation) else values
+
+
+def _decode_jpeg(frame: bytes) -> np.ndarray:
+    """Return the pixels of a JPEG of 8 bits: (H, W), or with colours (H, W, 3)."""
+    pixels = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("not a JPEG of 8 bits")
+    return pixels
 
 
 def frame_size(frame: bytes) -> tuple[int, int] | None:
@@ -135,8 +156,9 @@ def read_words(file: "Dataset") -> np.ndarray:
             f"their transfer syntax, {syntax.name or 'without a name'}, is not supported: "
             "export the file as Explicit VR Little Endian"
         ) from error
-    eight_bits = number(file, "BitsStored") == 8  # Pillow reads these
-    if syntax.keyword in CODECS and not (eight_bits and syntax.keyword == "JPEGExtended12Bit"):
+    if syntax.keyword in (BASELINE, EXTENDED) and number(file, "BitsStored") == 8:
+        return decompress(file, _decode_jpeg)  # Pillow would not tell of damage
+    if syntax.keyword in CODECS:
         try:
             import imagecodecs
         except ImportError as error:
@@ -153,5 +175,5 @@ def read_words(file: "Dataset") -> np.ndarray:
     except Exception as error:  # decoders can raise anything on damaged bytes
         raise ValueError(DAMAGED.format(syntax.name)) from error
     if words.ndim != 2:
-        raise ValueError(f"they are {len(words)} images: give one radiograph per file")
+        raise ValueError(SEVERAL.format(len(words)))
     return np.asarray(words)

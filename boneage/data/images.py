@@ -3,12 +3,15 @@
 import io
 import os
 import struct
+import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -25,6 +28,12 @@ from boneage.errors import UserError
 DEEP, COLOURS = 16, 3  # bits, samples per pixel
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
 BIT_DEPTH_AT = 24  # in a PNG
+DAMAGES = (  # in messages of libjpeg
+    "premature end of data segment",
+    "bad Huffman code",
+    "bad arithmetic code",
+    "instead of RST",
+)
 STDERR = 2
 _MUTING = threading.Lock()
 
@@ -53,13 +62,13 @@ def read_image(path: str | Path) -> np.ndarray:
             f"{path}: stores each colour of its 16-bit pixels by itself (PlanarConfiguration 2); "
             "save it in grey"
         )
-    with muted_decoders():
+    with muted_decoders() as messages:
         image = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
         )
         if image is None and facts.is_tiff:  # of 2 or 4 bits, or compressed as Zstandard or LZMA
             image = _read_with_pillow(data)
-    if image is None:
+    if image is None or tell_of_damage(messages):
         raise UserError(f"{path}: truncated or damaged")
     if image.dtype == np.int16 and image.min() >= 0:
         image = image.view(np.uint16)
@@ -83,6 +92,16 @@ def is_transparent(path: str | Path) -> bool:
         return False
     alpha = _alpha(Path(path).read_bytes())
     return alpha is not None and not alpha.any()
+
+
+def tell_of_damage(messages: list[str]) -> bool:
+    """Tell whether a decoder says that pixels are damaged; it has made up the rest.
+
+    libjpeg prints only its first message of a file. With 512 zeros at 25 places of 5 radiographs,
+    all 125 are recognised, 29 % of them as progressive JPEG, none with restart markers: there it
+    speaks of extraneous bytes, which cameras and scanners also write without harm.
+    """
+    return any(damage in message for message in messages for damage in DAMAGES)
 
 
 @dataclass(frozen=True)
@@ -180,13 +199,26 @@ def _other_than(data: bytes, colour: int | tuple[int, ...]) -> np.ndarray | None
 
 
 @contextmanager
-def muted_decoders() -> Iterator[None]:
-    """Keep the messages of C decoders off the terminal."""
-    with _MUTING, open(os.devnull, "wb") as nowhere:
+def muted_decoders() -> Iterator[list[str]]:
+    """Keep the messages of C decoders off the terminal.
+
+    Yields:
+        A list that is filled with the lines when the block ends.
+    """
+    messages: list[str] = []
+    with _MUTING, _scratch_file() as lines:
         terminal = os.dup(STDERR)
-        os.dup2(nowhere.fileno(), STDERR)
+        os.dup2(lines.fileno(), STDERR)
         try:
-            yield
+            yield messages
         finally:
             os.dup2(terminal, STDERR)
             os.close(terminal)
+            lines.seek(0)
+            messages += lines.read().decode(errors="replace").splitlines()
+
+
+def _scratch_file() -> IO[bytes]:
+    if sys.platform != "linux":
+        return tempfile.TemporaryFile()
+    return os.fdopen(os.memfd_create("messages"), "w+b")  # no folder needs to be writable

@@ -13,7 +13,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.dicom_header import Header
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import QUARTERS, Detection, detect, thumbnail
-from boneage.data.images import is_transparent
+from boneage.data.images import is_transparent, muted_decoders
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
 
@@ -121,7 +121,8 @@ def _is_coloured(path: Path) -> bool:
     except OSError:  # a grey TIFF that only OpenCV can read
         return False
     content = np.frombuffer(path.read_bytes(), np.uint8)  # imread fails on names that are not UTF-8
-    image = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_8)
+    with muted_decoders():
+        image = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_8)
     if image is None or image.ndim != 3:
         return False
     spread = image.max(axis=2).astype(float) - image.min(axis=2)

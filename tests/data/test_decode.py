@@ -403,6 +403,44 @@ def test_damaged_png(tmp_path, capfd):
     assert capfd.readouterr() == ("", "the terminal is back")
 
 
+def jpeg(layers=1, progressive=0):
+    grain = np.random.default_rng(0).integers(0, 8, (320, 320, layers))
+    pixels = (grain + np.arange(320)[:, None] * 3 // 4).astype(np.uint8)
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("damage", [lambda _: bytes(256), lambda part: part[128:]])
+def test_a_jpeg_damaged_in_the_middle_is_refused(tmp_path, capfd, layers, part, damage):
+    """Decoders make up the rest: errors of up to 0.75 years."""
+    data = jpeg(layers)
+    at = int(len(data) * part)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data[:at] + damage(data[at : at + 256]) + data[at + 256 :])
+    assert "truncated or damaged" in load(path, (Preprocessing(32),)).error
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize(
+    ("extra", "before"),
+    [(bytes(40), b"\xff\xd9"), (b"made by a camera", b"\xff\xd9"), (b"\x7f", b"\xff\xd9"),
+     (bytes(3), b"\xff\xdb"), (b"\xff" * 9, b"\xff\xd9"), (b"\xff\xd9 a trailer", b"\xff\xd9")],
+)  # fmt: skip
+def test_bytes_that_devices_add_to_a_jpeg_do_no_harm(
+    tmp_path, capfd, layers, progressive, extra, before
+):
+    (tmp_path / "a.jpg").write_bytes(jpeg(layers, progressive))
+    plain = read_image(tmp_path / "a.jpg")
+    head, _, tail = jpeg(layers, progressive).rpartition(before)
+    (tmp_path / "b.jpg").write_bytes(head + extra + before + tail)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.jpg"), plain)
+    assert not load(tmp_path / "b.jpg", (Preprocessing(32),)).error
+    assert capfd.readouterr() == ("", "")  # not even from the look for colours
+
+
 def png_of_size(width, height):
     return png(width, height, 8, 0, [bytes(999)])
 

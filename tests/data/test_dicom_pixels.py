@@ -378,6 +378,40 @@ def test_twelve_bit_jpeg(tmp_path):
     np.testing.assert_allclose(grey(tmp_path / "a.dcm"), smooth / 4095 * 255, atol=2)
 
 
+@pytest.mark.parametrize("syntax", [uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit])
+def test_a_jpeg_damaged_in_the_middle_is_refused(tmp_path, syntax):
+    pixels = (film() >> 4).astype(np.uint8)
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", pixels))
+    frame = imagecodecs.jpeg8_encode(pixels, 90)
+    _wrap(file, frame, syntax)
+    file.save_as(tmp_path / "a.dcm")
+    assert np.abs(grey(tmp_path / "a.dcm") - pixels).mean() < 3
+    middle = len(frame) // 2
+    _wrap(file, frame[:middle] + bytes(256) + frame[middle + 256 :], syntax)
+    file.save_as(tmp_path / "b.dcm")
+    refused(tmp_path / "b.dcm", "they are damaged, or not JPEG .*: copy or export the file again")
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [(uid.JPEGBaseline8Bit, imagecodecs.jpeg8_encode),
+     (uid.JPEGLosslessSV1, imagecodecs.ljpeg_encode),
+     (uid.JPEGLSLossless, imagecodecs.jpegls_encode),
+     (uid.HTJ2KLossless, imagecodecs.htj2k_encode)],
+)  # fmt: skip
+def test_compressed_images_are_counted_whatever_the_header_says(tmp_path, syntax, encode):
+    pixels = PICTURE.astype(np.uint8)
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", pixels))
+    _wrap(file, encode(pixels), syntax)
+    file.PixelData = encapsulate([encode(pixels)], fragments_per_frame=3)
+    file.save_as(tmp_path / "a.dcm")
+    assert np.abs(grey(tmp_path / "a.dcm") - PICTURE).mean() < 3
+    file.PixelData = encapsulate([encode(pixels)] * 2)
+    file.save_as(tmp_path / "b.dcm")
+    with pytest.raises(UserError, match="they are 2 images: give one radiograph per file"):
+        read_dicom(tmp_path / "b.dcm")
+
+
 @pytest.mark.parametrize("syntax", CODECS, ids=lambda syntax: syntax.keyword)
 def test_cut_off_and_mismatched_frames_are_one_line(tmp_path, syntax):
     """CharLS would look for the end for ever."""
