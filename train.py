@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from boneage.errors import UserError
 from boneage.run.options import check_overrides
+from boneage.terminal import prepare_output
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -46,6 +47,7 @@ def _remove_if_empty() -> None:
 
 
 if __name__ == "__main__":
+    prepare_output(required=False)  # the log file has all of it
     try:
         check_overrides(sys.argv[1:])
     except UserError as error:

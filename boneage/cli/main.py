@@ -10,6 +10,7 @@ from boneage.cli.radiographs import app as page
 from boneage.cli.radiographs import explain, predict
 from boneage.cli.runs import compare, dashboard, ensemble, report
 from boneage.errors import UserError, framework
+from boneage.terminal import prepare_output
 
 app = typer.Typer(
     name="boneage",
@@ -35,6 +36,7 @@ app.command()(verify)
 
 def main() -> None:
     """Run the command; report a user error in one line."""
+    prepare_output(required=True)
     try:
         with framework():
             app()

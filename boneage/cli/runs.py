@@ -128,5 +128,6 @@ def ensemble(
     from boneage.run.ensemble import ensemble as average
     from boneage.run.results import print_results
 
-    print_results(average(runs, out), out)
+    metrics = average(runs, out)
     write_report(out)
+    print_results(metrics, out)

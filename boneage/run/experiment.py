@@ -236,7 +236,7 @@ def _summarise(run: _Run, score: float | None) -> dict[str, Any]:
         scores = metrics["test"], metrics["baselines"]
         if (behind := behind_baselines(*scores, trained=run.cfg.train)) is not None:
             log.warning("%s", behind)
-        print_results(metrics, run.folder)
         if run.cfg.report:
             write_report(run.folder)
+        print_results(metrics, run.folder)
     return metrics

@@ -1,0 +1,54 @@
+"""Standard output and standard error that no character and no closed pipe can stop."""
+
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+
+def prepare_output(required: bool) -> None:
+    """Make standard output and standard error safe to write to; call it once, at the start.
+
+    A character that the encoding lacks is replaced by a question mark. What is written after the
+    reader has closed the pipe is dropped.
+
+    Args:
+        required: whether standard output is the result of the command, so that a full disk is an
+            error. Otherwise this output is dropped too, as it always is on standard error.
+    """
+    sys.stdout = _prepared(sys.stdout, required)
+    sys.stderr = _prepared(sys.stderr, required=False)
+
+
+def _prepared(stream: TextIO | None, required: bool) -> TextIO:
+    """Return a stream with the same file and encoding that follows these rules."""
+    if stream is None:  # closed before the start
+        return open(os.devnull, "w", encoding="utf-8", errors="replace")
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="replace")
+    if not isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO):
+        return stream  # a console of Windows
+    stream.flush()
+    output = io.BufferedWriter(_Output(stream.fileno(), required))
+    return io.TextIOWrapper(output, stream.encoding, "replace", line_buffering=True)
+
+
+class _Output(io.FileIO):
+    """A file that drops everything once its reader has gone or its disk is full.
+
+    If the output is required, the first write to a full disk raises OSError.
+    """
+
+    def __init__(self, number: int, required: bool) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._required = required
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
+        try:
+            return super().write(data)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            if self._required and not isinstance(error, BrokenPipeError):
+                raise OSError(error.errno, error.strerror, "standard output") from None
+        return len(data)
