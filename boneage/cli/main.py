@@ -35,10 +35,14 @@ app.command()(verify)
 
 
 def main() -> None:
-    """Run the command; report a user error in one line."""
+    """Run the command; report a user error, or a file that cannot be used, in one line."""
     prepare_output(required=True)
     try:
         with framework():
             app()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.strerror is None:  # not of the system
+            raise
+        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")

@@ -201,7 +201,8 @@ def _why_unfinished(path: Path) -> str:
         return "is a file: give the folder of a run"
     error = path / ERROR
     if error.is_file():
-        return f"failed: {error.read_text().strip()}"
+        reason = error.read_text(errors="replace").strip()
+        return f"failed: {reason or f'{ERROR} is empty, since the disk was full'}"
     if (path / ".hydra").is_dir() or (path / "split.csv").is_file():
         return "the run has not finished (it is still running, or was stopped)"
     return f"not a run: it contains no {METRICS}"

@@ -48,7 +48,7 @@ class AnswerFiles:
                 self._resume_stopped()
             elif resume and self.document.exists():
                 self._resume_finished()
-            with self.lines.open("w") as file:
+            with atomic_file(self.lines) as part, part.open("w") as file:
                 file.write(json.dumps(about) + "\n")
                 file.writelines(self._line(path) for path in self.done)
         except OSError as error:

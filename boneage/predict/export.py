@@ -1,5 +1,6 @@
 """Export a checkpoint to a file that runs without this project."""
 
+import io
 import json
 import logging
 import shutil
@@ -90,6 +91,8 @@ def export(
         terms = _write(exported, record, out, form, rights)
         side_file.write_text(json.dumps(terms, indent=1) + "\n")
     except OSError as error:
+        for incomplete in filter(Path.is_file, (out, side_file)):
+            incomplete.unlink()
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
     difference = _difference(exported, out, form, *hands)
     if not difference <= TOLERANCE:
@@ -156,7 +159,8 @@ def _write(
             write_onnx(program, exported.outputs, side, metadata, out)
         else:
             extra = {"contract.json": json.dumps(terms)}
-            torch.export.save(program, out, extra_files=extra)
+            torch.export.save(program, buffer := io.BytesIO(), extra_files=extra)
+            out.write_bytes(buffer.getvalue())
     except RuntimeError:
         if not exported.with_map:
             raise

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from boneage.data.atomic import atomic_file
 from boneage.data.crop import to_jpeg
 from boneage.evaluation.html import data_uri, render
 from boneage.explain.film import film_image
@@ -87,7 +88,8 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
             summary=summarise(answers) if number == 0 and len(answers) >= MANY else None,
         )  # fmt: skip
         page = out / ("report.html" if number == 0 else f"report_{number + 1}.html")
-        page.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with atomic_file(page) as part:
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
         pages.append(page)
     return pages
 

@@ -1,6 +1,7 @@
 """Predict files and folders of radiographs."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from rich.progress import track
 
 from boneage.data.radiographs import find_radiographs
+from boneage.errors import UserError
 from boneage.predict.answer import Answer
 from boneage.predict.answer_files import AnswerFiles, sha256
 from boneage.predict.answering import answer_all
@@ -66,21 +68,34 @@ def predict(
     answers = AnswerFiles(out, about, resume)
     names = PictureNames(answer.picture for answer in answers.done.values())
     left = [file for file in files if answers.lacks(file)]
-    pairs = zip(left, track(_load(left, ensemble, pictures), "Predicting", len(left)), strict=True)
-    for part in _batches(pairs):
-        owners = [patient_of(file, given, patients, radiograph.header) for file, radiograph in part]
-        batch, seen = answer_all(part, owners, ensemble, strict)
-        if pictures and seen:
-            shown = {i: names.new(batch[i].id) for i in seen}
-            squares = np.stack([radiograph.squares[0] for radiograph in seen.values()])
-            maps = ensemble.maps(squares, [owners[i].sex for i in seen])
-            write_pictures(list(shown.values()), list(seen.values()), maps, out)
-            batch = [replace(a, picture=shown.get(i, "")) for i, a in enumerate(batch)]
-        answers.add(batch)
-    all_answers = answers.write([str(file) for file in files])
-    if pages:
-        write_pages(all_answers, about, out)
+    with _resumable(out):
+        loaded = track(_load(left, ensemble, pictures), "Predicting", len(left))
+        for part in _batches(zip(left, loaded, strict=True)):
+            owners = [patient_of(file, given, patients, seen.header) for file, seen in part]
+            batch, shown = answer_all(part, owners, ensemble, strict)
+            if pictures and shown:
+                drawn_as = {i: names.new(batch[i].id) for i in shown}
+                squares = np.stack([radiograph.squares[0] for radiograph in shown.values()])
+                maps = ensemble.maps(squares, [owners[i].sex for i in shown])
+                write_pictures(list(drawn_as.values()), list(shown.values()), maps, out)
+                batch = [replace(a, picture=drawn_as.get(i, "")) for i, a in enumerate(batch)]
+            answers.add(batch)
+        all_answers = answers.write([str(file) for file in files])
+        if pages:
+            write_pages(all_answers, about, out)
     return all_answers
+
+
+@contextmanager
+def _resumable(out: Path) -> Iterator[None]:
+    """Raise UserError, with the way to resume, if the answers cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out} cannot be written ({error.strerror}): when this is fixed, "
+            "continue with --resume"
+        ) from error
 
 
 def answers_of(

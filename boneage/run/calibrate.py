@@ -1,5 +1,6 @@
 """Calibration of a checkpoint after training: validation predictions and novelty."""
 
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,14 +58,21 @@ def save_calibration(path: Path, calibration: dict[str, Any]) -> None:
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     checkpoint["boneage"]["calibration"] = calibration
     with atomic_file(path) as part:
-        torch.save(checkpoint, part)
+        _save(checkpoint, part)
 
 
 def write_site(checkpoint: Path, out: Path, site: Site) -> None:
     """Write a copy of a checkpoint with a site's correction and intervals."""
     loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
     loaded["boneage"].setdefault("calibration", {})["site"] = site.plain()
-    torch.save(loaded, out)
+    _save(loaded, out)
+
+
+def _save(checkpoint: dict[str, Any], out: Path) -> None:
+    """Write a checkpoint; on a full disk, torch would raise RuntimeError without a file name."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    out.write_bytes(buffer.getvalue())
 
 
 def site_of(record: dict[str, Any]) -> Site | None:

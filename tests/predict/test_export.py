@@ -1,5 +1,6 @@
 """Checkpoints as files for other programs."""
 
+import errno
 import json
 import re
 import shutil
@@ -282,3 +283,15 @@ def test_the_gradient_of_a_mean_pooling(size):
     (expected,) = torch.autograd.grad(pooled, x, gradient)
     found = _avg_pool_backward(gradient, x, [2, 2], [2, 2], [0, 0], True, True, None)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("onnx", ".onnx"), ("torch_export", ".pt2")])
+def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch, form, suffix):
+    def write(exported, record, out, *more):
+        out.write_bytes(b"part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_write", write)
+    with pytest.raises(UserError, match="cannot be written: No space left"):
+        export(run, tmp_path / f"new/model{suffix}", form)
+    assert not list((tmp_path / "new").iterdir())

@@ -1,0 +1,102 @@
+"""A full disk: one line that names the right place, and nothing that was written is lost."""
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections import namedtuple
+
+import pytest
+from helpers import PROJECT
+
+from boneage.data.phantom import write_phantom
+from boneage.errors import UserError
+from boneage.evaluation.run_folder import read_run
+from boneage.run import process
+from boneage.run.process import interruptible
+
+FULL = os.strerror(errno.ENOSPC)
+
+
+def boneage(*words, largest_file=None, cwd=None, stdout=subprocess.PIPE):
+    def limit():
+        if largest_file is not None:  # a write beyond it fails as on a full disk
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    return subprocess.run(
+        [sys.executable, "-m", "boneage", *words],
+        cwd=cwd, preexec_fn=limit, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120,
+        check=False, env={**os.environ, "PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_phantom(tmp_path_factory.mktemp("phantom"), n=6, size=64, seed=0)
+
+
+@pytest.mark.parametrize("stops_log", [True, False])
+def test_prediction_resumes(images, tmp_path, stops_log):
+    expected = boneage("predict", images, "--out", "whole", cwd=tmp_path)
+    assert expected.returncode == 0, expected.stderr
+    about = json.loads((tmp_path / "whole/predictions.json").read_text())
+    answers = about.pop("predictions")
+    about.pop("schema")
+    log = sum(len(json.dumps(line)) + 1 for line in (about, *answers))
+    largest_file = log // 2 if stops_log else log  # the document is larger
+    words = ["predict", images, "--out", "out"]
+    stopped = boneage(*words, cwd=tmp_path, largest_file=largest_file)
+    assert stopped.returncode == 1
+    assert stopped.stderr.count("\n") == 1
+    assert stopped.stderr.startswith("error: out cannot be written (File too large)")
+    assert "--resume" in stopped.stderr
+    logged = (tmp_path / "out/predictions.part").read_bytes()
+    assert len(logged) == largest_file
+    again = boneage(*words, "--resume", cwd=tmp_path, largest_file=100)
+    assert again.stderr.startswith("error: out cannot be written")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["predictions.part"]
+    assert (tmp_path / "out/predictions.part").read_bytes() == logged
+    finished = boneage(*words, "--resume", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    for name in ("predictions.csv", "predictions.json"):
+        resumed, whole = (tmp_path / folder / name for folder in ("out", "whole"))
+        assert resumed.read_text() == whole.read_text()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_standard_output():
+    with open("/dev/full", "w") as full:
+        done = boneage("--help", stdout=full)
+    assert (done.returncode, done.stderr) == (1, f"error: standard output: {FULL}\n")
+
+
+def copying(folder):
+    return OSError(errno.ENOSPC, FULL, "/elsewhere/tmp1", None, f"{folder}/best.ckpt")
+
+
+def writing(folder):
+    return OSError(errno.ENOSPC, FULL)
+
+
+@pytest.mark.parametrize(
+    ("error", "full", "named"),
+    [(copying, "run", "run/best.ckpt"), (writing, "run", "run"), (writing, "tmp", "tmp")],
+)
+def test_a_run_names_the_place_that_is_full(tmp_path, monkeypatch, error, full, named):
+    usage = namedtuple("usage", "free")
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(process.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    monkeypatch.setattr(process.shutil, "disk_usage", lambda f: usage(0 if f.name == full else 1))
+    with (
+        pytest.raises(UserError, match=f"^{tmp_path / named}: {FULL}; when this is fixed"),
+        interruptible(tmp_path / "run"),
+    ):
+        raise error(tmp_path / "run")
+
+
+def test_a_run_without_its_reason(tmp_path):
+    (tmp_path / "error.txt").touch()
+    with pytest.raises(UserError, match=r"failed: error\.txt is empty, since the disk was full$"):
+        read_run(tmp_path)
