@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.run.options import check_overrides
+from boneage.run.overrides import check_overrides
 from boneage.terminal import prepare_output
 
 
@@ -49,7 +49,7 @@ def _remove_if_empty() -> None:
 if __name__ == "__main__":
     prepare_output(required=False)  # the log file has all of it
     try:
-        check_overrides(sys.argv[1:])
+        check_overrides(sys.argv[1:], Path(__file__).parent / "conf")
     except UserError as error:
         sys.exit(f"error: {error}")
     main()

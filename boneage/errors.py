@@ -1,6 +1,7 @@
 """Errors that users see as one line, and helpers for their messages."""
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 FRAMEWORK = (  # packages of the extra `train`, which exported models do not need
@@ -48,3 +49,9 @@ def plural(n: int, noun: str) -> str:
 def join_first(items: list[str], n: int = 5) -> str:
     """Return the first n items as a readable list, with dots if there are more."""
     return ", ".join(items[:n]) + (", ..." if len(items) > n else "")
+
+
+def suggestion(name: str, valid: Iterable[str]) -> str:
+    """Return the nearest valid name as a question, else all valid names."""
+    near = difflib.get_close_matches(name, valid, n=1)
+    return f": did you mean {near[0]}?" if near else f": there are {', '.join(valid)}"

@@ -1,9 +1,8 @@
 """Check a composed config against its constructors before anything is built."""
 
-import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -15,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from boneage.errors import UserError
+from boneage.errors import UserError, suggestion
 from boneage.evaluation.reference import Reference
 from boneage.options import top_level
 
@@ -52,6 +51,9 @@ def check_config(cfg: DictConfig) -> None:
     except OmegaConfBaseException as error:
         raise UserError(f"config: {str(error).splitlines()[0]}") from error
     assert isinstance(config, dict)
+    for key in ("trainer", *TOP_LEVEL):
+        if key not in config:
+            raise UserError(f"~{key}: a run cannot do without {key}")
     for key, hint in TOP_LEVEL.items():
         _check_value(key, config[key], hint)
     _check_node("", config)
@@ -68,18 +70,12 @@ def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
     text = OmegaConf.to_yaml(cfg)  # with unresolved references
     for key in config:
         if key not in OPTIONS and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
-            raise UserError(f"{key}: there is no such option{_suggestion(key, OPTIONS)}")
+            raise UserError(f"{key}: there is no such option{suggestion(key, OPTIONS)}")
     for group in ("callbacks", "logger"):
         valid = [name for name, node in config[group].items() if "_target_" in (node or {})]
         for name in config[group]:
             if name not in valid:
-                raise UserError(f"{group}.{name} has no _target_{_suggestion(name, valid)}")
-
-
-def _suggestion(name: str, valid: Iterable[str]) -> str:
-    """Return the nearest valid name as a question, else all valid names."""
-    near = difflib.get_close_matches(name, valid, n=1)
-    return f": did you mean {near[0]}?" if near else f": there are {', '.join(valid)}"
+                raise UserError(f"{group}.{name} has no _target_{suggestion(name, valid)}")
 
 
 def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
@@ -95,7 +91,8 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
         if key.startswith("_"):
             continue
         if accepts is not None and key not in accepts:
-            raise UserError(f"{where}: {node['_target_']} has no such option: {sorted(accepts)}")
+            near = suggestion(key, sorted(accepts))
+            raise UserError(f"{where}: {node['_target_']} has no such option{near}")
         if key in hints and not built:
             _check_value(where, value, hints[key])
         _check_node(where, value)

@@ -1,5 +1,6 @@
 """Every option of every group composes and can be built."""
 
+import re
 import shlex
 
 import pytest
@@ -12,9 +13,10 @@ from omegaconf import DictConfig
 from boneage.errors import UserError
 from boneage.run.check import OPTIONS, check_config
 from boneage.run.checkpoint import build_model
-from boneage.run.options import check_overrides
+from boneage.run.overrides import check_overrides
 
-FILES = [path.relative_to(PROJECT / "conf") for path in (PROJECT / "conf").glob("*/**/*.yaml")]
+CONF = PROJECT / "conf"
+FILES = [path.relative_to(CONF) for path in CONF.glob("*/**/*.yaml")]
 GROUPS = sorted(
     (path.parts[0], "/".join(path.with_suffix("").parts[1:]))
     for path in FILES
@@ -155,17 +157,52 @@ def test_a_name_that_an_option_refers_to_is_known(phantom_root, tmp_path):
 )
 def test_a_value_that_needs_quotation_marks_is_told_how(name):
     with pytest.raises(UserError) as caught:
-        check_overrides(["task=regression", f"data.root=/x/{name}"])
+        check_overrides(["task=regression", f"data.root=/x/{name}"], CONF)
     assert str(caught.value).startswith(f"data.root=/x/{name} ")
     advised = str(caught.value).partition("quote it: ")[2]
     (argument,) = shlex.split(advised)  # as a shell hands it over
-    check_overrides([argument])
+    check_overrides([argument], CONF)
     assert OverridesParser.create().parse_override(argument).value() == f"/x/{name}"
 
 
 def test_sweeps_and_plain_values_need_no_quotation_marks():
     plain = ["data.root=/x/a b", "~callbacks.grad_cam", "+a=1", "backbone.widths=[4,8]", "a="]
-    check_overrides([*plain, "--config-dir=/x (1)"])
-    check_overrides(["-m", "task=regression,classification", "seed=1,2"])
+    check_overrides([*plain, "--config-dir=/x (1)"], CONF)
+    check_overrides(["-m", "task=regression,classification", "seed=1,2"], CONF)
     with pytest.raises(UserError, match=r"quotation marks do not match"):
-        check_overrides(['data.root="/x'])
+        check_overrides(['data.root="/x'], CONF)
+
+
+@pytest.mark.parametrize("group", ["logger", "callbacks", "augment", "task", "experiment"])
+@pytest.mark.parametrize("value", ["null", "3"])
+def test_a_value_that_is_no_choice_of_a_group(group, value):
+    with pytest.raises(UserError) as caught:
+        check_overrides([f"{group}={value}"], CONF)
+    choices = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+    assert str(caught.value).startswith(f"{group}={value} is no choice: there are {choices}")
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [
+        ("trainer.max_epoch", "trainer.max_epochs"),
+        ("trainr.max_epochs", "trainer.max_epochs"),
+        ("max_epoch", "trainer.max_epochs"),
+        ("lr", "optimizer.lr"),
+        ("backbon", "backbone"),
+        ("callbacks.early_stoping.patience", "callbacks.early_stopping.patience"),
+    ],
+)
+def test_a_mistyped_option_names_the_nearest(typo, meant):
+    for arguments in ([f"{typo}=1"], ["-m", f"{typo}=1,2", "seed=range(1,3)"]):
+        with pytest.raises(UserError, match=rf"^{re.escape(typo)}: .* did you mean {meant}\b"):
+            check_overrides(arguments, CONF)
+
+
+def test_options_of_another_config_and_of_a_chosen_group_are_known():
+    check_overrides(["--config-name=other", "anything=1"], CONF)
+    check_overrides(["task=multitask", "tasks.stage.weight=2", "hydra.run.dir=x"], CONF)
+    check_overrides(["-m", "task=multitask,regression", "tasks.age.weight=1,2"], CONF)
+    check_overrides(["-m", "experiment=ladder/age/01_residual,best_128", "+new=1"], CONF)
+    with pytest.raises(UserError, match=r"tasks\.stage\.weight: there is no such option"):
+        check_overrides(["task=regression", "tasks.stage.weight=2"], CONF)

@@ -1,0 +1,130 @@
+"""Check the `option=value` of the command line before Hydra reads them."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+
+from boneage.errors import UserError, suggestion
+from boneage.run.options import flatten
+
+CONFIG = "train"  # without .yaml
+SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
+ELSEWHERE = re.compile(r"(--config-(dir|path|name)|--experimental-rerun|-c[dpn])(=.*)?")
+COLLECTIONS = ("callbacks", "logger")  # groups of which any part can be left out
+
+
+def check_overrides(arguments: Sequence[str], folder: Path) -> None:
+    """Check that Hydra can read every `option=value` and knows every option and choice.
+
+    A value with brackets, `=` or `;`, such as a folder's name, needs quotation marks that reach
+    Hydra. A comma separates the values of a sweep.
+    Of a sweep, the options of the first job and all choices are checked; a config elsewhere is not.
+
+    Args:
+        arguments: of the command line.
+        folder: of the config.
+
+    Raises:
+        UserError: naming the argument, and how to quote it, or the nearest existing names.
+    """
+    overrides = _parse(arguments)
+    if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            _check_names(overrides, GlobalHydra.instance().config_loader())
+
+
+def _parse(arguments: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    sweep = any(argument in SWEEP for argument in arguments)
+    overrides = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option.startswith("-") or not (equals or option.startswith("~")):
+            continue
+        try:
+            override = parser.parse_override(argument)
+        except HydraException as error:
+            raise UserError(f"{argument} cannot be read{_advice(option, value)}") from error
+        if override.is_sweep_override() and not sweep:
+            raise UserError(
+                f"{argument} has several values, which need a sweep (-m){_advice(option, value)}"
+            )
+        overrides.append(override)
+    return overrides
+
+
+def _advice(option: str, value: str) -> str:
+    """Return how to quote a value, or that its quotation marks do not match."""
+    if value.startswith(('"', "'")):
+        return ": its quotation marks do not match"
+    quoted = option + '="' + value.replace('"', '\\"') + '"'
+    return f": if this is one value, quote it: {shlex.quote(quoted)}"
+
+
+def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
+    """Raise UserError for an option that the config lacks, or a choice that its group lacks."""
+    groups: list[str] = []
+    words: list[str] = []
+    for override in overrides:
+        option, word = override.key_or_group, override.input_line or ""
+        choices = loader.get_group_options(option)
+        if override.is_sweep_override():
+            if not isinstance(override.value(), ChoiceSweep | RangeSweep):
+                return  # a pattern, or an interval of a search
+            for value in override.sweep_iterator():
+                folder, _, name = f"{option}/{value}".rpartition("/")
+                plain = choices and isinstance(value, str)
+                if plain and name not in (known := loader.get_group_options(folder)):
+                    raise UserError(f"{option}={value} is no choice{suggestion(name, known)}")
+            word = f"{word.partition('=')[0]}={next(override.sweep_string_iterator())}"
+        elif choices and not (
+            override.is_delete() or isinstance(override.value(), str | list | dict)
+        ):
+            advice = f", or leave out a part with ~{option}.NAME" * (option in COLLECTIONS)
+            raise UserError(f"{word} is no choice: there are {', '.join(choices)}{advice}")
+        words.append(word)
+        groups += [word] * bool(choices)
+    try:
+        compose(CONFIG, words)
+    except MissingConfigException as error:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        if not error.options:
+            raise UserError(_one_line(error)) from error
+        near = suggestion(choice, error.options)
+        raise UserError(f"{group}={choice} is no choice{near}") from error
+    except HydraException as error:
+        unknown = re.match(r"Could not override '([^']+)'\.\nTo append", str(error))
+        if unknown is None:
+            raise UserError(_one_line(error)) from error
+        config = OmegaConf.to_container(compose(CONFIG, groups), resolve=False)
+        assert isinstance(config, dict)
+        names = [name for name, _ in flatten(config)]
+        near = _nearest(unknown[1], names if "." in unknown[1] else [*config, *names])
+        raise UserError(
+            f"{unknown[1]}: there is no such option{near} (+ before a name adds an option that the "
+            "config does not list)"
+        ) from error
+
+
+def _nearest(option: str, names: Sequence[str]) -> str:
+    """Return the existing options with the most similar names as a question, if there are any."""
+    near = get_close_matches(option, names, n=2, cutoff=0.75)
+    if not near:
+        last = option.rpartition(".")[2]
+        lasts = get_close_matches(last, {name.rpartition(".")[2] for name in names})
+        near = [name for name in names if name.rpartition(".")[2] in lasts][:2]
+    return f": did you mean {' or '.join(near)}?" if near else ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
