@@ -1,12 +1,16 @@
 """Process many files in parallel, in processes that import nothing heavy, and show progress."""
 
 import logging
+import signal
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -83,9 +87,41 @@ def in_parallel(
         items: its arguments.
         what: the work, as in "Decoding".
     """
-    run = Parallel(n_jobs=1 if len(items) < FEW_ITEMS else -1, return_as="generator")
-    results: Iterator[Result] = run(delayed(function)(item) for item in items)
+    calls = (delayed(function)(item) for item in items)
+    results: Iterator[Result] = run_pool(
+        calls, n_jobs=1 if len(items) < FEW_ITEMS else -1, return_as="generator"
+    )
     yield from with_progress(results, len(items), what)
+
+
+def run_pool(calls: Iterable[Any], **options: Any) -> Iterator[Any]:  # noqa: ANN401 - joblib's
+    """Yield the results of joblib's delayed calls; a stop or a failure gives no other output.
+
+    Args:
+        calls: made by `joblib.delayed`.
+        options: of `joblib.Parallel`.
+
+    Raises:
+        UserError: if a process is killed.
+    """
+    warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # after a stop
+    logging.getLogger("concurrent.futures").setLevel(logging.CRITICAL)
+    threading.excepthook = _report_thread
+    try:
+        yield from Parallel(initializer=_ignore_interrupt, **options)(calls)
+    except BrokenProcessPool as error:
+        raise UserError("a process was killed, perhaps because memory ran out") from error
+
+
+def _report_thread(failed: threading.ExceptHookArgs) -> None:
+    """Report an exception in a thread, unless it is joblib's, which loses calls at a stop."""
+    if failed.thread is None or failed.thread.name != "ExecutorManagerThread":
+        threading.__excepthook__(failed)
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the main process, which ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def with_progress(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
@@ -131,14 +167,12 @@ def decode_files(
         OSError: when the array cannot be written.
         MissingPackage: when a file needs a package that is not installed.
     """
-    run = Parallel(
+    starts = range(0, len(paths), CHUNK)
+    chunks = run_pool(
+        (delayed(_decode_chunk)(s, paths[s : s + CHUNK], preprocessing, images) for s in starts),
         n_jobs=1 if len(paths) < FEW_FILES else workers or -1,
         return_as="generator_unordered",
         idle_worker_timeout=IDLE_WORKER_SECONDS,
-    )
-    starts = range(0, len(paths), CHUNK)
-    chunks = run(
-        delayed(_decode_chunk)(s, paths[s : s + CHUNK], preprocessing, images) for s in starts
     )
     decoded = Decoded()
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:,.0f} images/s"))

@@ -1,5 +1,6 @@
 """Predict files and folders of radiographs."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,7 @@ Item = TypeVar("Item")
 
 BATCH = 32  # radiographs
 UNKNOWN = Patient()
+OUT_OF_MEMORY = re.compile("allocat|out of memory")  # of OpenCV, onnxruntime and torch
 SERIAL_FILES = 16  # fewer are read faster without a pool
 
 
@@ -88,14 +90,20 @@ def predict(
 
 @contextmanager
 def _resumable(out: Path) -> Iterator[None]:
-    """Raise UserError, with the way to resume, if the answers cannot be written."""
+    """Raise UserError, with the way to resume, if the disk is full or memory runs out."""
+    finished = f"finished predictions are in {out}: continue with --resume"
     try:
         yield
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or out} cannot be written ({error.strerror}): when this is fixed, "
-            "continue with --resume"
-        ) from error
+    except UserError as error:
+        raise UserError(f"{error}; {finished}") from error
+    except Exception as error:
+        if isinstance(error, OSError):
+            what = f"{error.filename or out} cannot be written ({error.strerror})"
+        elif isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+            what = "memory ran out"
+        else:
+            raise
+        raise UserError(f"{what}; {finished}") from error
 
 
 def answers_of(
@@ -132,10 +140,12 @@ def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterat
     if len(files) < SERIAL_FILES:
         yield from (load(file, ensemble.preprocessings, with_films) for file in files)
         return
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
-    run = Parallel(n_jobs=-1, return_as="generator", pre_dispatch="16*n_jobs")
-    yield from run(delayed(load)(file, ensemble.preprocessings, with_films) for file in files)
+    from boneage.data.parallel import run_pool
+
+    calls = (delayed(load)(file, ensemble.preprocessings, with_films) for file in files)
+    yield from run_pool(calls, n_jobs=-1, return_as="generator", pre_dispatch="16*n_jobs")
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -1,0 +1,89 @@
+"""A prediction on all cores that is stopped, or loses a process, ends in one line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import PROJECT
+
+from boneage.data.phantom import write_phantom
+from boneage.errors import UserError
+from boneage.predict.predict import _resumable
+
+ADVICE = "inished predictions are in out: continue with --resume"
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """So many names that the prediction takes some seconds."""
+    folder = tmp_path_factory.mktemp("images")
+    (film, *_) = write_phantom(folder / "phantom", n=1, size=64, seed=0).rglob("*.png")
+    for number in range(3000):
+        (folder / f"{number}.png").hardlink_to(film)
+    return folder
+
+
+def start(images, folder):
+    words = [sys.executable, "-m", "boneage", "predict", images, "--out", "out"]
+    return subprocess.Popen(
+        words, cwd=folder, env={**os.environ, "PYTHONPATH": str(PROJECT)}, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for_answers(folder):
+    deadline = time.monotonic() + 60
+    log = folder / "out/predictions.part"
+    while not (log.exists() and log.read_bytes().count(b"\n") > 1):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def interrupt(running):
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+
+
+def kill_a_reader(running):
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    readers = [int(child) for child in children if b"Loky" in cmdline(child)]
+    os.kill(readers[0], signal.SIGKILL)
+
+
+def cmdline(process):
+    return Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("stop", "said"),
+    [
+        (interrupt, f"Stopped. F{ADVICE}.\n"),
+        (
+            kill_a_reader,
+            f"error: a process was killed, perhaps because memory ran out; f{ADVICE}\n",
+        ),
+    ],
+)
+def test_one_line(images, tmp_path, stop, said):
+    running = start(images, tmp_path)
+    wait_for_answers(tmp_path)
+    stop(running)
+    assert running.communicate(timeout=60)[1] == said
+    assert running.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+     Exception("onnxruntime::BFCArena: Failed to allocate memory for 1 bytes")],
+)  # fmt: skip
+def test_too_little_memory(error):
+    with pytest.raises(UserError, match=f"^memory ran out; f{ADVICE}"), _resumable(Path("out")):
+        raise error
+    with pytest.raises(RuntimeError, match=r"^a fault$"), _resumable(Path("out")):
+        raise RuntimeError("a fault")
