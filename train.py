@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from boneage.errors import UserError
 from boneage.run.overrides import check_overrides
-from boneage.terminal import prepare_output
+from boneage.terminal import check_working_directory, prepare_output
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -49,6 +49,7 @@ def _remove_if_empty() -> None:
 if __name__ == "__main__":
     prepare_output(required=False)  # the log file has all of it
     try:
+        check_working_directory()
         check_overrides(sys.argv[1:], Path(__file__).parent / "conf")
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -1,9 +1,19 @@
-"""Standard output and standard error that no character and no closed pipe can stop."""
+"""What a command gets from its terminal: working directory, standard output, standard error."""
 
 import io
 import os
 import sys
 from typing import Any, TextIO
+
+from boneage.errors import UserError
+
+
+def check_working_directory() -> None:
+    """Raise UserError if the working directory was removed: libraries fail to load without it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("the working directory was removed: change to another one") from error
 
 
 def prepare_output(required: bool) -> None:

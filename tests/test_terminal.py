@@ -41,3 +41,12 @@ def test_a_closed_pipe_is_no_error(command):
     done = run(*command, capture_output=False, stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("command", [[TRAIN], [*BONEAGE, "predict", "/x.png", "--out", "out"]])
+def test_a_removed_working_directory_is_one_line(tmp_path, command):
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    done = run(*command, cwd=folder, preexec_fn=folder.rmdir)
+    assert done.returncode == 1
+    assert done.stderr == b"error: the working directory was removed: change to another one\n"

@@ -10,7 +10,7 @@ from boneage.cli.radiographs import app as page
 from boneage.cli.radiographs import explain, predict
 from boneage.cli.runs import compare, dashboard, ensemble, report
 from boneage.errors import UserError, framework
-from boneage.terminal import prepare_output
+from boneage.terminal import check_working_directory, prepare_output
 
 app = typer.Typer(
     name="boneage",
@@ -38,6 +38,7 @@ def main() -> None:
     """Run the command; report a user error, or a file that cannot be used, in one line."""
     prepare_output(required=True)
     try:
+        check_working_directory()
         with framework():
             app()
     except UserError as error:
