@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from rich.progress import (
     track,
 )
 
-from boneage.data.decode import Preprocessing
+from boneage.data.decode import Preprocessing, Square
 from boneage.data.formats import read_radiograph
 from boneage.errors import MissingPackage, UserError
 
@@ -133,6 +134,39 @@ def with_progress(results: Iterable[Result], n: int, what: str) -> Iterator[Resu
     for result in results:
         yield result
         lines.advance()
+
+
+def read_squares(
+    files: Sequence[Path], preprocessing: Preprocessing
+) -> tuple[np.ndarray, list[Square], list[str]]:
+    """Read radiographs in parallel; a file that cannot be read is left out, with a warning.
+
+    Returns:
+        The rows of the others, their squares, and the sexes in their headers.
+
+    Raises:
+        UserError: if none can be read.
+    """
+    results = list(in_parallel(partial(_read, preprocessing=preprocessing), files, "Decoding"))
+    errors = [result for result in results if isinstance(result, UserError)]
+    if len(errors) == len(results):
+        raise errors[0]
+    for error in errors:
+        log.warning("Left out: %s", error)
+    rows = np.flatnonzero([not isinstance(result, UserError) for result in results])
+    pairs = [result for result in results if not isinstance(result, UserError)]
+    return rows, [square for square, _ in pairs], [sex for _, sex in pairs]
+
+
+def _read(path: Path, preprocessing: Preprocessing) -> tuple[Square, str] | UserError:
+    """Return the square of a file and the sex in its header, or why it cannot be read."""
+    try:
+        image, header = read_radiograph(path)
+    except MissingPackage:  # the file is not at fault
+        raise
+    except UserError as error:
+        return error
+    return preprocessing.square(image), header.sex if header is not None else "unknown"
 
 
 @dataclass

@@ -11,10 +11,9 @@ import pandas as pd
 from torch import Tensor
 
 from boneage.data.dataset import sex_indices
-from boneage.data.decode import Geometry, Preprocessing, Square
-from boneage.data.formats import read_radiograph
+from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.matching import match_ids
-from boneage.data.parallel import in_parallel
+from boneage.data.parallel import read_squares
 from boneage.data.radiographs import by_id, find_radiographs, radiograph_id
 from boneage.data.sampler import evenly
 from boneage.errors import UserError, join_first, plural
@@ -53,7 +52,7 @@ class Explained:
         annotator: use only the boxes of this one; None uses all.
 
     Raises:
-        UserError: if a file cannot be read, or no radiograph is left.
+        UserError: if no radiograph can be read, or none is left.
     """
 
     def __init__(
@@ -126,17 +125,14 @@ class Explained:
         return rows
 
     def _decode(self) -> tuple[np.ndarray, list[Geometry], pd.Series]:
-        """Return (n, size, size) squares, their geometries, and the sexes of the headers."""
-        read = partial(_read, preprocessing=self.preprocessing)
-        squares, sexes = zip(*in_parallel(read, self.files, "Decoding"), strict=True)
+        """Return (n, size, size) squares, their geometries, and the sexes of the headers.
+
+        A file that cannot be read is left out, with a warning, unless there is no other.
+        """
+        rows, squares, sexes = read_squares(self.files, self.preprocessing)
+        self._select(rows)
         pixels = np.stack([square.pixels for square in squares])
         return pixels, [square.geometry for square in squares], pd.Series(sexes)
-
-
-def _read(path: Path, preprocessing: Preprocessing) -> tuple[Square, str]:
-    """Return the square of a file, and the sex in its header."""
-    image, header = read_radiograph(path)
-    return preprocessing.square(image), header.sex if header is not None else "unknown"
 
 
 def explain(

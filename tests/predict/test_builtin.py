@@ -1,6 +1,7 @@
 """The model that comes with the package."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -78,6 +79,25 @@ def test_it_explains_a_radiograph(tmp_path):
     )
     assert done.exit_code == 0, done.exception
     assert np.abs(np.load(tmp_path / "out/hand_age.npy")).max() > 0
+
+
+def test_it_explains_the_files_that_can_be_read_whatever_their_names(tmp_path, caplog):
+    hand = expose(9, "male", 256, np.random.default_rng(0)).image
+    name = os.fsdecode(b"\xff\xfe")  # not UTF-8
+    for stem in (name, "whole"):
+        (tmp_path / f"{stem}.png").write_bytes(cv2.imencode(".png", hand)[1].tobytes())
+    (tmp_path / "damaged.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
+    done = CliRunner().invoke(app, ["explain", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.exception
+    assert [record.message.split(":")[0] for record in caplog.records] == ["Left out"]
+    assert "damaged.png" in caplog.text
+    assert "2 radiographs explained" in done.output
+    maps = [np.load(tmp_path / f"out/{stem}_age.npy") for stem in (name, "whole")]
+    np.testing.assert_array_equal(*maps)  # of the same image
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    only = ["explain", str(tmp_path / "damaged.png"), "--out", str(tmp_path / "none")]
+    assert "damaged.png" in str(CliRunner().invoke(app, only).exception)
+    assert not (tmp_path / "none").exists()
 
 
 def test_predictions_name_its_file_and_pages_say_what_it_is(tmp_path, hands):
