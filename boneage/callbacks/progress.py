@@ -9,10 +9,12 @@ from typing import Any
 import lightning as L
 import pandas as pd
 from lightning.pytorch.callbacks import ModelSummary, RichProgressBar, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.trainer.states import RunningStage
 from typing_extensions import override
 
 from boneage.data.dataset import Batch
+from boneage.errors import plural
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import duration, number
 
@@ -85,6 +87,13 @@ class EpochLines(L.Callback):
         if trainer.is_global_zero:
             log.info("%s", ", ".join(self._parts(trainer)))
 
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        why = _why_stopped(trainer) if trainer.should_stop and trainer.is_global_zero else None
+        if why is not None and len(self.history.table):
+            last = int(self.history.table["epoch"].iloc[-1]) + 1
+            log.info("Stopped after epoch %d%s: %s", last, _of_epochs(trainer), why)
+
     def _parts(self, trainer: L.Trainer) -> list[str]:
         seconds = time.perf_counter() - self._epoch_begun
         parts = [f"Epoch {trainer.current_epoch + 1}{_of_epochs(trainer)}"]
@@ -131,6 +140,25 @@ class EpochLines(L.Callback):
             ),
         ]
         return max(0.0, min(left)) if math.isfinite(min(left)) else None
+
+
+def _why_stopped(trainer: L.Trainer) -> str | None:
+    """Return which limit ended the training before its last epoch; None if no callback did."""
+    for timer in trainer.callbacks:  # type: ignore[attr-defined]
+        left = timer.time_remaining(RunningStage.TRAINING) if isinstance(timer, Timer) else None
+        if left is not None and left <= 0:
+            return "trainer.max_time is over"
+    for stopping in trainer.early_stopping_callbacks:
+        monitor, reason = stopping.monitor, stopping.stopping_reason
+        if reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+            each_epoch = trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1
+            times = plural(stopping.wait_count, "epoch" if each_epoch else "validation")
+            return f"{monitor} has not improved for {times}"
+        if reason is EarlyStoppingReason.NON_FINITE_METRIC:
+            return f"{monitor} is not finite"
+        if reason is not EarlyStoppingReason.NOT_STOPPED:
+            return f"{monitor} has reached {reason.name.lower()}"
+    return None
 
 
 def _of_epochs(trainer: L.Trainer) -> str:

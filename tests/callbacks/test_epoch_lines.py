@@ -66,6 +66,30 @@ def test_epochs_are_counted_as_they_will_be(configure, caplog, options, epochs):
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "epochs", "why"),
+    [
+        (["callbacks.early_stopping.patience=0"], 2, "val/age/mae_years has not improved for 1 "),
+        (["+callbacks.early_stopping.stopping_threshold=99"], 1, "val/age/mae_years has reached "),
+    ],
+)
+def test_the_reason_of_an_early_end_is_the_last_line(configure, caplog, options, epochs, why):
+    caplog.set_level("INFO")
+    constant = ("optimizer.lr=0", "augment=none", "trainer.max_epochs=9")  # no epoch is better
+    train(configure(*constant, *options))
+    *lines, last = epoch_lines(caplog)
+    assert len(lines) == epochs
+    assert last.startswith(f"Stopped after epoch {epochs} of 9: {why}")
+
+
+def test_the_end_of_the_time_is_the_last_line(configure, caplog):
+    caplog.set_level("INFO")
+    train(configure("trainer.max_epochs=100000", "trainer.max_time=00:00:00:01"))
+    *lines, last = epoch_lines(caplog)
+    said = f"Stopped after epoch {len(lines)} of 100000: trainer.max_time is over"
+    assert last == said
+
+
 def test_epochs_without_validation_do_not_repeat_an_old_one(configure, caplog):
     caplog.set_level("INFO")
     train(
