@@ -11,8 +11,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.control import strip_control_codes
 
 from boneage.errors import plural
+from boneage.evaluation.numbers import number
 
 SCHEMA = 2  # version of predictions.json
+MAPPINGS = ("stage_probabilities", "outputs")  # fields that have several columns in the csv
 GAP = "  "  # between the columns of a terminal
 
 
@@ -32,6 +34,8 @@ class Answer:
         chronological_age_from: "option", "table", "header", or empty.
         age_years: predicted bone age.
         age_text: the same in years and months.
+        outputs: other predictions, by column of `predictions.csv`: those of tasks other than age
+            and stage.
         site_correction_years: years that the site correction added; None if no model is fitted to a
             site.
         interval_low_years, interval_high_years: 90 % interval of the reference reading.
@@ -64,6 +68,7 @@ class Answer:
     flags: list[str] = field(default_factory=list)
     picture: str = ""
     site_correction_years: float | None = None
+    outputs: dict[str, float] = field(default_factory=dict)
 
     @property
     def interval_years(self) -> tuple[float, float] | None:
@@ -96,6 +101,7 @@ def lines_of(answer: Answer) -> list[str]:
     if answer.stage:
         shares = [f"{name} {100 * p:.0f} %" for name, p in answer.stage_probabilities.items()]
         lines.append(f"stage      {answer.stage}" + (f" ({', '.join(shares)})" if shares else ""))
+    lines += [f"{name:<10} {number(value)}" for name, value in answer.outputs.items()]
     if answer.status == "withheld":
         lines.append("withheld   by the strict gate")
     lines.append(f"sex        {answer.sex}" + (f" ({answer.sex_from})" if answer.sex_from else ""))
@@ -117,7 +123,8 @@ def corrections_line(answers: Sequence[Answer]) -> list[str]:
 def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     """Return answers as the lines of a table for a terminal.
 
-    A name that does not fit has its own line above the row; flags have lines below it.
+    A name that does not fit has its own line above the row; flags have lines below it. Without ages
+    and stages, the outputs of other tasks are the columns.
 
     Args:
         answers: the answers.
@@ -127,19 +134,21 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     with_sd = any(answer.sd_score is not None for answer in answers)
     with_stage = any(answer.stage and answer.age_text for answer in answers)
     optional = [*(["stage"] if with_stage else []), *(["SD score"] if with_sd else [])]
-    rows = [["bone age", "90 % interval", *optional, "sex"]]
+    aged = any(answer.age_text or answer.stage for answer in answers)
+    outputs = [] if aged else list(dict.fromkeys(n for answer in answers for n in answer.outputs))
+    rows = [[*(outputs or ["bone age", "90 % interval", *optional]), "sex"]]
     names, remarks = ["radiograph"], [[""]]
     for answer in answers:
         ends = answer.interval_years
-        rows.append(
-            [
-                answer.age_text or answer.stage or answer.status,
-                "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
-                *([answer.stage] * with_stage),
-                *([f"{answer.sd_score:+.1f}" if answer.sd_score is not None else ""] * with_sd),
-                "" if answer.status == "error" else answer.sex,
-            ]
-        )
+        cells = [number(answer.outputs.get(output)) for output in outputs] or [
+            answer.age_text or answer.stage or answer.status,
+            "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
+            *([answer.stage] * with_stage),
+            *([f"{answer.sd_score:+.1f}" if answer.sd_score is not None else ""] * with_sd),
+        ]
+        if answer.status != "ok":
+            cells[0] = answer.status
+        rows.append([*cells, "" if answer.status == "error" else answer.sex])
         names.append(strip_control_codes(Path(answer.file).name))
         remarks.append([answer.reason] if answer.status == "error" else answer.flags)
     columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -160,13 +169,19 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
 
 
 def table_of(answers: Sequence[Answer]) -> pd.DataFrame:
-    """Return one row per answer; each probability is a column, flags are joined to one text."""
+    """Return one row per answer.
+
+    Each probability and each output is a column; flags are joined to one text.
+    """
     rows = []
     for answer in answers:
         row = asdict(answer)
         probabilities = row.pop("stage_probabilities")
         row["flags"] = "; ".join(answer.flags)
-        rows.append(row | {f"stage_probability_{name}": p for name, p in probabilities.items()})
-    columns = [f.name for f in fields(Answer) if f.name != "stage_probabilities"]
+        outputs = row.pop("outputs")
+        rows.append(
+            outputs | row | {f"stage_probability_{name}": p for name, p in probabilities.items()}
+        )
+    columns = [f.name for f in fields(Answer) if f.name not in MAPPINGS]
     table = pd.DataFrame(rows)
     return table[[*columns, *(c for c in table if c not in columns)]]

@@ -18,6 +18,7 @@ from boneage.predict.radiograph import CORRECTIONS, TWO_HANDS, Radiograph, see
 Source = Path | np.ndarray  # a file, or (H, W) uint8 or uint16
 UNUSUAL = 1.0  # novelty above which a radiograph is flagged
 EXTREME_SD = 8.0  # absolute SD score; an age in the wrong unit gives a higher one
+NAMED = (AGE, SITE, "spread", "novelty", "stage_predicted")  # columns with their own fields
 DISAGREEMENT = 1.0  # years, standard deviation of an ensemble
 # Brush Foundation Study (Greulich & Pyle 1959): chronological age in years; mean and standard
 # deviation of bone age in months.
@@ -122,7 +123,8 @@ def _answer(
         c.removeprefix(PROBABILITY): float(row[c]) for c in row if c.startswith(PROBABILITY)
     }
     stage = row.get("stage_predicted", "")
-    answer = partial(answer, stage_probabilities=probabilities, stage=stage)
+    outputs = {c: float(row[c]) for c in row if c not in NAMED and not c.startswith(PROBABILITY)}
+    answer = partial(answer, stage_probabilities=probabilities, stage=stage, outputs=outputs)
     if AGE not in row:
         return answer()
     age = max(0.0, float(row[AGE]))

@@ -1,0 +1,43 @@
+"""What the tasks other than age and stage predict is in every kind of answer."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from boneage.predict.answer import Answer, lines_of, table_of, terminal_table
+from boneage.predict.answering import _answer
+from boneage.predict.patients import Patient
+from boneage.stages import Stages
+
+OTHER = {"carpals_predicted": 3.25, "male_probability": 0.875}
+
+
+@pytest.fixture
+def answer():
+    """The answer of a model that predicts neither age nor stage."""
+    row = {**OTHER, "novelty": np.nan}
+    models = SimpleNamespace(stages=Stages(), intervals={True: None, False: None})
+    return _answer(Path("a.png"), Patient("male"), row, [], models, strict=False)
+
+
+def test_one_answer(answer):
+    assert answer.outputs == OTHER
+    lines = lines_of(answer)
+    assert lines[:2] == ["carpals_predicted 3.25", "male_probability 0.875"]
+    aged = replace(answer, age_years=9.0, age_text="9 y 0 m")
+    assert lines_of(aged)[1:3] == lines[:2]
+
+
+def test_a_table(answer):
+    lost = Answer("b.png", "b", "error", reason="damaged")
+    lines = terminal_table([answer, lost], 80)
+    assert lines[0].split() == ["radiograph", *OTHER, "sex"]
+    assert lines[1].split() == ["a.png", "3.25", "0.875", "male"]
+    assert lines[2].split() == ["b.png", "error", "-"]
+    csv = table_of([answer, lost])
+    assert csv.loc[0, list(OTHER)].to_dict() == OTHER
+    assert csv.loc[1, list(OTHER)].isna().all()
+    assert "outputs" not in csv
