@@ -1,5 +1,6 @@
 """Every command of README, docs and help composes, and what it names can be built."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -115,7 +116,12 @@ def check_boneage(words):
 def check_make(words, root):
     """Ask make what it would do, and check the commands of this project among it."""
     done = subprocess.run(
-        ["make", "--dry-run", *words], cwd=PROJECT, capture_output=True, text=True, check=True
+        ["make", "--dry-run", *words],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={k: v for k, v in os.environ.items() if k not in ("ARGS", "MAKEFLAGS")},
     )
     for line in done.stdout.splitlines():
         if "/python train.py" in line:

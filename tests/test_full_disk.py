@@ -44,7 +44,9 @@ def test_prediction_resumes(images, tmp_path, stops_log):
     about = json.loads((tmp_path / "whole/predictions.json").read_text())
     answers = about.pop("predictions")
     about.pop("schema")
-    log = sum(len(json.dumps(line)) + 1 for line in (about, *answers))
+    states = about.pop("states")
+    lines = [answer | {"state": states[str(tmp_path / answer["file"])]} for answer in answers]
+    log = sum(len(json.dumps(line)) + 1 for line in (about, *lines))
     largest_file = log // 2 if stops_log else log  # the document is larger
     words = ["predict", images, "--out", "out"]
     stopped = boneage(*words, cwd=tmp_path, largest_file=largest_file)

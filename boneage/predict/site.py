@@ -158,16 +158,20 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
             )
     known = (labels["sex"] != "unknown").to_numpy()
     if known.sum() >= MIN_RADIOGRAPHS:
-        errors, with_sex_errors = (np.abs(ages - true)[known] for ages in (predicted, by_sex))
+        spread, with_sex = (_from_median((ages - true)[known]) for ages in (predicted, by_sex))
         patients = patient_codes(labels[known])
-        harm = paired_difference(_mean_months, (errors,), (with_sex_errors,), patients)
+        harm = paired_difference(_mean_months, (spread,), (with_sex,), patients)
         if harm["low"] is not None and harm["low"] > 0:
-            without, with_sex = _mean_months(errors), _mean_months(with_sex_errors)
             raise UserError(
-                f"{table}: the predictions are worse with the sexes of the table (MAE "
-                f"{with_sex:.1f} months) than without (MAE {without:.1f}): check the column of "
-                "the sex, which may be inverted"
+                f"{table}: the errors of the predictions spread more with the sexes of the table "
+                f"({_mean_months(with_sex):.1f} months around their median) than without "
+                f"({_mean_months(spread):.1f}): check the column of the sex, which may be inverted"
             )
+
+
+def _from_median(errors: np.ndarray) -> np.ndarray:
+    distance: np.ndarray = np.abs(errors - np.median(errors))
+    return distance
 
 
 def _mean_months(years: np.ndarray) -> np.ndarray:

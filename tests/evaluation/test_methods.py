@@ -94,7 +94,7 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
     )
     assert f"{(table['sex'] == 'female').sum()} female" in parts["Data"]
     assert "There were 3,456,789 trainable parameters." in parts["Model"]
-    assert "Training ran for 5 epochs of at most 6." in parts["Training"]
+    assert "Training ran for 5 epochs of at most 8." in parts["Training"]
     assert "lowest MAE in years in the validation fold (0.654)" in parts["Training"]
     assert "The seed was 7." in parts["Training"]
     assert "contained the true age of a share of 0.912 (0.893 to 0.930)" in parts["Statistics"]

@@ -260,11 +260,13 @@ def test_readings_and_sexes_of_other_radiographs_are_refused(tmp_path):
     ages = 10 + np.random.default_rng(1).normal(0, 0.6, len(site))
     same_age = site.assign(age_years=10.0, predicted_years=ages, predicted_years_by_sex=ages)
     check_readings(same_age, tmp_path)  # too narrow to judge
+    offset = site.assign(predicted_years_by_sex=site["predicted_years_by_sex"] + 2)
+    check_readings(offset, tmp_path)  # a site that reads other ages has no wrong sexes
     shuffled = np.random.default_rng(2).permutation(site["age_years"])
     with pytest.raises(UserError, match="do not rise with the predicted ages"):
         check_readings(site.assign(age_years=shuffled), tmp_path)
     inverted = 2 * site["predicted_years"] - site["predicted_years_by_sex"]
-    with pytest.raises(UserError, match="worse with the sexes of the table"):
+    with pytest.raises(UserError, match="spread more with the sexes of the table"):
         check_readings(site.assign(predicted_years_by_sex=inverted), tmp_path)
 
 
