@@ -93,13 +93,13 @@ def test_published_errors_of_the_official_test_set_agree_with_each_other():
     """
     six, one = 4.27, 6.8
     sd = np.sqrt((one**2 - six**2) * np.pi / 2 / (1 - 1 / 6))  # errors add in squares
-    age, readings = simulated(n=20000, sds=(sd,) * 6, biases=(0.0,) * 6)
+    age, readings = simulated(n=4000, sds=(sd,) * 6, biases=(0.0,) * 6)
     shared = np.sqrt(six**2 * np.pi / 2 - sd**2 / 6)  # the error of the model itself
     predicted = age + np.random.default_rng(1).normal(0, shared / 12, len(age))
 
-    assert 12 * np.abs(predicted - readings.mean(1)).mean() == pytest.approx(six, rel=0.02)
-    assert 12 * np.abs(predicted - readings[:, 0]).mean() == pytest.approx(one, rel=0.02)
-    assert reading_sd(readings)["value"] == pytest.approx(sd, rel=0.01)
+    assert 12 * np.abs(predicted - readings.mean(1)).mean() == pytest.approx(six, rel=0.04)
+    assert 12 * np.abs(predicted - readings[:, 0]).mean() == pytest.approx(one, rel=0.04)
+    assert reading_sd(readings)["value"] == pytest.approx(sd, rel=0.02)
     assert single_reading_mae(sd) < one  # a limit that no model can pass
     names = [f"r{k}" for k in range(6)]
     for compared in compare(predicted, readings, names, margin_months=0.0):
