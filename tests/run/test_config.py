@@ -1,7 +1,10 @@
 """Every option of every group composes and can be built."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -206,3 +209,11 @@ def test_options_of_another_config_and_of_a_chosen_group_are_known():
     check_overrides(["-m", "experiment=ladder/age/01_residual,best_128", "+new=1"], CONF)
     with pytest.raises(UserError, match=r"tasks\.stage\.weight: there is no such option"):
         check_overrides(["task=regression", "tasks.stage.weight=2"], CONF)
+
+
+def test_waiting_threads_are_told_to_sleep_before_torch_reads_it():
+    code = "import boneage.run.overrides, os, sys; print('torch' in sys.modules, os.environ[{!r}])"
+    kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", code.format("GOMP_SPINCOUNT")]
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "1000"]
