@@ -28,7 +28,7 @@ STEPS = {
     ],
     "best": [
         "paper_regression", "paper_multitask", "scratch_shuffle", "scratch", "default", "lite0_128",
-        "lite0_finer", "lite0_256", *SOUP, "box", "box_fine", *SEEDS,
+        "lite0_finer", "lite0_256", *SOUP, "box", "box_fine", "box_fine_2", *SEEDS,
         "best_128_seeds", "best_128_long", *MEMBERS, "best_ensemble", "best_256",
     ],
 }  # fmt: skip
@@ -44,6 +44,7 @@ SCRATCH = ["data=rsna", "backbone=slim_resnet", "optimizer.lr=0.0007", "trainer.
 START = "outputs/results/lite0_128"
 FROM_128 = ["data=rsna", f"start_from={START}", "optimizer.lr=0.0005", "scheduler.warmup=0.1"]
 FROM_256 = ["experiment=box", "start_from=outputs/results/lite0_256"]
+FINE = ["experiment=box", "trainer.max_epochs=8", "backbone.enlarge=1.5"]
 UNNAMED = {  # rows without an experiment file: their options, and the row they build on
     "scratch_shuffle": ([*SCRATCH, "data.sampling=shuffle"], "ladder/age/11_robust"),
     "scratch": (SCRATCH, "scratch_shuffle"),
@@ -54,16 +55,8 @@ UNNAMED = {  # rows without an experiment file: their options, and the row they 
     "box_1": ([*FROM_256, "seed=2"], "lite0_256"),
     "box_2": ([*FROM_256, "seed=3", "optimizer.lr=0.0003"], "lite0_256"),
     "box": (["experiment=box", "train=false", "ckpt_path=box.ckpt"], "lite0_256"),
-    "box_fine": (
-        [
-            "experiment=box",
-            "start_from=outputs/results/box",
-            "seed=4",
-            "trainer.max_epochs=8",
-            "backbone.enlarge=1.5",
-        ],
-        "box",
-    ),
+    "box_fine": ([*FINE, "start_from=outputs/results/box", "seed=4"], "box"),
+    "box_fine_2": ([*FINE, "start_from=outputs/results/box_fine", "seed=5"], "box_fine"),
     "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
     "best_128_long": (
         ["experiment=best_128", "trainer.max_epochs=50", "precision=bf16-mixed"],
