@@ -59,9 +59,9 @@ TINY = [
 TRAIN = str(PROJECT / "train.py")
 
 
-def compose_config(*overrides: str) -> DictConfig:
+def compose_config(*overrides: str, conf: Path = PROJECT / "conf") -> DictConfig:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(conf), version_base="1.3"):
         return compose("train", overrides=list(overrides))
 
 

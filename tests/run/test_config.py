@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -11,11 +12,13 @@ import yaml
 from helpers import PROJECT, compose_config
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from boneage.errors import UserError
+from boneage.options import kind_of
 from boneage.run.check import OPTIONS, check_config
 from boneage.run.checkpoint import build_model
+from boneage.run.options import flatten
 from boneage.run.overrides import check_overrides
 
 CONF = PROJECT / "conf"
@@ -217,3 +220,39 @@ def test_waiting_threads_are_told_to_sleep_before_torch_reads_it():
     command = [sys.executable, "-c", code.format("GOMP_SPINCOUNT")]
     done = subprocess.run(command, env=kept, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "1000"]
+
+
+@pytest.fixture(scope="module")
+def conf_with_other_defaults(tmp_path_factory):
+    """Copy the config with every number changed, except what names like slim_resnet stand for."""
+    conf = tmp_path_factory.mktemp("changed") / "conf"
+    shutil.copytree(CONF, conf)
+    for part in ("callbacks", "data", "optimizer", "scheduler", "sex", "task", "train.yaml"):
+        for path in [conf / part] if part == "train.yaml" else (conf / part).iterdir():
+            path.write_text(re.sub(r"(?<=: |, |.\[)\d+(\.\d+)?(?=[],\s])", "77", path.read_text()))
+    trainer = (conf / "trainer/default.yaml").read_text()
+    trainer = re.sub("(max_epochs|gradient_clip_val): .*", r"\1: 77", trainer)
+    (conf / "trainer/default.yaml").write_text(trainer)
+    return conf
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        *("paper_regression", "paper_classification", "paper_multitask"),
+        *("ladder/age/01_residual", "ladder/age/04_sex", "ladder/age/12_distribution"),
+        *("ladder/stage/05_both", "ladder/stage/07_ordinal", "ladder/stage/09_folds"),
+    ],
+)
+def test_changed_defaults_do_not_change_measured_experiments(experiment, conf_with_other_defaults):
+    def recipe(conf):
+        options = OmegaConf.to_container(compose_config(f"experiment={experiment}", conf=conf))
+        return {key: value for key, value in flatten(options) if kind_of(key) != "bookkeeping"}
+
+    assert recipe(conf_with_other_defaults) == recipe(CONF)
+
+
+def test_changed_defaults_change_what_follows_them(conf_with_other_defaults):
+    changed = compose_config("experiment=best_128", conf=conf_with_other_defaults)
+    assert changed.optimizer.weight_decay == changed.sex.dim == changed.data.folds == 77
+    assert changed.callbacks.ema.decay == changed.stages.edges[0] == changed.tasks.age.weight == 77
