@@ -72,6 +72,14 @@ def test_defaults_are_those_of_the_config(composed):
             assert all(value == row.default for value in values), row.name
 
 
+def test_every_choice_of_a_group_is_named_in_its_row():
+    for row in TABLE:
+        if row.group and row.name not in ("experiment", "hydra"):
+            choices = [file.stem for file in (PROJECT / "conf" / row.name).glob("*.yaml")]
+            said = f"`{row.default}` {row.meaning}"
+            assert choices and [name for name in choices if f"`{name}`" not in said] == [], row.name
+
+
 @pytest.mark.parametrize(
     ("key", "kind"),
     [
