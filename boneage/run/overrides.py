@@ -78,6 +78,8 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
     for override in overrides:
         option, word = override.key_or_group, override.input_line or ""
         choices = loader.get_group_options(option)
+        if override.is_delete() and "." not in option:
+            raise UserError(f"~{option}: only a part can be removed, as in ~callbacks.grad_cam")
         if override.is_sweep_override():
             if not isinstance(override.value(), ChoiceSweep | RangeSweep):
                 return  # a pattern, or an interval of a search
@@ -87,9 +89,7 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
                 if plain and name not in (known := loader.get_group_options(folder)):
                     raise UserError(f"{option}={value} is no choice{suggestion(name, known)}")
             word = f"{word.partition('=')[0]}={next(override.sweep_string_iterator())}"
-        elif choices and not (
-            override.is_delete() or isinstance(override.value(), str | list | dict)
-        ):
+        elif choices and not isinstance(override.value(), str | list | dict):
             advice = f", or leave out a part with ~{option}.NAME" * (option in COLLECTIONS)
             raise UserError(f"{word} is no choice: there are {', '.join(choices)}{advice}")
         words.append(word)

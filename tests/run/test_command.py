@@ -75,7 +75,8 @@ def test_a_mistake_is_one_line_and_leaves_no_run(tmp_path):
         (["task=regresion"], "task=regresion is no choice: did you mean regression?"),
         (["-m", "task=regression,regresion"], "task=regresion is no choice"),
         (["-m", "experiment=ladder/age/01_residual,ladder/age/1"], "experiment=ladder/age/1 is no"),
-        (["~callbacks"], "~callbacks: a run cannot do without callbacks"),
+        (["~callbacks"], "~callbacks: only a part can be removed, as in ~callbacks.grad_cam"),
+        (["~task"], "~task: only a part can be removed"),
     ],
 )
 def test_a_typo_is_one_line(tmp_path, words, said):
