@@ -42,7 +42,13 @@ class Predictor:
                 f"model={model!r}: give a file, a folder, or a list of them; None is the built-in "
                 "model"
             )
-        self.ensemble = Ensemble([Path(path) for path in models or ()], mirror)
+        files = [Path(path) for path in models or ()]
+        self.ensemble = Ensemble(files, mirror)
+        self._arguments = ([file.absolute() for file in files] or None, mirror)
+
+    def __reduce__(self) -> tuple[type["Predictor"], tuple[list[Path] | None, bool]]:
+        """Pickle what it was made of: a copy in another process reads the files again."""
+        return Predictor, self._arguments
 
     @overload
     def __call__(
@@ -85,10 +91,11 @@ class Predictor:
             if answer.status == "error":
                 raise UserError(answer.reason)
             return answer
-        if not isinstance(radiographs, list | tuple):
-            raise UserError(
-                f"a {type(radiographs).__name__} is not a radiograph: give a file, pixels or a list"
-            )
+        for one in radiographs if isinstance(radiographs, list | tuple) else [radiographs]:
+            if not isinstance(one, One):
+                raise UserError(
+                    f"a {type(one).__name__} is not a radiograph: give a file, pixels or a list"
+                )
         n = len(radiographs)
         sexes: list[str | None] = [sex] * n if sex is None or isinstance(sex, str) else list(sex)
         ages: list[float | None] = (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -193,6 +194,8 @@ def test_python_gets_one_line_for_a_mistake(model, film):
             "'lad' is not a sex: write female, male, unknown, or M",
         ),
         (lambda: predictor(None), "a NoneType is not a radiograph"),
+        (lambda: predictor([film, None]), "a NoneType is not a radiograph"),
+        (lambda: predictor({film}), "a set is not a radiograph"),
         (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),
         (lambda: predictor(np.zeros((4, 4, 3), np.uint8)), r"shape \(4, 4, 3\)"),
         (lambda: predictor(np.zeros((4, 4))), "type float64"),
@@ -202,6 +205,14 @@ def test_python_gets_one_line_for_a_mistake(model, film):
     ):
         with pytest.raises(UserError, match=message):
             call()
+
+
+def test_a_predictor_goes_to_another_process(model, film, monkeypatch):
+    monkeypatch.chdir(model.parent)
+    predictor = Predictor(model.name, mirror=True)
+    copy = pickle.dumps(predictor)
+    monkeypatch.chdir(film.parent)
+    assert pickle.loads(copy)(film, sex="male") == predictor(film, sex="male")
 
 
 def test_lists_arrays_and_files_agree(model, film):
