@@ -81,7 +81,7 @@ def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[
     """
     columns = ["id", "age_months"]
     asked, known = (
-        part[columns].drop_duplicates().assign(core=part["id"].map(file_core))
+        part[columns].drop_duplicates().assign(core=lambda rows: rows["id"].map(file_core))
         for part in (table, seen)
     )
     pairs = asked.merge(known, on="core", suffixes=("", "_seen"))
@@ -111,4 +111,4 @@ def seen_by(checkpoint: dict[str, Any]) -> pd.DataFrame:
     record = checkpoint["boneage"]
     split = pd.DataFrame(record["split"])
     own = split[split["fold"].isin(["train", "val"])]
-    return pd.concat([own, pd.DataFrame(record.get("earlier", {}))])
+    return pd.concat([own, pd.DataFrame(record.get("earlier", {}))], ignore_index=True)

@@ -52,6 +52,18 @@ def test_parts_that_do_not_fit_start_afresh(first, configure, tmp_path, caplog):
 
 
 @pytest.mark.slow
+def test_the_next_run_of_a_chain_knows_the_radiographs_of_all_before(first, configure, tmp_path):
+    train(configure("sex=embedding", f"start_from={first}", run="second"))
+    second = read_checkpoint(tmp_path / "second/checkpoints/best.ckpt")
+    split = pd.DataFrame(second["boneage"]["split"])
+    assert set(second["boneage"]["earlier"]["id"]) & set(split["id"])  # each is there twice
+    check_unseen(second, split)
+    seen = int((split["fold"] != "test").sum())
+    with pytest.raises(UserError, match=f"^{seen} radiographs of the test fold were used"):
+        check_unseen(second, split.assign(fold="test"))
+
+
+@pytest.mark.slow
 def test_ages_are_standardised_by_the_new_radiographs(first, configure, tmp_path):
     root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
     train(configure(f"start_from={first}", "sex=embedding", f"data.root={root}", run="second"))
