@@ -91,7 +91,7 @@ TABLE = (
            "with a label table", group="node"),
     Option("trainer", "default", "Lightning's Trainer; `ddp`", group="node"),
     Option("callbacks", "default", "`no_ema`: without averaged weights; `gradcam_localisation`; "
-           "`gradient_conflict`: whether tasks pull into different directions", group="node"),
+           "`gradient_conflict`: whether tasks pull in different directions", group="node"),
     Option("logger", "tensorboard", "loggers of Lightning", BOOKKEEPING, group="node"),
     Option("reference", None, "published values to show next to the run's; `paper`",
            BOOKKEEPING, group="node", recorded=False),
@@ -290,7 +290,7 @@ A group is a folder of `conf/`: `backbone=slim_resnet` chooses a file there.
 
 ## Options
 
-`*` is the name of a task, `age` or `stage`: `tasks.age.weight=2`.
+`*` is the name of a task: `age`, `stage` or `sex`, as in `tasks.age.weight=2`.
 
 {options}
 """

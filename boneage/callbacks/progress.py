@@ -147,7 +147,7 @@ def _why_stopped(trainer: L.Trainer) -> str | None:
     for timer in trainer.callbacks:  # type: ignore[attr-defined]
         left = timer.time_remaining(RunningStage.TRAINING) if isinstance(timer, Timer) else None
         if left is not None and left <= 0:
-            return "trainer.max_time is over"
+            return "trainer.max_time has elapsed"
     for stopping in trainer.early_stopping_callbacks:
         monitor, reason = stopping.monitor, stopping.stopping_reason
         if reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:

@@ -67,7 +67,7 @@ def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> No
     rows, missing, broken = check(folder)
     for row in rows:
         left = row.official - row.radiographs
-        note = "complete" if left == 0 else f"{left:,} missing" if left > 0 else "more than"
+        note = "complete" if left == 0 else f"{left:,} missing" if left > 0 else "too many"
         typer.echo(f"{row.part:<12}{row.radiographs:>7,} of {row.official:>7,}   {note}")
     for clause in missing:
         typer.echo(clause)

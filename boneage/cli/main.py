@@ -14,24 +14,24 @@ from boneage.terminal import check_working_directory, prepare_output
 
 app = typer.Typer(
     name="boneage",
-    help="Work with finished runs and checkpoints; train them with python train.py.",
+    help="Predict bone ages, and work with data and runs. Train models with python train.py.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(compare)
-app.command()(report)
-app.command()(dashboard)
 app.command()(predict)
+app.command("app")(page)
 app.command()(calibrate)
 app.command()(explain)
-app.command()(ensemble)
 app.command()(stress)
 app.command()(export)
-app.command("app")(page)
-app.command()(phantom)
+app.command()(report)
+app.command()(compare)
+app.command()(ensemble)
+app.command()(dashboard)
 app.command()(download)
 app.command()(verify)
+app.command()(phantom)
 
 
 def main() -> None:

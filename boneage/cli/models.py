@@ -39,8 +39,8 @@ def calibrate(
         list[str] | None,
         typer.Option(
             metavar="MEANING=NAME",
-            help="Name of a column of the table, as age=reading: id, age, sex or patient. By "
-            "default known names are recognised.",
+            help="Column of the table, such as age=reading. MEANING is id, age, sex or patient. "
+            "Known names are recognised by default.",
         ),
     ] = None,
 ) -> None:
@@ -71,7 +71,7 @@ def export(
         typer.Option("--format", help="Load torch_export with torch.export.load."),
     ] = "onnx",
 ) -> None:
-    """Export a checkpoint as ONNX or torch.export, with its contract as JSON, and check it."""
+    """Export a model as ONNX or torch.export, describe its inputs and outputs as JSON, check it."""
     from boneage.predict.export import export as write
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.process import quieten_lightning

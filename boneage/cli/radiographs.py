@@ -39,7 +39,8 @@ def predict(
     chronological_age: Annotated[
         str | None,
         typer.Option(
-            metavar="<years>", help="One for all, 0 to 25, for the SD score; by default as --sex."
+            metavar="<years>",
+            help="Of all, 0 to 25, for the SD score; by default from the table or DICOM header.",
         ),
     ] = None,
     mirror: Annotated[
@@ -50,13 +51,13 @@ def predict(
         typer.Option(help="strict withholds predictions for anomalous images; flag reports them."),
     ] = "flag",
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="Write an image of each with its Grad-CAM map.")
+        bool, typer.Option("--overlays", help="Write each radiograph as an image with its map.")
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Write a page with a card for each, to print.")
+        bool, typer.Option("--report", help="Write a page with a card per radiograph.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Resume a call that was stopped.")
+        bool, typer.Option("--resume", help="Resume a stopped call, or add radiographs.")
     ] = False,
 ) -> None:
     """Predict the bone age (and stage) of new radiographs.
@@ -136,7 +137,7 @@ def _show(answers: list["Answer"]) -> None:
 
 def explain(
     images: Images,
-    out: Annotated[Path, typer.Option(help="Folder for images and arrays, without earlier ones.")],
+    out: Annotated[Path, typer.Option(help="Folder for images and arrays, without earlier maps.")],
     checkpoint: Checkpoint = None,
     method: Annotated[
         Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"],
@@ -164,13 +165,13 @@ def explain(
     check: Annotated[
         int,
         typer.Option(
-            help="Check the maps on at most this many radiographs, 20 or more recommended: "
-            "randomise layers, remove pixels.",
+            help="Maximum number of radiographs to check the maps on, by randomising layers and "
+            "removing pixels; 20 or more recommended, 0: no checks.",
             min=0,
         ),
     ] = 0,
 ) -> None:
-    """Draw what raises and what lowers the prediction, and save the maps as arrays."""
+    """Draw maps of what raises and lowers the prediction, and save them as arrays."""
     from boneage.data.sexes import read_sex
     from boneage.errors import plural
     from boneage.predict.onnx_model import builtin_file

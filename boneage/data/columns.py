@@ -126,5 +126,5 @@ def require_present(path: Path, table: pd.DataFrame, names: Sequence[str], optio
     for name in names:
         if name not in table:
             header = ", ".join(map(str, table.columns))
-            raise UserError(f"{option} names {name!r}, which {path} has not (it has {header})")
+            raise UserError(f"{option} names {name!r}, which {path} lacks (it has {header})")
     require_single(path, table, names)

@@ -118,7 +118,7 @@ def read_ids(
 def _require_columns(
     path: Path, table: pd.DataFrame, names: dict[str, str], columns: Columns
 ) -> None:
-    """Raise UserError when id, age, or a column asked for by name is missing, or stands twice."""
+    """Raise UserError when id, age, or a column asked for by name is missing or repeated."""
     optional = (*OPTIONAL, "age") if columns.readers else OPTIONAL
     for meaning, own in columns.single().items():
         if meaning in names or (meaning in optional and not own):

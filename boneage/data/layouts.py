@@ -186,8 +186,8 @@ def _warn_without_patients(tables: list[LabelTable], parts: list[pd.DataFrame]) 
         named["patient" in part].append(str(table.path))
     if named[False]:
         log.warning(
-            "%s has no column of patients, but %s has: patients in both cannot be detected. "
-            "Add the column, or make sure that they have no patient in common",
+            "%s has no patient column, but %s has: patients in both cannot be detected. "
+            "Add the column, or make sure that the tables share no patients",
             " and ".join(named[False]),
             " and ".join(named[True]),
         )

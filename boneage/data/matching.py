@@ -118,8 +118,8 @@ def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -
         systematic = unmatched.groupby(rows["origin"]).mean().max() > FEW_MISSING
         if missing == "error":
             advice = (
-                "these are too many for an accident: check that ids and file names agree, and that "
-                "all images are there"
+                "this share suggests a wrong table or folder: check that ids and names agree, and "
+                "that no image is missing"
                 if systematic
                 else "data.missing=drop leaves them out"
             )

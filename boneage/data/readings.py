@@ -75,12 +75,12 @@ def warn_of_readings(test: pd.DataFrame, readers: Sequence[str]) -> None:
             )  # fmt: skip
     for name, shared in left_out.items():
         log.warning(
-            "Reader %s shares %s of the test fold with the remaining readers, fewer than %d: the "
-            "comparison of readers leaves this reader out",
+            "Reader %s shares %s of the test fold with the remaining readers, fewer than %d: this "
+            "reader is left out of the comparison",
             name, plural(shared, "radiograph"), LEAST_SHARED,
         )  # fmt: skip
     if readers and not chosen:
         log.warning(
-            "The test fold has no two readers of the same %d radiographs: readers are not compared",
+            "No two readers have read %d test radiographs in common: readers are not compared",
             LEAST_SHARED,
         )

@@ -105,7 +105,7 @@ def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.S
                 message += f", which column {name!r} contradicts in {rows:,} of {len(sexes):,} rows"
     if others:
         message += (
-            f"; not read, although it looks like sexes: {join_first(list(map(repr, others)))}"
+            f"; not used, though it looks like a sex column: {join_first(list(map(repr, others)))}"
         )
         message += " (rename the right column to 'sex', or set data.columns.sex= in training)"
     log.warning("%s: %s", path, message)

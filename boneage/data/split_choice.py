@@ -120,7 +120,7 @@ def fewer_training_radiographs(table: pd.DataFrame, n: int, seed: int) -> pd.Ser
         seed: of the split.
 
     Raises:
-        UserError: when there are not so many.
+        UserError: when the training fold has fewer.
     """
     training = table[table["fold"] == "train"]
     if n > len(training):
@@ -146,7 +146,7 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
         UserError: when no column names sites, there are fewer than two, or not so many.
     """
     if "site" not in table:
-        raise UserError("data.folds=site needs the column of sites: name it by data.columns.site=")
+        raise UserError("data.folds=site needs a site column: name it with data.columns.site=")
     if unnamed := int((table["site"] == "").sum()):
         raise UserError(
             f"data.folds=site, but {plural(unnamed, 'radiograph')} without a site: fill the column"
@@ -162,7 +162,7 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
     tested = table["site"] == sites[fold]
     log.info("Tested on site %s (%s)", sites[fold], plural(int(tested.sum()), "radiograph"))
     if tested.sum() < MIN_SITE:
-        few = "Site %s has fewer than %d radiographs: its test says little"
+        few = "Site %s has fewer than %d radiographs: its results are uncertain"
         log.warning(few, sites[fold], MIN_SITE)
     assigned = pd.Series("train", index=table.index)
     assigned[tested] = "test"
@@ -184,7 +184,7 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
 
 
 def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
-    """Return positions of rows in an order of which every beginning agrees in age and sex with all.
+    """Return positions of rows in an order of which every prefix is stratified by age and sex.
 
     The first n are a stratified sample, and each smaller one lies within each larger one. Where
     patients have several radiographs, those of one patient follow each other.

@@ -117,7 +117,7 @@ AGE = MetricSet(
             lambda ages: ages.bias, "years", "near zero", among=infant,
         ),
         Metric(
-            "older_sd_years", "Error SD from 2 years on", "the same for the others",
+            "older_sd_years", "Error SD from 2 years on", "spread of all other errors",
             lambda ages: ages.sd, "years", "lower", bounds=NOT_NEGATIVE, among=older,
         ),
         Metric(
@@ -159,11 +159,11 @@ STAGE = (
         headline=True, bounds=INDEX, logged=True,
     ),
     Metric(
-        "recall", "Recall", "share found, of this stage", lambda stages: stages.recall,
+        "recall", "Recall", "share of this stage that is found", lambda stages: stages.recall,
         headline=True, compared=True, bounds=SHARE, share=True, logged=True, of_class="true",
     ),
     Metric(
-        "precision", "Precision", "share right, of those predicted as this stage",
+        "precision", "Precision", "share of predictions of this stage that are correct",
         lambda stages: stages.precision, bounds=SHARE, share=True, of_class="predicted",
     ),
     Metric(

@@ -67,7 +67,7 @@ class Film:
 
 
 def film_of(image: np.ndarray, detection: Detection, preprocessing: Preprocessing) -> Film:
-    """Return the film of an (H, W) radiograph with the result of `look`."""
+    """Return the film of an (H, W) radiograph with the result of `detect`."""
     geometry = preprocessing.geometry(image, detection)
     without_mask = replace(geometry, crop=Crop(geometry.crop.box))  # many films are in memory
     return Film(to_film(image, detection.hand), without_mask)

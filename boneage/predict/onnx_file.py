@@ -21,9 +21,9 @@ from boneage.weights import SCHEMA
 
 LOW, HIGH = STRETCH_PERCENTILES
 CONTRASTS = {
-    "none": "full scale to 255; beyond 8 bits it is that of the least depth of "
-    f"{', '.join(map(str, BIT_DEPTHS[1:]))} bits that holds the file's maximum, "
-    "marks at 65535 left aside",
+    "none": "full scale to 255; above 8 bits, full scale is the smallest depth of "
+    f"{', '.join(map(str, BIT_DEPTHS[1:]))} bits that contains the file's maximum, "
+    "ignoring marks at 65535",
     "stretch": f"percentiles {LOW} and {HIGH} to 0 and 255, clipped; where a hand is cropped, "
     f"percentile {HIGH} is that of the pixels within its outline",
 }

@@ -125,7 +125,7 @@ def _require_one_row_each(
     for file, row in rows.items():
         if (other := file_of.setdefault(row, file)) != file:
             raise UserError(
-                f"{table}: the id {row} is that of {other} and {file}: name them as "
+                f"{table}: the id {row} matches {other} and {file}: name them "
                 f"{other.parent.name}/{radiograph_id(other)} and "
                 f"{file.parent.name}/{radiograph_id(file)}"
             )
@@ -148,7 +148,7 @@ def _warn_of_another_age(path: Path, names: list[str]) -> None:
     """Warn of a column that looks like an age but is not read."""
     if similar := [name for name in names if "age" in name.casefold()]:
         log.warning(
-            "%s: column %r is not read: name a chronological age %s", path, similar[0],
+            "%s: column %r is not used: call a chronological age %s", path, similar[0],
             " or ".join(AGES),
         )  # fmt: skip
 

@@ -98,8 +98,8 @@ def calibrate(
     if alike := next((own for own in chosen if len(own) > 1), None):
         named = join_first([str(file) for file in alike])
         raise UserError(
-            f"{len(alike)} radiographs have one name: {named}; give the folder of one of them "
-            "only, or rename them"
+            f"{len(alike)} radiographs have the same name: {named}; give the folder of only "
+            "one of them, or rename them"
         )
     trained = {file_core(id_) for id_ in model.seen}
     if seen := [id_ for id_ in labels["id"] if file_core(id_) in trained]:
@@ -163,9 +163,9 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
         harm = paired_difference(_mean_months, (spread,), (with_sex,), patients)
         if harm["low"] is not None and harm["low"] > 0:
             raise UserError(
-                f"{table}: the errors of the predictions spread more with the sexes of the table "
-                f"({_mean_months(with_sex):.1f} months around their median) than without "
-                f"({_mean_months(spread):.1f}): check the column of the sex, which may be inverted"
+                f"{table}: the errors vary more with the sexes of the table (by "
+                f"{_mean_months(with_sex):.1f} months around their median) than without "
+                f"({_mean_months(spread):.1f}): check whether the sex column is inverted"
             )
 
 

@@ -273,9 +273,9 @@ def _sentences(task: str, unit: str, randomised: pd.DataFrame, curves: pd.DataFr
         "no change).",
         f"{task}: deleting marked pixels moves the prediction {_with_interval(deleted)} {unit} "
         "further from that of the whole radiograph than deleting random ones. With marked pixels "
-        f"inserted it is {_with_interval(inserted)} {unit} further away than with random ones. A "
-        "map of pixels that the prediction depends on has a first value above 0 and a second below "
-        "0.",
+        f"inserted it is {_with_interval(inserted)} {unit} further away than with random ones. If "
+        "the prediction depends on the marked pixels, the first value is above 0 and the second "
+        "below 0.",
     ]
 
 

@@ -87,11 +87,11 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
                 folder, _, name = f"{option}/{value}".rpartition("/")
                 plain = choices and isinstance(value, str)
                 if plain and name not in (known := loader.get_group_options(folder)):
-                    raise UserError(f"{option}={value} is no choice{suggestion(name, known)}")
+                    raise UserError(f"{option}={value} is not a choice{suggestion(name, known)}")
             word = f"{word.partition('=')[0]}={next(override.sweep_string_iterator())}"
         elif choices and not isinstance(override.value(), str | list | dict):
             advice = f", or leave out a part with ~{option}.NAME" * (option in COLLECTIONS)
-            raise UserError(f"{word} is no choice: there are {', '.join(choices)}{advice}")
+            raise UserError(f"{word} is not a choice: there are {', '.join(choices)}{advice}")
         words.append(word)
         groups += [word] * bool(choices)
     try:
@@ -101,7 +101,7 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
         if not error.options:
             raise UserError(_one_line(error)) from error
         near = suggestion(choice, error.options)
-        raise UserError(f"{group}={choice} is no choice{near}") from error
+        raise UserError(f"{group}={choice} is not a choice{near}") from error
     except HydraException as error:
         unknown = re.match(r"Could not override '([^']+)'\.\nTo append", str(error))
         if unknown is None:

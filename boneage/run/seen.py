@@ -59,8 +59,8 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
     alike = {id_ for id_ in table["id"] if file_core(id_) in names} - recognised
     if alike:
         log.warning(
-            "The checkpoint knows %s of %d by name, with other ages: %s. If they are the same "
-            "radiographs, it may have been trained on them: leave them out",
+            "%s of %d have ids that the checkpoint knows, with other ages: %s. If they are the "
+            "same radiographs, it may have been trained on them: leave them out",
             plural(len(alike), "radiograph"),
             len(table),
             join_first(sorted(alike)),

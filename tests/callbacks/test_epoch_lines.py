@@ -87,7 +87,7 @@ def test_the_end_of_the_time_is_the_last_line(configure, caplog):
     end = "trainer.max_time=00:00:00:01"
     train(configure("trainer.max_epochs=100000", end, "~callbacks.early_stopping"))
     *lines, last = epoch_lines(caplog)
-    said = f"Stopped after epoch {len(lines)} of 100000: trainer.max_time is over"
+    said = f"Stopped after epoch {len(lines)} of 100000: trainer.max_time has elapsed"
     assert last == said
 
 

@@ -154,8 +154,11 @@ def test_a_number_that_answers_no_question_is_refused(write):
     ("text", "said"),
     [
         ("id,boneage\n1,60\n2,70\n", "no known sex column, so the sex of all 2 rows is unknown"),
-        ("id,boneage,Geschlecht\n1,60,w\n2,70,m\n", "looks like sexes: 'Geschlecht' (rename"),
-        ("id,boneage,x\n1,60,F\n2,70,M\n", "looks like sexes: 'x'"),
+        (
+            "id,boneage,Geschlecht\n1,60,w\n2,70,m\n",
+            "looks like a sex column: 'Geschlecht' (rename",
+        ),
+        ("id,boneage,x\n1,60,F\n2,70,M\n", "looks like a sex column: 'x'"),
         ("id,boneage,Gender\n1,60,\n2,70,NA\n", "'Gender' contains no sex, so the sex of all 2"),
         (
             "id,boneage,male,sex\n1,60,1,F\n2,70,0,F\n",
@@ -427,7 +430,7 @@ def test_readings_in_years(write):
     [
         ("id,ann\n1,60\n", ("ann",), "names one column: give two readers or more"),
         ("id,ann\n1,60\n", ("ann", "ann"), "names 'ann' more than once"),
-        ("id,ann\n1,60\n", ("ann", "ben"), r"names 'ben', which .*labels\.csv has not \(it has"),
+        ("id,ann\n1,60\n", ("ann", "ben"), r"names 'ben', which .*labels\.csv lacks \(it has"),
         ("id,ann,ben\n1,60,\n2,70,\n", ("ann", "ben"), "column 'ben' has no reading: leave it"),
         (
             "id,ann,ben\n1,60,70\n2,,\n3,,\n",

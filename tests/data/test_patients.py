@@ -135,7 +135,7 @@ def test_a_table_without_patients_beside_one_with_them_is_said(own_root, caplog,
     divided(own_root, *((None, test) if without == "train" else (train, None)))
     read_source(own_root)
     silent = own_root / (TABLE if without == "train" else "test.csv")
-    assert f"{silent} has no column of patients, but {own_root}" in caplog.text
+    assert f"{silent} has no patient column, but {own_root}" in caplog.text
 
 
 # --- stratified_parts

@@ -49,11 +49,11 @@ def test_few_readings_are_said(caplog):
     (record,) = caplog.records
     assert record.getMessage() == (
         "Reader cem shares 1 radiograph of the test fold with the remaining readers, fewer than "
-        "10: the comparison of readers leaves this reader out"
+        "10: this reader is left out of the comparison"
     )
     caplog.clear()
     warn_of_readings(table(ann=ages[:5], ben=ages[:5]), ["ann", "ben"])
-    assert "no two readers of the same 10 radiographs" in caplog.messages[-1]
+    assert "No two readers have read 10 test radiographs in common" in caplog.messages[-1]
 
 
 def test_copies_of_a_reader_are_said(caplog):

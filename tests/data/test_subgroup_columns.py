@@ -44,7 +44,7 @@ def test_names_of_the_results_are_refused(tmp_path, name):
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
-    with pytest.raises(UserError, match=r"names 'race', which .*t\.csv has not \(it has id, bone"):
+    with pytest.raises(UserError, match=r"names 'race', which .*t\.csv lacks \(it has id, bone"):
         read(tmp_path, ["race", "device"], "1,60,True,a\n2,72,False,b\n")
 
 

@@ -97,7 +97,7 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
     assert "Training ran for 5 epochs of at most 8." in parts["Training"]
     assert "lowest MAE in years in the validation fold (0.654)" in parts["Training"]
     assert "The seed was 7." in parts["Training"]
-    assert "contained the true age of a share of 0.912 (0.893 to 0.930)" in parts["Statistics"]
+    assert "contained the true age in a share of 0.912 (0.893 to 0.930)" in parts["Statistics"]
     assert f"Prediction intervals of {100 * COVERAGE:.0f} %" in parts["Statistics"]
     assert f"where it has {MIN_BAND} radiographs or more" in parts["Statistics"]
     assert parts["Software"] == "boneage 0."
@@ -134,7 +134,7 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         (
             "Training",
             [],
-            "inverse square root of the number of its sex and year",
+            "inverse square root of the number of radiographs of its sex and year",
             "Each epoch had e",
         ),
         ("Training", ["data.sampling=shuffle"], "each training radiograph once", "draws"),
@@ -217,7 +217,7 @@ def test_a_task_of_ones_own_is_for_the_authors(told):
 def test_known_patients_are_told(told):
     unknown = told()
     assert "at the level of the radiograph" in unknown["Data"]
-    assert "of one patient was not known" in unknown["Data"]
+    assert "of one patient could not be identified" in unknown["Data"]
     assert "bootstrap draws of radiographs" in unknown["Statistics"]
     assert unknown[20] == "Radiograph; patients are not known"
     known = told(columns={"patient": [f"p{i // 2}" for i in range(60)]})
@@ -260,9 +260,9 @@ def test_the_sample_names_what_it_is_of(tmp_path):
 
 
 def test_stages_read_off_the_age(told):
-    assert "Stages were read off the predicted age: child, under 10 y" in told()["Statistics"]
+    assert "Stages were derived from the predicted age: child, under 10 y" in told()["Statistics"]
     multitask = told("task=multitask", with_stages=True)
-    assert "read off" not in multitask["Statistics"]
+    assert "derived from" not in multitask["Statistics"]
 
 
 def test_a_run_that_validated_nothing(told):
@@ -286,7 +286,7 @@ def test_an_ensemble_says_what_is_averaged(told):
     parts = told(ensemble=[f"{HOME}/a", f"{HOME}/b"], coverage=coverage)
     assert "We combined 2 models and tested them on 60 hand radiographs" in parts["Data"]
     assert "parameters of all models together" in parts["Model"]
-    assert parts["Training"].startswith("The following is of the first model.")
+    assert parts["Training"].startswith("The following describes the first model.")
     assert "conformal" not in parts["Statistics"]  # those of the first model alone
     assert parts[27] == "Mean of the predictions of 2 models"
     assert told()[27] == "One model"

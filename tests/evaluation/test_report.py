@@ -111,7 +111,7 @@ def test_published_values_are_shown_by_runs_that_name_a_study(reported, tmp_path
     phantom = page(write_finished_run(tmp_path / "phantom", predictions(), **changes))
     for other in (reported, phantom):
         assert [word for word in STUDY if word in other.text] == []
-        assert "Youngest, oldest, tail" in other.text
+        assert "Youngest, oldest and worst radiographs" in other.text
 
 
 def test_official_data_alone_show_no_published_values(tmp_path):

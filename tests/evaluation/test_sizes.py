@@ -72,7 +72,7 @@ def test_few_test_radiographs_cannot_say(tmp_path):
         finished(tmp_path / f"{size}", size, error, test_n=25)
     (study,) = studies_of(tmp_path)
     assert not study.curve.telling
-    assert study.sentence.startswith("These runs cannot say what twice as many")
+    assert study.sentence.startswith("The effect of twice as many")
 
 
 @pytest.mark.slow

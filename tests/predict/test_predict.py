@@ -422,7 +422,7 @@ def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("film,M", "id film is that of .*a/film.png and .*b/film.png: name them as a/film and b/f"),
+        ("film,M", "id film matches .*a/film.png and .*b/film.png: name them a/film and b/f"),
         ("a/film,M\na/film.png,F", "ids a/film and a/film.png name one radiograph, with differen"),
     ],
 )
@@ -442,7 +442,7 @@ def test_sexes_that_a_table_of_patients_holds_in_vain_are_said(tmp_path, caplog)
     (tmp_path / "patients.csv").write_text("id,Geschlecht\n9,w\n")
     file = Path("9.png")
     assert patients_of([file], tmp_path / "patients.csv") == {file: Patient()}
-    assert "the sex of all 1 rows is unknown; not read" in caplog.text
+    assert "the sex of all 1 rows is unknown; not used" in caplog.text
 
 
 def test_a_table_that_was_changed_is_another(runs, films, tmp_path):
@@ -499,7 +499,7 @@ def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
     assert f"1 of 4 radiographs are not in {patients}: {ids[3]}" in caplog.text
     patients.write_text(f"id,Age\n{ids[0]},96\n")
     predict(*words, out=tmp_path / "again")
-    assert "column 'Age' is not read: name a chronological age" in caplog.text
+    assert "column 'Age' is not used: call a chronological age" in caplog.text
 
 
 def test_dicom_files_of_a_folder_need_no_suffix(runs, tmp_path):

@@ -266,7 +266,7 @@ def test_readings_and_sexes_of_other_radiographs_are_refused(tmp_path):
     with pytest.raises(UserError, match="do not rise with the predicted ages"):
         check_readings(site.assign(age_years=shuffled), tmp_path)
     inverted = 2 * site["predicted_years"] - site["predicted_years_by_sex"]
-    with pytest.raises(UserError, match="spread more with the sexes of the table"):
+    with pytest.raises(UserError, match="errors vary more with the sexes of the table"):
         check_readings(site.assign(predicted_years_by_sex=inverted), tmp_path)
 
 
@@ -278,7 +278,7 @@ def test_films_of_two_folders_with_one_name_are_refused(exported, hospital, tmp_
         tmp_path / "both", "--table", readings(table, tmp_path, 0.0), "--out", tmp_path / "a.onnx",
         "--checkpoint", exported / "model.onnx",
     )  # fmt: skip
-    assert "2 radiographs have one name" in str(done.exception)
+    assert "2 radiographs have the same name" in str(done.exception)
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}.png", "films/{}", "000{}"])

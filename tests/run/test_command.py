@@ -72,8 +72,8 @@ def test_a_mistake_is_one_line_and_leaves_no_run(tmp_path):
     ("words", "said"),
     [
         (["optimizer.lrr=1"], "optimizer.lrr: there is no such option: did you mean optimizer.lr?"),
-        (["task=regresion"], "task=regresion is no choice: did you mean regression?"),
-        (["-m", "task=regression,regresion"], "task=regresion is no choice"),
+        (["task=regresion"], "task=regresion is not a choice: did you mean regression?"),
+        (["-m", "task=regression,regresion"], "task=regresion is not a choice"),
         (["-m", "experiment=ladder/age/01_residual,ladder/age/1"], "experiment=ladder/age/1 is no"),
         (["~callbacks"], "~callbacks: only a part can be removed, as in ~callbacks.grad_cam"),
         (["~task"], "~task: only a part can be removed"),

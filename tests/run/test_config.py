@@ -185,7 +185,7 @@ def test_a_value_that_is_no_choice_of_a_group(group, value):
     with pytest.raises(UserError) as caught:
         check_overrides([f"{group}={value}"], CONF)
     choices = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
-    assert str(caught.value).startswith(f"{group}={value} is no choice: there are {choices}")
+    assert str(caught.value).startswith(f"{group}={value} is not a choice: there are {choices}")
 
 
 @pytest.mark.parametrize(

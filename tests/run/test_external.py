@@ -266,7 +266,10 @@ def test_the_same_ids_with_other_readings_are_said(tested, phantom_root, tmp_pat
     table = pd.read_csv(file)
     table.assign(boneage=table["boneage"] + 1).to_csv(file, index=False)
     assert len(tested(root)[1]) == 24
-    assert "knows 24 radiographs of 24 by name, with other ages: 1001" in caplog.text
+    assert (
+        "24 radiographs of 24 have ids that the checkpoint knows, with other ages: 1001"
+        in caplog.text
+    )
 
 
 def test_all_needs_a_test_alone(tested, other, configure, run):

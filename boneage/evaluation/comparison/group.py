@@ -136,7 +136,7 @@ class Group:
         return not (below and is_choice(key)) or any(self._differs(k) for k in below)
 
     def _follows(self, key: str, choice: str) -> bool:
-        """Tell whether an option lies below a choice and is the same wherever that is the same."""
+        """Tell whether an option lies below a choice and has one value for each of its values."""
         if not key.startswith(f"{choice.split('@')[-1]}."):  # group@node fills the node
             return False
         pairs = {(self.shown(run, choice), self.shown(run, key)) for run in self.runs}

@@ -42,7 +42,7 @@ def differences_of_settings(group: Group) -> list[dict[str, Any]]:
 def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """Return the differences between the first runs of the tasks, in the metrics they share.
 
-    A first run that has other seeds stands for the mean over these.
+    A first run that has other seeds is replaced by the mean over them.
 
     Args:
         groups: the tasks of one test set.

@@ -102,8 +102,8 @@ def _sentence(curve: LearningCurve) -> str:
     by = f"{curve.doubling:.2f} months (95 % interval {low:.2f} to {high:.2f})"
     if not curve.telling:
         return (
-            f"These runs cannot say what {sizes} would bring: the fitted curve falls by {by}, an "
-            "interval from nothing to much."
+            f"The effect of {sizes} is unclear: the fitted curve falls by {by}, an interval too "
+            "wide to tell."
         )
     if curve.doubling < LITTLE:
         return f"With {sizes} the fitted curve hardly falls: by {by}."

@@ -191,7 +191,7 @@ def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
 
 
 def name_of_seeds(row: dict[str, Any], name_of: dict[Path, str]) -> str:
-    """Return how many seeds a row of `seed_rows` is of, and of which setting or runs."""
+    """Return the number of seeds of a row of `seed_rows`, with their setting or runs."""
     names = [name_of[run.path] for run in row["runs"]]
     setting = row["named"] if len(row["named"]) < len(names) else names
     of = f" of {', '.join(setting)}" if setting else ""

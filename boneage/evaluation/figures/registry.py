@@ -104,7 +104,7 @@ FIGURES = (
         "readers",
         readers_and_model,
         ("readers_report",),
-        "Mean absolute error of each reader, and of a model of ages on the same radiographs, "
+        "Mean absolute error of each reader, and of the model on the same radiographs, "
         "against the mean of the other readers, with 95 % intervals; hollow: fewer than 20 "
         "radiographs.",
     ),

@@ -93,9 +93,9 @@ def _radiographs(run: FinishedRun) -> str:
     if is_ensemble(run):
         return (
             f"We combined {plural(len(run.metrics['ensemble']), 'model')} and tested them on "
-            f"{n['test']:,} {what} {source}: each has the mean of the predictions of those models "
-            f"of which it was a test radiograph. The first model had {n['train']:,} radiographs "
-            f"for training and {n['val']:,} for validation."
+            f"{n['test']:,} {what} {source}: the prediction of each is the mean "
+            f"over the models that had it in their test fold. The first model had "
+            f"{n['train']:,} radiographs for training and {n['val']:,} for validation."
         )
     if is_test_alone(run):
         elsewhere = ""
@@ -124,7 +124,7 @@ def _split(run: FinishedRun) -> str:
         return fill_in("how the radiographs were assigned to the folds")
     level = "patient" if "patients" in run.metrics else "radiograph"
     how = f"at the level of the {level}, stratified by bone age and sex (seed {seed})"
-    unknown = "" if level == "patient" else " Which radiographs are of one patient was not known."
+    unknown = "" if level == "patient" else " Radiographs of one patient could not be identified."
     if folds == "site":
         sites = sorted(set(run.predictions.get("site", [])))
         site = f"the site {sites[0]}" if len(sites) == 1 else "one site"
@@ -152,7 +152,7 @@ def _split(run: FinishedRun) -> str:
 
 
 def _external_split(run: FinishedRun) -> str:
-    """Say which radiographs were tested; how the model's own were split is its own run's to say."""
+    """Say which radiographs were tested; the run that trained describes the training split."""
     split = run.table("split.csv")
     tested = fill_in("which radiographs of this data set were tested")
     if len(split) and (split["fold"] == "test").all():
@@ -196,12 +196,12 @@ def _statistics(run: FinishedRun) -> list[str]:
         "(Clopper-Pearson) interval.",
     ]
     if "stage_predicted" not in predictions and "age_years_predicted" in predictions:
-        sentences.append(f"Stages were read off the predicted age: {stages_of(run.stages)}.")
+        sentences.append(f"Stages were derived from the predicted age: {stages_of(run.stages)}.")
     sentences.append(_baselines(run))
     for column, count in metrics.get("not_finite", {}).items():
         sentences.append(
-            f"The model gave {plural(count, 'test radiograph')} no finite number ({column}); the "
-            "metrics of this output are left out."
+            f"The prediction of {plural(count, 'test radiograph')} was not finite ({column}); this "
+            "output has no metrics."
         )
     if (share := metrics.get("coverage", {}).get("all")) is not None and not is_ensemble(run):
         covered = share["covered"]
@@ -209,9 +209,9 @@ def _statistics(run: FinishedRun) -> list[str]:
             "Prediction intervals of 90 % are the predicted age plus or minus a "
             "quantile of the absolute errors of the validation fold (split conformal prediction), "
             "by band of the predicted age where it has 50 radiographs or more. They "
-            f"contained the true age of a share of {number(covered['value'])} "
-            f"({interval(covered)}) of the test radiographs. The validation fold had "
-            "also chosen the epoch."
+            f"contained the true age in a share of {number(covered['value'])} "
+            f"({interval(covered)}) of the test radiographs. The epoch had been "
+            "chosen on the same validation fold."
         )
     return [*sentences, *_readers(metrics), *_subgroups(metrics)]
 
@@ -253,7 +253,7 @@ def _subgroups(metrics: Mapping[str, Any]) -> list[str]:
     if not columns:
         return []
     return [
-        f"Results were also computed by {join(columns)}. Of each, the two levels that differ most "
+        f"Results were also computed by {join(columns)}. For each, the two levels that differ most "
         "were compared by a permutation test, corrected for all pairs of levels (Holm 1979)."
     ]
 

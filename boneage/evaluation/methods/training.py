@@ -16,7 +16,8 @@ SAMPLINGS = {
     "balanced": "Each epoch had as many draws as there are training radiographs, with all stages "
     "equally often.",
     "ages": "Each epoch had as many draws as there are training radiographs, each drawn in "
-    "proportion to the inverse square root of the number of its sex and year of age.",
+    "proportion to the inverse square root of the number of radiographs of its sex and year of "
+    "age.",
 }
 LOSSES = {
     "MSELoss": "the squared error",
@@ -48,8 +49,8 @@ def describe_training(run: FinishedRun) -> list[str]:
             _mirror(options),
         ]
     first = [
-        "The following is of the first model.",
-        fill_in("in what the others differ, such as the seed or the fold"),
+        "The following describes the first model.",
+        fill_in("how the others differ, such as in the seed or the fold"),
     ]
     return [
         *(first if is_ensemble(run) else []),
@@ -76,7 +77,7 @@ def _epochs(run: FinishedRun) -> list[str]:
     said = [f"Training ran for {plural(epochs, 'epoch')}{of}." if epochs else fill_in("epochs")]
     if patience is not None:
         validations = plural(patience, "validation")
-        said.append(f"It was to stop after {validations} without a better {monitored(options)}.")
+        said.append(f"It would stop after {validations} without a better {monitored(options)}.")
     if options.get("ckpt_path"):
         said.append("It was resumed from a checkpoint.")
     return said

@@ -75,8 +75,8 @@ def _external(run: FinishedRun) -> list[str]:
     metrics = run.metrics
     trained_on = f" ({metrics['trained_on']})" if metrics.get("trained_on") else ""
     return [
-        f"The test radiographs ({metrics['data']}) are of another data set than the training "
-        f"radiographs{trained_on}. One external set does not say how the model does in a third "
+        f"The test radiographs ({metrics['data']}) come from another data set than the training "
+        f"radiographs{trained_on}. One external set does not show the accuracy in a third "
         "hospital, on other devices, or in children with disorders of growth.",
         "Radiographs that the model was trained on are recognised by id and reading. Renamed "
         "copies are not noticed.",
