@@ -29,7 +29,7 @@ from boneage.evaluation.evaluate import Scored, baselines, count_not_finite, eva
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import common_name, describe, is_built_in
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
-from boneage.evaluation.report.readers import limit_of_one_reading
+from boneage.evaluation.report.readers import limit_of_readers
 from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule
 from boneage.options import TABLE, kind_of
@@ -226,7 +226,7 @@ def _title(metrics: dict[str, Any]) -> str:
 
 def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
     speed = metrics["images_per_second"]
-    limit = limit_of_one_reading(metrics)
+    limit = limit_of_readers(metrics)
     trained = f", trained on {speed:,.0f} images/s" if speed else ""
     return (
         f"{limit}\n"

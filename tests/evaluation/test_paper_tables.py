@@ -117,14 +117,18 @@ def test_seeds_have_mean_and_spread(tmp_path):
 
 def test_settings_with_seeds_are_named_and_the_limit_of_readers_is_said(tmp_path):
     limit = {"value": 5.2, "low": 5.0, "high": 5.4, "n": 80}
-    readers = {"model": {}, "perfect_mae_months": {"one_reading": limit}}
+    perfect = {"one_reading": limit, "mean_of_readings": limit | {"value": 3.0, "low": None}}
+    readers = {"model": {}, "perfect_mae_months": perfect}
     for lr in (0.1, 0.2):
         for seed in (1, 2):
             finished(tmp_path / f"{lr}{seed}", options={"seed": seed, "optimizer.lr": lr},
                      seed=seed, readers_report=readers)  # fmt: skip
     text = printed(tmp_path, "--format", "markdown", "--metrics", "age/mae_months")
     assert "2 seeds of optimizer.lr=0.1 " in text.replace("\\", "")
-    sentence = "Against one reading, a perfect model has an MAE of 5.20 (5.00 to 5.40) months."
+    sentence = (
+        "As readers differ, a perfect model has an MAE of 5.20 (5.00 to 5.40) months against one "
+        "reading, and of 3.00 months against the mean of all readings."
+    )
     assert sentence in text
     out = tmp_path / "out"
     result = runner.invoke(app, ["compare", str(tmp_path), "--out", str(out)])

@@ -9,8 +9,7 @@ from boneage.evaluation.figures.readers import readers_and_model
 from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.readers import (
-    limit_of_one_reading,
-    limit_sentence,
+    limit_of_readers,
     readers_section,
     verdict,
     with_limits,
@@ -85,7 +84,7 @@ def test_months_by_which_the_mean_of_all_is_missed_by_hand():
 def test_too_few_readings_are_no_report():
     assert readers_report(simulated(n=9), NAMES, 1.0) is None
     assert readers_report(simulated(), [], 1.0) is None
-    for write in (readers_section, limit_sentence, limit_of_one_reading):
+    for write in (readers_section, limit_of_readers):
         assert write({"readers_report": None}) is None
         assert write({}) is None  # of an older version
 
@@ -146,7 +145,7 @@ def test_the_page_has_a_section_of_readers(tmp_path):
     assert "than reader ann by more than 1 month: difference" in text
     assert with_limits(report["icc"], 3) in text
     results = text[text.index("Results") : text.index("Readers")]
-    assert limit_sentence({"readers_report": report}) in results  # next to the MAE
+    assert limit_of_readers({"readers_report": report}) in results  # next to the MAE
     assert html.index('id="verdicts"') < html.index('<figure id="readers"')
     assert (tmp_path / "figures/readers.pdf").is_file()
     head = html[html.index('<table id="readers">') :]

@@ -62,8 +62,8 @@ class PaperTable:
         results = [result for _, row in self.rows for result in row.values()]
         if any("sd" in result for result in results):
             said += " ±: standard deviation over seeds."
-        if self.group.limit_of_one_reading and any("age/mae" in name for name in self.metrics):
-            said += f" {self.group.limit_of_one_reading}"
+        if self.group.limit_of_readers and any("age/mae" in name for name in self.metrics):
+            said += f" {self.group.limit_of_readers}"
         if any(map(is_few, results)):
             said += f" †: fewer than {FEW} radiographs, or patients where these are known."
         return said

@@ -9,7 +9,7 @@ from typing import Any
 from boneage.errors import UserError
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.reference import Reference, first_reference
-from boneage.evaluation.report.readers import limit_of_one_reading
+from boneage.evaluation.report.readers import limit_of_readers
 from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run, run_folder
 from boneage.options import is_choice, kind_of
 
@@ -113,9 +113,9 @@ class Group:
         return settings
 
     @property
-    def limit_of_one_reading(self) -> str:
+    def limit_of_readers(self) -> str:
         """What MAE a perfect model would have, in words; empty if no reader says."""
-        limits = (limit_of_one_reading(run.metrics) for run in self.runs)
+        limits = (limit_of_readers(run.metrics) for run in self.runs)
         return next(filter(None, limits), "")
 
     @staticmethod

@@ -144,8 +144,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
             console.print(_table(group, options, metrics))
             if left_out := len(group.differing) - len(options):
                 console.print(f"[dim]  more options that differ, see the page: {left_out}[/dim]")
-            if group.limit_of_one_reading:
-                console.print(f"  {group.limit_of_one_reading}", soft_wrap=True)
+            if group.limit_of_readers:
+                console.print(f"  {group.limit_of_readers}", soft_wrap=True)
             for row in part["seeds"]:
                 console.print(_pooled(group, row, name_of), soft_wrap=True)
             for row in part["between_settings"]:

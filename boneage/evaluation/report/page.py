@@ -24,7 +24,7 @@ from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.columns import column_sections
-from boneage.evaluation.report.readers import limit_sentence, readers_section
+from boneage.evaluation.report.readers import limit_of_readers, readers_section
 from boneage.evaluation.report.statements import extremes, limits
 from boneage.evaluation.report.tables import (
     bias_rows,
@@ -109,7 +109,7 @@ def write_report(run_dir: Path) -> Path:
         everything=metric_rows(run, headline=False),
         reference=reference_of(run.metrics),
         readers=readers_section(run.metrics),
-        limit_of_readers=limit_sentence(run.metrics),
+        limit_of_readers=limit_of_readers(run.metrics),
         extreme_rows=extreme_rows(run),
         extremes=extremes(run.metrics["test"]),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),

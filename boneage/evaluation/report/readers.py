@@ -48,8 +48,8 @@ def with_limits(result: Result, decimals: int = 2) -> str:
     return f"{fixed(value, decimals)} ({limits})"
 
 
-def limit_of_one_reading(metrics: Mapping[str, Any]) -> str | None:
-    """Return the MAE that no model can be seen to better against one reading, as a line.
+def limit_of_readers(metrics: Mapping[str, Any]) -> str | None:
+    """Return the MAE of a model without error, against one reading and the mean, in a sentence.
 
     Args:
         metrics: what `metrics.json` contains; None if the model predicts no ages.
@@ -57,20 +57,10 @@ def limit_of_one_reading(metrics: Mapping[str, Any]) -> str | None:
     report = metrics.get("readers_report")
     if report is None or "model" not in report:
         return None
-    mae = report["perfect_mae_months"]["one_reading"]
-    return f"Against one reading, a perfect model has an MAE of {with_limits(mae)} months."
-
-
-def limit_sentence(metrics: Mapping[str, Any]) -> str | None:
-    """Return what MAE the readers allow, against one reading and against the mean of several."""
-    report = metrics.get("readers_report")
-    if report is None or "model" not in report:
-        return None
     one, mean = (report["perfect_mae_months"][k] for k in ("one_reading", "mean_of_readings"))
     return (
-        f"The readers differ. A perfect model would have an MAE of {with_limits(one)} months "
-        f"against one reading, and of {with_limits(mean)} months against the mean of the readings "
-        "of a radiograph."
+        f"As readers differ, a perfect model has an MAE of {with_limits(one)} months against one "
+        f"reading, and of {with_limits(mean)} months against the mean of all readings."
     )
 
 
