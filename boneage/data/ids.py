@@ -47,22 +47,27 @@ def patient_codes(table: pd.DataFrame) -> np.ndarray | None:
     return codes
 
 
-def unify_spellings(patients: pd.Series) -> pd.Series:
-    """Return the patients of all tables, each in its first spelling; merged ones are logged.
+def unify_spellings(names: pd.Series, what: str) -> pd.Series:
+    """Return names, such as those of patients, each in its first spelling; merged ones are logged.
 
-    Spellings that differ only in letter case, spaces or leading zeros are one patient: merging two
+    Spellings that differ only in letter case, spaces or leading zeros are one name: merging two
     patients does no harm, but splitting one puts it into both training and test.
+
+    Args:
+        names: (n,) text, "" if unknown.
+        what: what they name, for the log.
     """
-    spellings = pd.Series(patients[patients != ""].unique(), dtype=object)
+    spellings = pd.Series(names[names != ""].unique(), dtype=object)
     first = spellings.groupby(spellings.map(core)).transform("first")
     if merged := [f"{a} = {b}" for a, b in zip(spellings, first, strict=True) if a != b]:
         log.warning(
-            "%s merged with another patient, because only letter case, spaces or leading zeros "
+            "%s merged with another %s, because only letter case, spaces or leading zeros "
             "differ: %s",
             plural(len(merged), "spelling"),
+            what,
             join_first(merged),
         )
-    return patients.map(dict(zip(spellings, first, strict=True))).fillna("")
+    return names.map(dict(zip(spellings, first, strict=True))).fillna("")
 
 
 def count_patients(table: pd.DataFrame) -> int | None:

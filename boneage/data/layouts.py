@@ -13,6 +13,7 @@ from boneage.data.ids import count_patients, patients_with_several, unify_spelli
 from boneage.data.labels import read_labels
 from boneage.data.matching import match_images
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
+from boneage.data.subgroups import unify_groups
 from boneage.data.tables import FOREIGN
 from boneage.errors import UserError, join_first, plural
 
@@ -106,11 +107,12 @@ def read_rows(
             f"data.columns.readers names {lacking[0]!r}, which no label table has: "
             f"{join_first([str(t.path) for t in chosen])}"
         )
-    for name in ("site", *columns.others):
-        if name in rows:
-            rows[name] = rows[name].fillna("")
+    if "site" in rows:
+        rows["site"] = unify_spellings(rows["site"].fillna(""), "site")
+    for name in rows.columns.intersection([*columns.others]):
+        rows[name] = unify_groups(rows[name].fillna(""))
     if "patient" in rows:
-        rows["patient"] = unify_spellings(rows["patient"].fillna(""))
+        rows["patient"] = unify_spellings(rows["patient"].fillna(""), "patient")
         _warn_without_patients(chosen, parts)
         _require_patients_apart(chosen, rows)
     return folder, chosen, rows

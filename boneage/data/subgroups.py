@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from boneage.data.ids import unify_spellings
 from boneage.errors import UserError
 
 NO_VALUE = ("", "na", "n/a", "nan", "unknown")
@@ -30,6 +31,15 @@ def as_numbers(cells: pd.Series) -> pd.Series | None:
     known = is_known(cells)
     numbers = pd.to_numeric(cells.where(known).str.replace(",", ".", regex=False), errors="coerce")
     return numbers if known.any() and np.isfinite(numbers[known]).all() else None
+
+
+def unify_groups(cells: pd.Series) -> pd.Series:
+    """Return a column of text with one spelling for each group; numbers stay as they are."""
+    if as_numbers(cells) is not None:
+        return cells
+    known = is_known(cells)
+    unified = unify_spellings(cells.where(known, ""), f"value of {cells.name}")
+    return cells.where(~known, unified)
 
 
 def read_subgroups(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

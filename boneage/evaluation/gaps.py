@@ -16,6 +16,7 @@ from boneage.evaluation.numbers import FEW
 LEVELS = 8  # a column of numbers with more different values is cut into quartiles
 PERMUTATIONS = 2000
 UNKNOWN = "unknown"
+OVER = "over "
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
@@ -71,7 +72,8 @@ def levels_of(column: pd.Series) -> pd.Series:
         quarters, edges = pd.qcut(
             numbers[~frequent], 4, labels=False, retbins=True, duplicates="drop"
         )
-        names = [f"{low:.8g} to {high:.8g}" for low, high in pairwise(edges)]
+        names = [f"{OVER}{low:.8g} to {high:.8g}" for low, high in pairwise(edges)]
+        names[0] = names[0].removeprefix(OVER)  # the only one that contains its lower end
         own = numbers.map("{:.8g}".format)
         text = own.where(frequent, quarters.map(dict(enumerate(names))).reindex(text.index))
     levels: pd.Series = text.where(known, UNKNOWN)
@@ -82,7 +84,7 @@ def in_order(levels: pd.Series) -> list[str]:
     """Return the levels that there are: numbers by size, then text, then "unknown"."""
 
     def place(level: str) -> tuple[bool, float, str]:
-        number = NUMBER.match(level)
+        number = NUMBER.match(level.removeprefix(OVER))
         return level == UNKNOWN, float(number[0]) if number else np.inf, level
 
     return sorted(levels.unique(), key=place)
@@ -123,7 +125,7 @@ def largest_gap(
 ) -> Gap | None:
     """Return the largest difference of the mean absolute error between two levels.
 
-    None where fewer than two levels are large enough.
+    None where fewer than two levels are large enough; "unknown" is not compared.
 
     Args:
         error: (n,) such as predicted minus true age.

@@ -66,7 +66,8 @@ def fit_learning_curve(
         se: months, standard error of each, greater than 0.
 
     Raises:
-        UserError: when there are fewer than four different sizes.
+        UserError: when there are fewer than four different sizes, or when the error rises with
+            the size by more than chance.
     """
     sizes, errors, spread = (np.asarray(values, float) for values in (n, mae, se))
     if len(set(sizes.tolist())) < SIZES:
@@ -76,6 +77,11 @@ def fit_learning_curve(
         )
     rng = np.random.default_rng(SEED)
     drawn = rng.normal(errors, spread, (DRAWS, len(errors)))
+    if _limits(_slopes(sizes, drawn, spread))[0] > 0:
+        raise UserError(
+            "the error of these runs rises with the size of the training fold, which the law "
+            "excludes: check that all were trained for long enough"
+        )
     best, *curves = _fit(sizes, np.vstack([errors, drawn]), spread)
     largest = int(sizes.max())
     return LearningCurve(
@@ -87,6 +93,12 @@ def fit_learning_curve(
         doubling=_gain(largest, *best),
         doubling_limits=_limits([_gain(largest, *curve) for curve in curves]),
     )
+
+
+def _slopes(n: np.ndarray, mae: np.ndarray, se: np.ndarray) -> np.ndarray:
+    """Return the slope of each of (m, n) rows of errors over log n, by weighted least squares."""
+    slopes: np.ndarray = np.polyfit(np.log(n), mae.T, 1, w=1 / se)[0]
+    return slopes
 
 
 def _law(n: np.ndarray, floor: float, scale: float, exponent: float) -> np.ndarray:
@@ -123,6 +135,6 @@ def _fit(n: np.ndarray, mae: np.ndarray, se: np.ndarray) -> list[tuple[float, fl
     return [(float(a), float(b), float(c)) for a, b, c in found]
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
+def _limits(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

@@ -8,6 +8,7 @@ import pytest
 
 from boneage.data.columns import Columns
 from boneage.data.labels import read_labels
+from boneage.data.layouts import read_rows
 from boneage.data.split_choice import site_folds
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
@@ -61,6 +62,21 @@ def test_sites_without_a_name_cannot_be_left_out():
     table = pd.DataFrame({"age_months": [50.0, 60, 70], "sex": "male", "site": ["a", "", "b"]})
     with pytest.raises(UserError, match=r"data\.folds=site, but 1 radiograph without a site"):
         site_folds(table, 0, 0)
+
+
+def test_spellings_of_one_site_or_group_are_one(own_root, caplog):
+    labels = pd.read_csv(own_root / TABLE)
+    labels["hospital"] = np.tile(["Bern", "BERN ", "Aarhus", "bern"], 6)
+    labels["device"] = np.tile(["GE", "Ge", "NA", "", "Agfa", "ge"], 4)
+    labels["dose"] = np.tile(["1", "01", "1.0", "2"], 6)
+    labels.to_csv(own_root / TABLE, index=False)
+    columns = Columns.of({"site": "hospital"}, ["device", "dose"])
+    rows = read_rows(own_root, columns=columns)[2]
+    assert rows["site"].value_counts().to_dict() == {"Bern": 18, "Aarhus": 6}
+    assert rows["device"].value_counts()[["GE", "Agfa"]].tolist() == [12, 4]
+    assert rows["dose"].nunique() == 4  # numbers, which are equal as such
+    assert "2 spellings merged with another site, because only letter case" in caplog.text
+    assert "merged with another value of device" in caplog.text
 
 
 @pytest.mark.slow

@@ -40,6 +40,13 @@ def test_noise_without_a_trend_says_nothing():
     assert not curve.telling or curve.doubling_limits[0] <= 0.01
 
 
+def test_an_error_that_rises_has_no_curve():
+    with pytest.raises(UserError, match="rises with the size of the training fold"):
+        fit_learning_curve(SIZES, planted()[::-1], [0.2] * 6)
+    level = [8.0, 7.9, 8.1, 8.0, 8.1, 8.1]  # which rises by no more than chance
+    assert fit_learning_curve(SIZES, level, [0.2] * 6).doubling < 0.1
+
+
 def test_too_few_sizes_are_refused():
     with pytest.raises(UserError, match="needs 4 sizes"):
         fit_learning_curve([250, 500, 500, 1000], [3, 2, 2, 1], [0.1] * 4)

@@ -1,5 +1,7 @@
 """Results by columns of the label table: the file, the page, and the comparison."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +9,10 @@ from helpers import Page, write_finished_run
 
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.evaluate import subgroups, without_levels
-from boneage.evaluation.gaps import gaps_of, in_order
+from boneage.evaluation.gaps import gaps_of, in_order, levels_of
 from boneage.evaluation.intervals import exact_interval
 from boneage.evaluation.numbers import number, p_value
+from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.tables import subgroup_rows
 from boneage.evaluation.run_folder import read_run
@@ -70,10 +73,17 @@ def test_levels_by_hand(table, found):
 
 def test_numbers_are_cut_into_quartiles_in_their_order(table, found):
     rows = found.loc["weight"].xs("age/mae_months", level="metric")
-    assert list(rows.index) == ["0 to 34.75", "34.75 to 69.5", "69.5 to 104.25", "104.25 to 139"]
+    assert list(rows.index) == [
+        "0 to 34.75", "over 34.75 to 69.5", "over 69.5 to 104.25", "over 104.25 to 139",
+    ]  # fmt: skip
     assert (rows["n"] == 35).all()
     error = 12 * (table["age_years_predicted"] - table["age_years"]).abs()
     assert rows["value"].tolist() == pytest.approx(error.to_numpy().reshape(4, 35).mean(axis=1))
+    doses = levels_of(pd.Series(range(9)).astype(str))  # 2 is an end of two quartiles
+    assert doses.tolist() == [
+        *["0 to 2"] * 3, *["over 2 to 4"] * 2, *["over 4 to 6"] * 2, *["over 6 to 8"] * 2,
+    ]  # fmt: skip
+    assert in_order(doses[::-1]) == ["0 to 2", "over 2 to 4", "over 4 to 6", "over 6 to 8"]
     assert in_order(pd.Series(["10", "unknown", "b", "9", "1.5 T", "a"])) == [
         "1.5 T", "9", "10", "a", "b", "unknown",
     ]  # fmt: skip
@@ -140,12 +150,24 @@ def test_the_page_says_where_the_planted_gap_is(table, tmp_path):
         (["GE"] * 90 + [""] * 50, "There is only one level, GE: nothing to compare."),
         ([""] * 140, "No test radiograph has a value in this column."),
         (["GE"] * 121 + ["Agfa"] * 19, "Fewer than two levels have 20 radiographs:"),
+        (
+            ["GE"] * 90 + ["Agfa"] * 19 + [""] * 31,
+            "Fewer than two levels besides unknown have 20 radiographs:",
+        ),
     ],
 )
 def test_why_there_is_no_gap(table, tmp_path, cells, sentence):
     folder = finished(tmp_path, table.assign(device=cells), "device")
     html = write_report(folder).read_text()
     assert f'<p class="few">{sentence}' in html
+
+
+def test_levels_of_a_model_of_the_sex_are_not_compared(table, found, tmp_path):
+    run = read_run(finished(tmp_path, table, "site"))
+    of_sex = replace(run, predictions=run.predictions.drop(columns="age_years_predicted"))
+    sections = column_sections(of_sex, found.reset_index())
+    said = "This model predicts neither age nor stage: levels are not compared."
+    assert [section["sentence"] for section in sections] == [said] * 3
 
 
 def test_a_run_of_stages_is_compared_by_accuracy(table, tmp_path):

@@ -42,14 +42,19 @@ def column_sections(run: FinishedRun, groups: pd.DataFrame) -> list[dict[str, An
             numbers = {name: int(own[name].max()) for name in counted}
             rows.append({"level": level, "results": [results[m] for m in metrics]} | numbers)
         gap = gaps.get(str(column))
-        levels = [str(row["level"]) for row in rows]
+        if gap and errors:
+            sentence = _gap(gap, errors)
+        elif errors is None:
+            sentence = "This model predicts neither age nor stage: levels are not compared."
+        else:
+            sentence = _no_gap([str(row["level"]) for row in rows], counted[-1])
         sections.append(
             {
                 "column": column,
                 "metrics": metrics,
                 "patients": "patients" in counted,
                 "rows": rows,
-                "sentence": _gap(gap, errors) if gap and errors else _no_gap(levels, counted[-1]),
+                "sentence": sentence,
                 "marked": gap is None,
             }
         )
@@ -79,4 +84,5 @@ def _no_gap(levels: list[str], unit: str) -> str:
     if len(known) == 1:
         return f"There is only one level, {known[0]}: nothing to compare."
     what = "radiographs" if unit == "n" else unit
-    return f"Fewer than two levels have {FEW} {what}: no difference between levels is given."
+    besides = f" besides {UNKNOWN}" if UNKNOWN in levels else ""
+    return f"Fewer than two levels{besides} have {FEW} {what}: no difference is given."
