@@ -53,7 +53,6 @@ TINY = [
     "report=false",
     "~callbacks.grad_cam",
     "~callbacks.dashboard",
-    "~callbacks.progress_bar",
     "~callbacks.model_summary",
 ]
 TRAIN = str(PROJECT / "train.py")

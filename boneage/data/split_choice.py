@@ -79,7 +79,7 @@ class Split:
         every = self.tests_all(table, external)
         if external:
             tested = "all are tested" if every else "its test fold is tested"
-            log.info("External test: the checkpoint does not know these radiographs; %s", tested)
+            log.info("External test, on another data set than the checkpoint's: %s", tested)
         if self.file:
             folds = read_folds(self.file, table, separator)
             require_patients_apart(table.assign(fold=folds), f"data.split_file={self.file}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 from torch.utils import deterministic
 
@@ -111,8 +112,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     if checkpoint is not None and not cfg.train:
         cfg = _with_stages_and_preprocessing(checkpoint, cfg)
         model = load_model(checkpoint)
-        model.mirror_test |= cfg.mirror_test
-        cfg.mirror_test = model.mirror_test
+        model.mirror_test = cfg.mirror_test
     else:  # before decoding: pretrained weights may be missing
         replaced = bool(ckpt_path or cfg.start_from)
         model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)
@@ -180,6 +180,8 @@ def _build_trainer(cfg: DictConfig, folder: Path, always: Sequence[L.Callback]) 
     """Return the trainer with the callbacks of every run and those of the config."""
     with readable("trainer"):
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+        if not cfg.trainer.enable_progress_bar:
+            callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
         trainer: L.Trainer = instantiate(
             cfg.trainer,
             callbacks=[*always, *callbacks],

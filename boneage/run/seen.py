@@ -49,8 +49,7 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
     recognised = {*both, *named}
     if 2 * len(recognised) >= len(table):
         log.info(
-            "The checkpoint knows %d of these %s: only those of the test fold are tested, unless "
-            "data.test=all",
+            "The checkpoint knows %d of these %s: this is its own data set, not an external one",
             len(recognised),
             plural(len(table), "radiograph"),
         )

@@ -288,7 +288,7 @@ def test_an_ensemble_says_what_is_averaged(told):
     assert "parameters of all models together" in parts["Model"]
     assert parts["Training"].startswith("The following describes the first model.")
     assert "conformal" not in parts["Statistics"]  # those of the first model alone
-    assert parts[27] == "Mean of the predictions of 2 models"
+    assert parts[27] == "2 models: the mean over those that had the radiograph in their test fold"
     assert told()[27] == "One model"
 
 

@@ -121,6 +121,16 @@ def test_a_test_of_a_checkpoint_has_settings_of_its_own(finished, configure):
 
 
 @pytest.mark.slow
+def test_a_test_without_the_mirror_image_is_obeyed(configure, tmp_path):
+    plain = train(configure(run="plain"))
+    mirrored = train(configure("mirror_test=true", run="mirrored"))
+    assert mirrored["test"] != plain["test"]
+    again = train(configure("train=false", f"ckpt_path={tmp_path}/mirrored", run="again"))
+    assert again["options"]["mirror_test"] is False
+    assert again["test"] == plain["test"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loading", ["data.num_workers=0", "data.num_workers=2", "data.residence=device"]
 )

@@ -61,4 +61,4 @@ def finish(axes: Axes, sizes: np.ndarray) -> None:
         axes.tick_params(axis="x", rotation=45)
     axes.set_xlabel("training radiographs (log scale)")
     axes.set_ylabel("MAE on the test fold (months)")
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.2)  # above

@@ -140,7 +140,8 @@ def _choice(run: FinishedRun) -> str:
 def _ensemble(run: FinishedRun) -> str:
     if not is_ensemble(run):
         return "One model"
-    return f"Mean of the predictions of {len(run.metrics['ensemble'])} models"
+    models = len(run.metrics["ensemble"])
+    return f"{models} models: the mean over those that had the radiograph in their test fold"
 
 
 def _robustness(run: FinishedRun) -> str:
