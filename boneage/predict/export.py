@@ -20,7 +20,7 @@ from boneage.data.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.predict.graph import Exported, trace
 from boneage.predict.onnx_file import contract, round_weights, write_onnx
-from boneage.predict.onnx_model import OnnxModel
+from boneage.predict.onnx_model import OnnxModel, open_session
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
@@ -174,10 +174,7 @@ def _difference(exported: Exported, out: Path, form: Format, image: Tensor, sex:
     """Return the largest difference between the outputs of the file and of the model."""
     expected = [values.numpy() for values in exported(image, sex)]
     if form == "onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-        actual = session.run(None, {"image": image.numpy(), "sex": sex.numpy()})
+        actual = open_session(out).run(None, {"image": image.numpy(), "sex": sex.numpy()})
     else:
         actual = [values.detach().numpy() for values in torch.export.load(out).module()(image, sex)]
     differences = []

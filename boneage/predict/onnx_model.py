@@ -91,10 +91,8 @@ class OnnxModel:
     """
 
     def __init__(self, file: Path, mirror: bool = False) -> None:
-        import onnxruntime
-
         self.file = file
-        self.session = _session(file, onnxruntime)
+        self.session = open_session(file)
         self.outputs = [output.name for output in self.session.get_outputs()]
         self.calibrated = NOVELTY in self.outputs
         try:
@@ -155,8 +153,16 @@ class OnnxModel:
         }
 
 
-def _session(file: Path, onnxruntime: Any) -> Any:  # noqa: ANN401 - it has no types
-    """Return a session on the CPU; the threads do not spin on cores that read radiographs."""
+def open_session(file: Path) -> Any:  # noqa: ANN401 - it has no types
+    """Return a session of onnxruntime on the CPU.
+
+    Its threads do not spin on cores that read radiographs, and it logs nothing.
+
+    Raises:
+        UserError: if the file cannot be read, or is no ONNX file.
+    """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # errors are reported below
