@@ -28,7 +28,7 @@ STEPS = {
     ],
     "best": [
         "paper_regression", "paper_multitask", "scratch_shuffle", "scratch", "default", "lite0_128",
-        "lite0_finer", "lite0_256", *SOUP, "box", "box_fine", "box_fine_2", *SEEDS,
+        "lite0_finer", "lite0_256", *SOUP, "box", "box_fine", "box_fine_2", "box_fine_3", *SEEDS,
         "best_128_seeds", "best_128_long", *MEMBERS, "best_ensemble", "best_256",
     ],
 }  # fmt: skip
@@ -57,6 +57,18 @@ UNNAMED = {  # rows without an experiment file: their options, and the row they 
     "box": (["experiment=box", "train=false", "ckpt_path=box.ckpt"], "lite0_256"),
     "box_fine": ([*FINE, "start_from=outputs/results/box", "seed=4"], "box"),
     "box_fine_2": ([*FINE, "start_from=outputs/results/box_fine", "seed=5"], "box_fine"),
+    "box_fine_3": (
+        [
+            "experiment=box",
+            "trainer.max_epochs=3",
+            "backbone.enlarge=1.5",
+            "augment=geometric",
+            "optimizer.lr=0.0002",
+            "start_from=outputs/results/box_fine_mean.ckpt",
+            "seed=6",
+        ],
+        "box_fine_2",
+    ),
     "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
     "best_128_long": (
         ["experiment=best_128", "trainer.max_epochs=50", "precision=bf16-mixed"],
