@@ -20,7 +20,7 @@ from boneage.data.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.predict.graph import Exported, trace
 from boneage.predict.onnx_file import contract, round_weights, write_onnx
-from boneage.predict.onnx_model import OnnxModel, open_session
+from boneage.predict.onnx_model import OnnxModel, open_session, output_of
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
@@ -179,7 +179,7 @@ def _difference(exported: Exported, out: Path, form: Format, image: Tensor, sex:
         actual = [values.detach().numpy() for values in torch.export.load(out).module()(image, sex)]
     differences = []
     for name, a, b in zip(exported.outputs, expected, actual, strict=True):
-        if name in exported.model.tasks:
+        if name in map(output_of, exported.model.tasks):
             differences.append(float(np.abs(a - b).max()))
         else:  # the mean: rounding can switch a unit at its threshold, and so a pixel of the map
             differences.append(float(np.abs(a - b).mean()) / max(float(np.abs(a).max()), SMALLEST))

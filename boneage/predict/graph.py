@@ -11,6 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from boneage.data.sexes import SEXES
 from boneage.models.module import BoneAgeModule
+from boneage.predict.onnx_model import output_of
 from boneage.uncertainty.novelty import Novelty
 
 aten = torch.ops.aten
@@ -36,7 +37,8 @@ class Exported(nn.Module):
     def outputs(self) -> list[str]:
         """Names of the outputs, in order."""
         optional = {"novelty": self.novelty is not None, "map": self.with_map}
-        return [*self.model.tasks, *(name for name, present in optional.items() if present)]
+        tasks = map(output_of, self.model.tasks)
+        return [*tasks, *(name for name, present in optional.items() if present)]
 
     def forward(self, image: Tensor, sex: Tensor) -> tuple[Tensor, ...]:
         """Return predictions in natural units, (B,) novelties and (B, h, w) maps.

@@ -15,6 +15,7 @@ from boneage.data.depth import BIT_DEPTHS
 from boneage.data.sexes import SEXES
 from boneage.models.module import BoneAgeModule
 from boneage.predict.graph import Exported, noise
+from boneage.predict.onnx_model import INPUTS, output_of
 from boneage.run.calibrate import intervals_of
 from boneage.uncertainty.conformal import INTERVAL_KEYS
 from boneage.weights import SCHEMA
@@ -51,6 +52,7 @@ def contract(
     stages, model = record["config"]["stages"], exported.model
     state = model.state_dict()
     columns = _columns(model, record["preprocessing"]["size"])
+    by_output = {output_of(task): own for task, own in columns.items()}
     return {
         "schema": SCHEMA,
         "name": record["config"]["name"],
@@ -58,7 +60,7 @@ def contract(
             "image": "uint8, batch x 1 x size x size, bones bright, prepared as below",
             "sex": "int64, batch: " + ", ".join(f"{i} = {name}" for i, name in enumerate(SEXES)),
         },
-        "outputs": {name: _meaning(name, columns, stages) for name in exported.outputs},
+        "outputs": {name: _meaning(name, by_output, stages) for name in exported.outputs},
         "tasks": columns,  # columns of predictions.csv, by task
         "preprocessing": record["preprocessing"],
         "preprocessing_version": record.get("preprocessing_version"),
@@ -150,7 +152,7 @@ def write_onnx(
         program,
         noise(3, side),
         dynamo=True,
-        input_names=["image", "sex"],
+        input_names=[*INPUTS],
         output_names=outputs,
         optimize=False,  # it would merge and rename weights
         verbose=False,

@@ -19,6 +19,7 @@ from boneage.weights import BUILTIN, KEY, SCHEMA, SITE_KEY
 
 Columns = dict[str, np.ndarray]
 BATCH = 16  # radiographs at a time
+INPUTS = ("image", "sex")
 NOVELTY, MAP = "novelty", "map"  # outputs
 
 
@@ -63,6 +64,11 @@ class Model(Protocol):
 
     def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray | None:
         """Return (n, size, size) signed Grad-CAM maps of the first task, if there are any."""
+
+
+def output_of(task: str) -> str:
+    """Return the name of a task's output, which is not that of an input."""
+    return f"predicted_{task}" if task in INPUTS else task
 
 
 def builtin_file() -> Path:
@@ -119,15 +125,15 @@ class OnnxModel:
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
         """Predict (n, size, size) uint8 radiographs: see `Model`."""
-        tasks = self.tasks
+        tasks = {output_of(task): columns for task, columns in self.tasks.items()}
         extra = [NOVELTY] if NOVELTY in self.outputs else []
         outputs = self._run([*tasks, *extra], squares, sexes)
         if self.mirror and not self.contract["mirror_test"]:
             mirrored = self._run([*tasks], squares[..., ::-1], sexes)
             outputs |= {name: (outputs[name] + mirrored[name]) / 2 for name in tasks}
         columns: Columns = {}
-        for task, names in tasks.items():
-            columns |= zip(names, outputs[task].reshape(len(squares), -1).T, strict=True)
+        for output, names in tasks.items():
+            columns |= zip(names, outputs[output].reshape(len(squares), -1).T, strict=True)
         return columns, outputs.get(NOVELTY, np.full(len(squares), np.nan))
 
     def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray | None:

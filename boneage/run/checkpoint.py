@@ -125,11 +125,35 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
     for key, value in record["preprocessing"].items():
         if cfg.data[key] != value:
             different.append(f"data.{key} (was {value})")
+    if record["options"] and cfg.start_from != (start := record["options"].get("start_from")):
+        different.append(f"start_from (was {start})")
     if different:
         raise UserError(
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
             f"{', '.join(different)}; repeat that run's options"
         )
+
+
+def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path) -> None:
+    """Check that a record has the radiographs of the checkpoint it resumes; keep earlier ones.
+
+    Args:
+        checkpoint: the checkpoint.
+        record: of the resumed training; it gets the radiographs of the starting weights.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        UserError: if the training or validation fold differs.
+    """
+    was = checkpoint["boneage"]
+    for fold in ("train", "val"):
+        if list(fold_of(was, fold)["id"]) != list(fold_of(record, fold)["id"]):
+            raise UserError(
+                f"{path} cannot be resumed: its {fold} fold had other radiographs. Repeat the data "
+                "and the split of its run, or start from its weights with start_from="
+            )
+    if earlier := was.get("earlier"):
+        record["earlier"] = earlier
 
 
 def build_model(

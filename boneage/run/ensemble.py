@@ -46,6 +46,9 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     if twice := [str(path) for path in dict.fromkeys(paths) if paths.count(path) > 1]:
         raise UserError(f"a run is given more than once: {join_first(twice)}")
     first = runs[0]
+    for run in runs:
+        if "ensemble" in run.metrics:
+            raise UserError(f"{run.path} is a mean of runs already: give these runs themselves")
     for run in runs[1:]:
         for what in ("task", "data", "stages", "external"):
             if run.metrics.get(what) != first.metrics.get(what):
@@ -68,6 +71,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     metrics = {
         **{key: value for key, value in first.metrics.items() if key not in OF_ONE_RUN},
         "ensemble": [str(run.path) for run in runs],
+        "partial": list(dict.fromkeys(p for run in runs for p in run.metrics.get("partial", []))),
         "subgroups": columns,
         "parameters": sum(run.metrics["parameters"] for run in runs),
         "seconds": sum(run.metrics["seconds"] for run in runs),

@@ -35,6 +35,7 @@ from boneage.run.checkpoint import (
     load_model,
     make_record,
     read_checkpoint,
+    resume_record,
     start_from,
 )
 from boneage.run.checkpoint_file import checkpoint_file
@@ -127,7 +128,9 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
         if data.soft_targets:
             check_teachers(data.soft_targets, data.table)
         model.record = make_record(cfg, data)
-        if cfg.start_from:
+        if checkpoint is not None and ckpt_path is not None:
+            resume_record(checkpoint, model.record, ckpt_path)
+        elif cfg.start_from:
             start_from(cfg.start_from, model, data.table)
         model.fit_tasks(data.fold_table("train"))
     watched = predictions, throughput, history = Predictions(), Throughput(), History()
@@ -158,7 +161,8 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
         check_resumable(checkpoint, cfg)
     else:
         check_task(checkpoint, cfg)
-        if site_of(checkpoint["boneage"]) is not None:
+        site = site_of(checkpoint["boneage"])
+        if site is not None and (site.correction.lines or any(site.intervals.values())):
             log.warning(
                 "ckpt_path=%s is fitted to a site: it is tested without the site's correction and "
                 "intervals, which boneage predict uses", path,

@@ -17,6 +17,7 @@ import torch
 from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from boneage.data.atomic import atomic_file
@@ -178,8 +179,8 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
     """Print and log the headline metrics next to the baselines, as a table of 80 columns."""
     baseline_results: dict[str, Results] = metrics["baselines"]
     table = Table(
-        title=_title(metrics),
-        caption=_caption(metrics, run_dir),
+        title=escape(_title(metrics)),
+        caption=escape(_caption(metrics, run_dir)),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE,

@@ -18,6 +18,7 @@ from boneage.data.columns import Columns
 from boneage.data.decode import Preprocessing
 from boneage.data.ids import patient_codes
 from boneage.data.layouts import read_source
+from boneage.data.matching import file_core
 from boneage.data.parallel import with_progress
 from boneage.data.phantom import write_phantom
 from boneage.data.sampler import evenly
@@ -27,6 +28,7 @@ from boneage.evaluation.intervals import Metrics, Results, with_interval
 from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.seen import SAME_MONTHS
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,8 @@ def stress(
     """
     loaded = read_checkpoint(checkpoint)
     record = loaded["boneage"]
+    if not {"age", "stage"} & set(record["config"]["tasks"]):
+        raise UserError(f"{checkpoint} predicts neither age nor stage, which this test measures")
     table = test_fold(record, root)
     make_writable(out)
     if n is not None:
@@ -130,13 +134,19 @@ def _held_out(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     options |= {"columns": Columns.of(data["columns"], ()), "separator": data.get("separator")}
     source = read_source(root or Path(given), missing="drop", **options)
     split = pd.DataFrame(record["split"])
-    table = split[split["fold"] == "test"].merge(source[["id", "path"]], on="id", how="left")
+    source = source[["id", "path", "age_months"]].rename(columns={"age_months": "found"})
+    table = split[split["fold"] == "test"].merge(source, on="id", how="left")
     if table["path"].isna().any():
         raise UserError(
             f"{int(table['path'].isna().sum())} of {len(table)} test radiographs of this run are "
             f"not in {root or given}: give their folder with --root"
         )
-    return table
+    if (other := (table["found"] - table["age_months"]).abs() > SAME_MONTHS).any():
+        raise UserError(
+            f"{int(other.sum())} of {len(table)} test radiographs of this run have other bone ages "
+            f"in {root or given}: give the folder of the same data set with --root"
+        )
+    return table.drop(columns="found")
 
 
 def _not_seen(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
@@ -144,7 +154,8 @@ def _not_seen(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     if root is None:
         raise UserError("an exported model does not name its test radiographs: give --root")
     source = read_source(root, missing="drop")
-    table = source[~source["id"].isin(record["split"]["id"])].reset_index(drop=True)
+    seen = {file_core(id_) for id_ in record["split"]["id"]}
+    table = source[~source["id"].map(file_core).isin(seen)].reset_index(drop=True)
     if table.empty:
         raise UserError(f"this model was trained on all radiographs in {root}: give another --root")
     return table

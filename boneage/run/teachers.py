@@ -9,7 +9,7 @@ import pandas as pd
 
 from boneage.data.labels import read_ids
 from boneage.errors import UserError, join_first
-from boneage.evaluation.run_folder import METRICS, read_csv
+from boneage.evaluation.run_folder import METRICS, read_csv, read_run
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.seen import find_seen, seen_by
 
@@ -38,9 +38,9 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
     if (folder / METRICS).is_file():  # runs predict only their own test fold
         metrics = json.loads((folder / METRICS).read_text())
         runs = [Path(run) for run in metrics.get("ensemble", [folder])]
-        splits = {str(run): run / "split.csv" for run in runs}
-        teachers = {run: _trained_on(file) for run, file in splits.items() if file.is_file()}
-        unknown = [run for run in splits if run not in teachers]
+        known = {str(run): _seen_by_run(run) for run in runs}
+        teachers = {run: seen for run, seen in known.items() if seen is not None}
+        unknown = [run for run in known if run not in teachers]
     elif (folder / ANSWERS).is_file():
         files = [Path(f) for f in json.loads((folder / ANSWERS).read_text())["checkpoints"]]
         teachers = {str(f): seen_by(read_checkpoint(f)) for f in files if f.is_file()}
@@ -70,7 +70,17 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
         )
 
 
-def _trained_on(split: Path) -> pd.DataFrame:
-    table = read_csv(split)
-    seen = table[table["fold"].isin(["train", "val"])]
-    return seen.assign(age_months=12 * seen["age_years"])
+def _seen_by_run(run: Path) -> pd.DataFrame | None:
+    """Return the training radiographs of the model that made a run's predictions, if known."""
+    own = run / "checkpoints/best.ckpt"
+    if own.is_file():
+        return seen_by(read_checkpoint(own))
+    if not (run / METRICS).is_file():
+        return None
+    options = read_run(run).metrics["options"]
+    if options.get("train", True):
+        split = read_csv(run / "split.csv")
+        seen = split[split["fold"].isin(["train", "val"])]
+        return seen.assign(age_months=12 * seen["age_years"])
+    tested = Path(options.get("ckpt_path") or "")
+    return seen_by(read_checkpoint(tested)) if tested.exists() and tested != Path() else None

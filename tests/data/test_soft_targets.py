@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from boneage.data.phantom import write_phantom
 from boneage.data.soft_targets import read_soft_targets
 from boneage.errors import UserError
 from boneage.run.ensemble import ensemble
@@ -119,6 +120,21 @@ def test_predictions_of_a_model_that_saw_the_radiographs_are_refused(configure, 
     )
     with pytest.raises(UserError, match=r"trained on \d+ of the radiographs that it predicts"):
         train(configure(f"data.soft_targets={path}", run="student"))
+
+
+@pytest.mark.slow
+def test_what_a_teacher_saw_is_read_from_its_checkpoint(configure, tmp_path):
+    train(configure(run="first"))
+    root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
+    first = f"{tmp_path}/first/checkpoints/best.ckpt"
+    train(configure(f"start_from={first}", f"data.root={root}", run="tuned"))
+    train(configure("train=false", f"ckpt_path={first}", f"data.root={root}", run="external"))
+    split = pd.read_csv(tmp_path / "first/split.csv", dtype={"id": str})
+    table = split[split["fold"] == "train"].assign(fold="test")
+    table["age_months"] = 12 * table["age_years"]
+    for teacher in ("first", "tuned", "external"):
+        with pytest.raises(UserError, match=rf"{teacher} was trained on {len(table)} test radio"):
+            check_teachers(tmp_path / teacher / "predictions.csv", table)
 
 
 def test_a_table_of_unknown_origin_is_said(configure, tmp_path, caplog):

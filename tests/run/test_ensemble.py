@@ -1,6 +1,7 @@
 """The mean of several runs' predictions, by hand, of one test fold and of several."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,17 @@ def test_an_ensemble_by_hand(runs, tmp_path):
     best = (a[chances] + b[chances]).to_numpy().argmax(1)
     assert both["stage_predicted"].tolist() == [names[k] for k in best]
     assert metrics["ensemble"] == [str(runs / "a"), str(runs / "b")]
+
+
+def test_a_trial_makes_the_mean_a_trial_and_means_are_not_averaged(runs, tmp_path):
+    shutil.copytree(runs / "b", tmp_path / "trial")
+    metrics = json.loads((runs / "b/metrics.json").read_text())
+    trial = metrics | {"partial": ["trainer.limit_test_batches=1"]}
+    (tmp_path / "trial/metrics.json").write_text(json.dumps(trial))
+    metrics = ensemble([runs / "a", tmp_path / "trial"], tmp_path / "both")
+    assert metrics["partial"] == ["trainer.limit_test_batches=1"]
+    with pytest.raises(UserError, match="both is a mean of runs already: give these runs"):
+        ensemble([tmp_path / "both", runs / "a"], tmp_path / "more")
 
 
 def test_folds_are_pooled(runs, tmp_path):

@@ -107,6 +107,11 @@ def test_the_closing_table_names_the_limit(run, metrics, capsys):
     assert f"and of {mean:.2f} (" in said
 
 
+def test_the_closing_table_names_the_folder_as_it_is(metrics, tmp_path, capsys):
+    print_results(metrics, tmp_path / "a [b] [/c]")
+    assert "/a [b] [/c]" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_ensemble_keeps_the_readers(run, metrics, tmp_path):
     averaged = ensemble([run], tmp_path / "one")
     assert averaged["readers_report"] == metrics["readers_report"]

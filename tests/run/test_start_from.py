@@ -64,6 +64,24 @@ def test_the_next_run_of_a_chain_knows_the_radiographs_of_all_before(first, conf
 
 
 @pytest.mark.slow
+def test_a_resumed_run_keeps_the_radiographs_of_its_start(first, configure, tmp_path):
+    root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
+    options = ("sex=embedding", f"data.root={root}", f"start_from={first}")
+    train(configure(*options, run="second"))
+    last = tmp_path / "second/checkpoints/last.ckpt"
+    longer = (f"ckpt_path={last}", "trainer.max_epochs=2")
+    for start in ((), ("start_from=other.ckpt",)):
+        with pytest.raises(UserError, match=rf"differs from its run in start_from \(was {first}\)"):
+            train(configure(*options[:2], *longer, *start))
+    first.unlink()  # its weights are not read again
+    train(configure(*options, *longer, run="resumed"))
+    records = [read_checkpoint(tmp_path / f"{run}/checkpoints/last.ckpt")["boneage"]
+               for run in ("second", "resumed")]  # fmt: skip
+    assert records[0]["earlier"]["id"]
+    assert records[1]["earlier"] == records[0]["earlier"]
+
+
+@pytest.mark.slow
 def test_ages_are_standardised_by_the_new_radiographs(first, configure, tmp_path):
     root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
     train(configure(f"start_from={first}", "sex=embedding", f"data.root={root}", run="second"))

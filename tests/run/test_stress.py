@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
+from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.predict.export import export
 from boneage.run.changes import STRESSES
@@ -160,3 +161,18 @@ def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_
     ids = held_out(read_checkpoint(tmp_path / "model.onnx")["boneage"], phantom_root)["id"]
     split = pd.read_csv(tmp_path / "run/split.csv", dtype=str)
     assert set(ids) == set(split["id"][split["fold"] == "test"])
+    record = read_checkpoint(tmp_path / "model.onnx")["boneage"]
+    record["split"]["id"] = [f"0{id_}" for id_ in record["split"]["id"]]  # another spelling
+    assert set(held_out(record, phantom_root)["id"]) == set(ids)
+
+
+@pytest.mark.slow
+def test_other_data_and_other_tasks_are_one_line(configure, tmp_path):
+    train(configure("task=sex", run="sex"))
+    done = CliRunner().invoke(app, ["stress", "--checkpoint", str(tmp_path / "sex")])
+    assert "predicts neither age nor stage" in str(done.exception)
+    train(configure())
+    other = write_phantom(tmp_path / "other", n=24, size=64, seed=5)  # with the same ids
+    words = ["stress", "--checkpoint", str(tmp_path / "run"), "--root", str(other)]
+    done = CliRunner().invoke(app, words)
+    assert "test radiographs of this run have other bone ages in" in str(done.exception)
