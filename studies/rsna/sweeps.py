@@ -33,7 +33,7 @@ SWEEPS = {
     "sizes/scratch": [
         *SIZES, "trainer.max_steps=2830", "backbone=slim_resnet", "optimizer.lr=0.0007",
     ],
-    "sizes/pretrained": [*SIZES, "trainer.max_steps=849"],
+    "sizes/pretrained": [*SIZES, "trainer.max_steps=2264"],
     "joint/with_sex": [*JOINT, "task=regression,multitask"],
     "joint/with_sex_learned": [*JOINT, "task=multitask", "weighting=uncertainty"],
     "joint/without_sex": [*JOINT, "sex=none", "task=regression,age_sex,age_stage_sex"],
