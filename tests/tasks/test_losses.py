@@ -138,6 +138,6 @@ def test_mirrored_predictions_by_hand(configure):
 def test_runs_and_their_checkpoints(configure, tmp_path, overrides):
     first = train(configure(*overrides))
     ckpt = tmp_path / "run/checkpoints/best.ckpt"
-    task = [word for word in overrides if word.startswith("task=")]
+    task = [word for word in overrides if word.startswith(("task=", "mirror_test="))]
     again = train(configure(*task, "train=false", f"ckpt_path={ckpt}", run="again"))
     assert again["test"] == first["test"]
