@@ -4,7 +4,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from boneage.data.columns import Columns
 from boneage.data.decode import Preprocessing
 from boneage.data.ids import patient_codes
 from boneage.data.layouts import read_source
-from boneage.data.matching import file_core
 from boneage.data.parallel import with_progress
 from boneage.data.phantom import write_phantom
 from boneage.data.sampler import evenly
@@ -28,7 +27,7 @@ from boneage.evaluation.intervals import Metrics, Results, with_interval
 from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint
-from boneage.run.seen import SAME_MONTHS
+from boneage.run.seen import SAME_MONTHS, find_seen
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -154,8 +153,8 @@ def _not_seen(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     if root is None:
         raise UserError("an exported model does not name its test radiographs: give --root")
     source = read_source(root, missing="drop")
-    seen = {file_core(id_) for id_ in record["split"]["id"]}
-    table = source[~source["id"].map(file_core).isin(seen)].reset_index(drop=True)
+    seen = chain(*find_seen(source, pd.DataFrame(record["split"])))
+    table = source[~source["id"].isin([*seen])].reset_index(drop=True)
     if table.empty:
         raise UserError(f"this model was trained on all radiographs in {root}: give another --root")
     return table

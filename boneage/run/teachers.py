@@ -79,8 +79,13 @@ def _seen_by_run(run: Path) -> pd.DataFrame | None:
         return None
     options = read_run(run).metrics["options"]
     if options.get("train", True):
-        split = read_csv(run / "split.csv")
-        seen = split[split["fold"].isin(["train", "val"])]
-        return seen.assign(age_months=12 * seen["age_years"])
-    tested = Path(options.get("ckpt_path") or "")
-    return seen_by(read_checkpoint(tested)) if tested.exists() and tested != Path() else None
+        file = run / "split.csv"
+        return _trained_on(file) if file.is_file() else None
+    tested = options.get("ckpt_path")
+    return seen_by(read_checkpoint(tested)) if tested and Path(tested).exists() else None
+
+
+def _trained_on(split: Path) -> pd.DataFrame:
+    table = read_csv(split)
+    seen = table[table["fold"].isin(["train", "val"])]
+    return seen.assign(age_months=12 * seen["age_years"])

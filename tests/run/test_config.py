@@ -227,8 +227,9 @@ def conf_with_other_defaults(tmp_path_factory):
     """Copy the config with every number changed, except what names like slim_resnet stand for."""
     conf = tmp_path_factory.mktemp("changed") / "conf"
     shutil.copytree(CONF, conf)
-    for part in ("callbacks", "data", "optimizer", "scheduler", "sex", "task", "train.yaml"):
-        for path in [conf / part] if part == "train.yaml" else (conf / part).iterdir():
+    groups = ("callbacks", "data", "optimizer", "scheduler", "sex", "task")
+    for files in ("train.yaml", *(f"{group}/*.yaml" for group in groups)):
+        for path in conf.glob(files):
             path.write_text(re.sub(r"(?<=: |, |.\[)\d+(\.\d+)?(?=[],\s])", "77", path.read_text()))
     trainer = (conf / "trainer/default.yaml").read_text()
     trainer = re.sub("(max_epochs|gradient_clip_val): .*", r"\1: 77", trainer)
