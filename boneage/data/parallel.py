@@ -1,8 +1,10 @@
 """Process many files in parallel, in processes that import nothing heavy, and show progress."""
 
 import logging
+import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -106,12 +108,29 @@ def run_pool(calls: Iterable[Any], **options: Any) -> Iterator[Any]:  # noqa: AN
         UserError: if a process is killed.
     """
     warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # after a stop
+    sys.warnoptions.append("ignore:resource_tracker")  # of joblib's process, after a stop
     logging.getLogger("concurrent.futures").setLevel(logging.CRITICAL)
     threading.excepthook = _report_thread
-    try:
-        yield from Parallel(initializer=_ignore_interrupt, **options)(calls)
-    except BrokenProcessPool as error:
-        raise UserError("a process was killed, perhaps because memory ran out") from error
+    with tempfile.TemporaryDirectory(prefix="boneage-", ignore_cleanup_errors=True) as folder:
+        stored = (
+            (_store, (function, Path(folder, str(number)), *given), named)
+            for number, (function, given, named) in enumerate(calls)
+        )
+        try:
+            for file in Parallel(initializer=_ignore_interrupt, **options)(stored):
+                yield pickle.loads(file.read_bytes())
+                file.unlink()
+        except BrokenProcessPool as error:
+            raise UserError("a process was killed, perhaps because memory ran out") from error
+
+
+def _store(function: Callable[..., Any], file: Path, *given: object, **named: object) -> Path:
+    """Store a result in a file, and return the file.
+
+    Of a process that is killed while it sends a long result, joblib waits for the rest for ever.
+    """
+    file.write_bytes(pickle.dumps(function(*given, **named), pickle.HIGHEST_PROTOCOL))
+    return file
 
 
 def _report_thread(failed: threading.ExceptHookArgs) -> None:

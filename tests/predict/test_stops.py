@@ -63,10 +63,9 @@ def cmdline(process):
     ("stop", "said"),
     [
         (interrupt, f"Stopped. F{ADVICE}.\n"),
-        pytest.param(  # joblib can wait for ever for the rest of a result that was half sent
+        (
             kill_a_reader,
             f"error: a process was killed, perhaps because memory ran out; f{ADVICE}\n",
-            marks=pytest.mark.soak,
         ),
     ],
 )
