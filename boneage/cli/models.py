@@ -44,7 +44,7 @@ def calibrate(
         ),
     ] = None,
 ) -> None:
-    """Fit a model to a site with 30 to 300 radiographs of known bone age.
+    """Fit a model to a site with 100 or more radiographs of known bone age.
 
     Estimates a correction of the predicted ages and checks by cross-validation whether it helps.
     Refits the intervals if they do not cover 90 %. Use the result with

@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from boneage.data.sexes import SEXES
 from boneage.models.module import BoneAgeModule
-from boneage.predict.onnx_model import output_of
+from boneage.predict.onnx_model import MAP, NOVELTY, output_of
 from boneage.uncertainty.novelty import Novelty
 
 aten = torch.ops.aten
@@ -36,7 +36,7 @@ class Exported(nn.Module):
     @property
     def outputs(self) -> list[str]:
         """Names of the outputs, in order."""
-        optional = {"novelty": self.novelty is not None, "map": self.with_map}
+        optional = {NOVELTY: self.novelty is not None, MAP: self.with_map}
         tasks = map(output_of, self.model.tasks)
         return [*tasks, *(name for name, present in optional.items() if present)]
 

@@ -15,7 +15,7 @@ from boneage.data.depth import BIT_DEPTHS
 from boneage.data.sexes import SEXES
 from boneage.models.module import BoneAgeModule
 from boneage.predict.graph import Exported, noise
-from boneage.predict.onnx_model import INPUTS, output_of
+from boneage.predict.onnx_model import INPUTS, MAP, NOVELTY, output_of
 from boneage.run.calibrate import intervals_of
 from boneage.uncertainty.conformal import INTERVAL_KEYS
 from boneage.weights import SCHEMA
@@ -94,9 +94,9 @@ def _columns(model: BoneAgeModule, size: int) -> dict[str, list[str]]:
 
 
 def _meaning(output: str, columns: dict[str, list[str]], stages: dict[str, Any]) -> str:
-    if output == "novelty":
+    if output == NOVELTY:
         return "distance to the training radiographs, above 1 unusual"
-    if output == "map":
+    if output == MAP:
         return f"Grad-CAM of {next(iter(columns))}, batch x h x w, positive where it is raised"
     if output == "age":
         return "years of bone age"

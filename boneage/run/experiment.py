@@ -41,7 +41,13 @@ from boneage.run.checkpoint import (
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.external import external_report
 from boneage.run.fit import fit
-from boneage.run.process import check_strategy, interruptible, keep_freed_memory, quieten_lightning
+from boneage.run.process import (
+    check_strategy,
+    interruptible,
+    keep_freed_memory,
+    only_run_in,
+    quieten_lightning,
+)
 from boneage.run.record_schema import check_buildable
 from boneage.run.results import describe_run, metric_report, print_results, write_results
 from boneage.run.resume import finished, newest_checkpoint
@@ -97,7 +103,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(cfg.run_dir)
     if (done := finished(folder, cfg)) is not None:
         return done
-    with interruptible(folder):
+    with only_run_in(folder), interruptible(folder):
         keep_freed_memory()
         quieten_lightning()
         L.seed_everything(cfg.seed, workers=True, verbose=False)

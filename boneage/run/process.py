@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
@@ -25,6 +26,8 @@ from boneage.errors import FailedRun, UserError
 from boneage.evaluation.run_folder import ERROR
 from boneage.run.options import command
 
+LOCK = ".lock"  # of a run folder
+LOADERS_END_SECONDS = 10  # after a run was killed
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 HIDDEN_WARNINGS = (
     ".*does not have many workers.*",  # the uint8 cache is faster than workers on few cores
@@ -97,6 +100,28 @@ class CurrentStdout:
 
 
 STDOUT = CurrentStdout()
+
+
+@contextmanager
+def only_run_in(run_dir: Path) -> Iterator[None]:
+    """Keep other runs out of a run folder.
+
+    Raises:
+        UserError: if a run is writing into it.
+    """
+    if not is_first_process():
+        yield
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(run_dir / LOCK).acquire(timeout=LOADERS_END_SECONDS)
+    except Timeout:
+        raise UserError(
+            f"another run is writing into {run_dir}: wait for its end, or choose another folder "
+            "with hydra.run.dir="
+        ) from None
+    with lock:
+        yield
 
 
 @contextmanager

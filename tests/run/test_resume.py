@@ -228,3 +228,15 @@ def test_a_damaged_best_checkpoint_is_moved_aside(configure, tmp_path, caplog):
     assert "Skipped" in caplog.text
     assert (run / "checkpoints/best.damaged").exists()
     assert (run / "metrics.json").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_holds_one_run_at_a_time(configure, tmp_path, monkeypatch):
+    monkeypatch.setattr("boneage.run.process.LOADERS_END_SECONDS", 0)
+    folder = tmp_path / "run"
+    process = start(configure("trainer.max_epochs=100", "resume=auto"))
+    wait_for((folder / "split.csv").exists, process)
+    with pytest.raises(UserError, match=f"^another run is writing into {folder}: wait"):
+        train(configure("resume=auto"))
+    process.kill()
+    process.join()
