@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.run.overrides import check_overrides
+from boneage.run.overrides import SWEEP, check_overrides
 from boneage.terminal import check_working_directory, prepare_output
 
 
@@ -48,6 +48,7 @@ def _remove_if_empty() -> None:
 
 if __name__ == "__main__":
     prepare_output(required=False)  # the log file has all of it
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)  # Hydra wants -m first
     try:
         check_working_directory()
         check_overrides(sys.argv[1:], Path(__file__).parent / "conf")

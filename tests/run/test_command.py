@@ -35,7 +35,7 @@ except SystemExit:
 @pytest.mark.slow
 def test_multirun(phantom_root, tmp_path):
     done = call(
-        "-m", "task=regression,multitask", "data.fold=0,99", *TINY,
+        "task=regression,multitask", "-m", "data.fold=0,99", *TINY,
         "data=rsna", f"data.root={phantom_root}", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1  # there is no fold 99; the other jobs go on
