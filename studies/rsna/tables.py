@@ -6,7 +6,7 @@ python studies/rsna/tables.py
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -30,6 +30,7 @@ SHOWN = {
 IN_CARD = (*AGE, "age/bias_months", *STAGES_IN_SHORT)
 IN_README = ("age/mae_months", "age/r2", "stage/accuracy")
 HEADLINE = (*AGE[:1], *AGE[2:], *STAGES_IN_SHORT)
+HEADLINE_ROWS = ("paper_regression", "default", BUILTIN)
 PUBLISHED_BY = "reference study, published"
 GUESS = "constant guess"
 MAIN_ROWS = {
@@ -84,11 +85,14 @@ def spent(record: Record, pooled: bool) -> Row:
     return [size, str(record["epochs"]), speed, minutes, "; ".join(record["devices"])]
 
 
-def main(records: dict[str, Record]) -> list[Row]:
+def main(
+    records: dict[str, Record],
+    metrics: Sequence[str] = SHOWN["best"],
+    names: Iterable[str] = MAIN_ROWS,
+) -> list[Row]:
     """Return the main results next to a constant guess and the published numbers."""
-    metrics = SHOWN["best"]
     rows = [["model", *map(metric_label, metrics)]]
-    runs = {label: records[name] for name, label in MAIN_ROWS.items() if name in records}
+    runs = {MAIN_ROWS[name]: records[name] for name in names if name in records}
     if runs:
         first = next(iter(runs.values()))
         rows.append([GUESS, *(cell(guessed(first, metric), metric) for metric in metrics)])
@@ -106,19 +110,6 @@ def stages(records: dict[str, Record]) -> list[Row]:
             metrics = records[name]["metrics"]
             cells = [cell(scored(metrics, metric), metric) for metric in STAGE_COLUMNS]
             rows.append([f"`{name}`", f"{metrics['n']['test']:,}", *cells])
-    return rows
-
-
-def headline(records: dict[str, Record]) -> list[Row]:
-    """Return published and own numbers, one row per metric."""
-    names = [
-        n for n in ("paper_regression", "best_128", "best_ensemble", "best_256") if n in records
-    ]
-    rows = [["", GUESS, PUBLISHED_BY, *(f"`{name}`" for name in names)]]
-    for metric in HEADLINE:
-        cells = [cell(scored(records[name]["metrics"], metric), metric) for name in names]
-        guess = cell(guessed(records[names[0]], metric), metric) if names else ""
-        rows.append([metric_label(metric), guess, published(metric), *cells])
     return rows
 
 
@@ -292,7 +283,7 @@ def rebuild(results: Path, notes: Path, card: Path, readme: Path) -> None:
     if sweeps := read_sweeps():
         fill(notes, "joint", joint(sweeps))
         fill(notes, "sizes", sizes(sweeps))
-    fill(readme, "headline", headline(records))
+    fill(readme, "headline", main(records, HEADLINE, HEADLINE_ROWS))
     if BUILTIN in records:
         fill(readme, "builtin", builtin(records[BUILTIN], IN_README))
         fill(card, "builtin", builtin(records[BUILTIN], IN_CARD))
