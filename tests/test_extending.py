@@ -1,0 +1,42 @@
+"""The examples of docs/extend.md, as a reader would save them."""
+
+import importlib.util
+import re
+import sys
+
+import pandas as pd
+import pytest
+from helpers import PROJECT
+
+from boneage.run.experiment import train
+
+EXAMPLE = re.compile(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    """The folder with the configs of the page, whose modules can be imported."""
+    for name, text in EXAMPLE.findall((PROJECT / "docs/extend.md").read_text()):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        if file.suffix == ".py":
+            module_name = name.removesuffix(".py").replace("/", ".")
+            spec = importlib.util.spec_from_file_location(module_name, file)
+            module = importlib.util.module_from_spec(spec)
+            monkeypatch.setitem(sys.modules, module_name, module)
+            spec.loader.exec_module(module)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["task=school_age", "loss=log_cosh"])
+def test_an_example_can_be_trained(saved, configure, tmp_path, option):
+    tested = train(configure(f"hydra.searchpath=[file://{saved}/conf]", option))["test"]
+    table = pd.read_csv(tmp_path / "run/predictions.csv")
+    if option == "task=school_age":
+        right = (table["school_age_probability"] > 0.5) == (table["age_years"] >= 6)
+        assert tested["school_age/right"]["value"] == pytest.approx(right.mean())
+    else:
+        error = (table["age_years_predicted"] - table["age_years"]).abs()
+        assert tested["age/mae_years"]["value"] == pytest.approx(error.mean())
