@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> float | None:
 def _remove_if_empty() -> None:
     """Remove the run's folder if it contains only Hydra's files."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", ".lock", "train.log"}:
+    if {path.name for path in run_dir.iterdir()} <= {".hydra", "train.log"}:
         shutil.rmtree(run_dir)
 
 

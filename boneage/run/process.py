@@ -109,10 +109,9 @@ def only_run_in(run_dir: Path) -> Iterator[None]:
     Raises:
         UserError: if a run is writing into it.
     """
-    if not is_first_process():
+    if not is_first_process() or not run_dir.exists():
         yield
         return
-    run_dir.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(run_dir / LOCK).acquire(timeout=LOADERS_END_SECONDS)
     except Timeout:
@@ -121,7 +120,10 @@ def only_run_in(run_dir: Path) -> Iterator[None]:
             "with hydra.run.dir="
         ) from None
     with lock:
-        yield
+        try:
+            yield
+        finally:
+            (run_dir / LOCK).unlink(missing_ok=True)
 
 
 @contextmanager
