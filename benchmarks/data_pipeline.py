@@ -66,6 +66,7 @@ def reopen(rows: int, what: str) -> float:
 
     from boneage.data import cache
     from boneage.data.decode import Preprocessing
+    from boneage.data.parallel import Decoded
 
     with tempfile.TemporaryDirectory() as folder:
         originals = [Path(folder) / f"{number}.png" for number in range(ROWS[0])]
@@ -74,7 +75,7 @@ def reopen(rows: int, what: str) -> float:
         table, preprocessing = table_of(originals, rows), Preprocessing(SIZE)
 
         def write_nothing(paths, preprocessing, images, workers):  # noqa: ANN001, ANN202
-            return {}, []  # the file stays sparse
+            return Decoded()  # the file stays sparse
 
         cache.decode_files = write_nothing
         arguments = (table, preprocessing, Path(folder))

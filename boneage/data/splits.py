@@ -114,7 +114,7 @@ def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0)
         fold: which of them is the test fold, from 0.
 
     Raises:
-        UserError: when `fold` or `folds` is out of range.
+        UserError: when `fold` or `folds` is out of range, or the table has a test fold of its own.
     """
     if folds < 2 or not 0 <= fold < folds:
         raise UserError(
@@ -125,6 +125,12 @@ def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0)
     if not (assigned == "test").any():
         assigned[free.index[stratified_parts(free, folds, seed) == fold]] = "test"
         free = table[assigned == "train"]
+    elif fold:
+        raise UserError(
+            f"data.fold={fold}: the radiographs have a test table, which every fold would be "
+            "tested on; for cross-validation move it out of data.root, otherwise leave data.fold "
+            "out"
+        )
     if len(free) and not (assigned == "val").any():
         n_parts = max(2, round(len(free) / (VAL_SHARE * len(table))))
         assigned[free.index[stratified_parts(free, n_parts, seed + 1) == 0]] = "val"

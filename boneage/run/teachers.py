@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.labels import read_ids
+from boneage.data.matching import match_ids
 from boneage.errors import UserError, join_first
 from boneage.evaluation.run_folder import METRICS, read_csv, read_run
 from boneage.run.checkpoint import read_checkpoint
@@ -45,7 +46,8 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
         files = [Path(f) for f in json.loads((folder / ANSWERS).read_text())["checkpoints"]]
         teachers = {str(f): seen_by(read_checkpoint(f)) for f in files if f.is_file()}
         unknown = [str(file) for file in files if str(file) not in teachers]
-        predicted = table[table["id"].isin(read_ids(soft_targets)) & (table["fold"] == "train")]
+        matched = match_ids(read_ids(soft_targets), table["id"], soft_targets)
+        predicted = table[table["id"].isin(matched.values()) & (table["fold"] == "train")]
     else:
         unknown = [str(soft_targets)]
     test = table[table["fold"] == "test"]

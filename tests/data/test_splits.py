@@ -64,6 +64,12 @@ def test_separate_tables_are_taken_as_they_are(table):
     assert folds.equals(table["origin"])
 
 
+def test_a_test_table_leaves_nothing_to_cross_validate(table):
+    table.loc[:99, "origin"] = "test"
+    with pytest.raises(UserError, match=r"^data\.fold=2: the radiographs have a test table"):
+        assign_folds(table, seed=0, folds=5, fold=2)
+
+
 def test_only_a_test_table(table):
     assert (assign_folds(table.assign(origin="test"), seed=0) == "test").all()
 
