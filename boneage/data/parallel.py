@@ -40,6 +40,7 @@ Result = TypeVar("Result")
 CHUNK = 32  # radiographs
 FEW_FILES = 100  # radiographs that take less time to decode than the start of a pool
 IDLE_WORKER_SECONDS = 5
+TRACKER_WARNINGS = "ignore:resource_tracker"  # of a process of joblib, after a stop
 LINE = (
     "Decoded {percent:.0f} %: {done:,} of {total:,} radiographs, "
     "{rate:,.0f} images/s, {left:,.0f} s left"
@@ -102,13 +103,17 @@ def run_pool(calls: Iterable[Any], **options: Any) -> Iterator[Any]:  # noqa: AN
 
     Args:
         calls: made by `joblib.delayed`.
-        options: of `joblib.Parallel`.
+        options: of `joblib.Parallel`, with `n_jobs`.
 
     Raises:
         UserError: if a process is killed.
     """
+    if options["n_jobs"] == 1:  # in this process
+        yield from Parallel(**options)(calls)
+        return
     warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # after a stop
-    sys.warnoptions.append("ignore:resource_tracker")  # of joblib's process, after a stop
+    if TRACKER_WARNINGS not in sys.warnoptions:
+        sys.warnoptions.append(TRACKER_WARNINGS)
     logging.getLogger("concurrent.futures").setLevel(logging.CRITICAL)
     threading.excepthook = _report_thread
     with tempfile.TemporaryDirectory(prefix="boneage-", ignore_cleanup_errors=True) as folder:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from joblib import Parallel, delayed
+from joblib import delayed
 from matplotlib.figure import Figure
 
 from boneage.data.columns import Columns
 from boneage.data.decode import Preprocessing
 from boneage.data.ids import patient_codes
 from boneage.data.layouts import read_source
-from boneage.data.parallel import with_progress
+from boneage.data.parallel import run_pool, with_progress
 from boneage.data.phantom import write_phantom
 from boneage.data.sampler import evenly
 from boneage.errors import UserError
@@ -170,17 +170,17 @@ def _predict(
 
     A prediction has the columns of `predictions.csv`, and in `ROW` its index in `table`.
     """
-    with Parallel(n_jobs=-1) as run:
-        for change, start in product(changes, range(0, len(table), PART)):
-            part = table.iloc[start : start + PART]
-            squares = run(delayed(changed_square)(p, preprocessing, change) for p in part["path"])
-            changed = [square for square in squares if square is not None]
-            yield from [(change, None)] * (len(squares) - len(changed))
-            if changed:
-                changeable = part[[square is not None for square in squares]]
-                predicted = predictions(np.stack(changed), changeable["sex"])
-                for row in predicted.assign(**{ROW: changeable.index}).to_dict("records"):
-                    yield change, row
+    for change, start in product(changes, range(0, len(table), PART)):
+        part = table.iloc[start : start + PART]
+        calls = (delayed(changed_square)(path, preprocessing, change) for path in part["path"])
+        squares = list(run_pool(calls, n_jobs=-1))
+        changed = [square for square in squares if square is not None]
+        yield from [(change, None)] * (len(squares) - len(changed))
+        if changed:
+            changeable = part[[square is not None for square in squares]]
+            predicted = predictions(np.stack(changed), changeable["sex"])
+            for row in predicted.assign(**{ROW: changeable.index}).to_dict("records"):
+                yield change, row
 
 
 def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
