@@ -180,7 +180,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
     baseline_results: dict[str, Results] = metrics["baselines"]
     table = Table(
         title=escape(_title(metrics)),
-        caption=escape(_caption(metrics, run_dir)),
+        caption=escape(_caption(metrics)),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE,
@@ -209,9 +209,10 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             f"{result['n']:,}",
             *(_baseline(results, name) for results in baseline_results.values()),
         )
-    Console().print(table)
     plain = Console(file=io.StringIO(), width=WIDTH)
-    plain.print(table)
+    for console in (Console(), plain):
+        console.print(table)
+        console.print(f"Results are in {os.path.relpath(run_dir)}", soft_wrap=True, markup=False)
     log.info("Results\n%s", plain.file.getvalue())  # type: ignore[attr-defined]
 
 
@@ -225,7 +226,7 @@ def _title(metrics: dict[str, Any]) -> str:
     return f"{metrics['task']}: {metrics['n']['test']:,} {kind} of {metrics['data']}"
 
 
-def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
+def _caption(metrics: dict[str, Any]) -> str:
     speed = metrics["images_per_second"]
     limit = limit_of_readers(metrics)
     trained = f", trained on {speed:,.0f} images/s" if speed else ""
@@ -235,8 +236,7 @@ def _caption(metrics: dict[str, Any], run_dir: Path) -> str:
         + f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} of them.\n"
         f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in total.\n"
         f"{_compared(metrics)}"
-        f"Results are in {os.path.relpath(run_dir)}"
-    )
+    ).rstrip()
 
 
 def _compared(metrics: dict[str, Any]) -> str:

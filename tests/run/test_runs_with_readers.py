@@ -1,6 +1,7 @@
 """Several readers from the label table to the page of a run: simulated, with planted errors."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -108,8 +109,9 @@ def test_the_closing_table_names_the_limit(run, metrics, capsys):
 
 
 def test_the_closing_table_names_the_folder_as_it_is(metrics, tmp_path, capsys):
-    print_results(metrics, tmp_path / "a [b] [/c]")
-    assert "/a [b] [/c]" in " ".join(capsys.readouterr().out.split())
+    folder = tmp_path / "a [b] [/c]" / ("long" * 30)
+    print_results(metrics, folder)
+    assert f"Results are in {os.path.relpath(folder)}" in capsys.readouterr().out.splitlines()
 
 
 def test_an_ensemble_keeps_the_readers(run, metrics, tmp_path):
