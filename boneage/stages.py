@@ -64,5 +64,6 @@ class Stages(AgeBins):
         return " | ".join(parts)
 
 
+PROBABILITY = "stage_probability_"  # beginning of a column, before the name of a stage
 BANDS = AgeBins(("0-2", "2-5", "5-10", "10-14", "14-17", "17+"), (2, 5, 10, 14, 17))
 ALL = "all"  # all bands, or all sexes

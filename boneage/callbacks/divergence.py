@@ -11,8 +11,7 @@ from boneage.callbacks.predictions import predictions_of
 from boneage.data.dataset import Batch
 from boneage.data.labels import MAX_AGE_YEARS
 from boneage.errors import FailedRun
-from boneage.evaluation.age import AGE
-from boneage.evaluation.evaluate import count_not_finite
+from boneage.evaluation.predictions import PREDICTED_AGE, count_not_finite
 from boneage.models.module import all_finite
 
 EVERY = 10  # steps between checks of the loss: each check waits for the device
@@ -55,8 +54,8 @@ class Divergence(L.Callback):
         if broken := max(count_not_finite(table).values(), default=0):
             what = f"{broken} of {len(table)} predictions of the validation fold are not finite"
             raise _diverged(trainer, what, "")
-        if AGE in table:
-            error = float((table[AGE] - table["age_years"]).abs().mean())
+        if PREDICTED_AGE in table:
+            error = float((table[PREDICTED_AGE] - table["age_years"]).abs().mean())
             if error > MAX_AGE_YEARS:
                 what = f"the MAE of the validation fold is {error:,.0f} years"
                 raise _diverged(trainer, f"{what}, more than any age,", "")

@@ -8,13 +8,14 @@ import pandas as pd
 
 from boneage.data.ids import unify_spellings
 from boneage.errors import UserError
+from boneage.stages import PROBABILITY
 
 NO_VALUE = ("", "na", "n/a", "nan", "unknown")
 TAKEN = (
     "id", "age_months", "age_years", "age_years_predicted", "soft_age_months", "sex", "patient",
     "origin", "path", "cache_row", "fold", "stage", "stage_predicted", "male_probability",
 )  # fmt: skip
-TAKEN_BEGINNINGS = ("stage_probability_", "reader_")
+TAKEN_BEGINNINGS = (PROBABILITY, "reader_")
 MOST = 50  # different values of a column of text: more name radiographs, not groups
 
 

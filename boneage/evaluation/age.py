@@ -4,7 +4,6 @@ from functools import cached_property
 
 import numpy as np
 
-AGE = "age_years_predicted"  # the column of predictions
 LIMITS_OF_AGREEMENT = 1.96  # standard deviations: 95 % of normal differences (Bland & Altman 1986)
 INFANT_YEARS = 2.0
 CEILING_YEARS = 17.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.evaluate import has_probability, stage_probability
+from boneage.evaluation.predictions import PREDICTED_AGE, has_probability, stage_probability
 from boneage.stages import Stages
 
 CASES = 12
@@ -43,8 +43,8 @@ def case_errors(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:
     probability of the true stage.
     """
     true_age = predictions["age_years"].to_numpy(float)
-    if "age_years_predicted" in predictions:
-        error: np.ndarray = np.abs(predictions["age_years_predicted"].to_numpy(float) - true_age)
+    if PREDICTED_AGE in predictions:
+        error: np.ndarray = np.abs(predictions[PREDICTED_AGE].to_numpy(float) - true_age)
         return error
     if not has_probability(predictions):
         return None

@@ -12,12 +12,16 @@ from boneage.evaluation.gaps import in_order, levels_of
 from boneage.evaluation.intervals import Results, counts, widen_mean, widen_share, with_interval
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, CALIBRATION, FROM_AGE, HEADS, stage_metrics
+from boneage.evaluation.predictions import (
+    PREDICTED_AGE,
+    count_not_finite,
+    has_probability,
+    predicted_stage,
+    stage_probability,
+)
 from boneage.stages import ALL, BANDS, Stages
 
-PROBABILITY = "stage_probability_"
-NUMERIC = ("age_years_predicted", PROBABILITY)  # prefixes of columns
 GROUP = ("band", "sex", "column", "level")  # of `subgroups.csv`
-BEYOND_ANY_AGE = 150.0  # years, positive or negative: larger ages are from a diverged model
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,14 @@ def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] 
     results: Results = {}
     stage = age = None
     if "stage_predicted" in predictions and not any("stage" in column for column in broken):
-        stage = predictions["stage_predicted"].map(stages.names.index).to_numpy()
+        stage = predicted_stage(predictions, stages)
         results |= score("stage", metrics_of_stages, true_stage, stage, patients)
         if has_probability(predictions):
             probability = stage_probability(predictions, stages)
             hit = probability.argmax(axis=1) == true_stage
             results |= score("stage", CALIBRATION, hit, probability.max(axis=1), patients)
-    if "age_years_predicted" in predictions and "age_years_predicted" not in broken:
-        age = predictions["age_years_predicted"].to_numpy(float)
+    if PREDICTED_AGE in predictions and PREDICTED_AGE not in broken:
+        age = predictions[PREDICTED_AGE].to_numpy(float)
         group = FROM_AGE if "stage_predicted" in predictions else "stage"
         results = score("age", AGE, true_age, age, patients) | results
         results |= score(group, metrics_of_stages, true_stage, stages.index_of(age), patients)
@@ -131,24 +135,6 @@ def score(
         if metric.mean_of is not None:
             widen_mean(results[name], [results[f"{metric.mean_of}_{c}"] for c in metrics.classes])
     return {f"{group}/{name}": results[name] for name in described}
-
-
-def count_not_finite(predictions: pd.DataFrame) -> dict[str, int]:
-    """Return how many predictions of a diverged model are not finite, by column."""
-    columns = [str(c) for c in predictions if str(c).startswith(NUMERIC)]
-    counts = {c: int((~np.isfinite(predictions[c].to_numpy(float))).sum()) for c in columns}
-    return {column: count for column, count in counts.items() if count}
-
-
-def has_probability(predictions: pd.DataFrame) -> bool:
-    """Tell whether a prediction table contains probabilities of the stages."""
-    return any(str(column).startswith(PROBABILITY) for column in predictions)
-
-
-def stage_probability(predictions: pd.DataFrame, stages: Stages) -> np.ndarray:
-    """Return (n, K) probabilities of the stages, in the order of the stages."""
-    columns = [PROBABILITY + name for name in stages.names]
-    return predictions[columns].to_numpy(float)
 
 
 def baselines(

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.ids import patient_codes
-from boneage.evaluation.age import AGE
-from boneage.evaluation.evaluate import count_not_finite
 from boneage.evaluation.intervals import (
     Result,
     Results,
     mean_absolute,
     unpaired_difference,
 )
+from boneage.evaluation.predictions import count_not_finite, error_months, predicted_stage
 from boneage.stages import Stages
 
 SHARES = ("stage/accuracy",)
@@ -42,8 +41,8 @@ def differences(
         exact intervals of the two shares.
     """
     scored: dict[str, tuple[Callable[..., np.ndarray], Callable[[pd.DataFrame], Columns]]] = {
-        "age/mae_months": (mean_absolute, _errors),
-        "age/bias_months": (_mean, _errors),
+        "age/mae_months": (mean_absolute, lambda table: (error_months(table),)),
+        "age/bias_months": (_mean, lambda table: (error_months(table),)),
         "stage/accuracy": (_mean, lambda table: _hits(table, stages)),
     }
     patients = patient_codes(own), patient_codes(external)
@@ -62,18 +61,9 @@ def differences(
     return found
 
 
-def _errors(table: pd.DataFrame) -> Columns:
-    return (12 * (table[AGE] - table["age_years"]).to_numpy(float),)
-
-
 def _hits(table: pd.DataFrame, stages: Stages) -> Columns:
-    """Return which stages are right: those of the stage head, or else of the predicted age."""
     true = stages.index_of(table["age_years"].to_numpy(float))
-    if "stage_predicted" in table:
-        predicted = table["stage_predicted"].map(stages.names.index).to_numpy()
-    else:
-        predicted = stages.index_of(table[AGE].to_numpy(float))
-    return ((predicted == true).astype(float),)
+    return ((predicted_stage(table, stages) == true).astype(float),)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from boneage.data.ids import patient_codes
 from boneage.data.subgroups import as_numbers, is_known
 from boneage.evaluation.intervals import Result, mean_absolute, unpaired_difference
 from boneage.evaluation.numbers import FEW
+from boneage.evaluation.predictions import PREDICTED_AGE, error_months
 
 LEVELS = 8  # a column of numbers with more different values is cut into quartiles
 PERMUTATIONS = 2000
@@ -21,7 +22,7 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 @dataclass(frozen=True)
-class Errors:
+class LevelErrors:
     """The errors of a run that levels are compared by.
 
     Attributes:
@@ -90,15 +91,15 @@ def in_order(levels: pd.Series) -> list[str]:
     return sorted(levels.unique(), key=place)
 
 
-def errors_of(predictions: pd.DataFrame) -> Errors | None:
+def errors_of(predictions: pd.DataFrame) -> LevelErrors | None:
     """Return the errors of the predicted ages, else of the predicted stages; None without both."""
-    if "age_years_predicted" in predictions:
-        months = 12 * (predictions["age_years_predicted"] - predictions["age_years"])
+    if PREDICTED_AGE in predictions:
+        months = error_months(predictions)
         if np.isfinite(months).all():
-            return Errors("MAE", "months", months.to_numpy(float))
+            return LevelErrors("MAE", "months", months)
     if "stage_predicted" in predictions:
         wrong = predictions["stage_predicted"] != predictions["stage"]
-        return Errors("share of wrong stages", "", wrong.to_numpy(float))
+        return LevelErrors("share of wrong stages", "", wrong.to_numpy(float))
     return None
 
 

@@ -9,9 +9,8 @@ import pandas as pd
 
 from boneage.data.ids import patient_codes
 from boneage.data.readings import comparable_readers, reading_column
-from boneage.evaluation.age import AGE
-from boneage.evaluation.evaluate import count_not_finite
 from boneage.evaluation.intervals import Result
+from boneage.evaluation.predictions import PREDICTED_AGE, count_not_finite
 from boneage.evaluation.readers import (
     MONTHS,
     agreement,
@@ -58,8 +57,8 @@ def readers_report(
         "icc": icc(readings),
         "perfect_mae_months": _perfect_mae(sd, readings),
     }
-    if AGE in predictions and AGE not in count_not_finite(predictions):
-        predicted = predictions[AGE].to_numpy(float)
+    if PREDICTED_AGE in predictions and PREDICTED_AGE not in count_not_finite(predictions):
+        predicted = predictions[PREDICTED_AGE].to_numpy(float)
         read = np.isfinite(readings).any(axis=1)
         error = MONTHS * (predicted[read] - np.nanmean(readings[read], axis=1))
         own = None if patients is None else patients[read]

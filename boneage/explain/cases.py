@@ -15,7 +15,7 @@ from boneage.data.crop import to_jpeg
 from boneage.evaluation.cases import case_errors
 from boneage.evaluation.run_folder import CASES
 from boneage.explain.film import COLOURS, Film, film_image, with_map
-from boneage.stages import BANDS, Stages
+from boneage.stages import BANDS, PROBABILITY, Stages
 
 COLUMNS = 4  # radiographs in a row
 
@@ -120,6 +120,6 @@ def _caption(row: dict[Hashable, Any]) -> str:
         predicted.append(f"{row['age_years_predicted']:.1f} y")
     if "stage_predicted" in row:
         stage = row["stage_predicted"]
-        probability = row.get(f"stage_probability_{stage}")
+        probability = row.get(PROBABILITY + stage)
         predicted.append(stage if probability is None else f"{stage} ({100 * probability:.0f} %)")
     return f"{first}\npredicted {', '.join(predicted)}" if predicted else first

@@ -12,6 +12,7 @@ from rich.control import strip_control_codes
 
 from boneage.errors import plural
 from boneage.evaluation.numbers import number
+from boneage.stages import PROBABILITY
 
 SCHEMA = 2  # version of predictions.json
 MAPPINGS = ("stage_probabilities", "outputs")  # fields that have several columns in the csv
@@ -179,9 +180,7 @@ def table_of(answers: Sequence[Answer]) -> pd.DataFrame:
         probabilities = row.pop("stage_probabilities")
         row["flags"] = "; ".join(answer.flags)
         outputs = row.pop("outputs")
-        rows.append(
-            outputs | row | {f"stage_probability_{name}": p for name, p in probabilities.items()}
-        )
+        rows.append(outputs | row | {PROBABILITY + name: p for name, p in probabilities.items()})
     columns = [f.name for f in fields(Answer) if f.name not in MAPPINGS]
     table = pd.DataFrame(rows)
     return table[[*columns, *(c for c in table if c not in columns)]]

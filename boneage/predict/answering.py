@@ -9,16 +9,18 @@ import numpy as np
 
 from boneage.data.formats import read_radiograph
 from boneage.data.radiographs import radiograph_id
-from boneage.evaluation.age import AGE
+from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.answer import Answer, years_and_months
-from boneage.predict.ensemble import PROBABILITY, SITE, Ensemble, Row
+from boneage.predict.ensemble import SITE, Ensemble, Row
 from boneage.predict.patients import Patient
 from boneage.predict.radiograph import CORRECTIONS, TWO_HANDS, Radiograph, see
+from boneage.stages import PROBABILITY
 
 Source = Path | np.ndarray  # a file, or (H, W) uint8 or uint16
 UNUSUAL = 1.0  # novelty above which a radiograph is flagged
 EXTREME_SD = 8.0  # absolute SD score; an age in the wrong unit gives a higher one
-NAMED = (AGE, SITE, "spread", "novelty", "stage_predicted")  # columns with their own fields
+# columns with fields of their own
+NAMED = (PREDICTED_AGE, SITE, "spread", "novelty", "stage_predicted")
 DISAGREEMENT = 1.0  # years, standard deviation of an ensemble
 # Brush Foundation Study (Greulich & Pyle 1959): chronological age in years; mean and standard
 # deviation of bone age in months.
@@ -125,9 +127,9 @@ def _answer(
     stage = row.get("stage_predicted", "")
     outputs = {c: float(row[c]) for c in row if c not in NAMED and not c.startswith(PROBABILITY)}
     answer = partial(answer, stage_probabilities=probabilities, stage=stage, outputs=outputs)
-    if AGE not in row:
+    if PREDICTED_AGE not in row:
         return answer()
-    age = max(0.0, float(row[AGE]))
+    age = max(0.0, float(row[PREDICTED_AGE]))
     answer = partial(
         answer, age_years=age, age_text=years_and_months(age), site_correction_years=row.get(SITE)
     )

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from boneage.errors import UserError, framework
-from boneage.evaluation.age import AGE
+from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.onnx_model import Columns, Model, OnnxModel, builtin_file
 from boneage.run.checkpoint_file import checkpoint_file, require_weights
+from boneage.stages import PROBABILITY
 from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals, why_unknown
 from boneage.uncertainty.site import Correction
 from boneage.weights import is_exported
@@ -19,7 +20,6 @@ from boneage.weights import is_exported
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-PROBABILITY = "stage_probability_"
 SITE = "site_correction_years"
 
 
@@ -90,8 +90,8 @@ class Ensemble:
             name: np.stack([own[name] for own in columns]).mean(axis=0, dtype=np.float64)
             for name in columns[0]
         }
-        if AGE in mean and len(columns) > 1:
-            mean["spread"] = np.std([own[AGE] for own in columns], axis=0, ddof=1)
+        if PREDICTED_AGE in mean and len(columns) > 1:
+            mean["spread"] = np.std([own[PREDICTED_AGE] for own in columns], axis=0, ddof=1)
         mean["novelty"] = np.fmin.reduce([novelty for _, novelty in predictions])
         if probabilities := [name for name in mean if name.startswith(PROBABILITY)]:
             likeliest = np.argmax([mean[name] for name in probabilities], axis=0)
@@ -127,10 +127,10 @@ def _predict(
 ) -> tuple[Columns, np.ndarray]:
     """Return a model's predictions, corrected for its site; `at_site` adds the column `SITE`."""
     columns, novelty = model.predict(squares, sexes)
-    if at_site and AGE in columns:
+    if at_site and PREDICTED_AGE in columns:
         correction = Correction() if model.site is None else model.site.correction
-        corrected = correction.correct(columns[AGE], np.asarray(sexes))
-        columns |= {AGE: corrected, SITE: corrected - columns[AGE]}
+        corrected = correction.correct(columns[PREDICTED_AGE], np.asarray(sexes))
+        columns |= {PREDICTED_AGE: corrected, SITE: corrected - columns[PREDICTED_AGE]}
     return columns, novelty
 
 

@@ -14,8 +14,8 @@ from boneage.data.dataset import sex_indices
 from boneage.data.ids import patient_codes
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import evenly
-from boneage.evaluation.age import AGE
 from boneage.evaluation.intervals import Results
+from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.models.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of
@@ -41,8 +41,8 @@ def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
     unknown = pd.Series("unknown", index=val.index)
     for name, sex in (("predicted_years", val["sex"]), ("predicted_years_sex_unknown", unknown)):
         predicted, validated = predictions_of(model, images, sex_indices(sex))
-        if AGE in predicted:
-            calibration[name] = predicted[AGE].tolist()
+        if PREDICTED_AGE in predicted:
+            calibration[name] = predicted[PREDICTED_AGE].tolist()
     sample = evenly(len(train), FEATURES)
     trained = features_of(model, data.images_of(train.index[sample]))
     novelty = fit_novelty(trained, validated)
@@ -86,9 +86,9 @@ def predictions_at(
 ) -> pd.DataFrame:
     """Return the columns of `predictions_of`, with the ages corrected for a site."""
     predicted, _ = predictions_of(model, images, sex_indices(sexes))
-    if site is not None and AGE in predicted:
-        years, names = predicted[AGE].to_numpy(float), sexes.to_numpy(str)
-        predicted[AGE] = site.correction.correct(years, names)
+    if site is not None and PREDICTED_AGE in predicted:
+        years, names = predicted[PREDICTED_AGE].to_numpy(float), sexes.to_numpy(str)
+        predicted[PREDICTED_AGE] = site.correction.correct(years, names)
     return predicted
 
 
@@ -120,7 +120,7 @@ def novelty_of(record: dict[str, Any]) -> Novelty | None:
 def coverage_of(record: dict[str, Any], test: pd.DataFrame) -> dict[str, Results]:
     """Return the coverage of a record's intervals on a test fold; empty if unknown."""
     intervals = intervals_of(record)
-    if intervals is None or not np.isfinite([*intervals.widths, *test[AGE]]).all():
+    if intervals is None or not np.isfinite([*intervals.widths, *test[PREDICTED_AGE]]).all():
         return {}
-    ages = test["age_years"].to_numpy(), test[AGE].to_numpy()
+    ages = test["age_years"].to_numpy(), test[PREDICTED_AGE].to_numpy()
     return coverage(*ages, intervals, patient_codes(test))

@@ -19,6 +19,7 @@ from boneage.evaluation.run_folder import (
     read_run,
 )
 from boneage.run.results import metric_report, write_json
+from boneage.stages import PROBABILITY
 
 OF_ONE_RUN = ("anomalies", "coverage", "own_test")
 TRUTH = ["id", "sex", "age_years", "stage"]
@@ -126,8 +127,8 @@ def _mean_predictions(
             table[name] = table[name].fillna("")
     if "patient" in table:
         table.insert(1, "patient", table.pop("patient"))
-    probabilities = [column for column in table if str(column).startswith("stage_probability_")]
+    probabilities = [column for column in table if str(column).startswith(PROBABILITY)]
     if probabilities:
         likeliest = table[probabilities].idxmax(axis=1)
-        table["stage_predicted"] = [str(c).removeprefix("stage_probability_") for c in likeliest]
+        table["stage_predicted"] = [str(c).removeprefix(PROBABILITY) for c in likeliest]
     return table

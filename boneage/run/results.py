@@ -26,10 +26,11 @@ from boneage.data.ids import count_patients
 from boneage.data.layouts import looks_official
 from boneage.data.module import BoneAgeDataModule
 from boneage.evaluation.cases import pick_cases
-from boneage.evaluation.evaluate import Scored, baselines, count_not_finite, evaluate, subgroups
+from boneage.evaluation.evaluate import Scored, baselines, evaluate, subgroups
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import common_name, describe, is_built_in
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
+from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.report.readers import limit_of_readers
 from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule

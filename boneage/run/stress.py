@@ -24,6 +24,7 @@ from boneage.data.sampler import evenly
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled
 from boneage.evaluation.intervals import Metrics, Results, with_interval
+from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint
@@ -199,9 +200,8 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
     truth, clean = truth.loc[changed.index], clean.loc[changed.index]
     patients = patient_codes(truth)
     results: Results = {}
-    if "age_years_predicted" in changed:
-        column = "age_years_predicted"
-        ages = (truth["age_years"], clean[column], changed[column])
+    if PREDICTED_AGE in changed:
+        ages = (truth["age_years"], clean[PREDICTED_AGE], changed[PREDICTED_AGE])
         months = (12 * age.to_numpy(float) for age in ages)
         results |= with_interval(_age_metrics, *months, patients=patients)
     if "stage_predicted" in changed:

@@ -13,7 +13,7 @@ from boneage.data.dataset import Batch
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import stage_probability_metrics
-from boneage.stages import Stages
+from boneage.stages import PROBABILITY, Stages
 from boneage.tasks.base import Task
 from boneage.tasks.heads import MLPHead
 
@@ -118,5 +118,5 @@ class StageClassification(Task):
         names = self.stages.names
         return {
             "stage_predicted": [names[k] for k in prediction.argmax(dim=1).tolist()],
-            **{f"stage_probability_{n}": prediction[:, k] for k, n in enumerate(names)},
+            **{PROBABILITY + n: prediction[:, k] for k, n in enumerate(names)},
         }

@@ -8,9 +8,10 @@ from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.classification import MulticlassCalibrationError
 
-from boneage.evaluation.evaluate import baselines, count_not_finite, evaluate
+from boneage.evaluation.evaluate import baselines, evaluate
 from boneage.evaluation.intervals import exact_interval
 from boneage.evaluation.metrics import AGE, stage_metrics
+from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.stage import calibration_error, confusion, reliability
 from boneage.stages import Stages
 

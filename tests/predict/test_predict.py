@@ -27,12 +27,12 @@ from boneage.data.hand import detect
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
+from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_months
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient, patients_of
 from boneage.predict.radiograph import CORRECTIONS, correction_needed, load
-from boneage.run.calibrate import AGE
 from boneage.run.experiment import train
 from boneage.stages import Stages
 
@@ -544,7 +544,7 @@ class Usual(Ensemble):
 
     def predict(self, squares, sex):
         return [
-            {AGE: float(square[-1, -1]) / 10, "novelty": self.told[int(square[0, 0])]}
+            {PREDICTED_AGE: float(square[-1, -1]) / 10, "novelty": self.told[int(square[0, 0])]}
             for square in squares[0]
         ]
 

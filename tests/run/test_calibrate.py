@@ -15,7 +15,7 @@ from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
 from boneage.data.sexes import SEXES
 from boneage.errors import UserError
-from boneage.evaluation.age import AGE
+from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
@@ -127,7 +127,7 @@ def test_stress_and_explain_use_the_ages_of_the_site(
     assert maes[1] == pytest.approx(12 * np.mean(errors), abs=0.05)
     assert abs(maes[0] - maes[1]) > 1
     files = [Path(path) for path in truth["path"]]
-    ages = [Explained(f, files).table[AGE] for f in (exported / "model.onnx", shifted)]
+    ages = [Explained(f, files).table[PREDICTED_AGE] for f in (exported / "model.onnx", shifted)]
     assert (ages[1] - ages[0]).to_numpy() == pytest.approx(1.5)
 
 

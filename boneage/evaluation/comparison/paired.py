@@ -11,6 +11,7 @@ from boneage.data.ids import patient_codes
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
 from boneage.evaluation.intervals import Result, paired_difference
 from boneage.evaluation.metrics import AGE, common_name, stage_metrics
+from boneage.evaluation.predictions import PREDICTED_AGE, predicted_stage
 from boneage.evaluation.run_folder import FinishedRun
 
 Columns = tuple[np.ndarray, np.ndarray]
@@ -134,15 +135,15 @@ def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | No
     """Return the truth and prediction that a metric is computed from."""
     true_age = table["age_years"].to_numpy(float)
     age = None
-    if "age_years_predicted" in table:
-        age = table["age_years_predicted"].to_numpy(float)
+    if PREDICTED_AGE in table:
+        age = table[PREDICTED_AGE].to_numpy(float)
         if not np.isfinite(age).all():
             return None
     if metric.startswith("age/"):
         return None if age is None else (true_age, age)
     true = run.stages.index_of(true_age)
     if metric.startswith("stage/") and "stage_predicted" in table:
-        return true, table["stage_predicted"].map(run.stages.names.index).to_numpy()
+        return true, predicted_stage(table, run.stages)
     if common_name(metric).startswith("stage/") and age is not None:
         return true, run.stages.index_of(age)
     return None

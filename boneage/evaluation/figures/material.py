@@ -7,16 +7,17 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.ids import patient_codes
-from boneage.evaluation.age import AGE
-from boneage.evaluation.evaluate import (
-    BEYOND_ANY_AGE,
-    NUMERIC,
-    has_probability,
-    stage_probability,
-    without_levels,
-)
+from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import counts
 from boneage.evaluation.numbers import is_few
+from boneage.evaluation.predictions import (
+    BEYOND_ANY_AGE,
+    NUMERIC,
+    PREDICTED_AGE,
+    has_probability,
+    predicted_stage,
+    stage_probability,
+)
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.stage import confusion
 from boneage.stages import Stages
@@ -64,7 +65,7 @@ class Material:
     @cached_property
     def predicted(self) -> np.ndarray:
         """(n,) predicted ages in years."""
-        return self._column(AGE).to_numpy(float)
+        return self._column(PREDICTED_AGE).to_numpy(float)
 
     @property
     def sex(self) -> np.ndarray:
@@ -92,8 +93,8 @@ class Material:
     def stage(self) -> np.ndarray:
         """(n,) predicted stage indices, or stages of the predicted ages."""
         if "stage_predicted" not in self.table:
-            return self.stages.index_of(self.predicted)
-        return self._column("stage_predicted").map(self.stages.names.index).to_numpy()
+            self._column(PREDICTED_AGE)
+        return predicted_stage(self.table, self.stages)
 
     @property
     def hit(self) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.errors import plural
-from boneage.evaluation.gaps import UNKNOWN, Errors, Gap, errors_of, gaps_of
+from boneage.evaluation.gaps import UNKNOWN, Gap, LevelErrors, errors_of, gaps_of
 from boneage.evaluation.metrics import is_own_headline
 from boneage.evaluation.numbers import FEW, interval, number, p_value
 from boneage.evaluation.run_folder import FinishedRun
@@ -61,7 +61,7 @@ def column_sections(run: FinishedRun, groups: pd.DataFrame) -> list[dict[str, An
     return sections
 
 
-def _gap(gap: Gap, errors: Errors) -> str:
+def _gap(gap: Gap, errors: LevelErrors) -> str:
     unit = f" {errors.unit}" if errors.unit else ""
     return (
         f"Largest difference of the {errors.name}: {gap.high} minus {gap.low}, "

@@ -22,6 +22,7 @@ from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import page_image, styled, to_png
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.numbers import FEW
+from boneage.evaluation.predictions import PREDICTED_AGE, predicted_stage
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.readers import limit_of_readers, readers_section
@@ -147,15 +148,10 @@ def _save(figure: Figure, path: Path) -> dict[str, Any]:
 def _edges(run: FinishedRun) -> list[dict[str, Any]]:
     """Return the share of wrong stages by distance from each edge between stages."""
     table = run.predictions
-    true_age = table["age_years"].to_numpy(float)
-    if "stage_predicted" in table:
-        hit = (table["stage_predicted"] == table["stage"]).to_numpy()
-    elif "age_years_predicted" in table:
-        hit = run.stages.index_of(
-            table["age_years_predicted"].to_numpy(float)
-        ) == run.stages.index_of(true_age)
-    else:
+    if not {"stage_predicted", PREDICTED_AGE} & {*table}:
         return []
+    true_age = table["age_years"].to_numpy(float)
+    hit = predicted_stage(table, run.stages) == run.stages.index_of(true_age)
     return [
         {
             "edge": edge,

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from boneage.evaluation.evaluate import BEYOND_ANY_AGE
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import FEW, number
+from boneage.evaluation.predictions import BEYOND_ANY_AGE, PREDICTED_AGE
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import BANDS
@@ -86,9 +86,9 @@ def _external(run: FinishedRun) -> list[str]:
 
 
 def _beyond_any_age(predictions: pd.DataFrame) -> list[str]:
-    if "age_years_predicted" not in predictions:
+    if PREDICTED_AGE not in predictions:
         return []
-    age = predictions["age_years_predicted"].abs()
+    age = predictions[PREDICTED_AGE].abs()
     beyond = int((age > BEYOND_ANY_AGE).sum())
     if not beyond:
         return []
