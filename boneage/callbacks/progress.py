@@ -14,12 +14,12 @@ from lightning.pytorch.trainer.states import RunningStage
 from typing_extensions import override
 
 from boneage.data.dataset import Batch
+from boneage.data.splits import FOLDS
 from boneage.errors import plural
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import duration, number
 
 log = logging.getLogger(__name__)
-FOLDS = {"train": "training", "val": "validation"}
 
 
 class History(L.Callback):

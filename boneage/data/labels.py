@@ -21,15 +21,15 @@ from boneage.data.columns import (
 )
 from boneage.data.headers import letters
 from boneage.data.ids import normal_ids
-from boneage.data.sexes import UNKNOWN, read_sexes
+from boneage.data.sexes import read_sexes
 from boneage.data.subgroups import read_subgroups
-from boneage.data.tables import read_table, refuse
+from boneage.data.tables import NO_VALUE, read_table, refuse
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
-NO_PATIENT = (*UNKNOWN, "-", "?")
+NO_PATIENT = (*NO_VALUE, "-", "?")
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
 MAX_AGE_YEARS = 25
 

@@ -9,17 +9,16 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.ids import normal_id
-from boneage.data.tables import refuse
+from boneage.data.tables import NO_VALUE, refuse
 from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 
 SEXES = ("female", "male", "unknown")  # models encode a sex by its index here
-UNKNOWN = ("", "unknown", "na", "n/a", "nan", "none", "null")
 SPELLINGS = (
     dict.fromkeys(("m", "male", "boy", "man"), "male")
     | dict.fromkeys(("f", "female", "girl", "woman"), "female")
-    | dict.fromkeys(UNKNOWN, "unknown")
+    | dict.fromkeys(NO_VALUE, "unknown")
 )
 YES, NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0")
 # an unused column looks like sexes by its name, or by its cells
@@ -114,7 +113,7 @@ def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.S
 def _looks_like_sexes(table: pd.DataFrame, name: str) -> bool:
     if list(table.columns).count(name) > 1:
         return False
-    cells = {cell.casefold() for cell in table[name].unique()} - set(UNKNOWN)
+    cells = {cell.casefold() for cell in table[name].unique()} - set(NO_VALUE)
     named = LIKELY_NAMES.search(name.casefold()) and len(cells) <= MOST_CELLS
     return bool(cells) and bool(named or cells <= LIKELY_CELLS)
 

@@ -1,7 +1,7 @@
 """Training, validation and test folds, stratified by bone age and sex."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
-FOLDS = ("train", "val", "test")
+FOLDS = {"train": "training", "val": "validation", "test": "test"}  # in tables: in texts
 UNUSED = "unused"  # a radiograph of no fold, where a study asks for fewer
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
@@ -165,7 +165,7 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
 
 
 def require_folds(
-    table: pd.DataFrame, folds: Sequence[str], root: Path, hold_out: Path | None
+    table: pd.DataFrame, folds: Iterable[str], root: Path, hold_out: Path | None
 ) -> None:
     """Check that none of the folds is empty.
 

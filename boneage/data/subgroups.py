@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.ids import unify_spellings
+from boneage.data.tables import NO_VALUE
 from boneage.errors import UserError
 from boneage.stages import PROBABILITY
 
-NO_VALUE = ("", "na", "n/a", "nan", "unknown")
 TAKEN = (
     "id", "age_months", "age_years", "age_years_predicted", "soft_age_months", "sex", "patient",
     "origin", "path", "cache_row", "fold", "stage", "stage_predicted", "male_probability",

@@ -23,6 +23,7 @@ SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *FOREIGN)
 SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # text contains commas too
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 INVISIBLE = "[\ufeff\u200b]"  # byte-order mark, zero-width space
+NO_VALUE = ("", "na", "n/a", "nan", "none", "null", "unknown")  # cells, in any case
 HEAD = 1 << 16  # bytes of a file that contain its header
 SAMPLE = 200  # rows that decide the separator, or contain the header of a spreadsheet
 

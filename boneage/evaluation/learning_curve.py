@@ -23,7 +23,6 @@ class LearningCurve:
         floor: months, the error that no number of radiographs would go below.
         scale: months.
         exponent: how fast the error falls.
-        floor_limits: 95 % interval of the floor, months.
         largest: n of the largest training fold measured.
         doubling: by how many months the error would fall with twice that many.
         doubling_limits: its 95 % interval, months.
@@ -32,7 +31,6 @@ class LearningCurve:
     floor: float
     scale: float
     exponent: float
-    floor_limits: tuple[float, float]
     largest: int
     doubling: float
     doubling_limits: tuple[float, float]
@@ -88,7 +86,6 @@ def fit_learning_curve(
         floor=best[0],
         scale=best[1],
         exponent=best[2],
-        floor_limits=_limits([curve[0] for curve in curves]),
         largest=largest,
         doubling=_gain(largest, *best),
         doubling_limits=_limits([_gain(largest, *curve) for curve in curves]),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from boneage.evaluation.intervals import Result
@@ -36,6 +37,21 @@ def interval(result: Result) -> str:
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return ""
     return f"{number(low)} to {number(high)}"
+
+
+def with_limits(result: Mapping[Any, Any], decimals: int | None = None) -> str:
+    """Return "value (low to high)"; the value alone if the interval has no width or is unknown.
+
+    Args:
+        result: `value`, `low`, `high`.
+        decimals: of all three; None for those of `number`.
+    """
+    write = number if decimals is None else partial(fixed, decimals=decimals)
+    low, high = result["low"], result["high"]
+    value = write(result["value"])
+    if low is None or high is None or not low < high:
+        return value
+    return f"{value} ({write(low)} to {write(high)})"
 
 
 def p_value(p: float) -> str:

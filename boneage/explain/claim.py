@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from boneage.evaluation.numbers import with_limits
 from boneage.evaluation.reference import Claim
 from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.stages import ALL
@@ -69,8 +70,7 @@ def _judge(here: pd.DataFrame, region: str) -> _Judged:
         judged.above += bool(own["low"] > best)
         judged.below += bool(own["high"] < best)
         judged.n.append(f"{own['n']:.0f}")
-        limits = f" ({own['low']:.2f} to {own['high']:.2f})" if own["low"] < own["high"] else ""
-        judged.values.append(f"{own['value']:.2f}{limits}")
+        judged.values.append(with_limits(own.to_dict(), 2))
     return judged
 
 

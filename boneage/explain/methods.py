@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from boneage.models.module import BoneAgeModule
 from boneage.models.network import Network
 
 Method = Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"]
-METHODS: tuple[Method, ...] = get_args(Method)
 STEPS = 32  # of integrated gradients (Sundararajan et al. 2017), from black to the radiograph
 PATCH, STRIDE = 8, 16  # occlusion: patches of 1/8 of the side, moved by 1/16
 
@@ -101,7 +100,7 @@ def attribute(
         image: (B, 1, H, W) uint8 radiographs.
         sex: (B,) int64, index into `SEXES`.
         task: name of the task; for stages, the predicted stage is explained.
-        method: one of `METHODS`. Guided Grad-CAM needs ReLU modules: for other activations it is
+        method: as `Method`. Guided Grad-CAM needs ReLU modules: for other activations it is
             Grad-CAM times the plain gradient.
     """
     side = image.shape[-1]

@@ -18,7 +18,8 @@ from boneage.data.labels import read_labels
 from boneage.data.matching import file_core, match_ids
 from boneage.data.radiographs import by_id, find_radiographs
 from boneage.errors import UserError, framework, join_first
-from boneage.evaluation.intervals import Result, paired_difference
+from boneage.evaluation.intervals import paired_difference
+from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.predict import answer_files
@@ -202,7 +203,9 @@ def sentences(result: Calibrated) -> list[str]:
 
 
 def _fit_lines(fit: SiteFit, sex_known: bool) -> list[str]:
-    mae, corrected, difference = map(_with_interval, (fit.mae, fit.mae_corrected, fit.difference))
+    mae, corrected, difference = (
+        with_limits(result, 2) for result in (fit.mae, fit.mae_corrected, fit.difference)
+    )
     lines = [
         f"MAE {mae} months without correction, {corrected} with a correction ({fit.tried}), "
         "cross-validated"
@@ -223,16 +226,10 @@ def _fit_lines(fit: SiteFit, sex_known: bool) -> list[str]:
     if fit.covered is None:
         lines.append("the model has no 90 % intervals: they are fitted to these radiographs")
     else:
-        share = (
-            f"{fit.covered['value']:.3f} ({fit.covered['low']:.3f} to {fit.covered['high']:.3f})"
-        )
+        share = with_limits(fit.covered, 3)
         action = "not changed" if fit.intervals is None else "refitted"
         lines.append(f"the model's 90 % intervals contain {share} of the readings: {action}")
     return lines
-
-
-def _with_interval(result: Result) -> str:
-    return f"{result['value']:.2f} ({result['low']:.2f} to {result['high']:.2f})"
 
 
 def _left_out(answer: Answer) -> str:

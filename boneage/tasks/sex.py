@@ -16,7 +16,7 @@ from boneage.evaluation.metric_set import SHARE, Metric, MetricSet, Pairs
 from boneage.tasks.base import Task
 from boneage.tasks.heads import MLPHead
 
-FEMALE, MALE, UNKNOWN = range(len(SEXES))
+MALE, UNKNOWN = SEXES.index("male"), SEXES.index("unknown")
 
 
 class SexClassification(Task):

@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from boneage.explain.attention import with_random_weights
 from boneage.explain.boxes import read_boxes, read_regions, region_masks
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, measure, summarise
-from boneage.explain.methods import METHODS, Score, attribute
+from boneage.explain.methods import Method, Score, attribute
 from boneage.run.checkpoint import build_model
 from boneage.run.explain import Explained
 from boneage.stages import ALL, Stages
@@ -66,7 +67,7 @@ def corner(configure):
     return model, image, torch.zeros(4, dtype=torch.int64)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "gradcam"])
+@pytest.mark.parametrize("method", [m for m in get_args(Method) if m != "gradcam"])
 def test_a_network_that_sees_one_corner_has_its_map_there(corner, method):
     maps = attribute(*corner, "age", method).numpy()
     assert maps.shape == (4, 32, 32)
@@ -227,7 +228,7 @@ def call(*arguments):
     return CliRunner().invoke(app, ["explain", "--checkpoint", checkpoint, *rest])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", get_args(Method))
 def test_explain_draws_and_keeps_maps(run, phantom_root, tmp_path, method):
     images = sorted((phantom_root / "boneage-training-dataset").glob("*.png"))[:2]
     result = call(run, *images, "--out", tmp_path / "maps", "--method", method)

@@ -5,10 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
+from boneage.data.splits import FOLDS
 from boneage.evaluation.figures.style import BLUE, GREY, OLDEST_YEARS, SEX_COLORS, VERMILION
 from boneage.evaluation.metrics import group_label, is_curve, metric_label
-
-FOLDS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def fold_distribution(table: pd.DataFrame) -> Figure:
