@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -26,6 +27,7 @@ KNOWN_NAMES = {
 }  # fmt: skip
 COMMAND_LINE = ("id", "age", "sex", "patient")
 OPTIONAL = ("sex", "patient", "site")
+AgeUnit = Literal["months", "years"]
 READER = "reader_"  # before the name of a column of one reader's ages
 
 

@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -13,6 +12,7 @@ from boneage.data.columns import (
     KNOWN_NAMES,
     OPTIONAL,
     READER,
+    AgeUnit,
     Columns,
     find_columns,
     require_present,
@@ -37,7 +37,7 @@ MAX_AGE_YEARS = 25
 def read_labels(
     path: Path,
     columns: Columns = DEFAULT_COLUMNS,
-    age_unit: Literal["months", "years"] | None = None,
+    age_unit: AgeUnit | None = None,
     separator: str | None = None,
 ) -> pd.DataFrame:
     """Read a label table.

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from boneage.data.columns import DEFAULT_COLUMNS, READER, Columns
+from boneage.data.columns import DEFAULT_COLUMNS, READER, AgeUnit, Columns
 from boneage.data.formats import SUFFIXES
 from boneage.data.ids import count_patients, patients_with_several, unify_spellings
 from boneage.data.labels import read_labels
@@ -32,7 +32,7 @@ def read_source(
     val_table: str | None = None,
     test_table: str | None = None,
     columns: Columns = DEFAULT_COLUMNS,
-    age_unit: Literal["months", "years"] | None = None,
+    age_unit: AgeUnit | None = None,
     missing: Literal["error", "drop"] = "error",
     separator: str | None = None,
 ) -> pd.DataFrame:
@@ -73,7 +73,7 @@ def read_rows(
     root: Path,
     given: Mapping[Role, str | None] = NO_TABLES,
     columns: Columns = DEFAULT_COLUMNS,
-    age_unit: Literal["months", "years"] | None = None,
+    age_unit: AgeUnit | None = None,
     separator: str | None = None,
 ) -> tuple[Folder, list[LabelTable], pd.DataFrame]:
     """Read the label tables below a folder, whether or not there are images of their rows.
@@ -157,9 +157,7 @@ def _choose_tables(
     return chosen
 
 
-def _read_part(
-    table: LabelTable, columns: Columns, age_unit: Literal["months", "years"] | None
-) -> pd.DataFrame:
+def _read_part(table: LabelTable, columns: Columns, age_unit: AgeUnit | None) -> pd.DataFrame:
     """Read one chosen table; custom names and unit do not apply to official tables next to it.
 
     The training table must have the requested names, so that a missing one is reported.

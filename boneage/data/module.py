@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, fill_sexes, open_cache
-from boneage.data.columns import READER, Columns
+from boneage.data.columns import READER, AgeUnit, Columns
 from boneage.data.dataset import Batch, Radiographs, ResidentBatches, collate, upload
 from boneage.data.decode import Preprocessing
 from boneage.data.layouts import read_source
@@ -89,7 +89,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         val_table: str | None = None,
         test_table: str | None = None,
         columns: dict[str, str | list[str] | None] | None = None,
-        age_unit: Literal["months", "years"] | None = None,
+        age_unit: AgeUnit | None = None,
         separator: str | None = None,
         missing: Literal["error", "drop"] = "error",
         unreadable: Literal["error", "drop"] = "error",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -45,34 +46,10 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
     checkpoints = list(dict.fromkeys(rows["checkpoint"]))
     for axes, region in zip(grid, regions, strict=False):
         axes.axhline(1, color=BLACK, linewidth=0.8)
+        of_region = rows[rows["region"] == region]
         for checkpoint in checkpoints:
-            part = rows[(rows["region"] == region) & (rows["checkpoint"] == checkpoint)]
-            sources = STYLE if checkpoint == checkpoints[0] else {"model": STYLE["model"]}
-            for source, (color, marker, line) in sources.items():
-                own = part[part["source"] == source].set_index("group").reindex(list(BANDS.names))
-                value, n = own["value"].to_numpy(float), own["n"].fillna(0).to_numpy(float)
-                first = checkpoint == checkpoints[0]
-                axes.plot(
-                    value,
-                    line,
-                    marker=marker if first else None,
-                    markersize=4,
-                    color=color,
-                    linewidth=1.4 if first else 0.7,
-                    label=source.replace("_", " ") if first else None,
-                )
-                if source == "model" and first:
-                    few = (n < FEW) & (n > 0)
-                    place = np.arange(len(value))
-                    axes.plot(place[few], value[few], "o", color=color, mfc="white", markersize=4)
-                    axes.fill_between(
-                        place,
-                        own["low"].to_numpy(float),
-                        own["high"].to_numpy(float),
-                        color=BLUE,
-                        alpha=0.15,
-                        linewidth=0,
-                    )
+            part = of_region[of_region["checkpoint"] == checkpoint]
+            _draw_checkpoint(axes, part, first=checkpoint == checkpoints[0])
         axes.set_title(region)
         axes.set_xticks(range(len(BANDS)), BANDS.names, fontsize=7)
     for axes in grid[len(regions) :]:
@@ -81,6 +58,26 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
     figure.supxlabel("true bone age (years)", fontsize=9)
     figure.supylabel("enrichment (1 is chance)", fontsize=9)
     return figure
+
+
+def _draw_checkpoint(axes: Axes, rows: pd.DataFrame, first: bool) -> None:
+    """Draw one checkpoint's enrichment by age band; if it is the first, also that of controls."""
+    for source, (color, marker, line) in STYLE.items():
+        if source != "model" and not first:
+            continue
+        own = rows[rows["source"] == source].set_index("group").reindex(list(BANDS.names))
+        value = own["value"].to_numpy(float)
+        if not first:
+            axes.plot(value, line, color=color, linewidth=0.7)
+            continue
+        label = source.replace("_", " ")
+        axes.plot(value, line, marker=marker, markersize=4, color=color, linewidth=1.4, label=label)
+        if source == "model":
+            place, n = np.arange(len(value)), own["n"].fillna(0).to_numpy(float)
+            few = (n < FEW) & (n > 0)
+            axes.plot(place[few], value[few], "o", color=color, mfc="white", markersize=4)
+            low, high = (own[end].to_numpy(float) for end in ("low", "high"))
+            axes.fill_between(place, low, high, color=BLUE, alpha=0.15, linewidth=0)
 
 
 def measure_model(

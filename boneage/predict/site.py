@@ -2,33 +2,28 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import atomic_file
-from boneage.data.columns import DEFAULT_COLUMNS, Columns
+from boneage.data.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.ids import count_patients, patient_codes
 from boneage.data.labels import read_labels
 from boneage.data.matching import file_core, match_ids
 from boneage.data.radiographs import by_id, find_radiographs
 from boneage.errors import UserError, framework, join_first
-from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import NO_SINGLE_HAND
-from boneage.uncertainty.site import MIN_RADIOGRAPHS, Correction, Site, SiteFit, fit_site
+from boneage.uncertainty.site import Correction, Site
+from boneage.uncertainty.site_fit import MIN_RADIOGRAPHS, SiteFit, check_readings, fit_site
 from boneage.weights import SITE_KEY, is_exported, name_of
-
-IMPLAUSIBLE_YEARS = 3.0  # median difference, too large to come from the readers of a site
-WIDE_YEARS = 1.5  # SD of ages that a model can tell apart
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def calibrate(
     table: Path,
     ensemble: Ensemble,
     out: Path,
-    age_unit: Literal["months", "years"] | None = None,
+    age_unit: AgeUnit | None = None,
     columns: Columns = DEFAULT_COLUMNS,
 ) -> Calibrated:
     """Fit a model to a site, and write a copy with the site's correction and intervals.
@@ -85,31 +80,8 @@ def calibrate(
         raise UserError(f"{out} cannot be written: folder {out.parent} is missing or read-only")
     if model.site is not None:
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
-    files = by_id(find_radiographs(images))
-    labels = read_labels(table, columns, age_unit)
-    ids = list(labels["id"])
-    meant = match_ids(labels["id"], files, table)
-    labels = labels[labels["id"].isin(meant)].reset_index(drop=True)
-    if labels.empty:
-        raise UserError(
-            f"{table} contains none of the radiographs: its ids are {join_first(ids)}; the files "
-            f"have the ids {join_first(list(files))}"
-        )
-    chosen = [files[meant[id_]] for id_ in labels["id"]]
-    if alike := next((own for own in chosen if len(own) > 1), None):
-        named = join_first([str(file) for file in alike])
-        raise UserError(
-            f"{len(alike)} radiographs have the same name: {named}; give the folder of only "
-            "one of them, or rename them"
-        )
-    trained = {file_core(id_) for id_ in model.seen}
-    if seen := [id_ for id_ in labels["id"] if file_core(id_) in trained]:
-        raise UserError(
-            f"{len(seen)} of the radiographs have ids of the model's training radiographs: "
-            f"{join_first(seen)}; fit it to other radiographs, or, if only the ids agree, rename "
-            "yours, for example with a prefix"
-        )
-    films = [own[0] for own in chosen]
+    labels, films = _matched(images, table, columns, age_unit)
+    _require_unseen(labels, model.seen)
     without_sex, with_sex = answer_files(films, list(labels["sex"]), ensemble)
     reasons = [_left_out(answer) for answer in without_sex]
     usable = np.array([reason == "" for reason in reasons])
@@ -129,55 +101,38 @@ def calibrate(
     return Calibrated(labels, left_out, known, unknown, site)
 
 
-def check_readings(labels: pd.DataFrame, table: Path) -> None:
-    """Raise UserError if the readings or the sexes cannot be those of these radiographs.
-
-    Args:
-        labels: `age_years` read, `predicted_years` without the sex, `predicted_years_by_sex`, and
-            `sex`.
-        table: of the readings, for messages.
-    """
-    true, predicted, by_sex = (
-        labels[name].to_numpy(float)
-        for name in ("age_years", "predicted_years", "predicted_years_by_sex")
-    )
-    difference = float(np.median(np.abs(predicted - true)))
-    if difference > IMPLAUSIBLE_YEARS:
+def _matched(
+    images: Sequence[Path], table: Path, columns: Columns, age_unit: AgeUnit | None
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Return the rows of the table that have a radiograph, and the n files of these."""
+    files = by_id(find_radiographs(images))
+    labels = read_labels(table, columns, age_unit)
+    ids = list(labels["id"])
+    meant = match_ids(labels["id"], files, table)
+    labels = labels[labels["id"].isin(meant)].reset_index(drop=True)
+    if labels.empty:
         raise UserError(
-            f"{table}: half of the readings differ from the predicted ages by more than "
-            f"{difference:.1f} years: check that they are bone ages of these radiographs, and "
-            "check --age-unit"
+            f"{table} contains none of the radiographs: its ids are {join_first(ids)}; the files "
+            f"have the ids {join_first(list(files))}"
         )
-    if len(labels) < MIN_RADIOGRAPHS:
-        return  # too few to judge; `fit_site` refuses them
-    if min(predicted.std(), true.std()) > WIDE_YEARS:
-        r = float(np.corrcoef(predicted, true)[0, 1])
-        if np.arctanh(r) - 1.96 / sqrt(len(true) - 3) < 0:
-            raise UserError(
-                f"{table}: the readings do not rise with the predicted ages (correlation {r:.2f}, "
-                f"n = {len(true)}): check that each is the bone age of its own radiograph"
-            )
-    known = (labels["sex"] != "unknown").to_numpy()
-    if known.sum() >= MIN_RADIOGRAPHS:
-        spread, with_sex = (_from_median((ages - true)[known]) for ages in (predicted, by_sex))
-        patients = patient_codes(labels[known])
-        harm = paired_difference(_mean_months, (spread,), (with_sex,), patients)
-        if harm["low"] is not None and harm["low"] > 0:
-            raise UserError(
-                f"{table}: the errors vary more with the sexes of the table (by "
-                f"{_mean_months(with_sex):.1f} months around their median) than without "
-                f"({_mean_months(spread):.1f}): check whether the sex column is inverted"
-            )
+    chosen = [files[meant[id_]] for id_ in labels["id"]]
+    if alike := next((own for own in chosen if len(own) > 1), None):
+        named = join_first([str(file) for file in alike])
+        raise UserError(
+            f"{len(alike)} radiographs have the same name: {named}; give the folder of only "
+            "one of them, or rename them"
+        )
+    return labels, [own[0] for own in chosen]
 
 
-def _from_median(errors: np.ndarray) -> np.ndarray:
-    distance: np.ndarray = np.abs(errors - np.median(errors))
-    return distance
-
-
-def _mean_months(years: np.ndarray) -> np.ndarray:
-    months: np.ndarray = 12 * years.mean(axis=-1)
-    return months
+def _require_unseen(labels: pd.DataFrame, trained_ids: Iterable[str]) -> None:
+    trained = {file_core(id_) for id_ in trained_ids}
+    if seen := [id_ for id_ in labels["id"] if file_core(id_) in trained]:
+        raise UserError(
+            f"{len(seen)} of the radiographs have ids of the model's training radiographs: "
+            f"{join_first(seen)}; fit it to other radiographs, or, if only the ids agree, rename "
+            "yours, for example with a prefix"
+        )
 
 
 def sentences(result: Calibrated) -> list[str]:

@@ -43,19 +43,8 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
             contains a run.
     """
     runs = [read_run(folder) for folder in folders]
-    paths = [run.path.resolve() for run in runs]
-    if twice := [str(path) for path in dict.fromkeys(paths) if paths.count(path) > 1]:
-        raise UserError(f"a run is given more than once: {join_first(twice)}")
+    _require_alike(runs)
     first = runs[0]
-    for run in runs:
-        if "ensemble" in run.metrics:
-            raise UserError(f"{run.path} is a mean of runs already: give these runs themselves")
-    for run in runs[1:]:
-        for what in ("task", "data", "stages", "external"):
-            if run.metrics.get(what) != first.metrics.get(what):
-                raise UserError(
-                    f"{run.path} and {first.path} differ in {what}: they cannot be averaged"
-                )
     if (out / METRICS).exists():
         raise UserError(f"{out} contains a run already: choose another --out")
     of_runs = [run.metrics.get("readers", []) for run in runs]
@@ -91,6 +80,22 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from error
     return metrics
+
+
+def _require_alike(runs: Sequence[FinishedRun]) -> None:
+    paths = [run.path.resolve() for run in runs]
+    if twice := [str(path) for path in dict.fromkeys(paths) if paths.count(path) > 1]:
+        raise UserError(f"a run is given more than once: {join_first(twice)}")
+    for run in runs:
+        if "ensemble" in run.metrics:
+            raise UserError(f"{run.path} is a mean of runs already: give these runs themselves")
+    first, *others = runs
+    for run in others:
+        for what in ("task", "data", "stages", "external"):
+            if run.metrics.get(what) != first.metrics.get(what):
+                raise UserError(
+                    f"{run.path} and {first.path} differ in {what}: they cannot be averaged"
+                )
 
 
 def _report(

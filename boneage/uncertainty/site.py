@@ -1,26 +1,13 @@
-"""Fit a model to a site: test a correction of its ages, and refit its intervals."""
+"""Correction and intervals of a model at a site."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from boneage.data.sexes import SEXES
-from boneage.errors import UserError
-from boneage.evaluation.intervals import Result, Results, paired_difference, with_interval
-from boneage.stages import ALL
-from boneage.uncertainty.conformal import (
-    COVERAGE,
-    INTERVAL_KEYS,
-    Intervals,
-    coverage,
-    fit_intervals,
-)
+from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals
 
-MIN_RADIOGRAPHS = 20  # radiographs for a correction, in total or of a sex
-PARTS = 10  # folds of the cross-validation
-FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, simplest first
-NONE = "none"
+NONE = "none"  # the form of no correction
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,7 @@ class Correction:
     """The correction at a site.
 
     Args:
-        form: one of `FORMS`, or "none".
+        form: one of `site_fit.FORMS`, or `NONE`.
         lines: by sex; a sex without a line is not corrected.
     """
 
@@ -104,151 +91,3 @@ class Site:
                 for sex_known, name in INTERVAL_KEYS.items()
             },
         )
-
-
-@dataclass(frozen=True)
-class SiteFit:
-    """The fit of a model to a site's radiographs of known bone age.
-
-    Args:
-        correction: to apply; its form is "none" if no gain is shown.
-        tried: the form of correction that was tested.
-        mae: `mae_months` with interval, without correction.
-        mae_corrected: the same with the correction, cross-validated.
-        difference: paired, in months; below 0 the correction helps.
-        covered: share of the readings in the model's own intervals; None if it has none.
-        intervals: refitted; None if the model's own are used.
-    """
-
-    correction: Correction
-    tried: str
-    mae: Result
-    mae_corrected: Result
-    difference: Result
-    covered: Result | None
-    intervals: Intervals | None
-
-
-def fit_site(
-    predicted: np.ndarray,
-    true: np.ndarray,
-    sexes: np.ndarray,
-    intervals: Intervals | None = None,
-    patients: np.ndarray | None = None,
-) -> SiteFit:
-    """Estimate a correction and intervals from a site's radiographs.
-
-    The form of the correction is chosen by cross-validation. Its gain is estimated by an outer
-    cross-validation that repeats the choice. The correction is applied only if the 95 % interval of
-    the gain excludes 0. Intervals are refitted to the cross-validated errors if a correction is
-    applied, or if the coverage of the model's own differs from 90 % with confidence.
-
-    Args:
-        predicted: (n,) predicted ages, years.
-        true: (n,) readings, years.
-        sexes: (n,) names of `SEXES`, as given to the model.
-        intervals: the model's own.
-        patients: (n,) numbers, as for `with_interval`.
-
-    Raises:
-        UserError: if there are fewer than `MIN_RADIOGRAPHS` radiographs.
-    """
-    if len(true) < MIN_RADIOGRAPHS:
-        raise UserError(
-            f"{len(true)} radiographs of known bone age are too few to fit a model to a site: "
-            f"give at least {MIN_RADIOGRAPHS}, better 100 or more"
-        )
-    groups = np.arange(len(true)) if patients is None else patients
-    parts = _deal(true, groups)
-    held_out = np.empty(len(true))
-    for part in range(PARTS):
-        rest, these = parts != part, parts == part
-        inner = _choose(predicted[rest], true[rest], sexes[rest], groups[rest])
-        correction = _fit(inner, predicted[rest], true[rest], sexes[rest])
-        held_out[these] = correction.correct(predicted[these], sexes[these])
-    difference = paired_difference(_mae, (true, predicted), (true, held_out), patients)
-    tried = _choose(predicted, true, sexes, groups)
-    high = difference["high"]
-    helps = high is not None and high < 0
-    covered = None
-    if intervals is not None and intervals.known:
-        covered = coverage(true, predicted, intervals, patients)[ALL]["covered"]
-    final = held_out if helps else predicted
-    refit = helps or covered is None or not _contains(covered, COVERAGE)
-    return SiteFit(
-        correction=_fit(tried, predicted, true, sexes) if helps else Correction(),
-        tried=tried,
-        mae=_interval(true, predicted, patients)["mae_months"],
-        mae_corrected=_interval(true, held_out, patients)["mae_months"],
-        difference=difference,
-        covered=covered,
-        intervals=fit_intervals(true, final) if refit else None,
-    )
-
-
-def _fit(form: str, predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray) -> Correction:
-    """Return the least-squares correction of the given form."""
-    pooled = _line(form, predicted, true)
-    lines = dict.fromkeys(SEXES, pooled)
-    if form.endswith("by sex"):
-        for sex in SEXES:
-            if (own := sexes == sex).sum() >= MIN_RADIOGRAPHS // 2:
-                lines[sex] = _line(form, predicted[own], true[own])
-    return Correction(form, lines)
-
-
-def _line(form: str, predicted: np.ndarray, true: np.ndarray) -> Line:
-    error, middle = true - predicted, float(predicted.mean())
-    spread = float(((predicted - middle) ** 2).sum())
-    slope = 0.0
-    if form.startswith("line") and spread > 0:
-        slope = float(((predicted - middle) * error).sum()) / spread
-    low, high = float(predicted.min()), float(predicted.max())
-    return Line(float(error.mean()), slope, middle, low, high)
-
-
-def _choose(predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray, groups: np.ndarray) -> str:
-    """Choose the form by cross-validation, from the simplest upwards.
-
-    A later form is chosen only if it is better by more than a standard error (the
-    one-standard-error rule, Breiman et al. 1984).
-    """
-    by_sex = min((sexes == sex).sum() for sex in ("female", "male")) >= MIN_RADIOGRAPHS
-    parts = _deal(true, groups)
-    chosen, least = FORMS[0], np.full(len(true), np.inf)
-    for form in FORMS if by_sex else FORMS[:2]:
-        held_out = np.empty(len(true))
-        for part in range(PARTS):
-            rest, these = parts != part, parts == part
-            correction = _fit(form, predicted[rest], true[rest], sexes[rest])
-            held_out[these] = correction.correct(predicted[these], sexes[these])
-        error = np.abs(true - held_out)
-        gain = least - error
-        if form == FORMS[0] or gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
-            chosen, least = form, error
-    return chosen
-
-
-def _deal(true: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the (n,) fold of each radiograph; patients, sorted by age, are dealt in turn."""
-    patients, codes = np.unique(groups, return_inverse=True)
-    age = np.bincount(codes, true) / np.bincount(codes)
-    part = np.empty(len(patients), int)
-    part[np.argsort(age, kind="stable")] = np.arange(len(patients)) % PARTS
-    return part[codes]
-
-
-def _mae(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    months: np.ndarray = 12 * np.abs(predicted - true).mean(axis=-1)
-    return months
-
-
-def _interval(true: np.ndarray, predicted: np.ndarray, patients: np.ndarray | None) -> Results:
-    return with_interval(
-        lambda t, p: {"mae_months": _mae(t, p)}, true, predicted, patients=patients
-    )
-
-
-def _contains(result: Result, value: float) -> bool:
-    low, high = result["low"], result["high"]
-    return low is None or high is None or low <= value <= high

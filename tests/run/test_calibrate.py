@@ -19,7 +19,7 @@ from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
-from boneage.predict.site import check_readings, with_metadata
+from boneage.predict.site import with_metadata
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
@@ -27,6 +27,7 @@ from boneage.run.stress import stress
 from boneage.run.stress import test_fold as held_out
 from boneage.uncertainty.conformal import Intervals
 from boneage.uncertainty.site import Correction, Line, Site
+from boneage.uncertainty.site_fit import check_readings
 
 HANDS = 60
 

@@ -5,7 +5,8 @@ import pytest
 
 from boneage.errors import UserError
 from boneage.uncertainty.conformal import Intervals
-from boneage.uncertainty.site import Correction, Line, fit_site
+from boneage.uncertainty.site import Correction, Line
+from boneage.uncertainty.site_fit import fit_site
 
 NOISE = 0.75  # years, of a prediction
 
