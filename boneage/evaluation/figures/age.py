@@ -58,7 +58,8 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
     lines = [(bias, "bias", "-")]
     if len(difference) > 1:
         spread = LIMITS_OF_AGREEMENT * difference.std(ddof=1)
-        lines += [(bias + spread, "+1.96 SD", "--"), (bias - spread, "-1.96 SD", "--")]
+        limit = f"{LIMITS_OF_AGREEMENT} SD"
+        lines += [(bias + spread, f"+{limit}", "--"), (bias - spread, f"-{limit}", "--")]
     axes.scatter(mean, difference, s=8, color=BLUE, alpha=0.5, linewidths=0)
     for value, label, style in lines:
         axes.axhline(value, color=BLACK, linewidth=1, linestyle=style)
