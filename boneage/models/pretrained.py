@@ -181,7 +181,7 @@ def _check_download(name: str) -> None:
     except Exception as error:  # depends on the installed HTTP client
         raise UserError(
             f"the ImageNet weights of {name} cannot be downloaded ({str(error).splitlines()[0]}): "
-            "set backbone.pretrained=false, or choose backbone=efficientnet_lite0, whose weights "
+            "set backbone.pretrained=false, or choose backbone=efficientnet_lite0: its weights "
             "need no download"
         ) from error
 
