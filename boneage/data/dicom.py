@@ -112,7 +112,7 @@ def _without_pixels(file: "Dataset") -> str:
         return "contains no image, and does not say what it is: copy or export the file again"
     kind = line_of(kind)
     if "Image Storage" in kind:
-        return f"is a {kind} whose pixels are missing: copy or export the file again"
+        return f"is a {kind}, but its pixels are missing: copy or export the file again"
     return f"contains no image, but {kind}: give the file of the radiograph"
 
 

@@ -105,7 +105,7 @@ def _wraps(wide: np.ndarray, values: np.ndarray, stored: int, padding: np.ndarra
         upper[padding] = np.nan
     closer, close = 0, 0
     for axis in (0, 1):
-        others = np.abs(np.diff(upper, axis=axis)) > 0  # False beside padding
+        others = np.abs(np.diff(upper, axis=axis)) > 0  # False next to padding
         with_them = np.abs(np.diff(wide, axis=axis))[others]
         without = np.abs(np.diff(values, axis=axis))[others]
         near = np.minimum(with_them, without) < 2**stored / 4

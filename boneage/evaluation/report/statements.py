@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import FEW, number
@@ -179,8 +180,8 @@ def _youngest(test: Results) -> str | None:
         answer = "cannot be distinguished from"
     bias = test["age/infant_bias_years"]["value"] or 0
     return (
-        f"Under 2 years (n = {n}), the spread of the error {answer} that at other ages. The mean "
-        f"error is {bias:+.1f} years."
+        f"Under {INFANT_YEARS:g} years (n = {n}), the spread of the error {answer} that at other "
+        f"ages. The mean error is {bias:+.1f} years."
     )
 
 
@@ -195,14 +196,17 @@ def _oldest(test: Results) -> str | None:
         answer = "follows the true age: there is no ceiling"
     else:
         answer = f"may or may not follow the true age: the slope's interval contains {FOLLOWS:g}"
-    return f"From 17 years on (n = {n}), the predicted age {answer}."
+    return f"From {CEILING_YEARS:g} years on (n = {n}), the predicted age {answer}."
 
 
 def _tail(test: Results) -> str | None:
     share = test.get("age/worst_5_percent_share", {}).get("value")
     if share is None:
         return None
-    return f"The worst 5 % of the radiographs account for {100 * share:.0f} % of the squared error."
+    return (
+        f"The worst {100 * TAIL:g} % of the radiographs account for {100 * share:.0f} % of the "
+        "squared error."
+    )
 
 
 def _limits(test: Results, name: str) -> list[float]:
