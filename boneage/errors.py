@@ -1,6 +1,8 @@
 """Errors that users see as one line, and helpers for their messages."""
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +11,7 @@ FRAMEWORK = (  # packages of the extra `train`, which exported models do not nee
     "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "filelock", "platformdirs",
     "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
 )  # fmt: skip
+PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[\w./-]*", re.ASCII)  # paths that Hydra reads as text
 
 
 class UserError(Exception):
@@ -49,6 +52,16 @@ def plural(n: int, noun: str) -> str:
 def join_first(items: list[str], n: int = 5) -> str:
     """Return the first n items as a readable list, with dots if there are more."""
     return ", ".join(items[:n]) + (", ..." if len(items) > n else "")
+
+
+def option_word(option: str, path: object) -> str:
+    """Return `option=path` for a command line of train.py, quoted for Hydra and for the shell."""
+    text = str(path)
+    if not PLAIN.fullmatch(text):
+        text = re.sub(r'\\+(?="|\Z)', r"\g<0>\g<0>", text)  # backslashes before a quotation mark
+        text = text.replace('"', r"\"")
+        text = f'"{text}"'
+    return shlex.quote(f"{option}={text}")
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:

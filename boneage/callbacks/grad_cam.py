@@ -33,7 +33,7 @@ class GradCam(L.Callback):
     Args:
         panel: number of validation radiographs, from the youngest to the oldest, the same in all
             epochs.
-        every_n_epochs: epochs between drawings; the last epoch is always drawn.
+        every_n_epochs: epochs between drawings; the last validation is always drawn.
         cases: number of test radiographs with the largest, median and smallest error, each.
         per_band: number of test radiographs of each age band.
         target: the stage to explain: "predicted", "truth", or the name of a stage. Ages ignore it.
@@ -52,6 +52,7 @@ class GradCam(L.Callback):
         self.cases = cases
         self.per_band = per_band
         self.target = target
+        self._undrawn: tuple[pd.DataFrame, dict[str, np.ndarray], int] | None = None
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -70,13 +71,19 @@ class GradCam(L.Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        epochs = trainer.current_epoch + 1
-        last = epochs == trainer.max_epochs
-        if trainer.sanity_checking or (epochs % self.every_n_epochs and not last):
+        if trainer.sanity_checking:
             return
         table = predictions_of(trainer).sort_values(["age_years", "id"], kind="stable")
         chosen = table.iloc[evenly(len(table), self.panel)]
-        self._draw(trainer, pl_module, chosen, "val", epochs)
+        epochs = trainer.current_epoch + 1
+        self._undrawn = chosen, self._maps(trainer, pl_module, chosen), epochs
+        if epochs % self.every_n_epochs == 0:
+            self._draw_panel(trainer)
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the last validation, if it was not drawn; only now is it known to be the last."""
+        self._draw_panel(trainer)
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -84,38 +91,55 @@ class GradCam(L.Callback):
         chosen = representative_cases(
             predictions_of(trainer), data.stages, self.cases, self.per_band
         )
-        self._draw(trainer, pl_module, chosen, "test", trainer.current_epoch)
+        maps = self._maps(trainer, pl_module, chosen)
+        self._draw(trainer, chosen, maps, "test", trainer.current_epoch)
+
+    def _maps(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, rows: pd.DataFrame
+    ) -> dict[str, np.ndarray]:
+        """Return (n, h, w) maps by task of n radiographs; none outside the main process."""
+        if not len(rows) or not trainer.is_global_zero:
+            return {}
+        model, data = model_and_data(trainer, pl_module)
+        image = torch.from_numpy(data.images_of(rows.index))[:, None].to(model.device)
+        sex = sex_indices(rows["sex"]).to(model.device)
+        target = self._stages(rows, data.stages, model.device)
+        return {
+            task: grad_cam(model, image, sex, task, target).cpu().numpy() for task in model.tasks
+        }
+
+    def _draw_panel(self, trainer: L.Trainer) -> None:
+        """Draw the panel of the newest validation, once."""
+        if self._undrawn is not None:
+            rows, maps, epochs = self._undrawn
+            self._draw(trainer, rows, maps, "val", epochs)
+        self._undrawn = None
 
     def _draw(
         self,
         trainer: L.Trainer,
-        pl_module: L.LightningModule,
         rows: pd.DataFrame,
+        maps: dict[str, np.ndarray],
         fold: str,
         epochs: int,
     ) -> None:
-        """Draw radiographs of a fold after a number of epochs."""
-        if not len(rows) or not trainer.is_global_zero:
+        """Draw the maps of radiographs of a fold after a number of epochs."""
+        if not maps:
             return
-        model, data = model_and_data(trainer, pl_module)
-        images = data.images_of(rows.index)
-        image = torch.from_numpy(images)[:, None].to(model.device)
-        sex = sex_indices(rows["sex"]).to(model.device)
-        target = self._stages(rows, data.stages, model.device)
+        _, data = model_and_data(trainer, trainer.lightning_module)
         folder = Path(trainer.default_root_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        paths = data.table.loc[rows.index, "path"]
+        paths, images = data.table.loc[rows.index, "path"], data.images_of(rows.index)
         films = [
             _film(Path(path), square, data.preprocessing)
             for path, square in zip(paths, images, strict=True)
         ]
-        for task in model.tasks:
-            maps = grad_cam(model, image, sex, task, target).cpu().numpy()
+        for task, of_task in maps.items():
             name = f"{task}_test" if fold == "test" else f"{task}_epoch_{epochs:03d}"
             if fold == "test":
-                write_cases(folder / name, films, maps, rows)
+                write_cases(folder / name, films, of_task, rows)
             with styled():
-                figure = overlay_sheet(films, maps, captions(rows))
+                figure = overlay_sheet(films, of_task, captions(rows))
                 (folder / f"{name}.png").write_bytes(to_png(figure))
                 if (writer := writer_of(trainer)) is not None:
                     writer.add_figure(f"{fold}/gradcam_{task}", figure, epochs, close=False)

@@ -19,10 +19,11 @@ def phantom(
 ) -> None:
     """Write synthetic hand radiographs with bone age, sex and exact masks."""
     from boneage.data.phantom.write import write_phantom
+    from boneage.errors import option_word
 
     root = write_phantom(folder, n=n, size=size, seed=seed)
     typer.echo(f"{n:,} synthetic radiographs in {root}")
-    typer.echo(f"Train on them with: python train.py data=rsna data.root={shlex.quote(str(root))}")
+    typer.echo(f"Train on them with: python train.py data=rsna {option_word('data.root', root)}")
 
 
 def download(
@@ -39,7 +40,7 @@ def download(
 
     from boneage.data.download.fetch import download as fetch_parts
     from boneage.data.download.manifest import TERMS, Part
-    from boneage.errors import UserError
+    from boneage.errors import UserError, option_word
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     names = [name.strip() for name in parts.split(",")]
@@ -49,8 +50,8 @@ def download(
     if not accept_terms:
         raise UserError("repeat the command with --accept-terms if you accept these terms")
     fetch_parts(folder, [part for part in get_args(Part) if part in names])
-    typer.echo(f"Check with: boneage verify {folder}")
-    typer.echo(f"Train with: python train.py data=rsna data.root={folder}")
+    typer.echo(f"Check with: boneage verify {shlex.quote(str(folder))}")
+    typer.echo(f"Train with: python train.py data=rsna {option_word('data.root', folder)}")
 
 
 def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> None:

@@ -138,7 +138,10 @@ def stress(
         )
     folder = out or run_folder(file)
     measured = measure(file, folder, root, n)
-    table = Table(title=f"Test fold of {(checkpoint or file).name}, with image changes", box=None)
+    radiographs = f"Test fold of {(checkpoint or file).name}"
+    if is_exported(file):
+        radiographs = f"Radiographs of {root} that {name_of(file)} was not trained on"
+    table = Table(title=f"{radiographs}, with image changes", box=None)
     metrics = list(measured["metric"].unique())
     for column in ("change", "n", *metrics):
         table.add_column(column, justify="left" if column == "change" else "right", no_wrap=True)

@@ -13,7 +13,7 @@ from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.answer import Answer, years_and_months
 from boneage.predict.ensemble import SITE, Ensemble, Row
 from boneage.predict.patients import Patient
-from boneage.predict.radiograph import CORRECTIONS, TWO_HANDS, Radiograph, see
+from boneage.predict.radiograph import CORRECTIONS, NO_SINGLE_HAND, TWO_HANDS, Radiograph, see
 from boneage.stages import PROBABILITY
 
 Source = Path | np.ndarray  # a file, or (H, W) uint8 or uint16
@@ -79,9 +79,10 @@ def answer_all(
             corrected = _correct_orientation(source, radiograph, ensemble)
             squares = [square[None] for square in corrected.squares]
             repeated = ensemble.predict(squares, sexes[row : row + 1])[0]
-        if corrected is not None and repeated["novelty"] < min(novelty, UNUSUAL):
+        if corrected is not None and _is_more_usual(repeated["novelty"], novelty):
             seen[i], predicted[row] = corrected, repeated
-            flags = [*corrected.flags, f"{radiograph.turn}: corrected"]
+            of_file = [flag for flag in flags if flag not in NO_SINGLE_HAND]
+            flags = [*of_file, *corrected.flags, f"{radiograph.turn}: corrected"]
         elif novelty > UNUSUAL:
             flags.append("unlike the training radiographs")
         answers[i] = _answer(source, patients[i], predicted[row], flags, ensemble, strict)
@@ -155,6 +156,16 @@ def _correct_orientation(source: Source, radiograph: Radiograph, ensemble: Ensem
     image = read_radiograph(source)[0] if isinstance(source, Path) else source
     corrected = np.ascontiguousarray(CORRECTIONS[radiograph.turn](image))
     return see(corrected, ensemble.preprocessings, with_film=radiograph.film is not None)
+
+
+def _is_more_usual(corrected: float, novelty: float) -> bool:
+    """Tell whether a radiograph looks more usual after the correction that its hand needs.
+
+    Args:
+        corrected: its novelty after the correction.
+        novelty: its novelty before; NaN if no model measures it: the hand finder decides alone.
+    """
+    return bool(np.isnan(novelty)) or corrected < min(novelty, UNUSUAL)
 
 
 def sd_score(bone_age_years: float, chronological_age_years: float, sex: str) -> float | None:

@@ -1,5 +1,6 @@
 """What the predictions of many radiographs say together: anomalies, and the predicted ages."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from boneage.stages import ALL
 
 NORMAL = 1.959964  # quantile of a 95 % interval
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+VALUE = re.compile(r""" (['"]).*\1(?= )| [-+]\d+""")  # in a flag: a quoted text, or an SD score
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Summary:
     """Anomalies and predicted ages of radiographs.
 
     Args:
-        shares: not readable, flagged, and each flag, the most frequent first.
+        shares: not readable, flagged, and each kind of flag, the most frequent first.
         ages: of all and by sex; empty if no age was predicted.
         years: number of predicted ages in each year of age, from 0 on.
         stages: number of radiographs by stage, in the order of their frequency.
@@ -98,8 +100,8 @@ def summarise(answers: Sequence[Answer]) -> Summary:
 
 
 def _kind(flag: str) -> str:
-    """Return a flag without its details, which follow a colon or a bracket."""
-    return flag.partition(":")[0].partition(" (")[0]
+    """Return a flag without its values, and without its details after a colon or a bracket."""
+    return VALUE.sub("", flag).partition(":")[0].partition(" (")[0]
 
 
 def _ages(answers: Sequence[Answer]) -> np.ndarray:

@@ -119,22 +119,26 @@ STRESSES: dict[str, Change] = {
 }
 
 
-def changed_square(path: str, preprocessing: Preprocessing, change: str) -> np.ndarray | None:
-    """Return the preprocessed square of a changed radiograph; None if it cannot be changed.
+def changed_square(
+    path: str, preprocessing: Preprocessing, change: str
+) -> tuple[np.ndarray, str] | None:
+    """Return the (size, size) uint8 square of a changed radiograph, and the sex in its header.
+
+    None if it cannot be changed.
 
     Args:
         path: the file; 16 bits are reduced to 8 first.
         preprocessing: of the run.
         change: a name in `STRESSES`, or `UNCHANGED`.
     """
-    image, _ = read_radiograph(path)
+    image, header = read_radiograph(path)
     if image.dtype != np.uint8 and change != UNCHANGED:
         image = clip_marks(image)
         image = _grey(image * (255 / max(min(int(image.max()), full_scale(image)), 1)))
     changed = image if change == UNCHANGED else STRESSES[change](image)
     if changed is None:
         return None
-    return preprocessing.square(changed).pixels
+    return preprocessing.square(changed).pixels, header.sex if header is not None else "unknown"
 
 
 def _paint_over(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ class Explained:
         if regions is not None:
             self._select(self._held_out(regions, annotator))
         self.images, self.geometries, sexes = self._decode()
-        self.table["sex"] = sex or self.table["sex"].fillna(sexes)
+        self.table["sex"] = sex or self.table["sex"].replace("unknown", np.nan).fillna(sexes)
         site = site_of(record)
         predicted = predictions_at(site, self.model, self.images, self.table["sex"])
         self.table = self.table.join(predicted)

@@ -1,7 +1,6 @@
 """Check the `option=value` of the command line before Hydra reads them."""
 
 import re
-import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +13,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 
-from boneage.errors import UserError, suggestion
+from boneage.errors import UserError, option_word, suggestion
 from boneage.run.options import flatten
 
 CONFIG = "train"  # without .yaml
@@ -67,8 +66,7 @@ def _advice(option: str, value: str) -> str:
     """Return how to quote a value, or that its quotation marks do not match."""
     if value.startswith(('"', "'")):
         return ": its quotation marks do not match"
-    quoted = option + '="' + value.replace('"', '\\"') + '"'
-    return f": if this is one value, quote it: {shlex.quote(quoted)}"
+    return f": if this is one value, quote it: {option_word(option, value)}"
 
 
 def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:

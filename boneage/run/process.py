@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from boneage.data.storage import REMEDY
-from boneage.errors import FailedRun, UserError
+from boneage.errors import FailedRun, UserError, option_word
 from boneage.evaluation.run_folder import ERROR
 from boneage.run.options import command
 
@@ -192,7 +192,7 @@ def _mark(run_dir: Path, why: str) -> str:
     else:
         advice = "no epoch was finished; start again with"
     words = (command() or "the same config and").removesuffix(" resume=auto")
-    again = f"{words} hydra.run.dir={run_dir} resume=auto"
+    again = f"{words} {option_word('hydra.run.dir', run_dir)} resume=auto"
     message = f"{why}: {advice}: {again}"
     _write(run_dir, message)
     return message

@@ -169,17 +169,20 @@ def _predict(
 ) -> Iterator[tuple[str, dict[Hashable, Any] | None]]:
     """Yield every change with the prediction of every radiograph; None if it cannot be changed.
 
-    A prediction has the columns of `predictions.csv`, and in `ROW` its index in `table`.
+    A prediction has the columns of `predictions.csv`, and in `ROW` its index in `table`. A sex that
+    the table lacks is that of the DICOM header.
     """
     for change, start in product(changes, range(0, len(table), PART)):
         part = table.iloc[start : start + PART]
         calls = (delayed(changed_square)(path, preprocessing, change) for path in part["path"])
-        squares = list(run_pool(calls, n_jobs=-1))
-        changed = [square for square in squares if square is not None]
-        yield from [(change, None)] * (len(squares) - len(changed))
+        results = list(run_pool(calls, n_jobs=-1))
+        changed = [result for result in results if result is not None]
+        yield from [(change, None)] * (len(results) - len(changed))
         if changed:
-            changeable = part[[square is not None for square in squares]]
-            predicted = predictions(np.stack(changed), changeable["sex"])
+            changeable = part[[result is not None for result in results]]
+            squares, of_headers = zip(*changed, strict=True)
+            sexes = changeable["sex"].mask(changeable["sex"] == "unknown", np.array(of_headers))
+            predicted = predictions(np.stack(squares), sexes)
             for row in predicted.assign(**{ROW: changeable.index}).to_dict("records"):
                 yield change, row
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import TINY, compose_config, predictions, reference_study
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from boneage.errors import UserError
 from boneage.explain.cases import captions, representative_cases
@@ -55,6 +56,33 @@ def test_every_task_has_its_pictures(with_maps, tmp_path, precision):
         films = len(stored["ids"])
     assert page.count("data:image/jpeg") == 4 + 2 * len(cases) + films
     assert len(page) < 5_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "end",
+    [
+        ["trainer.max_epochs=2"],
+        ["callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=1000"],
+        ["trainer.limit_train_batches=2", "trainer.max_steps=4"],
+        ["trainer.limit_train_batches=2", "trainer.max_steps=5"],  # within the third epoch
+    ],
+)
+def test_the_last_validation_is_drawn_once_however_training_ends(with_maps, tmp_path, end):
+    """It shows the averaged weights that were validated, as when every epoch is drawn."""
+    ema = "+callbacks.ema={_target_: boneage.callbacks.checkpoint.Ema}"
+    common = [ema, "trainer.max_epochs=9", *end, "callbacks.grad_cam.cases=0"]
+    train(with_maps(*common, run="each"))
+    train(with_maps(*common, "callbacks.grad_cam.every_n_epochs=5", run="last"))
+    drawn = {
+        run: {file.name: file.read_bytes() for file in (tmp_path / run / "gradcam").glob("*epoch*")}
+        for run in ("each", "last")
+    }
+    assert list(drawn["last"]) == ["age_epoch_002.png"]
+    assert drawn["each"].keys() == {"age_epoch_001.png", "age_epoch_002.png"}
+    assert drawn["last"]["age_epoch_002.png"] == drawn["each"]["age_epoch_002.png"]
+    events = EventAccumulator(str(tmp_path / "last/tensorboard")).Reload()
+    assert [image.step for image in events.Images("val/gradcam_age")] == [2]
 
 
 @pytest.mark.slow

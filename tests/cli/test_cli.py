@@ -48,7 +48,7 @@ def test_phantom(tmp_path):
     table = pd.read_csv(tmp_path / "hands here/boneage-training-dataset.csv")
     assert len(table) == 3
     assert len(list((tmp_path / "hands here").rglob("*.png"))) == 3
-    assert f"data.root='{tmp_path}/hands here'" in done.stdout.replace("\n", "")
+    assert f"""'data.root="{tmp_path}/hands here"'""" in done.stdout.replace("\n", "")
 
 
 @pytest.mark.slow

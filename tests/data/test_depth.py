@@ -120,6 +120,6 @@ def test_stress_reduces_a_file_of_16_bits_without_its_marks(tmp_path):
         for name, image in (("plain", plain), ("marked", cornered(plain, 65535))):
             cv2.imwrite(str(tmp_path / f"{name}.png"), image)
             file = str(tmp_path / f"{name}.png")
-            squares.append(changed_square(file, Preprocessing(100), "half the resolution"))
+            squares.append(changed_square(file, Preprocessing(100), "half the resolution")[0])
     for before, after in (squares[:2], squares[2:]):
         assert np.abs(before.astype(int) - after)[10:].max() <= 12  # plain: by its own maximum

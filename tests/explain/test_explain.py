@@ -26,7 +26,7 @@ from boneage.explain.boxes import read_boxes, read_regions, region_masks
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import Method, Score, attribute
-from boneage.run.checkpoint import build_model
+from boneage.run.checkpoint import build_model, read_checkpoint
 from boneage.run.explain import Explained
 from boneage.stages import ALL, Stages
 
@@ -255,6 +255,20 @@ def test_a_dicom_file_is_explained_as_its_picture_and_a_hidden_one_left_out(
     as_picture = Explained(run, [plain], sex="female")
     np.testing.assert_allclose(explained.images, as_picture.images, atol=1)
     assert list(Explained(run, [packed], sex="male").table["sex"]) == ["male"]
+
+
+def test_the_header_gives_the_sex_that_an_exported_model_does_not_store(
+    exported, phantom_root, tmp_path
+):
+    record = read_checkpoint(exported / "model.onnx")["boneage"]
+    id_ = record["split"]["id"][0]
+    grey = np.array(Image.open(phantom_root / f"boneage-training-dataset/{id_}.png").convert("L"))
+    for sex, header in (("female", "F"), ("male", "M"), ("unknown", "")):
+        film = written(tmp_path / f"{id_}.dcm", grey, PatientSex=header)
+        (row,) = Explained(exported / "model.onnx", [film]).table.to_dict("records")
+        assert (row["id"], row["fold"], row["sex"]) == (id_, record["split"]["fold"][0], sex)
+    (row,) = Explained(exported / "model.onnx", [film], sex="male").table.to_dict("records")
+    assert row["sex"] == "male"
 
 
 def test_a_film_of_the_checkpoint_is_known_by_another_spelling_of_its_id(

@@ -32,7 +32,7 @@ from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_mon
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient, patients_of
-from boneage.predict.radiograph import CORRECTIONS, correction_needed, load
+from boneage.predict.radiograph import CORRECTIONS, correction_needed, load, see
 from boneage.run.experiment import train
 from boneage.stages import Stages
 
@@ -572,6 +572,47 @@ def test_an_inverted_hand_is_corrected_where_that_is_more_usual(told, flags, tmp
     two = replace(radiograph, flags=["two hands"])
     (answer,), _ = answer_all([(tmp_path / "film.png", two)], [Patient()], ensemble)
     assert not any("corrected" in flag for flag in answer.flags)
+
+
+@pytest.mark.parametrize("turn", CORRECTIONS)
+def test_without_novelty_the_hand_finder_decides_alone(turn, tmp_path):
+    nan = float("nan")
+    ensemble = Usual(dict.fromkeys(range(256), nan))
+    upright = expose(10, "female", 256, np.random.default_rng(0)).image
+    turned = next(
+        image
+        for image in (np.ascontiguousarray(change(upright)) for change in CORRECTIONS.values())
+        if np.array_equal(CORRECTIONS[turn](image), upright)
+    )
+    (answer, same), seen = answer_all(
+        [
+            (image, see(image, ensemble.preprocessings, with_film=False))
+            for image in (turned, upright)
+        ],
+        [Patient()] * 2,
+        ensemble,
+    )
+    assert (answer.flags, same.flags) == ([f"{turn}: corrected"], [])
+    assert answer.age_years == same.age_years
+    np.testing.assert_array_equal(seen[0].squares, seen[1].squares)
+    two = see(np.hstack([turned, turned]), ensemble.preprocessings, with_film=False)
+    assert two.flags == ["two hands"]
+    (answer,), _ = answer_all([(turned, two)], [Patient()], ensemble)
+    assert answer.flags == ["two hands"]
+
+
+def test_a_correction_keeps_what_is_odd_about_the_file(tmp_path):
+    """Colour and transparency stay; a hand that was not found may be found after it."""
+    image = 255 - expose(10, "female", 256, np.random.default_rng(0)).image
+    image[:40, :40] = 10
+    rgba = np.dstack([image, image, np.minimum(image, 99), np.zeros_like(image)])
+    cv2.imwrite(str(tmp_path / "film.png"), rgba)
+    ensemble = Usual(dict.fromkeys(range(128), 3.0) | dict.fromkeys(range(128, 256), 0.2))
+    radiograph = load(tmp_path / "film.png", ensemble.preprocessings)
+    assert radiograph.flags == ["colour picture", "fully transparent: read as opaque"]
+    part = [(tmp_path / "film.png", replace(radiograph, flags=["nearly empty", *radiograph.flags]))]
+    (answer,), _ = answer_all(part, [Patient()], ensemble)
+    assert answer.flags == [*radiograph.flags, "inverted: corrected"]
 
 
 def test_an_odd_header_is_flagged_and_withholds_nothing(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from boneage.data.dicom_header import header_of
 from boneage.predict.answer import Answer
 from boneage.predict.page import write_pages
 from boneage.predict.summary import Share, summarise
@@ -39,6 +40,27 @@ def test_a_summary_by_hand():
     assert found.ages[0].quantiles[1:4] == [7.0, 7.9, 12.0]
     assert found.years == [0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 1]
     assert found.stages == [("child", 3), ("older", 2)]
+
+
+def test_a_kind_of_flag_is_counted_whatever_value_it_names():
+    sexes = ("O", "a'b", 'a"b', "' is", "1: 2", "x (3)")
+    ages = ("15", "-3", "000D", "000Y", "", "")
+    found = [
+        header_of({"PatientSex": sex, "PatientAge": age})
+        for sex, age in zip(sexes, ages, strict=True)
+    ]
+    flags = [[*filter(None, (h.sex_flag, h.age_flag))] for h in found]
+    flags[0].append("SD score +12: is the chronological age right, and its unit?")
+    flags[1].append("SD score -9: is the chronological age right, and its unit?")
+    flags[2].append("the file's dates contradict its PatientAge")
+    shares = summarise([Answer("a", "a", flags=own) for own in flags]).shares
+    assert {share.label: share.count for share in shares[2:]} == {
+        "the file's PatientSex is not recognised": 6,
+        "the file's PatientAge is not recognised": 2,
+        "the file's PatientAge may be a placeholder": 2,
+        "the file's dates contradict its PatientAge": 1,
+        "SD score": 2,
+    }
 
 
 def test_only_the_first_page_of_many_has_it(tmp_path):

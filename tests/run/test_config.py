@@ -1,5 +1,6 @@
 """Every option of every group composes and can be built."""
 
+import errno
 import os
 import re
 import shlex
@@ -14,12 +15,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from boneage.errors import UserError
+from boneage.cli.datasets import download, phantom, verify
+from boneage.errors import UserError, option_word
 from boneage.options import kind_of
 from boneage.run.check import OPTIONS, check_config
 from boneage.run.checkpoint import build_model
 from boneage.run.options import flatten
 from boneage.run.overrides import check_overrides
+from boneage.run.process import interruptible
 
 CONF = PROJECT / "conf"
 FILES = [path.relative_to(CONF) for path in CONF.glob("*/**/*.yaml")]
@@ -158,9 +161,10 @@ def test_a_name_that_an_option_refers_to_is_known(phantom_root, tmp_path):
     check_config(cfg)
 
 
-@pytest.mark.parametrize(
-    "name", ["b (1)", "a;b", "a=b", "a,b", "[b]", "{b}", "a;b, c=d (2) ä", "a&b", 'a"b;', "a'b (1)"]
-)
+NAMES = ["b (1)", "a;b", "a=b", "a,b", "[b]", "{b}", "a;b, c=d (2) ä", "a&b", 'a"b;', "a'b (1)"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_value_that_needs_quotation_marks_is_told_how(name):
     with pytest.raises(UserError) as caught:
         check_overrides(["task=regression", f"data.root=/x/{name}"], CONF)
@@ -169,6 +173,50 @@ def test_a_value_that_needs_quotation_marks_is_told_how(name):
     (argument,) = shlex.split(advised)  # as a shell hands it over
     check_overrides([argument], CONF)
     assert OverridesParser.create().parse_override(argument).value() == f"/x/{name}"
+
+
+def values(command):
+    """Return the values of the options of a command, as a shell and Hydra read them."""
+    words = [word for word in shlex.split(command) if "=" in word]
+    overrides = OverridesParser.create().parse_overrides(words)
+    assert not any(override.is_sweep_override() for override in overrides)
+    return {override.key_or_group: override.value() for override in overrides}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *NAMES, *(f"/x/{name}/y" for name in NAMES), "/x/a b", "C:\\a b\\", 'a\\"b\\\\', "007",
+        "1e3", ".5", "~x", "$HOME", "a`b`", "ä", "/x/a-b_1.2", "hands", "../hands", "*",
+    ],
+)  # fmt: skip
+def test_a_path_comes_back_from_a_command(path):
+    assert values(option_word("data.root", path)) == {"data.root": path}
+
+
+def test_plain_paths_are_not_quoted():
+    for path in ("/x/a-b_1.2", "hands", "../hands"):
+        assert option_word("data.root", path) == f"data.root={path}"
+
+
+def test_offered_commands_name_their_folder(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "seed=2, of (2) 'sites'"
+    phantom(folder, n=1, size=64)
+    monkeypatch.setattr("boneage.data.download.fetch.download", lambda *given: None)
+    download(folder, "test", accept_terms=True)
+    offered = [line.partition("with: ")[2] for line in capsys.readouterr().out.splitlines()]
+    train_phantom, verify_rsna, train_rsna = filter(None, offered)
+    for command in (train_phantom, train_rsna):
+        assert values(command) == {"data": "rsna", "data.root": str(folder)}
+    assert shlex.split(verify_rsna) == ["boneage", "verify", str(folder)]
+    with pytest.raises(UserError) as caught:
+        verify(folder / "none")
+    advised = str(caught.value).partition("download them: ")[2]
+    assert shlex.split(advised) == ["boneage", "download", str(folder / "none")]
+    with pytest.raises(UserError) as caught, interruptible(folder):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    again = str(caught.value).partition("the same config and ")[2]
+    assert values(again) == {"hydra.run.dir": str(folder), "resume": "auto"}
 
 
 def test_sweeps_and_plain_values_need_no_quotation_marks():

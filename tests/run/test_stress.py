@@ -8,16 +8,18 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from dicom_files import written
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
+from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.predict.export import export
 from boneage.run.changes import STRESSES
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
-from boneage.run.stress import stress_metrics
+from boneage.run.stress import stress, stress_metrics
 from boneage.run.stress import test_fold as held_out
 
 
@@ -158,12 +160,40 @@ def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_
         assert re.search("give --root, a folder with .*, and --out, one for", str(done.exception))
     done = CliRunner().invoke(app, ["stress", *words, "--root", str(phantom_root)])
     assert done.exit_code == 0, done.exception
+    title = f"Radiographs of {phantom_root} that {tmp_path}/model.onnx was not trained on"
+    assert title.replace(" ", "") in "".join(done.output.split())
+    assert "Test fold" not in done.output
     ids = held_out(read_checkpoint(tmp_path / "model.onnx")["boneage"], phantom_root)["id"]
     split = pd.read_csv(tmp_path / "run/split.csv", dtype=str)
     assert set(ids) == set(split["id"][split["fold"] == "test"])
     record = read_checkpoint(tmp_path / "model.onnx")["boneage"]
     record["split"]["id"] = [f"0{id_}" for id_ in record["split"]["id"]]  # another spelling
     assert set(held_out(record, phantom_root)["id"]) == set(ids)
+
+
+def test_the_header_gives_the_sex_that_the_table_lacks(
+    exported, phantom_root, tmp_path, monkeypatch
+):
+    """The same films with the sex in the table, in the headers, or nowhere."""
+    monkeypatch.setattr("boneage.run.stress.STRESSES", {"mirrored": STRESSES["mirrored"]})
+    labels = pd.read_csv(phantom_root / "boneage-training-dataset.csv").tail(12)
+    measured = {}
+    for place in ("table", "header", "nowhere"):
+        root = tmp_path / place
+        root.mkdir()
+        table = labels.assign(id=[f"other{id_}" for id_ in labels["id"]])
+        table["sex"] = np.where(labels["male"], "M", "F")
+        for id_, sex in zip(labels["id"], table["sex"], strict=True):
+            image, _ = read_radiograph(phantom_root / f"boneage-training-dataset/{id_}.png")
+            header = {"PatientSex": sex} if place == "header" else {}
+            written(root / f"other{id_}.dcm", image, **header)
+        table = table[["id", "boneage", "sex"][: 3 if place == "table" else 2]]
+        table.to_csv(root / "labels.csv", index=False)
+        found = stress(exported / "model.onnx", tmp_path / f"out_{place}", root)
+        assert set(found["change"]) == {"unchanged", "mirrored"}
+        measured[place] = found["value"].to_numpy()
+    np.testing.assert_array_equal(measured["header"], measured["table"])
+    assert not np.allclose(measured["nowhere"], measured["table"])
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The official archives, which of them are unpacked, and what is missing."""
 
+import shlex
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,7 @@ def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
         what = "is an empty folder" if folder.is_dir() else "does not exist"
         raise UserError(
             f"{folder} {what}: give the folder with the radiographs, or download them: boneage "
-            f"download {folder}"
+            f"download {shlex.quote(str(folder))}"
         )
     manifest = read_manifest(folder)
     broken = [
