@@ -144,7 +144,8 @@ TABLE = (
     Option("sex.drop", 0.1, "share of training radiographs with the sex hidden"),
     Option("optimizer.weight_decay", 0.05, "weight decay"),
     Option("scheduler.warmup", 0.05, "share of all steps"),
-    Option("start_from", None, "checkpoint, exported file or `builtin` to start training from"),
+    Option("start_from", None, "checkpoint, exported file or `builtin` to start training from; "
+           "its age head keeps the mean and SD of its ages"),
     Option("mirror_test", True, "test with the mean prediction of each radiograph and its mirror "
            "image", SETTING, checkpoint="stored"),
     Option("compile", False, "torch.compile the backbone"),

@@ -27,6 +27,7 @@ from boneage.run.exported import read_exported
 from boneage.run.options import named_reference, options
 from boneage.run.record_schema import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
 from boneage.run.seen import check_unseen, seen_by
+from boneage.tasks.base import Task
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
@@ -193,11 +194,12 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
     """Load the weights of a checkpoint into a new model, part by part.
 
     Sex input and tasks that the checkpoint lacks, or has with other shapes, keep their initial
-    weights. Its training radiographs are added to the model's record: later tests refuse them too.
+    weights; the others predict as before. Its training radiographs are added to the model's record:
+    later tests refuse them too.
 
     Args:
         path: the checkpoint, or an exported ONNX file.
-        model: a model that has not been trained.
+        model: a model that has not been trained, with fitted tasks.
         table: the radiographs to train and test on, as in `BoneAgeDataModule.table`.
 
     Raises:
@@ -212,6 +214,8 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
         weights = {k.removeprefix(f"{name}."): v for k, v in stored if k.startswith(f"{name}.")}
         if _shapes(weights) == _shapes(part.state_dict()):
             part.load_state_dict(weights)
+            if isinstance(part, Task):
+                part.refit(table[table["fold"] == "train"])
         elif name == "backbone":
             raise UserError(
                 f"start_from={path} has another backbone than this command: choose its backbone"

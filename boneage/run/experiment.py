@@ -134,11 +134,11 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
         if data.soft_targets:
             check_teachers(data.soft_targets, data.table)
         model.record = make_record(cfg, data)
+        model.fit_tasks(data.fold_table("train"))
         if checkpoint is not None and ckpt_path is not None:
             resume_record(checkpoint, model.record, ckpt_path)
         elif cfg.start_from:
             start_from(cfg.start_from, model, data.table)
-        model.fit_tasks(data.fold_table("train"))
     watched = predictions, throughput, history = Predictions(), Throughput(), History()
     lines = EpochLines(history, cfg.monitor, cfg.mode)
     always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]
