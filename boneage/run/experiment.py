@@ -117,7 +117,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     """Read the checkpoint, build model, data and trainer, and write the split."""
     ckpt_path, checkpoint = _find_checkpoint(cfg, folder)
     if checkpoint is not None and not cfg.train:
-        cfg = _with_stages_and_preprocessing(checkpoint, cfg)
+        cfg = _config_of_test(checkpoint, cfg)
         model = load_model(checkpoint)
         model.mirror_test = cfg.mirror_test
     else:  # before decoding: pretrained weights may be missing
@@ -176,11 +176,12 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
     return path, checkpoint
 
 
-def _with_stages_and_preprocessing(checkpoint: dict[str, Any], cfg: DictConfig) -> DictConfig:
-    """Return a config with the stages and the preprocessing of a checkpoint."""
+def _config_of_test(checkpoint: dict[str, Any], cfg: DictConfig) -> DictConfig:
+    """Return a config with the file, the stages and the preprocessing of a checkpoint."""
     record = checkpoint["boneage"]
     check_buildable(record["config"])
     changed = cfg.copy()
+    changed.ckpt_path = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
     changed.stages = record["config"]["stages"]
     changed.data.update(record["preprocessing"])
     return changed
