@@ -64,6 +64,19 @@ def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
     return table[table["fold"] == fold].assign(age_years=lambda t: t["age_months"] / 12)
 
 
+def changed_fold(record: dict[str, Any], table: pd.DataFrame) -> str | None:
+    """Return the first of "train" and "val" with other radiographs than in a model's training.
+
+    Args:
+        record: of the model.
+        table: the radiographs, with `id` and `fold`.
+    """
+    for fold in ("train", "val"):
+        if list(table["id"][table["fold"] == fold]) != list(fold_of(record, fold)["id"]):
+            return fold
+    return None
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint of this project without executing code from it.
 
@@ -147,12 +160,11 @@ def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path
         UserError: if the training or validation fold differs.
     """
     was = checkpoint["boneage"]
-    for fold in ("train", "val"):
-        if list(fold_of(was, fold)["id"]) != list(fold_of(record, fold)["id"]):
-            raise UserError(
-                f"{path} cannot be resumed: its {fold} fold had other radiographs. Repeat the data "
-                "and the split of its run, or start from its weights with start_from="
-            )
+    if fold := changed_fold(was, pd.DataFrame(record["split"])):
+        raise UserError(
+            f"{path} cannot be resumed: its {fold} fold had other radiographs. Repeat the data "
+            "and the split of its run, or start from its weights with start_from="
+        )
     if earlier := was.get("earlier"):
         record["earlier"] = earlier
 

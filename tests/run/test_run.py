@@ -275,6 +275,11 @@ def test_checkpoint_must_match(finished, configure, tmp_path):
         train(configure("backbone.stem=5", ckpt))
     with pytest.raises(UserError, match=r"cannot be resumed.*data.contrast \(was none\)"):
         train(configure("data.contrast=stretch", ckpt))
+    split = pd.read_csv(run_dir / "split.csv", dtype={"id": str})
+    split["fold"] = split["fold"].map({"train": "val", "val": "train", "test": "test"})
+    split.to_csv(tmp_path / "swapped.csv", index=False)
+    with pytest.raises(UserError, match=r"cannot be resumed: its train fold had other radio"):
+        train(configure(f"data.split_file={tmp_path}/swapped.csv", ckpt))
     assert not (tmp_path / "run/checkpoints").exists()
 
 
