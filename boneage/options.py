@@ -24,8 +24,8 @@ class Option:
             below it that has no row of its own.
         default: value in the composed config with `data=rsna`.
         meaning: what it does.
-        kind: "identity": what a run learns; "setting": how it is tested; "bookkeeping": where and
-            with what it runs.
+        kind: "identity": what a run learns; a test has that of its checkpoint. "setting": its
+            radiographs, and how it is tested. "bookkeeping": where and with what it runs.
         group: for a config group, whether its files set the "node" of that name or values
             "elsewhere".
         label: name on the page of a run, for the options that matter most.
@@ -88,7 +88,7 @@ TABLE = (
     Option("weighting", "fixed", "of the losses of several tasks; `uncertainty`: learned; "
            "`loss_scale`: each divided by its running mean", group="node", checkpoint="stored"),
     Option("data", "phantom", "`phantom`: synthetic radiographs; `rsna`: a folder of your own, "
-           "with a label table", group="node"),
+           "with a label table", SETTING, group="node"),
     Option("trainer", "default", "Lightning's Trainer; `ddp`", group="node"),
     Option("callbacks", "default", "`no_ema`: without averaged weights; `gradcam_localisation`; "
            "`gradient_conflict`: whether tasks pull in different directions", group="node"),
@@ -118,9 +118,9 @@ TABLE = (
     Option("precision", "32-true", "`bf16-mixed`, `16-mixed`", label="precision",
            hparam="precision"),
     Option("seed", 1, "of weights, order and augmentation", label="seed", hparam="seed"),
-    Option("data.split_seed", 0, "of the split", label="split seed"),
-    Option("data.folds", 10, "parts of the split; 10: 80/10/10", label="parts of the split"),
-    Option("data.fold", 0, "which part is the test fold", label="test part"),
+    Option("data.split_seed", 0, "of the split", SETTING, label="split seed"),
+    Option("data.folds", 10, "parts; 10: 80/10/10", SETTING, label="parts of the split"),
+    Option("data.fold", 0, "which part is the test fold", SETTING, label="test part"),
 
     Option("tasks", DEPENDS, "the tasks by name; class and options of each", checkpoint="fixed"),
     Option("tasks.*._target_", DEPENDS, "class of a task: "
@@ -162,17 +162,17 @@ TABLE = (
     Option("run_dir", DEPENDS, "folder; set by `hydra.run.dir`", BOOKKEEPING, recorded=False),
 
     Option("data.root", DEPENDS, "folder of the radiographs", BOOKKEEPING),
-    Option("data.table", None, "label table, relative to `data.root`; null finds it"),
-    Option("data.val_table", None, "label table of a separate validation set"),
-    Option("data.test_table", None, "label table of a separate test set"),
+    Option("data.table", None, "label table, relative to `data.root`; null finds it", SETTING),
+    Option("data.val_table", None, "label table of a separate validation set", SETTING),
+    Option("data.test_table", None, "label table of a separate test set", SETTING),
     Option("data.columns", DEPENDS, "columns of your table: `id`, `age`, `sex`, `patient`, `site`, "
-           "`readers` ([how](data.md)); null recognises known names"),
-    Option("data.age_unit", None, "`months` or `years`; null: as the column says, else months"),
-    Option("data.separator", None, "separator of csv tables; null finds it"),
-    Option("data.missing", "error", "`drop`: leave out ids without image, images without row"),
-    Option("data.unreadable", "error", "`drop`: leave out damaged images"),
-    Option("data.split_file", None, "`split.csv` of a run, to use its split again"),
-    Option("data.hold_out", None, "table or folder of radiographs that must be in the test fold"),
+           "`readers` ([how](data.md)); null recognises known names", SETTING),
+    Option("data.age_unit", None, "`months`, `years`; null: by the column, else months", SETTING),
+    Option("data.separator", None, "separator of csv tables; null finds it", SETTING),
+    Option("data.missing", "error", "`drop`: leave out what lacks an image or a row", SETTING),
+    Option("data.unreadable", "error", "`drop`: leave out damaged images", SETTING),
+    Option("data.split_file", None, "`split.csv` of a run, to use its split again", SETTING),
+    Option("data.hold_out", None, "table or folder of radiographs that must be tested", SETTING),
     Option("data.test", "auto", "radiographs that `train=false` tests: `fold`, `all`, or `auto`: "
            "all if the checkpoint does not know the data set ([how](studies.md))", SETTING),
     Option("data.train_films", "all", "number of training radiographs: a stratified sample, which "
@@ -279,8 +279,8 @@ an empty one depends on other choices. Options of your own classes need no row h
 | kind | what it is | `resume=auto` | `boneage compare` |
 | --- | --- | --- | --- |
 | identity | what a run learns; also any option without a row | must be the same | shown |
-| setting | how a run is tested; `train=false` uses its own | must be the same | shown |
-| bookkeeping | where and with what it runs | may differ | not shown |
+| setting | radiographs and how to test; `train=false` uses its own | must be the same | shown |
+| bookkeeping | where and with what it runs | may differ; not a test's model or data | not shown |
 
 ## Groups
 

@@ -91,7 +91,8 @@ def test_every_choice_of_a_group_is_named_in_its_row():
         ("mirror_test", "setting"),
         ("data.root", "bookkeeping"),
         ("data.root.n", "bookkeeping"),
-        ("data.rooted", "identity"),
+        ("data.rooted", "setting"),
+        ("data.batch_size", "identity"),  # a test has that of the training
         ("callbacks.dashboard.every_n_epochs", "bookkeeping"),
         ("callbacks.early_stopping.patience", "identity"),
         ("callbacks.mine.strength", "identity"),

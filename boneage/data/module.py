@@ -27,7 +27,7 @@ from boneage.data.readings import reading_column, warn_of_readings
 from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
 from boneage.data.soft_targets import read_soft_targets
 from boneage.data.split_choice import Split
-from boneage.data.splits import FOLDS, find_held_out, require_folds
+from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
 from boneage.data.storage import check_shared_memory, default_cache_dir
 from boneage.errors import UserError
 from boneage.stages import Stages
@@ -99,7 +99,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         crop: Literal["none", "hand"] = "none",
         cache_dir: str | Path | None = None,
         split_seed: NonNegativeInt = 0,
-        folds: int | Literal["site"] = 10,
+        folds: int | Literal["site"] = DEFAULT_FOLDS,
         fold: int = 0,
         split_file: str | Path | None = None,
         hold_out: str | Path | None = None,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from boneage.data.ids import patient_codes, patients_with_several
 from boneage.data.splits import (
+    DEFAULT_FOLDS,
     UNUSED,
     VAL_SHARE,
     assign_folds,
@@ -45,7 +46,7 @@ class Split:
     """
 
     seed: int = 0
-    folds: int | Literal["site"] = 10
+    folds: int | Literal["site"] = DEFAULT_FOLDS
     fold: int = 0
     file: Path | None = None
     test: Literal["auto", "fold", "all"] = "auto"

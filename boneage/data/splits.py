@@ -23,6 +23,7 @@ FOLDS = {"train": "training", "val": "validation", "test": "test"}  # in tables:
 UNUSED = "unused"  # a radiograph of no fold, where a study asks for fewer
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
+DEFAULT_FOLDS = 10  # 80/10/10
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 MIN_TEST = 5  # radiographs
 UNKNOWN_IDS = ("id", "not among the radiographs")
@@ -101,7 +102,9 @@ def _parts_of_patients(
     return part_of_row
 
 
-def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0) -> pd.Series:
+def assign_folds(
+    table: pd.DataFrame, seed: int, folds: int = DEFAULT_FOLDS, fold: int = 0
+) -> pd.Series:
     """Return the fold of every row: "train", "val" or "test".
 
     The test fold is part `fold` of `folds`; the validation fold is 10 % of all, drawn from the
@@ -114,7 +117,8 @@ def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0)
         fold: which of them is the test fold, from 0.
 
     Raises:
-        UserError: when `fold` or `folds` is out of range, or the table has a test fold of its own.
+        UserError: when `fold` or `folds` is out of range, or one of them is not the default and the
+            table has a test fold of its own.
     """
     if folds < 2 or not 0 <= fold < folds:
         raise UserError(
@@ -125,11 +129,11 @@ def assign_folds(table: pd.DataFrame, seed: int, folds: int = 10, fold: int = 0)
     if not (assigned == "test").any():
         assigned[free.index[stratified_parts(free, folds, seed) == fold]] = "test"
         free = table[assigned == "train"]
-    elif fold:
+    elif (folds, fold) != (DEFAULT_FOLDS, 0):
         raise UserError(
-            f"data.fold={fold}: the radiographs have a test table, which every fold would be "
-            "tested on; for cross-validation move it out of data.root, otherwise leave data.fold "
-            "out"
+            f"data.folds={folds} data.fold={fold}: the radiographs have a test table, which every "
+            "fold would be tested on; for cross-validation move it out of data.root, otherwise "
+            "leave data.folds and data.fold out"
         )
     if len(free) and not (assigned == "val").any():
         n_parts = max(2, round(len(free) / (VAL_SHARE * len(table))))

@@ -27,6 +27,7 @@ from boneage.run.exported import read_exported
 from boneage.run.options import named_reference, options
 from boneage.run.record_schema import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
 from boneage.run.seen import check_unseen, seen_by
+from boneage.tasks.base import Task
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,19 @@ def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
     """Return `id`, `age_years` and `sex` of a fold of the model's training data."""
     table = pd.DataFrame(record["split"])
     return table[table["fold"] == fold].assign(age_years=lambda t: t["age_months"] / 12)
+
+
+def changed_fold(record: dict[str, Any], table: pd.DataFrame) -> str | None:
+    """Return the first of "train" and "val" with other radiographs than in a model's training.
+
+    Args:
+        record: of the model.
+        table: the radiographs, with `id` and `fold`.
+    """
+    for fold in ("train", "val"):
+        if list(table["id"][table["fold"] == fold]) != list(fold_of(record, fold)["id"]):
+            return fold
+    return None
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -146,12 +160,11 @@ def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path
         UserError: if the training or validation fold differs.
     """
     was = checkpoint["boneage"]
-    for fold in ("train", "val"):
-        if list(fold_of(was, fold)["id"]) != list(fold_of(record, fold)["id"]):
-            raise UserError(
-                f"{path} cannot be resumed: its {fold} fold had other radiographs. Repeat the data "
-                "and the split of its run, or start from its weights with start_from="
-            )
+    if fold := changed_fold(was, pd.DataFrame(record["split"])):
+        raise UserError(
+            f"{path} cannot be resumed: its {fold} fold had other radiographs. Repeat the data "
+            "and the split of its run, or start from its weights with start_from="
+        )
     if earlier := was.get("earlier"):
         record["earlier"] = earlier
 
@@ -193,11 +206,12 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
     """Load the weights of a checkpoint into a new model, part by part.
 
     Sex input and tasks that the checkpoint lacks, or has with other shapes, keep their initial
-    weights. Its training radiographs are added to the model's record: later tests refuse them too.
+    weights; the others predict as before. Its training radiographs are added to the model's record:
+    later tests refuse them too.
 
     Args:
         path: the checkpoint, or an exported ONNX file.
-        model: a model that has not been trained.
+        model: a model that has not been trained, with fitted tasks.
         table: the radiographs to train and test on, as in `BoneAgeDataModule.table`.
 
     Raises:
@@ -212,6 +226,8 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
         weights = {k.removeprefix(f"{name}."): v for k, v in stored if k.startswith(f"{name}.")}
         if _shapes(weights) == _shapes(part.state_dict()):
             part.load_state_dict(weights)
+            if isinstance(part, Task):
+                part.refit(table[table["fold"] == "train"])
         elif name == "backbone":
             raise UserError(
                 f"start_from={path} has another backbone than this command: choose its backbone"

@@ -117,7 +117,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     """Read the checkpoint, build model, data and trainer, and write the split."""
     ckpt_path, checkpoint = _find_checkpoint(cfg, folder)
     if checkpoint is not None and not cfg.train:
-        cfg = _with_stages_and_preprocessing(checkpoint, cfg)
+        cfg = _config_of_test(checkpoint, cfg)
         model = load_model(checkpoint)
         model.mirror_test = cfg.mirror_test
     else:  # before decoding: pretrained weights may be missing
@@ -134,11 +134,11 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
         if data.soft_targets:
             check_teachers(data.soft_targets, data.table)
         model.record = make_record(cfg, data)
+        model.fit_tasks(data.fold_table("train"))
         if checkpoint is not None and ckpt_path is not None:
             resume_record(checkpoint, model.record, ckpt_path)
         elif cfg.start_from:
             start_from(cfg.start_from, model, data.table)
-        model.fit_tasks(data.fold_table("train"))
     watched = predictions, throughput, history = Predictions(), Throughput(), History()
     lines = EpochLines(history, cfg.monitor, cfg.mode)
     always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]
@@ -176,11 +176,12 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
     return path, checkpoint
 
 
-def _with_stages_and_preprocessing(checkpoint: dict[str, Any], cfg: DictConfig) -> DictConfig:
-    """Return a config with the stages and the preprocessing of a checkpoint."""
+def _config_of_test(checkpoint: dict[str, Any], cfg: DictConfig) -> DictConfig:
+    """Return a config with the file, the stages and the preprocessing of a checkpoint."""
     record = checkpoint["boneage"]
     check_buildable(record["config"])
     changed = cfg.copy()
+    changed.ckpt_path = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
     changed.stages = record["config"]["stages"]
     changed.data.update(record["preprocessing"])
     return changed

@@ -69,7 +69,7 @@ def describe_run(
         "partial": [
             f"{row.name}={chosen[row.name]}"
             for row in TABLE
-            if row.partial and chosen[row.name] != row.default
+            if row.partial and chosen.get(row.name, row.default) != row.default
         ],
         "subgroups": data.subgroups,
         "readers": list(data.columns.readers),
@@ -81,22 +81,21 @@ def describe_run(
         "epochs": trainer.current_epoch,
         "device": _device_name(trainer),
         "command": command(),
-        "seed": cfg.seed,
+        "seed": chosen.get("seed", cfg.seed),
         "options": chosen,
         "versions": {package: version(package) for package in PACKAGES},
     }
 
 
 def _options(cfg: DictConfig, model: BoneAgeModule) -> dict[str, Any]:
-    """Return the options of a run; a test of a checkpoint has that checkpoint's identity."""
+    """Return the options of a run; a test of a checkpoint has the identity of its training."""
     current = options(cfg)
     if cfg.train:
         return current
-    of_test = {
-        k: v for k, v in current.items() if k.startswith("data.") or kind_of(k) != "identity"
+    trained: dict[str, Any] = model.record["options"]
+    return {key: v for key, v in trained.items() if kind_of(key) == "identity"} | {
+        key: v for key, v in current.items() if kind_of(key) != "identity"
     }
-    trained: dict[str, Any] = model.record.get("options", current)
-    return trained | of_test
 
 
 def _device_name(trainer: L.Trainer) -> str:

@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 from boneage.errors import UserError
 from boneage.evaluation.older_versions import WEIGHTING, current_options
 from boneage.evaluation.run_folder import ERROR, METRICS
-from boneage.options import TABLE, is_choice, kind_of
+from boneage.options import TABLE, find, is_choice, kind_of
 from boneage.run.checkpoint import read_checkpoint
+from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.options import options
 from boneage.run.process import is_first_process
 from boneage.run.record_schema import NewerRecord
@@ -35,6 +36,11 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
             )
         return None
     if not (run_dir / METRICS).exists():
+        if not cfg.train and (run_dir / "checkpoints").exists():
+            raise UserError(
+                f"{run_dir} contains an unfinished training: choose another folder for the test "
+                "with hydra.run.dir="
+            )
         return None
     metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
     check_same(current_options(metrics["options"]), cfg, f"{run_dir} contains a finished run")
@@ -80,7 +86,14 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
     later = {row.name: row.default for row in TABLE}  # options that older versions did not have
     later |= {f"weighting.{name}": value for name, value in WEIGHTING.items()}
     was = {name: value for name, value in later.items() if name in current} | was
-    names = [k for k in was | current if kind_of(k) != "bookkeeping" and not is_choice(k)]
+    if was["train"] != cfg.train:
+        names = ["train"]
+    elif cfg.train:
+        names = [k for k in was | current if kind_of(k) != "bookkeeping" and not is_choice(k)]
+    else:
+        if cfg.ckpt_path:
+            current["ckpt_path"] = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
+        names = [k for k in was | current if _matters_for_a_test(k)]
     different = [
         f"{name} (was {was[name]})" if name in was else name
         for name in names
@@ -91,3 +104,10 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
             f"{what} with other options: {', '.join(different)}; repeat its options, or choose "
             "another folder with hydra.run.dir= (hydra.sweep.dir=)"
         )
+
+
+def _matters_for_a_test(key: str) -> bool:
+    """Tell whether a test of a checkpoint with another value of an option is another test."""
+    row = find(key)
+    chosen = row is not None and row.name in ("ckpt_path", "data.root")
+    return chosen or (kind_of(key) == "setting" and not is_choice(key))

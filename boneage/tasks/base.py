@@ -31,6 +31,10 @@ class Task(nn.Module, ABC):
     def fit(self, table: pd.DataFrame) -> None:
         """Store statistics of the training fold (`age_years`, `sex`) in buffers."""
 
+    def refit(self, table: pd.DataFrame) -> None:
+        """Fit a trained task to another training fold; decoded predictions stay the same."""
+        self.fit(table)
+
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor:
         """Return the target of a batch in natural units."""

@@ -59,7 +59,7 @@ class StageClassification(Task):
         return len(self.stages)
 
     def fit(self, table: pd.DataFrame) -> None:
-        """Compute the class weights from the training stages.
+        """Store the edges of the stages, and class weights from the training stages.
 
         Raises:
             UserError: when all are of one stage, or `balance` is set and a stage is empty.
@@ -73,6 +73,8 @@ class StageClassification(Task):
                 f"{self.stages.names[counts.argmax()]}: there is nothing to classify; change "
                 "stages.edges, or use task=regression"
             )
+        self.edges.copy_(torch.tensor(self.stages.edges))
+        self.class_weight.fill_(1)
         if self.balance == 0:
             return
         if absent := [n for n, count in zip(self.stages.names, counts, strict=True) if count == 0]:

@@ -21,6 +21,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class AgeRegression(Task):
     """Predict bone age; the head predicts ages standardised by the training fold.
 
+    A head that was trained before keeps the mean and standard deviation of its first training.
+
     Args:
         in_features: width of the features.
         loss: module from outputs and targets, (B,) standardised ages, to one scalar.
@@ -65,6 +67,9 @@ class AgeRegression(Task):
             )
         self.mean.fill_(float(table["age_years"].mean()))
         self.std.fill_(std)
+
+    def refit(self, table: pd.DataFrame) -> None:
+        """Keep mean and standard deviation: the trained head's output is in their units."""
 
     def encode(self, batch: Batch) -> Tensor:
         """Return (B,) ages in years."""

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from boneage.predict.export import export
 from boneage.run.calibrate import calibrate
-from boneage.run.checkpoint import fold_of, load_model, read_checkpoint
+from boneage.run.checkpoint import changed_fold, load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.process import quieten_lightning
 
@@ -41,9 +41,8 @@ def main(run: Path, root: Path) -> None:
     config.data.root = str(root)
     data = instantiate(config.data)
     data.setup("fit")
-    for fold in ("train", "val"):
-        if list(data.fold_table(fold)["id"]) != list(fold_of(record, fold)["id"]):
-            sys.exit(f"the {fold} fold of {root} differs from that of {run}")
+    if fold := changed_fold(record, data.table):
+        sys.exit(f"the {fold} fold of {root} differs from that of {run}")
     record["calibration"] = calibrate(load_model(checkpoint), data)
     with tempfile.TemporaryDirectory() as folder:
         calibrated, out = Path(folder) / "best.ckpt", Path(folder) / OUT.name

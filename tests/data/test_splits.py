@@ -53,9 +53,10 @@ def test_cross_validation_tests_everyone_once(table):
     assert shares["test"] == pytest.approx(0.2, abs=0.005)
 
 
-def test_separate_tables_are_taken_as_they_are(table):
+def test_separate_tables_are_taken_as_they_are(table, caplog):
     table.loc[:99, "origin"] = "test"
     folds = assign_folds(table, seed=0)
+    assert not caplog.text
     assert (folds[:100] == "test").all()
     assert (folds == "test").sum() == 100
     assert (folds == "val").sum() == pytest.approx(100, abs=1)
@@ -64,10 +65,12 @@ def test_separate_tables_are_taken_as_they_are(table):
     assert folds.equals(table["origin"])
 
 
-def test_a_test_table_leaves_nothing_to_cross_validate(table):
+@pytest.mark.parametrize(("folds", "fold"), [(5, 2), (10, 2), (5, 0)])
+def test_a_test_table_leaves_nothing_to_cross_validate(table, folds, fold):
     table.loc[:99, "origin"] = "test"
-    with pytest.raises(UserError, match=r"^data\.fold=2: the radiographs have a test table"):
-        assign_folds(table, seed=0, folds=5, fold=2)
+    said = rf"^data\.folds={folds} data\.fold={fold}: the radiographs have a test table, .* move it"
+    with pytest.raises(UserError, match=said):
+        assign_folds(table, seed=0, folds=folds, fold=fold)
 
 
 def test_only_a_test_table(table):

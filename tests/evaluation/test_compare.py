@@ -404,7 +404,7 @@ def test_seeds_are_pooled_over_what_a_resumed_run_may_change(tmp_path, option, v
     assert (option in group.differing) is not pooled
     assert len(seed_rows(group)) == pooled
     was = group.runs[0].metrics["options"]
-    now = OmegaConf.create({})
+    now = OmegaConf.create({"train": True})
     for key in was:
         other = key == option  # all else is the same, the seed too
         OmegaConf.update(now, key, group.runs[other].metrics["options"][key])

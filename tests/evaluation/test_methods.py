@@ -150,6 +150,8 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         ("Training", [], "its mirror image", ""),
         ("Training", ["mirror_test=false"], "were tested", "mirror"),
         ("Training", [], "smooth L1 loss (beta 0.1) in standard deviations", "cross-entropy"),
+        ("Training", ["start_from=builtin"], "(beta 0.1) in standardised units", "deviations of"),
+        ("Model", ["start_from=builtin"], "on standardised ages, by a head", "training fold"),
         ("Training", ["loss=huber"], "the Huber loss (delta 0.1)", "smooth"),
         ("Training", ["loss=mse"], "was the squared error in standard deviations", "smooth"),
         ("Training", ["loss=l1"], "was the absolute error in", "smooth"),

@@ -213,18 +213,61 @@ def test_a_run_is_not_resumed_with_other_options(started, change, named):
 
 @pytest.mark.slow
 def test_options_that_change_nothing_may_differ(started):
+    results = []
     for options in started:
-        train(compose_config(*options, "data.num_workers=1", "trainer.log_every_n_steps=3"))
-        train(compose_config(*options, "trainer.strategy=ddp", "trainer.profiler=simple"))
+        for changes in (
+            ("data.num_workers=1", "trainer.log_every_n_steps=3"),
+            ("trainer.strategy=ddp", "trainer.profiler=simple"),
+        ):
+            results.append(train(compose_config(*options, *changes))["test"])
+    assert results == [results[0]] * 4
+
+
+def test_a_finished_test_is_not_repeated(configure, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        train(configure(f"seed={len(name)}", "data.batch_size=4", run=name))
+    command = ("train=false", f"ckpt_path={tmp_path}/one", "data.size=64", "resume=auto")
+    first = train(configure(*command, run="tested"))
+    monkeypatch.setattr("boneage.run.experiment._prepare", None)  # nothing is tested again
+    assert train(configure(*command, run="tested")) == first
+    same = ("ckpt_path=one/checkpoints/best.ckpt", "optimizer.lr=0.5", "data.batch_size=2")
+    assert train(configure(*command, *same, run="tested")) == first
+    for change, was in (
+        ("ckpt_path=two", f"{tmp_path}/one/checkpoints/best.ckpt"),
+        ("ckpt_path=one/checkpoints/last.ckpt", f"{tmp_path}/one/checkpoints/best.ckpt"),
+        (f"data.root={tmp_path}/other", first["options"]["data.root"]),
+        ("data.test=all", "auto"),
+        ("data.split_file=one/split.csv", None),
+        ("mirror_test=true", False),
+        ("trainer.limit_test_batches=1", None),
+    ):
+        name = change.partition("=")[0]
+        said = rf"tested contains a finished run with other options: {name} \(was {was}\); "
+        with pytest.raises(UserError, match=said):
+            train(configure(*command, change, run="tested"))
+
+
+def test_a_training_is_not_taken_for_a_test(configure, tmp_path):
+    train(configure(run="one"))
+    ckpt = f"ckpt_path={tmp_path}/one"
+    train(configure("train=false", ckpt, run="tested"))
+    with pytest.raises(UserError, match=r"finished run with other options: train \(was True\); "):
+        train(configure("train=false", ckpt, "resume=auto", run="one"))
+    with pytest.raises(UserError, match=r"finished run with other options: train \(was False\); "):
+        train(configure("resume=auto", run="tested"))
+    (tmp_path / "one/metrics.json").unlink()
+    with pytest.raises(UserError, match="one contains an unfinished training: choose another"):
+        train(configure("train=false", ckpt, "resume=auto", run="one"))
 
 
 def test_a_damaged_best_checkpoint_is_moved_aside(configure, tmp_path, caplog):
-    train(configure())
+    first = train(configure())
     run = tmp_path / "run"
     (run / "metrics.json").unlink()
     best = run / "checkpoints/best.ckpt"
     best.write_bytes(best.read_bytes()[:9000])
-    train(configure("resume=auto"))
+    assert train(configure("resume=auto"))["test"] == first["test"]  # the last is as good
     assert "Skipped" in caplog.text
     assert (run / "checkpoints/best.damaged").exists()
     assert (run / "metrics.json").exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import TINY, compose_config
+from helpers import TINY, Page, compose_config
 
 from boneage.errors import UserError
 from boneage.run import experiment
@@ -118,6 +118,28 @@ def test_a_test_of_a_checkpoint_has_settings_of_its_own(finished, configure):
     assert metrics["options"]["mirror_test"] is True
     assert metrics["partial"] == ["trainer.limit_test_batches=1"]
     assert metrics["options"]["optimizer.lr"] != 0.5
+
+
+def test_a_test_shows_how_its_checkpoint_was_trained(finished, configure, tmp_path):
+    trained, run_dir = finished["regression"]
+    other = {
+        "data.sampling": "balanced",
+        "data.batch_size": 3,
+        "data.train_films": 5,
+        "data.soft_targets": "teacher.csv",
+        "data.residence": "device",
+        "seed": 9,
+    }
+    overrides = [f"{name}={value}" for name, value in other.items()]
+    ckpt = f"ckpt_path={run_dir}/checkpoints/best.ckpt"
+    metrics = train(configure("train=false", ckpt, "report=true", *overrides))
+    assert {name: metrics["options"][name] for name in other} == {
+        name: trained["options"][name] for name in other
+    }
+    assert metrics["seed"] == trained["seed"] == 1
+    text = Page((tmp_path / "run/report.html").read_text()).text
+    for said in ("sampling ages", "batch size 8", "training radiographs all", "seed 1"):
+        assert said in " ".join(text.split())
 
 
 @pytest.mark.slow
@@ -253,6 +275,11 @@ def test_checkpoint_must_match(finished, configure, tmp_path):
         train(configure("backbone.stem=5", ckpt))
     with pytest.raises(UserError, match=r"cannot be resumed.*data.contrast \(was none\)"):
         train(configure("data.contrast=stretch", ckpt))
+    split = pd.read_csv(run_dir / "split.csv", dtype={"id": str})
+    split["fold"] = split["fold"].map({"train": "val", "val": "train", "test": "test"})
+    split.to_csv(tmp_path / "swapped.csv", index=False)
+    with pytest.raises(UserError, match=r"cannot be resumed: its train fold had other radio"):
+        train(configure(f"data.split_file={tmp_path}/swapped.csv", ckpt))
     assert not (tmp_path / "run/checkpoints").exists()
 
 

@@ -146,6 +146,14 @@ def test_weighted_loss_by_hand():
     assert stage_task(0).loss(logits, target).item() == pytest.approx(unweighted)
 
 
+def test_a_trained_stage_head_gets_the_edges_and_weights_of_its_new_training():
+    task = StageClassification(in_features=3, stages=Stages(["a", "b", "c"], [6, 12]))
+    task.load_state_dict(stage_task(1).state_dict())
+    task.refit(TRAINING)
+    assert task.encode(months(71, 72, 144)).tolist() == [0, 1, 2]
+    assert task.class_weight.tolist() == [1, 1, 1]
+
+
 def test_a_class_without_example_has_no_weight():
     task = StageClassification(in_features=3, stages=Stages(), balance=1.0)
     with pytest.raises(UserError, match=r"no example of adult.*balance=0"):

@@ -90,9 +90,11 @@ def _class(target: object) -> str:
 
 def _head(options: Options, task: str, stages: Stages) -> str:
     """Return what a task predicts, and with which head."""
+    ages = "ages standardised by the mean and standard deviation of the training fold"
+    if options.get("start_from"):  # a trained head has those of its first training
+        ages = "standardised ages"
     predicted = {
-        "AgeRegression": "Bone age was predicted as one number, on ages standardised by the mean "
-        "and standard deviation of the training fold,",
+        "AgeRegression": f"Bone age was predicted as one number, on {ages},",
         "AgeDistribution": "Bone age was predicted as the expectation of a distribution over "
         "months",
         "StageClassification": f"The stage ({stages_of(stages)}) was predicted as one of "

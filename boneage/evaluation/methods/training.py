@@ -177,7 +177,10 @@ def _age_loss(options: Options, task: str) -> str:
     bend = [
         f" ({p} {options[f'{node}.{p}']:g})" for p in ("beta", "delta") if f"{node}.{p}" in options
     ]
-    return f"{LOSSES[kind]}{''.join(bend)} in standard deviations of the training ages"
+    unit = "standard deviations of the training ages"
+    if options.get("start_from"):  # a trained head has those of its first training
+        unit = "standardised units"
+    return f"{LOSSES[kind]}{''.join(bend)} in {unit}"
 
 
 def _soft_targets(options: Options) -> str:
