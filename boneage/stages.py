@@ -7,6 +7,8 @@ import numpy as np
 
 from boneage.errors import UserError
 
+ROUNDING = 1e-5  # years: 10.7 years in months, in years again and in float32 are all 10.7
+
 
 class AgeBins:
     """Named intervals of age, in order.
@@ -25,7 +27,7 @@ class AgeBins:
 
     def index_of(self, age_years: np.ndarray) -> np.ndarray:
         """Return the index (int64, same shape) of the interval of each age in years."""
-        return np.searchsorted(self.edges, age_years, side="right")
+        return np.searchsorted(np.subtract(self.edges, ROUNDING), age_years, side="right")
 
 
 class Stages(AgeBins):

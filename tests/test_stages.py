@@ -12,6 +12,14 @@ def test_edges_are_closed_on_the_left():
     assert Stages().index_of(months / 12).tolist() == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_an_age_on_an_edge_is_of_the_older_stage_however_it_was_computed(dtype):
+    for tenths in range(10, 250):
+        edge = tenths / 10
+        in_months = np.array([12 * edge, 12 * edge - 0.1], dtype)
+        assert Stages(["young", "old"], [edge]).index_of(in_months / 12).tolist() == [1, 0]
+
+
 def test_any_number_of_stages():
     stages = Stages(["infant", "young", "old", "adult"], [2, 8.5, 18])
     assert stages.index_of(np.array([1.99, 2, 8.5, 20])).tolist() == [0, 1, 2, 3]

@@ -22,7 +22,7 @@ from boneage.data.columns import (
 from boneage.data.headers import letters
 from boneage.data.ids import normal_ids
 from boneage.data.sexes import read_sexes
-from boneage.data.subgroups import read_subgroups
+from boneage.data.subgroups import is_known, read_subgroups
 from boneage.data.tables import NO_VALUE, read_table, refuse
 from boneage.errors import UserError, join_first, plural
 
@@ -32,6 +32,7 @@ PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|m
 NO_PATIENT = (*NO_VALUE, "-", "?")
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
 MAX_AGE_YEARS = 25
+MOST = 0.9  # share of ages that tells the unit: a few may be typing errors
 
 
 def read_labels(
@@ -85,8 +86,9 @@ def read_labels(
     sex = read_sexes(path, table, names.get("sex"))
     labels = pd.DataFrame({"id": ids, "age_months": months, "sex": sex}).join(readings)
     if "site" in names:
-        refuse(path, table[names["site"]], table[names["site"]] == "", "is empty: name the site")
         labels["site"] = table[names["site"]]
+        unknown = ~is_known(labels["site"])
+        refuse(path, labels["site"], unknown, "is no site: name it, or remove the row")
     require_present(path, table, columns.others, "data.subgroups")
     labels = labels.join(read_subgroups(path, table, columns.others))
     if "patient" in names:
@@ -210,11 +212,12 @@ def _ages(path: Path, cells: pd.Series, unit: str | None) -> pd.Series:
     months = ages * MONTHS_PER_UNIT[stated or "months"]
     hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
     refuse(path, cells, months > MAX_AGE_YEARS * 12, hint + "months or years")
-    if stated is None and months.max() <= MAX_AGE_YEARS:
+    most = months.quantile(MOST, interpolation="higher")
+    if stated is None and most <= MAX_AGE_YEARS:
         raise UserError(
-            f"{path}, column {cells.name!r}: the highest age is {ages.max():g}, which looks like "
-            "years: set data.age_unit=years, or, if all are infants, data.age_unit=months (in "
-            "boneage calibrate: --age-unit)"
+            f"{path}, column {cells.name!r}: nine ages in ten are at most {most:g} (the highest is "
+            f"{ages.max():g}), which looks like years: set data.age_unit=years, or, if nearly all "
+            "are infants, data.age_unit=months (in boneage calibrate: --age-unit)"
         )
     return months
 

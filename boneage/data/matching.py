@@ -100,9 +100,9 @@ def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
         rows: `id` of the tables that are used.
     """
     own = list(rows["id"])
+    matched = match_ids(own, folder.images, root)
     others = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
-    matched = match_ids([*own, *others], folder.images, root)
-    known = set(matched.values())
+    known = {*matched.values(), *match_ids(others, folder.images, root).values()}
     return Pairs(
         {id_: matched[id_] for id_ in own if id_ in matched},
         [id_ for id_ in own if id_ not in matched],

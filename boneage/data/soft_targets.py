@@ -14,6 +14,7 @@ from boneage.errors import UserError, join_first
 log = logging.getLogger(__name__)
 
 PREDICTED = "age_years_predicted"  # of runs and ensembles
+LEAST = -1.0  # years that a teacher may predict for a newborn; learned as 0
 ANSWER_COLUMNS = (
     "age_years",
     "novelty",
@@ -51,8 +52,8 @@ def read_soft_targets(
         )
     rows = rows[rows[age] != ""]  # `boneage predict` withholds some
     years = read_numbers(rows[age])
-    refuse(path, rows[age], ~years.between(0, MAX_AGE_YEARS), "is not a bone age in years")
-    by_id = pd.Series(years.to_numpy() * 12, index=read_unique_ids(path, rows[name]))
+    refuse(path, rows[age], ~years.between(LEAST, MAX_AGE_YEARS), "is not a bone age in years")
+    by_id = pd.Series(years.clip(lower=0).to_numpy() * 12, index=read_unique_ids(path, rows[name]))
     matched = match_ids(by_id.index, table["id"], path)
     soft = table["id"].map(pd.Series({known: by_id[id_] for id_, known in matched.items()}))
     train = table["fold"] == "train"

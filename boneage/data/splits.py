@@ -228,7 +228,7 @@ def warn_of_small_test(test: pd.DataFrame, stages: Stages, more: str) -> None:
 
 def require_patients_apart(table: pd.DataFrame, where: str) -> None:
     """Raise UserError when a split puts the radiographs of a patient into two folds."""
-    if shared := patients_with_several(table, "fold"):
+    if shared := patients_with_several(table[table["fold"] != UNUSED], "fold"):
         raise UserError(
             f"{where} puts the radiographs of {plural(len(shared), 'patient')} into more than one "
             f"fold: {join_first(shared)}; give each patient one fold, or set data.columns.patient "

@@ -14,6 +14,7 @@ from boneage.stages import PROBABILITY
 TAKEN = (
     "id", "age_months", "age_years", "age_years_predicted", "soft_age_months", "sex", "patient",
     "origin", "path", "cache_row", "fold", "stage", "stage_predicted", "male_probability",
+    "kind", "image",
 )  # fmt: skip
 TAKEN_BEGINNINGS = (PROBABILITY, "reader_")
 MOST = 50  # different values of a column of text: more name radiographs, not groups

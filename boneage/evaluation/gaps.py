@@ -77,6 +77,8 @@ def levels_of(column: pd.Series) -> pd.Series:
         names[0] = names[0].removeprefix(OVER)  # the only one that contains its lower end
         own = numbers.map("{:.8g}".format)
         text = own.where(frequent, quarters.map(dict(enumerate(names))).reindex(text.index))
+    elif numbers is not None:  # one spelling for each number: 1, 1.0 and 01
+        text = numbers.map(dict(zip(numbers[::-1], text[::-1], strict=True)))
     levels: pd.Series = text.where(known, UNKNOWN)
     return levels
 

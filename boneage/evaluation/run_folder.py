@@ -18,7 +18,7 @@ from boneage.evaluation.metric_set import Better, Metric
 from boneage.evaluation.metrics import register
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.reference import Reference
-from boneage.stages import Stages
+from boneage.stages import PROBABILITY, Stages
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ TEXT = (
     "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
     "metric", "picture", "caption",
 )  # fmt: skip
+NUMERIC = ("age_", PROBABILITY, "reader_", "value", "low", "high", "n")  # beginnings of columns
 
 
 class _Result(BaseModel):
@@ -170,6 +171,8 @@ def read_run(path: Path) -> FinishedRun:
 def read_csv(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table that a run has written: ids and names as text, other columns as numbers.
 
+    A column of a new task may be either.
+
     Args:
         file: the table.
         text: further columns that are text.
@@ -181,11 +184,21 @@ def read_csv(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
         for column in table:
             if column not in (*TEXT, *text):
-                present = ~table[column].str.lower().isin(["", "nan"])
-                table[column] = pd.to_numeric(table[column].where(present))
+                table[column] = _numbers(table[column])
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is missing or damaged: {error}") from error
     return table
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    """Return cells as numbers, or as they are if one is text and the column may be a new task's."""
+    present = ~cells.str.lower().isin(["", "nan"])
+    try:
+        return pd.to_numeric(cells.where(present))
+    except ValueError:
+        if str(cells.name).startswith(NUMERIC):
+            raise
+        return cells
 
 
 def hash_test_set(predictions: pd.DataFrame) -> str:

@@ -124,7 +124,7 @@ def _mean_predictions(
             f"the runs have different labels for {changed.index[changed][0]}: they were not "
             "trained on the same table"
         )
-    numbers = rows.drop(columns=[*known, "stage_predicted"], errors="ignore").columns
+    numbers = rows.drop(columns=known).select_dtypes("number").columns
     means = rows.groupby("id", sort=False)[list(numbers)].mean()
     table = truth.first().join(means).reset_index()
     for name in further:

@@ -1,12 +1,18 @@
 """Bone age as a distribution over months, whose expectation is the predicted age."""
 
+import logging
 from collections.abc import Sequence
 
+import pandas as pd
 import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
+from typing_extensions import override
 
+from boneage.errors import plural
 from boneage.tasks.regression import AgeRegression, Share
+
+log = logging.getLogger(__name__)
 
 
 class AgeDistribution(AgeRegression):
@@ -44,6 +50,16 @@ class AgeDistribution(AgeRegression):
         self.sigma = sigma
         self.share = share
         self.register_buffer("middle", torch.arange(self.outputs) + 0.5)
+
+    @override
+    def fit(self, table: pd.DataFrame) -> None:
+        super().fit(table)
+        if older := int((table["age_years"] > self.outputs / 12).sum()):
+            log.warning(
+                "%s above %g years, which AgeDistribution cannot predict: AgeRegression can",
+                plural(older, "training radiograph"),
+                self.outputs / 12,
+            )
 
     def soft_labels(self, age_years: Tensor) -> Tensor:
         """Return the (B, 240) target distributions of (B,) ages."""

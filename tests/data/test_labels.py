@@ -348,9 +348,22 @@ def test_other_words_for_sexes(write, column, cells, expected):
     assert list(table["sex"]) == expected.split()
 
 
+def test_one_age_typed_wrongly_does_not_hide_that_ages_are_years(write):
+    years = [1 + i % 18 for i in range(60)]
+    rows = [f"{i},{age},1" for i, age in enumerate([*years, 105])]  # 10.5 without its point
+    path = write("\n".join(["id,boneage,male", *rows]))
+    with pytest.raises(UserError, match=r"at most 17 \(the highest is 105\).*data\.age_unit=years"):
+        read_labels(path)
+    with pytest.raises(UserError, match=r"row 62.*'105' years is above 25"):
+        read_labels(path, age_unit="years")
+    few_infants = [f"{i},{age},1" for i, age in enumerate([9, 14, 20, 150])]
+    months = read_labels(write("\n".join(["id,boneage,male", *few_infants])))["age_months"]
+    assert list(months) == [9, 14, 20, 150]
+
+
 def test_years_taken_for_months(write):
     path = write("id,boneage,male\n1,17.5,1\n2,3,0\n")
-    with pytest.raises(UserError, match=r"highest age is 17\.5.*data\.age_unit=years.*=months"):
+    with pytest.raises(UserError, match=r"at most 17\.5 .*data\.age_unit=years.*=months"):
         read_labels(path)
     assert list(read_labels(path, age_unit="years")["age_months"]) == [210.0, 36.0]
     assert list(read_labels(path, age_unit="months")["age_months"]) == [17.5, 3.0]  # infants
@@ -441,7 +454,7 @@ def test_readings_in_years(write):
         (
             "id,ann,ben\n1,60,7\n2,70,8\n",
             ("ann", "ben"),
-            "column 'ben': the highest age is 8, which",
+            r"column 'ben': nine ages in ten are at most 8 \(the highest is 8\), which",
         ),
     ],
 )

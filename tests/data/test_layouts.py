@@ -345,6 +345,14 @@ def test_ids_written_otherwise_than_the_files_are_matched_and_it_is_said(
     assert f"{ids[0]} = {files[0]}" in said()[0]
 
 
+def test_a_table_that_is_not_used_does_not_keep_ids_from_matching(tmp_path):
+    put_images(tmp_path, ["00001", "00002"])
+    put(tmp_path / "original.csv", "id,boneage,male\n00001,100,M\n00002,120,F\n")
+    put(tmp_path / "mine.csv", "id,boneage,male\n1,100,M\n2,120,F\n")  # saved by a spreadsheet
+    table = read_source(tmp_path, table="mine.csv")
+    assert list(table["path"]) == [str(tmp_path / f"0000{i}.png") for i in (1, 2)]
+
+
 def test_what_is_ambiguous_is_not_matched(tmp_path):
     put(tmp_path / "labels.csv", "id,boneage,male\n1378,100,M\n01378,110,F\n9,120,F\n")
     put_images(tmp_path, ["01378", "09", "009"])

@@ -31,9 +31,9 @@ def written(tmp_path, text):
 
 
 def test_ages_of_the_teacher_are_in_months_and_readings_fill_the_gaps(tmp_path):
-    path = written(tmp_path, "id,age_years_predicted\n2,9.5\n1,5.25\n99,3\n")
+    path = written(tmp_path, "id,age_years_predicted\n2,9.5\n1,5.25\n3,-0.02\n99,3\n")
     soft = read_soft_targets(path, TABLE)
-    assert soft.tolist() == [63.0, 114.0, 90.0, 30.0]
+    assert soft.tolist() == [63.0, 114.0, 0.0, 30.0]  # a teacher may predict a little below 0
 
 
 def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
@@ -47,6 +47,7 @@ def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
         ("id,age_years\n1,5\n", r"needs the columns id and age_years_predicted"),  # may be truth
         ("id,age_years_predicted\n1,five\n", r"row 2.*'five' is not a bone age"),
         ("id,age_years_predicted\n1,60\n", r"'60' is not a bone age in years"),
+        ("id,age_years_predicted\n1,-5\n", r"'-5' is not a bone age in years"),
         ("id,age_years_predicted\n77,6\n", r"no age of any training radiograph"),
         ("id,age_years_predicted\n4,6\n", r"no age of any training radiograph"),  # test fold
         ("id,age_years_predicted\n1,6\n1,7\n", r"more than once"),

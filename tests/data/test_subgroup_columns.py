@@ -32,13 +32,15 @@ def test_a_column_is_kept_as_text(tmp_path):
 def test_a_column_called_site_may_have_gaps_unless_it_is_named_as_the_site(tmp_path):
     rows = "1,60,True,Bern\n2,72,False,\n"
     assert read(tmp_path, ["site"], rows)["site"].tolist() == ["Bern", ""]
-    with pytest.raises(UserError, match="is empty: name the site"):
-        read(tmp_path, ["site"], rows, site="site")
+    for missing in ("", "NA", "unknown"):
+        rows = f"1,60,True,Bern\n2,72,False,{missing}\n"
+        with pytest.raises(UserError, match=r"row 3.*is no site: name it"):
+            read(tmp_path, ["site"], rows, site="site")
     both = Columns.of({"site": "hospital"}, ["site", "hospital", "device", "device"])
     assert both.others == ("device",)
 
 
-@pytest.mark.parametrize("name", ["fold", "age_years", "stage_predicted", "reader_a_years"])
+@pytest.mark.parametrize("name", ["fold", "kind", "age_years", "stage_predicted", "reader_a_years"])
 def test_names_of_the_results_are_refused(tmp_path, name):
     with pytest.raises(UserError, match=f"data.subgroups names '{name}', which the results use"):
         read(tmp_path, [name], "1,60,True,a\n2,72,False,b\n")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.split_choice import order_for_subsets
+from boneage.data.split_choice import Split, order_for_subsets
 from boneage.data.splits import BAND_EDGES_YEARS
 from boneage.errors import UserError
 from boneage.run.experiment import train
@@ -49,6 +49,19 @@ def test_patients_stay_together(table):
     patients = visits["patient"].to_numpy()[order_for_subsets(visits, seed=1)]
     changes = (patients[1:] != patients[:-1]).sum()
     assert changes == len(set(patients)) - 1
+
+
+def test_the_split_of_a_smaller_run_can_be_used_again(table, tmp_path):
+    visits = table.iloc[:200].assign(
+        id=[str(i) for i in range(200)], origin="mine.csv", fold="train"
+    )
+    visits["patient"] = [str(i // 2) for i in range(200)]
+    first = Split(train_films=51).assign(visits, set(), False, None)  # ends within a patient
+    path = tmp_path / "split.csv"
+    visits.assign(fold=first).to_csv(path, index=False)
+    again = Split(file=path).assign(visits, set(), False, None)
+    assert list(again) == list(first)
+    assert (first == "train").sum() == 51
 
 
 def split(configure, *options, run):

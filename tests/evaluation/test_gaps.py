@@ -76,6 +76,8 @@ def test_a_frequent_number_is_a_level_of_its_own():
 def test_levels_of_text_and_numbers():
     assert list(levels_of(pd.Series(["a", None, " b ", ""]))) == ["a", UNKNOWN, "b", UNKNOWN]
     assert list(levels_of(pd.Series([1, 2, 1]))) == ["1", "2", "1"]
+    codes = pd.Series(["01", "1", "2,0", "NA", "1.0", "2"])  # joined from several tables
+    assert list(levels_of(codes)) == ["01", "01", "2,0", UNKNOWN, "01", "2,0"]
     numbers = pd.Series([*np.arange(100.0), np.nan])
     found = levels_of(numbers)
     assert found.nunique() == 5

@@ -102,6 +102,11 @@ def test_the_expectation_is_the_age(distribution):
     np.testing.assert_allclose(distribution.decode(true), [7.3, 15.0], atol=1e-3)
 
 
+def test_ages_above_a_distribution_are_said(distribution, caplog):
+    distribution.fit(pd.DataFrame({"age_years": [2.0, 20.0, 20.5, 24.0]}))
+    assert "2 training radiographs above 20 years, which AgeDistribution cannot" in caplog.text
+
+
 def test_the_loss_of_a_distribution_by_hand(distribution):
     logits, target = torch.randn(4, 240), torch.tensor([3.0, 8.0, 12.0, 17.0])
     shares = torch.softmax(logits, 1).numpy()

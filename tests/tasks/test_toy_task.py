@@ -19,6 +19,8 @@ from boneage.evaluation.evaluate import Scored, evaluate
 from boneage.evaluation.intervals import with_interval
 from boneage.evaluation.metric_set import SHARE, Metric, MetricSet
 from boneage.evaluation.report.page import write_report
+from boneage.evaluation.run_folder import read_run
+from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.stages import Stages
 from boneage.tasks.base import Task
@@ -74,7 +76,8 @@ class AboveMedian(Task):
         return MetricSet((ACCURACY, BRIER))
 
     def columns(self, prediction):
-        return {"above_median": prediction}
+        halves = ["older" if above else "younger" for above in (prediction > 0.5).tolist()]
+        return {"above_median": prediction, "half": halves}
 
 
 @pytest.mark.slow
@@ -111,6 +114,12 @@ def test_toy_task(phantom_root, tmp_path):
     assert males["value"] == pytest.approx(hit[table["sex"] == "male"].mean())
     assert (run_dir / "checkpoints/best.ckpt").is_file()
     assert (run_dir / "gradcam/toy_test.png").is_file()
+    assert set(read_run(run_dir).predictions["half"]) <= {"older", "younger"}
+    mean = ensemble([run_dir], tmp_path / "mean")
+    averaged = read_run(tmp_path / "mean").predictions
+    np.testing.assert_allclose(averaged["above_median"], table["above_median"], atol=1e-6)
+    assert "half" not in averaged
+    assert mean["n"]["test"] == len(table)
     _forget()  # another process knows what the folder holds
     page = write_report(run_dir).read_text()
     assert "<th>Right halves</th>" in page
