@@ -142,6 +142,7 @@ def _save(figure: Figure, path: Path) -> dict[str, Any]:
     """Write a figure as PNG and PDF; return its image for the page."""
     png = to_png(figure)
     path.with_suffix(".png").write_bytes(png)
+    figure.set_layout_engine("none")  # the PDF is laid out like the PNG
     with styled():
         figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
     return page_image(figure, png)
