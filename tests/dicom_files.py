@@ -5,7 +5,7 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from boneage.data.dicom import read_dicom
+from boneage.data.dicom.read import read_dicom
 
 PICTURE = np.add.outer(12.0 * np.arange(20), np.arange(16) % 5)  # as smooth as a radiograph
 PICTURE[-1], PICTURE[3:6, 4:9] = 255, 180  # 0 to 255, with an edge

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from boneage.callbacks.predictions import predictions_of
 from boneage.data.dataset import Batch
-from boneage.data.labels import MAX_AGE_YEARS
+from boneage.data.tables.labels import MAX_AGE_YEARS
 from boneage.errors import FailedRun
 from boneage.evaluation.predictions import PREDICTED_AGE, count_not_finite
 from boneage.models.module import all_finite

@@ -50,7 +50,7 @@ def calibrate(
     Refits the intervals if they do not cover 90 %. Use the result with
     boneage predict --checkpoint.
     """
-    from boneage.data.columns import Columns
+    from boneage.data.tables.columns import Columns
     from boneage.predict.ensemble import Ensemble
     from boneage.predict.site import calibrate as fit
     from boneage.predict.site import sentences

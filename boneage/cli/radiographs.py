@@ -172,7 +172,7 @@ def explain(
     ] = 0,
 ) -> None:
     """Draw maps of what raises and lowers the prediction, and save them as arrays."""
-    from boneage.data.sexes import read_sex
+    from boneage.data.tables.sexes import read_sex
     from boneage.errors import plural
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.explain import Explained, localise

@@ -14,8 +14,8 @@ from torch.utils.data import BatchSampler, Dataset, get_worker_info
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.sampler import RankBatches, evenly
-from boneage.data.sexes import sex_codes
 from boneage.data.storage import amount
+from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from boneage.data.dicom import HEAD, begins_dicom, read_dicom
-from boneage.data.dicom_header import Header
+from boneage.data.dicom.header import Header
+from boneage.data.dicom.read import HEAD, begins_dicom, read_dicom
 from boneage.data.images import read_image
 from boneage.errors import UserError
 

@@ -7,14 +7,14 @@ from typing import Literal
 
 import pandas as pd
 
-from boneage.data.columns import DEFAULT_COLUMNS, READER, AgeUnit, Columns
 from boneage.data.formats import SUFFIXES
-from boneage.data.ids import count_patients, patients_with_several, unify_spellings
-from boneage.data.labels import read_labels
-from boneage.data.matching import match_images
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
-from boneage.data.subgroups import unify_groups
-from boneage.data.tables import FOREIGN
+from boneage.data.tables.columns import DEFAULT_COLUMNS, READER, AgeUnit, Columns
+from boneage.data.tables.ids import count_patients, patients_with_several, unify_spellings
+from boneage.data.tables.labels import read_labels
+from boneage.data.tables.matching import match_images
+from boneage.data.tables.read import FOREIGN
+from boneage.data.tables.subgroups import unify_groups
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)

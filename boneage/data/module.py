@@ -18,17 +18,17 @@ from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, fill_sexes, open_cache
-from boneage.data.columns import READER, AgeUnit, Columns
 from boneage.data.dataset import Batch, Radiographs, ResidentBatches, collate, upload
 from boneage.data.decode import Preprocessing
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
-from boneage.data.readings import reading_column, warn_of_readings
 from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
-from boneage.data.soft_targets import read_soft_targets
 from boneage.data.split_choice import Split
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
 from boneage.data.storage import check_shared_memory, default_cache_dir
+from boneage.data.tables.columns import READER, AgeUnit, Columns
+from boneage.data.tables.readings import reading_column, warn_of_readings
+from boneage.data.tables.soft_targets import read_soft_targets
 from boneage.errors import UserError
 from boneage.stages import Stages
 

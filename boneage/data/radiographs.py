@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from boneage.data.columns import DEFAULT_COLUMNS, Columns, find_columns
 from boneage.data.formats import SUFFIXES, is_radiograph
-from boneage.data.ids import normal_id
-from boneage.data.labels import read_ids
-from boneage.data.tables import SUFFIXES as TABLE_SUFFIXES
-from boneage.data.tables import check_separator, read_header
+from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, find_columns
+from boneage.data.tables.ids import normal_id
+from boneage.data.tables.labels import read_ids
+from boneage.data.tables.read import SUFFIXES as TABLE_SUFFIXES
+from boneage.data.tables.read import check_separator, read_header
 from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import patient_codes, patients_with_several
 from boneage.data.splits import (
     DEFAULT_FOLDS,
     UNUSED,
@@ -22,6 +21,7 @@ from boneage.data.splits import (
     stratified_parts,
     warn_of_small_test,
 )
+from boneage.data.tables.ids import patient_codes, patients_with_several
 from boneage.errors import UserError, join_first, plural
 from boneage.stages import Stages
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.columns import DEFAULT_COLUMNS, Columns, require_single
 from boneage.data.formats import is_radiograph
-from boneage.data.ids import count_patients, normal_id, patient_codes, patients_with_several
-from boneage.data.labels import read_ids, read_unique_ids
-from boneage.data.matching import clause, match_ids
 from boneage.data.radiographs import radiograph_id, walk
-from boneage.data.tables import read_table
+from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, require_single
+from boneage.data.tables.ids import count_patients, normal_id, patient_codes, patients_with_several
+from boneage.data.tables.labels import read_ids, read_unique_ids
+from boneage.data.tables.matching import clause, match_ids
+from boneage.data.tables.read import read_table
 from boneage.errors import UserError, join_first, plural
 from boneage.stages import Stages
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import patient_codes
-from boneage.data.sexes import SEXES
+from boneage.data.tables.ids import patient_codes
+from boneage.data.tables.sexes import SEXES
 from boneage.evaluation.gaps import in_order, levels_of
 from boneage.evaluation.intervals import Results, counts, widen_mean, widen_share, with_interval
 from boneage.evaluation.metric_set import MetricSet

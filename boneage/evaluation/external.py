@@ -6,7 +6,7 @@ from math import hypot
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import patient_codes
+from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.intervals import (
     Result,
     Results,

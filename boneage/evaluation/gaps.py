@@ -8,8 +8,8 @@ from itertools import combinations, pairwise
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import patient_codes
-from boneage.data.subgroups import as_numbers, is_known
+from boneage.data.tables.ids import patient_codes
+from boneage.data.tables.subgroups import as_numbers, is_known
 from boneage.evaluation.intervals import Result, mean_absolute, unpaired_difference
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.predictions import PREDICTED_AGE, error_months

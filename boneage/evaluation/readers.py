@@ -5,7 +5,7 @@ from math import pi, sqrt
 
 import numpy as np
 
-from boneage.data.readings import LEAST_SHARED, shared_radiographs
+from boneage.data.tables.readings import LEAST_SHARED, shared_radiographs
 from boneage.errors import UserError
 from boneage.evaluation.intervals import (
     Metrics,

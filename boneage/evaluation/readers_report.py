@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import patient_codes
-from boneage.data.readings import comparable_readers, reading_column
+from boneage.data.tables.ids import patient_codes
+from boneage.data.tables.readings import comparable_readers, reading_column
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.predictions import PREDICTED_AGE, count_not_finite
 from boneage.evaluation.readers import (

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.columns import require_single
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.formats import read_radiograph
-from boneage.data.ids import normal_id, normal_ids
-from boneage.data.matching import match_ids
 from boneage.data.parallel import in_parallel
-from boneage.data.tables import read_table
+from boneage.data.tables.columns import require_single
+from boneage.data.tables.ids import normal_id, normal_ids
+from boneage.data.tables.matching import match_ids
+from boneage.data.tables.read import read_table
 from boneage.errors import UserError
 from boneage.explain.background import (
     BACKGROUND,

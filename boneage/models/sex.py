@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 
 
 class SexInput(nn.Module):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.data.formats import NAMES
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.evaluation.html import render
 from boneage.predict.answer import Answer

@@ -16,7 +16,7 @@ from torch import Tensor
 from boneage.data.atomic import atomic_file
 from boneage.data.decode import Preprocessing
 from boneage.data.phantom.exposure import expose
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.predict.graph import Exported, trace
 from boneage.predict.onnx_file import contract, round_weights, write_onnx

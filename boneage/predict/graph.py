@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._decomp import get_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 from boneage.models.module import BoneAgeModule
 from boneage.predict.onnx_model import MAP, NOVELTY, output_of
 from boneage.uncertainty.novelty import Novelty

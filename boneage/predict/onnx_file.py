@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from boneage.data.decode import STRETCH_PERCENTILES
 from boneage.data.depth import BIT_DEPTHS
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 from boneage.models.module import BoneAgeModule
 from boneage.predict.graph import Exported, noise
 from boneage.predict.onnx_model import INPUTS, MAP, NOVELTY, output_of

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from boneage.data.decode import Preprocessing
-from boneage.data.sexes import sex_codes
+from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError
 from boneage.stages import Stages
 from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals

@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.columns import DEFAULT_COLUMNS, find_columns, require_single, without_column
-from boneage.data.dicom_header import Header
-from boneage.data.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
-from boneage.data.matching import file_core, match_ids
+from boneage.data.dicom.header import Header
 from boneage.data.radiographs import by_id, radiograph_id
-from boneage.data.sexes import read_sex, read_sexes
-from boneage.data.tables import read_table
+from boneage.data.tables.columns import (
+    DEFAULT_COLUMNS,
+    find_columns,
+    require_single,
+    without_column,
+)
+from boneage.data.tables.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
+from boneage.data.tables.matching import file_core, match_ids
+from boneage.data.tables.read import read_table
+from boneage.data.tables.sexes import read_sex, read_sexes
 from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from boneage.data.decode import Preprocessing
-from boneage.data.dicom_header import Header
+from boneage.data.dicom.header import Header
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import QUARTERS, Detection, detect, thumbnail
 from boneage.data.images import is_transparent, muted_decoders

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import atomic_file
-from boneage.data.columns import DEFAULT_COLUMNS, AgeUnit, Columns
-from boneage.data.ids import count_patients, patient_codes
-from boneage.data.labels import read_labels
-from boneage.data.matching import file_core, match_ids
 from boneage.data.radiographs import by_id, find_radiographs
+from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
+from boneage.data.tables.ids import count_patients, patient_codes
+from boneage.data.tables.labels import read_labels
+from boneage.data.tables.matching import file_core, match_ids
 from boneage.errors import UserError, framework, join_first
 from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer

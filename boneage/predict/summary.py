@@ -8,7 +8,7 @@ from math import floor, sqrt
 
 import numpy as np
 
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 from boneage.predict.answer import Answer
 from boneage.stages import ALL
 

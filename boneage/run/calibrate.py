@@ -11,9 +11,9 @@ import torch
 
 from boneage.data.atomic import atomic_file
 from boneage.data.dataset import sex_indices
-from boneage.data.ids import patient_codes
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import evenly
+from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.models.inference import features_of, predictions_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from boneage.data.readings import reading_column
+from boneage.data.tables.readings import reading_column
 from boneage.errors import UserError, join_first
 from boneage.evaluation.evaluate import subgroups
 from boneage.evaluation.readers_report import readers_report

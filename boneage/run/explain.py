@@ -12,10 +12,10 @@ from torch import Tensor
 
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Geometry, Preprocessing
-from boneage.data.matching import match_ids
 from boneage.data.parallel import read_squares
 from boneage.data.radiographs import by_id, find_radiographs, radiograph_id
 from boneage.data.sampler import evenly
+from boneage.data.tables.matching import match_ids
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Result

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from boneage.data.ids import patient_codes
 from boneage.data.module import BoneAgeDataModule
+from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.external import differences
 from boneage.evaluation.intervals import Results, exact_share

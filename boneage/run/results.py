@@ -22,9 +22,9 @@ from rich.table import Table
 
 from boneage.data.atomic import atomic_file
 from boneage.data.dataset import augmented_sheet
-from boneage.data.ids import count_patients
 from boneage.data.layouts import looks_official
 from boneage.data.module import BoneAgeDataModule
+from boneage.data.tables.ids import count_patients
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import Scored, baselines, evaluate, subgroups
 from boneage.evaluation.intervals import Results

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from boneage.data.ids import core
-from boneage.data.matching import file_core
+from boneage.data.tables.ids import core
+from boneage.data.tables.matching import file_core
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ import yaml
 from joblib import delayed
 from matplotlib.figure import Figure
 
-from boneage.data.columns import Columns
 from boneage.data.decode import Preprocessing
-from boneage.data.ids import patient_codes
 from boneage.data.layouts import read_source
 from boneage.data.parallel import run_pool, with_progress
 from boneage.data.phantom import write_phantom
 from boneage.data.sampler import evenly
+from boneage.data.tables.columns import Columns
+from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled
 from boneage.evaluation.intervals import Metrics, Results, with_interval

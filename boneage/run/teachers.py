@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.labels import read_ids
-from boneage.data.matching import match_ids
+from boneage.data.tables.labels import read_ids
+from boneage.data.tables.matching import match_ids
 from boneage.errors import UserError, join_first
 from boneage.evaluation.run_folder import METRICS, read_csv, read_run
 from boneage.run.checkpoint import read_checkpoint

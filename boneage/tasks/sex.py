@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boneage.data.dataset import Batch
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import SHARE, Metric, MetricSet, Pairs
 from boneage.tasks.base import Task

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import patient_codes
-from boneage.data.sexes import SEXES
+from boneage.data.tables.ids import patient_codes
+from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.intervals import Result, Results, paired_difference, with_interval
 from boneage.stages import ALL

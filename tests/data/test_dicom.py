@@ -18,8 +18,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from boneage.data.dicom import read_dicom
-from boneage.data.dicom_header import age_of
+from boneage.data.dicom.header import age_of
+from boneage.data.dicom.read import read_dicom
 from boneage.data.formats import format_of, is_radiograph, read_radiograph
 from boneage.errors import UserError
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from dicom_files import PICTURE, written
 
-from boneage.data.dicom import read_dicom
-from boneage.data.dicom_header import Header
+from boneage.data.dicom.header import Header
+from boneage.data.dicom.read import read_dicom
 from boneage.predict.patients import Patient, patient_given, patient_of
 
 CONTRADICTED = "the file's dates contradict its PatientAge"

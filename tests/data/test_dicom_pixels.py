@@ -15,7 +15,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
-from boneage.data.dicom import read_dicom
+from boneage.data.dicom.read import read_dicom
 from boneage.errors import UserError
 
 TWELVE = np.rint(PICTURE / 255 * 4095).astype(np.uint16)

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
-from boneage.data.labels import read_labels
+from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
 from boneage.explain.boxes import read_boxes
 from boneage.run.check import check_config

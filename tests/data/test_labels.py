@@ -6,8 +6,8 @@ import re
 import openpyxl
 import pytest
 
-from boneage.data.columns import Columns
-from boneage.data.labels import read_labels
+from boneage.data.tables.columns import Columns
+from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
 
 

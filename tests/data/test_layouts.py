@@ -6,9 +6,9 @@ import os
 import openpyxl
 import pytest
 
-from boneage.data.columns import Columns
 from boneage.data.layouts import read_source
 from boneage.data.radiographs import find_radiographs
+from boneage.data.tables.columns import Columns
 from boneage.errors import UserError
 
 KAGGLE_TABLE = "boneage-training-dataset.csv"

@@ -9,10 +9,10 @@ import pytest
 from helpers import compose_config, write_finished_run
 from sklearn.model_selection import StratifiedGroupKFold
 
-from boneage.data.columns import Columns
-from boneage.data.labels import read_labels
 from boneage.data.layouts import read_source
 from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, stratified_parts
+from boneage.data.tables.columns import Columns
+from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import difference_of

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.columns import Columns
-from boneage.data.labels import read_labels
 from boneage.data.layouts import read_source
-from boneage.data.readings import comparable_readers, warn_of_readings
+from boneage.data.tables.columns import Columns
+from boneage.data.tables.labels import read_labels
+from boneage.data.tables.readings import comparable_readers, warn_of_readings
 from boneage.errors import UserError
 
 NAN = np.nan

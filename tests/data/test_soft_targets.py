@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from boneage.data.phantom import write_phantom
-from boneage.data.soft_targets import read_soft_targets
+from boneage.data.tables.soft_targets import read_soft_targets
 from boneage.errors import UserError
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train

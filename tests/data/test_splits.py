@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.columns import Columns
 from boneage.data.splits import assign_folds, find_held_out, read_folds, stratified_parts
+from boneage.data.tables.columns import Columns
 from boneage.errors import UserError
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.columns import Columns
-from boneage.data.labels import read_labels
 from boneage.data.layouts import read_rows
 from boneage.data.split_choice import site_folds
+from boneage.data.tables.columns import Columns
+from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.report.page import write_report

@@ -52,9 +52,7 @@ def test_patients_stay_together(table):
 
 
 def test_the_split_of_a_smaller_run_can_be_used_again(table, tmp_path):
-    visits = table.iloc[:200].assign(
-        id=[str(i) for i in range(200)], origin="train", fold="train"
-    )
+    visits = table.iloc[:200].assign(id=[str(i) for i in range(200)], origin="train", fold="train")
     visits["patient"] = [str(i // 2) for i in range(200)]
     first = Split(train_films=51).assign(visits, set(), False, None)  # ends within a patient
     path = tmp_path / "split.csv"

@@ -7,7 +7,7 @@ import torch
 from helpers import compose_config
 from torch import nn
 
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 from boneage.models.backbones import PaperCNN, ResidualBlock, SlimResNet
 from boneage.models.pretrained import TimmBackbone
 from boneage.models.schedules import constant, warmup_cosine

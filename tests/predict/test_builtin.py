@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from boneage import Predictor
 from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
-from boneage.data.sexes import sex_codes
+from boneage.data.tables.sexes import sex_codes
 from boneage.explain.methods import grad_cam
 from boneage.predict.onnx_model import OnnxModel
 from boneage.predict.radiograph import see

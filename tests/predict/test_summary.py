@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from boneage.data.dicom_header import header_of
+from boneage.data.dicom.header import header_of
 from boneage.predict.answer import Answer
 from boneage.predict.page import write_pages
 from boneage.predict.summary import Share, summarise

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.ensemble import Ensemble

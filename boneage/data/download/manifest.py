@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from boneage.data.atomic import atomic_file
 from boneage.data.layouts import read_rows
-from boneage.data.matching import clause, find_pairs
+from boneage.data.tables.matching import clause, find_pairs
 from boneage.errors import UserError
 
 Part = Literal["train", "validation", "test"]

@@ -8,7 +8,7 @@ and hand length are rounded from several sources. Accurate enough for drawing, n
 
 import numpy as np
 
-from boneage.data.sexes import SEXES
+from boneage.data.tables.sexes import SEXES
 
 APPEARANCE_YEARS = {
     "capitate": (0.17, 0.25),

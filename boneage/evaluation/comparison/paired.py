@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import patient_codes
+from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
 from boneage.evaluation.intervals import Result, paired_difference
 from boneage.evaluation.metrics import AGE, common_name, stage_metrics

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import patient_codes
+from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import counts
 from boneage.evaluation.numbers import is_few

@@ -14,8 +14,8 @@ from boneage.data.crop import to_film, to_jpeg
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import detect
-from boneage.data.ids import patient_codes
 from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures

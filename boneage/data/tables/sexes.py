@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import normal_id
-from boneage.data.tables import NO_VALUE, refuse
+from boneage.data.tables.ids import normal_id
+from boneage.data.tables.read import NO_VALUE, refuse
 from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)

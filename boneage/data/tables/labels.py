@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.columns import (
+from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     KNOWN_NAMES,
     OPTIONAL,
@@ -19,11 +19,11 @@ from boneage.data.columns import (
     require_single,
     without_column,
 )
-from boneage.data.headers import letters
-from boneage.data.ids import normal_ids
-from boneage.data.sexes import read_sexes
-from boneage.data.subgroups import is_known, read_subgroups
-from boneage.data.tables import NO_VALUE, read_table, refuse
+from boneage.data.tables.headers import letters
+from boneage.data.tables.ids import normal_ids
+from boneage.data.tables.read import NO_VALUE, read_table, refuse
+from boneage.data.tables.sexes import read_sexes
+from boneage.data.tables.subgroups import is_known, read_subgroups
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)

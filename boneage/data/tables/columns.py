@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from boneage.data.headers import ID_NAMES, as_written, letters
+from boneage.data.tables.headers import ID_NAMES, as_written, letters
 from boneage.errors import UserError
 
 # Names in the tables of RSNA (Halabi et al., Radiology 2019), their copies, RHPE and Deeplasia, and

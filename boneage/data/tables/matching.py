@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.formats import SUFFIXES
-from boneage.data.ids import core
-from boneage.data.labels import read_ids
 from boneage.data.radiographs import Folder
+from boneage.data.tables.ids import core
+from boneage.data.tables.labels import read_ids
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)

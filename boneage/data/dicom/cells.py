@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.data.dicom_pixels import number, numbers
+from boneage.data.dicom.pixels import number, numbers
 
 if TYPE_CHECKING:
     from pydicom import Dataset

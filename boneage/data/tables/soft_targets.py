@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.columns import DEFAULT_COLUMNS, Columns, find_columns
-from boneage.data.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
-from boneage.data.matching import match_ids
-from boneage.data.tables import read_table, refuse
+from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, find_columns
+from boneage.data.tables.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
+from boneage.data.tables.matching import match_ids
+from boneage.data.tables.read import read_table, refuse
 from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)

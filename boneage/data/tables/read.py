@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import pandas as pd
 
-from boneage.data.headers import names_ids, stripped, title_lines, without_title
+from boneage.data.tables.headers import names_ids, stripped, title_lines, without_title
 from boneage.errors import UserError
 
 log = logging.getLogger(__name__)

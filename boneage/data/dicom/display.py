@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.data.dicom_cells import cells, is_padding
-from boneage.data.dicom_pixels import number, numbers, read_words
+from boneage.data.dicom.cells import cells, is_padding
+from boneage.data.dicom.pixels import number, numbers, read_words
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.ids import unify_spellings
-from boneage.data.tables import NO_VALUE
+from boneage.data.tables.ids import unify_spellings
+from boneage.data.tables.read import NO_VALUE
 from boneage.errors import UserError
 from boneage.stages import PROBABILITY
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.data.dicom_display import displayed
-from boneage.data.dicom_header import Header, header_of
-from boneage.data.dicom_pixels import number, numbers
+from boneage.data.dicom.display import displayed
+from boneage.data.dicom.header import Header, header_of
+from boneage.data.dicom.pixels import number, numbers
 from boneage.errors import MissingPackage, UserError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
     """Read a DICOM radiograph as it is meant to be displayed, with bright bones.
 
     Returns:
-        (H, W) uint16 of `dicom_display.displayed`, and the patient data of the header.
+        (H, W) uint16 of `display.displayed`, and the patient data of the header.
 
     Raises:
         UserError: with path and reason, when it is damaged, does not contain a single grey image,

@@ -1,0 +1,1 @@
+"""Tables: reading them, what their columns mean, and matching their ids with files."""
