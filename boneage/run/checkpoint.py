@@ -146,6 +146,17 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
             f"{', '.join(different)}; repeat that run's options"
         )
+    if cfg.resume is None and is_within_epoch(checkpoint):
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was saved within an epoch, and only "
+            "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "
+            "start_from="
+        )
+
+
+def is_within_epoch(checkpoint: dict[str, Any]) -> bool:
+    """Return whether a checkpoint was saved before the end of an epoch."""
+    return not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
 
 
 def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path) -> None:
