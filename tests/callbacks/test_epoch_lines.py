@@ -103,6 +103,16 @@ def test_epochs_without_validation_do_not_repeat_an_old_one(configure, caplog):
     assert ", validation loss " in second
 
 
+def test_an_epoch_without_validation_has_none_in_the_history(configure, tmp_path):
+    train(configure("trainer.max_epochs=6", "trainer.check_val_every_n_epoch=3"))
+    history = pd.read_csv(tmp_path / "run/history.csv")
+    validated = history.filter(like="val/").notna()
+    assert len(validated.columns) > 5
+    assert validated.all(axis=1).tolist() == [False, False, True] * 2
+    assert validated.any(axis=1).tolist() == [False, False, True] * 2
+    assert history.drop(columns=validated.columns).notna().all(axis=None)
+
+
 def test_a_line_is_written_above_the_progress_bar():
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=80)
