@@ -13,6 +13,7 @@ from rich.progress import Progress
 from boneage.callbacks.progress import TerminalBar
 from boneage.data import parallel
 from boneage.data.parallel import ProgressLines
+from boneage.errors import UserError
 from boneage.evaluation.numbers import duration, number
 from boneage.run.experiment import train
 from boneage.run.process import STDOUT
@@ -89,6 +90,25 @@ def test_the_end_of_the_time_is_the_last_line(configure, caplog):
     *lines, last = epoch_lines(caplog)
     said = f"Stopped after epoch {len(lines)} of 100000: trainer.max_time has elapsed"
     assert last == said
+
+
+@pytest.mark.parametrize("epochs", ["-1", "null"])
+def test_a_training_without_an_end_stops_at_the_time(configure, caplog, epochs):
+    caplog.set_level("INFO")
+    endless = (f"trainer.max_epochs={epochs}", "trainer.max_time=00:00:00:01")
+    train(configure(*endless, "scheduler=constant", "~callbacks.early_stopping"))
+    *lines, last = epoch_lines(caplog)
+    assert lines[0].startswith("Epoch 1: train loss ")
+    assert last == f"Stopped after epoch {len(lines)}: trainer.max_time has elapsed"
+    with pytest.raises(
+        UserError, match=r"^scheduler=warmup_cosine needs an end: set train"
+    ):
+        train(configure(*endless, run="cosine"))
+
+
+def test_the_end_is_checked_before_radiographs_are_read(configure, tmp_path):
+    with pytest.raises(UserError, match="needs an end"):
+        train(configure("trainer.max_epochs=-1", f"data.root={tmp_path}/nowhere"))
 
 
 def test_epochs_without_validation_do_not_repeat_an_old_one(configure, caplog):
