@@ -226,10 +226,12 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
         table: the radiographs to train and test on, as in `BoneAgeDataModule.table`.
 
     Raises:
-        UserError: if the backbone differs, or a test radiograph was used to train the checkpoint.
+        UserError: if the backbone differs, or a test or validation radiograph was used to train the
+            checkpoint.
     """
     checkpoint = read_checkpoint(path)
     check_unseen(checkpoint, table)
+    check_unseen(checkpoint, table, "val")
     parts = {"backbone": model.backbone, "sex": model.sex}
     parts |= {f"tasks.{name}": task for name, task in model.tasks.items()}
     for name, part in parts.items():
@@ -246,7 +248,7 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
         else:
             log.warning("%s of %s does not fit: it starts from random weights", name, path)
     seen = seen_by(checkpoint)
-    columns = [c for c in ("id", "age_months", "patient") if c in seen]
+    columns = [c for c in ("id", "age_months", "fold", "patient") if c in seen]
     model.record["earlier"] = seen[columns].to_dict("list")
 
 

@@ -100,9 +100,7 @@ def test_a_training_without_an_end_stops_at_the_time(configure, caplog, epochs):
     *lines, last = epoch_lines(caplog)
     assert lines[0].startswith("Epoch 1: train loss ")
     assert last == f"Stopped after epoch {len(lines)}: trainer.max_time has elapsed"
-    with pytest.raises(
-        UserError, match=r"^scheduler=warmup_cosine needs an end: set train"
-    ):
+    with pytest.raises(UserError, match=r"^scheduler=warmup_cosine needs an end: set train"):
         train(configure(*endless, run="cosine"))
 
 
