@@ -20,6 +20,9 @@ WARMUP = 10  # steps
 class RunCheckpoint(ModelCheckpoint):
     """Keep one checkpoint of a run: the best by a metric, or the last.
 
+    It is written at the end of an epoch, so that training can be resumed from it exactly. The best
+    is also written after each validation within an epoch, before its weights change.
+
     A resumed run writes into a new folder. It copies the previous checkpoint, so that the best of
     the entire training is tested, not the best since the interruption.
 
@@ -42,10 +45,15 @@ class RunCheckpoint(ModelCheckpoint):
             filename=filename,
             monitor=monitor,
             mode=mode,
-            save_on_train_epoch_end=True,  # after a validation only, an epoch may be incomplete
+            save_on_train_epoch_end=True,
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.monitor is not None and not trainer.is_last_batch:
+            self.on_train_epoch_end(trainer, pl_module)
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -61,6 +61,11 @@ class Divergence(L.Callback):
                 raise _diverged(trainer, f"{what}, more than any age,", "")
 
     @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_last_batch:  # within an epoch: its best weights are saved now
+            self.on_train_epoch_end(trainer, pl_module)
+
+    @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loss = trainer.callback_metrics.get("val/loss")
         if loss is not None and not float(loss) < self._limit:

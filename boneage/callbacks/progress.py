@@ -25,11 +25,17 @@ log = logging.getLogger(__name__)
 class History(L.Callback):
     """Record the logged values of each epoch of training and validation.
 
-    They are stored in the checkpoint, so that a resumed run has the curves from the first epoch.
+    An epoch without validation has no values of `val/...`; of several validations in an epoch, it
+    has those of the last. The values are stored in the checkpoint, so that a resumed run has the
+    curves from the first epoch.
+
+    Attributes:
+        validated: the current epoch has had a validation.
     """
 
     def __init__(self) -> None:
         self._epochs: list[dict[str, float]] = []
+        self.validated = False
 
     @property
     def table(self) -> pd.DataFrame:
@@ -37,8 +43,20 @@ class History(L.Callback):
         return pd.DataFrame(self._epochs)
 
     @override
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.validated = False
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.validated = True
+
+    @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        logged = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if self.validated or not name.startswith("val/")  # Lightning keeps those of before
+        }
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self._epochs.append(logged | {"epoch": trainer.current_epoch, "learning_rate": rate})
 
@@ -66,7 +84,6 @@ class EpochLines(L.Callback):
         self.history = history
         self.monitor = monitor
         self.mode = mode
-        self._validated = False
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -76,11 +93,6 @@ class EpochLines(L.Callback):
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_begun = time.perf_counter()
-        self._validated = False
-
-    @override
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._validated = not trainer.sanity_checking
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -98,7 +110,7 @@ class EpochLines(L.Callback):
         seconds = time.perf_counter() - self._epoch_begun
         parts = [f"Epoch {trainer.current_epoch + 1}{_of_epochs(trainer)}"]
         parts[0] += f": train loss {number(self._logged(trainer, 'train/loss'))}"
-        if self._validated and self.monitor in trainer.callback_metrics:
+        if self.history.validated and self.monitor in trainer.callback_metrics:
             parts.append(self._monitored(trainer))
         parts.append(duration(seconds))
         if trainer.should_stop:

@@ -67,7 +67,8 @@ class BoneAgeModule(Network, L.LightningModule):
         sex: joins the sex to the features.
         tasks: by name, a callable that makes the task from `in_features`.
         optimizer: makes the optimizer from the parameters.
-        scheduler: makes the per-step schedule from the optimizer and `total_steps`.
+        scheduler: makes the per-step schedule from the optimizer and `total_steps`, which are
+            infinite for a training without an end.
         weighting: makes what combines the losses from the `names` and `weights` of the tasks.
         mirror_test: average each test prediction with that of the mirrored radiograph.
         compile_backbone: compile the backbone with torch.compile.
@@ -224,8 +225,9 @@ class BoneAgeModule(Network, L.LightningModule):
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.parameters())
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_scheduler(optimizer, total_steps=total_steps)
+        schedule = self.make_scheduler(
+            optimizer, total_steps=self.trainer.estimated_stepping_batches
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},

@@ -5,20 +5,30 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from boneage.errors import UserError
 
-def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
+
+def constant(optimizer: Optimizer, total_steps: float) -> LambdaLR:
     """Use a constant learning rate."""
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
-def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
+def warmup_cosine(optimizer: Optimizer, total_steps: float, warmup: float = 0.05) -> LambdaLR:
     """Rise linearly, then fall to zero along half a cosine (Loshchilov & Hutter 2017).
 
     Args:
         optimizer: the optimizer.
         total_steps: optimizer steps of the run.
         warmup: share of the steps with a rising rate.
+
+    Raises:
+        UserError: if the number of steps is infinite.
     """
+    if math.isinf(total_steps):
+        raise UserError(
+            "scheduler=warmup_cosine needs an end: set trainer.max_steps or trainer.max_epochs, or "
+            "choose scheduler=constant"
+        )
     rise = max(1, round(warmup * total_steps))
 
     def factor(step: int) -> float:

@@ -146,6 +146,17 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
             f"{', '.join(different)}; repeat that run's options"
         )
+    if cfg.resume is None and is_within_epoch(checkpoint):
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was saved within an epoch, and only "
+            "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "
+            "start_from="
+        )
+
+
+def is_within_epoch(checkpoint: dict[str, Any]) -> bool:
+    """Return whether a checkpoint was saved before the end of an epoch."""
+    return not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
 
 
 def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path) -> None:
@@ -215,10 +226,12 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
         table: the radiographs to train and test on, as in `BoneAgeDataModule.table`.
 
     Raises:
-        UserError: if the backbone differs, or a test radiograph was used to train the checkpoint.
+        UserError: if the backbone differs, or a test or validation radiograph was used to train the
+            checkpoint.
     """
     checkpoint = read_checkpoint(path)
     check_unseen(checkpoint, table)
+    check_unseen(checkpoint, table, "val")
     parts = {"backbone": model.backbone, "sex": model.sex}
     parts |= {f"tasks.{name}": task for name, task in model.tasks.items()}
     for name, part in parts.items():
@@ -235,7 +248,7 @@ def start_from(path: str, model: BoneAgeModule, table: pd.DataFrame) -> None:
         else:
             log.warning("%s of %s does not fit: it starts from random weights", name, path)
     seen = seen_by(checkpoint)
-    columns = [c for c in ("id", "age_months", "patient") if c in seen]
+    columns = [c for c in ("id", "age_months", "fold", "patient") if c in seen]
     model.record["earlier"] = seen[columns].to_dict("list")
 
 

@@ -1,6 +1,7 @@
 """One run: check, build, fit, test, write results."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -123,6 +124,8 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     else:  # before decoding: pretrained weights may be missing
         replaced = bool(ckpt_path or cfg.start_from)
         model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)
+        if cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:  # the scheduler may need an end
+            model.make_scheduler(model.make_optimizer(model.parameters()), total_steps=math.inf)
     with readable("data"):
         data: BoneAgeDataModule = instantiate(cfg.data)
     if checkpoint is not None and not cfg.train:

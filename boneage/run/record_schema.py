@@ -77,11 +77,23 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
     ):
         raise UserError("its calibration is damaged")
     current = {name: current_task(task) for name, task in tasks.items()}
+    if record.get("earlier"):
+        record["earlier"] = _with_folds(record["earlier"], record["split"])
     return {
         **record,
         "config": record["config"] | {"tasks": current},
         "options": current_options(record["options"]),
     }
+
+
+def _with_folds(earlier: dict[str, Any], split: dict[str, Any]) -> dict[str, Any]:
+    """Return the radiographs of the starting weights with folds, which older versions left out.
+
+    Only those of the run's own validation fold are known not to have been trained on.
+    """
+    fold_of = dict(zip(split["id"], split["fold"], strict=True))
+    validated = ["val" if fold_of.get(id_) == "val" else "train" for id_ in earlier["id"]]
+    return {"fold": validated} | earlier
 
 
 def _is_calibration(content: Any, held_out: int) -> bool:  # noqa: ANN401

@@ -11,7 +11,7 @@ from boneage.errors import UserError
 from boneage.evaluation.older_versions import WEIGHTING, current_options
 from boneage.evaluation.run_folder import ERROR, METRICS
 from boneage.options import TABLE, find, is_choice, kind_of
-from boneage.run.checkpoint import read_checkpoint
+from boneage.run.checkpoint import is_within_epoch, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.options import options
 from boneage.run.process import is_first_process
@@ -51,7 +51,8 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
 def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
     """Return the newest readable checkpoint of an unfinished run; None without one.
 
-    The first process removes the mark of an interruption, and renames damaged checkpoints.
+    The best weights of a validation within an epoch are not resumed: epochs are repeated from their
+    start. The first process removes the mark of an interruption, and renames damaged checkpoints.
 
     Raises:
         UserError: if the run has other options.
@@ -64,7 +65,7 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
         if not file.exists():
             continue
         try:
-            record = read_checkpoint(file)["boneage"]
+            checkpoint = read_checkpoint(file)
         except NewerRecord:  # it is not damaged
             raise
         except UserError as error:
@@ -72,8 +73,9 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
             if is_first_process():
                 file.rename(file.with_suffix(".damaged"))
             continue
-        check_same(record["options"], cfg, f"{run_dir} contains an unfinished run")
-        readable.append(file)
+        check_same(checkpoint["boneage"]["options"], cfg, f"{run_dir} contains an unfinished run")
+        if name == "last" or not is_within_epoch(checkpoint):
+            readable.append(file)
     if not readable:
         return None
     log.info("Resuming from %s", readable[0])

@@ -1,10 +1,11 @@
-"""Refuse to test a model on radiographs of its training."""
+"""Refuse to test or to select a model on radiographs of its training."""
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
+from boneage.data.splits import FOLDS
 from boneage.data.tables.ids import core
 from boneage.data.tables.matching import file_core
 from boneage.errors import UserError, join_first, plural
@@ -14,23 +15,35 @@ log = logging.getLogger(__name__)
 SAME_MONTHS = 0.01  # tolerance between an age written in years and in months
 
 
-def check_unseen(checkpoint: dict[str, Any], table: pd.DataFrame) -> None:
-    """Raise UserError if a test radiograph was used for training or model selection."""
-    test, seen = table[table["fold"] == "test"], seen_by(checkpoint)
-    certain, same_id = find_seen(test, seen)
+def check_unseen(
+    checkpoint: dict[str, Any], table: pd.DataFrame, fold: Literal["val", "test"] = "test"
+) -> None:
+    """Raise UserError if a model has seen radiographs of a fold.
+
+    Args:
+        checkpoint: of the model.
+        table: the radiographs, with `id`, `age_months` and `fold`.
+        fold: "test" must not have been used for training or model selection; "val" not for
+            training: its errors choose the epoch, the intervals and the limit of novelty.
+    """
+    rows, seen = table[table["fold"] == fold], seen_by(checkpoint)
+    if fold == "val":
+        seen = seen[seen["fold"] == "train"]
+    certain, same_id = find_seen(rows, seen)
+    name = FOLDS[fold]
     if certain:
         raise UserError(
-            f"{len(certain)} radiographs of the test fold were used to train this checkpoint: "
+            f"{len(certain)} radiographs of the {name} fold were used to train this checkpoint: "
             f"{join_first(certain)}; use the run's own split (data.split_file=RUN/split.csv), or, "
             "in another data set, remove their rows from the label table"
         )
     if same_id:
         raise UserError(
-            f"{len(same_id)} radiographs of the test fold have ids of the model's training "
-            f"radiographs: {join_first(same_id)}; test on others (data.split_file=), or, if only "
+            f"{len(same_id)} radiographs of the {name} fold have ids of the model's training "
+            f"radiographs: {join_first(same_id)}; choose others (data.split_file=), or, if only "
             "the ids agree, rename yours, for example with a prefix"
         )
-    _warn_of_patients(test, seen)
+    _warn_of_patients(rows, seen, name)
 
 
 def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
@@ -90,17 +103,18 @@ def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[
     return certain, same_id
 
 
-def _warn_of_patients(test: pd.DataFrame, seen: pd.DataFrame) -> None:
+def _warn_of_patients(rows: pd.DataFrame, seen: pd.DataFrame, fold: str) -> None:
     """Warn if the model was trained on other radiographs of patients with the same names."""
-    if "patient" not in test or "patient" not in seen:
+    if "patient" not in rows or "patient" not in seen:
         return
     trained = set(seen["patient"].fillna("").map(core)) - {""}
-    shared = test["patient"][test["patient"].map(core).isin(trained)]
+    shared = rows["patient"][rows["patient"].map(core).isin(trained)]
     if len(shared):
         log.warning(
-            "%d patients of the test fold have the same names as training patients of this "
+            "%d patients of the %s fold have the same names as training patients of this "
             "checkpoint: %s. If they are the same people, its errors are too small: leave them out",
             shared.nunique(),
+            fold,
             join_first(list(shared.unique())),
         )
 

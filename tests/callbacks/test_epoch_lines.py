@@ -13,6 +13,7 @@ from rich.progress import Progress
 from boneage.callbacks.progress import TerminalBar
 from boneage.data import parallel
 from boneage.data.parallel import ProgressLines
+from boneage.errors import UserError
 from boneage.evaluation.numbers import duration, number
 from boneage.run.experiment import train
 from boneage.run.process import STDOUT
@@ -91,6 +92,23 @@ def test_the_end_of_the_time_is_the_last_line(configure, caplog):
     assert last == said
 
 
+@pytest.mark.parametrize("epochs", ["-1", "null"])
+def test_a_training_without_an_end_stops_at_the_time(configure, caplog, epochs):
+    caplog.set_level("INFO")
+    endless = (f"trainer.max_epochs={epochs}", "trainer.max_time=00:00:00:01")
+    train(configure(*endless, "scheduler=constant", "~callbacks.early_stopping"))
+    *lines, last = epoch_lines(caplog)
+    assert lines[0].startswith("Epoch 1: train loss ")
+    assert last == f"Stopped after epoch {len(lines)}: trainer.max_time has elapsed"
+    with pytest.raises(UserError, match=r"^scheduler=warmup_cosine needs an end: set train"):
+        train(configure(*endless, run="cosine"))
+
+
+def test_the_end_is_checked_before_radiographs_are_read(configure, tmp_path):
+    with pytest.raises(UserError, match="needs an end"):
+        train(configure("trainer.max_epochs=-1", f"data.root={tmp_path}/nowhere"))
+
+
 def test_epochs_without_validation_do_not_repeat_an_old_one(configure, caplog):
     caplog.set_level("INFO")
     train(
@@ -101,6 +119,16 @@ def test_epochs_without_validation_do_not_repeat_an_old_one(configure, caplog):
     first, second = epoch_lines(caplog)
     assert "validation" not in first
     assert ", validation loss " in second
+
+
+def test_an_epoch_without_validation_has_none_in_the_history(configure, tmp_path):
+    train(configure("trainer.max_epochs=6", "trainer.check_val_every_n_epoch=3"))
+    history = pd.read_csv(tmp_path / "run/history.csv")
+    validated = history.filter(like="val/").notna()
+    assert len(validated.columns) > 5
+    assert validated.all(axis=1).tolist() == [False, False, True] * 2
+    assert validated.any(axis=1).tolist() == [False, False, True] * 2
+    assert history.drop(columns=validated.columns).notna().all(axis=None)
 
 
 def test_a_line_is_written_above_the_progress_bar():

@@ -156,6 +156,15 @@ def test_learning_curves_show_every_task():
     assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2]
 
 
+def test_learning_curves_join_the_validated_epochs():
+    history = pd.DataFrame({"epoch": range(5), "learning_rate": 0.1})
+    history["train/age/loss"] = [5.0, 4, 3, 2, 1]
+    history["val/age/loss"] = [np.nan, 4.5, np.nan, 2.5, np.nan]
+    train, val = training.learning_curves(history).axes[0].lines
+    assert train.get_xydata().tolist() == [[1, 5], [2, 4], [3, 3], [4, 2], [5, 1]]
+    assert val.get_xydata().tolist() == [[2, 4.5], [4, 2.5]]
+
+
 def test_folds_are_counted():
     table = pd.DataFrame(
         {"fold": ["train", "train", "val"], "age_years": [1.0, 2, 3], "sex": ["male"] * 3}

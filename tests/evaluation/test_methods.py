@@ -147,6 +147,8 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         ("Training", ["callbacks.ema.decay=0.9"], "at most 0.9 a step", "0.99"),
         ("Training", ["callbacks=no_ema"], "lowest MAE", "moving average"),
         ("Training", ["~callbacks.ema"], "lowest MAE", "moving average"),
+        ("Training", [], "weights of the epoch with the lowest MAE", "of the step with"),
+        ("Training", ["trainer.val_check_interval=9"], "of the step with the lowest MAE", ""),
         ("Training", [], "its mirror image", ""),
         ("Training", ["mirror_test=false"], "were tested", "mirror"),
         ("Training", [], "smooth L1 loss (beta 0.1) in standard deviations", "cross-entropy"),

@@ -15,6 +15,7 @@ import torch
 from helpers import TINY, compose_config, server
 from omegaconf import OmegaConf
 
+from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.errors import UserError
 from boneage.run.experiment import train
 
@@ -90,6 +91,37 @@ def test_killed_runs_end_as_if_nothing_had_happened(configure, tmp_path, kills, 
     train(configure(*HARD, run="straight"))
     killed_until_done(configure, tmp_path / "killed", kills, workers)
     assert_same_run(tmp_path / "straight", tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 3, 5, 8])  # three are an epoch; validated after every second
+def test_a_run_that_is_validated_within_epochs_is_resumed_from_the_last_complete_one(
+    configure, tmp_path, monkeypatch, step
+):
+    class Stop(EpochSeed):
+        """End the training with an error before a step."""
+
+        def on_train_batch_start(self, trainer, *_):
+            if trainer.global_step == step:
+                raise KeyboardInterrupt
+
+    interval = ("trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=null")
+    train(configure(*HARD, *interval, run="straight"))
+    cut = configure(*HARD, *interval, "resume=auto", run="cut")
+    with monkeypatch.context() as patch:
+        patch.setattr("boneage.run.experiment.EpochSeed", Stop)
+        with pytest.raises(SystemExit):
+            train(cut)
+    assert (tmp_path / "cut/checkpoints/best.ckpt").exists()
+    train(cut)
+    assert_same_run(tmp_path / "straight", tmp_path / "cut")
+
+
+def test_the_middle_of_an_epoch_is_not_resumed(configure, tmp_path):
+    train(configure("trainer.max_steps=4", "trainer.max_epochs=2", run="first"))  # of six
+    more = (f"ckpt_path={tmp_path}/first", "trainer.max_epochs=3")
+    with pytest.raises(UserError, match=r"first cannot be resumed.* within an epoch.*start_from="):
+        train(configure(*more))
 
 
 @pytest.mark.slow

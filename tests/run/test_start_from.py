@@ -125,6 +125,51 @@ def test_what_was_trained_on_is_refused_as_a_test_radiograph(first, configure, t
         train(configure("train=false", f"ckpt_path={second}", "data.split_seed=3", run="third"))
 
 
+def own_split(tmp_path, **changed):
+    """Write the split of the first run with other folds for some ids; return its option."""
+    split = pd.read_csv(tmp_path / "first/split.csv", dtype={"id": str}).set_index("id")["fold"]
+    split.update(pd.Series(changed, dtype=object))
+    split.to_csv(tmp_path / "split.csv")
+    return f"data.split_file={tmp_path}/split.csv"
+
+
+def ids_of(tmp_path, fold):
+    split = pd.read_csv(tmp_path / "first/split.csv", dtype={"id": str})
+    return list(split["id"][split["fold"] == fold])
+
+
+def test_what_was_trained_on_is_refused_as_a_validation_radiograph(first, configure, tmp_path):
+    trained, validated = ids_of(tmp_path, "train")[0], ids_of(tmp_path, "val")[0]
+    options = ("sex=embedding", f"start_from={first}")
+    swapped = own_split(tmp_path, **{trained: "val"})
+    said = rf"^1 radiographs of the validation fold were used.*: {trained}; .*data\.split_file="
+    with pytest.raises(UserError, match=said):
+        train(configure(*options, swapped, run="second"))
+    learned_now = own_split(tmp_path, **{validated: "train"})  # trained on from now on
+    train(configure(*options, learned_now, run="second"))
+    second = tmp_path / "second/checkpoints/best.ckpt"
+    with pytest.raises(UserError, match=rf"^1 .* validation fold were used to train.*{validated};"):
+        train(configure("sex=embedding", f"start_from={second}", run="third"))
+
+
+@pytest.mark.slow
+def test_a_chain_may_validate_on_the_same_radiographs(first, configure, tmp_path):
+    """Also after a run on other radiographs, unless an older version kept no folds of before."""
+    root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
+    train(configure("sex=embedding", f"start_from={first}", f"data.root={root}", run="second"))
+    second = tmp_path / "second/checkpoints/best.ckpt"
+    train(configure("sex=embedding", f"start_from={second}", run="third"))
+    third = tmp_path / "third/checkpoints/best.ckpt"
+    train(configure("sex=embedding", f"start_from={third}", run="fourth"))
+    for path in (second, third):
+        checkpoint = torch.load(path, weights_only=True)
+        del checkpoint["boneage"]["earlier"]["fold"]
+        torch.save(checkpoint, path)
+    train(configure("sex=embedding", f"start_from={third}", run="fifth"))
+    with pytest.raises(UserError, match="of the validation fold were used to train"):
+        train(configure("sex=embedding", f"start_from={second}", run="sixth"))
+
+
 @pytest.mark.parametrize("path", ["builtin", "model.onnx"])
 def test_weights_of_an_exported_file_are_taken_over(
     exported, configure, tmp_path, monkeypatch, path
@@ -142,6 +187,10 @@ def test_what_an_exported_file_was_trained_on_is_refused(exported, configure, tm
     said = r"of the test fold have ids of the model's training radiographs.*example with a prefix"
     with pytest.raises(UserError, match=said):
         train(configure(f"start_from={file}", "data.split_seed=3"))
+    (tmp_path / "first").symlink_to(exported / "run")
+    swapped = own_split(tmp_path, **{ids_of(tmp_path, "train")[0]: "val"})
+    with pytest.raises(UserError, match=said.replace("test", "validation")):
+        train(configure(f"start_from={file}", swapped))
     train(configure("sex=embedding", f"start_from={file}", run="second"))
     loaded = read_checkpoint(tmp_path / "second/checkpoints/best.ckpt")
     loaded["boneage"]["split"]["fold"] = ["test"] * len(loaded["boneage"]["split"]["id"])

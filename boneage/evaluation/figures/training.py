@@ -55,8 +55,9 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     for axes, name in zip(grid, [*losses, *metrics], strict=False):
         for fold, color, style in (("train", GREY, "--"), ("val", BLUE, "-")):
             if f"{fold}/{name}" in history:
-                values = history[f"{fold}/{name}"]
-                axes.plot(epoch, values, style, marker=".", color=color, label=FOLDS[fold])
+                values = history[f"{fold}/{name}"].dropna()  # an epoch may have no validation
+                epochs = epoch[values.index]
+                axes.plot(epochs, values, style, marker=".", color=color, label=FOLDS[fold])
         axes.set_title(f"{group_label(name)}: {metric_label(name)}")
     axes = grid[panels - 1]
     axes.plot(epoch, history["learning_rate"], marker=".", color=VERMILION)

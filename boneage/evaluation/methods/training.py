@@ -231,8 +231,9 @@ def chosen_epoch(run: FinishedRun) -> str:
     best = {"min": "lowest", "max": "highest"}.get(str(options.get("mode")), "best")
     score = metrics.get("best_validation")
     value = "" if score is None else f" ({number(score)})"
+    validated = "epoch" if options.get("trainer.val_check_interval") in (None, 1.0) else "step"
     return (
-        f"The weights of the epoch with the {best} {monitored(options)} in the validation "
+        f"The weights of the {validated} with the {best} {monitored(options)} in the validation "
         f"fold{value} were tested."
     )
 
