@@ -15,7 +15,7 @@ from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
 from boneage.models.module import BoneAgeModule, all_finite
-from boneage.options import TABLE
+from boneage.options import TABLE, is_choice, kind_of
 from boneage.run.check import readable
 from boneage.run.checkpoint_file import (
     checkpoint_file,
@@ -24,7 +24,7 @@ from boneage.run.checkpoint_file import (
     what_it_is,
 )
 from boneage.run.exported import read_exported
-from boneage.run.options import named_reference, options
+from boneage.run.options import differing, named_reference, options
 from boneage.run.record_schema import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
 from boneage.run.seen import SAME_MONTHS, check_unseen, seen_by
 from boneage.tasks.base import Task
@@ -33,6 +33,13 @@ from boneage.weights import is_exported
 log = logging.getLogger(__name__)
 
 MUST_MATCH = [row.name for row in TABLE if row.checkpoint == "fixed"]
+MAY_BE_EXTENDED = (
+    "trainer.max_epochs",
+    "trainer.min_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "callbacks.early_stopping.patience",
+)
 
 
 def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
@@ -153,8 +160,9 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
     for key, value in record["preprocessing"].items():
         if cfg.data[key] != value:
             different.append(f"data.{key} (was {value})")
-    if record["options"] and cfg.start_from != (start := record["options"].get("start_from")):
-        different.append(f"start_from (was {start})")
+    if record["options"]:
+        more = differing(record["options"], options(cfg), _must_be_repeated)
+        different += [name for name in more if name not in different]
     if different:
         raise UserError(
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
@@ -166,6 +174,11 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "
             "start_from="
         )
+
+
+def _must_be_repeated(key: str) -> bool:
+    """Tell whether a training cannot go on with another value of an option."""
+    return kind_of(key) == "identity" and not is_choice(key) and key not in MAY_BE_EXTENDED
 
 
 def is_within_epoch(checkpoint: dict[str, Any]) -> bool:

@@ -1,12 +1,14 @@
 """Options of a run: its command line, and a flat dict to compare between runs."""
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from boneage.options import is_recorded
+from boneage.evaluation.older_versions import WEIGHTING
+from boneage.options import TABLE, is_recorded
 
 
 def options(cfg: DictConfig) -> dict[str, Any]:
@@ -26,6 +28,26 @@ def options(cfg: DictConfig) -> dict[str, Any]:
         }
     flat = {key: value for key, value in flatten(plain) if is_recorded(key)}
     return dict(sorted((choices | flat).items()))
+
+
+def differing(
+    was: dict[str, Any], now: dict[str, Any], matters: Callable[[str], bool]
+) -> list[str]:
+    """Return the options that differ between a run and a command, each with the run's value.
+
+    Args:
+        was: `options` of the run.
+        now: `options` of the command.
+        matters: whether an option is compared.
+    """
+    later = {row.name: row.default for row in TABLE}  # options that older versions did not have
+    later |= {f"weighting.{name}": value for name, value in WEIGHTING.items()}
+    was = {name: value for name, value in later.items() if name in now} | was
+    return [
+        f"{name} (was {was[name]})" if name in was else name
+        for name in was | now
+        if matters(name) and was.get(name) != now.get(name)  # None for one of a newer version
+    ]
 
 
 def named_reference(cfg: DictConfig) -> dict[str, Any]:

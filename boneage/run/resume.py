@@ -2,18 +2,19 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.evaluation.older_versions import WEIGHTING, current_options
+from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.run_folder import ERROR, METRICS
-from boneage.options import TABLE, find, is_choice, kind_of
+from boneage.options import find, is_choice, kind_of
 from boneage.run.checkpoint import is_within_epoch, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.run.options import options
+from boneage.run.options import differing, options
 from boneage.run.process import is_first_process
 from boneage.run.record_schema import NewerRecord
 
@@ -85,27 +86,24 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
 def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
     """Raise UserError if a run to be resumed was started with other options that matter."""
     current = options(cfg)
-    later = {row.name: row.default for row in TABLE}  # options that older versions did not have
-    later |= {f"weighting.{name}": value for name, value in WEIGHTING.items()}
-    was = {name: value for name, value in later.items() if name in current} | was
-    if was["train"] != cfg.train:
-        names = ["train"]
+    matters: Callable[[str], bool] = _matters_for_a_test
+    if was.get("train", True) != cfg.train:
+        matters = "train".__eq__
     elif cfg.train:
-        names = [k for k in was | current if kind_of(k) != "bookkeeping" and not is_choice(k)]
-    else:
-        if cfg.ckpt_path:
-            current["ckpt_path"] = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
-        names = [k for k in was | current if _matters_for_a_test(k)]
-    different = [
-        f"{name} (was {was[name]})" if name in was else name
-        for name in names
-        if was.get(name) != current.get(name)  # None for an option of a newer version
-    ]
+        matters = _matters_for_a_training
+    elif cfg.ckpt_path:
+        current["ckpt_path"] = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
+    different = differing(was, current, matters)
     if different:
         raise UserError(
             f"{what} with other options: {', '.join(different)}; repeat its options, or choose "
             "another folder with hydra.run.dir= (hydra.sweep.dir=)"
         )
+
+
+def _matters_for_a_training(key: str) -> bool:
+    """Tell whether a training with another value of an option is another training."""
+    return kind_of(key) != "bookkeeping" and not is_choice(key)
 
 
 def _matters_for_a_test(key: str) -> bool:

@@ -5,6 +5,7 @@ import pytest
 
 from boneage.errors import UserError
 from boneage.run.checkpoint import changed_fold, resume_record
+from boneage.run.experiment import train
 
 SPLIT = {
     "id": ["a", "b", "c"],
@@ -42,3 +43,17 @@ def test_a_training_is_not_resumed_with_other_readings(tmp_path):
     record = {"split": SPLIT | {"age_months": [61.0, 72.0, 90.0]}}
     with pytest.raises(UserError, match="its train fold had other radiographs or readings"):
         resume_record({"boneage": {"split": SPLIT}}, record, tmp_path)
+
+
+def test_a_training_is_not_resumed_with_other_options(configure, tmp_path):
+    """The state of the optimizer comes from the checkpoint, but the record from the command."""
+    train(configure(run="first"))
+    ckpt = f"ckpt_path={tmp_path}/first"
+    others = ("optimizer.lr=0.5", "seed=9", "data.batch_size=3", "augment=geometric")
+    with pytest.raises(UserError, match="cannot be resumed: this command differs") as said:
+        train(configure(ckpt, *others))
+    for name in ("augment.", "data.batch_size (was ", "optimizer.lr (was ", "seed (was "):
+        assert name in str(said.value)
+    assert "max_epochs" not in str(said.value)
+    longer = ("trainer.max_epochs=2", "data.num_workers=0", "trainer.log_every_n_steps=3")
+    assert train(configure(ckpt, *longer))["epochs"] == 2
