@@ -10,12 +10,13 @@ from omegaconf import DictConfig
 
 from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_options
+from boneage.evaluation.report.page import PAGE, write_report
 from boneage.evaluation.run_folder import ERROR, METRICS
 from boneage.options import find, is_choice, kind_of
 from boneage.run.checkpoint import is_within_epoch, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.options import differing, options
-from boneage.run.process import is_first_process
+from boneage.run.process import interruptible, is_first_process, only_run_in
 from boneage.run.record_schema import NewerRecord
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,11 @@ log = logging.getLogger(__name__)
 def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     """Return the content of `metrics.json` if the run to be resumed has finished, else None.
 
+    Its page is written if an interruption left it out.
+
     Raises:
-        UserError: if the folder contains a run without `resume=auto`, or a run with other options.
+        UserError: if the folder contains a run without `resume=auto`, a run with other options, or
+            one that is still being written.
     """
     if not is_first_process():  # the first process checked before it started this one
         return None
@@ -45,8 +49,20 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
         return None
     metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
     check_same(current_options(metrics["options"]), cfg, f"{run_dir} contains a finished run")
+    _complete(run_dir, cfg)
     log.info("%s is finished", run_dir)
     return metrics
+
+
+def _complete(run_dir: Path, cfg: DictConfig) -> None:
+    """Write the page of a finished run that was interrupted before it, and remove the mark."""
+    lacks_page = cfg.report and not (run_dir / PAGE).exists()
+    if not lacks_page and not (run_dir / ERROR).exists():
+        return
+    with only_run_in(run_dir), interruptible(run_dir):
+        if lacks_page:
+            write_report(run_dir)
+        (run_dir / ERROR).unlink(missing_ok=True)
 
 
 def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:

@@ -1,4 +1,4 @@
-"""A checkpoint is resumed only with the readings and the options of its run."""
+"""Resuming needs the readings and the options of the run, and writes what it left out."""
 
 import pandas as pd
 import pytest
@@ -57,3 +57,25 @@ def test_a_training_is_not_resumed_with_other_options(configure, tmp_path):
     assert "max_epochs" not in str(said.value)
     longer = ("trainer.max_epochs=2", "data.num_workers=0", "trainer.log_every_n_steps=3")
     assert train(configure(ckpt, *longer))["epochs"] == 2
+
+
+def test_a_run_that_was_interrupted_while_its_page_was_written_gets_it(
+    configure, tmp_path, monkeypatch
+):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("boneage.run.experiment.write_report", interrupt)
+        with pytest.raises(SystemExit):
+            train(configure("report=true"))
+    assert (run / "metrics.json").exists()
+    assert (run / "error.txt").exists()
+    monkeypatch.setattr("boneage.run.experiment._prepare", None)  # nothing is trained again
+    train(configure("report=true", "resume=auto"))
+    assert (run / "report.html").exists()
+    assert not (run / "error.txt").exists()
+    (run / "report.html").unlink()
+    train(configure("report=false", "resume=auto"))
+    assert not (run / "report.html").exists()
