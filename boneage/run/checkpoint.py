@@ -26,7 +26,7 @@ from boneage.run.checkpoint_file import (
 from boneage.run.exported import read_exported
 from boneage.run.options import named_reference, options
 from boneage.run.record_schema import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
-from boneage.run.seen import check_unseen, seen_by
+from boneage.run.seen import SAME_MONTHS, check_unseen, seen_by
 from boneage.tasks.base import Task
 from boneage.weights import is_exported
 
@@ -65,16 +65,30 @@ def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
 
 
 def changed_fold(record: dict[str, Any], table: pd.DataFrame) -> str | None:
-    """Return the first of "train" and "val" with other radiographs than in a model's training.
+    """Return the first of "train" and "val" that differs from that of a model's training.
+
+    Its radiographs, their order or their readings differ.
 
     Args:
         record: of the model.
-        table: the radiographs, with `id` and `fold`.
+        table: the radiographs, with `id`, `age_months`, `sex` and `fold`.
     """
     for fold in ("train", "val"):
-        if list(table["id"][table["fold"] == fold]) != list(fold_of(record, fold)["id"]):
+        now, was = table[table["fold"] == fold], fold_of(record, fold)
+        if list(now["id"]) != list(was["id"]) or _has_other_readings(now, was):
             return fold
     return None
+
+
+def _has_other_readings(now: pd.DataFrame, was: pd.DataFrame) -> bool:
+    """Tell whether the same rows have other ages or sexes; what either lacks is not compared."""
+    months = now["age_months"].to_numpy(float) - was["age_months"].to_numpy(float)
+    if (abs(months) >= SAME_MONTHS).any():
+        return True
+    if "sex" not in now or "sex" not in was:
+        return False
+    pairs = zip(now["sex"], was["sex"], strict=True)
+    return any({*pair} == {"female", "male"} for pair in pairs)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -160,7 +174,7 @@ def is_within_epoch(checkpoint: dict[str, Any]) -> bool:
 
 
 def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path) -> None:
-    """Check that a record has the radiographs of the checkpoint it resumes; keep earlier ones.
+    """Check that a record has the folds of the checkpoint it resumes; keep earlier radiographs.
 
     Args:
         checkpoint: the checkpoint.
@@ -173,8 +187,8 @@ def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path
     was = checkpoint["boneage"]
     if fold := changed_fold(was, pd.DataFrame(record["split"])):
         raise UserError(
-            f"{path} cannot be resumed: its {fold} fold had other radiographs. Repeat the data "
-            "and the split of its run, or start from its weights with start_from="
+            f"{path} cannot be resumed: its {fold} fold had other radiographs or readings. "
+            "Repeat the data and the split of its run, or start from its weights with start_from="
         )
     if earlier := was.get("earlier"):
         record["earlier"] = earlier
