@@ -78,6 +78,7 @@ def export(
     from boneage.weights import is_exported, name_of
 
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    logging.getLogger("boneage").setLevel(logging.WARNING)
     quieten_lightning()
     file = checkpoint or builtin_file()
     if is_exported(file) and form == "onnx":

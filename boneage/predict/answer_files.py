@@ -13,6 +13,8 @@ from boneage.errors import UserError
 from boneage.predict.answer import SCHEMA, Answer, table_of
 from boneage.predict.page import FOLDER
 
+OF_A_RUN = ("metrics.json", "split.csv", "checkpoints")  # whose predictions.csv is another table
+
 
 class AnswerFiles:
     """The answers of one call, logged line by line so that a stopped call can be resumed.
@@ -32,6 +34,8 @@ class AnswerFiles:
         self.document = folder / "predictions.json"
         self.done: dict[str, Answer] = {}  # by absolute path
         self.states: dict[str, list[int]] = {}  # of these files when they were read
+        if any((folder / name).exists() for name in OF_A_RUN):
+            raise UserError(f"{folder} contains a training or a test: choose another --out")
         exists = any((folder / name).exists() for name in ("predictions.csv", self.lines.name))
         if exists and not resume:
             raise UserError(
@@ -49,7 +53,7 @@ class AnswerFiles:
             elif resume and self.document.exists():
                 self._resume_finished()
             with atomic_file(self.lines) as part, part.open("w") as file:
-                file.write(json.dumps(about) + "\n")
+                file.write(json.dumps(about | {"working_folder": os.getcwd()}) + "\n")
                 file.writelines(self._line(path) for path in self.done)
         except OSError as error:
             raise UserError(f"{folder} cannot be written: {error.strerror}") from error
@@ -61,10 +65,11 @@ class AnswerFiles:
             about = json.loads(first)
         except ValueError:
             return
+        folder = about.pop("working_folder", os.getcwd())
         self._require_same(about)
         for line in rest:
             try:
-                self._restore(json.loads(line))
+                self._restore(json.loads(line), folder)
             except (ValueError, TypeError):
                 continue
 
@@ -74,8 +79,10 @@ class AnswerFiles:
             document = json.loads(self.document.read_text(encoding="utf-8"))
             self._require_same({key: document.get(key) for key in self.about})
             states = document.get("states", {})
+            folder = document.get("working_folder", os.getcwd())
             for answer in document["predictions"]:
-                self._restore(answer | {"state": states.get(os.path.abspath(answer["file"]))})
+                state = states.get(os.path.abspath(os.path.join(folder, answer["file"])))
+                self._restore(answer | {"state": state}, folder)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{self.document} is damaged: choose another --out") from error
 
@@ -86,11 +93,13 @@ class AnswerFiles:
                 "another --out"
             )
 
-    def _restore(self, fields: dict[str, Any]) -> None:
-        """Add an answer of an earlier call."""
+    def _restore(self, fields: dict[str, Any], folder: str) -> None:
+        """Add an answer of an earlier call, whose file is relative to its working folder."""
         state = fields.pop("state", None)
         answer = Answer(**fields)
-        path = os.path.abspath(answer.file)
+        path = os.path.abspath(os.path.join(folder, answer.file))
+        if path != os.path.abspath(answer.file):
+            answer = replace(answer, file=os.path.relpath(path))
         self.done[path] = answer
         if state is not None:
             self.states[path] = state
@@ -127,7 +136,8 @@ class AnswerFiles:
         answers += [replace(self.done[path], file=file) for path, file in paths.items()]
         predictions = [asdict(answer) for answer in answers]
         document = {
-            "schema": SCHEMA, **self.about, "predictions": predictions, "states": self.states,
+            "schema": SCHEMA, **self.about, "working_folder": os.getcwd(),
+            "predictions": predictions, "states": self.states,
         }  # fmt: skip
         for name, text in (
             (self.document.name, json.dumps(document, indent=1) + "\n"),

@@ -24,6 +24,13 @@ MANY = 10  # radiographs that have a summary
 OLDEST_YEARS = 19  # end of the scale on a card
 
 
+def is_drawn(file: Path) -> bool:
+    """Tell whether a file is one of the images beside a table of predictions."""
+    folder = file.resolve().parent
+    tables = ("predictions.csv", "predictions.part")
+    return folder.name == FOLDER and any((folder.parent / name).exists() for name in tables)
+
+
 def write_pictures(
     names: Sequence[str], radiographs: Sequence[Radiograph], maps: np.ndarray | None, out: Path
 ) -> None:

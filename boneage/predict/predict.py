@@ -17,7 +17,7 @@ from boneage.predict.answer import Answer
 from boneage.predict.answer_files import AnswerFiles, sha256
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
-from boneage.predict.page import FOLDER, PictureNames, write_pages, write_pictures
+from boneage.predict.page import PictureNames, is_drawn, write_pages, write_pictures
 from boneage.predict.patients import Patient, patient_of, patients_of
 from boneage.predict.radiograph import Radiograph, load
 
@@ -56,8 +56,7 @@ def predict(
     Raises:
         UserError: if there is no radiograph, the table is invalid, or `out` cannot be written.
     """
-    drawn = (out / FOLDER).resolve()  # images of the call that is resumed
-    files = [f for f in find_radiographs(images) if not (resume and drawn in f.resolve().parents)]
+    files = [file for file in find_radiographs(images) if not is_drawn(file)]
     patients = patients_of(files, table)
     inputs = [*ensemble.files, *([table] if table is not None else [])]
     about = {
@@ -123,12 +122,19 @@ def answers_of(
 def answer_files(
     files: Sequence[Path], sexes: Sequence[str], ensemble: Ensemble
 ) -> tuple[list[Answer], list[Answer]]:
-    """Return the answers without and with the given sexes; each file is read once."""
+    """Return the answers without and with the given sexes; each file is read once.
+
+    A sex that is given as unknown is that of the file's header, if it has one.
+    """
     results: tuple[list[Answer], list[Answer]] = ([], [])
     pairs = zip(files, sexes, _load(files, ensemble, with_films=False), strict=True)
     for part in _batches(track(pairs, "Predicting", len(files))):
         radiographs = [(file, radiograph) for file, _, radiograph in part]
-        inputs = (["unknown"] * len(part), [sex for _, sex, _ in part])
+        known = [
+            radiograph.header.sex if sex == "unknown" and radiograph.header else sex
+            for _, sex, radiograph in part
+        ]
+        inputs = (["unknown"] * len(part), known)
         for answers, part_sexes in zip(results, inputs, strict=True):
             patients = [Patient(sex) for sex in part_sexes]
             answers += answer_all(radiographs, patients, ensemble)[0]

@@ -44,7 +44,8 @@ class Predictor:
             )
         files = [Path(path) for path in models or ()]
         self.ensemble = Ensemble(files, mirror)
-        self._arguments = ([file.absolute() for file in files] or None, mirror)
+        read = [file.absolute() for file in self.ensemble.files]
+        self._arguments = (read if files else None, mirror)
 
     def __reduce__(self) -> tuple[type["Predictor"], tuple[list[Path] | None, bool]]:
         """Pickle what it was made of: a copy in another process reads the files again."""

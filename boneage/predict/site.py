@@ -87,6 +87,7 @@ def calibrate(
     usable = np.array([reason == "" for reason in reasons])
     left_out = {i: reason for i, reason in zip(labels["id"], reasons, strict=True) if reason}
     labels = labels.assign(age_years=labels["age_months"] / 12)
+    labels["sex"] = [answer.sex for answer in with_sex]
     labels["predicted_years"] = [answer.age_years for answer in without_sex]
     labels["predicted_years_by_sex"] = [answer.age_years for answer in with_sex]
     labels = labels[usable].reset_index(drop=True)

@@ -45,8 +45,8 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     runs = [read_run(folder) for folder in folders]
     _require_alike(runs)
     first = runs[0]
-    if (out / METRICS).exists():
-        raise UserError(f"{out} contains a run already: choose another --out")
+    if any((out / name).exists() for name in (METRICS, PREDICTIONS)):
+        raise UserError(f"{out} contains a run or predictions already: choose another --out")
     of_runs = [run.metrics.get("readers", []) for run in runs]
     readers = [name for name in of_runs[0] if all(name in names for names in of_runs)]
     columns = list(dict.fromkeys(c for run in runs for c in run.metrics.get("subgroups", [])))

@@ -1,6 +1,7 @@
 """What a run writes of a test on another data set than the checkpoint's."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,5 +116,5 @@ def _trained_on(record: dict[str, Any]) -> str | None:
     """Return the name of the data set of a checkpoint; None where its options do not name it."""
     root = record["options"].get("data.root")
     if root:
-        return Path(root).name
+        return Path(os.path.abspath(root)).name
     return "phantom" if "data.root._target_" in record["options"] else None

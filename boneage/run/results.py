@@ -64,7 +64,7 @@ def describe_run(
     chosen = _options(cfg, model)
     return {
         "task": cfg.name,
-        "data": "phantom" if data.synthetic else data.root.name,
+        "data": "phantom" if data.synthetic else Path(os.path.abspath(data.root)).name,
         "synthetic": data.synthetic,
         "partial": [
             f"{row.name}={chosen[row.name]}"

@@ -66,11 +66,12 @@ class SweepComparison(Callback):
 
 def record_failure(folder: Path, error: BaseException) -> None:
     """Write into its folder why a job failed, in one line."""
-    from boneage.evaluation.run_folder import ERROR
+    from boneage.evaluation.run_folder import ERROR, METRICS
 
     folder.mkdir(parents=True, exist_ok=True)
     line = " ".join(str(error).removeprefix("error: ").split()) or type(error).__name__
-    (folder / ERROR).write_text(line + "\n")
+    if not (folder / METRICS).exists():  # an earlier run, which the job did not touch
+        (folder / ERROR).write_text(line + "\n", encoding="utf-8")
     log.error("Failed: %s", line)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.sexes import SEXES
-from boneage.errors import UserError
+from boneage.errors import UserError, plural
 from boneage.evaluation.intervals import Result, Results, paired_difference, with_interval
 from boneage.stages import ALL
 from boneage.uncertainty.conformal import COVERAGE, Intervals, coverage, fit_intervals
@@ -75,6 +75,11 @@ def fit_site(
             f"give at least {MIN_RADIOGRAPHS}, better 100 or more"
         )
     groups = np.arange(len(true)) if patients is None else patients
+    if (n := len(np.unique(groups))) < PARTS:
+        raise UserError(
+            f"the radiographs are of {plural(n, 'patient')}, too few to fit a model to a site: "
+            f"give those of at least {PARTS}, or name the column of patients"
+        )
     parts = _deal(true, groups)
     held_out = np.empty(len(true))
     for part in range(PARTS):

@@ -209,6 +209,14 @@ def test_a_partial_run_says_so(tmp_path):
     assert "best epoch was chosen" not in text
 
 
+def test_a_run_without_a_validation_had_no_best_epoch(tmp_path):
+    for score in (None, 5.25):
+        text = page(
+            write_finished_run(tmp_path / str(score), predictions(), best_validation=score)
+        ).text
+        assert ("The best epoch was chosen on 1 others" in text) == (score is not None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "said"),

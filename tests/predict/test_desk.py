@@ -213,6 +213,8 @@ def test_a_predictor_goes_to_another_process(model, film, monkeypatch):
     copy = pickle.dumps(predictor)
     monkeypatch.chdir(film.parent)
     assert pickle.loads(copy)(film, sex="male") == predictor(film, sex="male")
+    named = Predictor("builtin")
+    assert pickle.loads(pickle.dumps(named))(film) == named(film)
 
 
 def test_lists_arrays_and_files_agree(model, film):

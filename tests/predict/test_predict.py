@@ -32,7 +32,9 @@ from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_mon
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient, patients_of
+from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import CORRECTIONS, correction_needed, load, see
+from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.stages import Stages
 
@@ -384,6 +386,35 @@ def test_a_folder_may_be_named_otherwise_when_a_call_is_resumed(runs, films, tmp
     np.testing.assert_array_equal(again["age_years"], first["age_years"])
 
 
+def test_a_call_is_resumed_from_another_working_folder(runs, films, tmp_path, monkeypatch):
+    words = ("--checkpoint", runs / "one", "--resume")
+    monkeypatch.chdir(films.parent)
+    first, _ = predict(Path(films.name), *words, out=tmp_path / "out")
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    again, document = predict(os.path.relpath(films), *words, out=tmp_path / "out")
+    assert len(document["predictions"]) == len(first)
+    np.testing.assert_array_equal(again["age_years"], first["age_years"])
+
+
+def test_the_results_of_a_run_are_not_taken_for_predictions(runs, films, tmp_path):
+    before = (runs / "one/predictions.csv").read_bytes()
+    for more in ([], ["--resume"]):
+        with pytest.raises(UserError, match="contains a training or a test: choose another --out"):
+            run(films, "--checkpoint", runs / "one", *more, "--out", runs / "one")
+    assert (runs / "one/predictions.csv").read_bytes() == before
+    predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")
+    with pytest.raises(UserError, match="contains a run or predictions already"):
+        ensemble([runs / "one"], tmp_path / "out")
+
+
+def test_cards_of_another_call_are_no_radiographs(runs, films, tmp_path):
+    words = (films, "--checkpoint", runs / "one", "--overlays")
+    first, _ = predict(*words, out=films / "out")
+    other, _ = predict(*words, out=tmp_path / "other")
+    assert list(other.index) == list(first.index)
+
+
 def test_pictures_are_neither_predicted_nor_overwritten(runs, films, tmp_path):
     words = (films, "--checkpoint", runs / "one", "--overlays")
     first, _ = predict(*words, out=films / "out")
@@ -500,6 +531,15 @@ def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
     patients.write_text(f"id,Age\n{ids[0]},96\n")
     predict(*words, out=tmp_path / "again")
     assert "column 'Age' is not used: call a chronological age" in caplog.text
+
+
+def test_a_site_is_fitted_with_the_sexes_of_its_headers(runs, films, tmp_path):
+    pixels = cv2.imread(str(sorted(films.glob("*.png"))[0]), cv2.IMREAD_GRAYSCALE)
+    written(tmp_path / "boy.dcm", pixels, PatientSex="M")
+    paths, sexes = [tmp_path / "boy.dcm"] * 2, ["unknown", "female"]
+    without, with_sex = answer_files(paths, sexes, Ensemble([runs / "one"]))
+    assert [answer.sex for answer in without] == ["unknown", "unknown"]
+    assert [answer.sex for answer in with_sex] == ["male", "female"]  # the table's, if it has one
 
 
 def test_dicom_files_of_a_folder_need_no_suffix(runs, tmp_path):

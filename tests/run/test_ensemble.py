@@ -102,7 +102,7 @@ def test_the_command_writes_what_compare_and_report_read(runs, tmp_path):
 
 def test_mistakes(runs, tmp_path):
     ensemble([runs / "a"], tmp_path / "one")
-    with pytest.raises(UserError, match="contains a run already"):
+    with pytest.raises(UserError, match="contains a run or predictions already"):
         ensemble([runs / "a"], tmp_path / "one")
     with pytest.raises(UserError, match="contains no metrics"):
         ensemble([runs / "a", tmp_path / "none"], tmp_path / "two")

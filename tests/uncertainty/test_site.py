@@ -70,6 +70,11 @@ def test_too_few_are_refused():
         fit_site(*site(5, seed=5))
 
 
+def test_radiographs_of_one_patient_are_refused():
+    with pytest.raises(UserError, match="of 1 patient, too few to fit"):
+        fit_site(*site(60, seed=5), patients=np.zeros(60, int))
+
+
 def test_intervals_hold_on_new_radiographs_of_the_site():
     shares = []
     for seed in range(20):

@@ -108,7 +108,7 @@ def write_comparison(
         out.mkdir(parents=True, exist_ok=True)
         for name, text in ((TABLE, table.to_csv(index=False)), (PAGE, page)):
             with atomic_file(out / name) as part:
-                part.write_text(text)
+                part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"{out} cannot be written ({error.strerror}): choose another --out"

@@ -32,7 +32,7 @@ def write_methods(run_dir: Path) -> Path:
                 f"{file} is there already with another text: rename it to keep it, or remove it"
             )
         with atomic_file(file) as part:
-            part.write_text(text)
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror})") from error
     return file

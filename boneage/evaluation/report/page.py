@@ -134,7 +134,7 @@ def write_report(run_dir: Path) -> Path:
         },
     )
     with atomic_file(run_dir / PAGE) as part:
-        part.write_text(page)
+        part.write_text(page, encoding="utf-8")
     return run_dir / PAGE
 
 
