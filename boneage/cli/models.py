@@ -77,8 +77,7 @@ def export(
     from boneage.run.process import quieten_lightning
     from boneage.weights import is_exported, name_of
 
-    logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    logging.getLogger("boneage").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     quieten_lightning()
     file = checkpoint or builtin_file()
     if is_exported(file) and form == "onnx":
