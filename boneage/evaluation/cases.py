@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.predictions import PREDICTED_AGE, has_probability, stage_probability
+from boneage.data.tables.columns import PREDICTED_AGE
+from boneage.evaluation.predictions import has_probability, stage_probability
 from boneage.stages import Stages
 
 CASES = 12

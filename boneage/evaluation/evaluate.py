@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.sexes import SEXES
 from boneage.evaluation.gaps import in_order, levels_of
@@ -13,7 +14,6 @@ from boneage.evaluation.intervals import Results, counts, widen_mean, widen_shar
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, CALIBRATION, FROM_AGE, HEADS, stage_metrics
 from boneage.evaluation.predictions import (
-    PREDICTED_AGE,
     count_not_finite,
     has_probability,
     predicted_stage,

@@ -8,11 +8,12 @@ from itertools import combinations, pairwise
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.subgroups import as_numbers, is_known
 from boneage.evaluation.intervals import Result, mean_absolute, unpaired_difference
 from boneage.evaluation.numbers import FEW
-from boneage.evaluation.predictions import PREDICTED_AGE, error_months
+from boneage.evaluation.predictions import error_months
 
 LEVELS = 8  # a column of numbers with more different values is cut into quartiles
 PERMUTATIONS = 2000

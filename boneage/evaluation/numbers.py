@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from boneage.evaluation.intervals import Result
-
 FEW = 20  # radiographs or patients: estimates from fewer are marked
 
 
@@ -31,7 +29,7 @@ def fixed(value: float, decimals: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def interval(result: Result) -> str:
+def interval(result: Mapping[Any, Any]) -> str:
     """Return "low to high"; empty if there is no interval."""
     low, high = result["low"], result["high"]
     if low is None or high is None or math.isnan(low) or math.isnan(high):
@@ -40,18 +38,17 @@ def interval(result: Result) -> str:
 
 
 def with_limits(result: Mapping[Any, Any], decimals: int | None = None) -> str:
-    """Return "value (low to high)"; the value alone if the interval has no width or is unknown.
+    """Return "value (low to high)"; the value alone if there is no interval.
 
     Args:
         result: `value`, `low`, `high`.
         decimals: of all three; None for those of `number`.
     """
     write = number if decimals is None else partial(fixed, decimals=decimals)
-    low, high = result["low"], result["high"]
     value = write(result["value"])
-    if low is None or high is None or not low < high:
+    if not interval(result):
         return value
-    return f"{value} ({write(low)} to {write(high)})"
+    return f"{value} ({write(result['low'])} to {write(result['high'])})"
 
 
 def p_value(p: float) -> str:

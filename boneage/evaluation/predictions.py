@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.stages import PROBABILITY, Stages
 
-PREDICTED_AGE = "age_years_predicted"
 NUMERIC = (PREDICTED_AGE, PROBABILITY)  # beginnings of columns
 BEYOND_ANY_AGE = 150.0  # years, positive or negative: larger ages are from a diverged model
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.readings import comparable_readers, reading_column
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.predictions import PREDICTED_AGE, count_not_finite
+from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.readers import (
     MONTHS,
     agreement,

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
+from boneage.data.tables.columns import READER
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import Better, Metric
 from boneage.evaluation.metrics import register
@@ -28,7 +29,7 @@ TEXT = (
     "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
     "metric", "picture", "caption",
 )  # fmt: skip
-NUMERIC = ("age_", PROBABILITY, "reader_", "value", "low", "high", "n")  # beginnings of columns
+NUMERIC = ("age_", PROBABILITY, READER, "value", "low", "high", "n")  # beginnings of columns
 
 
 class _Result(BaseModel):

@@ -12,6 +12,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from boneage.data.crop import to_jpeg
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.evaluation.cases import case_errors
 from boneage.evaluation.run_folder import CASES
 from boneage.explain.film import COLOURS, Film, film_image, with_map
@@ -116,8 +117,8 @@ def _caption(row: dict[Hashable, Any]) -> str:
     if "kind" in row:
         first = f"{row['kind']}: {first}"
     predicted = []
-    if "age_years_predicted" in row:
-        predicted.append(f"{row['age_years_predicted']:.1f} y")
+    if PREDICTED_AGE in row:
+        predicted.append(f"{row[PREDICTED_AGE]:.1f} y")
     if "stage_predicted" in row:
         stage = row["stage_predicted"]
         probability = row.get(PROBABILITY + stage)

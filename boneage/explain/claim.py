@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.numbers import with_limits
+from boneage.evaluation.numbers import fixed, with_limits
 from boneage.evaluation.reference import Claim
 from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.stages import ALL
@@ -65,12 +65,13 @@ def _judge(here: pd.DataFrame, region: str) -> _Judged:
             judged.n.append("0")
             judged.values.append("none")
             continue
-        own = of_region.loc["model"]
+        own = of_region.loc["model"].to_dict()
         best = of_region["value"].reindex(list(CONTROLS)).max()
         judged.above += bool(own["low"] > best)
         judged.below += bool(own["high"] < best)
         judged.n.append(f"{own['n']:.0f}")
-        judged.values.append(with_limits(own.to_dict(), 2))
+        varies = own["low"] < own["high"]
+        judged.values.append(with_limits(own, 2) if varies else fixed(own["value"], 2))
     return judged
 
 

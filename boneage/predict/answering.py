@@ -9,7 +9,7 @@ import numpy as np
 
 from boneage.data.formats import read_radiograph
 from boneage.data.radiographs import radiograph_id
-from boneage.evaluation.predictions import PREDICTED_AGE
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.predict.answer import Answer, years_and_months
 from boneage.predict.ensemble import SITE, Ensemble, Row
 from boneage.predict.patients import Patient

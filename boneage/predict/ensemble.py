@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError, framework
-from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.onnx_model import Columns, Model, OnnxModel, builtin_file
 from boneage.run.checkpoint_file import checkpoint_file, require_weights
 from boneage.stages import PROBABILITY

@@ -13,9 +13,9 @@ from boneage.data.atomic import atomic_file
 from boneage.data.dataset import sex_indices
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import evenly
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.intervals import Results
-from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.models.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of

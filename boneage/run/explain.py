@@ -18,8 +18,7 @@ from boneage.data.sampler import evenly
 from boneage.data.tables.matching import match_ids
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.figures.style import styled, to_png
-from boneage.evaluation.intervals import Result
-from boneage.evaluation.numbers import FEW, interval, number
+from boneage.evaluation.numbers import FEW, number, with_limits
 from boneage.evaluation.reference import first_reference
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import find_regions, read_regions
@@ -271,14 +270,9 @@ def _sentences(task: str, unit: str, randomised: pd.DataFrame, curves: pd.DataFr
         f"{task}: with all layers randomised, the similarity to the trained maps is Spearman "
         f"{number(spearman)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "
         "no change).",
-        f"{task}: deleting marked pixels moves the prediction {_with_interval(deleted)} {unit} "
+        f"{task}: deleting marked pixels moves the prediction {with_limits(deleted)} {unit} "
         "further from that of the whole radiograph than deleting random ones. With marked pixels "
-        f"inserted it is {_with_interval(inserted)} {unit} further away than with random ones. If "
+        f"inserted it is {with_limits(inserted)} {unit} further away than with random ones. If "
         "the prediction depends on the marked pixels, the first value is above 0 and the second "
         "below 0.",
     ]
-
-
-def _with_interval(result: Result) -> str:
-    limits = interval(result)
-    return f"{number(result['value'])} ({limits})" if limits else number(result["value"])

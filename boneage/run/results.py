@@ -29,7 +29,7 @@ from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import Scored, baselines, evaluate, subgroups
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import common_name, describe, is_built_in
-from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled
+from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled, with_limits
 from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.report.readers import limit_of_readers
 from boneage.models.architecture import describe_architecture
@@ -246,7 +246,6 @@ def _compared(metrics: dict[str, Any]) -> str:
         return ""
     lines = [f"External, compared with the run's own test fold (n = {own['n']:,}):\n"]
     for name, difference in own["differences"].items():
-        limits = f" ({interval(difference)})" if interval(difference) else ""
         before = number(own["test"][name]["value"])
-        lines.append(f"  {name}: own {before}, difference {number(difference['value'])}{limits}\n")
+        lines.append(f"  {name}: own {before}, difference {with_limits(difference)}\n")
     return "".join(lines)

@@ -19,12 +19,11 @@ from boneage.data.layouts import read_source
 from boneage.data.parallel import run_pool, with_progress
 from boneage.data.phantom import write_phantom
 from boneage.data.sampler import evenly
-from boneage.data.tables.columns import Columns
+from boneage.data.tables.columns import PREDICTED_AGE, Columns
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled
 from boneage.evaluation.intervals import Metrics, Results, with_interval
-from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from boneage.data.dataset import Batch
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE
@@ -95,4 +96,4 @@ class AgeRegression(Task):
         return AGE
 
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
-        return {"age_years_predicted": prediction}
+        return {PREDICTED_AGE: prediction}

@@ -26,8 +26,8 @@ from boneage.data.formats import read_radiograph
 from boneage.data.hand import detect
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError
-from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_months
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
-from boneage.evaluation.predictions import PREDICTED_AGE
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor

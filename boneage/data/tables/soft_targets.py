@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, find_columns
+from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, Columns, find_columns
 from boneage.data.tables.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.read import read_table, refuse
@@ -13,7 +13,6 @@ from boneage.errors import UserError, join_first
 
 log = logging.getLogger(__name__)
 
-PREDICTED = "age_years_predicted"  # of runs and ensembles
 LEAST = -1.0  # years that a teacher may predict for a newborn; learned as 0
 ANSWER_COLUMNS = (
     "age_years",
@@ -44,10 +43,10 @@ def read_soft_targets(
     """
     rows = read_table(path, separator)
     name = find_columns(list(rows.columns), columns).get("id", "id")
-    age = PREDICTED if PREDICTED in rows else ANSWER_COLUMNS[0]
-    if name not in rows or (age != PREDICTED and not set(ANSWER_COLUMNS) <= set(rows)):
+    age = PREDICTED_AGE if PREDICTED_AGE in rows else ANSWER_COLUMNS[0]
+    if name not in rows or (age != PREDICTED_AGE and not set(ANSWER_COLUMNS) <= set(rows)):
         raise UserError(
-            f"data.soft_targets={path} needs the columns id and {PREDICTED} "
+            f"data.soft_targets={path} needs the columns id and {PREDICTED_AGE} "
             f"(it has {', '.join(map(str, rows.columns))})"
         )
     rows = rows[rows[age] != ""]  # `boneage predict` withholds some

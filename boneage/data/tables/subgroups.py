@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.columns import PREDICTED_AGE, READER
 from boneage.data.tables.ids import unify_spellings
 from boneage.data.tables.read import NO_VALUE
 from boneage.errors import UserError
 from boneage.stages import PROBABILITY
 
 TAKEN = (
-    "id", "age_months", "age_years", "age_years_predicted", "soft_age_months", "sex", "patient",
+    "id", "age_months", "age_years", PREDICTED_AGE, "soft_age_months", "sex", "patient",
     "origin", "path", "cache_row", "fold", "stage", "stage_predicted", "male_probability",
     "kind", "image",
 )  # fmt: skip
-TAKEN_BEGINNINGS = (PROBABILITY, "reader_")
+TAKEN_BEGINNINGS = (PROBABILITY, READER)
 MOST = 50  # different values of a column of text: more name radiographs, not groups
 
 

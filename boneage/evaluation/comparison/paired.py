@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
 from boneage.evaluation.intervals import Result, paired_difference
 from boneage.evaluation.metrics import AGE, common_name, stage_metrics
-from boneage.evaluation.predictions import PREDICTED_AGE, predicted_stage
+from boneage.evaluation.predictions import predicted_stage
 from boneage.evaluation.run_folder import FinishedRun
 
 Columns = tuple[np.ndarray, np.ndarray]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import counts
@@ -13,7 +14,6 @@ from boneage.evaluation.numbers import is_few
 from boneage.evaluation.predictions import (
     BEYOND_ANY_AGE,
     NUMERIC,
-    PREDICTED_AGE,
     has_probability,
     predicted_stage,
     stage_probability,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.data.atomic import atomic_file
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError, plural
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.methods.checklist import claim
@@ -195,7 +196,7 @@ def _statistics(run: FinishedRun) -> list[str]:
         f"{DRAWS:,} bootstrap draws of {unit}; a share of exactly 0 or 1 has the exact "
         "(Clopper-Pearson) interval.",
     ]
-    if "stage_predicted" not in predictions and "age_years_predicted" in predictions:
+    if "stage_predicted" not in predictions and PREDICTED_AGE in predictions:
         sentences.append(f"Stages were derived from the predicted age: {stages_of(run.stages)}.")
     sentences.append(_baselines(run))
     for column, count in metrics.get("not_finite", {}).items():

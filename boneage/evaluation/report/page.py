@@ -15,6 +15,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import detect
 from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
@@ -23,7 +24,7 @@ from boneage.evaluation.figures.style import page_image, styled, to_png
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.numbers import FEW
-from boneage.evaluation.predictions import PREDICTED_AGE, predicted_stage
+from boneage.evaluation.predictions import predicted_stage
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.readers import limit_of_readers, readers_section

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import FEW, number
-from boneage.evaluation.predictions import BEYOND_ANY_AGE, PREDICTED_AGE
+from boneage.evaluation.predictions import BEYOND_ANY_AGE
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import BANDS
