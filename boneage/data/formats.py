@@ -52,7 +52,8 @@ class Format:
         begins: tells from the first `HEAD` bytes of a file whether it has this format.
         read: returns (H, W) uint8 or uint16 pixels with bright bones, and the patient data of the
             header, None if the format has no such header; raises UserError.
-        bare: whether its files often have no suffix, so that files of any name are checked.
+        bare: whether its files often have names with dots but no suffix, such as UIDs, so that
+            files of any name are checked.
     """
 
     name: str
@@ -72,7 +73,7 @@ def _image(name: str, suffixes: tuple[str, ...], *magic: bytes) -> Format:
 FORMATS = (  # the first match counts: a DICOM file may also begin like a TIFF file
     Format("DICOM", (".dcm", ".dicom"), begins_dicom, read_dicom, bare=True),
     _image("PNG", (".png",), b"\x89PNG\r\n\x1a\n"),
-    _image("JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff"),
+    _image("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), b"\xff\xd8\xff"),
     _image("TIFF", (".tif", ".tiff"), b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     _image("BMP", (".bmp",), b"BM"),
 )
@@ -114,7 +115,7 @@ def read_radiograph(path: str | Path) -> tuple[np.ndarray, Header | None]:
 
 
 def is_radiograph(file: Path) -> bool:
-    """Tell by the suffix, or by the first bytes for formats whose files often have no suffix."""
+    """Tell by the suffix; without one, and for DICOM whatever the name, by the first bytes."""
     if file.suffix.lower() in SUFFIXES:
         return True
     if file.name.upper() == INDEX or not file.is_file():
@@ -123,7 +124,15 @@ def is_radiograph(file: Path) -> bool:
         format_ = format_of(file)
     except OSError:
         return False
-    return format_ is not None and format_.bare
+    return format_ is not None and (format_.bare or not file.suffix)
+
+
+def is_binary(file: Path) -> bool:
+    """Tell whether a file begins with bytes that no text contains; False if it cannot be read."""
+    try:
+        return file.is_file() and b"\0" in _head(file)
+    except OSError:
+        return False
 
 
 def _head(file: Path) -> bytes:

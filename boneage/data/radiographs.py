@@ -6,19 +6,21 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
-from boneage.data.formats import SUFFIXES, is_radiograph
+from boneage.data.formats import NAMES, SUFFIXES, is_binary, is_radiograph
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, find_columns
 from boneage.data.tables.ids import normal_id
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.read import SUFFIXES as TABLE_SUFFIXES
 from boneage.data.tables.read import check_separator, read_header
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
+MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
+NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
 VALIDATION_NAME, TEST_NAME = r"(?<![a-z])val", r"(?<![a-z])test"  # not interval, not latest
 OFFICIAL_VALIDATION_ROWS = 1425
@@ -65,12 +67,12 @@ class Folder:
 
     Args:
         tables: label tables in order of their path.
-        images: radiograph files by id (see `radiograph_id`).
+        images: radiograph files.
         others: tables that are not label tables, with their columns.
     """
 
     tables: list[LabelTable] = field(default_factory=list)
-    images: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    images: list[Path] = field(default_factory=list)
     others: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -89,12 +91,11 @@ def explore(root: Path, columns: Columns, separator: str | None = None) -> Folde
         raise UserError(f"data.root={root}: no such folder" + " (a file)" * root.is_file())
     check_separator(separator)
     folder = Folder()
-    for file in walk(root.absolute()):
-        path = Path(file)
-        if path.suffix.lower() in TABLE_SUFFIXES:
-            _sort_table(folder, path, columns, separator)
-        elif is_radiograph(path):
-            folder.images[radiograph_id(path)].append(file)
+    for file in map(Path, walk(root.absolute())):
+        if file.suffix.lower() in TABLE_SUFFIXES:
+            _sort_table(folder, file, columns, separator)
+        elif is_radiograph(file):
+            folder.images.append(file)
     folder.tables.sort(key=lambda table: table.path)
     return folder
 
@@ -137,10 +138,13 @@ def _role(path: Path, columns: Columns, column_of: dict[str, str], separator: st
 def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     """Return the files given, and the radiographs in and below the folders given, in order.
 
+    Other files in these folders are logged, but for texts, tables and masks.
+
     Raises:
         UserError: when a path does not exist, or there is no radiograph.
     """
     files: list[Path] = []
+    others: list[Path] = []
     for path in paths:
         try:
             path.stat()
@@ -149,20 +153,49 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        files += [file for file in map(Path, walk(path)) if is_radiograph(file)]
+        for file in map(Path, walk(path)):
+            if is_radiograph(file):
+                files.append(file)
+            elif file.suffix.lower() not in NOT_FILMS and is_binary(file):
+                others.append(file)
+    not_read = f"{plural(len(others), 'other file')} ({join_first([file.name for file in others])})"
     if not files:
-        raise UserError(f"no radiograph in {join_first([str(path) for path in paths])}")
+        where = join_first([str(path) for path in paths])
+        only = f", only {not_read}" if others else ""
+        raise UserError(f"no radiograph in {where}{only}; the formats are {NAMES}")
+    if others:
+        log.warning("Not read: %s; the formats are %s", not_read, NAMES)
     return list(dict.fromkeys(files))
 
 
-def radiograph_id(file: Path) -> str:
+def radiograph_id(file: PurePath) -> str:
     """Return a file's name without its suffix; of a DICOM file named by its UID, all of it."""
     return normal_id(file.stem if file.suffix.lower() in SUFFIXES else file.name)
 
 
-def by_id(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Return the files of each id, in order."""
-    found: dict[str, list[Path]] = defaultdict(list)
+def by_id(files: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Path]]:
+    """Return the files of each id, in order.
+
+    Args:
+        files: of radiographs.
+        known: ids of a table. Files of one name are told apart by the folders in these: `a/film`
+            and `b/film`.
+    """
+    named: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        found[radiograph_id(file)].append(file)
+        named[radiograph_id(file)].append(file)
+    row_of: dict[tuple[str, ...], str] = {}
+    for id_ in known:
+        row_of.setdefault(_parts(PurePath(id_.replace("\\", "/"))), id_)
+    found: dict[str, list[Path]] = defaultdict(list)
+    for id_, alike in named.items():
+        for file in alike:
+            parts = _parts(file)
+            tails = (parts[-n:] for n in range(2, len(parts) + 1) if len(alike) > 1)
+            found[next((row_of[tail] for tail in tails if tail in row_of), id_)].append(file)
     return dict(found)
+
+
+def _parts(file: PurePath) -> tuple[str, ...]:
+    """Return the folders of a file, or of an id that is a path, and the radiograph's id."""
+    return (*map(normal_id, file.parent.parts), radiograph_id(file))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.formats import is_radiograph
-from boneage.data.radiographs import radiograph_id, walk
+from boneage.data.radiographs import MASKS, radiograph_id, walk
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, require_single
 from boneage.data.tables.ids import count_patients, normal_id, patient_codes, patients_with_several
 from boneage.data.tables.labels import read_ids, read_unique_ids
@@ -24,7 +24,6 @@ UNUSED = "unused"  # a radiograph of no fold, where a study asks for fewer
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
 DEFAULT_FOLDS = 10  # 80/10/10
-MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 MIN_TEST = 5  # radiographs
 UNKNOWN_IDS = ("id", "not among the radiographs")
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from boneage.data.atomic import atomic_file
-from boneage.errors import UserError
+from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import SCHEMA, Answer, table_of
 from boneage.predict.page import FOLDER
 
+log = logging.getLogger(__name__)
 OF_A_RUN = ("metrics.json", "split.csv", "checkpoints")  # whose predictions.csv is another table
 
 
@@ -146,6 +148,11 @@ class AnswerFiles:
             with atomic_file(self.folder / name) as part:
                 part.write_text(text, encoding="utf-8", errors="backslashreplace")
         self.lines.unlink()
+        if gone := [answer.file for answer in answers if not Path(answer.file).exists()]:
+            log.warning(
+                "%s: %s of earlier calls without their files: %s", self.folder / "predictions.csv",
+                plural(len(gone), "answer"), join_first(gone),
+            )  # fmt: skip
         return answers
 
 

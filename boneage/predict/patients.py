@@ -1,7 +1,7 @@
 """Sex and chronological age of the patients, from the call, a table or the DICOM header."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     if table is None:
         return {}
     patients = read_patients(table)
-    ids = _names(files, patients)
+    ids = {file: id_ for id_, alike in by_id(files, patients).items() for file in alike}
     meant = match_ids(ids.values(), patients, table)
     rows = {file: meant[id_] for file, id_ in ids.items() if id_ in meant}
     missing = [id_ for id_ in ids.values() if id_ not in meant]
@@ -109,17 +109,6 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
             join_first(missing),
         )  # fmt: skip
     return {file: patients[row] for file, row in rows.items()}
-
-
-def _names(files: Sequence[Path], patients: Collection[str]) -> dict[Path, str]:
-    """Return the id of each file, with its folder if others have that id and the table has it."""
-    names = {}
-    for id_, alike in by_id(files).items():
-        for file in alike:
-            path = f"{file.parent.name}/{id_}"
-            rows = [row for row in (path, f"{path}{file.suffix}") if row in patients]
-            names[file] = rows[0] if len(alike) > 1 and rows else id_
-    return names
 
 
 def _require_one_row_each(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import atomic_file
-from boneage.data.radiographs import by_id, find_radiographs
+from boneage.data.radiographs import by_id, find_radiographs, radiograph_id
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes
 from boneage.data.tables.labels import read_labels
@@ -106,9 +106,9 @@ def _matched(
     images: Sequence[Path], table: Path, columns: Columns, age_unit: AgeUnit | None
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Return the rows of the table that have a radiograph, and the n files of these."""
-    files = by_id(find_radiographs(images))
     labels = read_labels(table, columns, age_unit)
     ids = list(labels["id"])
+    files = by_id(find_radiographs(images), ids)
     meant = match_ids(labels["id"], files, table)
     labels = labels[labels["id"].isin(meant)].reset_index(drop=True)
     if labels.empty:
@@ -121,7 +121,8 @@ def _matched(
         named = join_first([str(file) for file in alike])
         raise UserError(
             f"{len(alike)} radiographs have the same name: {named}; give the folder of only "
-            "one of them, or rename them"
+            f"one of them, or name them {alike[0].parent.name}/{radiograph_id(alike[0])} and so on "
+            "in the table"
         )
     return labels, [own[0] for own in chosen]
 

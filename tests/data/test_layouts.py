@@ -376,6 +376,37 @@ def test_prediction_finds_the_files_that_training_finds(tmp_path):
     assert len(found) == 3
 
 
+def test_what_prediction_passes_over_in_a_folder_is_named(tmp_path, caplog):
+    put_images(tmp_path, [1])
+    (tmp_path / "scan").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "photo.jfif").write_bytes(b"\xff\xd8\xff\0")
+    (tmp_path / "old.gif").write_bytes(b"GIF89a\x01\0\x01\0\0\0\0")
+    (tmp_path / "1001.npz").write_bytes(b"PK\x03\x04\0")
+    put(tmp_path / "notes.txt", "text")
+    put(tmp_path / "labels.csv", "id,sex\n1,M\n")
+    assert {file.name for file in find_radiographs([tmp_path])} == {"1.png", "scan", "photo.jfif"}
+    assert "Not read: 1 other file (old.gif); the formats are DICOM, PNG" in caplog.text
+    for name in ("1.png", "scan", "photo.jfif"):
+        (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=r"no radiograph in .*only 1 other file \(old.gif\)"):
+        find_radiographs([tmp_path])
+
+
+def test_images_of_one_name_are_told_apart_by_the_folders_of_the_ids(tmp_path):
+    for patient in ("anna", "ben"):
+        put_images(tmp_path / "films" / patient / "study", [1])
+    put_images(tmp_path / "films", [2])
+    table = tmp_path / "films/labels.csv"
+    put(table, "id,boneage,male\nanna/study/1,100,F\nben\\study\\1.png,110,M\n2,120,F\n")
+    rows = read_source(tmp_path / "films").set_index("id")
+    assert list(rows.index) == ["anna/study/1", r"ben\study\1.png", "2"]
+    ends = ["/anna/study/1.png", "/ben/study/1.png", "/films/2.png"]
+    assert all(path.endswith(end) for path, end in zip(rows["path"], ends, strict=True))
+    put(table, "id,boneage,male\n1,100,F\n2,120,F\n")
+    with pytest.raises(UserError, match=r"id 1 has 2 images.*: anna/study/1, ben/study/1$"):
+        read_source(tmp_path / "films")
+
+
 def test_a_separator_that_is_given_is_for_the_tables_that_have_it(tmp_path):
     official(tmp_path)
     put(tmp_path / "mine.csv", "id;months, of one, or two;male\n1377;180,5;F\n1378;12;M\n")

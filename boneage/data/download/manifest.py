@@ -162,10 +162,9 @@ def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
     try:
         below, _, labels = read_rows(folder, age_unit="months")  # the unit does not matter here
         pairs = find_pairs(folder, below, labels)
-        origins = list(labels["origin"][labels["id"].isin(pairs.image_of)])
+        origins = list(labels["origin"][labels["id"].isin(pairs.files)])
         missing = pairs.missing()
-        repeated = [id_ for id_, image in pairs.image_of.items() if len(below.images[image]) > 1]
-        if repeated:
+        if repeated := [id_ for id_, files in pairs.files.items() if len(files) > 1]:
             missing.append(clause(repeated, "id", "with several images"))
     except UserError:
         if not broken:  # these say more

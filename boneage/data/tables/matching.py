@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.formats import SUFFIXES
-from boneage.data.radiographs import Folder
+from boneage.data.radiographs import Folder, by_id, radiograph_id
 from boneage.data.tables.ids import core
 from boneage.data.tables.labels import read_ids
 from boneage.errors import UserError, join_first, plural
@@ -67,12 +67,12 @@ class Pairs:
     """Rows of label tables and images below a folder.
 
     Args:
-        image_of: id of the image by id of the row.
+        files: of the images by id of the row.
         without_image: ids of rows.
         without_row: ids of images in no table.
     """
 
-    image_of: dict[str, str]
+    files: dict[str, list[Path]]
     without_image: list[str] = field(default_factory=list)
     without_row: list[str] = field(default_factory=list)
 
@@ -100,13 +100,14 @@ def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
         rows: `id` of the tables that are used.
     """
     own = list(rows["id"])
-    matched = match_ids(own, folder.images, root)
     others = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
-    known = {*matched.values(), *match_ids(others, folder.images, root).values()}
+    images = by_id(folder.images, [*own, *others])
+    matched = match_ids(own, images, root)
+    known = {*matched.values(), *match_ids(others, images, root).values()}
     return Pairs(
-        {id_: matched[id_] for id_ in own if id_ in matched},
+        {id_: images[matched[id_]] for id_ in own if id_ in matched},
         [id_ for id_ in own if id_ not in matched],
-        [id_ for id_ in folder.images if id_ not in known],
+        [id_ for id_ in images if id_ not in known],
     )
 
 
@@ -129,9 +130,12 @@ def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -
         rows = rows[~unmatched].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"{root}: no id of the label tables has an image named <id>.png or similar")
-    for id_, image in pairs.image_of.items():
-        if len(files := folder.images[image]) > 1:
+    for id_, files in pairs.files.items():
+        if len(files) > 1:
+            names = [os.path.relpath(file.parent / radiograph_id(file), root) for file in files]
             raise UserError(
-                f"id {id_} has {len(files)} images: {join_first(files)}; keep one of them"
+                f"id {id_} has {len(files)} images: {join_first([str(file) for file in files])}; "
+                "keep one of them, or, if they are different radiographs, write the ids with "
+                f"folders: {join_first(names)}"
             )
-    return rows.assign(path=[folder.images[pairs.image_of[id_]][0] for id_ in rows["id"]])
+    return rows.assign(path=[str(pairs.files[id_][0]) for id_ in rows["id"]])

@@ -14,7 +14,7 @@ from boneage.data.crop import to_film, to_jpeg
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import detect
-from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.radiographs import radiograph_id, walk
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
@@ -64,10 +64,10 @@ def _read(
         preprocessing = Preprocessing(
             **{name: options[f"data.{name}"] for name in ("size", "fit", "contrast", "crop")}
         )
-        files = find_radiographs([Path(options["data.root"])])
+        root = Path(options["data.root"])
     except (UserError, KeyError, TypeError):
         return
-    for file in files:
+    for file in map(Path, walk(root)) if root.is_dir() else ():
         if (square := squares.get(radiograph_id(file))) is None:
             continue
         try:
