@@ -82,7 +82,7 @@ def answer_all(
         if corrected is not None and _is_more_usual(repeated["novelty"], novelty):
             seen[i], predicted[row] = corrected, repeated
             of_file = [flag for flag in flags if flag not in NO_SINGLE_HAND]
-            flags = [*of_file, *corrected.flags, f"{radiograph.turn}: corrected"]
+            flags = [*dict.fromkeys(of_file + corrected.flags), f"{radiograph.turn}: corrected"]
         elif novelty > UNUSUAL:
             flags.append("unlike the training radiographs")
         answers[i] = _answer(source, patients[i], predicted[row], flags, ensemble, strict)

@@ -20,6 +20,7 @@ from boneage.explain.film import Film, film_of
 Correction = Callable[[np.ndarray], np.ndarray]
 INVERTED = "inverted"
 EMPTY = 8.0  # grey levels of 255 from the 5th to the 95th percentile; less is a nearly empty image
+SMALL = 128  # pixels of the longer side
 COLOUR = 12.0  # grey levels, mean range of the channels; more is a colour image
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
 TRANSPARENT = "fully transparent: read as opaque"
@@ -99,8 +100,10 @@ def see(
     detection = detect(reduced)
     squares = tuple(each.square(image, detection).pixels for each in preprocessings)
     film = film_of(image, detection, preprocessings[0]) if with_film else None
-    flags, correction = image_flags(reduced, detection), correction_needed(detection)
-    return Radiograph(squares, flags, correction, film=film)
+    flags = image_flags(reduced, detection)
+    if max(image.shape) < SMALL:
+        flags.append("small image")
+    return Radiograph(squares, flags, correction_needed(detection), film=film)
 
 
 def image_flags(reduced: np.ndarray, detection: Detection) -> list[str]:

@@ -655,6 +655,17 @@ def test_a_correction_keeps_what_is_odd_about_the_file(tmp_path):
     assert answer.flags == [*radiograph.flags, "inverted: corrected"]
 
 
+def test_a_small_image_is_flagged_once():
+    image = 255 - expose(10, "female", 256, np.random.default_rng(0)).image
+    image[:40, :40] = 10
+    small = cv2.resize(image, (127, 127), interpolation=cv2.INTER_AREA)
+    ensemble = Usual(dict.fromkeys(range(128), 3.0) | dict.fromkeys(range(128, 256), 0.2))
+    part = [(film, see(film, ensemble.preprocessings, with_film=False)) for film in (image, small)]
+    answers, _ = answer_all(part, [Patient()] * 2, ensemble)
+    flags = [answer.flags for answer in answers]
+    assert flags == [["inverted: corrected"], ["small image", "inverted: corrected"]]
+
+
 def test_an_odd_header_is_flagged_and_withholds_nothing(tmp_path):
     image = expose(10, "female", 256, np.random.default_rng(0)).image
     image[:40, :40] = 10
