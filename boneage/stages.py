@@ -7,6 +7,7 @@ import numpy as np
 
 from boneage.errors import UserError
 
+MAX_AGE_YEARS = 25
 ROUNDING = 1e-5  # years: 10.7 years in months, in years again and in float32 are all 10.7
 
 
@@ -41,7 +42,7 @@ class Stages(AgeBins):
         edges: K - 1 inner edges in years, strictly increasing.
 
     Raises:
-        UserError: when names and edges do not match.
+        UserError: when names and edges do not match, or edges are no bone ages in years.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Stages(AgeBins):
             )
         if any(b <= a for a, b in pairwise(edges)):
             raise UserError(f"stages.edges must increase strictly, but are {list(edges)}")
+        if any(edge > MAX_AGE_YEARS for edge in edges):
+            raise UserError(f"stages.edges are years of bone age, but are {list(edges)}")
         super().__init__(names, edges)
 
     def text(self) -> str:

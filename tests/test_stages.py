@@ -28,7 +28,13 @@ def test_any_number_of_stages():
 
 @pytest.mark.parametrize(
     ("names", "edges"),
-    [(["a", "b"], [1, 2]), (["a", "a"], [1]), (["a", "b", "c"], [5, 5]), (["a", "b", "c"], [9, 5])],
+    [
+        (["a", "b"], [1, 2]),
+        (["a", "a"], [1]),
+        (["a", "b", "c"], [5, 5]),
+        (["a", "b", "c"], [9, 5]),
+        (["a", "b", "c"], [120, 216]),
+    ],
 )
 def test_names_and_edges_must_fit(names, edges):
     with pytest.raises(UserError, match="stages"):

@@ -10,10 +10,10 @@ from typing_extensions import override
 from boneage.callbacks.predictions import predictions_of
 from boneage.data.dataset import Batch
 from boneage.data.tables.columns import PREDICTED_AGE
-from boneage.data.tables.labels import MAX_AGE_YEARS
 from boneage.errors import FailedRun
 from boneage.evaluation.predictions import count_not_finite
 from boneage.models.module import all_finite
+from boneage.stages import MAX_AGE_YEARS
 
 EVERY = 10  # steps between checks of the loss: each check waits for the device
 SKIPS = 20  # consecutive steps that a gradient scaler may skip; it halves its scale at each

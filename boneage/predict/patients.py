@@ -16,11 +16,12 @@ from boneage.data.tables.columns import (
     require_single,
     without_column,
 )
-from boneage.data.tables.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
+from boneage.data.tables.labels import read_numbers, read_unique_ids
 from boneage.data.tables.matching import file_core, match_ids
 from boneage.data.tables.read import read_table
 from boneage.data.tables.sexes import read_sex, read_sexes
 from boneage.errors import UserError, join_first
+from boneage.stages import MAX_AGE_YEARS
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from boneage.run.options import flatten
 CONFIG = "train"  # without .yaml
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 ELSEWHERE = re.compile(r"(--config-(dir|path|name)|--experimental-rerun|-c[dpn])(=.*)?")
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 COLLECTIONS = ("callbacks", "logger")  # groups of which any part can be left out
 
 
@@ -63,7 +64,9 @@ def _parse(arguments: Sequence[str]) -> list[Override]:
 
 
 def _advice(option: str, value: str) -> str:
-    """Return how to quote a value, or that its quotation marks do not match."""
+    """Return how to write a value that Hydra reads as something else."""
+    if DECIMAL_COMMA.fullmatch(value):
+        return f"; a decimal number has a point: {option}={value.replace(',', '.')}"
     if value.startswith(('"', "'")):
         return ": its quotation marks do not match"
     return f": if this is one value, quote it: {option_word(option, value)}"

@@ -31,6 +31,7 @@ from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import common_name, describe, is_built_in
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled, with_limits
 from boneage.evaluation.predictions import count_not_finite
+from boneage.evaluation.report.page import PAGE
 from boneage.evaluation.report.readers import limit_of_readers
 from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule
@@ -209,10 +210,12 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             f"{result['n']:,}",
             *(_baseline(results, name) for results in baseline_results.values()),
         )
+    page = run_dir / PAGE
+    where = f"Results are in {os.path.relpath(run_dir)}" + f", page: {PAGE}" * page.exists()
     plain = Console(file=io.StringIO(), width=WIDTH)
     for console in (Console(), plain):
         console.print(table)
-        console.print(f"Results are in {os.path.relpath(run_dir)}", soft_wrap=True, markup=False)
+        console.print(where, soft_wrap=True, markup=False)
     log.info("Results\n%s", plain.file.getvalue())  # type: ignore[attr-defined]
 
 

@@ -175,6 +175,11 @@ def test_a_value_that_needs_quotation_marks_is_told_how(name):
     assert OverridesParser.create().parse_override(argument).value() == f"/x/{name}"
 
 
+def test_a_decimal_comma_is_told_the_point():
+    with pytest.raises(UserError, match=r"a sweep \(-m\); .* point: optimizer\.lr=0\.001$"):
+        check_overrides(["optimizer.lr=0,001"], CONF)
+
+
 def values(command):
     """Return the values of the options of a command, as a shell and Hydra read them."""
     words = [word for word in shlex.split(command) if "=" in word]

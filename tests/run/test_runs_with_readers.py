@@ -114,6 +114,13 @@ def test_the_closing_table_names_the_folder_as_it_is(metrics, tmp_path, capsys):
     assert f"Results are in {os.path.relpath(folder)}" in capsys.readouterr().out.splitlines()
 
 
+def test_the_closing_table_names_the_page(metrics, tmp_path, capsys):
+    (tmp_path / "report.html").touch()
+    print_results(metrics, tmp_path)
+    where = f"Results are in {os.path.relpath(tmp_path)}, page: report.html"
+    assert where in capsys.readouterr().out.splitlines()
+
+
 def test_an_ensemble_keeps_the_readers(run, metrics, tmp_path):
     averaged = ensemble([run], tmp_path / "one")
     assert averaged["readers_report"] == metrics["readers_report"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from boneage.data.tables.labels import MAX_AGE_YEARS
 from boneage.data.tables.sexes import SPELLINGS
+from boneage.stages import MAX_AGE_YEARS
 
 if TYPE_CHECKING:
     from pydicom import Dataset

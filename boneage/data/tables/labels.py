@@ -25,13 +25,13 @@ from boneage.data.tables.read import NO_VALUE, read_table, refuse
 from boneage.data.tables.sexes import read_sexes
 from boneage.data.tables.subgroups import is_known, read_subgroups
 from boneage.errors import UserError, join_first, plural
+from boneage.stages import MAX_AGE_YEARS
 
 log = logging.getLogger(__name__)
 
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
 NO_PATIENT = (*NO_VALUE, "-", "?")
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
-MAX_AGE_YEARS = 25
 MOST = 0.9  # share of ages that tells the unit: a few may be typing errors
 
 

@@ -134,7 +134,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         console.print(
             f"\nTest set {first['test_set']}: {first['n']['test']:,} radiographs of "
             f"{escape(str(first['data']))}{synthetic}\n"
-            f"[dim]stages (years): {escape(shown['stages'])}[/dim]"
+            f"[dim]stages (years): {escape(shown['stages'])}; intervals resample "
+            f"{shown['resampled']}[/dim]"
         )
         for part in shown["groups"]:
             group = part["group"]
@@ -156,9 +157,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
                 console.print(_difference(row, name_of), soft_wrap=True)
         for row in shown["across"]:
             console.print(_difference(row, name_of), soft_wrap=True)
-    units = " or ".join(dict.fromkeys(shown["resampled"] for shown in test_sets))
     few = f"† fewer than {FEW} radiographs (or patients, if known)"
-    console.print(f"[dim]{few}; below each value its 95 % interval over {units}[/dim]")
+    console.print(f"[dim]{few}; below each value its 95 % interval[/dim]")
     for line in skipped:
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
 
