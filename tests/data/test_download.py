@@ -157,11 +157,27 @@ def test_verify_names_what_has_no_counterpart(tmp_path):
     (tmp_path / "below").mkdir()
     for name in ("01378.png", "7.png", "3.png", "below/3.png"):
         (tmp_path / name).write_bytes(b"")
-    said = run("verify", tmp_path).output
-    assert "train             2 of  12,611   12,609 missing" in said
+    done = run("verify", tmp_path)
+    said = done.output
+    assert done.exit_code == 1
+    assert said.splitlines()[0].split() == ["train", "2"]  # its own radiographs, not RSNA's
     assert "1 id without an image: 2\n" in said
     assert "1 image without a row: 7\n" in said
     assert "1 id with several images: 3\n" in said
+    (tmp_path / "train.csv").write_text("id,boneage,male\n1378,7.5,True\n7,8,True\n3,9,True\n")
+    (tmp_path / "below/3.png").unlink()
+    assert run("verify", tmp_path).exit_code == 0
+
+
+def test_verify_counts_rsna_radiographs_without_a_manifest(tmp_path):
+    ids = range(1377, 2400)
+    rows = "".join(f"{id_},{50 + id_ % 100},True\n" for id_ in ids)
+    (tmp_path / "train.csv").write_text("id,boneage,male\n" + rows)
+    for id_ in ids:
+        (tmp_path / f"{id_}.png").touch()
+    done = run("verify", tmp_path)
+    assert "train         1,023 of  12,611   11,588 missing" in done.output
+    assert done.exit_code == 1
 
 
 def test_verifying_a_file_says_so(tmp_path):

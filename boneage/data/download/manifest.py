@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ValidationError
 
 from boneage.data.atomic import atomic_file
-from boneage.data.layouts import read_rows
+from boneage.data.layouts import looks_official, read_rows
 from boneage.data.tables.matching import clause, find_pairs
 from boneage.errors import UserError
 
@@ -125,12 +125,12 @@ class PartCount:
     Args:
         part: the part.
         radiographs: with a label and an image.
-        official: radiographs of the official part.
+        official: radiographs of the official part; None in a folder of other radiographs.
     """
 
     part: Part
     radiographs: int
-    official: int
+    official: int | None
 
 
 def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
@@ -157,11 +157,13 @@ def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
         for fetched in manifest.archives.values()
         for name in broken_files(folder, fetched, contents=True)
     ]
+    official = bool(manifest.archives)
     origins: list[str] = []
     missing: list[str] = []
     try:
         below, _, labels = read_rows(folder, age_unit="months")  # the unit does not matter here
         pairs = find_pairs(folder, below, labels)
+        official = official or looks_official(labels)
         origins = list(labels["origin"][labels["id"].isin(pairs.files)])
         missing = pairs.missing()
         if repeated := [id_ for id_, files in pairs.files.items() if len(files) > 1]:
@@ -170,7 +172,7 @@ def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
         if not broken:  # these say more
             raise
     rows = [
-        PartCount(part, origins.count(ORIGINS[part]), OFFICIAL_COUNTS[part])
+        PartCount(part, origins.count(ORIGINS[part]), OFFICIAL_COUNTS[part] if official else None)
         for part in get_args(Part)
     ]
     return rows, missing, broken
