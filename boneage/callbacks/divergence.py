@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from boneage.callbacks.predictions import predictions_of
 from boneage.data.dataset import Batch
+from boneage.data.tables.ages import MAX_AGE_YEARS
 from boneage.data.tables.columns import PREDICTED_AGE
-from boneage.data.tables.labels import MAX_AGE_YEARS
 from boneage.errors import FailedRun
 from boneage.evaluation.predictions import count_not_finite
 from boneage.models.module import all_finite

@@ -10,13 +10,14 @@ import pandas as pd
 
 from boneage.data.dicom.header import Header
 from boneage.data.radiographs import by_id, radiograph_id
+from boneage.data.tables.ages import MAX_AGE_YEARS, read_numbers
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     find_columns,
     require_single,
     without_column,
 )
-from boneage.data.tables.labels import MAX_AGE_YEARS, read_numbers, read_unique_ids
+from boneage.data.tables.labels import read_unique_ids
 from boneage.data.tables.matching import file_core, match_ids
 from boneage.data.tables.read import read_table
 from boneage.data.tables.sexes import read_sex, read_sexes

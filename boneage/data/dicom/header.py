@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from boneage.data.tables.labels import MAX_AGE_YEARS
+from boneage.data.tables.ages import MAX_AGE_YEARS
 from boneage.data.tables.sexes import SPELLINGS
 
 if TYPE_CHECKING:

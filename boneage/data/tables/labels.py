@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from boneage.data.tables.ages import MONTHS_PER_UNIT, read_ages, read_units
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     KNOWN_NAMES,
@@ -30,9 +31,6 @@ log = logging.getLogger(__name__)
 
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
 NO_PATIENT = (*NO_VALUE, "-", "?")
-MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
-MAX_AGE_YEARS = 25
-MOST = 0.9  # share of ages that tells the unit: a few may be typing errors
 
 
 def read_labels(
@@ -79,7 +77,7 @@ def read_labels(
     one_reading = "age" in names and not {*columns.readers} & {*table.columns}
     readings = _readings(path, table, () if one_reading else columns.readers, age_unit)
     if "age" in names:
-        months = _ages(path, table[names["age"]], age_unit)
+        months = read_ages(path, table[names["age"]], age_unit, read_units(table))
     else:
         months = readings.mean(axis=1)
         refuse(path, ids, months.isna(), "has no reading: give one, or remove the row")
@@ -162,7 +160,7 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
 
 
 def _readings(
-    path: Path, table: pd.DataFrame, readers: Sequence[str], unit: str | None
+    path: Path, table: pd.DataFrame, readers: Sequence[str], unit: AgeUnit | None
 ) -> pd.DataFrame:
     """Return the ages in months of each reader, NaN where a reader has not read."""
     require_present(path, table, readers, "data.columns.readers")
@@ -172,10 +170,11 @@ def _readings(
         raise UserError(f"data.columns.readers names {twice[0]!r} more than once")
     found = {}
     for name in readers:
-        cells = table[name]
-        if (cells == "").all():
+        cells = table[name][is_known(table[name])]
+        if cells.empty:
             raise UserError(f"{path}: column {name!r} has no reading: leave it out of the readers")
-        found[f"{READER}{name}"] = _ages(path, cells[cells != ""], unit).reindex(table.index)
+        ages = read_ages(path, cells, unit, read_units(table))
+        found[f"{READER}{name}"] = ages.reindex(table.index)
     return pd.DataFrame(found, index=table.index)
 
 
@@ -200,38 +199,3 @@ def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
                 "data.columns.patient=%s: otherwise one patient may be in training and in test",
                 path, name, others[name].nunique(), len(others), name,
             )  # fmt: skip
-
-
-def _ages(path: Path, cells: pd.Series, unit: str | None) -> pd.Series:
-    refuse(path, cells, cells == "", "is empty: give the bone age or remove the row")
-    ages = read_numbers(cells)
-    hint = "is not a number such as 87 or 7.25 (dates and '7y 3m' are not accepted)"
-    refuse(path, cells, ages.isna(), hint + ": correct it or remove the row")
-    refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
-    stated = unit or _unit_in(str(cells.name))
-    months = ages * MONTHS_PER_UNIT[stated or "months"]
-    hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
-    refuse(path, cells, months > MAX_AGE_YEARS * 12, hint + "months or years")
-    most = months.quantile(MOST, interpolation="higher")
-    if stated is None and most <= MAX_AGE_YEARS:
-        raise UserError(
-            f"{path}, column {cells.name!r}: nine ages in ten are at most {most:g} (the highest is "
-            f"{ages.max():g}), which looks like years: set data.age_unit=years, or, if nearly all "
-            "are infants, data.age_unit=months (in boneage calibrate: --age-unit)"
-        )
-    return months
-
-
-def read_numbers(cells: pd.Series) -> pd.Series:
-    """Return cells as float64, NaN if one is not a number; 12,5 is 12.5."""
-    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
-    if numbers.isna().any():
-        points = cells.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
-        numbers = pd.to_numeric(points, errors="coerce").astype("float64")
-    return numbers
-
-
-def _unit_in(column: str) -> str | None:
-    """Return the unit of time in the name of a column, if it contains exactly one."""
-    units = [unit for unit in MONTHS_PER_UNIT if unit.removesuffix("s") in column.casefold()]
-    return units[0] if len(units) == 1 else None
