@@ -132,3 +132,18 @@ def test_no_value_of_a_reader_is_no_reading(tmp_path):
     path.write_text("id,ann,ben\n1,60,66\n2,NA,90\n3,120,n/a\n")
     labels = read_labels(path, Columns(readers=("ann", "ben")))
     assert list(labels["age_months"]) == [63, 90, 120]
+
+
+def test_another_bone_age_that_differs_is_said(tmp_path, caplog):
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "id,boneage,bone_age_reader2,Bone age (years),bone_age_sd,male\n"
+        "1,60,66,5,9,1\n2,90,,7.5,10,0\n3,120,121,10,11,0\n"
+    )
+    read_labels(path)
+    (line,) = said(caplog)
+    assert "is read from column 'boneage', not from 'bone_age_reader2' with other ages" in line
+    caplog.clear()
+    read_labels(path, Columns(age="boneage"))  # chosen
+    read_labels(path, Columns(readers=("boneage", "bone_age_reader2")))
+    assert not said(caplog)

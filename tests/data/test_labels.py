@@ -327,6 +327,22 @@ def test_a_cell_that_was_never_computed_is_said(write, cell):
         read_labels(write([CONTENT[0], [1, cell, 1]], "labels.xlsx"))
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "has", "other"),
+    [("male", "1", "male", "female"), ("sex", "F", "female", "male")],
+)
+def test_a_column_of_one_sex_and_blanks_is_said(write, caplog, column, cell, has, other):
+    path = write(f"id,boneage,{column}\n1,60,{cell}\n2,70,\n3,80,\n")
+    assert list(read_labels(path)["sex"]) == [has, "unknown", "unknown"]
+    said = f"column '{column}' contains only {has}, and no sex in 2 rows, which count as unknown"
+    assert said in caplog.text
+    assert f"if these are {other}, fill them in" in caplog.text
+    caplog.clear()
+    read_labels(write(f"id,boneage,{column}\n1,60,{cell}\n2,70,{cell}\n"))  # a clinic of boys
+    read_labels(write("id,boneage,sex\n1,60,M\n2,70,F\n3,80,\n"))
+    assert not caplog.text
+
+
 def test_a_separator_that_does_not_fit_is_said(write, caplog):
     path = write("id,boneage,male\n1377,180,0\n1378,12,1\n0042,94.5,\n")
     assert rows(read_labels(path, separator="tab")) == EXPECTED

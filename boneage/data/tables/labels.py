@@ -5,9 +5,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from boneage.data.tables.ages import MONTHS_PER_UNIT, read_ages, read_units
+from boneage.data.tables.ages import (
+    MONTHS_PER_UNIT,
+    read_ages,
+    read_numbers,
+    read_units,
+)
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     KNOWN_NAMES,
@@ -30,6 +36,8 @@ from boneage.errors import UserError, join_first, plural
 log = logging.getLogger(__name__)
 
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
+ROUNDING = 1.0  # months between one age in months and in years
+NEAR = 24  # months, median difference between two readings of the same radiographs
 NO_PATIENT = (*NO_VALUE, "-", "?")
 
 
@@ -78,6 +86,8 @@ def read_labels(
     readings = _readings(path, table, () if one_reading else columns.readers, age_unit)
     if "age" in names:
         months = read_ages(path, table[names["age"]], age_unit, read_units(table))
+        if not columns.age:
+            _warn_of_other_ages(path, table, names["age"], months, columns)
     else:
         months = readings.mean(axis=1)
         refuse(path, ids, months.isna(), "has no reading: give one, or remove the row")
@@ -94,6 +104,34 @@ def read_labels(
     else:
         _warn_of_patients(path, table.drop(columns=list(names.values())))
     return labels.reset_index(drop=True)
+
+
+def _warn_of_other_ages(
+    path: Path, table: pd.DataFrame, column: str, months: pd.Series, columns: Columns
+) -> None:
+    """Warn of columns that look like other bone ages, and are not read."""
+    used = {column, *columns.readers, *columns.others}
+    others = [
+        name
+        for name in map(str, table.columns[~table.columns.duplicated(keep=False)])
+        if name not in used
+        and "boneage" in letters(name)
+        and _is_other_reading(table[name], months)
+    ]
+    if others:
+        log.warning(
+            "%s: the bone age is read from column %r, not from %s with other ages: choose one with "
+            "data.columns.age= (--column age= in boneage calibrate), or name readers with "
+            "data.columns.readers=",
+            path, column, join_first(list(map(repr, others))),
+        )  # fmt: skip
+
+
+def _is_other_reading(cells: pd.Series, months: pd.Series) -> bool:
+    """Tell whether a column has bone ages near some in months, but not the same, in either unit."""
+    differences = [(read_numbers(cells) * n - months).abs() for n in MONTHS_PER_UNIT.values()]
+    nearest = min(differences, key=lambda months: months.fillna(np.inf).median())
+    return bool(nearest.median() < NEAR and (nearest > ROUNDING).any())
 
 
 def read_ids(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from boneage.data.tables.ids import normal_id
 from boneage.data.tables.read import NO_VALUE, refuse
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,22 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
         asks = _answers(column, set())
         hint += ", or True and False" if asks else "; True/False and 1/0 only in a column 'male'"
         refuse(path, cells, sexes.isna(), hint)
+        _warn_of_one_sex(path, column, sexes)
     _log_unused(path, table, column, sexes)
     return sexes
+
+
+def _warn_of_one_sex(path: Path, column: str, sexes: pd.Series) -> None:
+    """Warn if a column names one sex only, and leaves the other cells empty."""
+    present = set(sexes) - {"unknown"}
+    if len(present) == 1 and (empty := int((sexes == "unknown").sum())):
+        (sex,) = present
+        other = next(name for name in SEXES if name not in (sex, "unknown"))
+        log.warning(
+            "%s: column %r contains only %s, and no sex in %s, which count as unknown: if these "
+            "are %s, fill them in",
+            path, column, sex, plural(empty, "row"), other,
+        )  # fmt: skip
 
 
 def _sexes(cells: pd.Series) -> pd.Series:
