@@ -18,6 +18,7 @@ from boneage.data.atomic import atomic_folder
 from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.parallel import decode_files
 from boneage.data.storage import amount, build_lock
+from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
@@ -115,8 +116,13 @@ def check_readable(
 
 
 def fill_sexes(table: pd.DataFrame, cache: Cache) -> pd.Series:
-    """Return the sexes of a table's rows; unknown ones are filled from the file headers."""
+    """Return the sexes of a table's rows; unknown ones are filled from the file headers.
+
+    It warns of those that contradict the header.
+    """
     sexes: pd.Series = table["sex"].copy()
+    with_header = table.iloc[list(cache.sexes)]
+    warn_of_headers(with_header["id"], with_header["sex"], cache.sexes.values())
     rows = [row for row in cache.sexes if sexes.iloc[row] == "unknown"]
     sexes.iloc[rows] = [cache.sexes[row] for row in rows]
     if rows:

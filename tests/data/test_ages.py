@@ -8,6 +8,7 @@ from boneage.data.tables.ages import years_with_months
 from boneage.data.tables.columns import Columns
 from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
+from boneage.predict.patients import read_patients
 
 YEARS = Columns(age="age_years")
 MONTHS = np.random.default_rng(0).integers(12, 216, 150)
@@ -147,3 +148,12 @@ def test_another_bone_age_that_differs_is_said(tmp_path, caplog):
     read_labels(path, Columns(age="boneage"))  # chosen
     read_labels(path, Columns(readers=("boneage", "bone_age_reader2")))
     assert not said(caplog)
+
+
+def test_years_and_months_in_one_chronological_age_are_said(tmp_path, caplog):
+    ages = [f"{i},{NOTATIONS['padded'](m)}" for i, m in enumerate(MONTHS)]
+    path = tmp_path / "patients.csv"
+    path.write_text("\n".join(["id,chronological_age_years", *ages]) + "\n")
+    read_patients(path)
+    (line,) = said(caplog)
+    assert "column 'chronological_age_years': almost no fraction is above .11" in line

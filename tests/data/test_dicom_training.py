@@ -78,6 +78,15 @@ def test_the_sex_is_the_tables_else_the_headers_and_the_age_is_the_tables(root, 
     assert table["age_months"].tolist() == labels["boneage"].astype(float).tolist()  # not 9 years
 
 
+def test_sexes_that_contradict_the_header_are_said(root, tmp_path, caplog):
+    labels = pd.read_csv(root / "labels.csv", dtype=str, keep_default_na=False)
+    girls = list(labels["id"][labels["sex"] == "F"])  # the headers say M
+    assert len(girls) > 1
+    module(root, tmp_path)
+    (line,) = [text for text in caplog.messages if "contradicts the DICOM header" in text]
+    assert f"of {len(girls)} radiographs: {girls[0]}, {girls[1]}" in line
+
+
 def test_without_a_table_there_is_no_bone_age(root, tmp_path):
     (root / "labels.csv").unlink()
     with pytest.raises(

@@ -44,6 +44,22 @@ def read_sex(text: str) -> str:
     return sex
 
 
+def contradict(sex: str, other: str) -> bool:
+    """Tell whether two sexes are known and differ."""
+    return sex != other and "unknown" not in (sex, other)
+
+
+def warn_of_headers(ids: Iterable[str], sexes: Iterable[str], of_headers: Iterable[str]) -> None:
+    """Warn of sexes of a table that contradict the DICOM headers of the same radiographs."""
+    rows = zip(ids, sexes, of_headers, strict=True)
+    if differing := [id_ for id_, sex, of_header in rows if contradict(sex, of_header)]:
+        log.warning(
+            "The table's sex contradicts the DICOM header of %s: %s; the table's is used",
+            plural(len(differing), "radiograph"),
+            join_first(differing),
+        )
+
+
 def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series:
     """Return "female", "male" or "unknown" for each row of a table.
 
@@ -134,9 +150,8 @@ def _looks_like_sexes(table: pd.DataFrame, name: str) -> bool:
 
 def _contradictions(cells: pd.Series, sexes: pd.Series) -> int:
     """Return in how many rows a column contains another sex."""
-    other = _sexes(cells)
-    known = other.isin(["female", "male"]) & (sexes != "unknown")
-    return int((known & (other != sexes)).sum())
+    pairs = zip(_sexes(cells).fillna("unknown"), sexes, strict=True)
+    return sum(contradict(other, sex) for other, sex in pairs)
 
 
 def _differs(cells: pd.Series, sexes: pd.Series) -> bool:
