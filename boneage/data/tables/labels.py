@@ -27,8 +27,8 @@ from boneage.data.tables.columns import (
     without_column,
 )
 from boneage.data.tables.headers import letters
-from boneage.data.tables.ids import normal_ids
-from boneage.data.tables.read import NO_VALUE, read_table, refuse
+from boneage.data.tables.ids import NO_PATIENT, normal_ids
+from boneage.data.tables.read import read_table, refuse
 from boneage.data.tables.sexes import read_sexes
 from boneage.data.tables.subgroups import is_known, read_subgroups
 from boneage.errors import UserError, join_first, plural
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
 ROUNDING = 1.0  # months between one age in months and in years
 NEAR = 24  # months, median difference between two readings of the same radiographs
-NO_PATIENT = (*NO_VALUE, "-", "?")
 
 
 def read_labels(
