@@ -254,6 +254,8 @@ def test_mistakes_in_a_spreadsheet(write):
     [
         "Bone ages of our clinic,,\nid,boneage,male\n1377,180,False\n1378,12,True\n0042,94.5,\n",
         "Our clinic\n\n# 2024\nid;boneage;male\n1377;180;0\n1378;12;1\n0042;94.5;\n",
+        "Patient,Reading,\nid,boneage,male\n1377,180,0\n1378,12,1\n0042,94.5,\n",
+        "Our clinic,,\nPatient,,Read\nid,male,boneage\n1377,0,180\n1378,1,12\n0042,,94.5\n",
     ],
 )
 def test_a_title_above_a_known_header_is_passed_over_and_said(write, text, caplog):
@@ -278,6 +280,35 @@ def test_the_only_sheet_with_ids_is_read_and_named(tmp_path, caplog):
     assert rows(read_labels(tmp_path / "labels.xlsx")) == EXPECTED
     assert "of 2 sheets only 'Data' is read, not 'Sheet'" in caplog.text
     assert "line 3 is read as the header" in caplog.text
+
+
+@pytest.mark.parametrize("with_ids", [True, False])
+def test_a_hidden_sheet_is_not_read(tmp_path, caplog, with_ids):
+    book = openpyxl.Workbook()
+    for sheet in (book.active, book.create_sheet("shown")):
+        for row in [["id", "boneage"], [9, 9]] if sheet is book.active else CONTENT:
+            sheet.append(row if with_ids or row[0] != "id" else ["film", *row[1:]])
+    book.active.title, book.active.sheet_state = "old", "hidden"
+    book.active = book["shown"]
+    book.save(tmp_path / "labels.xlsx")
+    columns = Columns() if with_ids else Columns(id="film")
+    assert len(read_labels(tmp_path / "labels.xlsx", columns)) == 3
+    assert "of 2 sheets only 'shown' is read, not 'old'" in caplog.text
+
+
+def test_a_hidden_sheet_with_the_only_ids_is_read(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["see the other sheet"])
+    for row in CONTENT:
+        book["Data" if "Data" in book.sheetnames else book.create_sheet("Data").title].append(row)
+    book["Data"].sheet_state = "hidden"
+    book.save(tmp_path / "labels.xlsx")
+    assert rows(read_labels(tmp_path / "labels.xlsx")) == EXPECTED
+
+
+def test_a_row_below_a_header_with_a_nameless_column_is_no_header(write):
+    path = write(",film,boneage,kind,male\n0,1377,180,image,0\n1,1378,12,image,1\n")
+    assert list(read_labels(path, Columns(id="film"))["age_months"]) == [180, 12]
 
 
 def test_a_first_sheet_with_ids_stays_the_one_that_is_read(tmp_path):
