@@ -85,10 +85,15 @@ def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
     width = int((names != "").to_numpy().nonzero()[0].max()) + 1
     beyond = (rows.iloc[:, width:] != "").any(axis="columns")
     if beyond.any():
+        advice = (
+            "give every column a name, all in one row"
+            if path.suffix.lower() in SPREADSHEETS
+            else "quote cells that contain the separator, or set it in a first line such as sep=; "
+            "(in training also with data.separator=)"
+        )
         raise UserError(
             f"{path} cannot be read as a table: line {beyond.idxmax()} has more cells than the "
-            f"header, which has {width}; quote cells that contain the separator, or "
-            "set it in a first line such as sep=; (in training also with data.separator=)"
+            f"header, which has {width}; {advice}"
         )
     table: pd.DataFrame = rows.set_axis(names.to_list(), axis="columns")
     return table.loc[:, table.columns != ""]
