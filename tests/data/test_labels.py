@@ -246,7 +246,7 @@ def test_mistakes_in_a_spreadsheet(write):
     with pytest.raises(UserError, match=r"row 4, column 'boneage': 'x' is not a number"):
         read_labels(write([header, [1, 2, True], [None] * 3, [2, "x", True]], "labels.xlsx"))
     two_rows = [["id", "male", "Bone age", None], [None, None, "ann", "ben"], [1, 1, 90, 96]]
-    with pytest.raises(UserError, match="line 2 has more cells than .* name, all in one row"):
+    with pytest.raises(UserError, match=r"line 2 has more cells than .* name, all in one row"):
         read_labels(write(two_rows, "labels.xlsx"))
     with pytest.raises(UserError, match=r"labels\.xlsx cannot be read as a table"):
         read_labels(write(b"PK\x03\x04 cut off", "labels.xlsx"))
