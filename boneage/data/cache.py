@@ -16,6 +16,7 @@ import pandas as pd
 
 from boneage.data.atomic import atomic_folder
 from boneage.data.decode import VERSION, Preprocessing
+from boneage.data.formats import may_have_header
 from boneage.data.parallel import decode_files
 from boneage.data.storage import amount, build_lock
 from boneage.errors import UserError, join_first, plural
@@ -36,12 +37,16 @@ class Cache:
         unreadable: reason by row; these rows are zeros.
         without_hand: rows that are not cropped, because no hand was detected.
         sexes: "female" or "male" by row, if the header of the file contains it.
+        same_patient: rows with the same PatientID in the header, two or more each.
+        same_pixels: rows with the same pixels, two or more each.
     """
 
     path: Path
     unreadable: dict[int, str]
     without_hand: list[int]
     sexes: dict[int, str]
+    same_patient: list[list[int]]
+    same_pixels: list[list[int]]
 
 
 def open_cache(
@@ -81,9 +86,10 @@ def open_cache(
         ) from error
     unreadable, sexes = (
         {int(row): value for row, value in description.get(name, {}).items()}
-        for name in ("unreadable", "sexes")  # caches of older versions have no sexes
+        for name in ("unreadable", "sexes")  # caches of older versions have less
     )
-    return Cache(folder / IMAGES, unreadable, description["without_hand"], sexes)
+    same = (description.get(name, []) for name in ("same_patient", "same_pixels"))
+    return Cache(folder / IMAGES, unreadable, description["without_hand"], sexes, *same)
 
 
 def check_readable(
@@ -114,18 +120,10 @@ def check_readable(
     return np.setdiff1d(np.arange(len(table)), list(cache.unreadable))
 
 
-def fill_sexes(table: pd.DataFrame, cache: Cache) -> pd.Series:
-    """Return the sexes of a table's rows; unknown ones are filled from the file headers."""
-    sexes: pd.Series = table["sex"].copy()
-    rows = [row for row in cache.sexes if sexes.iloc[row] == "unknown"]
-    sexes.iloc[rows] = [cache.sexes[row] for row in rows]
-    if rows:
-        log.info("The sex of %s is read from the DICOM header", plural(len(rows), "radiograph"))
-    return sexes
-
-
 def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
     digest = hashlib.sha256(json.dumps([VERSION, asdict(preprocessing)]).encode())
+    if any(map(may_have_header, table["path"])):
+        digest.update(b"same_patient")  # caches of older versions have read no patients
     for id_, path in zip(table["id"], table["path"], strict=True):
         size, changed = _fingerprint(path)
         digest.update(f"{id_}\0{path}\0{size}\0{changed}\n".encode())
@@ -157,7 +155,11 @@ def _build(
         decoded = decode_files(paths, preprocessing, new / IMAGES, workers)
         description = {
             "preprocessing": asdict(preprocessing),
-            **asdict(decoded),
+            "unreadable": decoded.unreadable,
+            "without_hand": decoded.without_hand,
+            "sexes": decoded.sexes,
+            "same_patient": _same(decoded.patients),
+            "same_pixels": _same(decoded.digests),
             "checksum": _checksum(new / IMAGES),
         }
         (new / DESCRIPTION).write_text(json.dumps(description, indent=1))
@@ -166,6 +168,13 @@ def _build(
         f"Decoded {len(table):,} radiographs in {seconds:.1f} s "
         f"({len(table) / seconds:,.0f} images/s)"
     )
+
+
+def _same(values: dict[int, str]) -> list[list[int]]:
+    """Return the rows of each value that several rows have."""
+    rows = pd.Series(values, dtype=object)
+    rows = rows[rows.duplicated(keep=False)]
+    return [list(map(int, same.index)) for _, same in rows.groupby(rows, sort=False)]
 
 
 def _is_intact(folder: Path) -> bool:

@@ -135,6 +135,12 @@ def is_binary(file: Path) -> bool:
         return False
 
 
+def may_have_header(path: str) -> bool:
+    """Tell by the suffix whether a file may have a header with patient data."""
+    suffix = Path(path).suffix.lower()
+    return not any(suffix in row.suffixes for row in FORMATS if not row.bare)
+
+
 def _head(file: Path) -> bytes:
     with file.open("rb") as content:
         return content.read(HEAD)

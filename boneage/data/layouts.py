@@ -213,7 +213,8 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
 def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) -> None:
     """Log in one line which tables and radiographs were found."""
     counts = rows["origin"].value_counts()
-    purposes = PURPOSES if len(tables) > 1 else {tables[0].role: ""}
+    only = len(tables) == 1 and tables[0].role == "train"
+    purposes = {"train": ""} if only else PURPOSES
     parts = [
         " ".join(filter(None, [f"{counts.get(t.role, 0):,}", purposes[t.role], f"({t.path.name})"]))
         for t in tables

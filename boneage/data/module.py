@@ -17,9 +17,10 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
-from boneage.data.cache import check_readable, fill_sexes, open_cache
+from boneage.data.cache import check_readable, open_cache
 from boneage.data.dataset import Batch, Radiographs, ResidentBatches, collate, upload
 from boneage.data.decode import Preprocessing
+from boneage.data.file_facts import fill_from_headers, warn_of_leaks
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import DESCRIPTION as PHANTOM
 from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
@@ -61,8 +62,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         cache_dir: folder of decoded radiographs; None is the user's cache directory.
         split_seed, folds, fold, split_file, test, train_films: see `Split`.
         hold_out: table with a column `id`, or folder of images named by ids. These radiographs,
-            and all others of their patients, are test radiographs whatever the split says; at least
-            one must be present.
+            and all others of their patients, are test radiographs whatever the split says.
         soft_targets: table of ages that a teacher predicted without having seen the radiograph
             (`read_soft_targets`), for tasks that learn from them and the reading.
         subgroups: columns of the table to group results by.
@@ -154,9 +154,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         """Read labels, find images, build or open the cache, and split; once.
 
         Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`, `sex`,
-        `path`, `cache_row`, `fold`, `patient` where a table names it, `soft_age_months` where
-        there is a table of soft targets, and `described`: what results are grouped by or
-        compared with.
+        `path`, `cache_row`, `fold`, `patient` where it is known, `soft_age_months` with soft
+        targets, and `described`: what results are grouped by or compared with.
         """
         self._check_shared_memory()
         if len(self.table):
@@ -170,11 +169,12 @@ class BoneAgeDataModule(L.LightningDataModule):
         if self.hold_out:
             held_out = find_held_out(self.hold_out, list(table["id"]), self.columns, self.separator)
         cache = open_cache(table, self.preprocessing, self.cache_dir)
-        table["sex"] = fill_sexes(table, cache)
+        table = fill_from_headers(table, cache)
         readable = check_readable(table, cache, self.unreadable)
         table = table.assign(cache_row=range(len(table))).iloc[readable].reset_index(drop=True)
         self.external = self.is_external is not None and self.is_external(table)
         table["fold"] = self.split.assign(table, held_out, self.external, self.separator)
+        warn_of_leaks(table, cache)
         table["age_years"] = table["age_months"] / 12
         for reader in self.columns.readers:
             table[reading_column(reader)] = table.pop(f"{READER}{reader}") / 12

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -201,11 +202,15 @@ class Decoded:
         unreadable: why a file could not be decoded; its row is zeros.
         without_hand: radiographs that a hand crop leaves uncropped, because no hand was detected.
         sexes: "female" or "male", if the file's header contains it.
+        patients: the PatientID, if the file's header contains one.
+        digests: of the pixels, unless all are equal.
     """
 
     unreadable: dict[int, str] = field(default_factory=dict)
     without_hand: list[int] = field(default_factory=list)
     sexes: dict[int, str] = field(default_factory=dict)
+    patients: dict[int, str] = field(default_factory=dict)
+    digests: dict[int, str] = field(default_factory=dict)
 
 
 def decode_files(
@@ -247,6 +252,8 @@ def decode_files(
             decoded.unreadable |= part.unreadable
             decoded.without_hand += part.without_hand
             decoded.sexes |= part.sexes
+            decoded.patients |= part.patients
+            decoded.digests |= part.digests
             bar.update(task, advance=n, rate=bar.tasks[0].speed or 0)
             if bar.disable:
                 lines.advance(n)
@@ -254,6 +261,8 @@ def decode_files(
         dict(sorted(decoded.unreadable.items())),
         sorted(decoded.without_hand),
         dict(sorted(decoded.sexes.items())),
+        dict(sorted(decoded.patients.items())),
+        dict(sorted(decoded.digests.items())),
     )
 
 
@@ -281,6 +290,10 @@ def _decode_chunk(
             decoded.without_hand.append(start + i)
         if header is not None and header.sex != "unknown":
             decoded.sexes[start + i] = header.sex
+        if header is not None and header.patient:
+            decoded.patients[start + i] = header.patient
+        if np.ptp(square.pixels):
+            decoded.digests[start + i] = blake2b(pixels[i].tobytes(), digest_size=8).hexdigest()
     with images.open("r+b") as file:
         file.seek(np.load(images, mmap_mode="r").offset + start * pixels[0].nbytes)
         file.write(pixels.data)

@@ -22,7 +22,11 @@ HIDDEN = (".", "~$")
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
-VALIDATION_NAME, TEST_NAME = r"(?<![a-z])val", r"(?<![a-z])test"  # not interval, not latest
+# words of a file's name: not interval, validated or latest, nor "test of ..."
+NOUNS = "set|data|label|table|split|fold|image|film|radiograph|case|patient|group|cohort|age"
+OF_A_SET = rf"(s|_?(sub|data)?({NOUNS})s?)?(?![a-z]|[ _-]of[ _-])"
+VALIDATION_NAME = rf"(?<![a-z])val(id(ation)?)?{OF_A_SET}"
+TEST_NAME = rf"(?<![a-z])test(ing)?{OF_A_SET}"
 OFFICIAL_VALIDATION_ROWS = 1425
 
 

@@ -187,7 +187,8 @@ def require_folds(
             held = f"; data.hold_out={hold_out} takes too many" if hold_out else ""
             raise UserError(
                 f"the {fold} fold is empty ({n} in {root}{held}): add radiographs, give a "
-                "table for it, or change data.folds, data.split_file or data.hold_out"
+                "table for it (data.table, val_table or test_table), or change data.folds, "
+                "data.split_file or data.hold_out"
             )
 
 

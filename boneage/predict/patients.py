@@ -8,23 +8,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.dicom.header import Header
+from boneage.data.dicom.header import CONTRADICTION, Header
 from boneage.data.radiographs import by_id, radiograph_id
+from boneage.data.tables.ages import read_numbers, years_with_months
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     find_columns,
     require_single,
     without_column,
 )
-from boneage.data.tables.labels import read_numbers, read_unique_ids
+from boneage.data.tables.labels import read_unique_ids
 from boneage.data.tables.matching import file_core, match_ids
 from boneage.data.tables.read import read_table
-from boneage.data.tables.sexes import read_sex, read_sexes
-from boneage.errors import UserError, join_first
+from boneage.data.tables.sexes import contradict, read_sex, read_sexes
+from boneage.data.tables.subgroups import is_known
+from boneage.errors import UserError, join_first, plural
 from boneage.stages import MAX_AGE_YEARS
 
 log = logging.getLogger(__name__)
 
+SEX_CONTRADICTED = "the file's PatientSex contradicts the given sex"
+AGE_CONTRADICTED = "the file's age contradicts the given chronological age"
 AGES = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}  # in years
 
 
@@ -37,7 +41,7 @@ class Patient:
         sex_from: "option", "table", "header", or "" if unknown.
         age_years: chronological age, None if unknown.
         age_from: as `sex_from`.
-        flags: implausible values in the header, if the header is used.
+        flags: implausible values in the header, if the header is used; else contradictions to it.
     """
 
     sex: str = "unknown"
@@ -68,9 +72,12 @@ def read_patients(path: Path) -> dict[str, Patient]:
     sexes = read_sexes(path, table, names.get("sex"))
     if not ages:
         _warn_of_another_age(path, [name for name in header if name != bone_age])
+    columns = [_years(path, table[name], unit) for name, unit in ages.items()]
+    if len(columns) == 2:
+        _warn_of_two_ages(path, *columns)
     years = pd.Series(float("nan"), table.index)
-    for name, unit in ages.items():
-        years = years.fillna(_years(path, table[name], unit))
+    for column in columns:
+        years = years.fillna(column)
     return {
         str(id_): Patient(
             str(sex),
@@ -149,16 +156,33 @@ def _warn_of_another_age(path: Path, names: list[str]) -> None:
 
 
 def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
-    """Return chronological ages in years, NaN for empty cells."""
+    """Return chronological ages in years, NaN for cells without a value."""
     years = read_numbers(cells) * unit
-    wrong = (cells != "") & ~_plausible(years)
+    wrong = is_known(cells) & ~_plausible(years)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise UserError(
             f"{path}, row {cells.index[row]}, column {cells.name!r}: {cells.iloc[row]!r} is not an "
             f"age from 0 to {MAX_AGE_YEARS} years"
         )
+    if unit == 1 and (example := years_with_months(cells)):
+        log.warning(
+            "%s, column %r: almost no fraction is above .11: if %s means years and months, write "
+            "months in a column chronological_age_months",
+            path, cells.name, example,
+        )  # fmt: skip
     return years
+
+
+def _warn_of_two_ages(path: Path, first: pd.Series, second: pd.Series) -> None:
+    """Warn of chronological ages in two columns that differ by a year or more."""
+    differing = (first - second).abs() >= CONTRADICTION
+    if n := int(differing.sum()):
+        log.warning(
+            "%s: columns %r and %r differ by a year or more in %s, first in row %d: the first "
+            "column is used",
+            path, first.name, second.name, plural(n, "row"), differing.idxmax(),
+        )  # fmt: skip
 
 
 def _plausible(years: pd.Series) -> pd.Series:
@@ -209,6 +233,11 @@ def patient_of(
     if header is None:
         return patient
     flags = []
+    if patient.sex_from and contradict(patient.sex, header.sex):
+        flags.append(SEX_CONTRADICTED)
+    age, own = patient.age_years, None if header.age_flag else header.age_years
+    if age is not None and own is not None and abs(age - own) > CONTRADICTION:
+        flags.append(AGE_CONTRADICTED)
     if not patient.sex_from:
         flags.append(header.sex_flag)
         sex_from = "header" if header.sex != "unknown" else ""

@@ -1,5 +1,6 @@
 """Predict files and folders of radiographs."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,16 +12,24 @@ from typing import TypeVar
 import numpy as np
 from rich.progress import track
 
-from boneage.data.radiographs import find_radiographs
-from boneage.errors import UserError
+from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.tables.sexes import warn_of_headers
+from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import Answer
 from boneage.predict.answer_files import AnswerFiles, sha256
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import PictureNames, is_drawn, write_pages, write_pictures
-from boneage.predict.patients import Patient, patient_of, patients_of
+from boneage.predict.patients import (
+    AGE_CONTRADICTED,
+    SEX_CONTRADICTED,
+    Patient,
+    patient_of,
+    patients_of,
+)
 from boneage.predict.radiograph import Radiograph, load
 
+log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 BATCH = 32  # radiographs
@@ -82,9 +91,17 @@ def predict(
                 batch = [replace(a, picture=drawn_as.get(i, "")) for i, a in enumerate(batch)]
             answers.add(batch)
         all_answers = answers.write([str(file) for file in files])
+        _warn_of_headers(all_answers)
         if pages:
             write_pages(all_answers, about, out)
     return all_answers
+
+
+def _warn_of_headers(answers: Sequence[Answer]) -> None:
+    """Warn of given sexes and ages that contradict the DICOM headers."""
+    for flag in (SEX_CONTRADICTED, AGE_CONTRADICTED):
+        if ids := [answer.id for answer in answers if flag in answer.flags]:
+            log.warning("%s: %s: %s", plural(len(ids), "radiograph"), flag, join_first(ids))
 
 
 @contextmanager
@@ -127,17 +144,19 @@ def answer_files(
     A sex that is given as unknown is that of the file's header, if it has one.
     """
     results: tuple[list[Answer], list[Answer]] = ([], [])
+    of_headers: list[str] = []
     pairs = zip(files, sexes, _load(files, ensemble, with_films=False), strict=True)
     for part in _batches(track(pairs, "Predicting", len(files))):
         radiographs = [(file, radiograph) for file, _, radiograph in part]
-        known = [
-            radiograph.header.sex if sex == "unknown" and radiograph.header else sex
-            for _, sex, radiograph in part
-        ]
+        own = [r.header.sex if r.header else "unknown" for _, r in radiographs]
+        given = [sex for _, sex, _ in part]
+        known = [o if sex == "unknown" else sex for sex, o in zip(given, own, strict=True)]
+        of_headers += own
         inputs = (["unknown"] * len(part), known)
         for answers, part_sexes in zip(results, inputs, strict=True):
             patients = [Patient(sex) for sex in part_sexes]
             answers += answer_all(radiographs, patients, ensemble)[0]
+    warn_of_headers(map(radiograph_id, files), sexes, of_headers)
     return results
 
 

@@ -1,6 +1,7 @@
 """Fit a model to a site: from radiographs of known bone age to a copy of the model."""
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import atomic_file
-from boneage.data.radiographs import by_id, find_radiographs, radiograph_id
+from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes
 from boneage.data.tables.labels import read_labels
-from boneage.data.tables.matching import file_core, match_ids
+from boneage.data.tables.matching import file_core, pair
 from boneage.errors import UserError, framework, join_first
 from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer
@@ -24,6 +25,8 @@ from boneage.predict.radiograph import NO_SINGLE_HAND
 from boneage.uncertainty.site import Correction, Site
 from boneage.uncertainty.site_fit import MIN_RADIOGRAPHS, SiteFit, check_readings, fit_site
 from boneage.weights import SITE_KEY, is_exported, name_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def calibrate(
         raise UserError(f"{out} cannot be written: folder {out.parent} is missing or read-only")
     if model.site is not None:
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
-    labels, films = _matched(images, table, columns, age_unit)
+    labels, films = matched_films(images, table, columns, age_unit)
     _require_unseen(labels, model.seen)
     without_sex, with_sex = answer_files(films, list(labels["sex"]), ensemble)
     reasons = [_left_out(answer) for answer in without_sex]
@@ -102,21 +105,25 @@ def calibrate(
     return Calibrated(labels, left_out, known, unknown, site)
 
 
-def _matched(
+def matched_films(
     images: Sequence[Path], table: Path, columns: Columns, age_unit: AgeUnit | None
 ) -> tuple[pd.DataFrame, list[Path]]:
-    """Return the rows of the table that have a radiograph, and the n files of these."""
+    """Return the rows of the table that have a radiograph, and the n files of these.
+
+    Warns of rows without a radiograph, and of radiographs without a row.
+    """
     labels = read_labels(table, columns, age_unit)
     ids = list(labels["id"])
-    files = by_id(find_radiographs(images), ids)
-    meant = match_ids(labels["id"], files, table)
-    labels = labels[labels["id"].isin(meant)].reset_index(drop=True)
+    pairs = pair(ids, find_radiographs(images), table)
+    labels = labels[labels["id"].isin(pairs.files)].reset_index(drop=True)
     if labels.empty:
         raise UserError(
             f"{table} contains none of the radiographs: its ids are {join_first(ids)}; the files "
-            f"have the ids {join_first(list(files))}"
+            f"have the ids {join_first(pairs.without_row)}"
         )
-    chosen = [files[meant[id_]] for id_ in labels["id"]]
+    if clauses := pairs.missing():
+        log.warning("%s: left out: %s", table, "; ".join(clauses))
+    chosen = [pairs.files[id_] for id_ in labels["id"]]
     if alike := next((own for own in chosen if len(own) > 1), None):
         named = join_first([str(file) for file in alike])
         raise UserError(

@@ -6,7 +6,13 @@ from dicom_files import PICTURE, written
 
 from boneage.data.dicom.header import Header
 from boneage.data.dicom.read import read_dicom
-from boneage.predict.patients import Patient, patient_given, patient_of
+from boneage.predict.patients import (
+    AGE_CONTRADICTED,
+    SEX_CONTRADICTED,
+    Patient,
+    patient_given,
+    patient_of,
+)
 
 CONTRADICTED = "the file's dates contradict its PatientAge"
 
@@ -105,3 +111,15 @@ def test_what_is_odd_counts_where_the_header_does(tmp_path):
     assert patient_of(file, Patient(), only_age, odd).flags == ("odd sex",)
     assert patient_of(file, Patient(), {}, Header("male", 9.0)).flags == ()
     assert patient_of(file, Patient(), {}, None) == Patient()
+
+
+def test_what_is_given_and_contradicts_the_header_is_flagged(tmp_path):
+    file, header = tmp_path / "a.dcm", Header("male", 9.0)
+    both = (SEX_CONTRADICTED, AGE_CONTRADICTED)
+    assert patient_of(file, patient_given("female", 10.5), {}, header).flags == both
+    table = {file: Patient("female", "table", 7.9, "table")}
+    assert patient_of(file, Patient(), table, header).flags == both
+    assert patient_of(file, Patient(), table, header).sex == "female"
+    assert patient_of(file, patient_given("male", 9.99), {}, header).flags == ()  # of 009Y
+    assert patient_of(file, patient_given("unknown", None), {}, header).flags == ()
+    assert patient_of(file, patient_given("female", None), {}, None).flags == ()

@@ -1,6 +1,7 @@
 """A folder of DICOM files with a label table beside it: what training sees, and what it refuses."""
 
 import logging
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -78,6 +79,15 @@ def test_the_sex_is_the_tables_else_the_headers_and_the_age_is_the_tables(root, 
     assert table["age_months"].tolist() == labels["boneage"].astype(float).tolist()  # not 9 years
 
 
+def test_sexes_that_contradict_the_header_are_said(root, tmp_path, caplog):
+    labels = pd.read_csv(root / "labels.csv", dtype=str, keep_default_na=False)
+    girls = list(labels["id"][labels["sex"] == "F"])  # the headers say M
+    assert len(girls) > 1
+    module(root, tmp_path)
+    (line,) = [text for text in caplog.messages if "contradicts the DICOM header" in text]
+    assert f"of {len(girls)} radiographs: {girls[0]}, {girls[1]}" in line
+
+
 def test_without_a_table_there_is_no_bone_age(root, tmp_path):
     (root / "labels.csv").unlink()
     with pytest.raises(
@@ -117,3 +127,74 @@ def test_radiographs_to_hold_out_may_be_dicom_without_a_suffix(root, tmp_path):
     shutil.copy(root / BARE, tmp_path / "held")
     table = module(root, tmp_path, hold_out=tmp_path / "held").table.set_index("id")
     assert table.loc[BARE, "fold"] == "test"
+
+
+def name_patients(root, patient_of):
+    """Write the PatientID of the films in the order of the table."""
+    labels = pd.read_csv(root / "labels.csv", dtype=str, keep_default_na=False)
+    for row, id_ in enumerate(labels["id"]):
+        (file,) = [*root.rglob(id_), *root.rglob(f"{id_}.dcm")]
+        dataset = pydicom.dcmread(file)
+        dataset.PatientID = patient_of(row)
+        dataset.save_as(file)
+    return list(labels["id"])
+
+
+def test_the_films_of_a_patient_in_the_headers_are_in_one_fold(root, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    spellings = ["p{}", "P{} "]
+    ids = name_patients(root, lambda row: spellings[row // 12].format(row % 12))
+    for _ in ("decoded", "found in the cache"):
+        table = module(root, tmp_path, folds=4).table.set_index("id").loc[ids]
+        for first in range(12):
+            assert table["fold"].iloc[first::12].nunique() == 1
+            assert set(table["patient"].iloc[first::12]) == {f"patient of {ids[first]}"}
+    assert "from the DICOM headers (PatientID): 24 radiographs of 12 patients" in caplog.text
+    assert not any("p3" in text for text in (*caplog.messages, *map(str, table["patient"])))
+    as_before = module(root, tmp_path, folds=4, columns={"patient": "id"}).table
+    assert as_before["patient"].nunique() == 24
+
+
+def test_patients_of_one_film_or_without_a_name_change_nothing(root, tmp_path, caplog):
+    before = module(root, tmp_path).table
+    for number, ids in enumerate((lambda row: f"p{row}", lambda row: "", lambda row: "N/A")):
+        name_patients(root, ids)
+        table = module(root, tmp_path / str(number)).table
+        pd.testing.assert_series_equal(table["fold"], before["fold"])
+        assert "patient" not in table
+    name_patients(root, lambda row: "anonymous" if row % 3 else "")
+    assert "patient" not in module(root, tmp_path / "more").table
+    assert "16 radiographs have the same PatientID" in caplog.text
+
+
+def test_the_patients_of_the_table_are_used_if_it_has_them(root, tmp_path):
+    name_patients(root, lambda row: f"p{row // 2}")
+    labels = pd.read_csv(root / "labels.csv", dtype=str, keep_default_na=False)
+    labels.assign(patient=[f"t{(row + 1) // 2}" for row in labels.index]).to_csv(
+        root / "labels.csv", index=False
+    )
+    assert set(module(root, tmp_path, folds=4).table["patient"]) == {f"t{i}" for i in range(13)}
+
+
+def test_a_patient_of_the_headers_in_two_tables_is_said(root, tmp_path, caplog):
+    ids = name_patients(root, lambda row: f"p{row % 12}")
+    labels = pd.read_csv(root / "labels.csv", dtype=str, keep_default_na=False)
+    labels[:20].to_csv(root / "labels.csv", index=False)
+    labels[20:].to_csv(root / "test.csv", index=False)
+    module(root, tmp_path)
+    expected = f"4 patients with radiographs in more than one of the label tables.*{ids[8]}"
+    assert any(re.match(expected, text) for text in caplog.messages)
+
+
+def test_copies_of_a_radiograph_in_two_folds_are_said(root, tmp_path, caplog):
+    table = module(root, tmp_path).table.set_index("id")
+    assert "different ids" not in caplog.text
+    train, test = (table[table["fold"] == fold].index for fold in ("train", "test"))
+    shutil.copy(table["path"][train[0]], table["path"][test[0]])
+    shutil.copy(table["path"][train[1]], table["path"][train[2]])  # in one fold
+    for _ in ("decoded", "found in the cache"):
+        caplog.clear()
+        module(root, tmp_path)
+        (line,) = [text for text in caplog.messages if "different ids" in text]
+        assert line.startswith("1 radiograph in more than one fold under different ids: ")
+        assert {*line.partition(": ")[2].partition(". ")[0].split(" = ")} == {train[0], test[0]}

@@ -245,6 +245,9 @@ def test_mistakes_in_a_spreadsheet(write):
     header = ["id", "boneage", "male"]
     with pytest.raises(UserError, match=r"row 4, column 'boneage': 'x' is not a number"):
         read_labels(write([header, [1, 2, True], [None] * 3, [2, "x", True]], "labels.xlsx"))
+    two_rows = [["id", "male", "Bone age", None], [None, None, "ann", "ben"], [1, 1, 90, 96]]
+    with pytest.raises(UserError, match=r"line 2 has more cells than .* name, all in one row"):
+        read_labels(write(two_rows, "labels.xlsx"))
     with pytest.raises(UserError, match=r"labels\.xlsx cannot be read as a table"):
         read_labels(write(b"PK\x03\x04 cut off", "labels.xlsx"))
 
@@ -254,6 +257,8 @@ def test_mistakes_in_a_spreadsheet(write):
     [
         "Bone ages of our clinic,,\nid,boneage,male\n1377,180,False\n1378,12,True\n0042,94.5,\n",
         "Our clinic\n\n# 2024\nid;boneage;male\n1377;180;0\n1378;12;1\n0042;94.5;\n",
+        "Patient,Reading,\nid,boneage,male\n1377,180,0\n1378,12,1\n0042,94.5,\n",
+        "Our clinic,,\nPatient,,Read\nid,male,boneage\n1377,0,180\n1378,1,12\n0042,,94.5\n",
     ],
 )
 def test_a_title_above_a_known_header_is_passed_over_and_said(write, text, caplog):
@@ -278,6 +283,35 @@ def test_the_only_sheet_with_ids_is_read_and_named(tmp_path, caplog):
     assert rows(read_labels(tmp_path / "labels.xlsx")) == EXPECTED
     assert "of 2 sheets only 'Data' is read, not 'Sheet'" in caplog.text
     assert "line 3 is read as the header" in caplog.text
+
+
+@pytest.mark.parametrize("with_ids", [True, False])
+def test_a_hidden_sheet_is_not_read(tmp_path, caplog, with_ids):
+    book = openpyxl.Workbook()
+    for sheet in (book.active, book.create_sheet("shown")):
+        for row in [["id", "boneage"], [9, 9]] if sheet is book.active else CONTENT:
+            sheet.append(row if with_ids or row[0] != "id" else ["film", *row[1:]])
+    book.active.title, book.active.sheet_state = "old", "hidden"
+    book.active = book["shown"]
+    book.save(tmp_path / "labels.xlsx")
+    columns = Columns() if with_ids else Columns(id="film")
+    assert len(read_labels(tmp_path / "labels.xlsx", columns)) == 3
+    assert "of 2 sheets only 'shown' is read, not 'old'" in caplog.text
+
+
+def test_a_hidden_sheet_with_the_only_ids_is_read(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["see the other sheet"])
+    for row in CONTENT:
+        book["Data" if "Data" in book.sheetnames else book.create_sheet("Data").title].append(row)
+    book["Data"].sheet_state = "hidden"
+    book.save(tmp_path / "labels.xlsx")
+    assert rows(read_labels(tmp_path / "labels.xlsx")) == EXPECTED
+
+
+def test_a_row_below_a_header_with_a_nameless_column_is_no_header(write):
+    path = write(",film,boneage,kind,male\n0,1377,180,image,0\n1,1378,12,image,1\n")
+    assert list(read_labels(path, Columns(id="film"))["age_months"]) == [180, 12]
 
 
 def test_a_first_sheet_with_ids_stays_the_one_that_is_read(tmp_path):
@@ -325,6 +359,22 @@ def test_a_cell_that_was_never_computed_is_said(write, cell):
         UserError, match=r"row 2, column 'boneage': '' is empty.*#N/A counts as empty, and"
     ):
         read_labels(write([CONTENT[0], [1, cell, 1]], "labels.xlsx"))
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "has", "other"),
+    [("male", "1", "male", "female"), ("sex", "F", "female", "male")],
+)
+def test_a_column_of_one_sex_and_blanks_is_said(write, caplog, column, cell, has, other):
+    path = write(f"id,boneage,{column}\n1,60,{cell}\n2,70,\n3,80,\n")
+    assert list(read_labels(path)["sex"]) == [has, "unknown", "unknown"]
+    said = f"column '{column}' contains only {has}, and no sex in 2 rows, which count as unknown"
+    assert said in caplog.text
+    assert f"if these are {other}, fill them in" in caplog.text
+    caplog.clear()
+    read_labels(write(f"id,boneage,{column}\n1,60,{cell}\n2,70,{cell}\n"))  # a clinic of boys
+    read_labels(write("id,boneage,sex\n1,60,M\n2,70,F\n3,80,\n"))
+    assert not caplog.text
 
 
 def test_a_separator_that_does_not_fit_is_said(write, caplog):

@@ -116,16 +116,30 @@ def test_copy_that_calls_the_validation_set_test(tmp_path, said, header):
         ("boneage-val.csv", "val"),
         ("RSNA_Validation.csv", "val"),
         ("rsna_test.csv", "test"),
+        ("validation-dataset.csv", "val"),
+        ("ValidationDataset.csv", "val"),
+        ("valset.csv", "val"),
+        ("val_2.csv", "val"),
+        ("testcases.csv", "test"),
+        ("Testing.csv", "test"),
+        ("test1.csv", "test"),
+        ("validated_labels.csv", "train"),
+        ("values.csv", "train"),
+        ("Test of the new readers.csv", "train"),
+        ("tested.csv", "train"),
+        ("testosterone.csv", "train"),
         ("latest.csv", "train"),
         ("intervals.csv", "train"),
         ("trainval.csv", "train"),
         ("Train-without-test.csv", "train"),
     ],
 )
-def test_role_by_file_name(tmp_path, name, origin):
+def test_role_by_file_name(tmp_path, name, origin, said):
     put(tmp_path / name, "id,male,boneage\n1,True,30\n")
     put_images(tmp_path, [1])
     assert rows(read_source(tmp_path), "id", "origin") == [("1", origin)]
+    purpose = {"train": "", "val": " for validation", "test": " for testing"}[origin]
+    assert said()[0].endswith(f": 1{purpose} ({name})")
 
 
 def test_other_files_are_passed_over(tmp_path, said):
@@ -254,7 +268,7 @@ def test_root(tmp_path):
 
 
 def test_ids_without_image_and_images_without_row(tmp_path, said):
-    put(tmp_path / "labels.csv", "id,boneage,male\n" + "".join(f"{i},{i}0,1\n" for i in range(30)))
+    put(tmp_path / "labels.csv", "id,boneage,male\n" + "".join(f"{i},{i}1,1\n" for i in range(30)))
     put_images(tmp_path, range(3, 34))
     with pytest.raises(UserError) as caught:
         read_source(tmp_path)

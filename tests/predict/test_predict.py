@@ -114,7 +114,7 @@ def test_predictions_are_those_of_the_run(runs, phantom_root, tmp_path):
         assert table[column].to_dict() == pytest.approx(of_run.to_dict(), abs=1e-5)
 
 
-def test_where_the_sex_comes_from(runs, films, tmp_path):
+def test_where_the_sex_comes_from(runs, films, tmp_path, caplog):
     ids = sorted(file.stem for file in films.glob("*.png"))
     patients = tmp_path / "patients.csv"
     patients.write_text(
@@ -134,9 +134,11 @@ def test_where_the_sex_comes_from(runs, films, tmp_path):
     assert (float(age[ids[0]]), age[ids[1]], float(age["film"])) == (7.5, "", 2.5)
     expected = sd_score(table.loc[ids[0], "age_years"], 7.5, "female")
     assert float(table.loc[ids[0], "sd_score"]) == pytest.approx(expected)
+    assert "contradicts" not in caplog.text
     table, _ = predict(*words, "--sex", "female", out=tmp_path / "again")
     assert set(table["sex"]) == {"female"}
     assert set(table["sex_from"]) == {"option"}
+    assert "1 radiograph: the file's PatientSex contradicts the given sex: film" in caplog.text
 
 
 def test_the_same_radiograph_as_dicom(runs, films, tmp_path):
@@ -528,16 +530,21 @@ def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
     table, _ = predict(*words, out=tmp_path / "both")
     assert list(table["chronological_age_years"])[:3] == ["7.0", "8.0", ""]
     assert f"1 of 4 radiographs are not in {patients}: {ids[3]}" in caplog.text
+    assert "differ by a year or more in 1 row, first in row 2: the first" in caplog.text
+    patients.write_text(f"id,sex,chronological_age_years\n{ids[0]},M,NA\n{ids[1]},F,n/a\n")
+    table, _ = predict(*words, out=tmp_path / "none")
+    assert set(table["chronological_age_years"]) == {""}
     patients.write_text(f"id,Age\n{ids[0]},96\n")
     predict(*words, out=tmp_path / "again")
     assert "column 'Age' is not used: call a chronological age" in caplog.text
 
 
-def test_a_site_is_fitted_with_the_sexes_of_its_headers(runs, films, tmp_path):
+def test_a_site_is_fitted_with_the_sexes_of_its_headers(runs, films, tmp_path, caplog):
     pixels = cv2.imread(str(sorted(films.glob("*.png"))[0]), cv2.IMREAD_GRAYSCALE)
     written(tmp_path / "boy.dcm", pixels, PatientSex="M")
     paths, sexes = [tmp_path / "boy.dcm"] * 2, ["unknown", "female"]
     without, with_sex = answer_files(paths, sexes, Ensemble([runs / "one"]))
+    assert "contradicts the DICOM header of 1 radiograph: boy; the table's is used" in caplog.text
     assert [answer.sex for answer in without] == ["unknown", "unknown"]
     assert [answer.sex for answer in with_sex] == ["male", "female"]  # the table's, if it has one
 

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
-from boneage.data.tables.columns import PREDICTED_AGE
+from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
-from boneage.predict.site import with_metadata
+from boneage.predict.site import matched_films, with_metadata
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
@@ -75,6 +75,18 @@ def test_a_planted_offset_is_found_and_applied(exported, hospital, tmp_path):
     moved = [b.age_years - a.age_years for a, b in zip(before, after, strict=True)]
     assert np.mean(moved) == pytest.approx(1.0, abs=0.15)
     assert all(answer.interval_years is not None for answer in after)
+
+
+def test_rows_and_images_without_a_counterpart_are_named(hospital, tmp_path, caplog):
+    films, table = hospital
+    path = readings(table, tmp_path, offset=1.0)
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([*rows[:-1], "gone,female,9.5"]) + "\n")
+    labels, files = matched_films([films], path, DEFAULT_COLUMNS, "years")
+    assert len(labels) == len(files) == HANDS - 1
+    last = table["id"].iloc[-1]
+    said = f"{path}: left out: 1 id without an image: gone; 1 image without a row: {last}"
+    assert said in caplog.text
 
 
 @pytest.fixture

@@ -144,6 +144,16 @@ def test_missing_root_is_named(tmp_path):
         check_config(compose_config("data=rsna", f"run_dir={tmp_path}"))
 
 
+def test_a_share_of_a_teacher_without_a_teacher_is_said(phantom_root, tmp_path, caplog):
+    own = (f"data.root={phantom_root}", f"run_dir={tmp_path}")
+    share = "tasks.age.soft_weight=0.8"
+    for silent in ((), ("train=false", share), (share, "data.soft_targets=t.csv")):
+        check_config(compose_config("data=rsna", *own, *silent))
+        assert not caplog.text
+    check_config(compose_config("data=rsna", *own, share))
+    assert f"{share} has no effect without data.soft_targets=" in caplog.text
+
+
 def test_config_files_are_listed_in_help():
     config = yaml.safe_load((PROJECT / "conf/hydra/default.yaml").read_text())
     assert config["help"]["header"].count("python train.py ") >= 4

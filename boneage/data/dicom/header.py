@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+from boneage.data.tables.ids import NO_PATIENT, core
 from boneage.data.tables.sexes import SPELLINGS
 from boneage.stages import MAX_AGE_YEARS
 
@@ -28,19 +29,22 @@ class Header:
         age_years: chronological age at the study, None if the file does not contain it.
         sex_flag: what is wrong with the sex in the file; empty if nothing is.
         age_flag: the same for the age.
+        patient: PatientID without differences of spelling, empty if there is none.
     """
 
     sex: str
     age_years: float | None
     sex_flag: str = ""
     age_flag: str = ""
+    patient: str = ""
 
 
 def header_of(file: "Dataset") -> Header:
     """Return the patient data of a file: the age from PatientAge, else from its dates."""
     sex, sex_flag = _sex(_text(file, "PatientSex"))
     age, age_flag = _age(_text(file, "PatientAge"), *_age_by_dates(file))
-    return Header(sex, age, sex_flag, age_flag)
+    patient = core(_text(file, "PatientID"))
+    return Header(sex, age, sex_flag, age_flag, "" if patient in NO_PATIENT else patient)
 
 
 def age_of(text: str) -> float | None:

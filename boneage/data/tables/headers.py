@@ -1,4 +1,4 @@
-"""Find the header line of a table, with or without a title above it."""
+"""Find the header line of a table, with or without a title or groups of columns above it."""
 
 import logging
 import re
@@ -38,14 +38,23 @@ def stripped(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def title_lines(lines: Sequence[Sequence[str]]) -> int:
-    """Return how many lines of one cell there are above a header that names ids, else 0.
+    """Return how many lines there are above a header that names ids, else 0.
+
+    Above it are only lines with fewer filled cells: a title of one cell, or the names of groups of
+    columns, as merged cells have them. A header below such names contains no numbers.
 
     Args:
         lines: the cells of the first lines, without blank lines.
     """
     filled = [[cell for cell in line if cell] for line in lines[:TITLE]]
-    above = next((n for n, line in enumerate(filled) if len(line) > 1), 0)
-    return above if above and names_ids(filled[above]) else 0
+    above = next((n for n, line in enumerate(filled) if len(line) > 1 and names_ids(line)), 0)
+    header, longest = filled[above] if filled else [], max(map(len, filled[:above]), default=0)
+    return above if longest == 1 or _below_groups(header, longest) else 0
+
+
+def _below_groups(header: Sequence[str], longest: int) -> bool:
+    """Tell whether a line is a header below at most `longest` names of groups."""
+    return longest < len(header) and not any(re.fullmatch(r"[\d.,]+", cell) for cell in header)
 
 
 def without_title(texts: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -58,4 +67,4 @@ def without_title(texts: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 @cache  # a file is read more than once
 def _log_title(path: Path, line: int) -> None:
-    log.warning("%s: line %d is read as the header, the lines above it as a title", path, line)
+    log.warning("%s: line %d is read as the header, what is above it as a title", path, line)

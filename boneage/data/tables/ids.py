@@ -7,8 +7,10 @@ import unicodedata
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.read import NO_VALUE
 from boneage.errors import join_first, plural
 
+NO_PATIENT = (*NO_VALUE, "-", "?")  # cells of a column of patients, in any case
 STORED_AS_DECIMAL = re.compile(r"(\d+)\.0+")
 log = logging.getLogger(__name__)
 

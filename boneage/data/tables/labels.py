@@ -5,8 +5,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from boneage.data.tables.ages import (
+    MONTHS_PER_UNIT,
+    read_ages,
+    read_numbers,
+    read_units,
+)
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     KNOWN_NAMES,
@@ -20,19 +27,17 @@ from boneage.data.tables.columns import (
     without_column,
 )
 from boneage.data.tables.headers import letters
-from boneage.data.tables.ids import normal_ids
-from boneage.data.tables.read import NO_VALUE, read_table, refuse
+from boneage.data.tables.ids import NO_PATIENT, normal_ids
+from boneage.data.tables.read import read_table, refuse
 from boneage.data.tables.sexes import read_sexes
 from boneage.data.tables.subgroups import is_known, read_subgroups
 from boneage.errors import UserError, join_first, plural
-from boneage.stages import MAX_AGE_YEARS
 
 log = logging.getLogger(__name__)
 
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
-NO_PATIENT = (*NO_VALUE, "-", "?")
-MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
-MOST = 0.9  # share of ages that tells the unit: a few may be typing errors
+ROUNDING = 1.0  # months between one age in months and in years
+NEAR = 24  # months, median difference between two readings of the same radiographs
 
 
 def read_labels(
@@ -79,7 +84,9 @@ def read_labels(
     one_reading = "age" in names and not {*columns.readers} & {*table.columns}
     readings = _readings(path, table, () if one_reading else columns.readers, age_unit)
     if "age" in names:
-        months = _ages(path, table[names["age"]], age_unit)
+        months = read_ages(path, table[names["age"]], age_unit, read_units(table))
+        if not columns.age:
+            _warn_of_other_ages(path, table, names["age"], months, columns)
     else:
         months = readings.mean(axis=1)
         refuse(path, ids, months.isna(), "has no reading: give one, or remove the row")
@@ -96,6 +103,34 @@ def read_labels(
     else:
         _warn_of_patients(path, table.drop(columns=list(names.values())))
     return labels.reset_index(drop=True)
+
+
+def _warn_of_other_ages(
+    path: Path, table: pd.DataFrame, column: str, months: pd.Series, columns: Columns
+) -> None:
+    """Warn of columns that look like other bone ages, and are not read."""
+    used = {column, *columns.readers, *columns.others}
+    others = [
+        name
+        for name in map(str, table.columns[~table.columns.duplicated(keep=False)])
+        if name not in used
+        and "boneage" in letters(name)
+        and _is_other_reading(table[name], months)
+    ]
+    if others:
+        log.warning(
+            "%s: the bone age is read from column %r, not from %s with other ages: choose one with "
+            "data.columns.age= (--column age= in boneage calibrate), or name readers with "
+            "data.columns.readers=",
+            path, column, join_first(list(map(repr, others))),
+        )  # fmt: skip
+
+
+def _is_other_reading(cells: pd.Series, months: pd.Series) -> bool:
+    """Tell whether a column has bone ages near some in months, but not the same, in either unit."""
+    differences = [(read_numbers(cells) * n - months).abs() for n in MONTHS_PER_UNIT.values()]
+    nearest = min(differences, key=lambda months: months.fillna(np.inf).median())
+    return bool(nearest.median() < NEAR and (nearest > ROUNDING).any())
 
 
 def read_ids(
@@ -162,7 +197,7 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
 
 
 def _readings(
-    path: Path, table: pd.DataFrame, readers: Sequence[str], unit: str | None
+    path: Path, table: pd.DataFrame, readers: Sequence[str], unit: AgeUnit | None
 ) -> pd.DataFrame:
     """Return the ages in months of each reader, NaN where a reader has not read."""
     require_present(path, table, readers, "data.columns.readers")
@@ -172,10 +207,11 @@ def _readings(
         raise UserError(f"data.columns.readers names {twice[0]!r} more than once")
     found = {}
     for name in readers:
-        cells = table[name]
-        if (cells == "").all():
+        cells = table[name][is_known(table[name])]
+        if cells.empty:
             raise UserError(f"{path}: column {name!r} has no reading: leave it out of the readers")
-        found[f"{READER}{name}"] = _ages(path, cells[cells != ""], unit).reindex(table.index)
+        ages = read_ages(path, cells, unit, read_units(table))
+        found[f"{READER}{name}"] = ages.reindex(table.index)
     return pd.DataFrame(found, index=table.index)
 
 
@@ -200,38 +236,3 @@ def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
                 "data.columns.patient=%s: otherwise one patient may be in training and in test",
                 path, name, others[name].nunique(), len(others), name,
             )  # fmt: skip
-
-
-def _ages(path: Path, cells: pd.Series, unit: str | None) -> pd.Series:
-    refuse(path, cells, cells == "", "is empty: give the bone age or remove the row")
-    ages = read_numbers(cells)
-    hint = "is not a number such as 87 or 7.25 (dates and '7y 3m' are not accepted)"
-    refuse(path, cells, ages.isna(), hint + ": correct it or remove the row")
-    refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
-    stated = unit or _unit_in(str(cells.name))
-    months = ages * MONTHS_PER_UNIT[stated or "months"]
-    hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
-    refuse(path, cells, months > MAX_AGE_YEARS * 12, hint + "months or years")
-    most = months.quantile(MOST, interpolation="higher")
-    if stated is None and most <= MAX_AGE_YEARS:
-        raise UserError(
-            f"{path}, column {cells.name!r}: nine ages in ten are at most {most:g} (the highest is "
-            f"{ages.max():g}), which looks like years: set data.age_unit=years, or, if nearly all "
-            "are infants, data.age_unit=months (in boneage calibrate: --age-unit)"
-        )
-    return months
-
-
-def read_numbers(cells: pd.Series) -> pd.Series:
-    """Return cells as float64, NaN if one is not a number; 12,5 is 12.5."""
-    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
-    if numbers.isna().any():
-        points = cells.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
-        numbers = pd.to_numeric(points, errors="coerce").astype("float64")
-    return numbers
-
-
-def _unit_in(column: str) -> str | None:
-    """Return the unit of time in the name of a column, if it contains exactly one."""
-    units = [unit for unit in MONTHS_PER_UNIT if unit.removesuffix("s") in column.casefold()]
-    return units[0] if len(units) == 1 else None

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,15 +99,28 @@ def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
         folder: its images and tables.
         rows: `id` of the tables that are used.
     """
-    own = list(rows["id"])
     others = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
-    images = by_id(folder.images, [*own, *others])
-    matched = match_ids(own, images, root)
-    known = {*matched.values(), *match_ids(others, images, root).values()}
+    return pair(list(rows["id"]), folder.images, root, others)
+
+
+def pair(
+    ids: Sequence[str], images: Iterable[Path], where: object, others: Sequence[str] = ()
+) -> Pairs:
+    """Match the ids of a table with radiograph files.
+
+    Args:
+        ids: of the rows.
+        images: radiograph files.
+        where: table or folder, for messages.
+        others: ids of tables that are not used: their images are not without a row.
+    """
+    files = by_id(images, [*ids, *others])
+    matched = match_ids(ids, files, where)
+    known = {*matched.values(), *match_ids(others, files, where).values()}
     return Pairs(
-        {id_: images[matched[id_]] for id_ in own if id_ in matched},
-        [id_ for id_ in own if id_ not in matched],
-        [id_ for id_ in images if id_ not in known],
+        {id_: files[matched[id_]] for id_ in ids if id_ in matched},
+        [id_ for id_ in ids if id_ not in matched],
+        [id_ for id_ in files if id_ not in known],
     )
 
 

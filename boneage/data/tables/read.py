@@ -32,23 +32,25 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
     """Return stripped text of the first sheet that is not empty, by row number.
 
     If it has no id column under a known name, and exactly one other sheet has, that sheet is read.
-    Skipped sheets are logged.
+    A hidden sheet is read only if no visible one has ids. Skipped sheets are logged.
 
     Args:
         path: the file, whatever its suffix.
         rows: number of rows to read; None reads all.
     """
-    with path.open("rb") as file:
+    with path.open("rb") as file, pd.ExcelFile(file, engine="openpyxl") as book:
         sheets = pd.read_excel(
-            file, sheet_name=None, header=None, dtype=object, na_filter=False, nrows=rows,
-            engine="openpyxl",
-        )  # fmt: skip
+            book, sheet_name=None, header=None, dtype=object, na_filter=False, nrows=rows
+        )
+        visible = {str(s.title) for s in book.book.worksheets if s.sheet_state == "visible"}
     texts = {str(name): without_title(stripped(sheet), path) for name, sheet in sheets.items()}
     filled = [name for name, sheet in texts.items() if len(sheet)]
     if not filled:
         return pd.DataFrame()
     with_ids = [name for name in filled if names_ids(list(texts[name].iloc[0]))]
-    chosen = with_ids[0] if len(with_ids) == 1 else filled[0]
+    with_ids = [name for name in with_ids if name in visible] or with_ids
+    shown = [name for name in filled if name in visible] or filled
+    chosen = with_ids[0] if len(with_ids) == 1 else shown[0]
     if len(filled) > 1:
         _log_sheet(path, chosen, tuple(name for name in filled if name != chosen))
     return texts[chosen].replace(r" 00:00:00$", "", regex=True)  # of a plain date
@@ -83,10 +85,15 @@ def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
     width = int((names != "").to_numpy().nonzero()[0].max()) + 1
     beyond = (rows.iloc[:, width:] != "").any(axis="columns")
     if beyond.any():
+        advice = (
+            "give every column a name, all in one row"
+            if path.suffix.lower() in SPREADSHEETS
+            else "quote cells that contain the separator, or set it in a first line such as sep=; "
+            "(in training also with data.separator=)"
+        )
         raise UserError(
             f"{path} cannot be read as a table: line {beyond.idxmax()} has more cells than the "
-            f"header, which has {width}; quote cells that contain the separator, or "
-            "set it in a first line such as sep=; (in training also with data.separator=)"
+            f"header, which has {width}; {advice}"
         )
     table: pd.DataFrame = rows.set_axis(names.to_list(), axis="columns")
     return table.loc[:, table.columns != ""]

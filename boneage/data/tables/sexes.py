@@ -10,7 +10,7 @@ import pandas as pd
 
 from boneage.data.tables.ids import normal_id
 from boneage.data.tables.read import NO_VALUE, refuse
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,22 @@ def read_sex(text: str) -> str:
     return sex
 
 
+def contradict(sex: str, other: str) -> bool:
+    """Tell whether two sexes are known and differ."""
+    return sex != other and "unknown" not in (sex, other)
+
+
+def warn_of_headers(ids: Iterable[str], sexes: Iterable[str], of_headers: Iterable[str]) -> None:
+    """Warn of sexes of a table that contradict the DICOM headers of the same radiographs."""
+    rows = zip(ids, sexes, of_headers, strict=True)
+    if differing := [id_ for id_, sex, of_header in rows if contradict(sex, of_header)]:
+        log.warning(
+            "The table's sex contradicts the DICOM header of %s: %s; the table's is used",
+            plural(len(differing), "radiograph"),
+            join_first(differing),
+        )
+
+
 def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series:
     """Return "female", "male" or "unknown" for each row of a table.
 
@@ -65,8 +81,22 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
         asks = _answers(column, set())
         hint += ", or True and False" if asks else "; True/False and 1/0 only in a column 'male'"
         refuse(path, cells, sexes.isna(), hint)
+        _warn_of_one_sex(path, column, sexes)
     _log_unused(path, table, column, sexes)
     return sexes
+
+
+def _warn_of_one_sex(path: Path, column: str, sexes: pd.Series) -> None:
+    """Warn if a column names one sex only, and leaves the other cells empty."""
+    present = set(sexes) - {"unknown"}
+    if len(present) == 1 and (empty := int((sexes == "unknown").sum())):
+        (sex,) = present
+        other = next(name for name in SEXES if name not in (sex, "unknown"))
+        log.warning(
+            "%s: column %r contains only %s, and no sex in %s, which count as unknown: if these "
+            "are %s, fill them in",
+            path, column, sex, plural(empty, "row"), other,
+        )  # fmt: skip
 
 
 def _sexes(cells: pd.Series) -> pd.Series:
@@ -120,9 +150,8 @@ def _looks_like_sexes(table: pd.DataFrame, name: str) -> bool:
 
 def _contradictions(cells: pd.Series, sexes: pd.Series) -> int:
     """Return in how many rows a column contains another sex."""
-    other = _sexes(cells)
-    known = other.isin(["female", "male"]) & (sexes != "unknown")
-    return int((known & (other != sexes)).sum())
+    pairs = zip(_sexes(cells).fillna("unknown"), sexes, strict=True)
+    return sum(contradict(other, sex) for other, sex in pairs)
 
 
 def _differs(cells: pd.Series, sexes: pd.Series) -> bool:

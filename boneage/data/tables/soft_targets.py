@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from boneage.data.tables.ages import read_numbers
 from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, Columns, find_columns
-from boneage.data.tables.labels import read_numbers, read_unique_ids
+from boneage.data.tables.labels import read_unique_ids
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.read import read_table, refuse
 from boneage.errors import UserError, join_first

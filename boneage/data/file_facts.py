@@ -1,0 +1,93 @@
+"""What files say about their radiographs besides pixels: the sex, the patient, and copies."""
+
+import logging
+
+import pandas as pd
+
+from boneage.data.cache import Cache
+from boneage.data.splits import UNUSED
+from boneage.data.tables.ids import count_patients, patients_with_several
+from boneage.data.tables.sexes import warn_of_headers
+from boneage.errors import join_first, plural
+
+log = logging.getLogger(__name__)
+
+MOST_FILMS = 30  # radiographs of one patient; more with one PatientID are of anonymised patients
+
+
+def fill_from_headers(table: pd.DataFrame, cache: Cache) -> pd.DataFrame:
+    """Return the table with what it lacks and DICOM headers contain: sexes, and patients.
+
+    It warns of sexes that contradict the header. Patients are read if the table has no column of
+    them, and some has several radiographs. As a PatientID may identify a child, a patient is named
+    by the first radiograph; "" is a patient with no other.
+
+    Args:
+        table: columns `id` and `sex`, and `patient` and `site` where they are known.
+        cache: its decoded radiographs, in the same order.
+    """
+    with_header = table.iloc[list(cache.sexes)]
+    warn_of_headers(with_header["id"], with_header["sex"], cache.sexes.values())
+    sexes: pd.Series = table["sex"].copy()
+    rows = [row for row in cache.sexes if sexes.iloc[row] == "unknown"]
+    sexes.iloc[rows] = [cache.sexes[row] for row in rows]
+    if rows:
+        log.info("The sex of %s is read from the DICOM header", plural(len(rows), "radiograph"))
+    table = table.assign(sex=sexes)
+    if "patient" in table or not cache.same_patient:
+        return table
+    patients = _patients(table, cache)
+    if not patients.any():
+        return table
+    table = table.assign(patient=patients)
+    log.info(
+        "The patients are read from the DICOM headers (PatientID): %s of %s; "
+        "data.columns.patient= with the column of ids counts each radiograph as another patient",
+        plural(len(table), "radiograph"),
+        plural(count_patients(table) or 0, "patient"),
+    )
+    return table
+
+
+def _patients(table: pd.DataFrame, cache: Cache) -> pd.Series:
+    """Return the patient of each row by PatientID, which is unique only within a site."""
+    patients = pd.Series("", index=table.index)
+    sites = table.get("site", patients.copy())
+    for rows in cache.same_patient:
+        if len(rows) > min(MOST_FILMS, len(table) / 2):
+            log.warning(
+                "%s have the same PatientID in their DICOM headers, such as %s: it is not used. If "
+                "patients have several radiographs, add a column 'patient' to the table",
+                plural(len(rows), "radiograph"),
+                table["id"].iloc[rows[0]],
+            )
+            continue
+        for _, same in sites.iloc[rows].groupby(sites.iloc[rows]):
+            if len(same) > 1:
+                patients[same.index] = f"patient of {table['id'][same.index[0]]}"
+    return patients
+
+
+def warn_of_leaks(table: pd.DataFrame, cache: Cache) -> None:
+    """Warn of copies of a radiograph, and of patients of the headers, in more than one fold.
+
+    Args:
+        table: columns `id`, `fold` and `cache_row`, and `patient` where it is known.
+        cache: the decoded radiographs.
+    """
+    used = table[table["fold"] != UNUSED].set_index("cache_row")
+    copies = [used.loc[used.index.intersection(rows)] for rows in cache.same_pixels]
+    if pairs := [" = ".join(same["id"]) for same in copies if same["fold"].nunique() > 1]:
+        log.warning(
+            "%s in more than one fold under different ids: %s. The results are too good: remove "
+            "the copies, or give them one patient",
+            plural(len(pairs), "radiograph"),
+            join_first(pairs),
+        )
+    if shared := patients_with_several(used, "fold"):
+        log.warning(
+            "%s with radiographs in more than one of the label tables, by the PatientID in DICOM "
+            "headers: %s. The results are too good: keep each patient in one table",
+            plural(len(shared), "patient"),
+            join_first(shared),
+        )

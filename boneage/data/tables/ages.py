@@ -1,0 +1,165 @@
+"""The ages of a table: their unit, and codes and ways of writing that would be misread."""
+
+import logging
+import re
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+
+from boneage.data.tables.columns import AgeUnit
+from boneage.data.tables.headers import letters
+from boneage.data.tables.read import refuse
+from boneage.errors import UserError, plural
+from boneage.stages import MAX_AGE_YEARS
+
+log = logging.getLogger(__name__)
+
+MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
+MOST = 0.9  # share of ages that tells the unit: a few may be typing errors
+UNIT_NAMES = ("unit", "units", "ageunit", "ageunits", "boneageunit", "boneageunits")
+SPELLED = {
+    "months": ("m", "mo", "mos", "mth", "mths", "mon", "month", "months"),
+    "years": ("y", "yr", "yrs", "year", "years"),
+}
+UNIT_OF = {text: unit for unit, texts in SPELLED.items() for text in texts}
+# Of decimal years, one fraction in nine with two digits is at most .11: at least 9 of 10 are with a
+# probability of 2e-8, 18 of 20 of 1e-15.
+LEAST_FRACTIONS = 10  # with two digits
+LEAST_MONTHS = 6  # different numbers of months after the years
+MISSING_CODE = 99  # months; other common codes are no ages
+LEAST_CODES = 10  # radiographs
+
+
+def read_ages(
+    path: Path, cells: pd.Series, unit: AgeUnit | None, units: pd.Series | None = None
+) -> pd.Series:
+    """Return bone ages in months.
+
+    Args:
+        path: of the table, for messages.
+        cells: text, as `read_table` gives it.
+        unit: of the ages, as the caller gives it; None takes it from the column's name.
+        units: by row, from the table's own column of units (`read_units`).
+
+    Raises:
+        UserError: naming the first wrong cell; or when the unit is unknown and the ages look like
+            years, the rows have different units, or 13.06 is 13 years and 6 months.
+    """
+    refuse(path, cells, cells == "", "is empty: give the bone age or remove the row")
+    ages = read_numbers(cells)
+    hint = "is not a number such as 87 or 7.25 (dates and '7y 3m' are not accepted)"
+    refuse(path, cells, ages.isna(), hint + ": correct it or remove the row")
+    refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
+    most = ages.quantile(MOST, interpolation="higher")
+    stated = unit or _unit_in(str(cells.name))
+    if units is not None:
+        of_column = _unit_of_all(path, ages, units.reindex(ages.index))
+        if most <= MAX_AGE_YEARS and stated not in (None, of_column) and of_column:
+            log.warning(
+                "%s: column %r is read as %s, but column %r says %s",
+                path, cells.name, stated, units.name, of_column,
+            )  # fmt: skip
+        if most <= MAX_AGE_YEARS:
+            stated = stated or of_column
+    if stated != "months" and most <= MAX_AGE_YEARS and (example := years_with_months(cells)):
+        years, months_after = map(int, re.split("[.,]", example))
+        raise UserError(
+            f"{path}, column {cells.name!r}: {example} seems to be {years} years and "
+            f"{months_after} months, because almost no fraction is above .11: write all ages in "
+            f"months ({12 * years + months_after})"
+        )
+    months = ages * MONTHS_PER_UNIT[stated or "months"]
+    hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
+    hint += "months or years; if it is a code for a missing age, remove the row"
+    refuse(path, cells, months > MAX_AGE_YEARS * 12, hint)
+    if stated is None and most <= MAX_AGE_YEARS:
+        raise UserError(
+            f"{path}, column {cells.name!r}: nine ages in ten are at most {most:g} (the highest is "
+            f"{ages.max():g}), which looks like years: set data.age_unit=years, or, if nearly all "
+            "are infants, data.age_unit=months (in boneage calibrate: --age-unit)"
+        )
+    _warn_of_codes(path, cells, months)
+    return months
+
+
+def years_with_months(cells: pd.Series) -> str | None:
+    """Return a cell where years and months are written as one number, as 13.06; None if none are.
+
+    Also recognised is 13.6 for 13 years and 6 months, with 13.11 for 11 months. Ages below 1 year
+    do not count: newborns have decimal years up to .11.
+
+    Args:
+        cells: (n,) ages as text; those that are no numbers are ignored.
+    """
+    fractions = cells.str.extract(r"^[1-9]\d*[.,](\d\d?)$")[0].dropna()
+    two_digits = fractions[(fractions.str.len() == 2) & (fractions != "00")]
+    longer = cells.str.fullmatch(r"\d+[.,]\d{3,}").sum()
+    as_months = two_digits[two_digits.astype(int) <= 11]
+    if len(two_digits) < LEAST_FRACTIONS or len(as_months) < MOST * (len(two_digits) + longer):
+        return None
+    if len(set(fractions.astype(int)) & set(range(1, 12))) < LEAST_MONTHS:
+        return None
+    return str(cells[as_months.index[0]])
+
+
+def _warn_of_codes(path: Path, cells: pd.Series, months: pd.Series) -> None:
+    """Warn of ages that may be a code for a missing one, and are possible ages."""
+    counts = months.round(6).value_counts()
+    zeros, nines = counts.get(0.0, 0), counts.get(float(MISSING_CODE), 0)
+    codes = {"0": zeros}
+    if nines >= LEAST_CODES and nines == counts.max():
+        codes[str(MISSING_CODE)] = nines
+    for code, n in codes.items():
+        if n:
+            log.warning(
+                "%s, column %r: %s of %s months: if this is a code for a missing age, remove the "
+                "rows",
+                path, cells.name, plural(int(n), "age"), code,
+            )  # fmt: skip
+
+
+def read_units(table: pd.DataFrame) -> pd.Series | None:
+    """Return "months", "years" or NaN by row, from a column such as `age_unit`; None without one.
+
+    Args:
+        table: text, as `read_table` gives it.
+    """
+    for name in table.columns:
+        if letters(name) in UNIT_NAMES and list(table.columns).count(name) == 1:
+            units: pd.Series = table[name].str.casefold().str.rstrip(".").map(UNIT_OF)
+            if units.notna().any():
+                return units
+    return None
+
+
+def _unit_of_all(path: Path, ages: pd.Series, units: pd.Series) -> AgeUnit | None:
+    """Return the one unit in a column of units; None if it belongs to other ages than these.
+
+    Raises:
+        UserError: when it has both units, and the ages agree with it.
+    """
+    in_years = units == "years"
+    if in_years.all() or (units == "months").all():
+        return "years" if in_years.all() else "months"
+    if in_years.any() and (ages[in_years] <= MAX_AGE_YEARS).mean() >= MOST:
+        raise UserError(
+            f"{path}: column {units.name!r} says years in {in_years.sum():,} of "
+            f"{len(units):,} rows, first in row {in_years.idxmax()}: write all ages in one unit"
+        )
+    return None
+
+
+def read_numbers(cells: pd.Series) -> pd.Series:
+    """Return cells as float64, NaN if one is not a number; 12,5 is 12.5."""
+    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
+    if numbers.isna().any():
+        points = cells.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
+        numbers = pd.to_numeric(points, errors="coerce").astype("float64")
+    return numbers
+
+
+def _unit_in(column: str) -> AgeUnit | None:
+    """Return the unit of time in the name of a column, if it contains exactly one."""
+    units = [unit for unit in get_args(AgeUnit) if unit.removesuffix("s") in column.casefold()]
+    return units[0] if len(units) == 1 else None
