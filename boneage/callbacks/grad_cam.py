@@ -14,6 +14,7 @@ from boneage.callbacks.predictions import model_and_data, predictions_of, writer
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.data.sampler import evenly
+from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.reference import reference_of
@@ -210,6 +211,7 @@ class GradCamLocalisation(L.Callback):
             table["age_years"].to_numpy(np.float64),
             [self._regions[id_] for id_ in table["id"]],
             data.stages,
+            patients=patient_codes(table),
         )
         folder = Path(trainer.default_root_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ class SexClassification(Task):
         weight: share of the total loss.
     """
 
+    unit = "probability"
     hides_sex = True
 
     def __init__(

@@ -10,6 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from boneage.errors import UserError
 from boneage.evaluation.evaluate import score
+from boneage.models.inference import predictor
+from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
 from boneage.tasks.sex import METRICS, SexClassification
 
@@ -50,6 +52,13 @@ def test_a_fold_of_one_sex_cannot_be_learned():
 def test_the_sex_is_not_learned_from_itself(configure):
     with pytest.raises(UserError, match=r"tasks\.sex predicts the sex.*sex=none"):
         train(configure("task=age_sex", "sex=embedding"))
+
+
+def test_maps_are_measured_in_the_unit_of_the_task(configure):
+    model = build_model(configure("task=age_stage_sex"), record={}).eval()
+    images, unknown = np.zeros((2, 32, 32), np.uint8), torch.full((2,), 2)
+    units = {name: predictor(model, images, unknown, name)[1] for name in model.tasks}
+    assert units == {"age": "years", "stage": "probability", "sex": "probability"}
 
 
 @pytest.mark.slow
