@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from boneage.data.tables.columns import READER
+from boneage.data.tables.columns import PREDICTED_AGE, READER
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import Better, Metric
 from boneage.evaluation.metrics import register
@@ -29,7 +29,8 @@ TEXT = (
     "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
     "metric", "picture", "caption",
 )  # fmt: skip
-NUMERIC = ("age_", PROBABILITY, READER, "value", "low", "high", "n")  # beginnings of columns
+NUMERIC = ("age_years", PREDICTED_AGE, "value", "low", "high", "n")
+NUMERIC_PREFIXES = (PROBABILITY, READER)
 
 
 class _Result(BaseModel):
@@ -197,7 +198,7 @@ def _numbers(cells: pd.Series) -> pd.Series:
     try:
         return pd.to_numeric(cells.where(present))
     except ValueError:
-        if str(cells.name).startswith(NUMERIC):
+        if cells.name in NUMERIC or str(cells.name).startswith(NUMERIC_PREFIXES):
             raise
         return cells
 

@@ -12,6 +12,7 @@ from boneage.errors import UserError
 from boneage.evaluation.evaluate import score
 from boneage.models.inference import predictor
 from boneage.run.checkpoint import build_model
+from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.tasks.sex import METRICS, SexClassification
 
@@ -79,6 +80,12 @@ def test_joint_runs_have_an_interval_for_the_sex_and_their_checkpoints_load(
     boys = (split["sex"][split["fold"] == "train"] == "male").mean() > 0.5
     constant = metrics["baselines"]["constant"]["sex/accuracy"]["value"]
     assert constant == pytest.approx((truth == boys).mean())
+    mean = ensemble([tmp_path / "run"], tmp_path / "mean")
+    assert list(mean["test"]) == list(metrics["test"])
+    assert mean["test"]["sex/auroc"] == pytest.approx(metrics["test"]["sex/auroc"])
+    assert mean["baselines"] == metrics["baselines"]
+    groups = [pd.read_csv(tmp_path / f"{name}/subgroups.csv")["metric"] for name in ("run", "mean")]
+    assert set(groups[0]) == set(groups[1])
     history = pd.read_csv(tmp_path / "run/history.csv")
     assert ("train/age/weight" in history) == (weighting != "fixed")
     again = train(
