@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.report.page import PAGE, write_report
-from boneage.evaluation.run_folder import ERROR, METRICS
+from boneage.evaluation.run_folder import ERROR, METRICS, contains_run
 from boneage.options import find, is_choice, kind_of
 from boneage.run.checkpoint import is_within_epoch, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
@@ -34,14 +34,14 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     if not is_first_process():  # the first process checked before it started this one
         return None
     if cfg.resume is None:
-        if (run_dir / METRICS).exists() or (run_dir / "checkpoints").exists():
+        if contains_run(run_dir):
             raise UserError(
                 f"{run_dir} contains a run already: resume it with resume=auto, or choose another "
                 "folder with hydra.run.dir="
             )
         return None
     if not (run_dir / METRICS).exists():
-        if not cfg.train and (run_dir / "checkpoints").exists():
+        if not cfg.train and contains_run(run_dir):
             raise UserError(
                 f"{run_dir} contains an unfinished training: choose another folder for the test "
                 "with hydra.run.dir="
