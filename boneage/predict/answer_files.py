@@ -141,7 +141,7 @@ class AnswerFiles:
         }  # fmt: skip
         for name, text in (
             (self.document.name, json.dumps(document, indent=1) + "\n"),
-            ("predictions.csv", table_of(answers).to_csv(index=False)),
+            ("predictions.csv", table_of(answers).to_csv(index=False, lineterminator="\n")),
         ):
             with atomic_file(self.folder / name) as part:
                 part.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 log = logging.getLogger(__name__)
 LOCK = ".comparison.lock"
+SQLITE = "sqlite:///"  # before the file of a storage
 
 
 class WritableFolder(Callback):
@@ -23,8 +24,11 @@ class WritableFolder(Callback):
         make_folder(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
-        """Make the folder of a sweep."""
+        """Make the folders of a sweep and of its storage file."""
         make_folder(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        storage = str(config.hydra.sweeper.get("storage"))  # of a search
+        if storage.startswith(SQLITE):
+            make_folder(Path(storage.removeprefix(SQLITE)).parent, "hydra.sweeper.storage")
 
 
 def make_folder(folder: Path, option: str) -> None:
