@@ -1,6 +1,5 @@
 """The files of the answers: a log during the call, csv and JSON at its end."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -153,9 +152,3 @@ def _state(file: Path) -> list[int]:
     """Return size and time of a file, which change if it is replaced."""
     status = file.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def sha256(file: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

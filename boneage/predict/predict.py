@@ -14,12 +14,13 @@ from rich.progress import track
 from boneage.data.radiographs import find_radiographs
 from boneage.errors import UserError
 from boneage.predict.answer import Answer
-from boneage.predict.answer_files import AnswerFiles, sha256
+from boneage.predict.answer_files import AnswerFiles
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import PictureNames, is_drawn, write_pages, write_pictures
 from boneage.predict.patients import Patient, patient_of, patients_of
 from boneage.predict.radiograph import Radiograph, load
+from boneage.weights import sha256
 
 Item = TypeVar("Item")
 

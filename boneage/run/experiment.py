@@ -30,13 +30,11 @@ from boneage.run.calibrate import calibrate, coverage_of, save_calibration, site
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
     build_model,
-    check_resumable,
     check_task,
     fold_of,
     load_model,
     make_record,
     read_checkpoint,
-    resume_record,
     start_from,
 )
 from boneage.run.checkpoint_file import checkpoint_file
@@ -51,11 +49,11 @@ from boneage.run.process import (
 )
 from boneage.run.record_schema import check_buildable
 from boneage.run.results import describe_run, metric_report, print_results, write_results
-from boneage.run.resume import finished, newest_checkpoint
+from boneage.run.resume import check_resumable, finished, newest_checkpoint, resume_record
 from boneage.run.seen import check_unseen, is_external
 from boneage.run.teachers import check_teachers
 from boneage.uncertainty.conformal import why_unknown
-from boneage.weights import is_exported
+from boneage.weights import is_exported, sha256
 
 log = logging.getLogger(__name__)
 
@@ -244,6 +242,8 @@ def _summarise(run: _Run, score: float | None) -> dict[str, Any]:
         "seconds": run.throughput.elapsed,
         "images_per_second": run.throughput.images_per_second,
     }
+    if run.ckpt_path and not run.cfg.train:
+        metrics["checkpoint_sha256"] = sha256(run.ckpt_path)
     if trainer.is_global_zero:
         if run.data.external and run.ckpt_path:
             model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
