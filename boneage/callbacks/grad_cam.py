@@ -34,7 +34,8 @@ class GradCam(L.Callback):
     Args:
         panel: number of validation radiographs, from the youngest to the oldest, the same in all
             epochs.
-        every_n_epochs: epochs between drawings; the last validation is always drawn.
+        every_n_epochs: epochs between drawings; the last is always drawn. Of several validations
+            in an epoch, it is the last.
         cases: number of test radiographs with the largest, median and smallest error, each.
         per_band: number of test radiographs of each age band.
         target: the stage to explain: "predicted", "truth", or the name of a stage. Ages ignore it.
@@ -72,7 +73,7 @@ class GradCam(L.Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or not _is_last_of_epoch(trainer):
             return
         table = predictions_of(trainer).sort_values(["age_years", "id"], kind="stable")
         chosen = table.iloc[evenly(len(table), self.panel)]
@@ -152,6 +153,13 @@ class GradCam(L.Callback):
         if self.target == "truth":
             return torch.from_numpy(stages.index_of(rows["age_years"].to_numpy())).to(device)
         return torch.full((len(rows),), stages.names.index(self.target), device=device)
+
+
+def _is_last_of_epoch(trainer: L.Trainer) -> bool:
+    """Tell whether no other validation of this epoch can follow the current one."""
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    ends = trainer.global_step >= trainer.max_steps > 0
+    return ends or done + trainer.val_check_batch > trainer.num_training_batches
 
 
 def _film(path: Path, square: np.ndarray, preprocessing: Preprocessing) -> Film:

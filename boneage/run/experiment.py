@@ -18,7 +18,8 @@ from torch.utils import deterministic
 from boneage.callbacks.divergence import Divergence
 from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.callbacks.predictions import Predictions
-from boneage.callbacks.progress import EpochLines, History, Throughput
+from boneage.callbacks.progress import EpochLines, History
+from boneage.callbacks.throughput import Throughput
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import FailedRun, UserError
 from boneage.evaluation.readers_report import readers_report
