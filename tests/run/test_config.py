@@ -194,6 +194,18 @@ def test_a_path_comes_back_from_a_command(path):
     assert values(option_word("data.root", path)) == {"data.root": path}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "null", "True", "NaN", "inf", "a${b}", "${env:HOME}/x", "a$b", "x\\${b}", "a\\\\${b}",
+        "${", "${}", '\\\\${a}"', "None",
+    ],
+)  # fmt: skip
+def test_a_path_is_no_other_value_and_no_reference(path):
+    (word,) = shlex.split(option_word("data.root", path))
+    assert compose_config("data=rsna", word).data.root == path
+
+
 def test_plain_paths_are_not_quoted():
     for path in ("/x/a-b_1.2", "hands", "../hands"):
         assert option_word("data.root", path) == f"data.root={path}"
