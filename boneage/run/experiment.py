@@ -159,10 +159,10 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
             raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
         return None, None
     path = checkpoint_file(Path(chosen), "last" if cfg.train else "best")
-    if is_exported(path):
+    if cfg.train and is_exported(path):
         raise UserError(
-            f"ckpt_path={path}: an exported file contains no training to resume and no labels to "
-            "test with; start from it with start_from=, or give its run's checkpoint"
+            f"ckpt_path={path}: an exported file contains no training to resume: start from it "
+            "with start_from=, or test it with train=false"
         )
     checkpoint = read_checkpoint(path)
     if cfg.train:
@@ -231,12 +231,13 @@ def _summarise(run: _Run, score: float | None) -> dict[str, Any]:
     if test.empty:
         raise FailedRun("no radiograph was tested: increase trainer.limit_test_batches")
     train_fold, val_fold = fold_of(model.record, "train"), fold_of(model.record, "val")
+    aged = train_fold.dropna(subset="age_years")  # an exported model has no ages
     metrics = {
         **describe_run(run.cfg, run.data, model, trainer),
         "best_validation": score,  # of cfg.monitor
         "test_set": hash_test_set(test),
         "n": {"train": len(train_fold), "val": len(val_fold), "test": len(test)},
-        **metric_report(test, train_fold, run.data.stages, run.predictions.tasks),
+        **metric_report(test, aged, run.data.stages, run.predictions.tasks),
         "coverage": coverage_of(model.record, test),
         "readers_report": readers_report(test, run.data.columns.readers, run.cfg.readers_margin),
         "started": run.started.isoformat(timespec="seconds"),
