@@ -159,7 +159,8 @@ def _is_last_of_epoch(trainer: L.Trainer) -> bool:
     """Tell whether no other validation of this epoch can follow the current one."""
     done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     ends = trainer.global_step >= trainer.max_steps > 0
-    return ends or done + trainer.val_check_batch > trainer.num_training_batches
+    every = trainer.val_check_batch  # None if validations are timed
+    return ends or every is None or done + every > trainer.num_training_batches
 
 
 def _film(path: Path, square: np.ndarray, preprocessing: Preprocessing) -> Film:

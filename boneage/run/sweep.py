@@ -65,7 +65,7 @@ class RecordedConfig(Callback):
             return
         folder = run_dir / HYDRA
         folder.mkdir(exist_ok=True)
-        own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         hydra = OmegaConf.masked_copy(config, ["hydra"])
         for name, part in (
             ("config", own), ("hydra", hydra), ("overrides", config.hydra.overrides.task),
