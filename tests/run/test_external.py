@@ -81,12 +81,6 @@ def test_an_exported_model_is_tested_as_its_checkpoint(run, other, tmp_path, cap
     page = Page((folder / "report.html").read_text()).text
     assert "on 32 x 32 pixels" in page
     assert "We compared them with" not in methods(read_run(folder))
-    known = configured(run, other, tmp_path / "resumed", f"ckpt_path={tmp_path}/model.onnx")
-    known.train = True
-    with pytest.raises(
-        UserError, match=r"no training to resume: start .* test it with train=false"
-    ):
-        train(known)
 
 
 @pytest.fixture(scope="module")
