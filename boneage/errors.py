@@ -11,7 +11,9 @@ FRAMEWORK = (  # packages of the extra `train`, which exported models do not nee
     "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "filelock", "platformdirs",
     "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
 )  # fmt: skip
-PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[\w./-]*", re.ASCII)  # paths that Hydra reads as text
+PLAIN = re.compile(  # paths that Hydra reads as text
+    r"(?!(null|true|false|nan|inf)\Z)(\.{0,2}/|[a-z_])[\w./-]*", re.ASCII | re.IGNORECASE
+)
 
 
 class UserError(Exception):
@@ -58,6 +60,7 @@ def option_word(option: str, path: object) -> str:
     """Return `option=path` for a command line of train.py, quoted for Hydra and for the shell."""
     text = str(path)
     if not PLAIN.fullmatch(text):
+        text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no reference to another option
         text = re.sub(r'\\+(?="|\Z)', r"\g<0>\g<0>", text)  # backslashes before a quotation mark
         text = text.replace('"', r"\"")
         text = f'"{text}"'

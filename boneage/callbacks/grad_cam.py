@@ -14,6 +14,7 @@ from boneage.callbacks.predictions import model_and_data, predictions_of, writer
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.data.sampler import evenly
+from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.reference import reference_of
@@ -33,7 +34,8 @@ class GradCam(L.Callback):
     Args:
         panel: number of validation radiographs, from the youngest to the oldest, the same in all
             epochs.
-        every_n_epochs: epochs between drawings; the last validation is always drawn.
+        every_n_epochs: epochs between drawings; the last is always drawn. Of several validations
+            in an epoch, it is the last.
         cases: number of test radiographs with the largest, median and smallest error, each.
         per_band: number of test radiographs of each age band.
         target: the stage to explain: "predicted", "truth", or the name of a stage. Ages ignore it.
@@ -71,7 +73,7 @@ class GradCam(L.Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or not _is_last_of_epoch(trainer):
             return
         table = predictions_of(trainer).sort_values(["age_years", "id"], kind="stable")
         chosen = table.iloc[evenly(len(table), self.panel)]
@@ -153,6 +155,14 @@ class GradCam(L.Callback):
         return torch.full((len(rows),), stages.names.index(self.target), device=device)
 
 
+def _is_last_of_epoch(trainer: L.Trainer) -> bool:
+    """Tell whether no other validation of this epoch can follow the current one."""
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    ends = trainer.global_step >= trainer.max_steps > 0
+    every = trainer.val_check_batch  # None if validations are timed
+    return ends or every is None or done + every > trainer.num_training_batches
+
+
 def _film(path: Path, square: np.ndarray, preprocessing: Preprocessing) -> Film:
     """Return the film of a file, or the network's input if the file no longer exists."""
     try:
@@ -210,6 +220,7 @@ class GradCamLocalisation(L.Callback):
             table["age_years"].to_numpy(np.float64),
             [self._regions[id_] for id_ in table["id"]],
             data.stages,
+            patients=patient_codes(table),
         )
         folder = Path(trainer.default_root_dir) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)

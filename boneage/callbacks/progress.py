@@ -1,4 +1,4 @@
-"""Output of a run while it trains: model, bar, a line per epoch, speed, learning curves."""
+"""Output of a run while it trains: model, bar, a line per epoch, learning curves."""
 
 import logging
 import math
@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.trainer.states import RunningStage
 from typing_extensions import override
 
-from boneage.data.dataset import Batch
 from boneage.data.splits import FOLDS
 from boneage.errors import plural
 from boneage.evaluation.metrics import describe
@@ -74,6 +73,9 @@ class History(L.Callback):
 class EpochLines(L.Callback):
     """Log a line per epoch: loss, the monitored metric, its best value, and the time.
 
+    Of several validations in an epoch, the last is logged, and the best counts. It is stored in the
+    checkpoint.
+
     Args:
         history: the epochs so far, also those before a resume; it must precede this callback.
         monitor: metric that decides which epoch is best.
@@ -84,15 +86,39 @@ class EpochLines(L.Callback):
         self.history = history
         self.monitor = monitor
         self.mode = mode
+        self._best: dict[str, float] = {}  # `value` and `epoch`
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.monitor in self.history.table:  # of a checkpoint of an older version
+            for row in self.history.table.to_dict("records"):
+                self._keep_best(row[self.monitor], int(row["epoch"]))
         self._begun = time.perf_counter()
         self._first_step = trainer.global_step
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_begun = time.perf_counter()
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        value = self._logged(trainer)
+        if value is not None and not trainer.sanity_checking:
+            self._keep_best(value, trainer.current_epoch)
+
+    def _keep_best(self, value: float, epoch: int) -> None:
+        best = self._best.get("value", math.nan)
+        better = value < best if self.mode == "min" else value > best
+        if better or (math.isnan(best) and not math.isnan(value)):
+            self._best = {"value": value, "epoch": epoch}
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return self._best
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = state_dict
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -120,19 +146,21 @@ class EpochLines(L.Callback):
         return parts
 
     def _monitored(self, trainer: L.Trainer) -> str:
-        """Return the monitored metric of this epoch and of the best epoch."""
+        """Return the monitored metric at the end of this epoch, and the best so far."""
         fold, _, name = self.monitor.partition("/")
         metric = describe(name)
         unit = f" {metric.unit}" if metric.unit else ""
-        now = f"{FOLDS.get(fold, fold)} {metric.label} {number(self._logged(trainer))}{unit}"
-        epochs = self.history.table.dropna(subset=[self.monitor])
-        if not len(epochs):
+        value = self._logged(trainer)
+        now = f"{FOLDS.get(fold, fold)} {metric.label} {number(value)}{unit}"
+        if not self._best:
             return now
-        values = epochs[self.monitor].to_numpy()
-        best = epochs.iloc[values.argmin() if self.mode == "min" else values.argmax()]
-        if best["epoch"] == trainer.current_epoch:
+        if self._best["epoch"] != trainer.current_epoch:
+            where = f"in epoch {self._best['epoch'] + 1}"
+        elif self._best["value"] == value:
             return f"{now} (best so far)"
-        return f"{now} (best {number(best[self.monitor])} in epoch {best['epoch'] + 1:.0f})"
+        else:
+            where = "earlier in this epoch"
+        return f"{now} (best {number(self._best['value'])} {where})"
 
     def _logged(self, trainer: L.Trainer, name: str | None = None) -> float | None:
         value = trainer.callback_metrics.get(name or self.monitor)
@@ -208,70 +236,3 @@ class TerminalBar(RichProgressBar):
         last = self.trainer.max_epochs or -1
         description = f"Epoch {current_epoch + 1}" + (f" of {last}" if last > 0 else "")
         return description.ljust(len(self.validation_description))
-
-
-class Throughput(L.Callback):
-    """Log images per second of each training epoch, without validation.
-
-    The counts are stored in the checkpoint, so that a resumed run includes its earlier epochs.
-
-    Attributes:
-        images: training images seen so far, over all epochs.
-        seconds: time spent on them.
-    """
-
-    def __init__(self) -> None:
-        self.images = 0
-        self.seconds = 0.0
-        self._earlier = 0.0
-        self._begun = time.perf_counter()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of the run so far: of this process, and of those it resumes from."""
-        return self._earlier + time.perf_counter() - self._begun
-
-    @property
-    def images_per_second(self) -> float | None:
-        """The mean over the run, None before the first epoch has ended."""
-        return self.images / self.seconds if self.seconds else None
-
-    @override
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._start = time.perf_counter()
-        self._images = 0
-
-    @override
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: object,
-        batch: Batch,
-        batch_idx: int,
-    ) -> None:
-        self._images += len(batch["image"]) * trainer.world_size
-        if trainer.is_last_batch:  # validation runs before on_train_epoch_end
-            seconds = time.perf_counter() - self._start
-            self.images += self._images
-            self.seconds += seconds
-            speed = self._images / seconds
-            pl_module.log(
-                "images_per_second",
-                speed,
-                on_epoch=True,
-                on_step=False,
-                batch_size=1,
-                sync_dist=True,
-            )
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"images": self.images, "seconds": self.seconds, "elapsed": self.elapsed}
-
-    @override
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume from a checkpoint; testing loads one too, and must not count twice."""
-        if state_dict["images"] > self.images:
-            self.images, self.seconds = state_dict["images"], state_dict["seconds"]
-            self._earlier = state_dict["elapsed"]

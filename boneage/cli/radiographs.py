@@ -173,7 +173,7 @@ def explain(
 ) -> None:
     """Draw maps of what raises and lowers the prediction, and save them as arrays."""
     from boneage.data.tables.sexes import read_sex
-    from boneage.errors import plural
+    from boneage.errors import UserError, plural
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.explain import Explained, localise
     from boneage.run.explain import explain as draw
@@ -182,10 +182,12 @@ def explain(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
     sex = None if sex is None else read_sex(sex)
+    if boxes is None and (also or annotator):
+        raise UserError("--also and --annotator are for maps measured on boxes: give --boxes")
     explained = draw(checkpoint or builtin_file(), images, out, method, sex, boxes, annotator)
     typer.echo(f"{plural(len(explained.files), 'radiograph')} explained in {out}")
     if check > 0:
-        from boneage.run.explain import check_maps
+        from boneage.run.map_checks import check_maps
 
         for sentence in check_maps(explained, out, method, check):
             typer.echo(sentence)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from boneage.data.tables.columns import READER
+from boneage.data.tables.columns import PREDICTED_AGE, READER
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import Better, Metric
 from boneage.evaluation.metrics import register
@@ -24,12 +24,14 @@ from boneage.stages import PROBABILITY, Stages
 log = logging.getLogger(__name__)
 
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
+CHECKPOINTS, HYDRA = "checkpoints", ".hydra"  # folders
 CASES = "cases.csv"  # the images in a folder, with their captions
 TEXT = (
     "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
     "metric", "picture", "caption",
 )  # fmt: skip
-NUMERIC = ("age_", PROBABILITY, READER, "value", "low", "high", "n")  # beginnings of columns
+NUMERIC = ("age_years", PREDICTED_AGE, "value", "low", "high", "n")
+NUMERIC_PREFIXES = (PROBABILITY, READER)
 
 
 class _Result(BaseModel):
@@ -115,11 +117,16 @@ class FinishedRun:
             return {}
 
 
+def contains_run(folder: Path) -> bool:
+    """Tell whether a folder contains a run, finished or with at least one epoch."""
+    return (folder / METRICS).exists() or (folder / CHECKPOINTS).exists()
+
+
 def run_folder(path: Path) -> Path:
     """Return the folder of the run of a checkpoint file; folders are returned unchanged."""
     if not path.is_file():
         return path
-    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    return path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
 
 
 def read_run(path: Path) -> FinishedRun:
@@ -197,7 +204,7 @@ def _numbers(cells: pd.Series) -> pd.Series:
     try:
         return pd.to_numeric(cells.where(present))
     except ValueError:
-        if str(cells.name).startswith(NUMERIC):
+        if cells.name in NUMERIC or str(cells.name).startswith(NUMERIC_PREFIXES):
             raise
         return cells
 
@@ -217,6 +224,6 @@ def _why_unfinished(path: Path) -> str:
     if error.is_file():
         reason = error.read_text(errors="replace").strip()
         return f"failed: {reason or f'{ERROR} is empty, since the disk was full'}"
-    if (path / ".hydra").is_dir() or (path / "split.csv").is_file():
+    if (path / HYDRA).is_dir() or (path / "split.csv").is_file():
         return "the run has not finished (it is still running, or was stopped)"
     return f"not a run: it contains no {METRICS}"

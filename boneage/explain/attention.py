@@ -88,6 +88,7 @@ def measure_model(
     masks: Sequence[Mapping[str, np.ndarray]],
     stages: Stages,
     method: Method = "gradcam",
+    patients: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Return the share of a model's maps in each region, compared with controls.
 
@@ -101,6 +102,7 @@ def measure_model(
         masks: n times, per region, (H, W) bool.
         stages: the stages.
         method: attribution method.
+        patients: (n,) numbers of the patients, as for `with_interval`.
 
     Returns:
         Rows of `summarise` and of `marker_effect`, with `task`, and `unit` if there is one.
@@ -118,9 +120,9 @@ def measure_model(
             [measure(maps, masks).assign(source=name) for name, maps in sources.items()]
         )
         predict, unit = predictor(model, images, sex, task)
-        moved = marker_effect(images, masks, predict, age_years, stages)
-        summaries = [summarise(measured, age_years, stages), moved.assign(unit=unit)]
-        results.append(pd.concat(summaries).assign(task=task))
+        moved = marker_effect(images, masks, predict, age_years, stages, patients)
+        shares = summarise(measured, age_years, stages, patients)
+        results.append(pd.concat([shares, moved.assign(unit=unit)]).assign(task=task))
     return pd.concat(results)
 
 

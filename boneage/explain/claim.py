@@ -153,20 +153,25 @@ def _moved(moved: pd.DataFrame) -> str:
     by_source = {name: part.to_dict("records") for name, part in moved.groupby("source")}
     models = by_source["difference"]
     unit = str(moved["unit"].iloc[0])
-    tolerance = TOLERANCE[unit]
+    tolerance = TOLERANCE.get(unit)
     limits = [_limits(row) for row in models]
-    more = sum(1 for low, _ in limits if low > tolerance)
-    less = sum(1 for _, high in limits if high < tolerance)
     values = {
         name: ", ".join(f"{row['value']:.2g}" for row in part) for name, part in by_source.items()
     }
+    changes = (
+        f"changes the prediction by {values['model']} {unit} on average, an equal patch of "
+        f"background by {values['elsewhere']} (n = {moved['n'].max():.0f})."
+    )
+    if tolerance is None:  # a new task's unit: nobody has said what is little
+        return f"painting the marker over {changes}"
+    more = sum(1 for low, _ in limits if low > tolerance)
+    less = sum(1 for _, high in limits if high < tolerance)
     k = len(models)
     verdict = "holds" if less == k else "does not hold" if more == k else "is not clear"
     return (
-        f"the claim that the model does not rely on the marker {verdict}: painting it over changes "
-        f"the prediction by {values['model']} {unit} on average, an equal patch of background by "
-        f"{values['elsewhere']} (n = {moved['n'].max():.0f}). The interval of the difference is "
-        f"above {tolerance:.2g} in {more} of {k} models, and below in {less}."
+        f"the claim that the model does not rely on the marker {verdict}: painting it over "
+        f"{changes} The interval of the difference is above {tolerance:.2g} in {more} of {k} "
+        f"models, and below in {less}."
     )
 
 

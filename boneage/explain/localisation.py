@@ -70,22 +70,30 @@ def _in_hand(positive: np.ndarray, mask: np.ndarray, hand: np.ndarray | None) ->
     }
 
 
-def summarise(measured: pd.DataFrame, age_years: np.ndarray, stages: Stages) -> pd.DataFrame:
+def summarise(
+    measured: pd.DataFrame,
+    age_years: np.ndarray,
+    stages: Stages,
+    patients: np.ndarray | None = None,
+) -> pd.DataFrame:
     """Return energy share, enrichment and pointing game by region, for all, stages and age bands.
 
     Enrichment is the mean energy share divided by the mean area share: 1 is chance, as for a
     uniform map. `enrichment_in_hand` is the same within the hand. Intervals are 95 % bootstrap
-    intervals over radiographs.
+    intervals over patients, or over radiographs if the patients are not known.
 
     Args:
         measured: from `measure`, with `source`.
         age_years: (n,) true ages of the radiographs; NaN if unknown.
         stages: the stages.
+        patients: (n,) numbers of their patients, as for `with_interval`.
 
     Returns:
-        Rows with `source`, `region`, `group`, `metric`, `value`, `low`, `high`, `n`.
+        Rows with `source`, `region`, `group`, `metric`, `value`, `low`, `high`, `n` (and
+        `patients`).
     """
-    return summarise_groups(measured.dropna(subset="energy"), SHARES, _shares, age_years, stages)
+    rows = measured.dropna(subset="energy")
+    return summarise_groups(rows, SHARES, _shares, age_years, stages, patients)
 
 
 def summarise_groups(
@@ -94,6 +102,7 @@ def summarise_groups(
     metrics: Callable[..., Metrics],
     age_years: np.ndarray,
     stages: Stages,
+    patients: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Return metrics with intervals by source and region, for all, stages and age bands.
 
@@ -103,6 +112,7 @@ def summarise_groups(
         metrics: function of (..., n) arrays.
         age_years: (n,) true ages of the radiographs; NaN if unknown.
         stages: the stages.
+        patients: as for `summarise`.
 
     Returns:
         As `summarise`; undefined metrics are left out.
@@ -115,12 +125,13 @@ def summarise_groups(
     rows = []
     for (source, region), part in measured.groupby(["source", "region"], sort=False):
         for group, members in groups.items():
-            chosen = members[part["image"].to_numpy()]
-            if not chosen.any():
+            chosen = part[members[part["image"].to_numpy()]]
+            if chosen.empty:
                 continue
-            values = (part[name].to_numpy(float)[chosen] for name in columns)
+            values = (chosen[name].to_numpy(float) for name in columns)
+            own = None if patients is None else patients[chosen["image"].to_numpy()]
             what = {"source": source, "region": region, "group": group}
-            for metric, result in with_interval(metrics, *values).items():
+            for metric, result in with_interval(metrics, *values, patients=own).items():
                 if result["value"] is not None:
                     rows.append({**what, "metric": metric, **result})
     summary = pd.DataFrame(rows)
@@ -164,6 +175,7 @@ def marker_effect(
     predict: Predict,
     age_years: np.ndarray,
     stages: Stages,
+    patients: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Return the absolute change of predictions without the marker.
 
@@ -176,6 +188,7 @@ def marker_effect(
         predict: from images to (n,) predictions.
         age_years: (n,) true ages; NaN if unknown.
         stages: the stages.
+        patients: as for `summarise`.
 
     Returns:
         Rows as from `summarise` for the metric `moved`, in units of the prediction, with the
@@ -200,6 +213,8 @@ def marker_effect(
     moved["difference"] = moved["model"] - moved["elsewhere"]
     columns = {"image": rows, "region": MARKER}
     parts = [pd.DataFrame({**columns, "source": s, MOVED: change}) for s, change in moved.items()]
-    return summarise_groups(
-        pd.concat(parts), [MOVED], lambda change: {MOVED: change.mean(axis=-1)}, age_years, stages
-    )
+
+    def mean(change: np.ndarray) -> Metrics:
+        return {MOVED: change.mean(axis=-1)}
+
+    return summarise_groups(pd.concat(parts), [MOVED], mean, age_years, stages, patients)

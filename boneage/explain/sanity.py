@@ -93,11 +93,12 @@ def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict, seed: int =
     return pd.DataFrame(rows)
 
 
-def areas(curves: pd.DataFrame) -> Results:
+def areas(curves: pd.DataFrame, patients: np.ndarray | None = None) -> Results:
     """Return the mean area between the curves of marked and random pixels, with intervals.
 
     Args:
         curves: from `deletion`.
+        patients: (n,) numbers of the patients of all radiographs, as for `with_interval`.
 
     Returns:
         `deletion` and `insertion`, in units of the prediction. A `deletion` above 0: removing the
@@ -115,6 +116,7 @@ def areas(curves: pd.DataFrame) -> Results:
             "insertion": restored.mean(axis=-1),
         },
         *columns,
+        patients=patients,
     )
 
 

@@ -65,8 +65,8 @@ def predictor(
         task: name of the task.
 
     Returns:
-        The function from (n, H, W) to (n,), and "years" for an age, or "probability" for that of
-        the stage predicted for the unchanged radiograph.
+        The function from (n, H, W) to (n,), and the task's unit. Of several numbers, as the
+        probabilities of stages, it is the one that is largest for the unchanged radiograph.
     """
     head = model.tasks[task]
 
@@ -80,6 +80,6 @@ def predictor(
 
     first = decoded(images)
     if first.ndim == 1:
-        return decoded, "years"
-    stage = first.argmax(axis=1)
-    return lambda images: decoded(images)[np.arange(len(images)), stage], "probability"
+        return decoded, head.unit
+    largest = first.argmax(axis=1)
+    return lambda images: decoded(images)[np.arange(len(images)), largest], head.unit

@@ -1,6 +1,5 @@
 """The files of the answers: a log during the call, csv and JSON at its end."""
 
-import hashlib
 import json
 import logging
 import os
@@ -143,7 +142,7 @@ class AnswerFiles:
         }  # fmt: skip
         for name, text in (
             (self.document.name, json.dumps(document, indent=1) + "\n"),
-            ("predictions.csv", table_of(answers).to_csv(index=False)),
+            ("predictions.csv", table_of(answers).to_csv(index=False, lineterminator="\n")),
         ):
             with atomic_file(self.folder / name) as part:
                 part.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -160,9 +159,3 @@ def _state(file: Path) -> list[int]:
     """Return size and time of a file, which change if it is replaced."""
     status = file.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def sha256(file: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

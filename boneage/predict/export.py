@@ -21,7 +21,7 @@ from boneage.errors import UserError, install
 from boneage.predict.graph import Exported, trace
 from boneage.predict.onnx_file import contract, round_weights, write_onnx
 from boneage.predict.onnx_model import OnnxModel, open_session, output_of
-from boneage.run.calibrate import novelty_of
+from boneage.run.calibrate import novelty_of, site_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.weights import KEY, SITE_KEY, is_exported
@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 Format = Literal["onnx", "torch_export"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
+SITE_PLACES: dict[Format, str] = {
+    "onnx": f"metadata {SITE_KEY}, which boneage predict uses",
+    "torch_export": "extra file site.json",
+}
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 CHECKED = 64  # radiographs
 TOLERANCE = 1e-4  # in years or probability; for novelty and map relative to the maximum
@@ -81,6 +85,11 @@ def export(
     loaded = read_checkpoint(file)
     record = loaded["boneage"]
     exported = Exported(load_model(loaded), novelty_of(record), with_map=True)
+    if (site := site_of(record)) is not None and site.correction.lines:
+        log.warning(
+            "%s is fitted to a site: the file's outputs are without the correction, which is in "
+            "its %s", file, SITE_PLACES[form],
+        )  # fmt: skip
     hands = _phantoms(Preprocessing(**record["preprocessing"]))
     rounding = _round(exported, *hands) if form == "onnx" else 0.0
     try:
@@ -153,12 +162,13 @@ def _write(
     try:
         program = trace(exported, side)
         terms = contract(record, exported, program.state_dict, **rights)
+        site = record.get("calibration", {}).get("site")
         if form == "onnx":
-            site = record.get("calibration", {}).get("site")
             metadata = {KEY: terms} | ({SITE_KEY: site} if site else {})
             write_onnx(program, exported.outputs, side, metadata, out)
         else:
             extra = {"contract.json": json.dumps(terms)}
+            extra |= {"site.json": json.dumps(site)} if site else {}
             torch.export.save(program, buffer := io.BytesIO(), extra_files=extra)
             out.write_bytes(buffer.getvalue())
     except RuntimeError:

@@ -52,19 +52,21 @@ def write_pictures(
 class PictureNames:
     """Names of images: the radiograph's id, with a number if that name is taken.
 
+    Names that differ only in letter case are one file on many disks.
+
     Args:
         taken: names in use.
     """
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
-        self.taken = set(taken)
+        self.taken = {name.casefold() for name in taken}
 
     def new(self, id_: str) -> str:
         """Return an unused name, relative to the folder of the predictions."""
         stem = id_.encode(errors="replace").decode()[:LONGEST]
         names = (f"{FOLDER}/{stem}{end}.jpg" for end in chain([""], map("_{}".format, count(2))))
-        name = next(name for name in names if name not in self.taken)
-        self.taken.add(name)
+        name = next(name for name in names if name.casefold() not in self.taken)
+        self.taken.add(name.casefold())
         return name
 
 

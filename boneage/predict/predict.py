@@ -16,7 +16,7 @@ from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import Answer
-from boneage.predict.answer_files import AnswerFiles, sha256
+from boneage.predict.answer_files import AnswerFiles
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import PictureNames, is_drawn, write_pages, write_pictures
@@ -28,6 +28,7 @@ from boneage.predict.patients import (
     patients_of,
 )
 from boneage.predict.radiograph import Radiograph, load
+from boneage.weights import sha256
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")

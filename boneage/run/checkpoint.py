@@ -15,7 +15,6 @@ from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
 from boneage.models.module import BoneAgeModule, all_finite
-from boneage.options import TABLE, is_choice, kind_of
 from boneage.run.check import readable
 from boneage.run.checkpoint_file import (
     checkpoint_file,
@@ -24,22 +23,13 @@ from boneage.run.checkpoint_file import (
     what_it_is,
 )
 from boneage.run.exported import read_exported
-from boneage.run.options import differing, named_reference, options
+from boneage.run.options import named_reference, options
 from boneage.run.record_schema import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
 from boneage.run.seen import SAME_MONTHS, check_unseen, seen_by
 from boneage.tasks.base import Task
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
-
-MUST_MATCH = [row.name for row in TABLE if row.checkpoint == "fixed"]
-MAY_BE_EXTENDED = (
-    "trainer.max_epochs",
-    "trainer.min_epochs",
-    "trainer.max_steps",
-    "trainer.max_time",
-    "callbacks.early_stopping.patience",
-)
 
 
 def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
@@ -149,62 +139,6 @@ def check_task(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} was trained with task={name}, "
             f"but this command has task={cfg.name}: add task={name}"
         )
-
-
-def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
-    """Raise UserError if training cannot be resumed with the config of this command."""
-    check_task(checkpoint, cfg)
-    record = checkpoint["boneage"]
-    current = resolved(cfg, MUST_MATCH)
-    different = [key for key in MUST_MATCH if current[key] != record["config"][key]]
-    for key, value in record["preprocessing"].items():
-        if cfg.data[key] != value:
-            different.append(f"data.{key} (was {value})")
-    if record["options"]:
-        more = differing(record["options"], options(cfg), _must_be_repeated)
-        different += [name for name in more if name not in different]
-    if different:
-        raise UserError(
-            f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
-            f"{', '.join(different)}; repeat that run's options"
-        )
-    if cfg.resume is None and is_within_epoch(checkpoint):
-        raise UserError(
-            f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was saved within an epoch, and only "
-            "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "
-            "start_from="
-        )
-
-
-def _must_be_repeated(key: str) -> bool:
-    """Tell whether a training cannot go on with another value of an option."""
-    return kind_of(key) == "identity" and not is_choice(key) and key not in MAY_BE_EXTENDED
-
-
-def is_within_epoch(checkpoint: dict[str, Any]) -> bool:
-    """Return whether a checkpoint was saved before the end of an epoch."""
-    return not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
-
-
-def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path) -> None:
-    """Check that a record has the folds of the checkpoint it resumes; keep earlier radiographs.
-
-    Args:
-        checkpoint: the checkpoint.
-        record: of the resumed training; it gets the radiographs of the starting weights.
-        path: of the checkpoint, for messages.
-
-    Raises:
-        UserError: if the training or validation fold differs.
-    """
-    was = checkpoint["boneage"]
-    if fold := changed_fold(was, pd.DataFrame(record["split"])):
-        raise UserError(
-            f"{path} cannot be resumed: its {fold} fold had other radiographs or readings. "
-            "Repeat the data and the split of its run, or start from its weights with start_from="
-        )
-    if earlier := was.get("earlier"):
-        record["earlier"] = earlier
 
 
 def build_model(

@@ -1,5 +1,6 @@
 """The mean of several runs' predictions of each test radiograph, as a run."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from boneage.data.tables.readings import reading_column
+from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError, join_first
-from boneage.evaluation.evaluate import subgroups
+from boneage.evaluation.evaluate import Scored, subgroups
+from boneage.evaluation.metrics import is_built_in
 from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.run_folder import (
     METRICS,
@@ -20,6 +23,9 @@ from boneage.evaluation.run_folder import (
 )
 from boneage.run.results import metric_report, write_json
 from boneage.stages import PROBABILITY
+from boneage.tasks.sex import MALE_PROBABILITY, SexClassification
+
+log = logging.getLogger(__name__)
 
 OF_ONE_RUN = ("anomalies", "coverage", "own_test")
 TRUTH = ["id", "sex", "age_years", "stage"]
@@ -53,7 +59,13 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     readings = [reading_column(name) for name in readers]
     predictions = _mean_predictions(runs, columns, readings)
     split = read_csv(first.path / "split.csv")
-    report = metric_report(predictions, split[split["fold"] == "train"], first.stages)
+    tasks = _scored(predictions)
+    report = metric_report(predictions, split[split["fold"] == "train"], first.stages, tasks)
+    own = [name for name in first.metrics["test"] if not is_built_in(name)]
+    if lost := [name for name in own if name not in report["test"]]:
+        log.warning(
+            "%s: metrics of a new task are not computed for mean predictions", join_first(lost)
+        )
     if first.metrics.get("external"):  # whose folder does not know the training fold
         if hash_test_set(predictions) != first.metrics["test_set"]:
             raise UserError(f"{first.path} was not tested on all radiographs of the other runs")
@@ -74,12 +86,21 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         predictions.to_csv(out / PREDICTIONS, index=False)
-        groups = subgroups(predictions, first.stages, columns=columns)
+        groups = subgroups(predictions, first.stages, tasks, columns)
         groups.to_csv(out / "subgroups.csv", index=False)
         write_json(out / METRICS, metrics)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from error
     return metrics
+
+
+def _scored(predictions: pd.DataFrame) -> list[Scored]:
+    """Return the output of the sex task, if there is one; others are scored by their columns."""
+    if MALE_PROBABILITY not in predictions:
+        return []
+    true, predicted = sex_codes(predictions["sex"]), predictions[MALE_PROBABILITY].to_numpy(float)
+    task = SexClassification(in_features=1)
+    return [Scored("sex", task.metrics(), true, predicted, task.constant)]
 
 
 def _require_alike(runs: Sequence[FinishedRun]) -> None:

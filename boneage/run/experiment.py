@@ -18,7 +18,8 @@ from torch.utils import deterministic
 from boneage.callbacks.divergence import Divergence
 from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.callbacks.predictions import Predictions
-from boneage.callbacks.progress import EpochLines, History, Throughput
+from boneage.callbacks.progress import EpochLines, History
+from boneage.callbacks.throughput import Throughput
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import FailedRun, UserError
 from boneage.evaluation.readers_report import readers_report
@@ -30,13 +31,11 @@ from boneage.run.calibrate import calibrate, coverage_of, save_calibration, site
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
     build_model,
-    check_resumable,
     check_task,
     fold_of,
     load_model,
     make_record,
     read_checkpoint,
-    resume_record,
     start_from,
 )
 from boneage.run.checkpoint_file import checkpoint_file
@@ -51,11 +50,11 @@ from boneage.run.process import (
 )
 from boneage.run.record_schema import check_buildable
 from boneage.run.results import describe_run, metric_report, print_results, write_results
-from boneage.run.resume import finished, newest_checkpoint
+from boneage.run.resume import check_resumable, finished, newest_checkpoint, resume_record
 from boneage.run.seen import check_unseen, is_external
 from boneage.run.teachers import check_teachers
 from boneage.uncertainty.conformal import why_unknown
-from boneage.weights import is_exported
+from boneage.weights import is_exported, sha256
 
 log = logging.getLogger(__name__)
 
@@ -160,10 +159,10 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
             raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
         return None, None
     path = checkpoint_file(Path(chosen), "last" if cfg.train else "best")
-    if is_exported(path):
+    if cfg.train and is_exported(path):
         raise UserError(
-            f"ckpt_path={path}: an exported file contains no training to resume and no labels to "
-            "test with; start from it with start_from=, or give its run's checkpoint"
+            f"ckpt_path={path}: an exported file contains no training to resume: start from it "
+            "with start_from=, or test it with train=false"
         )
     checkpoint = read_checkpoint(path)
     if cfg.train:
@@ -232,18 +231,21 @@ def _summarise(run: _Run, score: float | None) -> dict[str, Any]:
     if test.empty:
         raise FailedRun("no radiograph was tested: increase trainer.limit_test_batches")
     train_fold, val_fold = fold_of(model.record, "train"), fold_of(model.record, "val")
+    aged = train_fold.dropna(subset="age_years")  # an exported model has no ages
     metrics = {
         **describe_run(run.cfg, run.data, model, trainer),
         "best_validation": score,  # of cfg.monitor
         "test_set": hash_test_set(test),
         "n": {"train": len(train_fold), "val": len(val_fold), "test": len(test)},
-        **metric_report(test, train_fold, run.data.stages, run.predictions.tasks),
+        **metric_report(test, aged, run.data.stages, run.predictions.tasks),
         "coverage": coverage_of(model.record, test),
         "readers_report": readers_report(test, run.data.columns.readers, run.cfg.readers_margin),
         "started": run.started.isoformat(timespec="seconds"),
         "seconds": run.throughput.elapsed,
         "images_per_second": run.throughput.images_per_second,
     }
+    if run.ckpt_path and not run.cfg.train:
+        metrics["checkpoint_sha256"] = sha256(run.ckpt_path)
     if trainer.is_global_zero:
         if run.data.external and run.ckpt_path:
             model.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU

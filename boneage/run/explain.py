@@ -1,9 +1,9 @@
-"""Explain a checkpoint's predictions on radiograph files; measure and check its maps."""
+"""Explain a checkpoint's predictions on radiograph files, and measure its maps."""
 
 import copy
 import logging
 from collections.abc import Sequence
-from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +14,27 @@ from boneage.data.dataset import sex_indices
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.parallel import read_squares
 from boneage.data.radiographs import by_id, find_radiographs, radiograph_id
-from boneage.data.sampler import evenly
+from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.matching import match_ids
-from boneage.errors import UserError, join_first, plural
+from boneage.data.tables.sexes import SEXES
+from boneage.errors import UserError, join_first
 from boneage.evaluation.figures.style import styled, to_png
-from boneage.evaluation.numbers import FEW, number, with_limits
 from boneage.evaluation.reference import first_reference
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import find_regions, read_regions
 from boneage.explain.cases import captions, overlay_sheet
 from boneage.explain.film import read_film
 from boneage.explain.methods import Method, maps_of
-from boneage.explain.sanity import areas, deletion, randomisation, sanity_figure
-from boneage.models.inference import predictor
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.seen import find_seen, seen_by
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 SHEET = 24  # radiographs per image
+KNOWN = SEXES[:2]
 Masks = dict[str, dict[str, np.ndarray]]  # by id and region
-CHECKS = "checks.txt"
 
 
 class Explained:
@@ -45,9 +44,10 @@ class Explained:
         checkpoint: a checkpoint, or the folder of a run.
         images: radiograph files or folders.
         sex: of all of them; None uses the checkpoint's table by id, else the DICOM header, else
-            unknown.
+            unknown. A header of the other sex is that of another radiograph with the same id.
         regions: table of boxes, or folder of a phantom's masks: only radiographs with regions are
-            read, without the checkpoint's training and validation radiographs.
+            read, without the training and validation radiographs of the checkpoint and of the
+            model that it started from.
         annotator: use only the boxes of this one; None uses all.
 
     Raises:
@@ -73,10 +73,11 @@ class Explained:
         meant = match_ids(self.table["id"], split.index, "Radiographs of the checkpoint")
         split = split.reindex([meant.get(id_) for id_ in self.table["id"]])
         self.table = self.table.join(split.reset_index(drop=True))
-        self.table["age_years"] = self.table.pop("age_months") / 12
         if regions is not None:
             self._select(self._held_out(regions, annotator))
+        self.table["age_years"] = self.table.pop("age_months") / 12
         self.images, self.geometries, sexes = self._decode()
+        self._drop_truth_of_others(sexes)
         self.table["sex"] = sex or self.table["sex"].replace("unknown", np.nan).fillna(sexes)
         site = site_of(record)
         predicted = predictions_at(site, self.model, self.images, self.table["sex"])
@@ -95,6 +96,11 @@ class Explained:
         """(n,) int64, index into `SEXES`."""
         return sex_indices(self.table["sex"])
 
+    @property
+    def patients(self) -> np.ndarray | None:
+        """(n,) numbers, equal for radiographs of one patient; None if the checkpoint has none."""
+        return patient_codes(self.table)
+
     def maps(self, task: str, method: Method, model: BoneAgeModule | None = None) -> np.ndarray:
         """Return (n, size, size) signed maps of a task; `model` replaces the checkpoint's own."""
         return maps_of(model or self.model, self.images, self.sex, task, method)
@@ -109,8 +115,8 @@ class Explained:
         drawn = list(find_regions(regions, files, annotator))
         if not drawn:
             raise UserError(f"{regions} has no region for any of the {len(files)} radiographs")
-        seen = self.table["fold"].isin(["train", "val"])
-        rows = np.flatnonzero(self.table["id"].isin(drawn) & ~seen)
+        seen = chain(*find_seen(self.table, seen_by(self.checkpoint)))
+        rows = np.flatnonzero(self.table["id"].isin(drawn) & ~self.table["id"].isin([*seen]))
         if not len(rows):
             raise UserError(
                 f"{regions}: the checkpoint was trained on all {len(drawn)} radiographs with "
@@ -122,6 +128,19 @@ class Explained:
             "are used, since the model was not trained on them"
         )
         return rows
+
+    def _drop_truth_of_others(self, sexes: pd.Series) -> None:
+        """Drop what the checkpoint's table has of an id if the file's header has the other sex."""
+        known = self.table["sex"].isin(KNOWN) & sexes.isin(KNOWN)
+        other = known & (self.table["sex"] != sexes)
+        if other.any():
+            files = [str(self.files[row]) for row in np.flatnonzero(other)]
+            log.warning(
+                "%s: the header has another sex than the checkpoint's table for the same id. The "
+                "sex of the header is used, and the bone age of the table is not",
+                join_first(files),
+            )
+            self.table.loc[other, self.table.columns != "id"] = np.nan
 
     def _decode(self) -> tuple[np.ndarray, list[Geometry], pd.Series]:
         """Return (n, size, size) squares, their geometries, and the sexes of the headers.
@@ -221,58 +240,5 @@ def _measure(explained: Explained, masks: Masks, method: Method) -> pd.DataFrame
         [masks[id_] for id_ in explained.table["id"]],
         Stages(stages["names"], stages["edges"]),
         method,
+        explained.patients,
     )
-
-
-def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> list[str]:
-    """Check maps by randomising layers and by deleting and inserting pixels.
-
-    Writes `randomisation_<task>.csv`, `deletion_<task>.csv`, `sanity_<task>.png` and `checks.txt`.
-
-    Args:
-        explained: a checkpoint and radiographs.
-        out: folder.
-        method: of the maps.
-        sample: maximum number of radiographs, evenly over their order.
-
-    Returns:
-        One sentence per task and check.
-    """
-    rows = evenly(len(explained.table), sample)
-    explained = explained.subset(rows)
-    sentences = []
-    if len(rows) < FEW:
-        sentences.append(
-            f"Only {plural(len(rows), 'radiograph')} checked, too few for a conclusion: give {FEW} "
-            f"or more, and --check {FEW} or more."
-        )
-    for task in explained.model.tasks:
-        draw = partial(explained.maps, task, method)
-        randomised = randomisation(explained.model, task, draw)
-        predict, unit = predictor(explained.model, explained.images, explained.sex, task)
-        curves = deletion(explained.images, draw(), predict)
-        randomised.to_csv(out / f"randomisation_{task}.csv", index=False)
-        curves.to_csv(out / f"deletion_{task}.csv", index=False)
-        with styled():
-            figure = sanity_figure(randomised, curves, unit)
-            (out / f"sanity_{task}.png").write_bytes(to_png(figure))
-        sentences += _sentences(task, unit, randomised, curves)
-    (out / CHECKS).write_text("".join(f"{sentence}\n" for sentence in sentences))
-    return sentences
-
-
-def _sentences(task: str, unit: str, randomised: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
-    last = randomised[randomised["layers"] == randomised["layers"].max()]
-    area = areas(curves)
-    n = curves["image"].nunique()
-    spearman, deleted, inserted = last["spearman"].median(), area["deletion"], area["insertion"]
-    return [
-        f"{task}: with all layers randomised, the similarity to the trained maps is Spearman "
-        f"{number(spearman)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "
-        "no change).",
-        f"{task}: deleting marked pixels moves the prediction {with_limits(deleted)} {unit} "
-        "further from that of the whole radiograph than deleting random ones. With marked pixels "
-        f"inserted it is {with_limits(inserted)} {unit} further away than with random ones. If "
-        "the prediction depends on the marked pixels, the first value is above 0 and the second "
-        "below 0.",
-    ]

@@ -72,7 +72,7 @@ def _record(terms: dict[str, Any]) -> dict[str, Any]:
     }
     return {
         "config": terms["module"],
-        "options": {},
+        "options": {f"data.{name}": value for name, value in terms["preprocessing"].items()},
         "config_text": "",
         "preprocessing": terms["preprocessing"],
         "preprocessing_version": terms["preprocessing_version"],

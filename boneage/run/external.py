@@ -18,6 +18,7 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import fold_of
 from boneage.run.seen import find_seen
+from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ def external_report(
         "trained_on": _trained_on(model.record),
         "anomalies": anomalies(model, data, predictions),
     }
+    if is_exported(checkpoint):  # its run is not known
+        return report
     try:
         own = own_run(checkpoint, model)
     except UserError as error:

@@ -32,22 +32,25 @@ def options(cfg: DictConfig) -> dict[str, Any]:
 
 def differing(
     was: dict[str, Any], now: dict[str, Any], matters: Callable[[str], bool]
-) -> list[str]:
+) -> dict[str, str]:
     """Return the options that differ between a run and a command, each with the run's value.
 
     Args:
         was: `options` of the run.
         now: `options` of the command.
         matters: whether an option is compared.
+
+    Returns:
+        By the name of the option, what to say of it.
     """
     later = {row.name: row.default for row in TABLE}  # options that older versions did not have
     later |= {f"weighting.{name}": value for name, value in WEIGHTING.items()}
     was = {name: value for name, value in later.items() if name in now} | was
-    return [
-        f"{name} (was {was[name]})" if name in was else name
+    return {
+        name: f"{name} (was {was[name]})" if name in was else name
         for name in was | now
         if matters(name) and was.get(name) != now.get(name)  # None for one of a newer version
-    ]
+    }
 
 
 def named_reference(cfg: DictConfig) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Check the `option=value` of the command line before Hydra reads them."""
 
+import os
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -69,6 +70,8 @@ def _advice(option: str, value: str) -> str:
         return f"; a decimal number has a point: {option}={value.replace(',', '.')}"
     if value.startswith(('"', "'")):
         return ": its quotation marks do not match"
+    if (path := os.path.expanduser(value)) != value:  # no shell expands ~ after option=
+        return f": write the home folder out: {option_word(option, path)}"
     return f": if this is one value, quote it: {option_word(option, value)}"
 
 

@@ -1,4 +1,4 @@
-"""Whether a run folder is free, finished, or to be resumed."""
+"""Whether a run folder is free, finished, or to be resumed, and a checkpoint can be."""
 
 import json
 import logging
@@ -6,20 +6,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.report.page import PAGE, write_report
-from boneage.evaluation.run_folder import ERROR, METRICS
-from boneage.options import find, is_choice, kind_of
-from boneage.run.checkpoint import is_within_epoch, read_checkpoint
+from boneage.evaluation.run_folder import ERROR, METRICS, contains_run
+from boneage.options import TABLE, find, is_choice, kind_of
+from boneage.run.checkpoint import changed_fold, check_task, read_checkpoint, resolved
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.options import differing, options
 from boneage.run.process import interruptible, is_first_process, only_run_in
 from boneage.run.record_schema import NewerRecord
+from boneage.weights import sha256
 
 log = logging.getLogger(__name__)
+
+MUST_MATCH = [row.name for row in TABLE if row.checkpoint == "fixed"]
+MAY_BE_EXTENDED = (
+    "trainer.max_epochs",
+    "trainer.min_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "callbacks.early_stopping.patience",
+)
 
 
 def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
@@ -34,14 +45,14 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     if not is_first_process():  # the first process checked before it started this one
         return None
     if cfg.resume is None:
-        if (run_dir / METRICS).exists() or (run_dir / "checkpoints").exists():
+        if contains_run(run_dir):
             raise UserError(
                 f"{run_dir} contains a run already: resume it with resume=auto, or choose another "
                 "folder with hydra.run.dir="
             )
         return None
     if not (run_dir / METRICS).exists():
-        if not cfg.train and (run_dir / "checkpoints").exists():
+        if not cfg.train and contains_run(run_dir):
             raise UserError(
                 f"{run_dir} contains an unfinished training: choose another folder for the test "
                 "with hydra.run.dir="
@@ -49,6 +60,13 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
         return None
     metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
     check_same(current_options(metrics["options"]), cfg, f"{run_dir} contains a finished run")
+    if metrics.get("checkpoint_sha256"):
+        tested = checkpoint_file(Path(cfg.ckpt_path))
+        if sha256(tested) != metrics["checkpoint_sha256"]:
+            raise UserError(
+                f"{run_dir} contains a test of other weights in {tested}, which was written again: "
+                "choose another folder for the test with hydra.run.dir="
+            )
     _complete(run_dir, cfg)
     log.info("%s is finished", run_dir)
     return metrics
@@ -112,8 +130,8 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
     different = differing(was, current, matters)
     if different:
         raise UserError(
-            f"{what} with other options: {', '.join(different)}; repeat its options, or choose "
-            "another folder with hydra.run.dir= (hydra.sweep.dir=)"
+            f"{what} with other options: {', '.join(different.values())}; repeat its options, or "
+            "choose another folder with hydra.run.dir= (hydra.sweep.dir=)"
         )
 
 
@@ -127,3 +145,63 @@ def _matters_for_a_test(key: str) -> bool:
     row = find(key)
     chosen = row is not None and row.name in ("ckpt_path", "data.root")
     return chosen or (kind_of(key) == "setting" and not is_choice(key))
+
+
+def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
+    """Raise UserError if training cannot be resumed with the config of this command."""
+    check_task(checkpoint, cfg)
+    record = checkpoint["boneage"]
+    current = resolved(cfg, MUST_MATCH)
+    different = {key: key for key in MUST_MATCH if current[key] != record["config"][key]}
+    for key, value in record["preprocessing"].items():
+        if cfg.data[key] != value:
+            different[f"data.{key}"] = f"data.{key} (was {value})"
+    if record["options"]:
+        more = differing(record["options"], options(cfg), _must_be_repeated)
+        different = more | {  # what is not named already by itself or by its parts
+            name: text
+            for name, text in different.items()
+            if not any(f"{part}.".startswith(f"{name}.") for part in more)
+        }
+    if different:
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
+            f"{', '.join(different.values())}; repeat that run's options"
+        )
+    if cfg.resume is None and is_within_epoch(checkpoint):
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was saved within an epoch, and only "
+            "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "
+            "start_from="
+        )
+
+
+def _must_be_repeated(key: str) -> bool:
+    """Tell whether a training cannot go on with another value of an option."""
+    return kind_of(key) == "identity" and not is_choice(key) and key not in MAY_BE_EXTENDED
+
+
+def is_within_epoch(checkpoint: dict[str, Any]) -> bool:
+    """Return whether a checkpoint was saved before the end of an epoch."""
+    return not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+
+
+def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path) -> None:
+    """Check that a record has the folds of the checkpoint it resumes; keep earlier radiographs.
+
+    Args:
+        checkpoint: the checkpoint.
+        record: of the resumed training; it gets the radiographs of the starting weights.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        UserError: if the training or validation fold differs.
+    """
+    was = checkpoint["boneage"]
+    if fold := changed_fold(was, pd.DataFrame(record["split"])):
+        raise UserError(
+            f"{path} cannot be resumed: its {fold} fold had other radiographs or readings. "
+            "Repeat the data and the split of its run, or start from its weights with start_from="
+        )
+    if earlier := was.get("earlier"):
+        record["earlier"] = earlier

@@ -88,8 +88,8 @@ def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[
         seen: those of the model, as `seen_by` returns them.
 
     Returns:
-        Ids with the same age: the same id in another data set rarely has it. And ids for which the
-        model has no age, as an exported file. Ids that `match_ids` could match are the same.
+        Ids with the same age: the same id in another data set rarely has it. And ids of which one
+        side has no age, as an exported file. Ids that `match_ids` could match are the same.
     """
     columns = ["id", "age_months"]
     asked, known = (
@@ -98,7 +98,8 @@ def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[
     )
     pairs = asked.merge(known, on="core", suffixes=("", "_seen"))
     same_age = (pairs["age_months"] - pairs["age_months_seen"]).abs() < SAME_MONTHS
-    groups = (pairs["id"][rows] for rows in (same_age, pairs["age_months_seen"].isna()))
+    no_age = pairs[["age_months", "age_months_seen"]].isna().any(axis=1)
+    groups = (pairs["id"][rows] for rows in (same_age, no_age))
     certain, same_id = (list(ids.drop_duplicates()) for ids in groups)
     return certain, same_id
 

@@ -1,4 +1,4 @@
-"""Sweeps: check that folders can be written, record failures, and compare the finished runs."""
+"""Folders of runs and sweeps: check that they can be written, record config and failures."""
 
 import logging
 import sys
@@ -9,10 +9,11 @@ from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 log = logging.getLogger(__name__)
 LOCK = ".comparison.lock"
+SQLITE = "sqlite:///"  # before the file of a storage
 
 
 class WritableFolder(Callback):
@@ -23,8 +24,11 @@ class WritableFolder(Callback):
         make_folder(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
-        """Make the folder of a sweep."""
+        """Make the folders of a sweep and of its storage file."""
         make_folder(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+        storage = str(config.hydra.sweeper.get("storage"))  # of a search
+        if storage.startswith(SQLITE):
+            make_folder(Path(storage.removeprefix(SQLITE)).parent, "hydra.sweeper.storage")
 
 
 def make_folder(folder: Path, option: str) -> None:
@@ -43,6 +47,31 @@ def make_folder(folder: Path, option: str) -> None:
             f"error: {folder} cannot be written ({error.strerror}): choose another folder with "
             f"{option}="
         )
+
+
+class RecordedConfig(Callback):
+    """Write the config of a run into `.hydra/`, unless its folder contains a run.
+
+    Hydra would write it before the run is known to be refused, or resumed with its own options.
+    """
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
+        """Write the files of Hydra's `output_subdir`."""
+        from boneage.evaluation.run_folder import HYDRA, contains_run
+        from boneage.run.process import is_first_process
+
+        run_dir = Path(config.hydra.runtime.output_dir)
+        if contains_run(run_dir) or not is_first_process():
+            return
+        folder = run_dir / HYDRA
+        folder.mkdir(exist_ok=True)
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        hydra = OmegaConf.masked_copy(config, ["hydra"])
+        for name, part in (
+            ("config", own), ("hydra", hydra), ("overrides", config.hydra.overrides.task),
+        ):  # fmt: skip
+            text = OmegaConf.to_yaml(part)
+            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 class SweepComparison(Callback):

@@ -17,10 +17,12 @@ class Task(nn.Module, ABC):
     Attributes:
         head: module from (B, in_features) features to the raw output.
         weight: share of this task in the total loss.
+        unit: of a decoded prediction: "years", "probability" or another.
         hides_sex: whether the task predicts the sex, which can then not be an input.
     """
 
     head: nn.Module
+    unit = "units"
     hides_sex = False
 
     def __init__(self, weight: float = 1.0) -> None:

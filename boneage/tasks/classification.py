@@ -32,6 +32,7 @@ class StageClassification(Task):
         weight: share of the total loss.
     """
 
+    unit = "probability"
     class_weight: Tensor
     edges: Tensor
 

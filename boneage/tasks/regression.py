@@ -35,6 +35,7 @@ class AgeRegression(Task):
     """
 
     outputs = 1  # of the head
+    unit = "years"
     mean: Tensor
     std: Tensor
 

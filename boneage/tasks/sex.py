@@ -16,6 +16,7 @@ from boneage.evaluation.metric_set import SHARE, Metric, MetricSet, Pairs
 from boneage.tasks.base import Task
 from boneage.tasks.heads import MLPHead
 
+MALE_PROBABILITY = "male_probability"  # column of predictions.csv
 MALE, UNKNOWN = SEXES.index("male"), SEXES.index("unknown")
 
 
@@ -29,6 +30,7 @@ class SexClassification(Task):
         weight: share of the total loss.
     """
 
+    unit = "probability"
     hides_sex = True
 
     def __init__(
@@ -79,7 +81,7 @@ class SexClassification(Task):
         return float((known == SEXES[MALE]).mean()) if len(known) else None
 
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
-        return {"male_probability": prediction}
+        return {MALE_PROBABILITY: prediction}
 
 
 def _auroc(pairs: Pairs) -> np.ndarray:

@@ -3,6 +3,7 @@
 The terms of its weights are in README.md.
 """
 
+import hashlib
 from pathlib import Path
 
 KEY = "boneage"  # of the contract
@@ -20,3 +21,9 @@ def name_of(file: Path) -> str:
 def is_exported(file: Path) -> bool:
     """Tell an exported model from a checkpoint of training, by its name."""
     return file.suffix.lower() == ".onnx"
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -39,6 +39,26 @@ def test_a_line_an_epoch_has_the_numbers_of_the_history(configure, tmp_path, cap
     assert "left" not in lines[-1]
 
 
+def test_the_best_of_several_validations_in_an_epoch_counts(configure, tmp_path, caplog):
+    caplog.set_level("INFO")
+    each_batch = ("trainer.val_check_interval=1", "optimizer.lr=0.05")
+    for seed in range(1, 4):  # in one of them the best is within an epoch
+        run = configure("trainer.max_epochs=3", *each_batch, f"seed={seed}", run=f"{seed}")
+        best = train(run)["best_validation"]
+        line = epoch_lines(caplog)[-1]
+        last = pd.read_csv(tmp_path / f"{seed}/history.csv")["val/age/mae_years"].iloc[-1]
+        if last == pytest.approx(best):
+            assert "(best so far)" in line
+        else:
+            assert f"(best {number(best)} " in line
+    assert any("earlier in this epoch" in line for line in epoch_lines(caplog))
+    ckpt = f"ckpt_path={tmp_path}/3/checkpoints/last.ckpt"
+    resumed = train(configure("trainer.max_epochs=4", *each_batch, "seed=3", ckpt))
+    assert re.search(
+        rf"\(best {number(resumed['best_validation'])} |\(best so far\)", epoch_lines(caplog)[-1]
+    )
+
+
 def test_a_resumed_run_goes_on_counting_and_knows_the_best(configure, tmp_path, caplog):
     train(configure("trainer.max_epochs=2", "optimizer.lr=0", run="first"))
     last = tmp_path / "first/checkpoints/last.ckpt"

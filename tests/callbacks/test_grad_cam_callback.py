@@ -10,6 +10,7 @@ import torch
 from helpers import TINY, compose_config, predictions, reference_study
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from boneage.callbacks.grad_cam import GradCam
 from boneage.errors import UserError
 from boneage.explain.cases import captions, representative_cases
 from boneage.run.checkpoint import read_checkpoint
@@ -83,6 +84,28 @@ def test_the_last_validation_is_drawn_once_however_training_ends(with_maps, tmp_
     assert drawn["last"]["age_epoch_002.png"] == drawn["each"]["age_epoch_002.png"]
     events = EventAccumulator(str(tmp_path / "last/tensorboard")).Reload()
     assert [image.step for image in events.Images("val/gradcam_age")] == [2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("often", "drawn"),
+    [
+        (["trainer.val_check_interval=1"], ["001", "002", "003"]),
+        (["trainer.val_check_interval=1", "trainer.max_steps=5"], ["001", "002"]),
+        (
+            ["trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=null"],
+            ["001", "002", "003"],
+        ),
+    ],
+)  # fmt: skip
+def test_maps_are_computed_once_an_epoch(with_maps, tmp_path, monkeypatch, often, drawn):
+    calls = []
+    maps = GradCam._maps
+    monkeypatch.setattr(GradCam, "_maps", lambda *given: calls.append(given) or maps(*given))
+    train(with_maps("trainer.max_epochs=3", *often, "callbacks.grad_cam.cases=0"))
+    files = sorted((tmp_path / "run/gradcam").glob("age_epoch_*"))
+    assert [file.stem[-3:] for file in files] == drawn
+    assert len(calls) == len(drawn) + 1  # and the test
 
 
 @pytest.mark.slow

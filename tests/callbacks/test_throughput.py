@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from boneage.callbacks.progress import Throughput
+from boneage.callbacks.throughput import Throughput
 
 
 def test_a_resumed_run_tells_the_whole():

@@ -90,6 +90,12 @@ def test_a_model_that_does_not_is_cleared(film):
     assert "by 0 years on average" in sentence
 
 
+def test_a_unit_of_a_new_task_has_no_tolerance(film):
+    found = effects(lambda images: images[:, 100:200, 60:150].mean(axis=(1, 2)), film)
+    (sentence,) = background_sentences(found.assign(unit="units"))
+    assert "painting the marker over changes the prediction by 0 units on average" in sentence
+
+
 def test_without_a_marker_there_is_nothing_to_tell(film):
     image, _ = film
     nothing = marker_effect(image[None], [{}], lambda _: np.zeros(1), np.array([12.0]), Stages())

@@ -27,6 +27,7 @@ from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import Method, Score, attribute
 from boneage.run.checkpoint import build_model, read_checkpoint
+from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.explain import Explained
 from boneage.stages import ALL, Stages
 
@@ -218,6 +219,21 @@ def test_controls_are_at_chance_on_random_boxes():
         assert set(summary["group"]) == {"all", "child", "5-10"}
 
 
+def test_copies_of_a_patient_do_not_narrow_the_interval():
+    rng = np.random.default_rng(0)
+    one = pd.DataFrame({"energy": rng.random(12), "area": 0.2, "hit": 1.0})
+    one = one.assign(energy_in_hand=np.nan, area_in_hand=np.nan, region="r", source="model")
+    copies = pd.concat([one] * 9, ignore_index=True)
+    limits = []
+    for rows, patients in ((one, None), (copies, np.tile(np.arange(12), 9)), (copies, None)):
+        measured = rows.assign(image=range(len(rows)))
+        summary = summarise(measured, np.full(len(rows), 8.0), Stages(), patients)
+        row = summary.query("metric == 'energy' and group == 'all'").iloc[0]
+        limits.append(row["high"] - row["low"])
+    assert limits[1] == pytest.approx(limits[0])
+    assert limits[2] < 0.5 * limits[0]
+
+
 @pytest.fixture(scope="module")
 def run(trained):
     return trained()
@@ -278,6 +294,53 @@ def test_a_film_of_the_checkpoint_is_known_by_another_spelling_of_its_id(
     split = pd.read_csv(run / "split.csv", dtype=str).set_index("id")
     (row,) = Explained(run, [tmp_path / "01001.png"]).table.to_dict("records")
     assert (row["id"], row["fold"]) == ("01001", split.loc["1001", "fold"])
+
+
+def test_a_film_of_the_other_sex_only_shares_the_id(run, phantom_root, tmp_path, caplog):
+    split = pd.read_csv(run / "split.csv", dtype=str)
+    row = split.iloc[0]
+    grey = np.array(
+        Image.open(phantom_root / f"boneage-training-dataset/{row.id}.png").convert("L")
+    )
+    same, other = ("F", "M") if row.sex == "female" else ("M", "F")
+    film = written(tmp_path / f"{row.id}.dcm", grey, PatientSex=same)
+    own = Explained(run, [film]).table.iloc[0]
+    assert (own["sex"], own["fold"]) == (row.sex, row.fold)
+    assert own["age_years"] == pytest.approx(float(row.age_years), abs=1e-3)
+    assert not caplog.text
+    film = written(tmp_path / f"{row.id}.dcm", grey, PatientSex=other)
+    stranger = Explained(run, [film]).table.iloc[0]
+    assert stranger["sex"] == {"F": "female", "M": "male"}[other]
+    assert stranger[["age_years", "fold"]].isna().all()
+    assert f"{film}: the header has another sex than the checkpoint's table" in caplog.text
+
+
+def test_radiographs_of_the_starting_weights_are_not_held_out(run, phantom_root, tmp_path):
+    checkpoint = torch.load(checkpoint_file(run), weights_only=True)
+    split = pd.DataFrame(checkpoint["boneage"]["split"])
+    test = split[split["fold"] == "test"].reset_index(drop=True)
+    months = test["age_months"].tolist()
+    earlier = {"id": [f"0{test['id'][0]}.png", test["id"][1], "77"]}
+    earlier |= {"age_months": [months[0], months[1] + 5, 90.0], "fold": ["train"] * 3}
+    checkpoint["boneage"]["earlier"] = earlier
+    torch.save(checkpoint, tmp_path / "tuned.ckpt")
+    shutil.copy(
+        phantom_root / f"boneage-training-dataset/{split['id'][0]}.png", tmp_path / "77.png"
+    )
+    table = write(tmp_path / "boxes.csv", *(BOX | FRAME | {"id": i} for i in [*test["id"], "77"]))
+    images = [phantom_root, tmp_path / "77.png"]
+    explained = Explained(tmp_path / "tuned.ckpt", images, regions=table)
+    # the second has another age: another radiograph with its id
+    assert set(explained.table["id"]) == set(test["id"][1:])
+
+
+def test_measures_on_boxes_are_refused_without_boxes(run, phantom_root, tmp_path):
+    for option in (("--also", run), ("--annotator", "A")):
+        refused = call(run, phantom_root, "--out", tmp_path / "maps", *option)
+        assert str(refused.exception) == (
+            "--also and --annotator are for maps measured on boxes: give --boxes"
+        )
+    assert not (tmp_path / "maps").exists()
 
 
 def test_boxes_are_measured_on_held_out_radiographs_only(run, phantom_root, tmp_path):

@@ -58,6 +58,21 @@ def test_areas_by_hand():
     assert areas(pd.DataFrame(rows))["deletion"]["value"] == pytest.approx(0.5)
 
 
+def test_areas_resample_patients():
+    rng = np.random.default_rng(0)
+    values = np.tile(rng.random(10), 4)
+    rows = [
+        {"image": i, "order": order, "share": 0.0, "deletion": value * (order == "marked")}
+        for i, value in enumerate(values)
+        for order in ("marked", "random")
+    ]
+    curves = pd.DataFrame(rows).assign(insertion=0.0)
+    once = areas(curves[curves["image"] < 10])["deletion"]
+    of_patients = areas(curves, np.tile(np.arange(10), 4))["deletion"]
+    assert of_patients["patients"] == 10
+    assert (of_patients["low"], of_patients["high"]) == pytest.approx((once["low"], once["high"]))
+
+
 def test_maps_forget_with_the_weights_and_the_model_stays(images):
     torch.manual_seed(3)
     model = build_model(compose_config("backbone=paper_cnn", "backbone.widths=[8,16]"), {})

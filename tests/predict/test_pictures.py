@@ -16,7 +16,7 @@ from boneage.data.phantom.exposure import expose
 from boneage.evaluation.report.page import films
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.explain.film import COLOURS, GAP, Film, film_image, overlay, scaled
-from boneage.predict.page import write_pictures
+from boneage.predict.page import PictureNames, write_pictures
 from boneage.predict.radiograph import CORRECTIONS, Radiograph, see
 from boneage.stages import Stages
 
@@ -222,3 +222,9 @@ def test_a_case_whose_film_is_not_at_hand_is_shown_as_stored(finished, what):
     else:
         del finished.metrics["options"]["data.root"]
     assert {id_: shape_of(uri) for id_, uri in films(finished).items()} == {"7": (64, 64)}
+
+
+def test_names_differ_on_disks_that_ignore_letter_case():
+    names = PictureNames(["pictures/Hand.jpg"])
+    given = [names.new(id_) for id_ in ("hand", "HAND", "other")]
+    assert len({name.casefold() for name in [*given, "pictures/Hand.jpg"]}) == 4

@@ -29,6 +29,7 @@ from boneage.data.phantom.exposure import expose
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError
 from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_months
+from boneage.predict.answer_files import AnswerFiles
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient, patients_of
@@ -719,3 +720,12 @@ def test_mistakes_are_one_line(runs, films, tmp_path):
 )
 def test_ages_as_people_say_them(years, text):
     assert years_and_months(years) == text
+
+
+def test_the_table_has_the_line_ends_of_the_system_once(tmp_path, monkeypatch):
+    """Text files translate line ends on Windows, so a table must not bring its own."""
+    monkeypatch.setattr(os, "linesep", "\r\n")
+    answers = AnswerFiles(tmp_path, {"pictures": False}, resume=False)
+    answers.add([Answer("a.png", "a")])
+    answers.write(["a.png"])
+    assert b"\r" not in (tmp_path / "predictions.csv").read_bytes()

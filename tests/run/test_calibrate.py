@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
@@ -165,7 +167,7 @@ def test_training_says_why_there_is_no_interval(configure, caplog):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(exported, hospital, tmp_path):
+def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(exported, hospital, tmp_path, caplog):
     films, table = hospital
     path = readings(table, tmp_path, offset=-0.8)
     outs = [tmp_path / "site.ckpt", tmp_path / "site.onnx"]
@@ -175,6 +177,13 @@ def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(exported, hospital
     one, two = (Predictor(out)(sorted(films.iterdir())[:4], sex="male") for out in outs)
     assert [a.age_years for a in one] == pytest.approx([a.age_years for a in two], abs=1e-3)
     export(tmp_path / "site.ckpt", tmp_path / "again.onnx", "onnx")
+    export(tmp_path / "site.ckpt", tmp_path / "program.pt2", "torch_export")
+    for place in ("metadata boneage.site", "extra file site.json"):
+        assert re.search(f"site.ckpt is fitted to a site: .* in its {place}", caplog.text)
+    stored = {"site.json": ""}
+    torch.export.load(tmp_path / "program.pt2", extra_files=stored)
+    record = read_checkpoint(tmp_path / "site.ckpt")["boneage"]
+    assert json.loads(stored["site.json"]) == record["calibration"]["site"]
     again = Predictor(tmp_path / "again.onnx")(sorted(films.iterdir())[:4], sex="male")
     assert [a.age_years for a in again] == pytest.approx([a.age_years for a in two], abs=1e-3)
 

@@ -6,6 +6,7 @@ import sys
 
 import pandas as pd
 import pytest
+import yaml
 from helpers import PROJECT, TINY, TRAIN, call
 
 
@@ -57,6 +58,27 @@ def test_multirun(phantom_root, tmp_path):
     )
     table = pd.read_csv(sweep / "comparison.csv")
     assert table["task"].value_counts().to_dict() == {"regression": 1, "multitask": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", [False, True])
+def test_the_recorded_config_is_that_of_the_run(phantom_root, tmp_path, sweep):
+    where = ["-m", "hydra.sweep.dir=sweep"] if sweep else ["hydra.run.dir=run"]
+    words = [*where, *TINY, "data=rsna", f"data.root={phantom_root}"]
+    assert call(*words, "seed=3", cwd=tmp_path).returncode == 0
+    (run,) = (path.parent for path in tmp_path.rglob("metrics.json"))
+    files = {path: path.read_text() for path in (run / ".hydra").iterdir()}
+    assert {path.name for path in files} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+    assert yaml.safe_load(files[run / ".hydra/config.yaml"])["seed"] == 3
+    assert "hydra" not in yaml.safe_load(files[run / ".hydra/config.yaml"])
+    assert yaml.safe_load(files[run / ".hydra/hydra.yaml"])["hydra"]["runtime"]["cwd"]
+    assert "seed=3" in yaml.safe_load(files[run / ".hydra/overrides.yaml"])
+    again = ["hydra.sweep.subdir=" + run.name] if sweep else []
+    for other in (["seed=4"], ["seed=4", "resume=auto"], ["resume=auto", "trainer.max_epochs=9"]):
+        refused = call(*words, *again, *other, cwd=tmp_path)
+        assert refused.returncode == 1, other
+        assert "error: " in refused.stderr
+        assert {path: path.read_text() for path in (run / ".hydra").iterdir()} == files
 
 
 def test_a_mistake_is_one_line_and_leaves_no_run(tmp_path):

@@ -209,6 +209,18 @@ def test_a_path_comes_back_from_a_command(path):
     assert values(option_word("data.root", path)) == {"data.root": path}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "null", "True", "NaN", "inf", "a${b}", "${env:HOME}/x", "a$b", "x\\${b}", "a\\\\${b}",
+        "${", "${}", '\\\\${a}"', "None",
+    ],
+)  # fmt: skip
+def test_a_path_is_no_other_value_and_no_reference(path):
+    (word,) = shlex.split(option_word("data.root", path))
+    assert compose_config("data=rsna", word).data.root == path
+
+
 def test_plain_paths_are_not_quoted():
     for path in ("/x/a-b_1.2", "hands", "../hands"):
         assert option_word("data.root", path) == f"data.root={path}"
@@ -238,6 +250,10 @@ def test_sweeps_and_plain_values_need_no_quotation_marks():
     plain = ["data.root=/x/a b", "~callbacks.grad_cam", "+a=1", "backbone.widths=[4,8]", "a="]
     check_overrides([*plain, "--config-dir=/x (1)"], CONF)
     check_overrides(["-m", "task=regression,classification", "seed=1,2"], CONF)
+    with pytest.raises(
+        UserError, match=r"~/x cannot be read: write the home folder out: data\.root=/"
+    ):
+        check_overrides(["data.root=~/x"], PROJECT / "conf")
     with pytest.raises(UserError, match=r"quotation marks do not match"):
         check_overrides(['data.root="/x'], CONF)
 

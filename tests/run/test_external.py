@@ -17,6 +17,7 @@ from boneage.evaluation.methods.text import methods
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.tables import bias_rows
 from boneage.evaluation.run_folder import read_run
+from boneage.predict.export import export
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.run.resume import check_same
@@ -58,6 +59,28 @@ def configured(run, root, run_dir, *overrides):
     options = ["data=rsna", "train=false", ckpt, f"data.root={root}", f"run_dir={run_dir}"]
     run_dir.mkdir(parents=True, exist_ok=True)
     return compose_config(*TINY, *MODEL, *options, *overrides)
+
+
+def test_an_exported_model_is_tested_as_its_checkpoint(run, other, tmp_path, caplog):
+    export(run, tmp_path / "model.onnx", "onnx")
+    tests = []
+    for name, model in (("ckpt", run), ("onnx", tmp_path / "model.onnx")):
+        folder = tmp_path / name
+        caplog.clear()
+        cfg = configured(run, other, folder, f"ckpt_path={model}", "report=true")
+        tests.append(train(cfg))
+    one, exported = tests
+    assert exported["n"]["test"] == 15
+    assert exported["test"].keys() == one["test"].keys()
+    for name in ("age/mae_months", "stage/accuracy"):
+        assert exported["test"][name]["value"] == pytest.approx(one["test"][name]["value"], abs=0.2)
+    assert exported["external"]
+    assert exported["anomalies"] == one["anomalies"]
+    assert exported["baselines"] == {}  # the ages of its training are not known
+    assert "There is no comparison" not in caplog.text
+    page = Page((folder / "report.html").read_text()).text
+    assert "on 32 x 32 pixels" in page
+    assert "We compared them with" not in methods(read_run(folder))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ from helpers import PROJECT, TINY, call, call_afresh
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from boneage.run.sweep import WritableFolder
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
@@ -34,11 +36,14 @@ def test_jobs_side_by_side(phantom_root, tmp_path, launcher):
         assert (good / "metrics.json").stat().st_mtime_ns == written
 
 
-def test_slurm_jobs_are_queued_again():
+def with_hydra(*overrides):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        cfg = compose("train", overrides=["hydra/launcher=slurm"], return_hydra_config=True)
-    launcher = cfg.hydra.launcher
+        return compose("train", overrides=list(overrides), return_hydra_config=True)
+
+
+def test_slurm_jobs_are_queued_again():
+    launcher = with_hydra("hydra/launcher=slurm").hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher")
     assert launcher.gpus_per_node == 1
     assert launcher.max_num_timeout > 0
@@ -64,3 +69,11 @@ def test_a_stopped_search_goes_on(phantom_root, tmp_path):
     assert all(metrics["options"][name] == value for name, value in finished.params.items())
     curve = pd.read_csv(run.parent / "history.csv")["val/age/mae_years"]
     assert finished.value == pytest.approx(curve.min())
+
+
+def test_the_folder_of_the_storage_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = with_hydra("hparams_search=optuna", "hydra.sweep.dir=elsewhere")
+    WritableFolder().on_multirun_start(cfg)
+    assert (tmp_path / "elsewhere").is_dir()
+    assert (tmp_path / "outputs").is_dir()  # of search.db

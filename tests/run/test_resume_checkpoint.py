@@ -1,11 +1,15 @@
 """Resuming needs the readings and the options of the run, and writes what it left out."""
 
+import hashlib
+import json
+
 import pandas as pd
 import pytest
 
 from boneage.errors import UserError
-from boneage.run.checkpoint import changed_fold, resume_record
+from boneage.run.checkpoint import changed_fold
 from boneage.run.experiment import train
+from boneage.run.resume import resume_record
 
 SPLIT = {
     "id": ["a", "b", "c"],
@@ -57,6 +61,42 @@ def test_a_training_is_not_resumed_with_other_options(configure, tmp_path):
     assert "max_epochs" not in str(said.value)
     longer = ("trainer.max_epochs=2", "data.num_workers=0", "trainer.log_every_n_steps=3")
     assert train(configure(ckpt, *longer))["epochs"] == 2
+
+
+def test_an_option_that_differs_is_named_once(configure, tmp_path):
+    train(configure(run="first"))
+    others = ("backbone.widths=[4,4]", "data.size=16", "tasks.age.hidden=[3]")
+    with pytest.raises(UserError) as said:
+        train(configure(f"ckpt_path={tmp_path}/first", *others))
+    assert (
+        "differs from its run in data.size (was 32), backbone.widths (was [4, 8]), "
+        "tasks.age.hidden (was [128]); repeat"
+    ) in str(said.value)
+
+
+def test_a_resumed_training_has_the_patience_of_its_command(configure, tmp_path):
+    never = "+callbacks.early_stopping.min_delta=1000"
+    long = ("trainer.max_epochs=9", never)
+    first = train(configure(*long, "callbacks.early_stopping.patience=2", run="first"))
+    assert first["epochs"] == 3
+    ckpt = f"ckpt_path={tmp_path}/first/checkpoints/last.ckpt"
+    more = train(configure(*long, "callbacks.early_stopping.patience=5", ckpt))
+    assert more["epochs"] == 6  # five without improvement, two of them before
+
+
+def test_a_test_of_weights_that_were_trained_again_is_another(configure, tmp_path):
+    train(configure(run="one"))
+    train(configure("seed=2", run="two"))
+    command = ("train=false", f"ckpt_path={tmp_path}/one", "resume=auto")
+    tested = train(configure(*command))
+    best = tmp_path / "one/checkpoints/best.ckpt"
+    weights = best.read_bytes()
+    best.write_bytes((tmp_path / "two/checkpoints/best.ckpt").read_bytes())
+    with pytest.raises(UserError, match=r"contains a test of other weights in .*one/checkpoints"):
+        train(configure(*command))
+    best.write_bytes(weights)
+    assert train(configure(*command)) == json.loads((tmp_path / "run/metrics.json").read_text())
+    assert tested["checkpoint_sha256"] == hashlib.sha256(weights).hexdigest()
 
 
 def test_a_run_that_was_interrupted_while_its_page_was_written_gets_it(

@@ -10,6 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from boneage.errors import UserError
 from boneage.evaluation.evaluate import score
+from boneage.models.inference import predictor
+from boneage.run.checkpoint import build_model
+from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.tasks.sex import METRICS, SexClassification
 
@@ -52,6 +55,13 @@ def test_the_sex_is_not_learned_from_itself(configure):
         train(configure("task=age_sex", "sex=embedding"))
 
 
+def test_maps_are_measured_in_the_unit_of_the_task(configure):
+    model = build_model(configure("task=age_stage_sex"), record={}).eval()
+    images, unknown = np.zeros((2, 32, 32), np.uint8), torch.full((2,), 2)
+    units = {name: predictor(model, images, unknown, name)[1] for name in model.tasks}
+    assert units == {"age": "years", "stage": "probability", "sex": "probability"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "loss_scale"])
 def test_joint_runs_have_an_interval_for_the_sex_and_their_checkpoints_load(
@@ -70,6 +80,12 @@ def test_joint_runs_have_an_interval_for_the_sex_and_their_checkpoints_load(
     boys = (split["sex"][split["fold"] == "train"] == "male").mean() > 0.5
     constant = metrics["baselines"]["constant"]["sex/accuracy"]["value"]
     assert constant == pytest.approx((truth == boys).mean())
+    mean = ensemble([tmp_path / "run"], tmp_path / "mean")
+    assert list(mean["test"]) == list(metrics["test"])
+    assert mean["test"]["sex/auroc"] == pytest.approx(metrics["test"]["sex/auroc"])
+    assert mean["baselines"] == metrics["baselines"]
+    groups = [pd.read_csv(tmp_path / f"{name}/subgroups.csv")["metric"] for name in ("run", "mean")]
+    assert set(groups[0]) == set(groups[1])
     history = pd.read_csv(tmp_path / "run/history.csv")
     assert ("train/age/weight" in history) == (weighting != "fixed")
     again = train(

@@ -77,11 +77,11 @@ class AboveMedian(Task):
 
     def columns(self, prediction):
         halves = ["older" if above else "younger" for above in (prediction > 0.5).tolist()]
-        return {"above_median": prediction, "half": halves}
+        return {"above_median": prediction, "half": halves, "nearest": halves, "age_group": halves}
 
 
 @pytest.mark.slow
-def test_toy_task(phantom_root, tmp_path):
+def test_toy_task(phantom_root, tmp_path, caplog):
     (tmp_path / "conf/task").mkdir(parents=True)
     (tmp_path / "conf/task/toy.yaml").write_text(YAML)
     run_dir = tmp_path / "run"
@@ -114,8 +114,11 @@ def test_toy_task(phantom_root, tmp_path):
     assert males["value"] == pytest.approx(hit[table["sex"] == "male"].mean())
     assert (run_dir / "checkpoints/best.ckpt").is_file()
     assert (run_dir / "gradcam/toy_test.png").is_file()
-    assert set(read_run(run_dir).predictions["half"]) <= {"older", "younger"}
-    mean = ensemble([run_dir], tmp_path / "mean")
+    for column in ("half", "nearest", "age_group"):
+        assert set(read_run(run_dir).predictions[column]) <= {"older", "younger"}
+    with caplog.at_level("WARNING"):
+        mean = ensemble([run_dir], tmp_path / "mean")
+    assert "toy/accuracy, toy/brier: metrics of a new task are not computed" in caplog.text
     averaged = read_run(tmp_path / "mean").predictions
     np.testing.assert_allclose(averaged["above_median"], table["above_median"], atol=1e-6)
     assert "half" not in averaged

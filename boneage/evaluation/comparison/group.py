@@ -10,10 +10,17 @@ from boneage.errors import UserError
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.reference import Reference, first_reference
 from boneage.evaluation.report.readers import limit_of_readers
-from boneage.evaluation.run_folder import ERROR, METRICS, FinishedRun, read_run, run_folder
+from boneage.evaluation.run_folder import (
+    ERROR,
+    HYDRA,
+    METRICS,
+    FinishedRun,
+    read_run,
+    run_folder,
+)
 from boneage.options import is_choice, kind_of
 
-TRACES = (METRICS, ".hydra", "split.csv", ERROR)  # a folder with any of them is a run folder
+TRACES = (METRICS, HYDRA, "split.csv", ERROR)  # a folder with any of them is a run folder
 DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
 ABSENT = "-"
 

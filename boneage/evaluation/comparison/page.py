@@ -106,7 +106,7 @@ def write_comparison(
     try:
         _require_own(out)
         out.mkdir(parents=True, exist_ok=True)
-        for name, text in ((TABLE, table.to_csv(index=False)), (PAGE, page)):
+        for name, text in ((TABLE, table.to_csv(index=False, lineterminator="\n")), (PAGE, page)):
             with atomic_file(out / name) as part:
                 part.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -218,6 +218,8 @@ def _statistics(run: FinishedRun) -> list[str]:
 
 
 def _baselines(run: FinishedRun) -> str:
+    if not run.metrics["baselines"]:
+        return ""
     groups = {name.partition("/")[0] for name in run.metrics["test"]}
     ages = ["the mean age of the training fold", "its median age of each sex"]
     used = [

@@ -150,7 +150,7 @@ def behind_baselines(
         trained: whether the run has trained the model, or only tested it.
     """
     for metric, baseline, what in HEADLINES:
-        if metric not in test:
+        if metric not in test or baseline not in baselines:
             continue
         own, other = test[metric]["value"], baselines[baseline][metric]["value"]
         described = describe(metric)
