@@ -133,8 +133,8 @@ class AnswerFiles:
             All these answers.
         """
         paths = {os.path.abspath(file): file for file in files}
-        answers = [answer for path, answer in self.done.items() if path not in paths]
-        answers += [replace(self.done[path], file=file) for path, file in paths.items()]
+        earlier = [answer for path, answer in self.done.items() if path not in paths]
+        answers = earlier + [replace(self.done[path], file=file) for path, file in paths.items()]
         predictions = [asdict(answer) for answer in answers]
         document = {
             "schema": SCHEMA, **self.about, "working_folder": os.getcwd(),
@@ -147,7 +147,7 @@ class AnswerFiles:
             with atomic_file(self.folder / name) as part:
                 part.write_text(text, encoding="utf-8", errors="backslashreplace")
         self.lines.unlink()
-        if gone := [answer.file for answer in answers if not Path(answer.file).exists()]:
+        if gone := [answer.file for answer in earlier if not Path(answer.file).exists()]:
             log.warning(
                 "%s: %s of earlier calls without their files: %s", self.folder / "predictions.csv",
                 plural(len(gone), "answer"), join_first(gone),

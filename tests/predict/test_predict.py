@@ -379,6 +379,20 @@ def test_a_radiograph_that_was_replaced_is_predicted_again(runs, films, tmp_path
     assert after.loc[first.stem, "age_years"] != before.loc[first.stem, "age_years"]
 
 
+def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
+    files = [str(tmp_path / name) for name in ("a.png", "b.png", "dangling.png")]
+    for file in files[:2]:
+        Path(file).touch()
+    about = {"pictures": False}
+    first = AnswerFiles(tmp_path / "out", about, resume=False)
+    first.add(Answer(file, Path(file).stem) for file in files)
+    first.write(files)
+    assert not caplog.text  # what could not be read in this call has a row of its own
+    Path(files[0]).unlink()
+    AnswerFiles(tmp_path / "out", about, resume=True).write(files[1:])
+    assert f"1 answer of earlier calls without their files: {files[0]}" in caplog.text
+
+
 def test_a_folder_may_be_named_otherwise_when_a_call_is_resumed(runs, films, tmp_path, monkeypatch):
     words = ("--checkpoint", runs / "one", "--resume")
     first, _ = predict(films, *words, out=tmp_path / "out")
