@@ -111,6 +111,16 @@ def test_xlsx(write, sex):
     assert rows(read_labels(write(content, "Bone age ground truth.XLSX"))) == EXPECTED
 
 
+def test_formulas_without_a_value_are_said(tmp_path, caplog):
+    """As openpyxl and R write them; a spreadsheet program would have stored their values."""
+    book = openpyxl.Workbook()
+    for row in (["id", "boneage", "sex"], [1377, 180, '=IF(1=1,"F","M")'], [1378, 120, "M"]):
+        book.active.append(row)
+    book.save(tmp_path / "labels.xlsx")
+    assert list(read_labels(tmp_path / "labels.xlsx")["sex"]) == ["unknown", "male"]
+    assert caplog.text.count("1 formula without a computed value, read as empty") == 1
+
+
 def test_xlsx_with_truth_values(write):
     content = [
         ["id", "boneage", "male"],

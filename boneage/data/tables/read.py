@@ -8,12 +8,12 @@ import re
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import pandas as pd
 
 from boneage.data.tables.headers import names_ids, stripped, title_lines, without_title
-from boneage.errors import UserError
+from boneage.errors import UserError, plural
 
 log = logging.getLogger(__name__)
 SPREADSHEETS = (".xlsx", ".xlsm")
@@ -25,6 +25,9 @@ MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 INVISIBLE = "[\ufeff\u200b]"  # byte-order mark, zero-width space
 NO_VALUE = ("", "na", "n/a", "nan", "none", "null", "unknown")  # cells, in any case
 HEAD = 1 << 16  # bytes of a file that contain its header
+FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an empty text as value
+    rb'<c (?![^>]*t="str")[^>]*><f[^>]*(?:/>|>[^<]*</f>)\s*(?:<v ?/>|<v></v>)?\s*</c>'
+)
 SAMPLE = 200  # rows that decide the separator, or contain the header of a spreadsheet
 
 
@@ -32,7 +35,8 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
     """Return stripped text of the first sheet that is not empty, by row number.
 
     If it has no id column under a known name, and exactly one other sheet has, that sheet is read.
-    A hidden sheet is read only if no visible one has ids. Skipped sheets are logged.
+    A hidden sheet is read only if no visible one has ids. Skipped sheets and formulas without a
+    value are logged.
 
     Args:
         path: the file, whatever its suffix.
@@ -43,6 +47,7 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
             book, sheet_name=None, header=None, dtype=object, na_filter=False, nrows=rows
         )
         visible = {str(s.title) for s in book.book.worksheets if s.sheet_state == "visible"}
+    _warn_of_formulas(path)
     texts = {str(name): without_title(stripped(sheet), path) for name, sheet in sheets.items()}
     filled = [name for name, sheet in texts.items() if len(sheet)]
     if not filled:
@@ -62,6 +67,19 @@ def _log_sheet(path: Path, chosen: str, others: tuple[str, ...]) -> None:
         "%s: of %d sheets only %r is read, not %s",
         path, len(others) + 1, chosen, ", ".join(map(repr, others)),
     )  # fmt: skip
+
+
+@cache
+def _warn_of_formulas(path: Path) -> None:
+    with ZipFile(path) as book:
+        sheets = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
+        n = sum(len(FORMULA.findall(book.read(name))) for name in sheets)
+    if n:
+        log.warning(
+            "%s: %s without a computed value, read as empty: save the file once in a spreadsheet "
+            "program",
+            path, plural(n, "formula"),
+        )  # fmt: skip
 
 
 def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
