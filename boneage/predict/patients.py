@@ -1,6 +1,7 @@
 """Sex and chronological age of the patients, from the call, a table or the DICOM header."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SEX_CONTRADICTED = "the file's PatientSex contradicts the given sex"
 AGE_CONTRADICTED = "the file's age contradicts the given chronological age"
+PERHAPS_AN_AGE = "age|alter|edad|idade|birth|dob|geburt|nacimiento|nascimento|naissance|年龄|出生"
 AGES = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}  # in years
 
 
@@ -71,7 +73,8 @@ def read_patients(path: Path) -> dict[str, Patient]:
     ids = read_unique_ids(path, table[names["id"]])
     sexes = read_sexes(path, table, names.get("sex"))
     if not ages:
-        _warn_of_another_age(path, [name for name in header if name != bone_age])
+        used = {bone_age, *names.values()}
+        _warn_of_another_age(path, [name for name in header if name not in used])
     columns = [_years(path, table[name], unit) for name, unit in ages.items()]
     if len(columns) == 2:
         _warn_of_two_ages(path, *columns)
@@ -147,8 +150,8 @@ def _path_core(id_: str) -> tuple[str, str]:
 
 
 def _warn_of_another_age(path: Path, names: list[str]) -> None:
-    """Warn of a column that looks like an age but is not read."""
-    if similar := [name for name in names if "age" in name.casefold()]:
+    """Warn of a column that looks like an age or a date of birth but is not read."""
+    if similar := [name for name in names if re.search(PERHAPS_AN_AGE, name.casefold())]:
         log.warning(
             "%s: column %r is not used: call a chronological age %s", path, similar[0],
             " or ".join(AGES),

@@ -32,7 +32,7 @@ from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_mon
 from boneage.predict.answer_files import AnswerFiles
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
-from boneage.predict.patients import Patient, patients_of
+from boneage.predict.patients import Patient, patients_of, read_patients
 from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import CORRECTIONS, correction_needed, load, see
 from boneage.run.ensemble import ensemble
@@ -552,6 +552,19 @@ def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
     patients.write_text(f"id,Age\n{ids[0]},96\n")
     predict(*words, out=tmp_path / "again")
     assert "column 'Age' is not used: call a chronological age" in caplog.text
+
+
+@pytest.mark.parametrize("column", ["alter", "Date of birth", "Edad (años)", "年龄"])
+def test_a_column_that_may_be_an_age_is_named(tmp_path, caplog, column):
+    (tmp_path / "patients.csv").write_text(f"Image ID,{column}\n1,9\n", encoding="utf-8")
+    read_patients(tmp_path / "patients.csv")
+    assert f"column {column!r} is not used: call a chronological age" in caplog.text
+
+
+def test_a_column_that_is_used_is_no_unused_age(tmp_path, caplog):
+    (tmp_path / "patients.csv").write_text("Image ID,sex\n1,F\n2,M\n")
+    read_patients(tmp_path / "patients.csv")
+    assert not caplog.text
 
 
 def test_a_site_is_fitted_with_the_sexes_of_its_headers(runs, films, tmp_path, caplog):
