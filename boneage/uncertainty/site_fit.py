@@ -18,6 +18,8 @@ from boneage.uncertainty.site import Correction, Line
 MIN_RADIOGRAPHS = 20  # radiographs for a correction, in total or of a sex
 PARTS = 10  # folds of the cross-validation
 FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, simplest first
+NEAR_YEARS = 3.0  # between a reading and the prediction
+MIXED = 3  # readings of another unit; fewer may be errors of the model
 IMPLAUSIBLE_YEARS = 3.0  # median difference, too large to come from the readers of a site
 WIDE_YEARS = 1.5  # SD of ages that a model can tell apart
 
@@ -119,6 +121,14 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
         labels[name].to_numpy(float)
         for name in ("age_years", "predicted_years", "predicted_years_by_sex")
     )
+    in_years = (np.abs(12 * true - predicted) < NEAR_YEARS) & (predicted > true + NEAR_YEARS)
+    if in_years.sum() >= MIXED:
+        first = labels[in_years].iloc[0]
+        raise UserError(
+            f"{table}: {in_years.sum()} readings seem to be years in a column of months, such as "
+            f"{12 * first['age_years']:g} for {first['id']}, predicted as "
+            f"{first['predicted_years']:.1f} years: write all in one unit"
+        )
     difference = float(np.median(np.abs(predicted - true)))
     if difference > IMPLAUSIBLE_YEARS:
         raise UserError(

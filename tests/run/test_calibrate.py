@@ -292,6 +292,20 @@ def test_readings_and_sexes_of_other_radiographs_are_refused(tmp_path):
         check_readings(site.assign(predicted_years_by_sex=inverted), tmp_path)
 
 
+def test_years_among_months_are_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    years = rng.uniform(4, 17, 60)
+    labels = pd.DataFrame({"id": [f"h{i}" for i in range(60)], "age_years": years, "sex": "male"})
+    for column in ("predicted_years", "predicted_years_by_sex"):
+        labels[column] = years + rng.normal(0, 0.7, 60)
+    check_readings(labels, tmp_path)
+    labels.loc[40:41, "age_years"] /= 12
+    check_readings(labels, tmp_path)  # two may be errors of the model
+    labels.loc[42, "age_years"] /= 12
+    with pytest.raises(UserError, match=r"3 readings seem to be years .* for h40, predicted as"):
+        check_readings(labels, tmp_path)
+
+
 def test_films_of_two_folders_with_one_name_are_refused(exported, hospital, tmp_path):
     films, table = hospital
     for folder in ("a", "b"):
