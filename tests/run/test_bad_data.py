@@ -142,6 +142,6 @@ def test_a_small_test_fold_is_said(phantom_root, caplog, folds, few):
 
 
 def test_a_test_fold_of_one_stage_is_said(phantom_root, caplog):
-    data = BoneAgeDataModule(phantom_root, Stages(["younger", "older"], [200]), size=32, folds=3)
+    data = BoneAgeDataModule(phantom_root, Stages(["younger", "older"], [25]), size=32, folds=3)
     data.setup("fit")
     assert "All 8 test radiographs are of the stage younger" in caplog.text
