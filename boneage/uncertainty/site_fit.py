@@ -121,6 +121,13 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
         labels[name].to_numpy(float)
         for name in ("age_years", "predicted_years", "predicted_years_by_sex")
     )
+    difference = float(np.median(np.abs(predicted - true)))
+    if difference > IMPLAUSIBLE_YEARS:
+        raise UserError(
+            f"{table}: half of the readings differ from the predicted ages by more than "
+            f"{difference:.1f} years: check that they are bone ages of these radiographs, and "
+            "check --age-unit"
+        )
     in_years = (np.abs(12 * true - predicted) < NEAR_YEARS) & (predicted > true + NEAR_YEARS)
     if in_years.sum() >= MIXED:
         first = labels[in_years].iloc[0]
@@ -128,13 +135,6 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
             f"{table}: {in_years.sum()} readings seem to be years in a column of months, such as "
             f"{12 * first['age_years']:g} for {first['id']}, predicted as "
             f"{first['predicted_years']:.1f} years: write all in one unit"
-        )
-    difference = float(np.median(np.abs(predicted - true)))
-    if difference > IMPLAUSIBLE_YEARS:
-        raise UserError(
-            f"{table}: half of the readings differ from the predicted ages by more than "
-            f"{difference:.1f} years: check that they are bone ages of these radiographs, and "
-            "check --age-unit"
         )
     if len(labels) < MIN_RADIOGRAPHS:
         return  # too few to judge; `fit_site` refuses them
