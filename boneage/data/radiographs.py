@@ -188,14 +188,16 @@ def by_id(files: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Pa
     named: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         named[radiograph_id(file)].append(file)
+    if all(len(alike) == 1 for alike in named.values()):  # the usual case
+        return dict(named)
     row_of: dict[tuple[str, ...], str] = {}
     for id_ in known:
         row_of.setdefault(_parts(PurePath(id_.replace("\\", "/"))), id_)
     found: dict[str, list[Path]] = defaultdict(list)
     for id_, alike in named.items():
         for file in alike:
-            parts = _parts(file)
-            tails = (parts[-n:] for n in range(2, len(parts) + 1) if len(alike) > 1)
+            parts = _parts(file) if len(alike) > 1 else ()
+            tails = (parts[-n:] for n in range(2, len(parts) + 1))
             found[next((row_of[tail] for tail in tails if tail in row_of), id_)].append(file)
     return dict(found)
 

@@ -123,15 +123,14 @@ def matched_films(
         )
     if clauses := pairs.missing():
         log.warning("%s: left out: %s", table, "; ".join(clauses))
-    chosen = [pairs.files[id_] for id_ in labels["id"]]
-    if alike := next((own for own in chosen if len(own) > 1), None):
+    for alike in pairs.repeated.values():
         named = join_first([str(file) for file in alike])
         raise UserError(
             f"{len(alike)} radiographs have the same name: {named}; give the folder of only "
             f"one of them, or name them {alike[0].parent.name}/{radiograph_id(alike[0])} and so on "
             "in the table"
         )
-    return labels, [own[0] for own in chosen]
+    return labels, [pairs.files[id_][0] for id_ in labels["id"]]
 
 
 def _require_unseen(labels: pd.DataFrame, trained_ids: Iterable[str]) -> None:

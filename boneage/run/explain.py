@@ -16,7 +16,7 @@ from boneage.data.parallel import read_squares
 from boneage.data.radiographs import by_id, find_radiographs, radiograph_id
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.matching import match_ids
-from boneage.data.tables.sexes import SEXES
+from boneage.data.tables.sexes import contradict
 from boneage.errors import UserError, join_first
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.reference import first_reference
@@ -33,7 +33,6 @@ from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 SHEET = 24  # radiographs per image
-KNOWN = SEXES[:2]
 Masks = dict[str, dict[str, np.ndarray]]  # by id and region
 
 
@@ -131,8 +130,8 @@ class Explained:
 
     def _drop_truth_of_others(self, sexes: pd.Series) -> None:
         """Drop what the checkpoint's table has of an id if the file's header has the other sex."""
-        known = self.table["sex"].isin(KNOWN) & sexes.isin(KNOWN)
-        other = known & (self.table["sex"] != sexes)
+        pairs = zip(self.table["sex"].fillna("unknown"), sexes, strict=True)
+        other = np.array([contradict(*pair) for pair in pairs])
         if other.any():
             files = [str(self.files[row]) for row in np.flatnonzero(other)]
             log.warning(

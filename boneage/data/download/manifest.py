@@ -166,8 +166,8 @@ def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
         official = official or looks_official(labels)
         origins = list(labels["origin"][labels["id"].isin(pairs.files)])
         missing = pairs.missing()
-        if repeated := [id_ for id_, files in pairs.files.items() if len(files) > 1]:
-            missing.append(clause(repeated, "id", "with several images"))
+        if pairs.repeated:
+            missing.append(clause(list(pairs.repeated), "id", "with several images"))
     except UserError:
         if not broken:  # these say more
             raise

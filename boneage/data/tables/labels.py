@@ -82,9 +82,10 @@ def read_labels(
             "%s: column %r is one of the readers, so the age is their mean", path, names.pop("age")
         )
     one_reading = "age" in names and not {*columns.readers} & {*table.columns}
-    readings = _readings(path, table, () if one_reading else columns.readers, age_unit)
+    units = read_units(table)
+    readings = _readings(path, table, () if one_reading else columns.readers, age_unit, units)
     if "age" in names:
-        months = read_ages(path, table[names["age"]], age_unit, read_units(table))
+        months = read_ages(path, table[names["age"]], age_unit, units)
         if not columns.age:
             _warn_of_other_ages(path, table, names["age"], months, columns)
     else:
@@ -197,7 +198,11 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
 
 
 def _readings(
-    path: Path, table: pd.DataFrame, readers: Sequence[str], unit: AgeUnit | None
+    path: Path,
+    table: pd.DataFrame,
+    readers: Sequence[str],
+    unit: AgeUnit | None,
+    units: pd.Series | None,
 ) -> pd.DataFrame:
     """Return the ages in months of each reader, NaN where a reader has not read."""
     require_present(path, table, readers, "data.columns.readers")
@@ -210,7 +215,7 @@ def _readings(
         cells = table[name][is_known(table[name])]
         if cells.empty:
             raise UserError(f"{path}: column {name!r} has no reading: leave it out of the readers")
-        ages = read_ages(path, cells, unit, read_units(table))
+        ages = read_ages(path, cells, unit, units)
         found[f"{READER}{name}"] = ages.reindex(table.index)
     return pd.DataFrame(found, index=table.index)
 

@@ -76,6 +76,11 @@ class Pairs:
     without_image: list[str] = field(default_factory=list)
     without_row: list[str] = field(default_factory=list)
 
+    @property
+    def repeated(self) -> dict[str, list[Path]]:
+        """The files of each id that has several images."""
+        return {id_: files for id_, files in self.files.items() if len(files) > 1}
+
     def missing(self) -> list[str]:
         """Return what has no counterpart, as clauses of a message."""
         clauses = []
@@ -143,12 +148,11 @@ def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -
         rows = rows[~unmatched].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"{root}: no id of the label tables has an image named <id>.png or similar")
-    for id_, files in pairs.files.items():
-        if len(files) > 1:
-            names = [os.path.relpath(file.parent / radiograph_id(file), root) for file in files]
-            raise UserError(
-                f"id {id_} has {len(files)} images: {join_first([str(file) for file in files])}; "
-                "keep one of them, or, if they are different radiographs, write the ids with "
-                f"folders: {join_first(names)}"
-            )
+    for id_, files in pairs.repeated.items():
+        names = [os.path.relpath(file.parent / radiograph_id(file), root) for file in files]
+        raise UserError(
+            f"id {id_} has {len(files)} images: {join_first([str(file) for file in files])}; "
+            "keep one of them, or, if they are different radiographs, write the ids with "
+            f"folders: {join_first(names)}"
+        )
     return rows.assign(path=[str(pairs.files[id_][0]) for id_ in rows["id"]])
