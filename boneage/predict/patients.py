@@ -19,7 +19,7 @@ from boneage.data.tables.columns import (
     without_column,
 )
 from boneage.data.tables.labels import read_unique_ids
-from boneage.data.tables.matching import file_core, match_ids
+from boneage.data.tables.matching import match_ids, path_core
 from boneage.data.tables.read import read_table
 from boneage.data.tables.sexes import contradict, read_sex, read_sexes
 from boneage.data.tables.subgroups import is_known
@@ -134,19 +134,14 @@ def _require_one_row_each(
                 f"{other.parent.name}/{radiograph_id(other)} and "
                 f"{file.parent.name}/{radiograph_id(file)}"
             )
-    row_of = {_path_core(row): row for row in file_of}
+    row_of = {path_core(row): row for row in file_of}
     for row, patient in patients.items():
-        same = row_of.get(_path_core(row), row)
+        same = row_of.get(path_core(row), row)
         if row not in file_of and patient != patients[same]:
             raise UserError(
                 f"{table}: the ids {same} and {row} name one radiograph, with different values: "
                 "keep one of the rows"
             )
-
-
-def _path_core(id_: str) -> tuple[str, str]:
-    """Return the folder and the core of an id that may be a path."""
-    return id_.rpartition("/")[0], file_core(id_)
 
 
 def _warn_of_another_age(path: Path, names: list[str]) -> None:

@@ -15,7 +15,7 @@ from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes
 from boneage.data.tables.labels import read_labels
-from boneage.data.tables.matching import file_core, pair
+from boneage.data.tables.matching import pair, radiograph_keys
 from boneage.errors import UserError, framework, join_first
 from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer
@@ -134,8 +134,8 @@ def matched_films(
 
 
 def _require_unseen(labels: pd.DataFrame, trained_ids: Iterable[str]) -> None:
-    trained = {file_core(id_) for id_ in trained_ids}
-    if seen := [id_ for id_ in labels["id"] if file_core(id_) in trained]:
+    keys, trained = radiograph_keys(labels["id"], trained_ids)
+    if seen := list(labels["id"][pd.Series(keys, labels.index).isin(trained)]):
         raise UserError(
             f"{len(seen)} of the radiographs have ids of the model's training radiographs: "
             f"{join_first(seen)}; fit it to other radiographs, or, if only the ids agree, rename "

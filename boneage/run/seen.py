@@ -7,7 +7,7 @@ import pandas as pd
 
 from boneage.data.splits import FOLDS
 from boneage.data.tables.ids import core
-from boneage.data.tables.matching import file_core
+from boneage.data.tables.matching import radiograph_keys
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
             plural(len(table), "radiograph"),
         )
         return False
-    names = {file_core(id_) for part in known for id_ in part["id"]}
-    alike = {id_ for id_ in table["id"] if file_core(id_) in names} - recognised
+    keys, known_keys = radiograph_keys(table["id"], pd.concat(known)["id"])
+    alike = {*table["id"][pd.Series(keys, table.index).isin(known_keys)]} - recognised
     if alike:
         log.warning(
             "%s of %d have ids that the checkpoint knows, with other ages: %s. If they are the "
@@ -89,14 +89,12 @@ def find_seen(table: pd.DataFrame, seen: pd.DataFrame) -> tuple[list[str], list[
 
     Returns:
         Ids with the same age: the same id in another data set rarely has it. And ids of which one
-        side has no age, as an exported file. Ids that `match_ids` could match are the same.
+        side has no age, as an exported file. Ids with equal `radiograph_keys` are the same.
     """
-    columns = ["id", "age_months"]
-    asked, known = (
-        part[columns].drop_duplicates().assign(core=lambda rows: rows["id"].map(file_core))
-        for part in (table, seen)
-    )
-    pairs = asked.merge(known, on="core", suffixes=("", "_seen"))
+    parts = [part[["id", "age_months"]].drop_duplicates() for part in (table, seen)]
+    keys = radiograph_keys(*(part["id"] for part in parts))
+    asked, known = (part.assign(key=key) for part, key in zip(parts, keys, strict=True))
+    pairs = asked.merge(known, on="key", suffixes=("", "_seen"))
     same_age = (pairs["age_months"] - pairs["age_months_seen"]).abs() < SAME_MONTHS
     no_age = pairs[["age_months", "age_months_seen"]].isna().any(axis=1)
     groups = (pairs["id"][rows] for rows in (same_age, no_age))

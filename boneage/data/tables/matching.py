@@ -62,6 +62,33 @@ def file_core(id_: str) -> str:
     return core(stem if suffix.lower() in SUFFIXES else name)
 
 
+def path_core(id_: str) -> tuple[str, str]:
+    """Return the folder and the core of an id that may be a path."""
+    return id_.replace("\\", "/").rpartition("/")[0].casefold(), file_core(id_)
+
+
+def radiograph_keys(*sides: Iterable[str]) -> list[list[tuple[str, str]]]:
+    """Return a key of each id; ids with equal keys may name one radiograph.
+
+    Folders count only for names that several ids of one side have in different folders, such as
+    `P001/film` and `P002/film`.
+
+    Args:
+        sides: ids of two or more sources.
+    """
+    ids = [list(side) for side in sides]
+    several = {
+        name
+        for side in ids
+        for name, n in Counter(name for _, name in set(map(path_core, side))).items()
+        if n > 1
+    }
+    return [
+        [(folder if name in several else "", name) for folder, name in map(path_core, side)]
+        for side in ids
+    ]
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Rows of label tables and images below a folder.

@@ -1,0 +1,36 @@
+"""Radiographs that a model has seen, told by id and age."""
+
+import pandas as pd
+import pytest
+
+from boneage.errors import UserError
+from boneage.run.seen import check_unseen, find_seen, is_external
+
+
+def rows(ids, ages=60.0, fold="test"):
+    return pd.DataFrame({"id": ids, "age_months": ages, "fold": fold})
+
+
+def checkpoint(table):
+    return {"boneage": {"split": table.to_dict("list")}}
+
+
+@pytest.mark.parametrize("name", ["film", "IM0001", "0001.png"])
+def test_films_of_one_name_in_folders_of_patients_are_different(name):
+    trained = rows([f"P00{n}/{name}" for n in (1, 2, 3)], fold="train")
+    others = rows([f"P00{n}/{name}" for n in (4, 5)])
+    check_unseen(checkpoint(trained), others)
+    assert is_external(checkpoint(trained), others)
+    for spelling in (f"P002/{name}", f"p002\\{name.upper()}"):
+        with pytest.raises(UserError, match="1 radiographs of the test fold were used to train"):
+            check_unseen(checkpoint(trained), rows([*others["id"], spelling]))
+
+
+def test_one_name_is_one_radiograph_in_any_folder():
+    seen = rows(["hands/7", "hands/8"], fold="train")
+    assert find_seen(rows(["7", "copy/08.png", "9"]), seen) == (["7", "copy/08.png"], [])
+
+
+def test_many_films_of_one_name_are_compared_by_their_folders_only():
+    films = rows([f"P{n}/film" for n in range(20_000)], ages=float("nan"))
+    assert find_seen(films, films)[1] == list(films["id"])  # 4e8 pairs would not fit in memory
