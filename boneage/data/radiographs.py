@@ -182,21 +182,23 @@ def by_id(files: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Pa
 
     Args:
         files: of radiographs.
-        known: ids of a table. Files of one name are told apart by the folders in these: `a/film`
-            and `b/film`.
+        known: ids of a table. Where these name folders, as `a/film` and `b/film`, files of one
+            name are told apart, and a file gets the id with its folder unless the table has its
+            name alone.
     """
     named: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         named[radiograph_id(file)].append(file)
-    if all(len(alike) == 1 for alike in named.values()):  # the usual case
-        return dict(named)
+    known = set(known)
     row_of: dict[tuple[str, ...], str] = {}
-    for id_ in known:
+    for id_ in sorted(id_ for id_ in known if "/" in id_ or "\\" in id_):
         row_of.setdefault(_parts(PurePath(id_.replace("\\", "/"))), id_)
+    if not row_of:  # the usual case
+        return dict(named)
     found: dict[str, list[Path]] = defaultdict(list)
     for id_, alike in named.items():
         for file in alike:
-            parts = _parts(file) if len(alike) > 1 else ()
+            parts = _parts(file) if len(alike) > 1 or id_ not in known else ()
             tails = (parts[-n:] for n in range(2, len(parts) + 1))
             found[next((row_of[tail] for tail in tails if tail in row_of), id_)].append(file)
     return dict(found)

@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.parallel import read_squares
-from boneage.data.radiographs import by_id, find_radiographs, radiograph_id
+from boneage.data.radiographs import by_id, find_radiographs
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.sexes import contradict
@@ -65,10 +66,10 @@ class Explained:
         record = self.checkpoint["boneage"]
         self.model = load_model(self.checkpoint).eval()
         self.preprocessing = Preprocessing(**record["preprocessing"])
-        self.files = find_radiographs(images)
-        _require_unique_ids(self.files)
         split = pd.DataFrame(record["split"]).set_index("id")
-        self.table = pd.DataFrame({"id": [radiograph_id(file) for file in self.files]})
+        file_of = _unique(by_id(find_radiographs(images), split.index))
+        self.files = list(file_of.values())
+        self.table = pd.DataFrame({"id": list(file_of)})
         meant = match_ids(self.table["id"], split.index, "Radiographs of the checkpoint")
         split = split.reindex([meant.get(id_) for id_ in self.table["id"]])
         self.table = self.table.join(split.reset_index(drop=True))
@@ -164,7 +165,7 @@ def explain(
     """Draw the maps of every task for radiographs, and save them as arrays.
 
     Writes `<task>_<part>.png`, and per radiograph and task `<id>_<task>.npy`, float32 in the
-    geometry of the file.
+    geometry of the file; folders in an id are written with `_`.
 
     Raises:
         UserError: if something cannot be read, or `out` contains maps or cannot be written.
@@ -179,7 +180,7 @@ def explain(
             for id_, geometry, square in zip(
                 explained.table["id"], explained.geometries, maps, strict=True
             ):
-                np.save(out / f"{id_}_{task}.npy", geometry.to_file(square))
+                np.save(out / f"{_stem(id_)}_{task}.npy", geometry.to_file(square))
             for part, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)
                 texts = captions(explained.table.iloc[shown])
@@ -194,11 +195,20 @@ def explain(
     return explained
 
 
-def _require_unique_ids(files: Sequence[Path]) -> None:
-    """Raise UserError if two files have the same id."""
-    for first, *others in by_id(files).values():
-        if others:
-            raise UserError(f"{first} and {others[0]} have the same name: explain them one by one")
+def _unique(named: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
+    """Return the file of each id; raise UserError if maps of two files would have one name."""
+    file_of: dict[str, Path] = {}
+    for id_, files in named.items():
+        for file in files:
+            other = file_of.setdefault(_stem(id_).casefold(), file)
+            if other != file:
+                raise UserError(f"{other} and {file} have the same name: explain them one by one")
+    return {id_: files[0] for id_, files in named.items()}
+
+
+def _stem(id_: str) -> str:
+    """Return the name of a radiograph's files; an id may be a path."""
+    return re.sub(r"[\\/]", "_", id_)
 
 
 def localise(

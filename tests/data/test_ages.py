@@ -104,6 +104,20 @@ def test_possible_codes_of_missing_ages_are_said(table, caplog):
     assert not said(caplog)
 
 
+def test_years_among_months_are_said_where_their_fractions_tell(table, caplog):
+    years = [round(month / 12, 1) for month in MONTHS[:30]]
+    read_labels(table([*MONTHS[30:], *years], "id,boneage"))
+    fractions = [age for age in years if age % 1]
+    assert (
+        f"column 'boneage': {len(fractions)} ages of at most 25 have fractions, such as "
+        f"{fractions[0]}, and larger ones have hardly any: if these are years among months"
+    ) in caplog.text
+    for months in (MONTHS + 0.5, MONTHS, [*MONTHS, 3.5, 4.5], MONTHS / 3):  # as mean readings
+        caplog.clear()
+        read_labels(table(list(months), "id,boneage"))
+        assert not said(caplog)
+
+
 def test_a_column_of_mixed_units_is_refused(table):
     ages, units = ["120", "10", "96", "8.5"], [",months", ",Years", ",mo.", ",yr"]
     with pytest.raises(UserError, match=r"'Age unit' says years in 2 of 4 rows.*row 3: write"):

@@ -211,6 +211,25 @@ def test_one_frame_may_be_numbered(tmp_path):
         np.testing.assert_allclose(grey(file), PICTURE, atol=0.01)
 
 
+@pytest.mark.parametrize("place", ["Shared", "PerFrame"])
+def test_an_enhanced_file_of_one_frame_is_read_as_a_plain_one(tmp_path, place):
+    pixels = np.rint(PICTURE / 255 * 4095).astype(np.uint16)
+    scale = {"RescaleSlope": 2, "RescaleIntercept": -100}
+    window = {"WindowCenter": 3000, "WindowWidth": 4000}
+    plain = grey(written(tmp_path / "plain.dcm", pixels, 12, **scale, **window))
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", pixels, 12, NumberOfFrames=1))
+    groups, transformation, voi = (pydicom.Dataset() for _ in range(3))
+    for item, values in ((transformation, scale), (voi, window)):
+        for name, value in values.items():
+            setattr(item, name, value)
+    groups.PixelValueTransformationSequence = pydicom.Sequence([transformation])
+    groups.FrameVOILUTSequence = pydicom.Sequence([voi])
+    setattr(file, f"{place}FunctionalGroupsSequence", pydicom.Sequence([groups]))
+    file.save_as(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(grey(tmp_path / "a.dcm"), plain)
+    assert np.abs(plain - PICTURE).max() > 10  # the window counts
+
+
 @pytest.mark.parametrize(
     ("syntax", "little"), [(ImplicitVRLittleEndian, True), (ExplicitVRBigEndian, False)]
 )

@@ -28,7 +28,7 @@ from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import Method, Score, attribute
 from boneage.run.checkpoint import build_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.run.explain import Explained
+from boneage.run.explain import Explained, explain
 from boneage.stages import ALL, Stages
 
 BOX = {"id": "a", "region": "MCP", "xmin": 10, "ymin": 20, "xmax": 30, "ymax": 60}
@@ -417,6 +417,25 @@ def test_two_radiographs_of_one_name_are_refused(run, phantom_root, tmp_path):
     assert str(again.exception) == (
         f"{tmp_path}/maps contains maps already: remove them, or choose another --out"
     )
+
+
+def test_films_of_one_name_get_the_ages_of_their_folders(run, phantom_root, tmp_path):
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    split = checkpoint["boneage"]["split"]
+    for row, patient in enumerate("AB"):
+        image = phantom_root / f"boneage-training-dataset/{split['id'][row]}.png"
+        (tmp_path / patient).mkdir()
+        shutil.copy(image, tmp_path / patient / "film.png")
+        split["id"][row] = f"{patient}/film"
+    torch.save(checkpoint, tmp_path / "model.ckpt")
+    both = explain(tmp_path / "model.ckpt", [tmp_path], tmp_path / "maps", "gradcam", None).table
+    one = explain(tmp_path / "model.ckpt", [tmp_path / "B"], tmp_path / "b", "gradcam", None).table
+    ages = np.array(split["age_months"][:2]) / 12
+    assert ages[0] != ages[1]
+    assert both["age_years"].tolist() == ages.tolist()
+    assert one["age_years"].tolist() == [ages[1]]
+    kept = {file.name for file in (tmp_path / "maps").glob("*.npy")}
+    assert kept == {"A_film_age.npy", "B_film_age.npy"}
 
 
 def test_a_check_on_few_radiographs_says_so(run, phantom_root, tmp_path):

@@ -24,6 +24,13 @@ LARGEST = 2**28  # pixels
 LONGEST = 200  # characters of a reason
 MAGIC, MAGIC_AT = b"DICM", 128
 HEAD = MAGIC_AT + len(MAGIC)  # bytes that tell whether a file is DICOM
+FUNCTIONAL_GROUPS = (  # of enhanced files (PS3.3 C.7.6.16): which pixels mean what
+    ("PixelValueTransformationSequence", ("RescaleSlope", "RescaleIntercept")),
+    (
+        "FrameVOILUTSequence",
+        ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+    ),
+)
 BARE_GROUPS = (2, 8)  # that a data set without a preamble starts with
 LONGEST_FIRST_VALUE = 1024  # bytes
 
@@ -64,6 +71,18 @@ def require_single_grey(path: Path, file: "Dataset") -> None:
     if not syntax.is_compressed:
         _require_all_bytes(path, file, rows * columns)
     file.PhotometricInterpretation, file.SamplesPerPixel, file.NumberOfFrames = colours, 1, 1
+    _unfold_groups(file)
+
+
+def _unfold_groups(file: "Dataset") -> None:
+    """Put what an enhanced file says of its one frame where other files have it."""
+    for place in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for groups in list(file.get(place) or [])[:1]:
+            for group, names in FUNCTIONAL_GROUPS:
+                for item in list(groups.get(group) or [])[:1]:
+                    for name in names:
+                        if name in item and name not in file:
+                            file[name] = item[name]
 
 
 def _require_sound_bits(path: Path, file: "Dataset") -> None:

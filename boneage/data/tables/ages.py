@@ -29,6 +29,7 @@ LEAST_FRACTIONS = 10  # with two digits
 LEAST_MONTHS = 6  # different numbers of months after the years
 MISSING_CODE = 99  # months; other common codes are no ages
 LEAST_CODES = 10  # radiographs
+LEAST_MIXED = 5  # ages of at most `MAX_AGE_YEARS` with fractions among months without
 
 
 def read_ages(
@@ -80,6 +81,8 @@ def read_ages(
             "are infants, data.age_unit=months (in boneage calibrate: --age-unit)"
         )
     _warn_of_codes(path, cells, months)
+    if stated != "years":
+        _warn_of_years(path, cells, ages)
     return months
 
 
@@ -117,6 +120,18 @@ def _warn_of_codes(path: Path, cells: pd.Series, months: pd.Series) -> None:
                 "rows",
                 path, cells.name, plural(int(n), "age"), code,
             )  # fmt: skip
+
+
+def _warn_of_years(path: Path, cells: pd.Series, ages: pd.Series) -> None:
+    """Warn of years among months: small numbers have fractions, as 12.5, and large ones have not."""
+    whole, small = ages % 1 == 0, ages <= MAX_AGE_YEARS
+    mixed = ages[small & ~whole]
+    if len(mixed) >= LEAST_MIXED and whole[small].mean() < MOST <= whole[~small].mean():
+        log.warning(
+            "%s, column %r: %d ages of at most %d have fractions, such as %s, and larger ones have "
+            "hardly any: if these are years among months, write all ages in one unit",
+            path, cells.name, len(mixed), MAX_AGE_YEARS, cells[mixed.index[0]],
+        )  # fmt: skip
 
 
 def read_units(table: pd.DataFrame) -> pd.Series | None:
