@@ -123,7 +123,7 @@ def _warn_of_codes(path: Path, cells: pd.Series, months: pd.Series) -> None:
 
 
 def _warn_of_years(path: Path, cells: pd.Series, ages: pd.Series) -> None:
-    """Warn of years among months: small numbers have fractions, as 12.5, and large ones have not."""
+    """Warn of years among months: small ages have fractions, such as 12.5, and large have not."""
     whole, small = ages % 1 == 0, ages <= MAX_AGE_YEARS
     mixed = ages[small & ~whole]
     if len(mixed) >= LEAST_MIXED and whole[small].mean() < MOST <= whole[~small].mean():
