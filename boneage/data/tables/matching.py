@@ -67,7 +67,7 @@ def path_core(id_: str) -> tuple[str, str]:
     return id_.replace("\\", "/").rpartition("/")[0].casefold(), file_core(id_)
 
 
-def radiograph_keys(*sides: Iterable[str]) -> list[list[tuple[str, str]]]:
+def radiograph_keys(*sides: Iterable[str]) -> list[list[str]]:
     """Return a key of each id; ids with equal keys may name one radiograph.
 
     Folders count only for names that several ids of one side have in different folders, such as
@@ -84,7 +84,7 @@ def radiograph_keys(*sides: Iterable[str]) -> list[list[tuple[str, str]]]:
         if n > 1
     }
     return [
-        [(folder if name in several else "", name) for folder, name in map(path_core, side)]
+        [f"{folder}/{name}" if name in several else name for folder, name in map(path_core, side)]
         for side in ids
     ]
 
