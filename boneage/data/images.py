@@ -1,6 +1,7 @@
 """Read PNG, JPEG, TIFF and BMP files as grey pixels."""
 
 import io
+import math
 import os
 import struct
 import sys
@@ -43,7 +44,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
     It is rotated as its EXIF orientation says. Fully transparent pixels are black, since their
     colour is arbitrary. If all are (see `is_transparent`), the transparency is a mistake and
-    ignored. Of several pages the first is read.
+    ignored. Of a TIFF's pages the first is read; the others must be smaller, as thumbnails are.
 
     Returns:
         (H, W) uint8 or uint16.
@@ -125,9 +126,16 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
                     alpha = image.has_transparency_data
                     if not isinstance(image, TiffImageFile):
                         return _Facts(has_alpha=alpha)
-                    return _tiff_facts(image.tag_v2, alpha)
+                    facts = _tiff_facts(image.tag_v2, alpha)
+                    sizes = _page_sizes(image)
             except OSError:
                 return _read_tiff_tags(data)
+            if len(sizes) > 1 and max(map(math.prod, sizes[1:])) >= math.prod(sizes[0]):
+                raise UserError(
+                    f"{path}: contains {len(sizes)} images, and the first is not the largest: save "
+                    "the radiograph as a file of one image"
+                )
+            return facts
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: claims an absurd size: {error}") from error
     except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error) as error:
@@ -152,6 +160,18 @@ def _read_tiff_tags(data: bytes) -> _Facts:
 def _tiff_facts(tags: ImageFileDirectory_v2, has_alpha: bool) -> _Facts:
     deep = tags.get(BITS_PER_SAMPLE, (1,))[0] == DEEP and tags.get(SAMPLES, 1) >= COLOURS
     return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, deep and tags.get(PLANAR) == 2)
+
+
+def _page_sizes(image: TiffImageFile) -> list[tuple[int, int]]:
+    """Return width and height of the pages of a TIFF, up to one that cannot be read."""
+    sizes = [image.size]
+    try:
+        for page in range(1, image.n_frames):
+            image.seek(page)
+            sizes.append(image.size)
+    except (EOFError, OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error):
+        pass  # OpenCV and Pillow read the first without the others
+    return sizes
 
 
 def _read_with_pillow(data: bytes) -> np.ndarray | None:

@@ -177,6 +177,23 @@ def test_compressed_tiffs(tmp_path, compression):
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), PICTURE)
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "zstd"])
+def test_the_first_page_of_a_tiff_is_the_largest(tmp_path, compression):
+    film = Image.fromarray(np.tile(PICTURE, (4, 4)))
+    thumbnail = Image.fromarray(PICTURE)
+    pages = {"film first": (film, thumbnail), "thumbnail": (thumbnail, film), "two": (film, film)}
+    for name, (first, second) in pages.items():
+        first.save(
+            tmp_path / f"{name}.tif", save_all=True, append_images=[second], compression=compression
+        )
+    np.testing.assert_array_equal(read_image(tmp_path / "film first.tif"), np.asarray(film))
+    for name in ("thumbnail", "two"):
+        with pytest.raises(UserError, match=f"{name}.tif: contains 2 images, and the first is not"):
+            read_image(tmp_path / f"{name}.tif")
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "film first.tif").read_bytes()[:-30])
+    np.testing.assert_array_equal(read_image(tmp_path / "cut.tif"), np.asarray(film))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
 def test_a_palette_gives_its_colours(tmp_path, suffix):
     image = Image.fromarray(PICTURE, "P")
