@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_scalar
 
 from boneage.data.dicom.header import CONTRADICTION, Header
 from boneage.data.radiographs import by_id, radiograph_id
@@ -213,15 +214,23 @@ def read_age(given: float | str) -> float:
 
 
 def patient_given(sex: str | None, age_years: float | str | None) -> Patient:
-    """Return a patient from values of the caller, as numbers or as typed; None is unknown.
+    """Return a patient from values of the caller, as numbers or as typed.
+
+    None, and a missing value of pandas or numpy (NA, NaN), is unknown.
 
     Raises:
         UserError: if sex or age is invalid: see `read_sex`, `read_age`.
     """
-    patient = Patient() if sex is None else Patient(read_sex(sex), "option")
-    if age_years is None:
+    patient = Patient()
+    if sex is not None and not _is_missing(sex):
+        patient = Patient(read_sex(sex), "option")
+    if age_years is None or _is_missing(age_years):
         return patient
     return replace(patient, age_years=read_age(age_years), age_from="option")
+
+
+def _is_missing(value: float | str) -> bool:
+    return bool(is_scalar(value) and pd.isna(value))
 
 
 def patient_of(
