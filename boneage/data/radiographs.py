@@ -19,6 +19,7 @@ from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
+APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
@@ -34,12 +35,13 @@ def walk(root: Path) -> Iterator[str]:
     """Yield the path of every file in and below a folder; hidden ones are skipped.
 
     Links are followed. A folder that is reached twice, by a link back up or to a sibling, counts
-    once. What cannot be opened is skipped and logged.
+    once. What cannot be opened is skipped and logged. Hidden radiographs are counted in one line.
 
     Args:
         root: the folder; the paths start with it.
     """
     visited = set()
+    hidden: list[str] = []
     for where, subfolders, names in os.walk(root, followlinks=True, onerror=log_skipped):
         status = os.stat(where)
         if (status.st_dev, status.st_ino) in visited:
@@ -47,7 +49,17 @@ def walk(root: Path) -> Iterator[str]:
             continue
         visited.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(HIDDEN))
-        yield from (os.path.join(where, n) for n in sorted(names) if not n.startswith(HIDDEN))
+        for name in sorted(names):
+            file = os.path.join(where, name)
+            if not name.startswith(HIDDEN):
+                yield file
+            elif not name.startswith(APPLE_DOUBLE) and is_radiograph(Path(file)):
+                hidden.append(name)
+    if hidden:
+        log.warning(
+            "%s: %s passed over, as a dot before the name hides a file: %s",
+            root, plural(len(hidden), "image"), join_first(hidden),
+        )  # fmt: skip
 
 
 def log_skipped(error: Exception) -> None:
