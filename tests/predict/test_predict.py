@@ -470,6 +470,7 @@ def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
+        ("", "patients.csv has a header but no rows"),
         ("film,M", "id film matches .*a/film.png and .*b/film.png: name them a/film and b/f"),
         ("a/film,M\na/film.png,F", "ids a/film and a/film.png name one radiograph, with differen"),
     ],
