@@ -158,8 +158,8 @@ def _build(
             "unreadable": decoded.unreadable,
             "without_hand": decoded.without_hand,
             "sexes": decoded.sexes,
-            "same_patient": _same(decoded.patients),
-            "same_pixels": _same(decoded.digests),
+            "same_patient": rows_alike(decoded.patients),
+            "same_pixels": rows_alike(decoded.digests),
             "checksum": _checksum(new / IMAGES),
         }
         (new / DESCRIPTION).write_text(json.dumps(description, indent=1))
@@ -170,8 +170,8 @@ def _build(
     )
 
 
-def _same(values: dict[int, str]) -> list[list[int]]:
-    """Return the rows of each value that several rows have."""
+def rows_alike(values: dict[int, str]) -> list[list[int]]:
+    """Return the rows of each value that several rows have, such as a PatientID."""
     rows = pd.Series(values, dtype=object)
     rows = rows[rows.duplicated(keep=False)]
     return [list(map(int, same.index)) for _, same in rows.groupby(rows, sort=False)]

@@ -572,7 +572,7 @@ def test_a_site_is_fitted_with_the_sexes_of_its_headers(runs, films, tmp_path, c
     pixels = cv2.imread(str(sorted(films.glob("*.png"))[0]), cv2.IMREAD_GRAYSCALE)
     written(tmp_path / "boy.dcm", pixels, PatientSex="M")
     paths, sexes = [tmp_path / "boy.dcm"] * 2, ["unknown", "female"]
-    without, with_sex = answer_files(paths, sexes, Ensemble([runs / "one"]))
+    without, with_sex, _ = answer_files(paths, sexes, Ensemble([runs / "one"]))
     assert "contradicts the DICOM header of 1 radiograph: boy; the table's is used" in caplog.text
     assert [answer.sex for answer in without] == ["unknown", "unknown"]
     assert [answer.sex for answer in with_sex] == ["male", "female"]  # the table's, if it has one
