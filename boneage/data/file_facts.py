@@ -1,14 +1,18 @@
 """What files say about their radiographs besides pixels: the sex, the patient, and copies."""
 
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.cache import Cache
+from boneage.data.cache import Cache, rows_alike
+from boneage.data.radiographs import log_skipped
 from boneage.data.splits import UNUSED
 from boneage.data.tables.ids import count_patients, patients_with_several
 from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import join_first, plural
+from boneage.weights import sha256
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +80,30 @@ def _patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.Series:
             if len(same) > 1:
                 patients[same.index] = f"patient of {table['id'][same.index[0]]}"
     return patients
+
+
+def warn_of_copies(files: Mapping[str, Path], where: Path) -> None:
+    """Warn of files with the same content; only those of one size are read.
+
+    Args:
+        files: of radiographs, by id.
+        where: folder of the files, for the message.
+    """
+    sizes = {id_: file.stat().st_size for id_, file in files.items() if file.is_file()}
+    one_size = rows_alike({id_: size for id_, size in sizes.items() if size})
+    try:
+        contents = {id_: sha256(files[id_]) for ids in one_size for id_ in ids}
+    except OSError as error:
+        log_skipped(error)
+        return
+    if copies := [" = ".join(ids) for ids in rows_alike(contents)]:
+        log.warning(
+            "%s: %s under different ids: %s. If copies are in different folds, the results are too "
+            "good: remove them, or give them one patient",
+            where,
+            plural(len(copies), "radiograph"),
+            join_first(copies),
+        )
 
 
 def warn_of_leaks(table: pd.DataFrame, cache: Cache) -> None:
