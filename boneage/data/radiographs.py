@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -187,6 +188,20 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
 def radiograph_id(file: PurePath) -> str:
     """Return a file's name without its suffix; of a DICOM file named by its UID, all of it."""
     return normal_id(file.stem if file.suffix.lower() in SUFFIXES else file.name)
+
+
+def unused_name(stem: str, end: str, taken: set[str]) -> str:
+    """Return the name of a new file, with a number before its end if taken; it is taken then.
+
+    Args:
+        stem: its beginning, such as a radiograph's id.
+        end: such as a suffix.
+        taken: names in use, without differences of letter case.
+    """
+    names = (f"{stem}{n}{end}" for n in chain([""], map("_{}".format, count(2))))
+    name = next(name for name in names if name.casefold() not in taken)
+    taken.add(name.casefold())
+    return name
 
 
 def by_id(files: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Path]]:

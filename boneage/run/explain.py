@@ -13,7 +13,7 @@ from torch import Tensor
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.parallel import read_squares
-from boneage.data.radiographs import by_id, find_radiographs, radiograph_id
+from boneage.data.radiographs import by_id, find_radiographs, radiograph_id, unused_name
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.sexes import contradict
@@ -164,7 +164,7 @@ def explain(
     """Draw the maps of every task for radiographs, and save them as arrays.
 
     Writes `<task>_<part>.png`, and per radiograph and task `<id>_<task>.npy`, float32 in the
-    geometry of the file.
+    geometry of the file. Ids that differ only in letter case get a number.
 
     Raises:
         UserError: if something cannot be read, or `out` contains maps or cannot be written.
@@ -172,6 +172,7 @@ def explain(
     if any(out.glob("*.npy")):
         raise UserError(f"{out} contains maps already: remove them, or choose another --out")
     explained = Explained(checkpoint, images, sex, regions, annotator)
+    taken: set[str] = set()
     try:
         out.mkdir(parents=True, exist_ok=True)
         for task in explained.model.tasks:
@@ -179,7 +180,7 @@ def explain(
             for id_, geometry, square in zip(
                 explained.table["id"], explained.geometries, maps, strict=True
             ):
-                np.save(out / f"{id_}_{task}.npy", geometry.to_file(square))
+                np.save(out / unused_name(id_, f"_{task}.npy", taken), geometry.to_file(square))
             for part, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)
                 texts = captions(explained.table.iloc[shown])
