@@ -20,7 +20,7 @@ from boneage.data.tables.columns import (
     without_column,
 )
 from boneage.data.tables.labels import read_unique_ids
-from boneage.data.tables.matching import file_core, match_ids
+from boneage.data.tables.matching import clause, file_core, match_ids
 from boneage.data.tables.read import read_table
 from boneage.data.tables.sexes import contradict, read_sex, read_sexes
 from boneage.data.tables.subgroups import is_known
@@ -97,7 +97,8 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     """Return the patients of radiographs from a table, by file.
 
     Files of one name are told apart by the last parts of their path: `a/film` and `b/film`. Warns
-    of radiographs that are not in the table.
+    of radiographs that are not in the table and, unless only one is given, counts rows that have no
+    radiograph.
 
     Raises:
         UserError: if the table is invalid, contains none of them, or a row is that of several.
@@ -120,6 +121,10 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
             "%d of %d radiographs are not in %s: %s", len(missing), len(files), table,
             join_first(missing),
         )  # fmt: skip
+    used = set(map(_path_core, rows.values()))
+    left = [row for row in patients if _path_core(row) not in used]
+    if left and len(files) > 1:  # the table of a hospital may be larger
+        log.warning("%s: %s", table, clause(left, "row", "without a radiograph here"))
     return {file: patients[row] for file, row in rows.items()}
 
 

@@ -467,6 +467,19 @@ def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path):
     assert [known[file].sex for file in FILMS] == ["female", "male"]
 
 
+def test_rows_without_a_radiograph_are_counted(tmp_path, caplog):
+    table = tmp_path / "patients.csv"
+    table.write_text("id,sex\na/film,F\nb/film,M\n")
+    patients_of(FILMS, table)
+    assert not caplog.text
+    table.write_text("id,sex\na/film,F\nb/film,M\n7,M\nfilm2,F\n")
+    patients_of(FILMS, table)
+    assert f"{table}: 2 rows without a radiograph here: 7, film2" in caplog.text
+    caplog.clear()
+    patients_of([Path("film2.png")], table)  # one of many is asked for
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
