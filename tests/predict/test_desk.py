@@ -148,6 +148,10 @@ def test_an_age_in_the_wrong_unit_is_flagged(model, film):
     asked = f"SD score {year.sd_score:+.0f}: is the chronological age right, and its unit?"
     assert year.flags[-1] == asked
     assert asked not in predictor(film, sex="male", age_years=told).flags
+    for sex, age in (("male", 0.1), ("unknown", 1.0)):  # no SD score
+        answer = predictor(film, sex=sex, age_years=age)
+        said = "bone age far from the chronological age: is the chronological age right, and its"
+        assert (answer.sd_score, answer.flags[-1]) == (None, f"{said} unit?")
     done = boneage(
         "predict", film, "--checkpoint", model, "--sex", "male", "--chronological-age", 1
     )
