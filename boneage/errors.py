@@ -61,6 +61,12 @@ def option_word(option: str, path: object) -> str:
     text = str(path)
     if not PLAIN.fullmatch(text):
         text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no reference to another option
+    return quoted_option(option, text)
+
+
+def quoted_option(option: str, text: str) -> str:
+    """Return `option=text` as `option_word` does, where `${` refers to another option."""
+    if not PLAIN.fullmatch(text):
         text = re.sub(r'\\+(?="|\Z)', r"\g<0>\g<0>", text)  # backslashes before a quotation mark
         text = text.replace('"', r"\"")
         text = f'"{text}"'

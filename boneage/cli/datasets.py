@@ -57,7 +57,7 @@ def download(
 def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> None:
     """Count the radiographs in a folder; list ids without an image and images without a row.
 
-    Downloaded files are checked byte by byte.
+    Copies of a file are named. Downloaded files are checked byte by byte.
 
     The exit status is 1 if something is missing: radiographs of the RSNA 2017 data, or, in a folder
     of others, the image of an id or the row of an image.

@@ -7,9 +7,10 @@ import os
 import shutil
 import time
 import zlib
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
+Row = TypeVar("Row", int, str)
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
 CHECKED = 2**30  # bytes; of larger caches only the size is checked, since reading takes long
 CHUNK = 2**24
@@ -158,8 +160,8 @@ def _build(
             "unreadable": decoded.unreadable,
             "without_hand": decoded.without_hand,
             "sexes": decoded.sexes,
-            "same_patient": _same(decoded.patients),
-            "same_pixels": _same(decoded.digests),
+            "same_patient": rows_alike(decoded.patients),
+            "same_pixels": rows_alike(decoded.digests),
             "checksum": _checksum(new / IMAGES),
         }
         (new / DESCRIPTION).write_text(json.dumps(description, indent=1))
@@ -170,11 +172,11 @@ def _build(
     )
 
 
-def _same(values: dict[int, str]) -> list[list[int]]:
-    """Return the rows of each value that several rows have."""
+def rows_alike(values: Mapping[Row, Hashable]) -> list[list[Row]]:
+    """Return the rows of each value that several rows have, such as a PatientID."""
     rows = pd.Series(values, dtype=object)
     rows = rows[rows.duplicated(keep=False)]
-    return [list(map(int, same.index)) for _, same in rows.groupby(rows, sort=False)]
+    return [same.index.tolist() for _, same in rows.groupby(rows, sort=False)]
 
 
 def _is_intact(folder: Path) -> bool:

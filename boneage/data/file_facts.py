@@ -1,14 +1,18 @@
 """What files say about their radiographs besides pixels: the sex, the patient, and copies."""
 
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.cache import Cache
+from boneage.data.cache import Cache, rows_alike
+from boneage.data.radiographs import log_skipped
 from boneage.data.splits import UNUSED
 from boneage.data.tables.ids import count_patients, patients_with_several
 from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import join_first, plural
+from boneage.weights import sha256
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +22,7 @@ MOST_FILMS = 30  # radiographs of one patient; more with one PatientID are of an
 def fill_from_headers(table: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     """Return the table with what it lacks and DICOM headers contain: sexes, and patients.
 
-    It warns of sexes that contradict the header. Patients are read if the table has no column of
-    them, and some has several radiographs. As a PatientID may identify a child, a patient is named
-    by the first radiograph; "" is a patient with no other.
+    It warns of sexes that contradict the header.
 
     Args:
         table: columns `id` and `sex`, and `patient` and `site` where they are known.
@@ -33,10 +35,22 @@ def fill_from_headers(table: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     sexes.iloc[rows] = [cache.sexes[row] for row in rows]
     if rows:
         log.info("The sex of %s is read from the DICOM header", plural(len(rows), "radiograph"))
-    table = table.assign(sex=sexes)
-    if "patient" in table or not cache.same_patient:
+    return fill_patients(table.assign(sex=sexes), cache.same_patient)
+
+
+def fill_patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.DataFrame:
+    """Return the table with the patients of DICOM headers, if it has no column of them.
+
+    They are added only if some patient has several radiographs. As a PatientID may identify a
+    child, a patient is named by the first radiograph; "" is a patient with no other.
+
+    Args:
+        table: column `id`, and `patient` and `site` where they are known.
+        same_patient: positions of rows with the same PatientID, two or more each.
+    """
+    if "patient" in table or not same_patient:
         return table
-    patients = _patients(table, cache)
+    patients = _patients(table, same_patient)
     if not patients.any():
         return table
     table = table.assign(patient=patients)
@@ -49,11 +63,11 @@ def fill_from_headers(table: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     return table
 
 
-def _patients(table: pd.DataFrame, cache: Cache) -> pd.Series:
+def _patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.Series:
     """Return the patient of each row by PatientID, which is unique only within a site."""
     patients = pd.Series("", index=table.index)
     sites = table.get("site", patients.copy())
-    for rows in cache.same_patient:
+    for rows in same_patient:
         if len(rows) > min(MOST_FILMS, len(table) / 2):
             log.warning(
                 "%s have the same PatientID in their DICOM headers, such as %s: it is not used. If "
@@ -66,6 +80,30 @@ def _patients(table: pd.DataFrame, cache: Cache) -> pd.Series:
             if len(same) > 1:
                 patients[same.index] = f"patient of {table['id'][same.index[0]]}"
     return patients
+
+
+def warn_of_copies(files: Mapping[str, Path], where: Path) -> None:
+    """Warn of files with the same content; only those of one size are read.
+
+    Args:
+        files: of radiographs, by id.
+        where: folder of the files, for the message.
+    """
+    sizes = {id_: file.stat().st_size for id_, file in files.items() if file.is_file()}
+    one_size = rows_alike({id_: size for id_, size in sizes.items() if size})
+    try:
+        contents = {id_: sha256(files[id_]) for ids in one_size for id_ in ids}
+    except OSError as error:
+        log_skipped(error)
+        return
+    if copies := [" = ".join(ids) for ids in rows_alike(contents)]:
+        log.warning(
+            "%s: %s under different ids: %s. If copies are in different folds, the results are too "
+            "good: remove them, or give them one patient",
+            where,
+            plural(len(copies), "radiograph"),
+            join_first(copies),
+        )
 
 
 def warn_of_leaks(table: pd.DataFrame, cache: Cache) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -19,6 +20,7 @@ from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
+APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
@@ -34,12 +36,13 @@ def walk(root: Path) -> Iterator[str]:
     """Yield the path of every file in and below a folder; hidden ones are skipped.
 
     Links are followed. A folder that is reached twice, by a link back up or to a sibling, counts
-    once. What cannot be opened is skipped and logged.
+    once. What cannot be opened is skipped and logged. Hidden radiographs are counted in one line.
 
     Args:
         root: the folder; the paths start with it.
     """
     visited = set()
+    hidden: list[str] = []
     for where, subfolders, names in os.walk(root, followlinks=True, onerror=log_skipped):
         status = os.stat(where)
         if (status.st_dev, status.st_ino) in visited:
@@ -47,7 +50,17 @@ def walk(root: Path) -> Iterator[str]:
             continue
         visited.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(HIDDEN))
-        yield from (os.path.join(where, n) for n in sorted(names) if not n.startswith(HIDDEN))
+        for name in sorted(names):
+            file = os.path.join(where, name)
+            if not name.startswith(HIDDEN):
+                yield file
+            elif not name.startswith(APPLE_DOUBLE) and is_radiograph(Path(file)):
+                hidden.append(name)
+    if hidden:
+        log.warning(
+            "%s: %s passed over, as a dot before the name hides a file: %s",
+            root, plural(len(hidden), "image"), join_first(hidden),
+        )  # fmt: skip
 
 
 def log_skipped(error: Exception) -> None:
@@ -175,6 +188,20 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
 def radiograph_id(file: PurePath) -> str:
     """Return a file's name without its suffix; of a DICOM file named by its UID, all of it."""
     return normal_id(file.stem if file.suffix.lower() in SUFFIXES else file.name)
+
+
+def unused_name(stem: str, end: str, taken: set[str]) -> str:
+    """Return the name of a new file, with a number before its end if taken; it is taken then.
+
+    Args:
+        stem: its beginning, such as a radiograph's id.
+        end: such as a suffix.
+        taken: names in use, without differences of letter case.
+    """
+    names = (f"{stem}{n}{end}" for n in chain([""], map("_{}".format, count(2))))
+    name = next(name for name in names if name.casefold() not in taken)
+    taken.add(name.casefold())
+    return name
 
 
 def by_id(files: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Path]]:

@@ -19,6 +19,7 @@ from boneage.stages import PROBABILITY
 Source = Path | np.ndarray  # a file, or (H, W) uint8 or uint16
 UNUSUAL = 1.0  # novelty above which a radiograph is flagged
 EXTREME_SD = 8.0  # absolute SD score; an age in the wrong unit gives a higher one
+FAR = "bone age far from the chronological age"  # as the flag says where there is no SD score
 # columns with fields of their own
 NAMED = (PREDICTED_AGE, SITE, "spread", "novelty", "stage_predicted")
 DISAGREEMENT = 1.0  # years, standard deviation of an ensemble
@@ -145,8 +146,9 @@ def _answer(
     if patient.age_years is not None:
         score = sd_score(age, patient.age_years, patient.sex)
         answer = partial(answer, sd_score=score)
-        if score is not None and abs(score) > EXTREME_SD:
-            unit = f"SD score {score:+.0f}: is the chronological age right, and its unit?"
+        if is_extreme(age, patient.age_years, patient.sex):
+            what = FAR if score is None else f"SD score {score:+.0f}"
+            unit = f"{what}: is the chronological age right, and its unit?"
             answer = partial(answer, flags=[*all_flags, unit])
     return answer()
 
@@ -184,9 +186,33 @@ def sd_score(bone_age_years: float, chronological_age_years: float, sex: str) ->
     """
     if sex not in BRUSH:
         return None
-    ages, means, deviations = BRUSH[sex]
+    ages = BRUSH[sex][0]
     if not ages[0] <= chronological_age_years <= ages[-1]:
         return None
+    return _score_at_nearest(bone_age_years, chronological_age_years, sex)
+
+
+def is_extreme(bone_age_years: float, chronological_age_years: float, sex: str) -> bool:
+    """Tell whether the SD score is beyond `EXTREME_SD`, also where `sd_score` gives none.
+
+    Outside the Brush Foundation's table the mean and deviation at its nearest age count. Bone ages
+    rise with age, so below 3 months a bone age that is too high for 3 months is too high, and above
+    16 or 17 years one that is too low for that age is too low. For an unknown sex, the score of
+    both sexes must be beyond.
+
+    Args:
+        bone_age_years: bone age.
+        chronological_age_years: chronological age.
+        sex: "female", "male" or "unknown".
+    """
+    possible = [sex] if sex in BRUSH else [*BRUSH]
+    scores = [_score_at_nearest(bone_age_years, chronological_age_years, s) for s in possible]
+    return min(map(abs, scores)) > EXTREME_SD
+
+
+def _score_at_nearest(bone_age_years: float, chronological_age_years: float, sex: str) -> float:
+    """Return the SD score; outside the table, that at its nearest age."""
+    ages, means, deviations = BRUSH[sex]
     mean = np.interp(chronological_age_years, ages, means)
     deviation = np.interp(chronological_age_years, ages, deviations)
     return float((12 * bone_age_years - mean) / deviation)

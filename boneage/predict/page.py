@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from boneage.data.atomic import atomic_file
 from boneage.data.crop import to_jpeg
+from boneage.data.radiographs import unused_name
 from boneage.evaluation.html import data_uri, render
 from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
@@ -64,10 +64,7 @@ class PictureNames:
     def new(self, id_: str) -> str:
         """Return an unused name, relative to the folder of the predictions."""
         stem = id_.encode(errors="replace").decode()[:LONGEST]
-        names = (f"{FOLDER}/{stem}{end}.jpg" for end in chain([""], map("_{}".format, count(2))))
-        name = next(name for name in names if name.casefold() not in self.taken)
-        self.taken.add(name.casefold())
-        return name
+        return unused_name(f"{FOLDER}/{stem}", ".jpg", self.taken)
 
 
 def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> list[Path]:

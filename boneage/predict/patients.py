@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_scalar
 
 from boneage.data.dicom.header import CONTRADICTION, Header
 from boneage.data.radiographs import by_id, radiograph_id
@@ -19,7 +20,7 @@ from boneage.data.tables.columns import (
     without_column,
 )
 from boneage.data.tables.labels import read_unique_ids
-from boneage.data.tables.matching import match_ids, path_core
+from boneage.data.tables.matching import clause, match_ids, path_core
 from boneage.data.tables.read import read_table
 from boneage.data.tables.sexes import contradict, read_sex, read_sexes
 from boneage.data.tables.subgroups import is_known
@@ -96,7 +97,8 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     """Return the patients of radiographs from a table, by file.
 
     Files of one name are told apart by the last parts of their path: `a/film` and `b/film`. Warns
-    of radiographs that are not in the table.
+    of radiographs that are not in the table and, unless only one is given, counts rows that have no
+    radiograph.
 
     Raises:
         UserError: if the table is invalid, contains none of them, or a row is that of several.
@@ -119,6 +121,10 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
             "%d of %d radiographs are not in %s: %s", len(missing), len(files), table,
             join_first(missing),
         )  # fmt: skip
+    used = set(map(path_core, rows.values()))
+    left = [row for row in patients if path_core(row) not in used]
+    if left and len(files) > 1:  # the table of a hospital may be larger
+        log.warning("%s: %s", table, clause(left, "row", "without a radiograph here"))
     return {file: patients[row] for file, row in rows.items()}
 
 
@@ -208,15 +214,23 @@ def read_age(given: float | str) -> float:
 
 
 def patient_given(sex: str | None, age_years: float | str | None) -> Patient:
-    """Return a patient from values of the caller, as numbers or as typed; None is unknown.
+    """Return a patient from values of the caller, as numbers or as typed.
+
+    None, and a missing value of pandas or numpy (NA, NaN), is unknown.
 
     Raises:
         UserError: if sex or age is invalid: see `read_sex`, `read_age`.
     """
-    patient = Patient() if sex is None else Patient(read_sex(sex), "option")
-    if age_years is None:
+    patient = Patient()
+    if sex is not None and not _is_missing(sex):
+        patient = Patient(read_sex(sex), "option")
+    if age_years is None or _is_missing(age_years):
         return patient
     return replace(patient, age_years=read_age(age_years), age_from="option")
+
+
+def _is_missing(value: float | str) -> bool:
+    return bool(is_scalar(value) and pd.isna(value))
 
 
 def patient_of(

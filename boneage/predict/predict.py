@@ -139,17 +139,20 @@ def answers_of(
 
 def answer_files(
     files: Sequence[Path], sexes: Sequence[str], ensemble: Ensemble
-) -> tuple[list[Answer], list[Answer]]:
-    """Return the answers without and with the given sexes; each file is read once.
+) -> tuple[list[Answer], list[Answer], list[str]]:
+    """Return the answers without and with the given sexes, and the PatientIDs of DICOM headers.
 
-    A sex that is given as unknown is that of the file's header, if it has one.
+    Each file is read once. A sex that is given as unknown is that of the file's header, if it has
+    one. A PatientID is "" if there is none.
     """
     results: tuple[list[Answer], list[Answer]] = ([], [])
     of_headers: list[str] = []
+    patient_ids: list[str] = []
     pairs = zip(files, sexes, _load(files, ensemble, with_films=False), strict=True)
     for part in _batches(track(pairs, "Predicting", len(files))):
         radiographs = [(file, radiograph) for file, _, radiograph in part]
         own = [r.header.sex if r.header else "unknown" for _, r in radiographs]
+        patient_ids += [r.header.patient if r.header else "" for _, r in radiographs]
         given = [sex for _, sex, _ in part]
         known = [o if sex == "unknown" else sex for sex, o in zip(given, own, strict=True)]
         of_headers += own
@@ -158,7 +161,7 @@ def answer_files(
             patients = [Patient(sex) for sex in part_sexes]
             answers += answer_all(radiographs, patients, ensemble)[0]
     warn_of_headers(map(radiograph_id, files), sexes, of_headers)
-    return results
+    return *results, patient_ids
 
 
 def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterator[Radiograph]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
+from pandas.api.types import is_scalar
 
 from boneage.errors import UserError
 from boneage.predict.answer import Answer
@@ -76,34 +77,29 @@ class Predictor:
             radiographs: a file (PNG, JPEG, TIFF, BMP, DICOM); (H, W) uint8 or uint16 pixels with
                 bright bones; or a list of them.
             sex: "female", "male" or "unknown", or "F", "M" and so on as in tables; one for all, or
-                one each. None reads the DICOM header, if any.
-            age_years: chronological age in years, for the SD score; one for all, or one each.
+                one each. None, and a missing value of pandas or numpy (NA, NaN), reads the DICOM
+                header, if any.
+            age_years: chronological age in years, for the SD score; one for all, or one each. None
+                and missing values as for the sex.
 
         Returns:
-            An `Answer`, or a list of them in order. In a list, a file that cannot be read is an
-            answer with status "error" and its reason.
+            An `Answer`, or a list of them in order. In a list, what cannot be read is an answer
+            with status "error" and its reason.
 
         Raises:
-            UserError: if the only radiograph cannot be read, pixels are not (H, W) uint8 or
-                uint16, or a sex or an age is invalid: see `read_sex` and `read_age`.
+            UserError: if the only radiograph cannot be read, several are not in a list, or a sex or
+                an age is invalid: see `read_sex` and `read_age`.
         """
         if isinstance(radiographs, str | Path | np.ndarray):
             (answer,) = self._answers([radiographs], [sex], [age_years])  # type: ignore[list-item]
             if answer.status == "error":
                 raise UserError(answer.reason)
             return answer
-        for one in radiographs if isinstance(radiographs, list | tuple) else [radiographs]:
-            if not isinstance(one, One):
-                raise UserError(
-                    f"a {type(one).__name__} is not a radiograph: give a file, pixels or a list"
-                )
+        if not isinstance(radiographs, list | tuple):
+            raise UserError(f"{_not_a_radiograph(radiographs)}, or list(...) of them")
         n = len(radiographs)
-        sexes: list[str | None] = [sex] * n if sex is None or isinstance(sex, str) else list(sex)
-        ages: list[float | None] = (
-            [age_years] * n
-            if age_years is None or isinstance(age_years, str | int | float | np.number)
-            else list(age_years)
-        )
+        sexes: list[str | None] = _one_each(sex, n)
+        ages: list[float | None] = _one_each(age_years, n)
         if not len(sexes) == len(ages) == n:
             raise UserError(f"{n} radiographs, but {len(sexes)} sexes and {len(ages)} ages")
         return [
@@ -121,7 +117,7 @@ class Predictor:
         ages: Sequence[float | None],
     ) -> list[Answer]:
         given = [patient_given(*one) for one in zip(sexes, ages, strict=True)]
-        sources = [r if isinstance(r, np.ndarray) else Path(r) for r in radiographs]
+        sources = [Path(r) if isinstance(r, str) else r for r in radiographs]
         part = [(source, self._read(source)) for source in sources]
         patients = [
             patient_of(source, one, {}, radiograph.header) if isinstance(source, Path) else one
@@ -129,12 +125,23 @@ class Predictor:
         ]
         return answer_all(part, patients, self.ensemble)[0]
 
-    def _read(self, source: Path | np.ndarray) -> Radiograph:
+    def _read(self, source: object) -> Radiograph:
         if isinstance(source, Path):
             return load(source, self.ensemble.preprocessings)
+        if not isinstance(source, np.ndarray):
+            return Radiograph(error=_not_a_radiograph(source))
         if source.ndim != 2 or source.dtype not in (np.uint8, np.uint16) or not source.size:
-            raise UserError(
-                f"pixels of shape {source.shape} and type {source.dtype}: a radiograph is (height, "
-                "width) of uint8 or uint16, with bright bones"
+            return Radiograph(
+                error=f"pixels of shape {source.shape} and type {source.dtype}: a radiograph is "
+                "(height, width) of uint8 or uint16, with bright bones; several are a list"
             )
         return see(source, self.ensemble.preprocessings, with_film=False)
+
+
+def _not_a_radiograph(given: object) -> str:
+    return f"a {type(given).__name__} is not a radiograph: give a file or pixels"
+
+
+def _one_each(given: object, n: int) -> list[Any]:
+    """Return one value for each of `n` radiographs, from one for all or from one each."""
+    return [given] * n if is_scalar(given) else list(given)  # type: ignore[call-overload]

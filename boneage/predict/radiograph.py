@@ -78,12 +78,14 @@ def load(
 ) -> Radiograph:
     """Read a radiograph with each preprocessing; a file that cannot be read gives `error`."""
     cv2.setNumThreads(1)  # other processes use the other cores
-    if path.exists() and not path.is_file():
-        return Radiograph(error=f"{path} is not a radiograph file")
     try:
+        if path.exists() and not path.is_file():
+            return Radiograph(error=f"{path} is not a radiograph file")
         image, header = read_radiograph(path)
     except UserError as error:
         return Radiograph(error=str(error))
+    except (OSError, ValueError) as error:  # a folder without access, or an impossible name
+        return Radiograph(error=f"the file cannot be read: {error}")
     radiograph = see(image, preprocessings, with_film)
     if header is None and _is_coloured(path):
         radiograph.flags.append("colour picture")

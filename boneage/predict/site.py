@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import atomic_file
+from boneage.data.cache import rows_alike
+from boneage.data.file_facts import fill_patients
 from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes
@@ -35,7 +37,7 @@ class Calibrated:
 
     Args:
         table: the radiographs used: `id`, `sex`, `age_years`, `predicted_years` without sex, and
-            `patient` if the table has it.
+            `patient` if the table or the DICOM headers have it.
         left_out: why a radiograph of the table was not used, by id.
         known: fit to the radiographs of known sex; None if they are too few.
         unknown: fit to all, predicted without sex.
@@ -85,7 +87,8 @@ def calibrate(
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
     labels, films = matched_films(images, table, columns, age_unit)
     _require_unseen(labels, model.seen)
-    without_sex, with_sex = answer_files(films, list(labels["sex"]), ensemble)
+    without_sex, with_sex, patient_ids = answer_files(films, list(labels["sex"]), ensemble)
+    labels = fill_patients(labels, rows_alike({i: p for i, p in enumerate(patient_ids) if p}))
     reasons = [_left_out(answer) for answer in without_sex]
     usable = np.array([reason == "" for reason in reasons])
     left_out = {i: reason for i, reason in zip(labels["id"], reasons, strict=True) if reason}

@@ -14,7 +14,7 @@ from torch import Tensor
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.parallel import read_squares
-from boneage.data.radiographs import by_id, find_radiographs
+from boneage.data.radiographs import by_id, find_radiographs, unused_name
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.sexes import contradict
@@ -165,7 +165,8 @@ def explain(
     """Draw the maps of every task for radiographs, and save them as arrays.
 
     Writes `<task>_<part>.png`, and per radiograph and task `<id>_<task>.npy`, float32 in the
-    geometry of the file; folders in an id are written with `_`.
+    geometry of the file. Folders in an id are written with `_`; ids that differ only in letter case
+    get a number.
 
     Raises:
         UserError: if something cannot be read, or `out` contains maps or cannot be written.
@@ -173,6 +174,7 @@ def explain(
     if any(out.glob("*.npy")):
         raise UserError(f"{out} contains maps already: remove them, or choose another --out")
     explained = Explained(checkpoint, images, sex, regions, annotator)
+    taken: set[str] = set()
     try:
         out.mkdir(parents=True, exist_ok=True)
         for task in explained.model.tasks:
@@ -180,7 +182,8 @@ def explain(
             for id_, geometry, square in zip(
                 explained.table["id"], explained.geometries, maps, strict=True
             ):
-                np.save(out / f"{_stem(id_)}_{task}.npy", geometry.to_file(square))
+                name = unused_name(re.sub(r"[\\/]", "_", id_), f"_{task}.npy", taken)
+                np.save(out / name, geometry.to_file(square))
             for part, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)
                 texts = captions(explained.table.iloc[shown])
@@ -196,19 +199,11 @@ def explain(
 
 
 def _unique(named: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
-    """Return the file of each id; raise UserError if maps of two files would have one name."""
-    file_of: dict[str, Path] = {}
-    for id_, files in named.items():
-        for file in files:
-            other = file_of.setdefault(_stem(id_).casefold(), file)
-            if other != file:
-                raise UserError(f"{other} and {file} have the same name: explain them one by one")
+    """Return the file of each id; raise UserError if two files have the same id."""
+    for first, *others in named.values():
+        if others:
+            raise UserError(f"{first} and {others[0]} have the same name: explain them one by one")
     return {id_: files[0] for id_, files in named.items()}
-
-
-def _stem(id_: str) -> str:
-    """Return the name of a radiograph's files; an id may be a path."""
-    return re.sub(r"[\\/]", "_", id_)
 
 
 def localise(

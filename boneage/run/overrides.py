@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 
-from boneage.errors import UserError, option_word, suggestion
+from boneage.errors import UserError, option_word, quoted_option, suggestion
 from boneage.run.options import flatten
 
 CONFIG = "train"  # without .yaml
@@ -72,7 +72,7 @@ def _advice(option: str, value: str) -> str:
         return ": its quotation marks do not match"
     if (path := os.path.expanduser(value)) != value:  # no shell expands ~ after option=
         return f": write the home folder out: {option_word(option, path)}"
-    return f": if this is one value, quote it: {option_word(option, value)}"
+    return f": if this is one value, quote it: {quoted_option(option, value)}"
 
 
 def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:

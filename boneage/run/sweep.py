@@ -7,6 +7,7 @@ from typing import Any
 
 from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -94,12 +95,17 @@ class SweepComparison(Callback):
 
 
 def record_failure(folder: Path, error: BaseException) -> None:
-    """Write into its folder why a job failed, in one line."""
-    from boneage.evaluation.run_folder import ERROR, METRICS
+    """Write into its folder why a job failed, in one line.
+
+    Not into that of an earlier run, which the job did not touch: a finished one, or one that the
+    job was refused for. A run that has begun records the errors of the user on its own.
+    """
+    from boneage.evaluation.run_folder import ERROR, METRICS, contains_run
 
     folder.mkdir(parents=True, exist_ok=True)
     line = " ".join(str(error).removeprefix("error: ").split()) or type(error).__name__
-    if not (folder / METRICS).exists():  # an earlier run, which the job did not touch
+    refused = isinstance(error, CompactHydraException) and contains_run(folder)
+    if not refused and not (folder / METRICS).exists():
         (folder / ERROR).write_text(line + "\n", encoding="utf-8")
     log.error("Failed: %s", line)
 

@@ -169,6 +169,14 @@ def test_verify_names_what_has_no_counterpart(tmp_path):
     assert run("verify", tmp_path).exit_code == 0
 
 
+def test_verify_names_copies_of_a_file(tmp_path, caplog):
+    (tmp_path / "train.csv").write_text("id,boneage\n1,7.5\n2,8\n3,9\n4,9\n5,9\n")
+    for name, content in (("1", b"one"), ("2", b"two"), ("3", b"one"), ("4", b""), ("5", b"")):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    assert run("verify", tmp_path).exit_code == 0
+    assert f"{tmp_path}: 1 radiograph under different ids: 1 = 3. If copies" in caplog.text
+
+
 def test_verify_counts_rsna_radiographs_without_a_manifest(tmp_path):
     ids = range(1377, 2400)
     rows = "".join(f"{id_},{50 + id_ % 100},True\n" for id_ in ids)

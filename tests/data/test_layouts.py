@@ -390,6 +390,25 @@ def test_prediction_finds_the_files_that_training_finds(tmp_path):
     assert len(found) == 3
 
 
+def test_hidden_images_are_counted_in_one_line(tmp_path, caplog):
+    """For training and prediction alike; not what macOS stores next to a file."""
+    put(tmp_path / "labels.csv", "id,boneage,male\n1,100,M\n2,110,F\n")
+    put_images(tmp_path, [1, 2])
+    put(tmp_path / "._1.png")
+    put(tmp_path / ".DS_Store")
+    put(tmp_path / ".trash/3.png")
+    for read in (lambda: find_radiographs([tmp_path]), lambda: read_source(tmp_path)):
+        assert len(read()) == 2
+        assert "passed over" not in caplog.text
+    put(tmp_path / ".3.png")
+    (tmp_path / ".scan").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for read in (lambda: find_radiographs([tmp_path]), lambda: read_source(tmp_path)):
+        caplog.clear()
+        assert len(read()) == 2
+        assert caplog.text.count("2 images passed over, as a dot before the name hides a file") == 1
+        assert ".3.png, .scan" in caplog.text
+
+
 def test_what_prediction_passes_over_in_a_folder_is_named(tmp_path, caplog):
     put_images(tmp_path, [1])
     (tmp_path / "scan").write_bytes(b"\x89PNG\r\n\x1a\n")

@@ -51,6 +51,8 @@ def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
         ("id,age_years_predicted\n77,6\n", r"no age of any training radiograph"),
         ("id,age_years_predicted\n4,6\n", r"no age of any training radiograph"),  # test fold
         ("id,age_years_predicted\n1,6\n1,7\n", r"more than once"),
+        ("id,age_years_predicted\n", r"has a header but no rows"),
+        ("id,age_years_predicted\n1,\n", r"column 'age_years_predicted' is empty in every row"),
     ],
 )
 def test_a_wrong_table_is_one_line(tmp_path, text, message):

@@ -96,6 +96,7 @@ def test_split_file_round_trip(table, tmp_path):
         ("", "is empty"),
         ("id,part\n1,train\n", "needs the columns id,fold"),
         ("id,fold\n1,training\n", "found: training"),
+        ("id,fold\n", "has a header but no rows"),
         ("id,fold\n1,train\n1,test\n", "1 id more than once in column 'id': 1"),
         ("id,fold\n1,train\n", "no fold for 999 radiographs of the label table: 0, 2"),
     ],

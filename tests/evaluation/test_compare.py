@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from helpers import Page, reference_study, write_finished_run
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
@@ -25,7 +26,7 @@ from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
 from boneage.run.resume import check_same
-from boneage.run.sweep import SweepComparison
+from boneage.run.sweep import SweepComparison, record_failure
 from boneage.stages import Stages
 
 
@@ -485,6 +486,18 @@ def test_a_cut_or_repeated_table_of_predictions_is_damaged(tmp_path):
     assert [r.path.name for r in runs] == ["whole"]
     assert len(reasons) == 3
     assert all("predictions.csv is damaged" in reason for reason in reasons)
+
+
+def test_a_refused_job_leaves_the_run_of_its_folder_unmarked(tmp_path):
+    refusal, crash = CompactHydraException("error: contains a run already"), RuntimeError("lost")
+    (tmp_path / "begun/checkpoints").mkdir(parents=True)
+    for name, error, said in (
+        ("begun", refusal, None), ("begun", crash, "lost\n"),
+        ("new", refusal, "contains a run already\n"),
+    ):  # fmt: skip
+        record_failure(tmp_path / name, error)
+        mark = tmp_path / name / "error.txt"
+        assert (mark.read_text() if mark.exists() else None) == said
 
 
 def test_whatever_breaks_a_comparison_is_one_line_of_the_sweep(tmp_path, monkeypatch, caplog):

@@ -256,6 +256,18 @@ def test_explain_draws_and_keeps_maps(run, phantom_root, tmp_path, method):
         assert np.isfinite(kept).all()
 
 
+def test_maps_have_files_of_their_own_on_disks_that_ignore_letter_case(run, phantom_root, tmp_path):
+    source = phantom_root / "boneage-training-dataset/1001.png"
+    films = [tmp_path / name for name in ("first/A1.png", "second/a1.png")]
+    for film in films:
+        film.parent.mkdir()
+        shutil.copy(source, film)
+    result = call(run, *films, "--out", tmp_path / "maps")
+    assert result.exit_code == 0, result.output
+    names = [file.name for file in (tmp_path / "maps").glob("*_age.npy")]
+    assert sorted(names) == ["A1_age.npy", "a1_2_age.npy"]
+
+
 def test_a_dicom_file_is_explained_as_its_picture_and_a_hidden_one_left_out(
     run, phantom_root, tmp_path
 ):

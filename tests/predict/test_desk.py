@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -147,6 +148,10 @@ def test_an_age_in_the_wrong_unit_is_flagged(model, film):
     asked = f"SD score {year.sd_score:+.0f}: is the chronological age right, and its unit?"
     assert year.flags[-1] == asked
     assert asked not in predictor(film, sex="male", age_years=told).flags
+    for sex, age in (("male", 0.1), ("unknown", 1.0)):  # no SD score
+        answer = predictor(film, sex=sex, age_years=age)
+        said = "bone age far from the chronological age: is the chronological age right, and its"
+        assert (answer.sd_score, answer.flags[-1]) == (None, f"{said} unit?")
     done = boneage(
         "predict", film, "--checkpoint", model, "--sex", "male", "--chronological-age", 1
     )
@@ -187,15 +192,14 @@ def test_python_gets_one_line_for_a_mistake(model, film):
             lambda: predictor(film, age_years=-3),
             "-3 is not a chronological age: give years from 0",
         ),
-        (lambda: predictor(film, age_years=float("nan")), "nan is not a chronological age"),
         (lambda: predictor(film, age_years="ten"), "'ten' is not a chronological age"),
         (
             lambda: predictor(film, sex="lad"),
             "'lad' is not a sex: write female, male, unknown, or M",
         ),
         (lambda: predictor(None), "a NoneType is not a radiograph"),
-        (lambda: predictor([film, None]), "a NoneType is not a radiograph"),
-        (lambda: predictor({film}), "a set is not a radiograph"),
+        (lambda: predictor({film}), r"a set is not a radiograph: .* or list\(...\) of them"),
+        (lambda: predictor(film for _ in "ab"), r"a generator is not .* or list\(...\) of them"),
         (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),
         (lambda: predictor(np.zeros((4, 4, 3), np.uint8)), r"shape \(4, 4, 3\)"),
         (lambda: predictor(np.zeros((4, 4))), "type float64"),
@@ -229,6 +233,38 @@ def test_lists_arrays_and_files_agree(model, film):
     assert answers[1].age_years == one.age_years
     assert answers[1].interval_years == one.interval_years
     assert answers[0].chronological_age_years == 9.5
+
+
+def test_what_cannot_be_read_costs_one_answer_of_a_list(model, film):
+    wrong = [
+        (None, "a NoneType is not a radiograph"),
+        (np.zeros((4, 4)), "type float64"),
+        (np.zeros((4, 4, 3), np.uint8), "shape (4, 4, 3)"),
+        (np.zeros((0, 4), np.uint8), "shape (0, 4)"),
+        ("a\0.png", "null byte"),
+        (300 * "x", "too long"),
+        (film.parent, "is not a radiograph file"),
+    ]
+    predictor = Predictor(model)
+    alone = predictor(film, sex="male")
+    for given, said in wrong:
+        answer, other = predictor([given, film], sex="male")
+        assert (answer.status, other) == ("error", alone)
+        assert said in answer.reason
+        with pytest.raises(UserError, match=re.escape(said)):
+            predictor(given)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT])
+def test_a_missing_value_is_unknown(model, film, missing):
+    predictor = Predictor(model)
+    unknown = predictor(film)
+    assert (unknown.sex, unknown.chronological_age_years) == ("unknown", None)
+    assert predictor(film, sex=missing, age_years=missing) == unknown
+    assert predictor([film], sex=missing, age_years=missing) == [unknown]
+    table = pd.DataFrame({"sex": ["M", missing], "age": [9.5, missing]})
+    answers = predictor([film, film], sex=table["sex"], age_years=table["age"])
+    assert answers == [predictor(film, sex="M", age_years=9.5), unknown]
 
 
 def test_a_damaged_contract_is_one_line(model, tmp_path):

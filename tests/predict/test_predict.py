@@ -467,9 +467,23 @@ def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path):
     assert [known[file].sex for file in FILMS] == ["female", "male"]
 
 
+def test_rows_without_a_radiograph_are_counted(tmp_path, caplog):
+    table = tmp_path / "patients.csv"
+    table.write_text("id,sex\na/film,F\nb/film,M\n")
+    patients_of(FILMS, table)
+    assert not caplog.text
+    table.write_text("id,sex\na/film,F\nb/film,M\n7,M\nfilm2,F\n")
+    patients_of(FILMS, table)
+    assert f"{table}: 2 rows without a radiograph here: 7, film2" in caplog.text
+    caplog.clear()
+    patients_of([Path("film2.png")], table)  # one of many is asked for
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
+        ("", "patients.csv has a header but no rows"),
         ("film,M", "id film matches .*a/film.png and .*b/film.png: name them a/film and b/f"),
         ("a/film,M\na/film.png,F", "ids a/film and a/film.png name one radiograph, with differen"),
     ],
@@ -571,7 +585,7 @@ def test_a_site_is_fitted_with_the_sexes_of_its_headers(runs, films, tmp_path, c
     pixels = cv2.imread(str(sorted(films.glob("*.png"))[0]), cv2.IMREAD_GRAYSCALE)
     written(tmp_path / "boy.dcm", pixels, PatientSex="M")
     paths, sexes = [tmp_path / "boy.dcm"] * 2, ["unknown", "female"]
-    without, with_sex = answer_files(paths, sexes, Ensemble([runs / "one"]))
+    without, with_sex, _ = answer_files(paths, sexes, Ensemble([runs / "one"]))
     assert "contradicts the DICOM header of 1 radiograph: boy; the table's is used" in caplog.text
     assert [answer.sex for answer in without] == ["unknown", "unknown"]
     assert [answer.sex for answer in with_sex] == ["male", "female"]  # the table's, if it has one

@@ -2,7 +2,7 @@
 
 import pytest
 
-from boneage.predict.answering import BRUSH, sd_score
+from boneage.predict.answering import BRUSH, is_extreme, sd_score
 
 # Age (years), mean and standard deviation (months) of boys, then of girls.
 ROWS = """
@@ -63,3 +63,21 @@ def test_by_hand(bone_age_months, age, sex, expected):
 )
 def test_outside_the_table(age, sex):
     assert sd_score(10, age, sex) is None
+
+
+@pytest.mark.parametrize(
+    ("bone_age_months", "age", "sex", "extreme"),
+    [
+        (144, 0.2, "male", True),
+        (3.01 + 7.9 * 0.69, 0.1, "male", False),  # as at 3 months
+        (3.01 + 8.1 * 0.69, 0.1, "male", True),
+        (206.21 - 8.1 * 13.05, 20, "male", True),  # as at 17 years
+        (228, 20, "male", False),
+        (228, 24, "female", False),
+        (125.68 + 8.1 * 9.79, 10, "male", True),
+        (125.68 + 8.1 * 9.79, 10, "unknown", False),  # 7.3 for a girl
+        (125.66 + 8.1 * 11.73, 10, "unknown", True),
+    ],
+)
+def test_an_impossible_age_is_told_also_where_there_is_no_score(bone_age_months, age, sex, extreme):
+    assert is_extreme(bone_age_months / 12, age, sex) == extreme

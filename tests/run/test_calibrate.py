@@ -6,11 +6,13 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from dicom_files import written
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
@@ -196,6 +198,27 @@ def test_without_an_offset_the_ages_stay(exported, hospital, tmp_path):
     film = next(films.iterdir())
     ages = [Predictor(m)(film, sex="male").age_years for m in (exported / "model.onnx", out)]
     assert ages[0] == ages[1]
+
+
+def test_patients_are_those_of_the_table_or_else_of_the_headers(hospital, exported, tmp_path):
+    """Two radiographs of each; the intervals of the fit are those of as many patients."""
+    films, table = hospital
+    path = readings(table, tmp_path, offset=1.0)
+    as_dicom = tmp_path / "dicom"
+    as_dicom.mkdir()
+    for i, film in enumerate(sorted(films.iterdir())):
+        pixels = cv2.imread(str(film), cv2.IMREAD_GRAYSCALE)
+        written(as_dicom / f"{film.stem}.dcm", pixels, PatientID=f"p{i // 2}", PatientSex="")
+    labels = pd.read_csv(path)
+    labels.assign(patient=[f"p{i // 2}" for i in range(HANDS)]).to_csv(path, index=False)
+    ckpt = ("--checkpoint", exported / "model.onnx")
+    of_table = call(as_dicom, "--table", path, "--out", tmp_path / "a.onnx", *ckpt)
+    labels.to_csv(path, index=False)
+    of_headers = call(as_dicom, "--table", path, "--out", tmp_path / "b.onnx", *ckpt)
+    assert of_headers.exit_code == 0, of_headers.exception
+    first, second = (done.output.partition("Radiographs:")[2] for done in (of_table, of_headers))
+    assert f"of {HANDS // 2} patients" in first
+    assert second.replace("b.onnx", "a.onnx") == first
 
 
 def test_mistakes_are_one_line(exported, hospital, tmp_path):

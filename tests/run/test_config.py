@@ -185,6 +185,16 @@ def test_a_value_that_needs_quotation_marks_is_told_how(name):
     assert OverridesParser.create().parse_override(argument).value() == f"/x/{name}"
 
 
+def test_an_advised_value_refers_to_what_it_referred_to():
+    with pytest.raises(UserError) as caught:
+        check_overrides(["task=regression", "hydra.run.dir=logs/${task_name}/a=b"], CONF)
+    (argument,) = shlex.split(str(caught.value).partition("quote it: ")[2])
+    check_overrides([argument], CONF)
+    value = OverridesParser.create().parse_override(argument).value()
+    named = OmegaConf.create({"task_name": "age", "folder": value})
+    assert named.folder == "logs/age/a=b"
+
+
 def test_a_decimal_comma_is_told_the_point():
     with pytest.raises(UserError, match=r"a sweep \(-m\); .* point: optimizer\.lr=0\.001$"):
         check_overrides(["optimizer.lr=0,001"], CONF)

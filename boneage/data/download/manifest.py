@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ValidationError
 
 from boneage.data.atomic import atomic_file
+from boneage.data.file_facts import warn_of_copies
 from boneage.data.layouts import looks_official, read_rows
 from boneage.data.tables.matching import clause, find_pairs
 from boneage.errors import UserError
@@ -136,6 +137,8 @@ class PartCount:
 def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
     """Count the radiographs in a folder, and check its downloaded files.
 
+    Warns of copies of a file under different ids. Training also notices those in another format.
+
     Returns:
         One row per part; clauses on ids without an image, images without a row, and ids with
         several images; and the missing or changed files, as the manifest names them.
@@ -164,6 +167,7 @@ def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
         below, _, labels = read_rows(folder, age_unit="months")  # the unit does not matter here
         pairs = find_pairs(folder, below, labels)
         official = official or looks_official(labels)
+        warn_of_copies({id_: files[0] for id_, files in pairs.files.items()}, folder)
         origins = list(labels["origin"][labels["id"].isin(pairs.files)])
         missing = pairs.missing()
         if pairs.repeated:

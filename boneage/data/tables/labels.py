@@ -74,8 +74,6 @@ def read_labels(
     table = read_table(path, separator)
     names = find_columns(list(table.columns), columns)
     _require_columns(path, table, names, columns)
-    if table.empty:
-        raise UserError(f"{path} has a header but no rows")
     ids = read_unique_ids(path, table[names["id"]])
     if names.get("age") in columns.readers:
         log.info(
@@ -184,7 +182,9 @@ def _require_columns(
 
 
 def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
-    """Return ids in normal form; raise UserError if one is empty or repeated."""
+    """Return ids in normal form; raise UserError if there is none, or one is empty or repeated."""
+    if cells.empty:
+        raise UserError(f"{path} has a header but no rows: it needs one for each radiograph")
     refuse(path, cells, cells == "", "is empty: give every row an id")
     rounded = cells.str.fullmatch(r"\d\.\d+E\+\d+")
     refuse(path, cells, rounded, "was rounded by a spreadsheet program: save the ids as text")

@@ -51,6 +51,8 @@ def read_soft_targets(
             f"data.soft_targets={path} needs the columns id and {PREDICTED_AGE} "
             f"(it has {', '.join(map(str, rows.columns))})"
         )
+    if len(rows) and (rows[age] == "").all():
+        raise UserError(f"data.soft_targets={path}: column {age!r} is empty in every row")
     rows = rows[rows[age] != ""]  # `boneage predict` withholds some
     years = read_numbers(rows[age])
     refuse(path, rows[age], ~years.between(LEAST, MAX_AGE_YEARS), "is not a bone age in years")
