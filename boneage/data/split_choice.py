@@ -188,7 +188,8 @@ def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
     """Return positions of rows in an order of which every prefix is stratified by age and sex.
 
     The first n are a stratified sample, and each smaller one lies within each larger one. Where
-    patients have several radiographs, those of one patient follow each other.
+    patients have several radiographs, those of one patient follow each other, at the place of one
+    of them.
 
     Args:
         table: columns `age_months` and `sex`, and `patient` where it is known.
@@ -202,8 +203,9 @@ def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
         place[rows] = (np.arange(len(rows)) + rng.random()) / len(rows)
     patients = patient_codes(table)
     if patients is not None:
-        first = np.full(patients.max() + 1, np.inf)
-        np.minimum.at(first, patients, place)
-        place = first[patients]
+        drawn = np.empty(patients.max() + 1)  # their earliest place would favour many radiographs
+        rows = rng.permutation(len(table))
+        drawn[patients[rows]] = place[rows]
+        place = drawn[patients]
     order: np.ndarray = np.argsort(place, kind="stable")
     return order

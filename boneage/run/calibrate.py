@@ -19,7 +19,13 @@ from boneage.evaluation.intervals import Results
 from boneage.models.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of
-from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals, coverage, fit_intervals
+from boneage.uncertainty.conformal import (
+    INTERVAL_KEYS,
+    MIN_VALIDATION,
+    Intervals,
+    coverage,
+    fit_intervals,
+)
 from boneage.uncertainty.novelty import Novelty, fit_novelty, from_whitening
 from boneage.uncertainty.site import Site
 
@@ -99,11 +105,13 @@ def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | 
     if widths is not None:  # of an exported file
         return Intervals.of(widths)
     name = "predicted_years" if sex_known else "predicted_years_sex_unknown"
-    predicted = calibration.get(name)
-    if predicted is None:
+    stored = calibration.get(name)
+    if stored is None:
         return None
-    true = fold_of(record, "val")["age_years"].to_numpy(float)
-    return fit_intervals(true, np.asarray(predicted, float))
+    val, predicted = fold_of(record, "val"), np.asarray(stored, float)
+    given = (val["sex"] != "unknown").to_numpy()
+    rows = given if sex_known and given.sum() >= MIN_VALIDATION else np.full(len(val), True)
+    return fit_intervals(val["age_years"].to_numpy(float)[rows], predicted[rows])
 
 
 def novelty_of(record: dict[str, Any]) -> Novelty | None:
@@ -118,9 +126,16 @@ def novelty_of(record: dict[str, Any]) -> Novelty | None:
 
 
 def coverage_of(record: dict[str, Any], test: pd.DataFrame) -> dict[str, Results]:
-    """Return the coverage of a record's intervals on a test fold; empty if unknown."""
-    intervals = intervals_of(record)
-    if intervals is None or not np.isfinite([*intervals.widths, *test[PREDICTED_AGE]]).all():
+    """Return the coverage of a record's intervals on a test fold; empty if unknown.
+
+    As in predictions, a radiograph of unknown sex has the wider interval of unknown sexes.
+    """
+    known, unknown = intervals_of(record), intervals_of(record, sex_known=False)
+    if known is None or unknown is None:
         return {}
-    ages = test["age_years"].to_numpy(), test[PREDICTED_AGE].to_numpy()
-    return coverage(*ages, intervals, patient_codes(test))
+    true, predicted = test["age_years"].to_numpy(), test[PREDICTED_AGE].to_numpy()
+    given = (test["sex"] != "unknown").to_numpy()
+    width = np.where(given, known.width_of(predicted), unknown.width_of(predicted))
+    if not np.isfinite([*width, *predicted]).all():
+        return {}
+    return coverage(true, predicted, width, patient_codes(test))

@@ -9,9 +9,10 @@ import pandas as pd
 
 from boneage.data.tables.readings import reading_column
 from boneage.data.tables.sexes import sex_codes
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.evaluate import Scored, subgroups
 from boneage.evaluation.metrics import is_built_in
+from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.run_folder import (
     METRICS,
@@ -135,6 +136,12 @@ def _mean_predictions(
         columns: further columns that are truth, which some runs may lack.
         readings: columns of the ages that readers gave.
     """
+    for run in runs:
+        if broken := count_not_finite(run.predictions):
+            raise UserError(
+                f"{run.path}: {plural(max(broken.values()), 'prediction')} of its test radiographs "
+                "are not finite, because the training diverged: leave this run out"
+            )
     rows = pd.concat([run.predictions for run in runs], ignore_index=True)
     further = ["patient", *columns]  # some runs may lack them
     known = [*TRUTH, *(name for name in further if name in rows), *readings]

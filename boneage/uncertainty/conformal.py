@@ -77,22 +77,21 @@ def why_unknown(n: int) -> str:
 def coverage(
     true_years: np.ndarray,
     predicted_years: np.ndarray,
-    intervals: Intervals,
+    width: np.ndarray,
     patients: np.ndarray | None = None,
 ) -> dict[str, Results]:
-    """Return the coverage of the intervals, over all and by band of the predicted age.
+    """Return the coverage of intervals, over all and by band of the predicted age.
 
     Args:
         true_years: (n,) true ages.
         predicted_years: (n,) predicted ages.
-        intervals: the intervals.
+        width: (n,) half-widths in years.
         patients: (n,) numbers of the patients, as for `with_interval`.
 
     Returns:
         Per band with radiographs: `covered`, the share of true ages in the interval with its 95 %
         interval, and `width_months`, the mean half-width.
     """
-    width = intervals.width_of(predicted_years)
     inside = np.abs(predicted_years - true_years) <= width
     band = BANDS.index_of(predicted_years)
     results = {}

@@ -95,7 +95,8 @@ def fit_site(
     helps = high is not None and high < 0
     covered = None
     if intervals is not None and intervals.known:
-        covered = coverage(true, predicted, intervals, patients)[ALL]["covered"]
+        width = intervals.width_of(predicted)
+        covered = coverage(true, predicted, width, patients)[ALL]["covered"]
     final = held_out if helps else predicted
     refit = helps or covered is None or not _contains(covered, COVERAGE)
     return SiteFit(

@@ -51,6 +51,17 @@ def test_patients_stay_together(table):
     assert changes == len(set(patients)) - 1
 
 
+def test_patients_with_many_radiographs_are_not_favoured(table):
+    """Half of the radiographs are of patients with six."""
+    counts = np.repeat([1, 6], [1000, 167])
+    patients = np.repeat(np.arange(len(counts)), counts)[:2000]
+    visits = table.assign(patient=patients.astype(str))
+    shares = [
+        (patients[order_for_subsets(visits, seed)[:200]] >= 1000).mean() for seed in range(20)
+    ]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.07)
+
+
 def test_the_split_of_a_smaller_run_can_be_used_again(table, tmp_path):
     visits = table.iloc[:200].assign(id=[str(i) for i in range(200)], origin="train", fold="train")
     visits["patient"] = [str(i // 2) for i in range(200)]

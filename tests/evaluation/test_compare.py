@@ -10,6 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from scipy.stats import ttest_ind
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
@@ -20,6 +21,7 @@ from boneage.evaluation.comparison.paired import (
     differences_across,
     differences_of_settings,
     differences_within,
+    with_seeds,
 )
 from boneage.evaluation.comparison.tables import label, seed_rows, short_names
 from boneage.evaluation.intervals import paired_difference
@@ -190,12 +192,47 @@ def test_settings_with_seeds_are_compared_by_the_mean_over_the_seeds(tmp_path):
         for lr, some in tables.items()
     }
     direct = paired_difference(lambda e: e.mean(axis=-1), (errors[0.1],), (errors[0.5],))
-    for key in ("value", "low", "high"):
-        assert row["difference"][key] == pytest.approx(direct[key])
+    assert row["difference"]["value"] == pytest.approx(direct["value"])
+    of_seeds = [12 * np.array([_mae(table) for table in tables[lr]]) for lr in (0.1, 0.5)]
+    assert row["difference"] == pytest.approx(with_seeds(direct, *of_seeds))
     assert [one.metrics["seed"] for one in row["runs"]] == [0, 1]
     assert label(row["runs"], {one.path: one.path.name for one in row["runs"]}) == (
         "lr0.5 0 and 1 other seed"
     )
+
+
+def _mae(table):
+    return (table["age_years_predicted"] - table["age_years"]).abs().mean()
+
+
+def test_seeds_alone_are_compared_by_the_t_test():
+    difference = {"value": -0.9, "low": -0.9, "high": -0.9, "p": 0.01, "n": 9}  # radiographs agree
+    first, second = np.array([9.0, 9.5, 8.5]), np.array([8.0, 8.3])
+    found = with_seeds(difference | {"value": second.mean() - first.mean()}, first, second)
+    expected = ttest_ind(second, first)
+    assert found["p"] == pytest.approx(expected.pvalue)
+    limits = expected.confidence_interval()
+    assert (found["low"], found["high"]) == pytest.approx((limits.low, limits.high))
+    alone = with_seeds(difference, np.array([9.0]), np.array([8.0, 8.3, 8.1]))
+    assert alone["low"] < -0.9 < alone["high"]  # the one seed is as uncertain as each of the others
+
+
+def test_equal_settings_with_seeds_seldom_differ():
+    """Of the bootstrap over radiographs alone, 6 of 10 such intervals exclude 0."""
+    rng = np.random.default_rng(0)
+    significant = []
+    for _ in range(200):
+        common = rng.normal(0, 1, 200)
+        scale = 1 + rng.normal(0, 0.05, (2, 3, 1))
+        errors = scale * np.abs(common + rng.normal(0, 0.2, (2, 3, 200)))
+        means = errors.mean(axis=1)
+        direct = paired_difference(lambda e: e.mean(axis=-1), *((e,) for e in means), draws=300)
+        significant.append(
+            (direct["p"] < 0.05, with_seeds(direct, *errors.mean(axis=2))["p"] < 0.05)
+        )
+    alone, found = np.mean(significant, axis=0)
+    assert alone > 0.3
+    assert found < 0.09
 
 
 def test_tasks_are_compared_in_what_they_share(tmp_path):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import TINY, Page, compose_config
+from helpers import TINY, Page, compose_config, write_finished_run
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
@@ -98,6 +98,15 @@ def test_the_command_writes_what_compare_and_report_read(runs, tmp_path):
     )
     assert done.exit_code == 0, done.output
     assert json.loads((out / "metrics.json").read_text())["task"] == "multitask"
+
+
+def test_a_diverged_run_is_not_averaged(tmp_path):
+    ages = pd.DataFrame({"id": ["1", "2"], "sex": "male", "age_years": [6.0, 12.0]})
+    for name, predicted in (("a", [6.5, 11.0]), ("b", [float("nan"), 12.0])):
+        write_finished_run(tmp_path / name, ages.assign(age_years_predicted=predicted))
+    with pytest.raises(UserError, match=r"b: 1 prediction of its test .* leave this run out"):
+        ensemble([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
 
 
 def test_mistakes(runs, tmp_path):

@@ -1,8 +1,10 @@
 """Intervals on simulated errors, whose coverage is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from boneage.run.calibrate import coverage_of, intervals_of
 from boneage.stages import BANDS
 from boneage.uncertainty.conformal import coverage, fit_intervals
 
@@ -25,7 +27,9 @@ def test_coverage_is_what_it_says():
     for _ in range(100):
         intervals = fit_intervals(*simulate(rng, 200, lambda age: 1 + 0 * age))
         true, predicted = simulate(rng, 200, lambda age: 1 + 0 * age)
-        covered.append(coverage(true, predicted, intervals)["all"]["covered"]["value"])
+        covered.append(
+            coverage(true, predicted, intervals.width_of(predicted))["all"]["covered"]["value"]
+        )
     assert np.mean(covered) == pytest.approx(0.9, abs=0.015)
 
 
@@ -36,7 +40,7 @@ def test_bands_have_widths_of_their_own():
     assert by_band["2-5"] == pytest.approx(0.2 * 1.645, rel=0.1)
     assert by_band["10-14"] == pytest.approx(1.2 * 1.645, rel=0.1)
     true, predicted = simulate(rng, 20_000, lambda age: 0.2 + (age > 10))
-    found = coverage(true, predicted, intervals)
+    found = coverage(true, predicted, intervals.width_of(predicted))
     assert all(abs(found[band]["covered"]["value"] - 0.9) < 0.03 for band in BANDS.names)
     assert found["2-5"]["width_months"]["value"] == pytest.approx(12 * by_band["2-5"])
 
@@ -48,3 +52,28 @@ def test_a_band_with_few_takes_the_width_of_all():
     intervals = fit_intervals(predicted + error, predicted)
     of_all, own = np.sort(np.abs(error))[468], np.sort(np.abs(error[:500]))[450]  # 0.9 (n + 1)
     assert intervals.widths == pytest.approx((of_all, of_all, of_all, own, of_all, of_all))
+
+
+def test_coverage_is_that_of_the_interval_that_a_prediction_of_this_sex_has():
+    """Errors of 1 year where the sex is given, of 3 where not; half of the validation fold is."""
+    ages = np.linspace(5, 15, 40)
+    sex = np.where(np.arange(40) % 2, "female", "unknown")
+    error = np.where(sex == "unknown", 3.0, 1.0)
+    record = {
+        "split": {
+            "id": [str(i) for i in range(40)], "age_months": list(12 * ages), "sex": list(sex),
+            "fold": ["val"] * 40,
+        },
+        "calibration": {
+            "predicted_years": list(ages + error),
+            "predicted_years_sex_unknown": list(ages + 3.0),
+        },
+    }  # fmt: skip
+    assert intervals_of(record).widths == pytest.approx((1.0,) * 6)
+    assert intervals_of(record, sex_known=False).widths == pytest.approx((3.0,) * 6)
+    test = pd.DataFrame({"age_years": ages, "age_years_predicted": ages + error, "sex": sex})
+    found = coverage_of(record, test)["all"]
+    assert found["covered"]["value"] == 1.0
+    assert found["width_months"]["value"] == pytest.approx(24.0)
+    wrong = coverage_of(record, test.assign(sex="female"))["all"]
+    assert wrong["covered"]["value"] == 0.5

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm, t
 
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
@@ -103,7 +104,8 @@ def difference_of(
     """Return second minus first in one metric; None if a run lacks the predictions for it.
 
     Args:
-        first: a run, or several that differ in the seed: the metric is the mean over them.
+        first: a run, or several that differ in the seed: the metric is the mean over them, and
+            interval and p include the spread of the seeds (`with_seeds`).
         second: likewise.
         metric: such as `age/mae_months`.
     """
@@ -129,7 +131,39 @@ def difference_of(
         return mean
 
     parts = (true, *predicted[: len(first)]), (true, *predicted[len(first) :])
-    return paired_difference(score, *parts, patients)
+    difference = paired_difference(score, *parts, patients)
+    if len(runs) == 2:
+        return difference
+    of_seeds = np.array([score(true, one) for one in predicted])
+    return with_seeds(difference, of_seeds[: len(first)], of_seeds[len(first) :])
+
+
+def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Result:
+    """Return a difference of means over seeds with an interval and a p for other seeds as well.
+
+    The variance of the seeds, pooled over both settings, is added to that of the radiographs. The
+    degrees of freedom of the t distribution are those of Satterthwaite (Biometrics Bulletin
+    1946;2:110-114).
+
+    Args:
+        difference: of `paired_difference`, whose interval covers other radiographs only.
+        first: (k,) the metric of each seed of a setting.
+        second: (m,) that of the other; k + m > 2.
+    """
+    if difference["value"] is None or difference["low"] is None or difference["high"] is None:
+        return difference
+    of_radiographs = ((difference["high"] - difference["low"]) / (2 * norm.ppf(0.975))) ** 2
+    freedom = len(first) + len(second) - 2
+    pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in (first, second)) / freedom
+    of_seeds = pooled * (1 / len(first) + 1 / len(second))
+    total = of_radiographs + of_seeds
+    if not of_seeds > 0:
+        return difference
+    value, error = difference["value"], np.sqrt(total)
+    of_t = t(freedom * (total / of_seeds) ** 2)
+    half = of_t.ppf(0.975) * error
+    p = 2 * of_t.sf(abs(value) / error)
+    return difference | {"low": value - half, "high": value + half, "p": float(p)}
 
 
 def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | None:
