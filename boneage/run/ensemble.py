@@ -46,8 +46,8 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         The content of its `metrics.json`. Baselines are those of the first run's training fold.
 
     Raises:
-        UserError: if a run cannot be read or is given twice, task, data or stages differ, or `out`
-            contains a run.
+        UserError: if a run cannot be read, is given twice or has diverged, task, data or stages
+            differ, or `out` contains a run.
     """
     runs = [read_run(folder) for folder in folders]
     _require_alike(runs)
@@ -111,6 +111,11 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
     for run in runs:
         if "ensemble" in run.metrics:
             raise UserError(f"{run.path} is a mean of runs already: give these runs themselves")
+        if broken := count_not_finite(run.predictions):
+            raise UserError(
+                f"{run.path}: {plural(max(broken.values()), 'prediction')} of its test radiographs "
+                "are not finite, because the training diverged: leave this run out"
+            )
     first, *others = runs
     for run in others:
         for what in ("task", "data", "stages", "external"):
@@ -136,12 +141,6 @@ def _mean_predictions(
         columns: further columns that are truth, which some runs may lack.
         readings: columns of the ages that readers gave.
     """
-    for run in runs:
-        if broken := count_not_finite(run.predictions):
-            raise UserError(
-                f"{run.path}: {plural(max(broken.values()), 'prediction')} of its test radiographs "
-                "are not finite, because the training diverged: leave this run out"
-            )
     rows = pd.concat([run.predictions for run in runs], ignore_index=True)
     further = ["patient", *columns]  # some runs may lack them
     known = [*TRUTH, *(name for name in further if name in rows), *readings]

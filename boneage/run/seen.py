@@ -57,8 +57,9 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
         table: the radiographs, with `id` and `age_months`.
     """
     record = checkpoint["boneage"]
-    known = [pd.DataFrame(record[part]) for part in ("split", "earlier") if record.get(part)]
-    both, named = find_seen(table, pd.concat(known))
+    parts = [pd.DataFrame(record[part]) for part in ("split", "earlier") if record.get(part)]
+    known = pd.concat(parts)
+    both, named = find_seen(table, known)
     recognised = {*both, *named}
     if 2 * len(recognised) >= len(table):
         log.info(
@@ -67,7 +68,7 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
             plural(len(table), "radiograph"),
         )
         return False
-    keys, known_keys = radiograph_keys(table["id"], pd.concat(known)["id"])
+    keys, known_keys = radiograph_keys(table["id"], known["id"])
     alike = {*table["id"][pd.Series(keys, table.index).isin(known_keys)]} - recognised
     if alike:
         log.warning(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boneage.data.dicom.cells import cells, is_padding
-from boneage.data.dicom.pixels import number, numbers, read_words
+from boneage.data.dicom.pixels import first_item, number, numbers, read_words
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -72,7 +72,7 @@ def _ends(file: "Dataset", values: np.ndarray) -> tuple[float, float]:
 
 def _table(file: "Dataset", name: str) -> "Dataset | None":
     """Return the first lookup table of a sequence, None if there is none, or it is empty."""
-    item = next(iter(file.get(name) or []), None)
+    item = first_item(file, name)
     return item if item is not None and item.get("LUTDescriptor") and item.get("LUTData") else None
 
 

@@ -136,6 +136,11 @@ def number(file: "Dataset", name: str, default: float | None = None) -> float:
     return values[0] if values else float(default or 0)
 
 
+def first_item(file: "Dataset", name: str) -> "Dataset | None":
+    """Return the first item of a sequence; None if it is missing or empty."""
+    return next(iter(file.get(name) or []), None)
+
+
 def read_words(file: "Dataset") -> np.ndarray:
     """Return the decompressed pixels of a single grey image as they are stored, all bits.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from boneage.data.dicom.display import displayed
 from boneage.data.dicom.header import Header, header_of
-from boneage.data.dicom.pixels import number, numbers
+from boneage.data.dicom.pixels import first_item, number, numbers
 from boneage.errors import MissingPackage, UserError
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ LARGEST = 2**28  # pixels
 LONGEST = 200  # characters of a reason
 MAGIC, MAGIC_AT = b"DICM", 128
 HEAD = MAGIC_AT + len(MAGIC)  # bytes that tell whether a file is DICOM
-FUNCTIONAL_GROUPS = (  # of enhanced files (PS3.3 C.7.6.16): which pixels mean what
-    ("PixelValueTransformationSequence", ("RescaleSlope", "RescaleIntercept")),
-    (
-        "FrameVOILUTSequence",
-        ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
-    ),
-)
+FRAMES = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+GROUP_OF = {  # where enhanced files have what other files have at the top (PS3.3 C.7.6.16)
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "WindowCenter": "FrameVOILUTSequence",
+    "WindowWidth": "FrameVOILUTSequence",
+    "VOILUTFunction": "FrameVOILUTSequence",
+    "VOILUTSequence": "FrameVOILUTSequence",
+}
 BARE_GROUPS = (2, 8)  # that a data set without a preamble starts with
 LONGEST_FIRST_VALUE = 1024  # bytes
 
@@ -76,13 +78,11 @@ def require_single_grey(path: Path, file: "Dataset") -> None:
 
 def _unfold_groups(file: "Dataset") -> None:
     """Put what an enhanced file says of its one frame where other files have it."""
-    for place in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for groups in list(file.get(place) or [])[:1]:
-            for group, names in FUNCTIONAL_GROUPS:
-                for item in list(groups.get(group) or [])[:1]:
-                    for name in names:
-                        if name in item and name not in file:
-                            file[name] = item[name]
+    for groups in filter(None, (first_item(file, frames) for frames in FRAMES)):
+        for name, group in GROUP_OF.items():
+            item = first_item(groups, group)
+            if item is not None and name in item and name not in file:
+                file[name] = item[name]
 
 
 def _require_sound_bits(path: Path, file: "Dataset") -> None:

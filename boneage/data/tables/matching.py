@@ -76,16 +76,15 @@ def radiograph_keys(*sides: Iterable[str]) -> list[list[str]]:
     Args:
         sides: ids of two or more sources.
     """
-    ids = [list(side) for side in sides]
+    cores = [list(map(path_core, side)) for side in sides]
     several = {
         name
-        for side in ids
-        for name, n in Counter(name for _, name in set(map(path_core, side))).items()
+        for side in cores
+        for name, n in Counter(name for _, name in set(side)).items()
         if n > 1
     }
     return [
-        [f"{folder}/{name}" if name in several else name for folder, name in map(path_core, side)]
-        for side in ids
+        [f"{folder}/{name}" if name in several else name for folder, name in side] for side in cores
     ]
 
 

@@ -156,9 +156,9 @@ def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Res
     freedom = len(first) + len(second) - 2
     pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in (first, second)) / freedom
     of_seeds = pooled * (1 / len(first) + 1 / len(second))
-    total = of_radiographs + of_seeds
     if not of_seeds > 0:
         return difference
+    total = of_radiographs + of_seeds
     value, error = difference["value"], np.sqrt(total)
     of_t = t(freedom * (total / of_seeds) ** 2)
     half = of_t.ppf(0.975) * error
