@@ -66,8 +66,7 @@ def _gap(gap: Gap, errors: LevelErrors) -> str:
     return (
         f"Largest difference of the {errors.name}: {gap.high} minus {gap.low}, "
         f"{number(gap.difference['value'])}{unit} (95 % interval {interval(gap.difference)}), "
-        f"p {p_value(gap.p)} by a permutation test, corrected for {plural(gap.pairs, 'pair')} "
-        "(Holm)."
+        f"p {p_value(gap.p)} by a permutation test, corrected for {plural(gap.pairs, 'pair')}."
     )
 
 
