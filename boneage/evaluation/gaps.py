@@ -156,10 +156,10 @@ def largest_gap(
     codes = np.unique(units[rows], return_inverse=True)[1]
     order = np.argsort(codes, kind="stable")
     values, codes = np.abs(error)[rows][order], codes[order]
-    level = np.searchsorted(names, levels[rows][order])
+    level = np.unique(levels[rows], return_inverse=True)[1][order]
     means = _permuted_means(values, level, codes)
     differences = np.stack([means[:, b] - means[:, a] for a, b in pairs], axis=1)
-    spread = differences.std(axis=0)  # of small levels larger
+    spread = differences.std(axis=0)  # large where a level is small
     sizes = np.abs(differences) / np.where(spread > ROUNDING, spread, np.inf)
     largest = int(np.argmax(np.abs(differences[0])))
     p = (sizes.max(axis=1) >= sizes[0, largest] - ROUNDING).mean()
@@ -200,15 +200,15 @@ def _difference(values: np.ndarray, codes: np.ndarray, low: np.ndarray, high: np
     """Return the mean of the values in `high` minus that in `low`; the interval draws patients."""
     used = low | high
     patient = np.unique(codes[used], return_inverse=True)[1]
-    columns = [
+    sums_and_counts = [
         np.bincount(patient, column[used])
-        for column in (values * low, low.astype(float), values * high, high.astype(float))
+        for level in (low, high)
+        for column in (values * level, level.astype(float))
     ]
 
-    def difference(
-        sum_low: np.ndarray, n_low: np.ndarray, sum_high: np.ndarray, n_high: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        return {"": sum_high.sum(-1) / n_high.sum(-1) - sum_low.sum(-1) / n_low.sum(-1)}
+    def metrics(*columns: np.ndarray) -> dict[str, np.ndarray]:
+        sum_low, n_low, sum_high, n_high = (column.sum(axis=-1) for column in columns)
+        return {"difference": sum_high / n_high - sum_low / n_low}
 
-    result = with_interval(difference, *columns)[""]
+    result = with_interval(metrics, *sums_and_counts)["difference"]
     return {name: result[name] for name in ("value", "low", "high")}
