@@ -131,11 +131,11 @@ def largest_gap(
 
     None where fewer than two levels are large enough; "unknown" is not compared.
 
-    p is the share of permutations in which any pair differs by as much as this one, in units of the
-    standard deviation that its difference has in permutations (Westfall & Young, Resampling-Based
-    Multiple Testing, 1993, section 2.3). The mean errors of patients are permuted among patients.
-    The deviations from them are permuted within each patient (whole blocks and within blocks:
-    Winkler et al., NeuroImage 2015;123:253-268). So patients can be in one level or in several.
+    p is the share of permutations in which any pair differs by as much as this one. Each difference
+    counts in standard deviations from its mean over the permutations (Westfall & Young,
+    Resampling-Based Multiple Testing, 1993). The levels of patients who are in one level only are
+    permuted among these patients; those of the radiographs of any other patient, within the patient
+    (whole-block and within-block permutation; Winkler et al., NeuroImage 2015;123:253-268).
 
     Args:
         error: (n,) such as predicted minus true age.
@@ -160,7 +160,8 @@ def largest_gap(
     means = _permuted_means(values, level, codes)
     differences = np.stack([means[:, b] - means[:, a] for a, b in pairs], axis=1)
     spread = differences.std(axis=0)  # large where a level is small
-    sizes = np.abs(differences) / np.where(spread > ROUNDING, spread, np.inf)
+    scores = differences - differences.mean(axis=0)
+    sizes = np.abs(scores) / np.where(spread > ROUNDING, spread, np.inf)
     largest = int(np.argmax(np.abs(differences[0])))
     p = (sizes.max(axis=1) >= sizes[0, largest] - ROUNDING).mean()
     low, high = pairs[largest] if differences[0, largest] > 0 else pairs[largest][::-1]
@@ -179,21 +180,20 @@ def _permuted_means(values: np.ndarray, level: np.ndarray, codes: np.ndarray) ->
     Returns:
         (1 + DRAWS, levels) means.
     """
-    own = np.bincount(codes, values) / np.bincount(codes)
-    within = values - own[codes]
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    own = level[starts]
     several = np.maximum.reduceat(level, starts) > np.minimum.reduceat(level, starts)
-    inside = np.flatnonzero(several[codes])  # within a single level, their order has no effect
-    counts = np.bincount(level)
+    within = np.flatnonzero(several[codes])
     rng = np.random.default_rng(0)
-    means = np.empty((1 + DRAWS, len(counts)))
-    means[0] = np.bincount(level, values) / counts
-    for draw in range(1, 1 + DRAWS):
-        drawn = rng.permutation(own)[codes] + within
-        order = np.argsort(codes[inside] + rng.random(len(inside)), kind="stable")
-        drawn[inside] += within[inside[order]] - within[inside]
-        means[draw] = np.bincount(level, drawn) / counts
-    return means
+    drawn, means = level.copy(), []
+    for draw in range(1 + DRAWS):
+        if draw:
+            own[~several] = rng.permutation(own[~several])
+            order = np.argsort(codes[within] + rng.random(len(within)), kind="stable")
+            drawn = own[codes]
+            drawn[within] = level[within[order]]
+        means.append(np.bincount(drawn, values) / np.bincount(drawn))
+    return np.stack(means)
 
 
 def _difference(values: np.ndarray, codes: np.ndarray, low: np.ndarray, high: np.ndarray) -> Result:
