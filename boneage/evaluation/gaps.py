@@ -11,12 +11,12 @@ import pandas as pd
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.subgroups import as_numbers, is_known
-from boneage.evaluation.intervals import Result, mean_absolute, unpaired_difference
+from boneage.evaluation.intervals import DRAWS, Result, with_interval
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.predictions import error_months
 
 LEVELS = 8  # a column of numbers with more different values is cut into quartiles
-PERMUTATIONS = 2000
+ROUNDING = 1e-9  # months; smaller differences are none
 UNKNOWN = "unknown"
 OVER = "over "
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
@@ -46,7 +46,7 @@ class Gap:
         high: level of the larger error.
         difference: of their errors, larger minus smaller, with its 95 % interval. It is the largest
             of all pairs, so that it is larger than zero by choice alone.
-        p: of a permutation test of this pair, corrected for the number of pairs (Holm 1979).
+        p: of a permutation test of this pair, corrected for all pairs (Westfall & Young 1993).
         pairs: how many pairs of levels were compared.
     """
 
@@ -131,63 +131,84 @@ def largest_gap(
 
     None where fewer than two levels are large enough; "unknown" is not compared.
 
+    p is the share of permutations in which any pair differs by as much as this one. Each difference
+    counts in standard deviations from its mean over the permutations (Westfall & Young,
+    Resampling-Based Multiple Testing, 1993). The levels of patients who are in one level only are
+    permuted among these patients; those of the radiographs of any other patient, within the patient
+    (whole-block and within-block permutation; Winkler et al., NeuroImage 2015;123:253-268).
+
     Args:
         error: (n,) such as predicted minus true age.
         levels: (n,) text.
-        patients: (n,) numbers of the patients, if known: the interval resamples patients, and where
-            a patient has one level only, the test permutes the levels of patients.
+        patients: (n,) numbers of the patients. None counts each radiograph as one. The interval
+            resamples patients with all their radiographs, also if these are in both levels.
     """
-    absolute = np.abs(error)
     units = np.arange(len(levels)) if patients is None else patients
     names = [
         name
         for name in dict.fromkeys(sorted(levels))
         if name != UNKNOWN and len(np.unique(units[levels == name])) >= FEW
     ]
-    pairs = list(combinations(names, 2))
+    pairs = list(combinations(range(len(names)), 2))
     if not pairs:
         return None
-    tests = [_permute(absolute, levels, units, pair) for pair in pairs]
-    differences = [difference for difference, _ in tests]
-    adjusted = holm(np.array([p for _, p in tests]))
-    largest = int(np.argmax(np.abs(differences)))
-    low, high = pairs[largest] if differences[largest] > 0 else pairs[largest][::-1]
-    parts = [levels == name for name in (low, high)]
-    own = [None if patients is None else patients[part] for part in parts]
-    difference = unpaired_difference(
-        mean_absolute,
-        (error[parts[0]],),
-        (error[parts[1]],),
-        (own[0], own[1]),
-    )
-    return Gap(low, high, difference, float(adjusted[largest]), len(pairs))
+    rows = np.flatnonzero(np.isin(levels, names))
+    codes = np.unique(units[rows], return_inverse=True)[1]
+    order = np.argsort(codes, kind="stable")
+    values, codes = np.abs(error)[rows][order], codes[order]
+    level = np.unique(levels[rows], return_inverse=True)[1][order]
+    means = _permuted_means(values, level, codes)
+    differences = np.stack([means[:, b] - means[:, a] for a, b in pairs], axis=1)
+    spread = differences.std(axis=0)  # large where a level is small
+    scores = differences - differences.mean(axis=0)
+    sizes = np.abs(scores) / np.where(spread > ROUNDING, spread, np.inf)
+    largest = int(np.argmax(np.abs(differences[0])))
+    p = (sizes.max(axis=1) >= sizes[0, largest] - ROUNDING).mean()
+    low, high = pairs[largest] if differences[0, largest] > 0 else pairs[largest][::-1]
+    difference = _difference(values, codes, level == low, level == high)
+    return Gap(names[low], names[high], difference, float(p), len(pairs))
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Return (m,) p-values corrected for their number (Holm, Scand J Stat 1979;6:65-70)."""
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
-    adjusted = np.empty_like(stepped)
-    adjusted[order] = stepped
-    return adjusted
+def _permuted_means(values: np.ndarray, level: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the mean of each level: as observed, then for each permutation.
 
+    Args:
+        values: (n,) sorted by patient.
+        level: (n,) number of the level of each.
+        codes: (n,) number of its patient.
 
-def _permute(
-    absolute: np.ndarray, levels: np.ndarray, units: np.ndarray, pair: tuple[str, str]
-) -> tuple[float, float]:
-    """Return the difference of the mean between two levels, second minus first, and its p-value."""
-    chosen = np.isin(levels, pair)
-    values, second = absolute[chosen], levels[chosen] == pair[1]
-    codes = np.unique(units[chosen], return_inverse=True)[1]
-    in_second = np.bincount(codes, second)
-    if ((in_second > 0) & (in_second < np.bincount(codes))).any():  # a patient is in both levels
-        codes, in_second = np.arange(len(values)), second.astype(float)
-    n, sums, of_second = np.bincount(codes), np.bincount(codes, values), in_second > 0
+    Returns:
+        (1 + DRAWS, levels) means.
+    """
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    own = level[starts]
+    several = np.maximum.reduceat(level, starts) > np.minimum.reduceat(level, starts)
+    within = np.flatnonzero(several[codes])
     rng = np.random.default_rng(0)
-    drawn = np.tile(of_second, (1 + PERMUTATIONS, 1))
-    drawn[1:] = rng.permuted(drawn[1:], axis=1)
-    number = drawn @ n
-    means = (drawn @ sums) / number, ((~drawn) @ sums) / (n.sum() - number)
-    differences = means[0] - means[1]
-    as_large = (np.abs(differences[1:]) >= abs(differences[0]) - 1e-12).sum()
-    return float(differences[0]), float((as_large + 1) / (PERMUTATIONS + 1))
+    drawn, means = level.copy(), []
+    for draw in range(1 + DRAWS):
+        if draw:
+            own[~several] = rng.permutation(own[~several])
+            order = np.argsort(codes[within] + rng.random(len(within)), kind="stable")
+            drawn = own[codes]
+            drawn[within] = level[within[order]]
+        means.append(np.bincount(drawn, values) / np.bincount(drawn))
+    return np.stack(means)
+
+
+def _difference(values: np.ndarray, codes: np.ndarray, low: np.ndarray, high: np.ndarray) -> Result:
+    """Return the mean of the values in `high` minus that in `low`; the interval draws patients."""
+    used = low | high
+    patient = np.unique(codes[used], return_inverse=True)[1]
+    sums_and_counts = [
+        np.bincount(patient, column[used])
+        for level in (low, high)
+        for column in (values * level, level.astype(float))
+    ]
+
+    def metrics(*columns: np.ndarray) -> dict[str, np.ndarray]:
+        sum_low, n_low, sum_high, n_high = (column.sum(axis=-1) for column in columns)
+        return {"difference": sum_high / n_high - sum_low / n_low}
+
+    result = with_interval(metrics, *sums_and_counts)["difference"]
+    return {name: result[name] for name in ("value", "low", "high")}

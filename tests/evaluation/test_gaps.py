@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from boneage.evaluation.gaps import UNKNOWN, holm, largest_gap, levels_of
+from boneage.evaluation.gaps import UNKNOWN, largest_gap, levels_of
 
 
 def simulated(n=300, factors=(1.0, 1.0, 2.0), seed=0):
@@ -40,9 +40,51 @@ def test_p_is_that_of_scipys_permutation_test():
     assert largest_gap(error, levels).p == pytest.approx(result.pvalue, abs=0.03)
 
 
-def test_holm_by_hand():
-    np.testing.assert_allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
-    np.testing.assert_allclose(holm(np.array([0.9, 0.8])), [1.0, 1.0])
+def test_one_bad_level_of_twenty_has_a_small_p():
+    assert largest_gap(*simulated(20, (*[1.0] * 19, 20.0))).p < 0.001  # 190 pairs
+
+
+def test_small_levels_do_not_hide_a_gap_of_large_ones():
+    error, sites = simulated(2000, (1.0, 1.15))
+    small, names = simulated(20, (1.0,) * 10, seed=1)
+    means = np.abs(small).reshape(10, 20).mean(axis=1)
+    small *= np.repeat(np.abs(error).mean() / means, 20)  # no differences among these
+    gap = largest_gap(np.append(error, small), np.append(sites, np.char.add("small ", names)))
+    assert (gap.low, gap.high, gap.pairs) == ("site 0", "site 1", 66)
+    assert gap.p < 0.01
+
+
+def clustered(patients, films, rng):
+    """Errors in months whose mean differs by patient, and the patient of each."""
+    codes = np.repeat(np.arange(patients), films)
+    return rng.normal(0, 8, patients)[codes] + rng.normal(0, 4, len(codes)), codes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [0, 1, 30])
+def test_films_at_another_level_do_not_make_p_small(shared):
+    ps = []
+    for seed in range(100):
+        error, patients = clustered(60, 5, np.random.default_rng(seed))
+        levels = np.where(patients % 2, "odd", "even")
+        levels[: 5 * shared : 5] = "even"  # one film of each of the first patients
+        ps.append(largest_gap(error, levels, patients).p)
+    assert stats.binom.sf((np.array(ps) < 0.05).sum() - 1, 100, 0.05) > 0.01
+
+
+def test_patients_who_are_in_both_levels_are_compared_with_themselves():
+    rng = np.random.default_rng(0)
+    size, patients = np.abs(clustered(60, 2, rng)[0]) + 20, np.repeat(np.arange(60), 2)
+    devices = np.tile(["a", "b"], 60)
+    gap = largest_gap(size + 2.5 * (devices == "b"), devices, patients)
+    own = np.diff((size + 2.5 * (devices == "b")).reshape(60, 2))[:, 0]
+    expected = stats.t.interval(0.95, 59, own.mean(), stats.sem(own))
+    assert gap.high == "b"
+    assert gap.p == pytest.approx(stats.wilcoxon(own).pvalue, abs=0.01)
+    assert gap.p < 0.05
+    assert gap.difference["low"] < 2.5 < gap.difference["high"]
+    interval = [gap.difference["low"], gap.difference["high"]]
+    np.testing.assert_allclose(interval, expected, atol=0.3)
 
 
 def test_small_and_unknown_levels_have_no_part():

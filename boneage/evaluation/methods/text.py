@@ -257,7 +257,8 @@ def _subgroups(metrics: Mapping[str, Any]) -> list[str]:
         return []
     return [
         f"Results were also computed by {join(columns)}. For each, the two levels that differ most "
-        "were compared by a permutation test, corrected for all pairs of levels (Holm 1979)."
+        "were compared by a permutation test, corrected for all pairs "
+        "of levels (Westfall & Young 1993)."
     ]
 
 

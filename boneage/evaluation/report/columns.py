@@ -63,11 +63,12 @@ def column_sections(run: FinishedRun, groups: pd.DataFrame) -> list[dict[str, An
 
 def _gap(gap: Gap, errors: LevelErrors) -> str:
     unit = f" {errors.unit}" if errors.unit else ""
+    limits = interval(gap.difference)  # none if all draws are equal, as 0 of 30 against 30 of 30
+    in_brackets = f" (95 % interval {limits})" if limits else ""
     return (
         f"Largest difference of the {errors.name}: {gap.high} minus {gap.low}, "
-        f"{number(gap.difference['value'])}{unit} (95 % interval {interval(gap.difference)}), "
-        f"p {p_value(gap.p)} by a permutation test, corrected for {plural(gap.pairs, 'pair')} "
-        "(Holm)."
+        f"{number(gap.difference['value'])}{unit}{in_brackets}, "
+        f"p {p_value(gap.p)} by a permutation test, corrected for {plural(gap.pairs, 'pair')}."
     )
 
 
