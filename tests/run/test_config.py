@@ -31,7 +31,7 @@ GROUPS = sorted(
     for path in FILES
     if path.parts[0] != "hydra" and path.parts[1] != "base"  # what experiments share
 )
-NODES = ("data", "backbone", "sex", "optimizer", "scheduler", "callbacks", "logger", "trainer")
+NODES = ("data", "optimizer", "scheduler", "callbacks", "logger", "trainer")  # beside the model
 
 
 def build(cfg: DictConfig) -> None:

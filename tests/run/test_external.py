@@ -67,8 +67,8 @@ def test_an_exported_model_is_tested_as_its_checkpoint(run, other, tmp_path, cap
     for name, model in (("ckpt", run), ("onnx", tmp_path / "model.onnx")):
         folder = tmp_path / name
         caplog.clear()
-        cfg = configured(run, other, folder, f"ckpt_path={model}", "report=true")
-        tests.append(train(cfg))
+        options = ["report=true"] * (name == "onnx")
+        tests.append(train(configured(run, other, folder, f"ckpt_path={model}", *options)))
     one, exported = tests
     assert exported["n"]["test"] == 15
     assert exported["test"].keys() == one["test"].keys()
