@@ -129,8 +129,8 @@ def score(
             own = None if patients is None else patients[chosen]
             results[f"{metric.name}_{name}"] |= counts(int(chosen.sum()), own)
     for name, metric in described.items():
-        if metric.share:
-            widen_share(results[name])
+        if metric.share or metric.from_share is not None:
+            widen_share(results[name], metric.from_share)
     for name, metric in described.items():
         if metric.mean_of is not None:
             widen_mean(results[name], [results[f"{metric.mean_of}_{c}"] for c in metrics.classes])

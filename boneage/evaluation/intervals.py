@@ -222,14 +222,19 @@ def exact_share(hits: np.ndarray, patients: np.ndarray | None = None) -> Result:
     return {"value": value, "count": count, **number, "low": low, "high": high}
 
 
-def widen_share(share: Result) -> None:
+def widen_share(share: Result, from_share: Callable[[float], float] | None = None) -> None:
     """Set the exact interval of a share of exactly 0 or 1.
 
     All its bootstrap draws are equal, so they give no interval: 0 of 9 is compatible with 34 %.
+
+    Args:
+        share: a share, or a number that rises from 0 to 1 with a share.
+        from_share: from that share to the number; None for a share.
     """
     if share["value"] in (0, 1):
         n = int(share.get("patients", share["n"]) or 0)
-        share["low"], share["high"] = exact_interval(n * int(share["value"]), n)
+        limits = exact_interval(n * int(share["value"]), n)
+        share["low"], share["high"] = map(from_share, limits) if from_share else limits
 
 
 def widen_mean(mean: Result, shares: Sequence[Result]) -> None:
