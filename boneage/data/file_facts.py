@@ -87,7 +87,7 @@ def warn_of_copies(files: Mapping[str, Path], where: Path) -> None:
 
     Args:
         files: of radiographs, by id.
-        where: folder of the files, for the message.
+        where: their folder or table, for the message.
     """
     sizes = {id_: file.stat().st_size for id_, file in files.items() if file.is_file()}
     one_size = rows_alike({id_: size for id_, size in sizes.items() if size})

@@ -12,7 +12,7 @@ import pandas as pd
 
 from boneage.data.atomic import atomic_file
 from boneage.data.cache import rows_alike
-from boneage.data.file_facts import fill_patients
+from boneage.data.file_facts import fill_patients, warn_of_copies
 from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes
@@ -87,6 +87,7 @@ def calibrate(
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
     labels, films = matched_films(images, table, columns, age_unit)
     _require_unseen(labels, model.seen)
+    warn_of_copies(dict(zip(labels["id"], films, strict=True)), table)
     without_sex, with_sex, patient_ids = answer_files(films, list(labels["sex"]), ensemble)
     labels = fill_patients(labels, rows_alike({i: p for i, p in enumerate(patient_ids) if p}))
     reasons = [_left_out(answer) for answer in without_sex]

@@ -76,11 +76,17 @@ def test_an_exported_model_is_tested_as_its_checkpoint(run, other, tmp_path, cap
         assert exported["test"][name]["value"] == pytest.approx(one["test"][name]["value"], abs=0.2)
     assert exported["external"]
     assert exported["anomalies"] == one["anomalies"]
-    assert exported["baselines"] == {}  # the ages of its training are not known
+    (baseline,) = exported["baselines"].values()  # the ages of its training are not known
+    ages = read_run(folder).predictions["age_years"]
+    of_median = 12 * (ages - ages.median()).abs().mean()
+    assert baseline["age/mae_months"]["value"] == pytest.approx(of_median)
+    most = max((ages < 10).mean(), ages.between(10, 18, inclusive="left").mean())
+    assert baseline["stage/accuracy"]["value"] == pytest.approx(most)
     assert "There is no comparison" not in caplog.text
     page = Page((folder / "report.html").read_text()).text
     assert "on 32 x 32 pixels" in page
-    assert "We compared them with" not in methods(read_run(folder))
+    assert "Best constant: the median age and the most frequent stage of the test" in page
+    assert "use no radiograph: the median age of the test fold" in methods(read_run(folder))
 
 
 @pytest.fixture(scope="module")

@@ -222,6 +222,9 @@ def _baselines(run: FinishedRun) -> str:
         return ""
     groups = {name.partition("/")[0] for name in run.metrics["test"]}
     ages = ["the mean age of the training fold", "its median age of each sex"]
+    if "best_constant" in run.metrics["baselines"]:  # the training fold is unknown
+        groups.discard("sex")
+        ages = ["the median age of the test fold"]
     used = [
         *(ages if "age" in groups else []),
         *(["its most frequent stage"] if "stage" in groups else []),

@@ -115,7 +115,7 @@ def write_report(run_dir: Path) -> Path:
         readers=readers_section(run.metrics),
         limit_of_readers=limit_of_readers(run.metrics),
         extreme_rows=extreme_rows(run),
-        extremes=extremes(run.metrics["test"]),
+        extremes=extremes(run.metrics["test"], run.predictions),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
         columns=column_sections(run, groups),
         bias=bias_rows(run, groups) if run.metrics.get("external") else ([], []),
