@@ -164,7 +164,10 @@ def test_a_share_of_a_teacher_without_a_teacher_is_said(phantom_root, tmp_path, 
         (["data.split_seed=3", "data.train_films=10"], None),
         (["data.fold=0", "data.folds=10", "data.split_seed=0"], None),
         (["data.fold=1", "data.split_file=part_${data.fold}.csv"], None),
-        (["data.folds=5", "data.split_file=part_${data.fold}.csv"], r"^data\.folds=5 has no effect"),
+        (
+            ["data.folds=5", "data.split_file=part_${data.fold}.csv"],
+            r"^data\.folds=5 has no effect",
+        ),
     ],
 )
 def test_a_split_file_and_another_split_are_refused(options, said, phantom_root, tmp_path):
