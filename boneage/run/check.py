@@ -52,7 +52,7 @@ def check_config(cfg: DictConfig) -> None:
     except OmegaConfBaseException as error:
         raise UserError(f"config: {str(error).splitlines()[0]}") from error
     assert isinstance(config, dict)
-    for key in ("trainer", *TOP_LEVEL):
+    for key in ("trainer", "data", *TOP_LEVEL):
         if key not in config:
             raise UserError(f"~{key}: a run cannot do without {key}")
     for key, hint in TOP_LEVEL.items():

@@ -143,6 +143,8 @@ def test_a_bad_value_is_one_clear_line(overrides, said, phantom_root, tmp_path):
 def test_missing_root_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data\.root is not set.*data\.root="):
         check_config(compose_config("data=rsna", f"run_dir={tmp_path}"))
+    with pytest.raises(UserError, match=r"^~data: a run cannot do without data"):
+        check_config(compose_config("~data", f"run_dir={tmp_path}"))
 
 
 def test_a_share_of_a_teacher_without_a_teacher_is_said(phantom_root, tmp_path, caplog):
