@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import atomic_file
-from boneage.data.cache import rows_alike
 from boneage.data.file_facts import fill_patients, warn_of_copies
 from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
-from boneage.data.tables.ids import count_patients, patient_codes
+from boneage.data.tables.ids import count_patients, patient_codes, rows_alike
 from boneage.data.tables.labels import read_labels
 from boneage.data.tables.matching import pair, radiograph_keys
 from boneage.errors import UserError, framework, join_first

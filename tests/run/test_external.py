@@ -197,6 +197,11 @@ def test_the_runs_own_set_is_still_its_test_fold(tested, run, phantom_root):
     assert not {"external", "own_test", "anomalies"} & set(metrics)
 
 
+def test_a_fold_among_all_is_said_to_have_no_effect(tested, other, caplog):
+    assert len(tested(other, "data.fold=2")[1]) == 15
+    assert "data.fold=2 has no effect: all radiographs are tested" in caplog.text
+
+
 def test_fold_is_the_old_way(tested, other):
     metrics, ids = tested(other, "data.test=fold", "data.folds=5", "data.fold=2")
     table = pd.read_csv(other / "labels.csv").assign(origin="train")

@@ -1,6 +1,5 @@
 """Download files over HTTP; interrupted downloads are resumed."""
 
-import hashlib
 import http.client
 import logging
 import shutil
@@ -32,6 +31,7 @@ from boneage.data.download.manifest import (
 )
 from boneage.data.download.unpack import unpack
 from boneage.errors import UserError
+from boneage.weights import sha256
 
 CHUNK = 1 << 20  # bytes
 TRIES = 5  # in a row without a new byte
@@ -176,8 +176,7 @@ def _fetch_archive(archive: Archive, folder: Path, base: str) -> Fetched:
         with _bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar:
             task = bar.add_task(archive.folder, total=None)
             fetch(url, file, lambda have, total: bar.update(task, completed=have, total=total))
-    with file.open("rb") as opened:
-        checksum = hashlib.file_digest(opened, "sha256").hexdigest()
+    checksum = sha256(file)
     with _bar(MofNCompleteColumn()) as bar:
         task = bar.add_task(f"{archive.folder}: unpacking", total=None)
         try:

@@ -67,7 +67,7 @@ def _read(
         root = Path(options["data.root"])
     except (UserError, KeyError, TypeError):
         return
-    for file in map(Path, walk(root)) if root.is_dir() else ():
+    for file in map(Path, walk(root, quiet=True)) if root.is_dir() else ():
         if (square := squares.get(radiograph_id(file))) is None:
             continue
         try:
