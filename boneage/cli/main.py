@@ -46,4 +46,5 @@ def main() -> None:
     except OSError as error:
         if error.strerror is None:  # not of the system
             raise
-        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")
+        named = [str(error.filename)] if error.filename else []
+        sys.exit("error: " + ": ".join([*named, error.strerror]))

@@ -78,14 +78,13 @@ def export(
     from boneage.weights import is_exported, name_of
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("boneage").setLevel(logging.INFO)
     quieten_lightning()
     file = checkpoint or builtin_file()
+    differences = write(file, out, form)
     if is_exported(file) and form == "onnx":
-        write(file, out, form)
         typer.echo(f"{out} is a copy of {name_of(file)}, which is exported already")
     else:
-        typer.echo(f"Exporting {name_of(file)}: this takes a minute or two")
-        differences = write(file, out, form)
         typer.echo(
             f"{out} agrees with the checkpoint within "
             f"{max(differences.graph, differences.half):.1e} (years, or probability)"

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import atomic_file, write_files
 from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import SCHEMA, Answer, table_of
 from boneage.predict.page import FOLDER
@@ -140,12 +140,11 @@ class AnswerFiles:
             "schema": SCHEMA, **self.about, "working_folder": os.getcwd(),
             "predictions": predictions, "states": self.states,
         }  # fmt: skip
-        for name, text in (
-            (self.document.name, json.dumps(document, indent=1) + "\n"),
-            ("predictions.csv", table_of(answers).to_csv(index=False, lineterminator="\n")),
-        ):
-            with atomic_file(self.folder / name) as part:
-                part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        texts = {
+            self.folder / "predictions.csv": table_of(answers).to_csv(index=False),
+            self.document: json.dumps(document, indent=1) + "\n",
+        }
+        write_files(texts)
         self.lines.unlink()
         if gone := [answer.file for answer in earlier if not Path(answer.file).exists()]:
             log.warning(

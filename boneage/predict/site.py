@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import make_writable, write_file, writing
 from boneage.data.cache import rows_alike
 from boneage.data.file_facts import fill_patients
 from boneage.data.radiographs import find_radiographs, radiograph_id
@@ -81,10 +80,9 @@ def calibrate(
         )
     if out.exists():
         raise UserError(f"{out} exists already: choose another --out, or remove it")
-    if not os.access(out.parent, os.W_OK):
-        raise UserError(f"{out} cannot be written: folder {out.parent} is missing or read-only")
     if model.site is not None:
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
+    make_writable(out.parent)
     labels, films = matched_films(images, table, columns, age_unit)
     _require_unseen(labels, model.seen)
     without_sex, with_sex, patient_ids = answer_files(films, list(labels["sex"]), ensemble)
@@ -229,17 +227,14 @@ def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
 
 def _write(file: Path, out: Path, site: Site) -> None:
     """Write a copy of a model's file with the site's correction and intervals."""
-    try:
-        with atomic_file(out) as part:
-            if is_exported(file):
-                content = json.dumps(site.plain())
-                part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, content))
-            else:
-                with framework():
-                    from boneage.run.calibrate import write_site
-                write_site(file, part, site)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
+    with writing(out):
+        if is_exported(file):
+            content = json.dumps(site.plain())
+            write_file(out, with_metadata(file.read_bytes(), SITE_KEY, content))
+        else:
+            with framework():
+                from boneage.run.calibrate import write_site
+            write_site(file, out, site)
 
 
 def with_metadata(model: bytes, key: str, value: str) -> bytes:

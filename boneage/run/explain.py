@@ -4,6 +4,7 @@ import copy
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from boneage.data.atomic import atomic_file, make_writable, write_file, writing
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.parallel import read_squares
@@ -173,28 +175,26 @@ def explain(
     """
     if any(out.glob("*.npy")):
         raise UserError(f"{out} contains maps already: remove them, or choose another --out")
+    make_writable(out)
     explained = Explained(checkpoint, images, sex, regions, annotator)
     taken: set[str] = set()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing(out), ExitStack() as files:
         for task in explained.model.tasks:
             maps = explained.maps(task, method)
             for id_, geometry, square in zip(
                 explained.table["id"], explained.geometries, maps, strict=True
             ):
                 name = unused_name(re.sub(r"[\\/]", "_", id_), f"_{task}.npy", taken)
-                np.save(out / name, geometry.to_file(square))
-            for part, start in enumerate(range(0, len(maps), SHEET)):
+                part = files.enter_context(atomic_file(out / name))
+                with part.open("wb") as file:
+                    np.save(file, geometry.to_file(square))
+            for number, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)
                 texts = captions(explained.table.iloc[shown])
                 films = [read_film(f, explained.preprocessing) for f in explained.files[shown]]
                 with styled():
                     figure = overlay_sheet(films, maps[shown], texts)
-                    (out / f"{task}_{part:03d}.png").write_bytes(to_png(figure))
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror}): choose another --out"
-        ) from error
+                    write_file(out / f"{task}_{number:03d}.png", to_png(figure))
     return explained
 
 

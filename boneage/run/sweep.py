@@ -12,6 +12,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from boneage.errors import UserError
+
 log = logging.getLogger(__name__)
 LOCK = ".comparison.lock"
 SQLITE = "sqlite:///"  # before the file of a storage
@@ -38,16 +40,12 @@ def make_folder(folder: Path, option: str) -> None:
     Raises:
         SystemExit: naming the folder, the reason and the option.
     """
-    probe = folder / ".writable"
+    from boneage.data.atomic import make_writable
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        sys.exit(
-            f"error: {folder} cannot be written ({error.strerror}): choose another folder with "
-            f"{option}="
-        )
+        make_writable(folder, f"choose another folder with {option}=")
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 class RecordedConfig(Callback):
@@ -58,6 +56,7 @@ class RecordedConfig(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Write the files of Hydra's `output_subdir`."""
+        from boneage.data.atomic import write_file
         from boneage.evaluation.run_folder import HYDRA, contains_run
         from boneage.run.process import is_first_process
 
@@ -72,7 +71,7 @@ class RecordedConfig(Callback):
             ("config", own), ("hydra", hydra), ("overrides", config.hydra.overrides.task),
         ):  # fmt: skip
             text = OmegaConf.to_yaml(part)
-            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+            write_file(folder / f"{name}.yaml", text)
 
 
 class SweepComparison(Callback):
