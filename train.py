@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from boneage.errors import UserError
 from boneage.run.overrides import SWEEP, check_overrides
+from boneage.run.sweep import SweepComparison
 from boneage.terminal import check_working_directory, prepare_output
 
 
@@ -54,4 +55,8 @@ if __name__ == "__main__":
         check_overrides(sys.argv[1:], Path(__file__).parent / "conf")
     except UserError as error:
         sys.exit(f"error: {error}")
-    main()
+    try:
+        main()
+    finally:
+        for line in SweepComparison.last_lines():
+            print(line)
