@@ -130,10 +130,15 @@ def stress(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
     file = checkpoint_file(checkpoint or builtin_file())
-    if is_exported(file) and (root is None or out is None):
+    needed = {
+        "--root, a folder with radiographs and a table of their bone ages": root,
+        "--out, a folder for the results": out,
+    }
+    missing = [option for option, given in needed.items() if given is None]
+    if is_exported(file) and missing:
         raise UserError(
-            f"{name_of(file)} lists no test radiographs and has no run folder: give --root, a "
-            "folder with radiographs and a table of their bone ages, and --out, one for the results"
+            f"{name_of(file)} lists no test radiographs and has no run folder: give "
+            + ", and ".join(missing)
         )
     folder = out or run_folder(file)
     measured = measure(file, folder, root, n)
