@@ -12,7 +12,7 @@ import pandas as pd
 from boneage.data.atomic import make_writable, write_file, writing
 from boneage.data.cache import rows_alike
 from boneage.data.file_facts import fill_patients
-from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.radiographs import find_radiographs, single_files
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes
 from boneage.data.tables.labels import read_labels
@@ -82,9 +82,9 @@ def calibrate(
         raise UserError(f"{out} exists already: choose another --out, or remove it")
     if model.site is not None:
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
-    make_writable(out.parent)
     labels, films = matched_films(images, table, columns, age_unit)
     _require_unseen(labels, model.seen)
+    make_writable(out.parent)
     without_sex, with_sex, patient_ids = answer_files(films, list(labels["sex"]), ensemble)
     labels = fill_patients(labels, rows_alike({i: p for i, p in enumerate(patient_ids) if p}))
     reasons = [_left_out(answer) for answer in without_sex]
@@ -124,14 +124,8 @@ def matched_films(
         )
     if clauses := pairs.missing():
         log.warning("%s: left out: %s", table, "; ".join(clauses))
-    for alike in pairs.repeated.values():
-        named = join_first([str(file) for file in alike])
-        raise UserError(
-            f"{len(alike)} radiographs have the same name: {named}; give the folder of only "
-            f"one of them, or name them {alike[0].parent.name}/{radiograph_id(alike[0])} and so on "
-            "in the table"
-        )
-    return labels, [pairs.files[id_][0] for id_ in labels["id"]]
+    files = single_files(pairs.files)
+    return labels, [files[id_] for id_ in labels["id"]]
 
 
 def _require_unseen(labels: pd.DataFrame, trained_ids: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 import copy
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from boneage.data.atomic import atomic_file, make_writable, write_file, writing
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.parallel import read_squares
-from boneage.data.radiographs import by_id, find_radiographs, unused_name
+from boneage.data.radiographs import by_id, find_radiographs, single_files, unused_name
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.sexes import contradict
@@ -69,7 +69,8 @@ class Explained:
         self.model = load_model(self.checkpoint).eval()
         self.preprocessing = Preprocessing(**record["preprocessing"])
         split = pd.DataFrame(record["split"]).set_index("id")
-        file_of = _unique(by_id(find_radiographs(images), split.index))
+        named = by_id(find_radiographs(images), split.index)
+        file_of = single_files(named, apart="explain them one by one")
         self.files = list(file_of.values())
         self.table = pd.DataFrame({"id": list(file_of)})
         meant = match_ids(self.table["id"], split.index, "Radiographs of the checkpoint")
@@ -175,8 +176,8 @@ def explain(
     """
     if any(out.glob("*.npy")):
         raise UserError(f"{out} contains maps already: remove them, or choose another --out")
-    make_writable(out)
     explained = Explained(checkpoint, images, sex, regions, annotator)
+    make_writable(out)
     taken: set[str] = set()
     with writing(out), ExitStack() as files:
         for task in explained.model.tasks:
@@ -196,14 +197,6 @@ def explain(
                     figure = overlay_sheet(films, maps[shown], texts)
                     write_file(out / f"{task}_{number:03d}.png", to_png(figure))
     return explained
-
-
-def _unique(named: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
-    """Return the file of each id; raise UserError if two files have the same id."""
-    for first, *others in named.values():
-        if others:
-            raise UserError(f"{first} and {others[0]} have the same name: explain them one by one")
-    return {id_: files[0] for id_, files in named.items()}
 
 
 def localise(
