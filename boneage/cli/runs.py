@@ -80,10 +80,10 @@ def report(
 
         typer.echo(f"Wrote {write_methods(run)}")
         return
-    from boneage.data.atomic import writing
+    from boneage.data.atomic import AGAIN, writing
     from boneage.evaluation.report.page import write_report
 
-    with writing(run, "when this is fixed, repeat the command"):
+    with writing(run, AGAIN):
         typer.echo(f"Wrote {write_report(run)}")
 
 

@@ -12,6 +12,7 @@ PARTIAL = "partial-"  # prefix of the names of incomplete folders
 
 
 ANOTHER = "choose another --out"
+AGAIN = "when this is fixed, repeat the command"
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from boneage.data.atomic import writing
 from boneage.data.decode import Preprocessing, Square
 from boneage.data.formats import read_radiograph
 from boneage.errors import MissingPackage, UserError
+from boneage.terminal import check_temporary_folder
 
 log = logging.getLogger(__name__)
 FEW_ITEMS = 16  # items that take less time than the start of a pool
@@ -113,6 +114,7 @@ def run_pool(calls: Iterable[Any], **options: Any) -> Iterator[Any]:  # noqa: AN
     if options["n_jobs"] == 1:  # in this process
         yield from Parallel(**options)(calls)
         return
+    check_temporary_folder()
     warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # after a stop
     if TRACKER_WARNINGS not in sys.warnoptions:
         sys.warnoptions.append(TRACKER_WARNINGS)

@@ -90,15 +90,13 @@ def write_report(run_dir: Path) -> Path:
         The page.
 
     Raises:
-        UserError: when the run is not finished, or its folder is damaged or cannot be written.
+        UserError: when the run is not finished, or its folder is damaged.
+        OSError: when it cannot be written.
     """
     run = read_run(run_dir)
     run_dir = run.path  # if a checkpoint file was given
     folder = run_dir / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror})") from error
+    folder.mkdir(exist_ok=True)
     drawn = draw_figures(run.predictions, run.stages, run)
     images = {name: _save(figure, folder / name) for name, figure in drawn.items()}
     groups = run.table("subgroups.csv")
