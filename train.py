@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from boneage.errors import UserError
 from boneage.run.overrides import SWEEP, check_overrides
-from boneage.terminal import check_working_directory, prepare_output
+from boneage.run.sweep import SweepComparison
+from boneage.terminal import check_temporary_folder, check_working_directory, prepare_output
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -51,7 +52,12 @@ if __name__ == "__main__":
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)  # Hydra wants -m first
     try:
         check_working_directory()
+        check_temporary_folder()  # of checkpoints and libraries
         check_overrides(sys.argv[1:], Path(__file__).parent / "conf")
     except UserError as error:
         sys.exit(f"error: {error}")
-    main()
+    try:
+        main()
+    finally:
+        for line in SweepComparison.last_lines():
+            print(line)

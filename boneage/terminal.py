@@ -1,8 +1,10 @@
-"""What a command gets from its terminal: working directory, standard output, standard error."""
+"""What a command gets from its system: folders, standard output, standard error."""
 
 import io
+import logging
 import os
 import sys
+import tempfile
 from typing import Any, TextIO
 
 from boneage.errors import UserError
@@ -16,16 +18,27 @@ def check_working_directory() -> None:
         raise UserError("the working directory was removed: change to another one") from error
 
 
+def check_temporary_folder() -> None:
+    """Raise UserError if there is no folder for temporary files."""
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise UserError(
+            "no folder for temporary files can be written: set TMPDIR to one that can"
+        ) from error
+
+
 def prepare_output(required: bool) -> None:
     """Make standard output and standard error safe to write to; call it once, at the start.
 
     A character that the encoding lacks is replaced by a question mark. What is written after the
-    reader has closed the pipe is dropped.
+    reader has closed the pipe is dropped, and so is Matplotlib's advice on its cache of fonts.
 
     Args:
         required: whether standard output is the result of the command, so that a full disk is an
             error. Otherwise this output is dropped too, as it always is on standard error.
     """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     sys.stdout = _prepared(sys.stdout, required)
     sys.stderr = _prepared(sys.stderr, required=False)
 

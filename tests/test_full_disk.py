@@ -7,15 +7,22 @@ import resource
 import subprocess
 import sys
 from collections import namedtuple
+from contextlib import contextmanager
 
+import pandas as pd
 import pytest
-from helpers import PROJECT
+from helpers import PROJECT, predictions, write_finished_run
 
+from boneage.data.parallel import _store
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
 from boneage.evaluation.run_folder import read_run
 from boneage.run import process
+from boneage.run.changes import STRESSES
+from boneage.run.ensemble import ensemble
+from boneage.run.explain import explain
 from boneage.run.process import interruptible
+from boneage.run.stress import stress
 
 FULL = os.strerror(errno.ENOSPC)
 
@@ -30,6 +37,17 @@ def boneage(*words, largest_file=None, cwd=None, stdout=subprocess.PIPE):
         cwd=cwd, preexec_fn=limit, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120,
         check=False, env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
+
+
+@contextmanager
+def limit(largest_file):
+    """Fail a write beyond a number of bytes, in this process, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +70,16 @@ def test_prediction_resumes(images, tmp_path, stops_log):
     stopped = boneage(*words, cwd=tmp_path, largest_file=largest_file)
     assert stopped.returncode == 1
     assert stopped.stderr.count("\n") == 1
-    assert stopped.stderr.startswith("error: out cannot be written (File too large)")
+    named = "out" if stops_log else "out/predictions.json"
+    assert stopped.stderr.startswith(f"error: {named} cannot be written (File too large)")
     assert "--resume" in stopped.stderr
     logged = (tmp_path / "out/predictions.part").read_bytes()
     assert len(logged) == largest_file
     again = boneage(*words, "--resume", cwd=tmp_path, largest_file=100)
-    assert again.stderr.startswith("error: out cannot be written")
+    assert again.stderr == (
+        "error: out/predictions.part cannot be written (File too large): when this is fixed, "
+        "repeat the command\n"
+    )
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["predictions.part"]
     assert (tmp_path / "out/predictions.part").read_bytes() == logged
     finished = boneage(*words, "--resume", cwd=tmp_path)
@@ -72,6 +94,46 @@ def test_standard_output():
     with open("/dev/full", "w") as full:
         done = boneage("--help", stdout=full)
     assert (done.returncode, done.stderr) == (1, f"error: standard output: {FULL}\n")
+
+
+def test_an_ensemble_can_be_repeated(tmp_path):
+    table = predictions().assign(id=lambda t: t.index.astype(str))
+    run = write_finished_run(tmp_path / "run", table)
+    pd.DataFrame({"id": ["x"], "fold": "train", "age_years": 5.0, "sex": "male"}).to_csv(
+        run / "split.csv", index=False
+    )
+    ensemble([run], tmp_path / "whole")
+    size = (tmp_path / "whole/predictions.csv").stat().st_size  # less than that of metrics.json
+    with pytest.raises(UserError, match=r"out/metrics\.json cannot be written"), limit(size):
+        ensemble([run], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+    ensemble([run], tmp_path / "out")
+
+
+def test_stress_names_its_file(exported, phantom_root, tmp_path, monkeypatch):
+    monkeypatch.setattr("boneage.run.stress.STRESSES", {"mirrored": STRESSES["mirrored"]})
+    table = pd.read_csv(phantom_root / "boneage-training-dataset.csv").tail(12)
+    table.assign(id=[f"other{id_}" for id_ in table["id"]]).to_csv(tmp_path / "labels.csv")
+    for id_ in table["id"]:
+        other = tmp_path / f"other{id_}.png"
+        other.symlink_to(phantom_root / f"boneage-training-dataset/{id_}.png")
+    with pytest.raises(UserError, match=r"out/stress\.png cannot be written .*--out$"), limit(9000):
+        stress(exported / "model.onnx", tmp_path / "out", tmp_path)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["stress.csv"]
+
+
+def test_maps_can_be_repeated(exported, images, tmp_path):
+    words = exported / "model.onnx", [images], tmp_path, "gradcam", None
+    array = 64 * 64 * 4 + 128  # bytes
+    with pytest.raises(UserError, match=r"/age_000\.png cannot be written"), limit(array):
+        explain(*words)
+    assert not list(tmp_path.iterdir())
+    explain(*words)
+
+
+def test_results_of_processes_are_temporary_files(tmp_path):
+    with pytest.raises(UserError, match=f"^{tmp_path} cannot be written .*TMPDIR=$"), limit(100):
+        _store(bytes, tmp_path / "0", 200)
 
 
 def copying(folder):

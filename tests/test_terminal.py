@@ -9,12 +9,19 @@ import pytest
 from helpers import PROJECT, TRAIN, write_finished_run
 
 BONEAGE = ["-m", "boneage"]
+WITHOUT_TEMPORARY_FOLDER = """
+import runpy, sys, tempfile
+tempfile._candidate_tempdir_list = lambda: ["/nowhere"]
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
-def run(*words, encoding="utf-8", **streams):
+def run(*words, encoding="utf-8", fonts=None, **streams):
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(PROJECT)}
     return subprocess.run(
         [sys.executable, *words],
-        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(PROJECT)},
+        env=env | ({"MPLCONFIGDIR": fonts} if fonts else {}),
         check=False,
         timeout=120,
         **({"capture_output": True} | streams),
@@ -50,3 +57,30 @@ def test_a_removed_working_directory_is_one_line(tmp_path, command):
     done = run(*command, cwd=folder, preexec_fn=folder.rmdir)
     assert done.returncode == 1
     assert done.stderr == b"error: the working directory was removed: change to another one\n"
+
+
+def test_folders_that_cannot_be_written(tmp_path):
+    table = pd.DataFrame({"id": ["a", "b"], "sex": "male", "age_years": [5.0, 12.0]})
+    folder = write_finished_run(tmp_path / "run", table.assign(age_years_predicted=[6.0, 12.0]))
+    (tmp_path / "file").touch()
+    (folder / "figures").touch()
+    done = run(*BONEAGE, "report", folder)
+    message = f"error: {folder}/figures cannot be written (File exists): when this is fixed, "
+    assert done.stderr.decode().startswith(message)
+    (folder / "figures").unlink()
+    done = run(*BONEAGE, "report", folder, fonts=str(tmp_path / "file/cache"))
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("script", [TRAIN, str(PROJECT / "boneage/__main__.py")])
+def test_no_folder_for_temporary_files(tmp_path, script):
+    words = ["compare", tmp_path] if script != TRAIN else []
+    done = run(
+        "-c", WITHOUT_TEMPORARY_FOLDER, script, *words, fonts="/dev/null/cache",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        b"error: no folder for temporary files can be written: set TMPDIR to one that can\n"
+    )
+    assert not list(tmp_path.iterdir())

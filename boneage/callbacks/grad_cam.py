@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from boneage.callbacks.predictions import model_and_data, predictions_of, writer_of
+from boneage.data.atomic import write_file
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.data.sampler import evenly
@@ -142,7 +143,7 @@ class GradCam(L.Callback):
                 write_cases(folder / name, films, of_task, rows)
             with styled():
                 figure = overlay_sheet(films, of_task, captions(rows))
-                (folder / f"{name}.png").write_bytes(to_png(figure))
+                write_file(folder / f"{name}.png", to_png(figure))
                 if (writer := writer_of(trainer)) is not None:
                     writer.add_figure(f"{fold}/gradcam_{task}", figure, epochs, close=False)
 

@@ -10,7 +10,7 @@ from boneage.cli.radiographs import app as page
 from boneage.cli.radiographs import explain, predict
 from boneage.cli.runs import compare, dashboard, ensemble, report
 from boneage.errors import UserError, framework
-from boneage.terminal import check_working_directory, prepare_output
+from boneage.terminal import check_temporary_folder, check_working_directory, prepare_output
 
 app = typer.Typer(
     name="boneage",
@@ -44,6 +44,11 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
+        try:
+            check_temporary_folder()  # which libraries need
+        except UserError as missing:
+            sys.exit(f"error: {missing}")
         if error.strerror is None:  # not of the system
             raise
-        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")
+        named = [str(error.filename)] if error.filename else []
+        sys.exit("error: " + ": ".join([*named, error.strerror]))

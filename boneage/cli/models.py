@@ -78,14 +78,13 @@ def export(
     from boneage.weights import is_exported, name_of
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("boneage").setLevel(logging.INFO)
     quieten_lightning()
     file = checkpoint or builtin_file()
+    differences = write(file, out, form)
     if is_exported(file) and form == "onnx":
-        write(file, out, form)
         typer.echo(f"{out} is a copy of {name_of(file)}, which is exported already")
     else:
-        typer.echo(f"Exporting {name_of(file)}: this takes a minute or two")
-        differences = write(file, out, form)
         typer.echo(
             f"{out} agrees with the checkpoint within "
             f"{max(differences.graph, differences.half):.1e} (years, or probability)"
@@ -131,10 +130,15 @@ def stress(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
     file = checkpoint_file(checkpoint or builtin_file())
-    if is_exported(file) and (root is None or out is None):
+    needed = {
+        "--root, a folder with radiographs and a table of their bone ages": root,
+        "--out, a folder for the results": out,
+    }
+    missing = [option for option, given in needed.items() if given is None]
+    if is_exported(file) and missing:
         raise UserError(
-            f"{name_of(file)} lists no test radiographs and has no run folder: give --root, a "
-            "folder with radiographs and a table of their bone ages, and --out, one for the results"
+            f"{name_of(file)} lists no test radiographs and has no run folder: give "
+            + ", and ".join(missing)
         )
     folder = out or run_folder(file)
     measured = measure(file, folder, root, n)

@@ -208,7 +208,7 @@ def app(
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
 ) -> None:
-    """Open a local page to drop radiographs on; nothing is stored or sent."""
+    """Open a local page to drop radiographs on, up to 100 MB each; nothing is stored or sent."""
     from boneage.predict.app import serve
     from boneage.predict.ensemble import Ensemble
 

@@ -1,11 +1,49 @@
 """Write files and folders so that they are complete or unchanged, never partial."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from boneage.errors import UserError
+
 PARTIAL = "partial-"  # prefix of the names of incomplete folders
+
+
+ANOTHER = "choose another --out"
+AGAIN = "when this is fixed, repeat the command"
+
+
+@contextmanager
+def writing(out: Path, remedy: str = ANOTHER) -> Iterator[None]:
+    """Report in one line which file cannot be written, or that `out` cannot.
+
+    Raises:
+        UserError: with the remedy.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out} cannot be written ({error.strerror or error}): {remedy}"
+        ) from error
+
+
+def make_writable(folder: Path, remedy: str = ANOTHER) -> None:
+    """Make a folder for results, before a long computation.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    with writing(folder, remedy):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            error.filename = str(folder)
+            raise
 
 
 @contextmanager
@@ -13,13 +51,43 @@ def atomic_file(file: Path) -> Iterator[Path]:
     """Yield a path to write to, which replaces `file` on success.
 
     Until then, and after an error, `file` is unchanged.
+
+    Raises:
+        OSError: with the name of `file`, also if the disk is full.
     """
     part = file.with_name(f"{file.name}.part")
     try:
         yield part
         part.replace(file)
+    except OSError as error:
+        if error.filename in (None, str(part)):
+            error.filename, error.filename2 = str(file), None
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
+
+
+def write_files(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files together: after an error, all are unchanged.
+
+    Args:
+        contents: of each file; text is written as UTF-8.
+
+    Raises:
+        OSError: with the name of the file that cannot be written.
+    """
+    with ExitStack() as files:
+        for file, content in contents.items():
+            part = files.enter_context(atomic_file(file))
+            if isinstance(content, str):  # a file name in it may not be UTF-8
+                content = content.encode(errors="backslashreplace")
+            part.write_bytes(content)
+
+
+def write_file(file: Path, content: str | bytes) -> None:
+    """Write a file as `write_files` does."""
+    write_files({file: content})
 
 
 @contextmanager

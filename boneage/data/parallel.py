@@ -28,9 +28,11 @@ from rich.progress import (
     track,
 )
 
+from boneage.data.atomic import writing
 from boneage.data.decode import Preprocessing, Square
 from boneage.data.formats import read_radiograph
 from boneage.errors import MissingPackage, UserError
+from boneage.terminal import check_temporary_folder
 
 log = logging.getLogger(__name__)
 FEW_ITEMS = 16  # items that take less time than the start of a pool
@@ -107,11 +109,12 @@ def run_pool(calls: Iterable[Any], **options: Any) -> Iterator[Any]:  # noqa: AN
         options: of `joblib.Parallel`, with `n_jobs`.
 
     Raises:
-        UserError: if a process is killed.
+        UserError: if a process is killed, or a temporary file cannot be written.
     """
     if options["n_jobs"] == 1:  # in this process
         yield from Parallel(**options)(calls)
         return
+    check_temporary_folder()
     warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # after a stop
     if TRACKER_WARNINGS not in sys.warnoptions:
         sys.warnoptions.append(TRACKER_WARNINGS)
@@ -135,7 +138,9 @@ def _store(function: Callable[..., Any], file: Path, *given: object, **named: ob
 
     Of a process that is killed while it sends a long result, joblib waits for the rest for ever.
     """
-    file.write_bytes(pickle.dumps(function(*given, **named), pickle.HIGHEST_PROTOCOL))
+    result = pickle.dumps(function(*given, **named), pickle.HIGHEST_PROTOCOL)
+    with writing(file.parent, "choose another folder for temporary files with TMPDIR="):
+        file.write_bytes(result)
     return file
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path, PurePath
@@ -231,6 +231,32 @@ def by_id(files: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Pa
             tails = (parts[-n:] for n in range(2, len(parts) + 1))
             found[next((row_of[tail] for tail in tails if tail in row_of), id_)].append(file)
     return dict(found)
+
+
+def single_files(files: Mapping[str, Sequence[Path]], apart: str = "") -> dict[str, Path]:
+    """Return the file of each id.
+
+    Args:
+        files: of each id, one or more.
+        apart: what to do with different radiographs of one name, where no table can name folders.
+
+    Raises:
+        UserError: if an id has several.
+    """
+    for id_, same in files.items():
+        if len(same) == 1:
+            continue
+        paths = [file.absolute().with_name(radiograph_id(file)) for file in same]
+        common = os.path.commonpath([path.parent for path in paths])
+        names = [path.relative_to(common).as_posix() for path in paths]
+        if not apart and len(set(names)) > 1:
+            apart = f"write the ids with folders: {join_first(names)}"
+        advice = f", or, if they are different radiographs, {apart}" if apart else ""
+        raise UserError(
+            f"id {id_} has {len(same)} images: {join_first([str(file) for file in same])}; keep "
+            f"one of them{advice}"
+        )
+    return {id_: file for id_, (file,) in files.items()}
 
 
 def _parts(file: PurePath) -> tuple[str, ...]:

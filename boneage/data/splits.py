@@ -13,7 +13,7 @@ from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, require_single
 from boneage.data.tables.ids import count_patients, normal_id, patient_codes, patients_with_several
 from boneage.data.tables.labels import read_ids, read_unique_ids
 from boneage.data.tables.matching import clause, match_ids
-from boneage.data.tables.read import read_table
+from boneage.data.tables.read import read_table, refuse
 from boneage.errors import UserError, join_first, plural
 from boneage.stages import Stages
 
@@ -152,8 +152,8 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
     if not {"id", "fold"} <= set(split.columns):
         raise UserError(f"{path}: needs the columns id,fold but has {','.join(split.columns)}")
     require_single(path, split, ("id", "fold"))
-    if strange := sorted(set(split["fold"]) - {*FOLDS, UNUSED}):
-        raise UserError(f"{path}: fold must be train, val or test, found: {join_first(strange)}")
+    strange = ~split["fold"].isin([*FOLDS, UNUSED])
+    refuse(path, split["fold"], strange, "is no fold: write train, val, test or unused")
     fold_of = dict(zip(read_unique_ids(path, split["id"]), split["fold"], strict=True))
     matched = match_ids(table["id"], fold_of, path)
     if absent := [id_ for id_ in table["id"] if id_ not in matched]:

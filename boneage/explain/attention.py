@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from boneage.data.atomic import write_file
 from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, styled, to_png
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import Reference
@@ -143,12 +144,12 @@ def write_attention(
     summary = pd.concat(numbered)
     front = ["checkpoint", "task"]
     summary = summary[[*front, *(column for column in summary if column not in front)]]
-    summary.to_csv(folder / TABLE, index=False)
+    write_file(folder / TABLE, summary.to_csv(index=False))
     for task, rows in summary.groupby("task"):
         with styled():
-            (folder / f"localisation_{task}.png").write_bytes(to_png(enrichment_by_age(rows)))
+            write_file(folder / f"localisation_{task}.png", to_png(enrichment_by_age(rows)))
     lines = sentences(summary, reference.claims if reference else ())
-    (folder / CLAIMS).write_text("".join(f"{line}\n" for line in lines))
+    write_file(folder / CLAIMS, "".join(f"{line}\n" for line in lines))
     return lines
 
 

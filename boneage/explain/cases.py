@@ -1,6 +1,5 @@
 """Choose test radiographs for maps, and draw sheets of maps."""
 
-import shutil
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
+from boneage.data.atomic import atomic_folder, write_file
 from boneage.data.crop import to_jpeg
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.evaluation.cases import case_errors
@@ -91,18 +91,17 @@ def write_cases(folder: Path, films: Sequence[Film], maps: np.ndarray, rows: pd.
     """Write an image of each radiograph into a folder, and `cases.csv`, which lists them.
 
     Args:
-        folder: the folder; files of an earlier call are removed.
+        folder: the folder; it replaces that of an earlier call.
         films: n films.
         maps: (n, h, w) signed maps of their squares.
         rows: n rows of `representative_cases`.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
     names = [f"{number:02d}.jpg" for number in range(1, len(films) + 1)]
-    for name, film, map_ in zip(names, films, maps, strict=True):
-        (folder / name).write_bytes(to_jpeg(film_image(film, map_)))
     listed = pd.DataFrame({"picture": names, "id": rows["id"], "caption": captions(rows)})
-    listed.to_csv(folder / CASES, index=False)
+    with atomic_folder(folder) as new:
+        for name, film, map_ in zip(names, films, maps, strict=True):
+            write_file(new / name, to_jpeg(film_image(film, map_)))
+        write_file(new / CASES, listed.to_csv(index=False))
 
 
 def captions(rows: pd.DataFrame) -> list[str]:

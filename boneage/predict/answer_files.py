@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import AGAIN, ANOTHER, atomic_file, write_files, writing
 from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import SCHEMA, Answer, table_of
 from boneage.predict.page import FOLDER
@@ -47,7 +47,7 @@ class AnswerFiles:
             raise UserError(
                 f"{folder / FOLDER} exists without its predictions: choose another --out"
             )
-        try:
+        with writing(folder, AGAIN if resume else ANOTHER):
             folder.mkdir(parents=True, exist_ok=True)
             if resume and self.lines.exists():
                 self._resume_stopped()
@@ -56,8 +56,6 @@ class AnswerFiles:
             with atomic_file(self.lines) as part, part.open("w") as file:
                 file.write(json.dumps(about | {"working_folder": os.getcwd()}) + "\n")
                 file.writelines(self._line(path) for path in self.done)
-        except OSError as error:
-            raise UserError(f"{folder} cannot be written: {error.strerror}") from error
 
     def _resume_stopped(self) -> None:
         """Read the log of a call that was stopped; an incomplete line is skipped."""
@@ -140,12 +138,11 @@ class AnswerFiles:
             "schema": SCHEMA, **self.about, "working_folder": os.getcwd(),
             "predictions": predictions, "states": self.states,
         }  # fmt: skip
-        for name, text in (
-            (self.document.name, json.dumps(document, indent=1) + "\n"),
-            ("predictions.csv", table_of(answers).to_csv(index=False, lineterminator="\n")),
-        ):
-            with atomic_file(self.folder / name) as part:
-                part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        texts = {
+            self.folder / "predictions.csv": table_of(answers).to_csv(index=False),
+            self.document: json.dumps(document, indent=1) + "\n",
+        }
+        write_files(texts)
         self.lines.unlink()
         if gone := [answer.file for answer in earlier if not Path(answer.file).exists()]:
             log.warning(

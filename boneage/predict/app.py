@@ -22,7 +22,7 @@ from boneage.predict.patients import patient_given, patient_of
 from boneage.predict.radiograph import Radiograph, load
 
 Upload = tuple[str, bytes]  # name and content
-LARGEST = "32mb"  # upload
+LARGEST_MB = 100  # upload; a radiograph of 16 bits has 20 to 40 MB
 UNKNOWN = SEXES[-1]
 QUEUE = "film"  # one queue for all events, so that no answer is of an earlier film
 TITLE = "Bone age of a hand radiograph"
@@ -148,7 +148,7 @@ def _launch(ensemble: Ensemble, port: int | None) -> tuple[Any, str]:
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1", server_port=port, inbrowser=False, share=False,
-            max_file_size=LARGEST, theme=theme, footer_links=[], quiet=True,
+            max_file_size=f"{LARGEST_MB}mb", theme=theme, footer_links=[], quiet=True,
             prevent_thread_lock=True,
         )  # fmt: skip
     except OSError as error:
@@ -164,7 +164,7 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
         gr.Markdown(f"# {TITLE}\n{NOTE}")
         with gr.Row():
             with gr.Column():
-                file = gr.File(label=f"Radiograph ({NAMES})")
+                file = gr.File(label=f"Radiograph ({NAMES}; up to {LARGEST_MB} MB)")
                 sex = gr.Radio(list(SEXES), value=UNKNOWN, label="Sex")
                 age = gr.Textbox(
                     label="Chronological age in years (optional)", placeholder="for example 10.5",

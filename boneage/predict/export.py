@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import make_writable, write_files, writing
 from boneage.data.decode import Preprocessing
 from boneage.data.phantom.exposure import expose
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.predict.graph import Exported, trace
-from boneage.predict.onnx_file import contract, round_weights, write_onnx
-from boneage.predict.onnx_model import OnnxModel, open_session, output_of
+from boneage.predict.onnx_file import contract, round_weights, to_onnx
+from boneage.predict.onnx_model import OnnxModel, new_session, output_of
 from boneage.run.calibrate import novelty_of, site_of
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.weights import KEY, SITE_KEY, is_exported
+from boneage.weights import KEY, SITE_KEY, is_exported, name_of
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def export(
         raise UserError(f"{existing} exists already: choose another --out, or remove it")
     file = checkpoint_file(checkpoint)
     if is_exported(file) and form == "onnx":
-        return _copy(file, out, side_file)
+        return _copy(file, out)
     loaded = read_checkpoint(file)
     record = loaded["boneage"]
     exported = Exported(load_model(loaded), novelty_of(record), with_map=True)
@@ -90,40 +89,33 @@ def export(
             "%s is fitted to a site: the file's outputs are without the correction, which is in "
             "its %s", file, SITE_PLACES[form],
         )  # fmt: skip
+    make_writable(out.parent)
+    log.info("Exporting %s: this takes a minute or two", name_of(checkpoint))
     hands = _phantoms(Preprocessing(**record["preprocessing"]))
     rounding = _round(exported, *hands) if form == "onnx" else 0.0
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.touch()  # fails now if the file cannot be written
-        out.unlink()
-        rights = {"licence": licence, "citation": citation} | record.get("terms", {})
-        terms = _write(exported, record, out, form, rights)
-        side_file.write_text(json.dumps(terms, indent=1) + "\n")
-    except OSError as error:
-        for incomplete in filter(Path.is_file, (out, side_file)):
-            incomplete.unlink()
-        raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
-    difference = _difference(exported, out, form, *hands)
+    rights = {"licence": licence, "citation": citation} | record.get("terms", {})
+    content, terms = _serialise(exported, record, form, rights)
+    difference = _difference(exported, content, form, *hands)
     if not difference <= TOLERANCE:
-        out.unlink()
-        side_file.unlink()
         raise UserError(
-            f"predictions of {out} differ from those of {file} by {difference:.1e}: the file is "
-            "removed"
+            f"predictions of {out} would differ from those of {file} by {difference:.1e}: it is "
+            "not written"
         )
+    _write(out, content, terms)
     return Differences(difference, rounding)
 
 
-def _copy(file: Path, out: Path, side_file: Path) -> Differences:
+def _copy(file: Path, out: Path) -> Differences:
     """Copy an exported file, such as the built-in model, and write its contract."""
-    terms = OnnxModel(file).contract
-    try:
-        with atomic_file(out) as part:
-            shutil.copyfile(file, part)
-        side_file.write_text(json.dumps(terms, indent=1) + "\n")
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
+    make_writable(out.parent)
+    _write(out, file.read_bytes(), OnnxModel(file).contract)
     return Differences(0.0, 0.0)
+
+
+def _write(out: Path, content: bytes, terms: dict[str, Any]) -> None:
+    """Write a model file and, next to it, its contract."""
+    with writing(out):
+        write_files({out.with_suffix(".json"): json.dumps(terms, indent=1) + "\n", out: content})
 
 
 def _phantoms(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
@@ -154,10 +146,10 @@ def _round(exported: Exported, image: Tensor, sex: Tensor) -> float:
     return 0.0
 
 
-def _write(
-    exported: Exported, record: dict[str, Any], out: Path, form: Format, rights: dict[str, str]
-) -> dict[str, Any]:
-    """Write the model, without its map if that cannot be exported; return the contract."""
+def _serialise(
+    exported: Exported, record: dict[str, Any], form: Format, rights: dict[str, str]
+) -> tuple[bytes, dict[str, Any]]:
+    """Return a model file, without a map if that cannot be exported, and its contract."""
     side = record["preprocessing"]["size"]
     try:
         program = trace(exported, side)
@@ -165,28 +157,29 @@ def _write(
         site = record.get("calibration", {}).get("site")
         if form == "onnx":
             metadata = {KEY: terms} | ({SITE_KEY: site} if site else {})
-            write_onnx(program, exported.outputs, side, metadata, out)
-        else:
-            extra = {"contract.json": json.dumps(terms)}
-            extra |= {"site.json": json.dumps(site)} if site else {}
-            torch.export.save(program, buffer := io.BytesIO(), extra_files=extra)
-            out.write_bytes(buffer.getvalue())
+            return to_onnx(program, exported.outputs, side, metadata), terms
+        extra = {"contract.json": json.dumps(terms)}
+        extra |= {"site.json": json.dumps(site)} if site else {}
+        torch.export.save(program, buffer := io.BytesIO(), extra_files=extra)
+        return buffer.getvalue(), terms
     except RuntimeError:
         if not exported.with_map:
             raise
         log.warning("The gradients of this network cannot be exported: the file gives no maps")
         exported.with_map = False
-        return _write(exported, record, out, form, rights)
-    return terms
+        return _serialise(exported, record, form, rights)
 
 
-def _difference(exported: Exported, out: Path, form: Format, image: Tensor, sex: Tensor) -> float:
+def _difference(
+    exported: Exported, content: bytes, form: Format, image: Tensor, sex: Tensor
+) -> float:
     """Return the largest difference between the outputs of the file and of the model."""
     expected = [values.numpy() for values in exported(image, sex)]
     if form == "onnx":
-        actual = open_session(out).run(None, {"image": image.numpy(), "sex": sex.numpy()})
+        actual = new_session(content).run(None, {"image": image.numpy(), "sex": sex.numpy()})
     else:
-        actual = [values.detach().numpy() for values in torch.export.load(out).module()(image, sex)]
+        program = torch.export.load(io.BytesIO(content)).module()
+        actual = [values.detach().numpy() for values in program(image, sex)]
     differences = []
     for name, a, b in zip(exported.outputs, expected, actual, strict=True):
         if name in map(output_of, exported.model.tasks):

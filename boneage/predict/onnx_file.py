@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Container
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,24 +125,21 @@ def round_weights(model: nn.Module) -> None:
             weight.copy_(weight.half().float())
 
 
-def write_onnx(
+def to_onnx(
     program: torch.export.ExportedProgram,
     outputs: list[str],
     side: int,
     metadata: dict[str, Any],
-    out: Path,
-) -> None:
-    """Write a program; weights that are exact in half precision are stored so, with a cast.
+) -> bytes:
+    """Return a program as a file; weights that are exact in half precision are stored so.
 
     Args:
         program: from radiographs and sexes to the outputs.
         outputs: their names.
         side: of the square radiographs, pixels.
         metadata: plain containers by key.
-        out: the file.
 
     Raises:
-        OSError: if it cannot be written.
         RuntimeError: if ONNX lacks an operation.
     """
     import onnx
@@ -164,7 +160,8 @@ def write_onnx(
     del model.metadata_props[:]
     texts = {key: json.dumps(content, separators=(",", ":")) for key, content in metadata.items()}
     onnx.helper.set_model_props(model, texts)
-    onnx.save(model, out)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _remove_source(model: Any) -> None:  # noqa: ANN401 - protobuf

@@ -159,25 +159,31 @@ class OnnxModel:
         }
 
 
-def open_session(file: Path) -> Any:  # noqa: ANN401 - it has no types
-    """Return a session of onnxruntime on the CPU.
+def new_session(content: bytes) -> Any:  # noqa: ANN401 - it has no types
+    """Return a session of onnxruntime on the CPU for an ONNX file's content.
 
     Its threads do not spin on cores that read radiographs, and it logs nothing.
-
-    Raises:
-        UserError: if the file cannot be read, or is no ONNX file.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # errors are reported below
+    options.log_severity_level = 4  # the caller reports errors
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def open_session(file: Path) -> Any:  # noqa: ANN401 - it has no types
+    """Return the session of a file.
+
+    Raises:
+        UserError: if the file cannot be read, or is no ONNX file.
+    """
     try:
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"model {file} cannot be loaded: {error.strerror}") from error
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return new_session(content)
     except Exception as error:  # onnxruntime has an exception for each of its codes
         raise UserError(
             f"model {file} cannot be loaded: it is not a complete ONNX file; copy it again"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import write_file
 from boneage.data.crop import to_jpeg
 from boneage.data.radiographs import unused_name
 from boneage.evaluation.html import data_uri, render
@@ -46,7 +46,7 @@ def write_pictures(
     for i, (name, radiograph) in enumerate(zip(names, radiographs, strict=True)):
         assert radiograph.film is not None
         drawn = film_image(radiograph.film, None if maps is None else maps[i])
-        (out / name).write_bytes(to_jpeg(drawn))
+        write_file(out / name, to_jpeg(drawn))
 
 
 class PictureNames:
@@ -94,8 +94,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
             summary=summarise(answers) if number == 0 and len(answers) >= MANY else None,
         )  # fmt: skip
         page = out / ("report.html" if number == 0 else f"report_{number + 1}.html")
-        with atomic_file(page) as part:
-            part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_file(page, text)
         pages.append(page)
     return pages
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import make_writable, write_file, writing
 from boneage.data.file_facts import fill_patients, warn_of_copies
-from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.radiographs import find_radiographs, single_files
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes, rows_alike
 from boneage.data.tables.labels import read_labels
@@ -80,12 +79,11 @@ def calibrate(
         )
     if out.exists():
         raise UserError(f"{out} exists already: choose another --out, or remove it")
-    if not os.access(out.parent, os.W_OK):
-        raise UserError(f"{out} cannot be written: folder {out.parent} is missing or read-only")
     if model.site is not None:
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
     labels, films = matched_films(images, table, columns, age_unit)
     _require_unseen(labels, model.seen)
+    make_writable(out.parent)
     warn_of_copies(dict(zip(labels["id"], films, strict=True)), table)
     without_sex, with_sex, patient_ids = answer_files(films, list(labels["sex"]), ensemble)
     labels = fill_patients(labels, rows_alike({i: p for i, p in enumerate(patient_ids) if p}))
@@ -126,14 +124,8 @@ def matched_films(
         )
     if clauses := pairs.missing():
         log.warning("%s: left out: %s", table, "; ".join(clauses))
-    for alike in pairs.repeated.values():
-        named = join_first([str(file) for file in alike])
-        raise UserError(
-            f"{len(alike)} radiographs have the same name: {named}; give the folder of only "
-            f"one of them, or name them {alike[0].parent.name}/{radiograph_id(alike[0])} and so on "
-            "in the table"
-        )
-    return labels, [pairs.files[id_][0] for id_ in labels["id"]]
+    files = single_files(pairs.files)
+    return labels, [files[id_] for id_ in labels["id"]]
 
 
 def _require_unseen(labels: pd.DataFrame, trained_ids: Iterable[str]) -> None:
@@ -229,17 +221,14 @@ def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
 
 def _write(file: Path, out: Path, site: Site) -> None:
     """Write a copy of a model's file with the site's correction and intervals."""
-    try:
-        with atomic_file(out) as part:
-            if is_exported(file):
-                content = json.dumps(site.plain())
-                part.write_bytes(with_metadata(file.read_bytes(), SITE_KEY, content))
-            else:
-                with framework():
-                    from boneage.run.calibrate import write_site
-                write_site(file, part, site)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror or error}") from error
+    with writing(out):
+        if is_exported(file):
+            content = json.dumps(site.plain())
+            write_file(out, with_metadata(file.read_bytes(), SITE_KEY, content))
+        else:
+            with framework():
+                from boneage.run.calibrate import write_site
+            write_site(file, out, site)
 
 
 def with_metadata(model: bytes, key: str, value: str) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import write_file
 from boneage.data.dataset import sex_indices
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import evenly
@@ -63,22 +63,25 @@ def save_calibration(path: Path, calibration: dict[str, Any]) -> None:
     """Add a calibration to a checkpoint file, which is replaced in one step."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     checkpoint["boneage"]["calibration"] = calibration
-    with atomic_file(path) as part:
-        _save(checkpoint, part)
+    write_file(path, _content(checkpoint))
 
 
 def write_site(checkpoint: Path, out: Path, site: Site) -> None:
-    """Write a copy of a checkpoint with a site's correction and intervals."""
+    """Write a copy of a checkpoint with a site's correction and intervals.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
     loaded["boneage"].setdefault("calibration", {})["site"] = site.plain()
-    _save(loaded, out)
+    write_file(out, _content(loaded))
 
 
-def _save(checkpoint: dict[str, Any], out: Path) -> None:
-    """Write a checkpoint; on a full disk, torch would raise RuntimeError without a file name."""
+def _content(checkpoint: dict[str, Any]) -> bytes:
+    """Return a checkpoint file; on a full disk, torch would raise RuntimeError without its name."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
-    out.write_bytes(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def site_of(record: dict[str, Any]) -> Site | None:

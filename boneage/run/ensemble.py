@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from boneage.data.atomic import write_files, writing
 from boneage.data.tables.readings import reading_column
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError, join_first, plural
@@ -22,7 +23,7 @@ from boneage.evaluation.run_folder import (
     read_csv,
     read_run,
 )
-from boneage.run.results import metric_report, write_json
+from boneage.run.results import metric_report, to_json
 from boneage.stages import PROBABILITY
 from boneage.tasks.sex import MALE_PROBABILITY, SexClassification
 from boneage.weights import find_copy
@@ -85,14 +86,15 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "readers": readers,
         "readers_report": _report(predictions, readers, first.metrics["options"]),
     }
-    try:
+    groups = subgroups(predictions, first.stages, tasks, columns)
+    contents = {
+        out / METRICS: to_json(metrics),
+        out / PREDICTIONS: predictions.to_csv(index=False),
+        out / "subgroups.csv": groups.to_csv(index=False),
+    }
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        predictions.to_csv(out / PREDICTIONS, index=False)
-        groups = subgroups(predictions, first.stages, tasks, columns)
-        groups.to_csv(out / "subgroups.csv", index=False)
-        write_json(out / METRICS, metrics)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}") from error
+        write_files(contents)
     return metrics
 
 

@@ -20,6 +20,7 @@ from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.callbacks.predictions import Predictions
 from boneage.callbacks.progress import EpochLines, History
 from boneage.callbacks.throughput import Throughput
+from boneage.data.atomic import write_file
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import FailedRun, UserError
 from boneage.evaluation.readers_report import readers_report
@@ -147,7 +148,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     trainer = _build_trainer(cfg, folder, always)
     if trainer.is_global_zero:
         split = [c for c in ("id", "fold", "age_years", "sex", "patient") if c in data.table]
-        data.table[split].to_csv(folder / "split.csv", index=False)
+        write_file(folder / "split.csv", data.table[split].to_csv(index=False))
     return _Run(cfg, folder, ckpt_path, checkpoint, model, data, trainer, *watched)
 
 

@@ -3,7 +3,8 @@
 import copy
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from boneage.data.atomic import atomic_file, make_writable, write_file, writing
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.parallel import read_squares
-from boneage.data.radiographs import by_id, find_radiographs, unused_name
+from boneage.data.radiographs import by_id, find_radiographs, single_files, unused_name
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.sexes import contradict
@@ -67,7 +69,8 @@ class Explained:
         self.model = load_model(self.checkpoint).eval()
         self.preprocessing = Preprocessing(**record["preprocessing"])
         split = pd.DataFrame(record["split"]).set_index("id")
-        file_of = _unique(by_id(find_radiographs(images), split.index))
+        named = by_id(find_radiographs(images), split.index)
+        file_of = single_files(named, apart="explain them one by one")
         self.files = list(file_of.values())
         self.table = pd.DataFrame({"id": list(file_of)})
         meant = match_ids(self.table["id"], split.index, "Radiographs of the checkpoint")
@@ -174,36 +177,26 @@ def explain(
     if any(out.glob("*.npy")):
         raise UserError(f"{out} contains maps already: remove them, or choose another --out")
     explained = Explained(checkpoint, images, sex, regions, annotator)
+    make_writable(out)
     taken: set[str] = set()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing(out), ExitStack() as files:
         for task in explained.model.tasks:
             maps = explained.maps(task, method)
             for id_, geometry, square in zip(
                 explained.table["id"], explained.geometries, maps, strict=True
             ):
                 name = unused_name(re.sub(r"[\\/]", "_", id_), f"_{task}.npy", taken)
-                np.save(out / name, geometry.to_file(square))
-            for part, start in enumerate(range(0, len(maps), SHEET)):
+                part = files.enter_context(atomic_file(out / name))
+                with part.open("wb") as file:
+                    np.save(file, geometry.to_file(square))
+            for number, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)
                 texts = captions(explained.table.iloc[shown])
                 films = [read_film(f, explained.preprocessing) for f in explained.files[shown]]
                 with styled():
                     figure = overlay_sheet(films, maps[shown], texts)
-                    (out / f"{task}_{part:03d}.png").write_bytes(to_png(figure))
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror}): choose another --out"
-        ) from error
+                    write_file(out / f"{task}_{number:03d}.png", to_png(figure))
     return explained
-
-
-def _unique(named: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
-    """Return the file of each id; raise UserError if two files have the same id."""
-    for first, *others in named.values():
-        if others:
-            raise UserError(f"{first} and {others[0]} have the same name: explain them one by one")
-    return {id_: files[0] for id_, files in named.items()}
 
 
 def localise(

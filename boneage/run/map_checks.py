@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from boneage.data.atomic import write_file
 from boneage.data.sampler import evenly
 from boneage.errors import plural
 from boneage.evaluation.figures.style import styled, to_png
@@ -45,14 +46,14 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
         randomised = randomisation(explained.model, task, draw)
         predict, unit = predictor(explained.model, explained.images, explained.sex, task)
         curves = deletion(explained.images, draw(), predict)
-        randomised.to_csv(out / f"randomisation_{task}.csv", index=False)
-        curves.to_csv(out / f"deletion_{task}.csv", index=False)
+        write_file(out / f"randomisation_{task}.csv", randomised.to_csv(index=False))
+        write_file(out / f"deletion_{task}.csv", curves.to_csv(index=False))
         with styled():
             figure = sanity_figure(randomised, curves, unit)
-            (out / f"sanity_{task}.png").write_bytes(to_png(figure))
+            write_file(out / f"sanity_{task}.png", to_png(figure))
         area = areas(curves, explained.patients)
         sentences += _sentences(task, unit, randomised, area)
-    (out / CHECKS).write_text("".join(f"{sentence}\n" for sentence in sentences))
+    write_file(out / CHECKS, "".join(f"{sentence}\n" for sentence in sentences))
     return sentences
 
 

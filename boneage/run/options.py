@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from boneage.evaluation.older_versions import WEIGHTING
@@ -57,6 +58,16 @@ def named_reference(cfg: DictConfig) -> dict[str, Any]:
     """Return the reference study of a config under the key `reference`; empty without one."""
     reference = OmegaConf.to_container(cfg.reference) if cfg.reference else None
     return {} if reference is None else {"reference": reference}
+
+
+def is_sweep() -> bool:
+    """Tell whether this run is a job of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+
+
+def folder_option() -> str:
+    """Return the option for another folder of this run, or of its sweep."""
+    return "hydra.sweep.dir=" if is_sweep() else "hydra.run.dir="
 
 
 def command() -> str | None:

@@ -16,15 +16,13 @@ from pathlib import Path
 from types import FrameType
 
 from filelock import FileLock, Timeout
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from boneage.data.storage import REMEDY
 from boneage.errors import FailedRun, UserError, option_word
 from boneage.evaluation.run_folder import ERROR
-from boneage.run.options import command
+from boneage.run.options import command, folder_option, is_sweep
 
 LOCK = ".lock"  # of a run folder
 LOADERS_END_SECONDS = 10  # after a run was killed
@@ -54,8 +52,7 @@ def check_strategy(cfg: DictConfig) -> None:
     Lightning's `ddp` starts them with this command line, so each would run the whole sweep; with
     `ddp_spawn` the results are lost when the subprocesses end.
     """
-    sweeping = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
-    if sweeping and "ddp" in str(cfg.trainer.get("strategy")):
+    if is_sweep() and "ddp" in str(cfg.trainer.get("strategy")):
         raise UserError(
             f"trainer.strategy={cfg.trainer.strategy} cannot be swept with -m: its subprocesses "
             "would start the sweep again; run these settings one after the other, or give each job "
@@ -117,7 +114,7 @@ def only_run_in(run_dir: Path) -> Iterator[None]:
     except Timeout:
         raise UserError(
             f"another run is writing into {run_dir}: wait for its end, or choose another folder "
-            "with hydra.run.dir="
+            f"with {folder_option()}"
         ) from None
     with lock:
         try:

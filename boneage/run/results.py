@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import atomic_file, write_file
 from boneage.data.dataset import augmented_sheet
 from boneage.data.layouts import looks_official
 from boneage.data.module import BoneAgeDataModule
@@ -148,23 +148,28 @@ def write_results(
     tasks: Sequence[Scored],
 ) -> None:
     """Write all data for a run's report and for comparisons, `metrics.json` last."""
-    predictions.to_csv(run_dir / "predictions.csv", index=False)
+    write_file(run_dir / "predictions.csv", predictions.to_csv(index=False))
     groups = subgroups(predictions, data.stages, tasks, data.subgroups)
-    groups.to_csv(run_dir / "subgroups.csv", index=False)
+    write_file(run_dir / "subgroups.csv", groups.to_csv(index=False))
     if len(history):
-        history.to_csv(run_dir / "history.csv", index=False)
+        write_file(run_dir / "history.csv", history.to_csv(index=False))
     cases = pick_cases(predictions, data.stages)
     images = {"ids": cases["id"].to_numpy(str), "cases": data.images_of(cases.index)}
     if len(history):
         images["augmented"] = augmented_sheet(data.train_radiographs())
-    np.savez_compressed(run_dir / "images.npz", allow_pickle=False, **images)
+    with atomic_file(run_dir / "images.npz") as part, part.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **images)
     write_json(run_dir / "metrics.json", metrics)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file in one step, with null for numbers that are not finite."""
-    with atomic_file(path) as part:
-        part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+    write_file(path, to_json(content))
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """Return a JSON file's content, with null for numbers that are not finite."""
+    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
 
 
 def _finite(node: Any) -> Any:  # noqa: ANN401 - plain containers

@@ -22,7 +22,7 @@ from boneage.evaluation.run_folder import (
 from boneage.options import TABLE, find, is_choice, kind_of
 from boneage.run.checkpoint import changed_fold, check_task, read_checkpoint, resolved
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.run.options import differing, options
+from boneage.run.options import differing, folder_option, options
 from boneage.run.process import interruptible, is_first_process, only_run_in
 from boneage.run.record_schema import NewerRecord
 from boneage.weights import sha256
@@ -57,14 +57,14 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
         if contains_run(run_dir):
             raise UserError(
                 f"{run_dir} contains a run already: resume it with resume=auto, or choose another "
-                "folder with hydra.run.dir="
+                f"folder with {folder_option()}"
             )
         return None
     if not (run_dir / METRICS).exists():
         if not cfg.train and contains_run(run_dir):
             raise UserError(
                 f"{run_dir} contains an unfinished training: choose another folder for the test "
-                "with hydra.run.dir="
+                f"with {folder_option()}"
             )
         return None
     metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
@@ -74,7 +74,7 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
         if sha256(tested) != metrics["checkpoint_sha256"]:
             raise UserError(
                 f"{run_dir} contains a test of other weights in {tested}, which was written again: "
-                "choose another folder for the test with hydra.run.dir="
+                f"choose another folder for the test with {folder_option()}"
             )
     if not (run_dir / PREDICTIONS).exists():
         if cfg.train and not (run_dir / LAST).exists():
@@ -149,7 +149,7 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
     if different:
         raise UserError(
             f"{what} with other options: {', '.join(different.values())}; repeat its options, or "
-            "choose another folder with hydra.run.dir= (hydra.sweep.dir=)"
+            f"choose another folder with {folder_option()}"
         )
 
 

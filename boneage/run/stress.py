@@ -1,7 +1,6 @@
 """Test a run under changes of the image that do not change the bone age."""
 
 import logging
-import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from itertools import chain, product
@@ -14,6 +13,7 @@ import yaml
 from joblib import delayed
 from matplotlib.figure import Figure
 
+from boneage.data.atomic import make_writable, write_file, writing
 from boneage.data.decode import Preprocessing
 from boneage.data.layouts import read_source
 from boneage.data.parallel import run_pool, with_progress
@@ -22,7 +22,7 @@ from boneage.data.sampler import evenly
 from boneage.data.tables.columns import PREDICTED_AGE, Columns
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
-from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled
+from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled, write_figure
 from boneage.evaluation.intervals import Metrics, Results, with_interval
 from boneage.run.calibrate import predictions_at, site_of
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
@@ -32,7 +32,7 @@ from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
-TABLE = "stress.csv"
+TABLE, FIGURE = "stress.csv", "stress.png"
 PART = 128  # radiographs changed and predicted at a time
 ROW = "row"
 PANELS = (
@@ -86,28 +86,10 @@ def stress(
         for change, changed in tables.items()
     ]
     measured = pd.concat(parts, ignore_index=True)
-    measured.to_csv(out / TABLE, index=False)
-    with styled():
-        figure = stress_figure(measured)
-        for suffix in ("png", "pdf"):
-            figure.savefig(out / f"stress.{suffix}")
+    with writing(out), styled():
+        write_file(out / TABLE, measured.to_csv(index=False))
+        write_figure(stress_figure(measured), out / FIGURE)
     return measured
-
-
-def make_writable(out: Path) -> None:
-    """Make a folder for results, before a long computation.
-
-    Raises:
-        UserError: if it cannot be written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror}): choose another --out"
-        ) from error
 
 
 def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
@@ -12,8 +12,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from boneage.errors import UserError, plural
+
 log = logging.getLogger(__name__)
 LOCK = ".comparison.lock"
+FAILED = "failed.txt"
 SQLITE = "sqlite:///"  # before the file of a storage
 
 
@@ -38,16 +41,12 @@ def make_folder(folder: Path, option: str) -> None:
     Raises:
         SystemExit: naming the folder, the reason and the option.
     """
-    probe = folder / ".writable"
+    from boneage.data.atomic import make_writable
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        sys.exit(
-            f"error: {folder} cannot be written ({error.strerror}): choose another folder with "
-            f"{option}="
-        )
+        make_writable(folder, f"choose another folder with {option}=")
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 class RecordedConfig(Callback):
@@ -58,6 +57,7 @@ class RecordedConfig(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Write the files of Hydra's `output_subdir`."""
+        from boneage.data.atomic import write_file
         from boneage.evaluation.run_folder import HYDRA, contains_run
         from boneage.run.process import is_first_process
 
@@ -72,14 +72,35 @@ class RecordedConfig(Callback):
             ("config", own), ("hydra", hydra), ("overrides", config.hydra.overrides.task),
         ):  # fmt: skip
             text = OmegaConf.to_yaml(part)
-            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+            write_file(folder / f"{name}.yaml", text)
 
 
 class SweepComparison(Callback):
     """Compare the finished runs of a sweep in the sweep's folder, after every job.
 
-    Hydra calls `on_multirun_end` only if no job failed; `on_job_end` it always calls.
+    Hydra calls `on_multirun_end` only if no job failed; `on_job_end` it always calls, but in the
+    process of the job.
     """
+
+    folder: ClassVar[Path | None] = None  # of the sweep that this process has begun
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
+        """Forget the failures of an earlier call."""
+        SweepComparison.folder = Path(config.hydra.sweep.dir)
+        (self.folder / FAILED).unlink(missing_ok=True)
+
+    @classmethod
+    def last_lines(cls) -> list[str]:
+        """Return where the comparison of a sweep is, and how many jobs failed or were refused."""
+        from boneage.evaluation.comparison.page import PAGE
+
+        lines = []
+        if cls.folder is not None and (cls.folder / PAGE).exists():
+            lines.append(f"Comparison of the finished runs: {cls.folder / PAGE}")
+        if cls.folder is not None and (failed := cls.folder / FAILED).exists():
+            n = len(failed.read_text(encoding="utf-8").splitlines())
+            lines.append(f"{plural(n, 'job')} failed or refused: the reasons are in {failed}")
+        return lines
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ANN401
         """Record why a job failed, and compare the finished runs."""
@@ -88,17 +109,18 @@ class SweepComparison(Callback):
         sweep = Path(config.hydra.sweep.dir)
         try:
             if job_return.status is JobStatus.FAILED:
-                record_failure(Path(config.hydra.runtime.output_dir), job_return._return_value)
+                folder = Path(config.hydra.runtime.output_dir)
+                record_failure(folder, job_return._return_value, sweep / FAILED)
             compare_sweep(sweep)
         except Exception as error:  # a sweep continues after any error here
             log.warning("No comparison in %s: %s: %s", sweep, type(error).__name__, error)
 
 
-def record_failure(folder: Path, error: BaseException) -> None:
-    """Write into its folder why a job failed, in one line.
+def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> None:
+    """Write why a job failed, in one line, into its folder and into a list of all failures.
 
-    Not into that of an earlier run, which the job did not touch: a finished one, or one that the
-    job was refused for. A run that has begun records the errors of the user on its own.
+    Not into the folder of an earlier run, which the job did not touch: a finished one, or one that
+    the job was refused for. A run that has begun records the errors of the user on its own.
     """
     from boneage.evaluation.run_folder import ERROR, METRICS, contains_run
 
@@ -107,6 +129,8 @@ def record_failure(folder: Path, error: BaseException) -> None:
     refused = isinstance(error, CompactHydraException) and contains_run(folder)
     if not refused and not (folder / METRICS).exists():
         (folder / ERROR).write_text(line + "\n", encoding="utf-8")
+    with list_of_all.open("a", encoding="utf-8") as lines:
+        lines.write(f"{folder.name}: {line}\n")
     log.error("Failed: %s", line)
 
 

@@ -316,11 +316,22 @@ def test_id_in_two_tables(tmp_path):
         read_source(tmp_path, missing="drop")
 
 
+def test_two_images_in_one_folder(tmp_path):
+    kaggle(tmp_path)
+    (image,) = tmp_path.rglob("1378.png")
+    put(image.with_suffix(".jpg"))
+    with pytest.raises(UserError, match=r"id 1378 has 2 images: .*; keep one of them$"):
+        read_source(tmp_path)
+
+
 def test_id_with_two_images(tmp_path):
     kaggle(tmp_path)
     put(tmp_path / "copy/1378.jpg")
     put(tmp_path / "copy/4360.png")  # its table is not used
-    with pytest.raises(UserError, match=r"id 1378 has 2 images: .*1378\.png, .*copy/1378\.jpg"):
+    said = (
+        r"id 1378 has 2 images: .*1378\.png, .*copy/1378\.jpg; keep .* folders: .*/1378, copy/1378"
+    )
+    with pytest.raises(UserError, match=said):
         read_source(tmp_path)
     (tmp_path / "copy/1378.jpg").unlink()
     assert len(read_source(tmp_path)) == 2

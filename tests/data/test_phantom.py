@@ -1,5 +1,6 @@
 """The phantom: it ossifies as children do, its masks are exact, and it is written whole."""
 
+import errno
 import json
 
 import cv2
@@ -195,3 +196,14 @@ def test_bad_arguments(tmp_path, n, size):
 
 def test_it_says_what_it_is(phantom_root):
     assert json.loads((phantom_root / "phantom.json").read_text())["n"] == 24
+
+
+def test_a_phantom_of_another_user_is_only_read(tmp_path, monkeypatch):
+    def forbidden(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", f"{folder}/build.lock")
+
+    root = write_phantom(tmp_path / "a", n=1, size=64)
+    monkeypatch.setattr(write_module, "build_lock", forbidden)
+    assert write_phantom(root, n=1, size=64) == root
+    with pytest.raises(UserError, match=r"build\.lock cannot be written .* set BONEAGE_CACHE=$"):
+        write_phantom(tmp_path / "b", n=1, size=64)

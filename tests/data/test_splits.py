@@ -95,7 +95,10 @@ def test_split_file_round_trip(table, tmp_path):
         (None, r"data\.split_file=.*no such table"),
         ("", "is empty"),
         ("id,part\n1,train\n", "needs the columns id,fold"),
-        ("id,fold\n1,training\n", "found: training"),
+        (
+            "id,fold\n1,train\n2,\n3,training\n",
+            r"s\.csv, row 3, column 'fold': '' is no fold: write train, .* \(2 such rows\)$",
+        ),
         ("id,fold\n", "has a header but no rows"),
         ("id,fold\n1,train\n1,test\n", "1 id more than once in column 'id': 1"),
         ("id,fold\n1,train\n", "no fold for 999 radiographs of the label table: 0, 2"),

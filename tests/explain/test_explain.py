@@ -421,7 +421,8 @@ def test_two_radiographs_of_one_name_are_refused(run, phantom_root, tmp_path):
     twin = shutil.copy(image, tmp_path)
     refused = call(run, image, twin, "--out", tmp_path / "maps")
     assert str(refused.exception) == (
-        f"{image} and {twin} have the same name: explain them one by one"
+        f"id 1001 has 2 images: {image}, {twin}; keep one of them, or, if they are different "
+        "radiographs, explain them one by one"
     )
     assert not (tmp_path / "maps").exists()
     assert call(run, image, image, "--out", tmp_path / "maps").exit_code == 0

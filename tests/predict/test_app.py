@@ -17,8 +17,16 @@ import pytest
 from dicom_files import written
 from helpers import PROJECT
 
+from boneage.cli.radiographs import app as command
 from boneage.predict.answer import Answer
-from boneage.predict.app import answer_page, build, change_film, read_upload, without_proxies
+from boneage.predict.app import (
+    LARGEST_MB,
+    answer_page,
+    build,
+    change_film,
+    read_upload,
+    without_proxies,
+)
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import write_pages
 from boneage.predict.patients import read_age
@@ -101,6 +109,9 @@ def test_the_page_takes_every_file_and_asks_one_thing_after_the_other(run):
     page = build(Ensemble([run]))
     kinds = {type(block).__name__: block for block in page.blocks.values()}
     assert kinds["File"].file_types is None  # what is in it counts, as for boneage predict
+    limit = f"up to {LARGEST_MB} MB"
+    assert limit in kinds["File"].label
+    assert limit in command.__doc__
     change, answer = page.fns.values()
     assert change.concurrency_id == answer.concurrency_id
     shown, asked = ({block._id for block in blocks} for blocks in (change.outputs, answer.inputs))
@@ -297,7 +308,7 @@ def test_in_the_browser(address, upload, tmp_path):
         assert page.get_by_label("unknown", exact=True).is_checked()
         assert page.get_by_label("Chronological age").input_value() == ""
         refused = tmp_path / "large.dcm"
-        refused.write_bytes(bytes(33 * 2**20))
+        refused.write_bytes(bytes(101 * 2**20))
         page.set_input_files("input[type=file]", refused)
         page.get_by_text("exceed the maximum").wait_for()
         page.get_by_role("button", name="Predict").click()

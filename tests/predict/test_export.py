@@ -242,15 +242,17 @@ def test_a_file_that_predicts_otherwise_is_not_left(run, tmp_path, monkeypatch):
     assert not (tmp_path / "model.pt2").exists()
 
 
-def test_the_command_says_at_once_that_it_takes_a_while(run, tmp_path, monkeypatch):
+def test_it_takes_a_while_only_if_nothing_is_refused(run, tmp_path, monkeypatch, caplog):
     def stopped(*_):
         raise UserError("stopped")
 
-    monkeypatch.setattr("boneage.predict.export.export", stopped)
-    words = ["export", "--checkpoint", str(run), "--out", str(tmp_path / "model.onnx")]
-    assert CliRunner().invoke(app, words).output == (
-        f"Exporting {run}: this takes a minute or two\n"
-    )
+    monkeypatch.setattr(module, "_phantoms", stopped)
+    said = f"Exporting {run}: this takes a minute or two"
+    (tmp_path / "file").touch()
+    for name, lines in (("file/model.onnx", []), ("file.txt", []), ("model.onnx", [said])):
+        words = ["export", "--checkpoint", str(run), "--out", str(tmp_path / name)]
+        assert isinstance(CliRunner().invoke(app, words).exception, UserError)
+        assert caplog.messages == lines
 
 
 def test_an_exported_file_is_copied(exported, tmp_path):
@@ -300,11 +302,13 @@ def test_the_gradient_of_a_mean_pooling(size):
 
 @pytest.mark.parametrize(("form", "suffix"), [("onnx", ".onnx"), ("torch_export", ".pt2")])
 def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch, form, suffix):
-    def write(exported, record, out, *more):
-        out.write_bytes(b"part")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def write(part, content):
+        part.touch()
+        if part.name.startswith(f"model{suffix}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "_write", write)
-    with pytest.raises(UserError, match="cannot be written: No space left"):
+    monkeypatch.setattr(module.Path, "write_bytes", write)
+    named = rf"new/model\{suffix} cannot be written \(No space left"
+    with pytest.raises(UserError, match=named):
         export(run, tmp_path / f"new/model{suffix}", form)
     assert not list((tmp_path / "new").iterdir())

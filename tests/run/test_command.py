@@ -1,6 +1,7 @@
 """`python train.py` as people call it."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -58,6 +59,13 @@ def test_multirun(phantom_root, tmp_path):
     )
     table = pd.read_csv(sweep / "comparison.csv")
     assert table["task"].value_counts().to_dict() == {"regression": 1, "multitask": 1}
+    place = sweep.relative_to(tmp_path)
+    assert done.stdout.splitlines()[-2:] == [
+        f"Comparison of the finished runs: {place}/comparison.html",
+        f"2 jobs failed or refused: the reasons are in {place}/failed.txt",
+    ]
+    listed = (sweep / "failed.txt").read_text().splitlines()
+    assert [line.split(": ")[0] for line in listed] == ["1_regression_seed1", "3_multitask_seed1"]
 
 
 @pytest.mark.slow
@@ -74,10 +82,13 @@ def test_the_recorded_config_is_that_of_the_run(phantom_root, tmp_path, sweep):
     assert yaml.safe_load(files[run / ".hydra/hydra.yaml"])["hydra"]["runtime"]["cwd"]
     assert "seed=3" in yaml.safe_load(files[run / ".hydra/overrides.yaml"])
     again = ["hydra.sweep.subdir=" + run.name] if sweep else []
+    option = "hydra.sweep.dir=" if sweep else "hydra.run.dir="
     for other in (["seed=4"], ["seed=4", "resume=auto"], ["resume=auto", "trainer.max_epochs=9"]):
         refused = call(*words, *again, *other, cwd=tmp_path)
         assert refused.returncode == 1, other
-        assert "error: " in refused.stderr
+        assert re.search(f"error: .* another folder with {option}$", refused.stderr, re.MULTILINE)
+        listed = "1 job failed or refused: the reasons are in sweep/failed.txt"
+        assert (refused.stdout.splitlines()[-1:] == [listed]) == sweep
         assert {path: path.read_text() for path in (run / ".hydra").iterdir()} == files
 
 

@@ -150,15 +150,17 @@ def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_
     train(configure())
     export(tmp_path / "run", tmp_path / "model.onnx", "onnx")
     words = ["--checkpoint", str(tmp_path / "model.onnx"), "--out", str(tmp_path / "out")]
-    for some, name in (
-        (words, "model.onnx"),
-        (words[:2], "model.onnx"),
-        ([], "the built-in model"),
+    root = ["--root", str(phantom_root)]
+    for given, name, asked in (
+        (words, "model.onnx", ["--root"]),
+        (words[:2], "model.onnx", ["--root", "--out"]),
+        ([], "the built-in model", ["--root", "--out"]),
+        ([*words[:2], *root], "model.onnx", ["--out"]),
     ):
-        done = CliRunner().invoke(app, ["stress", *some])
+        done = CliRunner().invoke(app, ["stress", *given])
         assert f"{name} lists no test radiographs" in str(done.exception)
-        assert re.search("give --root, a folder with .*, and --out, one for", str(done.exception))
-    done = CliRunner().invoke(app, ["stress", *words, "--root", str(phantom_root)])
+        assert re.findall("--[a-z]+", str(done.exception)) == asked
+    done = CliRunner().invoke(app, ["stress", *words, *root])
     assert done.exit_code == 0, done.exception
     title = f"Radiographs of {phantom_root} that {tmp_path}/model.onnx was not trained on"
     assert title.replace(" ", "") in "".join(done.output.split())

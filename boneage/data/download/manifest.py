@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import write_file
 from boneage.data.file_facts import warn_of_copies
 from boneage.data.layouts import looks_official, read_rows
 from boneage.data.tables.matching import clause, find_pairs
@@ -94,8 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest, replacing an earlier one."""
-    with atomic_file(folder / NAME) as part:
-        part.write_text(manifest.model_dump_json(indent=1) + "\n")
+    write_file(folder / NAME, manifest.model_dump_json(indent=1) + "\n")
 
 
 def broken_files(folder: Path, fetched: Fetched, contents: bool) -> list[str]:

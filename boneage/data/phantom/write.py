@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from boneage.data.atomic import atomic_folder
+from boneage.data.atomic import atomic_folder, writing
 from boneage.data.phantom.exposure import expose
 from boneage.data.storage import build_lock, default_cache_dir
 from boneage.errors import UserError
@@ -79,18 +79,15 @@ def write_phantom(
     cache_dir = default_cache_dir()
     name = "phantom-" + "-".join(str(value) for value in description.values())
     root = Path(folder).absolute() if folder else cache_dir / name
-    try:
+    with writing(root, "choose another folder, and for a cache set BONEAGE_CACHE="):
+        if _is_written(root, description):  # perhaps in a cache that only another user can write
+            return root
         with build_lock(cache_dir):
             if not _is_written(root, description):
                 log.info(f"Drawing {n:,} synthetic radiographs into {root}")
                 with atomic_folder(root) as new:
                     _fill(new, n, size, seed)
                     (new / DESCRIPTION).write_text(json.dumps(description) + "\n")
-    except OSError as error:
-        raise UserError(
-            f"the phantom cannot be written to {root} ({error.strerror or error}): "
-            "choose another folder"
-        ) from error
     return root
 
 

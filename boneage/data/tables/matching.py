@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.formats import SUFFIXES
-from boneage.data.radiographs import Folder, by_id, radiograph_id
+from boneage.data.radiographs import Folder, by_id, single_files
 from boneage.data.tables.ids import core
 from boneage.data.tables.labels import read_ids
 from boneage.errors import UserError, join_first, plural
@@ -174,11 +174,5 @@ def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -
         rows = rows[~unmatched].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"{root}: no id of the label tables has an image named <id>.png or similar")
-    for id_, files in pairs.repeated.items():
-        names = [os.path.relpath(file.parent / radiograph_id(file), root) for file in files]
-        raise UserError(
-            f"id {id_} has {len(files)} images: {join_first([str(file) for file in files])}; "
-            "keep one of them, or, if they are different radiographs, write the ids with "
-            f"folders: {join_first(names)}"
-        )
-    return rows.assign(path=[str(pairs.files[id_][0]) for id_ in rows["id"]])
+    files = single_files(pairs.files)
+    return rows.assign(path=[str(files[id_]) for id_ in rows["id"]])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import write_files, writing
 from boneage.errors import UserError
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs
 from boneage.evaluation.comparison.paired import (
@@ -103,16 +103,10 @@ def write_comparison(
         label=label,
     )
     table = comparison_table([group for groups in test_sets for group in groups], gaps)
-    try:
+    with writing(out):
         _require_own(out)
         out.mkdir(parents=True, exist_ok=True)
-        for name, text in ((TABLE, table.to_csv(index=False, lineterminator="\n")), (PAGE, page)):
-            with atomic_file(out / name) as part:
-                part.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror}): choose another --out"
-        ) from error
+        write_files({out / TABLE: table.to_csv(index=False), out / PAGE: page})
     return described, skipped
 
 

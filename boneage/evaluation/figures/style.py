@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from boneage.data.atomic import write_file
 from boneage.evaluation.html import data_uri
 
 # Okabe & Ito 2008
@@ -60,6 +62,18 @@ def to_png(figure: Figure) -> bytes:
     with styled():
         figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
+
+
+def write_figure(figure: Figure, path: Path) -> bytes:
+    """Write a figure as PNG and PDF, with the suffixes of these; return the PNG."""
+    png = to_png(figure)
+    write_file(path.with_suffix(".png"), png)
+    figure.set_layout_engine("none")  # the PDF is laid out like the PNG
+    buffer = BytesIO()
+    with styled():
+        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None})
+    write_file(path.with_suffix(".pdf"), buffer.getvalue())
+    return png
 
 
 def page_image(figure: Figure, png: bytes | None = None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import write_file
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError, plural
 from boneage.evaluation.intervals import DRAWS
@@ -32,8 +32,7 @@ def write_methods(run_dir: Path) -> Path:
             raise UserError(
                 f"{file} is there already with another text: rename it to keep it, or remove it"
             )
-        with atomic_file(file) as part:
-            part.write_text(text, encoding="utf-8")
+        write_file(file, text)
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror})") from error
     return file

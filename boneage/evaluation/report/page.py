@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.data.atomic import atomic_file
+from boneage.data.atomic import write_file
 from boneage.data.crop import to_film, to_jpeg
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
@@ -20,7 +20,7 @@ from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
-from boneage.evaluation.figures.style import page_image, styled, to_png
+from boneage.evaluation.figures.style import page_image, write_figure
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.numbers import FEW
@@ -90,15 +90,13 @@ def write_report(run_dir: Path) -> Path:
         The page.
 
     Raises:
-        UserError: when the run is not finished, or its folder is damaged or cannot be written.
+        UserError: when the run is not finished, or its folder is damaged.
+        OSError: when it cannot be written.
     """
     run = read_run(run_dir)
     run_dir = run.path  # if a checkpoint file was given
     folder = run_dir / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror})") from error
+    folder.mkdir(exist_ok=True)
     drawn = draw_figures(run.predictions, run.stages, run)
     images = {name: _save(figure, folder / name) for name, figure in drawn.items()}
     groups = run.table("subgroups.csv")
@@ -134,19 +132,13 @@ def write_report(run_dir: Path) -> Path:
             for section in SECTIONS
         },
     )
-    with atomic_file(run_dir / PAGE) as part:
-        part.write_text(page, encoding="utf-8")
+    write_file(run_dir / PAGE, page)
     return run_dir / PAGE
 
 
 def _save(figure: Figure, path: Path) -> dict[str, Any]:
     """Write a figure as PNG and PDF; return its image for the page."""
-    png = to_png(figure)
-    path.with_suffix(".png").write_bytes(png)
-    figure.set_layout_engine("none")  # the PDF is laid out like the PNG
-    with styled():
-        figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-    return page_image(figure, png)
+    return page_image(figure, write_figure(figure, path))
 
 
 def _edges(run: FinishedRun) -> list[dict[str, Any]]:
