@@ -79,7 +79,7 @@ def open_cache(
             with build_lock(cache_dir):
                 if not _is_intact(folder):
                     _build(table, preprocessing, folder, workers)
-        description = json.loads((folder / DESCRIPTION).read_text())
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"the cache of decoded radiographs in {cache_dir} cannot be written "
@@ -176,7 +176,7 @@ def _is_intact(folder: Path) -> bool:
     if not (folder / DESCRIPTION).exists():
         return False
     try:
-        expected = json.loads((folder / DESCRIPTION).read_text())["checksum"]
+        expected = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["checksum"]
         intact: bool = _checksum(folder / IMAGES) == expected
     except (OSError, ValueError, KeyError, TypeError):
         intact = False

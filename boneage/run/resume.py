@@ -67,7 +67,7 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
                 f"with {folder_option()}"
             )
         return None
-    metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
+    metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text(encoding="utf-8"))
     check_same(current_options(metrics["options"]), cfg, f"{run_dir} contains a finished run")
     if metrics.get("checkpoint_sha256"):
         tested = checkpoint_file(Path(cfg.ckpt_path))

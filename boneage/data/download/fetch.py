@@ -86,7 +86,7 @@ def _resume(url: str, part: Path, tag: Path, progress: Notify) -> None:
     have = _size(part)
     headers = {}
     if have and tag.exists():
-        headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text()}
+        headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
     try:
         answer = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:

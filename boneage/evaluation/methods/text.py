@@ -28,7 +28,7 @@ def write_methods(run_dir: Path) -> Path:
     run = read_run(run_dir)
     file, text = run.path / FILE, methods(run)
     try:
-        if file.exists() and file.read_text() != text:
+        if file.exists() and file.read_text(encoding="utf-8") != text:
             raise UserError(
                 f"{file} is there already with another text: rename it to keep it, or remove it"
             )

@@ -195,7 +195,7 @@ def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:
 
 
 def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.is_file() else []
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def _compressed(image: np.ndarray) -> str:
