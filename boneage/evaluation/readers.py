@@ -10,6 +10,7 @@ from boneage.errors import UserError
 from boneage.evaluation.intervals import (
     Metrics,
     Result,
+    counts,
     mean_absolute,
     paired_difference,
     with_interval,
@@ -112,22 +113,26 @@ def single_reading_mae(sd_months: float) -> float:
     return sd_months * sqrt(2 / pi)
 
 
-def icc(readings: np.ndarray) -> Result:
+def icc(readings: np.ndarray, patients: np.ndarray | None = None) -> Result:
     """Return ICC(2,1), absolute agreement of single readings, with its 95 % interval.
+
+    There is no interval with several radiographs of a patient: it would be too narrow.
 
     Two-way random effects: Shrout & Fleiss, Psychological Bulletin 1979;86:420-428; the interval as
     in McGraw & Wong, Psychological Methods 1996;1:30-46, table 7.
 
     Args:
         readings: (n, R) years; only radiographs that all have read count.
+        patients: (n,) numbers of the patients, if known.
     """
     from scipy.stats import f
 
-    complete = readings[np.isfinite(readings).all(axis=1)]
+    read_by_all = np.isfinite(readings).all(axis=1)
+    complete = readings[read_by_all]
     n, k = complete.shape
-    undefined: Result = {"value": None, "low": None, "high": None, "n": n}
+    own = counts(n, None if patients is None else patients[read_by_all])
     if n < 2 or k < 2 or not np.ptp(complete):
-        return undefined
+        return {"value": None, "low": None, "high": None} | own
     mean = complete.mean()
     rows, columns = complete.mean(axis=1), complete.mean(axis=0)
     between_rows = k * ((rows - mean) ** 2).sum() / (n - 1)
@@ -135,8 +140,9 @@ def icc(readings: np.ndarray) -> Result:
     rest = ((complete - rows[:, None] - columns + mean) ** 2).sum() / ((n - 1) * (k - 1))
     below = between_rows + (k - 1) * rest + k * (between_columns - rest) / n
     value = (between_rows - rest) / below
-    if rest == 0:  # the readers differ by a constant at most
-        return {"value": float(value), "low": None, "high": None, "n": n}
+    differ_by_a_constant, several = rest == 0, own.get("patients", n) != n
+    if differ_by_a_constant or several:
+        return {"value": float(value), "low": None, "high": None} | own
     ratio = between_columns / rest
     a = k * value * ratio
     b = n * (1 + (k - 1) * value) - k * value
@@ -145,7 +151,7 @@ def icc(readings: np.ndarray) -> Result:
     others = k * between_columns + (k * n - k - n) * rest
     low = n * (between_rows - upper * rest) / (upper * others + n * between_rows)
     high = n * (lower * between_rows - rest) / (others + n * lower * between_rows)
-    return {"value": float(value), "low": float(low), "high": float(high), "n": n}
+    return {"value": float(value), "low": float(low), "high": float(high)} | own
 
 
 def compare(

@@ -55,7 +55,7 @@ def readers_report(
         "margin_months": margin_months,
         "agreement": agreement(readings, names, patients),
         "sd_months": sd,
-        "icc": icc(readings),
+        "icc": icc(readings, patients),
         "perfect_mae_months": _perfect_mae(sd, readings),
     }
     if PREDICTED_AGE in predictions and PREDICTED_AGE not in count_not_finite(predictions):

@@ -90,6 +90,7 @@ def measure_model(
     stages: Stages,
     method: Method = "gradcam",
     patients: np.ndarray | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Return the share of a model's maps in each region, compared with controls.
 
@@ -104,11 +105,12 @@ def measure_model(
         stages: the stages.
         method: attribution method.
         patients: (n,) numbers of the patients, as for `with_interval`.
+        seed: of the random weights; another for each of several models.
 
     Returns:
         Rows of `summarise` and of `marker_effect`, with `task`, and `unit` if there is one.
     """
-    random = with_random_weights(model)
+    random = with_random_weights(model, seed)
     results = []
     for task in model.tasks:
         sources = {
@@ -153,7 +155,7 @@ def write_attention(
     return lines
 
 
-def with_random_weights(model: BoneAgeModule, seed: int = 0) -> BoneAgeModule:
+def with_random_weights(model: BoneAgeModule, seed: int) -> BoneAgeModule:
     """Return a copy of a model with random weights."""
     with torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
         random = copy.deepcopy(model)

@@ -216,18 +216,18 @@ def localise(
     """
     masks: dict[Preprocessing, Masks] = {}
     summaries = []
-    for explained in models:
+    for seed, explained in enumerate(models):
         cached = masks.setdefault(explained.preprocessing, {})  # usually the same for all models
         pairs = zip(explained.table["id"], explained.files, strict=True)
         new = {id_: file for id_, file in pairs if id_ not in cached}
         cached |= read_regions(regions, new, explained.preprocessing, annotator)
-        summaries.append(_measure(explained, cached, method))
+        summaries.append(_measure(explained, cached, method, seed))
     reference = first_reference(explained.checkpoint["boneage"] for explained in models)
     return write_attention(summaries, out, reference)
 
 
-def _measure(explained: Explained, masks: Masks, method: Method) -> pd.DataFrame:
-    """Return the summary of every task of one checkpoint."""
+def _measure(explained: Explained, masks: Masks, method: Method, seed: int) -> pd.DataFrame:
+    """Return the summary of every task of one checkpoint; the seed is of the random weights."""
     stages = explained.checkpoint["boneage"]["config"]["stages"]
     return measure_model(
         explained.model,
@@ -238,4 +238,5 @@ def _measure(explained: Explained, masks: Masks, method: Method) -> pd.DataFrame
         Stages(stages["names"], stages["edges"]),
         method,
         explained.patients,
+        seed,
     )

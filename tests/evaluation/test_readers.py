@@ -39,6 +39,13 @@ def test_icc_leaves_out_what_not_all_have_read():
     assert icc(gap) == icc(SHROUT_FLEISS)
 
 
+def test_icc_of_several_radiographs_of_a_patient_has_no_interval():
+    assert icc(SHROUT_FLEISS, np.arange(6)) == icc(SHROUT_FLEISS) | {"patients": 6}
+    result = icc(SHROUT_FLEISS, np.array([0, 0, 1, 2, 3, 4]))
+    assert (result["low"], result["high"], result["patients"]) == (None, None, 5)
+    assert result["value"] == icc(SHROUT_FLEISS)["value"]
+
+
 @pytest.mark.parametrize("readings", [np.ones((5, 3)), np.ones((1, 3)), np.ones((5, 1))])
 def test_icc_is_undefined_where_nothing_varies(readings):
     assert icc(readings)["value"] is None

@@ -407,6 +407,11 @@ def test_a_phantom_is_measured_on_its_exact_masks(run, phantom_root, tmp_path):
     exact = {"carpals", "epiphyses", "soft_tissue", "background"}
     assert exact <= set(found["region"]) <= exact | {"marker"}
     assert set(found["checkpoint"]) == {1, 2}
+    shares = found[(found["metric"] == "enrichment") & (found["group"] == "all")]
+    of_source = shares.pivot_table("value", ["source", "region"], "checkpoint")
+    same = np.isclose(of_source[1], of_source[2])
+    assert same[of_source.index.get_level_values("source") == "model"].all()  # one model twice
+    assert not same[of_source.index.get_level_values("source") == "random_weights"].any()
     assert (tmp_path / "maps/localisation_age.png").is_file()
     split = pd.read_csv(run / "split.csv", dtype=str)
     area = found[(found["source"] == "blob") & (found["metric"] == "area")]
@@ -488,7 +493,7 @@ def test_what_was_measured_stands_in_the_report(run, phantom_root):
 def test_random_weights_are_a_copy(configure):
     model = build_model(configure(), record={})
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    random = with_random_weights(model)
+    random = with_random_weights(model, seed=0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     first = "backbone.layers.0.weight"
     assert not torch.equal(random.state_dict()[first], before[first])
