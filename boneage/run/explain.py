@@ -1,6 +1,7 @@
 """Explain a checkpoint's predictions on radiograph files, and measure its maps."""
 
 import copy
+import io
 import logging
 import re
 from collections.abc import Sequence
@@ -187,8 +188,8 @@ def explain(
             ):
                 name = unused_name(re.sub(r"[\\/]", "_", id_), f"_{task}.npy", taken)
                 part = files.enter_context(atomic_file(out / name))
-                with part.open("wb") as file:
-                    np.save(file, geometry.to_file(square))
+                np.save(array := io.BytesIO(), geometry.to_file(square))
+                part.write_bytes(array.getvalue())
             for number, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)
                 texts = captions(explained.table.iloc[shown])
