@@ -30,7 +30,7 @@ from boneage.explain.cases import captions, overlay_sheet
 from boneage.explain.film import read_film
 from boneage.explain.methods import Method, maps_of
 from boneage.models.module import BoneAgeModule
-from boneage.run.calibrate import predictions_at, site_of
+from boneage.run.calibrate import correcting_site, predictions_at
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.seen import find_seen, seen_by
 from boneage.stages import Stages
@@ -83,8 +83,9 @@ class Explained:
         self.images, self.geometries, sexes = self._decode()
         self._drop_truth_of_others(sexes)
         self.table["sex"] = sex or self.table["sex"].replace("unknown", np.nan).fillna(sexes)
-        site = site_of(record)
-        predicted = predictions_at(site, self.model, self.images, self.table["sex"])
+        predicted = predictions_at(
+            correcting_site(record), self.model, self.images, self.table["sex"]
+        )
         self.table = self.table.join(predicted)
 
     def subset(self, rows: np.ndarray) -> "Explained":

@@ -52,9 +52,7 @@ def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
 
 def test_an_error_without_a_number_is_told_too(tmp_path):
     with (
-        pytest.raises(
-            UserError, match=r"a\.npy cannot be written \(80 requested and 0 "
-        ),
+        pytest.raises(UserError, match=r"a\.npy cannot be written \(80 requested and 0 "),
         writing(tmp_path),
         atomic_file(tmp_path / "a.npy"),
     ):
