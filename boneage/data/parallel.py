@@ -243,14 +243,9 @@ def decode_files(
         idle_worker_timeout=IDLE_WORKER_SECONDS,
     )
     decoded = Decoded()
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:,.0f} images/s"))
-    with Progress(
-        TextColumn("Decoding"),
-        *columns,
-        TimeRemainingColumn(),
-        transient=True,
-        disable=not sys.stdout.isatty(),
-    ) as bar:
+    rate = TextColumn("{task.fields[rate]:,.0f} images/s")
+    columns = TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
+    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as bar:
         task = bar.add_task("", total=len(paths), rate=0)
         lines = ProgressLines(len(paths), LINE)
         for n, part in chunks:
