@@ -171,7 +171,7 @@ TABLE = (
     Option("data.separator", None, "separator of csv tables; null finds it", SETTING),
     Option("data.missing", "error", "`drop`: leave out what lacks an image or a row", SETTING),
     Option("data.unreadable", "error", "`drop`: leave out damaged images", SETTING),
-    Option("data.split_file", None, "`split.csv` of a run, to use its split again", SETTING),
+    Option("data.split_file", None, "a run's `split.csv`, in place of seed, folds, fold", SETTING),
     Option("data.hold_out", None, "table or folder of radiographs that must be tested", SETTING),
     Option("data.test", "auto", "radiographs that `train=false` tests: `fold`, `all`, or `auto`: "
            "all if the checkpoint does not know the data set ([how](studies.md))", SETTING),

@@ -12,6 +12,7 @@ from helpers import TINY, compose_config
 from omegaconf import DictConfig
 
 from boneage.data.phantom import write_phantom
+from boneage.evaluation.figures.style import RC
 from boneage.predict.export import export
 from boneage.run.experiment import train
 
@@ -73,6 +74,13 @@ def own_root(phantom_root: Path, tmp_path: Path) -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BONEAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_figures() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RC, "pdf.fonttype", 3)  # TrueType fonts take a third of a page's time
         yield
 
 

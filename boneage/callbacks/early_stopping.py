@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import lightning as L
 from lightning.pytorch import callbacks
 from typing_extensions import override
 
@@ -9,9 +10,15 @@ from typing_extensions import override
 class EarlyStopping(callbacks.EarlyStopping):
     """Lightning's, but a resumed training has the patience of its command.
 
-    It counts the validations without improvement from before. The name is part of the key of its
-    state in checkpoints.
+    It counts the validations without improvement from before, and is not trained if they suffice.
+    The name is part of the key of its state in checkpoints.
     """
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave a training stopped that has no patience left in its checkpoint."""
+        if 0 < self.wait_count >= self.patience:
+            trainer.should_stop = True
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

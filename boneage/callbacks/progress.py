@@ -127,7 +127,7 @@ class EpochLines(L.Callback):
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        why = _why_stopped(trainer) if trainer.should_stop and trainer.is_global_zero else None
+        why = why_stopped(trainer) if trainer.should_stop and trainer.is_global_zero else None
         if why is not None and len(self.history.table):
             last = int(self.history.table["epoch"].iloc[-1]) + 1
             log.info("Stopped after epoch %d%s: %s", last, _of_epochs(trainer), why)
@@ -182,7 +182,7 @@ class EpochLines(L.Callback):
         return max(0.0, min(left)) if math.isfinite(min(left)) else None
 
 
-def _why_stopped(trainer: L.Trainer) -> str | None:
+def why_stopped(trainer: L.Trainer) -> str | None:
     """Return which limit ended the training before its last epoch; None if no callback did."""
     for timer in trainer.callbacks:  # type: ignore[attr-defined]
         left = timer.time_remaining(RunningStage.TRAINING) if isinstance(timer, Timer) else None

@@ -7,10 +7,9 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,11 +19,11 @@ from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.formats import may_have_header
 from boneage.data.parallel import decode_files
 from boneage.data.storage import amount, build_lock
+from boneage.data.tables.ids import rows_alike
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
-Row = TypeVar("Row", int, str)
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
 CHECKED = 2**30  # bytes; of larger caches only the size is checked, since reading takes long
 CHUNK = 2**24
@@ -80,7 +79,7 @@ def open_cache(
             with build_lock(cache_dir):
                 if not _is_intact(folder):
                     _build(table, preprocessing, folder, workers)
-        description = json.loads((folder / DESCRIPTION).read_text())
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"the cache of decoded radiographs in {cache_dir} cannot be written "
@@ -172,19 +171,12 @@ def _build(
     )
 
 
-def rows_alike(values: Mapping[Row, Hashable]) -> list[list[Row]]:
-    """Return the rows of each value that several rows have, such as a PatientID."""
-    rows = pd.Series(values, dtype=object)
-    rows = rows[rows.duplicated(keep=False)]
-    return [same.index.tolist() for _, same in rows.groupby(rows, sort=False)]
-
-
 def _is_intact(folder: Path) -> bool:
     """Tell whether a cache exists and is undamaged."""
     if not (folder / DESCRIPTION).exists():
         return False
     try:
-        expected = json.loads((folder / DESCRIPTION).read_text())["checksum"]
+        expected = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["checksum"]
         intact: bool = _checksum(folder / IMAGES) == expected
     except (OSError, ValueError, KeyError, TypeError):
         intact = False

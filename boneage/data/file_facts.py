@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.cache import Cache, rows_alike
+from boneage.data.cache import Cache
 from boneage.data.radiographs import log_skipped
 from boneage.data.splits import UNUSED
-from boneage.data.tables.ids import count_patients, patients_with_several
+from boneage.data.tables.ids import count_patients, patients_with_several, rows_alike
 from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import join_first, plural
 from boneage.weights import sha256
@@ -87,7 +87,7 @@ def warn_of_copies(files: Mapping[str, Path], where: Path) -> None:
 
     Args:
         files: of radiographs, by id.
-        where: folder of the files, for the message.
+        where: their folder or table, for the message.
     """
     sizes = {id_: file.stat().st_size for id_, file in files.items() if file.is_file()}
     one_size = rows_alike({id_: size for id_, size in sizes.items() if size})

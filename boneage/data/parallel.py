@@ -76,8 +76,7 @@ class ProgressLines:
             return
         rate = self.done / (now - self._start)
         left = (self.total - self.done) / rate
-        share = 100 * self.done / self.total
-        counts = {"percent": share, "done": self.done, "total": self.total}
+        counts = {"percent": 100 * self.done / self.total, "done": self.done, "total": self.total}
         log.info("%s", self.text.format(**counts, rate=rate, left=left))
         self._logged, self._last = tenths, now
 

@@ -32,7 +32,7 @@ TEST_NAME = rf"(?<![a-z])test(ing)?{OF_A_SET}"
 OFFICIAL_VALIDATION_ROWS = 1425
 
 
-def walk(root: Path) -> Iterator[str]:
+def walk(root: Path, quiet: bool = False) -> Iterator[str]:
     """Yield the path of every file in and below a folder; hidden ones are skipped.
 
     Links are followed. A folder that is reached twice, by a link back up or to a sibling, counts
@@ -40,10 +40,12 @@ def walk(root: Path) -> Iterator[str]:
 
     Args:
         root: the folder; the paths start with it.
+        quiet: log nothing, of a folder that was read before.
     """
     visited = set()
+    report = None if quiet else log_skipped
     hidden: list[str] = []
-    for where, subfolders, names in os.walk(root, followlinks=True, onerror=log_skipped):
+    for where, subfolders, names in os.walk(root, followlinks=True, onerror=report):
         status = os.stat(where)
         if (status.st_dev, status.st_ino) in visited:
             subfolders.clear()
@@ -56,7 +58,7 @@ def walk(root: Path) -> Iterator[str]:
                 yield file
             elif not name.startswith(APPLE_DOUBLE) and is_radiograph(Path(file)):
                 hidden.append(name)
-    if hidden:
+    if hidden and not quiet:
         log.warning(
             "%s: %s passed over, as a dot before the name hides a file: %s",
             root, plural(len(hidden), "image"), join_first(hidden),

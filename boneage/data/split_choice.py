@@ -85,6 +85,11 @@ class Split:
             folds = read_folds(self.file, table, separator)
             require_patients_apart(table.assign(fold=folds), f"data.split_file={self.file}")
         elif every:
+            if self.fold != Split.fold:
+                log.warning(
+                    "data.fold=%d has no effect: all radiographs are tested; add data.test=fold",
+                    self.fold,
+                )
             return pd.Series("test", index=table.index)
         elif self.folds == "site":
             folds = site_folds(table, self.fold, self.seed)

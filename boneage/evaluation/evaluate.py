@@ -129,8 +129,8 @@ def score(
             own = None if patients is None else patients[chosen]
             results[f"{metric.name}_{name}"] |= counts(int(chosen.sum()), own)
     for name, metric in described.items():
-        if metric.share:
-            widen_share(results[name])
+        if metric.share or metric.from_share is not None:
+            widen_share(results[name], metric.from_share)
     for name, metric in described.items():
         if metric.mean_of is not None:
             widen_mean(results[name], [results[f"{metric.mean_of}_{c}"] for c in metrics.classes])
@@ -143,20 +143,28 @@ def baselines(
     """Return the metrics of predictors that see no radiograph.
 
     Args:
-        train: the training fold: `age_years`, `sex`.
+        train: the training fold: `age_years`, `sex`; empty if its ages are unknown.
         test: the test fold, likewise, with `patient` if known.
         stages: the stages.
         tasks: the predictions of the tasks of a run.
 
     Returns:
         `constant` (mean training age, and what new tasks have), `median_by_sex` (median training
-        age of the sex) and `majority_class` (most frequent training stage).
+        age of the sex) and `majority_class` (most frequent training stage). Without a training fold
+        only `best_constant`, from the test fold itself: its median age and most frequent stage.
     """
     true = test["age_years"].to_numpy(float)
+    patients = patient_codes(test)
+
+    def one_stage(ages: np.ndarray) -> Results:
+        same = np.full(len(true), np.bincount(stages.index_of(ages)).argmax())
+        return score("stage", stage_metrics(stages.names), stages.index_of(true), same, patients)
+
+    if train.empty:
+        median = np.full(len(true), np.median(true))
+        return {"best_constant": score("age", AGE, true, median, patients) | one_stage(true)}
     by_sex = test["sex"].map(train.groupby("sex")["age_years"].median())
     median = by_sex.fillna(train["age_years"].median()).to_numpy(float)
-    patients = patient_codes(test)
-    majority = np.bincount(stages.index_of(train["age_years"].to_numpy())).argmax()
     mean = np.full(len(true), train["age_years"].mean())
     constant = score("age", AGE, true, mean, patients)
     for task in tasks:
@@ -166,13 +174,7 @@ def baselines(
     return {
         "constant": constant,
         "median_by_sex": score("age", AGE, true, median, patients),
-        "majority_class": score(
-            "stage",
-            stage_metrics(stages.names),
-            stages.index_of(true),
-            np.full(len(true), majority),
-            patients,
-        ),
+        "majority_class": one_stage(train["age_years"].to_numpy(float)),
     }
 
 

@@ -39,7 +39,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
         "groupby_in_order": groupby_in_order,
     }
     environment.tests["few"] = is_few
-    environment.globals |= {"css": (EVALUATION / "page.css").read_text()}
+    environment.globals |= {"css": (EVALUATION / "page.css").read_text(encoding="utf-8")}
     return environment.get_template(template).render(**values)
 
 

@@ -67,8 +67,7 @@ def paired_difference(
 ) -> Result:
     """Return the difference of a metric between two runs on the same radiographs: second - first.
 
-    Both runs are scored on the same draws. The two-sided p-value is twice the smaller share of
-    draws on one side of zero, counting the sample itself (Davison & Hinkley 1997, section 4.2).
+    Both runs are scored on the same draws.
 
     Args:
         metric: function of (..., n) arrays to (...) values.
@@ -79,7 +78,7 @@ def paired_difference(
         seed: seed of the draws.
 
     Returns:
-        `value`, `low`, `high`, `p` and `n` (and `patients`); None if the metric is undefined.
+        `value`, `low`, `high` and `n` (and `patients`); None if the metric is undefined.
     """
     n = len(first[0])
     difference = np.concatenate(
@@ -90,10 +89,7 @@ def paired_difference(
     )
     value = float(metric(*second) - metric(*first))
     low, high = _limits(value, difference)
-    difference = difference[np.isfinite(difference)]
-    tail = min((difference <= 0).sum(), (difference >= 0).sum())
-    p = np.nan if not np.isfinite(value) else min(1.0, 2 * (tail + 1) / (len(difference) + 1))
-    numbers = {"value": value, "low": low, "high": high, "p": p}
+    numbers = {"value": value, "low": low, "high": high}
     return {name: _number(number) for name, number in numbers.items()} | counts(n, patients)
 
 
@@ -222,14 +218,19 @@ def exact_share(hits: np.ndarray, patients: np.ndarray | None = None) -> Result:
     return {"value": value, "count": count, **number, "low": low, "high": high}
 
 
-def widen_share(share: Result) -> None:
+def widen_share(share: Result, from_share: Callable[[float], float] | None = None) -> None:
     """Set the exact interval of a share of exactly 0 or 1.
 
     All its bootstrap draws are equal, so they give no interval: 0 of 9 is compatible with 34 %.
+
+    Args:
+        share: a share, or a number that rises from 0 to 1 with a share.
+        from_share: from that share to the number; None for a share.
     """
     if share["value"] in (0, 1):
         n = int(share.get("patients", share["n"]) or 0)
-        share["low"], share["high"] = exact_interval(n * int(share["value"]), n)
+        limits = exact_interval(n * int(share["value"]), n)
+        share["low"], share["high"] = map(from_share, limits) if from_share else limits
 
 
 def widen_mean(mean: Result, shares: Sequence[Result]) -> None:
@@ -242,13 +243,47 @@ def widen_mean(mean: Result, shares: Sequence[Result]) -> None:
         mean: over the defined shares.
         shares: the shares; those of 0 or 1 with their exact interval.
     """
-    defined = [share for share in shares if share["value"] is not None]
-    if extreme := [share for share in defined if share["value"] in (0, 1)]:
+    if any(share["value"] in (0, 1) for share in shares):
         for side, sign in (("low", -1), ("high", 1)):
-            parts = [_distance(share, side) / len(defined) for share in extreme]
-            own = 0.0 if mean[side] is None else _distance(mean, side)
-            limit = float(mean["value"] or 0) + sign * hypot(own, *parts)
+            limit = _limit(mean, side, sign, _exact_parts(shares, side))
             mean[side] = min(1.0, max(0.0, limit))  # may exceed it by a rounding error
+
+
+def widen_difference(
+    difference: Result, first: Sequence[Sequence[Result]], second: Sequence[Sequence[Result]]
+) -> None:
+    """Widen the interval of a difference of means of shares if some are exactly 0 or 1; no p.
+
+    As for `widen_mean`, of independent shares. Runs of one side err alike in the same share.
+
+    Args:
+        difference: second minus first, each the mean over its runs.
+        first: for each run the shares that its metric is the mean of.
+        second: likewise.
+    """
+    shares = [share for runs in (first, second) for run in runs for share in run]
+    if difference["value"] is None or not any(share["value"] in (0, 1) for share in shares):
+        return
+    limits = {}
+    for side, sign, opposite in (("low", -1, "high"), ("high", 1, "low")):
+        parts = [
+            sum(of_share) / len(runs)
+            for runs, end in ((first, opposite), (second, side))
+            for of_share in zip(*(_exact_parts(run, end) for run in runs), strict=True)
+        ]
+        limits[side] = min(1.0, max(-1.0, _limit(difference, side, sign, parts)))
+    difference.update(limits, p=None)
+
+
+def _exact_parts(shares: Sequence[Result], side: str) -> list[float]:
+    """Return how far a limit of each share of 0 or 1 is from it, as a part of the mean; else 0."""
+    defined = sum(share["value"] is not None for share in shares)
+    return [_distance(one, side) / defined if one["value"] in (0, 1) else 0.0 for one in shares]
+
+
+def _limit(result: Result, side: str, sign: int, parts: Sequence[float]) -> float:
+    own = 0.0 if result[side] is None else _distance(result, side)
+    return float(result["value"] or 0) + sign * hypot(own, *parts)
 
 
 def _distance(result: Result, side: str) -> float:

@@ -44,6 +44,8 @@ class Metric:
         curve: whether its validation values are drawn by epoch.
         bounds: smallest and largest possible value.
         share: whether it is a share of radiographs; shares of 0 or 1 have an exact interval.
+        from_share: from a share with which it rises; where it is 0 or 1, its interval is that of
+            the share.
         logged: whether it is logged in validation, and may be monitored.
         among: from (n,) true values to the (n,) bool radiographs to use; None uses all.
         of_class: the function returns (..., K), a number for each class, computed over the
@@ -62,6 +64,7 @@ class Metric:
     curve: bool = False
     bounds: Bounds = ANY
     share: bool = False
+    from_share: Callable[[float], float] | None = None
     logged: bool = False
     among: Callable[[np.ndarray], np.ndarray] | None = None
     of_class: Literal["true", "predicted"] | None = None

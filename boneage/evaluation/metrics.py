@@ -24,7 +24,7 @@ from boneage.evaluation.age import (
     within,
 )
 from boneage.evaluation.metric_set import INDEX, NOT_NEGATIVE, SHARE, Metric, MetricSet, of_class
-from boneage.evaluation.stage import Confusion, calibration_error
+from boneage.evaluation.stage import Confusion, calibration_error, f1_of_overlap
 
 
 def _in_both_units(metric: Metric, logged: tuple[str, ...] = ()) -> tuple[Metric, ...]:
@@ -159,7 +159,7 @@ STAGE = (
     ),
     Metric(
         "macro_f1", "Macro F1", "mean F1 of the stages", lambda stages: stages.mean(stages.f1),
-        headline=True, bounds=SHARE,
+        headline=True, bounds=SHARE, mean_of="f1",
     ),
     Metric(
         "kappa", "Weighted kappa", "quadratic weights; 0 is chance", lambda stages: stages.kappa,
@@ -175,7 +175,7 @@ STAGE = (
     ),
     Metric(
         "f1", "F1", "harmonic mean of precision and recall", lambda stages: stages.f1,
-        bounds=SHARE, of_class="true",
+        bounds=SHARE, from_share=f1_of_overlap, of_class="true",
     ),
 )  # fmt: skip
 CALIBRATION = MetricSet(  # of hits and confidences

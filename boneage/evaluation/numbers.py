@@ -51,8 +51,10 @@ def with_limits(result: Mapping[Any, Any], decimals: int | None = None) -> str:
     return f"{value} ({write(result['low'])} to {write(result['high'])})"
 
 
-def p_value(p: float) -> str:
-    """Return "0.012", or "< 0.001"."""
+def p_value(p: float | None) -> str:
+    """Return "0.012", or "< 0.001"; a dash if it is undefined."""
+    if p is None:
+        return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -144,7 +144,7 @@ def read_run(path: Path) -> FinishedRun:
     if not file.is_file():
         raise UserError(f"{path}: {_why_unfinished(path)}")
     try:
-        metrics = json.loads(file.read_text())
+        metrics = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is damaged: {error}") from error
     try:

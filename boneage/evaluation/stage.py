@@ -102,6 +102,14 @@ def confusion(true: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
     return _binned(codes, k * k).reshape(*true.shape[:-1], k, k)
 
 
+def f1_of_overlap(share: float) -> float:
+    """Return the F1 of a stage, given the share that is correct of its true and predicted ones.
+
+    The share is of the radiographs that are, or are predicted as, this stage (the Jaccard index).
+    """
+    return 2 * share / (1 + share)
+
+
 def calibration_error(hit: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """Return the expected calibration error (Guo et al. 2017, 15 equal bins).
 

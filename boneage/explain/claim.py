@@ -2,6 +2,8 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from math import hypot
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,10 @@ TOLERANCE = {"years": 1 / 12, "probability": 0.02}  # allowed effect of a marker
 def sentences(summary: pd.DataFrame, claims: Sequence[Claim] = ()) -> list[str]:
     """Return sentences on the maps of each task: regions, claims of a study, background and marker.
 
-    A model looks at a region if the whole interval of its enrichment is above all three controls:
-    random weights, a centred blob, and the edges of the image. It does not if the whole interval
-    is below the best of them. Otherwise, as for a single radiograph, the result is not clear.
+    A model looks at a region if its enrichment is above that of all three controls: random weights,
+    a centred blob, and the edges of the image. It does not if it is below the best of them. The
+    whole interval of the difference counts. Otherwise, as for a single radiograph, the result is
+    not clear.
 
     Args:
         summary: rows of `summarise` with `task` and `checkpoint`.
@@ -66,13 +69,27 @@ def _judge(here: pd.DataFrame, region: str) -> _Judged:
             judged.values.append("none")
             continue
         own = of_region.loc["model"].to_dict()
-        best = of_region["value"].reindex(list(CONTROLS)).max()
-        judged.above += bool(own["low"] > best)
-        judged.below += bool(own["high"] < best)
+        controls = of_region[of_region.index.isin(CONTROLS)].to_dict("records")
+        judged.above += bool(controls) and all(_difference(own, c)[0] > 0 for c in controls)
+        best = max(controls, key=itemgetter("value"), default=None)
+        judged.below += best is not None and _difference(own, best)[1] < 0
         judged.n.append(f"{own['n']:.0f}")
         varies = own["low"] < own["high"]
         judged.values.append(with_limits(own, 2) if varies else fixed(own["value"], 2))
     return judged
+
+
+def _difference(own: dict[Hashable, Any], control: dict[Hashable, Any]) -> tuple[float, float]:
+    """Return the 95 % limits of the difference of two rows, own minus control.
+
+    MOVER, as if they were independent (Zou & Donner, Statistics in Medicine 2008;27:1693-1702). A
+    control without an interval is the same on all radiographs.
+    """
+    difference = own["value"] - control["value"]
+    low, high = _limits(control)
+    below = hypot(own["value"] - own["low"], high - control["value"])
+    above = hypot(own["high"] - own["value"], control["value"] - low)
+    return difference - below, difference + above
 
 
 def _regions(here: pd.DataFrame) -> list[str]:

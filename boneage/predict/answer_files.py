@@ -53,13 +53,13 @@ class AnswerFiles:
                 self._resume_stopped()
             elif resume and self.document.exists():
                 self._resume_finished()
-            with atomic_file(self.lines) as part, part.open("w") as file:
+            with atomic_file(self.lines) as part, part.open("w", encoding="utf-8") as file:
                 file.write(json.dumps(about | {"working_folder": os.getcwd()}) + "\n")
                 file.writelines(self._line(path) for path in self.done)
 
     def _resume_stopped(self) -> None:
         """Read the log of a call that was stopped; an incomplete line is skipped."""
-        first, *rest = self.lines.read_text().splitlines() or [""]
+        first, *rest = self.lines.read_text(encoding="utf-8").splitlines() or [""]
         try:
             about = json.loads(first)
         except ValueError:
@@ -116,7 +116,7 @@ class AnswerFiles:
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Add answers to the log."""
-        with self.lines.open("a") as lines:
+        with self.lines.open("a", encoding="utf-8") as lines:
             for answer in answers:
                 path, file = os.path.abspath(answer.file), Path(answer.file)
                 self.done[path] = answer

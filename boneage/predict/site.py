@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import make_writable, write_file, writing
-from boneage.data.cache import rows_alike
-from boneage.data.file_facts import fill_patients
+from boneage.data.file_facts import fill_patients, warn_of_copies
 from boneage.data.radiographs import find_radiographs, single_files
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
-from boneage.data.tables.ids import count_patients, patient_codes
+from boneage.data.tables.ids import count_patients, patient_codes, rows_alike
 from boneage.data.tables.labels import read_labels
 from boneage.data.tables.matching import pair, radiograph_keys
 from boneage.errors import UserError, framework, join_first
@@ -85,6 +84,7 @@ def calibrate(
     labels, films = matched_films(images, table, columns, age_unit)
     _require_unseen(labels, model.seen)
     make_writable(out.parent)
+    warn_of_copies(dict(zip(labels["id"], films, strict=True)), table)
     without_sex, with_sex, patient_ids = answer_files(films, list(labels["sex"]), ensemble)
     labels = fill_patients(labels, rows_alike({i: p for i, p in enumerate(patient_ids) if p}))
     reasons = [_left_out(answer) for answer in without_sex]

@@ -1,7 +1,6 @@
 """Check a composed config against its constructors before anything is built."""
 
 import inspect
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from boneage.errors import UserError, suggestion
 from boneage.evaluation.reference import Reference
 from boneage.options import top_level
+from boneage.run.unused import check_unused
 
-log = logging.getLogger(__name__)
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 TOP_LEVEL = {
     "seed": Seed,
@@ -53,31 +52,19 @@ def check_config(cfg: DictConfig) -> None:
     except OmegaConfBaseException as error:
         raise UserError(f"config: {str(error).splitlines()[0]}") from error
     assert isinstance(config, dict)
-    for key in ("trainer", *TOP_LEVEL):
+    for key in ("trainer", "data", *TOP_LEVEL):
         if key not in config:
             raise UserError(f"~{key}: a run cannot do without {key}")
     for key, hint in TOP_LEVEL.items():
         _check_value(key, config[key], hint)
     _check_node("", config)
     _check_names(cfg, config)
-    _warn_of_soft_weights(config)
+    check_unused(cfg, config)
     if config["trainer"].get("limit_test_batches") == 0:
         raise UserError(
             "trainer.limit_test_batches=0 leaves no radiograph to test: omit it, or set it to a "
             "number of batches"
         )
-
-
-def _warn_of_soft_weights(config: dict[Any, Any]) -> None:
-    """Warn of a share of the teacher's age that is set without a teacher."""
-    if not config["train"] or config["data"].get("soft_targets"):
-        return
-    for name, task in config["tasks"].items():
-        if "_target_" in task and "soft_weight" in task:
-            default = inspect.signature(get_object(task["_target_"])).parameters["soft_weight"]
-            if task["soft_weight"] != default.default:
-                text = "tasks.%s.soft_weight=%s has no effect without data.soft_targets="
-                log.warning(text, name, task["soft_weight"])
 
 
 def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
@@ -86,7 +73,7 @@ def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
     for key in config:
         if key not in OPTIONS and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
             raise UserError(f"{key}: there is no such option{suggestion(key, OPTIONS)}")
-    for group in ("callbacks", "logger"):
+    for group in ("tasks", "callbacks", "logger"):
         valid = [name for name, node in config[group].items() if "_target_" in (node or {})]
         for name in config[group]:
             if name not in valid:

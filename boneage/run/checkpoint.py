@@ -61,16 +61,19 @@ def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
     return table[table["fold"] == fold].assign(age_years=lambda t: t["age_months"] / 12)
 
 
-def changed_fold(record: dict[str, Any], table: pd.DataFrame) -> str | None:
-    """Return the first of "train" and "val" that differs from that of a model's training.
+def changed_fold(
+    record: dict[str, Any], table: pd.DataFrame, folds: Sequence[str] = ("train", "val")
+) -> str | None:
+    """Return the first of the folds that differs from that of a model's training.
 
     Its radiographs, their order or their readings differ.
 
     Args:
         record: of the model.
         table: the radiographs, with `id`, `age_months`, `sex` and `fold`.
+        folds: to compare.
     """
-    for fold in ("train", "val"):
+    for fold in folds:
         now, was = table[table["fold"] == fold], fold_of(record, fold)
         if list(now["id"]) != list(was["id"]) or _has_other_readings(now, was):
             return fold

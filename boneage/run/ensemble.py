@@ -26,6 +26,7 @@ from boneage.evaluation.run_folder import (
 from boneage.run.results import metric_report, to_json
 from boneage.stages import PROBABILITY
 from boneage.tasks.sex import MALE_PROBABILITY, SexClassification
+from boneage.weights import find_copy
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +108,6 @@ def _scored(predictions: pd.DataFrame) -> list[Scored]:
 
 
 def _require_alike(runs: Sequence[FinishedRun]) -> None:
-    paths = [run.path.resolve() for run in runs]
-    if twice := [str(path) for path in dict.fromkeys(paths) if paths.count(path) > 1]:
-        raise UserError(f"a run is given more than once: {join_first(twice)}")
     for run in runs:
         if "ensemble" in run.metrics:
             raise UserError(f"{run.path} is a mean of runs already: give these runs themselves")
@@ -125,6 +123,10 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
                 raise UserError(
                     f"{run.path} and {first.path} differ in {what}: they cannot be averaged"
                 )
+    # other weights give other predictions
+    if copies := find_copy([run.path / PREDICTIONS for run in runs]):
+        copy, earlier = (file.parent for file in copies)
+        raise UserError(f"a run is given more than once: {copy} has the predictions of {earlier}")
 
 
 def _report(

@@ -139,7 +139,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
         model.record = make_record(cfg, data)
         model.fit_tasks(data.fold_table("train"))
         if checkpoint is not None and ckpt_path is not None:
-            resume_record(checkpoint, model.record, ckpt_path)
+            resume_record(checkpoint, model.record, ckpt_path, folder)
         elif cfg.start_from:
             start_from(cfg.start_from, model, data.table)
     watched = predictions, throughput, history = Predictions(), Throughput(), History()

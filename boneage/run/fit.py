@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from boneage.callbacks.progress import why_stopped
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
 from boneage.models.module import BoneAgeModule
@@ -77,8 +78,10 @@ def _why_untrained(trainer: L.Trainer) -> str:
             return f"trainer.{name}=0"
     if not trainer.global_step:
         return "training was stopped before its first step"
-    limit = f"trainer.max_epochs={trainer.max_epochs}"
+    limit = f"the limit is trainer.max_epochs={trainer.max_epochs}"
     if trainer.max_steps > 0:
         limit += f", trainer.max_steps={trainer.max_steps}"
+    if trainer.should_stop and (why := why_stopped(trainer)):
+        limit = why
     done = f"{trainer.current_epoch} epochs ({trainer.global_step:,} steps)"
-    return f"the checkpoint was trained for {done}, and the limit is {limit}"
+    return f"the checkpoint was trained for {done}, and {limit}"

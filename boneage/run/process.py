@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from boneage.data.atomic import write_file
 from boneage.data.storage import REMEDY
 from boneage.errors import FailedRun, UserError, option_word
 from boneage.evaluation.run_folder import ERROR
@@ -198,6 +199,6 @@ def _mark(run_dir: Path, why: str) -> str:
 def _write(run_dir: Path, message: str) -> None:
     if is_first_process():
         try:
-            (run_dir / ERROR).write_text(message + "\n")
+            write_file(run_dir / ERROR, message + "\n")
         except OSError as error:
             log.warning("%s cannot be written: %s", run_dir / ERROR, error.strerror)

@@ -120,7 +120,7 @@ def metric_report(
 
     Args:
         predictions: truth and prediction of every test radiograph.
-        train: the training fold, for the baselines; there are none if it is empty.
+        train: the training fold, for the baselines; empty if its ages are unknown.
         stages: the stages.
         tasks: outputs of the tasks, in the order of the predictions.
     """
@@ -134,7 +134,7 @@ def metric_report(
         **({} if patients is None else {"patients": patients}),
         "test": test,
         **({"described": described} if described else {}),
-        "baselines": baselines(train, predictions, stages, tasks) if len(train) else {},
+        "baselines": baselines(train, predictions, stages, tasks),
         "not_finite": count_not_finite(predictions),
     }
 

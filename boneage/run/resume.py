@@ -12,7 +12,13 @@ from omegaconf import DictConfig
 from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.report.page import PAGE, write_report
-from boneage.evaluation.run_folder import ERROR, METRICS, contains_run
+from boneage.evaluation.run_folder import (
+    CHECKPOINTS,
+    ERROR,
+    METRICS,
+    PREDICTIONS,
+    contains_run,
+)
 from boneage.options import TABLE, find, is_choice, kind_of
 from boneage.run.checkpoint import changed_fold, check_task, read_checkpoint, resolved
 from boneage.run.checkpoint_file import checkpoint_file
@@ -23,6 +29,7 @@ from boneage.weights import sha256
 
 log = logging.getLogger(__name__)
 
+LAST = f"{CHECKPOINTS}/last.ckpt"
 MUST_MATCH = [row.name for row in TABLE if row.checkpoint == "fixed"]
 MAY_BE_EXTENDED = (
     "trainer.max_epochs",
@@ -36,11 +43,13 @@ MAY_BE_EXTENDED = (
 def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     """Return the content of `metrics.json` if the run to be resumed has finished, else None.
 
-    Its page is written if an interruption left it out.
+    Its page is written if an interruption left it out. Without its predictions, it is to be tested
+    again.
 
     Raises:
-        UserError: if the folder contains a run without `resume=auto`, a run with other options, or
-            one that is still being written.
+        UserError: if the folder contains a run without `resume=auto`, a run with other options,
+            one that is still being written, or one that lacks its predictions and cannot be tested
+            again.
     """
     if not is_first_process():  # the first process checked before it started this one
         return None
@@ -58,7 +67,7 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
                 f"with {folder_option()}"
             )
         return None
-    metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text())
+    metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text(encoding="utf-8"))
     check_same(current_options(metrics["options"]), cfg, f"{run_dir} contains a finished run")
     if metrics.get("checkpoint_sha256"):
         tested = checkpoint_file(Path(cfg.ckpt_path))
@@ -67,6 +76,15 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
                 f"{run_dir} contains a test of other weights in {tested}, which was written again: "
                 f"choose another folder for the test with {folder_option()}"
             )
+    if not (run_dir / PREDICTIONS).exists():
+        if cfg.train and not (run_dir / LAST).exists():
+            raise UserError(
+                f"{run_dir} is finished, but lacks {PREDICTIONS} and {LAST}, which it is made "
+                "from: test its best checkpoint in another folder (train=false ckpt_path=), or "
+                "train in another folder"
+            )
+        log.warning("%s is finished, but lacks %s: it is tested again", run_dir, PREDICTIONS)
+        return None
     _complete(run_dir, cfg)
     log.info("%s is finished", run_dir)
     return metrics
@@ -186,22 +204,39 @@ def is_within_epoch(checkpoint: dict[str, Any]) -> bool:
     return not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
 
 
-def resume_record(checkpoint: dict[str, Any], record: dict[str, Any], path: Path) -> None:
+def resume_record(
+    checkpoint: dict[str, Any], record: dict[str, Any], path: Path, run_dir: Path
+) -> None:
     """Check that a record has the folds of the checkpoint it resumes; keep earlier radiographs.
+
+    Warns if a new run, which resumes a checkpoint of another folder, tests other radiographs.
 
     Args:
         checkpoint: the checkpoint.
         record: of the resumed training; it gets the radiographs of the starting weights.
-        path: of the checkpoint, for messages.
+        path: of the checkpoint.
+        run_dir: folder of the resumed training.
 
     Raises:
-        UserError: if the training or validation fold differs.
+        UserError: if the training or validation fold differs, or the test fold of the same run.
     """
-    was = checkpoint["boneage"]
-    if fold := changed_fold(was, pd.DataFrame(record["split"])):
+    was, table = checkpoint["boneage"], pd.DataFrame(record["split"])
+    if fold := changed_fold(was, table):
         raise UserError(
             f"{path} cannot be resumed: its {fold} fold had other radiographs or readings. "
             "Repeat the data and the split of its run, or start from its weights with start_from="
         )
+    tested = "test" in was["split"]["fold"]  # older records have only the other folds
+    if tested and changed_fold(was, table, ("test",)):
+        if path.is_relative_to(run_dir):
+            raise UserError(
+                f"{path} cannot be resumed: its test fold had other radiographs or readings. "
+                "Repeat the data and the split of its run, or resume it as another run, with "
+                "hydra.run.dir= and ckpt_path="
+            )
+        log.warning(
+            "The test fold has other radiographs or readings than the run of %s had: the results "
+            "of the two are not comparable", path
+        )  # fmt: skip
     if earlier := was.get("earlier"):
         record["earlier"] = earlier

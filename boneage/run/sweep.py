@@ -86,8 +86,8 @@ class SweepComparison(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Forget the failures of an earlier call."""
-        SweepComparison.folder = folder = Path(config.hydra.sweep.dir)
-        (folder / FAILED).unlink(missing_ok=True)
+        sweep = SweepComparison.folder = Path(config.hydra.sweep.dir)
+        (sweep / FAILED).unlink(missing_ok=True)
 
     @classmethod
     def last_lines(cls) -> list[str]:

@@ -37,13 +37,14 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
     teachers: dict[str, pd.DataFrame] = {}
     predicted = table[:0]
     if (folder / METRICS).is_file():  # runs predict only their own test fold
-        metrics = json.loads((folder / METRICS).read_text())
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         runs = [Path(run) for run in metrics.get("ensemble", [folder])]
         known = {str(run): _seen_by_run(run) for run in runs}
         teachers = {run: seen for run, seen in known.items() if seen is not None}
         unknown = [run for run in known if run not in teachers]
     elif (folder / ANSWERS).is_file():
-        files = [Path(f) for f in json.loads((folder / ANSWERS).read_text())["checkpoints"]]
+        answers = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
+        files = [Path(f) for f in answers["checkpoints"]]
         teachers = {str(f): seen_by(read_checkpoint(f)) for f in files if f.is_file()}
         unknown = [str(file) for file in files if str(file) not in teachers]
         matched = match_ids(read_ids(soft_targets), table["id"], soft_targets)

@@ -62,9 +62,15 @@ class AgeDistribution(AgeRegression):
             )
 
     def soft_labels(self, age_years: Tensor) -> Tensor:
-        """Return the (B, 240) target distributions of (B,) ages."""
-        distance = (self.middle - 12 * age_years[:, None]) / self.sigma
-        return torch.softmax(-0.5 * distance**2, dim=1)
+        """Return the (B, 240) target distributions of (B,) ages in years.
+
+        Near either end both tails are cut at the same distance, so that the mean is the age.
+        """
+        months = (12 * age_years[:, None]).clamp(0, self.outputs)
+        distance = self.middle - months
+        reach = torch.minimum(months, self.outputs - months).clamp(min=1)
+        logits = -0.5 * (distance / self.sigma) ** 2
+        return logits.masked_fill(distance.abs() > reach, -torch.inf).softmax(dim=1)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         cross_entropy = nn.functional.cross_entropy(output.float(), self.soft_labels(target))

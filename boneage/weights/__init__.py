@@ -4,6 +4,7 @@ The terms of its weights are in README.md.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 KEY = "boneage"  # of the contract
@@ -27,3 +28,12 @@ def sha256(file: Path) -> str:
     """Return the SHA-256 of a file's content."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def find_copy(files: Sequence[Path]) -> tuple[Path, Path] | None:
+    """Return the first file with the content of an earlier one, and that one; None without any."""
+    digests = [sha256(file) for file in files]
+    for i, digest in enumerate(digests):
+        if (earlier := digests.index(digest)) < i:
+            return files[i], files[earlier]
+    return None

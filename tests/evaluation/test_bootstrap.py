@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from boneage.evaluation.comparison.paired import exchange_test
 from boneage.evaluation.intervals import paired_difference, with_interval
 from boneage.evaluation.metrics import AGE
 
@@ -49,7 +51,8 @@ def test_one_radiograph_has_no_interval():
 def test_difference_of_equal_runs_is_none():
     true, predicted = np.arange(50.0), np.arange(50.0) + 1
     same = paired_difference(mae, (true, predicted), (true, predicted))
-    assert same == {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "n": 50}
+    assert same == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 50}
+    assert exchange_test(mae, (true, predicted), (true, predicted)) == 1
 
 
 def test_difference_of_a_better_run():
@@ -63,14 +66,29 @@ def test_difference_of_a_better_run():
     half = 1.96 * gain.std(ddof=1) / np.sqrt(400)
     assert result["low"] == pytest.approx(-gain.mean() - half, abs=0.003)
     assert result["high"] == pytest.approx(-gain.mean() + half, abs=0.003)
-    assert result["p"] == pytest.approx(2 / 2001)
+    assert exchange_test(mae, (true, worse), (true, better)) == pytest.approx(1 / 2001)
 
 
-def test_p_values_of_equally_good_runs_are_spread_evenly():
+@pytest.mark.parametrize("n", [8, 100])
+def test_p_values_of_equally_good_runs_are_spread_evenly(n):
+    """Shares of bootstrap draws on one side of zero were too small: 89 below 0.2 for n = 8."""
     rng = np.random.default_rng(2)
     small = 0
-    for trial in range(200):
-        true = np.zeros(100)
-        runs = [(true, rng.normal(0, 1, 100)) for _ in range(2)]
-        small += paired_difference(mae, *runs, draws=400, seed=trial)["p"] < 0.2
-    assert 24 <= small <= 58  # 40 expected, standard deviation 5.7
+    for _ in range(300):
+        runs = [(np.zeros(n), rng.normal(0, 1, n)) for _ in range(2)]
+        small += exchange_test(mae, *runs, draws=400) < 0.2
+    assert 46 <= small <= 74  # 60 expected, standard deviation 6.9
+
+
+def test_p_value_of_few_radiographs_and_of_patients():
+    rng = np.random.default_rng(5)
+    errors = rng.normal(0, (1, 3), (9, 2)).T
+    patients = np.array([0, 0, 0, 1, 1, 2, 3, 4, 5])
+    for own in (None, patients):
+        gain = np.abs(errors[1]) - np.abs(errors[0])
+        sums = gain if own is None else np.bincount(patients, gain)
+        exact = stats.permutation_test(  # all exchanges
+            (sums,), np.sum, permutation_type="samples", n_resamples=np.inf
+        )
+        pair = [(np.zeros(9), error) for error in errors]
+        assert exchange_test(mae, *pair, own) == pytest.approx(exact.pvalue, abs=0.03)

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.classification import MulticlassCalibrationError
 
-from boneage.evaluation.evaluate import baselines, evaluate
+from boneage.evaluation.evaluate import baselines, evaluate, score
 from boneage.evaluation.intervals import exact_interval
 from boneage.evaluation.metrics import AGE, stage_metrics
 from boneage.evaluation.predictions import count_not_finite
@@ -185,6 +185,33 @@ def test_a_recall_of_0_or_1_is_not_certain_in_their_mean():
     low = mean["value"] - np.hypot(0.8 - child["low"], 1 - all_of_100) / 3
     high = mean["value"] + np.hypot(child["high"] - 0.8, none_of_9) / 3
     assert (mean["low"], mean["high"]) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_an_f1_of_0_or_1_is_not_certain_nor_is_their_mean():
+    """F1 is 2 J / (1 + J), J the share of hits among the radiographs of either stage."""
+    result = evaluate(staged([(80, 20), (100, 0), (0, 9)]), Stages())
+    adult, mean = result["stage/f1_adult"], result["stage/macro_f1"]
+    none_of_9 = stats.binomtest(0, 9).proportion_ci(method="exact").high
+    assert adult["high"] == pytest.approx(2 * none_of_9 / (1 + none_of_9))
+    assert mean["high"] > mean["value"] + adult["high"] / 3
+    perfect = evaluate(staged([(20, 0), (20, 0), (5, 0)]), Stages())["stage/f1_adult"]
+    all_of_5 = stats.binomtest(5, 5).proportion_ci(method="exact").low
+    assert (perfect["low"], perfect["high"]) == pytest.approx((2 * all_of_5 / (1 + all_of_5), 1))
+
+
+def test_macro_f1_covers_the_truth_if_a_rare_stage_is_seldom_found():
+    """A tenth of the adults is found: of 8 none, four times in ten, and all draws have none."""
+    n, found = np.array([40, 60, 8]), np.array([[0.9, 0.1, 0], [0.05, 0.95, 0], [0, 0.9, 0.1]])
+    counts = found * n[:, None]
+    truth = (2 * np.diag(counts) / (counts.sum(axis=0) + counts.sum(axis=1))).mean()
+    rng = np.random.default_rng(0)
+    metrics = stage_metrics(NAMES).only(lambda metric: metric.name in ("macro_f1", "f1"))
+    covered = 0
+    for _ in range(40):
+        predicted = np.concatenate([rng.choice(3, k, p=p) for k, p in zip(n, found, strict=True)])
+        result = score("stage", metrics, np.repeat(np.arange(3), n), predicted)["stage/macro_f1"]
+        covered += result["low"] <= truth <= result["high"]
+    assert covered >= 36
 
 
 def test_a_mean_of_recalls_that_all_are_0_or_1():

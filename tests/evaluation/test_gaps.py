@@ -66,8 +66,9 @@ def test_films_at_another_level_do_not_make_p_small(shared):
     ps = []
     for seed in range(100):
         error, patients = clustered(60, 5, np.random.default_rng(seed))
-        levels = np.where(patients % 2, "odd", "even")
-        levels[: 5 * shared : 5] = "even"  # one film of each of the first patients
+        odd = patients % 2 == 1
+        odd[: 5 * shared : 5] ^= True  # one film of each of the first patients
+        levels = np.where(odd, "odd", "even")
         ps.append(largest_gap(error, levels, patients).p)
     assert stats.binom.sf((np.array(ps) < 0.05).sum() - 1, 100, 0.05) > 0.01
 

@@ -1,8 +1,12 @@
 """The report page: whole, self-contained, honest, and safe."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -246,3 +250,18 @@ def test_other_predictions_than_those_scored_are_refused(tmp_path):
     table.to_csv(folder / "predictions.csv", index=False)
     with pytest.raises(UserError, match="does not contain the test radiographs"):
         write_report(folder)
+
+
+def test_the_encoding_of_texts_is_not_that_of_the_locale(tmp_path):
+    folder = write_finished_run(tmp_path / "run", predictions())
+    (folder / "gradcam").mkdir()
+    cv2.imwrite(str(folder / "gradcam/age_test.png"), np.zeros((8, 8), np.uint8))
+    (folder / "gradcam/claims.txt").write_text("Knuckles: 60 % \N{PLUS-MINUS SIGN} 2.\n", "utf-8")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "boneage", "report", str(folder)]
+    done = subprocess.run(
+        command, env=os.environ | ascii_only, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    html = (folder / "report.html").read_text("utf-8")
+    assert "Knuckles: 60 % \N{PLUS-MINUS SIGN} 2." in html

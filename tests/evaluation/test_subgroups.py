@@ -170,18 +170,32 @@ def test_levels_of_a_model_of_the_sex_are_not_compared(table, found, tmp_path):
     assert [section["sentence"] for section in sections] == [said] * 3
 
 
-def test_a_run_of_stages_is_compared_by_accuracy(table, tmp_path):
+def with_wrong_stages(table, every):
+    """The predicted stages of a run that is wrong at every n-th radiograph, and only at Cali."""
     stages = np.array(Stages().names)[Stages().index_of(table["age_years"].to_numpy())]
-    wrong = (SITES == "Cali") & (np.arange(len(SITES)) % 2 == 0)
-    predicted = table.drop(columns="age_years_predicted").assign(
+    wrong = (SITES == "Cali") & (np.arange(len(SITES)) % every == 0)
+    return table.drop(columns="age_years_predicted").assign(
         stage_predicted=np.where(wrong, np.where(stages == "child", "adult", "child"), stages)
     )
+
+
+def test_a_run_of_stages_is_compared_by_accuracy(table, tmp_path):
+    predicted = with_wrong_stages(table, every=2)
     folder = finished(tmp_path, predicted, "site", task="classification")
     text = Page(write_report(folder).read_text()).text
     assert "Cali 30 0.500" in text
     low, high = exact_interval(40, 40)
     assert f"Aarhus 40 1.000 {low:.3f} to {high:.3f}" in text
     assert "share of wrong stages: Cali minus Aarhus, 0.500 (95 % interval" in text
+
+
+def test_a_gap_without_an_interval_is_told_without_one(table, tmp_path):
+    predicted = with_wrong_stages(table, every=1)  # 30 of 30, and none elsewhere
+    run = read_run(finished(tmp_path, predicted, "site", task="classification"))
+    sections = column_sections(run, subgroups(run.predictions, Stages(), columns=["site"]))
+    gap = gaps_of(run.predictions, ["site"])["site"]
+    assert (gap.difference["low"], gap.difference["high"]) == (None, None)
+    assert "Cali minus Aarhus, 1.000, p < 0.001 by a permutation test" in sections[0]["sentence"]
 
 
 @pytest.mark.slow

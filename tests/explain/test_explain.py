@@ -553,3 +553,21 @@ def test_claims_need_every_model_above_every_control():
     alone = planted_summary([2], [1]).assign(low=np.nan, high=np.nan, n=1)  # of a single radiograph
     assert "Wrist in the stage child is not clear: enrichment 2.00, compared" in claims(alone)[0]
     assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []
+
+
+def test_a_control_is_as_uncertain_as_the_model():
+    """Without a true difference, a single model is rarely above all controls, or below the best."""
+    rng = np.random.default_rng(0)
+    verdicts = []
+    for _ in range(1000):
+        # model and blob have the same true enrichment and standard error
+        value = np.array([*rng.normal(2, 0.1, 2), 1.0, 1.0])
+        table = pd.DataFrame({"value": value, "low": value - 0.196, "high": value + 0.196})
+        table["source"] = ["model", "blob", "random_weights", "edges"]
+        table = table.assign(
+            region="Wrist", group=ALL, task="age", metric="enrichment", checkpoint=1, n=50
+        )
+        verdicts += [re.search("above all|below the best|not clear", sentences(table)[0])[0]]
+    wrong = pd.Series(verdicts).value_counts(normalize=True)
+    assert wrong["above all"] < 0.04  # 2.5 % each
+    assert wrong["below the best"] < 0.04

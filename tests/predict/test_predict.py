@@ -241,8 +241,10 @@ def test_an_ensemble_is_the_mean(runs, films, tmp_path):
     assert (said == far).all()
     with pytest.raises(UserError, match="differ in their task"):
         predict(films, "--checkpoint", one, "--checkpoint", runs / "stages", out=tmp_path / "c")
-    with pytest.raises(UserError, match="a checkpoint is given twice"):
-        predict(films, "--checkpoint", one, "--checkpoint", one, out=tmp_path / "d")
+    shutil.copytree(one, tmp_path / "copy")
+    for again in (one, tmp_path / "copy"):
+        with pytest.raises(UserError, match=f"a checkpoint is given twice: {again}"):
+            predict(films, "--checkpoint", one, "--checkpoint", again, out=tmp_path / "d")
 
 
 def test_tta_is_the_mean_with_the_mirror_image(runs, films, tmp_path):

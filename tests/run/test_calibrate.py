@@ -93,6 +93,22 @@ def test_rows_and_images_without_a_counterpart_are_named(hospital, tmp_path, cap
     assert said in caplog.text
 
 
+@pytest.mark.slow
+def test_a_radiograph_twice_under_two_ids_is_named(exported, hospital, tmp_path, caplog):
+    films, table = hospital
+    path, copies = readings(table, tmp_path, offset=1.0), tmp_path / "films"
+    shutil.copytree(films, copies)
+    first = sorted(copies.iterdir())[0]
+    shutil.copy(first, copies / "copy.png")
+    row = path.read_text().splitlines()[1].split(",", 1)
+    assert row[0] == first.stem
+    path.write_text(path.read_text() + f"copy,{row[1]}\n")
+    said = call(copies, "--table", path, "--out", tmp_path / "site.onnx", "--checkpoint",
+                exported / "model.onnx")  # fmt: skip
+    assert said.exit_code == 0, said.exception
+    assert f"{path}: 1 radiograph under different ids: {first.stem} = copy." in caplog.text
+
+
 @pytest.fixture
 def shifted(exported, tmp_path):
     """The model with a correction of 1.5 years, also where the sex is unknown."""

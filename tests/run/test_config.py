@@ -31,7 +31,7 @@ GROUPS = sorted(
     for path in FILES
     if path.parts[0] != "hydra" and path.parts[1] != "base"  # what experiments share
 )
-NODES = ("data", "backbone", "sex", "optimizer", "scheduler", "callbacks", "logger", "trainer")
+NODES = ("data", "optimizer", "scheduler", "callbacks", "logger", "trainer")  # beside the model
 
 
 def build(cfg: DictConfig) -> None:
@@ -118,6 +118,7 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["augment=report", "augment.transforms.1.brightness_limit=bright"], "augment"),
         (["precision=7-bit"], "precision"),
         (["tasks=regression"], "tasks='regression' is not valid"),
+        (["+tasks.stage.balance=1"], "tasks.stage has no _target_"),
         (["stages=4"], "stages=4 is not valid"),
         (["+optimiser.lr=1"], "optimiser: there is no such option: did you mean optimizer?"),
         (["+max_epochs=1"], "max_epochs: there is no such option: there are seed, train, "),
@@ -142,6 +143,8 @@ def test_a_bad_value_is_one_clear_line(overrides, said, phantom_root, tmp_path):
 def test_missing_root_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data\.root is not set.*data\.root="):
         check_config(compose_config("data=rsna", f"run_dir={tmp_path}"))
+    with pytest.raises(UserError, match=r"^~data: a run cannot do without data"):
+        check_config(compose_config("~data", f"run_dir={tmp_path}"))
 
 
 def test_a_share_of_a_teacher_without_a_teacher_is_said(phantom_root, tmp_path, caplog):
@@ -152,6 +155,45 @@ def test_a_share_of_a_teacher_without_a_teacher_is_said(phantom_root, tmp_path, 
         assert not caplog.text
     check_config(compose_config("data=rsna", *own, share))
     assert f"{share} has no effect without data.soft_targets=" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["data.fold=1"], r"^data\.fold=1 has no effect with data\.split_file=s\.csv.*fold=0\)"),
+        (["data.folds=site"], r"^data\.folds=site has no effect.*data\.folds=10\)"),
+        (["data.split_seed=3"], r"^data\.split_seed=3 has no effect"),
+        (["data.split_seed=3", "data.train_films=10"], None),
+        (["data.fold=0", "data.folds=10", "data.split_seed=0"], None),
+        (["data.fold=1", "data.split_file=part_${data.fold}.csv"], None),
+        (
+            ["data.folds=5", "data.split_file=part_${data.fold}.csv"],
+            r"^data\.folds=5 has no effect",
+        ),
+    ],
+)
+def test_a_split_file_and_another_split_are_refused(options, said, phantom_root, tmp_path):
+    own = (f"data.root={phantom_root}", f"run_dir={tmp_path}", "data.split_file=s.csv")
+    cfg = compose_config("data=rsna", *own, *options)
+    if said is None:
+        check_config(cfg)
+        return
+    with pytest.raises(UserError, match=said):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ("task", "refused"),
+    [("classification", "stage"), ("sex", "sex"), ("regression", ""), ("age_stage_sex", "")],
+)
+def test_a_teacher_of_no_task_is_refused(task, refused, phantom_root, tmp_path):
+    own = (f"data.root={phantom_root}", f"run_dir={tmp_path}", f"task={task}")
+    cfg = compose_config("data=rsna", *own, "data.soft_targets=t.csv")
+    if refused:
+        with pytest.raises(UserError, match=rf"soft_targets has no effect on the task {refused}: "):
+            check_config(cfg)
+        cfg.train = False  # a test reads no teacher
+    check_config(cfg)
 
 
 def test_config_files_are_listed_in_help():

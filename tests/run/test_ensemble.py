@@ -81,7 +81,9 @@ def test_the_page_of_an_ensemble_does_not_describe_its_first_run_only(runs, tmp_
 
 def test_the_same_run_twice_is_refused(runs, tmp_path):
     (tmp_path / "link").symlink_to(runs / "a")
-    for again in (runs / "a", runs / "a/checkpoints/best.ckpt", tmp_path / "link"):
+    shutil.copytree(runs / "a", tmp_path / "copy")
+    links = tmp_path / "link", tmp_path / "copy"
+    for again in (runs / "a", runs / "a/checkpoints/best.ckpt", *links):
         with pytest.raises(UserError, match=r"a run is given more than once: .*/a$"):
             ensemble([runs / "a", runs / "b", again], tmp_path / "out")
     assert not (tmp_path / "out").exists()

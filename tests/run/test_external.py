@@ -67,8 +67,8 @@ def test_an_exported_model_is_tested_as_its_checkpoint(run, other, tmp_path, cap
     for name, model in (("ckpt", run), ("onnx", tmp_path / "model.onnx")):
         folder = tmp_path / name
         caplog.clear()
-        cfg = configured(run, other, folder, f"ckpt_path={model}", "report=true")
-        tests.append(train(cfg))
+        options = ["report=true"] * (name == "onnx")
+        tests.append(train(configured(run, other, folder, f"ckpt_path={model}", *options)))
     one, exported = tests
     assert exported["n"]["test"] == 15
     assert exported["test"].keys() == one["test"].keys()
@@ -76,11 +76,17 @@ def test_an_exported_model_is_tested_as_its_checkpoint(run, other, tmp_path, cap
         assert exported["test"][name]["value"] == pytest.approx(one["test"][name]["value"], abs=0.2)
     assert exported["external"]
     assert exported["anomalies"] == one["anomalies"]
-    assert exported["baselines"] == {}  # the ages of its training are not known
+    (baseline,) = exported["baselines"].values()  # the ages of its training are not known
+    ages = read_run(folder).predictions["age_years"]
+    of_median = 12 * (ages - ages.median()).abs().mean()
+    assert baseline["age/mae_months"]["value"] == pytest.approx(of_median)
+    most = max((ages < 10).mean(), ages.between(10, 18, inclusive="left").mean())
+    assert baseline["stage/accuracy"]["value"] == pytest.approx(most)
     assert "There is no comparison" not in caplog.text
     page = Page((folder / "report.html").read_text()).text
     assert "on 32 x 32 pixels" in page
-    assert "We compared them with" not in methods(read_run(folder))
+    assert "Best constant: the median age and the most frequent stage of the test" in page
+    assert "use no radiograph: the median age of the test fold" in methods(read_run(folder))
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +195,11 @@ def test_the_runs_own_set_is_still_its_test_fold(tested, run, phantom_root):
     metrics, ids = tested(phantom_root)
     assert ids == list(pd.read_csv(run / "predictions.csv", dtype={"id": str})["id"])
     assert not {"external", "own_test", "anomalies"} & set(metrics)
+
+
+def test_a_fold_among_all_is_said_to_have_no_effect(tested, other, caplog):
+    assert len(tested(other, "data.fold=2")[1]) == 15
+    assert "data.fold=2 has no effect: all radiographs are tested" in caplog.text
 
 
 def test_fold_is_the_old_way(tested, other):

@@ -46,7 +46,32 @@ def test_a_record_without_sexes_is_compared_by_the_rest():
 def test_a_training_is_not_resumed_with_other_readings(tmp_path):
     record = {"split": SPLIT | {"age_months": [61.0, 72.0, 90.0]}}
     with pytest.raises(UserError, match="its train fold had other radiographs or readings"):
-        resume_record({"boneage": {"split": SPLIT}}, record, tmp_path)
+        resume_record({"boneage": {"split": SPLIT}}, record, tmp_path / "last.ckpt", tmp_path)
+
+
+def with_test(*months):
+    """Return a split with a test fold of these readings."""
+    n = len(months)
+    more = {"id": [f"t{i}" for i in range(n)], "age_months": list(months), "sex": ["male"] * n}
+    return {k: [*v, *(more | {"fold": ["test"] * n})[k]] for k, v in SPLIT.items()}
+
+
+@pytest.mark.parametrize("now", [(100.0,), (90.0, 95.0), ()])
+def test_a_run_is_not_resumed_with_another_test_but_its_checkpoint_is(tmp_path, caplog, now):
+    was, record = {"boneage": {"split": with_test(90.0)}}, {"split": with_test(*now)}
+    last = tmp_path / "checkpoints/last.ckpt"
+    with pytest.raises(UserError, match=r"its test fold had other radiographs or .* ckpt_path=$"):
+        resume_record(was, record, last, tmp_path)
+    assert not caplog.text
+    resume_record(was, record, last, tmp_path / "another")
+    assert "The test fold has other radiographs or readings than the run of" in caplog.text
+
+
+@pytest.mark.parametrize("was", [(), (90.0,)])
+def test_an_equal_or_unknown_test_is_resumed(tmp_path, caplog, was):
+    record = {"split": with_test(90.0)}
+    resume_record({"boneage": {"split": with_test(*was)}}, record, tmp_path / "a.ckpt", tmp_path)
+    assert not caplog.text
 
 
 def test_a_training_is_not_resumed_with_other_options(configure, tmp_path):
@@ -97,6 +122,31 @@ def test_a_test_of_weights_that_were_trained_again_is_another(configure, tmp_pat
     best.write_bytes(weights)
     assert train(configure(*command)) == json.loads((tmp_path / "run/metrics.json").read_text())
     assert tested["checkpoint_sha256"] == hashlib.sha256(weights).hexdigest()
+
+
+def test_a_finished_run_without_predictions_is_tested_again(configure, tmp_path, caplog):
+    options = ("trainer.max_epochs=9", "+callbacks.early_stopping.min_delta=1000")
+    options += ("callbacks.early_stopping.patience=2", "resume=auto")
+    run = tmp_path / "run"
+    first = train(configure(*options))
+    lost = (run / "predictions.csv").read_text()
+    (run / "predictions.csv").unlink()
+    again = train(configure(*options))
+    assert "run is finished, but lacks predictions.csv: it is tested again" in caplog.text
+    assert "3 epochs (9 steps), and val/age/mae_years has not improved for 2 epochs" in caplog.text
+    assert (run / "predictions.csv").read_text() == lost
+    assert (again["test"], again["epochs"]) == (first["test"], first["epochs"])
+
+    test = ("train=false", f"ckpt_path={run}", "resume=auto")
+    train(configure(*test, run="tested"))
+    (tmp_path / "tested/predictions.csv").unlink()
+    train(configure(*test, run="tested"))
+    assert (tmp_path / "tested/predictions.csv").read_text() == lost
+
+    (run / "predictions.csv").unlink()
+    (run / "checkpoints/last.ckpt").unlink()
+    with pytest.raises(UserError, match=r"but lacks predictions.csv and checkpoints/last.ckpt"):
+        train(configure(*options))
 
 
 def test_a_run_that_was_interrupted_while_its_page_was_written_gets_it(

@@ -260,9 +260,7 @@ def test_seen_radiographs_cannot_be_tested(finished, configure):
     ckpt = f"ckpt_path={run_dir}/checkpoints/best.ckpt"
     with pytest.raises(UserError, match=r"were used to train.*data\.split_file="):
         train(configure("train=false", ckpt, "data.split_seed=7", run="other"))
-    train(
-        configure("train=false", ckpt, "data.split_seed=7", f"data.split_file={run_dir}/split.csv")
-    )
+    train(configure("train=false", ckpt, f"data.split_file={run_dir}/split.csv"))
 
 
 def test_checkpoint_must_match(finished, configure, tmp_path):

@@ -94,6 +94,16 @@ def test_soft_labels_are_a_normal_distribution(distribution):
     assert labels @ (months + 0.5) == pytest.approx(120, abs=0.01)
 
 
+def test_soft_labels_near_either_end_have_the_age_as_their_mean(distribution):
+    """Of a normal distribution that is cut off at one side only, that of 3 months is 6.5."""
+    months = torch.cat([torch.linspace(1, 24, 47), torch.linspace(216, 239, 47)])
+    labels = distribution.soft_labels(months / 12)
+    assert (distribution.decode(labels.log()) * 12 - months).abs().max() <= 0.5  # half a bin
+    np.testing.assert_allclose(labels.sum(dim=1), 1, atol=1e-6)
+    beyond = distribution.soft_labels(torch.tensor([0.0, 20.0, 25.0]))
+    assert beyond.argmax(dim=1).tolist() == [0, 239, 239]
+
+
 def test_the_expectation_is_the_age(distribution):
     logits = torch.full((1, 240), -torch.inf)
     logits[0, 100] = logits[0, 140] = 0.0  # months 100.5 and 140.5, equally likely

@@ -1,6 +1,5 @@
 """Download files over HTTP; interrupted downloads are resumed."""
 
-import hashlib
 import http.client
 import logging
 import shutil
@@ -32,6 +31,7 @@ from boneage.data.download.manifest import (
 )
 from boneage.data.download.unpack import unpack
 from boneage.errors import UserError
+from boneage.weights import sha256
 
 CHUNK = 1 << 20  # bytes
 TRIES = 5  # in a row without a new byte
@@ -86,7 +86,7 @@ def _resume(url: str, part: Path, tag: Path, progress: Notify) -> None:
     have = _size(part)
     headers = {}
     if have and tag.exists():
-        headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text()}
+        headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
     try:
         answer = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
@@ -176,8 +176,7 @@ def _fetch_archive(archive: Archive, folder: Path, base: str) -> Fetched:
         with _bar(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) as bar:
             task = bar.add_task(archive.folder, total=None)
             fetch(url, file, lambda have, total: bar.update(task, completed=have, total=total))
-    with file.open("rb") as opened:
-        checksum = hashlib.file_digest(opened, "sha256").hexdigest()
+    checksum = sha256(file)
     with _bar(MofNCompleteColumn()) as bar:
         task = bar.add_task(f"{archive.folder}: unpacking", total=None)
         try:

@@ -87,7 +87,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not file.exists():
         return Manifest()
     try:
-        return Manifest.model_validate_json(file.read_text())
+        return Manifest.model_validate_json(file.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is damaged: remove it and download again") from error
 

@@ -94,7 +94,7 @@ def write_phantom(
 def _is_written(root: Path, description: dict[str, int]) -> bool:
     """Tell whether the phantom exists; refuse to overwrite anything else."""
     if (root / DESCRIPTION).is_file():
-        existing = json.loads((root / DESCRIPTION).read_text())
+        existing = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
         if existing == description:
             return True
         options = ", ".join(f"{name} {value}" for name, value in existing.items())

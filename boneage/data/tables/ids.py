@@ -3,6 +3,8 @@
 import logging
 import re
 import unicodedata
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from boneage.errors import join_first, plural
 
 NO_PATIENT = (*NO_VALUE, "-", "?")  # cells of a column of patients, in any case
 STORED_AS_DECIMAL = re.compile(r"(\d+)\.0+")
+Row = TypeVar("Row", int, str)
 log = logging.getLogger(__name__)
 
 
@@ -85,3 +88,10 @@ def patients_with_several(table: pd.DataFrame, column: str) -> list[str]:
         return []
     values = known.groupby("patient", sort=False)[column].nunique()
     return [str(name) for name in values.index[values > 1]]
+
+
+def rows_alike(values: Mapping[Row, Hashable]) -> list[list[Row]]:
+    """Return the rows of each value that several rows have, such as a PatientID."""
+    rows = pd.Series(values, dtype=object)
+    rows = rows[rows.duplicated(keep=False)]
+    return [same.index.tolist() for _, same in rows.groupby(rows, sort=False)]

@@ -1,6 +1,6 @@
 """The difference of runs that were tested on the same radiographs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,12 +11,21 @@ from scipy.stats import norm, t
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
-from boneage.evaluation.intervals import Result, paired_difference
+from boneage.evaluation.evaluate import score
+from boneage.evaluation.intervals import (
+    CHUNK,
+    DRAWS,
+    Result,
+    paired_difference,
+    widen_difference,
+)
+from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, common_name, stage_metrics
 from boneage.evaluation.predictions import predicted_stage
 from boneage.evaluation.run_folder import FinishedRun
 
 Columns = tuple[np.ndarray, np.ndarray]
+ROUNDING = 1e-9  # smaller differences are none
 ACROSS_TASKS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
 
 
@@ -103,6 +112,9 @@ def difference_of(
 ) -> Result | None:
     """Return second minus first in one metric; None if a run lacks the predictions for it.
 
+    Where a share that the metric is, or is the mean of, is exactly 0 or 1, no draw of radiographs
+    says how uncertain it is: the interval is widened by its exact one, and there is no p.
+
     Args:
         first: a run, or several that differ in the seed: the metric is the mean over them, and
             interval and p include the spread of the seeds (`with_seeds`).
@@ -126,41 +138,102 @@ def difference_of(
     if any(entry.among is not None for entry in scored.metrics) or name not in scored.by_name():
         return None
 
-    def score(true: np.ndarray, *of_seeds: np.ndarray) -> np.ndarray:
+    def value(true: np.ndarray, *of_seeds: np.ndarray) -> np.ndarray:
         mean: np.ndarray = np.mean([scored.values(true, one)[name] for one in of_seeds], axis=0)
         return mean
 
     parts = (true, *predicted[: len(first)]), (true, *predicted[len(first) :])
-    difference = paired_difference(score, *parts, patients)
+    difference = paired_difference(value, *parts, patients)
     if len(runs) == 2:
-        return difference
-    of_seeds = np.array([score(true, one) for one in predicted])
-    return with_seeds(difference, of_seeds[: len(first)], of_seeds[len(first) :])
+        difference["p"] = exchange_test(value, *parts, patients)
+    else:
+        of_seeds = np.array([value(true, one) for one in predicted])
+        difference = with_seeds(difference, of_seeds[: len(first)], of_seeds[len(first) :])
+    shares = [_shares(metrics, name, true, one, patients) for one in predicted]
+    widen_difference(difference, shares[: len(first)], shares[len(first) :])
+    return difference
+
+
+def exchange_test(
+    metric: Callable[..., np.ndarray],
+    first: tuple[np.ndarray, ...],
+    second: tuple[np.ndarray, ...],
+    patients: np.ndarray | None = None,
+    draws: int = DRAWS,
+) -> float | None:
+    """Return the two-sided p of a difference between two runs; None if it is undefined.
+
+    It is the share of draws with a difference at least as large, the sample itself included, when
+    the runs are exchanged in half of the radiographs (a paired permutation test, valid for any
+    number of radiographs; Davison & Hinkley 1997, section 4.3). Radiographs of one patient are
+    exchanged together.
+
+    Args:
+        metric: function of (..., n) arrays to (...) values.
+        first: (n,) arguments of the metric for one run.
+        second: those for the other, in the same order of radiographs.
+        patients: (n,) numbers of the patients, if known.
+        draws: random exchanges.
+    """
+    size = abs(metric(*second) - metric(*first))
+    if not np.isfinite(size):
+        return None
+    n = len(first[0])
+    units = np.arange(n) if patients is None else np.unique(patients, return_inverse=True)[1]
+    rng = np.random.default_rng(0)
+    smaller = 0
+    for chunk in np.array_split(np.arange(draws), max(1, draws * n // CHUNK)):
+        chosen = rng.random((len(chunk), units.max() + 1))[:, units] < 0.5
+        pairs = list(zip(first, second, strict=True))
+        one, other = (
+            metric(*(np.where(chosen == side, a, b) for a, b in pairs)) for side in (True, False)
+        )
+        smaller += (np.abs(other - one) < size - ROUNDING).sum()
+    return float(1 - smaller / (draws + 1))
+
+
+def _shares(
+    metrics: MetricSet,
+    name: str,
+    true: np.ndarray,
+    predicted: np.ndarray,
+    patients: np.ndarray | None,
+) -> list[Result]:
+    """Return the shares that a metric is, or is the mean of, with their intervals."""
+    metric = metrics.by_name()[name]
+    names = [name] if metric.share or metric.from_share else []
+    if metric.mean_of is not None:
+        names = [f"{metric.mean_of}_{stage}" for stage in metrics.classes]
+    results = score("", metrics.number(names[0]), true, predicted, patients) if names else {}
+    return [results[f"/{share}"] for share in names]
 
 
 def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Result:
     """Return a difference of means over seeds with an interval and a p for other seeds as well.
 
-    The variance of the seeds, pooled over both settings, is added to that of the radiographs. The
-    degrees of freedom of the t distribution are those of Satterthwaite (Biometrics Bulletin
-    1946;2:110-114).
+    The variance of the seeds, pooled over both settings, is added to that of the radiographs (or
+    patients). The degrees of freedom of the t distribution are those of Satterthwaite (Biometrics
+    Bulletin 1946;2:110-114).
 
     Args:
-        difference: of `paired_difference`, whose interval covers other radiographs only.
+        difference: of `paired_difference`, whose interval covers other radiographs only; it has
+            one degree of freedom less than radiographs, or patients if known.
         first: (k,) the metric of each seed of a setting.
         second: (m,) that of the other; k + m > 2.
     """
-    if difference["value"] is None or difference["low"] is None or difference["high"] is None:
-        return difference
-    of_radiographs = ((difference["high"] - difference["low"]) / (2 * norm.ppf(0.975))) ** 2
+    value, low, high = (difference[part] for part in ("value", "low", "high"))
+    units = int(difference.get("patients") or difference["n"] or 0)
+    if value is None or low is None or high is None or units < 2:
+        return difference | {"p": None}
+    of_radiographs = ((high - low) / (2 * norm.ppf(0.975))) ** 2 * units / (units - 1)
     freedom = len(first) + len(second) - 2
     pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in (first, second)) / freedom
     of_seeds = pooled * (1 / len(first) + 1 / len(second))
-    if not of_seeds > 0:
-        return difference
     total = of_radiographs + of_seeds
-    value, error = difference["value"], np.sqrt(total)
-    of_t = t(freedom * (total / of_seeds) ** 2)
+    if not total > 0:
+        return difference | {"p": None}
+    error = np.sqrt(total)
+    of_t = t(total**2 / (of_radiographs**2 / (units - 1) + of_seeds**2 / freedom))
     half = of_t.ppf(0.975) * error
     p = 2 * of_t.sf(abs(value) / error)
     return difference | {"low": value - half, "high": value + half, "p": float(p)}

@@ -28,7 +28,7 @@ def write_methods(run_dir: Path) -> Path:
     run = read_run(run_dir)
     file, text = run.path / FILE, methods(run)
     try:
-        if file.exists() and file.read_text() != text:
+        if file.exists() and file.read_text(encoding="utf-8") != text:
             raise UserError(
                 f"{file} is there already with another text: rename it to keep it, or remove it"
             )
@@ -221,6 +221,9 @@ def _baselines(run: FinishedRun) -> str:
         return ""
     groups = {name.partition("/")[0] for name in run.metrics["test"]}
     ages = ["the mean age of the training fold", "its median age of each sex"]
+    if "best_constant" in run.metrics["baselines"]:  # the training fold is unknown
+        groups.discard("sex")
+        ages = ["the median age of the test fold"]
     used = [
         *(ages if "age" in groups else []),
         *(["its most frequent stage"] if "stage" in groups else []),

@@ -67,7 +67,7 @@ def _read(
         root = Path(options["data.root"])
     except (UserError, KeyError, TypeError):
         return
-    for file in map(Path, walk(root)) if root.is_dir() else ():
+    for file in map(Path, walk(root, quiet=True)) if root.is_dir() else ():
         if (square := squares.get(radiograph_id(file))) is None:
             continue
         try:
@@ -113,7 +113,7 @@ def write_report(run_dir: Path) -> Path:
         readers=readers_section(run.metrics),
         limit_of_readers=limit_of_readers(run.metrics),
         extreme_rows=extreme_rows(run),
-        extremes=extremes(run.metrics["test"]),
+        extremes=extremes(run.metrics["test"], run.predictions),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
         columns=column_sections(run, groups),
         bias=bias_rows(run, groups) if run.metrics.get("external") else ([], []),
@@ -195,7 +195,7 @@ def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:
 
 
 def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.is_file() else []
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def _compressed(image: np.ndarray) -> str:

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from boneage.data.tables.columns import PREDICTED_AGE
-from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL
+from boneage.data.tables.ids import patient_codes
+from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL, infant
+from boneage.evaluation.gaps import largest_gap
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import FEW, number
-from boneage.evaluation.predictions import BEYOND_ANY_AGE
+from boneage.evaluation.predictions import BEYOND_ANY_AGE, error_months
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import BANDS
@@ -18,6 +21,8 @@ HEADLINES = (  # the first that a run has must be better than that of this basel
     ("age/mae_years", "constant", "the mean training age"),
     ("stage/balanced_accuracy", "majority_class", "the most frequent stage"),
 )
+YOUNG = "young"
+SIGNIFICANT = 0.05  # p
 FOLLOWS = 0.5  # a slope nearer to 1 follows the age, one nearer to 0 is a ceiling
 
 
@@ -126,15 +131,16 @@ def _small_bands(age_years: pd.Series) -> list[str]:
     return [f"Age bands with fewer than {FEW} test radiographs: {', '.join(few)}."]
 
 
-def extremes(test: Results) -> list[str]:
+def extremes(test: Results, predictions: pd.DataFrame) -> list[str]:
     """Return the available sentences on the youngest, the oldest and the worst radiographs.
 
     Args:
         test: the metrics of the test fold.
+        predictions: `predictions.csv` of the run.
     """
     return [
         sentence
-        for sentence in (_youngest(test), _oldest(test), _tail(test))
+        for sentence in (_youngest(test, predictions), _oldest(test), _tail(test))
         if sentence is not None
     ]
 
@@ -167,23 +173,29 @@ def behind_baselines(
     return None
 
 
-def _youngest(test: Results) -> str | None:
-    limits = _limits(test, "age/infant_sd_years") + _limits(test, "age/older_sd_years")
-    if len(limits) < 4:
+def _youngest(test: Results, predictions: pd.DataFrame) -> str | None:
+    if not (_limits(test, "age/infant_sd_years") and _limits(test, "age/older_sd_years")):
         return None
-    low, high, older_low, older_high = limits
     n = test["age/infant_sd_years"]["n"]
-    if low > older_high:
-        answer = "is larger than"
-    elif high < older_low:
-        answer = "is smaller than"
-    else:
-        answer = "cannot be distinguished from"
     bias = test["age/infant_bias_years"]["value"] or 0
     return (
-        f"Under {INFANT_YEARS:g} years (n = {n}), the spread of the error {answer} that at other "
-        f"ages. The mean error is {bias:+.1f} years."
+        f"Under {INFANT_YEARS:g} years (n = {n}), the spread of the error "
+        f"{_spread_of_the_youngest(predictions)} that at other ages. The mean error is "
+        f"{bias:+.1f} years."
     )
+
+
+def _spread_of_the_youngest(predictions: pd.DataFrame) -> str:
+    """Return how the spread compares: distances from the median, permuted (Brown & Forsythe)."""
+    young = infant(predictions["age_years"].to_numpy(float))
+    error = error_months(predictions)
+    distance = error - np.where(young, np.median(error[young]), np.median(error[~young]))
+    gap = largest_gap(distance, np.where(young, YOUNG, "older"), patient_codes(predictions))
+    if gap is None:
+        return "is from too few to compare it with"
+    if gap.p >= SIGNIFICANT:
+        return "cannot be distinguished from"
+    return "is larger than" if gap.high == YOUNG else "is smaller than"
 
 
 def _oldest(test: Results) -> str | None:
