@@ -32,12 +32,14 @@ def prepare_output(required: bool) -> None:
     """Make standard output and standard error safe to write to; call it once, at the start.
 
     A character that the encoding lacks is replaced by a question mark. What is written after the
-    reader has closed the pipe is dropped, and so is Matplotlib's advice on its cache of fonts.
+    reader has closed the pipe is dropped, and so are what a full disk keeps out of a log file and
+    Matplotlib's advice on its cache of fonts.
 
     Args:
         required: whether standard output is the result of the command, so that a full disk is an
             error. Otherwise this output is dropped too, as it always is on standard error.
     """
+    logging.raiseExceptions = False
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     sys.stdout = _prepared(sys.stdout, required)
     sys.stderr = _prepared(sys.stderr, required=False)

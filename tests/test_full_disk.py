@@ -96,6 +96,20 @@ def test_standard_output():
     assert (done.returncode, done.stderr) == (1, f"error: standard output: {FULL}\n")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_log_file():
+    code = (
+        "import logging; from boneage.terminal import prepare_output; "
+        "prepare_output(required=False); logging.basicConfig(filename='/dev/full'); "
+        "logging.warning('lost'); print('printed')"
+    )
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env
+    )
+    assert (done.stdout, done.stderr) == ("printed\n", "")
+
+
 def test_an_ensemble_can_be_repeated(tmp_path):
     table = predictions().assign(id=lambda t: t.index.astype(str))
     run = write_finished_run(tmp_path / "run", table)

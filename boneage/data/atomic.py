@@ -61,6 +61,7 @@ def atomic_file(file: Path) -> Iterator[Path]:
         part.replace(file)
     except OSError as error:
         if error.filename in (None, str(part)):
+            error.strerror = error.strerror or str(error)  # NumPy's has only a text
             error.filename, error.filename2 = str(file), None
         raise
     finally:

@@ -1,6 +1,7 @@
 """Calibration of a checkpoint after training: validation predictions and novelty."""
 
 import io
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from boneage.uncertainty.conformal import (
 from boneage.uncertainty.novelty import Novelty, fit_novelty, from_whitening
 from boneage.uncertainty.site import Site
 
+log = logging.getLogger(__name__)
 FEATURES = 2000  # training radiographs for the distribution of features
 
 
@@ -88,6 +90,14 @@ def site_of(record: dict[str, Any]) -> Site | None:
     """Return the site of a checkpoint's record; None if it is fitted to none."""
     site = record.get("calibration", {}).get("site")
     return Site.of(site) if site else None
+
+
+def correcting_site(record: dict[str, Any]) -> Site | None:
+    """Return the site whose correction ages get; log that they get one."""
+    site = site_of(record)
+    if site is not None and site.correction.lines:
+        log.info("The ages are corrected for the model's site, as in boneage predict")
+    return site
 
 
 def predictions_at(

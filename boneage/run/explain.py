@@ -1,6 +1,7 @@
 """Explain a checkpoint's predictions on radiograph files, and measure its maps."""
 
 import copy
+import io
 import logging
 import re
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from boneage.explain.cases import captions, overlay_sheet
 from boneage.explain.film import read_film
 from boneage.explain.methods import Method, maps_of
 from boneage.models.module import BoneAgeModule
-from boneage.run.calibrate import predictions_at, site_of
+from boneage.run.calibrate import correcting_site, predictions_at
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.seen import find_seen, seen_by
 from boneage.stages import Stages
@@ -82,8 +83,9 @@ class Explained:
         self.images, self.geometries, sexes = self._decode()
         self._drop_truth_of_others(sexes)
         self.table["sex"] = sex or self.table["sex"].replace("unknown", np.nan).fillna(sexes)
-        site = site_of(record)
-        predicted = predictions_at(site, self.model, self.images, self.table["sex"])
+        predicted = predictions_at(
+            correcting_site(record), self.model, self.images, self.table["sex"]
+        )
         self.table = self.table.join(predicted)
 
     def subset(self, rows: np.ndarray) -> "Explained":
@@ -187,8 +189,8 @@ def explain(
             ):
                 name = unused_name(re.sub(r"[\\/]", "_", id_), f"_{task}.npy", taken)
                 part = files.enter_context(atomic_file(out / name))
-                with part.open("wb") as file:
-                    np.save(file, geometry.to_file(square))
+                np.save(array := io.BytesIO(), geometry.to_file(square))
+                part.write_bytes(array.getvalue())
             for number, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)
                 texts = captions(explained.table.iloc[shown])

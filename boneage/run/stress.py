@@ -1,6 +1,5 @@
 """Test a run under changes of the image that do not change the bone age."""
 
-import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from itertools import chain, product
@@ -24,13 +23,11 @@ from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled, write_figure
 from boneage.evaluation.intervals import Metrics, Results, with_interval
-from boneage.run.calibrate import predictions_at, site_of
+from boneage.run.calibrate import correcting_site, predictions_at
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.seen import SAME_MONTHS, find_seen
 from boneage.stages import Stages
-
-log = logging.getLogger(__name__)
 
 TABLE, FIGURE = "stress.csv", "stress.png"
 PART = 128  # radiographs changed and predicted at a time
@@ -75,8 +72,7 @@ def stress(
     model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
     changes = (UNCHANGED, *STRESSES)
     rows: dict[str, list[dict[Hashable, Any]]] = {change: [] for change in changes}
-    if (site := site_of(record)) is not None and site.correction.lines:
-        log.info("The ages are corrected for the model's site, as in boneage predict")
+    site = correcting_site(record)
     predicted = _predict(partial(predictions_at, site, model), table, preprocessing, changes)
     for change, row in with_progress(predicted, len(changes) * len(table), "Radiographs tested"):
         rows[change] += [row] if row else []

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from boneage.data.atomic import atomic_file, atomic_folder, make_writable, write_files
+from boneage.data.atomic import atomic_file, atomic_folder, make_writable, write_files, writing
 from boneage.errors import UserError
 
 
@@ -48,6 +48,15 @@ def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
     write_files({first: "né\udcff", second: b"new"})
     assert [file.read_text(encoding="utf-8") for file in (first, second)] == ["né\\udcff", "new"]
     assert sorted(tmp_path.iterdir()) == [first, second]
+
+
+def test_an_error_without_a_number_is_told_too(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"a\.npy cannot be written \(80 requested and 0 "),
+        writing(tmp_path),
+        atomic_file(tmp_path / "a.npy"),
+    ):
+        raise OSError("80 requested and 0 written")
 
 
 def test_a_file_that_cannot_be_replaced_is_named(tmp_path):

@@ -545,9 +545,12 @@ def test_a_refused_job_leaves_the_run_of_its_folder_unmarked(tmp_path):
         ("begun", refusal, None), ("begun", crash, "lost\n"),
         ("new", refusal, "contains a run already\n"),
     ):  # fmt: skip
-        record_failure(tmp_path / name, error)
+        record_failure(tmp_path / name, error, tmp_path / "failed.txt")
         mark = tmp_path / name / "error.txt"
         assert (mark.read_text() if mark.exists() else None) == said
+    assert (tmp_path / "failed.txt").read_text().splitlines() == [
+        "begun: contains a run already", "begun: lost", "new: contains a run already",
+    ]  # fmt: skip
 
 
 def test_whatever_breaks_a_comparison_is_one_line_of_the_sweep(tmp_path, monkeypatch, caplog):
