@@ -7,7 +7,8 @@ import numpy as np
 
 from boneage.errors import UserError
 
-SIZES = 4  # distinct sizes that three parameters need at least, with one to spare
+PARAMETERS = 3
+SIZES = PARAMETERS + 1  # distinct sizes needed at least
 NOTHING, MUCH = 0.01, 0.1  # shares of the error
 DRAWS = 500
 SEED = 0
@@ -56,12 +57,14 @@ def fit_learning_curve(
     """Fit a power law with a floor to errors by the size of the training fold.
 
     Weighted least squares; intervals by drawing each error anew from a normal distribution of its
-    standard error (the parametric bootstrap; Davison & Hinkley 1997, section 6.2.4).
+    standard error (the parametric bootstrap; Davison & Hinkley 1997, section 6.2.4). Where the
+    errors scatter about the curve by more, as from seed to seed, the standard errors are enlarged
+    to match (the ratio of Birge, Physical Review 1932;40:207-227).
 
     Args:
         n: training radiographs of each run.
         mae: months, of each run on the same test fold.
-        se: months, standard error of each, greater than 0.
+        se: months, standard error of each for other test radiographs, greater than 0.
 
     Raises:
         UserError: when there are fewer than four different sizes, or when the error rises with
@@ -80,7 +83,9 @@ def fit_learning_curve(
             "the error of these runs rises with the size of the training fold, which the law "
             "excludes: check that all were trained for long enough"
         )
-    best, *curves = _fit(sizes, np.vstack([errors, drawn]), spread)
+    best = _fit(sizes, errors[None], spread)[0]
+    scatter = (((errors - _law(sizes, *best)) / spread) ** 2).sum() / (len(errors) - PARAMETERS)
+    curves = _fit(sizes, errors + max(1.0, np.sqrt(scatter)) * (drawn - errors), spread)
     largest = int(sizes.max())
     return LearningCurve(
         floor=best[0],

@@ -34,6 +34,18 @@ def test_intervals_cover_the_planted_gain():
     assert hits >= 16  # of 20 at 95 %: 16 or fewer have a chance of 0.3 %
 
 
+@pytest.mark.parametrize("scatter", [0.2, 0.6])
+def test_intervals_cover_the_planted_gain_of_runs_that_scatter(scatter):
+    rng = np.random.default_rng(0)
+    truth = 200 * (9000**-0.6 - 18000**-0.6)
+    sizes = SIZES * 3  # seeds
+    hits = 0
+    for _ in range(20):
+        curve = fit_learning_curve(sizes, rng.normal(planted() * 3, scatter), [0.2] * len(sizes))
+        hits += curve.doubling_limits[0] <= truth <= curve.doubling_limits[1]
+    assert hits >= 16
+
+
 def test_noise_without_a_trend_says_nothing():
     mae = [9.0, 13.0, 8.0, 12.0, 9.0, 12.0]
     curve = fit_learning_curve(SIZES, mae, [2.0] * 6)

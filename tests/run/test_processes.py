@@ -75,7 +75,7 @@ def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
     sweep = SimpleNamespace(
         initialized=lambda: True, get=lambda: SimpleNamespace(mode=RunMode.MULTIRUN)
     )
-    monkeypatch.setattr("boneage.run.process.HydraConfig", sweep)
+    monkeypatch.setattr("boneage.run.options.HydraConfig", sweep)
     check_strategy(configure())
     with pytest.raises(UserError, match=r"strategy=ddp cannot be swept with -m: its subprocesses"):
         check_strategy(configure("trainer=ddp"))
