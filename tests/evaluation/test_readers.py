@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from boneage.errors import UserError
 from boneage.evaluation.readers import (
@@ -91,6 +92,18 @@ def test_a_better_model_is_not_inferior_and_a_worse_one_is(error, inferior):
         assert found.inferior is inferior
         paired = found.model_mae["value"] - found.reader_mae["value"]
         assert found.difference["value"] == pytest.approx(paired)
+
+
+def test_the_interval_of_few_is_as_wide_as_students():
+    ratios = []
+    for seed in range(10):
+        age, readings = simulated(n=12, sds=(6.0, 6.0), biases=(0.0, 0.0), seed=seed)
+        predicted = age + np.random.default_rng(100 + seed).normal(0, 0.5, 12)
+        (found, _) = compare(predicted, readings, NAMES[:2], margin_months=1.0)
+        sizes = 12 * np.abs(np.stack([predicted, readings[:, 0]]) - readings[:, 1])
+        low, high = stats.t.interval(0.95, 11, scale=stats.sem(sizes[0] - sizes[1]))
+        ratios.append((found.difference["high"] - found.difference["low"]) / (high - low))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)  # of the plain bootstrap 0.85
 
 
 def test_published_errors_of_the_official_test_set_agree_with_each_other():
