@@ -6,6 +6,7 @@ from math import hypot
 import numpy as np
 
 from boneage.evaluation.metric_set import ANY, Bounds
+from boneage.evaluation.numbers import count_units
 
 Metrics = dict[str, np.ndarray]
 Result = dict[str, float | int | None]
@@ -212,7 +213,7 @@ def exact_share(hits: np.ndarray, patients: np.ndarray | None = None) -> Result:
     """
     n, count = len(hits), int(hits.sum())
     number = counts(n, patients)
-    units = int(number.get("patients") or n)
+    units = count_units(number)
     low, high = exact_interval(count * units / n if n else 0, units)
     value = count / n if n else np.nan
     return {"value": value, "count": count, **number, "low": low, "high": high}
@@ -228,7 +229,7 @@ def widen_share(share: Result, from_share: Callable[[float], float] | None = Non
         from_share: from that share to the number; None for a share.
     """
     if share["value"] in (0, 1):
-        n = int(share.get("patients", share["n"]) or 0)
+        n = count_units(share)
         limits = exact_interval(n * int(share["value"]), n)
         share["low"], share["high"] = map(from_share, limits) if from_share else limits
 

@@ -10,7 +10,12 @@ FEW = 20  # radiographs or patients: estimates from fewer are marked
 
 def is_few(result: Mapping[str, Any]) -> bool:
     """Tell whether an estimate is from few patients, or radiographs if these are unknown."""
-    return 0 < int(result.get("patients") or result.get("n") or 0) < FEW
+    return 0 < count_units(result) < FEW
+
+
+def count_units(result: Mapping[str, Any]) -> int:
+    """Return the number of patients of a result, or of radiographs if these are unknown."""
+    return int(result.get("patients") or result.get("n") or 0)
 
 
 def number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from boneage.evaluation.intervals import (
     paired_difference,
     with_interval,
 )
+from boneage.evaluation.numbers import count_units
 
 MONTHS = 12
 
@@ -205,10 +206,10 @@ def _expanded(difference: Result) -> Result:
     from scipy.stats import norm, t
 
     value, low, high = (difference[part] for part in ("value", "low", "high"))
-    units = int(difference.get("patients") or difference["n"] or 0)
-    if value is None or low is None or high is None or units < 2:
+    n = count_units(difference)
+    if value is None or low is None or high is None or n < 2:
         return difference
-    factor = t.ppf(0.975, units - 1) / norm.ppf(0.975) * sqrt(units / (units - 1))
+    factor = t.ppf(0.975, n - 1) / norm.ppf(0.975) * sqrt(n / (n - 1))
     return difference | {
         "low": float(value - factor * (value - low)),
         "high": float(value + factor * (high - value)),

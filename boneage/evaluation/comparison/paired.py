@@ -21,6 +21,7 @@ from boneage.evaluation.intervals import (
 )
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, common_name, stage_metrics
+from boneage.evaluation.numbers import count_units
 from boneage.evaluation.predictions import predicted_stage
 from boneage.evaluation.run_folder import FinishedRun
 
@@ -179,12 +180,12 @@ def exchange_test(
     if not np.isfinite(size):
         return None
     n = len(first[0])
-    units = np.arange(n) if patients is None else np.unique(patients, return_inverse=True)[1]
+    codes = np.arange(n) if patients is None else np.unique(patients, return_inverse=True)[1]
+    pairs = list(zip(first, second, strict=True))
     rng = np.random.default_rng(0)
     smaller = 0
     for chunk in np.array_split(np.arange(draws), max(1, draws * n // CHUNK)):
-        chosen = rng.random((len(chunk), units.max() + 1))[:, units] < 0.5
-        pairs = list(zip(first, second, strict=True))
+        chosen = rng.random((len(chunk), codes.max() + 1))[:, codes] < 0.5
         one, other = (
             metric(*(np.where(chosen == side, a, b) for a, b in pairs)) for side in (True, False)
         )
@@ -222,10 +223,10 @@ def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Res
         second: (m,) that of the other; k + m > 2.
     """
     value, low, high = (difference[part] for part in ("value", "low", "high"))
-    units = int(difference.get("patients") or difference["n"] or 0)
-    if value is None or low is None or high is None or units < 2:
+    n = count_units(difference)
+    if value is None or low is None or high is None or n < 2:
         return difference | {"p": None}
-    of_radiographs = ((high - low) / (2 * norm.ppf(0.975))) ** 2 * units / (units - 1)
+    of_radiographs = ((high - low) / (2 * norm.ppf(0.975))) ** 2 * n / (n - 1)
     freedom = len(first) + len(second) - 2
     pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in (first, second)) / freedom
     of_seeds = pooled * (1 / len(first) + 1 / len(second))
@@ -233,7 +234,7 @@ def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Res
     if not total > 0:
         return difference | {"p": None}
     error = np.sqrt(total)
-    of_t = t(total**2 / (of_radiographs**2 / (units - 1) + of_seeds**2 / freedom))
+    of_t = t(total**2 / (of_radiographs**2 / (n - 1) + of_seeds**2 / freedom))
     half = of_t.ppf(0.975) * error
     p = 2 * of_t.sf(abs(value) / error)
     return difference | {"low": value - half, "high": value + half, "p": float(p)}
