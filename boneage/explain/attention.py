@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from boneage.data.atomic import write_file
 from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, styled, to_png
@@ -18,7 +18,7 @@ from boneage.evaluation.reference import Reference
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, marker_effect, measure, summarise
 from boneage.explain.methods import Method, maps_of
-from boneage.models.inference import predictor
+from boneage.models.inference import batches, predictor
 from boneage.models.module import BoneAgeModule
 from boneage.stages import BANDS, Stages
 
@@ -28,6 +28,7 @@ STYLE = {
     "blob": (ORANGE, "^", ":"),
     "edges": (GREEN, "v", "-."),
 }
+RANDOM = 3  # networks with random weights whose mean is a control: one alone differs too much
 TABLE, CLAIMS = "localisation.csv", "claims.txt"
 
 
@@ -110,17 +111,19 @@ def measure_model(
     Returns:
         Rows of `summarise` and of `marker_effect`, with `task`, and `unit` if there is one.
     """
-    random = with_random_weights(model, seed)
+    seeds = range(seed * RANDOM, (seed + 1) * RANDOM)
+    random = [with_random_weights(model, images, sex, own) for own in seeds]
     results = []
     for task in model.tasks:
+        of_random = [measure(maps_of(one, images, sex, task, method), masks) for one in random]
         sources = {
-            "model": maps_of(model, images, sex, task, method),
-            "random_weights": maps_of(random, images, sex, task, method),
-            "blob": np.broadcast_to(blob(images.shape[-1]), images.shape),
-            "edges": edges(images),
+            "model": measure(maps_of(model, images, sex, task, method), masks),
+            "random_weights": pd.concat(of_random).groupby(["image", "region"], sort=False).mean(),
+            "blob": measure(np.broadcast_to(blob(images.shape[-1]), images.shape), masks),
+            "edges": measure(edges(images), masks),
         }
         measured = pd.concat(
-            [measure(maps, masks).assign(source=name) for name, maps in sources.items()]
+            [shares.reset_index().assign(source=name) for name, shares in sources.items()]
         )
         predict, unit = predictor(model, images, sex, task)
         moved = marker_effect(images, masks, predict, age_years, stages, patients)
@@ -155,12 +158,28 @@ def write_attention(
     return lines
 
 
-def with_random_weights(model: BoneAgeModule, seed: int) -> BoneAgeModule:
-    """Return a copy of a model with random weights."""
-    with torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
+def with_random_weights(
+    model: BoneAgeModule, images: np.ndarray, sex: Tensor, seed: int
+) -> BoneAgeModule:
+    """Return a copy of a model with random weights.
+
+    Its batch normalisation takes the statistics of some of the radiographs: with those of a new
+    layer, most channels are always zero in some networks, and their maps lie anywhere.
+
+    Args:
+        model: the model.
+        images: (n, H, W) uint8 radiographs.
+        sex: (n,) int64, index into `SEXES`.
+        seed: of the weights.
+    """
+    with torch.inference_mode(mode=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         random = copy.deepcopy(model)
         torch.manual_seed(seed)
         for layer in random.modules():
             if hasattr(layer, "reset_parameters"):
                 layer.reset_parameters()  # type: ignore[operator]
-    return random
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = 1.0
+        image, sexes = next(batches(images, sex, model.device))
+        random.train()(torch.cat([image, image.flip(-1)]), sexes.repeat(2))
+    return random.eval()

@@ -21,11 +21,11 @@ from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
-from boneage.explain.attention import with_random_weights
+from boneage.explain.attention import measure_model, with_random_weights
 from boneage.explain.boxes import read_boxes, read_regions, region_masks
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, measure, summarise
-from boneage.explain.methods import Method, Score, attribute
+from boneage.explain.methods import Method, Score, attribute, maps_of
 from boneage.run.checkpoint import build_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.explain import Explained, explain
@@ -490,13 +490,48 @@ def test_what_was_measured_stands_in_the_report(run, phantom_root):
     assert "1 is chance. Hollow" in page
 
 
-def test_random_weights_are_a_copy(configure):
-    model = build_model(configure(), record={})
+@pytest.fixture
+def some(configure):
+    """A model, and radiographs with their sexes."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 32, 32), dtype=np.uint8)
+    return build_model(configure(), record={}), images, torch.tensor([0, 1, 0, 1, 0])
+
+
+def test_random_weights_are_a_copy(some):
+    model = some[0].eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    random = with_random_weights(model, seed=0)
+    random = with_random_weights(*some, seed=0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     first = "backbone.layers.0.weight"
     assert not torch.equal(random.state_dict()[first], before[first])
+    assert not random.training
+
+
+def test_random_weights_normalise_the_radiographs(some):
+    """Normalised by their own mean and variance, as by hand, no channel is always zero."""
+    random = with_random_weights(*some, seed=0)
+    layers = dict(random.backbone.named_modules())
+    norm = next(name for name, layer in layers.items() if isinstance(layer, nn.BatchNorm2d))
+    kept = []
+    layers[norm].register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+    image = torch.from_numpy(some[1])[:, None]
+    random(torch.cat([image, image.flip(-1)]), some[2].repeat(2))
+    seen = kept[0].transpose(0, 1).flatten(1)
+    torch.testing.assert_close(layers[norm].running_mean, seen.mean(dim=1))
+    torch.testing.assert_close(layers[norm].running_var, seen.var(dim=1))
+
+
+def test_the_control_is_the_mean_of_three_networks(some):
+    half = np.zeros((32, 32), bool)
+    half[:16] = True
+    found = measure_model(*some, np.full(5, 8.0), [{"upper": half}] * 5, Stages(), seed=1)
+    energy = found[(found["metric"] == "energy") & (found["group"] == "all")].set_index("source")
+    networks = [with_random_weights(*some, seed) for seed in (3, 4, 5)]
+    maps = [maps_of(one, some[1], some[2], "age", "gradcam").clip(min=0) for one in networks]
+    shares = [m[:, :16].sum(axis=(1, 2)) / m.sum(axis=(1, 2)) for m in maps]
+    expected = np.nanmean(np.nanmean(shares, axis=0))
+    assert energy.loc["random_weights", "value"] == pytest.approx(expected)
 
 
 def planted_summary(child_wrist, adolescent_mcp):
