@@ -75,7 +75,11 @@ def check_training(words, root):
     multirun = "-m" in words
     overrides = OverridesParser.create().parse_overrides([w for w in words if w != "-m"])
     choices = [
-        list(override.sweep_string_iterator()) if override.is_sweep_override() else [None]
+        [override.value().start]  # of a range to search
+        if override.is_interval_sweep()
+        else list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [None]
         for override in overrides
     ]
     assert multirun or all(len(values) == 1 for values in choices), "several values without -m"

@@ -80,6 +80,8 @@ def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
         valid = [name for name, node in config[group].items() if "_target_" in (node or {})]
         for name in config[group]:
             if name not in valid:
+                if config[group][name] is None:
+                    raise UserError(f"{group}.{name}=null: leave it out with ~{group}.{name}")
                 raise UserError(f"{group}.{name} has no _target_{suggestion(name, valid)}")
 
 

@@ -46,6 +46,18 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
     }
 
 
+def warn_of_unreadable(record: dict[str, Any]) -> None:
+    """Warn, before hours of training, of code that no command will build from the checkpoint."""
+    try:
+        check_buildable(record["config"])
+    except UserError as error:
+        log.warning(
+            "%s: this run is trained and tested, but its checkpoints cannot be used afterwards "
+            "(predict, export, resume, start_from); for that, move the code into "
+            "boneage/tasks/ or boneage/models/", error,
+        )  # fmt: skip
+
+
 def resolved(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
     """Return parts of a config as plain containers, with references resolved."""
     parts = {key: cfg[key] for key in keys}

@@ -38,6 +38,7 @@ from boneage.run.checkpoint import (
     make_record,
     read_checkpoint,
     start_from,
+    warn_of_unreadable,
 )
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.external import external_report
@@ -104,6 +105,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(cfg.run_dir)
     if (done := finished(folder, cfg)) is not None:
         return done
+    folder.mkdir(parents=True, exist_ok=True)  # called from Python; Hydra makes it otherwise
     with only_run_in(folder), interruptible(folder):
         keep_freed_memory()
         quieten_lightning()
@@ -137,6 +139,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
         if data.soft_targets:
             check_teachers(data.soft_targets, data.table)
         model.record = make_record(cfg, data)
+        warn_of_unreadable(model.record)
         model.fit_tasks(data.fold_table("train"))
         if checkpoint is not None and ckpt_path is not None:
             resume_record(checkpoint, model.record, ckpt_path, folder)

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 
@@ -20,12 +20,15 @@ from boneage.run.options import flatten
 CONFIG = "train"  # without .yaml
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 ELSEWHERE = re.compile(r"(--config-(dir|path|name)|--experimental-rerun|-c[dpn])(=.*)?")
+SHOWN = re.compile(r"(--cfg|-c|--info|-i|--help|-h)(=.*)?")  # the config, in place of a run
+OF_SWEEPS = re.compile(r"hparams_search|hydra[./](sweep|sweeper|launcher)\b.*")
+OF_SINGLE_RUNS = re.compile(r"hydra\.run\b.*")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 COLLECTIONS = ("callbacks", "logger")  # groups of which any part can be left out
 
 
 def check_overrides(arguments: Sequence[str], folder: Path) -> None:
-    """Check that Hydra can read every `option=value` and knows every option and choice.
+    """Check that Hydra can read every `option=value`, knows it and its choice, and uses it.
 
     A value with brackets, `=` or `;`, such as a folder's name, needs quotation marks that reach
     Hydra. A comma separates the values of a sweep.
@@ -42,6 +45,8 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
     if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):
         with initialize_config_dir(str(folder), version_base="1.3"):
             _check_names(overrides, GlobalHydra.instance().config_loader())
+    if not any(SHOWN.fullmatch(argument) for argument in arguments):
+        _check_mode(overrides, any(argument in SWEEP for argument in arguments))
 
 
 def _parse(arguments: Sequence[str]) -> list[Override]:
@@ -62,6 +67,19 @@ def _parse(arguments: Sequence[str]) -> list[Override]:
             )
         overrides.append(override)
     return overrides
+
+
+def _check_mode(overrides: Sequence[Override], sweep: bool) -> None:
+    """Raise UserError for an option that Hydra would ignore: of a sweep, or of a single run."""
+    for override in overrides:
+        option, word = override.key_or_group, override.input_line or ""
+        if not sweep and OF_SWEEPS.fullmatch(option) and override.value() is not None:
+            raise UserError(f"{word} has an effect only in a sweep: add -m, or leave it out")
+        if sweep and OF_SINGLE_RUNS.fullmatch(option):
+            raise UserError(
+                f"{word} has no effect in a sweep: its folder is hydra.sweep.dir=, and those of "
+                "its jobs are hydra.sweep.subdir="
+            )
 
 
 def _advice(option: str, value: str) -> str:
@@ -85,21 +103,14 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
         if override.is_delete() and "." not in option:
             raise UserError(f"~{option}: only a part can be removed, as in ~callbacks.grad_cam")
         if override.is_sweep_override():
-            if not isinstance(override.value(), ChoiceSweep | RangeSweep):
-                return  # a pattern, or an interval of a search
-            for value in override.sweep_iterator():
-                folder, _, name = f"{option}/{value}".rpartition("/")
-                plain = choices and isinstance(value, str)
-                if plain and name not in (known := loader.get_group_options(folder)):
-                    raise UserError(f"{option}={value} is not a choice{suggestion(name, known)}")
-            word = f"{word.partition('=')[0]}={next(override.sweep_string_iterator())}"
+            word = f"{word.partition('=')[0]}={_first_value(override, loader)}"
         elif choices and not isinstance(override.value(), str | list | dict):
             advice = f", or leave out a part with ~{option}.NAME" * (option in COLLECTIONS)
             raise UserError(f"{word} is not a choice: there are {', '.join(choices)}{advice}")
         words.append(word)
         groups += [word] * bool(choices)
     try:
-        compose(CONFIG, words)
+        config = compose(CONFIG, words, return_hydra_config=True)
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         if not error.options:
@@ -110,14 +121,39 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
         unknown = re.match(r"Could not override '([^']+)'\.\nTo append", str(error))
         if unknown is None:
             raise UserError(_one_line(error)) from error
-        config = OmegaConf.to_container(compose(CONFIG, groups), resolve=False)
-        assert isinstance(config, dict)
-        names = [name for name, _ in flatten(config)]
-        near = _nearest(unknown[1], names if "." in unknown[1] else [*config, *names])
+        plain = OmegaConf.to_container(compose(CONFIG, groups), resolve=False)
+        assert isinstance(plain, dict)
+        names = [name for name, _ in flatten(plain)]
+        near = _nearest(unknown[1], names if "." in unknown[1] else [*plain, *names])
         raise UserError(
             f"{unknown[1]}: there is no such option{near} (+ before a name adds an option that the "
             "config does not list)"
         ) from error
+    ranges = [each.input_line for each in overrides if isinstance(each.value(), IntervalSweep)]
+    if ranges and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        raise UserError(f"{ranges[0]} is a range to search: add hparams_search=optuna")
+
+
+def _first_value(override: Override, loader: ConfigLoader) -> object:
+    """Return the first value of a sweep, or the start of a range to search.
+
+    Raises:
+        UserError: for a value that is not a choice of its group, and a pattern without any.
+    """
+    option, values = override.key_or_group, override.value()
+    if isinstance(values, IntervalSweep):
+        return values.start
+    override.config_loader = loader  # for patterns
+    for value in override.sweep_iterator():
+        folder, _, name = f"{option}/{value}".rpartition("/")
+        plain = loader.get_group_options(option) and isinstance(value, str)
+        if plain and name not in (known := loader.get_group_options(folder)):
+            raise UserError(f"{option}={value} is not a choice{suggestion(name, known)}")
+    first = next(override.sweep_string_iterator(), None)
+    if first is None:
+        known = loader.get_group_options(option)
+        raise UserError(f"{override.input_line} matches no choice: there are {', '.join(known)}")
+    return first
 
 
 def _nearest(option: str, names: Sequence[str]) -> str:

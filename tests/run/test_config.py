@@ -123,7 +123,7 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["+optimiser.lr=1"], "optimiser: there is no such option: did you mean optimizer?"),
         (["+max_epochs=1"], "max_epochs: there is no such option: there are seed, train, "),
         (["+callbacks.early_stoping.patience=3"], "early_stoping has no .*mean early_stopping?"),
-        (["callbacks.last=null"], "callbacks.last has no _target_"),
+        (["callbacks.last=null"], "callbacks.last=null: leave it out with ~callbacks.last$"),
         (["reference=paper", "reference.label=null"], "reference=.* is not valid: .*string"),
         (["reference=paper", "+reference.publisht={}"], "reference=.* is not valid: Extra"),
         (["resume=yes"], "resume='yes' is not valid: .*'auto'"),
@@ -343,6 +343,43 @@ def test_options_of_another_config_and_of_a_chosen_group_are_known():
     check_overrides(["-m", "experiment=ladder/age/01_residual,best_128", "+new=1"], CONF)
     with pytest.raises(UserError, match=r"tasks\.stage\.weight: there is no such option"):
         check_overrides(["task=regression", "tasks.stage.weight=2"], CONF)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["hparams_search=optuna"],
+        ["hydra/launcher=joblib", "seed=1"],
+        ["hydra.sweep.dir=mine"],
+        ["-m", "seed=1,2", "hydra.run.dir=mine"],
+    ],
+)
+def test_what_hydra_would_ignore_is_refused(words):
+    with pytest.raises(UserError, match=r"add -m|hydra\.sweep\.dir="):
+        check_overrides(words, CONF)
+    other = words[1:] if words[0] == "-m" else ["-m", *words]
+    check_overrides([word for word in other if word != "seed=1,2"], CONF)
+    check_overrides([*words, "--cfg", "job"], CONF)
+
+
+def test_patterns_and_ranges_of_options_are_known():
+    check_overrides(["-m", "task=glob(*)", "hydra/launcher=joblib"], CONF)
+    search = ["-m", "hparams_search=optuna", "optimizer.lr=tag(log, interval(1e-4, 1e-2))"]
+    check_overrides([*search, "data.batch_size=choice(8,16)", "seed=range(1,3)"], CONF)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["experiment=glob(ladder/age/0*)"], r"matches no choice: there are .*best_128"),
+        (["optimizer.lr=interval(1e-4,1e-2)"], r"add hparams_search=optuna$"),
+        (["hparams_search=optuna", "optimzer.lr=interval(1,2)"], r"did you mean optimizer\.lr\?"),
+        (["hparams_search=optuna", "data.size=interval(32,64)", "sead=1"], "did you mean seed"),
+    ],
+)
+def test_patterns_and_ranges_are_checked(words, message):
+    with pytest.raises(UserError, match=message):
+        check_overrides(["-m", *words], CONF)
 
 
 def test_waiting_threads_are_told_to_sleep_before_torch_reads_it():

@@ -8,7 +8,10 @@ import pytest
 from helpers import PROJECT, TINY, call, call_afresh
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import open_dict
 
+from boneage.errors import UserError
+from boneage.run.search import check_study
 from boneage.run.sweep import WritableFolder
 
 
@@ -56,7 +59,7 @@ def test_a_stopped_search_goes_on(phantom_root, tmp_path):
         "-m", "hparams_search=optuna", f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db",
         "hydra.sweeper.n_trials=1", *TINY, "data=rsna", f"data.root={phantom_root}",
     ]  # fmt: skip
-    for more in ([], ["data.fold=99"]):  # a run that finishes, and one that fails
+    for more in ([], ["data.num_workers=-1"]):  # a run that finishes, and one that fails
         done = call(*arguments, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     study = optuna.load_study(study_name="regression", storage=f"sqlite:///{tmp_path}/search.db")
@@ -69,6 +72,73 @@ def test_a_stopped_search_goes_on(phantom_root, tmp_path):
     assert all(metrics["options"][name] == value for name, value in finished.params.items())
     curve = pd.read_csv(run.parent / "history.csv")["val/age/mae_years"]
     assert finished.value == pytest.approx(curve.min())
+
+
+def search(storage, *overrides):
+    """Return the config of a search whose study has one finished trial."""
+    study = optuna.create_study(storage=storage, study_name="regression", load_if_exists=True)
+    if not study.trials:
+        trial = optuna.trial.create_trial(
+            params={"optimizer.lr": 1e-3, "data.batch_size": 64},
+            distributions={
+                "optimizer.lr": optuna.distributions.LogUniformDistribution(1e-4, 1e-2),
+                "data.batch_size": optuna.distributions.CategoricalDistribution((32, 64, 128)),
+            },
+            user_attrs={"data": "rsna", "data.root": str(PROJECT), "trainer.max_epochs": "3"},
+            value=1.0,
+        )
+        study.add_trial(trial)
+    return [
+        "hparams_search=optuna", f"hydra.sweeper.storage={storage}", "data=rsna",
+        f"data.root={PROJECT}", "trainer.max_epochs=3", *overrides,
+    ]  # fmt: skip
+
+
+def check(overrides):
+    """Check a search as Hydra does, which keeps its ranges out of the config."""
+    fixed = [word for word in overrides if not word.endswith(")")]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        cfg = compose("train", overrides=fixed, return_hydra_config=True)
+        with open_dict(cfg):
+            cfg.hydra.overrides.task = list(overrides)
+        check_study(cfg)
+
+
+def test_a_study_has_comparable_trials_only(tmp_path, monkeypatch):
+    storage = f"sqlite:///{tmp_path}/search.db"
+    monkeypatch.chdir(PROJECT.parent)
+    same_folder = f"data.root={PROJECT.name}"
+    check(search(storage, same_folder, "data.num_workers=2", "data.size=128"))  # the default
+    check(search(storage, "data.batch_size=16"))  # fewer options are searched
+    check(search(storage, "data.sampling=choice(ages,shuffle)"))  # more
+    check(search(storage, "data.size=96", "hydra.sweeper.study_name=other"))
+    for other in (
+        "trainer.max_epochs=5",
+        "data.size=96",
+        "data.root=elsewhere",
+        "monitor=val/loss",
+    ):
+        option = other.partition("=")[0]
+        with pytest.raises(UserError, match=rf"{option} \(was .*hydra\.sweeper\.study_name="):
+            check(search(storage, other))
+    with pytest.raises(UserError, match=r"other values of data\.batch_size.*study_name="):
+        check(search(storage, "data.batch_size=choice(8,16)"))
+    with pytest.raises(UserError, match=r"a range of the search is not valid: .*low"):
+        check(search(storage, "optimizer.lr=interval(1e-2,1e-4)"))
+
+
+@pytest.mark.slow
+def test_a_search_without_a_finished_trial_ends_in_one_line(tmp_path):
+    done = call(
+        "-m", "hparams_search=optuna", f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db",
+        "hydra.sweeper.n_trials=2", *TINY, "data.num_workers=-1", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "no trial of the search has finished" in done.stderr
+    assert "Traceback" not in done.stderr
+    failed = (tmp_path / "outputs/search/regression/failed.txt").read_text().splitlines()
+    assert len(failed) == 2  # the first does not stop the search
 
 
 def test_the_folder_of_the_storage_is_made(tmp_path, monkeypatch):

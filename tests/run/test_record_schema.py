@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.errors import UserError
-from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint import load_model, read_checkpoint, warn_of_unreadable
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.experiment import train
 from boneage.run.record_schema import check_buildable
@@ -87,6 +87,17 @@ def test_nothing_of_a_strangers_checkpoint_is_run(
 def test_only_parts_of_models_are_built(target):
     with pytest.raises(UserError, match="outside this project"):
         check_buildable({"backbone": [{"_target_": target}]})
+
+
+def test_code_elsewhere_is_warned_of_before_training(caplog):
+    config = {"loss": {"_target_": "mine.losses.LogCosh"}}
+    warn_of_unreadable({"config": config})
+    (line,) = caplog.messages
+    assert "mine.losses.LogCosh" in line
+    assert "boneage/tasks/" in line
+    caplog.clear()
+    warn_of_unreadable({"config": {"loss": {"_target_": "torch.nn.L1Loss"}}})
+    assert not caplog.messages
 
 
 def test_a_network_of_an_older_version_is_named():

@@ -19,10 +19,10 @@ STAGES = ("child", "adolescent", "adult")
 
 @pytest.fixture(scope="module")
 def finished(phantom_root, tmp_path_factory):
-    """One finished run of each task, by name: (metrics, run folder)."""
+    """One finished run of each task, by name: (metrics, run folder), started from Python."""
     runs = {}
     for task in ("regression", "classification", "multitask"):
-        run_dir = tmp_path_factory.mktemp(task)
+        run_dir = tmp_path_factory.mktemp(task) / "new/folder"
         cfg = compose_config(
             *TINY, f"task={task}", "data=rsna", f"data.root={phantom_root}", f"run_dir={run_dir}"
         )
