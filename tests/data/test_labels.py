@@ -445,8 +445,18 @@ def test_what_a_spreadsheet_program_makes_of_ages_and_ids(write):
         read_labels(path)
     path = write([header, [datetime.datetime(2009, 3, 7), 90, True]], "labels.xlsx")
     assert list(read_labels(path)["id"]) == ["2009-03-07"]
-    with pytest.raises(UserError, match=r"'1\.23457E\+12' was rounded"):
-        read_labels(write("id,boneage\n1.23457E+12,90\n"))
+    for rounded in ("1.23457E+12", "1,23457E+12", "1E+05"):  # also with a decimal comma
+        with pytest.raises(UserError, match=rf"'{re.escape(rounded)}' was rounded"):
+            read_labels(write(f"id;boneage\n{rounded};90\n"))
+
+
+def test_a_workbook_that_openpyxl_fails_on_is_one_line(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["id", "boneage"])
+    book.create_chartsheet("Chart")  # without a chart
+    book.save(tmp_path / "labels.xlsx")
+    with pytest.raises(UserError, match=r"labels\.xlsx cannot be read as a table"):
+        read_labels(tmp_path / "labels.xlsx")
 
 
 def test_months_taken_for_years(write):

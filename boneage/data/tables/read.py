@@ -28,6 +28,9 @@ HEAD = 1 << 16  # bytes of a file that contain its header
 FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an empty text as value
     rb'<c (?![^>]*t="str")[^>]*><f[^>]*(?:/>|>[^<]*</f>)\s*(?:<v ?/>|<v></v>)?\s*</c>'
 )
+UNREADABLE = (  # what pandas and openpyxl raise on damaged or unusual files
+    OSError, ValueError, LookupError, AttributeError, TypeError, ImportError, BadZipFile, csv.Error,
+)  # fmt: skip
 SAMPLE = 200  # rows that decide the separator, or contain the header of a spreadsheet
 
 
@@ -144,7 +147,7 @@ def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
             cells = _read_csv(path, SEPARATORS.get(separator or "", separator), complete)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such table") from error
-    except (OSError, ValueError, KeyError, ImportError, BadZipFile, csv.Error) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} cannot be read as a table ({reason}): save it as xlsx or as csv in UTF-8"
