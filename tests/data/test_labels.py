@@ -121,6 +121,18 @@ def test_formulas_without_a_value_are_said(tmp_path, caplog):
     assert caplog.text.count("1 formula without a computed value, read as empty") == 1
 
 
+def test_rows_that_a_filter_hides_are_read_and_said(tmp_path, caplog):
+    book = openpyxl.Workbook()
+    for row in (["id", "boneage"], [1, 60], [2, 70], [3, 80]):
+        book.active.append(row)
+    book.active.auto_filter.ref = "A1:B4"
+    for row in (2, 4, 9):  # the last is empty
+        book.active.row_dimensions[row].hidden = True
+    book.save(tmp_path / "labels.xlsx")
+    assert list(read_labels(tmp_path / "labels.xlsx")["id"]) == ["1", "2", "3"]
+    assert caplog.text.count("labels.xlsx: 2 rows are hidden, as by a filter, and read like") == 1
+
+
 def test_xlsx_with_truth_values(write):
     content = [
         ["id", "boneage", "male"],
