@@ -33,12 +33,14 @@ def prepare_output(required: bool) -> None:
 
     A character that the encoding lacks is replaced by a question mark. What is written after the
     reader has closed the pipe is dropped, and so are what a full disk keeps out of a log file and
-    Matplotlib's advice on its cache of fonts.
+    Matplotlib's advice on its cache of fonts. A width of 0 columns counts as unknown.
 
     Args:
         required: whether standard output is the result of the command, so that a full disk is an
             error. Otherwise this output is dropped too, as it always is on standard error.
     """
+    if os.environ.get("COLUMNS") == "0":  # of a terminal of unknown width: tables would be empty
+        del os.environ["COLUMNS"]
     logging.raiseExceptions = False
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     sys.stdout = _prepared(sys.stdout, required)

@@ -1,6 +1,6 @@
 """Bone ages in three lines of Python."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, overload
 
@@ -38,7 +38,11 @@ class Predictor:
         self, model: str | Path | Sequence[str | Path] | None = None, mirror: bool = False
     ) -> None:
         models = [model] if isinstance(model, str | Path) else model
-        if models is not None and (not isinstance(models, Sequence) or not models):
+        if models is not None and (
+            not isinstance(models, Sequence)
+            or not models
+            or not all(isinstance(path, str | Path) for path in models)
+        ):
             raise UserError(
                 f"model={model!r}: give a file, a folder, or a list of them; None is the built-in "
                 "model"
@@ -75,7 +79,7 @@ class Predictor:
 
         Args:
             radiographs: a file (PNG, JPEG, TIFF, BMP, DICOM); (H, W) uint8 or uint16 pixels with
-                bright bones; or a list of them.
+                bright bones, black where masked; or a list of them.
             sex: "female", "male" or "unknown", or "F", "M" and so on as in tables; one for all, or
                 one each. None, and a missing value of pandas or numpy (NA, NaN), reads the DICOM
                 header, if any.
@@ -130,6 +134,7 @@ class Predictor:
             return load(source, self.ensemble.preprocessings)
         if not isinstance(source, np.ndarray):
             return Radiograph(error=_not_a_radiograph(source))
+        source = np.ma.filled(source, 0)  # masked pixels are black, as transparent ones are
         if source.ndim != 2 or source.dtype not in (np.uint8, np.uint16) or not source.size:
             return Radiograph(
                 error=f"pixels of shape {source.shape} and type {source.dtype}: a radiograph is "
@@ -143,5 +148,14 @@ def _not_a_radiograph(given: object) -> str:
 
 
 def _one_each(given: object, n: int) -> list[Any]:
-    """Return one value for each of `n` radiographs, from one for all or from one each."""
+    """Return one value for each of `n` radiographs, from one for all or from one each.
+
+    Raises:
+        UserError: for a set or dict, whose order is not that of the radiographs.
+    """
+    if isinstance(given, Set | Mapping):
+        raise UserError(
+            f"a {type(given).__name__} of sexes or ages has no order: give a list, one value for "
+            "each radiograph"
+        )
     return [given] * n if is_scalar(given) else list(given)  # type: ignore[call-overload]

@@ -293,6 +293,79 @@ def test_two_statements_on_what_is_white(tmp_path):
         read_dicom(file)
 
 
+SHUTTERS = {  # with what they show of PICTURE, of 20 rows and 16 columns, counted from 1
+    "rectangle": (
+        {
+            "ShutterShape": "RECTANGULAR",
+            "ShutterUpperHorizontalEdge": 3,
+            "ShutterLowerHorizontalEdge": 18,
+            "ShutterLeftVerticalEdge": 5,
+            "ShutterRightVerticalEdge": 30,  # beyond the image
+        },
+        lambda row, column: (row >= 3) & (row <= 18) & (column >= 5),
+    ),
+    "circle": (
+        {
+            "ShutterShape": "CIRCULAR",
+            "CenterOfCircularShutter": [10, 8],
+            "RadiusOfCircularShutter": 6,
+        },
+        lambda row, column: (row - 10) ** 2 + (column - 8) ** 2 <= 36,
+    ),
+    "polygon": (
+        {
+            "ShutterShape": "POLYGONAL",
+            "VerticesOfThePolygonalShutter": [2, 3, 2, 13, 12, 13, 12, 3],
+        },
+        lambda row, column: (row >= 2) & (row <= 12) & (column >= 3) & (column <= 13),
+    ),
+}
+
+
+@pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("kind", SHUTTERS)
+def test_what_the_shutter_hides_is_black(tmp_path, kind, interpretation):
+    tags, shown = SHUTTERS[kind]
+    pixels = PICTURE if interpretation == "MONOCHROME2" else 255 - PICTURE
+    file = written(
+        tmp_path / "a.dcm",
+        pixels.astype(np.uint8),
+        PhotometricInterpretation=interpretation,
+        **tags,
+    )
+    row, column = np.indices(PICTURE.shape) + 1
+    np.testing.assert_allclose(grey(file), PICTURE * shown(row, column), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ShutterShape": "RECTANGULAR"},
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [900, 900],
+         "RadiusOfCircularShutter": 6},
+        {"ShutterShape": "BITMAP"},
+        {"ShutterShape": "POLYGONAL", "VerticesOfThePolygonalShutter": [1, 2, 3]},
+        {"PixelSpacing": [0.1, 0.1015]},
+        {"PixelSpacing": [0.1, 0]},
+        {"PixelSpacing": [0.1, 100]},
+        {"PixelAspectRatio": [1, 1]},
+    ],
+)  # fmt: skip
+def test_shutters_and_spacings_that_say_nothing_change_nothing(tmp_path, tags):
+    file = written(tmp_path / "a.dcm", PICTURE.astype(np.uint8), **tags)
+    np.testing.assert_allclose(grey(file), PICTURE, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"])
+def test_pixels_that_are_not_square_are_made_square(tmp_path, name):
+    disc = np.hypot(*(np.indices((60, 60)) - 29.5)) < 20
+    pixels = np.where(disc, 200, 10).astype(np.uint8)
+    tall = written(tmp_path / "a.dcm", np.repeat(pixels, 2, axis=0), **{name: [1, 2]})
+    wide = written(tmp_path / "b.dcm", np.repeat(pixels, 2, axis=1), **{name: [2, 1]})
+    for file in (tall, wide):
+        np.testing.assert_allclose(grey(file), pixels, atol=0.01)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
 def test_an_image_called_dcm_is_read(tmp_path, suffix):
     pixels = PICTURE.astype(np.uint8)

@@ -121,6 +121,18 @@ def test_formulas_without_a_value_are_said(tmp_path, caplog):
     assert caplog.text.count("1 formula without a computed value, read as empty") == 1
 
 
+def test_rows_that_a_filter_hides_are_read_and_said(tmp_path, caplog):
+    book = openpyxl.Workbook()
+    for row in (["id", "boneage"], [1, 60], [2, 70], [3, 80]):
+        book.active.append(row)
+    book.active.auto_filter.ref = "A1:B4"
+    for row in (2, 4, 9):  # the last is empty
+        book.active.row_dimensions[row].hidden = True
+    book.save(tmp_path / "labels.xlsx")
+    assert list(read_labels(tmp_path / "labels.xlsx")["id"]) == ["1", "2", "3"]
+    assert caplog.text.count("labels.xlsx: 2 rows are hidden, as by a filter, and read like") == 1
+
+
 def test_xlsx_with_truth_values(write):
     content = [
         ["id", "boneage", "male"],
@@ -445,8 +457,18 @@ def test_what_a_spreadsheet_program_makes_of_ages_and_ids(write):
         read_labels(path)
     path = write([header, [datetime.datetime(2009, 3, 7), 90, True]], "labels.xlsx")
     assert list(read_labels(path)["id"]) == ["2009-03-07"]
-    with pytest.raises(UserError, match=r"'1\.23457E\+12' was rounded"):
-        read_labels(write("id,boneage\n1.23457E+12,90\n"))
+    for rounded in ("1.23457E+12", "1,23457E+12", "1E+05"):  # also with a decimal comma
+        with pytest.raises(UserError, match=rf"'{re.escape(rounded)}' was rounded"):
+            read_labels(write(f"id;boneage\n{rounded};90\n"))
+
+
+def test_a_workbook_that_openpyxl_fails_on_is_one_line(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["id", "boneage"])
+    book.create_chartsheet("Chart")  # without a chart
+    book.save(tmp_path / "labels.xlsx")
+    with pytest.raises(UserError, match=r"labels\.xlsx cannot be read as a table"):
+        read_labels(tmp_path / "labels.xlsx")
 
 
 def test_months_taken_for_years(write):

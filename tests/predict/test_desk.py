@@ -201,14 +201,28 @@ def test_python_gets_one_line_for_a_mistake(model, film):
         (lambda: predictor({film}), r"a set is not a radiograph: .* or list\(...\) of them"),
         (lambda: predictor(film for _ in "ab"), r"a generator is not .* or list\(...\) of them"),
         (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),
+        (lambda: predictor([film] * 2, sex={"F", "M"}), "a set of sexes or ages has no order"),
+        (lambda: predictor([film] * 2, age_years={0: 5, 1: 6}), "a dict of sexes or ages has no"),
         (lambda: predictor(np.zeros((4, 4, 3), np.uint8)), r"shape \(4, 4, 3\)"),
         (lambda: predictor(np.zeros((4, 4))), "type float64"),
         (lambda: predictor(film.parent / "gone.png"), "gone.png"),
         (lambda: Predictor([]), r"model=\[\]: give a file"),
         (lambda: Predictor(5), "model=5: give a file"),
+        (lambda: Predictor(b"model.onnx"), "model=b'model.onnx': give a file"),
+        (lambda: Predictor([None]), r"model=\[None\]: give a file"),
     ):
         with pytest.raises(UserError, match=message):
             call()
+
+
+def test_masked_pixels_are_black(model):
+    pixels = np.random.default_rng(0).integers(0, 200, (64, 64), dtype=np.uint8)
+    pixels[:16] = 255
+    masked = np.ma.masked_array(pixels, mask=pixels == 255)
+    black = np.where(pixels == 255, 0, pixels)
+    predictor = Predictor(model)
+    assert predictor(masked).age_years == predictor(black).age_years
+    assert predictor(masked).age_years != predictor(pixels).age_years
 
 
 def test_a_predictor_goes_to_another_process(model, film, monkeypatch):

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from boneage.data.dicom.cells import cells, is_padding
@@ -13,13 +14,17 @@ if TYPE_CHECKING:
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 WIDEST = 16  # bits of the result
 DESCRIBED = 3  # values of a LUTDescriptor: entries, first value, bits
+EDGES = ("Upper", "Lower", "Left", "Right")  # of a rectangular shutter, counted from 1
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio")  # of rows, then of columns
+SQUARE, JUNK = 1.02, 4.0  # ratios of spacings: up to the first they are equal, above the last wrong
 
 
 def displayed(file: "Dataset") -> np.ndarray:
     """Return the pixels of a single grey image as they are meant to be displayed, bones bright.
 
     Modality LUT or rescaling, then the first VOI LUT or window, then MONOCHROME1 is inverted.
-    Padding is black.
+    Padding is black, and so is what the display shutter hides. Where rows and columns have
+    different spacings, the finer ones are reduced.
 
     Returns:
         (H, W) uint16: the range that the header allows, scaled to 16 bits.
@@ -35,7 +40,10 @@ def displayed(file: "Dataset") -> np.ndarray:
         share = 1 - share
     if padding is not None:
         share[padding] = 0
-    return np.asarray(np.rint(65535 * share), np.uint16)
+    if file.get("ShutterShape"):
+        shown = np.where(_open_part(file, share.shape), share, 0)
+        share = shown if shown.any() else share  # a shutter that hides everything is wrong
+    return _with_square_pixels(file, np.asarray(np.rint(65535 * share), np.uint16))
 
 
 def _share(file: "Dataset", values: np.ndarray) -> np.ndarray:
@@ -125,3 +133,51 @@ def _through(window: tuple[str, float, float], values: np.ndarray) -> np.ndarray
     if function == "LINEAR":
         centre, width = centre - 0.5, width - 1
     return np.clip((values - centre) / width + 0.5, 0, 1)
+
+
+def _open_part(file: "Dataset", shape: tuple[int, ...]) -> np.ndarray:
+    """Return (H, W) bool, where the display shutter of a file is open (PS3.3 C.7.6.11)."""
+    rows, columns = np.indices(shape, sparse=True)
+    open_ = np.ones(shape, bool)
+    shapes = str(file.get("ShutterShape") or "").upper()
+    edges = [
+        _optional_numbers(file, f"Shutter{side}{axis}Edge")[:1]
+        for side, axis in zip(EDGES, ("Horizontal",) * 2 + ("Vertical",) * 2, strict=True)
+    ]
+    if "RECTANGULAR" in shapes and all(edges):
+        (upper,), (lower,), (left,), (right,) = edges
+        open_ &= (rows >= upper - 1) & (rows < lower) & (columns >= left - 1) & (columns < right)
+    centre = _optional_numbers(file, "CenterOfCircularShutter")
+    radius = _optional_numbers(file, "RadiusOfCircularShutter")
+    if "CIRCULAR" in shapes and len(centre) == 2 and radius:
+        from_centre = np.hypot(rows + 1 - centre[0], columns + 1 - centre[1])
+        open_ &= from_centre <= radius[0]
+    corners = _optional_numbers(file, "VerticesOfThePolygonalShutter")
+    if "POLYGONAL" in shapes and len(corners) >= 6 and len(corners) % 2 == 0:
+        points = np.clip(np.reshape(corners, (-1, 2))[:, ::-1] - 1, -(2**15), 2**15)
+        polygon = np.zeros(shape, np.uint8)
+        cv2.fillPoly(polygon, [np.rint(points).astype(np.int32)], 1)
+        open_ &= polygon > 0
+    return open_
+
+
+def _with_square_pixels(file: "Dataset", pixels: np.ndarray) -> np.ndarray:
+    """Return pixels with one spacing of rows and columns: the finer side is reduced by area."""
+    spacings = (_optional_numbers(file, name) for name in SPACINGS)
+    of_rows, of_columns = next(
+        (pair for pair in spacings if len(pair) == 2 and min(pair) > 0), (1.0, 1.0)
+    )
+    ratio = of_rows / of_columns
+    if not SQUARE < max(ratio, 1 / ratio) <= JUNK:
+        return pixels
+    height, width = pixels.shape
+    size = max(1, round(width * min(1, 1 / ratio))), max(1, round(height * min(1, ratio)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def _optional_numbers(file: "Dataset", name: str) -> list[float]:
+    """Return the numbers of an element that the pixels can be shown without; none of junk."""
+    try:
+        return numbers(file, name)
+    except (ValueError, TypeError, OverflowError):
+        return []

@@ -186,7 +186,7 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
     if cells.empty:
         raise UserError(f"{path} has a header but no rows: it needs one for each radiograph")
     refuse(path, cells, cells == "", "is empty: give every row an id")
-    rounded = cells.str.fullmatch(r"\d\.\d+E\+\d+")
+    rounded = cells.str.fullmatch(r"\d([.,]\d+)?E\+\d+")
     refuse(path, cells, rounded, "was rounded by a spreadsheet program: save the ids as text")
     ids = normal_ids(cells)
     if repeated := list(ids[ids.duplicated()].unique()):

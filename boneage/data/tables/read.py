@@ -28,6 +28,12 @@ HEAD = 1 << 16  # bytes of a file that contain its header
 FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an empty text as value
     rb'<c (?![^>]*t="str")[^>]*><f[^>]*(?:/>|>[^<]*</f>)\s*(?:<v ?/>|<v></v>)?\s*</c>'
 )
+HIDDEN_ROW = re.compile(  # in a sheet's XML, with something in its first cell
+    rb'<row [^>]*hidden="(?:1|true)"(?:[^>]*[^/>])?>\s*<c [^>]*[^/>]>'
+)
+UNREADABLE = (  # what pandas and openpyxl raise on damaged or unusual files
+    OSError, ValueError, LookupError, AttributeError, TypeError, ImportError, BadZipFile, csv.Error,
+)  # fmt: skip
 SAMPLE = 200  # rows that decide the separator, or contain the header of a spreadsheet
 
 
@@ -35,8 +41,8 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
     """Return stripped text of the first sheet that is not empty, by row number.
 
     If it has no id column under a known name, and exactly one other sheet has, that sheet is read.
-    A hidden sheet is read only if no visible one has ids. Skipped sheets and formulas without a
-    value are logged.
+    A hidden sheet is read only if no visible one has ids. Skipped sheets, formulas without a
+    value and hidden rows are logged.
 
     Args:
         path: the file, whatever its suffix.
@@ -47,7 +53,7 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
             book, sheet_name=None, header=None, dtype=object, na_filter=False, nrows=rows
         )
         visible = {str(s.title) for s in book.book.worksheets if s.sheet_state == "visible"}
-    _warn_of_formulas(path)
+    _warn_of_cells(path)
     texts = {str(name): without_title(stripped(sheet), path) for name, sheet in sheets.items()}
     filled = [name for name, sheet in texts.items() if len(sheet)]
     if not filled:
@@ -70,15 +76,21 @@ def _log_sheet(path: Path, chosen: str, others: tuple[str, ...]) -> None:
 
 
 @cache
-def _warn_of_formulas(path: Path) -> None:
+def _warn_of_cells(path: Path) -> None:
+    """Warn of formulas without a value, and of hidden rows: a filter removes nothing."""
     with ZipFile(path) as book:
-        sheets = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
-        n = sum(len(FORMULA.findall(book.read(name))) for name in sheets)
-    if n:
+        names = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
+        sheets = [book.read(name) for name in names]
+    if n := sum(len(FORMULA.findall(sheet)) for sheet in sheets):
         log.warning(
             "%s: %s without a computed value, read as empty: save the file once in a spreadsheet "
             "program",
             path, plural(n, "formula"),
+        )  # fmt: skip
+    if n := sum(len(HIDDEN_ROW.findall(sheet)) for sheet in sheets):
+        log.warning(
+            "%s: %s hidden, as by a filter, and read like the others: delete those not to be read",
+            path, "1 row is" if n == 1 else f"{n:,} rows are",
         )  # fmt: skip
 
 
@@ -144,7 +156,7 @@ def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
             cells = _read_csv(path, SEPARATORS.get(separator or "", separator), complete)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such table") from error
-    except (OSError, ValueError, KeyError, ImportError, BadZipFile, csv.Error) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} cannot be read as a table ({reason}): save it as xlsx or as csv in UTF-8"
