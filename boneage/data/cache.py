@@ -24,6 +24,7 @@ from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
+HEADERS = 2  # of what the headers of DICOM files say and change: raise it to read these files again
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
 CHECKED = 2**30  # bytes; of larger caches only the size is checked, since reading takes long
 CHUNK = 2**24
@@ -124,7 +125,7 @@ def check_readable(
 def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
     digest = hashlib.sha256(json.dumps([VERSION, asdict(preprocessing)]).encode())
     if any(map(may_have_header, table["path"])):
-        digest.update(b"same_patient")  # caches of older versions have read no patients
+        digest.update(f"header {HEADERS}".encode())
     for id_, path in zip(table["id"], table["path"], strict=True):
         size, changed = _fingerprint(path)
         digest.update(f"{id_}\0{path}\0{size}\0{changed}\n".encode())

@@ -122,6 +122,17 @@ def test_a_missing_package_is_not_remembered_as_damage(root, tmp_path, monkeypat
     assert open_cache(table, small, tmp_path / "cache").unreadable == {}
 
 
+@pytest.mark.parametrize(("form", "again"), [("DICOM", True), ("PNG", False)])
+def test_files_with_headers_are_read_again_when_more_is_read_of_them(
+    root, phantom_root, tmp_path, monkeypatch, form, again
+):
+    table = read_source(root if form == "DICOM" else phantom_root, missing="drop")
+    before = open_cache(table, Preprocessing(16), tmp_path / "cache").path
+    monkeypatch.setattr("boneage.data.cache.HEADERS", 99)
+    after = open_cache(table, Preprocessing(16), tmp_path / "cache").path
+    assert (after != before) == again
+
+
 def test_radiographs_to_hold_out_may_be_dicom_without_a_suffix(root, tmp_path):
     (tmp_path / "held").mkdir()
     shutil.copy(root / BARE, tmp_path / "held")
