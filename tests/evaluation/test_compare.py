@@ -85,6 +85,15 @@ def test_a_file_that_is_no_run_is_refused(tmp_path):
             find_runs([file])
 
 
+def test_files_among_runs_are_left_out(tmp_path):
+    """As a shell gives them for `boneage compare SWEEP/*`."""
+    run(tmp_path / "0", with_ages(1))
+    (tmp_path / "comparison.csv").touch()
+    runs, (left_out,) = find_runs(sorted(tmp_path.iterdir()))
+    assert [found.path.name for found in runs] == ["0"]
+    assert left_out.startswith(f"{tmp_path / 'comparison.csv'} is neither a run folder")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("newer", ["a", "b"])
 def test_an_option_that_an_older_run_does_not_know_counts_as_none(tmp_path, newer):

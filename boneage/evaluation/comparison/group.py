@@ -32,7 +32,7 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
         folders: run folders, their checkpoint files, or folders with run folders at any depth.
 
     Returns:
-        The runs, and for every other run folder one line that says what is wrong with it.
+        The runs, and for every other run folder or file one line that says what is wrong with it.
 
     Raises:
         UserError: when a folder does not exist, or there is no finished run.
@@ -44,7 +44,8 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
         if given.is_file() and not (given.suffix == ".ckpt" and _is_run(os.listdir(folder))):
-            raise UserError(f"{given} is neither a run folder nor a checkpoint in one")
+            skipped[given] = f"{given} is neither a run folder nor a checkpoint in one"
+            continue
         for path in _run_folders(folder):
             try:
                 runs[path.resolve()] = read_run(path)
