@@ -105,7 +105,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(cfg.run_dir)
     if (done := finished(folder, cfg)) is not None:
         return done
-    folder.mkdir(parents=True, exist_ok=True)  # called from Python; Hydra makes it otherwise
     with only_run_in(folder), interruptible(folder):
         keep_freed_memory()
         quieten_lightning()
@@ -150,6 +149,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]
     trainer = _build_trainer(cfg, folder, always)
     if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)  # called from Python; Hydra makes it otherwise
         split = [c for c in ("id", "fold", "age_years", "sex", "patient") if c in data.table]
         write_file(folder / "split.csv", data.table[split].to_csv(index=False))
     return _Run(cfg, folder, ckpt_path, checkpoint, model, data, trainer, *watched)
