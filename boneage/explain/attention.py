@@ -116,15 +116,14 @@ def measure_model(
     results = []
     for task in model.tasks:
         of_random = [measure(maps_of(one, images, sex, task, method), masks) for one in random]
+        by_region = pd.concat(of_random).groupby(["image", "region"], sort=False, as_index=False)
         sources = {
             "model": measure(maps_of(model, images, sex, task, method), masks),
-            "random_weights": pd.concat(of_random).groupby(["image", "region"], sort=False).mean(),
+            "random_weights": by_region.mean(),
             "blob": measure(np.broadcast_to(blob(images.shape[-1]), images.shape), masks),
             "edges": measure(edges(images), masks),
         }
-        measured = pd.concat(
-            [shares.reset_index().assign(source=name) for name, shares in sources.items()]
-        )
+        measured = pd.concat([shares.assign(source=name) for name, shares in sources.items()])
         predict, unit = predictor(model, images, sex, task)
         moved = marker_effect(images, masks, predict, age_years, stages, patients)
         shares = summarise(measured, age_years, stages, patients)

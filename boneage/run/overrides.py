@@ -41,17 +41,17 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
     Raises:
         UserError: naming the argument, and how to quote it, or the nearest existing names.
     """
-    overrides = _parse(arguments)
+    sweep = any(argument in SWEEP for argument in arguments)
+    overrides = _parse(arguments, sweep)
     if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):
         with initialize_config_dir(str(folder), version_base="1.3"):
             _check_names(overrides, GlobalHydra.instance().config_loader())
     if not any(SHOWN.fullmatch(argument) for argument in arguments):
-        _check_mode(overrides, any(argument in SWEEP for argument in arguments))
+        _check_mode(overrides, sweep)
 
 
-def _parse(arguments: Sequence[str]) -> list[Override]:
+def _parse(arguments: Sequence[str], sweep: bool) -> list[Override]:
     parser = OverridesParser.create()
-    sweep = any(argument in SWEEP for argument in arguments)
     overrides = []
     for argument in arguments:
         option, equals, value = argument.partition("=")

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 WIDEST = 16  # bits of the result
 DESCRIBED = 3  # values of a LUTDescriptor: entries, first value, bits
-EDGES = ("Upper", "Lower", "Left", "Right")  # of a rectangular shutter, counted from 1
+EDGES = (  # of a rectangular shutter, counted from 1
+    "ShutterUpperHorizontalEdge",
+    "ShutterLowerHorizontalEdge",
+    "ShutterLeftVerticalEdge",
+    "ShutterRightVerticalEdge",
+)
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio")  # of rows, then of columns
 SQUARE, JUNK = 1.02, 4.0  # ratios of spacings: up to the first they are equal, above the last wrong
 
@@ -140,10 +145,7 @@ def _open_part(file: "Dataset", shape: tuple[int, ...]) -> np.ndarray:
     rows, columns = np.indices(shape, sparse=True)
     open_ = np.ones(shape, bool)
     shapes = str(file.get("ShutterShape") or "").upper()
-    edges = [
-        _optional_numbers(file, f"Shutter{side}{axis}Edge")[:1]
-        for side, axis in zip(EDGES, ("Horizontal",) * 2 + ("Vertical",) * 2, strict=True)
-    ]
+    edges = [_optional_numbers(file, name)[:1] for name in EDGES]
     if "RECTANGULAR" in shapes and all(edges):
         (upper,), (lower,), (left,), (right,) = edges
         open_ &= (rows >= upper - 1) & (rows < lower) & (columns >= left - 1) & (columns < right)
