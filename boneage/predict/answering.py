@@ -15,9 +15,9 @@ from boneage.predict.ensemble import SITE, Ensemble, Row
 from boneage.predict.patients import Patient
 from boneage.predict.radiograph import CORRECTIONS, NO_SINGLE_HAND, TWO_HANDS, Radiograph, see
 from boneage.stages import PROBABILITY
+from boneage.uncertainty.novelty import UNUSUAL
 
 Source = Path | np.ndarray  # a file, or (H, W) uint8 or uint16
-UNUSUAL = 1.0  # novelty above which a radiograph is flagged
 EXTREME_SD = 8.0  # absolute SD score; an age in the wrong unit gives a higher one
 FAR = "bone age far from the chronological age"  # as the flag says where there is no SD score
 # columns with fields of their own

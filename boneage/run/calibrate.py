@@ -101,10 +101,24 @@ def correcting_site(record: dict[str, Any]) -> Site | None:
 
 
 def predictions_at(
-    site: Site | None, model: BoneAgeModule, images: np.ndarray, sexes: pd.Series
+    site: Site | None,
+    model: BoneAgeModule,
+    images: np.ndarray,
+    sexes: pd.Series,
+    novelty: Novelty | None = None,
 ) -> pd.DataFrame:
-    """Return the columns of `predictions_of`, with the ages corrected for a site."""
-    predicted, _ = predictions_of(model, images, sex_indices(sexes))
+    """Return the columns of `predictions_of`, with the ages corrected for a site.
+
+    Args:
+        site: whose correction applies, if any.
+        model: the model.
+        images: (n, size, size) uint8.
+        sexes: n sexes.
+        novelty: adds the column `novelty`, the distance to the training radiographs.
+    """
+    predicted, features = predictions_of(model, images, sex_indices(sexes))
+    if novelty is not None:
+        predicted["novelty"] = novelty.distance(features)
     if site is not None and PREDICTED_AGE in predicted:
         years, names = predicted[PREDICTED_AGE].to_numpy(float), sexes.to_numpy(str)
         predicted[PREDICTED_AGE] = site.correction.correct(years, names)

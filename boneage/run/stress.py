@@ -23,11 +23,12 @@ from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled, write_figure
 from boneage.evaluation.intervals import Metrics, Results, with_interval
-from boneage.run.calibrate import correcting_site, predictions_at
+from boneage.run.calibrate import correcting_site, novelty_of, predictions_at
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.seen import SAME_MONTHS, find_seen
 from boneage.stages import Stages
+from boneage.uncertainty.novelty import UNUSUAL
 
 TABLE, FIGURE = "stress.csv", "stress.png"
 PART = 128  # radiographs changed and predicted at a time
@@ -37,6 +38,7 @@ PANELS = (
     ("change_months", "mean absolute change (months)", ORANGE),
     ("accuracy", "accuracy of the stage", BLUE),
     ("stage_changed", "share of changed stages", ORANGE),
+    ("flagged", "share flagged as unlike\nthe training radiographs", BLUE),
 )
 
 
@@ -73,7 +75,8 @@ def stress(
     changes = (UNCHANGED, *STRESSES)
     rows: dict[str, list[dict[Hashable, Any]]] = {change: [] for change in changes}
     site = correcting_site(record)
-    predicted = _predict(partial(predictions_at, site, model), table, preprocessing, changes)
+    predictions = partial(predictions_at, site, model, novelty=novelty_of(record))
+    predicted = _predict(predictions, table, preprocessing, changes)
     for change, row in with_progress(predicted, len(changes) * len(table), "Radiographs tested"):
         rows[change] += [row] if row else []
     tables = {change: pd.DataFrame(own).set_index(ROW) for change, own in rows.items() if own}
@@ -146,7 +149,8 @@ def _predict(
 ) -> Iterator[tuple[str, dict[Hashable, Any] | None]]:
     """Yield every change with the prediction of every radiograph; None if it cannot be changed.
 
-    A prediction has the columns of `predictions.csv`, and in `ROW` its index in `table`. A sex that
+    A prediction has the columns of `predictions.csv`, `novelty` if the model measures it, and in
+    `ROW` its index in `table`. A sex that
     the table lacks is that of the DICOM header.
     """
     for change, start in product(changes, range(0, len(table), PART)):
@@ -170,12 +174,14 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
     Args:
         truth: `age_years`, `stage` and, if known, `patient`, indexed by radiograph.
         clean: predictions of the unchanged radiographs, as in `predictions.csv`.
-        changed: predictions of the changed ones, at least one; some may be missing.
+        changed: predictions of the changed ones, at least one; some may be missing. With their
+            `novelty`, if the model measures it.
 
     Returns:
         `metric`, `value`, `low`, `high`, `n`. For ages, in months: `mae_months`, its `difference`
         from the unchanged ones, and `change_months`, the mean absolute change of the prediction.
-        For stages: `accuracy`, its `difference`, and the share of `changed` stages.
+        For stages: `accuracy`, its `difference`, and the share of `changed` stages. The share
+        `flagged` as unlike the training radiographs, and the MAE of those `not_flagged`.
     """
     truth, clean = truth.loc[changed.index], clean.loc[changed.index]
     patients = patient_codes(truth)
@@ -191,6 +197,12 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
         )
         columns = before == true, after == true, before != after
         results |= with_interval(_stage_metrics, *columns, patients=patients)
+    if "novelty" in changed:
+        flagged = changed["novelty"].to_numpy() > UNUSUAL
+        results |= with_interval(_share_flagged, flagged, patients=patients)
+        if PREDICTED_AGE in changed:
+            error = 12 * np.abs(changed[PREDICTED_AGE] - truth["age_years"]).to_numpy()
+            results |= with_interval(_not_flagged, error, flagged, patients=patients)
     return pd.DataFrame([{"metric": name} | values for name, values in results.items()])
 
 
@@ -209,6 +221,17 @@ def _stage_metrics(right_before: np.ndarray, right: np.ndarray, moved: np.ndarra
         "accuracy_difference": right.mean(axis=-1) - right_before.mean(axis=-1),
         "stage_changed": moved.mean(axis=-1),
     }
+
+
+def _share_flagged(flagged: np.ndarray) -> Metrics:
+    return {"flagged": flagged.mean(axis=-1)}
+
+
+def _not_flagged(error: np.ndarray, flagged: np.ndarray) -> Metrics:
+    """Return the mean error of radiographs that are not flagged, NaN if all are."""
+    kept = (~flagged).sum(axis=-1)
+    total = (error * ~flagged).sum(axis=-1)
+    return {"mae_months_not_flagged": total / np.where(kept, kept, np.nan)}
 
 
 def stress_figure(measured: pd.DataFrame) -> Figure:

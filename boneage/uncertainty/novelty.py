@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+UNUSUAL = 1.0  # distance above which a radiograph is flagged
 FALSE_ALARMS = 0.01  # share of held-out radiographs beyond the limit
 DIRECTIONS = 64  # at most
 RADIOGRAPHS = 10  # per direction, at least

@@ -33,6 +33,10 @@ HEADLINE = (*AGE[:1], *AGE[2:], *STAGES_IN_SHORT)
 HEADLINE_ROWS = ("paper_regression", "default", BUILTIN)
 PUBLISHED_BY = "reference study, published"
 GUESS = "constant guess"
+CHANGES = {  # metrics of changed radiographs
+    "mae_months": "MAE", "mae_months_difference": "difference", "change_months": "mean change",
+}  # fmt: skip
+FLAGS = {"flagged": "flagged", "mae_months_not_flagged": "MAE of the others"}
 MAIN_ROWS = {
     "paper_regression": "`experiment=paper_regression`",
     "default": "`data=rsna`, the defaults",
@@ -136,11 +140,12 @@ def builtin(record: Record, shown: Sequence[str]) -> list[Row]:
     return [*rows, ["Share of readings within the 90 % interval", cell(covered, "covered"), ""]]
 
 
-def stressed(records: dict[str, Record], names: Sequence[str]) -> list[Row]:
-    """Return the MAE of runs on the changed test fold, and the change of their predictions."""
+def stressed(
+    records: dict[str, Record], names: Sequence[str], metrics: dict[str, str] = CHANGES
+) -> list[Row]:
+    """Return metrics of runs on the changed test fold, by the heads of their columns."""
     runs = {name: records[name]["stress"] for name in names if name in records}
-    rows = [["change", "n", *labelled(list(runs), ("MAE", "difference", "mean change"))]]
-    metrics = ("mae_months", "mae_months_difference", "change_months")
+    rows = [["change", "n", *labelled(list(runs), list(metrics.values()))]]
     cells: dict[str, Row] = {}
     for measured in runs.values():
         for row in measured:
@@ -288,7 +293,7 @@ def rebuild(results: Path, notes: Path, card: Path, readme: Path) -> None:
         fill(readme, "builtin", builtin(records[BUILTIN], IN_README))
         fill(card, "builtin", builtin(records[BUILTIN], IN_CARD))
         fill(card, "bands", bands(records, [BUILTIN]))
-        fill(card, "stressed", stressed(records, [BUILTIN]))
+        fill(card, "stressed", stressed(records, [BUILTIN], CHANGES | FLAGS))
 
 
 if __name__ == "__main__":

@@ -107,11 +107,14 @@ def test_the_difference_of_two_models_has_the_bounds_of_a_difference(tables):
     truth = tables[0].assign(
         stage=[STAGES.names[k] for k in STAGES.index_of(tables[0]["age_years"])]
     )
-    for row in stress_metrics(truth, tables[0], tables[1]).to_dict("records"):
+    changed = tables[1].assign(novelty=np.linspace(0, 2, len(truth)))
+    for row in stress_metrics(truth, tables[0], changed).to_dict("records"):
         row |= {key: None for key in ("low", "high") if row[key] is None or math.isnan(row[key])}
         name = row["metric"]
-        least = {"mae_months": 0, "change_months": 0, "accuracy": 0, "stage_changed": 0}
-        greatest = {"accuracy": 1, "stage_changed": 1, "accuracy_difference": 1}
+        shares = ("accuracy", "stage_changed", "flagged")
+        months = ("mae_months", "change_months", "mae_months_not_flagged")
+        least = dict.fromkeys((*shares, *months), 0)
+        greatest = dict.fromkeys((*shares, "accuracy_difference"), 1)
         low = -1 if name == "accuracy_difference" else least.get(name, -math.inf)
         check(name, row, (low, greatest.get(name, math.inf)))
 

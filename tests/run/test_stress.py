@@ -16,6 +16,7 @@ from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.predict.export import export
+from boneage.predict.predictor import Predictor
 from boneage.run.changes import STRESSES
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
@@ -97,6 +98,15 @@ def test_metrics_by_hand():
     assert found["accuracy"] == 0.5
     assert found["accuracy_difference"] == 0
     assert found["stage_changed"] == 0
+    assert not {"flagged", "mae_months_not_flagged"} & {*found.index}
+    measured = stress_metrics(truth, clean, changed.assign(novelty=[1.0, 1.1]))
+    found = measured.set_index("metric")["value"]
+    assert found["flagged"] == 0.5
+    assert found["mae_months_not_flagged"] == 0
+    measured = stress_metrics(truth, clean, changed.assign(novelty=2.0))
+    found = measured.set_index("metric")["value"]
+    assert found["flagged"] == 1
+    assert found.isna()["mae_months_not_flagged"]
 
 
 @pytest.mark.slow
@@ -117,6 +127,10 @@ def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     assert clean["value"]["mae_months"] == pytest.approx(test["age/mae_months"]["value"], rel=1e-4)
     assert clean["value"]["accuracy"] == pytest.approx(test["stage/accuracy"]["value"])
     assert clean["value"]["change_months"] == 0
+    tested = held_out(read_checkpoint(run)["boneage"], None)
+    answers = Predictor(run)([*tested["path"]], sex=[*tested["sex"]])
+    unusual = ["unlike the training radiographs" in answer.flags for answer in answers]
+    assert clean["value"]["flagged"] == np.mean(unusual)
     assert (run / "stress.png").stat().st_size > 10_000
     assert "mirrored" in done.output
     one = tmp_path / "moved.ckpt"
