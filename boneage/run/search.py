@@ -89,14 +89,15 @@ def _end_in_one_line() -> None:
     """
     import optuna  # of the extra `sweep`
 
-    best = optuna.Study.best_trial.fget
+    of_optuna: Any = optuna.Study
+    best = of_optuna.best_trial.fget
 
-    def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial:
+    def best_trial(study: Any) -> Any:  # noqa: ANN401
         if not any(trial.state.name == "COMPLETE" for trial in study.trials):
             sys.exit("error: no trial of the search has finished: there are no best options")
         return best(study)
 
-    optuna.Study.best_trial = property(best_trial)
+    of_optuna.best_trial = property(best_trial)
 
 
 def _study(config: DictConfig) -> list[Any] | None:
