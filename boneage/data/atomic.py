@@ -25,9 +25,14 @@ def writing(out: Path, remedy: str = ANOTHER) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"{error.filename or out} cannot be written ({error.strerror or error}): {remedy}"
-        ) from error
+        raise unwritable(error, out, remedy) from error
+
+
+def unwritable(error: OSError, out: Path, remedy: str) -> UserError:
+    """Return the error for people: the file that cannot be written, or `out`, and the remedy."""
+    return UserError(
+        f"{error.filename or out} cannot be written ({error.strerror or error}): {remedy}"
+    )
 
 
 def make_writable(folder: Path, remedy: str = ANOTHER) -> None:

@@ -1,15 +1,13 @@
 """Measure where the maps of a model lie, and write the results of several models."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from boneage.data.atomic import write_file
 from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, styled, to_png
@@ -18,7 +16,8 @@ from boneage.evaluation.reference import Reference
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, marker_effect, measure, summarise
 from boneage.explain.methods import Method, maps_of
-from boneage.models.inference import batches, predictor
+from boneage.explain.random_weights import with_random_weights
+from boneage.models.inference import predictor
 from boneage.models.module import BoneAgeModule
 from boneage.stages import BANDS, Stages
 
@@ -155,30 +154,3 @@ def write_attention(
     lines = sentences(summary, reference.claims if reference else ())
     write_file(folder / CLAIMS, "".join(f"{line}\n" for line in lines))
     return lines
-
-
-def with_random_weights(
-    model: BoneAgeModule, images: np.ndarray, sex: Tensor, seed: int
-) -> BoneAgeModule:
-    """Return a copy of a model with random weights.
-
-    Its batch normalisation takes the statistics of some of the radiographs: with those of a new
-    layer, most channels are always zero in some networks, and their maps lie anywhere.
-
-    Args:
-        model: the model.
-        images: (n, H, W) uint8 radiographs.
-        sex: (n,) int64, index into `SEXES`.
-        seed: of the weights.
-    """
-    with torch.inference_mode(mode=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        random = copy.deepcopy(model)
-        torch.manual_seed(seed)
-        for layer in random.modules():
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()  # type: ignore[operator]
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.momentum = 1.0
-        image, sexes = next(batches(images, sex, model.device))
-        random.train()(torch.cat([image, image.flip(-1)]), sexes.repeat(2))
-    return random.eval()

@@ -9,11 +9,12 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE
 from boneage.evaluation.intervals import Results, with_interval
+from boneage.explain.random_weights import normalise
 from boneage.models.inference import Predict
 from boneage.models.module import BoneAgeModule
 
@@ -22,16 +23,21 @@ BLUR = 1 / 8  # of the side: blur of the image that replaces removed pixels
 Maps = Callable[[BoneAgeModule], np.ndarray]
 
 
-def randomisation(model: BoneAgeModule, task: str, maps: Maps, seed: int = 0) -> pd.DataFrame:
+def randomisation(
+    model: BoneAgeModule, task: str, maps: Maps, images: np.ndarray, sex: Tensor, seed: int = 0
+) -> pd.DataFrame:
     """Reset layers at random from the head down, and measure the change of the maps.
 
     The model parameter randomisation test of Adebayo et al. 2018: maps that do not change do not
-    depend on what the network has learned.
+    depend on what the network has learned. Reset batch normalisation takes the statistics of the
+    radiographs.
 
     Args:
-        model: the trained model, not modified.
+        model: the trained model in evaluation mode, not modified.
         task: the task whose head is reset first.
-        maps: from a model to (n, H, W) maps.
+        maps: from a model to (n, H, W) maps of the radiographs.
+        images: (n, H, W) uint8 radiographs.
+        sex: (n,) int64, index into `SEXES`.
         seed: seed of the new weights.
 
     Returns:
@@ -40,16 +46,16 @@ def randomisation(model: BoneAgeModule, task: str, maps: Maps, seed: int = 0) ->
     """
     original = maps(model)
     changed = copy.deepcopy(model)
-    backbone = [m for m in changed.backbone.modules() if hasattr(m, "reset_parameters")]
-    head = [m for m in changed.tasks[task].modules() if hasattr(m, "reset_parameters")]
-    sex = [m for m in changed.sex.modules() if hasattr(m, "reset_parameters")]
-    order = [*reversed(head), *reversed(sex), *reversed(backbone)]
+    parts = (changed.tasks[task], changed.sex, changed.backbone)
+    layers = [layer for part in parts for layer in reversed([*part.modules()])]
+    order = [layer for layer in layers if hasattr(layer, "reset_parameters")]
     rows = _similar(original, original, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for count, layer in enumerate(order, start=1):
             layer.reset_parameters()  # type: ignore[operator]
             if isinstance(layer, nn.Conv2d | nn.Linear):
+                normalise(changed, order[:count], images, sex)
                 rows += _similar(original, maps(changed), count)
     return pd.DataFrame(rows)
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from rich.progress import track
 
+from boneage.data.atomic import unwritable
 from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import UserError, join_first, plural
@@ -108,19 +109,17 @@ def _warn_of_headers(answers: Sequence[Answer]) -> None:
 @contextmanager
 def _resumable(out: Path) -> Iterator[None]:
     """Raise UserError, with the way to resume, if the disk is full or memory runs out."""
-    finished = f"finished predictions are in {out}: continue with --resume"
+    finished = f"continue with --resume, since finished predictions are in {out}"
     try:
         yield
     except UserError as error:
         raise UserError(f"{error}; {finished}") from error
     except Exception as error:
         if isinstance(error, OSError):
-            what = f"{error.filename or out} cannot be written ({error.strerror})"
-        elif isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
-            what = "memory ran out"
-        else:
-            raise
-        raise UserError(f"{what}; {finished}") from error
+            raise unwritable(error, out, finished) from error
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+            raise UserError(f"memory ran out: {finished}") from error
+        raise
 
 
 def answers_of(

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from torch import nn
 
 from boneage.errors import UserError, join_first, suggestion
 from boneage.evaluation.reference import Reference
@@ -60,7 +62,8 @@ def check_config(cfg: DictConfig) -> None:
             raise UserError(f"~{key}: a run cannot do without {key}")
     for key, hint in TOP_LEVEL.items():
         _check_value(key, config[key], hint)
-    _check_node("", config)
+    _check_node("", {**config, "tasks": None})
+    _check_node("tasks", config["tasks"])  # whose loss and stages refer to those above
     _check_names(cfg, config)
     _check_unused(cfg, config)
     if config["trainer"].get("limit_test_batches") == 0:
@@ -98,8 +101,10 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
         if key.startswith("_"):
             continue
         if accepts is not None and key not in accepts:
-            near = suggestion(key, sorted(accepts))
-            raise UserError(f"{where}: {node['_target_']} has no such option{near}")
+            near = suggestion(key, sorted(accepts)) if accepts else ""
+            raise UserError(
+                f"{where}: {node['_target_']} has no such option (~{where} leaves it out){near}"
+            )
         if key in hints and not built:
             _check_value(where, value, hints[key])
         _check_node(where, value)
@@ -117,6 +122,8 @@ def _schema(path: str, target: str) -> tuple[dict[str, Any], set[str] | None]:
         )
     except NameError:  # a third party's annotation that only its type checker can resolve
         hints = {}
+    if getattr(constructor, "__init__", None) is nn.Module.__init__:
+        return {}, set()  # its signature accepts anything, but it does not
     accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     return hints, None if accepts_any else set(parameters)
 
@@ -178,6 +185,7 @@ def _check_unused(cfg: DictConfig, config: dict[Any, Any]) -> None:
             learns from them.
     """
     _check_split(OmegaConf.to_container(cfg.data), config["data"])
+    _warn_of_inherited(config)
     if config["train"]:
         tasks = {name: node for name, node in config["tasks"].items() if "_target_" in node}
         if config["data"].get("soft_targets"):
@@ -226,3 +234,26 @@ def _warn_of_soft_weights(tasks: dict[str, Any]) -> None:
             if task["soft_weight"] != default.default:
                 text = "tasks.%s.soft_weight=%s has no effect without data.soft_targets="
                 log.warning(text, name, task["soft_weight"])
+
+
+def _warn_of_inherited(config: dict[Any, Any]) -> None:
+    """Warn if a class that the command names gets options of the choice that it replaces."""
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    given = [word.lstrip("+").partition("=")[0] for word in words if not word.startswith("~")]
+    for path in (name.removesuffix("._target_") for name in given if name.endswith("._target_")):
+        node = config
+        for part in path.split("."):
+            node = node[part]
+        parameters = inspect.signature(get_object(node["_target_"])).parameters
+        others = [
+            f"{path}.{key}={value} (its default is {parameters[key].default})"
+            for key, value in node.items()
+            if key in parameters
+            and f"{path}.{key}" not in given
+            and parameters[key].default not in (value, inspect.Parameter.empty)
+        ]
+        if others:
+            log.warning(
+                "%s gets options of the choice that it replaces: %s; set them, or leave them out "
+                "with ~ before the name", node["_target_"], join_first(others),
+            )  # fmt: skip

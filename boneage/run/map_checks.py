@@ -43,7 +43,7 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
         )
     for task in explained.model.tasks:
         draw = partial(explained.maps, task, method)
-        randomised = randomisation(explained.model, task, draw)
+        randomised = randomisation(explained.model, task, draw, explained.images, explained.sex)
         predict, unit = predictor(explained.model, explained.images, explained.sex, task)
         curves = deletion(explained.images, draw(), predict)
         write_file(out / f"randomisation_{task}.csv", randomised.to_csv(index=False))

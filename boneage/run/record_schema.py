@@ -2,10 +2,13 @@
 
 import importlib
 import inspect
+import os
+import sys
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from torch import nn
 from torch.nn.modules.loss import _Loss
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -18,6 +21,8 @@ from boneage.options import TABLE
 SCHEMA = 2  # of the record; increased when older versions could not read it correctly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
 TORCH = {"torch.nn": _Loss, "torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
+PARTS = (nn.Module, Optimizer, LRScheduler)  # what a checkpoint may build of a trusted package
+TRUST = "BONEAGE_TRUST"  # environment variable: names of packages, separated by commas
 RETIRED = {
     "boneage.models.pretrained.TorchvisionBackbone": "torchvision's networks are now those of timm"
 }
@@ -122,6 +127,8 @@ def _is_novelty(novelty: dict[str, Any]) -> bool:
 def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
     """Check the config of a checkpoint from an untrusted source.
 
+    Code of another package is imported only if the user names the package in `TRUST`.
+
     Raises:
         UserError: if it names code that is not a part of a model or was removed from this project,
             or contains text that a config would resolve.
@@ -134,16 +141,32 @@ def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
             f"{RETIRED[node['_target_']]}; train it again, or use that version"
         )
     if isinstance(node, dict) and "_target_" in node and not _is_part_of_a_model(node["_target_"]):
-        raise UserError(f"the checkpoint names code outside this project: {node['_target_']}")
+        raise UserError(f"the checkpoint names code outside this project: {_refusal(node)}")
     children = [*node, *node.values()] if isinstance(node, dict) else node
     for child in children if isinstance(children, list) else ():
         check_buildable(child)
 
 
+def _refusal(node: dict[str, Any]) -> str:
+    """Return the name of refused code, and what to do if it may be the user's own."""
+    target = str(node["_target_"])
+    package = target.partition(".")[0]
+    if package in _trusted():
+        return f"{target} (in {TRUST}, but it cannot be imported, or is no class of a model's part)"
+    if package in (*sys.stdlib_module_names, "boneage", "torch"):
+        return target
+    return f"{target}; if {package} is your own package, or you trust it, set {TRUST}={package}"
+
+
+def _trusted() -> list[str]:
+    return os.environ.get(TRUST, "").replace(",", " ").split()
+
+
 def _is_part_of_a_model(target: Any) -> bool:  # noqa: ANN401
     """Return whether this names a class or function of a module for parts of models."""
     module, _, name = str(target).rpartition(".")
-    if not module.startswith(OWN) and module not in TORCH:
+    trusted = module.partition(".")[0] in _trusted()
+    if not module.startswith(OWN) and module not in TORCH and not trusted:
         return False
     try:
         part = getattr(importlib.import_module(module), name)
@@ -151,4 +174,6 @@ def _is_part_of_a_model(target: Any) -> bool:  # noqa: ANN401
         return False
     if module in TORCH:
         return inspect.isclass(part) and issubclass(part, TORCH[module])
+    if not module.startswith(OWN):
+        return inspect.isclass(part) and issubclass(part, PARTS)
     return (inspect.isclass(part) or inspect.isfunction(part)) and part.__module__ == module

@@ -1,46 +1,103 @@
 """Searches for good options with Optuna: which trials one study may contain."""
 
+import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from boneage.data.atomic import write_file
 from boneage.errors import UserError, join_first
 from boneage.options import BOOKKEEPING, kind_of
 from boneage.run.options import differing, flatten
 
 ANOTHER = "name another study with hydra.sweeper.study_name="
+RESULTS = "optimization_results.yaml"  # of Optuna's sweeper
 ROOT = "data.root"  # bookkeeping for a run, whose radiographs are compared one by one
 
 
 class Search(Callback):
-    """Stop a search whose trials cannot be compared, and one of which no trial has finished.
+    """Stop a search whose trials cannot be compared or had no result, and name the best run.
 
     Optuna would add the trials to those of the study, and call the best of all the best.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
-        """Compare options and ranges with those of the study's finished trials."""
-        if config.hydra.sweeper.get("study_name") is None:
-            return  # a sweep of given values, or a study in memory
+        """Check the direction, and compare options with those of the study's finished trials."""
+        if "direction" not in config.hydra.sweeper:
+            return  # a sweep of given values
         try:
-            check_study(config)
+            check_direction(config)
+            if config.hydra.sweeper.study_name is not None:  # else a study in memory
+                check_study(config)
         except UserError as error:
             sys.exit(f"error: {error}")
+        _end_in_one_line()
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ANN401
-        """Say in one line that there are no best options, where Optuna would fail."""
-        sweeper = config.hydra.sweeper
-        last = config.hydra.job.get("num") == sweeper.get("n_trials", 0) - 1
-        if last and sweeper.n_jobs == 1 and job_return.status is JobStatus.FAILED:
-            trials = _study(config)
-            if trials is not None and not any(trial.state.name == "COMPLETE" for trial in trials):
-                sys.exit("error: no trial of the search has finished: there are no best options")
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
+        """Add the run of the best options to Optuna's results, and print it."""
+        results = Path(config.hydra.sweep.dir) / RESULTS
+        if "direction" in config.hydra.sweeper:
+            best = OmegaConf.load(results)
+            run = best_run(results.parent, dict(best.best_params), best.best_value)
+            if run is None:
+                print(f"{results.parent} does not contain the run of the best options")
+                return
+            write_file(results, OmegaConf.to_yaml(OmegaConf.merge(best, {"best_run": str(run)})))
+            print(f"Best run: {run}")
+
+
+def best_run(folder: Path, params: Mapping[str, Any], score: float) -> Path | None:
+    """Return the run with the options and the score of a trial; None if a folder has none.
+
+    Args:
+        folder: of the search.
+        params: the options of the trial that were searched.
+        score: its best validation score.
+    """
+    from boneage.evaluation.run_folder import HYDRA, METRICS
+
+    words = {f"{name}={value}" for name, value in params.items()}
+    for file in sorted(folder.rglob(f"{HYDRA}/overrides.yaml")):
+        metrics = file.parents[1] / METRICS
+        if not metrics.exists() or not words <= {*map(str, OmegaConf.load(file))}:
+            continue
+        if json.loads(metrics.read_text())["best_validation"] == score:
+            return metrics.parent
+    return None
+
+
+def check_direction(config: DictConfig) -> None:
+    """Raise UserError if a search would not look for the best score of a run."""
+    direction, expected = config.hydra.sweeper.direction, f"{config.mode}imize"
+    if getattr(direction, "name", direction) not in (expected, [expected]):
+        raise UserError(
+            f"hydra.sweeper.direction={direction} is not the direction of {config.monitor}, whose "
+            f"best value is its {config.mode}imum (mode={config.mode}): leave it out"
+        )
+
+
+def _end_in_one_line() -> None:
+    """Say that there are no best options, where Optuna would raise an error after all trials.
+
+    Neither it nor Hydra has a hook for this moment.
+    """
+    import optuna  # of the extra `sweep`
+
+    of_optuna: Any = optuna.Study
+    best = of_optuna.best_trial.fget
+
+    def best_trial(study: Any) -> Any:  # noqa: ANN401
+        if not any(trial.state.name == "COMPLETE" for trial in study.trials):
+            sys.exit("error: no trial of the search has finished: there are no best options")
+        return best(study)
+
+    of_optuna.best_trial = property(best_trial)
 
 
 def _study(config: DictConfig) -> list[Any] | None:
@@ -49,7 +106,7 @@ def _study(config: DictConfig) -> list[Any] | None:
     Raises:
         UserError: if the storage cannot be read.
     """
-    import optuna  # of the extra `sweep`
+    import optuna
     from sqlalchemy.exc import SQLAlchemyError  # type: ignore[import-untyped]
 
     sweeper = config.hydra.sweeper

@@ -321,6 +321,19 @@ def test_damaged_bytes_in_an_archive_are_one_line(tmp_path, method):
         assert not (tmp_path / "out/a.png").exists()
 
 
+def test_what_cannot_be_written_is_one_line(tmp_path):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("table.csv", "id")
+    (tmp_path / "out/table.csv.part").mkdir(parents=True)
+    said = r"table\.csv\.part cannot be written \(Is a directory\): when this is fixed, repeat"
+    with pytest.raises(UserError, match=said):
+        unpack(archive, tmp_path / "out", lambda *_: None)
+    said = r"a\.zip/data cannot be written \(Not a directory\): choose another folder$"
+    with pytest.raises(UserError, match=said):
+        download(archive / "data", [])
+
+
 def test_a_hostile_or_damaged_archive_is_set_aside(official, tmp_path):
     name = "Bone+Age+Test+Set.zip"
     good, root = official.files[name], tmp_path / "rsna"

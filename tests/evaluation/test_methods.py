@@ -388,6 +388,14 @@ def test_the_command_writes_the_file_alone(tmp_path):
     assert not (folder / "figures").exists()
 
 
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+    folder = finished(tmp_path / "a")
+    (folder / "methods.md").mkdir()
+    said = r"methods\.md cannot be written \(Is a directory\): when this is fixed, repeat"
+    with pytest.raises(UserError, match=said):
+        write_methods(folder)
+
+
 def test_what_somebody_filled_in_is_not_written_over(tmp_path):
     folder = finished(tmp_path / "a")
     file = write_methods(folder)

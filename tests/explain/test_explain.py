@@ -21,11 +21,12 @@ from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
-from boneage.explain.attention import measure_model, with_random_weights
+from boneage.explain.attention import measure_model
 from boneage.explain.boxes import read_boxes, read_regions, region_masks
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import Method, Score, attribute, maps_of
+from boneage.explain.random_weights import with_random_weights
 from boneage.run.checkpoint import build_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.explain import Explained, explain

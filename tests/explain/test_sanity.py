@@ -75,7 +75,7 @@ def test_areas_resample_patients():
 
 def test_maps_forget_with_the_weights_and_the_model_stays(images):
     torch.manual_seed(3)
-    model = build_model(compose_config("backbone=paper_cnn", "backbone.widths=[8,16]"), {})
+    model = build_model(compose_config("backbone=paper_cnn", "backbone.widths=[8,16]"), {}).eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, -1, 1)
@@ -86,7 +86,7 @@ def test_maps_forget_with_the_weights_and_the_model_stays(images):
         return enlarge(grad_cam(which, image, sex, "age"), 32).numpy()
 
     state = torch.get_rng_state()
-    result = randomisation(model, "age", maps)
+    result = randomisation(model, "age", maps, images, sex)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     first, last = (result[result["layers"] == k] for k in (0, result["layers"].max()))
@@ -97,6 +97,35 @@ def test_maps_forget_with_the_weights_and_the_model_stays(images):
 
 
 def test_maps_that_ignore_the_weights_are_found_out(configure, images):
-    model = build_model(configure(), {})
-    result = randomisation(model, "age", lambda _: images.astype(np.float32))
+    model, sex = build_model(configure(), {}).eval(), torch.zeros(6, dtype=torch.int64)
+    result = randomisation(model, "age", lambda _: images.astype(np.float32), images, sex)
     assert (result["spearman"] > 0.9999).all()
+
+
+def test_reset_layers_normalise_the_radiographs_and_others_are_as_trained(configure, images):
+    """As by hand, with mean 0 and variance 1: a channel that is always zero has no map."""
+    model, sex = build_model(configure(), {}).eval(), torch.zeros(6).long()
+    image = torch.from_numpy(images)[:, None]
+    norms = [name for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    steps = []
+
+    def maps(which):
+        outputs = []
+        for name in norms:
+            layer = which.get_submodule(name)
+            hook = layer.register_forward_hook(lambda m, _, out: outputs.append(out.clone()))
+            hooks.append(hook)
+        with torch.no_grad():
+            which(torch.cat([image, image.flip(-1)]), sex.repeat(2))
+        while hooks:
+            hooks.pop().remove()
+        steps.append([out.transpose(0, 1).flatten(1) for out in outputs])
+        return images.astype(np.float32)
+
+    hooks = []
+    randomisation(model, "age", maps, images, sex)
+    trained, *others, last = steps
+    for output in last:
+        assert output.mean(dim=1).abs().max() < 0.01
+        torch.testing.assert_close(output.var(dim=1), torch.ones(len(output)), rtol=0, atol=0.05)
+    assert torch.equal(others[0][0], trained[0])

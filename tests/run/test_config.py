@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -89,6 +90,10 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["tasks.age.loss=mae"], "tasks.age.loss='mae' is not valid: .*group \\(loss=...\\)"),
         (["loss=smooth_l1", "loss.beta=wide"], "loss.beta='wide' is not valid"),
         (["loss=l1", "+loss.beta=1"], "loss.beta: torch.nn.L1Loss has no such option"),
+        (
+            ["loss=smooth_l1", "loss._target_=helpers.PlainLoss"],
+            r"loss.beta: helpers.PlainLoss has no such option \(~loss.beta leaves it out\)$",
+        ),
         (["task=classification", "+loss=l1"], "loss: there is no such option"),
         (["seed=abc"], "seed='abc' is not valid"),
         (["seed=-1"], "seed=-1 is not valid"),
@@ -425,3 +430,23 @@ def test_changed_defaults_change_what_follows_them(conf_with_other_defaults):
     changed = compose_config("experiment=best_128", conf=conf_with_other_defaults)
     assert changed.optimizer.weight_decay == changed.sex.dim == changed.data.folds == 77
     assert changed.callbacks.ema.decay == changed.stages.edges[0] == changed.tasks.age.weight == 77
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["loss._target_=torch.nn.HuberLoss", "~loss.beta"], None),
+        (["loss._target_=torch.nn.SmoothL1Loss"], "loss.beta=0.1 (its default is 1.0); set"),
+        (["loss._target_=torch.nn.SmoothL1Loss", "loss.beta=0.1"], None),
+        (["loss.beta=0.2"], None),
+    ],
+)
+def test_options_that_another_class_inherits_are_said(words, said, tmp_path, monkeypatch, caplog):
+    given = SimpleNamespace(overrides=SimpleNamespace(task=words))
+    monkeypatch.setattr(
+        "boneage.run.check.HydraConfig",
+        SimpleNamespace(initialized=lambda: True, get=lambda: given),
+    )
+    check_config(compose_config("loss=smooth_l1", *words, f"run_dir={tmp_path}"))
+    assert len(caplog.messages) == (said is not None)
+    assert said is None or said in caplog.text

@@ -8,10 +8,10 @@ import pytest
 from helpers import PROJECT, TINY, call, call_afresh
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
 from boneage.errors import UserError
-from boneage.run.search import check_study
+from boneage.run.search import best_run, check_direction, check_study
 from boneage.run.sweep import WritableFolder
 
 
@@ -62,11 +62,14 @@ def test_a_stopped_search_goes_on(phantom_root, tmp_path):
     for more in ([], ["data.num_workers=-1"]):  # a run that finishes, and one that fails
         done = call(*arguments, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+        assert done.stdout.count("Best run: outputs/search/regression/") == 1
     study = optuna.load_study(study_name="regression", storage=f"sqlite:///{tmp_path}/search.db")
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
     finished, failed = study.trials
     assert finished.params != failed.params
     (run,) = (tmp_path / "outputs/search/regression").glob("*/metrics.json")
+    results = OmegaConf.load(run.parents[1] / "optimization_results.yaml")
+    assert tmp_path / results.best_run == run.parent
     metrics = json.loads(run.read_text())
     assert metrics["best_validation"] == finished.value
     assert all(metrics["options"][name] == value for name, value in finished.params.items())
@@ -130,15 +133,35 @@ def test_a_study_has_comparable_trials_only(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_search_without_a_finished_trial_ends_in_one_line(tmp_path):
-    done = call(
+    done = call_afresh(
         "-m", "hparams_search=optuna", f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db",
-        "hydra.sweeper.n_trials=2", *TINY, "data.num_workers=-1", cwd=tmp_path,
+        "hydra.sweeper.n_trials=3", "hydra/launcher=joblib", "hydra.sweeper.n_jobs=2", *TINY,
+        "data.num_workers=-1", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode != 0
     assert "no trial of the search has finished" in done.stderr
     assert "Traceback" not in done.stderr
     failed = (tmp_path / "outputs/search/regression/failed.txt").read_text().splitlines()
-    assert len(failed) == 2  # the first does not stop the search
+    assert len(failed) == 3  # the first two do not stop the search
+
+
+def test_the_best_run_has_the_score_and_the_options(tmp_path):
+    rows = [("a", 0.5, "lr=0.01"), ("b", 0.5, "lr=0.02"), ("c", 0.4, "lr=0.02")]
+    for name, score, word in rows:  # the same score can be of other options
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"best_validation": score}))
+        (tmp_path / name / ".hydra/overrides.yaml").write_text(f"- data=rsna\n- {word}\n")
+    assert best_run(tmp_path, {"lr": 0.02}, 0.5) == tmp_path / "b"
+    assert best_run(tmp_path, {"lr": 0.02}, 0.4) == tmp_path / "c"
+    assert best_run(tmp_path, {"lr": 0.01}, 0.4) is None
+
+
+@pytest.mark.parametrize("direction", ["minimise", "maximize", "[minimize,maximize]"])
+def test_a_search_has_the_direction_of_its_score(direction):
+    with pytest.raises(UserError, match=r"direction=.*val/age/mae_years.*minimum \(mode=min\)"):
+        check_direction(with_hydra("hparams_search=optuna", f"hydra.sweeper.direction={direction}"))
+    check_direction(with_hydra("hparams_search=optuna"))
+    check_direction(with_hydra("hparams_search=optuna", "task=classification"))
 
 
 def test_the_folder_of_the_storage_is_made(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import argparse
 import copy
 import json
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -87,6 +88,60 @@ def test_nothing_of_a_strangers_checkpoint_is_run(
 def test_only_parts_of_models_are_built(target):
     with pytest.raises(UserError, match="outside this project"):
         check_buildable({"backbone": [{"_target_": target}]})
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package of a user, with a network, a function, and a trace of its import."""
+    (tmp_path / "mine_nets.py").write_text(
+        "import pathlib, shutil\n"
+        "from boneage.models.backbones import PaperCNN\n"
+        f"pathlib.Path({str(tmp_path / 'imported')!r}).touch()\n"
+        "class Net(PaperCNN): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("mine_nets", None)
+
+
+def test_a_package_is_imported_only_if_the_user_names_it(package, monkeypatch):
+    net = {"backbone": {"_target_": "mine_nets.Net"}}
+    for named in (None, "", "mine", "mine_nets2,numpy"):
+        if named is not None:
+            monkeypatch.setenv("BONEAGE_TRUST", named)
+        with pytest.raises(UserError, match=r"trust it, set BONEAGE_TRUST=mine_nets$"):
+            check_buildable(net)
+        assert not (package / "imported").exists()
+    monkeypatch.setenv("BONEAGE_TRUST", "numpy, mine_nets")
+    check_buildable(net)
+    assert (package / "imported").exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["mine_nets.shutil.rmtree", "mine_nets.pathlib.Path", "mine_nets.Other", "Net", "os.makedirs"],
+)
+def test_a_named_package_gives_classes_of_model_parts_only(package, monkeypatch, target):
+    monkeypatch.setenv("BONEAGE_TRUST", "mine_nets,os,shutil,pathlib")
+    with pytest.raises(UserError, match=f"outside this project: {target}"):
+        check_buildable({"backbone": {"_target_": target}})
+
+
+@pytest.mark.slow
+def test_a_checkpoint_with_a_network_of_a_named_package_predicts(
+    checkpoint, package, monkeypatch, phantom_root
+):
+    checkpoint["boneage"]["config"]["backbone"]["_target_"] = "mine_nets.Slim"
+    with (package / "mine_nets.py").open("a") as file:
+        file.write(
+            "from boneage.models.backbones import SlimResNet\nclass Slim(SlimResNet): pass\n"
+        )
+    path = write(checkpoint, package)
+    image = phantom_root / "boneage-training-dataset/1001.png"
+    words = ["predict", str(image), "--checkpoint", str(path)]
+    assert "BONEAGE_TRUST=mine_nets" in str(CliRunner().invoke(app, words).exception)
+    monkeypatch.setenv("BONEAGE_TRUST", "mine_nets")
+    assert CliRunner().invoke(app, words).exit_code == 0
 
 
 def test_code_elsewhere_is_warned_of_before_training(caplog):

@@ -19,6 +19,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from boneage.data.atomic import AGAIN, make_writable, unwritable
 from boneage.data.download.manifest import (
     ARCHIVES,
     BASE,
@@ -69,7 +70,7 @@ def fetch(url: str, file: Path, progress: Notify, pause: float = PAUSE) -> None:
             if isinstance(error, HTTPError) and error.code < 500 and error.code not in RETRIED:
                 raise UserError(f"{url} answers {error.code} {error.reason}") from error
             if isinstance(error, OSError) and error.filename is not None and not _of_the_web(error):
-                raise UserError(f"{error.filename} cannot be written: {error.strerror}") from error
+                raise unwritable(error, part, AGAIN) from error
             failed = 0 if _size(part) > before else failed + 1
             if failed >= TRIES:
                 raise UserError(
@@ -150,10 +151,7 @@ def download(folder: Path, parts: Iterable[Part], base: str = BASE) -> None:
     Raises:
         UserError: when something cannot be downloaded, unpacked or written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be created: {error.strerror}") from error
+    make_writable(folder, "choose another folder")
     manifest = read_manifest(folder)
     wanted = set(parts)
     for archive in ARCHIVES:

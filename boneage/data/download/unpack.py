@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from boneage.data.atomic import AGAIN, unwritable
 from boneage.errors import UserError
 
 ALLOWED = (".png", ".csv", ".xlsx")
@@ -45,9 +46,7 @@ def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None]) ->
             return _unpack(opened, archive.name, folder, progress, depth=1)
     except (*DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # bz2 has none for damaged bytes
-            raise UserError(
-                f"{error.filename or folder} cannot be written: {error.strerror}"
-            ) from error
+            raise unwritable(error, folder, AGAIN) from error
         raise UserError(f"{archive} is damaged: {error}") from error
 
 

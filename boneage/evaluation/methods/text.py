@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from boneage.data.atomic import write_file
+from boneage.data.atomic import AGAIN, write_file, writing
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError, plural
 from boneage.evaluation.intervals import DRAWS
@@ -27,14 +27,12 @@ def write_methods(run_dir: Path) -> Path:
     """
     run = read_run(run_dir)
     file, text = run.path / FILE, methods(run)
-    try:
+    with writing(file, AGAIN):
         if file.exists() and file.read_text(encoding="utf-8") != text:
             raise UserError(
                 f"{file} is there already with another text: rename it to keep it, or remove it"
             )
         write_file(file, text)
-    except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror})") from error
     return file
 
 
