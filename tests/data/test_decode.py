@@ -141,6 +141,24 @@ def test_a_tiff_may_say_that_zero_is_white(tmp_path, bits, white_is_zero, order)
     np.testing.assert_array_equal(read_image(path), shown)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_packed_bits_of_a_tiff(tmp_path, bits):
+    values = np.random.default_rng(0).integers(0, 2**bits, (20, 16))
+    planes = (values[..., None] >> np.arange(bits)[::-1]) & 1
+    content = np.packbits(planes.reshape(20, -1), axis=1).tobytes()
+    shown = read_image(tiff(tmp_path / "a.tif", content, (20, 16), bits))
+    np.testing.assert_allclose(shown / 65535, values / (2**bits - 1), atol=2**-bits)
+    with pytest.raises(UserError, match=rf"^\S+: damaged, or its {bits} bits per pixel are not"):
+        read_image(tiff(tmp_path / "a.tif", content[:9], (20, 16), bits))
+
+
+@pytest.mark.parametrize("bits", [6, 24])
+def test_bits_of_a_tiff_that_nobody_reads_are_named(tmp_path, bits):
+    path = tiff(tmp_path / "a.tif", bytes(20 * 16 * bits // 8), (20, 16), bits)
+    with pytest.raises(UserError, match=f"its {bits} bits per pixel are not supported; save it"):
+        read_image(path)
+
+
 def test_a_tiff_in_tiles(tmp_path):
     shown = np.random.default_rng(0).integers(0, 2**16, (16, 16)).astype("<u2")
     path = tiff(tmp_path / "a.tif", shown.tobytes(), (16, 16), 16, t322=16, t323=16)

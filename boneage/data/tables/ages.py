@@ -27,6 +27,7 @@ UNIT_OF = {text: unit for unit, texts in SPELLED.items() for text in texts}
 # probability of 2e-8, 18 of 20 of 1e-15.
 LEAST_FRACTIONS = 10  # with two digits
 LEAST_MONTHS = 6  # different numbers of months after the years
+THOUSANDS = r"[1-9],\d{3}"
 MISSING_CODE = 99  # months; other common codes are no ages
 LEAST_CODES = 10  # radiographs
 LEAST_MIXED = 5  # ages of at most `MAX_AGE_YEARS` with fractions among months without
@@ -49,7 +50,7 @@ def read_ages(
     """
     refuse(path, cells, cells == "", "is empty: give the bone age or remove the row")
     ages = read_numbers(cells)
-    hint = "is not a number such as 87 or 7.25 (dates and '7y 3m' are not accepted)"
+    hint = "is not a number such as 87 or 7.25 (dates, '7y 3m' and '1,200' are not accepted)"
     refuse(path, cells, ages.isna(), hint + ": correct it or remove the row")
     refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
     most = ages.quantile(MOST, interpolation="higher")
@@ -166,12 +167,17 @@ def _unit_of_all(path: Path, ages: pd.Series, units: pd.Series) -> AgeUnit | Non
 
 
 def read_numbers(cells: pd.Series) -> pd.Series:
-    """Return cells as float64, NaN if one is not a number; 12,5 is 12.5."""
+    """Return cells as float64, NaN if one is not a number; 12,5 is 12.5.
+
+    Where other cells are numbers without a comma, and all with one are as 1,200, it may separate
+    thousands: such a cell is no number. 10,125 is 10.125, as 10,125 is too much even in days.
+    """
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
-    if numbers.isna().any():
-        points = cells.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
-        numbers = pd.to_numeric(points, errors="coerce").astype("float64")
-    return numbers
+    commas = cells.str.fullmatch(r"[+-]?\d+,\d+")
+    if numbers.notna().any() and cells[commas].str.fullmatch(THOUSANDS).all():
+        return numbers
+    points = cells.where(~commas, cells.str.replace(",", "."))
+    return pd.to_numeric(points, errors="coerce").astype("float64")
 
 
 def _unit_in(column: str) -> AgeUnit | None:
