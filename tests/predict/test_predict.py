@@ -453,6 +453,12 @@ def test_pictures_are_neither_predicted_nor_overwritten(runs, films, tmp_path):
     first, _ = predict(*words, out=films / "out")
     again, _ = predict(*words, "--resume", out=films / "out")
     assert list(again.index) == list(first.index)
+    printed = run(films, "--checkpoint", runs / "one").stdout  # without a folder for results
+    assert [printed.count(f"{id_}.png") for id_ in first.index] == [1] * len(first)
+    assert ".jpg" not in printed
+    drawn = next((films / "out/pictures").iterdir())
+    asked, _ = predict(drawn, "--checkpoint", runs / "one", out=tmp_path / "asked")
+    assert list(asked["file"]) == [str(drawn)]
     (tmp_path / "pictures").mkdir()
     with pytest.raises(UserError, match="exists without its predictions"):
         run(*words, "--out", tmp_path)

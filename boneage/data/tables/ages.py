@@ -27,7 +27,6 @@ UNIT_OF = {text: unit for unit, texts in SPELLED.items() for text in texts}
 # probability of 2e-8, 18 of 20 of 1e-15.
 LEAST_FRACTIONS = 10  # with two digits
 LEAST_MONTHS = 6  # different numbers of months after the years
-THOUSANDS = r"[1-9],\d{3}"
 MISSING_CODE = 99  # months; other common codes are no ages
 LEAST_CODES = 10  # radiographs
 LEAST_MIXED = 5  # ages of at most `MAX_AGE_YEARS` with fractions among months without
@@ -169,15 +168,18 @@ def _unit_of_all(path: Path, ages: pd.Series, units: pd.Series) -> AgeUnit | Non
 def read_numbers(cells: pd.Series) -> pd.Series:
     """Return cells as float64, NaN if one is not a number; 12,5 is 12.5.
 
-    Where other cells are numbers without a comma, and all with one are as 1,200, it may separate
-    thousands: such a cell is no number. 10,125 is 10.125, as 10,125 is too much even in days.
+    1,200 is none if all cells with a comma are of this kind and others are numbers without one, and
+    1.200 if others have a comma: they may be thousands. 10,125 would be too many, even of days.
     """
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
     commas = cells.str.fullmatch(r"[+-]?\d+,\d+")
-    if numbers.notna().any() and cells[commas].str.fullmatch(THOUSANDS).all():
+    if not commas.any():
+        return numbers
+    thousands = cells.str.fullmatch(r"[1-9][.,]\d{3}")
+    if numbers.notna().any() and thousands[commas].all():
         return numbers
     points = cells.where(~commas, cells.str.replace(",", "."))
-    return pd.to_numeric(points, errors="coerce").astype("float64")
+    return pd.to_numeric(points.mask(thousands & ~commas), errors="coerce").astype("float64")
 
 
 def _unit_in(column: str) -> AgeUnit | None:
