@@ -425,3 +425,11 @@ def test_changed_defaults_change_what_follows_them(conf_with_other_defaults):
     changed = compose_config("experiment=best_128", conf=conf_with_other_defaults)
     assert changed.optimizer.weight_decay == changed.sex.dim == changed.data.folds == 77
     assert changed.callbacks.ema.decay == changed.stages.edges[0] == changed.tasks.age.weight == 77
+
+
+def test_a_run_interrupted_before_it_has_a_folder_is_one_line(tmp_path, caplog):
+    with pytest.raises(SystemExit), interruptible(tmp_path / "run"):
+        raise KeyboardInterrupt
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("interrupted by SIGINT: no epoch was finished; start again with: ")
+    assert not (tmp_path / "run").exists()
