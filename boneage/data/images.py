@@ -146,7 +146,9 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: claims an absurd size: {error}") from error
     except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error) as error:
-        raise UserError(f"{path}: not a readable image") from error
+        raise UserError(
+            f"{path}: not a readable image: copy it again, or save it as PNG with 8 or 16 bits"
+        ) from error
 
 
 def _read_tiff_tags(data: bytes) -> _Facts:

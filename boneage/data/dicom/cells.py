@@ -38,7 +38,7 @@ def are_unsigned(file: "Dataset", words: np.ndarray) -> bool:
         pairs = np.stack([values[one], values[other]])[:, upper[one] != upper[other]]
         low, high = pairs.min(axis=0), pairs.max(axis=0)
         near = high - low < 2**stored / 4
-        close += np.count_nonzero(near | (high - low > 3 * 2**stored / 4))
+        close += int(np.count_nonzero(near | (high - low > 3 * 2**stored / 4)))
         below.append(low[near])
         above.append(high[near])
     sides = [np.concatenate(side) for side in (below, above)]
