@@ -24,7 +24,7 @@ from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
-HEADERS = 2  # of what the headers of DICOM files say and change: raise it to read these files again
+HEADERS = 3  # of what the headers of DICOM files say and change: raise it to read these files again
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
 CHECKED = 2**30  # bytes; of larger caches only the size is checked, since reading takes long
 CHUNK = 2**24
@@ -128,7 +128,8 @@ def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
         digest.update(f"header {HEADERS}".encode())
     for id_, path in zip(table["id"], table["path"], strict=True):
         size, changed = _fingerprint(path)
-        digest.update(f"{id_}\0{path}\0{size}\0{changed}\n".encode())
+        file = f"{id_}\0{path}\0{size}\0{changed}\n"  # of a name that may not be UTF-8
+        digest.update(file.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -110,6 +110,7 @@ def read_radiograph(path: str | Path) -> tuple[np.ndarray, Header | None]:
     if format_ is None:
         kind = _kind(head)
         content = f"; its content: {kind}" if kind else ""
+        content += ": unpack it" * ("archive" in content)
         raise UserError(f"{file}: not a readable {NAMES} file{content}")
     return format_.read(file)
 

@@ -27,6 +27,7 @@ from PIL.TiffImagePlugin import SAMPLESPERPIXEL as SAMPLES
 from boneage.errors import UserError
 
 DEEP, COLOURS = 16, 3  # bits, samples per pixel
+USUAL_BITS = (1, 2, 4, 8, 16, 32, 64)  # in a TIFF; some more are read
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
 BIT_DEPTH_AT = 24  # in a PNG
 DAMAGES = (  # in messages of libjpeg
@@ -69,6 +70,11 @@ def read_image(path: str | Path) -> np.ndarray:
         )
         if image is None and facts.is_tiff:  # of 2 or 4 bits, or compressed as Zstandard or LZMA
             image = _read_with_pillow(data)
+    if image is None and facts.bits not in USUAL_BITS:
+        raise UserError(
+            f"{path}: damaged, or its {facts.bits} bits per pixel are not supported; save it with "
+            "8 or 16 bits"
+        )
     if image is None or tell_of_damage(messages):
         raise UserError(f"{path}: truncated or damaged")
     if image.dtype == np.int16 and image.min() >= 0:
@@ -113,6 +119,7 @@ class _Facts:
     white_is_zero: bool = False
     has_alpha: bool = False
     colours_apart: bool = False  # OpenCV would read memory that nobody has written
+    bits: int = 8  # per pixel and colour
 
 
 def _read_header(path: str | Path, data: bytes) -> _Facts:
@@ -139,7 +146,9 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: claims an absurd size: {error}") from error
     except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error) as error:
-        raise UserError(f"{path}: not a readable image") from error
+        raise UserError(
+            f"{path}: not a readable image: copy it again, or save it as PNG with 8 or 16 bits"
+        ) from error
 
 
 def _read_tiff_tags(data: bytes) -> _Facts:
@@ -158,8 +167,9 @@ def _read_tiff_tags(data: bytes) -> _Facts:
 
 
 def _tiff_facts(tags: ImageFileDirectory_v2, has_alpha: bool) -> _Facts:
-    deep = tags.get(BITS_PER_SAMPLE, (1,))[0] == DEEP and tags.get(SAMPLES, 1) >= COLOURS
-    return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, deep and tags.get(PLANAR) == 2)
+    bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
+    apart = bits == DEEP and tags.get(SAMPLES, 1) >= COLOURS and tags.get(PLANAR) == 2
+    return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, apart, bits)
 
 
 def _page_sizes(image: TiffImageFile) -> list[tuple[int, int]]:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
 APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
+PICTURES = "pictures"  # folder of images of radiographs
+PREDICTIONS = ("predictions.csv", "predictions.part")  # beside it, when finished and before
 NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
 # words of a file's name: not interval, validated or latest, nor "test of ..."
@@ -157,7 +159,8 @@ def _role(path: Path, columns: Columns, column_of: dict[str, str], separator: st
 def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     """Return the files given, and the radiographs in and below the folders given, in order.
 
-    Other files in these folders are logged, but for texts, tables and masks.
+    Other files in these folders are logged, but for texts, tables and masks. Images of predicted
+    radiographs are left out.
 
     Raises:
         UserError: when a path does not exist, or there is no radiograph.
@@ -174,7 +177,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
             continue
         for file in map(Path, walk(path)):
             if is_radiograph(file):
-                files.append(file)
+                files += [file] * (not _is_drawn(file))
             elif file.suffix.lower() not in NOT_FILMS and is_binary(file):
                 others.append(file)
     not_read = f"{plural(len(others), 'other file')} ({join_first([file.name for file in others])})"
@@ -185,6 +188,12 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     if others:
         log.warning("Not read: %s; the formats are %s", not_read, NAMES)
     return list(dict.fromkeys(files))
+
+
+def _is_drawn(file: Path) -> bool:
+    """Tell whether a file is one of the images that `boneage predict` has made of radiographs."""
+    folder = file.resolve().parent
+    return folder.name == PICTURES and any((folder.parent / n).exists() for n in PREDICTIONS)
 
 
 def radiograph_id(file: PurePath) -> str:

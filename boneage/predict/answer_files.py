@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from boneage.data.atomic import AGAIN, ANOTHER, atomic_file, write_files, writing
+from boneage.data.radiographs import PICTURES, PREDICTIONS
 from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import SCHEMA, Answer, table_of
-from boneage.predict.page import FOLDER
 
 log = logging.getLogger(__name__)
 OF_A_RUN = ("metrics.json", "split.csv", "checkpoints")  # whose predictions.csv is another table
@@ -31,21 +31,21 @@ class AnswerFiles:
 
     def __init__(self, folder: Path, about: dict[str, Any], resume: bool) -> None:
         self.folder, self.about = folder, about
-        self.lines = folder / "predictions.part"
+        self.table, self.lines = (folder / name for name in PREDICTIONS)
         self.document = folder / "predictions.json"
         self.done: dict[str, Answer] = {}  # by absolute path
         self.states: dict[str, list[int]] = {}  # of these files when they were read
         if any((folder / name).exists() for name in OF_A_RUN):
             raise UserError(f"{folder} contains a training or a test: choose another --out")
-        exists = any((folder / name).exists() for name in ("predictions.csv", self.lines.name))
+        exists = self.table.exists() or self.lines.exists()
         if exists and not resume:
             raise UserError(
                 f"{folder} contains predictions already: continue them with --resume, or choose "
                 "another --out"
             )
-        if not exists and about["pictures"] and (folder / FOLDER).exists():
+        if not exists and about["pictures"] and (folder / PICTURES).exists():
             raise UserError(
-                f"{folder / FOLDER} exists without its predictions: choose another --out"
+                f"{folder / PICTURES} exists without its predictions: choose another --out"
             )
         with writing(folder, AGAIN if resume else ANOTHER):
             folder.mkdir(parents=True, exist_ok=True)
@@ -139,14 +139,14 @@ class AnswerFiles:
             "predictions": predictions, "states": self.states,
         }  # fmt: skip
         texts = {
-            self.folder / "predictions.csv": table_of(answers).to_csv(index=False),
+            self.table: table_of(answers).to_csv(index=False),
             self.document: json.dumps(document, indent=1) + "\n",
         }
         write_files(texts)
         self.lines.unlink()
         if gone := [answer.file for answer in earlier if not Path(answer.file).exists()]:
             log.warning(
-                "%s: %s of earlier calls without their files: %s", self.folder / "predictions.csv",
+                "%s: %s of earlier calls without their files: %s", self.table,
                 plural(len(gone), "answer"), join_first(gone),
             )  # fmt: skip
         return answers

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ class Ensemble:
                         f"{first.file} and {model.file} differ in their {what}: they cannot "
                         "be averaged"
                     )
+        for one, other in combinations(self.models, 2):
+            own = one.intervals[True]
+            if own is not None and own.known and one.intervals == other.intervals:
+                log.warning(
+                    "%s and %s have the same intervals, so they seem to be one model, which counts "
+                    "twice",
+                    one.file, other.file,
+                )  # fmt: skip
         self.preprocessings = tuple(model.preprocessing for model in self.models)
         self.stages = first.stages
         for model in self.models:

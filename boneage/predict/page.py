@@ -9,7 +9,7 @@ import numpy as np
 
 from boneage.data.atomic import write_file
 from boneage.data.crop import to_jpeg
-from boneage.data.radiographs import unused_name
+from boneage.data.radiographs import PICTURES, unused_name
 from boneage.evaluation.html import data_uri, render
 from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
@@ -17,18 +17,10 @@ from boneage.predict.radiograph import Radiograph
 from boneage.predict.summary import summarise
 from boneage.weights import name_of
 
-FOLDER = "pictures"
 LONGEST = 50  # characters of an id in a file name
 CARDS = 200  # per page
 MANY = 10  # radiographs that have a summary
 OLDEST_YEARS = 19  # end of the scale on a card
-
-
-def is_drawn(file: Path) -> bool:
-    """Tell whether a file is one of the images beside a table of predictions."""
-    folder = file.resolve().parent
-    tables = ("predictions.csv", "predictions.part")
-    return folder.name == FOLDER and any((folder.parent / name).exists() for name in tables)
 
 
 def write_pictures(
@@ -42,7 +34,7 @@ def write_pictures(
         maps: (n, h, w) signed maps of the first model's squares; None draws only the films.
         out: the folder.
     """
-    (out / FOLDER).mkdir(exist_ok=True)
+    (out / PICTURES).mkdir(exist_ok=True)
     for i, (name, radiograph) in enumerate(zip(names, radiographs, strict=True)):
         assert radiograph.film is not None
         drawn = film_image(radiograph.film, None if maps is None else maps[i])
@@ -64,7 +56,7 @@ class PictureNames:
     def new(self, id_: str) -> str:
         """Return an unused name, relative to the folder of the predictions."""
         stem = id_.encode(errors="replace").decode()[:LONGEST]
-        return unused_name(f"{FOLDER}/{stem}", ".jpg", self.taken)
+        return unused_name(f"{PICTURES}/{stem}", ".jpg", self.taken)
 
 
 def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> list[Path]:

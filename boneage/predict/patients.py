@@ -203,7 +203,7 @@ def read_age(given: float | str) -> float:
     years = pd.Series([float("nan")])
     if isinstance(given, str):
         years = read_numbers(pd.Series([given.strip()]))
-    elif isinstance(given, int | float | np.number):
+    elif isinstance(given, int | float | np.number) and not isinstance(given, bool):
         years = pd.Series([float(given)])
     if not _plausible(years).all():
         raise UserError(

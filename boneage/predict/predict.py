@@ -20,7 +20,7 @@ from boneage.predict.answer import Answer
 from boneage.predict.answer_files import AnswerFiles
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
-from boneage.predict.page import PictureNames, is_drawn, write_pages, write_pictures
+from boneage.predict.page import PictureNames, write_pages, write_pictures
 from boneage.predict.patients import (
     AGE_CONTRADICTED,
     SEX_CONTRADICTED,
@@ -67,7 +67,7 @@ def predict(
     Raises:
         UserError: if there is no radiograph, the table is invalid, or `out` cannot be written.
     """
-    files = [file for file in find_radiographs(images) if not is_drawn(file)]
+    files = find_radiographs(images)
     patients = patients_of(files, table)
     inputs = [*ensemble.files, *([table] if table is not None else [])]
     about = {

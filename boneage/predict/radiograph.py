@@ -87,11 +87,14 @@ def load(
     except (OSError, ValueError) as error:  # a folder without access, or an impossible name
         return Radiograph(error=f"the file cannot be read: {error}")
     radiograph = see(image, preprocessings, with_film)
-    if header is None and _is_coloured(path):
+    if header is not None:
+        radiograph.flags.extend(header.image_flags)
+        return replace(radiograph, header=header)
+    if _is_coloured(path):
         radiograph.flags.append("colour picture")
-    if header is None and is_transparent(path):
+    if is_transparent(path):
         radiograph.flags.append(TRANSPARENT)
-    return replace(radiograph, header=header)
+    return radiograph
 
 
 def see(

@@ -178,8 +178,8 @@ def explain(
     """
     if any(out.glob("*.npy")):
         raise UserError(f"{out} contains maps already: remove them, or choose another --out")
-    explained = Explained(checkpoint, images, sex, regions, annotator)
     make_writable(out)
+    explained = Explained(checkpoint, images, sex, regions, annotator)
     taken: set[str] = set()
     with writing(out), ExitStack() as files:
         for task in explained.model.tasks:

@@ -197,7 +197,7 @@ def _mark(run_dir: Path, why: str) -> str:
 
 
 def _write(run_dir: Path, message: str) -> None:
-    if is_first_process():
+    if is_first_process() and run_dir.is_dir():  # it is made when the data are read
         try:
             write_file(run_dir / ERROR, message + "\n")
         except OSError as error:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.tables.ages import years_with_months
+from boneage.data.tables.ages import read_numbers, years_with_months
 from boneage.data.tables.columns import Columns
 from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
@@ -171,3 +171,20 @@ def test_years_and_months_in_one_chronological_age_are_said(tmp_path, caplog):
     read_patients(path)
     (line,) = said(caplog)
     assert "column 'chronological_age_years': almost no fraction is above .11" in line
+
+
+@pytest.mark.parametrize(
+    ("cells", "ages"),
+    [
+        (["1,200", "96"], [np.nan, 96]),
+        (["1,200", "7.25", ""], [np.nan, 7.25, np.nan]),
+        (["120,5", "1.200"], [120.5, np.nan]),
+        # other digits, no plain number, or too much for thousands
+        (["1,200", "96", "7,5"], [1.2, 96, 7.5]),
+        (["1,200", "7,125", ""], [1.2, 7.125, np.nan]),
+        (["1,200", "10,125", "9"], [1.2, 10.125, 9]),
+        (["0,750", "9"], [0.75, 9]),
+    ],
+)
+def test_a_comma_may_separate_thousands(cells, ages):
+    np.testing.assert_array_equal(read_numbers(pd.Series(cells)), ages)

@@ -282,3 +282,14 @@ def test_full_disk(start, folder):
     assert "data.cache_dir=" in output
     assert len(output.splitlines()) == 2  # that it decodes, and what is wrong
     assert built(folder) == set()
+
+
+def test_a_file_whose_name_is_not_utf_8(table, folder, tmp_path):
+    name = os.path.join(tmp_path, os.fsdecode(b"R\xf6ntgen.png"))
+    try:
+        shutil.copy(table["path"][0], name)
+    except OSError:
+        pytest.skip("this disk only has names in UTF-8")
+    table.loc[1, "path"] = name
+    cache = open_cache(table, SMALL, folder)
+    np.testing.assert_array_equal(images(cache)[0], images(cache)[1])

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 from helpers import decode
@@ -139,6 +140,31 @@ def test_a_tiff_may_say_that_zero_is_white(tmp_path, bits, white_is_zero, order)
     path = tiff(tmp_path / "a.tif", content, (20, 16), bits, order, t262=int(not white_is_zero))
     shown = values if bits >= 8 else values * 255 // top
     np.testing.assert_array_equal(read_image(path), shown)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_packed_bits_of_a_tiff(tmp_path, bits):
+    values = np.random.default_rng(0).integers(0, 2**bits, (20, 16))
+    planes = (values[..., None] >> np.arange(bits)[::-1]) & 1
+    content = np.packbits(planes.reshape(20, -1), axis=1).tobytes()
+    shown = read_image(tiff(tmp_path / "a.tif", content, (20, 16), bits))
+    np.testing.assert_allclose(shown / 65535, values / (2**bits - 1), atol=2**-bits)
+    with pytest.raises(UserError, match=rf"^\S+: damaged, or its {bits} bits per pixel are not"):
+        read_image(tiff(tmp_path / "a.tif", content[:9], (20, 16), bits))
+
+
+def test_a_jpeg_of_12_bits_is_told_what_to_do(tmp_path):
+    values = np.random.default_rng(0).integers(0, 4096, (20, 16)).astype(np.uint16)
+    (tmp_path / "a.jpg").write_bytes(imagecodecs.jpeg8_encode(values, bitspersample=12))
+    with pytest.raises(UserError, match="or save it as PNG with 8 or 16 bits"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("bits", [6, 24])
+def test_bits_of_a_tiff_that_nobody_reads_are_named(tmp_path, bits):
+    path = tiff(tmp_path / "a.tif", bytes(20 * 16 * bits // 8), (20, 16), bits)
+    with pytest.raises(UserError, match=f"its {bits} bits per pixel are not supported; save it"):
+        read_image(path)
 
 
 def test_a_tiff_in_tiles(tmp_path):
@@ -322,7 +348,7 @@ def test_the_content_counts_not_the_name(tmp_path, suffix):
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC image"),
         (b"GIF89a\1\0\1\0", "GIF image"),
         (b"\xff\x4f\xff\x51\0\0", "JPEG 2000 image"),
-        (b"PK\3\4", "zip archive"),
+        (b"PK\3\4", "zip archive: unpack it$"),
         (b"\x1f\x8b\x08", "gzip archive"),
         (b"%PDF-1.7", "PDF document"),
         (b"<!DOCTYPE html>", "web page"),

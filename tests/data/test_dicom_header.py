@@ -13,6 +13,7 @@ from boneage.predict.patients import (
     patient_given,
     patient_of,
 )
+from boneage.predict.radiograph import load
 
 CONTRADICTED = "the file's dates contradict its PatientAge"
 
@@ -123,3 +124,21 @@ def test_what_is_given_and_contradicts_the_header_is_flagged(tmp_path):
     assert patient_of(file, patient_given("male", 9.99), {}, header).flags == ()  # of 009Y
     assert patient_of(file, patient_given("unknown", None), {}, header).flags == ()
     assert patient_of(file, patient_given("female", None), {}, None).flags == ()
+
+
+@pytest.mark.parametrize(
+    ("tags", "flags"),
+    [
+        ({"Modality": "CT"}, ["no radiograph by its header: Modality CT"]),
+        ({"BodyPartExamined": "Chest"}, ["no hand by its header: BodyPartExamined 'CHEST'"]),
+        ({"BodyPartExamined": "LEG_L"}, ["no hand by its header: BodyPartExamined 'LEG_L'"]),
+        ({"BodyPartExamined": "HAND AND FOOT"}, []),
+        *[({"Modality": modality}, []) for modality in ("CR", "DX", "RG", "OT", "", None)],
+        *[({"BodyPartExamined": part}, []) for part in
+          ("", "HAND", "L_HAND", "Wrist", "EXTREMITY", "ARM", "MAIN", "POIGNET", "SKELETON")],
+    ],
+)  # fmt: skip
+def test_a_file_that_says_it_is_no_hand(tmp_path, tags, flags):
+    file = written(tmp_path / "a.dcm", PICTURE.astype(np.uint8), **tags)
+    assert [*read_dicom(file)[1].image_flags] == flags
+    assert [flag for flag in load(file, ()).flags if "header" in flag] == flags

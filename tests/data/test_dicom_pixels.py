@@ -167,9 +167,8 @@ def film():
         (12, lambda v: v << 4),  # left-aligned, but HighBit is 11
         *((12, lambda v, q=q: v * (4096 / np.percentile(v, 100 - q))) for q in (1, 10, 90)),
         (12, lambda v: (1.5 * v - 2048).astype(np.int16)),
-        (12, lambda v: v.astype(np.int16)),
     ],
-    ids=["11", "10", "8", "left 1", "left 4", "1 %", "10 %", "90 %", "signed", "not signed"],
+    ids=["11", "10", "8", "left 1", "left 4", "1 %", "10 %", "90 %", "signed"],
 )
 def test_films_whose_values_need_more_bits_are_refused(tmp_path, inverted, stored, store):
     """Wrapped around, real films are not much rougher: ages of 8.6 and 15.6 in place of 5.8."""
@@ -312,6 +311,16 @@ def test_lookup_table_with_a_start_and_ends(tmp_path):
     np.testing.assert_allclose(grey(file), expected, atol=0.01)
 
 
+def test_a_presentation_table_that_inverts_contradicts_the_header(tmp_path):
+    for entries in (np.arange(256), np.arange(256)[::-1]):
+        sequence = table(entries, 0, 8)
+        path = written(tmp_path / "a.dcm", TWELVE, 12, PresentationLUTSequence=sequence)
+        if entries[0] == 0:
+            np.testing.assert_allclose(grey(path), PICTURE, atol=0.1)
+        else:
+            refused(path, "contradicts itself: .* by PresentationLUTSequence it is black")
+
+
 def test_broken_lookup_tables(tmp_path):
     for sequence in (table(np.arange(10), 0, 3), table([0] * 10, 0, 17)):
         refused(written(tmp_path / "a.dcm", TWELVE, 12, VOILUTSequence=sequence), "lookup table")
@@ -368,6 +377,31 @@ def _wrap(file, frame, syntax):
 def test_lossless_codecs(tmp_path, syntax, bits, signed):
     compressed(tmp_path / "a.dcm", syntax, bits, signed)
     np.testing.assert_allclose(grey(tmp_path / "a.dcm"), PICTURE, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    "syntax", [None, *CODECS], ids=lambda syntax: getattr(syntax, "keyword", "")
+)
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_unsigned_values_under_a_header_of_signed_ones(tmp_path, syntax, bits):
+    """With the sign, the brighter half would be darker than the other."""
+    path = tmp_path / "a.dcm"
+    if syntax not in CODECS:
+        values = np.rint(PICTURE / 255 * (2**bits - 1)).astype("u1" if bits == 8 else "u2")
+        written(path, values, bits)
+    else:
+        compressed(path, syntax, bits)
+    file = pydicom.dcmread(path)
+    file.PixelRepresentation = 1
+    file.save_as(path)
+    np.testing.assert_allclose(grey(path), PICTURE, atol=0.3)
+
+
+@pytest.mark.parametrize("letter", [127, -128])
+def test_letters_at_an_end_of_the_range_are_no_doubt_about_the_sign(tmp_path, letter):
+    values = np.where(PICTURE == 180, letter, PICTURE / 3 - 128 * (letter > 0)).astype(np.int8)
+    expected = values.astype(int) + 128
+    np.testing.assert_allclose(grey(written(tmp_path / "a.dcm", values)), expected, atol=0.01)
 
 
 def test_twelve_bit_jpeg(tmp_path):

@@ -233,6 +233,7 @@ MISTAKES = {
     "age as text": (HEADER + "2,7y 3m,True\n", r"row 3.*'7y 3m' is not a number"),
     "age as date": (HEADER + "2,2009-03-01,True\n", r"row 3.*'2009-03-01' is not a number"),
     "age in days": (HEADER + "2,4015,True\n", r"row 3.*'4015' months is above 25 years"),
+    "thousands": (HEADER + '2,118,True\n3,"1,200",True\n', r"row 4.*'1,200' is not a number"),
     "column twice in other case": ("id,boneage,ID\n1,200,3\n", "several columns called 'id'"),
     "title above the header": (
         "Bone ages\nno,boneage,male\n1,90,1\n",

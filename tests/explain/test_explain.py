@@ -257,6 +257,12 @@ def test_explain_draws_and_keeps_maps(run, phantom_root, tmp_path, method):
         assert np.isfinite(kept).all()
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written \(Not a.*choose another --out"):
+        explain(tmp_path / "no.ckpt", [tmp_path / "no"], tmp_path / "file/maps", "gradcam", None)
+
+
 def test_maps_have_files_of_their_own_on_disks_that_ignore_letter_case(run, phantom_root, tmp_path):
     source = phantom_root / "boneage-training-dataset/1001.png"
     films = [tmp_path / name for name in ("first/A1.png", "second/a1.png")]

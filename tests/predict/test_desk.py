@@ -192,6 +192,7 @@ def test_python_gets_one_line_for_a_mistake(model, film):
             lambda: predictor(film, age_years=-3),
             "-3 is not a chronological age: give years from 0",
         ),
+        (lambda: predictor(film, age_years=True), "True is not a chronological age"),
         (lambda: predictor(film, age_years="ten"), "'ten' is not a chronological age"),
         (
             lambda: predictor(film, sex="lad"),

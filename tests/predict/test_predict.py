@@ -32,6 +32,7 @@ from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_mon
 from boneage.predict.answer_files import AnswerFiles
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
+from boneage.predict.export import export
 from boneage.predict.patients import Patient, patients_of, read_patients
 from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import CORRECTIONS, correction_needed, load, see
@@ -247,6 +248,19 @@ def test_an_ensemble_is_the_mean(runs, films, tmp_path):
             predict(films, "--checkpoint", one, "--checkpoint", again, out=tmp_path / "d")
 
 
+@pytest.mark.slow
+def test_one_model_in_two_files_is_told(runs, tmp_path, caplog):
+    best = runs / "one/checkpoints/best.ckpt"
+    Ensemble([best, runs / "two"])
+    assert "seem to be one model" not in caplog.text
+    content = torch.load(best, weights_only=True)
+    torch.save(content | {"note": "without another change"}, tmp_path / "again.ckpt")
+    export(best, tmp_path / "export.onnx", "onnx")
+    for other in (tmp_path / "again.ckpt", tmp_path / "export.onnx"):
+        Ensemble([best, other])
+        assert f"{best} and {other} have the same intervals, so they seem to be one" in caplog.text
+
+
 def test_tta_is_the_mean_with_the_mirror_image(runs, films, tmp_path):
     mirrored = tmp_path / "mirrored"
     mirrored.mkdir()
@@ -439,6 +453,12 @@ def test_pictures_are_neither_predicted_nor_overwritten(runs, films, tmp_path):
     first, _ = predict(*words, out=films / "out")
     again, _ = predict(*words, "--resume", out=films / "out")
     assert list(again.index) == list(first.index)
+    printed = run(films, "--checkpoint", runs / "one").stdout  # without a folder for results
+    assert [printed.count(f"{id_}.png") for id_ in first.index] == [1] * len(first)
+    assert ".jpg" not in printed
+    drawn = next((films / "out/pictures").iterdir())
+    asked, _ = predict(drawn, "--checkpoint", runs / "one", out=tmp_path / "asked")
+    assert list(asked["file"]) == [str(drawn)]
     (tmp_path / "pictures").mkdir()
     with pytest.raises(UserError, match="exists without its predictions"):
         run(*words, "--out", tmp_path)

@@ -450,3 +450,11 @@ def test_options_that_another_class_inherits_are_said(words, said, tmp_path, mon
     check_config(compose_config("loss=smooth_l1", *words, f"run_dir={tmp_path}"))
     assert len(caplog.messages) == (said is not None)
     assert said is None or said in caplog.text
+
+
+def test_a_run_interrupted_before_it_has_a_folder_is_one_line(tmp_path, caplog):
+    with pytest.raises(SystemExit), interruptible(tmp_path / "run"):
+        raise KeyboardInterrupt
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("interrupted by SIGINT: no epoch was finished; start again with: ")
+    assert not (tmp_path / "run").exists()

@@ -10,6 +10,39 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 WRAPPED = 0.1  # share of the steps between neighbours that the upper bits make smaller
+FEWEST = 3  # different values on each side of the middle of the range: burnt-in letters have one
+
+
+def are_unsigned(file: "Dataset", words: np.ndarray) -> bool:
+    """Tell whether words contain unsigned values although PixelRepresentation is 1.
+
+    Programs mostly do so where they compress: neither JPEG nor JPEG-LS says whether its values have
+    a sign. In unsigned values it is the highest bit: neighbours with different signs lie on both
+    sides of the middle of the range, and most of them are closer without the sign.
+
+    Args:
+        file: the header.
+        words: (H, W) integers as stored.
+    """
+    if words.dtype.kind != "i":
+        return False
+    stored = int(number(file, "BitsStored"))
+    shift = max(0, int(number(file, "HighBit", stored - 1)) + 1 - stored)
+    wide = words.astype(np.int64) >> shift
+    values, with_sign = (_cut(wide, stored, signed) for signed in (False, True))
+    if not (np.array_equal(wide, values) or np.array_equal(wide, with_sign)):
+        return False  # the bits above have a meaning
+    upper = with_sign < 0
+    close, below, above = 0, [], []
+    for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        pairs = np.stack([values[one], values[other]])[:, upper[one] != upper[other]]
+        low, high = pairs.min(axis=0), pairs.max(axis=0)
+        near = high - low < 2**stored / 4
+        close += int(np.count_nonzero(near | (high - low > 3 * 2**stored / 4)))
+        below.append(low[near])
+        above.append(high[near])
+    sides = [np.concatenate(side) for side in (below, above)]
+    return len(sides[0]) > close / 2 and min(len(np.unique(side)) for side in sides) >= FEWEST
 
 
 def cells(file: "Dataset", words: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from boneage.data.dicom.cells import cells, is_padding
+from boneage.data.dicom.cells import are_unsigned, cells, is_padding
 from boneage.data.dicom.pixels import first_item, number, numbers, read_words
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def displayed(file: "Dataset") -> np.ndarray:
         Exception: as `read_words` and `cells`.
     """
     words = read_words(file)
+    if are_unsigned(file, words):
+        file.PixelRepresentation, words = 0, words.view(f"u{words.itemsize}")
     values = cells(file, words)
     padding = is_padding(file, words, values)
     share = _share(file, values)
@@ -54,16 +56,16 @@ def displayed(file: "Dataset") -> np.ndarray:
 def _share(file: "Dataset", values: np.ndarray) -> np.ndarray:
     """Return (H, W) from 0, the least displayable value, to 1, the greatest."""
     low, high = _ends(file, values)
-    modality, voi = _table(file, "ModalityLUTSequence"), _table(file, "VOILUTSequence")
+    modality, voi = lookup_table(file, "ModalityLUTSequence"), lookup_table(file, "VOILUTSequence")
     if modality is not None:
-        values, (low, high) = _look_up(file, modality, values)
+        values, (low, high) = _look_up(modality, values)
     else:
         slope = number(file, "RescaleSlope", 1) or 1.0
         intercept = number(file, "RescaleIntercept", 0)
         values = values * slope + intercept
         low, high = sorted((low * slope + intercept, high * slope + intercept))
     if voi is not None:
-        values, (low, high) = _look_up(file, voi, values)
+        values, (low, high) = _look_up(voi, values)
     elif (window := _window(file)) is not None:
         share = _through(window, values)
         if (
@@ -83,16 +85,18 @@ def _ends(file: "Dataset", values: np.ndarray) -> tuple[float, float]:
     return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
 
 
-def _table(file: "Dataset", name: str) -> "Dataset | None":
-    """Return the first lookup table of a sequence, None if there is none, or it is empty."""
+def lookup_table(file: "Dataset", name: str) -> tuple[np.ndarray, int, int] | None:
+    """Return the first lookup table of a sequence; None if there is none, or it is empty.
+
+    Returns:
+        (n,) integers, the value that the first is for, and the number of bits of the greatest.
+
+    Raises:
+        ValueError: when it contradicts its descriptor.
+    """
     item = first_item(file, name)
-    return item if item is not None and item.get("LUTDescriptor") and item.get("LUTData") else None
-
-
-def _look_up(
-    file: "Dataset", item: "Dataset", values: np.ndarray
-) -> tuple[np.ndarray, tuple[float, float]]:
-    """Return values through a lookup table, and the least and greatest it can give."""
+    if item is None or not item.get("LUTDescriptor") or not item.get("LUTData"):
+        return None
     descriptor = numbers(item, "LUTDescriptor")
     if len(descriptor) != DESCRIBED:
         raise ValueError(
@@ -111,10 +115,18 @@ def _look_up(
         raise ValueError(
             f"the lookup table does not have {entries} entries of {bits} bits: export it again"
         )
+    return table, first, bits
+
+
+def _look_up(
+    table: tuple[np.ndarray, int, int], values: np.ndarray
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return values through a lookup table, and the least and greatest it can give."""
+    entries, first, bits = table
     if first >= 2**15 and values.min() < 0:  # written with the wrong sign
         first -= 2**16
-    places = np.clip(np.floor(values) - first, 0, entries - 1).astype(np.int64)
-    return table[places].astype(np.float64), (0.0, 2.0**bits - 1)
+    places = np.clip(np.floor(values) - first, 0, len(entries) - 1).astype(np.int64)
+    return entries[places].astype(np.float64), (0.0, 2.0**bits - 1)
 
 
 def _window(file: "Dataset") -> tuple[str, float, float] | None:

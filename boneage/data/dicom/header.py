@@ -17,6 +17,13 @@ DAYS = {"D": 1.0, "W": 7.0, "M": YEAR / 12, "Y": YEAR}
 STUDY_DATES = ("StudyDate", "AcquisitionDate", "ContentDate", "SeriesDate")  # the first counts
 CONTRADICTION = 1.0  # years between PatientAge, which may be in whole years, and the dates
 PLACEHOLDERS = 1900  # dates of birth up to this year
+NO_RADIOGRAPH = ("CT", "ES", "GM", "MR", "NM", "OP", "OPT", "PT", "SM", "US", "XC")  # modalities
+OTHER_PARTS = {  # of the body (PS3.16 annex L), not with a hand on one radiograph
+    "ABDOMEN", "ANKLE", "BREAST", "CHEST", "CLAVICLE", "CSPINE", "ELBOW", "FEMUR", "FOOT", "HEAD",
+    "HEART", "HIP", "JAW", "KNEE", "LEG", "LSPINE", "NECK", "PELVIS", "SHOULDER", "SKULL", "SPINE",
+    "SSPINE", "THORAX", "TOE", "TSPINE",
+}  # fmt: skip
+HANDS = re.compile("HAND|WRIST|FINGER|THUMB|FOREARM|CARP|BONE ?AGE")
 SHOWN = 20  # characters of a value that is not recognised
 
 
@@ -30,6 +37,7 @@ class Header:
         sex_flag: what is wrong with the sex in the file; empty if nothing is.
         age_flag: the same for the age.
         patient: PatientID without differences of spelling, empty if there is none.
+        image_flags: why it is not the radiograph of a hand.
     """
 
     sex: str
@@ -37,6 +45,7 @@ class Header:
     sex_flag: str = ""
     age_flag: str = ""
     patient: str = ""
+    image_flags: tuple[str, ...] = ()
 
 
 def header_of(file: "Dataset") -> Header:
@@ -44,13 +53,25 @@ def header_of(file: "Dataset") -> Header:
     sex, sex_flag = _sex(_text(file, "PatientSex"))
     age, age_flag = _age(_text(file, "PatientAge"), *_age_by_dates(file))
     patient = core(_text(file, "PatientID"))
-    return Header(sex, age, sex_flag, age_flag, "" if patient in NO_PATIENT else patient)
+    patient = "" if patient in NO_PATIENT else patient
+    return Header(sex, age, sex_flag, age_flag, patient, _image_flags(file))
 
 
 def age_of(text: str) -> float | None:
     """Return the years in a DICOM age string such as 018M, 090D, 052W or 012Y, else None."""
     match = re.fullmatch(r"(\d{1,3})\s*([DWMY])", text.strip().upper())
     return int(match[1]) * DAYS[match[2]] / YEAR if match else None
+
+
+def _image_flags(file: "Dataset") -> tuple[str, ...]:
+    """Return why a file is not the radiograph of a hand, by its header."""
+    modality = _text(file, "Modality").upper()
+    part = _text(file, "BodyPartExamined").upper()
+    parts = set() if HANDS.search(part) else OTHER_PARTS & {*re.findall("[A-Z]+", part)}
+    return (
+        *[f"no radiograph by its header: Modality {modality}"] * (modality in NO_RADIOGRAPH),
+        *[f"no hand by its header: BodyPartExamined {_short(part)}"] * bool(parts),
+    )
 
 
 def _sex(text: str) -> tuple[str, str]:

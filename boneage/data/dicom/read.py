@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.data.dicom.display import displayed
+from boneage.data.dicom.display import displayed, lookup_table
 from boneage.data.dicom.header import Header, header_of
 from boneage.data.dicom.pixels import first_item, number, numbers
 from boneage.errors import MissingPackage, UserError
@@ -53,10 +53,10 @@ def require_single_grey(path: Path, file: "Dataset") -> None:
             f"{path}: is {line_of(colours or 'of unknown colours')}, not a grey radiograph: export "
             "it as a grey image"
         )
-    if colours == "MONOCHROME2" and str(file.get("PresentationLUTShape")).upper() == "INVERSE":
+    if colours == "MONOCHROME2" and (inverse := _inverse_presentation(file)):
         raise UserError(
             f"{path}: its header contradicts itself: by MONOCHROME2 the greatest value is "
-            "white, by PresentationLUTShape INVERSE it is black: export the file again"
+            f"white, by {inverse} it is black: export the file again"
         )
     if absent := [name for name in NEEDED if not numbers(file, name)]:
         raise UserError(f"{path}: its header lacks {', '.join(absent)}: export the file again")
@@ -74,6 +74,15 @@ def require_single_grey(path: Path, file: "Dataset") -> None:
         _require_all_bytes(path, file, rows * columns)
     file.PhotometricInterpretation, file.SamplesPerPixel, file.NumberOfFrames = colours, 1, 1
     _unfold_groups(file)
+
+
+def _inverse_presentation(file: "Dataset") -> str:
+    """Return the element that makes great values black; empty if none does."""
+    if str(file.get("PresentationLUTShape")).upper() == "INVERSE":
+        return "PresentationLUTShape INVERSE"
+    table = lookup_table(file, "PresentationLUTSequence")
+    falls = table is not None and table[0][0] > table[0][-1]
+    return "PresentationLUTSequence" if falls else ""
 
 
 def _unfold_groups(file: "Dataset") -> None:

@@ -49,7 +49,7 @@ def read_ages(
     """
     refuse(path, cells, cells == "", "is empty: give the bone age or remove the row")
     ages = read_numbers(cells)
-    hint = "is not a number such as 87 or 7.25 (dates and '7y 3m' are not accepted)"
+    hint = "is not a number such as 87 or 7.25 (dates, '7y 3m' and '1,200' are not accepted)"
     refuse(path, cells, ages.isna(), hint + ": correct it or remove the row")
     refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
     most = ages.quantile(MOST, interpolation="higher")
@@ -166,12 +166,20 @@ def _unit_of_all(path: Path, ages: pd.Series, units: pd.Series) -> AgeUnit | Non
 
 
 def read_numbers(cells: pd.Series) -> pd.Series:
-    """Return cells as float64, NaN if one is not a number; 12,5 is 12.5."""
+    """Return cells as float64, NaN if one is not a number; 12,5 is 12.5.
+
+    1,200 is none if all cells with a comma are of this kind and others are numbers without one, and
+    1.200 if others have a comma: they may be thousands. 10,125 would be too many, even of days.
+    """
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
-    if numbers.isna().any():
-        points = cells.str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
-        numbers = pd.to_numeric(points, errors="coerce").astype("float64")
-    return numbers
+    commas = cells.str.fullmatch(r"[+-]?\d+,\d+")
+    if not commas.any():
+        return numbers
+    thousands = cells.str.fullmatch(r"[1-9][.,]\d{3}")
+    if numbers.notna().any() and thousands[commas].all():
+        return numbers
+    points = cells.where(~commas, cells.str.replace(",", "."))
+    return pd.to_numeric(points.mask(thousands & ~commas), errors="coerce").astype("float64")
 
 
 def _unit_in(column: str) -> AgeUnit | None:
