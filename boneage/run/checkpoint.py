@@ -52,9 +52,8 @@ def warn_of_unreadable(record: dict[str, Any]) -> None:
         check_buildable(record["config"])
     except UserError as error:
         log.warning(
-            "%s: this run is trained and tested, but its checkpoints cannot be used afterwards "
-            "(predict, export, resume, start_from); for that, move the code into "
-            "boneage/tasks/ or boneage/models/", error,
+            "This run is trained and tested, but its checkpoints cannot be used afterwards "
+            "(predict, export, resume, start_from): %s", error,
         )  # fmt: skip
 
 

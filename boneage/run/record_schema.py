@@ -134,7 +134,10 @@ def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
             f"{RETIRED[node['_target_']]}; train it again, or use that version"
         )
     if isinstance(node, dict) and "_target_" in node and not _is_part_of_a_model(node["_target_"]):
-        raise UserError(f"the checkpoint names code outside this project: {node['_target_']}")
+        raise UserError(
+            f"the checkpoint names code outside this project: {node['_target_']}; if it is yours, "
+            "move it into boneage/tasks/ or boneage/models/ and train again"
+        )
     children = [*node, *node.values()] if isinstance(node, dict) else node
     for child in children if isinstance(children, list) else ():
         check_buildable(child)
