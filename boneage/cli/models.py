@@ -120,6 +120,7 @@ def stress(
     from rich.table import Table
 
     from boneage.errors import UserError
+    from boneage.evaluation.numbers import number
     from boneage.evaluation.run_folder import run_folder
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
@@ -151,7 +152,7 @@ def stress(
         table.add_column(column, justify="left" if column == "change" else "right", no_wrap=True)
     for change, rows in measured.groupby("change", sort=False):
         values = rows.set_index("metric")["value"]
-        cells = [f"{values[metric]:.3g}" for metric in metrics]
+        cells = [number(values[metric]) for metric in metrics]
         table.add_row(str(change), str(rows["n"].iloc[0]), *cells)
     Console().print(table)
     typer.echo(f"Intervals: {folder / 'stress.csv'}; figure: {folder / 'stress.png'}")

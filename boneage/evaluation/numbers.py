@@ -68,6 +68,11 @@ def plain(value: float) -> str:
     return f"{value:g}"
 
 
+def in_months(value: float) -> str:
+    """Return "1 month" or "1.5 months"."""
+    return f"{plain(value)} month" + "s" * (value != 1)
+
+
 def span(row: Mapping[str, float]) -> str:
     """Return the range of `from_years` to `to_years`, either of which may be open."""
     start, end = row["from_years"], row["to_years"]

@@ -1,5 +1,6 @@
 """Fit a model to a site: test a correction of its ages, and refit its intervals."""
 
+import logging
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -15,6 +16,7 @@ from boneage.stages import ALL
 from boneage.uncertainty.conformal import COVERAGE, Intervals, coverage, fit_intervals
 from boneage.uncertainty.site import Correction, Line
 
+log = logging.getLogger(__name__)
 MIN_RADIOGRAPHS = 20  # radiographs for a correction, in total or of a sex
 PARTS = 10  # folds of the cross-validation
 FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, simplest first
@@ -22,6 +24,7 @@ NEAR_YEARS = 3.0  # between a reading and the prediction
 MIXED = 3  # readings of another unit; fewer may be errors of the model
 IMPLAUSIBLE_YEARS = 3.0  # median difference, too large to come from the readers of a site
 WIDE_YEARS = 1.5  # SD of ages that a model can tell apart
+FLAT = 0.25  # SD of the predictions, by that of the readings: a line would stretch noise
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ def fit_site(
 def check_readings(labels: pd.DataFrame, table: Path) -> None:
     """Raise UserError if the readings or the sexes cannot be those of these radiographs.
 
+    Warns if the predictions hardly vary.
+
     Args:
         labels: `age_years` read, `predicted_years` without the sex, `predicted_years_by_sex`, and
             `sex`.
@@ -139,6 +144,12 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
         )
     if len(labels) < MIN_RADIOGRAPHS:
         return  # too few to judge; `fit_site` refuses them
+    if true.std() > WIDE_YEARS and predicted.std() < FLAT * true.std():
+        log.warning(
+            "%s: the predicted ages hardly vary (SD %.2f years, that of the readings %.2f): check "
+            "with boneage predict --report whether the model can read these radiographs",
+            table, predicted.std(), true.std(),
+        )  # fmt: skip
     if min(predicted.std(), true.std()) > WIDE_YEARS:
         r = float(np.corrcoef(predicted, true)[0, 1])
         if np.arctanh(r) - 1.96 / sqrt(len(true) - 3) < 0:

@@ -307,7 +307,11 @@ def test_readers_and_subgroups_are_told(told):
     parts = told(readers=["ann", "ben"], readers_report=report, subgroups=["site", "device"])
     assert "ICC(2,1)" in parts["Statistics"]
     assert "below a margin of 1.5 months" in parts["Statistics"]
+    assert "not be compared" not in parts["Statistics"]
     assert "computed by site and device" in parts["Statistics"]
+    one = told(readers_report=report | {"margin_months": 1, "left_out": {"cem": 4}})["Statistics"]
+    assert "below a margin of 1 month." in one
+    assert "cem shared fewer than 10 test radiographs with the other readers and could not" in one
     assert "the mean of the readers (ann, ben)" in parts[14]
     assert "ICC" not in told()["Statistics"]
 

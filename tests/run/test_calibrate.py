@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
 from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE
+from boneage.data.tables.labels import read_labels
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
 from boneage.predict.ensemble import Ensemble
@@ -333,6 +334,41 @@ def test_readings_and_sexes_of_other_radiographs_are_refused(tmp_path):
     inverted = 2 * site["predicted_years"] - site["predicted_years_by_sex"]
     with pytest.raises(UserError, match="errors vary more with the sexes of the table"):
         check_readings(site.assign(predicted_years_by_sex=inverted), tmp_path)
+
+
+def test_predictions_that_hardly_vary_are_named(tmp_path, caplog):
+    site = table_of_a_site()
+    check_readings(site, tmp_path)
+    assert not caplog.records
+    flat = 9.5 + (site["age_years"] - 9.5) / 500  # a correction would add 499 years per year
+    check_readings(site.assign(predicted_years=flat, predicted_years_by_sex=flat), tmp_path)
+    assert "the predicted ages hardly vary (SD 0.00 years, that of the readings 2." in caplog.text
+    near = 10 + 0.001 * site["age_years"]  # nor do the readings
+    caplog.clear()
+    check_readings(
+        site.assign(age_years=near, predicted_years=10.0, predicted_years_by_sex=10.0), tmp_path
+    )
+    assert not caplog.records
+
+
+def test_messages_of_the_table_name_the_option_of_calibrate(tmp_path, caplog):
+    table = tmp_path / "readings.csv"
+    for text in (
+        "id,boneage\n1,301\n",
+        "id,boneage,patient,patient_id\n1,100,a,b\n",
+        "id,boneage,patient\n1,100,\n",
+        "id,boneage,child\n" + "".join(f"{i},100,{i % 5}\n" for i in range(10)),
+        "id,boneage,gender of child\n1,100,M\n2,90,F\n",
+    ):
+        caplog.clear()
+        table.write_text(text)
+        try:
+            read_labels(table)
+            said = caplog.text
+        except UserError as error:
+            said = str(error)
+        assert "data." in said, text
+        assert "--age-unit" in said or "--column" in said, said
 
 
 def test_years_among_months_are_refused(tmp_path):

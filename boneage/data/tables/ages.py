@@ -72,7 +72,8 @@ def read_ages(
         )
     months = ages * MONTHS_PER_UNIT[stated or "months"]
     hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
-    hint += "months or years; if it is a code for a missing age, remove the row"
+    hint += "months or years (in boneage calibrate: --age-unit); if it is a code for a missing "
+    hint += "age, remove the row"
     refuse(path, cells, months > MAX_AGE_YEARS * 12, hint)
     if stated is None and most <= MAX_AGE_YEARS:
         raise UserError(

@@ -177,7 +177,7 @@ def _require_columns(
     if len(known) > 1 and not columns.patient:
         raise UserError(
             f"{path} has several columns that may contain the patient ({', '.join(known)}): choose "
-            "one with data.columns.patient="
+            "one with data.columns.patient= (--column patient= in boneage calibrate)"
         )
 
 
@@ -226,7 +226,7 @@ def _patients(path: Path, cells: pd.Series) -> pd.Series:
     if (patients == "").all():
         raise UserError(
             f"{path}: column {cells.name!r} contains no patient: fill it, rename it, or choose "
-            "another with data.columns.patient="
+            "another with data.columns.patient= (--column patient= in boneage calibrate)"
         )
     return patients
 
@@ -238,6 +238,7 @@ def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
         if alike and len(others) / 10 <= others[name].nunique() < len(others):
             log.warning(
                 "%s: column %r has %d values in %d rows. If it names the patients, set "
-                "data.columns.patient=%s: otherwise one patient may be in training and in test",
-                path, name, others[name].nunique(), len(others), name,
+                "data.columns.patient=%s (--column patient=%s in boneage calibrate): otherwise one "
+                "patient may be in training and in test",
+                path, name, others[name].nunique(), len(others), name, name,
             )  # fmt: skip

@@ -6,13 +6,14 @@ from typing import Any
 
 from boneage.data.atomic import AGAIN, write_file, writing
 from boneage.data.tables.columns import PREDICTED_AGE
+from boneage.data.tables.readings import LEAST_SHARED
 from boneage.errors import UserError, plural
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.methods.checklist import claim
 from boneage.evaluation.methods.network import describe_model, describe_preprocessing, stages_of
 from boneage.evaluation.methods.training import describe_training
 from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
-from boneage.evaluation.numbers import interval, number, plain
+from boneage.evaluation.numbers import in_months, interval, number
 from boneage.evaluation.run_folder import FinishedRun, read_run
 
 FILE = "methods.md"
@@ -241,11 +242,16 @@ def _readers(metrics: Mapping[str, Any]) -> list[str]:
         "differences within radiographs, and ICC(2,1) from a two-way random model of absolute "
         "agreement (Shrout & Fleiss 1979; McGraw & Wong 1996)."
     ]
+    if left_out := report.get("left_out"):
+        sentences.append(
+            f"{join(list(left_out))} shared fewer than {LEAST_SHARED} test radiographs with the "
+            "other readers and could not be compared."
+        )
     if "comparisons" in report:
         sentences.append(
             "The model was compared with each reader by the paired difference of their MAEs "
             "against the other readers. It counts as no worse if the upper limit of the 95 % "
-            f"interval is below a margin of {plain(report['margin_months'])} months."
+            f"interval is below a margin of {in_months(report['margin_months'])}."
         )
     return sentences
 

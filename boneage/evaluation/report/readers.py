@@ -5,7 +5,7 @@ from typing import Any
 
 from boneage.errors import plural
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.numbers import fixed, plain
+from boneage.evaluation.numbers import fixed, in_months
 
 Report = Mapping[str, Any]  # `readers_report` of metrics.json
 
@@ -67,7 +67,7 @@ def limit_of_readers(metrics: Mapping[str, Any]) -> str | None:
 def verdict(comparison: Mapping[str, Any], margin_months: float) -> str:
     """Return whether a model is worse than a reader by more than a margin, in one sentence."""
     reader, difference = comparison["reader"], comparison["difference"]
-    months = f"{plain(margin_months)} month" + "s" * (margin_months != 1)
+    months = in_months(margin_months)
     measured = f"difference {with_limits(difference)} months"
     if comparison["inferior"] is None:
         n = plural(int(difference["n"]), "radiograph")
