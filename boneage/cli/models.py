@@ -120,11 +120,12 @@ def stress(
     from rich.table import Table
 
     from boneage.errors import UserError
-    from boneage.evaluation.numbers import number
+    from boneage.evaluation.numbers import fixed
     from boneage.evaluation.run_folder import run_folder
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
+    from boneage.run.stress import LABELS
     from boneage.run.stress import stress as measure
     from boneage.weights import is_exported, name_of
 
@@ -146,13 +147,16 @@ def stress(
     radiographs = f"Test fold of {(checkpoint or file).name}"
     if is_exported(file):
         radiographs = f"Radiographs of {root} that {name_of(file)} was not trained on"
-    table = Table(title=f"{radiographs}, with image changes", box=None)
+    table = Table(
+        title=f"{radiographs}, with image changes (ages in months)", box=None, collapse_padding=True
+    )
     metrics = list(measured["metric"].unique())
-    for column in ("change", "n", *metrics):
-        table.add_column(column, justify="left" if column == "change" else "right", no_wrap=True)
+    table.add_column("change", no_wrap=True)
+    for column in ("n", *(LABELS[metric] for metric in metrics)):
+        table.add_column(column, justify="right")
     for change, rows in measured.groupby("change", sort=False):
         values = rows.set_index("metric")["value"]
-        cells = [number(values[metric]) for metric in metrics]
+        cells = [fixed(values[metric], 2 if "months" in metric else 3) for metric in metrics]
         table.add_row(str(change), str(rows["n"].iloc[0]), *cells)
     Console().print(table)
     typer.echo(f"Intervals: {folder / 'stress.csv'}; figure: {folder / 'stress.png'}")

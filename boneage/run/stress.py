@@ -33,6 +33,16 @@ from boneage.uncertainty.novelty import UNUSUAL
 TABLE, FIGURE = "stress.csv", "stress.png"
 PART = 128  # radiographs changed and predicted at a time
 ROW = "row"
+LABELS = {  # of the metrics, in tables
+    "mae_months": "MAE",
+    "mae_months_difference": "difference",
+    "change_months": "mean change",
+    "accuracy": "accuracy",
+    "accuracy_difference": "difference",
+    "stage_changed": "changed stages",
+    "flagged": "flagged",
+    "mae_months_not_flagged": "MAE of the others",
+}
 PANELS = (
     ("mae_months", "MAE (months)", BLUE),
     ("change_months", "mean absolute change (months)", ORANGE),

@@ -18,6 +18,7 @@ from sweeps import read as read_sweeps
 
 from boneage.evaluation.comparison.sizes import curve_of
 from boneage.evaluation.metrics import metric_label
+from boneage.run.stress import LABELS
 from boneage.stages import ALL, BANDS
 
 Row = list[str]
@@ -33,10 +34,8 @@ HEADLINE = (*AGE[:1], *AGE[2:], *STAGES_IN_SHORT)
 HEADLINE_ROWS = ("paper_regression", "default", BUILTIN)
 PUBLISHED_BY = "reference study, published"
 GUESS = "constant guess"
-CHANGES = {  # metrics of changed radiographs
-    "mae_months": "MAE", "mae_months_difference": "difference", "change_months": "mean change",
-}  # fmt: skip
-FLAGS = {"flagged": "flagged", "mae_months_not_flagged": "MAE of the others"}
+CHANGES = ("mae_months", "mae_months_difference", "change_months")  # of changed radiographs
+FLAGS = ("flagged", "mae_months_not_flagged")
 MAIN_ROWS = {
     "paper_regression": "`experiment=paper_regression`",
     "default": "`data=rsna`, the defaults",
@@ -141,11 +140,11 @@ def builtin(record: Record, shown: Sequence[str]) -> list[Row]:
 
 
 def stressed(
-    records: dict[str, Record], names: Sequence[str], metrics: dict[str, str] = CHANGES
+    records: dict[str, Record], names: Sequence[str], metrics: Sequence[str] = CHANGES
 ) -> list[Row]:
     """Return metrics of runs on the changed test fold, by the heads of their columns."""
     runs = {name: records[name]["stress"] for name in names if name in records}
-    rows = [["change", "n", *labelled(list(runs), list(metrics.values()))]]
+    rows = [["change", "n", *labelled(list(runs), [LABELS[name] for name in metrics])]]
     cells: dict[str, Row] = {}
     for measured in runs.values():
         for row in measured:
@@ -293,7 +292,7 @@ def rebuild(results: Path, notes: Path, card: Path, readme: Path) -> None:
         fill(readme, "builtin", builtin(records[BUILTIN], IN_README))
         fill(card, "builtin", builtin(records[BUILTIN], IN_CARD))
         fill(card, "bands", bands(records, [BUILTIN]))
-        fill(card, "stressed", stressed(records, [BUILTIN], CHANGES | FLAGS))
+        fill(card, "stressed", stressed(records, [BUILTIN], (*CHANGES, *FLAGS)))
 
 
 if __name__ == "__main__":
