@@ -211,7 +211,7 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
         flagged = changed["novelty"].to_numpy() > UNUSUAL
         results |= with_interval(_share_flagged, flagged, patients=patients)
         if PREDICTED_AGE in changed:
-            error = 12 * np.abs(changed[PREDICTED_AGE] - truth["age_years"]).to_numpy()
+            error = 12 * np.abs((changed[PREDICTED_AGE] - truth["age_years"]).to_numpy(float))
             results |= with_interval(_not_flagged, error, flagged, patients=patients)
     return pd.DataFrame([{"metric": name} | values for name, values in results.items()])
 
