@@ -29,6 +29,10 @@ TORCH_STARTS = (b"PK\x03\x04", b"\x80")  # of archives and pickles
 ONNX_FIELDS = range(0x12, 0x43, 8)  # protobuf: fields that can follow the format's version
 
 
+class IntactCheckpoint(UserError):
+    """A checkpoint that is not damaged: another version wrote it, or it cannot be opened now."""
+
+
 def checkpoint_file(path: Path, name: str = "best") -> Path:
     """Return the checkpoint file of a path, for all commands.
 
@@ -61,7 +65,12 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
 
 
 def require_weights(file: Path) -> None:
-    """Raise UserError for a file that, by its first bytes, is not a checkpoint."""
+    """Check by its first bytes that a file may be a checkpoint.
+
+    Raises:
+        UserError: if it is not.
+        IntactCheckpoint: if it cannot be opened.
+    """
     try:
         with file.open("rb") as opened:
             start = opened.read(4)
@@ -70,7 +79,7 @@ def require_weights(file: Path) -> None:
         if not start.startswith(TORCH_STARTS):
             raise UserError(f"{file} is not a boneage checkpoint: it is {what_it_is(file)}")
     except OSError as error:
-        raise UserError(f"checkpoint {file} cannot be loaded: {error.strerror}") from error
+        raise IntactCheckpoint(f"checkpoint {file} cannot be loaded: {error.strerror}") from error
 
 
 def what_it_is(path: Path) -> str | None:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from boneage.errors import UserError, install
-from boneage.run.record_schema import NewerRecord, checked_record
+from boneage.run.checkpoint_file import IntactCheckpoint
+from boneage.run.record_schema import checked_record
 from boneage.weights import KEY, SCHEMA, SITE_KEY
 
 NOVELTY = "novelty."
@@ -45,7 +46,7 @@ def read_exported(path: Path) -> dict[str, Any]:
     try:
         terms = json.loads(metadata[KEY])
         if int(terms.get("schema", 0)) > SCHEMA:
-            raise NewerRecord("a newer version of boneage wrote it: update boneage")
+            raise IntactCheckpoint("a newer version of boneage wrote it: update boneage")
         record = checked_record(_record(terms))
         weights = {name: _tensor(values) for name, values in arrays.items()}
         weights |= {name: torch.tensor(value) for name, value in terms["beside"].items()}

@@ -17,6 +17,7 @@ from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_config, current_options, current_task
 from boneage.options import TABLE
+from boneage.run.checkpoint_file import IntactCheckpoint
 
 SCHEMA = 2  # of the record; increased when older versions could not read it correctly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
@@ -31,16 +32,12 @@ CONFIG = tuple(row.name for row in TABLE if row.checkpoint)
 SPLIT = ("id", "age_months", "sex", "fold")
 
 
-class NewerRecord(UserError):
-    """A valid checkpoint of a newer version of this project."""
-
-
 def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
     """Return the record of a checkpoint, in the form of this version.
 
     Raises:
         UserError: if it is not a record of training.
-        NewerRecord: if a newer version may have written it.
+        IntactCheckpoint: if another version wrote it, whose preprocessing or schema differs.
     """
     if not isinstance(record, dict):
         raise UserError("it was not written by this project's training")
@@ -48,7 +45,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
     if not isinstance(schema, int) or schema < 1:
         raise UserError(f"its schema is {schema!r}, not an integer from 1")
     if schema > SCHEMA:
-        raise NewerRecord(
+        raise IntactCheckpoint(
             f"a newer version of boneage wrote it (schema {schema}; this version reads up to "
             f"{SCHEMA}): update boneage"
         )
@@ -64,7 +61,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
         raise UserError("its tasks are damaged")
     options = {field.name for field in fields(Preprocessing)}
     if unknown := [str(key) for key in record["preprocessing"] if key not in options]:
-        raise NewerRecord(
+        raise IntactCheckpoint(
             f"its preprocessing has options that this version lacks ({', '.join(unknown)}): update "
             "boneage"
         )
@@ -73,7 +70,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
     except TypeError as error:
         raise UserError(f"its preprocessing is damaged: {error}") from error
     if not preprocessing.matches_version(record.get("preprocessing_version")):
-        raise UserError(
+        raise IntactCheckpoint(
             "it was trained with another version of boneage, which crops hands differently: "
             "train it again with this version"
         )

@@ -21,10 +21,9 @@ from boneage.evaluation.run_folder import (
 )
 from boneage.options import TABLE, find, is_choice, kind_of
 from boneage.run.checkpoint import changed_fold, check_task, read_checkpoint, resolved
-from boneage.run.checkpoint_file import checkpoint_file
+from boneage.run.checkpoint_file import IntactCheckpoint, checkpoint_file
 from boneage.run.options import differing, folder_option, options
 from boneage.run.process import interruptible, is_first_process, only_run_in
-from boneage.run.record_schema import NewerRecord
 from boneage.weights import sha256
 
 log = logging.getLogger(__name__)
@@ -108,7 +107,8 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
     start. The first process removes the mark of an interruption, and renames damaged checkpoints.
 
     Raises:
-        UserError: if the run has other options.
+        UserError: if the run has other options, another version of this project wrote a checkpoint,
+            or one cannot be opened.
     """
     if is_first_process():
         (run_dir / ERROR).unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
             continue
         try:
             checkpoint = read_checkpoint(file)
-        except NewerRecord:  # it is not damaged
+        except IntactCheckpoint:  # without it, training would start again
             raise
         except UserError as error:
             log.warning("Skipped: %s", error)

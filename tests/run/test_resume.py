@@ -1,5 +1,6 @@
 """Runs that are killed, interrupted, damaged or repeated: nothing is lost, no number changes."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -7,6 +8,7 @@ import resource
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -303,6 +305,30 @@ def test_a_damaged_best_checkpoint_is_moved_aside(configure, tmp_path, caplog):
     assert "Skipped" in caplog.text
     assert (run / "checkpoints/best.damaged").exists()
     assert (run / "metrics.json").exists()
+
+
+def test_a_checkpoint_that_is_not_damaged_stays(configure, tmp_path, monkeypatch):
+    train(configure())
+    (tmp_path / "run/metrics.json").unlink()
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    with monkeypatch.context() as patch:
+        opened = Path.open
+
+        def of_a_lost_disk(path, *args, **kwargs):
+            if path == last:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+            return opened(path, *args, **kwargs)
+
+        patch.setattr(Path, "open", of_a_lost_disk)
+        with pytest.raises(UserError, match=r"last\.ckpt cannot be loaded: Stale file handle"):
+            train(configure("resume=auto"))
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["boneage"]["preprocessing"]["crop"] = "hand"
+    checkpoint["boneage"]["preprocessing_version"] = 1
+    torch.save(checkpoint, last)
+    with pytest.raises(UserError, match=r"last\.ckpt cannot be used: .* crops hands differently"):
+        train(configure("resume=auto"))
+    assert last.exists()
 
 
 @pytest.mark.slow
