@@ -134,10 +134,12 @@ def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
 
 
 def _fingerprint(path: str) -> tuple[int, int]:
-    """Return size and modification time of a file; a missing one is reported when decoding."""
+    """Return size and modification time of a file; -1 if it cannot be read, until it can."""
     try:
         status = os.stat(path)
     except OSError:
+        return -1, -1
+    if not os.access(path, os.R_OK):  # a granted permission does not change the time
         return -1, -1
     return status.st_size, status.st_mtime_ns
 

@@ -1,5 +1,6 @@
 """The cache of decoded radiographs: complete or absent, whatever happens to the build."""
 
+import errno
 import os
 import resource
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from collections import namedtuple
 from contextlib import suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -123,6 +125,21 @@ def test_unreadable_files(table, folder, tmp_path, caplog):
         check_readable(table, cache, "skip")
     (tmp_path / "1.png").write_bytes(whole)  # mended: decoded anew
     assert list(open_cache(table, SMALL, folder).unreadable) == [4]
+
+
+def test_a_file_is_read_once_its_permission_is_granted(table, folder, monkeypatch):
+    locked, opened, access = table["path"][2], Path.open, os.access
+    with monkeypatch.context() as patch:  # root may read everything: chmod would not do
+
+        def refuse(path, *args, **kwargs):
+            if str(path) == locked:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), locked)
+            return opened(path, *args, **kwargs)
+
+        patch.setattr(Path, "open", refuse)
+        patch.setattr(os, "access", lambda path, mode: path != locked and access(path, mode))
+        assert open_cache(table, SMALL, folder).unreadable == {2: f"{locked}: Permission denied"}
+    assert open_cache(table, SMALL, folder).unreadable == {}
 
 
 def test_all_readable(table, folder):
