@@ -98,6 +98,7 @@ class StageClassification(Task):
         """
         nll = self.negative_log_likelihood(output, target)
         missed = 1 - torch.exp(-nll)  # probability of the other stages
+        missed = missed.clamp_min(torch.finfo(missed.dtype).tiny)  # 0 ** 0.5 has no finite gradient
         return (self.class_weight[target] * missed**self.focal * nll).mean()
 
     def negative_log_likelihood(self, output: Tensor, target: Tensor) -> Tensor:

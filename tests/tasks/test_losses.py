@@ -28,6 +28,14 @@ def test_focal_loss_by_hand():
     assert task.loss(logits, target).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("focal", [0.0, 0.5, 1.0])
+def test_the_focal_loss_of_a_certain_prediction_has_a_gradient(focal):
+    task = StageClassification(3, Stages(), focal=focal)
+    logits = torch.tensor([[90.0, 0.0, 0.0], [0.0, 90.0, 0.0]], requires_grad=True)
+    task.loss(logits, torch.tensor([0, 1])).backward()
+    torch.testing.assert_close(logits.grad, torch.zeros(2, 3))
+
+
 def test_focal_loss_of_zero_is_the_weighted_cross_entropy():
     task = StageClassification(3, Stages(), balance=1.0)
     task.fit(AGES)
