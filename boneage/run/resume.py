@@ -70,7 +70,7 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     check_same(current_options(metrics["options"]), cfg, f"{run_dir} contains a finished run")
     if metrics.get("checkpoint_sha256"):
         tested = checkpoint_file(Path(cfg.ckpt_path))
-        if sha256(tested) != metrics["checkpoint_sha256"]:
+        if tested.exists() and sha256(tested) != metrics["checkpoint_sha256"]:
             raise UserError(
                 f"{run_dir} contains a test of other weights in {tested}, which was written again: "
                 f"choose another folder for the test with {folder_option()}"

@@ -122,6 +122,9 @@ def test_a_test_of_weights_that_were_trained_again_is_another(configure, tmp_pat
     best.write_bytes(weights)
     assert train(configure(*command)) == json.loads((tmp_path / "run/metrics.json").read_text())
     assert tested["checkpoint_sha256"] == hashlib.sha256(weights).hexdigest()
+    best.rename(tmp_path / "elsewhere.ckpt")  # the results of a finished test do not need it
+    command = (command[0], f"ckpt_path={best}", command[2])
+    assert train(configure(*command))["test"] == tested["test"]
 
 
 def test_a_finished_run_without_predictions_is_tested_again(configure, tmp_path, caplog):
