@@ -439,6 +439,7 @@ def test_changed_defaults_change_what_follows_them(conf_with_other_defaults):
         (["loss._target_=torch.nn.SmoothL1Loss"], "loss.beta=0.1 (its default is 1.0); set"),
         (["loss._target_=torch.nn.SmoothL1Loss", "loss.beta=0.1"], None),
         (["loss.beta=0.2"], None),
+        (["+hydra.callbacks.own._target_=hydra.experimental.callback.Callback"], None),
     ],
 )
 def test_options_that_another_class_inherits_are_said(words, said, tmp_path, monkeypatch, caplog):
