@@ -124,6 +124,11 @@ def _held_out(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     options |= {"columns": Columns.of(data["columns"], ()), "separator": data.get("separator")}
     source = read_source(root or Path(given), missing="drop", **options)
     split = pd.DataFrame(record["split"])
+    if not (split["fold"] == "test").any():
+        raise UserError(
+            "an older version of boneage trained this checkpoint, which lists no test radiographs: "
+            "export it with boneage export, and give the exported file and --root"
+        )
     source = source[["id", "path", "age_months"]].rename(columns={"age_months": "found"})
     table = split[split["fold"] == "test"].merge(source, on="id", how="left")
     if table["path"].isna().any():

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from dicom_files import written
 from typer.testing import CliRunner
 
@@ -224,3 +225,12 @@ def test_other_data_and_other_tasks_are_one_line(configure, tmp_path):
     words = ["stress", "--checkpoint", str(tmp_path / "run"), "--root", str(other)]
     done = CliRunner().invoke(app, words)
     assert "test radiographs of this run have other bone ages in" in str(done.exception)
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    folds = checkpoint["boneage"]["split"]["fold"]
+    rows = [row for row, fold in enumerate(folds) if fold != "test"]  # as older versions wrote it
+    split = {k: [v[row] for row in rows] for k, v in checkpoint["boneage"]["split"].items()}
+    checkpoint["boneage"]["split"] = split
+    torch.save(checkpoint, last)
+    done = CliRunner().invoke(app, ["stress", "--checkpoint", str(last)])
+    assert "lists no test radiographs: export it" in str(done.exception)
