@@ -23,6 +23,7 @@ SCHEMA = 2  # of the record; increased when older versions could not read it cor
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
 TORCH = {"torch.nn": _Loss, "torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
 PARTS = (nn.Module, Optimizer, LRScheduler)  # what a checkpoint may build of a trusted package
+PLAIN = (dict, list, tuple, str, int, float, type(None))  # bool is an int
 TRUST = "BONEAGE_TRUST"  # environment variable: names of packages, separated by commas
 RETIRED = {
     "boneage.models.pretrained.TorchvisionBackbone": "torchvision's networks are now those of timm"
@@ -128,8 +129,13 @@ def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
 
     Raises:
         UserError: if it names code that is not a part of a model or was removed from this project,
-            or contains text that a config would resolve.
+            or contains text that a config would resolve, or anything but plain containers.
     """
+    if not isinstance(node, PLAIN):
+        raise UserError(
+            f"the checkpoint's config contains a {type(node).__name__}, which no training of this "
+            "project writes: use another checkpoint"
+        )
     if isinstance(node, str) and "${" in node:
         raise UserError(f"the checkpoint contains text that would be resolved: {node}")
     if isinstance(node, dict) and node.get("_target_") in RETIRED:
@@ -140,7 +146,7 @@ def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
     if isinstance(node, dict) and "_target_" in node and not _is_part_of_a_model(node["_target_"]):
         raise UserError(f"the checkpoint names code outside this project: {_refusal(node)}")
     children = [*node, *node.values()] if isinstance(node, dict) else node
-    for child in children if isinstance(children, list) else ():
+    for child in children if isinstance(children, list | tuple) else ():
         check_buildable(child)
 
 

@@ -47,11 +47,12 @@ def hostile_ways(hit):
         "preprocessing": lambda r: r["preprocessing"].update(augment=run),
         "text": lambda r: r["config"].update(sex=created),
         "partial": lambda r: r["config"]["tasks"]["age"].update(head=run),
+        "tuple": lambda r: r["config"]["tasks"]["age"].update(hidden=(run,)),
     }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["config", "stages", "preprocessing", "text", "partial"])
+@pytest.mark.parametrize("way", ["config", "stages", "preprocessing", "text", "partial", "tuple"])
 def test_nothing_of_a_strangers_checkpoint_is_run(
     checkpoint, phantom_root, configure, tmp_path, way
 ):
@@ -88,6 +89,14 @@ def test_nothing_of_a_strangers_checkpoint_is_run(
 def test_only_parts_of_models_are_built(target):
     with pytest.raises(UserError, match="outside this project"):
         check_buildable({"backbone": [{"_target_": target}]})
+    with pytest.raises(UserError, match="outside this project"):
+        check_buildable({"backbone": ({"_target_": target},)})
+
+
+@pytest.mark.parametrize("value", [torch.zeros(1), {1}, b"1", torch.float32])
+def test_a_config_is_plain(value):
+    with pytest.raises(UserError, match="the checkpoint's config contains a "):
+        check_buildable({"sex": {"dim": [value]}})
 
 
 @pytest.fixture
