@@ -125,7 +125,7 @@ def stress(
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
-    from boneage.run.stress import LABELS
+    from boneage.run.stress import FIGURE, LABELS, TABLE
     from boneage.run.stress import stress as measure
     from boneage.weights import is_exported, name_of
 
@@ -159,4 +159,4 @@ def stress(
         cells = [fixed(values[metric], 2 if "months" in metric else 3) for metric in metrics]
         table.add_row(str(change), str(rows["n"].iloc[0]), *cells)
     Console().print(table)
-    typer.echo(f"Intervals: {folder / 'stress.csv'}; figure: {folder / 'stress.png'}")
+    typer.echo(f"Intervals: {folder / TABLE}; figure: {folder / FIGURE}")

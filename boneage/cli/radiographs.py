@@ -192,13 +192,15 @@ def explain(
         for sentence in check_maps(explained, out, method, check):
             typer.echo(sentence)
     if boxes is not None:
+        from boneage.explain.attention import TABLE
+
         models = [
             explained,
             *(Explained(other, images, sex, boxes, annotator) for other in also or ()),
         ]
         for sentence in localise(models, boxes, out, method, annotator):
             typer.echo(sentence)
-        typer.echo(f"Wrote {out / 'localisation.csv'}")
+        typer.echo(f"Wrote {out / TABLE}")
 
 
 def app(

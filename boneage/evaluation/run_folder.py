@@ -24,7 +24,10 @@ from boneage.stages import PROBABILITY, Stages
 log = logging.getLogger(__name__)
 
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
+SPLIT, SUBGROUPS, HISTORY = "split.csv", "subgroups.csv", "history.csv"
+STORED_IMAGES = "images.npz"
 CHECKPOINTS, HYDRA = "checkpoints", ".hydra"  # folders
+BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"
 CASES = "cases.csv"  # the images in a folder, with their captions
 TEXT = (
     "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
@@ -106,7 +109,7 @@ class FinishedRun:
 
     def images(self) -> dict[str, np.ndarray]:
         """Return the stored images, if any: `cases` with `ids`, and `augmented`."""
-        file = self.path / "images.npz"
+        file = self.path / STORED_IMAGES
         if not file.is_file():
             return {}
         try:
@@ -224,6 +227,6 @@ def _why_unfinished(path: Path) -> str:
     if error.is_file():
         reason = error.read_text(errors="replace").strip()
         return f"failed: {reason or f'{ERROR} is empty, since the disk was full'}"
-    if (path / HYDRA).is_dir() or (path / "split.csv").is_file():
+    if (path / HYDRA).is_dir() or (path / SPLIT).is_file():
         return "the run has not finished (it is still running, or was stopped)"
     return f"not a run: it contains no {METRICS}"

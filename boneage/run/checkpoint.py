@@ -24,7 +24,7 @@ from boneage.run.checkpoint_file import (
 )
 from boneage.run.exported import read_exported
 from boneage.run.options import named_reference, options
-from boneage.run.record_schema import CONFIG, SCHEMA, SPLIT, check_buildable, checked_record
+from boneage.run.record_schema import CONFIG, SCHEMA, SPLIT_COLUMNS, check_buildable, checked_record
 from boneage.run.seen import SAME_MONTHS, check_unseen, seen_by
 from boneage.tasks.base import Task
 from boneage.weights import is_exported
@@ -42,7 +42,9 @@ def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {field.name: cfg.data[field.name] for field in fields(Preprocessing)},
         "preprocessing_version": VERSION,
-        "split": data.table[[c for c in (*SPLIT, "patient") if c in data.table]].to_dict("list"),
+        "split": data.table[[c for c in (*SPLIT_COLUMNS, "patient") if c in data.table]].to_dict(
+            "list"
+        ),
     }
 
 

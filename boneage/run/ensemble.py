@@ -18,6 +18,8 @@ from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.run_folder import (
     METRICS,
     PREDICTIONS,
+    SPLIT,
+    SUBGROUPS,
     FinishedRun,
     hash_test_set,
     read_csv,
@@ -61,7 +63,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     columns = list(dict.fromkeys(c for run in runs for c in run.metrics.get("subgroups", [])))
     readings = [reading_column(name) for name in readers]
     predictions = _mean_predictions(runs, columns, readings)
-    split = read_csv(first.path / "split.csv")
+    split = read_csv(first.path / SPLIT)
     tasks = _scored(predictions)
     report = metric_report(predictions, split[split["fold"] == "train"], first.stages, tasks)
     own = [name for name in first.metrics["test"] if not is_built_in(name)]
@@ -90,7 +92,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     contents = {
         out / METRICS: to_json(metrics),
         out / PREDICTIONS: predictions.to_csv(index=False),
-        out / "subgroups.csv": groups.to_csv(index=False),
+        out / SUBGROUPS: groups.to_csv(index=False),
     }
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from boneage.errors import FailedRun, UserError
 from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
-from boneage.evaluation.run_folder import hash_test_set
+from boneage.evaluation.run_folder import SPLIT, hash_test_set
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import calibrate, coverage_of, save_calibration, site_of
 from boneage.run.check import check_config, readable
@@ -151,7 +151,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)  # called from Python; Hydra makes it otherwise
         split = [c for c in ("id", "fold", "age_years", "sex", "patient") if c in data.table]
-        write_file(folder / "split.csv", data.table[split].to_csv(index=False))
+        write_file(folder / SPLIT, data.table[split].to_csv(index=False))
     return _Run(cfg, folder, ckpt_path, checkpoint, model, data, trainer, *watched)
 
 

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from boneage.data.atomic import write_file
 from boneage.data.storage import REMEDY
 from boneage.errors import FailedRun, UserError, option_word
-from boneage.evaluation.run_folder import ERROR
+from boneage.evaluation.run_folder import ERROR, LAST
 from boneage.run.options import command, folder_option, is_sweep
 
 LOCK = ".lock"  # of a run folder
@@ -185,7 +185,7 @@ def _why_loader_died(message: str) -> str:
 
 def _mark(run_dir: Path, why: str) -> str:
     """Write into the run folder why the run stopped and how to resume it; return that line."""
-    if (run_dir / "checkpoints/last.ckpt").exists():
+    if (run_dir / LAST).exists():
         advice = "resume from the last finished epoch with"
     else:
         advice = "no epoch was finished; start again with"

@@ -30,7 +30,7 @@ RETIRED = {
 }
 RECORD = {"config": dict, "options": dict, "config_text": str, "preprocessing": dict, "split": dict}
 CONFIG = tuple(row.name for row in TABLE if row.checkpoint)
-SPLIT = ("id", "age_months", "sex", "fold")
+SPLIT_COLUMNS = ("id", "age_months", "sex", "fold")
 
 
 def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
@@ -54,7 +54,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
         if not isinstance(record.get(name), kind):
             raise UserError(f"its record lacks {name}")
     record = {**record, "config": current_config(record["config"])}
-    for part, keys in (("config", CONFIG), ("split", SPLIT)):
+    for part, keys in (("config", CONFIG), ("split", SPLIT_COLUMNS)):
         if lacking := [key for key in keys if key not in record[part]]:
             raise UserError(f"its {part} lacks {', '.join(lacking)}")
     tasks = record["config"]["tasks"]

@@ -33,6 +33,7 @@ from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled,
 from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.report.page import PAGE
 from boneage.evaluation.report.readers import limit_of_readers
+from boneage.evaluation.run_folder import HISTORY, METRICS, PREDICTIONS, STORED_IMAGES, SUBGROUPS
 from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule
 from boneage.options import TABLE, kind_of
@@ -148,18 +149,18 @@ def write_results(
     tasks: Sequence[Scored],
 ) -> None:
     """Write all data for a run's report and for comparisons, `metrics.json` last."""
-    write_file(run_dir / "predictions.csv", predictions.to_csv(index=False))
+    write_file(run_dir / PREDICTIONS, predictions.to_csv(index=False))
     groups = subgroups(predictions, data.stages, tasks, data.subgroups)
-    write_file(run_dir / "subgroups.csv", groups.to_csv(index=False))
+    write_file(run_dir / SUBGROUPS, groups.to_csv(index=False))
     if len(history):
-        write_file(run_dir / "history.csv", history.to_csv(index=False))
+        write_file(run_dir / HISTORY, history.to_csv(index=False))
     cases = pick_cases(predictions, data.stages)
     images = {"ids": cases["id"].to_numpy(str), "cases": data.images_of(cases.index)}
     if len(history):
         images["augmented"] = augmented_sheet(data.train_radiographs())
-    with atomic_file(run_dir / "images.npz") as part, part.open("wb") as file:
+    with atomic_file(run_dir / STORED_IMAGES) as part, part.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **images)
-    write_json(run_dir / "metrics.json", metrics)
+    write_json(run_dir / METRICS, metrics)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

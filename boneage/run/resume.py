@@ -13,8 +13,9 @@ from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.report.page import PAGE, write_report
 from boneage.evaluation.run_folder import (
-    CHECKPOINTS,
+    BEST,
     ERROR,
+    LAST,
     METRICS,
     PREDICTIONS,
     contains_run,
@@ -28,7 +29,6 @@ from boneage.weights import sha256
 
 log = logging.getLogger(__name__)
 
-LAST = f"{CHECKPOINTS}/last.ckpt"
 MUST_MATCH = [row.name for row in TABLE if row.checkpoint == "fixed"]
 MAY_BE_EXTENDED = (
     "trainer.max_epochs",
@@ -113,8 +113,8 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
     if is_first_process():
         (run_dir / ERROR).unlink(missing_ok=True)
     readable = []
-    for name in ("last", "best"):
-        file = run_dir / f"checkpoints/{name}.ckpt"
+    for name in (LAST, BEST):
+        file = run_dir / name
         if not file.exists():
             continue
         try:
@@ -127,7 +127,7 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
                 file.rename(file.with_suffix(".damaged"))
             continue
         check_same(checkpoint["boneage"]["options"], cfg, f"{run_dir} contains an unfinished run")
-        if name == "last" or not is_within_epoch(checkpoint):
+        if name == LAST or not is_within_epoch(checkpoint):
             readable.append(file)
     if not readable:
         return None
@@ -195,7 +195,7 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
 
 
 def _must_be_repeated(key: str) -> bool:
-    """Tell whether a training cannot go on with another value of an option."""
+    """Tell whether a training cannot be resumed with another value of an option."""
     return kind_of(key) == "identity" and not is_choice(key) and key not in MAY_BE_EXTENDED
 
 

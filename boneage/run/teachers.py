@@ -10,7 +10,7 @@ import pandas as pd
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.matching import match_ids
 from boneage.errors import UserError, join_first
-from boneage.evaluation.run_folder import METRICS, read_csv, read_run
+from boneage.evaluation.run_folder import BEST, METRICS, SPLIT, read_csv, read_run
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.seen import find_seen, seen_by
 
@@ -75,14 +75,14 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
 
 def _seen_by_run(run: Path) -> pd.DataFrame | None:
     """Return the training radiographs of the model that made a run's predictions, if known."""
-    own = run / "checkpoints/best.ckpt"
+    own = run / BEST
     if own.is_file():
         return seen_by(read_checkpoint(own))
     if not (run / METRICS).is_file():
         return None
     options = read_run(run).metrics["options"]
     if options.get("train", True):
-        file = run / "split.csv"
+        file = run / SPLIT
         return _trained_on(file) if file.is_file() else None
     tested = options.get("ckpt_path")
     return seen_by(read_checkpoint(tested)) if tested and Path(tested).exists() else None

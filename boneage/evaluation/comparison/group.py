@@ -14,13 +14,14 @@ from boneage.evaluation.run_folder import (
     ERROR,
     HYDRA,
     METRICS,
+    SPLIT,
     FinishedRun,
     read_run,
     run_folder,
 )
 from boneage.options import is_choice, kind_of
 
-TRACES = (METRICS, HYDRA, "split.csv", ERROR)  # a folder with any of them is a run folder
+TRACES = (METRICS, HYDRA, SPLIT, ERROR)  # a folder with any of them is a run folder
 DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
 ABSENT = "-"
 

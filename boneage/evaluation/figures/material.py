@@ -18,7 +18,7 @@ from boneage.evaluation.predictions import (
     predicted_stage,
     stage_probability,
 )
-from boneage.evaluation.run_folder import FinishedRun
+from boneage.evaluation.run_folder import HISTORY, SPLIT, SUBGROUPS, FinishedRun
 from boneage.evaluation.stage import confusion
 from boneage.stages import Stages
 
@@ -133,7 +133,7 @@ class Material:
     @property
     def subgroups(self) -> pd.DataFrame:
         """The metrics of ages by age band and sex."""
-        groups = without_levels(self.run.table("subgroups.csv"))
+        groups = without_levels(self.run.table(SUBGROUPS))
         if not len(groups) or not (groups["metric"] == "age/mae_months").any():
             raise AbsentError("subgroups")
         return groups
@@ -141,7 +141,7 @@ class Material:
     @property
     def history(self) -> pd.DataFrame:
         """The logged values of each epoch."""
-        history = self.run.table("history.csv")
+        history = self.run.table(HISTORY)
         if not len(history):
             raise AbsentError("history")
         return history
@@ -149,7 +149,7 @@ class Material:
     @property
     def split(self) -> pd.DataFrame:
         """The fold of each radiograph."""
-        split = self.run.table("split.csv")
+        split = self.run.table(SPLIT)
         if not {"age_years", "sex"} <= set(split):
             raise AbsentError("split")
         return split

@@ -14,7 +14,7 @@ from boneage.evaluation.methods.network import describe_model, describe_preproce
 from boneage.evaluation.methods.training import describe_training
 from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
 from boneage.evaluation.numbers import in_months, interval, number
-from boneage.evaluation.run_folder import FinishedRun, read_run
+from boneage.evaluation.run_folder import SPLIT, FinishedRun, read_run
 
 FILE = "methods.md"
 
@@ -152,7 +152,7 @@ def _split(run: FinishedRun) -> str:
 
 def _external_split(run: FinishedRun) -> str:
     """Say which radiographs were tested; the run that trained describes the training split."""
-    split = run.table("split.csv")
+    split = run.table(SPLIT)
     tested = fill_in("which radiographs of this data set were tested")
     if len(split) and (split["fold"] == "test").all():
         tested = "All radiographs of this data set were tested."
@@ -177,7 +177,7 @@ def _sample(run: FinishedRun) -> str:
     options = run.metrics["options"]
     if options.get("data.train_films", "all") == "all" or is_test_alone(run):
         return ""
-    split = run.table("split.csv")
+    split = run.table(SPLIT)
     whole = int(split["fold"].isin(["train", "unused"]).sum()) if len(split) else 0
     of = f" of {whole:,}" if whole and not options.get("data.split_file") else ""
     return (

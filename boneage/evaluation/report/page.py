@@ -36,7 +36,7 @@ from boneage.evaluation.report.tables import (
     option_rows,
     subgroup_rows,
 )
-from boneage.evaluation.run_folder import CASES, FinishedRun, read_run
+from boneage.evaluation.run_folder import CASES, SUBGROUPS, FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.weights import NAME
 
@@ -99,7 +99,7 @@ def write_report(run_dir: Path) -> Path:
     folder.mkdir(exist_ok=True)
     drawn = draw_figures(run.predictions, run.stages, run)
     images = {name: _save(figure, folder / name) for name, figure in drawn.items()}
-    groups = run.table("subgroups.csv")
+    groups = run.table(SUBGROUPS)
     page = render(
         "report.html.j2",
         run=run,
