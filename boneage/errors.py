@@ -56,6 +56,11 @@ def join_first(items: list[str], n: int = 5) -> str:
     return ", ".join(items[:n]) + (", ..." if len(items) > n else "")
 
 
+def one_line(error: BaseException) -> str:
+    """Return the message of another program's error without line breaks."""
+    return " ".join(str(error).split())
+
+
 def option_word(option: str, path: object) -> str:
     """Return `option=path` for a command line of train.py, quoted for Hydra and for the shell."""
     text = str(path)

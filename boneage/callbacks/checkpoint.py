@@ -79,6 +79,11 @@ class RunCheckpoint(ModelCheckpoint):
             )
 
 
+def saved_checkpoints(trainer: L.Trainer) -> list[str]:
+    """Return the files that a run's checkpoint callbacks have written, in their order."""
+    return [c.best_model_path for c in trainer.checkpoint_callbacks if c.best_model_path]  # type: ignore[attr-defined]
+
+
 class Ema(WeightAveraging):
     """Validate, test and save an exponential moving average of the weights.
 

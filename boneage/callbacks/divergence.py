@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from boneage.callbacks.checkpoint import saved_checkpoints
 from boneage.callbacks.predictions import predictions_of
 from boneage.data.dataset import Batch
 from boneage.data.tables.columns import PREDICTED_AGE
@@ -111,7 +112,6 @@ def _diverged(trainer: L.Trainer, what: str, step: str) -> FailedRun:
     advice = f"lower optimizer.lr (now {rate:g})"
     if trainer.precision != "32-true":
         advice += ", or try precision=32-true"
-    saved = [c.best_model_path for c in trainer.checkpoint_callbacks if c.best_model_path]  # type: ignore[attr-defined]
-    if saved:
+    if saved := saved_checkpoints(trainer):
         advice += f"; checkpoints of earlier epochs: {', '.join(saved)}"
     return FailedRun(f"{what} in epoch {trainer.current_epoch + 1}{step}: {advice}")

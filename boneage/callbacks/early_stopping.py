@@ -10,8 +10,8 @@ from typing_extensions import override
 class EarlyStopping(callbacks.EarlyStopping):
     """Lightning's, but a resumed training has the patience of its command.
 
-    It counts the validations without improvement from before, and is not trained if they suffice.
-    The name is part of the key of its state in checkpoints.
+    Validations without improvement before the resume count. If they exhaust the patience, nothing
+    is trained. Checkpoints contain the name of this class: do not rename it.
     """
 
     @override

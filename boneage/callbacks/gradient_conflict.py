@@ -13,13 +13,13 @@ from boneage.models.module import BoneAgeModule
 
 
 class GradientConflict(L.Callback):
-    """Log the cosine between the gradients of each two tasks on the backbone's weights.
+    """Log the cosine between the gradients of each pair of tasks on the backbone's weights.
 
-    -1 is opposite, 0 unrelated, 1 the same direction (Yu et al. 2020, arXiv:2001.06782). It costs a
-    backward pass a task whenever it is measured.
+    -1 is opposite, 0 unrelated, 1 the same direction (Yu et al. 2020, arXiv:2001.06782). Each
+    measurement costs one backward pass per task.
 
     Args:
-        every_n_steps: how often it is measured.
+        every_n_steps: training steps between two measurements.
     """
 
     def __init__(self, every_n_steps: PositiveInt = 50) -> None:

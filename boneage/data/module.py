@@ -76,9 +76,9 @@ class BoneAgeDataModule(L.LightningDataModule):
         seed: training seed of order and augmentation.
 
     Attributes:
-        is_external: tells of a table whether a checkpoint does not know it; set before `setup` by
-            a test of a checkpoint.
-        external: what it has told of the data set.
+        is_external: tells whether a table is new to a checkpoint; a test of a checkpoint sets it
+            before `setup`.
+        external: its result for the data set; False without it.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class BoneAgeDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read labels, find images, build or open the cache, and split; once.
 
-        Afterwards `table` has one row a radiograph: `id`, `age_months`, `age_years`, `sex`,
+        Afterwards `table` has one row per radiograph: `id`, `age_months`, `age_years`, `sex`,
         `path`, `cache_row`, `fold`, `patient` where it is known, `soft_age_months` with soft
         targets, and `described`: what results are grouped by or compared with.
         """

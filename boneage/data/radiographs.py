@@ -23,7 +23,10 @@ HIDDEN = (".", "~$")
 APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 PICTURES = "pictures"  # folder of images of radiographs
-PREDICTIONS = ("predictions.csv", "predictions.part")  # beside it, when finished and before
+PREDICTIONS = (
+    "predictions.csv",
+    "predictions.part",
+)  # next to it: of a finished and of a stopped call
 NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
 # words of a file's name: not interval, validated or latest, nor "test of ..."

@@ -83,7 +83,8 @@ def _parts_of_patients(
     if n_patients < n_parts:
         raise UserError(
             f"{len(patients)} radiographs of {n_patients} patients cannot be split into {n_parts} "
-            "parts: lower data.folds, or name the right column with data.columns.patient="
+            "parts: add radiographs of other patients, lower data.folds, or name the right column "
+            "with data.columns.patient="
         )
     films = np.zeros((n_patients, stratum.max() + 2))
     np.add.at(films, (patients, stratum), 1)

@@ -93,7 +93,7 @@ def site_of(record: dict[str, Any]) -> Site | None:
 
 
 def correcting_site(record: dict[str, Any]) -> Site | None:
-    """Return the site whose correction ages get; log that they get one."""
+    """Return the site of a checkpoint's record; log if predicted ages are corrected for it."""
     site = site_of(record)
     if site is not None and site.correction.lines:
         log.info("The ages are corrected for the model's site, as in boneage predict")

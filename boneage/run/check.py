@@ -17,7 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
 
-from boneage.errors import UserError, join_first, suggestion
+from boneage.errors import UserError, join_first, one_line, suggestion
 from boneage.evaluation.reference import Reference
 from boneage.options import find, top_level
 from boneage.tasks.base import Task
@@ -163,14 +163,14 @@ def readable(what: str) -> Iterator[None]:
         if isinstance(cause, UserError):
             raise cause from error
         key = re.search(r"full_key: (\S+)", str(error))
-        raise UserError(f"{key[1] if key else what}: {_one_line(cause)}") from error
+        raise UserError(f"{key[1] if key else what}: {_message_of(cause)}") from error
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
-        raise UserError(f"{what}: {_one_line(error)}") from error
+        raise UserError(f"{what}: {_message_of(error)}") from error
 
 
-def _one_line(error: BaseException) -> str:
-    text = re.sub(r"For further information visit \S+", "", str(error))
-    return " ".join(text.split())
+def _message_of(error: BaseException) -> str:
+    """Return the message of an error in one line, without Pydantic's link."""
+    return re.sub(r" ?For further information visit \S+", "", one_line(error))
 
 
 def _check_unused(cfg: DictConfig, config: dict[Any, Any]) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from boneage.callbacks.checkpoint import saved_checkpoints
 from boneage.callbacks.progress import why_stopped
 from boneage.data.module import BoneAgeDataModule
-from boneage.errors import UserError
+from boneage.errors import UserError, one_line
 from boneage.models.module import BoneAgeModule
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def fit(
         early_stopping.strict = False  # an epoch without validation is no reason to stop
     with _refusals():
         trainer.fit(model, data, ckpt_path=ckpt_path)
-    saved = [c.best_model_path for c in trainer.checkpoint_callbacks if c.best_model_path]  # type: ignore[attr-defined]
+    saved = saved_checkpoints(trainer)
     tested = saved[0] if saved else None
     if not trainer.is_global_zero:
         return tested
@@ -65,7 +66,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, ValueError) as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         if isinstance(error, ValueError) and "val_check_interval" not in text:
             raise
         raise UserError(f"trainer: {text}") from error

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 
-from boneage.errors import UserError, option_word, quoted_option, suggestion
+from boneage.errors import UserError, one_line, option_word, quoted_option, suggestion
 from boneage.run.options import flatten
 
 CONFIG = "train"  # without .yaml
@@ -114,13 +114,13 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         if not error.options:
-            raise UserError(_one_line(error)) from error
+            raise UserError(one_line(error)) from error
         near = suggestion(choice, error.options)
         raise UserError(f"{group}={choice} is not a choice{near}") from error
     except HydraException as error:
         unknown = re.match(r"Could not override '([^']+)'\.\nTo append", str(error))
         if unknown is None:
-            raise UserError(_one_line(error)) from error
+            raise UserError(one_line(error)) from error
         plain = OmegaConf.to_container(compose(CONFIG, groups), resolve=False)
         assert isinstance(plain, dict)
         names = [name for name, _ in flatten(plain)]
@@ -164,7 +164,3 @@ def _nearest(option: str, names: Sequence[str]) -> str:
         lasts = get_close_matches(last, {name.rpartition(".")[2] for name in names})
         near = [name for name in names if name.rpartition(".")[2] in lasts][:2]
     return f": did you mean {' or '.join(near)}?" if near else ""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def is_first_process() -> bool:
-    """Whether this process writes the run folder and the terminal."""
+    """Tell whether this process writes the run folder and the terminal."""
     rank: int | None = getattr(rank_zero_only, "rank", None)
     return not rank
 

@@ -38,7 +38,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
 
     Raises:
         UserError: if it is not a record of training.
-        IntactCheckpoint: if another version wrote it, whose preprocessing or schema differs.
+        IntactCheckpoint: if another version wrote it, with another schema or preprocessing.
     """
     if not isinstance(record, dict):
         raise UserError("it was not written by this project's training")

@@ -47,10 +47,11 @@ def check_unseen(
 
 
 def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
-    """Tell whether a data set is another than a checkpoint's: it knows fewer than half of the rows.
+    """Tell whether a data set is another than a checkpoint's.
 
-    It knows the radiographs of all folds, and those of the model that it started from. Ids that
-    it has with other ages are said: they may be the same radiographs, read again.
+    It is if the checkpoint knows fewer than half of its radiographs, by id and age. A checkpoint
+    knows the radiographs of all folds, and those of the model that it started from. Warns of ids
+    that it knows with other ages: they may be the same radiographs, read again.
 
     Args:
         checkpoint: the checkpoint.

@@ -165,8 +165,7 @@ def _predict(
     """Yield every change with the prediction of every radiograph; None if it cannot be changed.
 
     A prediction has the columns of `predictions.csv`, `novelty` if the model measures it, and in
-    `ROW` its index in `table`. A sex that
-    the table lacks is that of the DICOM header.
+    `ROW` its index in `table`. A sex that the table lacks is read from the DICOM header.
     """
     for change, start in product(changes, range(0, len(table), PART)):
         part = table.iloc[start : start + PART]

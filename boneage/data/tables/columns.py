@@ -28,7 +28,7 @@ KNOWN_NAMES = {
 COMMAND_LINE = ("id", "age", "sex", "patient")
 OPTIONAL = ("sex", "patient", "site")
 AgeUnit = Literal["months", "years"]
-PREDICTED_AGE = "age_years_predicted"  # of runs and ensembles, beside `age_years`
+PREDICTED_AGE = "age_years_predicted"  # of runs and ensembles, next to `age_years`
 READER = "reader_"  # before the name of a column of one reader's ages
 
 

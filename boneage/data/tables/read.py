@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 import pandas as pd
 
 from boneage.data.tables.headers import names_ids, stripped, title_lines, without_title
-from boneage.errors import UserError, plural
+from boneage.errors import UserError, one_line, plural
 
 log = logging.getLogger(__name__)
 SPREADSHEETS = (".xlsx", ".xlsm")
@@ -157,9 +157,9 @@ def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such table") from error
     except UNREADABLE as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"{path} cannot be read as a table ({reason}): save it as xlsx or as csv in UTF-8"
+            f"{path} cannot be read as a table ({one_line(error)}): save it as xlsx or as csv in "
+            "UTF-8"
         ) from error
     if cells.empty:
         raise UserError(f"{path} is empty: it needs a header line and one row per radiograph")
