@@ -78,7 +78,9 @@ def open_cache(
     try:
         if not _is_intact(folder):
             with build_lock(cache_dir):
-                if not _is_intact(folder):
+                if not _is_intact(folder):  # another run may have built it
+                    if folder.exists():
+                        log.warning("The cache in %s is damaged: decoding again", folder)
                     _build(table, preprocessing, folder, workers)
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except OSError as error:
@@ -177,15 +179,11 @@ def _build(
 
 def _is_intact(folder: Path) -> bool:
     """Tell whether a cache exists and is undamaged."""
-    if not (folder / DESCRIPTION).exists():
-        return False
     try:
         expected = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["checksum"]
         intact: bool = _checksum(folder / IMAGES) == expected
     except (OSError, ValueError, KeyError, TypeError):
-        intact = False
-    if not intact:
-        log.warning("The cache of decoded radiographs in %s is damaged: decoding again", folder)
+        return False
     return intact
 
 
