@@ -21,6 +21,7 @@ from boneage.run.checkpoint_file import IntactCheckpoint
 
 SCHEMA = 2  # of the record; increased when older versions could not read it correctly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
+SCHEDULES = "boneage.models.schedules"  # whose functions return schedulers
 TORCH = {"torch.nn": _Loss, "torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
 PARTS = (nn.Module, Optimizer, LRScheduler)  # what a checkpoint may build of a trusted package
 PLAIN = (dict, list, tuple, str, int, float, type(None))  # bool is an int
@@ -166,7 +167,7 @@ def _trusted() -> list[str]:
 
 
 def _is_part_of_a_model(target: Any) -> bool:  # noqa: ANN401
-    """Return whether this names a class or function of a module for parts of models."""
+    """Return whether this names a class of a module for parts of models, or a schedule."""
     module, _, name = str(target).rpartition(".")
     trusted = module.partition(".")[0] in _trusted()
     if not module.startswith(OWN) and module not in TORCH and not trusted:
@@ -179,4 +180,5 @@ def _is_part_of_a_model(target: Any) -> bool:  # noqa: ANN401
         return inspect.isclass(part) and issubclass(part, TORCH[module])
     if not module.startswith(OWN):
         return inspect.isclass(part) and issubclass(part, PARTS)
-    return (inspect.isclass(part) or inspect.isfunction(part)) and part.__module__ == module
+    kind_fits = inspect.isclass(part) or (module == SCHEDULES and inspect.isfunction(part))
+    return kind_fits and part.__module__ == module

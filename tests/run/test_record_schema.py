@@ -74,6 +74,8 @@ def test_nothing_of_a_strangers_checkpoint_is_run(
         "os.system",
         "boneage.models.module.torch.load",
         "boneage.tasks.heads.Sequence",
+        "boneage.models.pretrained.read_wheel",
+        "boneage.models.schedules.partial",
         "boneage.models.backbones.nn.Linear",
         "torch.optim.adam.torch.load",
         "torch.optim.lr_scheduler.partial",
