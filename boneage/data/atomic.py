@@ -28,11 +28,26 @@ def writing(out: Path, remedy: str = ANOTHER) -> Iterator[None]:
         raise unwritable(error, out, remedy) from error
 
 
-def unwritable(error: OSError, out: Path, remedy: str) -> UserError:
+def unwritable(error: OSError, out: Path, remedy: str = "") -> UserError:
     """Return the error for people: the file that cannot be written, or `out`, and the remedy."""
-    return UserError(
-        f"{error.filename or out} cannot be written ({error.strerror or error}): {remedy}"
-    )
+    said = f"{error.filename or out} cannot be written ({error.strerror or error})"
+    return UserError(f"{said}: {remedy}" if remedy else said)
+
+
+def require_writable(folder: Path, remedy: str = ANOTHER) -> None:
+    """Check that a folder for results, if it does not exist yet, can be made; make nothing.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    with writing(folder, remedy):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            error.filename = str(folder)
+            raise
 
 
 def make_writable(folder: Path, remedy: str = ANOTHER) -> None:
@@ -41,14 +56,9 @@ def make_writable(folder: Path, remedy: str = ANOTHER) -> None:
     Raises:
         UserError: if it cannot be written.
     """
+    require_writable(folder, remedy)
     with writing(folder, remedy):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            error.filename = str(folder)
-            raise
 
 
 @contextmanager

@@ -109,16 +109,16 @@ def _warn_of_headers(answers: Sequence[Answer]) -> None:
 @contextmanager
 def _resumable(out: Path) -> Iterator[None]:
     """Raise UserError, with the way to resume, if the disk is full or memory runs out."""
-    finished = f"continue with --resume, since finished predictions are in {out}"
+    finished = f"finished predictions are in {out}: continue with --resume"
     try:
         yield
     except UserError as error:
         raise UserError(f"{error}; {finished}") from error
     except Exception as error:
         if isinstance(error, OSError):
-            raise unwritable(error, out, finished) from error
+            raise UserError(f"{unwritable(error, out)}; {finished}") from error
         if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
-            raise UserError(f"memory ran out: {finished}") from error
+            raise UserError(f"memory ran out; {finished}") from error
         raise
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from boneage.data.atomic import atomic_file, make_writable, write_file, writing
+from boneage.data.atomic import atomic_file, make_writable, require_writable, write_file, writing
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.parallel import read_squares
@@ -178,8 +178,9 @@ def explain(
     """
     if any(out.glob("*.npy")):
         raise UserError(f"{out} contains maps already: remove them, or choose another --out")
-    make_writable(out)
+    require_writable(out)
     explained = Explained(checkpoint, images, sex, regions, annotator)
+    make_writable(out)
     taken: set[str] = set()
     with writing(out), ExitStack() as files:
         for task in explained.model.tasks:

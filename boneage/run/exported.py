@@ -11,6 +11,7 @@ import torch
 from boneage.errors import UserError, install
 from boneage.run.checkpoint_file import IntactCheckpoint
 from boneage.run.record_schema import checked_record
+from boneage.uncertainty.site import Site
 from boneage.weights import KEY, SCHEMA, SITE_KEY
 
 NOVELTY = "novelty."
@@ -50,6 +51,8 @@ def read_exported(path: Path) -> dict[str, Any]:
         record = checked_record(_record(terms))
         weights = {name: _tensor(values) for name, values in arrays.items()}
         weights |= {name: torch.tensor(value) for name, value in terms["beside"].items()}
+        if SITE_KEY in metadata:
+            record["calibration"]["site"] = Site.of(json.loads(metadata[SITE_KEY])).plain()
     except UserError as error:
         raise type(error)(f"{path} cannot be used: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -57,8 +60,6 @@ def read_exported(path: Path) -> dict[str, Any]:
             f"{path} cannot be used: an older version of boneage, or another program, wrote it; "
             "export the run again"
         ) from error
-    if SITE_KEY in metadata:
-        record["calibration"]["site"] = json.loads(metadata[SITE_KEY])
     novelty = {k.removeprefix(NOVELTY): v for k, v in weights.items() if k.startswith(NOVELTY)}
     if novelty:
         scalars = {name: float(novelty[name]) for name in ("rest", "limit")}

@@ -431,6 +431,14 @@ def test_a_site_is_kept_as_it_is():
     assert Site.of(site.plain()) == site
 
 
+@pytest.mark.parametrize("text", ["{", "{}", '{"lines": 5}'])
+def test_a_damaged_site_is_one_line(exported, tmp_path, text):
+    file = tmp_path / "s.onnx"
+    file.write_bytes(with_metadata((exported / "model.onnx").read_bytes(), "boneage.site", text))
+    with pytest.raises(UserError, match="cannot be used"):
+        read_checkpoint(file)
+
+
 def test_an_ensemble_has_the_intervals_of_the_site(exported, tmp_path):
     site = Site(Correction(), {True: Intervals((9.0,) * 6), False: None})
     model, fitted = exported / "model.onnx", tmp_path / "s.onnx"
