@@ -163,7 +163,7 @@ def stress(
     for change, rows in measured.groupby("change", sort=False):
         values = rows.set_index("metric")["value"]
         cells = [fixed(values[metric], 2 if "months" in metric else 3) for metric in metrics]
-        mark = "†" * is_few(rows.iloc[0].to_dict())
+        mark = "†" * is_few(dict(rows.iloc[0]))
         table.add_row(str(change), f"{rows['n'].iloc[0]}{mark}", *cells)
         if mark:
             table.caption = FEW_NOTE
