@@ -58,6 +58,8 @@ if __name__ == "__main__":
         sys.exit(f"error: {error}")
     try:
         main()
+    except KeyboardInterrupt:  # of a sweep whose jobs are other processes
+        sys.exit(128 + signal.SIGINT)
     finally:
-        for line in SweepComparison.last_lines():
+        for line in SweepComparison.last_lines(sys.exception()):
             print(line)

@@ -22,6 +22,18 @@ Checkpoint = Annotated[
         help="Exported .onnx file, checkpoint, or folder of a run. By default the built-in model.",
     ),
 ]
+Unit = Annotated[
+    Literal["months", "years"] | None,
+    typer.Option(help="Unit of the ages; by default from the column name, else months."),
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MEANING=NAME",
+        help="Column of the table, such as age=reading. MEANING is id, age, sex or patient. "
+        "Known names are recognised by default.",
+    ),
+]
 
 
 def calibrate(
@@ -31,18 +43,8 @@ def calibrate(
     ],
     out: Annotated[Path, typer.Option(help="Output file, such as site.onnx.")],
     checkpoint: Checkpoint = None,
-    age_unit: Annotated[
-        Literal["months", "years"] | None,
-        typer.Option(help="Unit of the ages; by default from the column name, else months."),
-    ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MEANING=NAME",
-            help="Column of the table, such as age=reading. MEANING is id, age, sex or patient. "
-            "Known names are recognised by default.",
-        ),
-    ] = None,
+    age_unit: Unit = None,
+    column: Names = None,
 ) -> None:
     """Fit a model to a site with 100 or more radiographs of known bone age.
 
@@ -110,6 +112,8 @@ def stress(
             "models."
         ),
     ] = None,
+    age_unit: Unit = None,
+    column: Names = None,
 ) -> None:
     """Test a model on radiographs with changed contrast, borders, rotation, noise, markers, ...
 
@@ -119,8 +123,9 @@ def stress(
     from rich.console import Console
     from rich.table import Table
 
+    from boneage.data.tables.columns import Columns
     from boneage.errors import UserError
-    from boneage.evaluation.numbers import fixed
+    from boneage.evaluation.numbers import FEW_NOTE, fixed, is_few
     from boneage.evaluation.run_folder import run_folder
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
@@ -143,7 +148,8 @@ def stress(
             + ", and ".join(missing)
         )
     folder = out or run_folder(file)
-    measured = measure(file, folder, root, n)
+    columns = Columns.given(column) if column else None
+    measured = measure(file, folder, root, n, columns, age_unit)
     radiographs = f"Test fold of {(checkpoint or file).name}"
     if is_exported(file):
         radiographs = f"Radiographs of {root} that {name_of(file)} was not trained on"
@@ -152,11 +158,14 @@ def stress(
     )
     metrics = list(measured["metric"].unique())
     table.add_column("change", no_wrap=True)
-    for column in ("n", *(LABELS[metric] for metric in metrics)):
-        table.add_column(column, justify="right")
+    for heading in ("n", *(LABELS[metric] for metric in metrics)):
+        table.add_column(heading, justify="right")
     for change, rows in measured.groupby("change", sort=False):
         values = rows.set_index("metric")["value"]
         cells = [fixed(values[metric], 2 if "months" in metric else 3) for metric in metrics]
-        table.add_row(str(change), str(rows["n"].iloc[0]), *cells)
+        mark = "†" * is_few(dict(rows.iloc[0]))
+        table.add_row(str(change), f"{rows['n'].iloc[0]}{mark}", *cells)
+        if mark:
+            table.caption = FEW_NOTE
     Console().print(table)
     typer.echo(f"Intervals: {folder / TABLE}; figure: {folder / FIGURE}")

@@ -151,7 +151,8 @@ def _choose_tables(
         advice = f"; save as xlsx or csv: {join_first(foreign)}" if foreign else ""
         raise UserError(
             f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
-            "or names given by data.columns (a DICOM header contains no bone age); found: "
+            "or names given by data.columns, --column in boneage commands (a DICOM header contains "
+            "no bone age); found: "
             f"{join_first(seen) or 'no table at all'}{advice}"
         )
     return chosen
@@ -204,7 +205,7 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
     if both := patients_with_several(rows[rows["sex"] != "unknown"], "sex"):
         log.warning(
             "%s with radiographs of both sexes: %s; if their column does not contain "
-            "patients, set data.columns.patient",
+            "patients, set data.columns.patient (--column patient= in boneage commands)",
             plural(len(both), "patient"),
             join_first(both),
         )

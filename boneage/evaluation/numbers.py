@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 FEW = 20  # radiographs or patients: estimates from fewer are marked
+FEW_NOTE = f"† fewer than {FEW} radiographs (or patients, if known)"
 
 
 def is_few(result: Mapping[str, Any]) -> bool:

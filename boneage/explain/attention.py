@@ -51,10 +51,12 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
         for checkpoint in checkpoints:
             part = of_region[of_region["checkpoint"] == checkpoint]
             _draw_checkpoint(axes, part, first=checkpoint == checkpoints[0])
-        axes.set_title(region)
+        axes.set_title(region.replace("_", " "))
         axes.set_xticks(range(len(BANDS)), BANDS.names, fontsize=7)
     for axes in grid[len(regions) :]:
         axes.set_visible(False)
+    for axes in grid[max(0, len(regions) - columns) : len(regions)]:  # nothing is below them
+        axes.tick_params(labelbottom=True)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.supxlabel("true bone age (years)", fontsize=9)
     figure.supylabel("enrichment (1 is chance)", fontsize=9)

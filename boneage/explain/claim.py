@@ -185,6 +185,11 @@ def _moved(moved: pd.DataFrame) -> str:
     less = sum(1 for _, high in limits if high < tolerance)
     k = len(models)
     verdict = "holds" if less == k else "does not hold" if more == k else "is not clear"
+    if less == k and any(row["value"] < tolerance for row in by_source["spread"]):
+        verdict = (
+            f"cannot be tested, as the predictions hardly vary between radiographs (mean absolute "
+            f"deviation {values['spread']} {unit})"
+        )
     return (
         f"the claim that the model does not rely on the marker {verdict}: painting it over "
         f"{changes} The interval of the difference is above {tolerance:.2g} in {more} of {k} "

@@ -192,8 +192,9 @@ def marker_effect(
 
     Returns:
         Rows as from `summarise` for the metric `moved`, in units of the prediction, with the
-        sources `model`, `elsewhere` and their `difference`; empty if no radiograph has a marker
-        and an empty place for the control.
+        sources `model`, `elsewhere`, their `difference`, and the `spread` of the unchanged
+        predictions, which is their mean absolute deviation; empty if no radiograph has a marker and
+        an empty place for the control.
     """
     pairs = {}
     for i, regions in enumerate(masks):
@@ -211,6 +212,7 @@ def marker_effect(
         painted[rows] = paint_over(images[rows], np.stack(patches))
         moved[source] = np.abs(predict(painted) - unchanged)[rows]
     moved["difference"] = moved["model"] - moved["elsewhere"]
+    moved["spread"] = np.abs(unchanged - unchanged.mean())[rows]
     columns = {"image": rows, "region": MARKER}
     parts = [pd.DataFrame({**columns, "source": s, MOVED: change}) for s, change in moved.items()]
 

@@ -152,7 +152,7 @@ def sanity_figure(randomised: pd.DataFrame, curves: pd.DataFrame, unit: str) -> 
     for name, label, color in (("spearman", "Spearman", BLUE), ("ssim", "SSIM", ORANGE)):
         left.plot(by_layer.index, by_layer[name], marker=".", color=color, label=label)
     left.set(
-        xlabel="layers reset, from the head down", ylabel="similarity to the trained map (median)"
+        xlabel="layers reset, from the head down", ylabel="similarity to the\ntrained map (median)"
     )
     left.legend()
     for axes, what, title in (
@@ -162,6 +162,6 @@ def sanity_figure(randomised: pd.DataFrame, curves: pd.DataFrame, unit: str) -> 
         for order, color, style in (("marked", BLUE, "-"), ("random", GREY, "--")):
             mean = curves[curves["order"] == order].groupby("share")[what].mean()
             axes.plot(100 * mean.index, mean, style, color=color, label=f"{order} first")
-        axes.set(xlabel=f"{title} (%)", ylabel=f"change of the prediction ({unit})")
+        axes.set(xlabel=f"{title} (%)", ylabel=f"change of the\nprediction ({unit})")
     middle.legend()
     return figure

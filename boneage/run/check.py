@@ -229,11 +229,11 @@ def _require_student(tasks: dict[str, Any]) -> None:
 def _warn_of_soft_weights(tasks: dict[str, Any]) -> None:
     """Warn of a share of the teacher's age that is set without a teacher."""
     for name, task in tasks.items():
-        if "soft_weight" in task:
-            default = inspect.signature(get_object(task["_target_"])).parameters["soft_weight"]
-            if task["soft_weight"] != default.default:
-                text = "tasks.%s.soft_weight=%s has no effect without data.soft_targets="
-                log.warning(text, name, task["soft_weight"])
+        row = find(f"tasks.{name}.soft_weight")
+        assert row is not None
+        if task.get("soft_weight", row.default) != row.default:
+            text = "tasks.%s.soft_weight=%s has no effect without data.soft_targets="
+            log.warning(text, name, task["soft_weight"])
 
 
 def _warn_of_inherited(config: dict[Any, Any]) -> None:

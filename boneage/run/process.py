@@ -148,7 +148,9 @@ def interruptible(run_dir: Path) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit):  # Lightning converts the first to the second
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        log.error(_mark(run_dir, f"interrupted by {received.name}"))
+        why = f"interrupted by {received.name}"
+        marked = _mark(run_dir, why)
+        log.error(why if is_sweep() else marked)  # train.py ends with the command of the sweep
         sys.exit(128 + received)
     except OSError as error:
         what = f"{_where(error, run_dir)}: {error.strerror or error}"

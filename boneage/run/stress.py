@@ -18,7 +18,7 @@ from boneage.data.layouts import read_source
 from boneage.data.parallel import run_pool, with_progress
 from boneage.data.phantom import write_phantom
 from boneage.data.sampler import evenly
-from boneage.data.tables.columns import PREDICTED_AGE, Columns
+from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, AgeUnit, Columns
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled, write_figure
@@ -53,7 +53,12 @@ PANELS = (
 
 
 def stress(
-    checkpoint: Path, out: Path, root: Path | None = None, n: int | None = None
+    checkpoint: Path,
+    out: Path,
+    root: Path | None = None,
+    n: int | None = None,
+    columns: Columns | None = None,
+    age_unit: AgeUnit | None = None,
 ) -> pd.DataFrame:
     """Predict the test fold of a checkpoint under each change; write `stress.csv` and figures.
 
@@ -64,6 +69,8 @@ def stress(
         out: folder to write.
         root: folder of the radiographs, if they have moved.
         n: maximum number of radiographs, evenly over the fold; None is all.
+        columns: names of the columns of the table in `root`; None is as in the training.
+        age_unit: of the ages there; None is as in the training.
 
     Returns:
         One row per change and metric: `change`, `metric`, `value`, `low`, `high`, `n`. A
@@ -77,7 +84,7 @@ def stress(
     record = loaded["boneage"]
     if not {"age", "stage"} & set(record["config"]["tasks"]):
         raise UserError(f"{checkpoint} predicts neither age nor stage, which this test measures")
-    table = test_fold(record, root)
+    table = held_out(record, root, columns, age_unit)
     make_writable(out)
     if n is not None:
         table = table.iloc[evenly(len(table), n)]
@@ -101,12 +108,18 @@ def stress(
     return measured
 
 
-def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
+def held_out(
+    record: dict[str, Any],
+    root: Path | None = None,
+    columns: Columns | None = None,
+    age_unit: AgeUnit | None = None,
+) -> pd.DataFrame:
     """Return `id`, `path`, `sex`, `age_years`, `stage` of the test radiographs of a model.
 
     An exported file has no test fold: then they are the radiographs of `root` that it has not seen.
     """
-    table = _not_seen(record, root) if not record["config_text"] else _held_out(record, root)
+    find = _of_run if record["config_text"] else _not_seen
+    table = find(record, root, columns, age_unit)
     stages = record["config"]["stages"]
     age_years = table["age_months"] / 12
     names = np.array(stages["names"])
@@ -114,14 +127,17 @@ def test_fold(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     return table.assign(age_years=age_years, stage=stage)
 
 
-def _held_out(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
+def _of_run(
+    record: dict[str, Any], root: Path | None, columns: Columns | None, age_unit: AgeUnit | None
+) -> pd.DataFrame:
     """Return the test fold of a run."""
     data = yaml.safe_load(record["config_text"])["data"]
     given = data["root"]
     if root is None and isinstance(given, dict):  # a phantom: write it again
         root = write_phantom(**{key: given[key] for key in ("folder", "n", "size", "seed")})
-    options = {key: data[key] for key in ("table", "val_table", "test_table", "age_unit")}
-    options |= {"columns": Columns.of(data["columns"], ()), "separator": data.get("separator")}
+    options = {key: data[key] for key in ("table", "val_table", "test_table")}
+    options |= {"columns": columns or Columns.of(data["columns"], ())}
+    options |= {"age_unit": age_unit or data["age_unit"], "separator": data.get("separator")}
     source = read_source(root or Path(given), missing="drop", **options)
     split = pd.DataFrame(record["split"])
     if not (split["fold"] == "test").any():
@@ -144,11 +160,15 @@ def _held_out(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
     return table.drop(columns="found")
 
 
-def _not_seen(record: dict[str, Any], root: Path | None) -> pd.DataFrame:
+def _not_seen(
+    record: dict[str, Any], root: Path | None, columns: Columns | None, age_unit: AgeUnit | None
+) -> pd.DataFrame:
     """Return the radiographs of a folder without an exported model's training radiographs."""
     if root is None:
         raise UserError("an exported model does not name its test radiographs: give --root")
-    source = read_source(root, missing="drop")
+    source = read_source(
+        root, columns=columns or DEFAULT_COLUMNS, age_unit=age_unit, missing="drop"
+    )
     seen = chain(*find_seen(source, pd.DataFrame(record["split"])))
     table = source[~source["id"].isin([*seen])].reset_index(drop=True)
     if table.empty:

@@ -1,7 +1,9 @@
 """Folders of runs and sweeps: check that they can be written, record config and failures."""
 
 import logging
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +14,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from boneage.errors import UserError, plural
+from boneage.errors import UserError, option_word, plural
 
 log = logging.getLogger(__name__)
 LOCK = ".comparison.lock"
@@ -83,15 +85,22 @@ class SweepComparison(Callback):
     """
 
     folder: ClassVar[Path | None] = None  # of the sweep that this process has begun
+    again: ClassVar[str | None] = None  # the command that continues it
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
-        """Forget the failures of an earlier call."""
+        """Forget the failures of an earlier call, and note how to continue this one."""
         sweep = SweepComparison.folder = Path(config.hydra.sweep.dir)
         (sweep / FAILED).unlink(missing_ok=True)
+        searches = "direction" in config.hydra.sweeper  # they continue when repeated
+        SweepComparison.again = repeated(sys.argv[1:], None if searches else sweep)
 
     @classmethod
-    def last_lines(cls) -> list[str]:
-        """Return where the comparison of a sweep is, and how many jobs failed or were refused."""
+    def last_lines(cls, end: BaseException | None) -> list[str]:
+        """Return where the comparison of a sweep is, what failed, and how to continue it.
+
+        Args:
+            end: the exception that ends the process; an interrupted sweep can be continued.
+        """
         from boneage.evaluation.comparison.page import PAGE
 
         lines = []
@@ -100,6 +109,9 @@ class SweepComparison(Callback):
         if cls.folder is not None and (failed := cls.folder / FAILED).exists():
             n = len(failed.read_text(encoding="utf-8").splitlines())
             lines.append(f"{plural(n, 'job')} failed or refused: the reasons are in {failed}")
+        interrupted = isinstance(end, SystemExit) and isinstance(end.code, int) and end.code > 128
+        if cls.again is not None and interrupted:
+            lines.append(f"Continue with: {cls.again}")
         return lines
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ANN401
@@ -114,6 +126,21 @@ class SweepComparison(Callback):
             compare_sweep(sweep)
         except Exception as error:  # a sweep continues after any error here
             log.warning("No comparison in %s: %s: %s", sweep, type(error).__name__, error)
+
+
+def repeated(arguments: Sequence[str], sweep: Path | None) -> str:
+    """Return the command that continues a sweep.
+
+    Args:
+        arguments: of train.py.
+        sweep: folder of the sweep; None repeats the arguments as they are.
+    """
+    words = shlex.join(["python", "train.py", *arguments])
+    if sweep is not None and not any(word.startswith("hydra.sweep.dir=") for word in arguments):
+        words += f" {option_word('hydra.sweep.dir', sweep)}"
+    if sweep is not None and "resume=auto" not in arguments:
+        words += " resume=auto"
+    return words
 
 
 def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> None:

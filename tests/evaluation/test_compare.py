@@ -275,7 +275,8 @@ def test_the_page(tmp_path):
     study = reference_study()
     run(tmp_path / "runs" / hostile.replace("/", ""), with_ages(1), official=True, data=hostile)
     run(tmp_path / "runs/b", with_ages(2), reference=study, data=hostile, seed=2)
-    run(tmp_path / "runs/phantom", with_ages(2), synthetic=True, reference=study)
+    unset = {"data.hold_out": None}
+    run(tmp_path / "runs/phantom", with_ages(2), synthetic=True, reference=study, options=unset)
     failed = tmp_path / "runs/failed"
     failed.mkdir()
     (failed / "error.txt").write_text("out of memory\n")
@@ -286,6 +287,7 @@ def test_the_page(tmp_path):
     assert page.addresses
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert "failed: out of memory" in page.text
+    assert "None" not in page.text
     real, phantom = page.text.split("Synthetic data")
     assert "reference study (published, another split of the RSNA data)" in real
     assert "dotted: reference study" in real

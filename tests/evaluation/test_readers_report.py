@@ -121,6 +121,8 @@ def test_a_verdict_is_one_sentence(inferior, margin, values, said):
     difference = dict(zip(("value", "low", "high"), values, strict=True)) | {"n": 25}
     comparison = {"reader": "r1", "difference": difference, "inferior": inferior}
     assert verdict(comparison, margin) == said
+    named = verdict(comparison | {"reader": "Reader 1"}, margin)
+    assert named == said.replace("reader r1", "Reader 1")
 
 
 def test_numbers_without_interval():

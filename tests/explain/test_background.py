@@ -66,7 +66,7 @@ def test_elsewhere_avoids_the_hand():
 
 def effects(predict, film):
     image, _ = film
-    marked = np.stack([with_marker(image)] * 6)
+    marked = np.stack([with_marker(np.roll(image, 4 * i, axis=0)) for i in range(6)])
     masks = [background_masks(marked[0])] * 5 + [{}]  # no hand was found on the last
     return marker_effect(marked, masks, predict, np.full(6, 12.0), Stages()).assign(
         task="age", checkpoint=1, unit="years"
@@ -88,6 +88,14 @@ def test_a_model_that_does_not_is_cleared(film):
     (sentence,) = background_sentences(found)
     assert "does not rely on the marker holds" in sentence
     assert "by 0 years on average" in sentence
+
+
+def test_a_model_whose_predictions_do_not_vary_is_not_tested(film):
+    found = effects(lambda images: 12 + 0.01 * np.arange(len(images)), film)
+    (sentence,) = background_sentences(found)
+    deviation = np.abs(np.arange(6) - 2.5)[:5].mean() / 100  # the last has no marker
+    assert "marker cannot be tested, as the predictions hardly vary" in sentence
+    assert f"(mean absolute deviation {deviation:.2g} years)" in sentence
 
 
 def test_a_unit_of_a_new_task_has_no_tolerance(film):

@@ -5,11 +5,15 @@ import pandas as pd
 import pytest
 import torch
 from helpers import compose_config
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import nn
 
+from boneage.evaluation.figures.style import styled
+from boneage.explain.attention import enrichment_by_age
 from boneage.explain.methods import enlarge, grad_cam
-from boneage.explain.sanity import areas, deletion, randomisation
+from boneage.explain.sanity import areas, deletion, randomisation, sanity_figure
 from boneage.run.checkpoint import build_model
+from boneage.stages import BANDS
 
 
 @pytest.fixture
@@ -129,3 +133,31 @@ def test_reset_layers_normalise_the_radiographs_and_others_are_as_trained(config
         assert output.mean(dim=1).abs().max() < 0.01
         torch.testing.assert_close(output.var(dim=1), torch.ones(len(output)), rtol=0, atol=0.05)
     assert torch.equal(others[0][0], trained[0])
+
+
+def test_labels_are_within_their_axes(images):
+    """A label that is longer than its axis reaches the edge of the figure."""
+    curves = deletion(images, corner_map(1.0), corner_mean)
+    randomised = pd.DataFrame({"layers": [0, 1], "spearman": [1, 0.2], "ssim": [1, 0.5]})
+    with styled():
+        figure = sanity_figure(randomised, curves, "probability")
+        FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        assert axes.yaxis.label.get_window_extent().height < axes.bbox.height
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7])
+def test_every_column_of_regions_has_ages_below(n):
+    rows = [(f"region_{i}", band) for i in range(n) for band in BANDS.names]
+    table = pd.DataFrame(rows, columns=["region", "group"]).assign(
+        source="model", checkpoint=1, metric="enrichment", value=1.0, low=0.5, high=3.0, n=30
+    )
+    figure = enrichment_by_age(table)
+    FigureCanvasAgg(figure).draw()
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in shown] == [f"region {i}" for i in range(n)]
+    for i, axes in enumerate(shown):
+        labelled = any(
+            t.label1.get_visible() and t.label1.get_text() for t in axes.xaxis.majorTicks
+        )
+        assert labelled == (i + 3 >= n)

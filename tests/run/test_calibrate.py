@@ -28,8 +28,7 @@ from boneage.predict.site import matched_films, with_metadata
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
-from boneage.run.stress import stress
-from boneage.run.stress import test_fold as held_out
+from boneage.run.stress import held_out, stress
 from boneage.uncertainty.conformal import Intervals
 from boneage.uncertainty.site import Correction, Line, Site
 from boneage.uncertainty.site_fit import check_readings

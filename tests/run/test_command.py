@@ -2,13 +2,18 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from helpers import PROJECT, TINY, TRAIN, call
+from helpers import PROJECT, TINY, TRAIN, call, run_train, server
+
+from boneage.run.sweep import repeated
 
 
 @pytest.mark.slow
@@ -66,6 +71,35 @@ def test_multirun(phantom_root, tmp_path):
     ]
     listed = (sweep / "failed.txt").read_text().splitlines()
     assert [line.split(": ")[0] for line in listed] == ["1_regression_seed1", "3_multitask_seed1"]
+
+
+@pytest.mark.slow
+def test_a_stopped_sweep_prints_the_command_that_continues_it(phantom_root, tmp_path):
+    words = ["seed=1,2", "-m", *TINY, "trainer.max_epochs=5"]
+    words += ["data=rsna", f"data.root={phantom_root}"]
+    process = server.Process(target=run_train, args=(words, tmp_path, tmp_path))
+    process.start()
+    while not list(tmp_path.rglob("last.ckpt")) and process.is_alive():
+        time.sleep(0.01)
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 143
+    said = (tmp_path / "stdout").read_text()
+    assert said.count("python train.py") == 1  # not that of the job
+    given = said.splitlines()[-1].partition("Continue with: python train.py ")[2]
+    assert call(*shlex.split(given), cwd=tmp_path).returncode == 0
+    (sweep,) = (tmp_path / "outputs/sweeps").iterdir()
+    finished = sorted(file.parent.name for file in sweep.glob("*/metrics.json"))
+    assert finished == ["0_regression_seed1", "1_regression_seed2"]
+
+
+def test_the_command_that_continues_a_sweep():
+    command = "python train.py -m seed=1,2 hydra.sweep.dir=s"
+    assert repeated(["-m", "seed=1,2"], Path("s")) == f"{command} resume=auto"
+    words = shlex.split(command)[2:]
+    assert repeated(words, Path("s")) == f"{command} resume=auto"
+    assert repeated([*words, "resume=auto"], Path("s")) == f"{command} resume=auto"
+    assert repeated(words, None) == command  # a search
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from boneage.run.checkpoint import build_model
 from boneage.run.options import flatten
 from boneage.run.overrides import check_overrides
 from boneage.run.process import interruptible
+from boneage.tasks.regression import AgeRegression
 
 CONF = PROJECT / "conf"
 FILES = [path.relative_to(CONF) for path in CONF.glob("*/**/*.yaml")]
@@ -152,6 +153,13 @@ def test_missing_root_is_named(tmp_path):
         check_config(compose_config("~data", f"run_dir={tmp_path}"))
 
 
+class PlainAge(AgeRegression):
+    """A user's task that passes its options on."""
+
+    def __init__(self, in_features: int, **options: object) -> None:
+        super().__init__(in_features, **options)
+
+
 def test_a_share_of_a_teacher_without_a_teacher_is_said(phantom_root, tmp_path, caplog):
     own = (f"data.root={phantom_root}", f"run_dir={tmp_path}")
     share = "tasks.age.soft_weight=0.8"
@@ -160,6 +168,9 @@ def test_a_share_of_a_teacher_without_a_teacher_is_said(phantom_root, tmp_path, 
         assert not caplog.text
     check_config(compose_config("data=rsna", *own, share))
     assert f"{share} has no effect without data.soft_targets=" in caplog.text
+    caplog.clear()
+    check_config(compose_config("data=rsna", *own, "tasks.age._target_=test_config.PlainAge"))
+    assert "soft_weight" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,7 @@ from boneage.predict.predictor import Predictor
 from boneage.run.changes import STRESSES
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
-from boneage.run.stress import stress, stress_metrics
-from boneage.run.stress import test_fold as held_out
+from boneage.run.stress import held_out, stress, stress_metrics
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +127,15 @@ def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     assert clean["value"]["mae_months"] == pytest.approx(test["age/mae_months"]["value"], rel=1e-4)
     assert clean["value"]["accuracy"] == pytest.approx(test["stage/accuracy"]["value"])
     assert clean["value"]["change_months"] == 0
-    tested = held_out(read_checkpoint(run)["boneage"], None)
+    tested = held_out(read_checkpoint(run)["boneage"])
     answers = Predictor(run)([*tested["path"]], sex=[*tested["sex"]])
     unusual = ["unlike the training radiographs" in answer.flags for answer in answers]
     assert clean["value"]["flagged"] == np.mean(unusual)
     assert (run / "stress.png").stat().st_size > 10_000
     shown = {line.split()[0]: line.split() for line in done.output.splitlines() if line.strip()}
     assert shown["mirrored"]
+    few = measured["n"].max() < 20
+    assert ("† fewer than 20" in done.output) == ("†" in shown["mirrored"][1]) == few
     assert "0.00" in shown["unchanged"]  # decimals as on a page, not 0 or 5.2e-07
     one = tmp_path / "moved.ckpt"
     one.write_bytes((run / "checkpoints/best.ckpt").read_bytes())
@@ -188,6 +189,34 @@ def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_
     record = read_checkpoint(tmp_path / "model.onnx")["boneage"]
     record["split"]["id"] = [f"0{id_}" for id_ in record["split"]["id"]]  # another spelling
     assert set(held_out(record, phantom_root)["id"]) == set(ids)
+
+
+def test_a_table_with_other_column_names(exported, phantom_root, tmp_path, monkeypatch):
+    """The same labels in months under known names, and in years under other ones."""
+    monkeypatch.setattr("boneage.run.stress.STRESSES", {"mirrored": STRESSES["mirrored"]})
+    labels = pd.read_csv(phantom_root / "boneage-training-dataset.csv").tail(12)
+    known = labels.assign(id=[f"other{id_}" for id_ in labels["id"]])
+    other = known.rename(columns={"id": "film", "boneage": "reading", "male": "who"})
+    other = other.assign(reading=other["reading"] / 12, who=np.where(other["who"], "M", "F"))
+    measured = []
+    for table, words in (
+        (known, []),
+        (other, ["--column", "id=film", "--column", "age=reading", "--column", "sex=who"]),
+    ):
+        root = tmp_path / f"{len(words)}"
+        root.mkdir()
+        table.to_csv(root / "labels.csv", index=False)
+        for id_ in labels["id"]:
+            image = phantom_root / f"boneage-training-dataset/{id_}.png"
+            (root / f"other{id_}.png").write_bytes(image.read_bytes())
+        unit = ["--age-unit", "years"] if words else []
+        given = ["--checkpoint", str(exported / "model.onnx"), "--root", str(root)]
+        words = ["stress", *given, "--out", str(root / "out"), *words, *unit]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.exception
+        assert "12†" in done.output
+        measured.append(pd.read_csv(root / "out/stress.csv"))
+    pd.testing.assert_frame_equal(*measured)
 
 
 def test_the_header_gives_the_sex_that_the_table_lacks(

@@ -72,14 +72,14 @@ def read_ages(
         )
     months = ages * MONTHS_PER_UNIT[stated or "months"]
     hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
-    hint += "months or years (in boneage calibrate: --age-unit); if it is a code for a missing "
+    hint += "months or years (in boneage commands: --age-unit); if it is a code for a missing "
     hint += "age, remove the row"
     refuse(path, cells, months > MAX_AGE_YEARS * 12, hint)
     if stated is None and most <= MAX_AGE_YEARS:
         raise UserError(
             f"{path}, column {cells.name!r}: nine ages in ten are at most {most:g} (the highest is "
             f"{ages.max():g}), which looks like years: set data.age_unit=years, or, if nearly all "
-            "are infants, data.age_unit=months (in boneage calibrate: --age-unit)"
+            "are infants, data.age_unit=months (in boneage commands: --age-unit)"
         )
     _warn_of_codes(path, cells, months)
     if stated != "years":

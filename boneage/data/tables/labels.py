@@ -119,7 +119,7 @@ def _warn_of_other_ages(
     if others:
         log.warning(
             "%s: the bone age is read from column %r, not from %s with other ages: choose one with "
-            "data.columns.age= (--column age= in boneage calibrate), or name readers with "
+            "data.columns.age= (--column age= in boneage commands), or name readers with "
             "data.columns.readers=",
             path, column, join_first(list(map(repr, others))),
         )  # fmt: skip
@@ -161,7 +161,7 @@ def _require_columns(
             continue
         advice = (
             f"name it with data.columns.{meaning}= in training or --column {meaning}= in boneage "
-            "calibrate, or use another table"
+            "commands, or use another table"
         )
         if meaning == "age":
             advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
@@ -177,7 +177,7 @@ def _require_columns(
     if len(known) > 1 and not columns.patient:
         raise UserError(
             f"{path} has several columns that may contain the patient ({', '.join(known)}): choose "
-            "one with data.columns.patient= (--column patient= in boneage calibrate)"
+            "one with data.columns.patient= (--column patient= in boneage commands)"
         )
 
 
@@ -226,7 +226,7 @@ def _patients(path: Path, cells: pd.Series) -> pd.Series:
     if (patients == "").all():
         raise UserError(
             f"{path}: column {cells.name!r} contains no patient: fill it, rename it, or choose "
-            "another with data.columns.patient= (--column patient= in boneage calibrate)"
+            "another with data.columns.patient= (--column patient= in boneage commands)"
         )
     return patients
 
@@ -238,7 +238,7 @@ def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
         if alike and len(others) / 10 <= others[name].nunique() < len(others):
             log.warning(
                 "%s: column %r has %d values in %d rows. If it names the patients, set "
-                "data.columns.patient=%s (--column patient=%s in boneage calibrate): otherwise one "
+                "data.columns.patient=%s (--column patient=%s in boneage commands): otherwise one "
                 "patient may be in training and in test",
                 path, name, others[name].nunique(), len(others), name, name,
             )  # fmt: skip

@@ -138,7 +138,7 @@ def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.S
         )
         message += (
             " (rename the right column to 'sex', or set data.columns.sex= in training, --column "
-            "sex= in boneage calibrate)"
+            "sex= in boneage commands)"
         )
     log.warning("%s: %s", path, message)
 

@@ -17,7 +17,7 @@ from boneage.evaluation.comparison.paired import trained_seeds
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import is_compared, metric_label
-from boneage.evaluation.numbers import FEW, interval, is_few, number, p_value
+from boneage.evaluation.numbers import FEW_NOTE, interval, is_few, number, p_value
 from boneage.evaluation.run_folder import FinishedRun
 
 Gaps = Mapping[Path, Mapping[str, Gap | None]]  # by folder of a run and column
@@ -157,8 +157,7 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
                 console.print(_difference(row, name_of), soft_wrap=True)
         for row in shown["across"]:
             console.print(_difference(row, name_of), soft_wrap=True)
-    few = f"† fewer than {FEW} radiographs (or patients, if known)"
-    console.print(f"[dim]{few}; below each value its 95 % interval[/dim]")
+    console.print(f"[dim]{FEW_NOTE}; below each value its 95 % interval[/dim]")
     for line in skipped:
         console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
 

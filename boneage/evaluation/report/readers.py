@@ -66,18 +66,20 @@ def limit_of_readers(metrics: Mapping[str, Any]) -> str | None:
 
 def verdict(comparison: Mapping[str, Any], margin_months: float) -> str:
     """Return whether a model is worse than a reader by more than a margin, in one sentence."""
-    reader, difference = comparison["reader"], comparison["difference"]
+    reader, difference = str(comparison["reader"]), comparison["difference"]
+    if not reader.lower().startswith("reader"):
+        reader = f"reader {reader}"
     months = in_months(margin_months)
     measured = f"difference {with_limits(difference)} months"
     if comparison["inferior"] is None:
         n = plural(int(difference["n"]), "radiograph")
         these = f"This {n}" if difference["n"] == 1 else f"These {n}"
         return (
-            f"{these} cannot tell whether the model is worse than reader {reader} by more than "
+            f"{these} cannot tell whether the model is worse than {reader} by more than "
             f"{months}: {measured}."
         )
     answer = "worse" if comparison["inferior"] else "no worse"
-    return f"The model is {answer} than reader {reader} by more than {months}: {measured}."
+    return f"The model is {answer} than {reader} by more than {months}: {measured}."
 
 
 def _rows(report: Report) -> list[dict[str, Any]]:
