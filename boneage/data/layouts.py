@@ -9,7 +9,7 @@ import pandas as pd
 
 from boneage.data.formats import SUFFIXES
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
-from boneage.data.tables.columns import DEFAULT_COLUMNS, READER, AgeUnit, Columns
+from boneage.data.tables.columns import DEFAULT_COLUMNS, READER, AgeUnit, Columns, column_option
 from boneage.data.tables.ids import count_patients, patients_with_several, unify_spellings
 from boneage.data.tables.labels import read_labels
 from boneage.data.tables.matching import match_images
@@ -205,9 +205,10 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
     if both := patients_with_several(rows[rows["sex"] != "unknown"], "sex"):
         log.warning(
             "%s with radiographs of both sexes: %s; if their column does not contain "
-            "patients, set data.columns.patient (--column patient= in boneage commands)",
+            "patients, set %s",
             plural(len(both), "patient"),
             join_first(both),
+            column_option("patient"),
         )
 
 

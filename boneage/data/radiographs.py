@@ -23,10 +23,8 @@ HIDDEN = (".", "~$")
 APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 PICTURES = "pictures"  # folder of images of radiographs
-PREDICTIONS = (
-    "predictions.csv",
-    "predictions.part",
-)  # next to it: of a finished and of a stopped call
+# next to it: of a finished and of a stopped call
+PREDICTION_FILES = ("predictions.csv", "predictions.part")
 NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
 # words of a file's name: not interval, validated or latest, nor "test of ..."
@@ -196,7 +194,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
 def _is_drawn(file: Path) -> bool:
     """Tell whether a file is one of the images that `boneage predict` has made of radiographs."""
     folder = file.resolve().parent
-    return folder.name == PICTURES and any((folder.parent / n).exists() for n in PREDICTIONS)
+    return folder.name == PICTURES and any((folder.parent / n).exists() for n in PREDICTION_FILES)
 
 
 def radiograph_id(file: PurePath) -> str:

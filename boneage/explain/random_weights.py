@@ -47,6 +47,8 @@ def normalise(
         sex: (n,) int64, index into `SEXES`.
     """
     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
+    if not norms:
+        return
     for norm in norms:
         norm.momentum = 1.0
         norm.train()

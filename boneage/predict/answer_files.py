@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.data.atomic import AGAIN, ANOTHER, atomic_file, write_files, writing
-from boneage.data.radiographs import PICTURES, PREDICTIONS
+from boneage.data.radiographs import PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import SCHEMA, Answer, table_of
 
@@ -31,7 +31,7 @@ class AnswerFiles:
 
     def __init__(self, folder: Path, about: dict[str, Any], resume: bool) -> None:
         self.folder, self.about = folder, about
-        self.table, self.lines = (folder / name for name in PREDICTIONS)
+        self.table, self.lines = (folder / name for name in PREDICTION_FILES)
         self.document = folder / "predictions.json"
         self.done: dict[str, Answer] = {}  # by absolute path
         self.states: dict[str, list[int]] = {}  # of these files when they were read

@@ -240,10 +240,10 @@ def _warn_of_inherited(config: dict[Any, Any]) -> None:
     """Warn if a class that the command names gets options of the choice that it replaces."""
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     given = [word.lstrip("+").partition("=")[0] for word in words if not word.startswith("~")]
-    of_run = [
-        name for name in given if not name.startswith("hydra.")
-    ]  # the config lacks the others
-    for path in (name.removesuffix("._target_") for name in of_run if name.endswith("._target_")):
+    named = [name.removesuffix("._target_") for name in given if name.endswith("._target_")]
+    for path in named:
+        if path.startswith("hydra."):
+            continue  # the config of a run lacks it
         node = config
         for part in path.split("."):
             node = node[part]

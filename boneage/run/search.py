@@ -15,6 +15,7 @@ from boneage.data.atomic import write_file
 from boneage.errors import UserError, join_first
 from boneage.options import BOOKKEEPING, kind_of
 from boneage.run.options import differing, flatten
+from boneage.run.sweep import is_search
 
 ANOTHER = "name another study with hydra.sweeper.study_name="
 RESULTS = "optimization_results.yaml"  # of Optuna's sweeper
@@ -29,8 +30,8 @@ class Search(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Check the direction, and compare options with those of the study's finished trials."""
-        if "direction" not in config.hydra.sweeper:
-            return  # a sweep of given values
+        if not is_search(config):
+            return
         try:
             check_direction(config)
             if config.hydra.sweeper.study_name is not None:  # else a study in memory
@@ -41,15 +42,16 @@ class Search(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Add the run of the best options to Optuna's results, and print it."""
+        if not is_search(config):
+            return
         results = Path(config.hydra.sweep.dir) / RESULTS
-        if "direction" in config.hydra.sweeper:
-            best = OmegaConf.load(results)
-            run = best_run(results.parent, dict(best.best_params), best.best_value)
-            if run is None:
-                print(f"{results.parent} does not contain the run of the best options")
-                return
-            write_file(results, OmegaConf.to_yaml(OmegaConf.merge(best, {"best_run": str(run)})))
-            print(f"Best run: {run}")
+        best = OmegaConf.load(results)
+        run = best_run(results.parent, dict(best.best_params), best.best_value)
+        if run is None:
+            print(f"{results.parent} does not contain the run of the best options")
+            return
+        write_file(results, OmegaConf.to_yaml(OmegaConf.merge(best, {"best_run": str(run)})))
+        print(f"Best run: {run}")
 
 
 def best_run(folder: Path, params: Mapping[str, Any], score: float) -> Path | None:

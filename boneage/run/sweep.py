@@ -37,6 +37,11 @@ class WritableFolder(Callback):
             make_folder(Path(storage.removeprefix(SQLITE)).parent, "hydra.sweeper.storage")
 
 
+def is_search(config: DictConfig) -> bool:
+    """Tell whether Optuna chooses the values of a sweep."""
+    return "direction" in config.hydra.sweeper
+
+
 def make_folder(folder: Path, option: str) -> None:
     """Make a folder, and check that it can be written.
 
@@ -91,8 +96,8 @@ class SweepComparison(Callback):
         """Forget the failures of an earlier call, and note how to continue this one."""
         sweep = SweepComparison.folder = Path(config.hydra.sweep.dir)
         (sweep / FAILED).unlink(missing_ok=True)
-        searches = "direction" in config.hydra.sweeper  # they continue when repeated
-        SweepComparison.again = repeated(sys.argv[1:], None if searches else sweep)
+        own = None if is_search(config) else sweep  # a search continues when repeated
+        SweepComparison.again = repeated(sys.argv[1:], own)
 
     @classmethod
     def last_lines(cls, end: BaseException | None) -> list[str]:

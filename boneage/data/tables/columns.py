@@ -32,6 +32,11 @@ PREDICTED_AGE = "age_years_predicted"  # of runs and ensembles, next to `age_yea
 READER = "reader_"  # before the name of a column of one reader's ages
 
 
+def column_option(meaning: str, name: str = "") -> str:
+    """Return how to name a column: by the option of a training, and that of other commands."""
+    return f"data.columns.{meaning}={name} (--column {meaning}={name} in boneage commands)"
+
+
 @dataclass(frozen=True)
 class Columns:
     """Column names of one's own table; None recognises the known names in any case.

@@ -21,6 +21,7 @@ from boneage.data.tables.columns import (
     READER,
     AgeUnit,
     Columns,
+    column_option,
     find_columns,
     require_present,
     require_single,
@@ -119,9 +120,8 @@ def _warn_of_other_ages(
     if others:
         log.warning(
             "%s: the bone age is read from column %r, not from %s with other ages: choose one with "
-            "data.columns.age= (--column age= in boneage commands), or name readers with "
-            "data.columns.readers=",
-            path, column, join_first(list(map(repr, others))),
+            "%s, or name readers with data.columns.readers=",
+            path, column, join_first(list(map(repr, others))), column_option("age"),
         )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _require_columns(
     if len(known) > 1 and not columns.patient:
         raise UserError(
             f"{path} has several columns that may contain the patient ({', '.join(known)}): choose "
-            "one with data.columns.patient= (--column patient= in boneage commands)"
+            f"one with {column_option('patient')}"
         )
 
 
@@ -226,7 +226,7 @@ def _patients(path: Path, cells: pd.Series) -> pd.Series:
     if (patients == "").all():
         raise UserError(
             f"{path}: column {cells.name!r} contains no patient: fill it, rename it, or choose "
-            "another with data.columns.patient= (--column patient= in boneage commands)"
+            f"another with {column_option('patient')}"
         )
     return patients
 
@@ -238,7 +238,7 @@ def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
         if alike and len(others) / 10 <= others[name].nunique() < len(others):
             log.warning(
                 "%s: column %r has %d values in %d rows. If it names the patients, set "
-                "data.columns.patient=%s (--column patient=%s in boneage commands): otherwise one "
-                "patient may be in training and in test",
-                path, name, others[name].nunique(), len(others), name, name,
+                "%s: otherwise one patient may be in training and in test",
+                path, name, others[name].nunique(), len(others),
+                column_option("patient", str(name)),
             )  # fmt: skip
