@@ -127,7 +127,7 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
                 file.rename(file.with_suffix(".damaged"))
             continue
         check_same(checkpoint["boneage"]["options"], cfg, f"{run_dir} contains an unfinished run")
-        if name == LAST or not is_within_epoch(checkpoint):
+        if name == LAST or not is_within_epoch(checkpoint, file):
             readable.append(file)
     if not readable:
         return None
@@ -186,7 +186,7 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
             f"{', '.join(different.values())}; repeat that run's options"
         )
-    if cfg.resume is None and is_within_epoch(checkpoint):
+    if cfg.resume is None and is_within_epoch(checkpoint, cfg.ckpt_path):
         raise UserError(
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was saved within an epoch, and only "
             "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "
@@ -199,9 +199,20 @@ def _must_be_repeated(key: str) -> bool:
     return kind_of(key) == "identity" and not is_choice(key) and key not in MAY_BE_EXTENDED
 
 
-def is_within_epoch(checkpoint: dict[str, Any]) -> bool:
-    """Return whether a checkpoint was saved before the end of an epoch."""
-    return not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+def is_within_epoch(checkpoint: dict[str, Any], path: Path | str) -> bool:
+    """Return whether a checkpoint was saved before the end of an epoch.
+
+    Raises:
+        UserError: if it contains weights only.
+    """
+    try:
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        return not progress["is_last_batch"]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be resumed: it contains weights, but no state of a training: "
+            "start from them with start_from="
+        ) from error
 
 
 def resume_record(

@@ -33,6 +33,7 @@ from boneage.uncertainty.novelty import UNUSUAL
 TABLE, FIGURE = "stress.csv", "stress.png"
 PART = 128  # radiographs changed and predicted at a time
 ROW = "row"
+EXPORT_IT = "export it with boneage export, and give the exported file and --root"
 LABELS = {  # of the metrics, in tables
     "mae_months": "MAE",
     "mae_months_difference": "difference",
@@ -131,19 +132,24 @@ def _of_run(
     record: dict[str, Any], root: Path | None, columns: Columns | None, age_unit: AgeUnit | None
 ) -> pd.DataFrame:
     """Return the test fold of a run."""
-    data = yaml.safe_load(record["config_text"])["data"]
-    given = data["root"]
-    if root is None and isinstance(given, dict):  # a phantom: write it again
-        root = write_phantom(**{key: given[key] for key in ("folder", "n", "size", "seed")})
-    options = {key: data[key] for key in ("table", "val_table", "test_table")}
-    options |= {"columns": columns or Columns.of(data["columns"], ())}
-    options |= {"age_unit": age_unit or data["age_unit"], "separator": data.get("separator")}
+    try:
+        data = yaml.safe_load(record["config_text"])["data"]
+        given = data["root"]
+        options = {key: data[key] for key in ("table", "val_table", "test_table")}
+        options |= {"columns": columns or Columns.of(data["columns"], ())}
+        options |= {"age_unit": age_unit or data["age_unit"], "separator": data.get("separator")}
+        if root is None and isinstance(
+            given, dict
+        ):  # a phantom: in the cache
+            root = write_phantom(**{key: given[key] for key in ("n", "size", "seed")})
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"the checkpoint's data options are damaged: {EXPORT_IT}") from error
     source = read_source(root or Path(given), missing="drop", **options)
     split = pd.DataFrame(record["split"])
     if not (split["fold"] == "test").any():
         raise UserError(
             "an older version of boneage trained this checkpoint, which lists no test radiographs: "
-            "export it with boneage export, and give the exported file and --root"
+            f"{EXPORT_IT}"
         )
     source = source[["id", "path", "age_months"]].rename(columns={"age_months": "found"})
     table = split[split["fold"] == "test"].merge(source, on="id", how="left")

@@ -9,7 +9,7 @@ import pytest
 from boneage.errors import UserError
 from boneage.run.checkpoint import changed_fold
 from boneage.run.experiment import train
-from boneage.run.resume import resume_record
+from boneage.run.resume import is_within_epoch, resume_record
 
 SPLIT = {
     "id": ["a", "b", "c"],
@@ -72,6 +72,12 @@ def test_an_equal_or_unknown_test_is_resumed(tmp_path, caplog, was):
     record = {"split": with_test(90.0)}
     resume_record({"boneage": {"split": with_test(*was)}}, record, tmp_path / "a.ckpt", tmp_path)
     assert not caplog.text
+
+
+@pytest.mark.parametrize("content", [{}, {"loops": None}, {"loops": {"fit_loop": {}}}])
+def test_weights_without_a_state_of_training_are_not_resumed(content):
+    with pytest.raises(UserError, match=r"site\.ckpt cannot be resumed: it contains weights, but no"):
+        is_within_epoch(content, "site.ckpt")
 
 
 def test_a_training_is_not_resumed_with_other_options(configure, tmp_path):

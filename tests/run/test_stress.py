@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from dicom_files import written
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from boneage.cli.main import app
 from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
+from boneage.errors import UserError
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
 from boneage.run.changes import STRESSES
@@ -263,3 +265,21 @@ def test_other_data_and_other_tasks_are_one_line(configure, tmp_path):
     torch.save(checkpoint, last)
     done = CliRunner().invoke(app, ["stress", "--checkpoint", str(last)])
     assert "lists no test radiographs: export it" in str(done.exception)
+
+
+def test_a_checkpoint_does_not_choose_where_a_phantom_is_written(tmp_path, monkeypatch):
+    """Its config is a stranger's text: the phantom goes to the cache, and damage is one line."""
+    monkeypatch.setenv("BONEAGE_CACHE", str(tmp_path / "cache"))
+    root = {"folder": str(tmp_path / "elsewhere"), "n": 6, "size": 64, "seed": 3}
+    names = {"table": None, "val_table": None, "test_table": None, "age_unit": "months"}
+    data = {"root": root, "columns": {}, **names}
+    table = pd.read_csv(write_phantom(None, 6, 64, 3) / "boneage-training-dataset.csv")
+    split = {"id": table["id"].astype(str).tolist(), "age_months": table["boneage"].tolist()}
+    split |= {"sex": ["female"] * 6, "fold": ["train"] * 3 + ["test"] * 3}
+    record = {"split": split, "config": {"stages": {"names": ["young", "old"], "edges": [10]}}}
+    tested = held_out(record | {"config_text": yaml.safe_dump({"data": data})})
+    assert tested["id"].tolist() == split["id"][3:]
+    assert not (tmp_path / "elsewhere").exists()
+    for damaged in ("data: [1,\n  x: {", "model: 1", "data: 3"):
+        with pytest.raises(UserError, match="data options are damaged: export it"):
+            held_out(record | {"config_text": damaged})
