@@ -52,7 +52,13 @@ from boneage.run.process import (
 )
 from boneage.run.record_schema import check_buildable
 from boneage.run.results import describe_run, metric_report, print_results, write_results
-from boneage.run.resume import check_resumable, finished, newest_checkpoint, resume_record
+from boneage.run.resume import (
+    check_free,
+    check_resumable,
+    finished,
+    newest_checkpoint,
+    resume_record,
+)
 from boneage.run.seen import check_unseen, is_external
 from boneage.run.teachers import check_teachers
 from boneage.uncertainty.conformal import why_unknown
@@ -105,14 +111,16 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(cfg.run_dir)
     if (done := finished(folder, cfg)) is not None:
         return done
-    with only_run_in(folder), interruptible(folder):
-        keep_freed_memory()
-        quieten_lightning()
-        L.seed_everything(cfg.seed, workers=True, verbose=False)
-        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it is slow
-        run = _prepare(cfg, folder)
-        score = _fit_and_test(run)
-        return _summarise(run, score)
+    with only_run_in(folder):
+        check_free(folder, cfg)  # another run may have ended here while this one waited
+        with interruptible(folder):
+            keep_freed_memory()
+            quieten_lightning()
+            L.seed_everything(cfg.seed, workers=True, verbose=False)
+            deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
+            run = _prepare(cfg, folder)
+            score = _fit_and_test(run)
+            return _summarise(run, score)
 
 
 def _prepare(cfg: DictConfig, folder: Path) -> _Run:

@@ -52,12 +52,8 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     """
     if not is_first_process():  # the first process checked before it started this one
         return None
+    check_free(run_dir, cfg)
     if cfg.resume is None:
-        if contains_run(run_dir):
-            raise UserError(
-                f"{run_dir} contains a run already: resume it with resume=auto, or choose another "
-                f"folder with {folder_option()}"
-            )
         return None
     if not (run_dir / METRICS).exists():
         if not cfg.train and contains_run(run_dir):
@@ -87,6 +83,15 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
     _complete(run_dir, cfg)
     log.info("%s is finished", run_dir)
     return metrics
+
+
+def check_free(run_dir: Path, cfg: DictConfig) -> None:
+    """Raise UserError if a folder contains a run that the config does not resume."""
+    if cfg.resume is None and is_first_process() and contains_run(run_dir):
+        raise UserError(
+            f"{run_dir} contains a run already: resume it with resume=auto, or choose another "
+            f"folder with {folder_option()}"
+        )
 
 
 def _complete(run_dir: Path, cfg: DictConfig) -> None:

@@ -138,9 +138,7 @@ def _of_run(
         options = {key: data[key] for key in ("table", "val_table", "test_table")}
         options |= {"columns": columns or Columns.of(data["columns"], ())}
         options |= {"age_unit": age_unit or data["age_unit"], "separator": data.get("separator")}
-        if root is None and isinstance(
-            given, dict
-        ):  # a phantom: in the cache
+        if root is None and isinstance(given, dict):  # a phantom: in the cache
             root = write_phantom(**{key: given[key] for key in ("n", "size", "seed")})
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"the checkpoint's data options are damaged: {EXPORT_IT}") from error

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.errors import UserError
+from boneage.run import process as run_process
 from boneage.run.experiment import train
 
 HARD = (
@@ -341,3 +342,20 @@ def test_a_folder_holds_one_run_at_a_time(configure, tmp_path, monkeypatch):
         train(configure("resume=auto"))
     process.kill()
     process.join()
+
+
+def test_a_run_that_ended_while_another_command_waited_is_kept(configure, tmp_path, monkeypatch):
+    """The folder was free when the second command came, and held a run when it got the lock."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    lock = run_process.FileLock
+
+    class Slow(lock):
+        def acquire(self, *args, **kwargs):
+            (folder / "metrics.json").write_text("{}")
+            return super().acquire(*args, **kwargs)
+
+    monkeypatch.setattr(run_process, "FileLock", Slow)
+    with pytest.raises(UserError, match="contains a run already: resume it with resume=auto"):
+        train(configure())
+    assert sorted(file.name for file in folder.iterdir()) == ["metrics.json"]
