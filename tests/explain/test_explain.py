@@ -202,6 +202,21 @@ def test_measure_within_the_hand_by_hand():
     assert found.set_index("metric")["value"]["enrichment_in_hand"] == pytest.approx(1.25)
 
 
+def test_radiographs_without_a_hand_do_not_count_in_the_hand():
+    mask = np.zeros((8, 8), bool)
+    mask[:4, :4] = True
+    hand = np.zeros((8, 8), bool)
+    hand[:4] = True
+    maps = np.zeros((3, 8, 8), np.float32)
+    maps[:, :2] = 1  # half of what is on the hand is in the region, which is half of the hand
+    masks = [{"top": mask, "hand": hand}, {"top": mask}, {"top": mask, "hand": hand}]
+    measured = measure(maps, masks).assign(source="model")
+    summary = summarise(measured, np.full(3, 8.0), Stages())
+    rows = summary[(summary["group"] == "all") & (summary["region"] == "top")].set_index("metric")
+    assert rows.loc["enrichment_in_hand", "value"] == pytest.approx(1)
+    assert rows["n"][["enrichment", "pointing", "enrichment_in_hand"]].tolist() == [3, 3, 2]
+
+
 def test_controls_are_at_chance_on_random_boxes():
     rng = np.random.default_rng(0)
     masks = []
