@@ -101,7 +101,7 @@ def test_a_box_comes_back_within_a_pixel(fit, crop, height, width):
     xmin, ymin, xmax, ymax = geometry.boxes_to_square(box)[0].round().astype(int)
     square = np.zeros((128, 128), np.float32)
     square[ymin:ymax, xmin:xmax] = 1
-    back = geometry.to_file(square)
+    back = geometry.square_to_image(square, geometry.height, geometry.width)
     assert back.shape == (height, width)
     rows, columns = np.flatnonzero(back.max(axis=1) > 0.5), np.flatnonzero(back.max(axis=0) > 0.5)
     found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
