@@ -18,6 +18,8 @@ from boneage.data.storage import amount
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError
 
+COLUMNS, DRAWS = 8, 3  # radiographs on a sheet, and augmentations of each
+
 
 def sex_indices(sexes: Iterable[str]) -> Tensor:
     """Return (n,) int64 indices into `SEXES`."""
@@ -102,21 +104,19 @@ def collate(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
     return batch
 
 
-def augmented_sheet(train: Radiographs, columns: int = 8, draws: int = 3) -> np.ndarray:
+def augmented_sheet(train: Radiographs) -> np.ndarray:
     """Return radiographs from the youngest to the oldest, plain and augmented.
 
     Args:
         train: the training fold.
-        columns: maximum number of radiographs.
-        draws: augmentations of each.
 
     Returns:
-        (1 + draws, columns, H, W) uint8; the first row is not augmented.
+        (1 + `DRAWS`, at most `COLUMNS`, H, W) uint8; the first row is not augmented.
     """
     by_age = np.argsort(train.age_months.numpy(), kind="stable")
-    chosen = by_age[evenly(len(by_age), columns)]
+    chosen = by_age[evenly(len(by_age), COLUMNS)]
     plain = train.images[train.cache_row[chosen]]
-    rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(draws)]
+    rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(DRAWS)]
     return np.stack([plain, *(row["image"][:, 0].numpy() for row in rows)])
 
 

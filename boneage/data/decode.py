@@ -144,16 +144,12 @@ class Geometry:
         square[top : top + height, left : left + width] = shares > 0.5
         return square
 
-    def to_file(self, square: np.ndarray) -> np.ndarray:
-        """Return a (size, size) map of the square as (height, width) of the file, 0 elsewhere."""
-        return self.to_film(square, self.height, self.width)
-
-    def to_film(self, square: np.ndarray, height: int, width: int) -> np.ndarray:
+    def square_to_image(self, square: np.ndarray, height: int, width: int) -> np.ndarray:
         """Return a map of the square as (height, width) of the file's image, 0 elsewhere.
 
         Args:
             square: (h, w) map of the whole square, at any resolution.
-            height: of the image, pixels.
+            height: of the image, pixels; it may be reduced or enlarged.
             width: of the image, pixels.
         """
         size = self.preprocessing.size
@@ -162,9 +158,9 @@ class Geometry:
         inner = square[top : top + inner_height, left : left + inner_width]
         rows, columns = self.seen_in(height, width)
         seen = (columns.stop - columns.start, rows.stop - rows.start)
-        film = np.zeros((height, width), inner.dtype)
-        film[rows, columns] = cv2.resize(inner, seen, interpolation=cv2.INTER_LINEAR)
-        return film
+        image = np.zeros((height, width), inner.dtype)
+        image[rows, columns] = cv2.resize(inner, seen, interpolation=cv2.INTER_LINEAR)
+        return image
 
     def seen_in(self, height: int, width: int) -> tuple[slice, slice]:
         """Return rows and columns of what the square shows, in a (height, width) image."""

@@ -7,10 +7,10 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.evaluation.predictions import has_probability, stage_probability
 from boneage.stages import Stages
 
-CASES = 12
+MOST_CASES = 12  # of each kind
 
 
-def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = CASES) -> pd.DataFrame:
+def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = MOST_CASES) -> pd.DataFrame:
     """Return the k worst radiographs and the k around the median, the worst first.
 
     The error of a radiograph is that of `case_errors`.

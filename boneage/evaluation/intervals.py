@@ -12,6 +12,7 @@ Metrics = dict[str, np.ndarray]
 Result = dict[str, float | int | None]
 Results = dict[str, Result]
 DRAWS = 2000  # Efron & Tibshirani 1993 advise 1,000 or more for percentiles
+SEED = 0  # of the draws
 CHUNK = 2_000_000  # resampled values in memory at a time
 
 
@@ -21,7 +22,7 @@ def with_interval(
     patients: np.ndarray | None = None,
     bounds: Mapping[str, Bounds] | None = None,
     draws: int = DRAWS,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> Results:
     """Return each metric with its 95 % percentile bootstrap interval over radiographs.
 
@@ -64,7 +65,6 @@ def paired_difference(
     second: tuple[np.ndarray, ...],
     patients: np.ndarray | None = None,
     draws: int = DRAWS,
-    seed: int = 0,
 ) -> Result:
     """Return the difference of a metric between two runs on the same radiographs: second - first.
 
@@ -76,7 +76,6 @@ def paired_difference(
         second: arguments for the other, in the same order of radiographs.
         patients: (n,) numbers, as for `with_interval`.
         draws: bootstrap draws.
-        seed: seed of the draws.
 
     Returns:
         `value`, `low`, `high` and `n` (and `patients`); None if the metric is undefined.
@@ -85,7 +84,7 @@ def paired_difference(
     difference = np.concatenate(
         [
             metric(*(c[sample] for c in second)) - metric(*(c[sample] for c in first))
-            for sample in _samples(n, draws, seed, patients)
+            for sample in _samples(n, draws, SEED, patients)
         ]
     )
     value = float(metric(*second) - metric(*first))
@@ -99,8 +98,6 @@ def unpaired_difference(
     first: tuple[np.ndarray, ...],
     second: tuple[np.ndarray, ...],
     patients: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
-    draws: int = DRAWS,
-    seed: int = 0,
 ) -> Result:
     """Return how much a metric differs between two sets of radiographs, second minus first.
 
@@ -111,16 +108,14 @@ def unpaired_difference(
         first: its (n,) arguments for one set.
         second: its (m,) arguments for the other.
         patients: numbers of the patients of each set, as for `with_interval`; none is in both.
-        draws: bootstrap draws.
-        seed: seed of the draws.
 
     Returns:
         `value`, `low` and `high`; None where the metric is undefined.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     drawn = []
     for columns, own in zip((first, second), patients, strict=True):
-        samples = _samples(len(columns[0]), draws, seed, own)
+        samples = _samples(len(columns[0]), DRAWS, SEED, own)
         values = np.concatenate([metric(*(c[sample] for c in columns)) for sample in samples])
         drawn.append(rng.permutation(values))  # draws of patients come sorted by their length
     value = float(metric(*second) - metric(*first))

@@ -44,12 +44,14 @@ def interval(result: Mapping[Any, Any]) -> str:
 
 
 def with_limits(result: Mapping[Any, Any], decimals: int | None = None) -> str:
-    """Return "value (low to high)"; the value alone if there is no interval.
+    """Return "value (low to high)"; the value alone without an interval, a dash without a value.
 
     Args:
         result: `value`, `low`, `high`.
         decimals: of all three; None for those of `number`.
     """
+    if result["value"] is None:
+        return number(None)
     write = number if decimals is None else partial(fixed, decimals=decimals)
     value = write(result["value"])
     if not interval(result):

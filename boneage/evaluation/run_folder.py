@@ -146,10 +146,7 @@ def read_run(path: Path) -> FinishedRun:
     file = path / METRICS
     if not file.is_file():
         raise UserError(f"{path}: {_why_unfinished(path)}")
-    try:
-        metrics = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is damaged: {error}") from error
+    metrics = read_json(file)
     try:
         content = _Content.model_validate(metrics)
         metrics["options"] = current_options(metrics["options"])
@@ -177,6 +174,21 @@ def read_run(path: Path) -> FinishedRun:
     own = content.described.items()
     register({name: Metric(name.split("/", 1)[-1], **dict(described)) for name, described in own})
     return FinishedRun(path, metrics, predictions, stages)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the content of a JSON file that a run or `boneage predict` has written.
+
+    Raises:
+        UserError: when it is damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is damaged: wrong format")
+    return content
 
 
 def read_csv(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:

@@ -60,14 +60,13 @@ def representative_cases(
         per_band: number of each age band: those around its median error.
 
     Returns:
-        Their rows, each once, with `kind` as first column.
+        Their rows, each once, with `kind` as first column. Without errors, as of a new task, only
+        the examples of each age band.
     """
     errors = case_errors(predictions, stages)
-    order = (
-        np.arange(len(predictions))
-        if errors is None
-        else np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")
-    )
+    if errors is None:
+        errors, cases = np.zeros(len(predictions)), 0
+    order = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")
     kinds: dict[int, str] = {}
     middle = max(0, len(order) // 2 - cases // 2)
     for kind, positions in (

@@ -97,7 +97,7 @@ def with_map(film: Film, map_: np.ndarray) -> np.ndarray:
     """
     height, width = film.pixels.shape
     finite = scaled(map_[None])[0].astype(np.float32)
-    map_on_film = film.geometry.to_film(finite, height, width)
+    map_on_film = film.geometry.square_to_image(finite, height, width)
     mapped = overlay(film.pixels, scaled(map_on_film[None])[0])
     rows, columns = film.geometry.seen_in(height, width)
     if (rows.start, rows.stop, columns.start, columns.stop) != (0, height, 0, width):

@@ -20,7 +20,7 @@ from boneage.stages import ALL, BANDS, Stages
 
 TOLERANCE = 1 / 32  # of the side: a maximum this near to a region counts as inside
 HANDS = (HAND, SOFT_TISSUE)  # detected on a radiograph, or exact for a phantom
-SHARES = ("energy", "area", "hit", "energy_in_hand", "area_in_hand")
+SHARES, SHARES_IN_HAND = ("energy", "area", "hit"), ("energy_in_hand", "area_in_hand")
 BLOB_SIGMA = 1 / 4  # of the side: hands are in the middle of the image
 MOVED = "moved"
 SOURCES = ("model", "elsewhere")
@@ -79,8 +79,9 @@ def summarise(
     """Return energy share, enrichment and pointing game by region, for all, stages and age bands.
 
     Enrichment is the mean energy share divided by the mean area share: 1 is chance, as for a
-    uniform map. `enrichment_in_hand` is the same within the hand. Intervals are 95 % bootstrap
-    intervals over patients, or over radiographs if the patients are not known.
+    uniform map. `enrichment_in_hand` is the same within the hand, of the radiographs with a hand
+    mask and a map on it, which its n counts. Intervals are 95 % bootstrap intervals over patients,
+    or over radiographs if the patients are not known.
 
     Args:
         measured: from `measure`, with `source`.
@@ -93,7 +94,12 @@ def summarise(
         `patients`).
     """
     rows = measured.dropna(subset="energy")
-    return summarise_groups(rows, SHARES, _shares, age_years, stages, patients)
+    on_hand = rows.dropna(subset="energy_in_hand")
+    parts = [
+        summarise_groups(rows, SHARES, _shares, age_years, stages, patients),
+        summarise_groups(on_hand, SHARES_IN_HAND, _shares_in_hand, age_years, stages, patients),
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def summarise_groups(
@@ -139,18 +145,14 @@ def summarise_groups(
     return summary.astype(dict.fromkeys(limits, float))  # NaN if there is no interval
 
 
-def _shares(
-    energy: np.ndarray,
-    area: np.ndarray,
-    hit: np.ndarray,
-    energy_in_hand: np.ndarray,
-    area_in_hand: np.ndarray,
-) -> Metrics:
+def _shares(energy: np.ndarray, area: np.ndarray, hit: np.ndarray) -> Metrics:
     inside, share = energy.mean(axis=-1), area.mean(axis=-1)
-    with np.errstate(invalid="ignore"):  # no positive value on any hand
-        in_hand = np.nansum(energy_in_hand, axis=-1) / np.nansum(area_in_hand, axis=-1)
-    enrichment = {"enrichment": inside / share, "enrichment_in_hand": in_hand}
-    return {"energy": inside, "area": share, **enrichment, "pointing": hit.mean(-1)}
+    enrichment = inside / share
+    return {"energy": inside, "area": share, "enrichment": enrichment, "pointing": hit.mean(-1)}
+
+
+def _shares_in_hand(energy: np.ndarray, area: np.ndarray) -> Metrics:
+    return {"enrichment_in_hand": energy.mean(axis=-1) / area.mean(axis=-1)}
 
 
 def blob(side: int) -> np.ndarray:

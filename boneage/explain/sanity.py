@@ -99,8 +99,10 @@ def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict, seed: int =
     return pd.DataFrame(rows)
 
 
-def areas(curves: pd.DataFrame, patients: np.ndarray | None = None) -> Results:
-    """Return the mean area between the curves of marked and random pixels, with intervals.
+def mean_distances(curves: pd.DataFrame, patients: np.ndarray | None = None) -> Results:
+    """Return how far the curves of marked and random pixels are apart, with intervals.
+
+    The mean over the shares of pixels, marked minus random, of the mean over the radiographs.
 
     Args:
         curves: from `deletion`.

@@ -38,7 +38,10 @@ class Share:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The 95 % interval of Wilson (Journal of the American Statistical Association 1927)."""
+        """The 95 % interval of Wilson (Journal of the American Statistical Association 1927).
+
+        Not the exact one, which needs SciPy: that is installed for training only.
+        """
         z, p, n = NORMAL, self.value, self.n
         centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
         half = z / (1 + z**2 / n) * sqrt(p * (1 - p) / n + z**2 / (4 * n**2))

@@ -190,7 +190,8 @@ def explain(
             ):
                 name = unused_name(re.sub(r"[\\/]", "_", id_), f"_{task}.npy", taken)
                 part = files.enter_context(atomic_file(out / name))
-                np.save(array := io.BytesIO(), geometry.to_file(square))
+                in_file = geometry.square_to_image(square, geometry.height, geometry.width)
+                np.save(array := io.BytesIO(), in_file)
                 part.write_bytes(array.getvalue())
             for number, start in enumerate(range(0, len(maps), SHEET)):
                 shown = slice(start, start + SHEET)

@@ -12,7 +12,7 @@ from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.numbers import FEW, number, with_limits
 from boneage.explain.methods import Method
-from boneage.explain.sanity import areas, deletion, randomisation, sanity_figure
+from boneage.explain.sanity import deletion, mean_distances, randomisation, sanity_figure
 from boneage.models.inference import predictor
 from boneage.run.explain import Explained
 
@@ -51,16 +51,17 @@ def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> 
         with styled():
             figure = sanity_figure(randomised, curves, unit)
             write_file(out / f"sanity_{task}.png", to_png(figure))
-        area = areas(curves, explained.patients)
-        sentences += _sentences(task, unit, randomised, area)
+        distances = mean_distances(curves, explained.patients)
+        sentences += _sentences(task, unit, randomised, distances)
     write_file(out / CHECKS, "".join(f"{sentence}\n" for sentence in sentences))
     return sentences
 
 
-def _sentences(task: str, unit: str, randomised: pd.DataFrame, area: Results) -> list[str]:
+def _sentences(task: str, unit: str, randomised: pd.DataFrame, distances: Results) -> list[str]:
     last = randomised[randomised["layers"] == randomised["layers"].max()]
     n = last["image"].nunique()
-    spearman, deleted, inserted = last["spearman"].median(), area["deletion"], area["insertion"]
+    spearman = last["spearman"].median()
+    deleted, inserted = distances["deletion"], distances["insertion"]
     return [
         f"{task}: with all layers randomised, the similarity to the trained maps is Spearman "
         f"{number(spearman)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "

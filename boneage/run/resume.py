@@ -1,6 +1,5 @@
 """Whether a run folder is free, finished, or to be resumed, and a checkpoint can be."""
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from boneage.evaluation.run_folder import (
     METRICS,
     PREDICTIONS,
     contains_run,
+    read_json,
 )
 from boneage.options import TABLE, find, is_choice, kind_of
 from boneage.run.checkpoint import changed_fold, check_task, read_checkpoint, resolved
@@ -62,7 +62,7 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
                 f"with {folder_option()}"
             )
         return None
-    metrics: dict[str, Any] = json.loads((run_dir / METRICS).read_text(encoding="utf-8"))
+    metrics = read_json(run_dir / METRICS)
     check_same(current_options(metrics["options"]), cfg, f"{run_dir} contains a finished run")
     if metrics.get("checkpoint_sha256"):
         tested = checkpoint_file(Path(cfg.ckpt_path))

@@ -22,7 +22,7 @@ from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, AgeUnit,
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled, write_figure
-from boneage.evaluation.intervals import Metrics, Results, with_interval
+from boneage.evaluation.intervals import Metrics, Results, counts, widen_share, with_interval
 from boneage.run.calibrate import correcting_site, novelty_of, predictions_at
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint
@@ -44,6 +44,7 @@ LABELS = {  # of the metrics, in tables
     "flagged": "flagged",
     "mae_months_not_flagged": "MAE of the others",
 }
+SHARES = ("accuracy", "flagged", "stage_changed")  # of the radiographs
 PANELS = (
     ("mae_months", "MAE (months)", BLUE),
     ("change_months", "mean absolute change (months)", ORANGE),
@@ -219,8 +220,11 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
         `metric`, `value`, `low`, `high`, `n`. For ages, in months: `mae_months`, its `difference`
         from the unchanged ones, and `change_months`, the mean absolute change of the prediction.
         For stages: `accuracy`, its `difference`, and the share of `changed` stages. The share
-        `flagged` as unlike the training radiographs, and the MAE of those `not_flagged`.
+        `flagged` as unlike the training radiographs, and the MAE of those `not_flagged`, whose n is
+        their number. Shares of 0 or 1 have an exact interval, but for the stages of the unchanged
+        radiographs, which cannot change.
     """
+    unchanged = changed is clean
     truth, clean = truth.loc[changed.index], clean.loc[changed.index]
     patients = patient_codes(truth)
     results: Results = {}
@@ -237,10 +241,16 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
         results |= with_interval(_stage_metrics, *columns, patients=patients)
     if "novelty" in changed:
         flagged = changed["novelty"].to_numpy() > UNUSUAL
-        results |= with_interval(_share_flagged, flagged, patients=patients)
+        results |= with_interval(
+            lambda hits: {"flagged": hits.mean(axis=-1)}, flagged, patients=patients
+        )
         if PREDICTED_AGE in changed:
             error = 12 * np.abs((changed[PREDICTED_AGE] - truth["age_years"]).to_numpy(float))
             results |= with_interval(_not_flagged, error, flagged, patients=patients)
+            own = None if patients is None else patients[~flagged]
+            results["mae_months_not_flagged"] |= counts(int((~flagged).sum()), own)
+    for name in results.keys() & set(SHARES[:2] if unchanged else SHARES):
+        widen_share(results[name])
     return pd.DataFrame([{"metric": name} | values for name, values in results.items()])
 
 
@@ -259,10 +269,6 @@ def _stage_metrics(right_before: np.ndarray, right: np.ndarray, moved: np.ndarra
         "accuracy_difference": right.mean(axis=-1) - right_before.mean(axis=-1),
         "stage_changed": moved.mean(axis=-1),
     }
-
-
-def _share_flagged(flagged: np.ndarray) -> Metrics:
-    return {"flagged": flagged.mean(axis=-1)}
 
 
 def _not_flagged(error: np.ndarray, flagged: np.ndarray) -> Metrics:

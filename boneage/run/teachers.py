@@ -1,6 +1,5 @@
 """Check the training radiographs of the models that made a table of soft targets."""
 
-import json
 import logging
 from itertools import chain
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.matching import match_ids
 from boneage.errors import UserError, join_first
-from boneage.evaluation.run_folder import BEST, METRICS, SPLIT, read_csv, read_run
+from boneage.evaluation.run_folder import BEST, METRICS, SPLIT, read_csv, read_json, read_run
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.seen import find_seen, seen_by
 
@@ -37,13 +36,13 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
     teachers: dict[str, pd.DataFrame] = {}
     predicted = table[:0]
     if (folder / METRICS).is_file():  # runs predict only their own test fold
-        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        metrics = read_json(folder / METRICS)
         runs = [Path(run) for run in metrics.get("ensemble", [folder])]
         known = {str(run): _seen_by_run(run) for run in runs}
         teachers = {run: seen for run, seen in known.items() if seen is not None}
         unknown = [run for run in known if run not in teachers]
     elif (folder / ANSWERS).is_file():
-        answers = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
+        answers = read_json(folder / ANSWERS)
         files = [Path(f) for f in answers["checkpoints"]]
         teachers = {str(f): seen_by(read_checkpoint(f)) for f in files if f.is_file()}
         unknown = [str(file) for file in files if str(file) not in teachers]

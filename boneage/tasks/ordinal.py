@@ -38,9 +38,8 @@ class OrdinalStages(StageClassification):
     ) -> None:
         super().__init__(in_features, stages, hidden, dropout, balance, focal, weight)
         self.first = nn.Parameter(torch.tensor(0.0))
-        self.steps = nn.Parameter(
-            torch.ones(len(stages) - 2)
-        )  # between thresholds, before softplus
+        between = max(0, len(stages) - 2)  # thresholds after the first; `fit` refuses one stage
+        self.steps = nn.Parameter(torch.ones(between))  # before softplus
 
     @property
     def outputs(self) -> int:

@@ -15,7 +15,7 @@ from boneage.errors import UserError
 from boneage.explain.cases import captions, representative_cases
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
-from boneage.stages import Stages
+from boneage.stages import BANDS, Stages
 
 
 @pytest.fixture
@@ -187,3 +187,11 @@ def test_representative_cases():
     assert first.startswith("worst: ")
     assert second.startswith("predicted ")
     assert second.endswith("%)")
+
+
+def test_a_task_without_errors_has_no_worst_radiographs():
+    table = predictions(200).assign(id=range(200))
+    table = table[["id", "sex", "age_years"]].assign(male_probability=0.5)
+    cases = representative_cases(table, Stages(), cases=3, per_band=2)
+    assert set(cases["kind"]) == {f"{band} years" for band in BANDS.names}
+    assert (cases["kind"].value_counts() == 2).all()

@@ -207,3 +207,11 @@ def test_a_phantom_of_another_user_is_only_read(tmp_path, monkeypatch):
     assert write_phantom(root, n=1, size=64) == root
     with pytest.raises(UserError, match=r"build\.lock cannot be written .* set BONEAGE_CACHE=$"):
         write_phantom(tmp_path / "b", n=1, size=64)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "\xff"])
+def test_a_foreign_description_is_something_else(tmp_path, content):
+    (tmp_path / "phantom.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match="contains something else"):
+        write_phantom(tmp_path, n=2)
+    assert [file.name for file in tmp_path.iterdir()] == ["phantom.json"]

@@ -161,3 +161,10 @@ def test_an_exported_teacher_knows_no_ages_but_is_recognised_by_its_ids(exported
         check_teachers(path, table)
     renamed = table.assign(id="other-" + table["id"])
     check_teachers(path, renamed)
+
+
+@pytest.mark.parametrize("record", ["metrics.json", "predictions.json"])
+def test_a_damaged_record_of_a_teacher_is_one_line(tmp_path, record):
+    (tmp_path / record).write_text('{"checkpoints": ')
+    with pytest.raises(UserError, match=rf"{record} is damaged"):
+        check_teachers(tmp_path / "predictions.csv", pd.DataFrame())

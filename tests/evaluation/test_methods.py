@@ -212,6 +212,18 @@ def test_stages_are_those_of_the_run(told):
     assert "as one of 2 classes" in parts["Model"]
 
 
+def test_intervals_are_told_as_they_are_fitted(told):
+    covered = {"value": 0.91, "low": 0.85, "high": 0.95, "n": 60}
+    said = told(coverage={"all": {"covered": covered}})["Statistics"]
+    assert f"Prediction intervals of {100 * COVERAGE:.0f} %" in said
+    assert f"where it has {MIN_BAND} radiographs or more" in said
+
+
+def test_a_single_stage_has_no_edge(told):
+    parts = told("task=regression", stages={"names": ["all"], "edges": []})
+    assert "Stages were derived from the predicted age: all, all ages." in parts["Statistics"]
+
+
 def test_a_task_of_ones_own_is_for_the_authors(told):
     parts = told("+tasks.toy._target_=mine.Toy")
     assert "[fill in: what the task toy predicts]" in parts["Model"]

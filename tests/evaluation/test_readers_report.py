@@ -6,13 +6,13 @@ import pytest
 from helpers import Page, write_finished_run
 
 from boneage.evaluation.figures.readers import readers_and_model
+from boneage.evaluation.numbers import with_limits
 from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.readers import (
     limit_of_readers,
     readers_section,
     verdict,
-    with_limits,
 )
 
 NAMES = ["ann", "ben", "cem"]

@@ -101,7 +101,7 @@ def test_a_box_comes_back_within_a_pixel(fit, crop, height, width):
     xmin, ymin, xmax, ymax = geometry.boxes_to_square(box)[0].round().astype(int)
     square = np.zeros((128, 128), np.float32)
     square[ymin:ymax, xmin:xmax] = 1
-    back = geometry.to_file(square)
+    back = geometry.square_to_image(square, geometry.height, geometry.width)
     assert back.shape == (height, width)
     rows, columns = np.flatnonzero(back.max(axis=1) > 0.5), np.flatnonzero(back.max(axis=0) > 0.5)
     found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
@@ -200,6 +200,21 @@ def test_measure_within_the_hand_by_hand():
     summary = summarise(rows.reset_index().assign(source="model"), np.array([8.0]), Stages())
     found = summary[(summary["group"] == "all") & (summary["region"] == "top")]
     assert found.set_index("metric")["value"]["enrichment_in_hand"] == pytest.approx(1.25)
+
+
+def test_radiographs_without_a_hand_do_not_count_in_the_hand():
+    mask = np.zeros((8, 8), bool)
+    mask[:4, :4] = True
+    hand = np.zeros((8, 8), bool)
+    hand[:4] = True
+    maps = np.zeros((3, 8, 8), np.float32)
+    maps[:, :2] = 1  # half of what is on the hand is in the region, which is half of the hand
+    masks = [{"top": mask, "hand": hand}, {"top": mask}, {"top": mask, "hand": hand}]
+    measured = measure(maps, masks).assign(source="model")
+    summary = summarise(measured, np.full(3, 8.0), Stages())
+    rows = summary[(summary["group"] == "all") & (summary["region"] == "top")].set_index("metric")
+    assert rows.loc["enrichment_in_hand", "value"] == pytest.approx(1)
+    assert rows["n"][["enrichment", "pointing", "enrichment_in_hand"]].tolist() == [3, 3, 2]
 
 
 def test_controls_are_at_chance_on_random_boxes():

@@ -11,7 +11,7 @@ from torch import nn
 from boneage.evaluation.figures.style import styled
 from boneage.explain.attention import enrichment_by_age
 from boneage.explain.methods import enlarge, grad_cam
-from boneage.explain.sanity import areas, deletion, randomisation, sanity_figure
+from boneage.explain.sanity import deletion, mean_distances, randomisation, sanity_figure
 from boneage.run.checkpoint import build_model
 from boneage.stages import BANDS
 
@@ -34,9 +34,9 @@ def corner_map(inside):
 
 def test_a_faithful_map_beats_random_pixels(images):
     curves = deletion(images, corner_map(1.0), corner_mean)
-    area = areas(curves)
-    assert area["deletion"]["low"] > 0
-    assert area["insertion"]["high"] < 0
+    distances = mean_distances(curves)
+    assert distances["deletion"]["low"] > 0
+    assert distances["insertion"]["high"] < 0
     ends = curves.groupby(["order", "share"])[["deletion", "insertion"]].mean()
     for order in ("marked", "random"):
         assert ends.loc[(order, 0.0), "deletion"] == 0
@@ -49,7 +49,7 @@ def test_a_faithful_map_beats_random_pixels(images):
 def test_a_map_beside_the_point_does_not(images):
     elsewhere = corner_map(-0.0)
     elsewhere[:, 16:] += 1
-    assert areas(deletion(images, elsewhere, corner_mean))["deletion"]["high"] < 0
+    assert mean_distances(deletion(images, elsewhere, corner_mean))["deletion"]["high"] < 0
 
 
 def test_areas_by_hand():
@@ -59,7 +59,7 @@ def test_areas_by_hand():
         for order, values in (("marked", (0.0, 2.0)), ("random", (0.0, 1.0)))
         for share, value in zip((0.0, 1.0), values, strict=True)
     ]
-    assert areas(pd.DataFrame(rows))["deletion"]["value"] == pytest.approx(0.5)
+    assert mean_distances(pd.DataFrame(rows))["deletion"]["value"] == pytest.approx(0.5)
 
 
 def test_areas_resample_patients():
@@ -71,8 +71,8 @@ def test_areas_resample_patients():
         for order in ("marked", "random")
     ]
     curves = pd.DataFrame(rows).assign(insertion=0.0)
-    once = areas(curves[curves["image"] < 10])["deletion"]
-    of_patients = areas(curves, np.tile(np.arange(10), 4))["deletion"]
+    once = mean_distances(curves[curves["image"] < 10])["deletion"]
+    of_patients = mean_distances(curves, np.tile(np.arange(10), 4))["deletion"]
     assert of_patients["patients"] == 10
     assert (of_patients["low"], of_patients["high"]) == pytest.approx((once["low"], once["high"]))
 

@@ -87,7 +87,9 @@ def test_a_coarse_map_lies_as_its_enlargement_does():
     coarse = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
     fine = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_LINEAR)
     film = (480, 320)
-    np.testing.assert_allclose(geometry.to_film(coarse, *film), geometry.to_film(fine, *film))
+    np.testing.assert_allclose(
+        geometry.square_to_image(coarse, *film), geometry.square_to_image(fine, *film)
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,9 @@ def test_what_the_model_sees_of_the_film_is_its_square():
     image = phantom(300, 260)
     plain = Preprocessing(64, "pad", "none", "hand")
     radiograph = see(image, (plain,), with_film=True)
-    laid = radiograph.film.geometry.to_film(radiograph.squares[0].astype(np.float32), 480, 416)
+    laid = radiograph.film.geometry.square_to_image(
+        radiograph.squares[0].astype(np.float32), 480, 416
+    )
     rows, columns = radiograph.film.geometry.seen_in(480, 416)
     film = radiograph.film.pixels[rows, columns]
     assert film.size < 0.95 * 480 * 416

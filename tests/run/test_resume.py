@@ -180,6 +180,14 @@ def test_a_finished_run_is_not_repeated(configure, tmp_path, caplog):
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")} == before
 
 
+def test_damaged_results_are_one_line(configure, tmp_path):
+    (tmp_path / "run").mkdir()
+    for content in ('{"test": ', "[]"):
+        (tmp_path / "run/metrics.json").write_text(content)
+        with pytest.raises(UserError, match=r"run/metrics\.json is damaged: "):
+            train(configure("resume=auto"))
+
+
 @pytest.mark.slow
 def test_a_truncated_checkpoint_is_passed_over(configure, tmp_path, caplog):
     folder = tmp_path / "run"

@@ -105,10 +105,19 @@ def test_metrics_by_hand():
     found = measured.set_index("metric")["value"]
     assert found["flagged"] == 0.5
     assert found["mae_months_not_flagged"] == 0
+    n = measured.set_index("metric")["n"]
+    assert (n["flagged"], n["mae_months_not_flagged"]) == (2, 1)
     measured = stress_metrics(truth, clean, changed.assign(novelty=2.0))
     found = measured.set_index("metric")["value"]
     assert found["flagged"] == 1
     assert found.isna()["mae_months_not_flagged"]
+    rows = measured.set_index("metric")
+    assert rows["n"]["mae_months_not_flagged"] == 0
+    exact = 0.025 ** (1 / 2)  # Clopper & Pearson, 2 of 2
+    assert rows.loc["flagged", ["low", "high"]].tolist() == pytest.approx([exact, 1])
+    assert rows.loc["stage_changed", ["low", "high"]].tolist() == pytest.approx([0, 1 - exact])
+    itself = stress_metrics(truth, clean, clean).set_index("metric")
+    assert itself.loc["stage_changed", ["low", "high"]].isna().all()  # no stage can change
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from scipy.special import expit
 from scipy.stats import norm
 from torch import nn
 
+from boneage.errors import UserError
 from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
 from boneage.stages import Stages
@@ -164,3 +165,9 @@ def test_runs_and_their_checkpoints(configure, tmp_path, overrides):
     task = [word for word in overrides if word.startswith(("task=", "mirror_test="))]
     again = train(configure(*task, "train=false", f"ckpt_path={ckpt}", run="again"))
     assert again["test"] == first["test"]
+
+
+def test_one_stage_is_refused_in_one_line():
+    task = OrdinalStages(1, Stages(["all"], []))
+    with pytest.raises(UserError, match="nothing to classify"):
+        task.fit(pd.DataFrame({"age_years": [2.0, 9.0]}))

@@ -94,11 +94,15 @@ def write_phantom(
 def _is_written(root: Path, description: dict[str, int]) -> bool:
     """Tell whether the phantom exists; refuse to overwrite anything else."""
     if (root / DESCRIPTION).is_file():
-        existing = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
+        try:
+            existing = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
+        except ValueError:
+            existing = None
         if existing == description:
             return True
-        options = ", ".join(f"{name} {value}" for name, value in existing.items())
-        raise UserError(f"{root} contains another phantom ({options}): choose another folder")
+        if isinstance(existing, dict):
+            options = ", ".join(f"{name} {value}" for name, value in existing.items())
+            raise UserError(f"{root} contains another phantom ({options}): choose another folder")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"{root} contains something else: choose another folder for the phantom")
     return False

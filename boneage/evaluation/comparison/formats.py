@@ -10,7 +10,7 @@ import pandas as pd
 
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs, require_metrics
 from boneage.evaluation.comparison.tables import (
-    METRICS,
+    MOST_METRICS,
     name_of_seeds,
     seed_rows,
     short_names,
@@ -116,7 +116,7 @@ def paper_tables(
         members = [run for group in groups for run in group.runs]
         names = zip(members, short_names(members), strict=True)
         name_of = {run.path: name for run, name in names}
-        tables += [_table(group, chosen or shown_metrics(group)[:METRICS], name_of)
+        tables += [_table(group, chosen or shown_metrics(group)[:MOST_METRICS], name_of)
                    for group in groups]  # fmt: skip
     return [table for table in tables if table.metrics], skipped
 

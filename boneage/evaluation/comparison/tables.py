@@ -23,7 +23,7 @@ from boneage.evaluation.run_folder import FinishedRun
 Gaps = Mapping[Path, Mapping[str, Gap | None]]  # by folder of a run and column
 PARTS = ("value", "low", "high")
 COLUMN = 16  # characters; columns that do not fit the terminal are in the page only
-METRICS = 3
+MOST_METRICS = 3  # columns
 
 
 def shown_metrics(group: Group) -> list[str]:
@@ -140,8 +140,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         for part in shown["groups"]:
             group = part["group"]
             room = console.width // COLUMN - 1  # next to the name of the run
-            options = group.differing[: max(room - METRICS, room // 2)]
-            metrics = shown_metrics(group)[: max(1, min(METRICS, room - len(options)))]
+            options = group.differing[: max(room - MOST_METRICS, room // 2)]
+            metrics = shown_metrics(group)[: max(1, min(MOST_METRICS, room - len(options)))]
             console.print(_table(group, options, metrics))
             if left_out := len(group.differing) - len(options):
                 console.print(f"[dim]  more options that differ, see the page: {left_out}[/dim]")

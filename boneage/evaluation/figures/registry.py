@@ -152,7 +152,7 @@ FIGURES = (
         image_sheet,
         ("augmented",),
         "Training radiographs from the youngest to the oldest as the network reads them, plain and "
-        "in three epochs of augmentation.",
+        "in three draws of augmentation.",
     ),
     FigureEntry(
         "architecture",

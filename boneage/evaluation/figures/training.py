@@ -82,5 +82,5 @@ def image_sheet(images: np.ndarray) -> Figure:
         for j, axes in enumerate(line):
             axes.imshow(images[i, j], cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
-        line[0].set_ylabel("plain" if i == 0 else f"epoch {i}")
+        line[0].set_ylabel("plain" if i == 0 else f"draw {i}")
     return figure

@@ -119,6 +119,8 @@ def _head(options: Options, task: str, stages: Stages) -> str:
 
 def stages_of(stages: Stages) -> str:
     """Return the stages with their ages, as in "child, under 10 years"."""
+    if not stages.edges:
+        return f"{stages.names[0]}, all ages"
     edges = [f"{edge:g}" for edge in stages.edges]
     parts = [f"{stages.names[0]}, under {edges[0]} years"]
     for k, name in enumerate(stages.names[1:-1]):

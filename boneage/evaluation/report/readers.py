@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boneage.errors import plural
-from boneage.evaluation.intervals import Result
-from boneage.evaluation.numbers import fixed, in_months
+from boneage.evaluation.numbers import in_months, with_limits
 
 Report = Mapping[str, Any]  # `readers_report` of metrics.json
 
@@ -37,17 +36,6 @@ def readers_section(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def with_limits(result: Result, decimals: int = 2) -> str:
-    """Return "4.79 (4.51 to 5.10)", without the interval where there is none."""
-    value, low, high = (result[key] for key in ("value", "low", "high"))
-    if value is None:
-        return "-"
-    if low is None or high is None:
-        return fixed(value, decimals)
-    limits = f"{fixed(low, decimals)} to {fixed(high, decimals)}"
-    return f"{fixed(value, decimals)} ({limits})"
-
-
 def limit_of_readers(metrics: Mapping[str, Any]) -> str | None:
     """Return the MAE of a model without error, against one reading and the mean, in a sentence.
 
@@ -57,10 +45,11 @@ def limit_of_readers(metrics: Mapping[str, Any]) -> str | None:
     report = metrics.get("readers_report")
     if report is None or "model" not in report:
         return None
-    one, mean = (report["perfect_mae_months"][k] for k in ("one_reading", "mean_of_readings"))
+    perfect = report["perfect_mae_months"]
+    one, mean = (with_limits(perfect[k], 2) for k in ("one_reading", "mean_of_readings"))
     return (
-        f"As readers differ, a perfect model has an MAE of {with_limits(one)} months against one "
-        f"reading, and of {with_limits(mean)} months against the mean of all readings."
+        f"As readers differ, a perfect model has an MAE of {one} months against one reading, and "
+        f"of {mean} months against the mean of all readings."
     )
 
 
@@ -70,7 +59,7 @@ def verdict(comparison: Mapping[str, Any], margin_months: float) -> str:
     if not reader.lower().startswith("reader"):
         reader = f"reader {reader}"
     months = in_months(margin_months)
-    measured = f"difference {with_limits(difference)} months"
+    measured = f"difference {with_limits(difference, 2)} months"
     if comparison["inferior"] is None:
         n = plural(int(difference["n"]), "radiograph")
         these = f"This {n}" if difference["n"] == 1 else f"These {n}"
@@ -87,11 +76,11 @@ def _rows(report: Report) -> list[dict[str, Any]]:
     rows = []
     for name in report["names"]:
         mae, bias = (report["agreement"][f"readers/{m}_months_{name}"] for m in ("mae", "bias"))
-        row = {"reader": name, "bias": with_limits(bias), "mae": with_limits(mae)}
+        row = {"reader": name, "bias": with_limits(bias, 2), "mae": with_limits(mae, 2)}
         if name in of_model:
             compared = of_model[name]
-            row["model"] = with_limits(compared["model_mae"])
-            row["difference"] = with_limits(compared["difference"])
+            row["model"] = with_limits(compared["model_mae"], 2)
+            row["difference"] = with_limits(compared["difference"], 2)
         rows.append(row | {"counts": {k: mae[k] for k in ("n", "patients") if k in mae}})
     return rows
 
