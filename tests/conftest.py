@@ -91,11 +91,8 @@ def configure(phantom_root: Path, tmp_path: Path) -> Callable[..., DictConfig]:
     def make(*overrides: str, run: str = "run") -> DictConfig:
         run_dir = tmp_path / run
         run_dir.mkdir(exist_ok=True)
-        cfg = compose_config(*TINY, "data=rsna", "data.root=ROOT", "run_dir=RUN", *overrides)
-        if cfg.data.root == "ROOT":  # not overridden: the same text in all tests is composed once
-            cfg.data.root = str(phantom_root)
-        if cfg.run_dir == "RUN":
-            cfg.run_dir = str(run_dir)
-        return cfg
+        return compose_config(
+            *TINY, "data=rsna", f"data.root={phantom_root}", f"run_dir={run_dir}", *overrides
+        )
 
     return make

@@ -1,7 +1,5 @@
 """What tests share: tiny options, made-up runs, and calls of train.py."""
 
-import copy
-import functools
 import multiprocessing
 import os
 import runpy
@@ -58,7 +56,6 @@ TINY = [
     "~callbacks.dashboard",
     "~callbacks.model_summary",
 ]
-CONF = PROJECT / "conf"
 TRAIN = str(PROJECT / "train.py")
 SCORED: dict[tuple[str, tuple[str, ...]], tuple[dict[str, object], str]] = {}
 
@@ -70,20 +67,10 @@ class PlainLoss(nn.Module):
         return (output - target).abs().mean()
 
 
-def compose_config(*overrides: str, conf: Path = CONF) -> DictConfig:
-    """Return a config of one's own; the project's are composed once for the same overrides."""
-    if conf != CONF:
-        return composed(conf, *overrides)
-    return copy.deepcopy(composed_once(conf, *overrides))
-
-
-def composed(conf: Path, *overrides: str) -> DictConfig:
+def compose_config(*overrides: str, conf: Path = PROJECT / "conf") -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         return compose("train", overrides=list(overrides))
-
-
-composed_once = functools.cache(composed)
 
 
 def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
