@@ -175,7 +175,7 @@ def test_another_bone_age_that_differs_is_said(tmp_path, caplog):
 def test_years_and_months_in_two_columns_are_refused(tmp_path, header, columns):
     path = tmp_path / "labels.csv"
     path.write_text(f"{header}\n1,12,3\n2,7,11\n3,0,9\n")
-    with pytest.raises(UserError, match="years and months of one age.*write all ages in months"):
+    with pytest.raises(UserError, match=r"years and months of one age.*write all ages in months"):
         read_labels(path, columns)
 
 
