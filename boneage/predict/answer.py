@@ -1,5 +1,6 @@
 """The answer for one radiograph, as lines, as a table and as a data frame."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -124,8 +125,9 @@ def corrections_line(answers: Sequence[Answer]) -> list[str]:
 def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     """Return answers as the lines of a table for a terminal.
 
-    A name that does not fit has its own line above the row; flags have lines below it. Without ages
-    and stages, the outputs of other tasks are the columns.
+    Files of one name are shown with their folders. A name that does not fit has its own line above
+    the row; flags have lines below it. Without ages and stages, the outputs of other tasks are the
+    columns.
 
     Args:
         answers: the answers.
@@ -139,6 +141,7 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     outputs = [] if aged else list(dict.fromkeys(n for answer in answers for n in answer.outputs))
     rows = [[*(outputs or ["bone age", "90 % interval", *optional]), "sex"]]
     names, remarks = ["radiograph"], [[""]]
+    common = Counter(Path(answer.file).name for answer in answers)
     for answer in answers:
         ends = answer.interval_years
         cells = [number(answer.outputs.get(output)) for output in outputs] or [
@@ -150,7 +153,8 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
         if answer.status != "ok":
             cells[0] = answer.status
         rows.append([*cells, "" if answer.status == "error" else answer.sex])
-        names.append(strip_control_codes(Path(answer.file).name))
+        name = Path(answer.file).name
+        names.append(strip_control_codes(answer.file if common[name] > 1 else name))
         remarks.append([answer.reason] if answer.status == "error" else answer.flags)
     columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = width - sum(columns) - len(GAP) * len(columns)

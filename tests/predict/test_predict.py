@@ -224,6 +224,12 @@ def test_a_table_is_legible_in_a_narrow_terminal(width):
         assert lines[lines.index(long) + 1][:first].endswith(" 12 y 10 m")
 
 
+def test_files_of_one_name_are_told_apart_in_the_terminal():
+    answers = [Answer(file, "film", age_text="9 y 1 m") for file in ("a/film.png", "b/film.png")]
+    lines = terminal_table([*answers, Answer("b/other.png", "other", age_text="9 y 1 m")], 80)
+    assert [line.split()[0] for line in lines[1:]] == ["a/film.png", "b/film.png", "other.png"]
+
+
 def test_an_ensemble_is_the_mean(runs, films, tmp_path):
     one, two = runs / "one", runs / "two"
     tables = [
