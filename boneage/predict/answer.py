@@ -78,6 +78,14 @@ class Answer:
         low, high = self.interval_low_years, self.interval_high_years
         return None if low is None or high is None else (low, high)
 
+    @property
+    def no_sd_score(self) -> str:
+        """Why a bone age with a chronological age has no SD score; else empty."""
+        ages = (self.age_years, self.chronological_age_years)
+        if None in ages or self.sd_score is not None:
+            return ""
+        return "without the sex" if self.sex == "unknown" else "at this age"
+
 
 def years_and_months(years: float) -> str:
     """Return an age in years and months: 12.27 years are "12 y 3 m"."""
@@ -97,9 +105,11 @@ def lines_of(answer: Answer) -> list[str]:
             lines.append(
                 f"site       the age is corrected by {answer.site_correction_years:+.2f} y"
             )
+        age = f"{answer.chronological_age_years or 0:.1f} years"
         if answer.sd_score is not None:
-            age = f"{answer.chronological_age_years:.1f} years"
             lines.append(f"SD score   {answer.sd_score:+.1f} at a chronological age of {age}")
+        if answer.no_sd_score:
+            lines.append(f"SD score   none {answer.no_sd_score} (chronological age {age})")
     if answer.stage:
         shares = [f"{name} {100 * p:.0f} %" for name, p in answer.stage_probabilities.items()]
         lines.append(f"stage      {answer.stage}" + (f" ({', '.join(shares)})" if shares else ""))
