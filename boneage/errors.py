@@ -24,6 +24,10 @@ class MissingPackage(UserError):
     """A file needs a package that is not installed; the file itself is not at fault."""
 
 
+class InaccessibleFile(UserError):
+    """A file that the system could not read, perhaps only for now; its content is unknown."""
+
+
 class FailedRun(UserError):
     """An error that occurs after training has begun; the run's folder records it."""
 

@@ -17,6 +17,7 @@ import pandas as pd
 from boneage.data.atomic import atomic_folder
 from boneage.data.decode import VERSION, Preprocessing
 from boneage.data.formats import may_have_header
+from boneage.data.images import is_accessible
 from boneage.data.parallel import decode_files
 from boneage.data.storage import amount, build_lock
 from boneage.data.tables.ids import rows_alike
@@ -24,7 +25,7 @@ from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
-HEADERS = 3  # of what the headers of DICOM files say and change: raise it to read these files again
+HEADERS = 4  # of what the headers of DICOM files say and change: raise it to read these files again
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
 CHECKED = 2**30  # bytes; of larger caches only the size is checked, since reading takes long
 CHUNK = 2**24
@@ -38,6 +39,7 @@ class Cache:
         path: `.npy` file of (n, size, size) uint8, in the order of the table.
         unreadable: reason by row; these rows are zeros.
         without_hand: rows that are not cropped, because no hand was detected.
+        flags: why a radiograph is not of a hand, by row, if the header of the file says so.
         sexes: "female" or "male" by row, if the header of the file contains it.
         same_patient: rows with the same PatientID in the header, two or more each.
         same_pixels: rows with the same pixels, two or more each.
@@ -46,6 +48,7 @@ class Cache:
     path: Path
     unreadable: dict[int, str]
     without_hand: list[int]
+    flags: dict[int, str]
     sexes: dict[int, str]
     same_patient: list[list[int]]
     same_pixels: list[list[int]]
@@ -61,8 +64,8 @@ def open_cache(
 
     A cache is identified by its table (ids in order), its files (paths, sizes, modification times)
     and the preprocessing. It is complete or absent: it is built in a temporary folder and moved
-    into place, and runs that share `cache_dir` build one after the other. A damaged cache is
-    rebuilt.
+    into place, and runs that share `cache_dir` build one after the other. It is rebuilt if it is
+    damaged, or if a file can be read that the system could not read before.
 
     Args:
         table: columns `id` and `path`.
@@ -76,11 +79,11 @@ def open_cache(
     """
     folder = cache_dir / _key(table, preprocessing)
     try:
-        if not _is_intact(folder):
+        if _defect(folder, table):
             with build_lock(cache_dir):
-                if not _is_intact(folder):  # another run may have built it
+                if defect := _defect(folder, table):  # another run may have built it
                     if folder.exists():
-                        log.warning("The cache in %s is damaged: decoding again", folder)
+                        log.warning("The cache in %s %s: decoding again", folder, defect)
                     _build(table, preprocessing, folder, workers)
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except OSError as error:
@@ -88,12 +91,12 @@ def open_cache(
             f"the cache of decoded radiographs in {cache_dir} cannot be written "
             f"({error.strerror or error}): choose another folder with data.cache_dir="
         ) from error
-    unreadable, sexes = (
+    unreadable, flags, sexes = (
         {int(row): value for row, value in description.get(name, {}).items()}
-        for name in ("unreadable", "sexes")  # caches of older versions have less
+        for name in ("unreadable", "flags", "sexes")  # caches of older versions have less
     )
     same = (description.get(name, []) for name in ("same_patient", "same_pixels"))
-    return Cache(folder / IMAGES, unreadable, description["without_hand"], sexes, *same)
+    return Cache(folder / IMAGES, unreadable, description["without_hand"], flags, sexes, *same)
 
 
 def check_readable(
@@ -136,12 +139,10 @@ def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
 
 
 def _fingerprint(path: str) -> tuple[int, int]:
-    """Return size and modification time of a file; -1 if it cannot be read, until it can."""
+    """Return size and modification time of a file; -1 if there is none."""
     try:
         status = os.stat(path)
     except OSError:
-        return -1, -1
-    if not os.access(path, os.R_OK):  # a granted permission does not change the time
         return -1, -1
     return status.st_size, status.st_mtime_ns
 
@@ -163,7 +164,9 @@ def _build(
         description = {
             "preprocessing": asdict(preprocessing),
             "unreadable": decoded.unreadable,
+            "inaccessible": decoded.inaccessible,
             "without_hand": decoded.without_hand,
+            "flags": decoded.flags,
             "sexes": decoded.sexes,
             "same_patient": rows_alike(decoded.patients),
             "same_pixels": rows_alike(decoded.digests),
@@ -177,14 +180,17 @@ def _build(
     )
 
 
-def _is_intact(folder: Path) -> bool:
-    """Tell whether a cache exists and is undamaged."""
+def _defect(folder: Path, table: pd.DataFrame) -> str:
+    """Return why a cache must be built, or built again; empty if it need not."""
     try:
-        expected = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["checksum"]
-        intact: bool = _checksum(folder / IMAGES) == expected
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        intact = _checksum(folder / IMAGES) == description["checksum"]
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return intact
+        intact = False
+    if not intact:
+        return "is damaged"
+    files = table["path"].iloc[description.get("inaccessible", [])]
+    return "lacks a file that can be read now" if any(map(is_accessible, files)) else ""
 
 
 def _checksum(file: Path) -> list[int]:

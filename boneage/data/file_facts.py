@@ -22,12 +22,18 @@ MOST_FILMS = 30  # radiographs of one patient; more with one PatientID are of an
 def fill_from_headers(table: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     """Return the table with what it lacks and DICOM headers contain: sexes, and patients.
 
-    It warns of sexes that contradict the header.
+    It warns of sexes that contradict the header, and of headers of other images than hands.
 
     Args:
         table: columns `id` and `sex`, and `patient` and `site` where they are known.
         cache: its decoded radiographs, in the same order.
     """
+    if cache.flags:
+        log.warning(
+            "%s not of hands, by DICOM headers: %s; if that is right, remove them from the table",
+            plural(len(cache.flags), "radiograph"),
+            join_first([f"{table['id'].iloc[row]}: {flag}" for row, flag in cache.flags.items()]),
+        )
     with_header = table.iloc[list(cache.sexes)]
     warn_of_headers(with_header["id"], with_header["sex"], cache.sexes.values())
     sexes: pd.Series = table["sex"].copy()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from boneage.data.dicom.header import Header
-from boneage.data.dicom.read import HEAD, begins_dicom, read_dicom
+from boneage.data.dicom.read import begins_dicom, read_dicom
 from boneage.data.images import read_image
-from boneage.errors import UserError
+from boneage.errors import InaccessibleFile, UserError
 
 INDEX = "DICOMDIR"  # the list of files on a DICOM disc (PS3.10), which contains no pixels
 OTHERS = {  # unsupported contents, by their first bytes
@@ -42,6 +42,10 @@ BRANDS = {  # of the container of HEIC and AVIF, at bytes 8 to 12 after "ftyp"
 }
 
 
+TAR, TAR_AT = b"ustar", 257
+BEGINNING = TAR_AT + len(TAR)  # bytes that tell what a file contains
+
+
 @dataclass(frozen=True)
 class Format:
     """A format of radiograph files.
@@ -49,7 +53,7 @@ class Format:
     Args:
         name: of the format.
         suffixes: of the names of its files, in lower case.
-        begins: tells from the first `HEAD` bytes of a file whether it has this format.
+        begins: tells from the first `BEGINNING` bytes of a file whether it has this format.
         read: returns (H, W) uint8 or uint16 pixels with bright bones, and the patient data of the
             header, None if the format has no such header; raises UserError.
         bare: whether its files often have names with dots but no suffix, such as UIDs, so that
@@ -103,7 +107,7 @@ def read_radiograph(path: str | Path) -> tuple[np.ndarray, Header | None]:
     try:
         head = _head(file)
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from error
+        raise InaccessibleFile(f"{file}: {error.strerror}") from error
     if not head:
         raise UserError(f"{file}: empty file")
     format_ = _match(head)
@@ -144,7 +148,7 @@ def may_have_header(path: str) -> bool:
 
 def _head(file: Path) -> bytes:
     with file.open("rb") as content:
-        return content.read(HEAD)
+        return content.read(BEGINNING)
 
 
 def _match(head: bytes) -> Format | None:
@@ -157,4 +161,6 @@ def _kind(head: bytes) -> str | None:
         return BRANDS.get(head[8:12], "video")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP image"
+    if head[TAR_AT:] == TAR:
+        return "tar archive"
     return next((kind for magic, kind in OTHERS.items() if head.startswith(magic)), None)

@@ -24,7 +24,7 @@ from PIL.TiffImagePlugin import PLANAR_CONFIGURATION as PLANAR
 from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
 from PIL.TiffImagePlugin import SAMPLESPERPIXEL as SAMPLES
 
-from boneage.errors import UserError
+from boneage.errors import InaccessibleFile, UserError
 
 DEEP, COLOURS = 16, 3  # bits, samples per pixel
 USUAL_BITS = (1, 2, 4, 8, 16, 32, 64)  # in a TIFF; some more are read
@@ -54,10 +54,7 @@ def read_image(path: str | Path) -> np.ndarray:
         UserError: with path and reason, when the file is missing, damaged, too large or not such
             an image.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+    data = read_bytes(path)
     facts = _read_header(path, data)
     if facts.colours_apart:
         raise UserError(
@@ -87,6 +84,23 @@ def read_image(path: str | Path) -> np.ndarray:
     if alpha is None or not alpha.any():
         return image
     return np.where(alpha > 0, image, 0).astype(image.dtype)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the content of a file; raise InaccessibleFile where the system cannot read it."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InaccessibleFile(f"{path}: {error.strerror}") from error
+
+
+def is_accessible(path: str | Path) -> bool:
+    """Tell whether the system can read a file, whatever it contains."""
+    try:
+        read_bytes(path)
+    except InaccessibleFile:
+        return False
+    return True
 
 
 def is_transparent(path: str | Path) -> bool:

@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -29,9 +28,9 @@ from rich.progress import (
 )
 
 from boneage.data.atomic import writing
-from boneage.data.decode import Preprocessing, Square
+from boneage.data.decode import Decoded, Preprocessing, Square
 from boneage.data.formats import read_radiograph
-from boneage.errors import MissingPackage, UserError
+from boneage.errors import InaccessibleFile, MissingPackage, UserError
 from boneage.terminal import check_temporary_folder
 
 log = logging.getLogger(__name__)
@@ -198,25 +197,6 @@ def _read(path: Path, preprocessing: Preprocessing) -> tuple[Square, str] | User
     return preprocessing.square(image), header.sex if header is not None else "unknown"
 
 
-@dataclass
-class Decoded:
-    """Facts about decoded files other than their pixels, by row.
-
-    Args:
-        unreadable: why a file could not be decoded; its row is zeros.
-        without_hand: radiographs that a hand crop leaves uncropped, because no hand was detected.
-        sexes: "female" or "male", if the file's header contains it.
-        patients: the PatientID, if the file's header contains one.
-        digests: of the pixels, unless all are equal.
-    """
-
-    unreadable: dict[int, str] = field(default_factory=dict)
-    without_hand: list[int] = field(default_factory=list)
-    sexes: dict[int, str] = field(default_factory=dict)
-    patients: dict[int, str] = field(default_factory=dict)
-    digests: dict[int, str] = field(default_factory=dict)
-
-
 def decode_files(
     paths: list[str], preprocessing: Preprocessing, images: Path, workers: int | None
 ) -> Decoded:
@@ -248,21 +228,15 @@ def decode_files(
         task = bar.add_task("", total=len(paths), rate=0)
         lines = ProgressLines(len(paths), LINE)
         for n, part in chunks:
-            decoded.unreadable |= part.unreadable
-            decoded.without_hand += part.without_hand
-            decoded.sexes |= part.sexes
-            decoded.patients |= part.patients
-            decoded.digests |= part.digests
+            decoded.add(part)
             bar.update(task, advance=n, rate=bar.tasks[0].speed or 0)
             if bar.disable:
                 lines.advance(n)
-    return Decoded(
-        dict(sorted(decoded.unreadable.items())),
-        sorted(decoded.without_hand),
-        dict(sorted(decoded.sexes.items())),
-        dict(sorted(decoded.patients.items())),
-        dict(sorted(decoded.digests.items())),
-    )
+    return Decoded(**{name: _by_row(rows) for name, rows in vars(decoded).items()})
+
+
+def _by_row(rows: list[int] | dict[int, str]) -> Any:  # noqa: ANN401 - of the same type
+    return sorted(rows) if isinstance(rows, list) else dict(sorted(rows.items()))
 
 
 def _decode_chunk(
@@ -282,11 +256,14 @@ def _decode_chunk(
             raise
         except UserError as error:
             decoded.unreadable[start + i] = str(error)
+            decoded.inaccessible += [start + i] * isinstance(error, InaccessibleFile)
             continue
         square = preprocessing.square(image)
         pixels[i] = square.pixels
         if preprocessing.crop == "hand" and square.geometry.crop.mask is None:
             decoded.without_hand.append(start + i)
+        if header is not None and header.image_flags:
+            decoded.flags[start + i] = "; ".join(header.image_flags)
         if header is not None and header.sex != "unknown":
             decoded.sexes[start + i] = header.sex
         if header is not None and header.patient:

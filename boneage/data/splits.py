@@ -79,12 +79,12 @@ def _parts_of_patients(
     Returns:
         The part of each of the n radiographs.
     """
-    n_patients = patients.max() + 1
+    n_patients = int(patients.max()) + 1
     if n_patients < n_parts:
         raise UserError(
-            f"{len(patients)} radiographs of {n_patients} patients cannot be split into {n_parts} "
-            "parts: add radiographs of other patients, lower data.folds, or name the right column "
-            "with data.columns.patient="
+            f"{len(patients)} radiographs of {plural(n_patients, 'patient')} cannot be split into "
+            f"{n_parts} parts: add radiographs of other patients, lower data.folds, or name the "
+            "right column with data.columns.patient="
         )
     films = np.zeros((n_patients, stratum.max() + 2))
     np.add.at(films, (patients, stratum), 1)
@@ -199,7 +199,7 @@ def fold_sizes(table: pd.DataFrame) -> str:
     for fold in FOLDS:
         rows = table[table["fold"] == fold]
         patients = count_patients(rows)
-        of = "" if patients is None else f" (of {patients:,} patients)"
+        of = "" if patients is None else f" (of {plural(patients, 'patient')})"
         sizes.append(f"{len(rows):,}{of} {fold}")
     return ", ".join(sizes)
 

@@ -1,5 +1,6 @@
 """The answer for one radiograph, as lines, as a table and as a data frame."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -77,6 +78,14 @@ class Answer:
         low, high = self.interval_low_years, self.interval_high_years
         return None if low is None or high is None else (low, high)
 
+    @property
+    def no_sd_score(self) -> str:
+        """Why a bone age with a chronological age has no SD score; else empty."""
+        ages = (self.age_years, self.chronological_age_years)
+        if None in ages or self.sd_score is not None:
+            return ""
+        return "without the sex" if self.sex == "unknown" else "at this age"
+
 
 def years_and_months(years: float) -> str:
     """Return an age in years and months: 12.27 years are "12 y 3 m"."""
@@ -96,9 +105,11 @@ def lines_of(answer: Answer) -> list[str]:
             lines.append(
                 f"site       the age is corrected by {answer.site_correction_years:+.2f} y"
             )
+        age = f"{answer.chronological_age_years or 0:.1f} years"
         if answer.sd_score is not None:
-            age = f"{answer.chronological_age_years:.1f} years"
             lines.append(f"SD score   {answer.sd_score:+.1f} at a chronological age of {age}")
+        if answer.no_sd_score:
+            lines.append(f"SD score   none {answer.no_sd_score} (chronological age {age})")
     if answer.stage:
         shares = [f"{name} {100 * p:.0f} %" for name, p in answer.stage_probabilities.items()]
         lines.append(f"stage      {answer.stage}" + (f" ({', '.join(shares)})" if shares else ""))
@@ -124,8 +135,9 @@ def corrections_line(answers: Sequence[Answer]) -> list[str]:
 def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     """Return answers as the lines of a table for a terminal.
 
-    A name that does not fit has its own line above the row; flags have lines below it. Without ages
-    and stages, the outputs of other tasks are the columns.
+    Files of one name are shown with their folders. A name that does not fit has its own line above
+    the row; flags have lines below it. Without ages and stages, the outputs of other tasks are the
+    columns.
 
     Args:
         answers: the answers.
@@ -139,6 +151,7 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     outputs = [] if aged else list(dict.fromkeys(n for answer in answers for n in answer.outputs))
     rows = [[*(outputs or ["bone age", "90 % interval", *optional]), "sex"]]
     names, remarks = ["radiograph"], [[""]]
+    common = Counter(Path(answer.file).name for answer in answers)
     for answer in answers:
         ends = answer.interval_years
         cells = [number(answer.outputs.get(output)) for output in outputs] or [
@@ -150,7 +163,8 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
         if answer.status != "ok":
             cells[0] = answer.status
         rows.append([*cells, "" if answer.status == "error" else answer.sex])
-        names.append(strip_control_codes(Path(answer.file).name))
+        name = Path(answer.file).name
+        names.append(strip_control_codes(answer.file if common[name] > 1 else name))
         remarks.append([answer.reason] if answer.status == "error" else answer.flags)
     columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = width - sum(columns) - len(GAP) * len(columns)

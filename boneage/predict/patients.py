@@ -12,7 +12,7 @@ from pandas.api.types import is_scalar
 
 from boneage.data.dicom.header import CONTRADICTION, Header
 from boneage.data.radiographs import by_id, radiograph_id
-from boneage.data.tables.ages import read_numbers, years_with_months
+from boneage.data.tables.ages import read_numbers, refuse_split_ages, years_with_months
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     find_columns,
@@ -71,6 +71,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
     bone_age = names.pop("age", None)
     ages = {name: AGES[name.casefold()] for name in header if name.casefold() in AGES}
     require_single(path, table, [*names.values(), *ages])
+    refuse_split_ages(path, table[list(ages)], ages)
     ids = read_unique_ids(path, table[names["id"]])
     sexes = read_sexes(path, table, names.get("sex"))
     if not ages:

@@ -118,9 +118,16 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
         near = suggestion(choice, error.options)
         raise UserError(f"{group}={choice} is not a choice{near}") from error
     except HydraException as error:
+        if unused := re.match(r"Could not override '([\w/]+)'\. No match in the def", str(error)):
+            raise UserError(
+                f"{unused[1]}: nothing uses it with the chosen task and experiment: leave it out"
+            ) from error
         unknown = re.match(r"Could not override '([^']+)'\.\nTo append", str(error))
         if unknown is None:
             raise UserError(one_line(error)) from error
+        for word in words:
+            if word not in groups and unknown[1].startswith(f"{word.partition('=')[0]}."):
+                raise UserError(f"{unknown[1]}: {word} replaces it, leave out one") from error
         plain = OmegaConf.to_container(compose(CONFIG, groups), resolve=False)
         assert isinstance(plain, dict)
         names = [name for name, _ in flatten(plain)]

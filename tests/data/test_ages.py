@@ -164,6 +164,35 @@ def test_another_bone_age_that_differs_is_said(tmp_path, caplog):
     assert not said(caplog)
 
 
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("id,bone_age_years,bone_age_months", Columns()),
+        ("id,Bone age (year),Bone age (month)", Columns(age="bone age (month)")),
+        ("id,years,months", Columns(age="years")),
+    ],
+)
+def test_years_and_months_in_two_columns_are_refused(tmp_path, header, columns):
+    path = tmp_path / "labels.csv"
+    path.write_text(f"{header}\n1,12,3\n2,7,11\n3,0,9\n")
+    with pytest.raises(UserError, match=r"years and months of one age.*write all ages in months"):
+        read_labels(path, columns)
+
+
+def test_one_age_in_years_and_in_months_is_read(tmp_path):
+    path = tmp_path / "labels.csv"
+    for rows in ("1,12.25,147,5,3\n2,0.75,9,6,2\n", "1,0.5,6,5,3\n2,0.75,9,6,2\n"):
+        path.write_text(f"id,bone_age_years,bone_age_months,height_years,height_months\n{rows}")
+        assert read_labels(path)["age_months"][1] == 9
+
+
+def test_years_and_months_of_a_chronological_age_are_refused(tmp_path):
+    path = tmp_path / "patients.csv"
+    path.write_text("id,chronological_age_months,chronological_age_years\n1,3,12\n2,,7\n")
+    with pytest.raises(UserError, match="years and months of one age"):
+        read_patients(path)
+
+
 def test_years_and_months_in_one_chronological_age_are_said(tmp_path, caplog):
     ages = [f"{i},{NOTATIONS['padded'](m)}" for i, m in enumerate(MONTHS)]
     path = tmp_path / "patients.csv"
@@ -179,12 +208,16 @@ def test_years_and_months_in_one_chronological_age_are_said(tmp_path, caplog):
         (["1,200", "96"], [np.nan, 96]),
         (["1,200", "7.25", ""], [np.nan, 7.25, np.nan]),
         (["120,5", "1.200"], [120.5, np.nan]),
+        (["1.200", "96", "1.150"], [np.nan, 96, np.nan]),
         # other digits, no plain number, or too much for thousands
         (["1,200", "96", "7,5"], [1.2, 96, 7.5]),
         (["1,200", "7,125", ""], [1.2, 7.125, np.nan]),
         (["1,200", "10,125", "9"], [1.2, 10.125, 9]),
         (["0,750", "9"], [0.75, 9]),
+        (["7.333", "8", "8.667"], [7.333, 8, 8.667]),  # means of three readers
+        (["7.500", "8.000", "9.125"], [7.5, 8, 9.125]),
+        (["1.200", "96", "7.5"], [1.2, 96, 7.5]),
     ],
 )
-def test_a_comma_may_separate_thousands(cells, ages):
+def test_a_comma_or_point_may_separate_thousands(cells, ages):
     np.testing.assert_array_equal(read_numbers(pd.Series(cells)), ages)

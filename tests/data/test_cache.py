@@ -127,18 +127,24 @@ def test_unreadable_files(table, folder, tmp_path, caplog):
     assert list(open_cache(table, SMALL, folder).unreadable) == [4]
 
 
-def test_a_file_is_read_once_its_permission_is_granted(table, folder, monkeypatch):
-    locked, opened, access = table["path"][2], Path.open, os.access
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_a_file_that_the_system_cannot_read_is_read_once_it_can(table, folder, monkeypatch, code):
+    locked, opened = table["path"][2], Path.open
     with monkeypatch.context() as patch:  # root may read everything: chmod would not do
 
         def refuse(path, *args, **kwargs):
             if str(path) == locked:
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), locked)
+                raise OSError(code, os.strerror(code), locked)
             return opened(path, *args, **kwargs)
 
         patch.setattr(Path, "open", refuse)
-        patch.setattr(os, "access", lambda path, mode: path != locked and access(path, mode))
-        assert open_cache(table, SMALL, folder).unreadable == {2: f"{locked}: Permission denied"}
+        first = open_cache(table, SMALL, folder)
+        assert first.unreadable == {2: f"{locked}: {os.strerror(code)}"}
+        with monkeypatch.context() as patch_again:
+            patch_again.setattr(cache_module, "decode_files", None)
+            assert open_cache(table, SMALL, folder) == first
+    assert open_cache(table, SMALL, folder).unreadable == {}
+    monkeypatch.setattr(cache_module, "decode_files", None)
     assert open_cache(table, SMALL, folder).unreadable == {}
 
 

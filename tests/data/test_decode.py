@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tarfile
 import zlib
 
 import cv2
@@ -350,6 +351,7 @@ def test_the_content_counts_not_the_name(tmp_path, suffix):
         (b"\xff\x4f\xff\x51\0\0", "JPEG 2000 image"),
         (b"PK\3\4", "zip archive: unpack it$"),
         (b"\x1f\x8b\x08", "gzip archive"),
+        (tarfile.TarInfo("film.png").tobuf(), "tar archive: unpack it$"),
         (b"%PDF-1.7", "PDF document"),
         (b"<!DOCTYPE html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),

@@ -209,3 +209,21 @@ def test_copies_of_a_radiograph_in_two_folds_are_said(root, tmp_path, caplog):
         (line,) = [text for text in caplog.messages if "different ids" in text]
         assert line.startswith("1 radiograph in more than one fold under different ids: ")
         assert {*line.partition(": ")[2].partition(". ")[0].split(" = ")} == {train[0], test[0]}
+
+
+@pytest.mark.parametrize(("name", "value"), [("Modality", "CT"), ("BodyPartExamined", "CHEST")])
+def test_radiographs_that_are_no_hands_by_their_headers_are_said(
+    root, tmp_path, caplog, name, value
+):
+    files = sorted(root.glob("export/*.dcm"))[3:5]
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        setattr(dataset, name, value)
+        dataset.save_as(file)
+    for _ in ("decoded", "found in the cache"):
+        caplog.clear()
+        module(root, tmp_path)
+        (line,) = [text for text in caplog.messages if "not of hands" in text]
+        assert line.startswith("2 radiographs not of hands, by DICOM headers: ")
+        assert all(f"{file.stem}: no " in line for file in files)
+        assert value in line

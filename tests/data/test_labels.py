@@ -463,6 +463,21 @@ def test_what_a_spreadsheet_program_makes_of_ages_and_ids(write):
             read_labels(write(f"id;boneage\n{rounded};90\n"))
 
 
+def test_long_ids_that_a_spreadsheet_stored_as_numbers_are_refused(tmp_path):
+    book = openpyxl.Workbook()
+    for row in (["id", "boneage"], ["1268071029320123456", 90], [123456789012345, 80]):
+        book.active.append(row)
+    book.save(tmp_path / "labels.xlsx")
+    assert list(read_labels(tmp_path / "labels.xlsx")["id"]) == [
+        "1268071029320123456",
+        "123456789012345",
+    ]
+    book.active["A2"] = 1268071029320123456  # of which Excel keeps 15 digits
+    book.save(tmp_path / "labels.xlsx")
+    with pytest.raises(UserError, match=r"row 2.*'1.26807102932012E\+18' was rounded .* as text"):
+        read_labels(tmp_path / "labels.xlsx")
+
+
 def test_a_workbook_that_openpyxl_fails_on_is_one_line(tmp_path):
     book = openpyxl.Workbook()
     book.active.append(["id", "boneage"])
@@ -488,7 +503,7 @@ def test_column_asked_for_by_name_is_absent(write, meaning):
 def test_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"gone\.csv: no such table"):
         read_labels(tmp_path / "gone.csv")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"is a folder: give a table, a csv or xlsx file$"):
         read_labels(tmp_path)
 
 

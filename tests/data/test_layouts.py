@@ -367,6 +367,7 @@ def test_ids_written_otherwise_than_the_files_are_matched_and_it_is_said(
     assert list(table["id"]) == ids
     assert list(table["path"]) == [str(tmp_path / f"{file}.png") for file in files]
     assert "2 ids matched ignoring folder, suffix, leading zeros, case and " in said()[0]
+    assert sum("ids matched" in line for line in said()) == 1
     assert f"{ids[0]} = {files[0]}" in said()[0]
 
 

@@ -28,7 +28,13 @@ from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError
-from boneage.predict.answer import SCHEMA, Answer, terminal_table, years_and_months
+from boneage.predict.answer import (
+    SCHEMA,
+    Answer,
+    lines_of,
+    terminal_table,
+    years_and_months,
+)
 from boneage.predict.answer_files import AnswerFiles
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
@@ -222,6 +228,25 @@ def test_a_table_is_legible_in_a_narrow_terminal(width):
         first = lines[1].index("9 y 1 m") + len("9 y 1 m")
         assert " ".join(lines[1].split()) == "b.png 9 y 1 m 8.0 to 10.2 y adolescent -1.2 male"
         assert lines[lines.index(long) + 1][:first].endswith(" 12 y 10 m")
+
+
+@pytest.mark.parametrize(
+    ("sex", "said"),
+    [
+        ("unknown", "SD score   none without the sex (chronological age 17.5 years)"),
+        ("female", "SD score   none at this age (chronological age 17.5 years)"),
+    ],
+)
+def test_a_chronological_age_without_an_sd_score_is_said(sex, said):
+    answer = Answer("a.png", "a", age_years=17, age_text="17 y 0 m", sex=sex)
+    assert "SD score" not in " ".join(lines_of(answer))
+    assert said in lines_of(replace(answer, chronological_age_years=17.5))
+
+
+def test_files_of_one_name_are_told_apart_in_the_terminal():
+    answers = [Answer(file, "film", age_text="9 y 1 m") for file in ("a/film.png", "b/film.png")]
+    lines = terminal_table([*answers, Answer("b/other.png", "other", age_text="9 y 1 m")], 80)
+    assert [line.split()[0] for line in lines[1:]] == ["a/film.png", "b/film.png", "other.png"]
 
 
 def test_an_ensemble_is_the_mean(runs, films, tmp_path):

@@ -314,6 +314,23 @@ def test_offered_commands_name_their_folder(tmp_path, capsys, monkeypatch):
     assert values(again) == {"hydra.run.dir": str(folder), "resume": "auto"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["data=phantom", "data.root=/x", "data.root.n=60"],
+            r"^data\.root\.n: data\.root=/x replaces it, leave out one$",
+        ),
+        (["data=phantom", "data.root.m=60"], r"data\.root\.m: there is no such .* data\.root\.n"),
+        (["task=classification", "loss=l1"], "^loss: nothing uses it with the chosen task.*out$"),
+        (["loss=l7"], "^loss=l7 is not a choice"),
+    ],
+)
+def test_options_that_exclude_each_other_are_said(arguments, said):
+    with pytest.raises(UserError, match=said):
+        check_overrides(arguments, CONF)
+
+
 def test_sweeps_and_plain_values_need_no_quotation_marks():
     plain = ["data.root=/x/a b", "~callbacks.grad_cam", "+a=1", "backbone.widths=[4,8]", "a="]
     check_overrides([*plain, "--config-dir=/x (1)"], CONF)

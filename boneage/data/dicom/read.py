@@ -1,5 +1,6 @@
 """Radiographs in DICOM files: whether they can be read, and reading them."""
 
+import io
 import struct
 import textwrap
 import warnings
@@ -11,6 +12,7 @@ import numpy as np
 from boneage.data.dicom.display import displayed, lookup_table
 from boneage.data.dicom.header import Header, header_of
 from boneage.data.dicom.pixels import first_item, number, numbers
+from boneage.data.images import read_bytes
 from boneage.errors import MissingPackage, UserError
 
 if TYPE_CHECKING:
@@ -172,8 +174,9 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
         (H, W) uint16 of `display.displayed`, and the patient data of the header.
 
     Raises:
-        UserError: with path and reason, when it is damaged, does not contain a single grey image,
-            or is of a kind that cannot be decoded here; MissingPackage where a package could.
+        UserError: with path and reason, when it cannot be read, is damaged, does not contain a
+            single grey image, or is of a kind that cannot be decoded here; MissingPackage where a
+            package could.
     """
     try:
         import pydicom  # noqa: F401
@@ -206,7 +209,7 @@ def _open(path: Path) -> "Dataset":
     from pydicom import config, uid
 
     config.settings.reading_validation_mode = config.IGNORE
-    file = pydicom.dcmread(path, force=True)
+    file = pydicom.dcmread(io.BytesIO(read_bytes(path)), force=True)
     if not file.file_meta.get("TransferSyntaxUID"):
         file.file_meta.TransferSyntaxUID = {
             (True, True): uid.ImplicitVRLittleEndian,

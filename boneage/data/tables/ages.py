@@ -2,13 +2,14 @@
 
 import logging
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import get_args
 
 import pandas as pd
 
 from boneage.data.tables.columns import AgeUnit
-from boneage.data.tables.headers import letters
+from boneage.data.tables.headers import as_written, letters
 from boneage.data.tables.read import refuse
 from boneage.errors import UserError, plural
 from boneage.stages import MAX_AGE_YEARS
@@ -107,6 +108,33 @@ def years_with_months(cells: pd.Series) -> str | None:
     return str(cells[as_months.index[0]])
 
 
+def refuse_split_ages(path: Path, table: pd.DataFrame, used: Collection[str]) -> None:
+    """Raise UserError for an age in two columns, such as `bone_age_years` and `bone_age_months`.
+
+    They are one age if no month is above 11 although some years are 1 or more.
+
+    Args:
+        path: of the table, for messages.
+        table: text, as `read_table` gives it, with columns of different names.
+        used: columns that are read as ages.
+    """
+    years_of = {
+        re.sub("years?", "month", as_written(name)): name
+        for name in table.columns
+        if "year" in as_written(name)
+    }
+    for name in table.columns:
+        years = years_of.get(as_written(name).replace("months", "month"))
+        if years is None or not {years, name} & {*used}:
+            continue
+        rest = read_numbers(table[name])
+        if rest.max() < 12 and (read_numbers(table[years])[rest.notna()] >= 1).any():
+            raise UserError(
+                f"{path}: columns {years!r} and {name!r} seem to be the years and months of one "
+                "age, because no month is above 11: write all ages in months, in one column"
+            )
+
+
 def _warn_of_codes(path: Path, cells: pd.Series, months: pd.Series) -> None:
     """Warn of ages that may be a code for a missing one, and are possible ages."""
     counts = months.round(6).value_counts()
@@ -171,12 +199,17 @@ def read_numbers(cells: pd.Series) -> pd.Series:
 
     1,200 is none if all cells with a comma are of this kind and others are numbers without one, and
     1.200 if others have a comma: they may be thousands. 10,125 would be too many, even of days.
+    1.200 is none if all cells with a point are of this kind, one ends with 0, and others have no
+    point: decimals are written with equally many digits, or without zeros at the end.
     """
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
     commas = cells.str.fullmatch(r"[+-]?\d+,\d+")
-    if not commas.any():
-        return numbers
     thousands = cells.str.fullmatch(r"[1-9][.,]\d{3}")
+    if not commas.any():
+        points = cells.str.contains(".", regex=False)
+        zeros = cells[points].str.endswith("0").any()
+        whole = numbers[~points].notna().any()
+        return numbers.mask(points) if zeros and whole and thousands[points].all() else numbers
     if numbers.notna().any() and thousands[commas].all():
         return numbers
     points = cells.where(~commas, cells.str.replace(",", "."))

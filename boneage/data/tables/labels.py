@@ -13,6 +13,7 @@ from boneage.data.tables.ages import (
     read_ages,
     read_numbers,
     read_units,
+    refuse_split_ages,
 )
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
@@ -75,6 +76,8 @@ def read_labels(
     table = read_table(path, separator)
     names = find_columns(list(table.columns), columns)
     _require_columns(path, table, names, columns)
+    single = table.loc[:, ~table.columns.duplicated(keep=False)]
+    refuse_split_ages(path, single, [names.get("age", ""), *columns.readers])
     ids = read_unique_ids(path, table[names["id"]])
     if names.get("age") in columns.readers:
         log.info(

@@ -130,8 +130,8 @@ def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
         folder: its images and tables.
         rows: `id` of the tables that are used.
     """
-    others = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
-    return pair(list(rows["id"]), folder.images, root, others)
+    all_ids = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
+    return pair(list(rows["id"]), folder.images, root, all_ids)
 
 
 def pair(
@@ -143,11 +143,12 @@ def pair(
         ids: of the rows.
         images: radiograph files.
         where: table or folder, for messages.
-        others: ids of tables that are not used: their images are not without a row.
+        others: ids of tables that may not be used: their images are not without a row.
     """
     files = by_id(images, [*ids, *others])
     matched = match_ids(ids, files, where)
-    known = {*matched.values(), *match_ids(others, files, where).values()}
+    unused = set(others).difference(ids)
+    known = {*matched.values(), *match_ids(sorted(unused), files, where).values()}
     return Pairs(
         {id_: files[matched[id_]] for id_ in ids if id_ in matched},
         [id_ for id_ in ids if id_ not in matched],

@@ -31,6 +31,7 @@ FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an 
 HIDDEN_ROW = re.compile(  # in a sheet's XML, with something in its first cell
     rb'<row [^>]*hidden="(?:1|true)"(?:[^>]*[^/>])?>\s*<c [^>]*[^/>]>'
 )
+EXACT_DIGITS = 15  # of a number in a spreadsheet
 UNREADABLE = (  # what pandas and openpyxl raise on damaged or unusual files
     OSError, ValueError, LookupError, AttributeError, TypeError, ImportError, BadZipFile, csv.Error,
 )  # fmt: skip
@@ -54,7 +55,10 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
         )
         visible = {str(s.title) for s in book.book.worksheets if s.sheet_state == "visible"}
     _warn_of_cells(path)
-    texts = {str(name): without_title(stripped(sheet), path) for name, sheet in sheets.items()}
+    texts = {
+        str(name): without_title(stripped(sheet.map(_as_shown)), path)
+        for name, sheet in sheets.items()
+    }
     filled = [name for name, sheet in texts.items() if len(sheet)]
     if not filled:
         return pd.DataFrame()
@@ -65,6 +69,12 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
     if len(filled) > 1:
         _log_sheet(path, chosen, tuple(name for name in filled if name != chosen))
     return texts[chosen].replace(r" 00:00:00$", "", regex=True)  # of a plain date
+
+
+def _as_shown(cell: object) -> object:
+    """Return a cell's value, but a long number as text that says that its last digits are lost."""
+    rounded = isinstance(cell, int | float) and abs(cell) >= 10**EXACT_DIGITS
+    return f"{cell:.{EXACT_DIGITS - 1}E}" if rounded else cell
 
 
 @cache  # a file is read more than once
@@ -156,6 +166,8 @@ def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
             cells = _read_csv(path, SEPARATORS.get(separator or "", separator), complete)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such table") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder: give a table, a csv or xlsx file") from error
     except UNREADABLE as error:
         raise UserError(
             f"{path} cannot be read as a table ({one_line(error)}): save it as xlsx or as csv in "
