@@ -15,7 +15,12 @@ from omegaconf import DictConfig
 from boneage.errors import UserError
 from boneage.run.overrides import SWEEP, check_overrides
 from boneage.run.sweep import SweepComparison
-from boneage.terminal import check_temporary_folder, check_working_directory, prepare_output
+from boneage.terminal import (
+    check_temporary_folder,
+    check_working_directory,
+    collect_garbage_less_often,
+    prepare_output,
+)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -48,6 +53,7 @@ def _remove_if_empty() -> None:
 
 
 if __name__ == "__main__":
+    collect_garbage_less_often()
     prepare_output(required=False)  # the log file has all of it
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)  # Hydra wants -m first
     try:

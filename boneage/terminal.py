@@ -1,5 +1,6 @@
 """What a command gets from its system: folders, standard output, standard error."""
 
+import gc
 import io
 import logging
 import os
@@ -8,6 +9,11 @@ import tempfile
 from typing import Any, TextIO
 
 from boneage.errors import UserError
+
+
+def collect_garbage_less_often() -> None:
+    """Look for unused objects less often: importing torch and Lightning is then a fifth faster."""
+    gc.set_threshold(10_000)
 
 
 def check_working_directory() -> None:

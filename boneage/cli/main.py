@@ -10,7 +10,12 @@ from boneage.cli.radiographs import app as page
 from boneage.cli.radiographs import explain, predict
 from boneage.cli.runs import compare, dashboard, ensemble, report
 from boneage.errors import UserError, framework
-from boneage.terminal import check_temporary_folder, check_working_directory, prepare_output
+from boneage.terminal import (
+    check_temporary_folder,
+    check_working_directory,
+    collect_garbage_less_often,
+    prepare_output,
+)
 
 app = typer.Typer(
     name="boneage",
@@ -36,6 +41,7 @@ app.command()(phantom)
 
 def main() -> None:
     """Run the command; report a user error, or a file that cannot be used, in one line."""
+    collect_garbage_less_often()
     prepare_output(required=True)
     try:
         check_working_directory()
