@@ -63,6 +63,7 @@ def test_a_resumed_run_goes_on_counting_and_knows_the_best(configure, tmp_path, 
     train(configure("trainer.max_epochs=2", "optimizer.lr=0", run="first"))
     last = tmp_path / "first/checkpoints/last.ckpt"
     caplog.set_level("INFO")
+    caplog.clear()  # a test before this one may have lowered the level of a logger
     train(configure("trainer.max_epochs=3", "optimizer.lr=0", f"ckpt_path={last}"))
     (line,) = epoch_lines(caplog)
     assert line.startswith("Epoch 3 of 3: ")
