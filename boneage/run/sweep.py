@@ -106,12 +106,14 @@ class SweepComparison(Callback):
         Args:
             end: the exception that ends the process; an interrupted sweep can be continued.
         """
+        if cls.folder is None:  # no sweep: the next import takes a second
+            return []
         from boneage.evaluation.comparison.page import PAGE
 
         lines = []
-        if cls.folder is not None and (cls.folder / PAGE).exists():
+        if (cls.folder / PAGE).exists():
             lines.append(f"Comparison of the finished runs: {cls.folder / PAGE}")
-        if cls.folder is not None and (failed := cls.folder / FAILED).exists():
+        if (failed := cls.folder / FAILED).exists():
             n = len(failed.read_text(encoding="utf-8").splitlines())
             lines.append(f"{plural(n, 'job')} failed or refused: the reasons are in {failed}")
         interrupted = isinstance(end, SystemExit) and isinstance(end.code, int) and end.code > 128
