@@ -141,26 +141,24 @@ def _of_run(
         options |= {"age_unit": age_unit or data["age_unit"], "separator": data.get("separator")}
         if root is None and isinstance(given, dict):  # a phantom: in the cache
             root = write_phantom(**{key: given[key] for key in ("n", "size", "seed")})
+        root = root or Path(given)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"the checkpoint's data options are damaged: {EXPORT_IT}") from error
-    source = read_source(root or Path(given), missing="drop", **options)
+    source = read_source(root, missing="drop", **options)
     split = pd.DataFrame(record["split"])
     if not (split["fold"] == "test").any():
-        raise UserError(
-            "an older version of boneage trained this checkpoint, which lists no test radiographs: "
-            f"{EXPORT_IT}"
-        )
+        raise UserError(f"a checkpoint of an older version lists no test radiographs: {EXPORT_IT}")
     source = source[["id", "path", "age_months"]].rename(columns={"age_months": "found"})
     table = split[split["fold"] == "test"].merge(source, on="id", how="left")
     if table["path"].isna().any():
         raise UserError(
             f"{int(table['path'].isna().sum())} of {len(table)} test radiographs of this run are "
-            f"not in {root or given}: give their folder with --root"
+            f"not in {root}: give their folder with --root"
         )
     if (other := (table["found"] - table["age_months"]).abs() > SAME_MONTHS).any():
         raise UserError(
             f"{int(other.sum())} of {len(table)} test radiographs of this run have other bone ages "
-            f"in {root or given}: give the folder of the same data set with --root"
+            f"in {root}: give the folder of the same data set with --root"
         )
     return table.drop(columns="found")
 
@@ -220,9 +218,8 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
         `metric`, `value`, `low`, `high`, `n`. For ages, in months: `mae_months`, its `difference`
         from the unchanged ones, and `change_months`, the mean absolute change of the prediction.
         For stages: `accuracy`, its `difference`, and the share of `changed` stages. The share
-        `flagged` as unlike the training radiographs, and the MAE of those `not_flagged`, whose n is
-        their number. Shares of 0 or 1 have an exact interval, but for the stages of the unchanged
-        radiographs, which cannot change.
+        `flagged` as unlike the training radiographs, and the MAE of those `not_flagged` (n: their
+        number). Shares of 0 or 1 have an exact interval, unless no stage can have changed.
     """
     unchanged = changed is clean
     truth, clean = truth.loc[changed.index], clean.loc[changed.index]
@@ -286,9 +283,8 @@ def stress_figure(measured: pd.DataFrame) -> Figure:
     """
     panels = [panel for panel in PANELS if (measured["metric"] == panel[0]).any()]
     names = list(measured["change"].unique())
-    figure = Figure(
-        figsize=(1.8 + 2.9 * len(panels), 0.7 + 0.26 * len(names)), layout="constrained"
-    )
+    size = (1.8 + 2.9 * len(panels), 0.7 + 0.26 * len(names))
+    figure = Figure(figsize=size, layout="constrained")
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (metric, label, color) in zip(all_axes, panels, strict=True):
         rows = measured[measured["metric"] == metric].set_index("change").loc[names]
@@ -297,8 +293,8 @@ def stress_figure(measured: pd.DataFrame) -> Figure:
         axes.plot(rows["value"], y, "o", color=color, markersize=4)
         axes.axvline(rows["value"].iloc[0], color=GREY, linestyle="--", linewidth=0.8)
         axes.set(xlabel=label, xlim=(0, None))
-    counts = measured.groupby("change")["n"].first()
-    labels = [f"{name} (n = {counts[name]:,})" for name in names]
+    n_of = measured.groupby("change")["n"].first()
+    labels = [f"{name} (n = {n_of[name]:,})" for name in names]
     all_axes[0].set_yticks(range(len(names)), labels)
     all_axes[0].invert_yaxis()
     return figure
