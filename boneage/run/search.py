@@ -1,6 +1,5 @@
 """Searches for good options with Optuna: which trials one study may contain."""
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -62,14 +61,14 @@ def best_run(folder: Path, params: Mapping[str, Any], score: float) -> Path | No
         params: the options of the trial that were searched.
         score: its best validation score.
     """
-    from boneage.evaluation.run_folder import HYDRA, METRICS
+    from boneage.evaluation.run_folder import HYDRA, METRICS, read_json
 
     words = {f"{name}={value}" for name, value in params.items()}
     for file in sorted(folder.rglob(f"{HYDRA}/overrides.yaml")):
         metrics = file.parents[1] / METRICS
         if not metrics.exists() or not words <= {*map(str, OmegaConf.load(file))}:
             continue
-        if json.loads(metrics.read_text())["best_validation"] == score:
+        if read_json(metrics)["best_validation"] == score:
             return metrics.parent
     return None
 
