@@ -172,7 +172,7 @@ def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterat
     from boneage.data.parallel import run_pool
 
     calls = (delayed(load)(file, ensemble.preprocessings, with_films) for file in files)
-    yield from run_pool(calls, n_jobs=-1, return_as="generator", pre_dispatch="16*n_jobs")
+    yield from run_pool(calls, n_jobs=-1, pre_dispatch="16*n_jobs")
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
