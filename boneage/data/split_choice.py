@@ -98,7 +98,7 @@ class Split:
         named = table["id"].isin(held_out)
         held = same_patients(table, named)
         if more := int(held.sum() - named.sum()):
-            log.info("Also held out: %d other radiographs of the same patients", more)
+            log.info("Also held out: %s of the same patients", plural(more, "other radiograph"))
         folds = folds.mask(held, "test")
         if self.train_films == "all":
             return folds

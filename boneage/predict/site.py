@@ -132,8 +132,8 @@ def _require_unseen(labels: pd.DataFrame, trained_ids: Iterable[str]) -> None:
     keys, trained = radiograph_keys(labels["id"], trained_ids)
     if seen := list(labels["id"][pd.Series(keys, labels.index).isin(trained)]):
         raise UserError(
-            f"{len(seen)} of the radiographs have ids of the model's training radiographs: "
-            f"{join_first(seen)}; fit it to other radiographs, or, if only the ids agree, rename "
+            f"the ids of {plural(len(seen), 'radiograph')} are also those of the model's training "
+            f"radiographs: {join_first(seen)}; fit it to other radiographs, or, if only the ids agree, rename "
             "yours, for example with a prefix"
         )
 
@@ -145,7 +145,7 @@ def sentences(result: Calibrated) -> list[str]:
     by_sex = ", ".join(f"{n} {sex}" for sex, n in table["sex"].value_counts().items())
     lines = [
         f"Radiographs: {len(table)} ({by_sex})"
-        + ("" if patients is None else f" of {patients} patients")
+        + ("" if patients is None else f" of {plural(patients, 'patient')}")
     ]
     if result.left_out:
         texts = [f"{id_} ({reason})" for id_, reason in result.left_out.items()]

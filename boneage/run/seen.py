@@ -33,14 +33,14 @@ def check_unseen(
     name = FOLDS[fold]
     if certain:
         raise UserError(
-            f"{len(certain)} radiographs of the {name} fold were used to train this checkpoint: "
-            f"{join_first(certain)}; use the run's own split (data.split_file=RUN/split.csv), or, "
+            f"this checkpoint was trained on {plural(len(certain), 'radiograph')} of the {name} "
+            f"fold: {join_first(certain)}; use the run's own split (data.split_file=RUN/split.csv), or, "
             "in another data set, remove their rows from the label table"
         )
     if same_id:
         raise UserError(
-            f"{len(same_id)} radiographs of the {name} fold have ids of the model's training "
-            f"radiographs: {join_first(same_id)}; choose others (data.split_file=), or, if only "
+            f"the ids of {plural(len(same_id), 'radiograph')} of the {name} fold are also those of "
+            f"the model's training radiographs: {join_first(same_id)}; choose others (data.split_file=), or, if only "
             "the ids agree, rename yours, for example with a prefix"
         )
     _warn_of_patients(rows, seen, name)
@@ -73,8 +73,8 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
     alike = {*table["id"][pd.Series(keys, table.index).isin(known_keys)]} - recognised
     if alike:
         log.warning(
-            "%s of %d have ids that the checkpoint knows, with other ages: %s. If they are the "
-            "same radiographs, it may have been trained on them: leave them out",
+            "The checkpoint knows the ids of %s, of %d, with other ages: %s. If they are the same "
+            "radiographs, it may have been trained on them: leave them out",
             plural(len(alike), "radiograph"),
             len(table),
             join_first(sorted(alike)),
@@ -112,9 +112,9 @@ def _warn_of_patients(rows: pd.DataFrame, seen: pd.DataFrame, fold: str) -> None
     shared = rows["patient"][rows["patient"].map(core).isin(trained)]
     if len(shared):
         log.warning(
-            "%d patients of the %s fold have the same names as training patients of this "
+            "The names of %s of the %s fold are also those of training patients of this "
             "checkpoint: %s. If they are the same people, its errors are too small: leave them out",
-            shared.nunique(),
+            plural(shared.nunique(), "patient"),
             fold,
             join_first(list(shared.unique())),
         )

@@ -392,7 +392,7 @@ def test_a_checkpoint_that_has_seen_patients_of_the_test_fold_says_so(caplog):
     assert not caplog.text
     check_unseen({"boneage": {"split": split}}, test)
     assert (
-        "1 patients of the test fold have the same names as training patients of this checkpoint: p"
+        "The names of 1 patient of the test fold are also those of training patients of this checkpoint: p"
         in caplog.text
     )
 
@@ -438,7 +438,7 @@ def test_a_hold_out_takes_the_other_radiographs_of_its_patients_along(
     after = pd.read_csv(tmp_path / "run/split.csv", dtype=str).set_index("id")["fold"]
     assert (after.loc[ids] == "test").all()
     assert (after != split.set_index("id")["fold"].loc[after.index]).sum() == 2
-    assert "Also held out: 1 other radiographs of the same patients" in caplog.text
+    assert "Also held out: 1 other radiograph of the same patients" in caplog.text
 
 
 def test_both_sexes_of_one_patient_are_said(visited, caplog):

@@ -407,7 +407,7 @@ def test_radiographs_that_the_model_was_trained_on_are_refused(
         phantom_root, "--table", table, "--out", tmp_path / "a.onnx",
         "--checkpoint", exported / "model.onnx",
     )  # fmt: skip
-    assert "have ids of the model's training radiographs" in str(done.exception)
+    assert "are also those of the model's training radiographs" in str(done.exception)
 
 
 def test_what_is_added_to_a_file_is_what_onnx_reads(exported):

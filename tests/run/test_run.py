@@ -258,7 +258,7 @@ def test_gpu(configure, precision, monkeypatch):
 def test_seen_radiographs_cannot_be_tested(finished, configure):
     _, run_dir = finished["regression"]
     ckpt = f"ckpt_path={run_dir}/checkpoints/best.ckpt"
-    with pytest.raises(UserError, match=r"were used to train.*data\.split_file="):
+    with pytest.raises(UserError, match=r"trained on .*data\.split_file="):
         train(configure("train=false", ckpt, "data.split_seed=7", run="other"))
     train(configure("train=false", ckpt, f"data.split_file={run_dir}/split.csv"))
 

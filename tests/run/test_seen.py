@@ -22,7 +22,7 @@ def test_films_of_one_name_in_folders_of_patients_are_different(name):
     check_unseen(checkpoint(trained), others)
     assert is_external(checkpoint(trained), others)
     for spelling in (f"P002/{name}", f"p002\\{name.upper()}"):
-        with pytest.raises(UserError, match="1 radiographs of the test fold were used to train"):
+        with pytest.raises(UserError, match="was trained on 1 radiograph of the test fold: "):
             check_unseen(checkpoint(trained), rows([*others["id"], spelling]))
 
 
