@@ -285,6 +285,19 @@ def test_mistakes_are_one_line(exported, hospital, tmp_path):
     assert not (tmp_path / "a.onnx").exists()
 
 
+def test_a_table_without_usable_radiographs_names_why(tmp_path):
+    films, path = tmp_path / "films", tmp_path / "readings.csv"
+    films.mkdir()
+    for name in "ab":
+        cv2.imwrite(str(films / f"{name}.png"), np.full((300, 200), 40, np.uint8))
+    path.write_text("id,sex,bone_age_years\na,F,5.5\nb,M,7.25\n")
+    done = call(films, "--table", path, "--out", tmp_path / "site.onnx")
+    assert str(done.exception) == (
+        f"{path}: 0 radiographs can be used, and at least 20 are needed; left out: a (nearly "
+        "empty), b (nearly empty)"
+    )
+
+
 def test_columns_of_any_name(hospital, exported, tmp_path):
     """They give the result of the known names; a misspelt meaning is refused."""
     films, table = hospital
