@@ -410,6 +410,14 @@ def test_the_terminal_pools_seeds_and_tells_differences(tmp_path):
     assert ", p 0." in result.output
 
 
+def test_one_radiograph_gives_a_difference_without_an_interval(tmp_path):
+    for name, spread in (("a", 1), ("b", 2)):
+        run(tmp_path / name, with_ages(spread).head(1))
+    out = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")]).output
+    (line,) = (line for line in out.splitlines() if " minus " in line)
+    assert re.fullmatch(r"  b minus a: MAE \(months\) [\d.]+, p 1\.000", line)
+
+
 def test_a_narrow_terminal_counts_the_options_that_do_not_fit(tmp_path, monkeypatch):
     for name, value in (("a", 1), ("b", 2)):
         options = {f"data.o{i}": value for i in range(9)}

@@ -17,7 +17,7 @@ from boneage.evaluation.comparison.paired import trained_seeds
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import is_compared, metric_label
-from boneage.evaluation.numbers import FEW_NOTE, interval, is_few, number, p_value
+from boneage.evaluation.numbers import FEW_NOTE, interval, is_few, number, p_value, with_limits
 from boneage.evaluation.run_folder import FinishedRun
 
 Gaps = Mapping[Path, Mapping[str, Gap | None]]  # by folder of a run and column
@@ -208,8 +208,7 @@ def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
     difference = row["difference"]
     return escape(
         f"  {label(row['runs'], name_of)} minus {label(row['references'], name_of)}: "
-        f"{metric_label(row['metric'])} {number(difference['value'])} "
-        f"({interval(difference)}), p {p_value(difference['p'])}"
+        f"{metric_label(row['metric'])} {with_limits(difference)}, p {p_value(difference['p'])}"
     )
 
 
