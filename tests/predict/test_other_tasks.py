@@ -41,3 +41,11 @@ def test_a_table(answer):
     assert csv.loc[0, list(OTHER)].to_dict() == OTHER
     assert csv.loc[1, list(OTHER)].isna().all()
     assert "outputs" not in csv
+
+
+def test_a_table_of_stages_alone():
+    child = Answer("a.png", "a", sex="male", stage="child", stage_probabilities={"child": 0.9})
+    lines = terminal_table([child, Answer("b.png", "b", "error", reason="damaged")], 80)
+    assert lines[0].split() == ["radiograph", "stage", "sex"]
+    assert lines[1].split() == ["a.png", "child", "male"]
+    assert lines[2].split() == ["b.png", "error"]
