@@ -257,6 +257,16 @@ def test_damaged_extras_leave_a_page_without_them(tmp_path, caplog):
     assert "images.npz is damaged" in caplog.text
 
 
+def test_the_newest_map_of_each_task_is_shown(tmp_path):
+    folder = write_finished_run(tmp_path, predictions())
+    (folder / "gradcam").mkdir()
+    for name in ("age_epoch_995", "age_epoch_1000", "stage_epoch_005", "stage_epoch_010"):
+        cv2.imwrite(str(folder / f"gradcam/{name}.png"), np.zeros((8, 8), np.uint8))
+    text = page(folder).text
+    shown = re.findall(r"(\w+ epoch \d+): validation radiographs", text)
+    assert shown == ["age epoch 1000", "stage epoch 010"]
+
+
 def test_other_predictions_than_those_scored_are_refused(tmp_path):
     folder = write_finished_run(tmp_path, predictions())
     table = predictions().assign(age_years=lambda t: t["age_years"] + 1)
