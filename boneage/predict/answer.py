@@ -28,7 +28,7 @@ class Answer:
         file: the file as given.
         id: its name without the suffix.
         status: "ok"; "error" if it cannot be read; "withheld" if the gate is strict and there are
-            flags.
+            flags of the image or of the models (those of sex and age withhold nothing).
         reason: why there is no prediction, else empty.
         sex: the sex used: "female", "male" or "unknown".
         sex_from: "option", "table", "header", or empty.

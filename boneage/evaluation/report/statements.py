@@ -46,7 +46,7 @@ def limits(run: FinishedRun) -> list[str]:
     sentences += _small_bands(run.predictions["age_years"])
     if (run.predictions["sex"] == "unknown").any():
         n = int((run.predictions["sex"] == "unknown").sum())
-        sentences.append(f"The sex of {n:,} test radiographs is unknown.")
+        sentences.append(f"The sex of {plural(n, 'test radiograph')} is unknown.")
     sentences.append(
         "The intervals cover the choice of the test radiographs. They do not cover the variation "
         f"between seeds (here {metrics['seed']}) and splits: repeat the run with other seeds and "
