@@ -220,7 +220,7 @@ def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
     """Return correction and intervals for known and unknown sex."""
     lines = {s: line for s, line in unknown.correction.lines.items() if s == "unknown"}
     form = unknown.correction.form
-    if known is not None:
+    if known is not None and known.correction.lines:
         form = known.correction.form
         lines |= {s: line for s, line in known.correction.lines.items() if s != "unknown"}
     intervals = {True: known.intervals if known else None, False: unknown.intervals}
