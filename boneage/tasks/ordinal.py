@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from boneage.stages import Stages
 from boneage.tasks.classification import StageClassification
 
+CERTAIN = 1e4  # log odds to be at least of the first, or at most of the last stage
+
 
 class OrdinalStages(StageClassification):
     """Predict one maturity, cut into stages at learned thresholds (McCullagh 1980).
@@ -58,9 +60,17 @@ class OrdinalStages(StageClassification):
         return bounds[:, :-1] - bounds[:, 1:]
 
     def negative_log_likelihood(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the (B,) negative log likelihood of the true stage."""
-        probability = self.decode(output).gather(1, target[:, None])[:, 0]
-        return -probability.clamp_min(1e-7).log()
+        """Return the (B,) negative log likelihood of the true stage.
+
+        With a the log odds to exceed the threshold below the stage, and b those above it, the
+        likelihood is sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)). Logarithms
+        of these factors have a gradient at every maturity, unlike that of a difference of 0.
+        """
+        beyond = output.float() - self.thresholds
+        bounds = F.pad(F.pad(beyond, (1, 0), value=CERTAIN), (0, 1), value=-CERTAIN)
+        a, b = (ends.gather(1, target[:, None])[:, 0] for ends in (bounds[:, :-1], bounds[:, 1:]))
+        apart = -torch.expm1(b - a)
+        return -(F.logsigmoid(a) + F.logsigmoid(-b) + apart.clamp_min(1e-7).log())
 
     def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
         """Return (B,) log odds of (B,) stages; None is the predicted stage."""
