@@ -78,7 +78,8 @@ def paired_difference(
         draws: bootstrap draws.
 
     Returns:
-        `value`, `low`, `high` and `n` (and `patients`); None if the metric is undefined.
+        `value`, `low`, `high` and `n` (and `patients`); None if the metric is undefined. One
+        radiograph, or one patient, gives no interval.
     """
     n = len(first[0])
     difference = np.concatenate(
@@ -88,9 +89,10 @@ def paired_difference(
         ]
     )
     value = float(metric(*second) - metric(*first))
-    low, high = _limits(value, difference)
+    counted = counts(n, patients)
+    low, high = _limits(value, difference) if count_units(counted) > 1 else (np.nan, np.nan)
     numbers = {"value": value, "low": low, "high": high}
-    return {name: _number(number) for name, number in numbers.items()} | counts(n, patients)
+    return {name: _number(number) for name, number in numbers.items()} | counted
 
 
 def unpaired_difference(

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from boneage.errors import plural
+
 FEW = 20  # radiographs or patients: estimates from fewer are marked
 FEW_NOTE = f"† fewer than {FEW} radiographs (or patients, if known)"
 
@@ -96,4 +98,4 @@ def duration(seconds: float) -> str:
 
 def resampled(metrics: Mapping[str, Any]) -> str:
     """Return the units that the intervals of a run resample: patients if known, or radiographs."""
-    return f"{metrics['patients']:,} patients" if "patients" in metrics else "radiographs"
+    return plural(metrics["patients"], "patient") if "patients" in metrics else "radiographs"

@@ -10,7 +10,7 @@ import pandas as pd
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.readings import comparable_readers, reading_column
-from boneage.evaluation.intervals import Result
+from boneage.evaluation.intervals import Result, counts
 from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.readers import (
     MONTHS,
@@ -56,7 +56,7 @@ def readers_report(
         "agreement": agreement(readings, names, patients),
         "sd_months": sd,
         "icc": icc(readings, patients),
-        "perfect_mae_months": _perfect_mae(sd, readings),
+        "perfect_mae_months": _perfect_mae(sd, readings, patients),
     }
     if PREDICTED_AGE in predictions and PREDICTED_AGE not in count_not_finite(predictions):
         predicted = predictions[PREDICTED_AGE].to_numpy(float)
@@ -69,18 +69,21 @@ def readers_report(
     return report
 
 
-def _perfect_mae(sd: Result, readings: np.ndarray) -> dict[str, Result]:
+def _perfect_mae(
+    sd: Result, readings: np.ndarray, patients: np.ndarray | None
+) -> dict[str, Result]:
     """Return the MAE of a model without error, with the limits that follow from those of the SD.
 
     The mean of k readings has an SD smaller by the square root of k.
     """
     number = np.isfinite(readings).sum(axis=1)
-    share = float((1 / np.sqrt(number[number > 0])).mean())
+    read = number > 0
+    share = float((1 / np.sqrt(number[read])).mean())
 
     def scaled(factor: float) -> Result:
         limits = {key: sd[key] for key in ("value", "low", "high")}
         mae = {k: None if v is None else factor * single_reading_mae(v) for k, v in limits.items()}
         return sd | mae
 
-    read = {"n": int((number > 0).sum())}
-    return {"one_reading": scaled(1.0), "mean_of_readings": scaled(share) | read}
+    of_read = counts(int(read.sum()), None if patients is None else patients[read])
+    return {"one_reading": scaled(1.0), "mean_of_readings": scaled(share) | of_read}

@@ -28,7 +28,7 @@ class Answer:
         file: the file as given.
         id: its name without the suffix.
         status: "ok"; "error" if it cannot be read; "withheld" if the gate is strict and there are
-            flags.
+            flags of the image or of the models (those of sex and age withhold nothing).
         reason: why there is no prediction, else empty.
         sex: the sex used: "female", "male" or "unknown".
         sex_from: "option", "table", "header", or empty.
@@ -136,8 +136,8 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     """Return answers as the lines of a table for a terminal.
 
     Files of one name are shown with their folders. A name that does not fit has its own line above
-    the row; flags have lines below it. Without ages and stages, the outputs of other tasks are the
-    columns.
+    the row; flags have lines below it. Without ages, the columns are the stage or, without stages
+    too, the outputs of other tasks.
 
     Args:
         answers: the answers.
@@ -145,21 +145,24 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     """
     width = max(width, 40)
     with_sd = any(answer.sd_score is not None for answer in answers)
-    with_stage = any(answer.stage and answer.age_text for answer in answers)
-    optional = [*(["stage"] if with_stage else []), *(["SD score"] if with_sd else [])]
-    aged = any(answer.age_text or answer.stage for answer in answers)
-    outputs = [] if aged else list(dict.fromkeys(n for answer in answers for n in answer.outputs))
-    rows = [[*(outputs or ["bone age", "90 % interval", *optional]), "sex"]]
+    aged, staged = any(a.age_text for a in answers), any(a.stage for a in answers)
+    outputs = list(dict.fromkeys(name for answer in answers for name in answer.outputs))
+    optional = [*(["stage"] if staged else []), *(["SD score"] if with_sd else [])]
+    heading = ["bone age", "90 % interval", *optional]
+    if not aged and (staged or outputs):
+        heading = ["stage"] if staged else outputs
+    rows = [[*heading, "sex"]]
     names, remarks = ["radiograph"], [[""]]
     common = Counter(Path(answer.file).name for answer in answers)
     for answer in answers:
         ends = answer.interval_years
-        cells = [number(answer.outputs.get(output)) for output in outputs] or [
-            answer.age_text or answer.stage or answer.status,
-            "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
-            *([answer.stage] * with_stage),
-            *([f"{answer.sd_score:+.1f}" if answer.sd_score is not None else ""] * with_sd),
-        ]
+        texts = {name: number(answer.outputs.get(name)) for name in heading} | {
+            "bone age": answer.age_text or answer.status,
+            "90 % interval": "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
+            "stage": answer.stage,
+            "SD score": f"{answer.sd_score:+.1f}" if answer.sd_score is not None else "",
+        }
+        cells = [texts[name] for name in heading]
         if answer.status != "ok":
             cells[0] = answer.status
         rows.append([*cells, "" if answer.status == "error" else answer.sex])

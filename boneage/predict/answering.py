@@ -56,7 +56,7 @@ def answer_all(
         part: files or arrays, each with its radiograph as read.
         patients: their patients, in the same order.
         ensemble: the models.
-        strict: withhold the prediction if there are flags.
+        strict: withhold the prediction if there are flags of the image or of the models.
 
     Returns:
         The answers, in order; and the readable radiographs by index, with the orientation

@@ -90,6 +90,9 @@ class Ensemble:
             if there are probabilities; `spread`, the standard deviation of the models' ages in
             years, if there are several; `SITE`, the years added by site corrections, if a model
             has one; and `novelty`, the smallest distance, NaN if no model measures it.
+
+        Raises:
+            UserError: if predictions of a model are not finite.
         """
         predictions = [
             _predict(model, images, sexes, any(m.site is not None for m in self.models))
@@ -137,6 +140,11 @@ def _predict(
 ) -> tuple[Columns, np.ndarray]:
     """Return a model's predictions, corrected for its site; `at_site` adds the column `SITE`."""
     columns, novelty = model.predict(squares, sexes)
+    if not all(np.isfinite(values).all() for values in columns.values()):
+        raise UserError(
+            f"model {model.file} cannot be used: its predictions are not finite, so the file is "
+            "damaged or its training diverged; copy it again, or use another model"
+        )
     if at_site and PREDICTED_AGE in columns:
         correction = Correction() if model.site is None else model.site.correction
         corrected = correction.correct(columns[PREDICTED_AGE], np.asarray(sexes))

@@ -31,7 +31,11 @@ log = logging.getLogger(__name__)
 
 SEX_CONTRADICTED = "the file's PatientSex contradicts the given sex"
 AGE_CONTRADICTED = "the file's age contradicts the given chronological age"
-PERHAPS_AN_AGE = "age|alter|edad|idade|birth|dob|geburt|nacimiento|nascimento|naissance|年龄|出生"
+PERHAPS_AN_AGE = re.compile(  # ages begin a word: a stage, an image and an enfermedad are no ages
+    r"(?<![^\W\d_])(patient|chronological|lebens|patienten)?(age(?!n[ct])|alter(?!n)|edad|idade|dob)"
+    "|birth|geburt|nacimiento|nascimento|naissance|年龄|出生"
+)
+HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a name such as PatientAge
 AGES = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}  # in years
 
 
@@ -153,7 +157,8 @@ def _require_one_row_each(
 
 def _warn_of_another_age(path: Path, names: list[str]) -> None:
     """Warn of a column that looks like an age or a date of birth but is not read."""
-    if similar := [name for name in names if re.search(PERHAPS_AN_AGE, name.casefold())]:
+    words = {name: HUMP.sub(" ", name).casefold() for name in names}
+    if similar := [name for name in names if PERHAPS_AN_AGE.search(words[name])]:
         log.warning(
             "%s: column %r is not used: call a chronological age %s", path, similar[0],
             " or ".join(AGES),

@@ -58,7 +58,7 @@ def predict(
         out: folder to write.
         table: csv or xlsx with `id`, `sex`, and optionally a chronological age.
         given: sex and chronological age that apply to all of them.
-        strict: withhold the prediction if there are flags.
+        strict: withhold the prediction if there are flags of the image or of the models.
         resume: resume a call that was stopped.
         pictures: write an image of each, with its Grad-CAM map.
         pages: write `report.html`, which shows the images.

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes, rows_alike
 from boneage.data.tables.labels import read_labels
 from boneage.data.tables.matching import pair, radiograph_keys
-from boneage.errors import UserError, framework, join_first
+from boneage.errors import UserError, framework, join_first, plural
 from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
@@ -95,6 +95,11 @@ def calibrate(
     labels["predicted_years"] = [answer.age_years for answer in without_sex]
     labels["predicted_years_by_sex"] = [answer.age_years for answer in with_sex]
     labels = labels[usable].reset_index(drop=True)
+    if left_out and len(labels) < MIN_RADIOGRAPHS:
+        raise UserError(
+            f"{table}: {plural(len(labels), 'radiograph')} can be used, and at least "
+            f"{MIN_RADIOGRAPHS} are needed; left out: {_join_reasons(left_out)}"
+        )
     check_readings(labels, table)
     unknown = _fit(labels.assign(sex="unknown"), "predicted_years", ensemble)
     of_known_sex = labels[labels["sex"] != "unknown"]
@@ -148,8 +153,7 @@ def sentences(result: Calibrated) -> list[str]:
         + ("" if patients is None else f" of {plural(patients, 'patient')}")
     ]
     if result.left_out:
-        texts = [f"{id_} ({reason})" for id_, reason in result.left_out.items()]
-        lines.append(f"Left out: {len(texts)}: {join_first(texts)}")
+        lines.append(f"Left out: {len(result.left_out)}: {_join_reasons(result.left_out)}")
     for what, fit in (("sex known", result.known), ("sex unknown", result.unknown)):
         if fit is None:
             lines.append(
@@ -158,6 +162,10 @@ def sentences(result: Calibrated) -> list[str]:
         else:
             lines += [f"{what}: {text}" for text in _fit_lines(fit, what == "sex known")]
     return lines
+
+
+def _join_reasons(left_out: Mapping[str, str]) -> str:
+    return join_first([f"{id_} ({reason})" for id_, reason in left_out.items()])
 
 
 def _fit_lines(fit: SiteFit, sex_known: bool) -> list[str]:
@@ -212,7 +220,7 @@ def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
     """Return correction and intervals for known and unknown sex."""
     lines = {s: line for s, line in unknown.correction.lines.items() if s == "unknown"}
     form = unknown.correction.form
-    if known is not None:
+    if known is not None and known.correction.lines:
         form = known.correction.form
         lines |= {s: line for s, line in known.correction.lines.items() if s != "unknown"}
     intervals = {True: known.intervals if known else None, False: unknown.intervals}

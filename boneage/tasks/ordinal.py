@@ -10,6 +10,9 @@ from torch.nn import functional as F
 from boneage.stages import Stages
 from boneage.tasks.classification import StageClassification
 
+CERTAIN = 1e4  # log odds to be at least of the first, or at most of the last stage
+TINY = 1e-37  # near the smallest number in single precision
+
 
 class OrdinalStages(StageClassification):
     """Predict one maturity, cut into stages at learned thresholds (McCullagh 1980).
@@ -58,13 +61,28 @@ class OrdinalStages(StageClassification):
         return bounds[:, :-1] - bounds[:, 1:]
 
     def negative_log_likelihood(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the (B,) negative log likelihood of the true stage."""
-        probability = self.decode(output).gather(1, target[:, None])[:, 0]
-        return -probability.clamp_min(1e-7).log()
+        """Return the (B,) negative log likelihood of the true stage.
+
+        With a the log odds to exceed the threshold below the stage, and b those above it, the
+        likelihood is sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)). Logarithms
+        of these factors have a gradient at every maturity, unlike that of a difference of 0.
+        """
+        a, b = self._log_odds_beyond(output, target)
+        apart = -torch.expm1(b - a)
+        return -(F.logsigmoid(a) + F.logsigmoid(-b) + apart.clamp_min(1e-7).log())
 
     def score(self, output: Tensor, target: Tensor | None = None) -> Tensor:
         """Return (B,) log odds of (B,) stages; None is the predicted stage."""
-        probability = self.decode(output)
         if target is None:
-            target = probability.argmax(dim=1)
-        return torch.logit(probability.gather(1, target[:, None])[:, 0], eps=1e-6)
+            target = self.decode(output).argmax(dim=1)
+        a, b = self._log_odds_beyond(output, target)
+        own = a.sigmoid() * (-b).sigmoid() * (1 - torch.exp(b - a))
+        others = (-a).sigmoid() + b.sigmoid()
+        return torch.log(own + TINY) - torch.log(others + TINY)
+
+    def _log_odds_beyond(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the (B,) log odds to exceed the thresholds below and above (B,) stages."""
+        beyond = output.float() - self.thresholds
+        bounds = F.pad(F.pad(beyond, (1, 0), value=CERTAIN), (0, 1), value=-CERTAIN)
+        below, above = bounds[:, :-1], bounds[:, 1:]
+        return below.gather(1, target[:, None])[:, 0], above.gather(1, target[:, None])[:, 0]

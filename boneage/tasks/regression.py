@@ -61,14 +61,14 @@ class AgeRegression(Task):
         Raises:
             UserError: when all ages are equal.
         """
-        std = float(table["age_years"].std(ddof=0))
-        if std == 0:
+        ages = table["age_years"]
+        if ages.nunique() == 1:  # their computed deviation may exceed 0
             raise UserError(
-                f"all {len(table)} training radiographs have the same bone age: "
+                f"all {len(ages)} training radiographs have the same bone age: "
                 "there is nothing to regress on"
             )
-        self.mean.fill_(float(table["age_years"].mean()))
-        self.std.fill_(std)
+        self.mean.fill_(float(ages.mean()))
+        self.std.fill_(float(ages.std(ddof=0)))
 
     def refit(self, table: pd.DataFrame) -> None:
         """Keep mean and standard deviation: the trained head's output is in their units."""

@@ -193,11 +193,11 @@ def _fit(form: str, predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray) 
 
 def _line(form: str, predicted: np.ndarray, true: np.ndarray) -> Line:
     error, middle = true - predicted, float(predicted.mean())
-    spread = float(((predicted - middle) ** 2).sum())
-    slope = 0.0
-    if form.startswith("line") and spread > 0:
-        slope = float(((predicted - middle) * error).sum()) / spread
     low, high = float(predicted.min()), float(predicted.max())
+    slope = 0.0
+    if form.startswith("line") and high > low:  # the computed spread of equal ages may exceed 0
+        spread = float(((predicted - middle) ** 2).sum())
+        slope = float(((predicted - middle) * error).sum()) / spread
     return Line(float(error.mean()), slope, middle, low, high)
 
 

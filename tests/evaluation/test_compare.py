@@ -410,6 +410,25 @@ def test_the_terminal_pools_seeds_and_tells_differences(tmp_path):
     assert ", p 0." in result.output
 
 
+def test_one_radiograph_gives_a_difference_without_an_interval(tmp_path):
+    for name, spread in (("a", 1), ("b", 2)):
+        run(tmp_path / name, with_ages(spread).head(1))
+    out = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")]).output
+    (line,) = (line for line in out.splitlines() if " minus " in line)
+    assert re.fullmatch(r"  b minus a: MAE \(months\) [\d.]+, p 1\.000", line)
+    assert ": 1 radiograph of " in out
+
+
+def test_diverged_runs_of_several_seeds_are_listed_without_a_metric(tmp_path):
+    diverged = with_ages(1).head(20).assign(age_years_predicted=np.nan)
+    for seed in (1, 2):
+        run(tmp_path / f"s{seed}", diverged, seed=seed, options={"seed": seed})
+    found = CliRunner().invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert found.exit_code == 0, found.exception
+    assert "s2 " in found.output
+    assert "Sorted by" not in (tmp_path / "out/comparison.html").read_text()
+
+
 def test_a_narrow_terminal_counts_the_options_that_do_not_fit(tmp_path, monkeypatch):
     for name, value in (("a", 1), ("b", 2)):
         options = {f"data.o{i}": value for i in range(9)}

@@ -219,6 +219,12 @@ def test_intervals_are_told_as_they_are_fitted(told):
     assert f"where it has {MIN_BAND} radiographs or more" in said
 
 
+def test_a_coverage_without_an_interval_has_no_brackets(told):
+    covered = {"value": 0.5, "low": None, "high": None, "n": 60, "patients": 1}
+    parts = told(coverage={"all": {"covered": covered}})
+    assert "a share of 0.500 of the test radiographs. The epoch" in parts["Statistics"]
+
+
 def test_a_single_stage_has_no_edge(told):
     parts = told("task=regression", stages={"names": ["all"], "edges": []})
     assert "Stages were derived from the predicted age: all, all ages." in parts["Statistics"]

@@ -115,6 +115,17 @@ def test_seeds_have_mean_and_spread(tmp_path):
     assert np.isnan(last["low"])
 
 
+def test_means_over_seeds_are_marked_by_patients_as_the_runs_are(tmp_path):
+    for seed in (1, 2):
+        table = predictions(n=80).assign(id=[f"h{i}" for i in range(80)])
+        table["patient"] = [f"p{i % 10}" for i in range(80)]
+        options = {"backbone": "slim_resnet", "seed": seed}
+        write_finished_run(tmp_path / f"s{seed}", table, seed=seed, options=options)
+    text = printed(tmp_path, "--format", "markdown", "--metrics", "age/mae_months")
+    rows = [cells(line)[1] for line in text.splitlines()[4:]]
+    assert [("†" in row, "±" in row) for row in rows] == [(True, False)] * 2 + [(True, True)]
+
+
 def test_settings_with_seeds_are_named_and_the_limit_of_readers_is_said(tmp_path):
     limit = {"value": 5.2, "low": 5.0, "high": 5.4, "n": 80}
     perfect = {"one_reading": limit, "mean_of_readings": limit | {"value": 3.0, "low": None}}

@@ -136,6 +136,13 @@ def test_few_radiographs_cannot_tell():
     assert all(c.inferior is None for c in open_questions)
 
 
+def test_radiographs_of_a_single_patient_cannot_tell():
+    age, readings = simulated(n=12)
+    for found in compare(age, readings, NAMES, margin_months=24, patients=np.zeros(12, int)):
+        assert (found.difference["low"], found.difference["high"]) == (None, None)
+        assert found.inferior is None
+
+
 def test_a_reader_of_few_radiographs_is_named():
     _, readings = simulated(n=100)
     readings[5:, 2] = np.nan

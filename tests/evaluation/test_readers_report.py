@@ -58,6 +58,14 @@ def test_the_limit_counts_the_readings_of_each_radiograph():
     assert perfect["mean_of_readings"]["value"] == pytest.approx(expected)
 
 
+def test_the_limit_of_the_mean_counts_the_patients_of_all_radiographs_that_were_read():
+    table = simulated(n=60).assign(patient=[f"p{i // 2}" for i in range(60)])
+    table.loc[20:, ["reader_ben_years", "reader_cem_years"]] = np.nan
+    perfect = readers_report(table, NAMES, 1.0)["perfect_mae_months"]
+    numbers = [tuple(perfect[k][n] for n in ("n", "patients")) for k in perfect]
+    assert numbers == [(20, 10), (60, 30)]
+
+
 def test_planted_bias_and_verdicts():
     table = simulated(biases=(0.0, 9.0, 0.0))
     report = readers_report(table, NAMES, 1.0)

@@ -160,6 +160,19 @@ def test_small_numbers_are_marked(tmp_path):
 
 
 @pytest.mark.slow
+def test_small_numbers_are_of_patients_where_these_are_known(tmp_path):
+    """Radiographs of one patient, half of them wrong: all draws are equal, and no interval."""
+    ages = [5.0] * 30 + [18.5] * 2 + [12.0] * 28
+    patients = [f"p{i % 10}" for i in range(30)] + ["old"] * 2 + [f"q{i}" for i in range(28)]
+    table = predictions().assign(age_years=ages, age_years_predicted=ages, patient=patients)
+    table.loc[30, "age_years_predicted"] = 12.0
+    text = page(write_finished_run(tmp_path, table)).text
+    assert "Only 30 test radiographs of 10 patients are child: a recall of 1.000 is comp" in text
+    assert "Only 2 test radiographs of 1 patient are adult: a recall of 0.500 has no int" in text
+    assert "are adolescent" not in text
+
+
+@pytest.mark.slow
 def test_a_diverged_model_is_reported_as_such(tmp_path):
     table = predictions().assign(age_years_predicted=lambda t: t["age_years"].where(t.index > 4))
     text = page(write_finished_run(tmp_path, table)).text
@@ -242,6 +255,16 @@ def test_damaged_extras_leave_a_page_without_them(tmp_path, caplog):
     assert "Results" in page(folder).text
     assert "history.csv is missing or damaged" in caplog.text
     assert "images.npz is damaged" in caplog.text
+
+
+def test_the_newest_map_of_each_task_is_shown(tmp_path):
+    folder = write_finished_run(tmp_path, predictions())
+    (folder / "gradcam").mkdir()
+    for name in ("age_epoch_995", "age_epoch_1000", "stage_epoch_005", "stage_epoch_010"):
+        cv2.imwrite(str(folder / f"gradcam/{name}.png"), np.zeros((8, 8), np.uint8))
+    text = page(folder).text
+    shown = re.findall(r"(\w+ epoch \d+): validation radiographs", text)
+    assert shown == ["age epoch 1000", "stage epoch 010"]
 
 
 def test_other_predictions_than_those_scored_are_refused(tmp_path):

@@ -5,14 +5,17 @@ import os
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from boneage import Predictor
 from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
 from boneage.data.tables.sexes import sex_codes
+from boneage.errors import UserError
 from boneage.explain.methods import grad_cam
 from boneage.predict.onnx_model import OnnxModel
 from boneage.predict.radiograph import see
@@ -35,6 +38,18 @@ def test_it_reads_even_drawn_hands(hands):
     assert np.abs(errors).max() < 2.5
     assert np.corrcoef([a.age_years for a in answers], [age for age, _ in HANDS])[0, 1] > 0.95
     assert all(a.interval_years[0] < a.age_years < a.interval_years[1] for a in answers)
+
+
+def test_predictions_that_are_not_finite_are_refused(hands, tmp_path):
+    """A damaged weight: the answer was 0 years, with an interval and no flag."""
+    model = onnx.load(BUILTIN)
+    damaged = next(i for i in model.graph.initializer if "head" in i.name)
+    weights = numpy_helper.to_array(damaged).copy()
+    weights.flat[0] = np.nan
+    damaged.CopyFrom(numpy_helper.from_array(weights, damaged.name))
+    onnx.save(model, tmp_path / "damaged.onnx")
+    with pytest.raises(UserError, match=r"damaged\.onnx cannot be used: .* not finite"):
+        Predictor(tmp_path / "damaged.onnx")(hands[0])
 
 
 def test_it_is_small_and_knows_no_ages_or_sexes_of_radiographs():

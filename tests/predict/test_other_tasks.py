@@ -9,6 +9,7 @@ import pytest
 
 from boneage.predict.answer import Answer, lines_of, table_of, terminal_table
 from boneage.predict.answering import _answer
+from boneage.predict.page import write_pages
 from boneage.predict.patients import Patient
 from boneage.stages import Stages
 
@@ -41,3 +42,19 @@ def test_a_table(answer):
     assert csv.loc[0, list(OTHER)].to_dict() == OTHER
     assert csv.loc[1, list(OTHER)].isna().all()
     assert "outputs" not in csv
+
+
+def test_a_card_writes_numbers_as_the_terminal_does(answer, tmp_path):
+    long = replace(answer, outputs={"height_cm": 151.256, "male_probability": 0.98765})
+    (page,) = write_pages([long], {"checkpoints": ["model.onnx"]}, tmp_path)
+    texts = [" ".join(line.split()) for line in lines_of(long)[:2]]
+    assert texts == ["height_cm 151.26", "male_probability 0.988"]
+    assert "<br>".join(texts) in page.read_text()
+
+
+def test_a_table_of_stages_alone():
+    child = Answer("a.png", "a", sex="male", stage="child", stage_probabilities={"child": 0.9})
+    lines = terminal_table([child, Answer("b.png", "b", "error", reason="damaged")], 80)
+    assert lines[0].split() == ["radiograph", "stage", "sex"]
+    assert lines[1].split() == ["a.png", "child", "male"]
+    assert lines[2].split() == ["b.png", "error"]

@@ -615,11 +615,24 @@ def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
     assert "column 'Age' is not used: call a chronological age" in caplog.text
 
 
-@pytest.mark.parametrize("column", ["alter", "Date of birth", "Edad (años)", "年龄"])
+@pytest.mark.parametrize(
+    "column",
+    ["alter", "Date of birth", "Edad (años)", "年龄", "PatientAge", "patientage", "chron_age",
+     "AgeYears", "Lebensalter"],
+)  # fmt: skip
 def test_a_column_that_may_be_an_age_is_named(tmp_path, caplog, column):
     (tmp_path / "patients.csv").write_text(f"Image ID,{column}\n1,9\n", encoding="utf-8")
     read_patients(tmp_path / "patients.csv")
     assert f"column {column!r} is not used: call a chronological age" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "column", ["stage", "image_path", "Dosage", "agent", "enfermedad", "unidade", "alternative"]
+)
+def test_a_column_that_only_contains_age_is_not_named(tmp_path, caplog, column):
+    (tmp_path / "patients.csv").write_text(f"Image ID,sex,{column}\n1,F,9\n", encoding="utf-8")
+    read_patients(tmp_path / "patients.csv")
+    assert not caplog.text
 
 
 def test_a_column_that_is_used_is_no_unused_age(tmp_path, caplog):

@@ -71,6 +71,14 @@ def test_only_the_first_page_of_many_has_it(tmp_path):
     assert "All radiographs" not in second.read_text()
 
 
+def test_stages_are_counted_without_ages_too(tmp_path):
+    answers = [Answer(f"{i}.png", f"{i}", stage="adult" if i else "child") for i in range(12)]
+    (page,) = write_pages(answers, {"checkpoints": ["model.onnx"]}, tmp_path)
+    assert "Stages: adult 11, child 1. These are predictions" in page.read_text()
+    assert "Predicted bone ages" not in page.read_text()
+    assert "90 % interval" not in page.read_text()
+
+
 def test_nothing_predicted_has_no_ages():
     found = summarise([Answer("a", "a", status="error"), Answer("b", "b", status="error")])
     assert (found.ages, found.years, found.stages) == ([], [], [])

@@ -24,14 +24,14 @@ from boneage.errors import UserError
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
-from boneage.predict.site import matched_films, with_metadata
+from boneage.predict.site import _site, matched_films, with_metadata
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
 from boneage.run.stress import held_out, stress
 from boneage.uncertainty.conformal import Intervals
 from boneage.uncertainty.site import Correction, Line, Site
-from boneage.uncertainty.site_fit import check_readings
+from boneage.uncertainty.site_fit import SiteFit, check_readings
 
 HANDS = 60
 
@@ -285,6 +285,19 @@ def test_mistakes_are_one_line(exported, hospital, tmp_path):
     assert not (tmp_path / "a.onnx").exists()
 
 
+def test_a_table_without_usable_radiographs_names_why(tmp_path):
+    films, path = tmp_path / "films", tmp_path / "readings.csv"
+    films.mkdir()
+    for name in "ab":
+        cv2.imwrite(str(films / f"{name}.png"), np.full((300, 200), 40, np.uint8))
+    path.write_text("id,sex,bone_age_years\na,F,5.5\nb,M,7.25\n")
+    done = call(films, "--table", path, "--out", tmp_path / "site.onnx")
+    assert str(done.exception) == (
+        f"{path}: 0 radiographs can be used, and at least 20 are needed; left out: a (nearly "
+        "empty), b (nearly empty)"
+    )
+
+
 def test_columns_of_any_name(hospital, exported, tmp_path):
     """They give the result of the known names; a misspelt meaning is refused."""
     films, table = hospital
@@ -428,6 +441,17 @@ def test_a_site_is_kept_as_it_is():
         Correction("line", {"male": Line(0.5, 0.1, 10, 4, 16)}), {True: widths, False: None}
     )
     assert Site.of(site.plain()) == site
+
+
+def test_a_correction_of_unknown_sex_alone_has_its_form():
+    nothing = {"value": 0.0, "low": 0.0, "high": 0.0, "n": 20}
+    line = Correction("line", {"unknown": Line(1.0, 0.1), "male": Line(1.0, 0.1)})
+    unknown, known = (
+        SiteFit(correction, "line", nothing, nothing, nothing, None, None)
+        for correction in (line, Correction())
+    )
+    for site in (_site(None, unknown), _site(known, unknown)):
+        assert site.correction == Correction("line", {"unknown": Line(1.0, 0.1)})
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"lines": 5}'])

@@ -73,6 +73,29 @@ def test_ordinal_loss_by_hand():
     assert focal.loss(output, target).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("maturity", "stage"), [(40.0, 0), (40.0, 1), (-40.0, 1), (-40.0, 2)])
+def test_a_maturity_that_is_far_off_has_a_gradient_towards_its_stage(maturity, stage):
+    """The likelihood is below what float32 can subtract: as 1e-7 it had no gradient."""
+    task = OrdinalStages(1, Stages())
+    output = torch.tensor([[maturity]], requires_grad=True)
+    loss = task.negative_log_likelihood(output, torch.tensor([stage]))
+    loss.sum().backward()
+    probability = task.decode(torch.tensor([[np.sign(maturity) * 8.0]]))[0, stage].item()
+    assert loss.item() == pytest.approx(-math.log(probability) + 32, abs=0.01)
+    assert output.grad.item() == pytest.approx(np.sign(maturity))
+
+
+@pytest.mark.parametrize("maturity", [-40.0, -5.0, 5.0, 40.0])
+def test_the_map_of_a_certain_stage_has_a_gradient(maturity):
+    output = torch.tensor([[maturity]], requires_grad=True)
+    task = OrdinalStages(1, Stages())
+    for stage, slope in ((0, -1.0), (2, 1.0), (None, np.sign(maturity))):
+        target = None if stage is None else torch.tensor([stage])
+        score = task.score(output, target)
+        (gradient,) = torch.autograd.grad(score.sum(), output)
+        assert gradient.item() == pytest.approx(slope, abs=1e-4)
+
+
 def test_ordinal_stages_learn_their_thresholds():
     """From the maturity alone, the thresholds must end where the stages meet."""
     torch.manual_seed(0)

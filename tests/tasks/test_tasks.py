@@ -102,9 +102,10 @@ def test_the_recall_of_an_absent_stage_is_undefined():
     assert values["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
 
 
-def test_equal_ages_cannot_be_standardised():
+@pytest.mark.parametrize("ages", [[3.0] * 2, [1 / 12] * 10])  # the latter have a deviation of 1e-17
+def test_equal_ages_cannot_be_standardised(ages):
     with pytest.raises(UserError, match="same bone age"):
-        AgeRegression(in_features=1, loss=nn.L1Loss()).fit(pd.DataFrame({"age_years": [3.0, 3.0]}))
+        AgeRegression(in_features=1, loss=nn.L1Loss()).fit(pd.DataFrame({"age_years": ages}))
 
 
 TRAINING = pd.DataFrame({"age_years": [5.0] * 2 + [12.0] * 6 + [18.0] * 1})

@@ -6,7 +6,7 @@ import pytest
 from boneage.errors import UserError
 from boneage.uncertainty.conformal import Intervals
 from boneage.uncertainty.site import Correction, Line
-from boneage.uncertainty.site_fit import fit_site
+from boneage.uncertainty.site_fit import _line, fit_site
 
 NOISE = 0.75  # years, of a prediction
 
@@ -105,6 +105,12 @@ def test_radiographs_of_a_patient_are_held_out_together():
     width = [found.difference["high"] - found.difference["low"] for found in (apart, together)]
     assert width[1] > 2 * width[0]
     assert together.difference["patients"] == 12
+
+
+def test_equal_predictions_have_no_slope():
+    """The mean of 30 equal ages differs from them by a rounding error: the slope was 5e14."""
+    predicted = np.full(30, 121 / 12)
+    assert _line("line", predicted, np.full(30, 11.0)).slope == 0
 
 
 def test_beyond_the_ages_seen_the_correction_does_not_grow():

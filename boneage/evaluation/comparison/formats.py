@@ -8,6 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
+from boneage.errors import plural
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs, require_metrics
 from boneage.evaluation.comparison.tables import (
     MOST_METRICS,
@@ -53,11 +54,11 @@ class PaperTable:
     def caption(self) -> str:
         """What the table shows, and of which radiographs."""
         first = self.group.first
-        kind = "synthetic radiographs" if first.get("synthetic") else "radiographs"
+        kind = "synthetic radiograph" if first.get("synthetic") else "radiograph"
         units = " or ".join(dict.fromkeys(resampled(run.metrics) for run in self.group.runs))
         said = (
             f"{str(first['task']).capitalize()} on {first['data']}, test set {first['test_set']}: "
-            f"{first['n']['test']:,} {kind}. In brackets 95 % intervals over {units}."
+            f"{plural(first['n']['test'], kind)}. In brackets 95 % intervals over {units}."
         )
         results = [result for _, row in self.rows for result in row.values()]
         if any("sd" in result for result in results):
@@ -130,13 +131,8 @@ def _table(group: Group, metrics: Sequence[str], name_of: dict[Path, str]) -> Pa
     ]
     for row in seed_rows(group, known):
         means: dict[str, Result] = {
-            name: {
-                "value": over["mean"],
-                "low": None,
-                "high": None,
-                "sd": over["sd"],
-                "n": over["n"],
-            }
+            name: {"value": over["mean"], "low": None, "high": None}
+            | {part: over[part] for part in ("sd", "n", "patients") if part in over}
             for name, over in row["metrics"].items()
         }
         rows.append((name_of_seeds(row, name_of), means))

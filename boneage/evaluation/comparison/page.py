@@ -178,11 +178,11 @@ def _panels(
         array = np.array(values, float)
         if np.isnan(array[:, 0]).all():
             continue
-        label = metric_label(name)
-        panels[label] = array
-        hollow[label] = np.array([not result.get("n") or is_few(result) for result in results])
+        title = metric_label(name)
+        panels[title] = array
+        hollow[title] = np.array([not result.get("n") or is_few(result) for result in results])
         if study and name in study.published:
-            reference[label] = study.published[name]
+            reference[title] = study.published[name]
     return panels, hollow, reference
 
 

@@ -17,7 +17,7 @@ from boneage.evaluation.comparison.paired import trained_seeds
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import is_compared, metric_label
-from boneage.evaluation.numbers import FEW_NOTE, interval, is_few, number, p_value
+from boneage.evaluation.numbers import FEW_NOTE, interval, is_few, number, p_value, with_limits
 from boneage.evaluation.run_folder import FinishedRun
 
 Gaps = Mapping[Path, Mapping[str, Gap | None]]  # by folder of a run and column
@@ -57,7 +57,7 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
     Returns:
         Rows with `setting` (values of the differing options but the seed), `named` (these as
         "option=value"), `runs` (as `trained_seeds` counts them), and `metrics`: per name `mean`,
-        `sd` (n - 1), and `n` of the radiographs if it is that of all seeds.
+        `sd` (n - 1), and `n` of the radiographs (and `patients`) if it is that of all seeds.
     """
     rows = []
     keys = [key for key in group.differing if key != "seed"]
@@ -67,14 +67,12 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
             continue
         metrics = {}
         for name in shown_metrics(group) if chosen is None else chosen:
-            values = [run.metrics["test"].get(name, {}).get("value") for run in runs]
-            array = np.array([np.nan if value is None else value for value in values], float)
-            n = {run.metrics["test"].get(name, {}).get("n") for run in runs}
-            metrics[name] = {
-                "mean": float(array.mean()),
-                "sd": float(array.std(ddof=1)),
-                "n": n.pop() if len(n) == 1 else None,
-            }
+            results = [run.metrics["test"].get(name, {}) for run in runs]
+            array = np.array([result.get("value") for result in results], float)
+            metrics[name] = {"mean": float(array.mean()), "sd": float(array.std(ddof=1)), "n": None}
+            counted = [{k: r[k] for k in ("n", "patients") if k in r} for r in results]
+            if all(each == counted[0] for each in counted):
+                metrics[name] |= counted[0]
         named = [f"{key}={value}" for key, value in zip(keys, setting, strict=True)]
         rows.append({"setting": setting, "named": named, "runs": runs, "metrics": metrics})
     return rows
@@ -132,7 +130,7 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         first, name_of = shown["first"], shown["name_of"]
         synthetic = " [bold](synthetic)[/bold]" if first.get("synthetic") else ""
         console.print(
-            f"\nTest set {first['test_set']}: {first['n']['test']:,} radiographs of "
+            f"\nTest set {first['test_set']}: {plural(first['n']['test'], 'radiograph')} of "
             f"{escape(str(first['data']))}{synthetic}\n"
             f"[dim]stages (years): {escape(shown['stages'])}; intervals resample "
             f"{shown['resampled']}[/dim]"
@@ -147,7 +145,7 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
                 console.print(f"[dim]  more options that differ, see the page: {left_out}[/dim]")
             if group.limit_of_readers:
                 console.print(f"  {group.limit_of_readers}", soft_wrap=True)
-            for row in part["seeds"]:
+            for row in part["seeds"] if group.sort else ():  # diverged runs have no metric
                 console.print(_pooled(group, row, name_of), soft_wrap=True)
             for row in part["between_settings"]:
                 console.print(_difference(row, name_of), soft_wrap=True)
@@ -208,8 +206,7 @@ def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
     difference = row["difference"]
     return escape(
         f"  {label(row['runs'], name_of)} minus {label(row['references'], name_of)}: "
-        f"{metric_label(row['metric'])} {number(difference['value'])} "
-        f"({interval(difference)}), p {p_value(difference['p'])}"
+        f"{metric_label(row['metric'])} {with_limits(difference)}, p {p_value(difference['p'])}"
     )
 
 
@@ -217,5 +214,5 @@ def _cell(result: Result | None) -> str:
     """Return value and interval on two lines; a dagger marks a small n."""
     if result is None:
         return ""
-    mark = "†" if is_few(result) else ""
+    mark = "†" if is_few(result) and result["value"] is not None else ""
     return f"{number(result['value'])}{mark}\n[dim]{interval(result)}[/dim]"

@@ -13,7 +13,7 @@ from boneage.evaluation.methods.checklist import claim
 from boneage.evaluation.methods.network import describe_model, describe_preprocessing, stages_of
 from boneage.evaluation.methods.training import describe_training
 from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
-from boneage.evaluation.numbers import in_months, interval, number
+from boneage.evaluation.numbers import in_months, with_limits
 from boneage.evaluation.run_folder import SPLIT, FinishedRun, read_run
 
 FILE = "methods.md"
@@ -208,9 +208,8 @@ def _statistics(run: FinishedRun) -> list[str]:
             "Prediction intervals of 90 % are the predicted age plus or minus a "
             "quantile of the absolute errors of the validation fold (split conformal prediction), "
             "by band of the predicted age where it has 50 radiographs or more. They "
-            f"contained the true age in a share of {number(covered['value'])} "
-            f"({interval(covered)}) of the test radiographs. The epoch had been "
-            "chosen on the same validation fold."
+            f"contained the true age in a share of {with_limits(covered)} of the test radiographs. "
+            "The epoch had been chosen on the same validation fold."
         )
     return [*sentences, *_readers(metrics), *_subgroups(metrics)]
 

@@ -171,7 +171,9 @@ def _maps(run: FinishedRun) -> list[dict[str, Any]]:
     Panels of test radiographs also have one image per radiograph, under `each`.
     """
     files = sorted((run.path / "gradcam").glob("*.png"))
-    newest = {file.stem.rsplit("_epoch_")[0]: file for file in files if "_epoch_" in file.stem}
+    panels = [file for file in files if "_epoch_" in file.stem]
+    panels.sort(key=lambda file: len(file.stem))  # by epoch: 1000 is after 999
+    newest = {file.stem.rpartition("_epoch_")[0]: file for file in panels}
     kinds = ("_test", "localisation_", "sanity_")
     shown = [f for f in files if f in newest.values() or any(kind in f.stem for kind in kinds)]
     images = {file.stem: cv2.imread(str(file)) for file in shown}

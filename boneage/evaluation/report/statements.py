@@ -7,11 +7,12 @@ import pandas as pd
 
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
+from boneage.errors import plural
 from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL, infant
 from boneage.evaluation.gaps import largest_gap
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe
-from boneage.evaluation.numbers import FEW, number
+from boneage.evaluation.numbers import FEW, count_units, number
 from boneage.evaluation.predictions import BEYOND_ANY_AGE, error_months
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
@@ -45,7 +46,7 @@ def limits(run: FinishedRun) -> list[str]:
     sentences += _small_bands(run.predictions["age_years"])
     if (run.predictions["sex"] == "unknown").any():
         n = int((run.predictions["sex"] == "unknown").sum())
-        sentences.append(f"The sex of {n:,} test radiographs is unknown.")
+        sentences.append(f"The sex of {plural(n, 'test radiograph')} is unknown.")
     sentences.append(
         "The intervals cover the choice of the test radiographs. They do not cover the variation "
         f"between seeds (here {metrics['seed']}) and splits: repeat the run with other seeds and "
@@ -109,16 +110,21 @@ def _small_stages(run: FinishedRun) -> list[str]:
     sentences = []
     for name in run.stages.names:
         recall = run.metrics["test"].get(f"stage/recall_{name}")
-        if recall is None or recall["n"] >= FEW:
+        if recall is None or count_units(recall) >= FEW:
             continue
         if recall["n"] == 0:
             sentences.append(f"No test radiograph is {name}: its recall is unknown.")
+            continue
+        films = plural(recall["n"], "test radiograph")
+        if recall.get("patients"):
+            films += f" of {plural(recall['patients'], 'patient')}"
+        found = f"a recall of {number(recall['value'])}"
+        if recall["low"] is None:
+            found += " has no interval"
         else:
-            n = f"{recall['n']} test radiograph" + ("s are" if recall["n"] > 1 else " is")
-            sentences.append(
-                f"Only {n} {name}: a recall of {number(recall['value'])} is compatible with "
-                f"anything from {number(recall['low'])} to {number(recall['high'])}."
-            )
+            limits = f"{number(recall['low'])} to {number(recall['high'])}"
+            found += f" is compatible with anything from {limits}"
+        sentences.append(f"Only {films} {'is' if recall['n'] == 1 else 'are'} {name}: {found}.")
     return sentences
 
 
