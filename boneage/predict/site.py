@@ -138,8 +138,8 @@ def _require_unseen(labels: pd.DataFrame, trained_ids: Iterable[str]) -> None:
     if seen := list(labels["id"][pd.Series(keys, labels.index).isin(trained)]):
         raise UserError(
             f"the ids of {plural(len(seen), 'radiograph')} are also those of the model's training "
-            f"radiographs: {join_first(seen)}; fit it to other radiographs, or, if only the ids agree, rename "
-            "yours, for example with a prefix"
+            f"radiographs: {join_first(seen)}; fit it to other radiographs, or, if only the ids "
+            "agree, rename yours, for example with a prefix"
         )
 
 

@@ -34,14 +34,14 @@ def check_unseen(
     if certain:
         raise UserError(
             f"this checkpoint was trained on {plural(len(certain), 'radiograph')} of the {name} "
-            f"fold: {join_first(certain)}; use the run's own split (data.split_file=RUN/split.csv), or, "
-            "in another data set, remove their rows from the label table"
+            f"fold: {join_first(certain)}; use the run's own split (data.split_file=RUN/split.csv) "
+            "or, in another data set, remove their rows from the label table"
         )
     if same_id:
         raise UserError(
             f"the ids of {plural(len(same_id), 'radiograph')} of the {name} fold are also those of "
-            f"the model's training radiographs: {join_first(same_id)}; choose others (data.split_file=), or, if only "
-            "the ids agree, rename yours, for example with a prefix"
+            f"the model's training radiographs: {join_first(same_id)}; choose others "
+            "(data.split_file=), or, if only the ids agree, rename yours, for example with a prefix"
         )
     _warn_of_patients(rows, seen, name)
 
@@ -112,8 +112,8 @@ def _warn_of_patients(rows: pd.DataFrame, seen: pd.DataFrame, fold: str) -> None
     shared = rows["patient"][rows["patient"].map(core).isin(trained)]
     if len(shared):
         log.warning(
-            "The names of %s of the %s fold are also those of training patients of this "
-            "checkpoint: %s. If they are the same people, its errors are too small: leave them out",
+            "The names of %s of the %s fold are also those of training patients of this checkpoint "
+            "(%s). If they are the same people, its errors are too small: leave them out",
             plural(shared.nunique(), "patient"),
             fold,
             join_first(list(shared.unique())),

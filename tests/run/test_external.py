@@ -237,7 +237,7 @@ def test_radiographs_trained_on_are_refused_by_name(tested, run, other, phantom_
     mix(seen)
     shutil.rmtree(tmp_path / "tested")
     named = ", ".join(seen["id"])
-    with pytest.raises(UserError, match=rf"2 radiographs .* used to train .*: {named}; .*remove"):
+    with pytest.raises(UserError, match=rf"trained on 2 radiographs .*: {named}; .*remove"):
         tested(mixed)
 
 

@@ -59,7 +59,7 @@ def test_the_next_run_of_a_chain_knows_the_radiographs_of_all_before(first, conf
     assert set(second["boneage"]["earlier"]["id"]) & set(split["id"])  # each is there twice
     check_unseen(second, split)
     seen = int((split["fold"] != "test").sum())
-    with pytest.raises(UserError, match=f"^{seen} radiographs of the test fold were used"):
+    with pytest.raises(UserError, match=f"trained on {seen} radiographs of the test fold: "):
         check_unseen(second, split.assign(fold="test"))
 
 
@@ -116,12 +116,12 @@ def test_another_backbone_is_refused(first, configure):
 
 @pytest.mark.slow
 def test_what_was_trained_on_is_refused_as_a_test_radiograph(first, configure, tmp_path):
-    with pytest.raises(UserError, match=r"trained on \d+ radiographs of the test fold: .*data.split_file="):
+    with pytest.raises(UserError, match=r"trained on .* of the test fold: .*data.split_file="):
         train(configure(f"start_from={first}", "data.split_seed=3"))
     root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
     train(configure(f"start_from={first}", f"data.root={root}", run="second"))
     second = tmp_path / "second/checkpoints/best.ckpt"
-    with pytest.raises(UserError, match="trained on .* of the test fold: "):
+    with pytest.raises(UserError, match=r"trained on .* of the test fold: "):
         train(configure("train=false", f"ckpt_path={second}", "data.split_seed=3", run="third"))
 
 
@@ -142,13 +142,14 @@ def test_what_was_trained_on_is_refused_as_a_validation_radiograph(first, config
     trained, validated = ids_of(tmp_path, "train")[0], ids_of(tmp_path, "val")[0]
     options = ("sex=embedding", f"start_from={first}")
     swapped = own_split(tmp_path, **{trained: "val"})
-    said = rf"^1 radiographs of the validation fold were used.*: {trained}; .*data\.split_file="
+    said = rf"trained on 1 radiograph of the validation fold: {trained}; .*data\.split_file="
     with pytest.raises(UserError, match=said):
         train(configure(*options, swapped, run="second"))
     learned_now = own_split(tmp_path, **{validated: "train"})  # trained on from now on
     train(configure(*options, learned_now, run="second"))
     second = tmp_path / "second/checkpoints/best.ckpt"
-    with pytest.raises(UserError, match=rf"trained on 1 radiograph of the validation fold: {validated};"):
+    said = rf"trained on 1 radiograph of the validation fold: {validated};"
+    with pytest.raises(UserError, match=said):
         train(configure("sex=embedding", f"start_from={second}", run="third"))
 
 
@@ -166,7 +167,7 @@ def test_a_chain_may_validate_on_the_same_radiographs(first, configure, tmp_path
         del checkpoint["boneage"]["earlier"]["fold"]
         torch.save(checkpoint, path)
     train(configure("sex=embedding", f"start_from={third}", run="fifth"))
-    with pytest.raises(UserError, match="trained on .* of the validation fold: "):
+    with pytest.raises(UserError, match=r"trained on .* of the validation fold: "):
         train(configure("sex=embedding", f"start_from={second}", run="sixth"))
 
 
@@ -184,7 +185,7 @@ def test_weights_of_an_exported_file_are_taken_over(
 
 def test_what_an_exported_file_was_trained_on_is_refused(exported, configure, tmp_path):
     file = exported / "model.onnx"
-    said = r"of the test fold are also those of the model's training radiographs.*example with a prefix"
+    said = r"of the test fold are also those of the model's training radiographs.*with a prefix"
     with pytest.raises(UserError, match=said):
         train(configure(f"start_from={file}", "data.split_seed=3"))
     (tmp_path / "first").symlink_to(exported / "run")
