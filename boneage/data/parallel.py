@@ -10,8 +10,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,9 +95,7 @@ def in_parallel(
         what: the work, as in "Decoding".
     """
     calls = (delayed(function)(item) for item in items)
-    results: Iterator[Result] = run_pool(
-        calls, n_jobs=1 if len(items) < FEW_ITEMS else -1, return_as="generator"
-    )
+    results: Iterator[Result] = run_pool(calls, n_jobs=1 if len(items) < FEW_ITEMS else -1)
     yield from with_progress(results, len(items), what)
 
 
@@ -109,6 +109,7 @@ def run_pool(calls: Iterable[Any], **options: Any) -> Iterator[Any]:  # noqa: AN
     Raises:
         UserError: if a process is killed, or a temporary file cannot be written.
     """
+    options = {"return_as": "generator"} | options
     if options["n_jobs"] == 1:  # in this process
         yield from Parallel(**options)(calls)
         return
@@ -124,7 +125,9 @@ def run_pool(calls: Iterable[Any], **options: Any) -> Iterator[Any]:  # noqa: AN
             for number, (function, given, named) in enumerate(calls)
         )
         try:
-            for file in Parallel(initializer=_ignore_interrupt, **options)(stored):
+            with _held_interrupt():
+                files = Parallel(initializer=_ignore_interrupt, **options)(stored)
+            for file in files:
                 yield pickle.loads(file.read_bytes())
                 file.unlink()
         except BrokenProcessPool as error:
@@ -146,6 +149,20 @@ def _report_thread(failed: threading.ExceptHookArgs) -> None:
     """Report an exception in a thread, unless it is joblib's, which loses calls at a stop."""
     if failed.thread is None or failed.thread.name != "ExecutorManagerThread":
         threading.__excepthook__(failed)
+
+
+@contextmanager
+def _held_interrupt() -> Iterator[None]:
+    """Receive Ctrl-C afterwards; processes that start meanwhile, on POSIX, never receive it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would end the hold
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_interrupt() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import Sampler
 
+from boneage.errors import UserError
 from boneage.stages import Stages
 
 
@@ -101,20 +102,30 @@ class RankBatches(Sampler[list[tuple[int, int]]]):
         batch_size: maximum number of radiographs per step and process.
         rank: number of this process, from 0.
         processes: number of processes.
+
+    Raises:
+        UserError: if a process would have no radiograph in a step.
     """
 
     def __init__(self, sampler: EpochSampler, batch_size: int, rank: int, processes: int) -> None:
+        steps = -(-len(sampler) // (batch_size * processes))
+        if len(sampler) < steps * processes:
+            raise UserError(
+                f"{len(sampler):,} training radiographs are too few for {processes} processes and "
+                f"data.batch_size={batch_size}: use fewer devices or larger batches"
+            )
         self.sampler = sampler
         self.batch_size = batch_size
         self.rank = rank
         self.processes = processes
+        self.steps = steps
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // (self.batch_size * self.processes))
+        return self.steps
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         pairs = list(self.sampler)
-        bounds = np.linspace(0, len(pairs), len(self) * self.processes + 1).round().astype(int)
-        for step in range(len(self)):
+        bounds = np.linspace(0, len(pairs), self.steps * self.processes + 1).round().astype(int)
+        for step in range(self.steps):
             part = step * self.processes + self.rank
             yield pairs[bounds[part] : bounds[part + 1]]

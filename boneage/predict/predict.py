@@ -18,7 +18,7 @@ from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import Answer
 from boneage.predict.answer_files import AnswerFiles
-from boneage.predict.answering import answer_all
+from boneage.predict.answering import BATCH, answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import PictureNames, write_pages, write_pictures
 from boneage.predict.patients import (
@@ -34,7 +34,6 @@ from boneage.weights import sha256
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
-BATCH = 32  # radiographs
 UNKNOWN = Patient()
 OUT_OF_MEMORY = re.compile("allocat|out of memory")  # of OpenCV, onnxruntime and torch
 SERIAL_FILES = 16  # fewer are read faster without a pool
@@ -173,7 +172,7 @@ def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterat
     from boneage.data.parallel import run_pool
 
     calls = (delayed(load)(file, ensemble.preprocessings, with_films) for file in files)
-    yield from run_pool(calls, n_jobs=-1, return_as="generator", pre_dispatch="16*n_jobs")
+    yield from run_pool(calls, n_jobs=-1, pre_dispatch="16*n_jobs")
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -9,12 +9,10 @@ from pandas.api.types import is_scalar
 
 from boneage.errors import UserError
 from boneage.predict.answer import Answer
-from boneage.predict.answering import answer_all
+from boneage.predict.answering import BATCH, answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import patient_given, patient_of
 from boneage.predict.radiograph import Radiograph, load, see
-
-BATCH = 32  # radiographs in memory at a time
 
 One = str | Path | np.ndarray  # a file, or pixels
 

@@ -78,6 +78,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     metrics = {
         **{key: value for key, value in first.metrics.items() if key not in OF_ONE_RUN},
         "ensemble": [str(run.path) for run in runs],
+        "differing": _differing_options(runs),
         "partial": list(dict.fromkeys(p for run in runs for p in run.metrics.get("partial", []))),
         "subgroups": columns,
         "parameters": sum(run.metrics["parameters"] for run in runs),
@@ -129,6 +130,13 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
     if copies := find_copy([run.path / PREDICTIONS for run in runs]):
         copy, earlier = (file.parent for file in copies)
         raise UserError(f"a run is given more than once: {copy} has the predictions of {earlier}")
+
+
+def _differing_options(runs: Sequence[FinishedRun]) -> list[str]:
+    """Return the options in which the runs differ, in the order of the first run that has each."""
+    options = [run.metrics["options"] for run in runs]
+    keys = dict.fromkeys(key for of_run in options for key in of_run)
+    return [key for key in keys if any(o.get(key) != options[0].get(key) for o in options)]
 
 
 def _report(

@@ -76,7 +76,7 @@ def quieten_lightning() -> None:
     """Hide messages of libraries, warnings that do not apply here, and output of subprocesses."""
     if not is_first_process():
         logging.disable(logging.WARNING)
-    for name in ("lightning.pytorch", "lightning.fabric", "fontTools"):
+    for name in ("lightning.pytorch", "lightning.fabric", "timm", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in HIDDEN_WARNINGS:
         warnings.filterwarnings("ignore", message)

@@ -209,6 +209,7 @@ def test_years_and_months_in_one_chronological_age_are_said(tmp_path, caplog):
         (["1,200", "7.25", ""], [np.nan, 7.25, np.nan]),
         (["120,5", "1.200"], [120.5, np.nan]),
         (["1.200", "96", "1.150"], [np.nan, 96, np.nan]),
+        (["1.234", "850", "1.157"], [np.nan, 850, np.nan]),  # days
         # other digits, no plain number, or too much for thousands
         (["1,200", "96", "7,5"], [1.2, 96, 7.5]),
         (["1,200", "7,125", ""], [1.2, 7.125, np.nan]),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from dicom_files import PICTURE, written
+from pydicom.sr.codedict import codes
 
 from boneage.data.dicom.header import Header
 from boneage.data.dicom.read import read_dicom
@@ -142,3 +143,16 @@ def test_a_file_that_says_it_is_no_hand(tmp_path, tags, flags):
     file = written(tmp_path / "a.dcm", PICTURE.astype(np.uint8), **tags)
     assert [*read_dicom(file)[1].image_flags] == flags
     assert [flag for flag in load(file, ()).flags if "header" in flag] == flags
+
+
+def test_other_bones_of_the_standard_are_no_hand(tmp_path):
+    regions = {name.upper() for name in dir(codes.CID4009) if name[0].isupper()}
+    bones = {
+        "CALCANEUS", "CLAVICLE", "COCCYX", "FEMUR", "FIBULA", "HUMERUS", "MANDIBLE", "MAXILLA",
+        "PATELLA", "PELVIS", "RIB", "SACRUM", "SCAPULA", "SKULL", "SPINE", "STERNUM", "THIGH",
+        "ZYGOMA",
+    }  # fmt: skip
+    assert bones <= regions
+    for part in sorted(bones | {"TIBIA", "RIB_L"}):
+        flags = header(tmp_path, BodyPartExamined=part).image_flags
+        assert flags == (f"no hand by its header: BodyPartExamined '{part}'",)

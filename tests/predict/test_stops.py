@@ -59,6 +59,22 @@ def cmdline(process):
 
 
 @LINUX
+def test_a_process_that_is_interrupted_while_it_starts_prints_nothing(images, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "if any('popen_loky' in word for word in sys.orig_argv):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    first = sorted(images.glob("1*.png"))[:20]
+    words = [sys.executable, "-m", "boneage", "predict", *first, "--out", tmp_path / "out"]
+    ended = subprocess.run(
+        words, text=True, capture_output=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{PROJECT}", "LOKY_MAX_CPU_COUNT": "2"},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@LINUX
 @pytest.mark.parametrize(
     ("stop", "said"),
     [

@@ -102,6 +102,16 @@ def test_the_command_writes_what_compare_and_report_read(runs, tmp_path):
     assert json.loads((out / "metrics.json").read_text())["task"] == "multitask"
 
 
+def test_a_comparison_does_not_show_an_ensemble_with_the_seed_of_its_first_run(runs, tmp_path):
+    ensemble([runs / "a", runs / "b"], tmp_path / "both")
+    folders = [str(runs / "a"), str(runs / "b"), str(tmp_path / "both")]
+    done = CliRunner().invoke(app, ["compare", *folders, "--out", str(tmp_path / "comparison")])
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(tmp_path / "comparison/comparison.csv", dtype=str).set_index("run")
+    for column in ("seed", "option/seed"):
+        assert table.loc[folders, column].tolist() == ["1", "2", "several"]
+
+
 def test_a_diverged_run_is_not_averaged(tmp_path):
     ages = pd.DataFrame({"id": ["1", "2"], "sex": "male", "age_years": [6.0, 12.0]})
     for name, predicted in (("a", [6.5, 11.0]), ("b", [float("nan"), 12.0])):

@@ -1,12 +1,17 @@
 """Sweeps whose jobs run side by side, on this machine or as a cluster's jobs."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 
 import optuna
 import pandas as pd
 import pytest
-from helpers import PROJECT, TINY, call, call_afresh
+from helpers import PROJECT, TINY, TRAIN, call, call_afresh
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
@@ -38,6 +43,27 @@ def test_jobs_side_by_side(phantom_root, tmp_path, launcher):
         assert again.returncode == 0, again.stderr
         assert "is finished" in again.stdout
         assert (good / "metrics.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_a_stopped_sweep_leaves_no_job_behind(phantom_root, tmp_path):
+    words = [
+        sys.executable, TRAIN, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *TINY,
+        "data=rsna", f"data.root={phantom_root}", f"hydra.sweep.dir={tmp_path}/sweep",
+        "trainer.max_epochs=100000", "callbacks.early_stopping.patience=100000",
+    ]  # fmt: skip
+    sweep = subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        next(line for line in sweep.stdout if line.startswith("Epoch 1 "))
+        sweep.terminate()
+        said, _ = sweep.communicate(timeout=60)  # until no process writes into the pipe
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(sweep.pid, signal.SIGKILL)
+    assert sweep.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1].startswith("Continue with: python train.py -m ")
 
 
 def with_hydra(*overrides):

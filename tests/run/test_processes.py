@@ -18,7 +18,7 @@ from boneage.run.experiment import train
 from boneage.run.process import check_strategy
 
 
-@pytest.mark.parametrize("n", [1, 5, 128, 129, 130, 1000])
+@pytest.mark.parametrize("n", [5, 128, 129, 130, 1000])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_no_radiograph_twice_and_none_left_out(n, processes):
     sampler = EpochSampler(n, 0, lambda: 3)
@@ -30,6 +30,14 @@ def test_no_radiograph_twice_and_none_left_out(n, processes):
     sizes = [len(batch) for batches in ranks for batch in batches]
     assert max(sizes) <= 16
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(1, 16), (2, 16), (5, 1)])
+def test_processes_without_radiographs_are_refused(n, batch_size):
+    message = rf"^{n} training radiographs are too few for 3 processes and data\.batch_size="
+    with pytest.raises(UserError, match=message):
+        RankBatches(EpochSampler(n, 0, lambda: 0), batch_size, 2, 3)
+    RankBatches(EpochSampler(6, 0, lambda: 0), batch_size, 2, 3)
 
 
 def test_balanced_draws_are_those_of_one_process():

@@ -19,9 +19,10 @@ CONTRADICTION = 1.0  # years between PatientAge, which may be in whole years, an
 PLACEHOLDERS = 1900  # dates of birth up to this year
 NO_RADIOGRAPH = ("CT", "ES", "GM", "MR", "NM", "OP", "OPT", "PT", "SM", "US", "XC")  # modalities
 OTHER_PARTS = {  # of the body (PS3.16 annex L), not with a hand on one radiograph
-    "ABDOMEN", "ANKLE", "BREAST", "CHEST", "CLAVICLE", "CSPINE", "ELBOW", "FEMUR", "FOOT", "HEAD",
-    "HEART", "HIP", "JAW", "KNEE", "LEG", "LSPINE", "NECK", "PELVIS", "SHOULDER", "SKULL", "SPINE",
-    "SSPINE", "THORAX", "TOE", "TSPINE",
+    "ABDOMEN", "ANKLE", "BREAST", "CALCANEUS", "CHEST", "CLAVICLE", "COCCYX", "CSPINE", "ELBOW",
+    "FEMUR", "FIBULA", "FOOT", "HEAD", "HEART", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "LSPINE",
+    "MANDIBLE", "MAXILLA", "NECK", "PATELLA", "PELVIS", "RIB", "SACRUM", "SCAPULA", "SHOULDER",
+    "SKULL", "SPINE", "SSPINE", "STERNUM", "THIGH", "THORAX", "TIBIA", "TOE", "TSPINE", "ZYGOMA",
 }  # fmt: skip
 HANDS = re.compile("HAND|WRIST|FINGER|THUMB|FOREARM|CARP|BONE ?AGE")
 SHOWN = 20  # characters of a value that is not recognised

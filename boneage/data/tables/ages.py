@@ -199,17 +199,19 @@ def read_numbers(cells: pd.Series) -> pd.Series:
 
     1,200 is none if all cells with a comma are of this kind and others are numbers without one, and
     1.200 if others have a comma: they may be thousands. 10,125 would be too many, even of days.
-    1.200 is none if all cells with a point are of this kind, one ends with 0, and others have no
-    point: decimals are written with equally many digits, or without zeros at the end.
+    1.200 is none if all cells with a point are of this kind, and others without one are 100 or
+    more, or one of this kind ends with 0: decimals are written with equally many digits, or without
+    zeros at the end.
     """
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
     commas = cells.str.fullmatch(r"[+-]?\d+,\d+")
     thousands = cells.str.fullmatch(r"[1-9][.,]\d{3}")
     if not commas.any():
         points = cells.str.contains(".", regex=False)
-        zeros = cells[points].str.endswith("0").any()
-        whole = numbers[~points].notna().any()
-        return numbers.mask(points) if zeros and whole and thousands[points].all() else numbers
+        whole = numbers[~points]
+        zeros = whole.notna().any() and cells[points].str.endswith("0").any()
+        grouped = thousands[points].all() and (zeros or (whole >= 100).any())
+        return numbers.mask(points) if grouped else numbers
     if numbers.notna().any() and thousands[commas].all():
         return numbers
     points = cells.where(~commas, cells.str.replace(",", "."))

@@ -24,6 +24,7 @@ from boneage.options import is_choice, kind_of
 TRACES = (METRICS, HYDRA, SPLIT, ERROR)  # a folder with any of them is a run folder
 DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
 ABSENT = "-"
+SEVERAL = "several"  # values, those of the runs of an ensemble
 
 
 def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
@@ -129,7 +130,12 @@ class Group:
 
     @staticmethod
     def shown(run: FinishedRun, key: str) -> str:
-        """Return the value of an option as text; a dash if an older run lacks it."""
+        """Return the value of an option as text.
+
+        A dash if an older run lacks it, "several" if the runs of an ensemble differ in it.
+        """
+        if key in run.metrics.get("differing", ()):
+            return SEVERAL
         value = run.metrics["options"].get(key)
         return ABSENT if value is None else str(value)
 
