@@ -91,7 +91,7 @@ TABLE = (
            "with a label table", SETTING, group="node"),
     Option("trainer", "default", "Lightning's Trainer; `ddp`", group="node"),
     Option("callbacks", "default", "`no_ema`: without averaged weights; `gradcam_localisation`; "
-           "`gradient_conflict`: whether tasks pull in different directions", group="node"),
+           "`frozen_backbone`; `gradient_conflict`: cosine of the tasks' gradients", group="node"),
     Option("logger", "tensorboard", "loggers of Lightning", BOOKKEEPING, group="node"),
     Option("reference", None, "published values to show next to the run's; `paper`",
            BOOKKEEPING, group="node", recorded=False),

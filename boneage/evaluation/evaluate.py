@@ -85,11 +85,23 @@ def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] 
     if stage is not None and age is not None:
         results |= score("heads", HEADS, stage, stages.index_of(age), patients)
     for task in tasks:
-        names = [f"{task.name}/{metric}" for metric in task.metrics.by_name()]
-        if np.isfinite(task.predicted).all() and any(name not in results for name in names):
-            own = score(task.name, task.metrics, task.true, task.predicted, patients)
-            results |= {name: own[name] for name in names if name not in results}
-    return results
+        if np.isfinite(task.predicted).all():
+            results |= _missing(results, task, task.predicted, patients)
+    groups = list(dict.fromkeys(map(_group, results)))  # a task's own metrics join its others
+    return dict(sorted(results.items(), key=lambda item: groups.index(_group(item[0]))))
+
+
+def _group(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _missing(
+    results: Results, task: Scored, predicted: np.ndarray, patients: np.ndarray | None
+) -> Results:
+    """Return the metrics of a task that the results lack."""
+    names = {f"{task.name}/{metric}" for metric in task.metrics.by_name()} - results.keys()
+    own = score(task.name, task.metrics, task.true, predicted, patients) if names else {}
+    return {name: result for name, result in own.items() if name in names}
 
 
 def score(
@@ -169,8 +181,7 @@ def baselines(
     constant = score("age", AGE, true, mean, patients)
     for task in tasks:
         if (value := task.constant(train)) is not None:
-            same = np.full(len(true), value)
-            constant |= score(task.name, task.metrics, task.true, same, patients)
+            constant |= _missing(constant, task, np.full(len(true), value), patients)
     return {
         "constant": constant,
         "median_by_sex": score("age", AGE, true, median, patients),

@@ -41,8 +41,8 @@ LABELS = {  # of the metrics, in tables
     "accuracy": "accuracy",
     "accuracy_difference": "difference",
     "stage_changed": "changed stages",
-    "flagged": "flagged",
-    "mae_months_not_flagged": "MAE of the others",
+    "flagged": "share flagged",
+    "mae_months_not_flagged": "MAE if not flagged",
 }
 SHARES = {"accuracy", "flagged", "stage_changed"}  # of the radiographs
 PANELS = (

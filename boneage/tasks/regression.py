@@ -96,5 +96,9 @@ class AgeRegression(Task):
     def metrics(self) -> MetricSet:
         return AGE
 
+    def constant(self, train: pd.DataFrame) -> float | None:
+        """Return the mean age in years."""
+        return float(train["age_years"].mean())
+
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
         return {PREDICTED_AGE: prediction}

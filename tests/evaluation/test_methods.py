@@ -149,7 +149,14 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         ("Training", ["~callbacks.ema"], "lowest MAE", "moving average"),
         ("Training", [], "weights of the epoch with the lowest MAE", "of the step with"),
         ("Training", ["trainer.val_check_interval=9"], "of the step with the lowest MAE", ""),
-        ("Training", [], "its mirror image", ""),
+        ("Training", [], "its mirror image", "frozen"),
+        ("Training", ["callbacks=frozen_backbone"], "backbone was frozen, except for", "for the f"),
+        (
+            "Training",
+            ["callbacks=frozen_backbone", "callbacks.freeze.unfreeze_backbone_at_epoch=3"],
+            "The backbone was frozen for the first 3 epochs, except for its batch normalisation.",
+            "fill in",
+        ),
         ("Training", ["mirror_test=false"], "were tested", "mirror"),
         ("Training", [], "smooth L1 loss (beta 0.1) in standard deviations", "cross-entropy"),
         ("Training", ["start_from=builtin"], "(beta 0.1) in standardised units", "deviations of"),
@@ -234,6 +241,12 @@ def test_a_task_of_ones_own_is_for_the_authors(told):
     parts = told("+tasks.toy._target_=mine.Toy")
     assert "[fill in: what the task toy predicts]" in parts["Model"]
     assert "[fill in: the loss of the task toy]" in parts["Training"]
+
+
+def test_a_callback_of_ones_own_is_for_the_authors(told):
+    training = told("+callbacks.prune._target_=mine.Prune")["Training"]
+    assert training.count("[fill in: what the callback") == 1
+    assert "[fill in: what the callback Prune did]" in training
 
 
 def test_known_patients_are_told(told):

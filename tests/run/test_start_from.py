@@ -41,6 +41,25 @@ def test_all_weights_are_taken_over(first, configure, tmp_path):
     assert not torch.equal(before["backbone.layers.0.weight"], fresh["backbone.layers.0.weight"])
 
 
+def test_a_frozen_backbone_keeps_its_weights_but_for_batch_normalisation(
+    first, configure, tmp_path
+):
+    options = ("sex=embedding", "seed=8", "trainer.max_epochs=2", "callbacks=frozen_backbone")
+    train(configure(*options, f"start_from={first}", run="second"))
+    before, after = learned(weights(tmp_path / "first")), learned(weights(tmp_path / "second"))
+    model = load_model(read_checkpoint(first))
+    convolutions = [
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if name.startswith("backbone.") and isinstance(module, torch.nn.Conv2d)
+    ]
+    assert convolutions
+    assert all(torch.equal(before[name], after[name]) for name in convolutions)
+    head = [name for name in before if name.startswith("tasks.age.head")]
+    assert head
+    assert not any(torch.equal(before[name], after[name]) for name in head)
+
+
 def test_parts_that_do_not_fit_start_afresh(first, configure, tmp_path, caplog):
     joint = ("task=multitask", "optimizer.weight_decay=0", FROZEN, f"start_from={first}")
     train(configure(*joint, run="second"))

@@ -15,15 +15,17 @@ from torch.nn import functional as F
 
 from boneage.evaluation import metrics
 from boneage.evaluation.comparison.page import write_comparison
-from boneage.evaluation.evaluate import Scored, evaluate
+from boneage.evaluation.evaluate import Scored, baselines, evaluate
 from boneage.evaluation.intervals import with_interval
 from boneage.evaluation.metric_set import SHARE, Metric, MetricSet
+from boneage.evaluation.metrics import AGE
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.stages import Stages
 from boneage.tasks.base import Task
+from boneage.tasks.regression import AgeRegression
 
 YAML = """
 # @package _global_
@@ -164,3 +166,22 @@ def _training_median(root, run_dir):
     ages = pd.read_csv(root / "boneage-training-dataset.csv").set_index("id")["boneage"] / 12
     split = pd.read_csv(run_dir / "split.csv").set_index("id")["fold"]
     return ages[split[split == "train"].index].median()
+
+
+def test_a_metric_added_to_the_age_is_next_to_the_others_and_has_a_baseline():
+    within = Metric(
+        "within_3_years", "Within 3 years", "", lambda e: (e.absolute <= 3).mean(-1), share=True
+    )
+    metrics = replace(AGE, metrics=(*AGE.metrics, within))
+    true, predicted = np.array([3.0, 8.0, 12.0, 16.0]), np.array([5.0, 8.0, 16.0, 13.5])
+    table = pd.DataFrame({"age_years": true, "sex": "male"})
+    task = AgeRegression(in_features=1, loss=nn.L1Loss())
+    age = Scored("age", metrics, true, predicted, task.constant)
+    tested = evaluate(table.assign(age_years_predicted=predicted), Stages(), [age])
+    assert tested["age/within_3_years"]["value"] == 0.75
+    groups = [name.split("/")[0] for name in tested]
+    assert groups == sorted(groups, key=["age", "stage"].index)
+    train = pd.DataFrame({"age_years": [8.0, 10.0], "sex": "male"})  # mean 9
+    guess = baselines(train, table, Stages(), [age])["constant"]
+    assert guess["age/within_3_years"]["value"] == 0.5  # 8 and 12
+    assert guess["age/mae_years"]["value"] == (6 + 1 + 3 + 7) / 4

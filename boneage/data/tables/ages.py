@@ -73,8 +73,8 @@ def read_ages(
         )
     months = ages * MONTHS_PER_UNIT[stated or "months"]
     hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
-    hint += "months or years (in boneage commands: --age-unit); if it is a code for a missing "
-    hint += "age, remove the row"
+    hint += "months or years, one unit for the ages and all readers (in boneage commands: "
+    hint += "--age-unit); if it is a code for a missing age, remove the row, or a reader's reading"
     refuse(path, cells, months > MAX_AGE_YEARS * 12, hint)
     if stated is None and most <= MAX_AGE_YEARS:
         raise UserError(

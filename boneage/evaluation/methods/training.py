@@ -63,6 +63,7 @@ def describe_training(run: FinishedRun) -> list[str]:
         _weighting(options),
         chosen_epoch(run),
         _average(options),
+        *_callbacks(options),
         _mirror(options),
         f"The seed was {run.metrics['seed']}.",
         f"Device: {run.metrics['device']}." if "device" in run.metrics else "",
@@ -244,6 +245,25 @@ def _average(options: Options) -> str:
     decay = options.get("callbacks.ema.decay")
     of = f" with a decay of at most {decay:g} a step" if decay is not None else ""
     return f"Validation and test used an exponential moving average of the weights{of}."
+
+
+def _callbacks(options: Options) -> list[str]:
+    """Say what callbacks of Lightning and of the user's own code changed in the training."""
+    said = []
+    for name, target in options.items():
+        parts = name.split(".")
+        if parts[0] != "callbacks" or parts[2:] != ["_target_"]:
+            continue
+        package, kind = str(target).partition(".")[0], str(target).rpartition(".")[2]
+        if kind == "BackboneFinetuning":
+            until = options.get(f"callbacks.{parts[1]}.unfreeze_backbone_at_epoch", 10)
+            most = options.get("trainer.max_epochs")
+            never = isinstance(most, int) and 0 <= most <= until
+            when = "" if never else f" for the first {plural(until, 'epoch')}"
+            said.append(f"The backbone was frozen{when}, except for its batch normalisation.")
+        elif package != "boneage" and kind != "LearningRateMonitor":
+            said.append(fill_in(f"what the callback {kind} did"))
+    return said
 
 
 def _mirror(options: Options) -> str:

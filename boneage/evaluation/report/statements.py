@@ -170,11 +170,11 @@ def behind_baselines(
             return None
         if (own > other) if described.better == "higher" else (own < other):
             return None
+        unit = f" {described.unit}" if described.unit else ""
         advice = "Train for more epochs, lower optimizer.lr, and check" if trained else "Check"
         return (
-            f"No better than without a radiograph: {described.label} {number(own)}, compared with "
-            f"{number(other)} for {what}. {advice} "
-            "that labels and images match"
+            f"No better than without a radiograph: {described.label} {number(own)}{unit}, "
+            f"compared with {number(other)}{unit} for {what}. {advice} that labels and images match"
         )
     return None
 
