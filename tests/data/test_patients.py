@@ -391,8 +391,8 @@ def test_a_checkpoint_that_has_seen_patients_of_the_test_fold_says_so(caplog):
     check_unseen({"boneage": {"split": {k: v for k, v in split.items() if k != "patient"}}}, test)
     assert not caplog.text
     check_unseen({"boneage": {"split": split}}, test)
-    said = "The names of 1 patient of the test fold are also those of training patients of this checkpoint"
-    assert f"{said} (p" in caplog.text
+    assert "The names of 1 patient of the test fold are also those of training" in caplog.text
+    assert "patients of this checkpoint (p" in caplog.text
 
 
 def trained_on(split):
