@@ -149,6 +149,20 @@ def test_settings_with_seeds_are_named_and_the_limit_of_readers_is_said(tmp_path
     assert "perfect model" not in others
 
 
+def test_rows_name_the_options_that_differ(tmp_path):
+    for name, lr, seed in (("0_run", 0.1, 1), ("1_run", 0.2, 2)):
+        finished(tmp_path / name, options={"seed": seed, "optimizer.lr": lr}, seed=seed)
+    metric = ("--metrics", "age/mae_months")
+    lines = printed(tmp_path, "--format", "markdown", *metric).replace("\\", "").splitlines()
+    assert cells(lines[4])[0] == "0_run (seed=1, optimizer.lr=0.1)"
+    finished(tmp_path / "2_run", options={"seed": 3, "optimizer.lr": 0.1, "sex": "none"}, seed=3)
+    lines = printed(tmp_path, "--format", "markdown", *metric).splitlines()
+    assert cells(lines[4].replace("\\", ""))[0] == "0_run"  # three options have no room here
+    table = pd.read_csv(io.StringIO(printed(tmp_path, "--format", "csv", *metric)))
+    options = table.set_index("run")["options"]
+    assert options["2_run"] == "seed=3; optimizer.lr=0.1; sex=none"
+
+
 def test_the_published_values_of_a_study_have_a_row(tmp_path):
     finished(tmp_path / "a", reference=reference_study())
     text = printed(tmp_path, "--format", "markdown", "--metrics", "age/mae_months")

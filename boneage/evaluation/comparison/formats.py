@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -25,7 +25,7 @@ Format = Literal["markdown", "latex", "csv"]
 COLUMNS = {"markdown": 7, "latex": 4}  # of a table on a page, with the names of the runs
 DECIMALS = {"months": 2, "years": 2}  # by unit; three for shares and indices
 COLUMNS_OF_CSV = (
-    "test_set", "task", "run", "metric", "unit", "value", "low", "high", "sd", "n",
+    "test_set", "task", "run", "options", "metric", "unit", "value", "low", "high", "sd", "n",
 )  # fmt: skip
 BREAK = "\u200b"  # zero-width space
 LATEX = {
@@ -35,6 +35,20 @@ LATEX = {
 } | {character: f"\\{character}" for character in "&%$#_{}"}  # fmt: skip
 
 
+class Row(NamedTuple):
+    """A row of a table.
+
+    Args:
+        name: of a run, of several seeds, or of a study.
+        options: "option=value" for each that differs between the runs.
+        results: by metric; means over seeds have `sd`.
+    """
+
+    name: str
+    options: list[str]
+    results: dict[str, Result]
+
+
 @dataclass(frozen=True)
 class PaperTable:
     """The runs of one task on one test set, with some metrics.
@@ -42,13 +56,12 @@ class PaperTable:
     Args:
         group: the runs.
         metrics: names of the metrics, a column each.
-        rows: name of each row and its results by metric: runs, then means over seeds (with `sd`),
-            then the published values of a study.
+        rows: runs, then means over seeds, then the published values of a study.
     """
 
     group: Group
     metrics: list[str]
-    rows: list[tuple[str, dict[str, Result]]]
+    rows: list[Row]
 
     @property
     def caption(self) -> str:
@@ -60,7 +73,7 @@ class PaperTable:
             f"{str(first['task']).capitalize()} on {first['data']}, test set {first['test_set']}: "
             f"{plural(first['n']['test'], kind)}. In brackets 95 % intervals over {units}."
         )
-        results = [result for _, row in self.rows for result in row.values()]
+        results = [result for row in self.rows for result in row.results.values()]
         if any("sd" in result for result in results):
             said += " ±: standard deviation over seeds."
         if self.group.limit_of_readers and any("age/mae" in name for name in self.metrics):
@@ -126,7 +139,11 @@ def _table(group: Group, metrics: Sequence[str], name_of: dict[Path, str]) -> Pa
     tests = [run.metrics["test"] for run in group.runs]
     known = [name for name in metrics if any(name in test for test in tests)]
     rows = [
-        (name_of[run.path], {name: test[name] for name in known if name in test})
+        Row(
+            name_of[run.path],
+            [f"{key}={group.shown(run, key)}" for key in group.differing],
+            {name: test[name] for name in known if name in test},
+        )
         for run, test in zip(group.runs, tests, strict=True)
     ]
     for row in seed_rows(group, known):
@@ -135,14 +152,14 @@ def _table(group: Group, metrics: Sequence[str], name_of: dict[Path, str]) -> Pa
             | {part: over[part] for part in ("sd", "n", "patients") if part in over}
             for name, over in row["metrics"].items()
         }
-        rows.append((name_of_seeds(row, name_of), means))
+        rows.append(Row(name_of_seeds(row, name_of), row["named"], means))
     if (study := group.reference) is not None:
         published: dict[str, Result] = {
             name: {"value": study.published[name], "low": None, "high": None, "n": None}
             for name in known
             if name in study.published
         }
-        rows.append((f"{study.label} ({study.note})", published))
+        rows.append(Row(f"{study.label} ({study.note})", [], published))
     return PaperTable(group, known, rows)
 
 
@@ -174,25 +191,35 @@ def _csv_rows(table: PaperTable) -> list[dict[str, object]]:
         {
             "test_set": first["test_set"],
             "task": first["task"],
-            "run": name,
+            "run": row.name,
+            "options": "; ".join(row.options),
             "metric": metric,
             "unit": describe(metric).unit,
             **{
-                part: rounded(row[metric].get(part), metric)
+                part: rounded(row.results[metric].get(part), metric)
                 for part in ("value", "low", "high", "sd")
             },
-            "n": "" if row[metric]["n"] is None else str(row[metric]["n"]),
+            "n": "" if row.results[metric]["n"] is None else str(row.results[metric]["n"]),
         }
-        for name, row in table.rows
+        for row in table.rows
         for metric in table.metrics
-        if metric in row
+        if metric in row.results
     ]
 
 
 def _cells(table: PaperTable, metrics: Sequence[str]) -> list[list[str]]:
     """Return the rows of a table, the heading first."""
-    body = [[name, *(table.cell(row.get(m), m) for m in metrics)] for name, row in table.rows]
+    body = [
+        [_named(row, table.group), *(table.cell(row.results.get(m), m) for m in metrics)]
+        for row in table.rows
+    ]
     return [["run", *map(metric_label, metrics)], *body]
+
+
+def _named(row: Row, group: Group) -> str:
+    """Return the name of a row, with the options that differ if it lacks them and they are few."""
+    lacking = [option for option in row.options if option not in row.name]
+    return f"{row.name} ({', '.join(lacking)})" if lacking and group.beside_names else row.name
 
 
 def _markdown(table: PaperTable, metrics: Sequence[str]) -> str:

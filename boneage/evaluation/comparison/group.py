@@ -24,6 +24,7 @@ from boneage.options import is_choice, kind_of
 TRACES = (METRICS, HYDRA, SPLIT, ERROR)  # a folder with any of them is a run folder
 DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
 ABSENT = "-"
+FEW_OPTIONS = 2  # that differ: they stand beside the name of a run
 SEVERAL = "several"  # values, those of the runs of an ensemble
 
 
@@ -107,6 +108,11 @@ class Group:
         """The options that differ, without those that follow from a choice above them."""
         keys = [key for key in self._keys() if self._differs(key) and self._matters(key)]
         return [key for key in keys if not any(self._follows(key, other) for other in keys)]
+
+    @property
+    def beside_names(self) -> list[str]:
+        """The options that differ, if they are few enough to stand beside the name of a run."""
+        return self.differing if len(self.differing) <= FEW_OPTIONS else []
 
     @property
     def common(self) -> dict[str, Any]:
