@@ -38,7 +38,10 @@ def sentences(summary: pd.DataFrame, claims: Sequence[Claim] = ()) -> list[str]:
             here = of_task[of_task["group"] == claim.stage]
             if here["region"].isin(claim.regions).any():
                 lines.append(f"{task}: {_test_claim(here, claim)}")
-    return lines + background_sentences(summary)
+    lines += background_sentences(summary)
+    if lines and (models := summary["checkpoint"].nunique()) > 1:
+        lines.insert(0, f"The values of the {models} models are in the given order.")
+    return lines
 
 
 @dataclass

@@ -132,8 +132,8 @@ def initial_weights(options: Options) -> str:
     """Return the sentence on what training started from."""
     if start := options.get("start_from"):
         return (
-            f"Training started from the weights of {name_of(start)}; parts that it lacks, or has "
-            "of other shapes, were initialised at random."
+            f"Training started from the weights of {name_of(start)}; parts that it lacks or has of "
+            "other shapes, if any, were initialised at random."
         )
     if options.get("backbone.pretrained"):
         return "The backbone started from ImageNet weights; all else was initialised at random."
