@@ -21,14 +21,18 @@ def count_units(result: Mapping[str, Any]) -> int:
     return int(result.get("patients") or result.get("n") or 0)
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, beside: float | None = None) -> str:
     """Return a value with two decimals, three if it is below 2; a dash if it is undefined.
 
     Two are enough for months; three suit shares, and years of error.
+
+    Args:
+        value: the value.
+        beside: the value whose limit or deviation it is, which has as many decimals.
     """
     if value is None or math.isnan(value):
         return "-"
-    return fixed(value, 3 if abs(value) < 2 else 2)
+    return fixed(value, 3 if abs(value if beside is None else beside) < 2 else 2)
 
 
 def fixed(value: float, decimals: int) -> str:
@@ -42,7 +46,7 @@ def interval(result: Mapping[Any, Any]) -> str:
     low, high = result["low"], result["high"]
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return ""
-    return f"{number(low)} to {number(high)}"
+    return f"{number(low, result.get('value'))} to {number(high, result.get('value'))}"
 
 
 def with_limits(result: Mapping[Any, Any], decimals: int | None = None) -> str:
@@ -54,7 +58,8 @@ def with_limits(result: Mapping[Any, Any], decimals: int | None = None) -> str:
     """
     if result["value"] is None:
         return number(None)
-    write = number if decimals is None else partial(fixed, decimals=decimals)
+    beside = partial(number, beside=result["value"])
+    write = beside if decimals is None else partial(fixed, decimals=decimals)
     value = write(result["value"])
     if not interval(result):
         return value

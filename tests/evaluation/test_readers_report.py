@@ -6,7 +6,7 @@ import pytest
 from helpers import Page, write_finished_run
 
 from boneage.evaluation.figures.readers import readers_and_model
-from boneage.evaluation.numbers import with_limits
+from boneage.evaluation.numbers import interval, with_limits
 from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.readers import (
@@ -136,6 +136,11 @@ def test_a_verdict_is_one_sentence(inferior, margin, values, said):
 def test_numbers_without_interval():
     assert with_limits({"value": None, "low": None, "high": None}) == "-"
     assert with_limits({"value": 0.9996, "low": None, "high": None}, 3) == "1.000"
+
+
+def test_limits_have_the_decimals_of_their_value():
+    assert with_limits({"value": 2.73, "low": 1.75, "high": 3.8}) == "2.73 (1.75 to 3.80)"
+    assert interval({"value": -0.5, "low": -2.75, "high": 1.9}) == "-2.750 to 1.900"
 
 
 @pytest.mark.slow

@@ -183,7 +183,7 @@ def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
     pooled = row["metrics"][group.sort]
     return escape(
         f"  {name_of_seeds(row, name_of)}: {metric_label(group.sort)} "
-        f"{number(pooled['mean'])} ± {number(pooled['sd'])}"
+        f"{number(pooled['mean'])} ± {number(pooled['sd'], pooled['mean'])}"
     )
 
 

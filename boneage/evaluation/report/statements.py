@@ -12,7 +12,7 @@ from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL, infant
 from boneage.evaluation.gaps import largest_gap
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe
-from boneage.evaluation.numbers import FEW, count_units, number
+from boneage.evaluation.numbers import FEW, count_units, interval, number
 from boneage.evaluation.predictions import BEYOND_ANY_AGE, error_months
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
@@ -122,8 +122,7 @@ def _small_stages(run: FinishedRun) -> list[str]:
         if recall["low"] is None:
             found += " has no interval"
         else:
-            limits = f"{number(recall['low'])} to {number(recall['high'])}"
-            found += f" is compatible with anything from {limits}"
+            found += f" is compatible with anything from {interval(recall)}"
         sentences.append(f"Only {films} {'is' if recall['n'] == 1 else 'are'} {name}: {found}.")
     return sentences
 
