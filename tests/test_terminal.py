@@ -37,14 +37,13 @@ def test_a_width_of_zero_columns_is_unknown(tmp_path, monkeypatch):
     assert b"MAE" in compared.stdout
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "cp437", "ascii"])
-def test_a_character_that_the_encoding_lacks_is_a_question_mark(tmp_path, encoding):
-    config = run(TRAIN, "name='a†b'", "--cfg", "job", encoding=encoding)
+def test_a_character_that_the_encoding_lacks_is_a_question_mark(tmp_path):
+    config = run(TRAIN, "name='a†b'", "--cfg", "job", encoding="ascii")
     assert config.returncode == 0, config.stderr
     assert b"name: a?b" in config.stdout
     table = pd.DataFrame({"id": ["a", "b"], "sex": "male", "age_years": [5.0, 12.0]})
     write_finished_run(tmp_path / "run", table.assign(age_years_predicted=[6.0, 12.0]))
-    compared = run(*BONEAGE, "compare", "run", encoding=encoding, cwd=tmp_path)
+    compared = run(*BONEAGE, "compare", "run", encoding="ascii", cwd=tmp_path)
     assert compared.returncode == 0, compared.stderr
     assert b"?" in compared.stdout  # the dagger of a small test fold
     assert (tmp_path / "comparison/comparison.html").is_file()

@@ -163,10 +163,12 @@ def write_checkpoint(path, cfg):
 
 SLOW = ("resnet18", "efficientnet_v2_s", "convnext_tiny", "efficientnet_lite0")  # to trace
 TASKS = {  # each is exported with one of the networks
-    "slim_resnet": ("task=age_sex",),  # whose output is not called sex, as the input is
+    # whose output is not called sex, as the input is
+    "slim_resnet": ("task=age_sex", "backbone.depths=[1,2,1,1]"),
     "paper_cnn": ("task=classification",),
     "se_resnet": (
         "task=classification", "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages",
+        "backbone.depths=[1,1,1]",
     ),
 }  # fmt: skip
 EXPORTED = [

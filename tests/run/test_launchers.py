@@ -161,10 +161,9 @@ def test_a_study_has_comparable_trials_only(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_search_without_a_finished_trial_ends_in_one_line(tmp_path):
-    done = call_afresh(
+    done = call(
         "-m", "hparams_search=optuna", f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db",
-        "hydra.sweeper.n_trials=3", "hydra/launcher=joblib", "hydra.sweeper.n_jobs=2", *TINY,
-        "data.num_workers=-1", cwd=tmp_path,
+        "hydra.sweeper.n_trials=3", *TINY, "data.num_workers=-1", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode != 0
     assert "no trial of the search has finished" in done.stderr
