@@ -255,6 +255,6 @@ def _compared(metrics: dict[str, Any]) -> str:
         return ""
     lines = [f"External, compared with the run's own test fold (n = {own['n']:,}):\n"]
     for name, difference in own["differences"].items():
-        before = number(own["test"][name]["value"])
+        before = with_limits(own["test"][name])
         lines.append(f"  {name}: own {before}, difference {with_limits(difference)}\n")
     return "".join(lines)
