@@ -38,6 +38,10 @@ DAMAGES = (  # in messages of libjpeg
 )
 STDERR = 2
 _MUTING = threading.Lock()
+if hasattr(os, "register_at_fork"):  # else a fork meanwhile inherits the locked lock
+    os.register_at_fork(
+        before=_MUTING.acquire, after_in_parent=_MUTING.release, after_in_child=_MUTING.release
+    )
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -251,15 +255,26 @@ def muted_decoders() -> Iterator[list[str]]:
     """
     messages: list[str] = []
     with _MUTING, _scratch_file() as lines:
-        terminal = os.dup(STDERR)
+        terminal = _copy_of_stderr()
         os.dup2(lines.fileno(), STDERR)
         try:
             yield messages
         finally:
-            os.dup2(terminal, STDERR)
-            os.close(terminal)
+            if terminal is None:
+                os.close(STDERR)
+            else:
+                os.dup2(terminal, STDERR)
+                os.close(terminal)
             lines.seek(0)
             messages += lines.read().decode(errors="replace").splitlines()
+
+
+def _copy_of_stderr() -> int | None:
+    """Return a copy of the file descriptor; None if it is closed, as in a service."""
+    try:
+        return os.dup(STDERR)
+    except OSError:
+        return None
 
 
 def _scratch_file() -> IO[bytes]:
