@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.data.images import muted_decoders
+from boneage.data.decoders import muted_decoders
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def test_a_process_that_is_forked_while_a_thread_decodes_reads_too(film):
     """It would wait for a lock that nobody in it releases, and its stderr would be lost."""
     code = """
 import os, sys, threading
-from boneage.data.images import muted_decoders, read_image
+from boneage.data.decoders import muted_decoders
+from boneage.data.images import read_image
 inside, decoded = threading.Event(), threading.Event()
 def decode():
     with muted_decoders():
