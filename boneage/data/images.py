@@ -2,42 +2,35 @@
 
 import io
 import math
-import os
 import struct
-import sys
-import tempfile
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE as BITS_PER_SAMPLE
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2, TiffImageFile
+from PIL.TiffImagePlugin import (
+    COMPRESSION,
+    COMPRESSION_INFO,
+    IMAGELENGTH,
+    IMAGEWIDTH,
+    ImageFileDirectory_v2,
+    TiffImageFile,
+)
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
 from PIL.TiffImagePlugin import PLANAR_CONFIGURATION as PLANAR
 from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
 from PIL.TiffImagePlugin import SAMPLESPERPIXEL as SAMPLES
 
+from boneage.data.decoders import muted_decoders, tell_of_damage
 from boneage.errors import InaccessibleFile, UserError
 
 DEEP, COLOURS = 16, 3  # bits, samples per pixel
 USUAL_BITS = (1, 2, 4, 8, 16, 32, 64)  # in a TIFF; some more are read
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
 BIT_DEPTH_AT = 24  # in a PNG
-DAMAGES = (  # in messages of libjpeg
-    "premature end of data segment",
-    "bad Huffman code",
-    "bad arithmetic code",
-    "instead of RST",
-)
-STDERR = 2
-_MUTING = threading.Lock()
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -65,14 +58,16 @@ def read_image(path: str | Path) -> np.ndarray:
         image = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
         )
-        if image is None and facts.is_tiff:  # of 2 or 4 bits, or compressed as Zstandard or LZMA
-            image = _read_with_pillow(data)
+    if image is None and facts.is_tiff:  # of 2 or 4 bits, or compressed as Zstandard or LZMA
+        messages = []  # Pillow raises its errors
+        with muted_decoders():
+            image = _read_with_pillow(data, facts.bits)
     if image is None and facts.bits not in USUAL_BITS:
         raise UserError(
             f"{path}: damaged, or its {facts.bits} bits per pixel are not supported; save it with "
             "8 or 16 bits"
         )
-    if image is None or tell_of_damage(messages):
+    if image is None or tell_of_damage(messages) or (facts.is_tiff and _has_damaged_strips(data)):
         raise UserError(f"{path}: truncated or damaged")
     if image.dtype == np.int16 and image.min() >= 0:
         image = image.view(np.uint16)
@@ -113,16 +108,6 @@ def is_transparent(path: str | Path) -> bool:
         return False
     alpha = _alpha(Path(path).read_bytes())
     return alpha is not None and not alpha.any()
-
-
-def tell_of_damage(messages: list[str]) -> bool:
-    """Tell whether a decoder says that pixels are damaged; it has made up the rest.
-
-    libjpeg prints only its first message of a file. With 512 zeros at 25 places of 5 radiographs,
-    all 125 are recognised, 29 % of them as progressive JPEG, none with restart markers: there it
-    speaks of extraneous bytes, which cameras and scanners also write without harm.
-    """
-    return any(damage in message for message in messages for damage in DAMAGES)
 
 
 @dataclass(frozen=True)
@@ -176,6 +161,8 @@ def _read_tiff_tags(data: bytes) -> _Facts:
     tags.load(stream)
     if tags.get(SAMPLE_FORMAT, (1,))[0] not in WHOLE_NUMBERS:
         raise ValueError("floating-point pixels")
+    if tags.get(COMPRESSION, 1) not in COMPRESSION_INFO:  # OpenCV would give black pixels
+        raise ValueError("a compression such as JPEG 2000")
     Image._decompression_bomb_check((tags[IMAGEWIDTH], tags[IMAGELENGTH]))
     return _tiff_facts(tags, has_alpha=False)
 
@@ -198,17 +185,33 @@ def _page_sizes(image: TiffImageFile) -> list[tuple[int, int]]:
     return sizes
 
 
-def _read_with_pillow(data: bytes) -> np.ndarray | None:
-    """Return (H, W) uint8 or uint16, None if Pillow cannot decode it either."""
+def _read_with_pillow(data: bytes, bits: int) -> np.ndarray | None:
+    """Return (H, W) pixels of the file's type, None if Pillow cannot decode it either."""
     try:
         with (
             warnings.catch_warnings(action="ignore"),
             Image.open(io.BytesIO(data), formats=("TIFF",)) as image,
         ):
-            sixteen = image.mode.startswith("I;16")
-            return np.asarray(image if sixteen else image.convert("L"))
+            if not image.mode.startswith(("I", "F")):
+                return np.asarray(image.convert("L"))  # which would clip other numbers to 8 bits
+            signed = image.mode == "I" and bits == DEEP
+            return np.asarray(image, np.int16 if signed else None)
     except (OSError, ValueError, SyntaxError):
         return None
+
+
+def _has_damaged_strips(data: bytes) -> bool:
+    """Tell whether Pillow cannot decompress a TIFF; OpenCV leaves such strips and tiles black."""
+    with muted_decoders(), warnings.catch_warnings(action="ignore"):
+        try:
+            with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+                if any(tile[0] == "libtiff" for tile in image.tile):
+                    image.load()
+        except UnidentifiedImageError:  # only OpenCV reads it
+            return False
+        except (OSError, ValueError, SyntaxError):
+            return True
+    return False
 
 
 def _alpha(data: bytes) -> np.ndarray | None:
@@ -240,29 +243,3 @@ def _other_than(data: bytes, colour: int | tuple[int, ...]) -> np.ndarray | None
     blue_green_red = (np.atleast_1d(colour)[::-1] & highest) * scale
     same = (pixels.reshape(*pixels.shape[:2], -1) == blue_green_red).all(axis=-1)
     return np.where(same, 0, 255).astype(np.uint8)
-
-
-@contextmanager
-def muted_decoders() -> Iterator[list[str]]:
-    """Keep the messages of C decoders off the terminal.
-
-    Yields:
-        A list that is filled with the lines when the block ends.
-    """
-    messages: list[str] = []
-    with _MUTING, _scratch_file() as lines:
-        terminal = os.dup(STDERR)
-        os.dup2(lines.fileno(), STDERR)
-        try:
-            yield messages
-        finally:
-            os.dup2(terminal, STDERR)
-            os.close(terminal)
-            lines.seek(0)
-            messages += lines.read().decode(errors="replace").splitlines()
-
-
-def _scratch_file() -> IO[bytes]:
-    if sys.platform != "linux":
-        return tempfile.TemporaryFile()
-    return os.fdopen(os.memfd_create("messages"), "w+b")  # no folder needs to be writable

@@ -30,6 +30,7 @@ NOTE = (
     "**Research use only: not a medical device.** Your file stays on this machine, in memory, "
     "until you close the page."
 )
+GONE = "<p>The upload was lost: remove the file above, and add it again.</p>"
 
 
 def read_upload(file: str | None) -> Upload | None:
@@ -52,7 +53,10 @@ def change_film(file: str | None, former: Upload | None) -> tuple[Upload | None,
     import gradio as gr
 
     fields = (gr.skip(), gr.skip()) if former is None else (UNKNOWN, "")
-    return read_upload(file), *fields, ""
+    try:
+        return read_upload(file), *fields, ""
+    except OSError:  # equal uploads of two pages are one file, which the first page removes
+        return None, *fields, GONE
 
 
 def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ensemble) -> str:

@@ -133,6 +133,7 @@ class Predictor:
         if not isinstance(source, np.ndarray):
             return Radiograph(error=_not_a_radiograph(source))
         source = np.ma.filled(source, 0)  # masked pixels are black, as transparent ones are
+        source = source.astype(source.dtype.newbyteorder("="), copy=False)
         if source.ndim != 2 or source.dtype not in (np.uint8, np.uint16) or not source.size:
             return Radiograph(
                 error=f"pixels of shape {source.shape} and type {source.dtype}: a radiograph is "

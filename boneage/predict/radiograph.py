@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image
 
 from boneage.data.decode import Preprocessing
+from boneage.data.decoders import muted_decoders
 from boneage.data.dicom.header import Header
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import QUARTERS, Detection, detect, thumbnail
-from boneage.data.images import is_transparent, muted_decoders
+from boneage.data.images import is_transparent
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
 

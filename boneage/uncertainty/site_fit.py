@@ -10,7 +10,7 @@ import pandas as pd
 
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.sexes import SEXES
-from boneage.errors import UserError, plural
+from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.intervals import Result, Results, paired_difference, with_interval
 from boneage.stages import ALL
 from boneage.uncertainty.conformal import COVERAGE, Intervals, coverage, fit_intervals
@@ -24,6 +24,7 @@ NEAR_YEARS = 3.0  # between a reading and the prediction
 MIXED = 3  # readings of another unit; fewer may be errors of the model
 IMPLAUSIBLE_YEARS = 3.0  # median difference, too large to come from the readers of a site
 WIDE_YEARS = 1.5  # SD of ages that a model can tell apart
+FAR_YEARS = 5.0  # of one error from the median; that of the built-in model is at most 3 in 300
 FLAT = 0.25  # SD of the predictions, by that of the readings: a line would stretch noise
 
 
@@ -116,7 +117,8 @@ def fit_site(
 def check_readings(labels: pd.DataFrame, table: Path) -> None:
     """Raise UserError if the readings or the sexes cannot be those of these radiographs.
 
-    Warns if the predictions hardly vary.
+    Warns of readings that are far from the prediction, if the predictions hardly vary, and of a sex
+    with hardly any radiograph.
 
     Args:
         labels: `age_years` read, `predicted_years` without the sex, `predicted_years_by_sex`, and
@@ -142,6 +144,7 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
             f"{12 * first['age_years']:g} for {first['id']}, predicted as "
             f"{first['predicted_years']:.1f} years: write all in one unit"
         )
+    _warn_of_far_readings(labels, table)
     if len(labels) < MIN_RADIOGRAPHS:
         return  # too few to judge; `fit_site` refuses them
     if true.std() > WIDE_YEARS and predicted.std() < FLAT * true.std():
@@ -159,6 +162,7 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
             )
     known = (labels["sex"] != "unknown").to_numpy()
     if known.sum() >= MIN_RADIOGRAPHS:
+        _warn_of_one_sex(labels["sex"][known], table)
         spread, with_sex = (_from_median((ages - true)[known]) for ages in (predicted, by_sex))
         patients = patient_codes(labels[known])
         harm = paired_difference(_mean_months, (spread,), (with_sex,), patients)
@@ -168,6 +172,32 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
                 f"{_mean_months(with_sex):.1f} months around their median) than without "
                 f"({_mean_months(spread):.1f}): check whether the sex column is inverted"
             )
+
+
+def _warn_of_far_readings(labels: pd.DataFrame, table: Path) -> None:
+    """Warn of single readings that may be typing errors, or of another radiograph."""
+    far = labels[
+        _from_median(labels["predicted_years_by_sex"].to_numpy(float) - labels["age_years"])
+        > FAR_YEARS
+    ]
+    if len(far):
+        rows = zip(far["id"], far["age_years"], far["predicted_years_by_sex"], strict=True)
+        log.warning(
+            "%s: check %s far from the predicted age: %s",
+            table, plural(len(far), "reading"),
+            join_first([f"{i} (read {age:.1f}, predicted {p:.1f} years)" for i, age, p in rows]),
+        )  # fmt: skip
+
+
+def _warn_of_one_sex(sexes: pd.Series, table: Path) -> None:
+    """Warn if a fit can hardly tell of one sex, given the known sexes of the radiographs."""
+    for sex in ("female", "male"):
+        if (n := int((sexes == sex).sum())) < MIN_RADIOGRAPHS // 2:
+            log.warning(
+                "%s: %d of %d radiographs of known sex are %s: the fit is not tested for this sex, "
+                "nor for unknown sex where children of both sexes are examined",
+                table, n, len(sexes), sex,
+            )  # fmt: skip
 
 
 def _from_median(errors: np.ndarray) -> np.ndarray:

@@ -520,6 +520,51 @@ def test_float_pixels_are_refused(tmp_path):
         decode(path, Preprocessing())
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "zstd", "tiff_lzma"])
+@pytest.mark.parametrize(("kind", "mode"), [("float32", "F"), ("int32", "I")])
+def test_other_pixels_are_refused_whatever_the_compression(tmp_path, compression, kind, mode):
+    """Pillow would clip them to 8 bits: a white or a black image."""
+    image = Image.fromarray(PICTURE.astype(kind) * 100)
+    assert image.mode == mode
+    image.save(tmp_path / "1.tif", compression=compression)
+    with pytest.raises(UserError, match=f"stores u?{kind} pixels"):
+        read_image(tmp_path / "1.tif")
+
+
+@pytest.mark.parametrize("compression", [1, "zstd"])
+def test_signed_pixels_of_16_bits_are_read_whatever_the_compression(tmp_path, compression):
+    values = np.random.default_rng(0).integers(0, 2**15, (20, 16)).astype("<i2")
+    stored, codes = (values.tobytes(), 1)
+    if compression == "zstd":
+        stored, codes = imagecodecs.zstd_encode(stored), 50000
+    path = tiff(tmp_path / "a.tif", stored, (20, 16), 16, t339=2, t259=codes)
+    np.testing.assert_array_equal(read_image(path), values)
+
+
+@pytest.mark.parametrize(
+    ("compression", "mode"),
+    [("tiff_lzw", "L"), ("tiff_lzw", "RGB"), ("packbits", "RGB"), ("tiff_adobe_deflate", "L")],
+)
+def test_a_tiff_with_a_damaged_strip_is_refused(tmp_path, capfd, compression, mode):
+    """Its decoder would leave the rest black."""
+    path = tmp_path / "a.tif"
+    film = np.random.default_rng(0).integers(0, 9, (400, 300)).astype(np.uint8)
+    Image.fromarray(film).convert(mode).save(path, compression=compression)
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + b"\xff" * 999 + data[middle + 999 :])
+    assert "truncated or damaged" in load(path, (Preprocessing(32),)).error
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_compression_that_nobody_reads_is_refused(tmp_path):
+    """OpenCV 5 gives black pixels."""
+    stored = imagecodecs.jpeg2k_encode(PICTURE, codecformat="j2k")
+    path = tiff(tmp_path / "a.tif", stored, PICTURE.shape, 8, t259=34712)
+    with pytest.raises(UserError, match="not a readable image"):
+        read_image(path)
+
+
 def test_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"1\.png: No such file"):
         decode(tmp_path / "1.png", Preprocessing())

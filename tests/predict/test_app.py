@@ -104,6 +104,15 @@ def test_nothing_of_a_former_film_is_left(upload):
     assert change_film(None, None) == (None, gradio.skip(), gradio.skip(), "")
 
 
+def test_a_lost_upload_is_said_and_nothing_of_a_former_film_is_left(upload):
+    """Two pages that upload equal files at once share one, which the first removes."""
+    pytest.importorskip("gradio", reason="needs the extra app")
+    assert change_film(str(upload), None)[0] is not None
+    film, sex, age, card = change_film(str(upload), ("former.png", b""))
+    assert (film, sex, age) == (None, "unknown", "")
+    assert "add it again" in card
+
+
 def test_the_page_takes_every_file_and_asks_one_thing_after_the_other(run):
     pytest.importorskip("gradio", reason="needs the extra app")
     page = build(Ensemble([run]))

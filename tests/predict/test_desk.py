@@ -236,6 +236,15 @@ def test_a_predictor_goes_to_another_process(model, film, monkeypatch):
     assert pickle.loads(pickle.dumps(named))(film) == named(film)
 
 
+def test_pixels_in_the_byte_order_of_another_machine_are_read(model, film):
+    """As those of a TIFF or DICOM file in big-endian order."""
+    pixels = cv2.imread(str(film), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257
+    predictor = Predictor(model)
+    answers = predictor([pixels.astype(order) for order in ("<u2", ">u2")])
+    assert answers[0].status == "ok"
+    assert answers[0].age_years == answers[1].age_years
+
+
 def test_lists_arrays_and_files_agree(model, film):
     predictor, pixels = Predictor(model), cv2.imread(str(film), cv2.IMREAD_GRAYSCALE)
     one = predictor(film, sex="male", age_years=9.5)

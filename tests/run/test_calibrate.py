@@ -327,6 +327,7 @@ def table_of_a_site(n=60, seed=0):
     error = rng.normal(0, 10 / 12, n)
     shift = np.where(sexes == "female", 1.0, -1.0)
     return pd.DataFrame({
+        "id": np.arange(n).astype(str),
         "sex": sexes, "age_years": true, "predicted_years_by_sex": true + error,
         "predicted_years": true + error + shift,
     })  # fmt: skip
@@ -346,6 +347,32 @@ def test_readings_and_sexes_of_other_radiographs_are_refused(tmp_path):
     inverted = 2 * site["predicted_years"] - site["predicted_years_by_sex"]
     with pytest.raises(UserError, match="errors vary more with the sexes of the table"):
         check_readings(site.assign(predicted_years_by_sex=inverted), tmp_path)
+
+
+def test_single_readings_that_may_be_typing_errors_are_named(tmp_path, caplog):
+    site = table_of_a_site()
+    site.loc[7, ["age_years", "predicted_years", "predicted_years_by_sex"]] = 1.1, 12.9, 12.9
+    check_readings(site, tmp_path)
+    assert "check 1 reading far from the predicted age: 7 (read 1.1, predicted 12.9 years)" in (
+        caplog.text
+    )
+    caplog.clear()
+    elsewhere = table_of_a_site().assign(age_years=lambda t: t["age_years"] + 2.5)  # readers differ
+    check_readings(elsewhere, tmp_path)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("others", "said"), [(0, True), (9, True), (10, False)])
+def test_a_sex_with_hardly_any_radiograph_is_named(tmp_path, caplog, others, said):
+    site = table_of_a_site()
+    site["sex"] = np.where(np.arange(len(site)) < others, "female", "male")
+    site["predicted_years"] = site["predicted_years_by_sex"]
+    check_readings(site, tmp_path)
+    warned = f"{others} of 60 radiographs of known sex are female: the fit is" in caplog.text
+    assert warned == said
+    caplog.clear()
+    check_readings(site.assign(sex="unknown"), tmp_path)
+    assert not caplog.records
 
 
 def test_predictions_that_hardly_vary_are_named(tmp_path, caplog):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from boneage.data.images import muted_decoders, tell_of_damage
+from boneage.data.decoders import muted_decoders, tell_of_damage
 from boneage.errors import MissingPackage
 
 if TYPE_CHECKING:

@@ -1,0 +1,74 @@
+"""Decoders are muted without harm to other threads and processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from boneage.data.decoders import muted_decoders
+
+
+@pytest.fixture
+def film(tmp_path):
+    path = tmp_path / "hand.png"
+    cv2.imwrite(str(path), np.arange(64, dtype=np.uint8).reshape(8, 8))
+    return path
+
+
+def run(code: str, film: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code, str(film)], capture_output=True, text=True, timeout=20
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_process_that_is_forked_while_a_thread_decodes_reads_too(film):
+    """It would wait for a lock that nobody in it releases, and its stderr would be lost."""
+    code = """
+import os, sys, threading
+from boneage.data.decoders import muted_decoders
+from boneage.data.images import read_image
+inside, decoded = threading.Event(), threading.Event()
+def decode():
+    with muted_decoders():
+        inside.set()
+        decoded.wait(1)
+threading.Thread(target=decode).start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    total = read_image(sys.argv[1]).sum()
+    os.write(2, f"the child read {total}".encode())
+    os._exit(0)
+decoded.set()
+os.waitpid(child, 0)
+"""
+    assert run(code, film).stderr == "the child read 2016"
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 2)])
+def test_a_process_without_a_terminal_reads(film, closed):
+    code = f"""
+import os, sys
+from boneage.data.images import read_image
+for closed in {closed}:
+    os.close(closed)
+print(read_image(sys.argv[1]).sum())
+try:
+    os.fstat(2)
+except OSError:
+    print("closed")
+"""
+    assert run(code, film).stdout.split() == ["2016", "closed"]
+
+
+def test_messages_are_kept_and_the_terminal_is_back(capfd):
+    with muted_decoders() as messages:
+        os.write(2, b"one\ntwo\n")
+    os.write(2, b"back")
+    assert messages == ["one", "two"]
+    assert capfd.readouterr().err == "back"
