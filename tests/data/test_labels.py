@@ -308,6 +308,18 @@ def test_the_only_sheet_with_ids_is_read_and_named(tmp_path, caplog):
     assert "line 3 is read as the header" in caplog.text
 
 
+def test_cells_merged_over_rows_are_named(tmp_path, caplog):
+    book = openpyxl.Workbook()
+    for row in (["Hands", "", ""], ["id", "boneage", "sex"], ["1", 60, "F"], ["2", 72, None]):
+        book.active.append(row)
+    book.active.merge_cells("A1:C1")
+    book.active.merge_cells("C3:C4")
+    book.save(tmp_path / "labels.xlsx")
+    assert list(read_labels(tmp_path / "labels.xlsx")["sex"]) == ["female", "unknown"]
+    said = "of merged cells only the first has the value: fill all of C3:C4"
+    assert [said in record.getMessage() for record in caplog.records].count(True) == 1
+
+
 @pytest.mark.parametrize("with_ids", [True, False])
 def test_a_hidden_sheet_is_not_read(tmp_path, caplog, with_ids):
     book = openpyxl.Workbook()

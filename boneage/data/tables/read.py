@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 import pandas as pd
 
 from boneage.data.tables.headers import names_ids, stripped, title_lines, without_title
-from boneage.errors import UserError, one_line, plural
+from boneage.errors import UserError, join_first, one_line, plural
 
 log = logging.getLogger(__name__)
 SPREADSHEETS = (".xlsx", ".xlsm")
@@ -31,6 +31,7 @@ FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an 
 HIDDEN_ROW = re.compile(  # in a sheet's XML, with something in its first cell
     rb'<row [^>]*hidden="(?:1|true)"(?:[^>]*[^/>])?>\s*<c [^>]*[^/>]>'
 )
+MERGED = re.compile(rb'<mergeCell ref="([A-Z]+(\d+):[A-Z]+(?!\2")\d+)"')  # over several rows
 EXACT_DIGITS = 15  # of a number in a spreadsheet
 UNREADABLE = (  # what pandas and openpyxl raise on damaged or unusual files
     OSError, ValueError, LookupError, AttributeError, TypeError, ImportError, BadZipFile, csv.Error,
@@ -87,7 +88,7 @@ def _log_sheet(path: Path, chosen: str, others: tuple[str, ...]) -> None:
 
 @cache
 def _warn_of_cells(path: Path) -> None:
-    """Warn of formulas without a value, and of hidden rows: a filter removes nothing."""
+    """Warn of formulas without a value, merged cells, and hidden rows: a filter removes nothing."""
     with ZipFile(path) as book:
         names = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
         sheets = [book.read(name) for name in names]
@@ -96,6 +97,11 @@ def _warn_of_cells(path: Path) -> None:
             "%s: %s without a computed value, read as empty: save the file once in a spreadsheet "
             "program",
             path, plural(n, "formula"),
+        )  # fmt: skip
+    if merged := [ref.decode() for sheet in sheets for ref, _ in MERGED.findall(sheet)]:
+        log.warning(
+            "%s: of merged cells only the first has the value: fill all of %s", path,
+            join_first(merged),
         )  # fmt: skip
     if n := sum(len(HIDDEN_ROW.findall(sheet)) for sheet in sheets):
         log.warning(
