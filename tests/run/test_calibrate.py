@@ -241,6 +241,26 @@ def test_patients_are_those_of_the_table_or_else_of_the_headers(hospital, export
     assert second.replace("b.onnx", "a.onnx") == first
 
 
+def test_few_patients_of_known_sex_leave_the_model_for_known_sex(hospital, exported, tmp_path):
+    """Of 30 radiographs with a sex, from 5 patients, and 30 others, only the latter are fitted."""
+    films, table = hospital
+    path = readings(table, tmp_path, offset=1.5)
+    labels, half = pd.read_csv(path), HANDS // 2
+    labels["sex"] = labels["sex"].where(labels.index < half, "")
+    labels["patient"] = [f"p{i % 5 if i < half else i}" for i in range(HANDS)]
+    labels.to_csv(path, index=False)
+    out = tmp_path / "site.onnx"
+    said = call(films, "--table", path, "--out", out, "--checkpoint", exported / "model.onnx")
+    assert said.exit_code == 0, said.exception
+    assert "sex known: radiographs of fewer than 10 patients: the model is not changed" in (
+        said.output
+    )
+    film = next(films.iterdir())
+    before, after = Predictor(exported / "model.onnx"), Predictor(out)
+    assert after(film, sex="male").age_years == before(film, sex="male").age_years
+    assert after(film).age_years > before(film).age_years + 1
+
+
 def test_mistakes_are_one_line(exported, hospital, tmp_path):
     films, table = hospital
     path, ckpt = readings(table, tmp_path, 0.0), ("--checkpoint", exported / "model.onnx")
