@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +112,7 @@ def calibrate(
     known = None
     if not why_too_few(of_known_sex):
         known = _fit(of_known_sex, "predicted_years_by_sex", ensemble)
-    site = _site(known, unknown)
+    site = replace(_site(known, unknown), ids=tuple(labels["id"]))
     _write(model.file, out, site)
     return Calibrated(labels, left_out, known, unknown, site)
 
