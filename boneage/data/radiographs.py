@@ -114,7 +114,8 @@ def explore(root: Path, columns: Columns, separator: str | None = None) -> Folde
         UserError: when the folder is missing or not a folder, or the separator is invalid.
     """
     if not root.is_dir():
-        raise UserError(f"data.root={root}: no such folder" + " (a file)" * root.is_file())
+        what = "no such folder" + " (a file)" * root.is_file()
+        raise UserError(f"data.root={root}: {what} (in boneage stress: --root)")
     check_separator(separator)
     folder = Folder()
     for file in map(Path, walk(root.absolute())):

@@ -175,6 +175,24 @@ def test_radiographs_that_have_moved(configure, tmp_path):
 
 
 @pytest.mark.slow
+def test_from_the_folder_of_a_run(configure, phantom_root, tmp_path, monkeypatch):
+    """Its name is in the title, the folder of the training is missed, and no MAE is a dash."""
+    monkeypatch.setattr("boneage.run.stress.STRESSES", {})
+    monkeypatch.setattr("boneage.run.stress.UNUSUAL", -1.0)  # all are flagged
+    monkeypatch.chdir(phantom_root.parent)
+    train(configure(f"data.root={phantom_root.name}"))
+    monkeypatch.chdir(tmp_path / "run")
+    done = CliRunner().invoke(app, ["stress", "--checkpoint", "."])
+    assert str(done.exception) == (
+        f"data.root={phantom_root.name}: no such folder (in boneage stress: --root)"
+    )
+    done = CliRunner().invoke(app, ["stress", "--checkpoint", ".", "--root", str(phantom_root)])
+    assert "Test fold of run, with image changes" in done.output
+    (row,) = (line for line in done.output.splitlines() if line.strip().startswith("unchanged"))
+    assert row.split()[-1] == "-"
+
+
+@pytest.mark.slow
 def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_root, tmp_path):
     train(configure())
     export(tmp_path / "run", tmp_path / "model.onnx", "onnx")
