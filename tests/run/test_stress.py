@@ -14,13 +14,14 @@ from dicom_files import written
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
+from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
-from boneage.run.changes import STRESSES
+from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.stress import held_out, stress, stress_metrics
@@ -85,6 +86,19 @@ def test_marker(image):
     assert (moved > 200).sum() == pytest.approx((marked > 200).sum(), rel=0.05)
     assert STRESSES["marker erased"](np.zeros((64, 64), np.uint8)) is None
     assert STRESSES["marker in another corner"](np.zeros((64, 64), np.uint8)) is None
+
+
+@pytest.mark.parametrize("contrast", ["none", "stretch"])
+def test_reducing_16_bits_changes_no_brightness(image, tmp_path, monkeypatch, contrast):
+    """Of a radiograph that does not use its whole range, as most do."""
+    monkeypatch.setitem(STRESSES, "nothing", lambda image: image)
+    cv2.imwrite(str(tmp_path / "a.png"), image.astype(np.uint16) * 10)  # up to 2550 of 4095
+    squares = [
+        changed_square(str(tmp_path / "a.png"), Preprocessing(64, contrast=contrast), change)
+        for change in (UNCHANGED, "nothing")
+    ]
+    unchanged, changed = (square.astype(float) for square, _ in squares)
+    np.testing.assert_allclose(changed, unchanged, atol=2)
 
 
 def test_metrics_by_hand():
