@@ -1,6 +1,7 @@
 """Commands on a trained model: calibrate, export, stress."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -150,7 +151,7 @@ def stress(
     folder = out or run_folder(file)
     columns = Columns.given(column) if column else None
     measured = measure(file, folder, root, n, columns, age_unit)
-    radiographs = f"Test fold of {(checkpoint or file).name}"
+    radiographs = f"Test fold of {os.path.basename(os.path.abspath(checkpoint or file))}"
     if is_exported(file):
         radiographs = f"Radiographs of {root} that {name_of(file)} was not trained on"
     table = Table(

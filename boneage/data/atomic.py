@@ -110,8 +110,10 @@ def write_file(file: Path, content: str | bytes) -> None:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which replaces `folder` on success.
 
-    Until then, and after an error, `folder` is unchanged.
+    Until then, and after an error, `folder` is unchanged. Of a link, the folder that it names is
+    replaced.
     """
+    folder = folder.resolve()
     partial = folder.with_name(PARTIAL + folder.name)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -32,6 +32,10 @@ NOUNS = "set|data|label|table|split|fold|image|film|radiograph|case|patient|grou
 OF_A_SET = rf"(s|_?(sub|data)?({NOUNS})s?)?(?![a-z]|[ _-]of[ _-])"
 VALIDATION_NAME = rf"(?<![a-z])val(id(ation)?)?{OF_A_SET}"
 TEST_NAME = rf"(?<![a-z])test(ing)?{OF_A_SET}"
+OFFICIAL_HEADERS: dict[tuple[str, str], Role] = {  # id and age
+    ("image id", "bone age (months)"): "val",
+    ("case id", "ground truth bone age (months)"): "test",
+}
 OFFICIAL_VALIDATION_ROWS = 1425
 
 
@@ -110,7 +114,8 @@ def explore(root: Path, columns: Columns, separator: str | None = None) -> Folde
         UserError: when the folder is missing or not a folder, or the separator is invalid.
     """
     if not root.is_dir():
-        raise UserError(f"data.root={root}: no such folder" + " (a file)" * root.is_file())
+        what = "no such folder" + " (a file)" * root.is_file()
+        raise UserError(f"data.root={root}: {what} (in boneage stress: --root)")
     check_separator(separator)
     folder = Folder()
     for file in map(Path, walk(root.absolute())):
@@ -141,17 +146,18 @@ def _sort_table(folder: Folder, path: Path, columns: Columns, separator: str | N
 
 
 def _role(path: Path, columns: Columns, column_of: dict[str, str], separator: str | None) -> Role:
-    """Tell the role of a label table from its columns, then its name, then its length."""
+    """Tell the role of a label table from its name and columns, then its length."""
     if "age" not in column_of:
         return "without ages"
-    id_column, name = column_of["id"].casefold(), path.name.casefold()
-    if id_column == "image id":
+    name = path.name.casefold()
+    if "train" in name:
+        return "train"
+    header = column_of["id"].casefold(), column_of["age"].casefold()
+    if header in OFFICIAL_HEADERS:
+        return OFFICIAL_HEADERS[header]
+    if re.search(VALIDATION_NAME, name):
         return "val"
-    if id_column == "case id":
-        return "test"
-    if "train" not in name and re.search(VALIDATION_NAME, name):
-        return "val"
-    if "train" not in name and re.search(TEST_NAME, name):
+    if re.search(TEST_NAME, name):
         official = len(read_ids(path, columns, separator)) == OFFICIAL_VALIDATION_ROWS
         return "val" if official else "test"
     return "train"

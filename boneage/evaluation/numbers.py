@@ -30,13 +30,15 @@ def number(value: float | None, beside: float | None = None) -> str:
         value: the value.
         beside: the value whose limit or deviation it is, which has as many decimals.
     """
-    if value is None or math.isnan(value):
+    if value is None:
         return "-"
     return fixed(value, 3 if abs(value if beside is None else beside) < 2 else 2)
 
 
 def fixed(value: float, decimals: int) -> str:
-    """Return a value with this many decimals; zero without a minus sign."""
+    """Return a value with this many decimals, a dash for NaN; zero without a minus sign."""
+    if math.isnan(value):
+        return "-"
     text = f"{value:.{decimals}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 

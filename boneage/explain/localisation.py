@@ -147,7 +147,7 @@ def summarise_groups(
 
 def _shares(energy: np.ndarray, area: np.ndarray, hit: np.ndarray) -> Metrics:
     inside, share = energy.mean(axis=-1), area.mean(axis=-1)
-    enrichment = inside / share
+    enrichment = inside / np.where(share > 0, share, np.nan)  # NaN of a region outside the crop
     return {"energy": inside, "area": share, "enrichment": enrichment, "pointing": hit.mean(-1)}
 
 

@@ -23,7 +23,7 @@ class AnswerFiles:
     Args:
         folder: of `predictions.csv` and `predictions.json`.
         about: models and options of the call.
-        resume: resume an earlier call with the same `about`.
+        resume: resume an earlier call with the same `about`; files may have other names.
 
     Raises:
         UserError: if the folder contains answers already, or cannot be written.
@@ -86,7 +86,7 @@ class AnswerFiles:
             raise UserError(f"{self.document} is damaged: choose another --out") from error
 
     def _require_same(self, about: dict[str, Any]) -> None:
-        if about != self.about:
+        if _by_content(about) != _by_content(self.about):
             raise UserError(
                 f"{self.folder} contains predictions of other checkpoints or options: choose "
                 "another --out"
@@ -150,6 +150,12 @@ class AnswerFiles:
                 plural(len(gone), "answer"), join_first(gone),
             )  # fmt: skip
         return answers
+
+
+def _by_content(about: dict[str, Any]) -> dict[str, Any]:
+    """Return models and options without the names of files, which may be relative to a folder."""
+    named = {name: value for name, value in about.items() if name not in ("checkpoints", "table")}
+    return named | {"sha256": list((about.get("sha256") or {}).values())}
 
 
 def _state(file: Path) -> list[int]:

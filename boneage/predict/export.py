@@ -135,7 +135,8 @@ def _round(exported: Exported, image: Tensor, sex: Tensor) -> float:
     before, _ = exported.model.predict(image, sex)
     round_weights(exported.model)
     after, _ = exported.model.predict(image, sex)
-    change = max(float((after[name] - before[name]).abs().max()) for name in before)
+    changes = [float((after[name] - before[name]).abs().max()) for name in before]
+    change = float(np.max(changes))  # NaN if one is, unlike max()
     if change <= HALF_TOLERANCE:
         return change
     exported.model.load_state_dict(exact)
@@ -186,4 +187,4 @@ def _difference(
             differences.append(float(np.abs(a - b).max()))
         else:  # the mean: rounding can switch a unit at its threshold, and so a pixel of the map
             differences.append(float(np.abs(a - b).mean()) / max(float(np.abs(a).max()), SMALLEST))
-    return max(differences)
+    return float(np.max(differences))  # NaN if one is, unlike max()

@@ -203,7 +203,8 @@ def _avg_pool_backward(
 ) -> Tensor:
     """Return the gradient of a mean pooling without overlap for its input: each mean's, in parts.
 
-    The mean of a window that crosses the edge is over the pixels inside the image.
+    The mean of a window that crosses the edge is over the pixels inside the image. Without
+    `ceil_mode` there are none of these, and the pixels after the last window have no gradient.
     """
     if list(kernel) != list(stride or kernel) or any(padding) or divisor is not None:
         raise NotImplementedError("the gradient of this mean pooling")
@@ -214,4 +215,6 @@ def _avg_pool_backward(
         torch.clamp(n - torch.arange(n) // k * k, max=k).to(x.dtype)
         for n, k in ((height, rows), (width, columns))
     ]
-    return spread[:, :, :height, :width] / (within[0][:, None] * within[1])
+    right, below = width - spread.shape[3], height - spread.shape[2]  # less than 0: cropped
+    spread = nn.functional.pad(spread, (0, right, 0, below))
+    return spread / (within[0][:, None] * within[1])

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,13 @@ from boneage.predict.ensemble import Ensemble
 from boneage.predict.predict import answer_files
 from boneage.predict.radiograph import NO_SINGLE_HAND
 from boneage.uncertainty.site import Correction, Site
-from boneage.uncertainty.site_fit import MIN_RADIOGRAPHS, SiteFit, check_readings, fit_site
+from boneage.uncertainty.site_fit import (
+    MIN_RADIOGRAPHS,
+    SiteFit,
+    check_readings,
+    fit_site,
+    why_too_few,
+)
 from boneage.weights import SITE_KEY, is_exported, name_of
 
 log = logging.getLogger(__name__)
@@ -37,7 +43,7 @@ class Calibrated:
         table: the radiographs used: `id`, `sex`, `age_years`, `predicted_years` without sex, and
             `patient` if the table or the DICOM headers have it.
         left_out: why a radiograph of the table was not used, by id.
-        known: fit to the radiographs of known sex; None if they are too few.
+        known: fit to the radiographs of known sex; None if they, or their patients, are too few.
         unknown: fit to all, predicted without sex.
         site: correction and intervals stored in the new model.
     """
@@ -104,9 +110,9 @@ def calibrate(
     unknown = _fit(labels.assign(sex="unknown"), "predicted_years", ensemble)
     of_known_sex = labels[labels["sex"] != "unknown"]
     known = None
-    if len(of_known_sex) >= MIN_RADIOGRAPHS:
+    if not why_too_few(of_known_sex):
         known = _fit(of_known_sex, "predicted_years_by_sex", ensemble)
-    site = _site(known, unknown)
+    site = replace(_site(known, unknown), ids=tuple(labels["id"]))
     _write(model.file, out, site)
     return Calibrated(labels, left_out, known, unknown, site)
 
@@ -156,9 +162,8 @@ def sentences(result: Calibrated) -> list[str]:
         lines.append(f"Left out: {len(result.left_out)}: {_join_reasons(result.left_out)}")
     for what, fit in (("sex known", result.known), ("sex unknown", result.unknown)):
         if fit is None:
-            lines.append(
-                f"{what}: fewer than {MIN_RADIOGRAPHS} radiographs: the model is not changed"
-            )
+            why = why_too_few(table[table["sex"] != "unknown"])
+            lines.append(f"{what}: {why}: the model is not changed")
         else:
             lines += [f"{what}: {text}" for text in _fit_lines(fit, what == "sex known")]
     return lines

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import evenly
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
+from boneage.data.tables.matching import radiograph_keys
+from boneage.errors import join_first, plural
 from boneage.evaluation.intervals import Results
 from boneage.models.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
@@ -92,11 +95,26 @@ def site_of(record: dict[str, Any]) -> Site | None:
     return Site.of(site) if site else None
 
 
-def correcting_site(record: dict[str, Any]) -> Site | None:
-    """Return the site of a checkpoint's record; log if predicted ages are corrected for it."""
+def correcting_site(record: dict[str, Any], tested: Sequence[str] = ()) -> Site | None:
+    """Return the site of a checkpoint's record; log if predicted ages are corrected for it.
+
+    Args:
+        record: of the checkpoint.
+        tested: ids of radiographs whose errors are measured. It warns of those that the correction
+            was fitted to.
+    """
     site = site_of(record)
-    if site is not None and site.correction.lines:
-        log.info("The ages are corrected for the model's site, as in boneage predict")
+    if site is None or not site.correction.lines:
+        return site
+    log.info("The ages are corrected for the model's site, as in boneage predict")
+    keys, of_fit = radiograph_keys(tested, site.ids)
+    fitted = set(of_fit)
+    if both := [id_ for id_, key in zip(tested, keys, strict=True) if key in fitted]:
+        log.warning(
+            "The correction was fitted to radiographs with the ids of %s tested here: %s. If they "
+            "are the same, the errors are too small: test it on others",
+            plural(len(both), "radiograph"), join_first(both),
+        )  # fmt: skip
     return site
 
 

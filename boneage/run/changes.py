@@ -133,8 +133,10 @@ def changed_square(
     """
     image, header = read_radiograph(path)
     if image.dtype != np.uint8 and change != UNCHANGED:
-        image = clip_marks(image)
-        image = _grey(image * (255 / max(min(int(image.max()), full_scale(image)), 1)))
+        white, image = full_scale(image), clip_marks(image)
+        if preprocessing.contrast == "stretch":  # removes what this adds to the brightness
+            white = max(1, min(int(image.max()), white))
+        image = _grey(image * (255 / white))
     changed = image if change == UNCHANGED else STRESSES[change](image)
     if changed is None:
         return None

@@ -77,7 +77,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         report["baselines"] = first.metrics["baselines"]
     metrics = {
         **{key: value for key, value in first.metrics.items() if key not in OF_ONE_RUN},
-        "ensemble": [str(run.path) for run in runs],
+        "ensemble": [str(run.path.absolute()) for run in runs],
         "differing": _differing_options(runs),
         "partial": list(dict.fromkeys(p for run in runs for p in run.metrics.get("partial", []))),
         "subgroups": columns,

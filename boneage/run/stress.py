@@ -93,7 +93,7 @@ def stress(
     model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
     changes = (UNCHANGED, *STRESSES)
     rows: dict[str, list[dict[Hashable, Any]]] = {change: [] for change in changes}
-    site = correcting_site(record)
+    site = correcting_site(record, list(table["id"]))
     predictions = partial(predictions_at, site, model, novelty=novelty_of(record))
     predicted = _predict(predictions, table, preprocessing, changes)
     for change, row in with_progress(predicted, len(changes) * len(table), "Radiographs tested"):

@@ -43,7 +43,7 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
         unknown = [run for run in known if run not in teachers]
     elif (folder / ANSWERS).is_file():
         answers = read_json(folder / ANSWERS)
-        files = [Path(f) for f in answers["checkpoints"]]
+        files = [Path(answers.get("working_folder", ""), f) for f in answers["checkpoints"]]
         teachers = {str(f): seen_by(read_checkpoint(f)) for f in files if f.is_file()}
         unknown = [str(file) for file in files if str(file) not in teachers]
         matched = match_ids(read_ids(soft_targets), table["id"], soft_targets)

@@ -61,10 +61,12 @@ class Site:
     Args:
         correction: of its ages.
         intervals: for known and unknown sex (the key); None if the model's own are used.
+        ids: of the radiographs that they were fitted to; older versions did not store them.
     """
 
     correction: Correction
     intervals: dict[bool, Intervals | None]
+    ids: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return this as plain containers, to store in a model."""
@@ -77,6 +79,7 @@ class Site:
             "half_widths_years": {
                 INTERVAL_KEYS[sex_known]: plain for sex_known, plain in widths.items()
             },
+            "ids": list(self.ids),
         }
 
     @classmethod
@@ -90,4 +93,5 @@ class Site:
                 sex_known: Intervals.of(widths[name]) if name in widths else None
                 for sex_known, name in INTERVAL_KEYS.items()
             },
+            tuple(plain.get("ids", ())),
         )

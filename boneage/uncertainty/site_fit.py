@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.tables.ids import patient_codes
+from boneage.data.tables.ids import count_patients, patient_codes
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.intervals import Result, Results, paired_difference, with_interval
@@ -112,6 +112,19 @@ def fit_site(
         covered=covered,
         intervals=fit_intervals(true, final) if refit else None,
     )
+
+
+def why_too_few(table: pd.DataFrame) -> str:
+    """Return why radiographs are too few for `fit_site`; empty if they are not.
+
+    Args:
+        table: the radiographs, with `patient` where it is known.
+    """
+    if len(table) < MIN_RADIOGRAPHS:
+        return f"fewer than {MIN_RADIOGRAPHS} radiographs"
+    patients = count_patients(table)
+    few = patients is not None and patients < PARTS
+    return f"radiographs of fewer than {PARTS} patients" if few else ""
 
 
 def check_readings(labels: pd.DataFrame, table: Path) -> None:

@@ -85,3 +85,14 @@ def test_a_folder_stays_as_it_was_after_an_error(tmp_path):
     with pytest.raises(ValueError, match="half"), atomic_folder(folder) as new:
         raise ValueError("half written")
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "1"]
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    for text in ("old", "new"):
+        with atomic_folder(tmp_path / "link") as new:
+            (new / "1").write_text(text)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk/1").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]

@@ -111,6 +111,25 @@ def test_copy_that_calls_the_validation_set_test(tmp_path, said, header):
 
 
 @pytest.mark.parametrize(
+    ("name", "header", "origin"),
+    [
+        ("mine.csv", "Image ID,Bone Age,Sex", "train"),
+        ("mine.csv", "Case ID,Bone age (months),Sex", "train"),
+        ("mine_train.csv", "Image ID,Bone Age (months),male", "train"),
+        ("mine.csv", "Image ID,Bone Age (months),male", "val"),
+        ("mine.csv", "Case ID,Ground truth bone age (months),Sex", "test"),
+        ("mine_test.csv", "Case ID,Bone age,Sex", "test"),
+    ],
+)
+def test_only_the_headers_of_official_tables_have_a_role(tmp_path, name, header, origin):
+    """A table of one's own with a column such as "Image ID" was taken for the validation table."""
+    value = "M" if "Sex" in header else "TRUE"
+    put(tmp_path / name, f"{header}\n1,120,{value}\n2,90,{value}\n")
+    put_images(tmp_path, [1, 2])
+    assert set(read_source(tmp_path)["origin"]) == {origin}
+
+
+@pytest.mark.parametrize(
     ("name", "origin"),
     [
         ("boneage-val.csv", "val"),

@@ -123,6 +123,13 @@ def test_predictions_of_a_model_that_saw_the_radiographs_are_refused(configure, 
     )
     with pytest.raises(UserError, match=r"trained on \d+ of the radiographs that it predicts"):
         train(configure(f"data.soft_targets={path}", run="student"))
+    (path.parent / "predictions.json").write_text(  # of a call in that folder
+        json.dumps(
+            {"checkpoints": ["best.ckpt"], "working_folder": f"{tmp_path}/teacher/checkpoints"}
+        )
+    )
+    with pytest.raises(UserError, match=r"trained on \d+ of the radiographs that it predicts"):
+        train(configure(f"data.soft_targets={path}", run="student"))
 
 
 @pytest.mark.slow

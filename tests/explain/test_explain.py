@@ -217,6 +217,18 @@ def test_radiographs_without_a_hand_do_not_count_in_the_hand():
     assert rows["n"][["enrichment", "pointing", "enrichment_in_hand"]].tolist() == [3, 3, 2]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_region_outside_the_crop_has_no_enrichment():
+    outside, inside = np.zeros((16, 16), bool), np.eye(16, dtype=bool)
+    masks = [{"always": inside, "never": outside, "once": inside}] + [
+        {"always": inside, "never": outside, "once": outside}
+    ] * 4
+    maps = np.ones((5, 16, 16))
+    summary = summarise(measure(maps, masks).assign(source="model"), np.full(5, 8.0), Stages())
+    rows = summary[(summary["metric"] == "enrichment") & (summary["group"] == "all")]
+    assert dict(zip(rows["region"], rows["value"], strict=True)) == {"always": 1, "once": 1}
+
+
 def test_controls_are_at_chance_on_random_boxes():
     rng = np.random.default_rng(0)
     masks = []

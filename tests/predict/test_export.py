@@ -132,6 +132,38 @@ def test_half_precision_that_costs_too_much_is_not_used(run, monkeypatch):
     assert torch.equal(model.tasks["age"].head[-1].weight, exact)
 
 
+@pytest.mark.parametrize("task", ["age", "stage"])
+def test_half_precision_that_overflows_in_one_task_is_not_used(run, monkeypatch, task):
+    monkeypatch.setattr(onnx_file, "LARGE", 1)
+    exported = module.Exported(
+        load_model(read_checkpoint(run / "checkpoints/best.ckpt")), None, with_map=False
+    )
+    predict, calls = exported.model.predict, []
+
+    def overflown(image, sex):
+        predictions, features = predict(image, sex)
+        calls.append(task)
+        if len(calls) > 1:
+            predictions[task] = predictions[task] * torch.nan
+        return predictions, features
+
+    monkeypatch.setattr(exported.model, "predict", overflown)
+    exact = exported.model.tasks["age"].head[-1].weight.clone()
+    assert module._round(exported, *noise(4, 32)) == 0
+    assert torch.equal(exported.model.tasks["age"].head[-1].weight, exact)
+
+
+def test_a_map_that_is_not_finite_is_no_agreement(run, monkeypatch):
+    model = load_model(read_checkpoint(run / "checkpoints/best.ckpt"))
+    exported = module.Exported(model, None, with_map=False)
+    right = [values.numpy() for values in exported(*noise(4, 32))]
+    for number in range(len(right)):
+        wrong = [np.full_like(v, np.nan) if i == number else v for i, v in enumerate(right)]
+        session = type("Session", (), {"run": lambda self, *_, wrong=wrong: wrong})
+        monkeypatch.setattr(module, "new_session", lambda content, session=session: session())
+        assert np.isnan(module._difference(exported, b"", "onnx", *noise(4, 32)))
+
+
 def test_a_model_is_rebuilt_from_its_file(run, file, radiographs):
     image, sex = (torch.from_numpy(values) for values in radiographs)
     loaded = [read_checkpoint(path) for path in (run / "checkpoints/best.ckpt", file)]
@@ -292,13 +324,16 @@ def test_the_example_in_the_docs(file, radiographs, tmp_path):
     assert "stage (probabilities of child, adolescent, adult): [[" in done.stdout
 
 
+@pytest.mark.parametrize("ceil", [True, False])
+@pytest.mark.parametrize("kernel", [2, 3])
 @pytest.mark.parametrize("size", [8, 7])
-def test_the_gradient_of_a_mean_pooling(size):
-    x = torch.randn(2, 3, size, size, requires_grad=True)
-    pooled = torch.nn.functional.avg_pool2d(x, 2, ceil_mode=True)
+def test_the_gradient_of_a_mean_pooling(size, kernel, ceil):
+    x = torch.randn(2, 3, size, size + 1, requires_grad=True)
+    pooled = torch.nn.functional.avg_pool2d(x, kernel, ceil_mode=ceil)
     gradient = torch.randn_like(pooled)
     (expected,) = torch.autograd.grad(pooled, x, gradient)
-    found = _avg_pool_backward(gradient, x, [2, 2], [2, 2], [0, 0], True, True, None)
+    sides = [kernel, kernel]
+    found = _avg_pool_backward(gradient, x, sides, sides, [0, 0], ceil, True, None)
     torch.testing.assert_close(found, expected)
 
 

@@ -368,7 +368,6 @@ def test_a_stopped_call_goes_on(runs, films, tmp_path, monkeypatch):
     calls[:] = [0] * 3
     resumed, _ = predict(*words, "--resume", out=tmp_path / "out")
     assert len(calls) == 3 + 2  # two of four were there
-    monkeypatch.undo()
     whole, _ = predict(*words, out=tmp_path / "whole")
     pd.testing.assert_frame_equal(resumed, whole)
 
@@ -444,13 +443,34 @@ def test_a_folder_may_be_named_otherwise_when_a_call_is_resumed(runs, films, tmp
     np.testing.assert_array_equal(again["age_years"], first["age_years"])
 
 
-def test_a_call_is_resumed_from_another_working_folder(runs, films, tmp_path, monkeypatch):
-    words = ("--checkpoint", runs / "one", "--resume")
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_call_is_resumed_from_another_working_folder(runs, films, tmp_path, monkeypatch, stopped):
+    """All files have other names there: radiographs, checkpoint and table."""
+    (tmp_path / "sexes.csv").write_text(
+        "id,sex\n" + "".join(f"{f.stem},F\n" for f in films.iterdir())
+    )
+    out = tmp_path / "out"
+
+    def resume():
+        names = [os.path.relpath(path) for path in (films, runs / "one", tmp_path / "sexes.csv")]
+        return predict(names[0], "--checkpoint", names[1], "--table", names[2], "--resume", out=out)
+
     monkeypatch.chdir(films.parent)
-    first, _ = predict(Path(films.name), *words, out=tmp_path / "out")
+    first, document = resume()
+    assert not Path(document["checkpoints"][0]).is_absolute()
+    if stopped:  # as if it had been, just before its end
+        about = {key: value for key, value in document.items() if key not in ("schema", "states")}
+        rows = [
+            row | {"state": document["states"][os.path.abspath(row["file"])]}
+            for row in about.pop("predictions")
+        ]
+        lines = "".join(json.dumps(line) + "\n" for line in (about, *rows))
+        (out / "predictions.part").write_text(lines)
+        (out / "predictions.json").unlink()
     (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path / "deep")
-    again, document = predict(os.path.relpath(films), *words, out=tmp_path / "out")
+    monkeypatch.setattr("boneage.predict.predict.answer_all", None)  # nothing is left to do
+    again, document = resume()
     assert len(document["predictions"]) == len(first)
     np.testing.assert_array_equal(again["age_years"], first["age_years"])
 

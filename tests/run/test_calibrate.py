@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -210,6 +211,33 @@ def test_a_checkpoint_becomes_a_checkpoint_that_answers_alike(exported, hospital
     assert [a.age_years for a in again] == pytest.approx([a.age_years for a in two], abs=1e-3)
 
 
+@pytest.mark.parametrize("suffix", ["onnx", "ckpt"])
+def test_stress_warns_of_radiographs_that_the_correction_was_fitted_to(
+    exported, hospital, tmp_path, monkeypatch, caplog, suffix
+):
+    monkeypatch.setattr("boneage.run.stress.STRESSES", {})
+    films, table = hospital
+    path, out = readings(table, tmp_path, offset=1.5), tmp_path / f"site.{suffix}"
+    model = exported / ("model.onnx" if suffix == "onnx" else "run")
+    said = call(films, "--table", path, "--out", out, "--checkpoint", model)
+    assert said.exit_code == 0, said.exception
+    if suffix == "ckpt":
+        export(out, tmp_path / "again.onnx", "onnx")
+        out = tmp_path / "again.onnx"
+    root = tmp_path / "tested"
+    root.mkdir()
+    labels = pd.read_csv(path)
+    for fitted in (3, 0):
+        chosen = labels.tail(10).copy()
+        for number, (row, id_) in enumerate(chosen["id"].items()):
+            chosen.loc[row, "id"] = id_ if number < fitted else f"new-{id_}"
+            shutil.copy(films / f"{id_}.png", root / f"{chosen.loc[row, 'id']}.png")
+        chosen.to_csv(root / "labels.csv", index=False)
+        caplog.clear()
+        stress(out, tmp_path / f"out{fitted}", root)
+        assert ("with the ids of 3 radiographs tested here: site" in caplog.text) == bool(fitted)
+
+
 def test_without_an_offset_the_ages_stay(exported, hospital, tmp_path):
     films, table = hospital
     path, out = readings(table, tmp_path, offset=0.0), tmp_path / "site.onnx"
@@ -239,6 +267,26 @@ def test_patients_are_those_of_the_table_or_else_of_the_headers(hospital, export
     first, second = (done.output.partition("Radiographs:")[2] for done in (of_table, of_headers))
     assert f"of {HANDS // 2} patients" in first
     assert second.replace("b.onnx", "a.onnx") == first
+
+
+def test_few_patients_of_known_sex_leave_the_model_for_known_sex(hospital, exported, tmp_path):
+    """Of 30 radiographs with a sex, from 5 patients, and 30 others, only the latter are fitted."""
+    films, table = hospital
+    path = readings(table, tmp_path, offset=1.5)
+    labels, half = pd.read_csv(path), HANDS // 2
+    labels["sex"] = labels["sex"].where(labels.index < half, "")
+    labels["patient"] = [f"p{i % 5 if i < half else i}" for i in range(HANDS)]
+    labels.to_csv(path, index=False)
+    out = tmp_path / "site.onnx"
+    said = call(films, "--table", path, "--out", out, "--checkpoint", exported / "model.onnx")
+    assert said.exit_code == 0, said.exception
+    assert "sex known: radiographs of fewer than 10 patients: the model is not changed" in (
+        said.output
+    )
+    film = next(films.iterdir())
+    before, after = Predictor(exported / "model.onnx"), Predictor(out)
+    assert after(film, sex="male").age_years == before(film, sex="male").age_years
+    assert after(film).age_years > before(film).age_years + 1
 
 
 def test_mistakes_are_one_line(exported, hospital, tmp_path):
@@ -465,9 +513,11 @@ def test_what_is_added_to_a_file_is_what_onnx_reads(exported):
 def test_a_site_is_kept_as_it_is():
     widths = Intervals((1.0, float("inf"), 2.0, 1.5, 1.25, 1.0))
     site = Site(
-        Correction("line", {"male": Line(0.5, 0.1, 10, 4, 16)}), {True: widths, False: None}
+        Correction("line", {"male": Line(0.5, 0.1, 10, 4, 16)}), {True: widths, False: None}, ("a",)
     )
     assert Site.of(site.plain()) == site
+    older = {key: value for key, value in site.plain().items() if key != "ids"}
+    assert Site.of(older) == replace(site, ids=())
 
 
 def test_a_correction_of_unknown_sex_alone_has_its_form():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,12 @@ def test_folds_are_pooled(runs, tmp_path):
     assert not set(a.index) & set(c.index)
     assert metrics["n"]["test"] == len(a) + len(c)
     pd.testing.assert_frame_equal(pooled, pd.concat([a, c])[pooled.columns])
+
+
+def test_an_ensemble_names_its_runs_for_any_working_folder(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(runs)
+    metrics = ensemble([Path("a"), Path("b")], tmp_path / "both")
+    assert metrics["ensemble"] == [str(runs / "a"), str(runs / "b")]
 
 
 def test_the_page_of_an_ensemble_does_not_describe_its_first_run_only(runs, tmp_path):

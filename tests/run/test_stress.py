@@ -14,13 +14,14 @@ from dicom_files import written
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
+from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
-from boneage.run.changes import STRESSES
+from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.stress import held_out, stress, stress_metrics
@@ -85,6 +86,19 @@ def test_marker(image):
     assert (moved > 200).sum() == pytest.approx((marked > 200).sum(), rel=0.05)
     assert STRESSES["marker erased"](np.zeros((64, 64), np.uint8)) is None
     assert STRESSES["marker in another corner"](np.zeros((64, 64), np.uint8)) is None
+
+
+@pytest.mark.parametrize("contrast", ["none", "stretch"])
+def test_reducing_16_bits_changes_no_brightness(image, tmp_path, monkeypatch, contrast):
+    """Of a radiograph that does not use its whole range, as most do."""
+    monkeypatch.setitem(STRESSES, "nothing", lambda image: image)
+    cv2.imwrite(str(tmp_path / "a.png"), image.astype(np.uint16) * 10)  # up to 2550 of 4095
+    squares = [
+        changed_square(str(tmp_path / "a.png"), Preprocessing(64, contrast=contrast), change)
+        for change in (UNCHANGED, "nothing")
+    ]
+    unchanged, changed = (square.astype(float) for square, _ in squares)
+    np.testing.assert_allclose(changed, unchanged, atol=2)
 
 
 def test_metrics_by_hand():
@@ -172,6 +186,24 @@ def test_radiographs_that_have_moved(configure, tmp_path):
     assert "empty" in str(done.exception)
     done = CliRunner().invoke(app, ["stress", "--checkpoint", str(tmp_path / "nowhere")])
     assert "cannot be loaded" in str(done.exception)
+
+
+@pytest.mark.slow
+def test_from_the_folder_of_a_run(configure, phantom_root, tmp_path, monkeypatch):
+    """Its name is in the title, the folder of the training is missed, and no MAE is a dash."""
+    monkeypatch.setattr("boneage.run.stress.STRESSES", {})
+    monkeypatch.setattr("boneage.run.stress.UNUSUAL", -1.0)  # all are flagged
+    monkeypatch.chdir(phantom_root.parent)
+    train(configure(f"data.root={phantom_root.name}"))
+    monkeypatch.chdir(tmp_path / "run")
+    done = CliRunner().invoke(app, ["stress", "--checkpoint", "."])
+    assert str(done.exception) == (
+        f"data.root={phantom_root.name}: no such folder (in boneage stress: --root)"
+    )
+    done = CliRunner().invoke(app, ["stress", "--checkpoint", ".", "--root", str(phantom_root)])
+    assert "Test fold of run, with image changes" in done.output
+    (row,) = (line for line in done.output.splitlines() if line.strip().startswith("unchanged"))
+    assert row.split()[-1] == "-"
 
 
 @pytest.mark.slow
