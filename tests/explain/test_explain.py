@@ -22,7 +22,7 @@ from boneage.data.decode import Geometry, Preprocessing
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import measure_model
-from boneage.explain.boxes import read_boxes, read_regions, region_masks
+from boneage.explain.boxes import _with_background, read_boxes, read_regions, region_masks
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import Method, Score, attribute, maps_of
@@ -128,6 +128,24 @@ def test_region_masks_by_hand(tmp_path):
     expected = np.zeros((100, 100), bool)
     expected[0:50, 20:60] = True
     assert (mask == expected).all()
+
+
+def test_regions_do_not_reach_into_the_padding(tmp_path):
+    """Boxes next to the crop would lie there; the masks of a phantom are the independent truth."""
+    image = np.full((200, 100), 9, np.uint8)
+    crop = Crop((0.4, 0.1, 0.6, 0.9))  # columns 40-60 and rows 20-180: padded at both sides
+    geometry = Geometry(200, 100, Preprocessing(size=80, fit="pad"), crop)
+    corners = ((10, 40, 56, 90), (20, 100, 38, 120), (58, 0, 100, 200))
+    for number, (xmin, ymin, xmax, ymax) in enumerate(corners):
+        box = {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax}
+        file = write(tmp_path / f"{number}.csv", BOX | box | FRAME)
+        drawn = np.zeros(image.shape, bool)
+        drawn[ymin:ymax, xmin:xmax] = True
+        ((_, mask),) = region_masks(read_boxes(file), geometry).items()
+        assert (mask == geometry.mask_to_square(drawn)).all()
+    regions = {"soft_tissue": geometry.mask_to_square(drawn)}
+    outside = _with_background(regions, image, geometry)["background"]
+    assert (outside == geometry.mask_to_square(~drawn)).all()
 
 
 @pytest.mark.parametrize(
