@@ -73,7 +73,9 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
             f"{path}, row {table.index[row]}: the region {names.iloc[row]!r} is empty or a "
             f"reserved name ({', '.join(RESERVED)}): rename it"
         )
-    if annotator is not None and "annotator" in table:
+    if annotator is not None:
+        if "annotator" not in table:
+            raise UserError(f"{path} has no column annotator: choose none")
         annotators = sorted(table["annotator"].unique())
         if annotator not in annotators:
             raise UserError(f"{path} has no annotator {annotator}: it has {', '.join(annotators)}")

@@ -170,6 +170,8 @@ def test_region_and_annotator_are_checked(tmp_path):
     path = write(tmp_path / "b.csv", BOX | FRAME | {"annotator": "expert"})
     with pytest.raises(UserError, match="has no annotator nobody: it has expert"):
         read_boxes(path, "nobody")
+    with pytest.raises(UserError, match="has no column annotator: choose none"):
+        read_boxes(write(tmp_path / "b.csv", BOX | FRAME), "expert")
 
 
 def test_bad_tables_of_boxes(tmp_path):
