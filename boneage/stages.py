@@ -57,8 +57,11 @@ class Stages(AgeBins):
             )
         if any(b <= a for a, b in pairwise(edges)):
             raise UserError(f"stages.edges must increase strictly, but are {list(edges)}")
-        if any(edge > MAX_AGE_YEARS for edge in edges):
-            raise UserError(f"stages.edges are years of bone age, but are {list(edges)}")
+        if not all(0 < edge <= MAX_AGE_YEARS for edge in edges):
+            raise UserError(
+                f"stages.edges are years of bone age, above 0 and up to {MAX_AGE_YEARS}, but are "
+                f"{list(edges)}"
+            )
         super().__init__(names, edges)
 
     def text(self) -> str:

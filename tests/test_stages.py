@@ -34,6 +34,9 @@ def test_any_number_of_stages():
         (["a", "b", "c"], [5, 5]),
         (["a", "b", "c"], [9, 5]),
         (["a", "b", "c"], [120, 216]),
+        (["a", "b"], [float("nan")]),
+        (["a", "b", "c"], [-5, 10]),
+        (["a", "b"], [0]),
     ],
 )
 def test_names_and_edges_must_fit(names, edges):

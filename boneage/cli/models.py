@@ -122,6 +122,7 @@ def stress(
     correction.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from boneage.data.tables.columns import Columns
@@ -154,9 +155,8 @@ def stress(
     radiographs = f"Test fold of {os.path.basename(os.path.abspath(checkpoint or file))}"
     if is_exported(file):
         radiographs = f"Radiographs of {root} that {name_of(file)} was not trained on"
-    table = Table(
-        title=f"{radiographs}, with image changes (ages in months)", box=None, collapse_padding=True
-    )
+    title = escape(f"{radiographs}, with image changes (ages in months)")
+    table = Table(title=title, box=None, collapse_padding=True)
     metrics = list(measured["metric"].unique())
     table.add_column("change", no_wrap=True)
     for heading in ("n", *(LABELS[metric] for metric in metrics)):

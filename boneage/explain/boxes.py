@@ -73,7 +73,9 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
             f"{path}, row {table.index[row]}: the region {names.iloc[row]!r} is empty or a "
             f"reserved name ({', '.join(RESERVED)}): rename it"
         )
-    if annotator is not None and "annotator" in table:
+    if annotator is not None:
+        if "annotator" not in table:
+            raise UserError(f"{path} has no column annotator: choose none")
         annotators = sorted(table["annotator"].unique())
         if annotator not in annotators:
             raise UserError(f"{path} has no annotator {annotator}: it has {', '.join(annotators)}")
@@ -82,7 +84,7 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
 
 
 def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarray]:
-    """Return per region the (size, size) bool mask of its boxes on one radiograph.
+    """Return per region the (size, size) bool mask of its boxes on one radiograph, as far as shown.
 
     Args:
         boxes: the rows of one radiograph.
@@ -94,10 +96,12 @@ def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarra
         mask = np.zeros((size, size), bool)
         frame = rows[FRAME].iloc[0].to_numpy(int)
         own = replace(geometry, height=frame[1], width=frame[0])
+        top, left, height, width = own.inner
         square = own.boxes_to_square(rows[CORNERS].to_numpy())
-        for xmin, ymin, xmax, ymax in square.clip(0, size):
-            left, top = int(np.floor(xmin)), int(np.floor(ymin))
-            mask[top : int(np.ceil(ymax)), left : int(np.ceil(xmax))] = True
+        shown = square.clip([left, top] * 2, [left + width, top + height] * 2)
+        for xmin, ymin, xmax, ymax in shown:
+            columns = slice(int(np.floor(xmin)), int(np.ceil(xmax)))
+            mask[int(np.floor(ymin)) : int(np.ceil(ymax)), columns] = True
         masks[str(region)] = mask
     return masks
 
@@ -183,5 +187,6 @@ def _with_background(
     added = {name: geometry.mask_to_square(mask) for name, mask in detected.items()}
     if SOFT_TISSUE in regions:
         added.pop(HAND, None)
-        added[BACKGROUND] = ~regions[SOFT_TISSUE]
+        shown = geometry.mask_to_square(np.ones(image.shape, bool))  # without padding
+        added[BACKGROUND] = shown & ~regions[SOFT_TISSUE]
     return regions | {name: mask for name, mask in added.items() if mask.any()}

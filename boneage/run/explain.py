@@ -124,8 +124,8 @@ class Explained:
         rows = np.flatnonzero(self.table["id"].isin(drawn) & ~self.table["id"].isin([*seen]))
         if not len(rows):
             raise UserError(
-                f"{regions}: the checkpoint was trained on all {len(drawn)} radiographs with "
-                f"regions ({join_first(sorted(drawn))}): train one without them, with "
+                f"{regions}: the checkpoint was trained on every radiograph with regions "
+                f"({len(drawn):,}: {join_first(sorted(drawn))}): train one without them, with "
                 "data.hold_out="
             )
         log.info(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boneage.data.dataset import Batch
-from boneage.errors import UserError
+from boneage.errors import UserError, plural
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import stage_probability_metrics
 from boneage.stages import PROBABILITY, ROUNDING, Stages
@@ -70,7 +70,7 @@ class StageClassification(Task):
         )
         if counts.max() == len(table):
             raise UserError(
-                f"all {len(table)} training radiographs are of the stage "
+                f"the training fold has {plural(len(table), 'radiograph')} of one stage, "
                 f"{self.stages.names[counts.argmax()]}: there is nothing to classify; change "
                 "stages.edges, or use task=regression"
             )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from boneage.data.dataset import Batch
 from boneage.data.tables.columns import PREDICTED_AGE
-from boneage.errors import UserError
+from boneage.errors import UserError, plural
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE
 from boneage.tasks.base import Task
@@ -64,8 +64,8 @@ class AgeRegression(Task):
         ages = table["age_years"]
         if ages.nunique() == 1:  # their computed deviation may exceed 0
             raise UserError(
-                f"all {len(ages)} training radiographs have the same bone age: "
-                "there is nothing to regress on"
+                f"the training fold has {plural(len(ages), 'radiograph')} of one bone age: there "
+                "is nothing to regress on"
             )
         self.mean.fill_(float(ages.mean()))
         self.std.fill_(float(ages.std(ddof=0)))

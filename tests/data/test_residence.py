@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import PROJECT, compose_config
 from hydra.utils import instantiate
+from torch.utils.data import BatchSampler
 
 from boneage.data.batch_augment import (
     Affine,
@@ -296,6 +297,12 @@ def test_processes_share_the_augmentation_of_one():
     assert alone.keys() == together.keys()
     assert all(torch.equal(alone[i], together[i]) for i in alone)
     assert len({int(image[0, 0, 0]) for image in alone.values()}) > 15
+
+
+def test_a_process_without_a_share_of_a_small_fold_has_no_batches():
+    table = pd.DataFrame({"cache_row": [0], "age_months": [9.0], "sex": ["male"]}).iloc[1:]
+    order = BatchSampler(range(len(table)), 4, False)
+    assert list(ResidentBatches(table, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), order)) == []
 
 
 def test_epochs_and_seeds_differ():

@@ -22,7 +22,7 @@ from boneage.data.decode import Geometry, Preprocessing
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import measure_model
-from boneage.explain.boxes import read_boxes, read_regions, region_masks
+from boneage.explain.boxes import _with_background, read_boxes, read_regions, region_masks
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import Method, Score, attribute, maps_of
@@ -130,6 +130,24 @@ def test_region_masks_by_hand(tmp_path):
     assert (mask == expected).all()
 
 
+def test_regions_do_not_reach_into_the_padding(tmp_path):
+    """Boxes next to the crop would lie there; the masks of a phantom are the independent truth."""
+    image = np.full((200, 100), 9, np.uint8)
+    crop = Crop((0.4, 0.1, 0.6, 0.9))  # columns 40-60 and rows 20-180: padded at both sides
+    geometry = Geometry(200, 100, Preprocessing(size=80, fit="pad"), crop)
+    corners = ((10, 40, 56, 90), (20, 100, 38, 120), (58, 0, 100, 200))
+    for number, (xmin, ymin, xmax, ymax) in enumerate(corners):
+        box = {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax}
+        file = write(tmp_path / f"{number}.csv", BOX | box | FRAME)
+        drawn = np.zeros(image.shape, bool)
+        drawn[ymin:ymax, xmin:xmax] = True
+        ((_, mask),) = region_masks(read_boxes(file), geometry).items()
+        assert (mask == geometry.mask_to_square(drawn)).all()
+    regions = {"soft_tissue": geometry.mask_to_square(drawn)}
+    outside = _with_background(regions, image, geometry)["background"]
+    assert (outside == geometry.mask_to_square(~drawn)).all()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -152,6 +170,8 @@ def test_region_and_annotator_are_checked(tmp_path):
     path = write(tmp_path / "b.csv", BOX | FRAME | {"annotator": "expert"})
     with pytest.raises(UserError, match="has no annotator nobody: it has expert"):
         read_boxes(path, "nobody")
+    with pytest.raises(UserError, match="has no column annotator: choose none"):
+        read_boxes(write(tmp_path / "b.csv", BOX | FRAME), "expert")
 
 
 def test_bad_tables_of_boxes(tmp_path):
@@ -404,7 +424,7 @@ def test_boxes_are_measured_on_held_out_radiographs_only(run, phantom_root, tmp_
     only = write(tmp_path / "seen.csv", *(BOX | FRAME | {"id": id_} for id_ in trained_on))
     refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", only)
     assert isinstance(refused.exception, UserError)
-    assert "trained on all" in str(refused.exception)
+    assert "trained on every radiograph with regions" in str(refused.exception)
     other = write(tmp_path / "other.csv", BOX | FRAME)
     refused = call(run, phantom_root, "--out", tmp_path / "refused", "--boxes", other)
     assert "has no region for any of the 24 radiographs" in str(refused.exception)

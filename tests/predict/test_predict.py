@@ -571,7 +571,7 @@ def test_sexes_that_a_table_of_patients_holds_in_vain_are_said(tmp_path, caplog)
     (tmp_path / "patients.csv").write_text("id,Geschlecht\n9,w\n")
     file = Path("9.png")
     assert patients_of([file], tmp_path / "patients.csv") == {file: Patient()}
-    assert "the sex of all 1 rows is unknown; not used" in caplog.text
+    assert "the sex of the only row is unknown; not used" in caplog.text
 
 
 def test_a_table_that_was_changed_is_another(runs, films, tmp_path):

@@ -195,13 +195,14 @@ def test_from_the_folder_of_a_run(configure, phantom_root, tmp_path, monkeypatch
     monkeypatch.setattr("boneage.run.stress.UNUSUAL", -1.0)  # all are flagged
     monkeypatch.chdir(phantom_root.parent)
     train(configure(f"data.root={phantom_root.name}"))
-    monkeypatch.chdir(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "[bold]")  # no markup
+    monkeypatch.chdir(tmp_path / "[bold]")
     done = CliRunner().invoke(app, ["stress", "--checkpoint", "."])
     assert str(done.exception) == (
         f"data.root={phantom_root.name}: no such folder (in boneage stress: --root)"
     )
     done = CliRunner().invoke(app, ["stress", "--checkpoint", ".", "--root", str(phantom_root)])
-    assert "Test fold of run, with image changes" in done.output
+    assert "Test fold of [bold], with image changes" in done.output
     (row,) = (line for line in done.output.splitlines() if line.strip().startswith("unchanged"))
     assert row.split()[-1] == "-"
 

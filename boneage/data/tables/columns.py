@@ -98,7 +98,7 @@ DEFAULT_COLUMNS = Columns()
 
 
 def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
-    """Return which column contains "id", "age", "sex" and "patient", as far as present.
+    """Return which column contains "id", "age", "sex", "patient" and "site", as far as present.
 
     The column of the ids is also that of the patients only if both are requested.
     """

@@ -126,12 +126,13 @@ def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.S
     if not unknown and not others:
         return
     why = "no known sex column" if column is None else f"column {column!r} contains no sex"
-    message = f"{why}, so the sex of all {len(sexes):,} rows is unknown"
+    rows = f"all {len(sexes):,} rows" if len(sexes) > 1 else "the only row"
+    message = f"{why}, so the sex of {rows} is unknown"
     if not unknown:
         message = f"the sex is read from column {column!r}"
         for name in others:
-            if rows := _contradictions(table[name], sexes):
-                message += f", which column {name!r} contradicts in {rows:,} of {len(sexes):,} rows"
+            if n := _contradictions(table[name], sexes):
+                message += f", which column {name!r} contradicts in {n:,} of {len(sexes):,} rows"
     if others:
         message += (
             f"; not used, though it looks like a sex column: {join_first(list(map(repr, others)))}"
