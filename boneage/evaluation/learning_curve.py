@@ -58,9 +58,9 @@ def fit_learning_curve(
 
     Weighted least squares. The interval contains every gain for which the best curve fits nearly as
     well as the best of all (profile likelihood; Bates & Watts 1988, section 6.1): its sum of
-    squares is larger by at most the 95 % quantile of chi-squared, or, where the errors scatter about
-    the curve by more than their standard errors, as from seed to seed, by that of F times their
-    scatter.
+    squares is larger by at most the 95 % quantile of chi-squared, or by that of F times the scatter
+    about the curve if this is more. Runs scatter by more than their standard errors from seed to
+    seed, and by less as they have the test radiographs in common.
 
     Args:
         n: training radiographs of each run.
