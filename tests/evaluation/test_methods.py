@@ -349,6 +349,13 @@ def test_readers_and_subgroups_are_told(told):
     assert "ICC" not in told()["Statistics"]
 
 
+def test_intervals_that_are_no_bootstrap_percentiles_are_told(told):
+    said = "balanced accuracy and macro F1, which are means of shares of the stages, are widened"
+    assert said in told()["Statistics"]
+    area = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 60}
+    assert said not in told(test={"sex/auroc": area}, baselines={})["Statistics"]
+
+
 def test_only_columns_with_two_large_levels_are_said_to_be_compared(told):
     columns = {"site": ["Bern", "Cali"] * 30, "device": ["GE"] * 41 + ["Agfa"] * 19}
     said = told(columns=columns, subgroups=["site", "device"])["Statistics"]

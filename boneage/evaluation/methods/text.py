@@ -195,6 +195,11 @@ def _statistics(run: FinishedRun) -> list[str]:
         f"{DRAWS:,} bootstrap draws of {unit}; a share of exactly 0 or 1 has the exact "
         "(Clopper-Pearson) interval.",
     ]
+    if any("/balanced_accuracy" in name for name in metrics["test"]):
+        sentences.append(
+            "The intervals of balanced accuracy and macro F1, which are means of shares of the "
+            "stages, are widened to match (Zou & Donner 2008)."
+        )
     if "stage_predicted" not in predictions and PREDICTED_AGE in predictions:
         sentences.append(f"Stages were derived from the predicted age: {stages_of(run.stages)}.")
     sentences.append(_baselines(run))
