@@ -39,13 +39,13 @@ class LevelErrors:
 
 @dataclass(frozen=True)
 class Gap:
-    """The two levels of a column between which the mean absolute error differs most.
+    """The two levels of a column between which the mean absolute error differs most clearly.
 
     Attributes:
         low: level of the smaller error.
         high: level of the larger error.
-        difference: of their errors, larger minus smaller, with its 95 % interval. It is the largest
-            of all pairs, so that it is larger than zero by choice alone.
+        difference: of their errors, larger minus smaller, with its 95 % interval. It is the
+            clearest of all pairs, so that it is larger than zero by choice alone.
         p: of a permutation test of this pair, corrected for all pairs (Westfall & Young 1993).
         pairs: how many pairs of levels were compared.
     """
@@ -107,7 +107,7 @@ def errors_of(predictions: pd.DataFrame) -> LevelErrors | None:
 
 
 def gaps_of(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, Gap | None]:
-    """Return the largest gap of each column; none at all where there are no errors to compare.
+    """Return the clearest gap of each column; none at all where there are no errors to compare.
 
     Args:
         predictions: `predictions.csv` of a run.
@@ -118,21 +118,22 @@ def gaps_of(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, Gap 
         return {}
     patients = patient_codes(predictions)
     return {
-        column: largest_gap(errors.values, levels_of(predictions[column]).to_numpy(), patients)
+        column: clearest_gap(errors.values, levels_of(predictions[column]).to_numpy(), patients)
         for column in columns
         if column in predictions
     }
 
 
-def largest_gap(
+def clearest_gap(
     error: np.ndarray, levels: np.ndarray, patients: np.ndarray | None = None
 ) -> Gap | None:
-    """Return the largest difference of the mean absolute error between two levels.
+    """Return the clearest difference of the mean absolute error between two levels.
 
     None where fewer than two levels are large enough; "unknown" is not compared.
 
-    p is the share of permutations in which any pair differs by as much as this one. Each difference
-    counts in standard deviations from its mean over the permutations (Westfall & Young,
+    Each difference counts in standard deviations from its mean over the permutations: in months, a
+    small level would often be in the largest one by chance, and hide one between large levels. p is
+    the share of permutations in which any pair differs by as much as this one (Westfall & Young,
     Resampling-Based Multiple Testing, 1993). The levels of patients who are in one level only are
     permuted among these patients; those of the radiographs of any other patient, within the patient
     (whole-block and within-block permutation; Winkler et al., NeuroImage 2015;123:253-268).
@@ -162,9 +163,9 @@ def largest_gap(
     spread = differences.std(axis=0)  # large where a level is small
     scores = differences - differences.mean(axis=0)
     sizes = np.abs(scores) / np.where(spread > ROUNDING, spread, np.inf)
-    largest = int(np.argmax(np.abs(differences[0])))
-    p = (sizes.max(axis=1) >= sizes[0, largest] - ROUNDING).mean()
-    low, high = pairs[largest] if differences[0, largest] > 0 else pairs[largest][::-1]
+    clearest = int(np.argmax(sizes[0]))
+    p = (sizes.max(axis=1) >= sizes[0, clearest] - ROUNDING).mean()
+    low, high = pairs[clearest] if differences[0, clearest] > 0 else pairs[clearest][::-1]
     difference = _difference(values, codes, level == low, level == high)
     return Gap(names[low], names[high], difference, float(p), len(pairs))
 

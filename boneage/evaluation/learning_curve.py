@@ -56,10 +56,11 @@ def fit_learning_curve(
 ) -> LearningCurve:
     """Fit a power law with a floor to errors by the size of the training fold.
 
-    Weighted least squares; intervals by drawing each error anew from a normal distribution of its
-    standard error (the parametric bootstrap; Davison & Hinkley 1997, section 6.2.4). Where the
-    errors scatter about the curve by more, as from seed to seed, the standard errors are enlarged
-    to match (the ratio of Birge, Physical Review 1932;40:207-227).
+    Weighted least squares. The interval contains every gain for which the best curve fits nearly as
+    well as the best of all (profile likelihood; Bates & Watts 1988, section 6.1): its sum of
+    squares is larger by at most the 95 % quantile of chi-squared, or by that of F times the scatter
+    about the curve if this is more. Runs scatter by more than their standard errors from seed to
+    seed, and by less as they have the test radiographs in common.
 
     Args:
         n: training radiographs of each run.
@@ -84,8 +85,6 @@ def fit_learning_curve(
             "excludes: check that all were trained for long enough"
         )
     best = _fit(sizes, errors[None], spread)[0]
-    scatter = (((errors - _law(sizes, *best)) / spread) ** 2).sum() / (len(errors) - PARAMETERS)
-    curves = _fit(sizes, errors + max(1.0, np.sqrt(scatter)) * (drawn - errors), spread)
     largest = int(sizes.max())
     return LearningCurve(
         floor=best[0],
@@ -93,7 +92,7 @@ def fit_learning_curve(
         exponent=best[2],
         largest=largest,
         doubling=_gain(largest, *best),
-        doubling_limits=_limits([_gain(largest, *curve) for curve in curves]),
+        doubling_limits=_gain_limits(sizes, errors, spread, best),
     )
 
 
@@ -111,6 +110,39 @@ def _law(n: np.ndarray, floor: float, scale: float, exponent: float) -> np.ndarr
 def _gain(n: int, floor: float, scale: float, exponent: float) -> float:
     now, then = _law(np.array([n, 2 * n]), floor, scale, exponent)
     return float(now - then)
+
+
+def _gain_limits(
+    n: np.ndarray, mae: np.ndarray, se: np.ndarray, best: tuple[float, float, float]
+) -> tuple[float, float]:
+    """Return the least and the largest gain, in months, with which a curve fits well enough.
+
+    For a given exponent the scale is proportional to the gain, so that the sum of squares is a
+    parabola of the gain: one where the floor is free, and another where it is zero.
+    """
+    from scipy.stats import chi2, f
+
+    weight, freedom = se**-2, len(n) - PARAMETERS
+    least = float((weight * (mae - _law(n, *best)) ** 2).sum())
+    most = least + max(chi2.ppf(0.95, 1), f.ppf(0.95, 1, freedom) * least / freedom)
+    exponents = EXPONENTS[:, None]
+    falling = n**-exponents / (n.max() ** -exponents * (1 - 2**-exponents))  # of a gain of 1
+    level = falling @ weight / weight.sum()
+    mean = float(mae @ weight / weight.sum())
+    edge = mean / level  # the gain from which on the floor is zero
+    limits = []
+    for x, y, start, end in (
+        (falling - level[:, None], mae - mean, np.zeros(len(edge)), edge),
+        (falling, mae, edge, np.full(len(edge), np.inf)),
+    ):
+        squares = x**2 @ weight
+        middle = (x * y) @ weight / squares
+        rest = (y - middle[:, None] * x) ** 2 @ weight
+        half = np.sqrt((most - rest).clip(min=0) / squares)
+        low, high = np.maximum(middle - half, start), np.minimum(middle + half, end)
+        allowed = (rest <= most) & (low <= high)
+        limits += [*low[allowed], *high[allowed]]
+    return float(min(limits)), float(max(limits))
 
 
 def _fit(n: np.ndarray, mae: np.ndarray, se: np.ndarray) -> list[tuple[float, float, float]]:
@@ -137,6 +169,6 @@ def _fit(n: np.ndarray, mae: np.ndarray, se: np.ndarray) -> list[tuple[float, fl
     return [(float(a), float(b), float(c)) for a, b, c in found]
 
 
-def _limits(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+def _limits(values: np.ndarray) -> tuple[float, float]:
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

@@ -1,11 +1,13 @@
 """Differences of the error between levels of a column, on planted gaps."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from boneage.evaluation.gaps import UNKNOWN, largest_gap, levels_of
+from boneage.evaluation.gaps import UNKNOWN, clearest_gap, levels_of
 
 
 def simulated(n=300, factors=(1.0, 1.0, 2.0), seed=0):
@@ -17,7 +19,7 @@ def simulated(n=300, factors=(1.0, 1.0, 2.0), seed=0):
 
 def test_a_planted_gap_is_found_with_its_levels():
     error, levels = simulated()
-    gap = largest_gap(error, levels)
+    gap = clearest_gap(error, levels)
     assert gap.high == "site 2"
     assert gap.pairs == 3
     expected = 8 * np.sqrt(2 / np.pi)  # of mean absolute normal errors: 16 against 8
@@ -27,7 +29,7 @@ def test_a_planted_gap_is_found_with_its_levels():
 
 @pytest.mark.slow
 def test_equal_levels_have_no_small_p():
-    ps = [largest_gap(*simulated(60, (1.0, 1.0, 1.0, 1.0), seed)).p for seed in range(40)]
+    ps = [clearest_gap(*simulated(60, (1.0, 1.0, 1.0, 1.0), seed)).p for seed in range(40)]
     assert np.mean(np.array(ps) < 0.05) <= 0.15  # 2 of 40 expected at most
 
 
@@ -37,11 +39,11 @@ def test_p_is_that_of_scipys_permutation_test():
     result = stats.permutation_test(
         (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), n_resamples=20000, vectorized=True
     )
-    assert largest_gap(error, levels).p == pytest.approx(result.pvalue, abs=0.03)
+    assert clearest_gap(error, levels).p == pytest.approx(result.pvalue, abs=0.03)
 
 
 def test_one_bad_level_of_twenty_has_a_small_p():
-    assert largest_gap(*simulated(20, (*[1.0] * 19, 20.0))).p < 0.001  # 190 pairs
+    assert clearest_gap(*simulated(20, (*[1.0] * 19, 20.0))).p < 0.001  # 190 pairs
 
 
 def test_small_levels_do_not_hide_a_gap_of_large_ones():
@@ -49,9 +51,28 @@ def test_small_levels_do_not_hide_a_gap_of_large_ones():
     small, names = simulated(20, (1.0,) * 10, seed=1)
     means = np.abs(small).reshape(10, 20).mean(axis=1)
     small *= np.repeat(np.abs(error).mean() / means, 20)  # no differences among these
-    gap = largest_gap(np.append(error, small), np.append(sites, np.char.add("small ", names)))
+    gap = clearest_gap(np.append(error, small), np.append(sites, np.char.add("small ", names)))
     assert (gap.low, gap.high, gap.pairs) == ("site 0", "site 1", 66)
     assert gap.p < 0.01
+
+
+def test_a_small_level_does_not_hide_the_clearest_pair():
+    rng = np.random.default_rng(3)
+    sizes, spreads = {"a": 600, "b": 600, "small": 22}, {"a": 8.0, "b": 9.7, "small": 7.0}
+    levels = np.repeat(list(sizes), list(sizes.values()))
+    error = rng.normal(0, [spreads[level] for level in levels])
+    pairs = {}
+    for one, other in combinations(sizes, 2):
+        parts = [np.abs(error[levels == level]) for level in (one, other)]
+        test = stats.permutation_test(
+            parts, lambda x, y, axis: x.mean(axis) - y.mean(axis), n_resamples=5000, vectorized=True
+        )
+        pairs[one, other] = abs(test.statistic), test.pvalue
+    assert max(pairs, key=lambda pair: pairs[pair][0]) == ("b", "small")  # in months
+    assert min(pairs, key=lambda pair: pairs[pair][1]) == ("a", "b")
+    gap = clearest_gap(error, levels)
+    assert (gap.low, gap.high) == ("a", "b")
+    assert gap.p <= 3 * pairs["a", "b"][1] + 0.002  # Bonferroni's, which is larger
 
 
 def clustered(patients, films, rng):
@@ -69,7 +90,7 @@ def test_films_at_another_level_do_not_make_p_small(shared):
         odd = patients % 2 == 1
         odd[: 5 * shared : 5] ^= True  # one film of each of the first patients
         levels = np.where(odd, "odd", "even")
-        ps.append(largest_gap(error, levels, patients).p)
+        ps.append(clearest_gap(error, levels, patients).p)
     assert stats.binom.sf((np.array(ps) < 0.05).sum() - 1, 100, 0.05) > 0.01
 
 
@@ -77,7 +98,7 @@ def test_patients_who_are_in_both_levels_are_compared_with_themselves():
     rng = np.random.default_rng(0)
     size, patients = np.abs(clustered(60, 2, rng)[0]) + 20, np.repeat(np.arange(60), 2)
     devices = np.tile(["a", "b"], 60)
-    gap = largest_gap(size + 2.5 * (devices == "b"), devices, patients)
+    gap = clearest_gap(size + 2.5 * (devices == "b"), devices, patients)
     own = np.diff((size + 2.5 * (devices == "b")).reshape(60, 2))[:, 0]
     expected = stats.t.interval(0.95, 59, own.mean(), stats.sem(own))
     assert gap.high == "b"
@@ -92,20 +113,20 @@ def test_small_and_unknown_levels_have_no_part():
     error, levels = simulated(30, (1.0, 1.0))
     levels = np.concatenate([levels, ["tiny"] * 19, [UNKNOWN] * 50])
     error = np.concatenate([error, np.full(19, 90.0), np.full(50, 90.0)])
-    assert largest_gap(error, levels).pairs == 1
-    assert largest_gap(error[levels == "site 0"], levels[levels == "site 0"]) is None
+    assert clearest_gap(error, levels).pairs == 1
+    assert clearest_gap(error[levels == "site 0"], levels[levels == "site 0"]) is None
 
 
 def test_patients_are_the_units():
     error, levels = simulated(15, (1.0, 3.0))
     copies = np.repeat(np.arange(30), 10)
-    assert largest_gap(np.repeat(error, 10), np.repeat(levels, 10), copies) is None  # 15 patients
+    assert clearest_gap(np.repeat(error, 10), np.repeat(levels, 10), copies) is None  # 15 patients
     error, levels = simulated(40, (1.0, 1.15))
     copies = np.repeat(np.arange(80), 10)
-    one = largest_gap(error, levels)
-    ten = largest_gap(np.repeat(error, 10), np.repeat(levels, 10), copies)
+    one = clearest_gap(error, levels)
+    ten = clearest_gap(np.repeat(error, 10), np.repeat(levels, 10), copies)
     assert ten.p == pytest.approx(one.p, abs=0.03)
-    as_films = largest_gap(np.repeat(error, 10), np.repeat(levels, 10))
+    as_films = clearest_gap(np.repeat(error, 10), np.repeat(levels, 10))
     assert as_films.p < ten.p
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from boneage.errors import UserError
 from boneage.evaluation.learning_curve import fit_learning_curve
@@ -44,6 +45,52 @@ def test_intervals_cover_the_planted_gain_of_runs_that_scatter(scatter):
         curve = fit_learning_curve(sizes, rng.normal(planted() * 3, scatter), [0.2] * len(sizes))
         hits += curve.doubling_limits[0] <= truth <= curve.doubling_limits[1]
     assert hits >= 16
+
+
+def covered(law, sizes, seed_sd, share, repeats=150):
+    """Return how often intervals contain the true gain: runs share much of the test error."""
+    rng = np.random.default_rng(0)
+    n = np.array(sizes, float)
+    errors = law(n)
+    truth = law(n.max()) - law(2 * n.max())
+    hits = 0
+    for _ in range(repeats):
+        common = share * errors * (0.9 * rng.normal() + 0.44 * rng.normal(size=len(n)))
+        measured = errors + common + rng.normal(0, seed_sd, len(n))
+        low, high = fit_learning_curve(n, measured, share * errors).doubling_limits
+        hits += low <= truth <= high
+    return hits / repeats
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("law", "sizes", "seed_sd", "share"),
+    [
+        (lambda n: 5 + 120 * n**-0.45, [250, 500, 1000, 2000, 4000], 0.3, 0.022),
+        (lambda n: 5 + 120 * n**-0.45, [250, 500, 1000, 2000], 1.0, 0.022),
+        (lambda n: 60 * n**-0.25, [250, 500, 1000, 2000], 0.8, 0.005),  # no floor
+        (lambda n: 60 * n**-0.25, [250, 500, 1000, 2000, 4000] * 2, 0.5, 0.01),
+    ],
+)
+def test_intervals_cover_with_few_runs_that_scatter(law, sizes, seed_sd, share):
+    assert covered(law, sizes, seed_sd, share) >= 0.91  # 0.75 to 0.90 of a bootstrap
+
+
+def test_the_interval_is_that_of_a_grid_search():
+    errors = np.random.default_rng(0).normal(planted() * 2, 0.25)
+    n, se = np.array(SIZES * 2, float), 0.2
+    gains = np.linspace(0, 0.6, 601)
+    squares = np.full(len(gains), np.inf)
+    for exponent in np.geomspace(0.05, 2, 300):
+        scales = gains / (9000**-exponent - 18000**-exponent)
+        rest = errors - scales[:, None] * n**-exponent
+        floor = rest.mean(axis=1, keepdims=True).clip(0)
+        squares = np.minimum(squares, (((rest - floor) / se) ** 2).sum(axis=1))
+    scatter = squares.min() / (len(n) - 3)
+    allowed = squares <= squares.min() + max(3.841, stats.t.ppf(0.975, len(n) - 3) ** 2 * scatter)
+    expected = gains[allowed][[0, -1]]
+    curve = fit_learning_curve(n, errors, [se] * len(n))
+    assert curve.doubling_limits == pytest.approx(expected, abs=0.004)
 
 
 def test_noise_without_a_trend_says_nothing():

@@ -339,12 +339,29 @@ def test_readers_and_subgroups_are_told(told):
     assert "ICC(2,1)" in parts["Statistics"]
     assert "below a margin of 1.5 months" in parts["Statistics"]
     assert "not be compared" not in parts["Statistics"]
-    assert "computed by site and device" in parts["Statistics"]
+    assert "computed by site and device." in parts["Statistics"]
+    assert "permutation" not in parts["Statistics"]  # no column, so that nothing was compared
+    assert "widened for small samples" in parts["Statistics"]
     one = told(readers_report=report | {"margin_months": 1, "left_out": {"cem": 4}})["Statistics"]
     assert "below a margin of 1 month." in one
     assert "cem shared fewer than 10 test radiographs with the other readers and could not" in one
     assert "the mean of the readers (ann, ben)" in parts[14]
     assert "ICC" not in told()["Statistics"]
+
+
+def test_intervals_that_are_no_bootstrap_percentiles_are_told(told):
+    said = "balanced accuracy and macro F1, which are means of shares of the stages, are widened"
+    assert said in told()["Statistics"]
+    area = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 60}
+    assert said not in told(test={"sex/auroc": area}, baselines={})["Statistics"]
+
+
+def test_only_columns_with_two_large_levels_are_said_to_be_compared(told):
+    columns = {"site": ["Bern", "Cali"] * 30, "device": ["GE"] * 41 + ["Agfa"] * 19}
+    said = told(columns=columns, subgroups=["site", "device"])["Statistics"]
+    assert "computed by site and device. All pairs of the levels of site with 20" in said
+    assert "radiographs or more were compared in their MAE;" in said
+    assert "permutation test with 2,000 draws" in said
 
 
 def test_only_baselines_of_the_run_are_told(told):

@@ -212,9 +212,9 @@ def _shares(
 def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Result:
     """Return a difference of means over seeds with an interval and a p for other seeds as well.
 
-    The variance of the seeds, pooled over both settings, is added to that of the radiographs (or
-    patients). The degrees of freedom of the t distribution are those of Satterthwaite (Biometrics
-    Bulletin 1946;2:110-114).
+    The variance of the seeds of each setting (Welch, Biometrika 1947;34:28-35) is added to that of
+    the radiographs (or patients); a single seed has the variance of the other setting. The t
+    distribution has the degrees of freedom of Satterthwaite (Biometrics Bulletin 1946;2:110-114).
 
     Args:
         difference: of `paired_difference`, whose interval covers other radiographs only; it has
@@ -227,14 +227,18 @@ def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Res
     if value is None or low is None or high is None or n < 2:
         return difference | {"p": None}
     of_radiographs = ((high - low) / (2 * norm.ppf(0.975))) ** 2 * n / (n - 1)
-    freedom = len(first) + len(second) - 2
-    pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in (first, second)) / freedom
-    of_seeds = pooled * (1 / len(first) + 1 / len(second))
-    total = of_radiographs + of_seeds
+    parts = [(of_radiographs, n - 1)]  # variances with their degrees of freedom
+    if min(len(first), len(second)) > 1:
+        parts += [(seeds.var(ddof=1) / len(seeds), len(seeds) - 1) for seeds in (first, second)]
+    else:
+        several = max(first, second, key=len)
+        of_seeds = several.var(ddof=1) * (1 / len(first) + 1 / len(second))
+        parts.append((of_seeds, len(several) - 1))
+    total = sum(variance for variance, _ in parts)
     if not total > 0:
         return difference | {"p": None}
     error = np.sqrt(total)
-    of_t = t(total**2 / (of_radiographs**2 / (n - 1) + of_seeds**2 / freedom))
+    of_t = t(total**2 / sum(variance**2 / freedom for variance, freedom in parts))
     half = of_t.ppf(0.975) * error
     p = 2 * of_t.sf(abs(value) / error)
     return difference | {"low": value - half, "high": value + half, "p": float(p)}

@@ -79,7 +79,7 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
 
 
 def gap_rows(group: Group, gaps: Gaps) -> list[dict[str, Any]]:
-    """Return the largest gap of each run and column (None where there is none).
+    """Return the clearest gap of each run and column (None where there is none).
 
     Returns:
         Rows with `run`, `column`, `gap`, and `errors`, of which it is.

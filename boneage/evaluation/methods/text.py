@@ -8,12 +8,13 @@ from boneage.data.atomic import AGAIN, write_file, writing
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.readings import LEAST_SHARED
 from boneage.errors import UserError, plural
+from boneage.evaluation.gaps import errors_of, gaps_of
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.methods.checklist import claim
 from boneage.evaluation.methods.network import describe_model, describe_preprocessing, stages_of
 from boneage.evaluation.methods.training import describe_training
 from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
-from boneage.evaluation.numbers import in_months, with_limits
+from boneage.evaluation.numbers import FEW, in_months, with_limits
 from boneage.evaluation.run_folder import SPLIT, FinishedRun, read_run
 
 FILE = "methods.md"
@@ -194,6 +195,11 @@ def _statistics(run: FinishedRun) -> list[str]:
         f"{DRAWS:,} bootstrap draws of {unit}; a share of exactly 0 or 1 has the exact "
         "(Clopper-Pearson) interval.",
     ]
+    if any("/balanced_accuracy" in name for name in metrics["test"]):
+        sentences.append(
+            "The intervals of balanced accuracy and macro F1, which are means of shares of the "
+            "stages, are widened to match (Zou & Donner 2008)."
+        )
     if "stage_predicted" not in predictions and PREDICTED_AGE in predictions:
         sentences.append(f"Stages were derived from the predicted age: {stages_of(run.stages)}.")
     sentences.append(_baselines(run))
@@ -211,7 +217,7 @@ def _statistics(run: FinishedRun) -> list[str]:
             f"contained the true age in a share of {with_limits(covered)} of the test radiographs. "
             "The epoch had been chosen on the same validation fold."
         )
-    return [*sentences, *_readers(metrics), *_subgroups(metrics)]
+    return [*sentences, *_readers(metrics), *_subgroups(run)]
 
 
 def _baselines(run: FinishedRun) -> str:
@@ -250,21 +256,28 @@ def _readers(metrics: Mapping[str, Any]) -> list[str]:
         sentences.append(
             "The model was compared with each reader by the paired difference of their MAEs "
             "against the other readers. It counts as no worse if the upper limit of the 95 % "
-            f"interval is below a margin of {in_months(report['margin_months'])}."
+            f"interval is below a margin of {in_months(report['margin_months'])}. This interval is "
+            "a bootstrap interval that was widened for small samples (Hesterberg 2015)."
         )
     return sentences
 
 
-def _subgroups(metrics: Mapping[str, Any]) -> list[str]:
-    """Say how the levels of columns were compared."""
-    columns = metrics.get("subgroups", [])
+def _subgroups(run: FinishedRun) -> list[str]:
+    """Say by which columns results were computed, and of which the levels were compared."""
+    columns = run.metrics.get("subgroups", [])
     if not columns:
         return []
-    return [
-        f"Results were also computed by {join(columns)}. For each, the two levels that differ most "
-        "were compared by a permutation test, corrected for all pairs "
-        "of levels (Westfall & Young 1993)."
-    ]
+    said = [f"Results were also computed by {join(columns)}."]
+    gaps, errors = gaps_of(run.predictions, columns), errors_of(run.predictions)
+    if errors and (compared := [column for column, gap in gaps.items() if gap]):
+        unit = "patients" if "patients" in run.metrics else "radiographs"
+        said.append(
+            f"All pairs of the levels of {join(compared)} with {FEW} {unit} or more were compared "
+            f"in their {errors.name}; the p value of the clearest difference of a column is of a "
+            f"permutation test with {DRAWS:,} draws, corrected for all of its pairs (Westfall & "
+            "Young 1993)."
+        )
+    return said
 
 
 def _software(run: FinishedRun) -> list[str]:

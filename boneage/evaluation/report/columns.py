@@ -22,7 +22,7 @@ def column_sections(run: FinishedRun, groups: pd.DataFrame) -> list[dict[str, An
 
     Returns:
         Per column `column`, `metrics`, whether `patients` are known, `rows` (`level`, `n`,
-        `patients` and `results`), `sentence` on the largest gap, and whether it is `marked`, as
+        `patients` and `results`), `sentence` on the clearest gap, and whether it is `marked`, as
         there is none.
     """
     if "column" not in groups:
@@ -66,7 +66,7 @@ def _gap(gap: Gap, errors: LevelErrors) -> str:
     limits = interval(gap.difference)  # none if all draws are equal, as 0 of 30 against 30 of 30
     in_brackets = f" (95 % interval {limits})" if limits else ""
     return (
-        f"Largest difference of the {errors.name}: {gap.high} minus {gap.low}, "
+        f"Clearest difference of the {errors.name}: {gap.high} minus {gap.low}, "
         f"{number(gap.difference['value'])}{unit}{in_brackets}, "
         f"p {p_value(gap.p)} by a permutation test, corrected for {plural(gap.pairs, 'pair')}."
     )

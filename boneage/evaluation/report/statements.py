@@ -9,7 +9,7 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import plural
 from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL, infant
-from boneage.evaluation.gaps import largest_gap
+from boneage.evaluation.gaps import clearest_gap
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import FEW, count_units, interval, number
@@ -195,7 +195,7 @@ def _spread_of_the_youngest(predictions: pd.DataFrame) -> str:
     young = infant(predictions["age_years"].to_numpy(float))
     error = error_months(predictions)
     distance = error - np.where(young, np.median(error[young]), np.median(error[~young]))
-    gap = largest_gap(distance, np.where(young, YOUNG, "older"), patient_codes(predictions))
+    gap = clearest_gap(distance, np.where(young, YOUNG, "older"), patient_codes(predictions))
     if gap is None:
         return "is from too few to compare it with"
     if gap.p >= SIGNIFICANT:
