@@ -189,6 +189,17 @@ def test_paired_difference_of_runs_in_another_order(tmp_path):
     assert row["difference"]["p"] < 0.05
 
 
+def test_the_page_says_that_p_is_not_corrected(tmp_path):
+    for lr, error in ((0.1, 1), (0.5, 2)):
+        for seed in (1, 2):
+            options = {"optimizer.lr": lr}
+            run(tmp_path / f"lr{lr} {seed}", with_ages(error, seed), seed=seed, options=options)
+    write_comparison([tmp_path], tmp_path / "out")
+    text = Page((tmp_path / "out/comparison.html").read_text()).text
+    for units in ("runs", "settings"):
+        assert f"not corrected for the number of {units}, nor for the choice of the first" in text
+
+
 def test_settings_with_seeds_are_compared_by_the_mean_over_the_seeds(tmp_path):
     """By the bootstrap of the mean absolute error of each radiograph over the seeds."""
     tables = {lr: [with_ages(error, seed) for seed in (1, 2)] for lr, error in ((0.1, 1), (0.5, 2))}
