@@ -47,7 +47,7 @@ def test_intervals_cover_the_planted_gain_of_runs_that_scatter(scatter):
     assert hits >= 16
 
 
-def covered(law, sizes, seed_sd, share, repeats=150):
+def covered(law, sizes, seed_sd, share, repeats=80):
     """Return how often intervals contain the true gain: runs share much of the test error."""
     rng = np.random.default_rng(0)
     n = np.array(sizes, float)
