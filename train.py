@@ -3,7 +3,6 @@
 import shutil
 import signal
 import sys
-import threading
 from pathlib import Path
 
 import hydra
@@ -19,6 +18,7 @@ from boneage.terminal import (
     check_temporary_folder,
     check_working_directory,
     collect_garbage_less_often,
+    exit_on_sigterm,
     prepare_output,
 )
 
@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> float | None:
 
     A user error is reported in one line and leaves no empty run behind.
     """
-    _exit_on_sigterm()
+    exit_on_sigterm()
     try:
         from boneage.run.experiment import train  # torch takes seconds: not for --help
 
@@ -44,12 +44,6 @@ def main(cfg: DictConfig) -> float | None:
         sys.exit(stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT)
 
 
-def _exit_on_sigterm() -> None:
-    """End the process in order on SIGTERM; only its first thread receives signals."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-
 def _remove_if_empty() -> None:
     """Remove the run's folder if it contains only Hydra's files."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
@@ -58,7 +52,7 @@ def _remove_if_empty() -> None:
 
 
 if __name__ == "__main__":
-    _exit_on_sigterm()  # here too: the jobs of a sweep may be other processes
+    exit_on_sigterm()  # here too: the jobs of a sweep may be other processes
     collect_garbage_less_often()
     prepare_output(required=False)  # the log file has all of it
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)  # Hydra wants -m first

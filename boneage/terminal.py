@@ -4,8 +4,10 @@ import gc
 import io
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 from typing import Any, TextIO
 
 from boneage.errors import UserError
@@ -14,6 +16,12 @@ from boneage.errors import UserError
 def collect_garbage_less_often() -> None:
     """Look for unused objects less often: importing torch and Lightning is then a fifth faster."""
     gc.set_threshold(10_000)
+
+
+def exit_on_sigterm() -> None:
+    """End the process in order on SIGTERM; only its first thread receives signals."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def check_working_directory() -> None:

@@ -1,7 +1,6 @@
 """Commands on radiographs: predict, explain, app."""
 
 import logging
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from boneage.cli.models import Checkpoint, Checkpoints, Images
+from boneage.terminal import exit_on_sigterm
 
 if TYPE_CHECKING:
     from boneage.predict.answer import Answer
@@ -215,7 +215,7 @@ def app(
     from boneage.predict.ensemble import Ensemble
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up
+    exit_on_sigterm()  # cleans up
     serve(
         Ensemble(checkpoint or ()),
         port,

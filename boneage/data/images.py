@@ -58,16 +58,18 @@ def read_image(path: str | Path) -> np.ndarray:
         image = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
         )
+    damaged = tell_of_damage(messages)
     if image is None and facts.is_tiff:  # of 2 or 4 bits, or compressed as Zstandard or LZMA
-        messages = []  # Pillow raises its errors
         with muted_decoders():
-            image = _read_with_pillow(data, facts.bits)
+            image, damaged = _read_with_pillow(data, facts.bits), False  # it raises its errors
+    elif facts.is_tiff:
+        damaged = damaged or _has_damaged_strips(data)
     if image is None and facts.bits not in USUAL_BITS:
         raise UserError(
             f"{path}: damaged, or its {facts.bits} bits per pixel are not supported; save it with "
             "8 or 16 bits"
         )
-    if image is None or tell_of_damage(messages) or (facts.is_tiff and _has_damaged_strips(data)):
+    if image is None or damaged:
         raise UserError(f"{path}: truncated or damaged")
     if image.dtype == np.int16 and image.min() >= 0:
         image = image.view(np.uint16)

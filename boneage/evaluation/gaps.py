@@ -124,6 +124,27 @@ def gaps_of(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, Gap 
     }
 
 
+def compared_columns(predictions: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return the columns of which `gaps_of` compares levels."""
+    patients = patient_codes(predictions)
+    return [
+        column
+        for column in columns
+        if column in predictions
+        and len(_large_levels(levels_of(predictions[column]).to_numpy(), patients)) > 1
+    ]
+
+
+def _large_levels(levels: np.ndarray, patients: np.ndarray | None) -> list[str]:
+    """Return the known levels of enough patients, or radiographs if these are unknown."""
+    units = np.arange(len(levels)) if patients is None else patients
+    return [
+        name
+        for name in dict.fromkeys(sorted(levels))
+        if name != UNKNOWN and len(np.unique(units[levels == name])) >= FEW
+    ]
+
+
 def clearest_gap(
     error: np.ndarray, levels: np.ndarray, patients: np.ndarray | None = None
 ) -> Gap | None:
@@ -145,11 +166,7 @@ def clearest_gap(
             resamples patients with all their radiographs, also if these are in both levels.
     """
     units = np.arange(len(levels)) if patients is None else patients
-    names = [
-        name
-        for name in dict.fromkeys(sorted(levels))
-        if name != UNKNOWN and len(np.unique(units[levels == name])) >= FEW
-    ]
+    names = _large_levels(levels, patients)
     pairs = list(combinations(range(len(names)), 2))
     if not pairs:
         return None

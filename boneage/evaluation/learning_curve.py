@@ -84,7 +84,7 @@ def fit_learning_curve(
             "the error of these runs rises with the size of the training fold, which the law "
             "excludes: check that all were trained for long enough"
         )
-    best = _fit(sizes, errors[None], spread)[0]
+    best = _fit(sizes, errors, spread)
     largest = int(sizes.max())
     return LearningCurve(
         floor=best[0],
@@ -145,28 +145,25 @@ def _gain_limits(
     return float(min(limits)), float(max(limits))
 
 
-def _fit(n: np.ndarray, mae: np.ndarray, se: np.ndarray) -> list[tuple[float, float, float]]:
-    """Return floor, scale and exponent for each of (m, n) rows of errors.
+def _fit(n: np.ndarray, mae: np.ndarray, se: np.ndarray) -> tuple[float, float, float]:
+    """Return floor, scale and exponent.
 
     For a given exponent the law is linear in the other two, which neither may be negative.
     """
     weight = 1 / se
-    best = np.full(len(mae), np.inf)
-    found = np.zeros((len(mae), 3))
+    least, best = np.inf, (np.nan, np.nan, np.nan)
     for exponent in EXPONENTS:
         falling = n**-exponent
         design = np.stack([weight, weight * falling], axis=1)
-        floor, scale = np.linalg.pinv(design) @ (mae * weight).T
-        alone = (mae * weight**2 * falling).sum(axis=1) / (weight**2 * falling**2).sum()
-        mean = (mae * weight**2).sum(axis=1) / (weight**2).sum()
-        scale = np.where(floor < 0, alone, scale)
-        floor = np.where(scale < 0, mean, floor.clip(min=0))
-        scale = scale.clip(min=0)
-        rest = (((floor[:, None] + scale[:, None] * falling - mae) * weight) ** 2).sum(axis=1)
-        better = rest < best
-        best[better] = rest[better]
-        found[better] = np.stack([floor, scale, np.full(len(mae), exponent)], axis=1)[better]
-    return [(float(a), float(b), float(c)) for a, b, c in found]
+        floor, scale = np.linalg.pinv(design) @ (mae * weight)
+        if floor < 0:
+            floor, scale = 0.0, (mae * weight**2 * falling).sum() / (weight**2 * falling**2).sum()
+        if scale < 0:
+            floor, scale = (mae * weight**2).sum() / (weight**2).sum(), 0.0
+        rest = (((floor + scale * falling - mae) * weight) ** 2).sum()
+        if rest < least:
+            least, best = rest, (float(floor), float(scale), float(exponent))
+    return best
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

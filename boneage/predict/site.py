@@ -15,7 +15,7 @@ from boneage.data.radiographs import find_radiographs, single_files
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes, rows_alike
 from boneage.data.tables.labels import read_labels
-from boneage.data.tables.matching import pair, radiograph_keys
+from boneage.data.tables.matching import ids_among, pair
 from boneage.errors import UserError, framework, join_first, plural
 from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer
@@ -140,8 +140,7 @@ def matched_films(
 
 
 def _require_unseen(labels: pd.DataFrame, trained_ids: Iterable[str]) -> None:
-    keys, trained = radiograph_keys(labels["id"], trained_ids)
-    if seen := list(labels["id"][pd.Series(keys, labels.index).isin(trained)]):
+    if seen := ids_among(labels["id"], trained_ids):
         raise UserError(
             f"the ids of {plural(len(seen), 'radiograph')} are also those of the model's training "
             f"radiographs: {join_first(seen)}; fit it to other radiographs, or, if only the ids "

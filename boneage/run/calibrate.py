@@ -17,7 +17,7 @@ from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import evenly
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
-from boneage.data.tables.matching import radiograph_keys
+from boneage.data.tables.matching import ids_among
 from boneage.errors import join_first, plural
 from boneage.evaluation.intervals import Results
 from boneage.models.inference import features_of, predictions_of
@@ -107,9 +107,7 @@ def correcting_site(record: dict[str, Any], tested: Sequence[str] = ()) -> Site 
     if site is None or not site.correction.lines:
         return site
     log.info("The ages are corrected for the model's site, as in boneage predict")
-    keys, of_fit = radiograph_keys(tested, site.ids)
-    fitted = set(of_fit)
-    if both := [id_ for id_, key in zip(tested, keys, strict=True) if key in fitted]:
+    if both := ids_among(tested, site.ids):
         log.warning(
             "The correction was fitted to radiographs with the ids of %s tested here: %s. If they "
             "are the same, the errors are too small: test it on others",

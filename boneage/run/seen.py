@@ -7,7 +7,7 @@ import pandas as pd
 
 from boneage.data.splits import FOLDS
 from boneage.data.tables.ids import core
-from boneage.data.tables.matching import radiograph_keys
+from boneage.data.tables.matching import ids_among, radiograph_keys
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
             plural(len(table), "radiograph"),
         )
         return False
-    keys, known_keys = radiograph_keys(table["id"], known["id"])
-    alike = {*table["id"][pd.Series(keys, table.index).isin(known_keys)]} - recognised
+    alike = {*ids_among(table["id"], known["id"])} - recognised
     if alike:
         log.warning(
             "The checkpoint knows the ids of %s, of %d, with other ages: %s. If they are the same "

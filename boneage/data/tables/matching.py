@@ -88,6 +88,14 @@ def radiograph_keys(*sides: Iterable[str]) -> list[list[str]]:
     ]
 
 
+def ids_among(ids: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return the ids that are also among others, by their `radiograph_keys`."""
+    asked = list(ids)
+    keys, known = radiograph_keys(asked, others)
+    found = set(known)
+    return [id_ for id_, key in zip(asked, keys, strict=True) if key in found]
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Rows of label tables and images below a folder.

@@ -8,7 +8,7 @@ from boneage.data.atomic import AGAIN, write_file, writing
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.readings import LEAST_SHARED
 from boneage.errors import UserError, plural
-from boneage.evaluation.gaps import errors_of, gaps_of
+from boneage.evaluation.gaps import compared_columns, errors_of
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.methods.checklist import claim
 from boneage.evaluation.methods.network import describe_model, describe_preprocessing, stages_of
@@ -268,8 +268,8 @@ def _subgroups(run: FinishedRun) -> list[str]:
     if not columns:
         return []
     said = [f"Results were also computed by {join(columns)}."]
-    gaps, errors = gaps_of(run.predictions, columns), errors_of(run.predictions)
-    if errors and (compared := [column for column, gap in gaps.items() if gap]):
+    errors, compared = errors_of(run.predictions), compared_columns(run.predictions, columns)
+    if errors and compared:
         unit = "patients" if "patients" in run.metrics else "radiographs"
         said.append(
             f"All pairs of the levels of {join(compared)} with {FEW} {unit} or more were compared "
