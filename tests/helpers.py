@@ -6,6 +6,8 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from copy import deepcopy
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -68,6 +70,17 @@ class PlainLoss(nn.Module):
 
 
 def compose_config(*overrides: str, conf: Path = PROJECT / "conf") -> DictConfig:
+    """Compose the config; configs that differ only in their folders are composed once."""
+    last = {word.partition("=")[0]: word for word in overrides}.values()
+    folders = [word for word in last if word.startswith(("data.root=/", "run_dir=/"))]
+    cfg = deepcopy(_compose(conf, *(word for word in overrides if word not in folders)))
+    for key, _, folder in (word.partition("=") for word in folders):
+        OmegaConf.update(cfg, key, folder)
+    return cfg
+
+
+@cache
+def _compose(conf: Path, *overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         return compose("train", overrides=list(overrides))

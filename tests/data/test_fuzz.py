@@ -134,7 +134,7 @@ VALUE = st.one_of(
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=40)
+@settings(QUICK, max_examples=25)
 @given(overrides=st.lists(st.tuples(KEY, VALUE).map("=".join), min_size=1, max_size=3))
 def test_overrides(overrides):
     GlobalHydra.instance().clear()
