@@ -18,7 +18,7 @@ from boneage.data.splits import (
     require_patients_apart,
     same_patients,
     strata,
-    stratified_parts,
+    validation_rows,
     warn_of_small_test,
 )
 from boneage.data.tables.ids import patient_codes, patients_with_several
@@ -184,8 +184,7 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
             f"site: {join_first(shared)}; give each patient one site, or leave out the column "
             "of patients"
         )
-    part = stratified_parts(others, round(1 / VAL_SHARE), seed)
-    assigned[others.index[part == 0]] = "val"
+    assigned[others.index[validation_rows(others, round(1 / VAL_SHARE), seed)]] = "val"
     return assigned
 
 

@@ -137,8 +137,19 @@ def assign_folds(
         )
     if len(free) and not (assigned == "val").any():
         n_parts = max(2, round(len(free) / (VAL_SHARE * len(table))))
-        assigned[free.index[stratified_parts(free, n_parts, seed + 1) == 0]] = "val"
+        assigned[free.index[validation_rows(free, n_parts, seed + 1)]] = "val"
     return assigned
+
+
+def validation_rows(table: pd.DataFrame, n_parts: int, seed: int) -> np.ndarray:
+    """Return (n,) bool, true for a stratified one of n parts, of fewer if patients are fewer.
+
+    Raises:
+        UserError: when all radiographs are of one patient.
+    """
+    patients = count_patients(table) or n_parts
+    rows: np.ndarray = stratified_parts(table, max(2, min(n_parts, patients)), seed) == 0
+    return rows
 
 
 def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) -> pd.Series:

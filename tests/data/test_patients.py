@@ -206,6 +206,22 @@ def test_fewer_patients_than_parts(visits):
         assign_folds(few, seed=0)
 
 
+def test_few_patients_still_have_a_validation_fold(visits):
+    """Of the 6 patients 2 are tested, and the others are fewer than a tenth of all would need."""
+    few = visits.assign(
+        patient=visits["id"].str[-1].replace(dict(zip("6789", "0123", strict=True)))
+    )
+    folds = assign_folds(few, seed=0, folds=3)
+    patients = few["patient"].groupby(folds).agg(set)
+    assert {fold: len(names) for fold, names in patients.items()} == {
+        "train": 3,
+        "val": 1,
+        "test": 2,
+    }
+    with pytest.raises(UserError, match=r"of 1 patient cannot be split into 2 parts: add radiog"):
+        assign_folds(few.assign(patient=few["patient"].isin([*"012"]).astype(str)), 0, folds=2)
+
+
 # --- resample
 
 
