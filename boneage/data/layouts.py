@@ -241,7 +241,7 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
 def looks_official(table: pd.DataFrame) -> bool:
     """Tell whether radiographs are the RSNA 2017 data set, or a large part of it.
 
-    Its ids are the whole numbers from 1377 to 15612; phantom ids start below that.
+    Its ids are the whole numbers from 1377 to 15612; those of phantoms are above.
 
     Args:
         table: one row a radiograph, with `id`.

@@ -138,7 +138,7 @@ def test_target_stages(with_maps, tmp_path):
 
 @pytest.mark.slow
 def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
-    held_out = [1003, 1010, 1020]
+    held_out = [100_003, 100_010, 100_020]
     masks = tmp_path / "masks"
     masks.mkdir()
     for id_ in held_out:
@@ -161,7 +161,7 @@ def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
 
 def test_regions_are_checked_before_training(with_maps, tmp_path):
     wrong = tmp_path / "boxes.csv"
-    wrong.write_text("id,region\n1003,MCP\n")
+    wrong.write_text("id,region\n100003,MCP\n")
     with pytest.raises(UserError, match="lacks the column xmin"):
         train(with_maps("callbacks=gradcam_localisation", f"data.hold_out={wrong}"))
     wrong.write_text("id,region,xmin,ymin,xmax,ymax,image_width,image_height\nx,MCP,1,1,2,2,9,9\n")

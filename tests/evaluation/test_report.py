@@ -212,7 +212,7 @@ def test_unfinished_and_damaged_runs_are_one_line(tmp_path):
 
 def test_official_data_are_known_by_their_ids():
     assert looks_official(pd.DataFrame({"id": [str(i) for i in range(1377, 2500)]}))
-    assert not looks_official(pd.DataFrame({"id": [str(i) for i in range(1001, 2201)]}))
+    assert not looks_official(pd.DataFrame({"id": [str(i) for i in range(100_001, 101_201)]}))
     assert not looks_official(pd.DataFrame({"id": [f"patient{i}" for i in range(2000)]}))
     assert not looks_official(pd.DataFrame({"id": ["1400", "1401"]}))
 

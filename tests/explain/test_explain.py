@@ -311,7 +311,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(tmp_pat
 
 
 def test_maps_have_files_of_their_own_on_disks_that_ignore_letter_case(run, phantom_root, tmp_path):
-    source = phantom_root / "boneage-training-dataset/1001.png"
+    source = phantom_root / "boneage-training-dataset/100001.png"
     films = [tmp_path / name for name in ("first/A1.png", "second/a1.png")]
     for film in films:
         film.parent.mkdir()
@@ -325,7 +325,7 @@ def test_maps_have_files_of_their_own_on_disks_that_ignore_letter_case(run, phan
 def test_a_dicom_file_is_explained_as_its_picture_and_a_hidden_one_left_out(
     run, phantom_root, tmp_path
 ):
-    plain = phantom_root / "boneage-training-dataset/1001.png"
+    plain = phantom_root / "boneage-training-dataset/100001.png"
     folder = tmp_path / "films"
     folder.mkdir()
     grey = np.array(Image.open(plain).convert("L"))
@@ -356,10 +356,10 @@ def test_the_header_gives_the_sex_that_an_exported_model_does_not_store(
 def test_a_film_of_the_checkpoint_is_known_by_another_spelling_of_its_id(
     run, phantom_root, tmp_path
 ):
-    shutil.copy(phantom_root / "boneage-training-dataset/1001.png", tmp_path / "01001.png")
+    shutil.copy(phantom_root / "boneage-training-dataset/100001.png", tmp_path / "0100001.png")
     split = pd.read_csv(run / "split.csv", dtype=str).set_index("id")
-    (row,) = Explained(run, [tmp_path / "01001.png"]).table.to_dict("records")
-    assert (row["id"], row["fold"]) == ("01001", split.loc["1001", "fold"])
+    (row,) = Explained(run, [tmp_path / "0100001.png"]).table.to_dict("records")
+    assert (row["id"], row["fold"]) == ("0100001", split.loc["100001", "fold"])
 
 
 def test_a_film_of_the_other_sex_only_shares_the_id(run, phantom_root, tmp_path, caplog):
@@ -476,11 +476,11 @@ def test_a_phantom_is_measured_on_its_exact_masks(run, phantom_root, tmp_path):
 
 
 def test_two_radiographs_of_one_name_are_refused(run, phantom_root, tmp_path):
-    image = phantom_root / "boneage-training-dataset/1001.png"
+    image = phantom_root / "boneage-training-dataset/100001.png"
     twin = shutil.copy(image, tmp_path)
     refused = call(run, image, twin, "--out", tmp_path / "maps")
     assert str(refused.exception) == (
-        f"id 1001 has 2 images: {image}, {twin}; keep one of them, or, if they are different "
+        f"id 100001 has 2 images: {image}, {twin}; keep one of them, or, if they are different "
         "radiographs, explain them one by one"
     )
     assert not (tmp_path / "maps").exists()
@@ -511,7 +511,7 @@ def test_films_of_one_name_get_the_ages_of_their_folders(run, phantom_root, tmp_
 
 
 def test_a_check_on_few_radiographs_says_so(run, phantom_root, tmp_path):
-    image = phantom_root / "boneage-training-dataset/1001.png"
+    image = phantom_root / "boneage-training-dataset/100001.png"
     result = call(run, image, "--out", tmp_path / "maps", "--check", 1)
     said = "Only 1 radiograph checked, too few for a conclusion: give 20 or more, and --check 20 or"
     assert said in result.output

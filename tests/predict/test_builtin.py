@@ -2,6 +2,7 @@
 
 import json
 import os
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from boneage import Predictor
 from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
+from boneage.data.phantom.write import FIRST_ID
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError
 from boneage.explain.methods import grad_cam
@@ -59,6 +61,7 @@ def test_it_is_small_and_knows_no_ages_or_sexes_of_radiographs():
     assert len({*ids["train"], *ids["val"]}) == 9068 + 1134
     assert len(ids["val"]) == 1134
     assert all(isinstance(id_, str) for own in ids.values() for id_ in own)
+    assert max(map(int, chain(*ids.values()))) < FIRST_ID  # phantoms can fine-tune it
     text = json.dumps(contract)
     assert "age_months" not in text
     assert "CC BY-NC 4.0" in contract["licence"]

@@ -23,7 +23,7 @@ from boneage.run.experiment import train
 from boneage.run.resume import check_same
 
 MODEL = ("task=multitask", "data.crop=hand", "data.contrast=stretch")
-HANDLESS = "ward-1001"
+HANDLESS = "ward-100001"
 
 
 def write_set(folder, table, images):
@@ -301,7 +301,7 @@ def test_the_same_ids_with_other_readings_are_said(tested, phantom_root, tmp_pat
     table.assign(boneage=table["boneage"] + 1).to_csv(file, index=False)
     assert len(tested(root)[1]) == 24
     assert (
-        "The checkpoint knows the ids of 24 radiographs, of 24, with other ages: 1001"
+        "The checkpoint knows the ids of 24 radiographs, of 24, with other ages: 100001"
         in caplog.text
     )
 

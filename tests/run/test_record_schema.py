@@ -148,7 +148,7 @@ def test_a_checkpoint_with_a_network_of_a_named_package_predicts(
             "from boneage.models.backbones import SlimResNet\nclass Slim(SlimResNet): pass\n"
         )
     path = write(checkpoint, package)
-    image = phantom_root / "boneage-training-dataset/1001.png"
+    image = phantom_root / "boneage-training-dataset/100001.png"
     words = ["predict", str(image), "--checkpoint", str(path)]
     assert "BONEAGE_TRUST=mine_nets" in str(CliRunner().invoke(app, words).exception)
     monkeypatch.setenv("BONEAGE_TRUST", "mine_nets")

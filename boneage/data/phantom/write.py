@@ -26,10 +26,11 @@ ALL_MALE_FROM_MONTHS = 217
 MALE_LOG_ODDS_PER_YEAR = 0.123
 MEAN_AGE_YEARS = 10.6
 log = logging.getLogger(__name__)
-VERSION = 1  # raise it when the same arguments draw other radiographs
+VERSION = 2  # raise it when the same arguments draw other radiographs
 NAME = "boneage-training-dataset"  # as RSNA calls table and image folder
 DESCRIPTION = "phantom.json"
-FIRST_ID = 1001
+FIRST_ID = 100_001  # above the ids of RSNA, which the built-in model was trained on
+FIRST_DRAWING = 1001  # seeds the hand of the first id, together with the seed of the phantom
 SIZES = (32, 1024)
 
 
@@ -115,7 +116,7 @@ def _fill(folder: Path, n: int, size: int, seed: int) -> None:
     table.insert(0, "id", range(FIRST_ID, FIRST_ID + n))
     table.to_csv(folder / f"{NAME}.csv", index=False)
     for id_, months, male in zip(table["id"], table["boneage"], table["male"], strict=True):
-        rng = np.random.default_rng([seed, id_])
+        rng = np.random.default_rng([seed, FIRST_DRAWING + id_ - FIRST_ID])
         drawn = expose(months / 12, "male" if male else "female", size, rng)
         if not cv2.imwrite(str(folder / NAME / f"{id_}.png"), drawn.image):
             raise OSError(f"{id_}.png could not be written")
