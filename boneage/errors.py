@@ -11,7 +11,7 @@ FRAMEWORK = (  # packages of the extra `train`, which exported models do not nee
     "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "filelock", "platformdirs",
     "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
 )  # fmt: skip
-PLAIN = re.compile(  # paths that Hydra reads as text
+PLAIN_PATH = re.compile(  # paths that Hydra reads as text
     r"(?!(null|true|false|nan|inf)\Z)(\.{0,2}/|[a-z_])[\w./-]*", re.ASCII | re.IGNORECASE
 )
 
@@ -68,14 +68,14 @@ def one_line(error: BaseException) -> str:
 def option_word(option: str, path: object) -> str:
     """Return `option=path` for a command line of train.py, quoted for Hydra and for the shell."""
     text = str(path)
-    if not PLAIN.fullmatch(text):
+    if not PLAIN_PATH.fullmatch(text):
         text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no reference to another option
     return quoted_option(option, text)
 
 
 def quoted_option(option: str, text: str) -> str:
     """Return `option=text` as `option_word` does, where `${` refers to another option."""
-    if not PLAIN.fullmatch(text):
+    if not PLAIN_PATH.fullmatch(text):
         text = re.sub(r'\\+(?="|\Z)', r"\g<0>\g<0>", text)  # backslashes before a quotation mark
         text = text.replace('"', r"\"")
         text = f'"{text}"'

@@ -8,7 +8,7 @@ import numpy as np
 from boneage.errors import UserError
 
 MAX_AGE_YEARS = 25
-ROUNDING = 1e-5  # years: 10.7 years in months, in years again and in float32 are all 10.7
+ROUNDING_YEARS = 1e-5  # years: 10.7 years in months, in years again and in float32 are all 10.7
 
 
 class AgeBins:
@@ -28,7 +28,7 @@ class AgeBins:
 
     def index_of(self, age_years: np.ndarray) -> np.ndarray:
         """Return the index (int64, same shape) of the interval of each age in years."""
-        return np.searchsorted(np.subtract(self.edges, ROUNDING), age_years, side="right")
+        return np.searchsorted(np.subtract(self.edges, ROUNDING_YEARS), age_years, side="right")
 
 
 class Stages(AgeBins):

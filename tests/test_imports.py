@@ -1,10 +1,11 @@
-"""What the package imports: who may import whom, and whether it is declared."""
+"""What the package imports and declares: who may import whom, and one value for a constant."""
 
 import ast
 import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -120,3 +121,15 @@ def test_every_requirement_has_a_lower_bound(group):
     listed = DECLARED["dependencies"] if group == "dependencies" else EXTRAS[group]
     exempt = ("boneage", "pandas-stubs", "sqlalchemy", "alembic")  # own extras, types, limits
     assert [r for r in listed if not r.startswith(exempt) and ">=" not in r and "==" not in r] == []
+
+
+def test_a_constant_has_one_value():
+    """Constants of one name in two modules have one meaning."""
+    values = defaultdict(set)
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                if isinstance(target, ast.Name) and target.id.isupper():
+                    values[target.id].add(ast.unparse(node.value))
+    assert {name: told for name, told in values.items() if len(told) > 1} == {}

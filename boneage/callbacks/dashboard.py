@@ -25,7 +25,7 @@ from boneage.options import TABLE
 
 log = logging.getLogger(__name__)
 Value = bool | int | float | str
-FOLDER = "final"  # below the event files of the run
+FINAL_FOLDER = "final"  # below the event files of the run
 ABSENT = "-"  # runs that lack a name would be missing in TensorBoard's parallel coordinates
 
 
@@ -93,7 +93,7 @@ def write_hyperparameters(
         step: training step of the metrics.
     """
     _, start, end = hparams(hyperparameters(options), {})  # type: ignore[no-untyped-call]
-    with SummaryWriter(Path(folder) / FOLDER) as writer:
+    with SummaryWriter(Path(folder) / FINAL_FOLDER) as writer:
         for summary in (start, end):
             writer._get_file_writer().add_summary(summary)
         for name, value in final.items():

@@ -26,7 +26,7 @@ from boneage.explain.film import Film, read_film, square_film
 from boneage.explain.methods import grad_cam
 from boneage.stages import Stages
 
-FOLDER = "gradcam"
+GRADCAM_FOLDER = "gradcam"
 
 
 class GradCam(L.Callback):
@@ -130,7 +130,7 @@ class GradCam(L.Callback):
         if not maps:
             return
         _, data = model_and_data(trainer, trainer.lightning_module)
-        folder = Path(trainer.default_root_dir) / FOLDER
+        folder = Path(trainer.default_root_dir) / GRADCAM_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         paths, images = data.table.loc[rows.index, "path"], data.images_of(rows.index)
         films = [
@@ -223,6 +223,6 @@ class GradCamLocalisation(L.Callback):
             data.stages,
             patients=patient_codes(table),
         )
-        folder = Path(trainer.default_root_dir) / FOLDER
+        folder = Path(trainer.default_root_dir) / GRADCAM_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         write_attention([summary], folder, reference_of(model.record))

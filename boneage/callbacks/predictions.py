@@ -14,7 +14,7 @@ from boneage.data.module import BoneAgeDataModule
 from boneage.evaluation.evaluate import Scored
 from boneage.models.module import BoneAgeModule, as_array
 
-DECIMALS = 6
+CSV_DECIMALS = 6
 # the tasks' columns of a batch, and per task its true values and predictions
 BatchOutput = tuple[pd.DataFrame, dict[str, tuple[np.ndarray, np.ndarray]]]
 
@@ -119,5 +119,5 @@ def _of_all_processes(batches: list[BatchOutput]) -> list[BatchOutput]:
 
 def _rounded(values: Tensor) -> np.ndarray:
     """Round to the decimals of the file, so that scores match its numbers."""
-    rounded: np.ndarray = as_array(values).round(DECIMALS)
+    rounded: np.ndarray = as_array(values).round(CSV_DECIMALS)
     return rounded

@@ -13,7 +13,7 @@ from boneage.terminal import exit_on_sigterm
 if TYPE_CHECKING:
     from boneage.predict.answer import Answer
 
-SHOWN = 50  # radiographs in a terminal table
+MAX_ROWS = 50  # radiographs in a terminal table
 SEX = "<female|male|unknown>"
 
 
@@ -82,7 +82,7 @@ def predict(
         if overlays or report or resume:
             raise UserError("--overlays, --report and --resume need a folder: give --out")
         files = find_radiographs(images)
-        if len(files) > SHOWN:
+        if len(files) > MAX_ROWS:
             raise UserError(f"{len(files):,} radiographs are too many to print: give --out")
         _show(answers_of(files, Ensemble(checkpoint or (), mirror), table, given, strict))
         return

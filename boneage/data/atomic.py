@@ -11,12 +11,12 @@ from boneage.errors import UserError
 PARTIAL = "partial-"  # prefix of the names of incomplete folders
 
 
-ANOTHER = "choose another --out"
+CHOOSE_ANOTHER_OUT = "choose another --out"
 AGAIN = "when this is fixed, repeat the command"
 
 
 @contextmanager
-def writing(out: Path, remedy: str = ANOTHER) -> Iterator[None]:
+def writing(out: Path, remedy: str = CHOOSE_ANOTHER_OUT) -> Iterator[None]:
     """Report in one line which file cannot be written, or that `out` cannot.
 
     Raises:
@@ -34,7 +34,7 @@ def unwritable(error: OSError, out: Path, remedy: str = "") -> UserError:
     return UserError(f"{said}: {remedy}" if remedy else said)
 
 
-def require_writable(folder: Path, remedy: str = ANOTHER) -> None:
+def require_writable(folder: Path, remedy: str = CHOOSE_ANOTHER_OUT) -> None:
     """Check that a folder for results, if it does not exist yet, can be made; make nothing.
 
     Raises:
@@ -50,7 +50,7 @@ def require_writable(folder: Path, remedy: str = ANOTHER) -> None:
             raise
 
 
-def make_writable(folder: Path, remedy: str = ANOTHER) -> None:
+def make_writable(folder: Path, remedy: str = CHOOSE_ANOTHER_OUT) -> None:
     """Make a folder for results, before a long computation.
 
     Raises:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import atomic_folder
-from boneage.data.decode import VERSION, Preprocessing
+from boneage.data.decode import PREPROCESSING_VERSION, Preprocessing
 from boneage.data.formats import may_have_header
 from boneage.data.images import is_accessible
 from boneage.data.parallel import decode_files
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 HEADERS = 4  # of what the headers of DICOM files say and change: raise it to read these files again
 IMAGES, DESCRIPTION = "images.npy", "cache.json"
-CHECKED = 2**30  # bytes; of larger caches only the size is checked, since reading takes long
-CHUNK = 2**24
+MAX_BYTES_CHECKED = 2**30  # reading takes long: of larger caches only the size is checked
+BYTES_READ_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def check_readable(
 
 
 def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
-    digest = hashlib.sha256(json.dumps([VERSION, asdict(preprocessing)]).encode())
+    digest = hashlib.sha256(json.dumps([PREPROCESSING_VERSION, asdict(preprocessing)]).encode())
     if any(map(may_have_header, table["path"])):
         digest.update(f"header {HEADERS}".encode())
     for id_, path in zip(table["id"], table["path"], strict=True):
@@ -196,8 +196,8 @@ def _defect(folder: Path, table: pd.DataFrame) -> str:
 def _checksum(file: Path) -> list[int]:
     """Return the size of a file and, up to 1 GB, the CRC-32 of its bytes."""
     size, crc = file.stat().st_size, 0
-    if size <= CHECKED:
+    if size <= MAX_BYTES_CHECKED:
         with file.open("rb") as bytes_:
-            while chunk := bytes_.read(CHUNK):
+            while chunk := bytes_.read(BYTES_READ_AT_ONCE):
                 crc = zlib.crc32(chunk, crc)
     return [size, crc]

@@ -7,10 +7,10 @@ import numpy as np
 
 from boneage.data.hand import Hand
 
-MARGIN = 0.03  # of the hand's box, on each side
+HAND_MARGIN = 0.03  # of the hand's box, on each side
 LONGER_SIDE = 480  # pixels
 QUALITY = 80  # of JPEG
-PERCENTILES = (1.0, 99.7)  # of the grey values that become black and white
+CONTRAST_PERCENTILES = (1.0, 99.7)  # of the grey values that become black and white
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def crop_around(hand: Hand | None) -> Crop:
     if hand is None:
         return Crop()
     left, top, right, bottom = hand.box
-    x, y = MARGIN * (right - left), MARGIN * (bottom - top)
+    x, y = HAND_MARGIN * (right - left), HAND_MARGIN * (bottom - top)
     box = (max(left - x, 0.0), max(top - y, 0.0), min(right + x, 1.0), min(bottom + y, 1.0))
     return Crop(box, hand.mask)
 
@@ -63,7 +63,7 @@ def to_film(image: np.ndarray, hand: Hand | None = None) -> np.ndarray:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     resized = cv2.resize(image, size, interpolation=interpolation)
-    low, high = np.percentile(_hand_in(resized, hand), PERCENTILES)
+    low, high = np.percentile(_hand_in(resized, hand), CONTRAST_PERCENTILES)
     stretched = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
     film: np.ndarray = np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
     return film

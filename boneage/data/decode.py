@@ -11,7 +11,7 @@ from boneage.data.depth import clip_marks, full_scale
 from boneage.data.hand import Detection, detect
 from boneage.errors import UserError
 
-VERSION = 4  # of the preprocessing: raise it when the same file and options give other pixels
+PREPROCESSING_VERSION = 4  # raise it when the same file and options give other pixels
 SIDES = (8, 4096)
 STRETCH_PERCENTILES = (1, 99)
 
@@ -49,7 +49,7 @@ class Preprocessing:
 
     def matches_version(self, version: object) -> bool:
         """Tell whether the preprocessing version stored with a model gives the same pixels."""
-        return self.crop != "hand" or version == VERSION
+        return self.crop != "hand" or version == PREPROCESSING_VERSION
 
     def square(self, image: np.ndarray, detection: Detection | None = None) -> "Square":
         """Return what the network sees of a radiograph.

@@ -6,12 +6,12 @@ import numpy as np
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 SATURATED = 0.95  # share of the container's maximum: brighter pixels are burnt-in marks
 STRAY = 0.005  # share of all pixels that may lie between a depth and the saturated ones
-LEVELS = 256  # bins of a range of values
+BINS = 256  # of a range of values
 SQUEEZED = 1 / 8  # share of the range: a radiograph below it is squeezed by marks
-APART = 1 / 16  # share of the range: minimum gap between marks and the radiograph's values
+MIN_GAP = 1 / 16  # share of the range: minimum gap between marks and the radiograph's values
 RARE = 2e-4  # share of the pixels: rarer levels are edges of marks
-SAMPLE = 512  # pixels of the shorter side: enough for the distribution of values
-FEWEST = 16  # minimum number of different values of a radiograph
+SAMPLE_PIXELS = 512  # pixels of the shorter side: enough for the distribution of values
+MIN_VALUES = 16  # different ones, of a radiograph
 
 
 def full_scale(image: np.ndarray) -> int:
@@ -51,15 +51,15 @@ def clip_marks(image: np.ndarray) -> np.ndarray:
         return image
     highest = min(int(image.max()), full_scale(image))
     lowest = min(int(image.min()), highest)
-    step = max(1, min(image.shape) // SAMPLE)
+    step = max(1, min(image.shape) // SAMPLE_PIXELS)
     sample = np.minimum(image[::step, ::step], highest)
     values, counts = np.unique(sample, return_counts=True)
-    levels = (values.astype(np.int64) - lowest) * LEVELS // (highest - lowest + 1)
+    levels = (values.astype(np.int64) - lowest) * BINS // (highest - lowest + 1)
     common = np.bincount(levels, counts)[levels] >= RARE * sample.size
-    gaps = np.diff(values[common]) > APART * (highest - lowest)
+    gaps = np.diff(values[common]) > MIN_GAP * (highest - lowest)
     pieces = np.split(values[common], np.flatnonzero(gaps) + 1)
     own = max(pieces, key=len)  # marks have few different values
-    if len(own) < FEWEST or own[-1] - own[0] > SQUEEZED * (highest - lowest):
+    if len(own) < MIN_VALUES or own[-1] - own[0] > SQUEEZED * (highest - lowest):
         return image
     clipped: np.ndarray = np.clip(image, own[0], own[-1])
     return clipped

@@ -81,8 +81,8 @@ FORMATS = (  # the first match counts: a DICOM file may also begin like a TIFF f
     _image("TIFF", (".tif", ".tiff"), b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     _image("BMP", (".bmp",), b"BM"),
 )
-SUFFIXES = tuple(suffix for row in FORMATS for suffix in row.suffixes)
-NAMES = ", ".join(row.name for row in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
+RADIOGRAPH_SUFFIXES = tuple(suffix for row in FORMATS for suffix in row.suffixes)
+FORMAT_NAMES = ", ".join(row.name for row in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
 
 
 def format_of(file: Path) -> Format | None:
@@ -115,13 +115,13 @@ def read_radiograph(path: str | Path) -> tuple[np.ndarray, Header | None]:
         kind = _kind(head)
         content = f"; its content: {kind}" if kind else ""
         content += ": unpack it" * ("archive" in content)
-        raise UserError(f"{file}: not a readable {NAMES} file{content}")
+        raise UserError(f"{file}: not a readable {FORMAT_NAMES} file{content}")
     return format_.read(file)
 
 
 def is_radiograph(file: Path) -> bool:
     """Tell by the suffix; without one, and for DICOM whatever the name, by the first bytes."""
-    if file.suffix.lower() in SUFFIXES:
+    if file.suffix.lower() in RADIOGRAPH_SUFFIXES:
         return True
     if file.name.upper() == INDEX or not file.is_file():
         return False

@@ -12,15 +12,15 @@ import numpy as np
 
 from boneage.data.depth import clip_marks, full_scale
 
-SIDE = 256  # pixels of the longer side of the mask
+MASK_SIDE = 256  # pixels of the longer side of the mask
 INPUT = 112  # pixels of the network's square input
 NETWORK = "hand_finder.onnx"
-SMALLEST = 0.03  # minimum share of the radiograph that a hand fills
+MIN_HAND_SHARE = 0.03  # minimum share of the radiograph that a hand fills
 LIKELY = 0.25  # probability at the edge of a hand: low, so that no fingertip is lost
 SURE = 0.7  # minimum mean probability of the pixels of a hand
 SECOND = 0.4  # minimum area of a second hand, as a share of the first
 EPSILON = 0.255  # grey levels
-FLAT = 1.0  # grey levels, standard deviation of a radiograph that shows nothing
+BLANK_SD = 1.0  # grey levels, standard deviation of a radiograph that shows nothing
 SURE_ORIENTATION = 0.9  # probability from which a radiograph counts as rotated or inverted
 QUARTERS = 4
 
@@ -60,12 +60,13 @@ class Detection:
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return an (H, W) uint8 or uint16 radiograph as uint8 with a longer side of `SIDE` pixels."""
     height, width = image.shape
-    scale = SIDE / max(height, width)
+    scale = MASK_SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     image = clip_marks(image)
     if image.dtype != np.uint8 and image.max() > (limit := full_scale(image)):
         image = np.minimum(image, np.uint16(limit))
-    while min(image.shape) >= 2 and max(image.shape) >= 2 * SIDE:  # much faster than in one step
+    # much faster than in one step
+    while min(image.shape) >= 2 and max(image.shape) >= 2 * MASK_SIDE:
         height, width = (side // 2 for side in image.shape)
         even = image[: 2 * height, : 2 * width]
         image = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
@@ -90,7 +91,7 @@ def detect(image: np.ndarray) -> Detection:
     reduced = thumbnail(image)
     square = cv2.resize(reduced, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
     mean, spread = (float(value[0, 0]) for value in cv2.meanStdDev(square))
-    if spread < FLAT:
+    if spread < BLANK_SD:
         return Detection(None)
     shares, orientations = _run((square.astype(np.float32) - mean) / (spread + EPSILON))
     hands = _pieces(cv2.resize(shares, reduced.shape[::-1], interpolation=cv2.INTER_LINEAR))
@@ -123,7 +124,7 @@ def _pieces(shares: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
     hands = []
     for outline in outlines:
         area = cv2.contourArea(outline)
-        if area >= SMALLEST * shares.size:
+        if area >= MIN_HAND_SHARE * shares.size:
             inside = cv2.drawContours(np.zeros_like(likely), [outline], -1, 1, cv2.FILLED)
             if cv2.mean(shares, inside)[0] >= SURE:
                 hands.append((area, outline, inside))

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from boneage.data.formats import SUFFIXES
+from boneage.data.formats import RADIOGRAPH_SUFFIXES
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
 from boneage.data.tables.columns import DEFAULT_COLUMNS, READER, AgeUnit, Columns, column_option
 from boneage.data.tables.ids import count_patients, patients_with_several, unify_spellings
@@ -19,7 +19,7 @@ from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
-OPTIONS: dict[Role, str] = {"train": "table", "val": "val_table", "test": "test_table"}
+TABLE_OPTIONS: dict[Role, str] = {"train": "table", "val": "val_table", "test": "test_table"}
 NO_TABLES: Mapping[Role, str | None] = {}
 RSNA_IDS = (1377, 15612)  # of the training, validation and test sets of RSNA 2017 together
 ENOUGH = 1000  # radiographs
@@ -97,8 +97,8 @@ def read_rows(
     parts = [_read_part(t, columns, age_unit) for t in chosen]
     if not folder.images:
         raise UserError(
-            f"{root} contains no images: put radiographs named <id>.png (or {', '.join(SUFFIXES)}) "
-            "below it, or set data.root"
+            f"{root} contains no images: put radiographs named <id>.png "
+            f"(or {', '.join(RADIOGRAPH_SUFFIXES)}) below it, or set data.root"
         )
     _require_disjoint(chosen, parts)
     rows = pd.concat(parts, ignore_index=True)
@@ -128,7 +128,7 @@ def _choose_tables(
     """Return at most one table per role: the given one, or the only one found."""
     paths = {role: (root / name).resolve() for role, name in given.items() if name}
     chosen = []
-    for role, option in OPTIONS.items():
+    for role, option in TABLE_OPTIONS.items():
         if role in paths:
             names = [t.columns for t in folder.tables if t.path.resolve() == paths[role]]
             own = names[0] if names else columns

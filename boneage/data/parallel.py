@@ -41,7 +41,7 @@ LINES = 10  # maximum in a log
 QUIET_SECONDS = 1.0  # between two lines
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-CHUNK = 32  # radiographs
+RADIOGRAPHS_PER_JOB = 32
 FEW_FILES = 100  # radiographs that take less time to decode than the start of a pool
 IDLE_WORKER_SECONDS = 5
 TRACKER_WARNINGS = "ignore:resource_tracker"  # of a process of joblib, after a stop
@@ -231,9 +231,12 @@ def decode_files(
         OSError: when the array cannot be written.
         MissingPackage: when a file needs a package that is not installed.
     """
-    starts = range(0, len(paths), CHUNK)
+    starts = range(0, len(paths), RADIOGRAPHS_PER_JOB)
     chunks = run_pool(
-        (delayed(_decode_chunk)(s, paths[s : s + CHUNK], preprocessing, images) for s in starts),
+        (
+            delayed(_decode_chunk)(s, paths[s : s + RADIOGRAPHS_PER_JOB], preprocessing, images)
+            for s in starts
+        ),
         n_jobs=1 if len(paths) < FEW_FILES else workers or -1,
         return_as="generator_unordered",
         idle_worker_timeout=IDLE_WORKER_SECONDS,

@@ -10,12 +10,11 @@ from itertools import chain, count
 from pathlib import Path, PurePath
 from typing import Literal
 
-from boneage.data.formats import NAMES, SUFFIXES, is_binary, is_radiograph
+from boneage.data.formats import FORMAT_NAMES, RADIOGRAPH_SUFFIXES, is_binary, is_radiograph
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, find_columns
 from boneage.data.tables.ids import normal_id
 from boneage.data.tables.labels import read_ids
-from boneage.data.tables.read import SUFFIXES as TABLE_SUFFIXES
-from boneage.data.tables.read import check_separator, read_header
+from boneage.data.tables.read import TABLE_SUFFIXES, check_separator, read_header
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
@@ -191,9 +190,9 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     if not files:
         where = join_first([str(path) for path in paths])
         only = f", only {not_read}" if others else ""
-        raise UserError(f"no radiograph in {where}{only}; the formats are {NAMES}")
+        raise UserError(f"no radiograph in {where}{only}; the formats are {FORMAT_NAMES}")
     if others:
-        log.warning("Not read: %s; the formats are %s", not_read, NAMES)
+        log.warning("Not read: %s; the formats are %s", not_read, FORMAT_NAMES)
     return list(dict.fromkeys(files))
 
 
@@ -205,7 +204,7 @@ def _is_drawn(file: Path) -> bool:
 
 def radiograph_id(file: PurePath) -> str:
     """Return a file's name without its suffix; of a DICOM file named by its UID, all of it."""
-    return normal_id(file.stem if file.suffix.lower() in SUFFIXES else file.name)
+    return normal_id(file.stem if file.suffix.lower() in RADIOGRAPH_SUFFIXES else file.name)
 
 
 def unused_name(stem: str, end: str, taken: set[str]) -> str:

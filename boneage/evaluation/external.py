@@ -16,7 +16,7 @@ from boneage.evaluation.intervals import (
 from boneage.evaluation.predictions import count_not_finite, error_months, predicted_stage
 from boneage.stages import Stages
 
-SHARES = ("stage/accuracy",)
+COMPARED_SHARES = ("stage/accuracy",)
 Columns = tuple[np.ndarray, ...]
 
 
@@ -56,7 +56,7 @@ def differences(
         found[name] = unpaired_difference(metric, columns(own), columns(external), patients)
         if pair[0]["low"] is None or pair[1]["low"] is None:
             found[name] |= {"low": None, "high": None}
-        elif name in SHARES and {pair[0]["value"], pair[1]["value"]} & {0, 1}:
+        elif name in COMPARED_SHARES and {pair[0]["value"], pair[1]["value"]} & {0, 1}:
             found[name] |= _newcombe(pair[0], pair[1])
     return found
 

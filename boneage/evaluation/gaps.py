@@ -11,13 +11,12 @@ import pandas as pd
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.subgroups import as_numbers, is_known
-from boneage.evaluation.intervals import DRAWS, Result, with_interval
+from boneage.evaluation.intervals import DRAWS, ROUNDING, Result, with_interval
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.predictions import error_months
 
-LEVELS = 8  # a column of numbers with more different values is cut into quartiles
-ROUNDING = 1e-9  # months; smaller differences are none
-UNKNOWN = "unknown"
+MAX_LEVELS = 8  # a column of numbers with more different values is cut into quartiles
+UNKNOWN_LEVEL = "unknown"
 OVER = "over "
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 
@@ -68,7 +67,7 @@ def levels_of(column: pd.Series) -> pd.Series:
     text = column.astype("string").str.strip().fillna("").astype(str)
     numbers = as_numbers(text)
     known = is_known(text)
-    if numbers is not None and numbers.nunique() > LEVELS:
+    if numbers is not None and numbers.nunique() > MAX_LEVELS:
         counts = numbers.value_counts()
         frequent = numbers.isin(counts.index[counts > numbers.count() / 4])
         quarters, edges = pd.qcut(
@@ -80,7 +79,7 @@ def levels_of(column: pd.Series) -> pd.Series:
         text = own.where(frequent, quarters.map(dict(enumerate(names))).reindex(text.index))
     elif numbers is not None:  # one spelling for each number: 1, 1.0 and 01
         text = numbers.map(dict(zip(numbers[::-1], text[::-1], strict=True)))
-    levels: pd.Series = text.where(known, UNKNOWN)
+    levels: pd.Series = text.where(known, UNKNOWN_LEVEL)
     return levels
 
 
@@ -89,7 +88,7 @@ def in_order(levels: pd.Series) -> list[str]:
 
     def place(level: str) -> tuple[bool, float, str]:
         number = NUMBER.match(level.removeprefix(OVER))
-        return level == UNKNOWN, float(number[0]) if number else np.inf, level
+        return level == UNKNOWN_LEVEL, float(number[0]) if number else np.inf, level
 
     return sorted(levels.unique(), key=place)
 
@@ -141,7 +140,7 @@ def _large_levels(levels: np.ndarray, patients: np.ndarray | None) -> list[str]:
     return [
         name
         for name in dict.fromkeys(sorted(levels))
-        if name != UNKNOWN and len(np.unique(units[levels == name])) >= FEW
+        if name != UNKNOWN_LEVEL and len(np.unique(units[levels == name])) >= FEW
     ]
 
 

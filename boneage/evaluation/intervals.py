@@ -13,7 +13,8 @@ Result = dict[str, float | int | None]
 Results = dict[str, Result]
 DRAWS = 2000  # Efron & Tibshirani 1993 advise 1,000 or more for percentiles
 SEED = 0  # of the draws
-CHUNK = 2_000_000  # resampled values in memory at a time
+ROUNDING = 1e-9  # smaller differences are none
+VALUES_IN_MEMORY = 2_000_000  # resampled, at a time
 
 
 def with_interval(
@@ -148,7 +149,7 @@ def _samples(
     rng = np.random.default_rng(seed)
     films = None if patients is None else _films_of(patients)
     units = n if films is None else len(films)
-    for chunk in np.array_split(np.arange(draws), max(1, draws * n // CHUNK)):
+    for chunk in np.array_split(np.arange(draws), max(1, draws * n // VALUES_IN_MEMORY)):
         drawn = rng.integers(0, max(units, 1), (len(chunk), units))
         if films is None:
             yield drawn

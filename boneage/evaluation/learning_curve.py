@@ -8,9 +8,9 @@ import numpy as np
 from boneage.errors import UserError
 
 PARAMETERS = 3
-SIZES = PARAMETERS + 1  # distinct sizes needed at least
+MIN_SIZES = PARAMETERS + 1  # distinct sizes needed at least
 NOTHING, MUCH = 0.01, 0.1  # shares of the error
-DRAWS = 500
+SIMULATIONS = 500
 SEED = 0
 # the exponents of power laws seen in practice lie between: Hestness et al. 2017, arXiv:1712.00409
 EXPONENTS = np.geomspace(0.05, 2.0, 200)
@@ -72,13 +72,13 @@ def fit_learning_curve(
             the size by more than chance.
     """
     sizes, errors, spread = (np.asarray(values, float) for values in (n, mae, se))
-    if len(set(sizes.tolist())) < SIZES:
+    if len(set(sizes.tolist())) < MIN_SIZES:
         raise UserError(
-            f"a learning curve needs {SIZES} sizes of the training fold or more, and there are "
+            f"a learning curve needs {MIN_SIZES} sizes of the training fold or more, and there are "
             f"{len(set(sizes.tolist()))}: sweep data.train_films over more"
         )
     rng = np.random.default_rng(SEED)
-    drawn = rng.normal(errors, spread, (DRAWS, len(errors)))
+    drawn = rng.normal(errors, spread, (SIMULATIONS, len(errors)))
     if _limits(_slopes(sizes, drawn, spread))[0] > 0:
         raise UserError(
             "the error of these runs rises with the size of the training fold, which the law "

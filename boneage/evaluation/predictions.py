@@ -6,13 +6,13 @@ import pandas as pd
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.stages import PROBABILITY, Stages
 
-NUMERIC = (PREDICTED_AGE, PROBABILITY)  # beginnings of columns
+PREDICTED_PREFIXES = (PREDICTED_AGE, PROBABILITY)  # beginnings of columns
 BEYOND_ANY_AGE = 150.0  # years, positive or negative: larger ages are from a diverged model
 
 
 def count_not_finite(predictions: pd.DataFrame) -> dict[str, int]:
     """Return how many predictions of a diverged model are not finite, by column."""
-    columns = [str(c) for c in predictions if str(c).startswith(NUMERIC)]
+    columns = [str(c) for c in predictions if str(c).startswith(PREDICTED_PREFIXES)]
     counts = {c: int((~np.isfinite(predictions[c].to_numpy(float))).sum()) for c in columns}
     return {column: count for column, count in counts.items() if count}
 

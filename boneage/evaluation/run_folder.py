@@ -33,7 +33,7 @@ TEXT = (
     "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
     "metric", "picture", "caption",
 )  # fmt: skip
-NUMERIC = ("age_years", PREDICTED_AGE, "value", "low", "high", "n")
+NUMERIC_COLUMNS = ("age_years", PREDICTED_AGE, "value", "low", "high", "n")
 NUMERIC_PREFIXES = (PROBABILITY, READER)
 
 
@@ -219,7 +219,7 @@ def _numbers(cells: pd.Series) -> pd.Series:
     try:
         return pd.to_numeric(cells.where(present))
     except ValueError:
-        if cells.name in NUMERIC or str(cells.name).startswith(NUMERIC_PREFIXES):
+        if cells.name in NUMERIC_COLUMNS or str(cells.name).startswith(NUMERIC_PREFIXES):
             raise
         return cells
 

@@ -12,7 +12,7 @@ STROKE_CONTRAST = 0.25  # least, as a share of the contrast of the image
 JOIN = 11  # pixels: letters closer than this are one marker
 MAX_LENGTH = 0.3  # share of the side: longer strokes are frames
 MIN_INK = 12  # pixels
-MARGIN = 2  # pixels around hand and marker
+MARGIN_PIXELS = 2  # pixels around hand and marker
 INPAINT_RADIUS = 3
 
 
@@ -55,7 +55,7 @@ def mirrored_mask(mask: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
 def _find_marker(image: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
     """Return the bool mask of the marker's box in an image at `hand.SIDE` pixels."""
     relief = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, ellipse(STROKE)).astype(float)
-    near = cv2.dilate(hand.astype(np.uint8), ellipse(2 * MARGIN + 3)) > 0
+    near = cv2.dilate(hand.astype(np.uint8), ellipse(2 * MARGIN_PIXELS + 3)) > 0
     low, high = np.percentile(image, [1, 99])
     strokes = (relief > STROKE_CONTRAST * (high - low)) & ~near
     joined = cv2.morphologyEx(strokes.astype(np.uint8), cv2.MORPH_CLOSE, ellipse(JOIN))
@@ -67,11 +67,11 @@ def _find_marker(image: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
             ink.sum() >= MIN_INK
             and width <= MAX_LENGTH * image.shape[1]
             and height <= MAX_LENGTH * image.shape[0]
-            and min(width, height) > MARGIN + 1
+            and min(width, height) > MARGIN_PIXELS + 1
         )
         if plausible and relief[ink].sum() > strongest:
             strongest = relief[ink].sum()
             marker = np.zeros(image.shape, bool)
-            rows = slice(max(0, top - MARGIN), top + height + MARGIN)
-            marker[rows, max(0, left - MARGIN) : left + width + MARGIN] = True
+            rows = slice(max(0, top - MARGIN_PIXELS), top + height + MARGIN_PIXELS)
+            marker[rows, max(0, left - MARGIN_PIXELS) : left + width + MARGIN_PIXELS] = True
     return None if marker is None else marker & ~near

@@ -26,10 +26,10 @@ from boneage.explain.background import (
 )
 
 CORNERS = ["xmin", "ymin", "xmax", "ymax"]
-FRAME = ["image_width", "image_height"]
+IMAGE_SIZE = ["image_width", "image_height"]
 RESERVED = (BACKGROUND, HAND, MARKER)  # detected, not drawn by annotators
 MasksOf = Callable[[Geometry], dict[str, np.ndarray]]  # of one radiograph, by region
-NEEDED = ["id", "region", *CORNERS, *FRAME]
+BOX_COLUMNS = ["id", "region", *CORNERS, *IMAGE_SIZE]
 
 
 def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
@@ -45,10 +45,10 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
             empty, outside its image, or without a region; the message names the row.
     """
     table = read_table(path)
-    if absent := [column for column in NEEDED if column not in table]:
+    if absent := [column for column in BOX_COLUMNS if column not in table]:
         raise UserError(f"{path} lacks the column {', '.join(absent)}")
-    require_single(path, table, NEEDED)
-    numbers = table[CORNERS + FRAME].apply(pd.to_numeric, errors="coerce")
+    require_single(path, table, BOX_COLUMNS)
+    numbers = table[CORNERS + IMAGE_SIZE].apply(pd.to_numeric, errors="coerce")
     width, height = numbers["image_width"], numbers["image_height"]
     wrong = (
         numbers.isna().any(axis=1)
@@ -94,7 +94,7 @@ def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarra
     masks: dict[str, np.ndarray] = {}
     for region, rows in boxes.groupby("region"):
         mask = np.zeros((size, size), bool)
-        frame = rows[FRAME].iloc[0].to_numpy(int)
+        frame = rows[IMAGE_SIZE].iloc[0].to_numpy(int)
         own = replace(geometry, height=frame[1], width=frame[0])
         top, left, height, width = own.inner
         square = own.boxes_to_square(rows[CORNERS].to_numpy())

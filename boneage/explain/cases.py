@@ -18,7 +18,7 @@ from boneage.evaluation.run_folder import CASES
 from boneage.explain.film import COLOURS, Film, film_image, with_map
 from boneage.stages import BANDS, PROBABILITY, Stages
 
-COLUMNS = 4  # radiographs in a row
+CASES_PER_ROW = 4  # radiographs in a row
 
 
 def overlay_sheet(films: Sequence[Film], maps: np.ndarray, captions: Sequence[str]) -> Figure:
@@ -31,7 +31,7 @@ def overlay_sheet(films: Sequence[Film], maps: np.ndarray, captions: Sequence[st
         maps: (n, h, w) signed maps of their squares.
         captions: n texts of one or two lines.
     """
-    columns = min(COLUMNS, len(films))
+    columns = min(CASES_PER_ROW, len(films))
     rows = -(-len(films) // columns)
     figure = Figure(figsize=(2.3 * columns + 0.9, 1.5 * rows + 0.1), layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False)

@@ -15,7 +15,7 @@ from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.stages import ALL
 
 CONTROLS = ("random_weights", "blob", "edges")
-TOLERANCE = {"years": 1 / 12, "probability": 0.02}  # allowed effect of a marker on predictions
+MARKER_TOLERANCE = {"years": 1 / 12, "probability": 0.02}  # allowed effect on predictions
 
 
 def sentences(summary: pd.DataFrame, claims: Sequence[Claim] = ()) -> list[str]:
@@ -173,7 +173,7 @@ def _moved(moved: pd.DataFrame) -> str:
     by_source = {name: part.to_dict("records") for name, part in moved.groupby("source")}
     models = by_source["difference"]
     unit = str(moved["unit"].iloc[0])
-    tolerance = TOLERANCE.get(unit)
+    tolerance = MARKER_TOLERANCE.get(unit)
     limits = [_limits(row) for row in models]
     values = {
         name: ", ".join(f"{row['value']:.2g}" for row in part) for name, part in by_source.items()

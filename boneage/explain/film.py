@@ -16,9 +16,9 @@ ORANGE_TO_PURPLE = (  # ColorBrewer's PuOr, distinguishable for colour-blind rea
     (127, 59, 8), (179, 88, 6), (224, 130, 20), (253, 184, 99), (254, 224, 182), (247, 247, 247),
     (216, 218, 235), (178, 171, 210), (128, 115, 172), (84, 39, 136), (45, 0, 75),
 )  # fmt: skip
-GAP = 8  # pixels between the plain film and the one with the map
+GAP_PIXELS = 8  # pixels between the plain film and the one with the map
 WIDE = 1.2  # width / height above which the map is below the plain film, not next to it
-FRAME = (255, 255, 255)  # RGB of the frame around the part that the model reads
+FRAME_COLOUR = (255, 255, 255)  # RGB of the frame around the part that the model reads
 
 
 def _levels(colours: tuple[tuple[int, int, int], ...], n: int = 256) -> np.ndarray:
@@ -102,7 +102,7 @@ def with_map(film: Film, map_: np.ndarray) -> np.ndarray:
     rows, columns = film.geometry.seen_in(height, width)
     if (rows.start, rows.stop, columns.start, columns.stop) != (0, height, 0, width):
         corners = (columns.start, rows.start), (columns.stop - 1, rows.stop - 1)
-        cv2.rectangle(mapped, *corners, FRAME, 1)
+        cv2.rectangle(mapped, *corners, FRAME_COLOUR, 1)
     return mapped
 
 
@@ -119,5 +119,5 @@ def film_image(film: Film, map_: np.ndarray | None) -> np.ndarray:
     height, width = film.pixels.shape
     mapped = with_map(film, map_)
     if width > WIDE * height:
-        return np.vstack([plain, np.full((GAP, width, 3), 255, np.uint8), mapped])
-    return np.hstack([plain, np.full((height, GAP, 3), 255, np.uint8), mapped])
+        return np.vstack([plain, np.full((GAP_PIXELS, width, 3), 255, np.uint8), mapped])
+    return np.hstack([plain, np.full((height, GAP_PIXELS, 3), 255, np.uint8), mapped])

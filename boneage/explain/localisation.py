@@ -18,8 +18,8 @@ from boneage.explain.background import (
 from boneage.models.inference import Predict
 from boneage.stages import ALL, BANDS, Stages
 
-TOLERANCE = 1 / 32  # of the side: a maximum this near to a region counts as inside
-HANDS = (HAND, SOFT_TISSUE)  # detected on a radiograph, or exact for a phantom
+POINTING_TOLERANCE = 1 / 32  # of the side: a maximum this near to a region counts as inside
+HAND_REGIONS = (HAND, SOFT_TISSUE)  # detected on a radiograph, or exact for a phantom
 SHARES, SHARES_IN_HAND = ("energy", "area", "hit"), ("energy_in_hand", "area_in_hand")
 BLOB_SIGMA = 1 / 4  # of the side: hands are in the middle of the image
 MOVED = "moved"
@@ -42,12 +42,12 @@ def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.D
     """
     rows = []
     side = maps.shape[-1]
-    kernel = np.ones((2 * round(TOLERANCE * side) + 1,) * 2, np.uint8)
+    kernel = np.ones((2 * round(POINTING_TOLERANCE * side) + 1,) * 2, np.uint8)
     for i, (map_, regions) in enumerate(zip(maps, masks, strict=True)):
         positive = map_.clip(min=0)
         total = positive.sum()
         peak = np.unravel_index(positive.argmax(), positive.shape)
-        hand = next((regions[name] for name in HANDS if name in regions), None)
+        hand = next((regions[name] for name in HAND_REGIONS if name in regions), None)
         for region, mask in regions.items():
             near = cv2.dilate(mask.astype(np.uint8), kernel)
             row: dict[str, object] = {"image": i, "region": region, "area": mask.mean()}

@@ -16,7 +16,7 @@ from boneage.models.module import BoneAgeModule
 from boneage.models.network import Network
 
 Method = Literal["gradcam", "guided_gradcam", "integrated_gradients", "occlusion"]
-STEPS = 32  # of integrated gradients (Sundararajan et al. 2017), from black to the radiograph
+INTEGRATION_STEPS = 32  # from black to the radiograph (Sundararajan et al. 2017)
 PATCH, STRIDE = 8, 16  # occlusion: patches of 1/8 of the side, moved by 1/16
 
 
@@ -117,7 +117,10 @@ def attribute(
                 maps = guided.attribute(x, additional_forward_args=(sex,))
         elif method == "integrated_gradients":
             maps = IntegratedGradients(score).attribute(
-                x, additional_forward_args=(sex,), n_steps=STEPS, internal_batch_size=len(x)
+                x,
+                additional_forward_args=(sex,),
+                n_steps=INTEGRATION_STEPS,
+                internal_batch_size=len(x),
             )
         else:
             patch, stride = max(1, side // PATCH), max(1, side // STRIDE)

@@ -18,7 +18,7 @@ from boneage.explain.random_weights import normalise
 from boneage.models.inference import Predict
 from boneage.models.module import BoneAgeModule
 
-STEPS = 11  # shares of removed pixels: 0, 10, ... 100 %
+DELETION_STEPS = 11  # shares of removed pixels: 0, 10, ... 100 %
 BLUR = 1 / 8  # of the side: blur of the image that replaces removed pixels
 Maps = Callable[[BoneAgeModule], np.ndarray]
 
@@ -89,7 +89,7 @@ def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict, seed: int =
     for name, marks in (("marked", np.abs(maps)), ("random", random)):
         ranks = marks.reshape(len(marks), -1).argsort(axis=1).argsort(axis=1).reshape(marks.shape)
         place = 1 - (ranks + 1) / ranks[0].size  # 0 for the most marked pixel
-        for share in np.linspace(0, 1, STEPS):
+        for share in np.linspace(0, 1, DELETION_STEPS):
             chosen = place < share
             deleted = np.abs(predict(np.where(chosen, blurred, images)) - unchanged)
             inserted = np.abs(predict(np.where(chosen, images, blurred)) - unchanged)

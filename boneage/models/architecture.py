@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from boneage.models.module import BoneAgeModule
 
-NAMES = {
+LAYER_NAMES = {
     "ReLU": "ReLU",
     "GELU": "GELU",
     "SiLU": "SiLU",
@@ -29,8 +29,8 @@ NAMES = {
     "ConvNeXtStage": "ConvNeXt stage",
 }
 WITHOUT_NAME = ("Flatten", "Identity")
-TRANSPARENT = ("Sequential",)  # named by their parts
-MOST = 0.85  # share of the parameters: a container with more is described by its parts
+CONTAINERS = ("Sequential",)  # named by their parts
+CONTAINER_SHARE = 0.85  # share of the parameters: a container with more is described by its parts
 
 
 def describe_architecture(model: BoneAgeModule, size: int) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _steps(module: nn.Module) -> list[nn.Module]:
     """Return the parts that an image passes in sequence, at the level of blocks."""
     parts = list(module.children())
     for i, part in enumerate(parts):
-        if list(part.children()) and _count(part) > MOST * _count(module):
+        if list(part.children()) and _count(part) > CONTAINER_SHARE * _count(module):
             return parts[:i] + _steps(part) + parts[i + 1 :]
     return parts
 
@@ -117,7 +117,7 @@ def _label(module: nn.Module) -> str:
         return f"dropout {module.p:g}"
     if kind in WITHOUT_NAME:
         return ""
-    parts = [_label(part) for part in module.children()] if kind in TRANSPARENT else []
+    parts = [_label(part) for part in module.children()] if kind in CONTAINERS else []
     if parts and len(set(parts)) == 1 and len(parts) > 1:
         return f"{len(parts)} x {parts[0]}"
-    return ", ".join(filter(None, parts)) or NAMES.get(kind, kind)
+    return ", ".join(filter(None, parts)) or LAYER_NAMES.get(kind, kind)

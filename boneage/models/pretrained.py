@@ -19,7 +19,7 @@ from typing_extensions import override
 from boneage.errors import UserError, install
 from boneage.models.backbones import Backbone
 
-SIDE = 128  # pixels of the image used to measure the network
+PROBE_PIXELS = 128  # pixels of the image used to measure the network
 CAM_SIDE = 8  # smallest side of Grad-CAM maps for such an image
 
 
@@ -131,7 +131,7 @@ class TimmBackbone(Backbone):
         network = _create(name, channels, pretrained)
         if stem_stride is not None:
             _set_stem_stride(name, network, stem_stride)
-        side = round(SIDE * enlarge)
+        side = round(PROBE_PIXELS * enlarge)
         width, cam_layer = _measure(name, network, torch.zeros(1, channels, side, side))
         super().__init__(network, channels, width, cam_layer)
         self.enlarge = enlarge

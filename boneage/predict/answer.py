@@ -15,9 +15,9 @@ from boneage.errors import plural
 from boneage.evaluation.numbers import number
 from boneage.stages import PROBABILITY
 
-SCHEMA = 2  # version of predictions.json
+PREDICTIONS_SCHEMA = 2  # version of predictions.json
 MAPPINGS = ("stage_probabilities", "outputs")  # fields that have several columns in the csv
-GAP = "  "  # between the columns of a terminal
+COLUMN_GAP = "  "  # between the columns of a terminal
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
         names.append(strip_control_codes(answer.file if common[name] > 1 else name))
         remarks.append([answer.reason] if answer.status == "error" else answer.flags)
     columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = width - sum(columns) - len(GAP) * len(columns)
+    left = width - sum(columns) - len(COLUMN_GAP) * len(columns)
     room = max(0, min(left, max(map(cell_len, names))))
     lines = []
     for name, row, remark in zip(names, rows, remarks, strict=True):
@@ -178,9 +178,10 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
             lines.append(name)
             name = ""
         *cells, sex = (cell.rjust(own) for cell, own in zip(row, columns, strict=True))
-        lines.append(GAP.join([set_cell_size(name, room), *cells, sex.strip()]).rstrip())
+        lines.append(COLUMN_GAP.join([set_cell_size(name, room), *cells, sex.strip()]).rstrip())
         lines += wrap(
-            "; ".join(remark), width, initial_indent=2 * GAP, subsequent_indent=2 * GAP,
+            "; ".join(remark), width,
+            initial_indent=2 * COLUMN_GAP, subsequent_indent=2 * COLUMN_GAP,
             break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
     return lines

@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from boneage.data.atomic import AGAIN, ANOTHER, atomic_file, write_files, writing
+from boneage.data.atomic import AGAIN, CHOOSE_ANOTHER_OUT, atomic_file, write_files, writing
 from boneage.data.radiographs import PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
-from boneage.predict.answer import SCHEMA, Answer, table_of
+from boneage.predict.answer import PREDICTIONS_SCHEMA, Answer, table_of
 
 log = logging.getLogger(__name__)
 OF_A_RUN = ("metrics.json", "split.csv", "checkpoints")  # whose predictions.csv is another table
@@ -47,7 +47,7 @@ class AnswerFiles:
             raise UserError(
                 f"{folder / PICTURES} exists without its predictions: choose another --out"
             )
-        with writing(folder, AGAIN if resume else ANOTHER):
+        with writing(folder, AGAIN if resume else CHOOSE_ANOTHER_OUT):
             folder.mkdir(parents=True, exist_ok=True)
             if resume and self.lines.exists():
                 self._resume_stopped()
@@ -135,7 +135,7 @@ class AnswerFiles:
         answers = earlier + [replace(self.done[path], file=file) for path, file in paths.items()]
         predictions = [asdict(answer) for answer in answers]
         document = {
-            "schema": SCHEMA, **self.about, "working_folder": os.getcwd(),
+            "schema": PREDICTIONS_SCHEMA, **self.about, "working_folder": os.getcwd(),
             "predictions": predictions, "states": self.states,
         }  # fmt: skip
         texts = {

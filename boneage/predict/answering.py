@@ -18,7 +18,7 @@ from boneage.stages import PROBABILITY
 from boneage.uncertainty.novelty import UNUSUAL
 
 Source = Path | np.ndarray  # a file, or (H, W) uint8 or uint16
-BATCH = 32  # radiographs in memory at a time
+RADIOGRAPHS_IN_MEMORY = 32
 EXTREME_SD = 8.0  # absolute SD score; an age in the wrong unit gives a higher one
 FAR = "bone age far from the chronological age"  # as the flag says where there is no SD score
 # columns with fields of their own

@@ -10,20 +10,20 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from boneage.data.formats import NAMES
+from boneage.data.formats import FORMAT_NAMES
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.evaluation.html import render
 from boneage.predict.answer import Answer
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
-from boneage.predict.page import OLDEST_YEARS, PictureNames, card_of, write_pictures
+from boneage.predict.page import SCALE_YEARS, PictureNames, card_of, write_pictures
 from boneage.predict.patients import patient_given, patient_of
 from boneage.predict.radiograph import Radiograph, load
 
 Upload = tuple[str, bytes]  # name and content
 LARGEST_MB = 100  # upload; a radiograph of 16 bits has 20 to 40 MB
-UNKNOWN = SEXES[-1]
+UNKNOWN_SEX = SEXES[-1]
 QUEUE = "film"  # one queue for all events, so that no answer is of an earlier film
 TITLE = "Bone age of a hand radiograph"
 NOTE = (
@@ -52,7 +52,7 @@ def change_film(file: str | None, former: Upload | None) -> tuple[Upload | None,
     """
     import gradio as gr
 
-    fields = (gr.skip(), gr.skip()) if former is None else (UNKNOWN, "")
+    fields = (gr.skip(), gr.skip()) if former is None else (UNKNOWN_SEX, "")
     try:
         return read_upload(file), *fields, ""
     except OSError:  # equal uploads of two pages are one file, which the first page removes
@@ -71,7 +71,7 @@ def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ense
     if upload is None:
         return "<p>Choose a radiograph first.</p>"
     try:
-        given = patient_given(None if sex == UNKNOWN else sex, (age or "").strip() or None)
+        given = patient_given(None if sex == UNKNOWN_SEX else sex, (age or "").strip() or None)
     except UserError as error:
         return f"<p>{escape(str(error))}.</p>"
     name, content = upload
@@ -96,7 +96,7 @@ def _card(answer: Answer, seen: Radiograph | None, ensemble: Ensemble) -> str:
             maps = ensemble.maps(seen.squares[0][None], [answer.sex])
             write_pictures([answer.picture], [seen], maps, Path(folder))
         card = card_of(answer, Path(folder), answer.id)
-    return render("answer.html.j2", card=card, oldest=OLDEST_YEARS)
+    return render("answer.html.j2", card=card, oldest=SCALE_YEARS)
 
 
 def serve(
@@ -168,8 +168,8 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
         gr.Markdown(f"# {TITLE}\n{NOTE}")
         with gr.Row():
             with gr.Column():
-                file = gr.File(label=f"Radiograph ({NAMES}; up to {LARGEST_MB} MB)")
-                sex = gr.Radio(list(SEXES), value=UNKNOWN, label="Sex")
+                file = gr.File(label=f"Radiograph ({FORMAT_NAMES}; up to {LARGEST_MB} MB)")
+                sex = gr.Radio(list(SEXES), value=UNKNOWN_SEX, label="Sex")
                 age = gr.Textbox(
                     label="Chronological age in years (optional)", placeholder="for example 10.5",
                     info="For the SD score. If empty, the age in the DICOM header is used.",

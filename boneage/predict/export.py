@@ -28,15 +28,15 @@ from boneage.weights import KEY, SITE_KEY, is_exported, name_of
 log = logging.getLogger(__name__)
 
 Format = Literal["onnx", "torch_export"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
+EXPORT_SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
 SITE_PLACES: dict[Format, str] = {
     "onnx": f"metadata {SITE_KEY}, which boneage predict uses",
     "torch_export": "extra file site.json",
 }
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
-CHECKED = 64  # radiographs
-TOLERANCE = 1e-4  # in years or probability; for novelty and map relative to the maximum
-SMALLEST = 1e-6  # maximum below which a map is empty
+EXPORT_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+RADIOGRAPHS_CHECKED = 64
+EXPORT_TOLERANCE = 1e-4  # in years or probability; for novelty and map relative to the maximum
+EMPTY_MAP = 1e-6  # maximum below which a map is empty
 HALF_TOLERANCE = 0.1 / 12  # in years or probability
 
 
@@ -71,11 +71,13 @@ def export(
         UserError: if the checkpoint cannot be read, `out` exists, has another suffix or cannot be
             written, a package is missing, or the file's predictions differ from the checkpoint's.
     """
-    if form == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
+    if form == "onnx" and (
+        missing := [name for name in EXPORT_PACKAGES if find_spec(name) is None]
+    ):
         raise UserError(f"{', '.join(missing)} is missing: {install('export')}")
     side_file = out.with_suffix(".json")
-    if out.suffix != SUFFIXES[form]:
-        raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")
+    if out.suffix != EXPORT_SUFFIXES[form]:
+        raise UserError(f"--out {out}: a file of --format {form} ends in {EXPORT_SUFFIXES[form]}")
     if existing := next((path for path in (out, side_file) if path.exists()), None):
         raise UserError(f"{existing} exists already: choose another --out, or remove it")
     file = checkpoint_file(checkpoint)
@@ -96,7 +98,7 @@ def export(
     rights = {"licence": licence, "citation": citation} | record.get("terms", {})
     content, terms = _serialise(exported, record, form, rights)
     difference = _difference(exported, content, form, *hands)
-    if not difference <= TOLERANCE:
+    if not difference <= EXPORT_TOLERANCE:
         raise UserError(
             f"predictions of {out} would differ from those of {file} by {difference:.1e}: it is "
             "not written"
@@ -122,7 +124,7 @@ def _phantoms(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
     """Return phantoms of all ages, preprocessed for a model, and their sexes."""
     rng = np.random.default_rng(0)
     squares, sexes = [], []
-    for i, age in enumerate(np.linspace(0.5, 18.5, CHECKED)):
+    for i, age in enumerate(np.linspace(0.5, 18.5, RADIOGRAPHS_CHECKED)):
         sexes.append(i % len(SEXES))
         image = expose(float(age), SEXES[i % 2], 256, rng).image
         squares.append(preprocessing.square(image).pixels)
@@ -186,5 +188,5 @@ def _difference(
         if name in map(output_of, exported.model.tasks):
             differences.append(float(np.abs(a - b).max()))
         else:  # the mean: rounding can switch a unit at its threshold, and so a pixel of the map
-            differences.append(float(np.abs(a - b).mean()) / max(float(np.abs(a).max()), SMALLEST))
+            differences.append(float(np.abs(a - b).mean()) / max(float(np.abs(a).max()), EMPTY_MAP))
     return float(np.max(differences))  # NaN if one is, unlike max()

@@ -17,7 +17,7 @@ from boneage.predict.graph import Exported, noise
 from boneage.predict.onnx_model import INPUTS, MAP, NOVELTY, output_of
 from boneage.run.calibrate import intervals_of
 from boneage.uncertainty.conformal import INTERVAL_KEYS
-from boneage.weights import SCHEMA
+from boneage.weights import CONTRACT_SCHEMA
 
 LOW, HIGH = STRETCH_PERCENTILES
 CONTRASTS = {
@@ -53,7 +53,7 @@ def contract(
     columns = _columns(model, record["preprocessing"]["size"])
     by_output = {output_of(task): own for task, own in columns.items()}
     return {
-        "schema": SCHEMA,
+        "schema": CONTRACT_SCHEMA,
         "name": record["config"]["name"],
         "inputs": {
             "image": "uint8, batch x 1 x size x size, bones bright, prepared as below",

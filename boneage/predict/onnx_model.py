@@ -15,7 +15,7 @@ from boneage.errors import UserError
 from boneage.stages import Stages
 from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals
 from boneage.uncertainty.site import Site
-from boneage.weights import BUILTIN, KEY, SCHEMA, SITE_KEY
+from boneage.weights import BUILTIN, CONTRACT_SCHEMA, KEY, SITE_KEY
 
 Columns = dict[str, np.ndarray]
 BATCH = 16  # radiographs at a time
@@ -201,8 +201,8 @@ def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise UserError(f"{file} is not a boneage model: write one with boneage export")
     contract: dict[str, Any] = json.loads(metadata[KEY])
     schema = contract.get("schema", 0)
-    if not 1 <= schema <= SCHEMA:
-        advice = "update boneage" if schema > SCHEMA else "export it again"
+    if not 1 <= schema <= CONTRACT_SCHEMA:
+        advice = "update boneage" if schema > CONTRACT_SCHEMA else "export it again"
         raise UserError(f"model {file} was written by another version of boneage: {advice}")
     if not Preprocessing(**contract["preprocessing"]).matches_version(
         contract["preprocessing_version"]

@@ -17,10 +17,10 @@ from boneage.predict.radiograph import Radiograph
 from boneage.predict.summary import summarise
 from boneage.weights import name_of
 
-LONGEST = 50  # characters of an id in a file name
+MAX_ID = 50  # characters of an id in a file name
 CARDS = 200  # per page
 MANY = 10  # radiographs that have a summary
-OLDEST_YEARS = 19  # end of the scale on a card
+SCALE_YEARS = 19  # end of the scale on a card
 
 
 def write_pictures(
@@ -55,7 +55,7 @@ class PictureNames:
 
     def new(self, id_: str) -> str:
         """Return an unused name, relative to the folder of the predictions."""
-        stem = id_.encode(errors="replace").decode()[:LONGEST]
+        stem = id_.encode(errors="replace").decode()[:MAX_ID]
         return unused_name(f"{PICTURES}/{stem}", ".jpg", self.taken)
 
 
@@ -82,7 +82,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
         ]
         text = render(
             "predictions.html.j2", cards=cards, models=models, n=len(answers), first=start + 1,
-            pages=len(parts), number=number + 1, oldest=OLDEST_YEARS,
+            pages=len(parts), number=number + 1, oldest=SCALE_YEARS,
             summary=summarise(answers) if number == 0 and len(answers) >= MANY else None,
         )  # fmt: skip
         page = out / ("report.html" if number == 0 else f"report_{number + 1}.html")
@@ -100,4 +100,4 @@ def card_of(answer: Answer, folder: Path, title: str) -> dict[str, Any]:
 
 
 def _percent(years: float) -> float:
-    return round(100 * min(max(years / OLDEST_YEARS, 0), 1), 1)
+    return round(100 * min(max(years / SCALE_YEARS, 0), 1), 1)

@@ -18,7 +18,7 @@ from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import Answer
 from boneage.predict.answer_files import AnswerFiles
-from boneage.predict.answering import BATCH, answer_all
+from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY, answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import PictureNames, write_pages, write_pictures
 from boneage.predict.patients import (
@@ -34,7 +34,7 @@ from boneage.weights import sha256
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
-UNKNOWN = Patient()
+UNKNOWN_PATIENT = Patient()
 OUT_OF_MEMORY = re.compile("allocat|out of memory")  # of OpenCV, onnxruntime and torch
 SERIAL_FILES = 16  # fewer are read faster without a pool
 
@@ -44,7 +44,7 @@ def predict(
     ensemble: Ensemble,
     out: Path,
     table: Path | None = None,
-    given: Patient = UNKNOWN,
+    given: Patient = UNKNOWN_PATIENT,
     strict: bool = False,
     resume: bool = False,
     pictures: bool = False,
@@ -178,5 +178,5 @@ def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterat
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     """Yield the items in lists of at most `BATCH`."""
     iterator = iter(items)
-    while part := list(islice(iterator, BATCH)):
+    while part := list(islice(iterator, RADIOGRAPHS_IN_MEMORY)):
         yield part

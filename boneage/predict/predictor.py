@@ -9,7 +9,7 @@ from pandas.api.types import is_scalar
 
 from boneage.errors import UserError
 from boneage.predict.answer import Answer
-from boneage.predict.answering import BATCH, answer_all
+from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY, answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import patient_given, patient_of
 from boneage.predict.radiograph import Radiograph, load, see
@@ -106,9 +106,11 @@ class Predictor:
             raise UserError(f"{n} radiographs, but {len(sexes)} sexes and {len(ages)} ages")
         return [
             answer
-            for i in range(0, n, BATCH)
+            for i in range(0, n, RADIOGRAPHS_IN_MEMORY)
             for answer in self._answers(
-                radiographs[i : i + BATCH], sexes[i : i + BATCH], ages[i : i + BATCH]
+                radiographs[i : i + RADIOGRAPHS_IN_MEMORY],
+                sexes[i : i + RADIOGRAPHS_IN_MEMORY],
+                ages[i : i + RADIOGRAPHS_IN_MEMORY],
             )
         ]
 

@@ -23,8 +23,8 @@ INVERTED = "inverted"
 EMPTY = 8.0  # grey levels of 255 from the 5th to the 95th percentile; less is a nearly empty image
 SMALL = 128  # pixels of the longer side
 COLOUR = 12.0  # grey levels, mean range of the channels; more is a colour image
-GREY = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
-TRANSPARENT = "fully transparent: read as opaque"
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
+FULLY_TRANSPARENT = "fully transparent: read as opaque"
 NEARLY_EMPTY, TWO_HANDS, NO_HAND = NO_SINGLE_HAND = ("nearly empty", "two hands", "no hand found")
 
 
@@ -94,7 +94,7 @@ def load(
     if _is_coloured(path):
         radiograph.flags.append("colour picture")
     if is_transparent(path):
-        radiograph.flags.append(TRANSPARENT)
+        radiograph.flags.append(FULLY_TRANSPARENT)
     return radiograph
 
 
@@ -125,7 +125,7 @@ def image_flags(reduced: np.ndarray, detection: Detection) -> list[str]:
 def _is_coloured(path: Path) -> bool:
     try:
         with Image.open(path) as header:
-            if header.mode in GREY:  # the usual case: no need to decode the pixels again
+            if header.mode in GREY_MODES:  # the usual case: no need to decode the pixels again
                 return False
     except OSError:  # a grey TIFF that only OpenCV can read
         return False

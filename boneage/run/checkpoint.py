@@ -11,7 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from boneage.data.decode import VERSION, Preprocessing
+from boneage.data.decode import PREPROCESSING_VERSION, Preprocessing
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
 from boneage.models.module import BoneAgeModule, all_finite
@@ -24,7 +24,13 @@ from boneage.run.checkpoint_file import (
 )
 from boneage.run.exported import read_exported
 from boneage.run.options import named_reference, options
-from boneage.run.record_schema import CONFIG, SCHEMA, SPLIT_COLUMNS, check_buildable, checked_record
+from boneage.run.record_schema import (
+    CONFIG_KEYS,
+    RECORD_SCHEMA,
+    SPLIT_COLUMNS,
+    check_buildable,
+    checked_record,
+)
 from boneage.run.seen import SAME_MONTHS, check_unseen, seen_by
 from boneage.tasks.base import Task
 from boneage.weights import is_exported
@@ -35,13 +41,13 @@ log = logging.getLogger(__name__)
 def make_record(cfg: DictConfig, data: BoneAgeDataModule) -> dict[str, Any]:
     """Return the record in every checkpoint of a run, as plain containers."""
     return {
-        "schema": SCHEMA,
-        "config": resolved(cfg, CONFIG),
+        "schema": RECORD_SCHEMA,
+        "config": resolved(cfg, CONFIG_KEYS),
         "options": options(cfg),
         **named_reference(cfg),
         "config_text": OmegaConf.to_yaml(cfg, resolve=True),
         "preprocessing": {field.name: cfg.data[field.name] for field in fields(Preprocessing)},
-        "preprocessing_version": VERSION,
+        "preprocessing_version": PREPROCESSING_VERSION,
         "split": data.table[[c for c in (*SPLIT_COLUMNS, "patient") if c in data.table]].to_dict(
             "list"
         ),

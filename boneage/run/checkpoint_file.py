@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.errors import UserError, join_first
-from boneage.weights import BUILTIN, NAME
+from boneage.weights import BUILTIN, BUILTIN_NAME
 
 LIGHTNING = "pytorch-lightning_version"
 ANOTHER_PROJECT = "a Lightning checkpoint of another project"
@@ -44,7 +44,7 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
     Raises:
         UserError: if a folder does not contain it; the message names what it contains.
     """
-    if str(path) == NAME:
+    if str(path) == BUILTIN_NAME:
         return BUILTIN
     if not os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
         return path

@@ -12,7 +12,7 @@ from boneage.errors import UserError, install
 from boneage.run.checkpoint_file import IntactCheckpoint
 from boneage.run.record_schema import checked_record
 from boneage.uncertainty.site import Site
-from boneage.weights import KEY, SCHEMA, SITE_KEY
+from boneage.weights import CONTRACT_SCHEMA, KEY, SITE_KEY
 
 NOVELTY = "novelty."
 
@@ -46,7 +46,7 @@ def read_exported(path: Path) -> dict[str, Any]:
         )
     try:
         terms = json.loads(metadata[KEY])
-        if int(terms.get("schema", 0)) > SCHEMA:
+        if int(terms.get("schema", 0)) > CONTRACT_SCHEMA:
             raise IntactCheckpoint("a newer version of boneage wrote it: update boneage")
         record = checked_record(_record(terms))
         weights = {name: _tensor(values) for name, values in arrays.items()}

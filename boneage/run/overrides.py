@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 from boneage.errors import UserError, one_line, option_word, quoted_option, suggestion
 from boneage.run.options import flatten
 
-CONFIG = "train"  # without .yaml
+CONFIG_NAME = "train"  # without .yaml
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 ELSEWHERE = re.compile(r"(--config-(dir|path|name)|--experimental-rerun|-c[dpn])(=.*)?")
-SHOWN = re.compile(r"(--cfg|-c|--info|-i|--help|-h)(=.*)?")  # the config, in place of a run
+SHOW_CONFIG = re.compile(r"(--cfg|-c|--info|-i|--help|-h)(=.*)?")  # the config, in place of a run
 OF_SWEEPS = re.compile(r"hparams_search|hydra[./](sweep|sweeper|launcher)\b.*")
 OF_SINGLE_RUNS = re.compile(r"hydra\.run\b.*")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
@@ -46,7 +46,7 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
     if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):
         with initialize_config_dir(str(folder), version_base="1.3"):
             _check_names(overrides, GlobalHydra.instance().config_loader())
-    if not any(SHOWN.fullmatch(argument) for argument in arguments):
+    if not any(SHOW_CONFIG.fullmatch(argument) for argument in arguments):
         _check_mode(overrides, sweep)
 
 
@@ -110,7 +110,7 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
         words.append(word)
         groups += [word] * bool(choices)
     try:
-        config = compose(CONFIG, words, return_hydra_config=True)
+        config = compose(CONFIG_NAME, words, return_hydra_config=True)
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         if not error.options:
@@ -128,7 +128,7 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
         for word in words:
             if word not in groups and unknown[1].startswith(f"{word.partition('=')[0]}."):
                 raise UserError(f"{unknown[1]}: {word} replaces it, leave out one") from error
-        plain = OmegaConf.to_container(compose(CONFIG, groups), resolve=False)
+        plain = OmegaConf.to_container(compose(CONFIG_NAME, groups), resolve=False)
         assert isinstance(plain, dict)
         names = [name for name, _ in flatten(plain)]
         near = _nearest(unknown[1], names if "." in unknown[1] else [*plain, *names])

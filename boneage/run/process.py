@@ -25,7 +25,7 @@ from boneage.errors import FailedRun, UserError, option_word
 from boneage.evaluation.run_folder import ERROR, LAST
 from boneage.run.options import command, folder_option, is_sweep
 
-LOCK = ".lock"  # of a run folder
+RUN_LOCK = ".lock"  # of a run folder
 LOADERS_END_SECONDS = 10  # after a run was killed
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 HIDDEN_WARNINGS = (
@@ -111,7 +111,7 @@ def only_run_in(run_dir: Path) -> Iterator[None]:
         yield
         return
     try:
-        lock = FileLock(run_dir / LOCK).acquire(timeout=LOADERS_END_SECONDS)
+        lock = FileLock(run_dir / RUN_LOCK).acquire(timeout=LOADERS_END_SECONDS)
     except Timeout:
         raise UserError(
             f"another run is writing into {run_dir}: wait for its end, or choose another folder "
@@ -121,7 +121,7 @@ def only_run_in(run_dir: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            (run_dir / LOCK).unlink(missing_ok=True)
+            (run_dir / RUN_LOCK).unlink(missing_ok=True)
 
 
 @contextmanager

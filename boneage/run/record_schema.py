@@ -19,18 +19,18 @@ from boneage.evaluation.older_versions import current_config, current_options, c
 from boneage.options import TABLE
 from boneage.run.checkpoint_file import IntactCheckpoint
 
-SCHEMA = 2  # of the record; increased when older versions could not read it correctly
+RECORD_SCHEMA = 2  # of the record; increased when older versions could not read it correctly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
-SCHEDULES = "boneage.models.schedules"  # whose functions return schedulers
+SCHEDULE_MODULE = "boneage.models.schedules"  # whose functions return schedulers
 TORCH = {"torch.nn": _Loss, "torch.optim": Optimizer, "torch.optim.lr_scheduler": LRScheduler}
-PARTS = (nn.Module, Optimizer, LRScheduler)  # what a checkpoint may build of a trusted package
-PLAIN = (dict, list, tuple, str, int, float, type(None))  # bool is an int
+BUILDABLE = (nn.Module, Optimizer, LRScheduler)  # what a checkpoint may build of a trusted package
+PLAIN_TYPES = (dict, list, tuple, str, int, float, type(None))  # bool is an int
 TRUST = "BONEAGE_TRUST"  # environment variable: names of packages, separated by commas
 RETIRED = {
     "boneage.models.pretrained.TorchvisionBackbone": "torchvision's networks are now those of timm"
 }
 RECORD = {"config": dict, "options": dict, "config_text": str, "preprocessing": dict, "split": dict}
-CONFIG = tuple(row.name for row in TABLE if row.checkpoint)
+CONFIG_KEYS = tuple(row.name for row in TABLE if row.checkpoint)
 SPLIT_COLUMNS = ("id", "age_months", "sex", "fold")
 
 
@@ -46,16 +46,16 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
     schema = record.get("schema", 1)
     if not isinstance(schema, int) or schema < 1:
         raise UserError(f"its schema is {schema!r}, not an integer from 1")
-    if schema > SCHEMA:
+    if schema > RECORD_SCHEMA:
         raise IntactCheckpoint(
             f"a newer version of boneage wrote it (schema {schema}; this version reads up to "
-            f"{SCHEMA}): update boneage"
+            f"{RECORD_SCHEMA}): update boneage"
         )
     for name, kind in RECORD.items():
         if not isinstance(record.get(name), kind):
             raise UserError(f"its record lacks {name}")
     record = {**record, "config": current_config(record["config"])}
-    for part, keys in (("config", CONFIG), ("split", SPLIT_COLUMNS)):
+    for part, keys in (("config", CONFIG_KEYS), ("split", SPLIT_COLUMNS)):
         if lacking := [key for key in keys if key not in record[part]]:
             raise UserError(f"its {part} lacks {', '.join(lacking)}")
     tasks = record["config"]["tasks"]
@@ -132,7 +132,7 @@ def check_buildable(node: Any) -> None:  # noqa: ANN401 - plain containers
         UserError: if it names code that is not a part of a model or was removed from this project,
             or contains text that a config would resolve, or anything but plain containers.
     """
-    if not isinstance(node, PLAIN):
+    if not isinstance(node, PLAIN_TYPES):
         raise UserError(
             f"the checkpoint's config contains a {type(node).__name__}, which no training of this "
             "project writes: use another checkpoint"
@@ -179,6 +179,6 @@ def _is_part_of_a_model(target: Any) -> bool:  # noqa: ANN401
     if module in TORCH:
         return inspect.isclass(part) and issubclass(part, TORCH[module])
     if not module.startswith(OWN):
-        return inspect.isclass(part) and issubclass(part, PARTS)
-    kind_fits = inspect.isclass(part) or (module == SCHEDULES and inspect.isfunction(part))
+        return inspect.isclass(part) and issubclass(part, BUILDABLE)
+    kind_fits = inspect.isclass(part) or (module == SCHEDULE_MODULE and inspect.isfunction(part))
     return kind_fits and part.__module__ == module

@@ -51,7 +51,7 @@ PACKAGES = (
 )
 log = logging.getLogger(__name__)  # writes to the log file only
 WIDTH = 80  # columns of the table in the log
-DESCRIBED = (  # of a new task's metrics
+DESCRIPTION_KEYS = (  # of a new task's metrics
     "label", "meaning", "unit", "better", "headline", "compared", "curve",
 )  # fmt: skip
 
@@ -128,7 +128,8 @@ def metric_report(
     test = evaluate(predictions, stages, tasks)
     own = {name: describe(name) for name in test if not is_built_in(name)}
     described = {
-        name: {part: getattr(metric, part) for part in DESCRIBED} for name, metric in own.items()
+        name: {part: getattr(metric, part) for part in DESCRIPTION_KEYS}
+        for name, metric in own.items()
     }
     patients = count_patients(predictions)
     return {

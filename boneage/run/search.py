@@ -16,7 +16,7 @@ from boneage.options import BOOKKEEPING, kind_of
 from boneage.run.options import differing, flatten
 from boneage.run.sweep import is_search
 
-ANOTHER = "name another study with hydra.sweeper.study_name="
+NAME_ANOTHER_STUDY = "name another study with hydra.sweeper.study_name="
 RESULTS = "optimization_results.yaml"  # of Optuna's sweeper
 ROOT = "data.root"  # bookkeeping for a run, whose radiographs are compared one by one
 
@@ -150,8 +150,8 @@ def check_study(config: DictConfig) -> None:
     if trials and (differ := _differing(config, trials[-1], fixed, {*ranges})):
         raise UserError(
             f"{study} has trials with other options, whose scores cannot be compared: "
-            f"{join_first(list(differ.values()))}; {ANOTHER}, or search with the options of the "
-            "study"
+            f"{join_first(list(differ.values()))}; {NAME_ANOTHER_STUDY}, or search with the "
+            "options of the study"
         )
     for trial in trials:
         for option in ranges.keys() & trial.distributions.keys():
@@ -160,7 +160,7 @@ def check_study(config: DictConfig) -> None:
             except ValueError as error:
                 raise UserError(
                     f"{study} has trials with other values of {option} to choose from, which "
-                    f"Optuna cannot change: {ANOTHER}"
+                    f"Optuna cannot change: {NAME_ANOTHER_STUDY}"
                 ) from error
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from boneage.errors import UserError, option_word, plural
 
 log = logging.getLogger(__name__)
-LOCK = ".comparison.lock"
+COMPARISON_LOCK = ".comparison.lock"
 FAILED = "failed.txt"
 SQLITE = "sqlite:///"  # before the file of a storage
 
@@ -173,7 +173,7 @@ def compare_sweep(sweep: Path) -> None:
     from boneage.evaluation.comparison.page import PAGE, write_comparison
     from boneage.evaluation.run_folder import METRICS
 
-    with FileLock(sweep / LOCK):
+    with FileLock(sweep / COMPARISON_LOCK):
         if not any(sweep.rglob(METRICS)):
             return  # no job has finished yet
         if not (sweep / PAGE).exists():

@@ -13,7 +13,7 @@ from boneage.data.dataset import Batch
 from boneage.errors import UserError, plural
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import stage_probability_metrics
-from boneage.stages import PROBABILITY, ROUNDING, Stages
+from boneage.stages import PROBABILITY, ROUNDING_YEARS, Stages
 from boneage.tasks.base import Task
 from boneage.tasks.heads import MLPHead
 
@@ -88,7 +88,7 @@ class StageClassification(Task):
 
     def encode(self, batch: Batch) -> Tensor:
         """Return (B,) stage indices."""
-        return torch.bucketize(batch["age_months"] / 12, self.edges - ROUNDING, right=True)
+        return torch.bucketize(batch["age_months"] / 12, self.edges - ROUNDING_YEARS, right=True)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the batch of the weighted cross-entropy.

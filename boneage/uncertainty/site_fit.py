@@ -18,14 +18,14 @@ from boneage.uncertainty.site import Correction, Line
 
 log = logging.getLogger(__name__)
 MIN_RADIOGRAPHS = 20  # radiographs for a correction, in total or of a sex
-PARTS = 10  # folds of the cross-validation
+CROSS_VALIDATION_FOLDS = 10
 FORMS = ("offset", "line", "offset by sex", "line by sex")  # of a correction, simplest first
 NEAR_YEARS = 3.0  # between a reading and the prediction
 MIXED = 3  # readings of another unit; fewer may be errors of the model
 IMPLAUSIBLE_YEARS = 3.0  # median difference, too large to come from the readers of a site
 WIDE_YEARS = 1.5  # SD of ages that a model can tell apart
 FAR_YEARS = 5.0  # of one error from the median; that of the built-in model is at most 3 in 300
-FLAT = 0.25  # SD of the predictions, by that of the readings: a line would stretch noise
+MIN_RELATIVE_SPREAD = 0.25  # of predictions to readings, SDs: a line would stretch noise
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ def fit_site(
             f"give at least {MIN_RADIOGRAPHS}, better 100 or more"
         )
     groups = np.arange(len(true)) if patients is None else patients
-    if (n := len(np.unique(groups))) < PARTS:
+    if (n := len(np.unique(groups))) < CROSS_VALIDATION_FOLDS:
         raise UserError(
             f"the radiographs are of {plural(n, 'patient')}, too few to fit a model to a site: "
-            f"give those of at least {PARTS}, or name the column of patients"
+            f"give those of at least {CROSS_VALIDATION_FOLDS}, or name the column of patients"
         )
     parts = _deal(true, groups)
     held_out = np.empty(len(true))
-    for part in range(PARTS):
+    for part in range(CROSS_VALIDATION_FOLDS):
         rest, these = parts != part, parts == part
         inner = _choose(predicted[rest], true[rest], sexes[rest], groups[rest])
         correction = _fit(inner, predicted[rest], true[rest], sexes[rest])
@@ -123,8 +123,8 @@ def why_too_few(table: pd.DataFrame) -> str:
     if len(table) < MIN_RADIOGRAPHS:
         return f"fewer than {MIN_RADIOGRAPHS} radiographs"
     patients = count_patients(table)
-    few = patients is not None and patients < PARTS
-    return f"radiographs of fewer than {PARTS} patients" if few else ""
+    few = patients is not None and patients < CROSS_VALIDATION_FOLDS
+    return f"radiographs of fewer than {CROSS_VALIDATION_FOLDS} patients" if few else ""
 
 
 def check_readings(labels: pd.DataFrame, table: Path) -> None:
@@ -160,7 +160,7 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
     _warn_of_far_readings(labels, table)
     if len(labels) < MIN_RADIOGRAPHS:
         return  # too few to judge; `fit_site` refuses them
-    if true.std() > WIDE_YEARS and predicted.std() < FLAT * true.std():
+    if true.std() > WIDE_YEARS and predicted.std() < MIN_RELATIVE_SPREAD * true.std():
         log.warning(
             "%s: the predicted ages hardly vary (SD %.2f years, that of the readings %.2f): check "
             "with boneage predict --report whether the model can read these radiographs",
@@ -255,7 +255,7 @@ def _choose(predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray, groups: 
     chosen, least = FORMS[0], np.full(len(true), np.inf)
     for form in FORMS if by_sex else FORMS[:2]:
         held_out = np.empty(len(true))
-        for part in range(PARTS):
+        for part in range(CROSS_VALIDATION_FOLDS):
             rest, these = parts != part, parts == part
             correction = _fit(form, predicted[rest], true[rest], sexes[rest])
             held_out[these] = correction.correct(predicted[these], sexes[these])
@@ -271,7 +271,7 @@ def _deal(true: np.ndarray, groups: np.ndarray) -> np.ndarray:
     patients, codes = np.unique(groups, return_inverse=True)
     age = np.bincount(codes, true) / np.bincount(codes)
     part = np.empty(len(patients), int)
-    part[np.argsort(age, kind="stable")] = np.arange(len(patients)) % PARTS
+    part[np.argsort(age, kind="stable")] = np.arange(len(patients)) % CROSS_VALIDATION_FOLDS
     return part[codes]
 
 

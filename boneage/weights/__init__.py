@@ -9,8 +9,8 @@ from pathlib import Path
 
 KEY = "boneage"  # of the contract
 SITE_KEY = "boneage.site"  # of what `boneage calibrate` adds
-SCHEMA = 1  # of the contract: raised when an older version could not read it correctly
-NAME = "builtin"  # in place of a path
+CONTRACT_SCHEMA = 1  # of the contract: raised when an older version could not read it correctly
+BUILTIN_NAME = "builtin"  # in place of a path
 BUILTIN = Path(__file__).parent / "rsna.onnx"
 
 

@@ -298,7 +298,7 @@ LINK = {"external_attr": (stat.S_IFLNK | 0o777) << 16}
     ],
 )
 def test_hostile_archives_are_refused(tmp_path, monkeypatch, files, attributes, said):
-    monkeypatch.setattr("boneage.data.download.unpack.LARGEST", 1 << 16)
+    monkeypatch.setattr("boneage.data.download.unpack.MAX_FILE_BYTES", 1 << 16)
     (tmp_path / "hostile.zip").write_bytes(zipped({"good.png": b"x"} | files, **attributes))
     with pytest.raises(UserError, match=said) as caught:
         unpack(tmp_path / "hostile.zip", tmp_path / "deep/out", lambda *_: None)

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.data.hand import SIDE, detect, find_hand
+from boneage.data.hand import MASK_SIDE, detect, find_hand
 from boneage.data.phantom.exposure import expose
 
 AGES = (1, 4, 8, 12, 17)
 
 
 def phantom(age, seed=0):
-    drawn = expose(age, "female", SIDE, np.random.default_rng([seed, age]))
+    drawn = expose(age, "female", MASK_SIDE, np.random.default_rng([seed, age]))
     return drawn.image, drawn.masks["soft_tissue"]
 
 
@@ -97,7 +97,7 @@ def test_two_hands(age):
     image, _ = phantom(age, seed=7)
     assert not detect(image).two
     assert detect(np.hstack([image, image[:, ::-1]])).two
-    assert detect(np.hstack([image, np.zeros((SIDE, 10), np.uint8), image])).two
+    assert detect(np.hstack([image, np.zeros((MASK_SIDE, 10), np.uint8), image])).two
 
 
 def test_threads_do_not_disturb_each_other():

@@ -37,7 +37,7 @@ def test_chunks_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     columns = rng.normal(0, 1, 40), rng.normal(0, 1, 40)
     whole = with_interval(AGE.values, *columns, draws=500)
-    monkeypatch.setattr("boneage.evaluation.intervals.CHUNK", 1000)
+    monkeypatch.setattr("boneage.evaluation.intervals.VALUES_IN_MEMORY", 1000)
     in_parts = with_interval(AGE.values, *columns, draws=500)
     assert in_parts == whole
 

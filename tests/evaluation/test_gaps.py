@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from boneage.evaluation.gaps import UNKNOWN, clearest_gap, levels_of
+from boneage.evaluation.gaps import UNKNOWN_LEVEL, clearest_gap, levels_of
 
 
 def simulated(n=300, factors=(1.0, 1.0, 2.0), seed=0):
@@ -111,7 +111,7 @@ def test_patients_who_are_in_both_levels_are_compared_with_themselves():
 
 def test_small_and_unknown_levels_have_no_part():
     error, levels = simulated(30, (1.0, 1.0))
-    levels = np.concatenate([levels, ["tiny"] * 19, [UNKNOWN] * 50])
+    levels = np.concatenate([levels, ["tiny"] * 19, [UNKNOWN_LEVEL] * 50])
     error = np.concatenate([error, np.full(19, 90.0), np.full(50, 90.0)])
     assert clearest_gap(error, levels).pairs == 1
     assert clearest_gap(error[levels == "site 0"], levels[levels == "site 0"]) is None
@@ -138,13 +138,18 @@ def test_a_frequent_number_is_a_level_of_its_own():
 
 
 def test_levels_of_text_and_numbers():
-    assert list(levels_of(pd.Series(["a", None, " b ", ""]))) == ["a", UNKNOWN, "b", UNKNOWN]
+    assert list(levels_of(pd.Series(["a", None, " b ", ""]))) == [
+        "a",
+        UNKNOWN_LEVEL,
+        "b",
+        UNKNOWN_LEVEL,
+    ]
     assert list(levels_of(pd.Series([1, 2, 1]))) == ["1", "2", "1"]
     codes = pd.Series(["01", "1", "2,0", "NA", "1.0", "2"])  # joined from several tables
-    assert list(levels_of(codes)) == ["01", "01", "2,0", UNKNOWN, "01", "2,0"]
+    assert list(levels_of(codes)) == ["01", "01", "2,0", UNKNOWN_LEVEL, "01", "2,0"]
     numbers = pd.Series([*np.arange(100.0), np.nan])
     found = levels_of(numbers)
     assert found.nunique() == 5
-    assert (found.value_counts().drop(UNKNOWN) == 25).all()
-    assert found.iloc[-1] == UNKNOWN
+    assert (found.value_counts().drop(UNKNOWN_LEVEL) == 25).all()
+    assert found.iloc[-1] == UNKNOWN_LEVEL
     assert len(set(found[:25])) == 1  # the lowest quarter is one level

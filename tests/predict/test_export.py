@@ -25,7 +25,7 @@ from boneage.predict.graph import _avg_pool_backward, noise
 from boneage.predict.onnx_model import OnnxModel
 from boneage.run.calibrate import intervals_of, novelty_of
 from boneage.run.checkpoint import build_model, load_model, read_checkpoint, resolved
-from boneage.run.record_schema import CONFIG
+from boneage.run.record_schema import CONFIG_KEYS
 from boneage.tasks.regression import AgeRegression
 
 
@@ -181,7 +181,7 @@ def test_a_model_is_rebuilt_from_its_file(run, file, radiographs):
 def write_checkpoint(path, cfg):
     """Write what training would, with random weights and no calibration."""
     record = {
-        "config": resolved(cfg, CONFIG),
+        "config": resolved(cfg, CONFIG_KEYS),
         "options": {},
         "config_text": "",
         "preprocessing": {"size": cfg.data.size, "fit": "squash", "contrast": "none"},

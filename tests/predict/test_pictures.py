@@ -15,7 +15,7 @@ from boneage.data.hand import Hand
 from boneage.data.phantom.exposure import expose
 from boneage.evaluation.report.page import films
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.explain.film import COLOURS, GAP, Film, film_image, overlay, scaled
+from boneage.explain.film import COLOURS, GAP_PIXELS, Film, film_image, overlay, scaled
 from boneage.predict.page import PictureNames, write_pictures
 from boneage.predict.radiograph import CORRECTIONS, Radiograph, see
 from boneage.stages import Stages
@@ -71,8 +71,8 @@ def test_a_peak_of_the_map_lies_where_it_is_in_the_film(name, sign):
     peak = np.zeros((100, 100), np.float32)
     peak[at] = sign
     drawn = film_image(film, peak).astype(int)
-    assert drawn.shape == (480, 240 + GAP + 240, 3)
-    plain, mapped = drawn[:, :240], drawn[:, 240 + GAP :]
+    assert drawn.shape == (480, 240 + GAP_PIXELS + 240, 3)
+    plain, mapped = drawn[:, :240], drawn[:, 240 + GAP_PIXELS :]
     assert (plain == 100).all()
     colour = sign * (mapped[..., 0] - mapped[..., 2])  # orange above zero, purple below
     place = np.argwhere(colour == colour.max()).mean(axis=0)
@@ -98,7 +98,7 @@ def test_a_coarse_map_lies_as_its_enlargement_does():
 )
 def test_a_frame_shows_the_part_that_the_model_sees(crop, frame):
     film = Film(np.zeros((480, 240), np.uint8), Geometry(200, 100, Preprocessing(32), crop))
-    mapped = film_image(film, np.zeros((32, 32), np.float32))[:, 240 + GAP :]
+    mapped = film_image(film, np.zeros((32, 32), np.float32))[:, 240 + GAP_PIXELS :]
     expected = np.zeros((480, 240), np.uint8)
     if frame is not None:
         expected[frame] = 255
@@ -108,7 +108,7 @@ def test_a_frame_shows_the_part_that_the_model_sees(crop, frame):
 
 def test_a_wide_film_has_its_map_below():
     film = Film(np.zeros((100, 480), np.uint8), Geometry(10, 48, Preprocessing(32), Crop()))
-    assert film_image(film, np.zeros((8, 8))).shape == (100 + GAP + 100, 480, 3)
+    assert film_image(film, np.zeros((8, 8))).shape == (100 + GAP_PIXELS + 100, 480, 3)
 
 
 def test_a_model_without_maps_gives_the_film_alone(tmp_path):

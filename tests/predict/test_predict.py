@@ -29,7 +29,7 @@ from boneage.data.phantom.exposure import expose
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError
 from boneage.predict.answer import (
-    SCHEMA,
+    PREDICTIONS_SCHEMA,
     Answer,
     lines_of,
     terminal_table,
@@ -96,7 +96,7 @@ def test_a_folder(runs, films, tmp_path):
     assert sorted(table.index) == sorted(file.stem for file in films.glob("*.png"))
     assert (table["status"] == "ok").all()
     assert (table["sex"] == "unknown").all()
-    assert document["schema"] == SCHEMA
+    assert document["schema"] == PREDICTIONS_SCHEMA
     assert document["checkpoints"] == [str(runs / "one/checkpoints/best.ckpt")]
     for row in document["predictions"]:
         assert sum(row["stage_probabilities"].values()) == pytest.approx(1)

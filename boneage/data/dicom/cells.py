@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 WRAPPED = 0.1  # share of the steps between neighbours that the upper bits make smaller
-FEWEST = 3  # different values on each side of the middle of the range: burnt-in letters have one
+MIN_VALUES_PER_SIDE = 3  # of the middle of the range: burnt-in letters have one value
 
 
 def are_unsigned(file: "Dataset", words: np.ndarray) -> bool:
@@ -42,7 +42,10 @@ def are_unsigned(file: "Dataset", words: np.ndarray) -> bool:
         below.append(low[near])
         above.append(high[near])
     sides = [np.concatenate(side) for side in (below, above)]
-    return len(sides[0]) > close / 2 and min(len(np.unique(side)) for side in sides) >= FEWEST
+    return (
+        len(sides[0]) > close / 2
+        and min(len(np.unique(side)) for side in sides) >= MIN_VALUES_PER_SIDE
+    )
 
 
 def cells(file: "Dataset", words: np.ndarray) -> np.ndarray:

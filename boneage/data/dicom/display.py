@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 WIDEST = 16  # bits of the result
-DESCRIBED = 3  # values of a LUTDescriptor: entries, first value, bits
+DESCRIPTOR_VALUES = 3  # entries, first value, bits
 EDGES = (  # of a rectangular shutter, counted from 1
     "ShutterUpperHorizontalEdge",
     "ShutterLowerHorizontalEdge",
@@ -98,9 +98,10 @@ def lookup_table(file: "Dataset", name: str) -> tuple[np.ndarray, int, int] | No
     if item is None or not item.get("LUTDescriptor") or not item.get("LUTData"):
         return None
     descriptor = numbers(item, "LUTDescriptor")
-    if len(descriptor) != DESCRIBED:
+    if len(descriptor) != DESCRIPTOR_VALUES:
         raise ValueError(
-            f"the LUTDescriptor has {len(descriptor)} values, not {DESCRIBED}: export it again"
+            f"the LUTDescriptor has {len(descriptor)} values, not {DESCRIPTOR_VALUES}: "
+            "export it again"
         )
     entries, first, bits = map(int, descriptor)
     entries = entries or 2**16

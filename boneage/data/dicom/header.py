@@ -24,8 +24,8 @@ OTHER_PARTS = {  # of the body (PS3.16 annex L), not with a hand on one radiogra
     "MANDIBLE", "MAXILLA", "NECK", "PATELLA", "PELVIS", "RIB", "SACRUM", "SCAPULA", "SHOULDER",
     "SKULL", "SPINE", "SSPINE", "STERNUM", "THIGH", "THORAX", "TIBIA", "TOE", "TSPINE", "ZYGOMA",
 }  # fmt: skip
-HANDS = re.compile("HAND|WRIST|FINGER|THUMB|FOREARM|CARP|BONE ?AGE")
-SHOWN = 20  # characters of a value that is not recognised
+HAND_WORDS = re.compile("HAND|WRIST|FINGER|THUMB|FOREARM|CARP|BONE ?AGE")
+VALUE_LENGTH = 20  # characters of a value that is not recognised
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _image_flags(file: "Dataset") -> tuple[str, ...]:
     """Return why a file is not the radiograph of a hand, by its header."""
     modality = _text(file, "Modality").upper()
     part = _text(file, "BodyPartExamined").upper()
-    parts = set() if HANDS.search(part) else OTHER_PARTS & {*re.findall("[A-Z]+", part)}
+    parts = set() if HAND_WORDS.search(part) else OTHER_PARTS & {*re.findall("[A-Z]+", part)}
     return (
         *[f"no radiograph by its header: Modality {modality}"] * (modality in NO_RADIOGRAPH),
         *[f"no hand by its header: BodyPartExamined {_short(part)}"] * bool(parts),
@@ -157,4 +157,4 @@ def _text(file: "Dataset", name: str) -> str:
 
 
 def _short(text: str) -> str:
-    return repr(text[:SHOWN])
+    return repr(text[:VALUE_LENGTH])

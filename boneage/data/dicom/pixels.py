@@ -30,8 +30,8 @@ CODECS = {  # functions of imagecodecs, by the keyword of the transfer syntax
     "HTJ2KLosslessRPCL": "jpeg2k_decode",
     "HTJ2K": "jpeg2k_decode",
 }
-DAMAGED = "they are damaged, or not {} as the header says: copy or export the file again"
-SEVERAL = "they are {} images: give one radiograph per file"
+DAMAGED_PIXELS = "they are damaged, or not {} as the header says: copy or export the file again"
+SEVERAL_IMAGES = "they are {} images: give one radiograph per file"
 JPEG, JPEG_2000, END_OF_JPEG = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
 NO_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)  # among the markers 0xC0 to 0xCF
 JPEG_LS_HEADER = 0xF7
@@ -46,7 +46,7 @@ def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndar
     """
     from pydicom.encaps import generate_fragments, parse_basic_offsets
 
-    damaged = DAMAGED.format(file.file_meta.TransferSyntaxUID.name)
+    damaged = DAMAGED_PIXELS.format(file.file_meta.TransferSyntaxUID.name)
     try:
         pixels = io.BytesIO(file.PixelData)
         parse_basic_offsets(pixels)
@@ -55,7 +55,7 @@ def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndar
         raise ValueError(damaged) from error
     images = sum(fragment.startswith((JPEG, JPEG_2000)) for fragment in fragments)
     if images > 1:
-        raise ValueError(SEVERAL.format(images))
+        raise ValueError(SEVERAL_IMAGES.format(images))
     frame = b"".join(fragments)
     if END_OF_JPEG not in frame:  # decoders would fill in the missing data, or hang
         raise ValueError("they are cut off: copy or export the file again")
@@ -178,7 +178,7 @@ def read_words(file: "Dataset") -> np.ndarray:
         with muted_decoders():
             words, _ = decoder.as_array(file, raw=True, **all_bits)
     except Exception as error:  # decoders can raise anything on damaged bytes
-        raise ValueError(DAMAGED.format(syntax.name)) from error
+        raise ValueError(DAMAGED_PIXELS.format(syntax.name)) from error
     if words.ndim != 2:
-        raise ValueError(SEVERAL.format(len(words)))
+        raise ValueError(SEVERAL_IMAGES.format(len(words)))
     return np.asarray(words)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 BITS = ("BitsAllocated", "BitsStored", "PixelRepresentation")
-NEEDED = ("Rows", "Columns", *BITS)
+REQUIRED_TAGS = ("Rows", "Columns", *BITS)
 ALLOCATED = (1, 8, 16, 32)  # bits
-LARGEST = 2**28  # pixels
-LONGEST = 200  # characters of a reason
+MAX_PIXELS = 2**28
+MAX_REASON = 200  # characters
 MAGIC, MAGIC_AT = b"DICM", 128
-HEAD = MAGIC_AT + len(MAGIC)  # bytes that tell whether a file is DICOM
+MAGIC_BYTES = MAGIC_AT + len(MAGIC)  # bytes that tell whether a file is DICOM
 FRAMES = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 GROUP_OF = {  # where enhanced files have what other files have at the top (PS3.3 C.7.6.16)
     "RescaleSlope": "PixelValueTransformationSequence",
@@ -60,10 +60,10 @@ def require_single_grey(path: Path, file: "Dataset") -> None:
             f"{path}: its header contradicts itself: by MONOCHROME2 the greatest value is "
             f"white, by {inverse} it is black: export the file again"
         )
-    if absent := [name for name in NEEDED if not numbers(file, name)]:
+    if absent := [name for name in REQUIRED_TAGS if not numbers(file, name)]:
         raise UserError(f"{path}: its header lacks {', '.join(absent)}: export the file again")
     rows, columns = (int(number(file, name)) for name in ("Rows", "Columns"))
-    if not 0 < rows * columns <= LARGEST:
+    if not 0 < rows * columns <= MAX_PIXELS:
         raise UserError(f"{path}: claims an absurd size, {rows} x {columns}: export it again")
     _require_sound_bits(path, file)
     syntax = file.file_meta.TransferSyntaxUID
@@ -149,17 +149,19 @@ def _without_pixels(file: "Dataset") -> str:
 def line_of(value: object) -> str:
     """Return a value of a damaged file, which may contain any bytes, as one line."""
     printable = "".join(c if c.isprintable() else " " for c in str(value))
-    return textwrap.shorten(printable, LONGEST) or type(value).__name__
+    return textwrap.shorten(printable, MAX_REASON) or type(value).__name__
 
 
 def begins_dicom(head: bytes) -> bool:
     """Tell whether a file's first `HEAD` bytes are those of DICOM, with or without a preamble."""
-    return head[MAGIC_AT:HEAD] == MAGIC or any(_starts_data_set(head, order) for order in "<>")
+    return head[MAGIC_AT:MAGIC_BYTES] == MAGIC or any(
+        _starts_data_set(head, order) for order in "<>"
+    )
 
 
 def _starts_data_set(head: bytes, order: str) -> bool:
     """Tell whether bytes start with the tag, VR and length of a first DICOM element."""
-    if len(head) < HEAD:
+    if len(head) < MAGIC_BYTES:
         return False
     group, element = struct.unpack_from(f"{order}HH", head)
     explicit = head[4:6].isalpha() and head[4:6].isupper()

@@ -34,7 +34,7 @@ from boneage.data.download.unpack import unpack
 from boneage.errors import UserError
 from boneage.weights import sha256
 
-CHUNK = 1 << 20  # bytes
+BYTES_FETCHED_AT_ONCE = 1 << 20
 TRIES = 5  # in a row without a new byte
 PAUSE = 1.0  # seconds before the second try, doubled after each without a new byte
 TIMEOUT = 60.0  # seconds without a byte
@@ -107,7 +107,7 @@ def _resume(url: str, part: Path, tag: Path, progress: Notify) -> None:
         _note(tag, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
         with part.open("ab" if have else "wb") as out:
             progress(have, total)
-            while chunk := answer.read(CHUNK):
+            while chunk := answer.read(BYTES_FETCHED_AT_ONCE):
                 out.write(chunk)
                 have += len(chunk)
                 progress(have, total)

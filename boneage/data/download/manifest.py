@@ -24,7 +24,7 @@ must link to the page of the RSNA and cite:
   Halabi SS, Prevedello LM, Kalpathy-Cramer J, et al. The RSNA Pediatric Bone Age Machine Learning
   Challenge. Radiology 2019;290(2):498-503.
 """
-NAME = "manifest.json"
+MANIFEST = "manifest.json"
 ORIGINS: dict[Part, str] = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -83,7 +83,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         UserError: when it is damaged.
     """
-    file = folder / NAME
+    file = folder / MANIFEST
     if not file.exists():
         return Manifest()
     try:
@@ -94,7 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest, replacing an earlier one."""
-    write_file(folder / NAME, manifest.model_dump_json(indent=1) + "\n")
+    write_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
 
 
 def broken_files(folder: Path, fetched: Fetched, contents: bool) -> list[str]:

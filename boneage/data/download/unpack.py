@@ -14,11 +14,11 @@ from boneage.errors import UserError
 ALLOWED = (".png", ".csv", ".xlsx")
 IGNORED = ("__MACOSX/", ".DS_Store")
 DEEPEST = 2  # an archive, and archives in it
-DAMAGED = (
+DAMAGED_ARCHIVE = (
     zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, zlib.error,
     lzma.LZMAError,
 )  # fmt: skip
-LARGEST = 200 * 2**20  # bytes of one file; the largest radiograph has 20 million
+MAX_FILE_BYTES = 200 * 2**20  # bytes of one file; the largest radiograph has 20 million
 
 Files = dict[str, tuple[int, int]]  # per path below a folder its bytes and CRC-32
 
@@ -44,7 +44,7 @@ def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None]) ->
     try:
         with zipfile.ZipFile(archive) as opened:
             return _unpack(opened, archive.name, folder, progress, depth=1)
-    except (*DAMAGED, OSError) as error:
+    except (*DAMAGED_ARCHIVE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # bz2 has none for damaged bytes
             raise unwritable(error, folder, AGAIN) from error
         raise UserError(f"{archive} is damaged: {error}") from error
@@ -108,7 +108,7 @@ def _check(member: zipfile.ZipInfo, archive: str, depth: int) -> None:
         why = "is an archive in an archive in an archive"
     elif suffix not in (*ALLOWED, ".zip"):
         why = f"is not one of {', '.join(ALLOWED)} or a zip archive"
-    elif suffix != ".zip" and member.file_size > LARGEST:
+    elif suffix != ".zip" and member.file_size > MAX_FILE_BYTES:
         why = f"has {member.file_size:,} bytes, far more than a radiograph"
     else:
         return

@@ -10,8 +10,8 @@ from boneage.data.phantom.exposure import expose
 AGES_YEARS = (1, 3, 6, 9, 12, 15, 18)
 CELL = 240, 180  # height and width, pixels
 HEADER = 30  # pixels above each radiograph for its caption
-PERCENTILES = (0.5, 99.8)  # stretched between these, so that faint films can be read
-NAMES = {"female": "girl", "male": "boy"}
+SHEET_PERCENTILES = (0.5, 99.8)  # stretched between these, so that faint films can be read
+CHILD = {"female": "girl", "male": "boy"}
 
 
 def contact_sheet(seed: int = 10) -> np.ndarray:
@@ -19,14 +19,14 @@ def contact_sheet(seed: int = 10) -> np.ndarray:
 
     Both of an age have the same pose and exposure, so that only their maturity differs.
     """
-    rows = [np.hstack([_cell(age, sex, seed) for age in AGES_YEARS]) for sex in NAMES]
+    rows = [np.hstack([_cell(age, sex, seed) for age in AGES_YEARS]) for sex in CHILD]
     return np.vstack(rows)
 
 
 def _cell(age_years: int, sex: str, seed: int) -> np.ndarray:
     height, width = CELL
     image = expose(age_years, sex, 2 * height, np.random.default_rng([seed, age_years])).image
-    low, high = np.percentile(image, PERCENTILES)
+    low, high = np.percentile(image, SHEET_PERCENTILES)
     image = np.clip((image - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     cell = np.zeros((height + HEADER, width), np.uint8)
     drawn = cv2.resize(
@@ -36,7 +36,7 @@ def _cell(age_years: int, sex: str, seed: int) -> np.ndarray:
     cell[HEADER:, left : left + drawn.shape[1]] = drawn
     years = "year" if age_years == 1 else "years"
     cv2.putText(
-        cell, f"{NAMES[sex]}, {age_years} {years}", (8, 21),
+        cell, f"{CHILD[sex]}, {age_years} {years}", (8, 21),
         cv2.FONT_HERSHEY_SIMPLEX, 0.68, 240, 1, cv2.LINE_AA,
     )  # fmt: skip
     return cell

@@ -26,12 +26,12 @@ ALL_MALE_FROM_MONTHS = 217
 MALE_LOG_ODDS_PER_YEAR = 0.123
 MEAN_AGE_YEARS = 10.6
 log = logging.getLogger(__name__)
-VERSION = 2  # raise it when the same arguments draw other radiographs
-NAME = "boneage-training-dataset"  # as RSNA calls table and image folder
+PHANTOM_VERSION = 2  # raise it when the same arguments draw other radiographs
+RSNA_NAME = "boneage-training-dataset"  # as RSNA calls table and image folder
 DESCRIPTION = "phantom.json"
 FIRST_ID = 100_001  # above the ids of RSNA, which the built-in model was trained on
 FIRST_DRAWING = 1001  # seeds the hand of the first id, together with the seed of the phantom
-SIZES = (32, 1024)
+SIZE_RANGE = (32, 1024)
 
 
 def draw_population(n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -71,12 +71,12 @@ def write_phantom(
     Raises:
         UserError: when it contains something else, or cannot be written.
     """
-    if n < 1 or not SIZES[0] <= size <= SIZES[1]:
-        smallest, largest = SIZES
+    if n < 1 or not SIZE_RANGE[0] <= size <= SIZE_RANGE[1]:
+        smallest, largest = SIZE_RANGE
         raise UserError(
             f"phantom: n={n} must be 1 or more, size={size} from {smallest} to {largest}"
         )
-    description = {"version": VERSION, "n": n, "size": size, "seed": seed}
+    description = {"version": PHANTOM_VERSION, "n": n, "size": size, "seed": seed}
     cache_dir = default_cache_dir()
     name = "phantom-" + "-".join(str(value) for value in description.values())
     root = Path(folder).absolute() if folder else cache_dir / name
@@ -110,14 +110,14 @@ def _is_written(root: Path, description: dict[str, int]) -> bool:
 
 
 def _fill(folder: Path, n: int, size: int, seed: int) -> None:
-    (folder / NAME).mkdir()
+    (folder / RSNA_NAME).mkdir()
     (folder / "masks").mkdir()
     table = draw_population(n, np.random.default_rng(seed))
     table.insert(0, "id", range(FIRST_ID, FIRST_ID + n))
-    table.to_csv(folder / f"{NAME}.csv", index=False)
+    table.to_csv(folder / f"{RSNA_NAME}.csv", index=False)
     for id_, months, male in zip(table["id"], table["boneage"], table["male"], strict=True):
         rng = np.random.default_rng([seed, FIRST_DRAWING + id_ - FIRST_ID])
         drawn = expose(months / 12, "male" if male else "female", size, rng)
-        if not cv2.imwrite(str(folder / NAME / f"{id_}.png"), drawn.image):
+        if not cv2.imwrite(str(folder / RSNA_NAME / f"{id_}.png"), drawn.image):
             raise OSError(f"{id_}.png could not be written")
         np.savez_compressed(folder / "masks" / f"{id_}.npz", allow_pickle=False, **drawn.masks)

@@ -17,7 +17,7 @@ from boneage.stages import MAX_AGE_YEARS
 log = logging.getLogger(__name__)
 
 MONTHS_PER_UNIT = {"months": 1.0, "years": 12.0}
-MOST = 0.9  # share of ages that tells the unit: a few may be typing errors
+UNIT_SHARE = 0.9  # share of ages that tells the unit: a few may be typing errors
 UNIT_NAMES = ("unit", "units", "ageunit", "ageunits", "boneageunit", "boneageunits")
 SPELLED = {
     "months": ("m", "mo", "mos", "mth", "mths", "mon", "month", "months"),
@@ -53,7 +53,7 @@ def read_ages(
     hint = "is not a number such as 87 or 7.25 (dates, '7y 3m' and '1,200' are not accepted)"
     refuse(path, cells, ages.isna(), hint + ": correct it or remove the row")
     refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
-    most = ages.quantile(MOST, interpolation="higher")
+    most = ages.quantile(UNIT_SHARE, interpolation="higher")
     stated = unit or _unit_in(str(cells.name))
     if units is not None:
         of_column = _unit_of_all(path, ages, units.reindex(ages.index))
@@ -101,7 +101,9 @@ def years_with_months(cells: pd.Series) -> str | None:
     two_digits = fractions[(fractions.str.len() == 2) & (fractions != "00")]
     longer = cells.str.fullmatch(r"\d+[.,]\d{3,}").sum()
     as_months = two_digits[two_digits.astype(int) <= 11]
-    if len(two_digits) < LEAST_FRACTIONS or len(as_months) < MOST * (len(two_digits) + longer):
+    if len(two_digits) < LEAST_FRACTIONS or len(as_months) < UNIT_SHARE * (
+        len(two_digits) + longer
+    ):
         return None
     if len(set(fractions.astype(int)) & set(range(1, 12))) < LEAST_MONTHS:
         return None
@@ -155,7 +157,7 @@ def _warn_of_years(path: Path, cells: pd.Series, ages: pd.Series) -> None:
     """Warn of years among months: small ages have fractions, such as 12.5, and large have not."""
     whole, small = ages % 1 == 0, ages <= MAX_AGE_YEARS
     mixed = ages[small & ~whole]
-    if len(mixed) >= LEAST_MIXED and whole[small].mean() < MOST <= whole[~small].mean():
+    if len(mixed) >= LEAST_MIXED and whole[small].mean() < UNIT_SHARE <= whole[~small].mean():
         log.warning(
             "%s, column %r: %d ages of at most %d have fractions, such as %s, and larger ones have "
             "hardly any: if these are years among months, write all ages in one unit",
@@ -186,7 +188,7 @@ def _unit_of_all(path: Path, ages: pd.Series, units: pd.Series) -> AgeUnit | Non
     in_years = units == "years"
     if in_years.all() or (units == "months").all():
         return "years" if in_years.all() else "months"
-    if in_years.any() and (ages[in_years] <= MAX_AGE_YEARS).mean() >= MOST:
+    if in_years.any() and (ages[in_years] <= MAX_AGE_YEARS).mean() >= UNIT_SHARE:
         raise UserError(
             f"{path}: column {units.name!r} says years in {in_years.sum():,} of "
             f"{len(units):,} rows, first in row {in_years.idxmax()}: write all ages in one unit"

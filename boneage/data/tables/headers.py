@@ -12,7 +12,7 @@ import pandas as pd
 log = logging.getLogger(__name__)
 
 ID_NAMES = ("id", "image id", "case id", "image", "image name", "file name", "file")
-TITLE = 10  # first lines that are searched for a header below a title
+TITLE_LINES = 10  # first lines that are searched for a header below a title
 
 
 def as_written(name: str) -> str:
@@ -46,7 +46,7 @@ def title_lines(lines: Sequence[Sequence[str]]) -> int:
     Args:
         lines: the cells of the first lines, without blank lines.
     """
-    filled = [[cell for cell in line if cell] for line in lines[:TITLE]]
+    filled = [[cell for cell in line if cell] for line in lines[:TITLE_LINES]]
     above = next((n for n, line in enumerate(filled) if len(line) > 1 and names_ids(line)), 0)
     header, longest = filled[above] if filled else [], max(map(len, filled[:above]), default=0)
     return above if longest == 1 or _below_groups(header, longest) else 0
@@ -59,7 +59,7 @@ def _below_groups(header: Sequence[str], longest: int) -> bool:
 
 def without_title(texts: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the lines of a table from its header on; a title above it is logged."""
-    above = title_lines(texts.iloc[:TITLE].to_numpy().tolist())
+    above = title_lines(texts.iloc[:TITLE_LINES].to_numpy().tolist())
     if above:
         _log_title(path, int(texts.index[above]))
     return texts.iloc[above:]

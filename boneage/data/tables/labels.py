@@ -38,7 +38,7 @@ from boneage.errors import UserError, join_first, plural
 log = logging.getLogger(__name__)
 
 PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
-ROUNDING = 1.0  # months between one age in months and in years
+ROUNDING_MONTHS = 1.0  # months between one age in months and in years
 NEAR = 24  # months, median difference between two readings of the same radiographs
 
 
@@ -132,7 +132,7 @@ def _is_other_reading(cells: pd.Series, months: pd.Series) -> bool:
     """Tell whether a column has bone ages near some in months, but not the same, in either unit."""
     differences = [(read_numbers(cells) * n - months).abs() for n in MONTHS_PER_UNIT.values()]
     nearest = min(differences, key=lambda months: months.fillna(np.inf).median())
-    return bool(nearest.median() < NEAR and (nearest > ROUNDING).any())
+    return bool(nearest.median() < NEAR and (nearest > ROUNDING_MONTHS).any())
 
 
 def read_ids(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.formats import SUFFIXES
+from boneage.data.formats import RADIOGRAPH_SUFFIXES
 from boneage.data.radiographs import Folder, by_id, single_files
 from boneage.data.tables.ids import core
 from boneage.data.tables.labels import read_ids
@@ -59,7 +59,7 @@ def file_core(id_: str) -> str:
     """Return the core of an id that may be a path or a file name."""
     name = re.split(r"[\\/]", id_)[-1]
     stem, suffix = os.path.splitext(name)
-    return core(stem if suffix.lower() in SUFFIXES else name)
+    return core(stem if suffix.lower() in RADIOGRAPH_SUFFIXES else name)
 
 
 def path_core(id_: str) -> tuple[str, str]:

@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 SPREADSHEETS = (".xlsx", ".xlsm")
 XLSX, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # first bytes of the files
 FOREIGN = (".xls", ".xlsb", ".ods", ".numbers")  # unsupported tables
-SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *FOREIGN)
+TABLE_SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *FOREIGN)
 SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # text contains commas too
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 INVISIBLE = "[\ufeff\u200b]"  # byte-order mark, zero-width space
 NO_VALUE = ("", "na", "n/a", "nan", "none", "null", "unknown")  # cells, in any case
-HEAD = 1 << 16  # bytes of a file that contain its header
+HEADER_BYTES = 1 << 16  # bytes of a file that contain its header
 FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an empty text as value
     rb'<c (?![^>]*t="str")[^>]*><f[^>]*(?:/>|>[^<]*</f>)\s*(?:<v ?/>|<v></v>)?\s*</c>'
 )
@@ -36,7 +36,7 @@ EXACT_DIGITS = 15  # of a number in a spreadsheet
 UNREADABLE = (  # what pandas and openpyxl raise on damaged or unusual files
     OSError, ValueError, LookupError, AttributeError, TypeError, ImportError, BadZipFile, csv.Error,
 )  # fmt: skip
-SAMPLE = 200  # rows that decide the separator, or contain the header of a spreadsheet
+SAMPLE_ROWS = 200  # rows that decide the separator, or contain the header of a spreadsheet
 
 
 def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
@@ -167,7 +167,7 @@ def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
         raise UserError(f"{path}: {path.suffix} files are not supported: save it as xlsx or csv")
     try:
         if _is_spreadsheet(path):
-            cells = read_sheet(path, None if complete else SAMPLE)
+            cells = read_sheet(path, None if complete else SAMPLE_ROWS)
         else:
             cells = _read_csv(path, SEPARATORS.get(separator or "", separator), complete)
     except FileNotFoundError as error:
@@ -216,8 +216,8 @@ def _log_separator(path: Path, asked: str, fitting: str) -> None:
 def _read_csv(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     """Return the lines of a csv file, or of its beginning."""
     with path.open("rb") as file:
-        content = file.read() if complete else file.read(HEAD)
-    text, encoding = _decode(content, complete=complete or len(content) < HEAD)
+        content = file.read() if complete else file.read(HEADER_BYTES)
+    text, encoding = _decode(content, complete=complete or len(content) < HEADER_BYTES)
     if complete and encoding == "cp1252":
         log.warning("%s is not UTF-8: read as Windows-1252", path)
     if "\0" in text:
@@ -281,7 +281,7 @@ def _sample(text: str, separator: str) -> list[list[str]]:
     """Return the first lines that are not blank, as cells."""
     file = io.StringIO(text, newline="")
     lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
-    return list(islice((cells for cells in lines if any(cells)), SAMPLE))
+    return list(islice((cells for cells in lines if any(cells)), SAMPLE_ROWS))
 
 
 def refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:

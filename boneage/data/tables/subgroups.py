@@ -18,7 +18,7 @@ TAKEN = (
     "kind", "image",
 )  # fmt: skip
 TAKEN_BEGINNINGS = (PROBABILITY, READER)
-MOST = 50  # different values of a column of text: more name radiographs, not groups
+MAX_VALUES = 50  # different values of a column of text: more name radiographs, not groups
 
 
 def is_known(cells: pd.Series) -> pd.Series:
@@ -64,9 +64,9 @@ def read_subgroups(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.
             )
         cells = table[name].astype(str)
         values = cells[is_known(cells)].nunique()
-        if values > MOST and as_numbers(cells) is None:
+        if values > MAX_VALUES and as_numbers(cells) is None:
             raise UserError(
                 f"data.subgroups names {name!r}, which has {values:,} different values in {path}: "
-                f"name a column of at most {MOST} groups, or of numbers"
+                f"name a column of at most {MAX_VALUES} groups, or of numbers"
             )
     return table[list(names)]

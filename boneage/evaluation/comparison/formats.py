@@ -22,8 +22,8 @@ from boneage.evaluation.metrics import describe, metric_label
 from boneage.evaluation.numbers import FEW, fixed, is_few, resampled
 
 Format = Literal["markdown", "latex", "csv"]
-COLUMNS = {"markdown": 7, "latex": 4}  # of a table on a page, with the names of the runs
-DECIMALS = {"months": 2, "years": 2}  # by unit; three for shares and indices
+MAX_COLUMNS = {"markdown": 7, "latex": 4}  # of a table on a page, with the names of the runs
+DECIMALS_OF_UNIT = {"months": 2, "years": 2}  # three for shares and indices
 COLUMNS_OF_CSV = (
     "test_set", "task", "run", "options", "metric", "unit", "value", "low", "high", "sd", "n",
 )  # fmt: skip
@@ -103,7 +103,7 @@ def rounded(value: float | None, metric: str) -> str:
     """Return a value of a metric as text; empty where it is undefined."""
     if value is None or value != value:
         return ""
-    return fixed(value, DECIMALS.get(describe(metric).unit, 3))
+    return fixed(value, DECIMALS_OF_UNIT.get(describe(metric).unit, 3))
 
 
 def paper_tables(
@@ -176,7 +176,7 @@ def write_tables(tables: Sequence[PaperTable], form: Format) -> str:
         rows = [row for table in tables for row in _csv_rows(table)]
         return pd.DataFrame(rows, columns=list(COLUMNS_OF_CSV)).to_csv(index=False)
     write = {"markdown": _markdown, "latex": _latex}[form]
-    width = COLUMNS[form] - 1
+    width = MAX_COLUMNS[form] - 1
     parts = [
         write(table, table.metrics[start : start + width])
         for table in tables

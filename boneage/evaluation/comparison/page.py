@@ -37,7 +37,7 @@ from boneage.evaluation.reference import first_reference
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
 SIGNATURES = {PAGE: b" - boneage</title>", TABLE: b"run,test_set,task,"}  # near the start
-HEAD = 1000  # bytes
+HEAD_BYTES = 1000  # bytes
 MODELS = 6  # at most, drawn side by side
 
 
@@ -114,7 +114,7 @@ def _require_own(out: Path) -> None:
     """Raise UserError if the files to write exist and were written by another program."""
     for name, signature in SIGNATURES.items():
         file = out / name
-        if file.is_file() and signature not in file.read_bytes()[:HEAD]:
+        if file.is_file() and signature not in file.read_bytes()[:HEAD_BYTES]:
             raise UserError(
                 f"{file} was not written by boneage compare: choose another --out, or remove it"
             )

@@ -13,8 +13,9 @@ from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
 from boneage.evaluation.evaluate import score
 from boneage.evaluation.intervals import (
-    CHUNK,
     DRAWS,
+    ROUNDING,
+    VALUES_IN_MEMORY,
     Result,
     paired_difference,
     widen_difference,
@@ -26,7 +27,6 @@ from boneage.evaluation.predictions import predicted_stage
 from boneage.evaluation.run_folder import FinishedRun
 
 Columns = tuple[np.ndarray, np.ndarray]
-ROUNDING = 1e-9  # smaller differences are none
 ACROSS_TASKS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
 
 
@@ -184,7 +184,7 @@ def exchange_test(
     pairs = list(zip(first, second, strict=True))
     rng = np.random.default_rng(0)
     smaller = 0
-    for chunk in np.array_split(np.arange(draws), max(1, draws * n // CHUNK)):
+    for chunk in np.array_split(np.arange(draws), max(1, draws * n // VALUES_IN_MEMORY)):
         chosen = rng.random((len(chunk), codes.max() + 1))[:, codes] < 0.5
         one, other = (
             metric(*(np.where(chosen == side, a, b) for a, b in pairs)) for side in (True, False)

@@ -21,7 +21,7 @@ from boneage.evaluation.numbers import FEW_NOTE, interval, is_few, number, p_val
 from boneage.evaluation.run_folder import FinishedRun
 
 Gaps = Mapping[Path, Mapping[str, Gap | None]]  # by folder of a run and column
-PARTS = ("value", "low", "high")
+ESTIMATE_KEYS = ("value", "low", "high")
 COLUMN = 16  # characters; columns that do not fit the terminal are in the page only
 MOST_METRICS = 3  # columns
 
@@ -108,11 +108,11 @@ def comparison_table(groups: Sequence[Group], gaps: Gaps) -> pd.DataFrame:
             }
             row |= {f"option/{key}": group.shown(run, key) for key in group.differing}
             for name, result in m["test"].items():
-                row |= {f"{name}/{part}": result[part] for part in PARTS}
+                row |= {f"{name}/{part}": result[part] for part in ESTIMATE_KEYS}
             for column, gap in gaps[run.path].items():
                 if gap is not None:
                     row[f"gap/{column}/levels"] = f"{gap.high} minus {gap.low}"
-                    row |= {f"gap/{column}/{k}": gap.difference[k] for k in PARTS}
+                    row |= {f"gap/{column}/{k}": gap.difference[k] for k in ESTIMATE_KEYS}
                     row[f"gap/{column}/p"] = gap.p
             rows.append(row)
     return pd.DataFrame(rows)

@@ -13,7 +13,7 @@ from boneage.evaluation.intervals import counts
 from boneage.evaluation.numbers import is_few
 from boneage.evaluation.predictions import (
     BEYOND_ANY_AGE,
-    NUMERIC,
+    PREDICTED_PREFIXES,
     has_probability,
     predicted_stage,
     stage_probability,
@@ -41,7 +41,7 @@ class Material:
     def __init__(
         self, predictions: pd.DataFrame, stages: Stages, run: FinishedRun | None = None
     ) -> None:
-        numeric = [column for column in predictions if str(column).startswith(NUMERIC)]
+        numeric = [column for column in predictions if str(column).startswith(PREDICTED_PREFIXES)]
         valid = (predictions[numeric].abs() <= BEYOND_ANY_AGE).all(axis=1)  # False for NaN
         self.table = predictions[valid]
         self.stages = stages

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from boneage.evaluation.figures.style import BLUE, GREY, one_axes
 
 Curve = Callable[[np.ndarray], np.ndarray]  # from radiographs to months
-APART = 1.03  # factor between the places of two runs of one size
+SIDE_BY_SIDE = 1.03  # factor between the places of two runs of one size
 CROWDED = 6  # sizes
 
 
@@ -36,7 +36,7 @@ def draw_errors(axes: Axes, n: np.ndarray, mae: np.ndarray, color: str, label: s
     rank = np.concatenate([np.arange(count) - (count - 1) / 2 for count in counts])
     below_above = np.abs(mae[:, 1:] - mae[:, :1]).T
     axes.errorbar(
-        n * APART**rank, mae[:, 0], below_above, fmt="o", color=color, markersize=4,
+        n * SIDE_BY_SIDE**rank, mae[:, 0], below_above, fmt="o", color=color, markersize=4,
         elinewidth=1.2, label=label,
     )  # fmt: skip
 

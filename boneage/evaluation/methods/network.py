@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from boneage.data.crop import MARGIN
+from boneage.data.crop import HAND_MARGIN
 from boneage.data.decode import STRETCH_PERCENTILES
 from boneage.evaluation.methods.words import fill_in, is_ensemble, join, name_of
 from boneage.evaluation.run_folder import FinishedRun
@@ -24,8 +24,8 @@ def describe_preprocessing(options: Options) -> list[str]:
     if crop == "hand":
         sentences.append(
             "A small segmentation network found the hand, and the radiograph was cropped to the "
-            f"bounding box of the hand and a margin of {100 * MARGIN:.0f} % of its sides; where no "
-            "hand was found, the whole radiograph was used."
+            f"bounding box of the hand and a margin of {100 * HAND_MARGIN:.0f} % of its sides; "
+            "where no hand was found, the whole radiograph was used."
         )
     fit, size = FITS.get(str(options.get("data.fit"))), options.get("data.size")
     if fit is None or size is None:

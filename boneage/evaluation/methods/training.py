@@ -19,13 +19,13 @@ SAMPLINGS = {
     "proportion to the inverse square root of the number of radiographs of its sex and year of "
     "age.",
 }
-LOSSES = {
+LOSS_NAMES = {
     "MSELoss": "the squared error",
     "L1Loss": "the absolute error",
     "SmoothL1Loss": "the smooth L1 loss",
     "HuberLoss": "the Huber loss",
 }
-SCHEDULES = {
+SCHEDULE_SENTENCES = {
     "constant": "The learning rate stayed the same.",
     "warmup_cosine": "The learning rate rose linearly{warmup} and then fell to zero along half a "
     "cosine.",
@@ -100,7 +100,7 @@ def _steps(options: Options) -> list[str]:
         schedule = str(options.get("scheduler._target_", options.get("scheduler")))
         warmup = options.get("scheduler.warmup")
         share = f" over the first {100 * warmup:g} % of the steps" if warmup else ""
-        sentence = SCHEDULES.get(schedule.rsplit(".", 1)[-1], fill_in("schedule"))
+        sentence = SCHEDULE_SENTENCES.get(schedule.rsplit(".", 1)[-1], fill_in("schedule"))
         said.append(sentence.format(warmup=share))
     if (size := options.get("data.batch_size")) is not None:
         devices = options.get("trainer.devices", 1)
@@ -173,7 +173,7 @@ def _age_loss(options: Options, task: str) -> str:
     node = f"tasks.{task}.loss"
     node = "loss" if options.get(node) == "${loss}" else node
     kind = str(options.get(f"{node}._target_", "")).rsplit(".", 1)[-1]
-    if kind not in LOSSES:
+    if kind not in LOSS_NAMES:
         return fill_in("the loss of the age")
     bend = [
         f" ({p} {options[f'{node}.{p}']:g})" for p in ("beta", "delta") if f"{node}.{p}" in options
@@ -181,7 +181,7 @@ def _age_loss(options: Options, task: str) -> str:
     unit = "standard deviations of the training ages"
     if options.get("start_from"):  # a trained head has those of its first training
         unit = "standardised units"
-    return f"{LOSSES[kind]}{''.join(bend)} in {unit}"
+    return f"{LOSS_NAMES[kind]}{''.join(bend)} in {unit}"
 
 
 def _soft_targets(options: Options) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.weights import NAME
+from boneage.weights import BUILTIN_NAME
 
 LETTER = r"[^/\\,\[\]\"']"  # of a name in a path
 ABSOLUTE = re.compile(
@@ -26,7 +26,7 @@ def join(items: Sequence[str]) -> str:
 
 def name_of(path: object) -> str:
     """Return the name of a file, of the run that a checkpoint is of, or of the built-in model."""
-    if path == NAME:
+    if path == BUILTIN_NAME:
         return "the built-in model of boneage"
     parts = PurePath(str(path).replace("\\", "/")).parts
     if len(parts) > 2 and parts[-2] == "checkpoints":

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.errors import plural
-from boneage.evaluation.gaps import UNKNOWN, Gap, LevelErrors, errors_of, gaps_of
+from boneage.evaluation.gaps import UNKNOWN_LEVEL, Gap, LevelErrors, errors_of, gaps_of
 from boneage.evaluation.metrics import is_own_headline
 from boneage.evaluation.numbers import FEW, interval, number, p_value
 from boneage.evaluation.run_folder import FinishedRun
@@ -79,11 +79,11 @@ def _no_gap(levels: list[str], unit: str) -> str:
         levels: of the column.
         unit: "n" where levels are counted in radiographs, or "patients".
     """
-    known = [level for level in levels if level != UNKNOWN]
+    known = [level for level in levels if level != UNKNOWN_LEVEL]
     if not known:
         return "No test radiograph has a value in this column."
     if len(known) == 1:
         return f"There is only one level, {known[0]}: nothing to compare."
     what = "radiographs" if unit == "n" else unit
-    besides = f" besides {UNKNOWN}" if UNKNOWN in levels else ""
+    besides = f" besides {UNKNOWN_LEVEL}" if UNKNOWN_LEVEL in levels else ""
     return f"Fewer than two levels{besides} have {FEW} {what}: no difference is given."

@@ -38,7 +38,7 @@ from boneage.evaluation.report.tables import (
 )
 from boneage.evaluation.run_folder import CASES, SUBGROUPS, FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
-from boneage.weights import NAME
+from boneage.weights import BUILTIN_NAME
 
 SAME = 3.0  # grey levels: largest mean difference between a file and the tested radiograph
 PAGE, FOLDER = "report.html", "figures"
@@ -106,7 +106,7 @@ def write_report(run_dir: Path) -> Path:
         metrics=run.metrics,
         few=FEW,
         draws=DRAWS,
-        builtin=NAME,
+        builtin=BUILTIN_NAME,
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
         reference=reference_of(run.metrics),
