@@ -22,7 +22,9 @@ def predict(
     checkpoint: Checkpoints = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for predictions.csv and .json; without it they are printed."),
+        typer.Option(
+            help=f"Folder for predictions.csv and .json; without it up to {SHOWN} are printed."
+        ),
     ] = None,
     table: Annotated[
         Path | None,
