@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from boneage.cli.models import Names
+
 
 def phantom(
     folder: Annotated[
@@ -54,7 +56,9 @@ def download(
     typer.echo(f"Train with: python train.py data=rsna {option_word('data.root', folder)}")
 
 
-def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The data root.")], column: Names = None
+) -> None:
     """Count the radiographs in a folder; list ids without an image and images without a row.
 
     Copies of a file are named. Downloaded files are checked byte by byte.
@@ -63,10 +67,11 @@ def verify(folder: Annotated[Path, typer.Argument(help="The data root.")]) -> No
     of others, the image of an id or the row of an image.
     """
     from boneage.data.download.manifest import verify as check
+    from boneage.data.tables.columns import Columns
     from boneage.errors import join_first, plural
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    rows, missing, broken = check(folder)
+    rows, missing, broken = check(folder, Columns.given(column or ()))
     for row in rows:
         if row.official is None:
             typer.echo(f"{row.part:<12}{row.radiographs:>7,}")

@@ -22,7 +22,9 @@ def predict(
     checkpoint: Checkpoints = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for predictions.csv and .json; without it they are printed."),
+        typer.Option(
+            help=f"Folder for predictions.csv and .json; without it up to {SHOWN} are printed."
+        ),
     ] = None,
     table: Annotated[
         Path | None,
@@ -184,6 +186,7 @@ def explain(
     sex = None if sex is None else read_sex(sex)
     if boxes is None and (also or annotator):
         raise UserError("--also and --annotator are for maps measured on boxes: give --boxes")
+    others = [Explained(other, images, sex, boxes, annotator) for other in also or ()]
     explained = draw(checkpoint or builtin_file(), images, out, method, sex, boxes, annotator)
     typer.echo(f"{plural(len(explained.files), 'radiograph')} explained in {out}")
     if check > 0:
@@ -194,11 +197,7 @@ def explain(
     if boxes is not None:
         from boneage.explain.attention import TABLE
 
-        models = [
-            explained,
-            *(Explained(other, images, sex, boxes, annotator) for other in also or ()),
-        ]
-        for sentence in localise(models, boxes, out, method, annotator):
+        for sentence in localise([explained, *others], boxes, out, method, annotator):
             typer.echo(sentence)
         typer.echo(f"Wrote {out / TABLE}")
 

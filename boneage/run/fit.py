@@ -11,7 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from boneage.callbacks.checkpoint import saved_checkpoints
 from boneage.callbacks.progress import why_stopped
 from boneage.data.module import BoneAgeDataModule
-from boneage.errors import UserError, one_line
+from boneage.errors import UserError, one_line, plural
 from boneage.models.module import BoneAgeModule
 
 log = logging.getLogger(__name__)
@@ -84,5 +84,5 @@ def _why_untrained(trainer: L.Trainer) -> str:
         limit += f", trainer.max_steps={trainer.max_steps}"
     if trainer.should_stop and (why := why_stopped(trainer)):
         limit = why
-    done = f"{trainer.current_epoch} epochs ({trainer.global_step:,} steps)"
-    return f"the checkpoint was trained for {done}, and {limit}"
+    epochs, steps = plural(trainer.current_epoch, "epoch"), plural(trainer.global_step, "step")
+    return f"the checkpoint was trained for {epochs} ({steps}), and {limit}"

@@ -169,6 +169,17 @@ def test_verify_names_what_has_no_counterpart(tmp_path):
     assert run("verify", tmp_path).exit_code == 0
 
 
+def test_verify_reads_a_table_with_other_column_names(tmp_path):
+    (tmp_path / "mine.csv").write_text("film,years,mf\n1,7.5,M\n2,8.25,F\n")
+    (tmp_path / "1.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no label table: .*--column .*film, years, mf"):
+        run("verify", tmp_path)
+    done = run("verify", tmp_path, "--column", "id=film", "--column", "age=years")
+    assert done.output.splitlines()[0].split() == ["train", "1"]
+    assert "1 id without an image: 2\n" in done.output
+    assert done.exit_code == 1
+
+
 def test_verify_names_copies_of_a_file(tmp_path, caplog):
     (tmp_path / "train.csv").write_text("id,boneage\n1,7.5\n2,8\n3,9\n4,9\n5,9\n")
     for name, content in (("1", b"one"), ("2", b"two"), ("3", b"one"), ("4", b""), ("5", b"")):

@@ -409,6 +409,13 @@ def test_measures_on_boxes_are_refused_without_boxes(run, phantom_root, tmp_path
     assert not (tmp_path / "maps").exists()
 
 
+def test_another_run_is_opened_before_maps_are_written(run, phantom_root, tmp_path):
+    masks, none = phantom_root / "masks", tmp_path / "none"
+    refused = call(run, phantom_root, "--out", tmp_path / "m", "--boxes", masks, "--also", none)
+    assert str(refused.exception).startswith(f"checkpoint {none} cannot be loaded")
+    assert not (tmp_path / "m").exists()  # the repeated command is not refused
+
+
 def test_boxes_are_measured_on_held_out_radiographs_only(run, phantom_root, tmp_path):
     split = pd.read_csv(run / "split.csv", dtype=str)
     rows = [BOX | FRAME | {"id": id_} for id_ in split["id"]]

@@ -241,15 +241,19 @@ def test_radiographs_trained_on_are_refused_by_name(tested, run, other, phantom_
         tested(mixed)
 
 
-@pytest.mark.parametrize("option", ["test_table", "split_file", "hold_out", "found"])
+@pytest.mark.parametrize("option", ["test_table", "split_file", "table", "hold_out", "found"])
 def test_tables_of_the_data_set_decide(tested, other, tmp_path, option):
     root = tmp_path / "Bern"
     shutil.copytree(other, root)
     table = pd.read_csv(root / "labels.csv")
     if option == "split_file":
-        folds = ["test"] * 4 + ["train"] * 11
+        folds = ["test"] * 4 + ["unused"] * 11
         table.assign(fold=folds)[["id", "fold"]].to_csv(tmp_path / "split.csv", index=False)
         assert len(tested(root, f"data.split_file={tmp_path / 'split.csv'}")[1]) == 4
+        return
+    if option == "table":  # the images of the other table's rows are no images without a row
+        table.tail(6).to_csv(root / "some.csv", index=False)
+        assert tested(root, "data.table=some.csv")[1] == list(table["id"].tail(6))
         return
     if option == "hold_out":
         table[["id"]].head(3).to_csv(tmp_path / "held.csv", index=False)

@@ -191,6 +191,12 @@ def test_a_search_has_the_direction_of_its_score(direction):
     check_direction(with_hydra("hparams_search=optuna", "task=classification"))
 
 
+def test_each_study_has_its_own_folder():
+    assert with_hydra("hparams_search=optuna").hydra.sweep.dir == "outputs/search/regression"
+    other = with_hydra("hparams_search=optuna", "hydra.sweeper.study_name=heads")
+    assert other.hydra.sweep.dir == "outputs/search/heads"
+
+
 def test_the_folder_of_the_storage_is_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = with_hydra("hparams_search=optuna", "hydra.sweep.dir=elsewhere")

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from boneage.data.atomic import write_file
 from boneage.data.file_facts import warn_of_copies
-from boneage.data.layouts import looks_official, read_rows
+from boneage.data.layouts import NO_TABLES, looks_official, read_rows
+from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns
 from boneage.data.tables.matching import clause, find_pairs
 from boneage.errors import UserError
 
@@ -133,10 +134,16 @@ class PartCount:
     official: int | None
 
 
-def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
+def verify(
+    folder: Path, columns: Columns = DEFAULT_COLUMNS
+) -> tuple[list[PartCount], list[str], list[str]]:
     """Count the radiographs in a folder, and check its downloaded files.
 
     Warns of copies of a file under different ids. Training also notices those in another format.
+
+    Args:
+        folder: the folder.
+        columns: column names of a custom table.
 
     Returns:
         One row per part; clauses on ids without an image, images without a row, and ids with
@@ -163,7 +170,7 @@ def verify(folder: Path) -> tuple[list[PartCount], list[str], list[str]]:
     origins: list[str] = []
     missing: list[str] = []
     try:
-        below, _, labels = read_rows(folder, age_unit="months")  # the unit does not matter here
+        below, _, labels = read_rows(folder, NO_TABLES, columns, "months")  # any unit
         pairs = find_pairs(folder, below, labels)
         official = official or looks_official(labels)
         warn_of_copies({id_: files[0] for id_, files in pairs.files.items()}, folder)
