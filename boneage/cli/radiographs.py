@@ -23,7 +23,7 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            help=f"Folder for predictions.csv and .json; without it up to {SHOWN} are printed."
+            help=f"Folder for predictions.csv and .json; without it up to {MAX_ROWS} are printed."
         ),
     ] = None,
     table: Annotated[
