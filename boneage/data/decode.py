@@ -9,7 +9,7 @@ import numpy as np
 from boneage.data.crop import Crop, crop_around
 from boneage.data.depth import clip_marks, full_scale
 from boneage.data.hand import Detection, detect
-from boneage.errors import UserError
+from boneage.errors import UserError, require_choice
 
 VERSION = 4  # of the preprocessing: raise it when the same file and options give other pixels
 SIDES = (8, 4096)
@@ -40,12 +40,9 @@ class Preprocessing:
         low, high = SIDES
         if not isinstance(self.size, int) or not low <= self.size <= high:
             raise UserError(f"data.size={self.size}: must be a whole number from {low} to {high}")
-        if self.fit not in ("squash", "pad"):
-            raise UserError(f"data.fit={self.fit}: must be squash or pad")
-        if self.contrast not in ("none", "stretch"):
-            raise UserError(f"data.contrast={self.contrast}: must be none or stretch")
-        if self.crop not in ("none", "hand"):
-            raise UserError(f"data.crop={self.crop}: must be none or hand")
+        require_choice("data.fit", self.fit, "squash", "pad")
+        require_choice("data.contrast", self.contrast, "none", "stretch")
+        require_choice("data.crop", self.crop, "none", "hand")
 
     def matches_version(self, version: object) -> bool:
         """Tell whether the preprocessing version stored with a model gives the same pixels."""

@@ -100,9 +100,9 @@ def _loader(overrides: Sequence[Override]) -> ConfigLoader:
     """Return what finds the choices of a group, also in the folders of `hydra.searchpath`."""
     path = deepcopy(GlobalHydra.instance().config_loader().get_search_path())
     for override in overrides:
-        if override.key_or_group == "hydra.searchpath" and isinstance(override.value(), list):
-            for folder in override.value():
-                path.append("hydra.searchpath in command-line", str(folder))
+        folders = override.value() if override.key_or_group == "hydra.searchpath" else None
+        for folder in folders if isinstance(folders, list) else ():
+            path.append("hydra.searchpath in command-line", str(folder))
     return ConfigLoaderImpl(path)
 
 
