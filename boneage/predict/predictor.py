@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from pandas.api.types import is_scalar
 
 from boneage.errors import UserError
 from boneage.predict.answer import Answer
@@ -93,7 +92,7 @@ class Predictor:
                 an age is invalid: see `read_sex` and `read_age`.
         """
         if isinstance(radiographs, str | Path | np.ndarray):
-            (answer,) = self._answers([radiographs], [sex], [age_years])  # type: ignore[list-item]
+            (answer,) = self([radiographs], sex, age_years)
             if answer.status == "error":
                 raise UserError(answer.reason)
             return answer
@@ -157,4 +156,9 @@ def _one_each(given: object, n: int) -> list[Any]:
             f"a {type(given).__name__} of sexes or ages has no order: give a list, one value for "
             "each radiograph"
         )
-    return [given] * n if is_scalar(given) else list(given)  # type: ignore[call-overload]
+    if isinstance(given, str | bytes):
+        return [given] * n
+    try:
+        return [*given]  # type: ignore[misc]
+    except TypeError:  # a number, None, an array without dimensions
+        return [given] * n
