@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from boneage.data.crop import Crop, crop_around
-from boneage.data.depth import clip_marks, full_scale
+from boneage.data.depth import check_pixels, clip_marks, full_scale
 from boneage.data.hand import Detection, detect
 from boneage.errors import UserError, require_choice
 
@@ -39,7 +39,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         low, high = SIDES
         if not isinstance(self.size, int) or not low <= self.size <= high:
-            raise UserError(f"data.size={self.size}: must be a whole number from {low} to {high}")
+            raise UserError(f"data.size={self.size!r}: must be a whole number from {low} to {high}")
         require_choice("data.fit", self.fit, "squash", "pad")
         require_choice("data.contrast", self.contrast, "none", "stretch")
         require_choice("data.crop", self.crop, "none", "hand")
@@ -54,12 +54,16 @@ class Preprocessing:
         Args:
             image: (H, W) uint8 or uint16.
             detection: result of `detect` for it; None runs it now.
+
+        Raises:
+            UserError: for other pixels.
         """
         geometry = self.geometry(image, detection)
         return Square(geometry.image_to_square(image), geometry)
 
     def geometry(self, image: np.ndarray, detection: Detection | None = None) -> "Geometry":
         """Return how a radiograph maps to its square; arguments as for `square`."""
+        check_pixels(image)
         crop = Crop()
         if self.crop == "hand":
             crop = crop_around((detection or detect(image)).hand)

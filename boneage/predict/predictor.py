@@ -133,12 +133,10 @@ class Predictor:
             return Radiograph(error=_not_a_radiograph(source))
         source = np.ma.filled(source, 0)  # masked pixels are black, as transparent ones are
         source = source.astype(source.dtype.newbyteorder("="), copy=False)
-        if source.ndim != 2 or source.dtype not in (np.uint8, np.uint16) or not source.size:
-            return Radiograph(
-                error=f"pixels of shape {source.shape} and type {source.dtype}: a radiograph is "
-                "(height, width) of uint8 or uint16, with bright bones; several are a list"
-            )
-        return see(source, self.ensemble.preprocessings, with_film=False)
+        try:
+            return see(source, self.ensemble.preprocessings, with_film=False)
+        except UserError as error:  # of what is no radiograph
+            return Radiograph(error=str(error))
 
 
 def _not_a_radiograph(given: object) -> str:
