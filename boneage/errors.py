@@ -50,6 +50,12 @@ def install(extra: str) -> str:
     return f"in a clone of boneage, pip install '.[{extra}]'"
 
 
+def require_choice(option: str, value: object, *choices: str) -> None:
+    """Raise UserError unless the value of an option is one of its choices."""
+    if value not in choices:
+        raise UserError(f"{option}={value}: must be {' or '.join(choices)}")
+
+
 def plural(n: int, noun: str) -> str:
     """Return a number with its noun: "1 id", "1,200 ids"."""
     return f"{n:,} {noun}" + "s" * (n != 1)

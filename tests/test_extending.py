@@ -10,13 +10,13 @@ from helpers import PROJECT
 
 from boneage.run.experiment import train
 
-EXAMPLE = re.compile(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", re.DOTALL)
+EXAMPLE = re.compile(r"```(?:python|yaml)\n((?:# @.*\n)?# (\S+)\n.*?)```", re.DOTALL)
 
 
 @pytest.fixture
 def saved(tmp_path, monkeypatch):
-    """The folder with the configs of the page, whose modules can be imported."""
-    for name, text in EXAMPLE.findall((PROJECT / "docs/extend.md").read_text()):
+    """The folder with the examples of the page, each whole; modules can be imported."""
+    for text, name in EXAMPLE.findall((PROJECT / "docs/extend.md").read_text()):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)

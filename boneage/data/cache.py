@@ -21,7 +21,7 @@ from boneage.data.images import is_accessible
 from boneage.data.parallel import decode_files
 from boneage.data.storage import amount, build_lock
 from boneage.data.tables.ids import rows_alike
-from boneage.errors import UserError, join_first, plural
+from boneage.errors import UserError, join_first, plural, require_choice
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +109,7 @@ def check_readable(
     Raises:
         UserError: when some could not be and `unreadable` is not "drop".
     """
-    if unreadable not in ("error", "drop"):
-        raise UserError(f"data.unreadable={unreadable}: must be error or drop")
+    require_choice("data.unreadable", unreadable, "error", "drop")
     if uncropped := cache.without_hand:
         log.warning(
             f"{len(uncropped):,} of {len(table):,} radiographs are not cropped, because no hand "

@@ -37,7 +37,7 @@ class Batch(TypedDict):
 
 
 class Radiographs(Dataset[Batch]):
-    """The radiographs of one fold.
+    """The radiographs of one fold, fetched by the batch: `DataLoader(..., collate_fn=collate)`.
 
     Args:
         table: the fold's rows: `age_months`, `sex`, `cache_row`, the position in the cache, and

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from boneage.data.crop import Crop, crop_around
-from boneage.data.depth import clip_marks, full_scale
+from boneage.data.depth import check_pixels, clip_marks, full_scale
 from boneage.data.hand import Detection, detect
-from boneage.errors import UserError
+from boneage.errors import UserError, require_choice
 
 PREPROCESSING_VERSION = 4  # raise it when the same file and options give other pixels
 SIDES = (8, 4096)
@@ -39,13 +39,10 @@ class Preprocessing:
     def __post_init__(self) -> None:
         low, high = SIDES
         if not isinstance(self.size, int) or not low <= self.size <= high:
-            raise UserError(f"data.size={self.size}: must be a whole number from {low} to {high}")
-        if self.fit not in ("squash", "pad"):
-            raise UserError(f"data.fit={self.fit}: must be squash or pad")
-        if self.contrast not in ("none", "stretch"):
-            raise UserError(f"data.contrast={self.contrast}: must be none or stretch")
-        if self.crop not in ("none", "hand"):
-            raise UserError(f"data.crop={self.crop}: must be none or hand")
+            raise UserError(f"data.size={self.size!r}: must be a whole number from {low} to {high}")
+        require_choice("data.fit", self.fit, "squash", "pad")
+        require_choice("data.contrast", self.contrast, "none", "stretch")
+        require_choice("data.crop", self.crop, "none", "hand")
 
     def matches_version(self, version: object) -> bool:
         """Tell whether the preprocessing version stored with a model gives the same pixels."""
@@ -57,12 +54,16 @@ class Preprocessing:
         Args:
             image: (H, W) uint8 or uint16.
             detection: result of `detect` for it; None runs it now.
+
+        Raises:
+            UserError: for other pixels.
         """
         geometry = self.geometry(image, detection)
         return Square(geometry.image_to_square(image), geometry)
 
     def geometry(self, image: np.ndarray, detection: Detection | None = None) -> "Geometry":
         """Return how a radiograph maps to its square; arguments as for `square`."""
+        check_pixels(image)
         crop = Crop()
         if self.crop == "hand":
             crop = crop_around((detection or detect(image)).hand)

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from boneage.errors import UserError
+
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 SATURATED = 0.95  # share of the container's maximum: brighter pixels are burnt-in marks
 STRAY = 0.005  # share of all pixels that may lie between a depth and the saturated ones
@@ -12,6 +14,15 @@ MIN_GAP = 1 / 16  # share of the range: minimum gap between marks and the radiog
 RARE = 2e-4  # share of the pixels: rarer levels are edges of marks
 SAMPLE_PIXELS = 512  # pixels of the shorter side: enough for the distribution of values
 MIN_VALUES = 16  # different ones, of a radiograph
+
+
+def check_pixels(image: np.ndarray) -> None:
+    """Raise UserError unless pixels are those of one (H, W) uint8 or uint16 radiograph."""
+    if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16) or not image.size:
+        raise UserError(
+            f"pixels of shape {image.shape} and type {image.dtype}: a radiograph is "
+            "(height, width) of uint8 or uint16, with bright bones; several are a list"
+        )
 
 
 def full_scale(image: np.ndarray) -> int:

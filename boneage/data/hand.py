@@ -10,7 +10,7 @@ from importlib.resources import files
 import cv2
 import numpy as np
 
-from boneage.data.depth import clip_marks, full_scale
+from boneage.data.depth import check_pixels, clip_marks, full_scale
 
 MASK_SIDE = 256  # pixels of the longer side of the mask
 INPUT = 112  # pixels of the network's square input
@@ -58,7 +58,12 @@ class Detection:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return an (H, W) uint8 or uint16 radiograph as uint8 with a longer side of `SIDE` pixels."""
+    """Return an (H, W) uint8 or uint16 radiograph as uint8 with a longer side of `SIDE` pixels.
+
+    Raises:
+        UserError: for other pixels.
+    """
+    check_pixels(image)
     height, width = image.shape
     scale = MASK_SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

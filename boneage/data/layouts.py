@@ -15,7 +15,7 @@ from boneage.data.tables.labels import read_labels
 from boneage.data.tables.matching import match_images
 from boneage.data.tables.read import FOREIGN
 from boneage.data.tables.subgroups import unify_groups
-from boneage.errors import UserError, join_first, plural
+from boneage.errors import UserError, join_first, plural, require_choice
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,7 @@ def read_source(
     Raises:
         UserError: naming what is wrong, where, and what to do.
     """
-    if missing not in ("error", "drop"):
-        raise UserError(f"data.missing={missing}: must be error or drop")
+    require_choice("data.missing", missing, "error", "drop")
     given: dict[Role, str | None] = {"train": table, "val": val_table, "test": test_table}
     folder, chosen, rows = read_rows(Path(root), given, columns, age_unit, separator)
     rows = match_images(Path(root), folder, rows, missing)

@@ -30,7 +30,7 @@ from boneage.data.storage import check_shared_memory, default_cache_dir
 from boneage.data.tables.columns import READER, AgeUnit, Columns
 from boneage.data.tables.readings import reading_column, warn_of_readings
 from boneage.data.tables.soft_targets import read_soft_targets
-from boneage.errors import UserError
+from boneage.errors import UserError, require_choice
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -115,21 +115,15 @@ class BoneAgeDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        require_choice("data.residence", residence, "host", "device")
         self.root = Path(root)
         self.stages = stages
         self.columns = Columns.of(columns or {}, subgroups)
         self.separator = separator
         self.read_source = partial(
-            read_source,
-            self.root,
-            table=table,
-            val_table=val_table,
-            test_table=test_table,
-            columns=self.columns,
-            age_unit=age_unit,
-            missing=missing,
-            separator=separator,
-        )
+            read_source, self.root, table=table, val_table=val_table, test_table=test_table,
+            columns=self.columns, age_unit=age_unit, missing=missing, separator=separator,
+        )  # fmt: skip
         self.unreadable = unreadable
         self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast, crop=crop)
         self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()

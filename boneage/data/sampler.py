@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import Sampler
 
-from boneage.errors import UserError
+from boneage.errors import UserError, require_choice
 from boneage.stages import Stages
 
 
@@ -74,7 +74,11 @@ def sampling_shares(
         table: the n training radiographs, with `age_years` and `sex`.
         sampling: as for `BoneAgeDataModule`.
         stages: the maturity stages.
+
+    Raises:
+        UserError: if there is no such sampling.
     """
+    require_choice("data.sampling", sampling, "shuffle", "balanced", "ages")
     years = table["age_years"].to_numpy()
     if sampling == "balanced":
         return inverse_frequency(stages.index_of(years), 1.0)

@@ -22,7 +22,7 @@ from boneage.data.splits import (
     warn_of_small_test,
 )
 from boneage.data.tables.ids import patient_codes, patients_with_several
-from boneage.errors import UserError, join_first, plural
+from boneage.errors import UserError, join_first, plural, require_choice
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,9 @@ class Split:
         test: which radiographs a test alone is of: the test "fold"; "all"; or "auto", all where
             the checkpoint does not know the data set.
         train_films: how many training radiographs are used, a stratified and nested sample.
+
+    Raises:
+        UserError: if `test` is none of these.
     """
 
     seed: int = 0
@@ -51,6 +54,9 @@ class Split:
     file: Path | None = None
     test: Literal["auto", "fold", "all"] = "auto"
     train_films: int | Literal["all"] = "all"
+
+    def __post_init__(self) -> None:
+        require_choice("data.test", self.test, "auto", "fold", "all")
 
     def tests_all(self, table: pd.DataFrame, external: bool) -> bool:
         """Tell whether every radiograph is tested.

@@ -62,6 +62,8 @@ class Scores(Metric):
 class BoneAgeModule(Network, L.LightningModule):
     """Train, validate and test every task of a run on shared features.
 
+    A Trainer of your own fits it after `fit_tasks(data.fold_table("train"))`.
+
     Args:
         backbone: from images to features.
         sex: joins the sex to the features.
@@ -115,11 +117,27 @@ class BoneAgeModule(Network, L.LightningModule):
         self.make_scheduler = scheduler
         self.mirror_test = mirror_test
         self.record = record or {}
+        self.fitted = False  # whether the tasks have their statistics
 
     def fit_tasks(self, table: pd.DataFrame) -> None:
         """Fit the statistics of every task to the training fold (`age_years`, `sex`)."""
         for task in self.tasks.values():
             task.fit(table)
+        self.fitted = True
+
+    @override
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        self.fitted = True
+        return super().load_state_dict(*args, **kwargs)
+
+    @override
+    def on_fit_start(self) -> None:
+        """Raise UserError if ages would be learned without their mean and deviation."""
+        if not self.fitted:
+            raise UserError(
+                "the tasks lack the statistics of the training fold: call "
+                "model.fit_tasks(data.fold_table('train')), after data.setup('fit')"
+            )
 
     def total_loss(self, outputs: dict[str, Tensor], batch: Batch, split: str) -> Tensor:
         """Return one loss from those of the tasks, and log each.

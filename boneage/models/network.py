@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from boneage.errors import UserError
 from boneage.models.backbones import Backbone
 from boneage.models.sex import SexInput
 from boneage.tasks.base import Task
@@ -39,7 +40,13 @@ class Network(nn.Module):
         return self.network(self.to_input(image), sex)[0]
 
     def to_input(self, image: Tensor) -> Tensor:
-        """Convert (B, 1, H, W) uint8 images to (B, C, H, W) in [0, 1], channels last."""
+        """Convert (B, 1, H, W) uint8 images to (B, C, H, W) in [0, 1], channels last.
+
+        Raises:
+            UserError: for another type, whose range is not known.
+        """
+        if image.dtype != torch.uint8:
+            raise UserError(f"images of type {image.dtype}: give uint8 pixels, 0 to 255")
         x = image.float().div_(255).expand(-1, self.backbone.channels, -1, -1)
         return x.contiguous(memory_format=torch.channels_last)
 

@@ -200,5 +200,5 @@ def table_of(answers: Sequence[Answer]) -> pd.DataFrame:
         outputs = row.pop("outputs")
         rows.append(outputs | row | {PROBABILITY + name: p for name, p in probabilities.items()})
     columns = [f.name for f in fields(Answer) if f.name not in MAPPINGS]
-    table = pd.DataFrame(rows)
-    return table[[*columns, *(c for c in table if c not in columns)]]
+    others = dict.fromkeys(name for row in rows for name in row if name not in columns)
+    return pd.DataFrame(rows, columns=[*columns, *others])

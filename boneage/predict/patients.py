@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -209,7 +210,9 @@ def read_age(given: float | str) -> float:
     years = pd.Series([float("nan")])
     if isinstance(given, str):
         years = read_numbers(pd.Series([given.strip()]))
-    elif isinstance(given, int | float | np.number) and not isinstance(given, bool):
+    elif isinstance(given, int | float | np.integer | np.floating) and not isinstance(
+        given, bool | np.timedelta64
+    ):
         years = pd.Series([float(given)])
     if not _plausible(years).all():
         raise UserError(
@@ -222,7 +225,7 @@ def read_age(given: float | str) -> float:
 def patient_given(sex: str | None, age_years: float | str | None) -> Patient:
     """Return a patient from values of the caller, as numbers or as typed.
 
-    None, and a missing value of pandas or numpy (NA, NaN), is unknown.
+    None, and a missing value of pandas or numpy (NA, NaN, masked), is unknown.
 
     Raises:
         UserError: if sex or age is invalid: see `read_sex`, `read_age`.
@@ -235,8 +238,8 @@ def patient_given(sex: str | None, age_years: float | str | None) -> Patient:
     return replace(patient, age_years=read_age(age_years), age_from="option")
 
 
-def _is_missing(value: float | str) -> bool:
-    return bool(is_scalar(value) and pd.isna(value))
+def _is_missing(value: Any) -> bool:  # noqa: ANN401 - any value of a caller
+    return value is np.ma.masked or bool(is_scalar(value) and pd.isna(value))
 
 
 def patient_of(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from pandas.api.types import is_scalar
 
 from boneage.errors import UserError
 from boneage.predict.answer import Answer
@@ -93,7 +92,7 @@ class Predictor:
                 an age is invalid: see `read_sex` and `read_age`.
         """
         if isinstance(radiographs, str | Path | np.ndarray):
-            (answer,) = self._answers([radiographs], [sex], [age_years])  # type: ignore[list-item]
+            (answer,) = self([radiographs], sex, age_years)
             if answer.status == "error":
                 raise UserError(answer.reason)
             return answer
@@ -136,12 +135,10 @@ class Predictor:
             return Radiograph(error=_not_a_radiograph(source))
         source = np.ma.filled(source, 0)  # masked pixels are black, as transparent ones are
         source = source.astype(source.dtype.newbyteorder("="), copy=False)
-        if source.ndim != 2 or source.dtype not in (np.uint8, np.uint16) or not source.size:
-            return Radiograph(
-                error=f"pixels of shape {source.shape} and type {source.dtype}: a radiograph is "
-                "(height, width) of uint8 or uint16, with bright bones; several are a list"
-            )
-        return see(source, self.ensemble.preprocessings, with_film=False)
+        try:
+            return see(source, self.ensemble.preprocessings, with_film=False)
+        except UserError as error:  # of what is no radiograph
+            return Radiograph(error=str(error))
 
 
 def _not_a_radiograph(given: object) -> str:
@@ -159,4 +156,9 @@ def _one_each(given: object, n: int) -> list[Any]:
             f"a {type(given).__name__} of sexes or ages has no order: give a list, one value for "
             "each radiograph"
         )
-    return [given] * n if is_scalar(given) else list(given)  # type: ignore[call-overload]
+    if isinstance(given, str | bytes):
+        return [given] * n
+    try:
+        return [*given]  # type: ignore[misc]
+    except TypeError:  # a number, None, an array without dimensions
+        return [given] * n

@@ -71,10 +71,14 @@ def folder_option() -> str:
 
 
 def command() -> str | None:
-    """Return the command line of this run; None if it was started from Python."""
+    """Return the command line of this run, without its folder; None if started from Python."""
     if not HydraConfig.initialized():
         return None
-    return shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
+    hydra = HydraConfig.get()
+    folders = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
+    own = [f"--config-dir={folder}" for folder in folders]
+    own += [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
+    return shlex.join(["python", "train.py", *own, *hydra.overrides.task])
 
 
 def flatten(node: Any, path: str = "") -> list[tuple[str, Any]]:  # noqa: ANN401 - any YAML value

@@ -3,10 +3,12 @@
 import os
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,6 +26,7 @@ SHOW_CONFIG = re.compile(r"(--cfg|-c|--info|-i|--help|-h)(=.*)?")  # the config,
 OF_SWEEPS = re.compile(r"hparams_search|hydra[./](sweep|sweeper|launcher)\b.*")
 OF_SINGLE_RUNS = re.compile(r"hydra\.run\b.*")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+GLOBAL_GROUPS = ("task", "experiment", "debug", "hparams_search")  # groups that set other options
 COLLECTIONS = ("callbacks", "logger")  # groups of which any part can be left out
 
 
@@ -45,7 +48,7 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
     overrides = _parse(arguments, sweep)
     if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):
         with initialize_config_dir(str(folder), version_base="1.3"):
-            _check_names(overrides, GlobalHydra.instance().config_loader())
+            _check_names(overrides, _loader(overrides))
     if not any(SHOW_CONFIG.fullmatch(argument) for argument in arguments):
         _check_mode(overrides, sweep)
 
@@ -93,6 +96,16 @@ def _advice(option: str, value: str) -> str:
     return f": if this is one value, quote it: {quoted_option(option, value)}"
 
 
+def _loader(overrides: Sequence[Override]) -> ConfigLoader:
+    """Return what finds the choices of a group, also in the folders of `hydra.searchpath`."""
+    path = deepcopy(GlobalHydra.instance().config_loader().get_search_path())
+    for override in overrides:
+        folders = override.value() if override.key_or_group == "hydra.searchpath" else None
+        for folder in folders if isinstance(folders, list) else ():
+            path.append("hydra.searchpath in command-line", str(folder))
+    return ConfigLoaderImpl(path)
+
+
 def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
     """Raise UserError for an option that the config lacks, or a choice that its group lacks."""
     groups: list[str] = []
@@ -136,6 +149,12 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
             f"{unknown[1]}: there is no such option{near} (+ before a name adds an option that the "
             "config does not list)"
         ) from error
+    for group in GLOBAL_GROUPS:
+        if group in config:  # its file's options are below it, not at the top level
+            choice = config.hydra.runtime.choices[group]
+            raise UserError(
+                f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
+            )
     ranges = [each.input_line for each in overrides if isinstance(each.value(), IntervalSweep)]
     if ranges and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         raise UserError(f"{ranges[0]} is a range to search: add hparams_search=optuna")

@@ -41,7 +41,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
         UserError: if it is not a record of training.
         IntactCheckpoint: if another version wrote it, with another schema or preprocessing.
     """
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or not record:  # empty: of a Trainer of the user's own
         raise UserError("it was not written by this project's training")
     schema = record.get("schema", 1)
     if not isinstance(schema, int) or schema < 1:

@@ -4,10 +4,12 @@ import albumentations as A
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
-from boneage.data.dataset import Radiographs
+from boneage.data.dataset import Radiographs, collate
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import EpochSampler, evenly, inverse_frequency
+from boneage.errors import UserError
 from boneage.stages import Stages
 
 
@@ -131,3 +133,18 @@ def test_a_radiograph_drawn_again_is_augmented_anew(phantom_root):
     data = make_data(phantom_root)
     first, again = data.train_radiographs().__getitems__([(0, 3), (1, 3)])["image"]
     assert not torch.equal(first, again)
+
+
+@pytest.mark.parametrize("option", ["sampling", "residence", "test"])
+def test_a_choice_that_does_not_exist_is_refused_without_a_config(phantom_root, tmp_path, option):
+    """As by the check of a config: the default would be used without a word."""
+    with pytest.raises(UserError, match=rf"^data\.{option}=other: must be \w+ or "):
+        make_data(phantom_root, cache_dir=tmp_path, **{option: "other"}).train_dataloader()
+
+
+def test_a_plain_loader_fetches_a_fold(phantom_root, tmp_path):
+    data = make_data(phantom_root, cache_dir=tmp_path)
+    fold = Radiographs(data.fold_table("val"), data.cache.path)
+    batches = list(DataLoader(fold, batch_size=2, collate_fn=collate))
+    whole = data.images_of(data.fold_table("val").index)
+    assert np.array_equal(torch.cat([b["image"] for b in batches])[:, 0].numpy(), whole)

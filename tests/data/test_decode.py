@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import tarfile
 import zlib
@@ -16,6 +17,7 @@ from PIL import Image
 from boneage.data import formats
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
+from boneage.data.hand import detect
 from boneage.data.images import read_image
 from boneage.errors import UserError
 from boneage.predict.radiograph import load
@@ -399,9 +401,24 @@ def test_stretch_of_an_even_picture_is_black(tmp_path, grey):
     assert not decode(path, Preprocessing(8, contrast="stretch")).any()
 
 
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.random.default_rng(0).random((64, 48)),  # of 0 to 1, which would be nearly black
+        np.ones((64, 48), np.float32), np.ones((64, 48), int), np.ones((64, 48), bool),
+        np.ones((64, 48, 3), np.uint8), np.ones((1, 64, 48), np.uint8), np.ones((0, 4), np.uint8),
+    ],
+)  # fmt: skip
+def test_pixels_of_another_kind_are_refused(pixels):
+    said = rf"^pixels of shape {re.escape(str(pixels.shape))} and type {pixels.dtype}: a radiograph"
+    for call in (Preprocessing(16).square, Preprocessing(16, crop="hand").square, detect):
+        with pytest.raises(UserError, match=said):
+            call(pixels)
+
+
 def test_options_are_checked():
     for size in (0, -1, 7, 4097, 12.5, "128", None, True):
-        with pytest.raises(UserError, match=r"data\.size="):
+        with pytest.raises(UserError, match=rf"data\.size={size!r}: must be a whole number"):
             Preprocessing(size=size)
     with pytest.raises(UserError, match=r"data\.fit=crop: must be squash or pad"):
         Preprocessing(fit="crop")

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
 from boneage.errors import FRAMEWORK, UserError
+from boneage.predict.answer import Answer, table_of
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
 
@@ -198,6 +199,12 @@ def test_python_gets_one_line_for_a_mistake(model, film):
             lambda: predictor(film, sex="lad"),
             "'lad' is not a sex: write female, male, unknown, or M",
         ),
+        (lambda: predictor(film, age_years=np.timedelta64(9, "Y")), "is not a chronological age"),
+        (lambda: predictor(film, age_years=np.complex128(9)), "is not a chronological age"),
+        (lambda: predictor([film], age_years=np.array(9.5)), "is not a chronological age"),
+        (lambda: predictor([film], age_years=object()), "is not a chronological age"),
+        (lambda: predictor([film], sex=np.array("F")), "is not a sex"),
+        (lambda: predictor(film, sex=pd.Series(["F", "M"])), "^1 radiographs, but 2 sexes"),
         (lambda: predictor(None), "a NoneType is not a radiograph"),
         (lambda: predictor({film}), r"a set is not a radiograph: .* or list\(...\) of them"),
         (lambda: predictor(film for _ in "ab"), r"a generator is not .* or list\(...\) of them"),
@@ -279,7 +286,9 @@ def test_what_cannot_be_read_costs_one_answer_of_a_list(model, film):
             predictor(given)
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT])
+@pytest.mark.parametrize(
+    "missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, np.ma.masked]
+)
 def test_a_missing_value_is_unknown(model, film, missing):
     predictor = Predictor(model)
     unknown = predictor(film)
@@ -289,6 +298,19 @@ def test_a_missing_value_is_unknown(model, film, missing):
     table = pd.DataFrame({"sex": ["M", missing], "age": [9.5, missing]})
     answers = predictor([film, film], sex=table["sex"], age_years=table["age"])
     assert answers == [predictor(film, sex="M", age_years=9.5), unknown]
+
+
+def test_one_value_in_a_list_is_that_of_the_only_radiograph(model, film):
+    predictor = Predictor(model)
+    assert predictor(film, sex=["F"], age_years=[9]) == predictor(film, sex="F", age_years=9)
+
+
+def test_answers_are_a_table(model, film):
+    answers = Predictor(model)([film, film.parent / "gone.png"])
+    table, empty = table_of(answers), table_of([])
+    assert list(table["status"]) == ["ok", "error"]
+    assert list(empty) == [name for name in table if name in Answer.__dataclass_fields__]
+    assert empty.empty
 
 
 def test_a_damaged_contract_is_one_line(model, tmp_path):

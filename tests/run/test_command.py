@@ -40,6 +40,27 @@ except SystemExit:
 
 
 @pytest.mark.slow
+def test_the_recorded_command_finds_the_users_own_config(phantom_root, tmp_path):
+    for name, text in (
+        ("searched/loss/mine", "_target_: torch.nn.L1Loss"),
+        ("given/augment/mine", "_target_: albumentations.Compose\ntransforms: []"),
+    ):
+        file = tmp_path / f"{name}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    own = ["--config-dir", f"{tmp_path}/given", f"hydra.searchpath=[file://{tmp_path}/searched]"]
+    words = [*TINY, "data=rsna", f"data.root={phantom_root}", "loss=mine", "augment=mine"]
+    commands = [[*own, *words]]
+    for name in ("first", "again"):
+        done = call(*commands[-1], f"hydra.run.dir={tmp_path / name}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        recorded = json.loads((tmp_path / name / "metrics.json").read_text())["command"]
+        assert recorded.startswith("python train.py ")
+        commands.append(shlex.split(recorded)[2:])
+    assert commands[1] == commands[2]
+
+
+@pytest.mark.slow
 def test_multirun(phantom_root, tmp_path):
     done = call(
         "task=regression,multitask", "-m", "data.fold=0,99", *TINY,

@@ -343,6 +343,32 @@ def test_sweeps_and_plain_values_need_no_quotation_marks():
         check_overrides(['data.root="/x'], CONF)
 
 
+def test_a_sweep_knows_the_choices_of_another_folder(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss/mine.yaml").write_text("_target_: torch.nn.L1Loss\n")
+    path = f"hydra.searchpath=[file://{tmp_path}]"
+    for words in (["loss=mine"], ["-m", "loss=mine,l1"], ["-m", "loss=l1,mine", "seed=1,2"]):
+        check_overrides([*words, path], CONF)
+    with pytest.raises(UserError, match=r"^loss=none is not a choice: there are .* l1, mine, mse"):
+        check_overrides(["-m", "loss=mine,none", path], CONF)
+    with pytest.raises(UserError, match=r"^loss=mine is not a choice"):
+        check_overrides(["-m", "loss=l1,mine"], CONF)
+
+
+@pytest.mark.parametrize("group", ["task", "experiment"])
+def test_a_file_of_options_begins_with_its_package(tmp_path, group):
+    (tmp_path / group).mkdir()
+    mine = tmp_path / group / "mine.yaml"
+    text = "# @package _global_\nseed: 3\n"
+    mine.write_text(f"# {mine}\n{text}")  # Hydra reads the package from the first lines only
+    words = [f"{group}=mine", f"hydra.searchpath=[file://{tmp_path}]"]
+    for sweep in ([], ["-m"]):
+        with pytest.raises(UserError, match=f"^{group}=mine: the first line .* '# @package _glob"):
+            check_overrides([*sweep, *words], CONF)
+    mine.write_text(text)
+    check_overrides(words, CONF)
+
+
 @pytest.mark.parametrize("group", ["logger", "callbacks", "augment", "task", "experiment"])
 @pytest.mark.parametrize("value", ["null", "3"])
 def test_a_value_that_is_no_choice_of_a_group(group, value):

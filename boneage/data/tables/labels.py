@@ -33,7 +33,7 @@ from boneage.data.tables.ids import NO_PATIENT, normal_ids
 from boneage.data.tables.read import read_table, refuse
 from boneage.data.tables.sexes import read_sexes
 from boneage.data.tables.subgroups import is_known, read_subgroups
-from boneage.errors import UserError, join_first, plural
+from boneage.errors import UserError, join_first, plural, require_choice
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def read_labels(
     Raises:
         UserError: naming file, row, column and value of the mistake.
     """
-    if age_unit not in (None, *MONTHS_PER_UNIT):
-        raise UserError(f"data.age_unit={age_unit}: must be months or years")
+    if age_unit is not None:
+        require_choice("data.age_unit", age_unit, *MONTHS_PER_UNIT)
     table = read_table(path, separator)
     names = find_columns(list(table.columns), columns)
     _require_columns(path, table, names, columns)
