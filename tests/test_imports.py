@@ -6,11 +6,14 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
+from importlib import import_module
 from importlib.metadata import packages_distributions
+from pkgutil import walk_packages
 
 import pytest
 from helpers import PROJECT
 
+import boneage
 from boneage.errors import FRAMEWORK
 
 PACKAGE = PROJECT / "boneage"
@@ -126,10 +129,9 @@ def test_every_requirement_has_a_lower_bound(group):
 def test_a_constant_has_one_value():
     """Constants of one name in two modules have one meaning."""
     values = defaultdict(set)
-    for file in PACKAGE.rglob("*.py"):
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
-                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-                if isinstance(target, ast.Name) and target.id.isupper():
-                    values[target.id].add(ast.unparse(node.value))
-    assert {name: told for name, told in values.items() if len(told) > 1} == {}
+    for module in walk_packages(boneage.__path__, "boneage."):
+        if not module.name.endswith("__main__"):
+            for name, value in vars(import_module(module.name)).items():
+                if name.isupper():
+                    values[name].add(repr(value))
+    assert {name: given for name, given in values.items() if len(given) > 1} == {}

@@ -132,7 +132,7 @@ def stress(
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
-    from boneage.run.stress import FIGURE, LABELS, TABLE
+    from boneage.run.stress import LABELS, STRESS_FIGURE, STRESS_TABLE
     from boneage.run.stress import stress as measure
     from boneage.weights import is_exported, name_of
 
@@ -169,4 +169,4 @@ def stress(
         if mark:
             table.caption = FEW_NOTE
     Console().print(table)
-    typer.echo(f"Intervals: {folder / TABLE}; figure: {folder / FIGURE}")
+    typer.echo(f"Intervals: {folder / STRESS_TABLE}; figure: {folder / STRESS_FIGURE}")

@@ -195,11 +195,11 @@ def explain(
         for sentence in check_maps(explained, out, method, check):
             typer.echo(sentence)
     if boxes is not None:
-        from boneage.explain.attention import TABLE
+        from boneage.explain.attention import LOCALISATION_TABLE
 
         for sentence in localise([explained, *others], boxes, out, method, annotator):
             typer.echo(sentence)
-        typer.echo(f"Wrote {out / TABLE}")
+        typer.echo(f"Wrote {out / LOCALISATION_TABLE}")
 
 
 def app(

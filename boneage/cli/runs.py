@@ -56,13 +56,17 @@ def compare(
         return
     if metrics:
         raise UserError("--metrics chooses the columns of a table for a paper: add --format")
-    from boneage.evaluation.comparison.page import PAGE, TABLE, write_comparison
+    from boneage.evaluation.comparison.page import (
+        COMPARISON_PAGE,
+        COMPARISON_TABLE,
+        write_comparison,
+    )
     from boneage.evaluation.comparison.tables import print_comparison
 
     out = out or Path("comparison")
     test_sets, skipped = write_comparison(folders, out, sort)
     print_comparison(test_sets, skipped)
-    typer.echo(f"Wrote {out / PAGE} and {out / TABLE}")
+    typer.echo(f"Wrote {out / COMPARISON_PAGE} and {out / COMPARISON_TABLE}")
 
 
 def report(

@@ -26,7 +26,7 @@ from boneage.errors import UserError, join_first, plural, require_choice
 log = logging.getLogger(__name__)
 
 HEADERS = 4  # of what the headers of DICOM files say and change: raise it to read these files again
-IMAGES, DESCRIPTION = "images.npy", "cache.json"
+IMAGES, CACHE_FILE = "images.npy", "cache.json"
 MAX_BYTES_CHECKED = 2**30  # reading takes long: of larger caches only the size is checked
 BYTES_READ_AT_ONCE = 2**24
 
@@ -85,7 +85,7 @@ def open_cache(
                     if folder.exists():
                         log.warning("The cache in %s %s: decoding again", folder, defect)
                     _build(table, preprocessing, folder, workers)
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads((folder / CACHE_FILE).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"the cache of decoded radiographs in {cache_dir} cannot be written "
@@ -171,7 +171,7 @@ def _build(
             "same_pixels": rows_alike(decoded.digests),
             "checksum": _checksum(new / IMAGES),
         }
-        (new / DESCRIPTION).write_text(json.dumps(description, indent=1))
+        (new / CACHE_FILE).write_text(json.dumps(description, indent=1))
     seconds = time.perf_counter() - started
     log.info(
         f"Decoded {len(table):,} radiographs in {seconds:.1f} s "
@@ -182,7 +182,7 @@ def _build(
 def _defect(folder: Path, table: pd.DataFrame) -> str:
     """Return why a cache must be built, or built again; empty if it need not."""
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads((folder / CACHE_FILE).read_text(encoding="utf-8"))
         intact = _checksum(folder / IMAGES) == description["checksum"]
     except (OSError, ValueError, KeyError, TypeError):
         intact = False

@@ -55,8 +55,8 @@ def crop_around(hand: Hand | None) -> Crop:
 def to_film(image: np.ndarray, hand: Hand | None = None) -> np.ndarray:
     """Return an (H, W) uint8 or uint16 radiograph as an (h, w) uint8 image for a reader.
 
-    Its longer side has `LONGER_SIDE` pixels. Black and white are `PERCENTILES` of the hand, so that
-    markers and borders do not change the contrast; without a hand, of the whole radiograph.
+    Its longer side has `LONGER_SIDE` pixels. Black and white are `CONTRAST_PERCENTILES` of the
+    hand, so that markers and borders do not change the contrast; without a hand, of all pixels.
     """
     height, width = image.shape
     scale = LONGER_SIDE / max(height, width)

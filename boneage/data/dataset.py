@@ -18,7 +18,7 @@ from boneage.data.storage import amount
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError
 
-COLUMNS, DRAWS = 8, 3  # radiographs on a sheet, and augmentations of each
+SHEET_COLUMNS, SHEET_DRAWS = 8, 3  # radiographs on a sheet, and augmentations of each
 
 
 def sex_indices(sexes: Iterable[str]) -> Tensor:
@@ -111,12 +111,12 @@ def augmented_sheet(train: Radiographs) -> np.ndarray:
         train: the training fold.
 
     Returns:
-        (1 + `DRAWS`, at most `COLUMNS`, H, W) uint8; the first row is not augmented.
+        (1 + `SHEET_DRAWS`, at most `SHEET_COLUMNS`, H, W) uint8; the first row is not augmented.
     """
     by_age = np.argsort(train.age_months.numpy(), kind="stable")
-    chosen = by_age[evenly(len(by_age), COLUMNS)]
+    chosen = by_age[evenly(len(by_age), SHEET_COLUMNS)]
     plain = train.images[train.cache_row[chosen]]
-    rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(DRAWS)]
+    rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(SHEET_DRAWS)]
     return np.stack([plain, *(row["image"][:, 0].numpy() for row in rows)])
 
 

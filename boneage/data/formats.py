@@ -11,7 +11,7 @@ from boneage.data.dicom.read import begins_dicom, read_dicom
 from boneage.data.images import read_image
 from boneage.errors import InaccessibleFile, UserError
 
-INDEX = "DICOMDIR"  # the list of files on a DICOM disc (PS3.10), which contains no pixels
+DICOM_INDEX = "DICOMDIR"  # the list of files on a DICOM disc (PS3.10), which contains no pixels
 OTHERS = {  # unsupported contents, by their first bytes
     b"GIF8": "GIF image",
     b"\0\0\0\x0cjP  ": "JPEG 2000 image",
@@ -123,7 +123,7 @@ def is_radiograph(file: Path) -> bool:
     """Tell by the suffix; without one, and for DICOM whatever the name, by the first bytes."""
     if file.suffix.lower() in RADIOGRAPH_SUFFIXES:
         return True
-    if file.name.upper() == INDEX or not file.is_file():
+    if file.name.upper() == DICOM_INDEX or not file.is_file():
         return False
     try:
         format_ = format_of(file)

@@ -32,7 +32,7 @@ class Hand:
     """A hand in a radiograph.
 
     Args:
-        mask: (h, w) bool, the radiograph at `SIDE` pixels of its longer side.
+        mask: (h, w) bool, the radiograph at `MASK_SIDE` pixels of its longer side.
         box: left, top, right and bottom as shares of width and height.
     """
 
@@ -58,7 +58,7 @@ class Detection:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return an (H, W) uint8 or uint16 radiograph as uint8 with a longer side of `SIDE` pixels.
+    """Return an (H, W) uint8 or uint16 radiograph as uint8, its longer side `MASK_SIDE` pixels.
 
     Raises:
         UserError: for other pixels.

@@ -27,7 +27,7 @@ from PIL.TiffImagePlugin import SAMPLESPERPIXEL as SAMPLES
 from boneage.data.decoders import muted_decoders, tell_of_damage
 from boneage.errors import InaccessibleFile, UserError
 
-DEEP, COLOURS = 16, 3  # bits, samples per pixel
+DEEP, COLOUR_SAMPLES = 16, 3  # bits, samples per pixel
 USUAL_BITS = (1, 2, 4, 8, 16, 32, 64)  # in a TIFF; some more are read
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
 BIT_DEPTH_AT = 24  # in a PNG
@@ -171,7 +171,7 @@ def _read_tiff_tags(data: bytes) -> _Facts:
 
 def _tiff_facts(tags: ImageFileDirectory_v2, has_alpha: bool) -> _Facts:
     bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
-    apart = bits == DEEP and tags.get(SAMPLES, 1) >= COLOURS and tags.get(PLANAR) == 2
+    apart = bits == DEEP and tags.get(SAMPLES, 1) >= COLOUR_SAMPLES and tags.get(PLANAR) == 2
     return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, apart, bits)
 
 

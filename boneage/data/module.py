@@ -22,7 +22,7 @@ from boneage.data.dataset import Batch, Radiographs, ResidentBatches, collate, u
 from boneage.data.decode import Preprocessing
 from boneage.data.file_facts import fill_from_headers, warn_of_leaks
 from boneage.data.layouts import read_source
-from boneage.data.phantom.write import DESCRIPTION as PHANTOM
+from boneage.data.phantom.write import PHANTOM_FILE
 from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
 from boneage.data.split_choice import Split
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
@@ -210,7 +210,7 @@ class BoneAgeDataModule(L.LightningDataModule):
     @property
     def synthetic(self) -> bool:
         """Whether the radiographs are the phantom's."""
-        return (self.root / PHANTOM).is_file()
+        return (self.root / PHANTOM_FILE).is_file()
 
     @override
     def train_dataloader(self) -> Loader:

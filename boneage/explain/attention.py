@@ -28,7 +28,7 @@ STYLE = {
     "edges": (GREEN, "v", "-."),
 }
 RANDOM = 3  # networks with random weights whose mean is a control: one alone differs too much
-TABLE, CLAIMS = "localisation.csv", "claims.txt"
+LOCALISATION_TABLE, CLAIMS = "localisation.csv", "claims.txt"
 
 
 def enrichment_by_age(summary: pd.DataFrame) -> Figure:
@@ -149,7 +149,7 @@ def write_attention(
     summary = pd.concat(numbered)
     front = ["checkpoint", "task"]
     summary = summary[[*front, *(column for column in summary if column not in front)]]
-    write_file(folder / TABLE, summary.to_csv(index=False))
+    write_file(folder / LOCALISATION_TABLE, summary.to_csv(index=False))
     for task, rows in summary.groupby("task"):
         with styled():
             write_file(folder / f"localisation_{task}.png", to_png(enrichment_by_age(rows)))

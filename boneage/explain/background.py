@@ -7,7 +7,7 @@ from boneage.data.hand import ellipse, find_hand, thumbnail
 
 HAND, BACKGROUND, MARKER = "hand", "background", "marker"
 SOFT_TISSUE = "soft_tissue"  # the exact hand mask of a phantom
-STROKE = 9  # pixels at `hand.SIDE`: letters are thinner
+STROKE = 9  # pixels at `hand.MASK_SIDE`: letters are thinner
 STROKE_CONTRAST = 0.25  # least, as a share of the contrast of the image
 JOIN = 11  # pixels: letters closer than this are one marker
 MAX_LENGTH = 0.3  # share of the side: longer strokes are frames
@@ -23,7 +23,7 @@ def background_masks(image: np.ndarray) -> dict[str, np.ndarray]:
     from it.
 
     Returns:
-        (h, w) bool masks, for the radiograph at `hand.SIDE` pixels; empty if no hand is found.
+        (h, w) bool masks, for the radiograph at `hand.MASK_SIDE` pixels; empty if no hand is found.
     """
     reduced = thumbnail(image)
     hand = find_hand(reduced)
@@ -53,7 +53,7 @@ def mirrored_mask(mask: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
 
 
 def _find_marker(image: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
-    """Return the bool mask of the marker's box in an image at `hand.SIDE` pixels."""
+    """Return the bool mask of the marker's box in an image at `hand.MASK_SIDE` pixels."""
     relief = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, ellipse(STROKE)).astype(float)
     near = cv2.dilate(hand.astype(np.uint8), ellipse(2 * MARGIN_PIXELS + 3)) > 0
     low, high = np.percentile(image, [1, 99])

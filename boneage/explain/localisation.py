@@ -20,7 +20,7 @@ from boneage.stages import ALL, BANDS, Stages
 
 POINTING_TOLERANCE = 1 / 32  # of the side: a maximum this near to a region counts as inside
 HAND_REGIONS = (HAND, SOFT_TISSUE)  # detected on a radiograph, or exact for a phantom
-SHARES, SHARES_IN_HAND = ("energy", "area", "hit"), ("energy_in_hand", "area_in_hand")
+REGION_SHARES, SHARES_IN_HAND = ("energy", "area", "hit"), ("energy_in_hand", "area_in_hand")
 BLOB_SIGMA = 1 / 4  # of the side: hands are in the middle of the image
 MOVED = "moved"
 SOURCES = ("model", "elsewhere")
@@ -96,7 +96,7 @@ def summarise(
     rows = measured.dropna(subset="energy")
     on_hand = rows.dropna(subset="energy_in_hand")
     parts = [
-        summarise_groups(rows, SHARES, _shares, age_years, stages, patients),
+        summarise_groups(rows, REGION_SHARES, _shares, age_years, stages, patients),
         summarise_groups(on_hand, SHARES_IN_HAND, _shares_in_hand, age_years, stages, patients),
     ]
     return pd.concat(parts, ignore_index=True)

@@ -37,7 +37,7 @@ PERHAPS_AN_AGE = re.compile(  # ages begin a word: a stage, an image and an enfe
     "|birth|geburt|nacimiento|nascimento|naissance|年龄|出生"
 )
 HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a name such as PatientAge
-AGES = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}  # in years
+AGE_COLUMNS = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}  # in years
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
     if "id" not in names:
         raise UserError(f"{without_column(path, header, 'id')}; rename the right one")
     bone_age = names.pop("age", None)
-    ages = {name: AGES[name.casefold()] for name in header if name.casefold() in AGES}
+    ages = {name: AGE_COLUMNS[name.casefold()] for name in header if name.casefold() in AGE_COLUMNS}
     require_single(path, table, [*names.values(), *ages])
     refuse_split_ages(path, table[list(ages)], ages)
     ids = read_unique_ids(path, table[names["id"]])
@@ -162,7 +162,7 @@ def _warn_of_another_age(path: Path, names: list[str]) -> None:
     if similar := [name for name in names if PERHAPS_AN_AGE.search(words[name])]:
         log.warning(
             "%s: column %r is not used: call a chronological age %s", path, similar[0],
-            " or ".join(AGES),
+            " or ".join(AGE_COLUMNS),
         )  # fmt: skip
 
 

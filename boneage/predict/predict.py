@@ -176,7 +176,7 @@ def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterat
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yield the items in lists of at most `BATCH`."""
+    """Yield the items in lists of at most `RADIOGRAPHS_IN_MEMORY`."""
     iterator = iter(items)
     while part := list(islice(iterator, RADIOGRAPHS_IN_MEMORY)):
         yield part

@@ -170,7 +170,7 @@ def build_model(
     replaced: bool = False,
     **options: Any,  # noqa: ANN401
 ) -> BoneAgeModule:
-    """Return a new model from a config with the keys `CONFIG`.
+    """Return a new model from a config with the keys `CONFIG_KEYS`.
 
     Args:
         config: the config.

@@ -14,7 +14,7 @@ from boneage.run.record_schema import checked_record
 from boneage.uncertainty.site import Site
 from boneage.weights import CONTRACT_SCHEMA, KEY, SITE_KEY
 
-NOVELTY = "novelty."
+NOVELTY_PREFIX = "novelty."
 
 
 def read_exported(path: Path) -> dict[str, Any]:
@@ -60,7 +60,11 @@ def read_exported(path: Path) -> dict[str, Any]:
             f"{path} cannot be used: an older version of boneage, or another program, wrote it; "
             "export the run again"
         ) from error
-    novelty = {k.removeprefix(NOVELTY): v for k, v in weights.items() if k.startswith(NOVELTY)}
+    novelty = {
+        k.removeprefix(NOVELTY_PREFIX): v
+        for k, v in weights.items()
+        if k.startswith(NOVELTY_PREFIX)
+    }
     if novelty:
         scalars = {name: float(novelty[name]) for name in ("rest", "limit")}
         record["calibration"]["novelty"] = novelty | scalars

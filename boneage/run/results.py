@@ -50,7 +50,7 @@ PACKAGES = (
     "albumentations",
 )
 log = logging.getLogger(__name__)  # writes to the log file only
-WIDTH = 80  # columns of the table in the log
+TABLE_WIDTH = 80  # columns of the table in the log
 DESCRIPTION_KEYS = (  # of a new task's metrics
     "label", "meaning", "unit", "better", "headline", "compared", "curve",
 )  # fmt: skip
@@ -219,7 +219,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
         )
     page = run_dir / PAGE
     where = f"Results are in {os.path.relpath(run_dir)}" + f", page: {PAGE}" * page.exists()
-    plain = Console(file=io.StringIO(), width=WIDTH)
+    plain = Console(file=io.StringIO(), width=TABLE_WIDTH)
     for console in (Console(), plain):
         console.print(table)
         console.print(where, soft_wrap=True, markup=False)

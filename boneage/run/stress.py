@@ -30,7 +30,7 @@ from boneage.run.seen import SAME_MONTHS, find_seen
 from boneage.stages import Stages
 from boneage.uncertainty.novelty import UNUSUAL
 
-TABLE, FIGURE = "stress.csv", "stress.png"
+STRESS_TABLE, STRESS_FIGURE = "stress.csv", "stress.png"
 PART = 128  # radiographs changed and predicted at a time
 ROW = "row"
 EXPORT_IT = "export it with boneage export, and give the exported file and --root"
@@ -105,8 +105,8 @@ def stress(
     ]
     measured = pd.concat(parts, ignore_index=True)
     with writing(out), styled():
-        write_file(out / TABLE, measured.to_csv(index=False))
-        write_figure(stress_figure(measured), out / FIGURE)
+        write_file(out / STRESS_TABLE, measured.to_csv(index=False))
+        write_figure(stress_figure(measured), out / STRESS_FIGURE)
     return measured
 
 

@@ -108,11 +108,11 @@ class SweepComparison(Callback):
         """
         if cls.folder is None:  # no sweep: the next import takes a second
             return []
-        from boneage.evaluation.comparison.page import PAGE
+        from boneage.evaluation.comparison.page import COMPARISON_PAGE
 
         lines = []
-        if (cls.folder / PAGE).exists():
-            lines.append(f"Comparison of the finished runs: {cls.folder / PAGE}")
+        if (cls.folder / COMPARISON_PAGE).exists():
+            lines.append(f"Comparison of the finished runs: {cls.folder / COMPARISON_PAGE}")
         if (failed := cls.folder / FAILED).exists():
             n = len(failed.read_text(encoding="utf-8").splitlines())
             lines.append(f"{plural(n, 'job')} failed or refused: the reasons are in {failed}")
@@ -170,12 +170,12 @@ def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> Non
 
 def compare_sweep(sweep: Path) -> None:
     """Write `comparison.html` and `.csv` into the folder of a sweep, one process at a time."""
-    from boneage.evaluation.comparison.page import PAGE, write_comparison
+    from boneage.evaluation.comparison.page import COMPARISON_PAGE, write_comparison
     from boneage.evaluation.run_folder import METRICS
 
     with FileLock(sweep / COMPARISON_LOCK):
         if not any(sweep.rglob(METRICS)):
             return  # no job has finished yet
-        if not (sweep / PAGE).exists():
-            log.info("Finished runs of this sweep are compared in %s", sweep / PAGE)
+        if not (sweep / COMPARISON_PAGE).exists():
+            log.info("Finished runs of this sweep are compared in %s", sweep / COMPARISON_PAGE)
         write_comparison([sweep], sweep)

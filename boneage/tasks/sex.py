@@ -73,7 +73,7 @@ class SexClassification(Task):
         return torch.sigmoid(output.squeeze(1).float())
 
     def metrics(self) -> MetricSet:
-        return METRICS
+        return SEX_METRICS
 
     def constant(self, train: pd.DataFrame) -> float | None:
         """Return the share of boys."""
@@ -104,7 +104,7 @@ def _known(true: np.ndarray) -> np.ndarray:
     return known
 
 
-METRICS = MetricSet(
+SEX_METRICS = MetricSet(
     (
         Metric(
             "auroc", "AUROC of the sex", "a boy is scored higher than a girl", _auroc,

@@ -26,7 +26,7 @@ from boneage.evaluation.intervals import with_interval
 from boneage.evaluation.metrics import AGE
 from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run
 from boneage.run.ensemble import ensemble
-from boneage.run.stress import TABLE, stress
+from boneage.run.stress import STRESS_TABLE, stress
 
 RUNS = PROJECT / "outputs/results"
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # metrics whose differences are stored
@@ -69,7 +69,7 @@ def run(row: str, root: Path) -> None:
         train(row, root)
     elif not (folder / METRICS).exists():
         ensemble([train(part, root) for part in POOLED[row]], folder)
-    if row in (*STRESSED, *AUGMENTED, BUILTIN) and not (folder / TABLE).exists():
+    if row in (*STRESSED, *AUGMENTED, BUILTIN) and not (folder / STRESS_TABLE).exists():
         stress(folder, folder, root, CHANGED)
     write(row, record(row, root))
 
@@ -82,7 +82,9 @@ def record(row: str, root: Path) -> dict[str, Any]:
         done
     ]
     subgroups = without_levels(done.table("subgroups.csv"))
-    changes = pd.read_csv(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
+    changes = (
+        pd.read_csv(folder / STRESS_TABLE) if (folder / STRESS_TABLE).exists() else pd.DataFrame()
+    )
     stored = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
     metrics = {key: done.metrics.get(key) for key in STORED}
     epochs = [len(part.table("history.csv")) for part in parts]

@@ -14,7 +14,7 @@ from boneage.models.inference import predictor
 from boneage.run.checkpoint import build_model
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
-from boneage.tasks.sex import METRICS, SexClassification
+from boneage.tasks.sex import SEX_METRICS, SexClassification
 
 SEXES = torch.tensor([0, 1, 2, 1])
 
@@ -37,7 +37,7 @@ def test_auroc_is_that_of_scikit_learn_with_ties_and_without_the_unknown():
     rng = np.random.default_rng(0)
     true = rng.integers(0, 3, 200)
     predicted = rng.normal(true == 1, 1.0).round(1)
-    results = score("sex", METRICS, true, predicted)
+    results = score("sex", SEX_METRICS, true, predicted)
     known = true < 2
     auroc = results["sex/auroc"]
     assert auroc["value"] == pytest.approx(roc_auc_score(true[known], predicted[known]))

@@ -153,7 +153,7 @@ def line_of(value: object) -> str:
 
 
 def begins_dicom(head: bytes) -> bool:
-    """Tell whether a file's first `HEAD` bytes are those of DICOM, with or without a preamble."""
+    """Tell whether a file's first `MAGIC_BYTES` are those of DICOM, with or without a preamble."""
     return head[MAGIC_AT:MAGIC_BYTES] == MAGIC or any(
         _starts_data_set(head, order) for order in "<>"
     )

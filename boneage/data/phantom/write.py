@@ -28,7 +28,7 @@ MEAN_AGE_YEARS = 10.6
 log = logging.getLogger(__name__)
 PHANTOM_VERSION = 2  # raise it when the same arguments draw other radiographs
 RSNA_NAME = "boneage-training-dataset"  # as RSNA calls table and image folder
-DESCRIPTION = "phantom.json"
+PHANTOM_FILE = "phantom.json"
 FIRST_ID = 100_001  # above the ids of RSNA, which the built-in model was trained on
 FIRST_DRAWING = 1001  # seeds the hand of the first id, together with the seed of the phantom
 SIZE_RANGE = (32, 1024)
@@ -88,15 +88,15 @@ def write_phantom(
                 log.info(f"Drawing {n:,} synthetic radiographs into {root}")
                 with atomic_folder(root) as new:
                     _fill(new, n, size, seed)
-                    (new / DESCRIPTION).write_text(json.dumps(description) + "\n")
+                    (new / PHANTOM_FILE).write_text(json.dumps(description) + "\n")
     return root
 
 
 def _is_written(root: Path, description: dict[str, int]) -> bool:
     """Tell whether the phantom exists; refuse to overwrite anything else."""
-    if (root / DESCRIPTION).is_file():
+    if (root / PHANTOM_FILE).is_file():
         try:
-            existing = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
+            existing = json.loads((root / PHANTOM_FILE).read_text(encoding="utf-8"))
         except ValueError:
             existing = None
         if existing == description:

@@ -35,8 +35,11 @@ from boneage.evaluation.metrics import is_own_headline, metric_label
 from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.reference import first_reference
 
-PAGE, TABLE = "comparison.html", "comparison.csv"
-SIGNATURES = {PAGE: b" - boneage</title>", TABLE: b"run,test_set,task,"}  # near the start
+COMPARISON_PAGE, COMPARISON_TABLE = "comparison.html", "comparison.csv"
+SIGNATURES = {
+    COMPARISON_PAGE: b" - boneage</title>",
+    COMPARISON_TABLE: b"run,test_set,task,",
+}  # near the start
 HEAD_BYTES = 1000  # bytes
 MODELS = 6  # at most, drawn side by side
 
@@ -106,7 +109,9 @@ def write_comparison(
     with writing(out):
         _require_own(out)
         out.mkdir(parents=True, exist_ok=True)
-        write_files({out / TABLE: table.to_csv(index=False), out / PAGE: page})
+        write_files(
+            {out / COMPARISON_TABLE: table.to_csv(index=False), out / COMPARISON_PAGE: page}
+        )
     return described, skipped
 
 

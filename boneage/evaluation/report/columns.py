@@ -10,7 +10,7 @@ from boneage.evaluation.metrics import is_own_headline
 from boneage.evaluation.numbers import FEW, interval, number, p_value
 from boneage.evaluation.run_folder import FinishedRun
 
-AGES, STAGES = ("age/mae_months", "age/bias_months"), ("stage/accuracy",)
+AGE_METRICS, STAGE_METRICS = ("age/mae_months", "age/bias_months"), ("stage/accuracy",)
 
 
 def column_sections(run: FinishedRun, groups: pd.DataFrame) -> list[dict[str, Any]]:
@@ -29,9 +29,9 @@ def column_sections(run: FinishedRun, groups: pd.DataFrame) -> list[dict[str, An
         return []
     errors = errors_of(run.predictions)
     gaps = gaps_of(run.predictions, run.metrics.get("subgroups", []))
-    stages = STAGES if "stage_predicted" in run.predictions else ()
+    stages = STAGE_METRICS if "stage_predicted" in run.predictions else ()
     scored = groups["metric"].unique()
-    metrics = [name for name in (*AGES, *stages) if name in scored]
+    metrics = [name for name in (*AGE_METRICS, *stages) if name in scored]
     metrics += [name for name in scored if is_own_headline(name)]
     counted = [name for name in ("n", "patients") if name in groups]
     sections = []

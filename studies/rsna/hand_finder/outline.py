@@ -34,7 +34,7 @@ FRAME = 20  # percentile of a row or column that is bright in a frame
 
 
 def find_outline(image: np.ndarray) -> np.ndarray | None:
-    """Return the (h, w) bool mask of the hand in an (H, W) radiograph at `SIDE` pixels, or None.
+    """Return the (h, w) bool mask of the hand in an (H, W) radiograph at `MASK_SIDE`, or None.
 
     The radiograph is uint8 or uint16, with bones bright and fingers up.
     """
