@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
-from boneage.errors import UserError, option_word
+from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.report.page import PAGE, write_report
 from boneage.evaluation.run_folder import (
@@ -152,7 +152,7 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
         current["ckpt_path"] = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
     different = differing(was, current, matters)
     if different:
-        weights = f" ({option_word('start_from', cfg.run_dir)} starts from its weights)"
+        weights = " (start_from= this one starts from its weights)"
         raise UserError(
             f"{what} with other options: {', '.join(different.values())}; repeat its options, or "
             f"choose another folder with {folder_option()}"

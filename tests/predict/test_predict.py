@@ -165,11 +165,11 @@ def test_the_same_radiograph_as_dicom(runs, films, tmp_path):
 
 
 def test_nothing_in_a_folder_stops_it(runs, films, tmp_path):
+    strange = "a,b;'\"<b>\n$(touch hit).png"
+    shutil.copy(next(films.glob("*.png")), films / strange)
     (films / "damaged.png").write_bytes(b"no image")
     (films / "empty.jpg").write_bytes(b"")
     (films / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM")
-    strange = "a,b;'\"<b>\n$(touch hit).png"
-    shutil.copy(next(films.glob("*.png")), films / strange)
     table, document = predict(films, "--checkpoint", runs / "one", "--report", out=tmp_path / "out")
     assert len(document["predictions"]) == 8
     assert (table["status"] == "error").sum() == 3
@@ -355,7 +355,7 @@ def test_a_stopped_call_goes_on(runs, films, tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return answer_all(part, *args)
 
-    monkeypatch.setattr(module, "BATCH", 1)
+    monkeypatch.setattr(module, "RADIOGRAPHS_IN_MEMORY", 1)
     monkeypatch.setattr(module, "answer_all", stopped)
     words = (films, "--checkpoint", runs / "one")
     said = CliRunner().invoke(app, ["predict", *map(str, words), "--out", str(tmp_path / "out")])

@@ -251,7 +251,7 @@ def started(phantom_root, tmp_path_factory):
 def test_a_run_is_not_resumed_with_other_options(started, change, named):
     for options in started:
         said = (
-            f"finished run with other options: .*{named}.* \\(start_from=.* starts from its weights"
+            f"finished run with other options: .*{named}.* \\(start_from= this one starts from its"
         )
         with pytest.raises(UserError, match=said):
             train(compose_config(*options, change))
