@@ -141,7 +141,9 @@ def test_the_recorded_config_is_that_of_the_run(phantom_root, tmp_path, sweep):
     for other in (["seed=4"], ["seed=4", "resume=auto"], ["resume=auto", "trainer.max_epochs=9"]):
         refused = call(*words, *again, *other, cwd=tmp_path)
         assert refused.returncode == 1, other
-        assert re.search(f"error: .* another folder with {option}( |$)", refused.stderr, re.MULTILINE)
+        assert re.search(
+            f"error: .* another folder with {option}( |$)", refused.stderr, re.MULTILINE
+        )
         listed = "1 job failed or refused: the reasons are in sweep/failed.txt"
         assert (refused.stdout.splitlines()[-1:] == [listed]) == sweep
         assert {path: path.read_text() for path in (run / ".hydra").iterdir()} == files
