@@ -26,6 +26,8 @@ from boneage.run.results import write_json
 from boneage.stages import Stages
 from boneage.tasks.regression import AgeRegression
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.mark.parametrize(
     "options",

@@ -34,6 +34,7 @@ def with_maps(phantom_root, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.drawn
 def test_every_task_has_its_pictures(with_maps, tmp_path, precision):
     train(with_maps("task=multitask", "sex=embedding", f"precision={precision}", "report=true"))
     folder = tmp_path / "run/gradcam"
@@ -137,6 +138,7 @@ def test_target_stages(with_maps, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
     held_out = [100_003, 100_010, 100_020]
     masks = tmp_path / "masks"

@@ -12,6 +12,8 @@ from boneage.evaluation.figures.registry import draw_figures
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.stages import Stages
 
+pytestmark = pytest.mark.drawn
+
 OF_AGE = {"scatter", "bland_altman", "residuals"}
 OF_STAGE = {"confusion", "error_near_edge"}
 OF_PROBABILITY = {"reliability", "precision_recall"}

@@ -144,6 +144,7 @@ def test_limits_have_the_decimals_of_their_value():
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_the_page_has_a_section_of_readers(tmp_path):
     hostile = "<script>x</script>"
     table = simulated(n=30).rename(columns={"reader_ben_years": f"reader_{hostile}_years"})

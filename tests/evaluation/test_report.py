@@ -45,6 +45,7 @@ def reported(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_page_of_a_real_run(configure, tmp_path):
     train(configure("task=multitask", "report=true"))
     run_dir = tmp_path / "run"

@@ -135,6 +135,7 @@ def test_metrics_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     train(configure("task=multitask"))
     run = tmp_path / "run"

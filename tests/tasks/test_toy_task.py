@@ -83,6 +83,7 @@ class AboveMedian(Task):
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_toy_task(phantom_root, tmp_path, caplog):
     (tmp_path / "conf/task").mkdir(parents=True)
     (tmp_path / "conf/task/toy.yaml").write_text(YAML)
