@@ -144,7 +144,8 @@ def _choose_tables(
             raise UserError(
                 f"{root} has {len(tables)} tables {PURPOSES[role]}: "
                 f"{join_first([str(t.path.relative_to(root.absolute())) for t in tables])}; "
-                f"choose one with data.{option}="
+                f"choose one with data.{option}= in training; for boneage commands, move "
+                "the others elsewhere"
             )
         chosen += tables
     if not chosen:
@@ -154,9 +155,10 @@ def _choose_tables(
         foreign = [path for path in folder.others if path.lower().endswith(FOREIGN)]
         advice = f"; save as xlsx or csv: {join_first(foreign)}" if foreign else ""
         raise UserError(
-            f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
-            "or names given by data.columns, --column in boneage commands (a DICOM header contains "
-            "no bone age); found: "
+            f"{root} has no label table: it needs a csv or xlsx file below it (elsewhere: "
+            "data.table= in training) with columns id,boneage,male, or names given by "
+            "data.columns, --column in boneage commands (a DICOM header contains no bone age); "
+            "found: "
             f"{join_first(seen) or 'no table at all'}{advice}"
         )
     return chosen
@@ -223,9 +225,9 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         if t.role == "val" and "test" in t.path.name.casefold()
     ]
     notes += [
-        f"; {t.path.name} has no ages and is not used"
+        f"; {t.path.name} {'has no ages and ' * (t.role == 'without ages')}is not used"
         for t in folder.tables
-        if t.role == "without ages"
+        if t.path.resolve() not in {chosen.path.resolve() for chosen in tables}
     ]
     if (patients := count_patients(rows)) is not None:
         notes.append(f"; {len(rows):,} radiographs of {plural(patients, 'patient')}")
