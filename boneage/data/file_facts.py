@@ -9,6 +9,7 @@ import pandas as pd
 from boneage.data.cache import Cache
 from boneage.data.radiographs import log_skipped
 from boneage.data.splits import UNUSED
+from boneage.data.tables.columns import column_option
 from boneage.data.tables.ids import count_patients, patients_with_several, rows_alike
 from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import join_first, plural
@@ -62,9 +63,10 @@ def fill_patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.Data
     table = table.assign(patient=patients)
     log.info(
         "The patients are read from the DICOM headers (PatientID): %s of %s; "
-        "data.columns.patient= with the column of ids counts each radiograph as another patient",
+        "%s with the column of ids counts each radiograph as another patient",
         plural(len(table), "radiograph"),
         plural(count_patients(table) or 0, "patient"),
+        column_option("patient"),
     )
     return table
 

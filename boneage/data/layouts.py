@@ -9,8 +9,13 @@ import pandas as pd
 
 from boneage.data.formats import RADIOGRAPH_SUFFIXES
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
-from boneage.data.tables.columns import DEFAULT_COLUMNS, READER, AgeUnit, Columns, column_option
-from boneage.data.tables.ids import count_patients, patients_with_several, unify_spellings
+from boneage.data.tables.columns import DEFAULT_COLUMNS, READER, AgeUnit, Columns, ReadUnit
+from boneage.data.tables.ids import (
+    count_patients,
+    patients_with_several,
+    unify_patients,
+    unify_spellings,
+)
 from boneage.data.tables.labels import read_labels
 from boneage.data.tables.matching import match_images
 from boneage.data.tables.read import FOREIGN
@@ -72,7 +77,7 @@ def read_rows(
     root: Path,
     given: Mapping[Role, str | None] = NO_TABLES,
     columns: Columns = DEFAULT_COLUMNS,
-    age_unit: AgeUnit | None = None,
+    age_unit: ReadUnit = None,
     separator: str | None = None,
 ) -> tuple[Folder, list[LabelTable], pd.DataFrame]:
     """Read the label tables below a folder, whether or not there are images of their rows.
@@ -81,7 +86,7 @@ def read_rows(
         root: folder with label table(s) and images.
         given: table by role, relative to `root`; None finds it.
         columns: column names of a custom table.
-        age_unit: unit of the ages in tables with these columns.
+        age_unit: unit of the ages in tables with these columns; "any" only checks them.
         separator: of csv files.
 
     Returns:
@@ -111,7 +116,7 @@ def read_rows(
     for name in rows.columns.intersection([*columns.others]):
         rows[name] = unify_groups(rows[name].fillna(""))
     if "patient" in rows:
-        rows["patient"] = unify_spellings(rows["patient"].fillna(""), "patient")
+        rows = unify_patients(rows)
         _warn_without_patients(chosen, parts)
         _require_patients_apart(chosen, rows)
     return folder, chosen, rows
@@ -139,7 +144,8 @@ def _choose_tables(
             raise UserError(
                 f"{root} has {len(tables)} tables {PURPOSES[role]}: "
                 f"{join_first([str(t.path.relative_to(root.absolute())) for t in tables])}; "
-                f"choose one with data.{option}="
+                f"choose one with data.{option}= in training; for boneage commands, move "
+                "the others elsewhere"
             )
         chosen += tables
     if not chosen:
@@ -149,15 +155,16 @@ def _choose_tables(
         foreign = [path for path in folder.others if path.lower().endswith(FOREIGN)]
         advice = f"; save as xlsx or csv: {join_first(foreign)}" if foreign else ""
         raise UserError(
-            f"{root} has no label table: it needs a csv or xlsx file with columns id,boneage,male, "
-            "or names given by data.columns, --column in boneage commands (a DICOM header contains "
-            "no bone age); found: "
+            f"{root} has no label table: it needs a csv or xlsx file below it (elsewhere: "
+            "data.table= in training) with columns id,boneage,male, or names given by "
+            "data.columns, --column in boneage commands (a DICOM header contains no bone age); "
+            "found: "
             f"{join_first(seen) or 'no table at all'}{advice}"
         )
     return chosen
 
 
-def _read_part(table: LabelTable, columns: Columns, age_unit: AgeUnit | None) -> pd.DataFrame:
+def _read_part(table: LabelTable, columns: Columns, age_unit: ReadUnit) -> pd.DataFrame:
     """Read one chosen table; custom names and unit do not apply to official tables next to it.
 
     The training table must have the requested names, so that a missing one is reported.
@@ -194,20 +201,12 @@ def _warn_without_patients(tables: list[LabelTable], parts: list[pd.DataFrame]) 
 
 
 def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> None:
-    """Raise UserError when a patient has radiographs in two tables; warn of one of both sexes."""
+    """Raise UserError when a patient has radiographs in two tables."""
     if shared := patients_with_several(rows, "origin"):
         raise UserError(
             f"{plural(len(shared), 'patient')} with radiographs in more than one of the tables "
             f"{', '.join(str(table.path) for table in tables)}: {join_first(shared)}; keep each "
             "patient in one table, or rename different patients of the same name"
-        )
-    if both := patients_with_several(rows[rows["sex"] != "unknown"], "sex"):
-        log.warning(
-            "%s with radiographs of both sexes: %s; if their column does not contain "
-            "patients, set %s",
-            plural(len(both), "patient"),
-            join_first(both),
-            column_option("patient"),
         )
 
 
@@ -226,9 +225,9 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         if t.role == "val" and "test" in t.path.name.casefold()
     ]
     notes += [
-        f"; {t.path.name} has no ages and is not used"
+        f"; {t.path.name} {'has no ages and ' * (t.role == 'without ages')}is not used"
         for t in folder.tables
-        if t.role == "without ages"
+        if t.path.resolve() not in {chosen.path.resolve() for chosen in tables}
     ]
     if (patients := count_patients(rows)) is not None:
         notes.append(f"; {len(rows):,} radiographs of {plural(patients, 'patient')}")

@@ -13,13 +13,14 @@ from pandas.api.types import is_scalar
 
 from boneage.data.dicom.header import CONTRADICTION, Header
 from boneage.data.radiographs import by_id, radiograph_id
-from boneage.data.tables.ages import read_numbers, refuse_split_ages, years_with_months
+from boneage.data.tables.ages import UNIT_NAMES, read_numbers, refuse_split_ages, years_with_months
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     find_columns,
     require_single,
     without_column,
 )
+from boneage.data.tables.headers import letters
 from boneage.data.tables.labels import read_unique_ids
 from boneage.data.tables.matching import clause, match_ids, path_core
 from boneage.data.tables.read import read_table
@@ -157,9 +158,16 @@ def _require_one_row_each(
 
 
 def _warn_of_another_age(path: Path, names: list[str]) -> None:
-    """Warn of a column that looks like an age or a date of birth but is not read."""
-    words = {name: HUMP.sub(" ", name).casefold() for name in names}
-    if similar := [name for name in names if PERHAPS_AN_AGE.search(words[name])]:
+    """Warn of a column that looks like an age or a date of birth but is not read.
+
+    Bone ages, and units of ages, are none.
+    """
+    words = {
+        name: HUMP.sub(" ", name).casefold()
+        for name in names
+        if "boneage" not in letters(name) and letters(name) not in UNIT_NAMES
+    }
+    if similar := [name for name, text in words.items() if PERHAPS_AN_AGE.search(text)]:
         log.warning(
             "%s: column %r is not used: call a chronological age %s", path, similar[0],
             " or ".join(AGE_COLUMNS),

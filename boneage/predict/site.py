@@ -13,7 +13,7 @@ from boneage.data.atomic import make_writable, write_file, writing
 from boneage.data.file_facts import fill_patients, warn_of_copies
 from boneage.data.radiographs import find_radiographs, single_files
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
-from boneage.data.tables.ids import count_patients, patient_codes, rows_alike
+from boneage.data.tables.ids import count_patients, patient_codes, rows_alike, unify_patients
 from boneage.data.tables.labels import read_labels
 from boneage.data.tables.matching import ids_among, pair
 from boneage.errors import UserError, framework, join_first, plural
@@ -135,6 +135,8 @@ def matched_films(
         )
     if clauses := pairs.missing():
         log.warning("%s: left out: %s", table, "; ".join(clauses))
+    if "patient" in labels:
+        labels = unify_patients(labels)
     files = single_files(pairs.files)
     return labels, [files[id_] for id_ in labels["id"]]
 

@@ -222,6 +222,24 @@ def test_own_table_beside_the_official_ones(tmp_path):
     assert absolute.equals(table)
 
 
+def test_a_table_that_is_not_chosen_is_named(tmp_path, said):
+    put(tmp_path / "mine.csv", "id,boneage\n1,120\n")
+    put(tmp_path / "others.csv", "id,boneage\n2,130\n")
+    put_images(tmp_path, [1, 2])
+    with pytest.raises(UserError, match=r"data\.table= in training; for boneage commands, move"):
+        read_source(tmp_path)
+    read_source(tmp_path, "mine.csv")
+    assert said()[-1].endswith(": 1 (mine.csv); others.csv is not used")
+    read_source(tmp_path, "mine.csv", test_table="others.csv")
+    assert "not used" not in said()[-1]
+    (tmp_path / "others.csv").unlink()
+    assert len(read_source(tmp_path, missing="drop")) == 1
+    (tmp_path / "mine.csv").rename(tmp_path.with_suffix(".csv"))
+    with pytest.raises(UserError, match=r"no label table.*below it \(elsewhere: data\.table="):
+        read_source(tmp_path)
+    assert len(read_source(tmp_path, str(tmp_path.with_suffix(".csv")), missing="drop")) == 1
+
+
 def test_given_table_takes_the_role_it_is_given(tmp_path):
     official(tmp_path)
     validation = "Bone Age Validation Set/Validation Dataset.csv"

@@ -647,7 +647,21 @@ def test_a_column_that_may_be_an_age_is_named(tmp_path, caplog, column):
 
 
 @pytest.mark.parametrize(
-    "column", ["stage", "image_path", "Dosage", "agent", "enfermedad", "unidade", "alternative"]
+    "column",
+    [
+        "stage",
+        "image_path",
+        "Dosage",
+        "agent",
+        "enfermedad",
+        "unidade",
+        "alternative",
+        "age_unit",
+        "Bone age unit",
+        "bone_age_months",
+        "BoneAge_Ann",
+        "bone_age_2",
+    ],
 )
 def test_a_column_that_only_contains_age_is_not_named(tmp_path, caplog, column):
     (tmp_path / "patients.csv").write_text(f"Image ID,sex,{column}\n1,F,9\n", encoding="utf-8")

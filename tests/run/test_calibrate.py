@@ -94,6 +94,19 @@ def test_rows_and_images_without_a_counterpart_are_named(hospital, tmp_path, cap
     assert said in caplog.text
 
 
+def test_patients_are_the_same_as_in_training(hospital, tmp_path, caplog):
+    films, table = hospital
+    path = readings(table, tmp_path, offset=1.0)
+    header, *rows = path.read_text().splitlines()
+    names = [f"{['P', 'p'][n % 2]}{n // 2}" for n in range(len(rows))]  # P0, p0, P1, p1, ...
+    lines = [f"{header},patient", *(f"{row},{name}" for row, name in zip(rows, names, strict=True))]
+    path.write_text("\n".join(lines) + "\n")
+    labels, _ = matched_films([films], path, DEFAULT_COLUMNS, "years")
+    assert labels["patient"].nunique() == -(-len(rows) // 2)
+    assert "only letter case, spaces or leading zeros differ: p0 = P0" in caplog.text
+    assert "radiographs of both sexes" in caplog.text
+
+
 @pytest.mark.slow
 def test_a_radiograph_twice_under_two_ids_is_named(exported, hospital, tmp_path, caplog):
     films, table = hospital

@@ -170,7 +170,7 @@ def verify(
     origins: list[str] = []
     missing: list[str] = []
     try:
-        below, _, labels = read_rows(folder, NO_TABLES, columns, "months")  # any unit
+        below, _, labels = read_rows(folder, NO_TABLES, columns, "any")
         pairs = find_pairs(folder, below, labels)
         official = official or looks_official(labels)
         warn_of_copies({id_: files[0] for id_, files in pairs.files.items()}, folder)

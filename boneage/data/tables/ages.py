@@ -8,7 +8,7 @@ from typing import get_args
 
 import pandas as pd
 
-from boneage.data.tables.columns import AgeUnit
+from boneage.data.tables.columns import AgeUnit, ReadUnit
 from boneage.data.tables.headers import as_written, letters
 from boneage.data.tables.read import refuse
 from boneage.errors import UserError, plural
@@ -34,14 +34,15 @@ LEAST_MIXED = 5  # ages of at most `MAX_AGE_YEARS` with fractions among months w
 
 
 def read_ages(
-    path: Path, cells: pd.Series, unit: AgeUnit | None, units: pd.Series | None = None
+    path: Path, cells: pd.Series, unit: ReadUnit, units: pd.Series | None = None
 ) -> pd.Series:
     """Return bone ages in months.
 
     Args:
         path: of the table, for messages.
         cells: text, as `read_table` gives it.
-        unit: of the ages, as the caller gives it; None takes it from the column's name.
+        unit: of the ages, as the caller gives it; None takes it from the column's name, and "any"
+            checks them without a unit, as months.
         units: by row, from the table's own column of units (`read_units`).
 
     Raises:
@@ -54,8 +55,8 @@ def read_ages(
     refuse(path, cells, ages.isna(), hint + ": correct it or remove the row")
     refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
     most = ages.quantile(UNIT_SHARE, interpolation="higher")
-    stated = unit or _unit_in(str(cells.name))
-    if units is not None:
+    stated = "months" if unit == "any" else unit or _unit_in(str(cells.name))
+    if units is not None and unit != "any":
         of_column = _unit_of_all(path, ages, units.reindex(ages.index))
         if most <= MAX_AGE_YEARS and stated not in (None, of_column) and of_column:
             log.warning(
@@ -75,6 +76,9 @@ def read_ages(
     hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
     hint += "months or years, one unit for the ages and all readers (in boneage commands: "
     hint += "--age-unit); if it is a code for a missing age, remove the row, or a reader's reading"
+    if ages.quantile(0.5, interpolation="lower") > MAX_AGE_YEARS * 12:
+        hint = f"is above {MAX_AGE_YEARS} years, also as months: if the ages are days, write months"
+        hint += " (days / 30.44)"
     refuse(path, cells, months > MAX_AGE_YEARS * 12, hint)
     if stated is None and most <= MAX_AGE_YEARS:
         raise UserError(
@@ -83,7 +87,7 @@ def read_ages(
             "are infants, data.age_unit=months (in boneage commands: --age-unit)"
         )
     _warn_of_codes(path, cells, months)
-    if stated != "years":
+    if stated != "years" and unit != "any":
         _warn_of_years(path, cells, ages)
     return months
 

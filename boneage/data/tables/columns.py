@@ -28,6 +28,7 @@ KNOWN_NAMES = {
 COMMAND_LINE = ("id", "age", "sex", "patient")
 OPTIONAL = ("sex", "patient", "site")
 AgeUnit = Literal["months", "years"]
+ReadUnit = AgeUnit | Literal["any"] | None  # any: the ages are only checked, in no certain unit
 PREDICTED_AGE = "age_years_predicted"  # of runs and ensembles, next to `age_years`
 READER = "reader_"  # before the name of a column of one reader's ages
 

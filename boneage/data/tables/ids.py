@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.columns import column_option
 from boneage.data.tables.read import NO_VALUE
 from boneage.errors import join_first, plural
 
@@ -73,6 +74,24 @@ def unify_spellings(names: pd.Series, what: str) -> pd.Series:
             join_first(merged),
         )
     return names.map(dict(zip(spellings, first, strict=True))).fillna("")
+
+
+def unify_patients(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with one spelling of each patient; warn of patients of both sexes.
+
+    Args:
+        rows: `patient`, NaN or "" if unknown, and `sex`.
+    """
+    rows = rows.assign(patient=unify_spellings(rows["patient"].fillna(""), "patient"))
+    if both := patients_with_several(rows[rows["sex"] != "unknown"], "sex"):
+        log.warning(
+            "%s with radiographs of both sexes: %s; if their column does not contain "
+            "patients, set %s",
+            plural(len(both), "patient"),
+            join_first(both),
+            column_option("patient"),
+        )
+    return rows
 
 
 def count_patients(table: pd.DataFrame) -> int | None:

@@ -20,8 +20,8 @@ from boneage.data.tables.columns import (
     KNOWN_NAMES,
     OPTIONAL,
     READER,
-    AgeUnit,
     Columns,
+    ReadUnit,
     column_option,
     find_columns,
     require_present,
@@ -45,7 +45,7 @@ NEAR = 24  # months, median difference between two readings of the same radiogra
 def read_labels(
     path: Path,
     columns: Columns = DEFAULT_COLUMNS,
-    age_unit: AgeUnit | None = None,
+    age_unit: ReadUnit = None,
     separator: str | None = None,
 ) -> pd.DataFrame:
     """Read a label table.
@@ -71,7 +71,7 @@ def read_labels(
     Raises:
         UserError: naming file, row, column and value of the mistake.
     """
-    if age_unit is not None:
+    if age_unit not in (None, "any"):
         require_choice("data.age_unit", age_unit, *MONTHS_PER_UNIT)
     table = read_table(path, separator)
     names = find_columns(list(table.columns), columns)
@@ -204,7 +204,7 @@ def _readings(
     path: Path,
     table: pd.DataFrame,
     readers: Sequence[str],
-    unit: AgeUnit | None,
+    unit: ReadUnit,
     units: pd.Series | None,
 ) -> pd.DataFrame:
     """Return the ages in months of each reader, NaN where a reader has not read."""
