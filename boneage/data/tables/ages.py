@@ -31,6 +31,7 @@ LEAST_MONTHS = 6  # different numbers of months after the years
 MISSING_CODE = 99  # months; other common codes are no ages
 LEAST_CODES = 10  # radiographs
 LEAST_MIXED = 5  # ages of at most `MAX_AGE_YEARS` with fractions among months without
+LEAST_DAYS = 5  # ages, most of them too great: fewer may be typing errors
 
 
 def read_ages(
@@ -76,7 +77,7 @@ def read_ages(
     hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
     hint += "months or years, one unit for the ages and all readers (in boneage commands: "
     hint += "--age-unit); if it is a code for a missing age, remove the row, or a reader's reading"
-    if ages.quantile(0.5, interpolation="lower") > MAX_AGE_YEARS * 12:
+    if len(ages) >= LEAST_DAYS and ages.median() > MAX_AGE_YEARS * 12:
         hint = f"is above {MAX_AGE_YEARS} years, also as months: if the ages are days, write months"
         hint += " (days / 30.44)"
     refuse(path, cells, months > MAX_AGE_YEARS * 12, hint)
