@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
-from boneage.errors import UserError, option_word
+from boneage.errors import UserError, option_word, plural
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.report.page import PAGE, write_report
 from boneage.evaluation.run_folder import (
@@ -157,7 +157,7 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
             f"{what} with other options: {', '.join(different.values())}; repeat its options, or "
             f"choose another folder with {folder_option()}"
             + weights
-            * (matters is _matters_for_a_training)
+            * (matters is _matters_for_a_training and (Path(cfg.run_dir) / BEST).exists())
         )
 
 
@@ -199,6 +199,13 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was saved within an epoch, and only "
             "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "
             "start_from="
+        )
+    epochs, limit = checkpoint.get("epoch", -1) + 1, cfg.trainer.max_epochs
+    if limit is not None and 0 <= limit < epochs:
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was trained for "
+            f"{plural(epochs, 'epoch')}, and the limit is trainer.max_epochs={limit}: give a "
+            "higher one, or test it with train=false"
         )
 
 
