@@ -97,7 +97,11 @@ def dashboard(
 ) -> None:
     """Serve TensorBoard with the most important curves on its first page, and open it."""
     if not any(folder.rglob("events.out.tfevents.*")):
-        raise UserError(f"{folder} contains no TensorBoard logs: train a run with make train")
+        what = "contains no TensorBoard logs" if folder.is_dir() else "is not a folder"
+        raise UserError(
+            f"{folder} {what}: give a folder with trained runs in or below it, or train a run with "
+            "make train"
+        )
     from tensorboard.program import TensorBoard, TensorBoardServerException
 
     server = TensorBoard()

@@ -14,21 +14,24 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from boneage.data.tables.columns import PREDICTED_AGE, READER
-from boneage.errors import UserError
+from boneage.errors import UserError, join_first
 from boneage.evaluation.metric_set import Better, Metric
 from boneage.evaluation.metrics import register
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.reference import Reference
+from boneage.evaluation.run_files import (
+    CHECKPOINTS,
+    ERROR,
+    HYDRA,
+    METRICS,
+    PREDICTIONS,
+    SPLIT,
+    STORED_IMAGES,
+)
 from boneage.stages import PROBABILITY, Stages
 
 log = logging.getLogger(__name__)
 
-METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
-SPLIT, SUBGROUPS, HISTORY = "split.csv", "subgroups.csv", "history.csv"
-STORED_IMAGES = "images.npz"
-CHECKPOINTS, HYDRA = "checkpoints", ".hydra"  # folders
-BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"
-CASES = "cases.csv"  # the images in a folder, with their captions
 TEXT = (
     "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
     "metric", "picture", "caption",
@@ -141,7 +144,7 @@ def read_run(path: Path) -> FinishedRun:
     Raises:
         UserError: when it is not a run, not finished, or damaged; the message names the file.
     """
-    if path.suffix == ".ckpt":
+    if path.suffix == ".ckpt" and contains_run(run_folder(path)):
         path = run_folder(path)
     file = path / METRICS
     if not file.is_file():
@@ -234,11 +237,15 @@ def hash_test_set(predictions: pd.DataFrame) -> str:
 def _why_unfinished(path: Path) -> str:
     """Return why a folder has no metrics."""
     if path.is_file():
-        return "is a file: give the folder of a run"
+        return "is a file, and in no run: give the folder of a run"
+    if not path.exists():
+        return "no such folder"
     error = path / ERROR
     if error.is_file():
         reason = error.read_text(errors="replace").strip()
         return f"failed: {reason or f'{ERROR} is empty, since the disk was full'}"
     if (path / HYDRA).is_dir() or (path / SPLIT).is_file():
         return "the run has not finished (it is still running, or was stopped)"
+    if runs := sorted({str(f.parent) for d in ("*", "*/*") for f in path.glob(f"{d}/{METRICS}")}):
+        return f"contains runs, but is not one: give runs in it: {join_first(runs)}"
     return f"not a run: it contains no {METRICS}"

@@ -14,7 +14,7 @@ from boneage.data.atomic import atomic_folder, write_file
 from boneage.data.crop import to_jpeg
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.evaluation.cases import case_errors
-from boneage.evaluation.run_folder import CASES
+from boneage.evaluation.run_files import CASES
 from boneage.explain.film import COLOURS, Film, film_image, with_map
 from boneage.stages import BANDS, PROBABILITY, Stages
 

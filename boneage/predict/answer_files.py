@@ -11,10 +11,11 @@ from typing import Any
 from boneage.data.atomic import AGAIN, CHOOSE_ANOTHER_OUT, atomic_file, write_files, writing
 from boneage.data.radiographs import PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
+from boneage.evaluation.run_files import CHECKPOINTS, METRICS, SPLIT
 from boneage.predict.answer import PREDICTIONS_SCHEMA, Answer, table_of
 
 log = logging.getLogger(__name__)
-OF_A_RUN = ("metrics.json", "split.csv", "checkpoints")  # whose predictions.csv is another table
+OF_A_RUN = (METRICS, SPLIT, CHECKPOINTS)  # whose predictions.csv is another table
 
 
 class AnswerFiles:

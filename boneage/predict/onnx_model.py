@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from boneage.data.decode import Preprocessing
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError
 from boneage.stages import Stages
@@ -37,6 +38,7 @@ class Model(Protocol):
         seen: ids of its training and validation radiographs.
         validated: number of its validation radiographs, which the intervals are fitted to.
         calibrated: whether it has intervals or novelty.
+        predicts_age: whether it predicts bone ages.
     """
 
     file: Path
@@ -49,6 +51,7 @@ class Model(Protocol):
     seen: frozenset[str]
     validated: int
     calibrated: bool
+    predicts_age: bool
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
         """Predict radiographs.
@@ -114,6 +117,7 @@ class OnnxModel:
         self.validated = len(self.contract["radiographs"]["val"])
         self.task: str = self.contract["name"]
         self.tasks: dict[str, list[str]] = self.contract["tasks"]
+        self.predicts_age = PREDICTED_AGE in chain.from_iterable(self.tasks.values())
         self.stages = Stages(self.contract["stages"], self.contract["stage_edges_years"])
         self.preprocessing = Preprocessing(**self.contract["preprocessing"])
         self.mirror = mirror or self.contract["mirror_test"]

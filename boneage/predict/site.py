@@ -75,9 +75,13 @@ def calibrate(
 
     Raises:
         UserError: if a file is invalid, there are too few radiographs, or the model was trained on
-            some of them.
+            some of them, or it predicts no age.
     """
     model = ensemble.models[0]
+    if not model.predicts_age:
+        raise UserError(
+            f"{model.file} predicts no bone age, which is fitted to a site: give a model that does"
+        )
     if out.suffix != model.file.suffix:
         raise UserError(
             f"--out {out}: the copy has the format of {name_of(model.file)}: name it "

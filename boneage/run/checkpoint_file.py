@@ -1,20 +1,23 @@
 """Find the checkpoint file of a path, and identify files of other kinds, without torch."""
 
+import json
 import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from boneage.errors import UserError, join_first
+from boneage.evaluation.run_files import ERROR, METRICS
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
 LIGHTNING = "pytorch-lightning_version"
 ANOTHER_PROJECT = "a Lightning checkpoint of another project"
 OWN_RECORD = b"X\x07\0\0\0boneage"  # the key, as pickled
+TORCH_EXPORT = "a program of torch.export; give the checkpoint, or export it as .onnx"
 MEMBERS = (  # files in PyTorch archives of other kinds
     ("constants.pkl", "a TorchScript model"),
-    ("archive_format", "a program of torch.export"),
-    ("serialized_exported_program.json", "a program of torch.export"),
+    ("archive_format", TORCH_EXPORT),
+    ("serialized_exported_program.json", TORCH_EXPORT),
 )
 STARTS = (
     (bytes(64), "filled with zeros, perhaps after a crash or on a full disk"),
@@ -57,11 +60,27 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
         folders = sorted(str(run.parents[1]) for run in runs)
         advice = f"give one of the runs in it: {join_first(folders)}"
     else:
-        advice = (
-            "give a checkpoint file, or the folder of a run with checkpoints; for an ensemble, "
-            "give its runs"
-        )
+        advice = _advice_without_checkpoints(path)
     raise UserError(f"{path} contains no checkpoint: {advice}")
+
+
+def _advice_without_checkpoints(path: Path) -> str:
+    """Return what to give in place of an ensemble, a test, or a run that failed."""
+    try:
+        metrics = json.loads((path / METRICS).read_text(encoding="utf-8"))
+        if runs := metrics.get("ensemble"):
+            return f"it is an ensemble: give its runs: {', '.join(runs)}"
+        if tested := metrics["options"].get("ckpt_path"):
+            return f"it is a test of a checkpoint: give that: {tested}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # not a finished run
+    if (path / ERROR).is_file():
+        reason = (path / ERROR).read_text(errors="replace").strip()
+        return f"its training failed: {reason or 'without a message'}"
+    return (
+        "give a checkpoint file, or the folder of a run with checkpoints; for an ensemble, give "
+        "its runs"
+    )
 
 
 def require_weights(file: Path) -> None:

@@ -26,7 +26,8 @@ from boneage.errors import FailedRun, UserError
 from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
-from boneage.evaluation.run_folder import SPLIT, hash_test_set
+from boneage.evaluation.run_files import SPLIT
+from boneage.evaluation.run_folder import hash_test_set
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import calibrate, coverage_of, save_calibration, site_of
 from boneage.run.check import check_config, readable

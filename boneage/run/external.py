@@ -12,7 +12,8 @@ from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.external import differences
 from boneage.evaluation.intervals import Results, exact_share
-from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run, run_folder
+from boneage.evaluation.run_files import METRICS
+from boneage.evaluation.run_folder import FinishedRun, read_run, run_folder
 from boneage.models.inference import features_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import novelty_of

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from boneage.data.atomic import write_file
 from boneage.data.storage import REMEDY
 from boneage.errors import FailedRun, UserError, option_word
-from boneage.evaluation.run_folder import ERROR, LAST
+from boneage.evaluation.run_files import ERROR, LAST
 from boneage.run.options import command, folder_option, is_sweep
 
 RUN_LOCK = ".lock"  # of a run folder

@@ -8,18 +8,11 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
-from boneage.errors import UserError
+from boneage.errors import UserError, plural
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.report.page import PAGE, write_report
-from boneage.evaluation.run_folder import (
-    BEST,
-    ERROR,
-    LAST,
-    METRICS,
-    PREDICTIONS,
-    contains_run,
-    read_json,
-)
+from boneage.evaluation.run_files import BEST, ERROR, LAST, METRICS, PREDICTIONS
+from boneage.evaluation.run_folder import contains_run, read_json
 from boneage.options import TABLE, find, is_choice, kind_of
 from boneage.run.checkpoint import changed_fold, check_task, read_checkpoint, resolved
 from boneage.run.checkpoint_file import IntactCheckpoint, checkpoint_file
@@ -153,11 +146,12 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
     different = differing(was, current, matters)
     if different:
         weights = " (start_from= this one starts from its weights)"
+        has_weights = (Path(cfg.get("run_dir") or "") / BEST).exists()
         raise UserError(
             f"{what} with other options: {', '.join(different.values())}; repeat its options, or "
             f"choose another folder with {folder_option()}"
             + weights
-            * (matters is _matters_for_a_training)
+            * (matters is _matters_for_a_training and has_weights)
         )
 
 
@@ -199,6 +193,13 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was saved within an epoch, and only "
             "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "
             "start_from="
+        )
+    epochs, limit = checkpoint.get("epoch", -1) + 1, cfg.trainer.max_epochs
+    if limit is not None and 0 <= limit < epochs:
+        raise UserError(
+            f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was trained for "
+            f"{plural(epochs, 'epoch')}, and the limit is trainer.max_epochs={limit}: give a "
+            "higher one, or test it with train=false"
         )
 
 

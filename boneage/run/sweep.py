@@ -65,7 +65,8 @@ class RecordedConfig(Callback):
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Write the files of Hydra's `output_subdir`."""
         from boneage.data.atomic import write_file
-        from boneage.evaluation.run_folder import HYDRA, contains_run
+        from boneage.evaluation.run_files import HYDRA
+        from boneage.evaluation.run_folder import contains_run
         from boneage.run.process import is_first_process
 
         run_dir = Path(config.hydra.runtime.output_dir)
@@ -156,7 +157,8 @@ def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> Non
     Not into the folder of an earlier run, which the job did not touch: a finished one, or one that
     the job was refused for. A run that has begun records the errors of the user on its own.
     """
-    from boneage.evaluation.run_folder import ERROR, METRICS, contains_run
+    from boneage.evaluation.run_files import ERROR, METRICS
+    from boneage.evaluation.run_folder import contains_run
 
     folder.mkdir(parents=True, exist_ok=True)
     line = " ".join(str(error).removeprefix("error: ").split()) or type(error).__name__
@@ -171,7 +173,7 @@ def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> Non
 def compare_sweep(sweep: Path) -> None:
     """Write `comparison.html` and `.csv` into the folder of a sweep, one process at a time."""
     from boneage.evaluation.comparison.page import COMPARISON_PAGE, write_comparison
-    from boneage.evaluation.run_folder import METRICS
+    from boneage.evaluation.run_files import METRICS
 
     with FileLock(sweep / COMPARISON_LOCK):
         if not any(sweep.rglob(METRICS)):

@@ -9,7 +9,8 @@ import pandas as pd
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.matching import match_ids
 from boneage.errors import UserError, join_first
-from boneage.evaluation.run_folder import BEST, METRICS, SPLIT, read_csv, read_json, read_run
+from boneage.evaluation.run_files import BEST, METRICS, SPLIT
+from boneage.evaluation.run_folder import read_csv, read_json, read_run
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.seen import find_seen, seen_by
 

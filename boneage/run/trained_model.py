@@ -38,6 +38,7 @@ class TrainedModel:
         self.module.mirror_test |= mirror
         self.mirror = self.module.mirror_test
         self.task: str = record["config"]["name"]
+        self.predicts_age = "age" in self.module.tasks
         stages = record["config"]["stages"]
         self.stages = Stages(stages["names"], stages["edges"])
         self.preprocessing = Preprocessing(**record["preprocessing"])

@@ -24,7 +24,8 @@ from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import with_interval
 from boneage.evaluation.metrics import AGE
-from boneage.evaluation.run_folder import METRICS, FinishedRun, read_run
+from boneage.evaluation.run_files import METRICS
+from boneage.evaluation.run_folder import FinishedRun, read_run
 from boneage.run.ensemble import ensemble
 from boneage.run.stress import STRESS_TABLE, stress
 

@@ -59,7 +59,8 @@ def test_phantom(tmp_path):
         (["phantom", "x", "--size", "9999"], "size=9999"),
         (["report", "nowhere"], "nowhere"),
         (["compare", "nowhere"], "nowhere: no such folder"),
-        (["dashboard", "."], "make train"),
+        (["dashboard", "."], ". contains no TensorBoard logs: give a folder with trained runs"),
+        (["dashboard", "nowhere"], "nowhere is not a folder: give a folder with trained runs"),
         (
             ["verify", "nix"],
             "nix does not exist: give the folder with the radiographs, or download",

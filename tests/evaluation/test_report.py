@@ -192,6 +192,14 @@ def test_a_run_without_ages_has_a_page_too(tmp_path, columns):
 def test_unfinished_and_damaged_runs_are_one_line(tmp_path):
     with pytest.raises(UserError, match="not a run: it contains no metrics"):
         write_report(tmp_path)
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        write_report(tmp_path / "nowhere")
+    (tmp_path / "site.ckpt").touch()
+    with pytest.raises(UserError, match=r"site\.ckpt: is a file, and in no run"):
+        write_report(tmp_path / "site.ckpt")
+    write_finished_run(tmp_path / "sweep/0", predictions())
+    with pytest.raises(UserError, match=f"give runs in it: {tmp_path}/sweep/0$"):
+        write_report(tmp_path / "sweep")
     (tmp_path / ".hydra").mkdir()
     with pytest.raises(UserError, match="has not finished"):
         write_report(tmp_path)

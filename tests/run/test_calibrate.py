@@ -346,6 +346,23 @@ def test_mistakes_are_one_line(exported, hospital, tmp_path):
     assert not (tmp_path / "a.onnx").exists()
 
 
+@pytest.mark.parametrize("task", ["classification", "sex"])
+@pytest.mark.parametrize("suffix", ["ckpt", "onnx"])
+def test_a_model_without_ages_is_refused_before_it_predicts(
+    configure, hospital, tmp_path, monkeypatch, task, suffix
+):
+    monkeypatch.setattr("boneage.predict.site.answer_files", None)
+    train(configure(f"task={task}"))
+    model = tmp_path / "run"
+    if suffix == "onnx":
+        export(model, model := tmp_path / "model.onnx", "onnx")
+    path = readings(hospital[1], tmp_path, 0.0)
+    out = tmp_path / f"site.{suffix}"
+    done = call(hospital[0], "--table", path, "--out", out, "--checkpoint", model)
+    assert "predicts no bone age" in str(done.exception)
+    assert not out.exists()
+
+
 def test_a_table_without_usable_radiographs_names_why(tmp_path):
     films, path = tmp_path / "films", tmp_path / "readings.csv"
     films.mkdir()

@@ -132,7 +132,7 @@ def test_mistakes(runs, tmp_path):
     ensemble([runs / "a"], tmp_path / "one")
     with pytest.raises(UserError, match="contains a run or predictions already"):
         ensemble([runs / "a"], tmp_path / "one")
-    with pytest.raises(UserError, match="contains no metrics"):
+    with pytest.raises(UserError, match="none: no such folder"):
         ensemble([runs / "a", tmp_path / "none"], tmp_path / "two")
     other = tmp_path / "other"
     other.mkdir()

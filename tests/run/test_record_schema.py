@@ -289,7 +289,7 @@ FOREIGN = {
     "objects": (saved({"root": Path("x")}), "a pickle of another program, which would run"),
     "own with objects": (saved({"boneage": Path("x")}), "one with foreign objects"),
     "torchscript": (torchscript, "a TorchScript model"),
-    "export": (exported, r"a program of torch\.export"),
+    "export": (exported, r"a program of torch\.export; give the checkpoint, or export it"),
     "onnx": (onnx, "an ONNX model"),
     "safetensors": (safetensors, "a safetensors file: only weights"),
     "keras": (written(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
@@ -366,3 +366,18 @@ def test_a_folder_is_searched_for_its_checkpoint(run, tmp_path):
     (tmp_path / "mean/metrics.json").touch()
     with pytest.raises(UserError, match="for an ensemble, give its runs"):
         checkpoint_file(tmp_path / "mean")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("metrics.json", '{"ensemble": ["one", "two"]}', "is an ensemble: give its runs: one, two"),
+        ("metrics.json", '{"options": {"ckpt_path": "one/best.ckpt"}}', "give that: one/best.ckpt"),
+        ("error.txt", "the loss is not finite", "its training failed: the loss is not finite"),
+        ("metrics.json", "damaged", "give a checkpoint file, or the folder of a run"),
+    ],
+)
+def test_a_folder_without_checkpoints_says_what_to_give(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=f"contains no checkpoint: .*{said}"):
+        checkpoint_file(tmp_path)

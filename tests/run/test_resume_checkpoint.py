@@ -94,6 +94,15 @@ def test_a_training_is_not_resumed_with_other_options(configure, tmp_path):
     assert train(configure(ckpt, *longer))["epochs"] == 2
 
 
+def test_a_limit_below_the_epochs_of_a_checkpoint_leaves_nothing(configure, tmp_path):
+    train(configure("trainer.max_epochs=3", run="first"))
+    for limit in (1, 2):
+        with pytest.raises(UserError, match=rf"for 3 epochs, and the limit is .*={limit}: give"):
+            train(configure(f"ckpt_path={tmp_path}/first", f"trainer.max_epochs={limit}"))
+    assert not any((tmp_path / "run").iterdir())
+    assert train(configure(f"ckpt_path={tmp_path}/first", "trainer.max_epochs=4"))["epochs"] == 4
+
+
 def test_an_option_that_differs_is_named_once(configure, tmp_path):
     train(configure(run="first"))
     others = ("backbone.widths=[4,4]", "data.size=16", "tasks.age.hidden=[3]")

@@ -10,15 +10,8 @@ from boneage.errors import UserError
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.reference import Reference, first_reference
 from boneage.evaluation.report.readers import limit_of_readers
-from boneage.evaluation.run_folder import (
-    ERROR,
-    HYDRA,
-    METRICS,
-    SPLIT,
-    FinishedRun,
-    read_run,
-    run_folder,
-)
+from boneage.evaluation.run_files import ERROR, HYDRA, METRICS, SPLIT
+from boneage.evaluation.run_folder import FinishedRun, read_run, run_folder
 from boneage.options import is_choice, kind_of
 
 TRACES = (METRICS, HYDRA, SPLIT, ERROR)  # a folder with any of them is a run folder

@@ -18,7 +18,8 @@ from boneage.evaluation.predictions import (
     predicted_stage,
     stage_probability,
 )
-from boneage.evaluation.run_folder import HISTORY, SPLIT, SUBGROUPS, FinishedRun
+from boneage.evaluation.run_files import HISTORY, SPLIT, SUBGROUPS
+from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.stage import confusion
 from boneage.stages import Stages
 

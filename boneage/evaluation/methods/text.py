@@ -15,7 +15,8 @@ from boneage.evaluation.methods.network import describe_model, describe_preproce
 from boneage.evaluation.methods.training import describe_training
 from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
 from boneage.evaluation.numbers import FEW, in_months, with_limits
-from boneage.evaluation.run_folder import SPLIT, FinishedRun, read_run
+from boneage.evaluation.run_files import SPLIT
+from boneage.evaluation.run_folder import FinishedRun, read_run
 
 FILE = "methods.md"
 

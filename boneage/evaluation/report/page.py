@@ -36,7 +36,8 @@ from boneage.evaluation.report.tables import (
     option_rows,
     subgroup_rows,
 )
-from boneage.evaluation.run_folder import CASES, SUBGROUPS, FinishedRun, read_run
+from boneage.evaluation.run_files import CASES, SUBGROUPS
+from boneage.evaluation.run_folder import FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.weights import BUILTIN_NAME
 
