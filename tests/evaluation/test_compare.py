@@ -384,7 +384,7 @@ def test_a_checkpoint_file_means_its_run(tmp_path):
     assert [found.path for found in find_runs([file])[0]] == [tmp_path / "a"]
     assert write_report(file) == tmp_path / "a/report.html"
     file.rename(tmp_path / "moved.ckpt")
-    with pytest.raises(UserError, match=f"{tmp_path}: not a run"):
+    with pytest.raises(UserError, match=r"moved\.ckpt: is a file, and in no run: give the folder"):
         read_run(tmp_path / "moved.ckpt")
 
 
