@@ -124,6 +124,7 @@ def test_an_ensemble_can_be_repeated(tmp_path):
     ensemble([run], tmp_path / "out")
 
 
+@pytest.mark.drawn
 def test_stress_names_its_file(exported, phantom_root, tmp_path, monkeypatch):
     monkeypatch.setattr("boneage.run.stress.STRESSES", {"mirrored": STRESSES["mirrored"]})
     table = pd.read_csv(phantom_root / "boneage-training-dataset.csv").tail(12)
@@ -136,6 +137,7 @@ def test_stress_names_its_file(exported, phantom_root, tmp_path, monkeypatch):
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["stress.csv"]
 
 
+@pytest.mark.drawn
 def test_maps_can_be_repeated(exported, images, tmp_path):
     words = exported / "model.onnx", [images], tmp_path, "gradcam", None
     array = 64 * 64 * 4 + 128  # bytes
