@@ -38,6 +38,7 @@ from boneage.run.checkpoint import (
     load_model,
     make_record,
     read_checkpoint,
+    read_origin,
     start_from,
     warn_of_unreadable,
 )
@@ -127,15 +128,18 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     """Read the checkpoint, build model, data and trainer, and write the split."""
     ckpt_path, checkpoint = _find_checkpoint(cfg, folder)
+    origin = None
     if checkpoint is not None and not cfg.train:
         cfg = _config_of_test(checkpoint, cfg)
         model = load_model(checkpoint)
         model.mirror_test = cfg.mirror_test
-    else:  # before decoding: pretrained weights may be missing
+    else:  # before decoding: weights may be missing
         replaced = bool(ckpt_path or cfg.start_from)
         model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)
         if cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:  # the scheduler may need an end
             model.make_scheduler(model.make_optimizer(model.parameters()), total_steps=math.inf)
+        if cfg.start_from and checkpoint is None:
+            origin = read_origin(cfg.start_from, model)
     with readable("data"):
         data: BoneAgeDataModule = instantiate(cfg.data)
     if checkpoint is not None and not cfg.train:
@@ -151,8 +155,8 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
         model.fit_tasks(data.fold_table("train"))
         if checkpoint is not None and ckpt_path is not None:
             resume_record(checkpoint, model.record, ckpt_path, folder)
-        elif cfg.start_from:
-            start_from(cfg.start_from, model, data.table)
+        elif origin is not None:
+            start_from(cfg.start_from, origin, model, data.table)
     watched = predictions, throughput, history = Predictions(), Throughput(), History()
     lines = EpochLines(history, cfg.monitor, cfg.mode)
     always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]

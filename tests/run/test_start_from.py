@@ -128,9 +128,12 @@ def test_the_first_predictions_are_those_of_the_checkpoint(configure, tmp_path, 
     assert months.abs().max() < 1e-4
 
 
-def test_another_backbone_is_refused(first, configure):
+def test_what_cannot_be_started_from_is_refused_before_decoding(first, configure, monkeypatch):
+    monkeypatch.setattr("boneage.data.module.open_cache", None)
     with pytest.raises(UserError, match=r"start_from=.*first.*another backbone"):
         train(configure(f"start_from={first}", "backbone.stem=5"))
+    with pytest.raises(UserError, match=r"checkpoint .*absent\.ckpt cannot be loaded"):
+        train(configure("start_from=absent.ckpt"))
 
 
 @pytest.mark.slow
