@@ -158,6 +158,9 @@ class BoneAgeDataModule(L.LightningDataModule):
             raise UserError(
                 "data.test=all tests every radiograph: it needs train=false, and no data.split_file"
             )
+        for name, path in (("split_file", self.split.file), ("soft_targets", self.soft_targets)):
+            if path and not path.is_file():  # before decoding, which may take long
+                raise UserError(f"data.{name}={path}: no such table")
         table = self.read_source()
         held_out = set()
         if self.hold_out:

@@ -158,8 +158,6 @@ def read_folds(path: Path, table: pd.DataFrame, separator: str | None = None) ->
     Raises:
         UserError: when the file is missing, malformed, or does not cover the table.
     """
-    if not path.exists():
-        raise UserError(f"data.split_file={path}: no such table")
     split = read_table(path, separator)
     if not {"id", "fold"} <= set(split.columns):
         raise UserError(f"{path}: needs the columns id,fold but has {','.join(split.columns)}")

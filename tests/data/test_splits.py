@@ -92,7 +92,7 @@ def test_split_file_round_trip(table, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, r"data\.split_file=.*no such table"),
+        (None, r"s\.csv: no such table"),
         ("", "is empty"),
         ("id,part\n1,train\n", "needs the columns id,fold"),
         (

@@ -85,6 +85,13 @@ def test_dropped_only_if_asked(own_root, configure, mistake, option):
     assert sum(metrics["n"].values()) == 23
 
 
+@pytest.mark.parametrize("option", ["data.split_file", "data.soft_targets"])
+def test_a_missing_table_is_told_before_decoding(configure, monkeypatch, option):
+    monkeypatch.setattr("boneage.data.module.open_cache", None)
+    with pytest.raises(UserError, match=rf"^{option}=absent\.csv: no such table$"):
+        train(configure(f"{option}=absent.csv"))
+
+
 def test_stage_without_training_example(own_root, configure, tmp_path):
     edit(own_root, lambda t: t.assign(boneage=t["boneage"].astype(int).clip(upper=200)))
     with pytest.raises(UserError, match="no example of adult"):
