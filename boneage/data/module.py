@@ -158,7 +158,8 @@ class BoneAgeDataModule(L.LightningDataModule):
             raise UserError(
                 "data.test=all tests every radiograph: it needs train=false, and no data.split_file"
             )
-        for name, path in (("split_file", self.split.file), ("soft_targets", self.soft_targets)):
+        targets = self.soft_targets if stage == "fit" else None
+        for name, path in (("split_file", self.split.file), ("soft_targets", targets)):
             if path and not path.is_file():  # before decoding, which may take long
                 raise UserError(f"data.{name}={path}: no such table")
         table = self.read_source()
@@ -175,9 +176,9 @@ class BoneAgeDataModule(L.LightningDataModule):
         table["age_years"] = table["age_months"] / 12
         for reader in self.columns.readers:
             table[reading_column(reader)] = table.pop(f"{READER}{reader}") / 12
-        if self.soft_targets and stage == "fit":
+        if targets:
             table["soft_age_months"] = read_soft_targets(
-                self.soft_targets, table, self.columns, self.separator
+                targets, table, self.columns, self.separator
             )
         self.cache, self.table = cache, table
         require_folds(table, FOLDS if stage == "fit" else ("test",), self.root, self.hold_out)

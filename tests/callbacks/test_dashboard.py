@@ -146,7 +146,7 @@ def test_the_dashboard_changes_no_number(configure, tmp_path):
 
 def test_without_tensorboard_there_is_no_dashboard(configure, tmp_path):
     csv = "logger.tensorboard._target_=lightning.pytorch.loggers.CSVLogger"
-    train(configure(csv, dashboard()))
+    train(configure(csv, "~logger.tensorboard.flush_secs", dashboard()))
     assert not list(tmp_path.rglob("events.out.tfevents.*"))
 
 
