@@ -21,12 +21,12 @@ from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.reference import Reference
 from boneage.evaluation.run_files import (
     CHECKPOINTS,
-    ERROR,
     HYDRA,
     METRICS,
     PREDICTIONS,
     SPLIT,
     STORED_IMAGES,
+    why_failed,
 )
 from boneage.stages import PROBABILITY, Stages
 
@@ -240,10 +240,8 @@ def _why_unfinished(path: Path) -> str:
         return "is a file, and in no run: give the folder of a run"
     if not path.exists():
         return "no such folder"
-    error = path / ERROR
-    if error.is_file():
-        reason = error.read_text(errors="replace").strip()
-        return f"failed: {reason or f'{ERROR} is empty, since the disk was full'}"
+    if (reason := why_failed(path)) is not None:
+        return f"failed: {reason}"
     if (path / HYDRA).is_dir() or (path / SPLIT).is_file():
         return "the run has not finished (it is still running, or was stopped)"
     if runs := sorted({str(f.parent) for d in ("*", "*/*") for f in path.glob(f"{d}/{METRICS}")}):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.errors import UserError, join_first
-from boneage.evaluation.run_files import ERROR, METRICS
+from boneage.evaluation.run_files import METRICS, why_failed
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
 LIGHTNING = "pytorch-lightning_version"
@@ -74,9 +74,8 @@ def _advice_without_checkpoints(path: Path) -> str:
             return f"it is a test of a checkpoint: give that: {tested}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # not a finished run
-    if (path / ERROR).is_file():
-        reason = (path / ERROR).read_text(errors="replace").strip()
-        return f"its training failed: {reason or 'without a message'}"
+    if (reason := why_failed(path)) is not None:
+        return f"its training failed: {reason}"
     return (
         "give a checkpoint file, or the folder of a run with checkpoints; for an ensemble, give "
         "its runs"
