@@ -224,10 +224,11 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         for t in tables
         if t.role == "val" and "test" in t.path.name.casefold()
     ]
+    chosen = {t.path.resolve() for t in tables}
     notes += [
         f"; {t.path.name} {'has no ages and ' * (t.role == 'without ages')}is not used"
         for t in folder.tables
-        if t.path.resolve() not in {chosen.path.resolve() for chosen in tables}
+        if t.path.resolve() not in chosen
     ]
     if (patients := count_patients(rows)) is not None:
         notes.append(f"; {len(rows):,} radiographs of {plural(patients, 'patient')}")

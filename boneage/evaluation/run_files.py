@@ -10,6 +10,13 @@ BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"
 CASES = "cases.csv"  # the images in a folder, with their captions
 
 
+def runs_below(folder: Path, file: str) -> list[str]:
+    """Return the folders one or two levels below a folder that contain a file of a run, sorted."""
+    up = len(Path(file).parts) - 1
+    found = (f for level in ("*", "*/*") for f in folder.glob(f"{level}/{file}"))
+    return sorted({str(f.parents[up]) for f in found})
+
+
 def why_failed(run: Path) -> str | None:
     """Return the reason in the folder of a run that failed; None if there is none."""
     error = run / ERROR

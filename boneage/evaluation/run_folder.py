@@ -26,6 +26,7 @@ from boneage.evaluation.run_files import (
     PREDICTIONS,
     SPLIT,
     STORED_IMAGES,
+    runs_below,
     why_failed,
 )
 from boneage.stages import PROBABILITY, Stages
@@ -244,6 +245,6 @@ def _why_unfinished(path: Path) -> str:
         return f"failed: {reason}"
     if (path / HYDRA).is_dir() or (path / SPLIT).is_file():
         return "the run has not finished (it is still running, or was stopped)"
-    if runs := sorted({str(f.parent) for d in ("*", "*/*") for f in path.glob(f"{d}/{METRICS}")}):
+    if runs := runs_below(path, METRICS):
         return f"contains runs, but is not one: give runs in it: {join_first(runs)}"
     return f"not a run: it contains no {METRICS}"

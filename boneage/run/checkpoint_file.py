@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.errors import UserError, join_first
-from boneage.evaluation.run_files import METRICS, why_failed
+from boneage.evaluation.run_files import CHECKPOINTS, METRICS, runs_below, why_failed
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
 LIGHTNING = "pytorch-lightning_version"
@@ -51,14 +51,13 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
         return BUILTIN
     if not os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
         return path
-    for folder in (path / "checkpoints", path):
+    for folder in (path / CHECKPOINTS, path):
         if (file := folder / f"{name}.ckpt").is_file():
             return file
-    if others := [*path.glob("checkpoints/*.ckpt"), *path.glob("*.ckpt")]:
+    if others := [*path.glob(f"{CHECKPOINTS}/*.ckpt"), *path.glob("*.ckpt")]:
         advice = f"it has no {name}.ckpt; give one of {join_first(sorted(map(str, others)))}"
-    elif runs := [run for d in ("*", "*/*") for run in path.glob(f"{d}/checkpoints/{name}.ckpt")]:
-        folders = sorted(str(run.parents[1]) for run in runs)
-        advice = f"give one of the runs in it: {join_first(folders)}"
+    elif runs := runs_below(path, f"{CHECKPOINTS}/{name}.ckpt"):
+        advice = f"give one of the runs in it: {join_first(runs)}"
     else:
         advice = _advice_without_checkpoints(path)
     raise UserError(f"{path} contains no checkpoint: {advice}")

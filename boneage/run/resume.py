@@ -145,14 +145,11 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
         current["ckpt_path"] = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
     different = differing(was, current, matters)
     if different:
-        weights = " (start_from= this one starts from its weights)"
+        advice = f"repeat its options, or choose another folder with {folder_option()}"
         has_weights = (Path(cfg.get("run_dir") or "") / BEST).exists()
-        raise UserError(
-            f"{what} with other options: {', '.join(different.values())}; repeat its options, or "
-            f"choose another folder with {folder_option()}"
-            + weights
-            * (matters is _matters_for_a_training and has_weights)
-        )
+        if matters is _matters_for_a_training and has_weights:
+            advice += " (start_from= this one starts from its weights)"
+        raise UserError(f"{what} with other options: {', '.join(different.values())}; {advice}")
 
 
 def _matters_for_a_training(key: str) -> bool:
