@@ -324,6 +324,8 @@ def test_offered_commands_name_their_folder(tmp_path, capsys, monkeypatch):
         (["data=phantom", "data.root.m=60"], r"data\.root\.m: there is no such .* data\.root\.n"),
         (["task=classification", "loss=l1"], "^loss: nothing uses it with the chosen task.*out$"),
         (["loss=l7"], "^loss=l7 is not a choice"),
+        (["-m", "seed=1,2", "--cfg", "job"], "^-m and --cfg cannot be combined: leave one out$"),
+        (["--run", "--info=plugins"], "^--run and --info=plugins cannot be combined"),
     ],
 )
 def test_options_that_exclude_each_other_are_said(arguments, said):
@@ -334,6 +336,7 @@ def test_options_that_exclude_each_other_are_said(arguments, said):
 def test_sweeps_and_plain_values_need_no_quotation_marks():
     plain = ["data.root=/x/a b", "~callbacks.grad_cam", "+a=1", "backbone.widths=[4,8]", "a="]
     check_overrides([*plain, "--config-dir=/x (1)"], CONF)
+    check_overrides(["-m", "--help"], CONF)
     check_overrides(["-m", "task=regression,classification", "seed=1,2"], CONF)
     with pytest.raises(
         UserError, match=r"~/x cannot be read: write the home folder out: data\.root=/"
