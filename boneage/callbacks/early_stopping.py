@@ -16,7 +16,7 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave a training stopped that has no patience left in its checkpoint."""
+        """Keep a training stopped if its checkpoint has no patience left."""
         if 0 < self.wait_count >= self.patience:
             trainer.should_stop = True
 

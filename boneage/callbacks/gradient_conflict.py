@@ -1,4 +1,4 @@
-"""Whether tasks pull the shared layers into different directions."""
+"""Whether tasks pull the shared layers in different directions."""
 
 from itertools import combinations
 from typing import cast

@@ -13,7 +13,7 @@ from boneage.cli.models import Names
 
 def phantom(
     folder: Annotated[
-        Path, typer.Argument(help="Output folder: new, empty, or with the same phantom.")
+        Path, typer.Argument(help="Output folder: new, empty, or one with the same phantom.")
     ],
     n: Annotated[int, typer.Option(help="Number of radiographs.")] = 200,
     size: Annotated[int, typer.Option(help="Image height in pixels.")] = 256,
@@ -61,10 +61,10 @@ def verify(
 ) -> None:
     """Count the radiographs in a folder; list ids without an image and images without a row.
 
-    Copies of a file are named. Downloaded files are checked byte by byte.
+    Copies of a file are listed too. Downloaded files are checked byte by byte.
 
-    The exit status is 1 if something is missing: radiographs of the RSNA 2017 data, or, in a folder
-    of others, the image of an id or the row of an image.
+    The exit status is 1 if something is missing: radiographs of the RSNA 2017 data or, in any other
+    folder, the image of an id or the row of an image.
     """
     from boneage.data.download.manifest import verify as check
     from boneage.data.tables.columns import Columns

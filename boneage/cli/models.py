@@ -118,7 +118,7 @@ def stress(
 ) -> None:
     """Test a model on radiographs with changed contrast, borders, rotation, noise, markers, ...
 
-    The built-in model is an exported model. A model of boneage calibrate is tested with its
+    The built-in model is an exported model. A model from boneage calibrate is tested with its
     correction.
     """
     from rich.console import Console

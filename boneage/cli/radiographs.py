@@ -35,14 +35,16 @@ def predict(
     sex: Annotated[
         str | None,
         typer.Option(
-            metavar=SEX, help="Sex of all (or F, M); by default from the table or the DICOM header."
+            metavar=SEX,
+            help="Sex of all radiographs, also F or M; by default from the table or DICOM header.",
         ),
     ] = None,
     chronological_age: Annotated[
         str | None,
         typer.Option(
             metavar="<years>",
-            help="Of all, 0 to 25, for the SD score; by default from the table or DICOM header.",
+            help="Age of all patients, 0 to 25, for the SD score; by default from the table or "
+            "DICOM header.",
         ),
     ] = None,
     mirror: Annotated[
@@ -148,7 +150,8 @@ def explain(
     sex: Annotated[
         str | None,
         typer.Option(
-            metavar=SEX, help="Sex of all (or F, M); by default from checkpoint or DICOM header."
+            metavar=SEX,
+            help="Sex of all radiographs, also F or M; by default from checkpoint or DICOM header.",
         ),
     ] = None,
     boxes: Annotated[

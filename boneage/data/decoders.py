@@ -1,4 +1,4 @@
-"""The messages of C decoders: off the terminal, and what they tell of damage."""
+"""The messages of C decoders: keep them off the terminal, and detect damage from them."""
 
 import os
 import sys
@@ -63,7 +63,7 @@ def tell_of_damage(messages: list[str]) -> bool:
     """Tell whether a decoder says that pixels are damaged; it has made up the rest.
 
     libjpeg prints only its first message of a file. With 512 zeros at 25 places of 5 radiographs,
-    all 125 are recognised, 29 % of them as progressive JPEG, none with restart markers: there it
-    speaks of extraneous bytes, which cameras and scanners also write without harm.
+    all 125 are recognised, but 29 % in progressive JPEG, and none with restart markers: there it
+    reports extraneous bytes, which cameras and scanners also write without harm.
     """
     return any(damage in message for message in messages for damage in DAMAGES)

@@ -21,9 +21,9 @@ MOST_FILMS = 30  # radiographs of one patient; more with one PatientID are of an
 
 
 def fill_from_headers(table: pd.DataFrame, cache: Cache) -> pd.DataFrame:
-    """Return the table with what it lacks and DICOM headers contain: sexes, and patients.
+    """Return the table with the sexes and patients that it lacks, from DICOM headers.
 
-    It warns of sexes that contradict the header, and of headers of other images than hands.
+    It warns of sexes that contradict the header, and of headers of images other than hands.
 
     Args:
         table: columns `id` and `sex`, and `patient` and `site` where they are known.
@@ -31,7 +31,8 @@ def fill_from_headers(table: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     """
     if cache.flags:
         log.warning(
-            "%s not of hands, by DICOM headers: %s; if that is right, remove them from the table",
+            "%s not of hands according to DICOM headers: %s; if that is right, remove "
+            "them from the table",
             plural(len(cache.flags), "radiograph"),
             join_first([f"{table['id'].iloc[row]}: {flag}" for row, flag in cache.flags.items()]),
         )
@@ -46,7 +47,7 @@ def fill_from_headers(table: pd.DataFrame, cache: Cache) -> pd.DataFrame:
 
 
 def fill_patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.DataFrame:
-    """Return the table with the patients of DICOM headers, if it has no column of them.
+    """Return the table with the patients of DICOM headers, if it has no patient column.
 
     They are added only if some patient has several radiographs. As a PatientID may identify a
     child, a patient is named by the first radiograph; "" is a patient with no other.
@@ -63,7 +64,7 @@ def fill_patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.Data
     table = table.assign(patient=patients)
     log.info(
         "The patients are read from the DICOM headers (PatientID): %s of %s; "
-        "%s with the column of ids counts each radiograph as another patient",
+        "to count each radiograph as a separate patient, set %s to the column of ids",
         plural(len(table), "radiograph"),
         plural(count_patients(table) or 0, "patient"),
         column_option("patient"),

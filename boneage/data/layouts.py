@@ -243,7 +243,7 @@ def looks_official(table: pd.DataFrame) -> bool:
     Its ids are the whole numbers from 1377 to 15612; those of phantoms are above.
 
     Args:
-        table: one row a radiograph, with `id`.
+        table: one row per radiograph, with `id`.
     """
     ids = pd.to_numeric(table["id"], errors="coerce")
     return len(ids) >= ENOUGH and bool(ids.between(*RSNA_IDS).all())

@@ -56,7 +56,7 @@ class ProgressLines:
 
     Args:
         total: number of items.
-        text: of a line, with the fields `percent`, `done`, `total`, `rate` (items a second) and
+        text: of a line, with the fields `percent`, `done`, `total`, `rate` (items per second) and
             `left` (seconds).
     """
 

@@ -66,7 +66,7 @@ def walk(root: Path, quiet: bool = False) -> Iterator[str]:
                 hidden.append(name)
     if hidden and not quiet:
         log.warning(
-            "%s: %s passed over, as a dot before the name hides a file: %s",
+            "%s: %s skipped, because a dot before the name hides a file: %s",
             root, plural(len(hidden), "image"), join_first(hidden),
         )  # fmt: skip
 
@@ -165,7 +165,7 @@ def _role(path: Path, columns: Columns, column_of: dict[str, str], separator: st
 def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     """Return the files given, and the radiographs in and below the folders given, in order.
 
-    Other files in these folders are logged, but for texts, tables and masks. Images of predicted
+    Other files in these folders are logged, except texts, tables and masks. Images of predicted
     radiographs are left out.
 
     Raises:

@@ -40,8 +40,8 @@ class Split:
             (`columns`), and trains on the others.
         fold: which part is the test fold, or which site in the order of their names.
         file: a run's `split.csv` (`id,fold`) to use again.
-        test: which radiographs a test alone is of: the test "fold"; "all"; or "auto", all where
-            the checkpoint does not know the data set.
+        test: which radiographs `train=false` tests: the test "fold"; "all"; or "auto", all if the
+            checkpoint does not know the data set.
         train_films: how many training radiographs are used, a stratified and nested sample.
 
     Raises:
@@ -77,7 +77,7 @@ class Split:
         Args:
             table: as `read_source` returns it.
             held_out: ids that are tested whatever the split says, with their patients.
-            external: whether only a test of a data set that the checkpoint does not know is asked.
+            external: whether this only tests a data set that the checkpoint does not know.
             separator: of the split file; None finds it.
 
         Raises:
@@ -86,7 +86,7 @@ class Split:
         every = self.tests_all(table, external)
         if external:
             tested = "all are tested" if every else "its test fold is tested"
-            log.info("External test, on another data set than the checkpoint's: %s", tested)
+            log.info("External test, on a data set other than the checkpoint's: %s", tested)
         if self.file:
             folds = read_folds(self.file, table, separator)
             require_patients_apart(table.assign(fold=folds), f"data.split_file={self.file}")
@@ -195,7 +195,7 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
 
 
 def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
-    """Return positions of rows in an order of which every prefix is stratified by age and sex.
+    """Order rows so that every prefix is stratified by age and sex; return their positions.
 
     The first n are a stratified sample, and each smaller one lies within each larger one. Where
     patients have several radiographs, those of one patient follow each other, at the place of one

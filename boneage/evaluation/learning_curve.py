@@ -18,7 +18,7 @@ EXPONENTS = np.geomspace(0.05, 2.0, 200)
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """A power law with a floor, error = floor + scale * n ** -exponent, and how sure it is.
+    """A power law with a floor, error = floor + scale * n ** -exponent, and its uncertainty.
 
     Attributes:
         floor: months, the error that no number of radiographs would go below.

@@ -109,7 +109,7 @@ def single_reading_mae(sd_months: float) -> float:
     """Return the MAE, in months, of a perfect model against one reading with this error.
 
     The mean absolute value of a normal error: sd * sqrt(2 / pi), less if readers differ in the SD.
-    No model can be seen to be better on a data set that has one reading a radiograph.
+    No model can be seen to be better on a data set with one reading per radiograph.
     """
     return sd_months * sqrt(2 / pi)
 

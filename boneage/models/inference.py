@@ -65,8 +65,8 @@ def predictor(
         task: name of the task.
 
     Returns:
-        The function from (n, H, W) to (n,), and the task's unit. Of several numbers, as the
-        probabilities of stages, it is the one that is largest for the unchanged radiograph.
+        The function from (n, H, W) to (n,), and the task's unit. Of several numbers, such
+        as the probabilities of stages, the one largest for the unchanged radiograph is predicted.
     """
     head = model.tasks[task]
 

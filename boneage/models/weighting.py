@@ -27,7 +27,7 @@ class Weighting(nn.Module, ABC):
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float), persistent=False)
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return one scalar from one scalar a task."""
+        """Return one scalar from one scalar per task."""
         return self.total(torch.stack([losses[name] for name in self.names]))
 
     @abstractmethod
@@ -76,7 +76,7 @@ class LossScaleWeighting(Weighting):
     Args:
         names: of the tasks.
         weights: share of each task.
-        decay: of the running mean, a step; 0 divides by the loss of the step itself.
+        decay: of the running mean, per step; 0 divides by the loss of the step itself.
     """
 
     means: Tensor

@@ -108,7 +108,7 @@ class AnswerFiles:
         return json.dumps(asdict(self.done[path]) | {"state": self.states.get(path)}) + "\n"
 
     def lacks(self, file: Path) -> bool:
-        """Return whether a file has no answer, could not be read, or is another than it was."""
+        """Return whether a file has no answer, could not be read, or has changed since."""
         path = os.path.abspath(file)
         answer = self.done.get(path)
         if answer is None or answer.status == "error":
@@ -147,7 +147,7 @@ class AnswerFiles:
         self.lines.unlink()
         if gone := [answer.file for answer in earlier if not Path(answer.file).exists()]:
             log.warning(
-                "%s: %s of earlier calls without their files: %s", self.table,
+                "%s contains %s of earlier calls for files that no longer exist: %s", self.table,
                 plural(len(gone), "answer"), join_first(gone),
             )  # fmt: skip
         return answers

@@ -50,7 +50,7 @@ class Patient:
         sex_from: "option", "table", "header", or "" if unknown.
         age_years: chronological age, None if unknown.
         age_from: as `sex_from`.
-        flags: implausible values in the header, if the header is used; else contradictions to it.
+        flags: implausible values in the header, if the header is used; else contradictions with it.
     """
 
     sex: str = "unknown"

@@ -72,10 +72,10 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
     alike = {*ids_among(table["id"], known["id"])} - recognised
     if alike:
         log.warning(
-            "The checkpoint knows the ids of %s, of %d, with other ages: %s. If they are the same "
+            "The checkpoint knows the ids of %d of %s with other ages: %s. If they are the same "
             "radiographs, it may have been trained on them: leave them out",
-            plural(len(alike), "radiograph"),
-            len(table),
+            len(alike),
+            plural(len(table), "radiograph"),
             join_first(sorted(alike)),
         )
     return True

@@ -224,6 +224,6 @@ def test_radiographs_that_are_no_hands_by_their_headers_are_said(
         caplog.clear()
         module(root, tmp_path)
         (line,) = [text for text in caplog.messages if "not of hands" in text]
-        assert line.startswith("2 radiographs not of hands, by DICOM headers: ")
+        assert line.startswith("2 radiographs not of hands according to DICOM headers: ")
         assert all(f"{file.stem}: no " in line for file in files)
         assert value in line

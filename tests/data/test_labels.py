@@ -130,7 +130,7 @@ def test_rows_that_a_filter_hides_are_read_and_said(tmp_path, caplog):
         book.active.row_dimensions[row].hidden = True
     book.save(tmp_path / "labels.xlsx")
     assert list(read_labels(tmp_path / "labels.xlsx")["id"]) == ["1", "2", "3"]
-    assert caplog.text.count("labels.xlsx: 2 rows are hidden, as by a filter, and read like") == 1
+    assert caplog.text.count("labels.xlsx: 2 rows are hidden, perhaps by a filter, but read") == 1
 
 
 def test_xlsx_with_truth_values(write):

@@ -448,13 +448,13 @@ def test_hidden_images_are_counted_in_one_line(tmp_path, caplog):
     put(tmp_path / ".trash/3.png")
     for read in (lambda: find_radiographs([tmp_path]), lambda: read_source(tmp_path)):
         assert len(read()) == 2
-        assert "passed over" not in caplog.text
+        assert "before the name" not in caplog.text
     put(tmp_path / ".3.png")
     (tmp_path / ".scan").write_bytes(b"\x89PNG\r\n\x1a\n")
     for read in (lambda: find_radiographs([tmp_path]), lambda: read_source(tmp_path)):
         caplog.clear()
         assert len(read()) == 2
-        assert caplog.text.count("2 images passed over, as a dot before the name hides a file") == 1
+        assert caplog.text.count("2 images skipped, because a dot before the name hides") == 1
         assert ".3.png, .scan" in caplog.text
 
 

@@ -430,7 +430,7 @@ def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
     assert not caplog.text  # what could not be read in this call has a row of its own
     Path(files[0]).unlink()
     AnswerFiles(tmp_path / "out", about, resume=True).write(files[1:])
-    assert f"1 answer of earlier calls without their files: {files[0]}" in caplog.text
+    assert f"1 answer of earlier calls for files that no longer exist: {files[0]}" in caplog.text
 
 
 def test_a_folder_may_be_named_otherwise_when_a_call_is_resumed(runs, films, tmp_path, monkeypatch):

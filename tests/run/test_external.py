@@ -305,7 +305,7 @@ def test_the_same_ids_with_other_readings_are_said(tested, phantom_root, tmp_pat
     table.assign(boneage=table["boneage"] + 1).to_csv(file, index=False)
     assert len(tested(root)[1]) == 24
     assert (
-        "The checkpoint knows the ids of 24 radiographs, of 24, with other ages: 100001"
+        "The checkpoint knows the ids of 24 of 24 radiographs with other ages: 100001"
         in caplog.text
     )
 

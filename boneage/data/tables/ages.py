@@ -204,11 +204,11 @@ def _unit_of_all(path: Path, ages: pd.Series, units: pd.Series) -> AgeUnit | Non
 def read_numbers(cells: pd.Series) -> pd.Series:
     """Return cells as float64, NaN if one is not a number; 12,5 is 12.5.
 
-    1,200 is none if all cells with a comma are of this kind and others are numbers without one, and
-    1.200 if others have a comma: they may be thousands. 10,125 would be too many, even of days.
-    1.200 is none if all cells with a point are of this kind, and others without one are 100 or
-    more, or one of this kind ends with 0: decimals are written with equally many digits, or without
-    zeros at the end.
+    1,200 and 1.200 may be thousands, and are then NaN; 10,125 would be too old, even in days.
+    1,200 is NaN if all cells with a comma look like it, and others are numbers without a comma.
+    1.200 is NaN if other cells have a comma, or if all cells with a point look like it and either a
+    cell without a point is 100 or more, or one with a point ends with 0: decimals are written with
+    equally many digits, or without zeros at the end.
     """
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
     commas = cells.str.fullmatch(r"[+-]?\d+,\d+")

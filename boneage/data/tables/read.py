@@ -105,7 +105,7 @@ def _warn_of_cells(path: Path) -> None:
         )  # fmt: skip
     if n := sum(len(HIDDEN_ROW.findall(sheet)) for sheet in sheets):
         log.warning(
-            "%s: %s hidden, as by a filter, and read like the others: delete those not to be read",
+            "%s: %s hidden, perhaps by a filter, but read like the others: delete unwanted rows",
             path, "1 row is" if n == 1 else f"{n:,} rows are",
         )  # fmt: skip
 

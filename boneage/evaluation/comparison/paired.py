@@ -74,7 +74,7 @@ def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def trained_seeds(members: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Return one run a seed, of runs that differ in nothing else, in the order of the seeds.
+    """Return one run per seed, of runs that differ in nothing else, in the order of the seeds.
 
     A seed that was run again counts once, by its latest run; tests of a checkpoint do not count, as
     their options are not those it was trained with, nor do means of several runs.

@@ -1,4 +1,4 @@
-"""The section on several readers of a run's page: rows of its tables, and a sentence a verdict."""
+"""The section on several readers of a run's page: rows of its tables, and its verdicts."""
 
 from collections.abc import Mapping
 from typing import Any
