@@ -60,9 +60,9 @@ def warn_of_unreadable(record: dict[str, Any]) -> None:
         check_buildable(record["config"])
     except UserError as error:
         log.warning(
-            "%s. Without that, this run is trained and tested, but no command builds its "
-            "checkpoints (predict, explain, export, train=false). Code in boneage/tasks/ or boneage/models/ "
-            "needs no trust", error,
+            "%s. This run is trained and tested, but unless this changes, no command builds its "
+            "checkpoints (predict, explain, export, train=false). Code in boneage/tasks/ or "
+            "boneage/models/ needs no trust", error,
         )  # fmt: skip
 
 
