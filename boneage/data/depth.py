@@ -51,6 +51,13 @@ def full_scale(image: np.ndarray) -> int:
     )
 
 
+def to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return grey values as uint8: 0 up to `low`, 255 from `high` on, linear between them."""
+    scaled = (values.astype(np.float32) - low) * (255 / max(high - low, 1))
+    grey: np.ndarray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return grey
+
+
 def clip_marks(image: np.ndarray) -> np.ndarray:
     """Return an (H, W) uint8 or uint16 radiograph with extreme marks clipped to its own range.
 
