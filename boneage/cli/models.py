@@ -128,11 +128,12 @@ def stress(
     from boneage.data.tables.columns import Columns
     from boneage.errors import UserError
     from boneage.evaluation.numbers import FEW_NOTE, fixed, is_few
+    from boneage.evaluation.run_files import STRESS_TABLE
     from boneage.evaluation.run_folder import run_folder
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
-    from boneage.run.stress import LABELS, STRESS_FIGURE, STRESS_TABLE
+    from boneage.run.stress import LABELS, STRESS_FIGURE
     from boneage.run.stress import stress as measure
     from boneage.weights import is_exported, name_of
 

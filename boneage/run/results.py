@@ -31,9 +31,15 @@ from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import common_name, describe, is_built_in
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled, with_limits
 from boneage.evaluation.predictions import count_not_finite
-from boneage.evaluation.report.page import PAGE
 from boneage.evaluation.report.readers import limit_of_readers
-from boneage.evaluation.run_files import HISTORY, METRICS, PREDICTIONS, STORED_IMAGES, SUBGROUPS
+from boneage.evaluation.run_files import (
+    HISTORY,
+    METRICS,
+    PAGE,
+    PREDICTIONS,
+    STORED_IMAGES,
+    SUBGROUPS,
+)
 from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule
 from boneage.options import TABLE, kind_of
