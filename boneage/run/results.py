@@ -25,6 +25,7 @@ from boneage.data.dataset import augmented_sheet
 from boneage.data.layouts import looks_official
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.tables.ids import count_patients
+from boneage.errors import plural
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import Scored, baselines, evaluate, subgroups
 from boneage.evaluation.intervals import Results
@@ -110,8 +111,7 @@ def _device_name(trainer: L.Trainer) -> str:
     device = trainer.strategy.root_device
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{device.type.upper()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{device.type.upper()}, {plural(torch.get_num_threads(), 'thread')}"
 
 
 def metric_report(
