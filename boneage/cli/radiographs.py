@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from boneage.cli.models import Checkpoint, Checkpoints, Images
+from boneage.cli.arguments import Checkpoint, Checkpoints, Images
 from boneage.terminal import exit_on_sigterm
 
 if TYPE_CHECKING:
