@@ -90,8 +90,8 @@ def predict(
         return
     try:
         answers = predict_files(
-            images, Ensemble(checkpoint or (), mirror), out, table, given, strict, resume,
-            overlays or report, report,
+            images, Ensemble(checkpoint or (), mirror), out, table, given,
+            strict=strict, resume=resume, pictures=overlays or report, pages=report,
         )  # fmt: skip
     except KeyboardInterrupt:
         sys.exit(f"Stopped. Finished predictions are in {out}: continue with --resume.")

@@ -1,4 +1,4 @@
-"""The range of grey levels that a radiograph uses within its 8- or 16-bit container."""
+"""The range of grey levels that a radiograph uses within 8 or 16 bits, and mapping it to 8."""
 
 import cv2
 import numpy as np

@@ -1,6 +1,7 @@
 """The page of a run."""
 
 from collections.abc import Hashable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def _read(
     """Yield ids and (h, w) uint8 films of the radiographs whose files exist."""
     try:
         preprocessing = Preprocessing(
-            **{name: options[f"data.{name}"] for name in ("size", "fit", "contrast", "crop")}
+            **{field.name: options[f"data.{field.name}"] for field in fields(Preprocessing)}
         )
         root = Path(options["data.root"])
     except (UserError, KeyError, TypeError):
