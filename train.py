@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
+from boneage.evaluation.run_files import HYDRA, LOG
 from boneage.run.overrides import SWEEP, check_overrides
 from boneage.run.sweep import SweepComparison
 from boneage.terminal import (
@@ -47,7 +48,7 @@ def main(cfg: DictConfig) -> float | None:
 def _remove_if_empty() -> None:
     """Remove the run's folder if it contains only Hydra's files."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    if {path.name for path in run_dir.iterdir()} <= {".hydra", "train.log"}:
+    if {path.name for path in run_dir.iterdir()} <= {HYDRA, LOG}:
         shutil.rmtree(run_dir)
 
 

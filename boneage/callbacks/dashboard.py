@@ -19,6 +19,7 @@ from boneage.callbacks.predictions import model_and_data, predictions_of, writer
 from boneage.data.dataset import augmented_sheet
 from boneage.evaluation.figures.registry import ON_DASHBOARD, draw_figures
 from boneage.evaluation.figures.style import styled
+from boneage.evaluation.numbers import DASH
 from boneage.models.module import BoneAgeModule
 from boneage.models.network import Network
 from boneage.options import TABLE
@@ -26,7 +27,6 @@ from boneage.options import TABLE
 log = logging.getLogger(__name__)
 Value = bool | int | float | str
 FINAL_FOLDER = "final"  # below the event files of the run
-ABSENT = "-"  # runs that lack a name would be missing in TensorBoard's parallel coordinates
 
 
 def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
@@ -68,7 +68,7 @@ def hyperparameters(options: Mapping[str, Any]) -> dict[str, Value]:
         if not row.hparam:
             continue
         if row.group:
-            target = str(options.get(f"{row.name}._target_", ABSENT))
+            target = str(options.get(f"{row.name}._target_", DASH))
             values[row.hparam] = options.get(row.name) or target.rsplit(".", 1)[-1]
         else:
             own = [options[key] for key in row.keys(options)]
@@ -102,7 +102,7 @@ def write_hyperparameters(
 
 def _plain(value: object) -> Value:
     if value is None:
-        return ABSENT
+        return DASH  # runs that lack a name would be missing in TensorBoard's parallel coordinates
     return value if isinstance(value, bool | int | float) else str(value)
 
 

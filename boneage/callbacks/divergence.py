@@ -55,12 +55,12 @@ class Divergence(L.Callback):
         table = predictions_of(trainer)
         if broken := max(count_not_finite(table).values(), default=0):
             what = f"{broken} of {len(table)} predictions of the validation fold are not finite"
-            raise _diverged(trainer, what, "")
+            raise _diverged(trainer, what)
         if PREDICTED_AGE in table:
             error = float((table[PREDICTED_AGE] - table["age_years"]).abs().mean())
             if error > MAX_AGE_YEARS:
                 what = f"the MAE of the validation fold is {error:,.0f} years"
-                raise _diverged(trainer, f"{what}, more than any age,", "")
+                raise _diverged(trainer, f"{what}, more than any age,")
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -71,11 +71,9 @@ class Divergence(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loss = trainer.callback_metrics.get("val/loss")
         if loss is not None and not float(loss) < self._limit:
-            raise _diverged(
-                trainer, _loss_text("the loss of the validation fold is", float(loss)), ""
-            )
+            raise _diverged(trainer, _loss_text("the loss of the validation fold is", float(loss)))
         if not all_finite(pl_module.state_dict()):
-            raise _diverged(trainer, "the weights are not finite", "")
+            raise _diverged(trainer, "the weights are not finite")
 
     def _check_losses(self, trainer: L.Trainer, batch_idx: int) -> None:
         """Check the losses since the last check, in all processes at the same time."""
@@ -105,7 +103,7 @@ def _skips(trainer: L.Trainer) -> int:
     return SKIPS if getattr(trainer.precision_plugin, "scaler", None) is not None else 0
 
 
-def _diverged(trainer: L.Trainer, what: str, step: str) -> FailedRun:
+def _diverged(trainer: L.Trainer, what: str, step: str = "") -> FailedRun:
     """Return the error with what diverged, when, and what to do."""
     group = trainer.optimizers[0].param_groups[0]
     rate = group.get("initial_lr", group["lr"])

@@ -19,14 +19,13 @@ from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.reference import reference_of
+from boneage.evaluation.run_files import MAPS
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import read_regions
 from boneage.explain.cases import captions, overlay_sheet, representative_cases, write_cases
 from boneage.explain.film import Film, read_film, square_film
 from boneage.explain.methods import grad_cam
 from boneage.stages import Stages
-
-GRADCAM_FOLDER = "gradcam"
 
 
 class GradCam(L.Callback):
@@ -130,7 +129,7 @@ class GradCam(L.Callback):
         if not maps:
             return
         _, data = model_and_data(trainer, trainer.lightning_module)
-        folder = Path(trainer.default_root_dir) / GRADCAM_FOLDER
+        folder = Path(trainer.default_root_dir) / MAPS
         folder.mkdir(parents=True, exist_ok=True)
         paths, images = data.table.loc[rows.index, "path"], data.images_of(rows.index)
         films = [
@@ -223,6 +222,6 @@ class GradCamLocalisation(L.Callback):
             data.stages,
             patients=patient_codes(table),
         )
-        folder = Path(trainer.default_root_dir) / GRADCAM_FOLDER
+        folder = Path(trainer.default_root_dir) / MAPS
         folder.mkdir(parents=True, exist_ok=True)
         write_attention([summary], folder, reference_of(model.record))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from boneage.cli.models import Names
+from boneage.cli.arguments import Names
 
 
 def phantom(

@@ -7,34 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Images = Annotated[list[Path], typer.Argument(help="Radiograph files, or folders of them.")]
-Checkpoints = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--checkpoint",
-        help="Exported .onnx file, checkpoint, or folder of a run; several are averaged. "
-        "By default the built-in model.",
-    ),
-]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(
-        "--checkpoint",
-        help="Exported .onnx file, checkpoint, or folder of a run. By default the built-in model.",
-    ),
-]
-Unit = Annotated[
-    Literal["months", "years"] | None,
-    typer.Option(help="Unit of the ages; by default from the column name, else months."),
-]
-Names = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="MEANING=NAME",
-        help="Column of the table, such as age=reading. MEANING is id, age, sex or patient. "
-        "Known names are recognised by default.",
-    ),
-]
+from boneage.cli.arguments import Checkpoint, Images, Names, Unit
 
 
 def calibrate(
@@ -128,11 +101,12 @@ def stress(
     from boneage.data.tables.columns import Columns
     from boneage.errors import UserError
     from boneage.evaluation.numbers import FEW_NOTE, fixed, is_few
+    from boneage.evaluation.run_files import STRESS_TABLE
     from boneage.evaluation.run_folder import run_folder
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
-    from boneage.run.stress import LABELS, STRESS_FIGURE, STRESS_TABLE
+    from boneage.run.stress import LABELS, STRESS_FIGURE
     from boneage.run.stress import stress as measure
     from boneage.weights import is_exported, name_of
 

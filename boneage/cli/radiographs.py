@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from boneage.cli.models import Checkpoint, Checkpoints, Images
+from boneage.cli.arguments import Checkpoint, Checkpoints, Images
 from boneage.terminal import exit_on_sigterm
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def predict(
     """
     from boneage.data.radiographs import find_radiographs
     from boneage.errors import UserError, plural
-    from boneage.predict.answer import corrections_line
+    from boneage.predict.answer import RESEARCH_ONLY, corrections_line
     from boneage.predict.ensemble import Ensemble
     from boneage.predict.patients import patient_given
     from boneage.predict.predict import answers_of
@@ -92,8 +92,8 @@ def predict(
         return
     try:
         answers = predict_files(
-            images, Ensemble(checkpoint or (), mirror), out, table, given, strict, resume,
-            overlays or report, report,
+            images, Ensemble(checkpoint or (), mirror), out, table, given,
+            strict=strict, resume=resume, pictures=overlays or report, pages=report,
         )  # fmt: skip
     except KeyboardInterrupt:
         sys.exit(f"Stopped. Finished predictions are in {out}: continue with --resume.")
@@ -112,7 +112,7 @@ def predict(
         )
     if report:
         typer.echo(f"Page: {out / 'report.html'}")
-    typer.echo("Research use only: not a medical device.")
+    typer.echo(RESEARCH_ONLY)
     if failed == len(answers):
         sys.exit(1)
 
@@ -122,7 +122,12 @@ def _show(answers: list["Answer"]) -> None:
     from rich.console import Console
 
     from boneage.errors import UserError
-    from boneage.predict.answer import corrections_line, lines_of, terminal_table
+    from boneage.predict.answer import (
+        RESEARCH_ONLY,
+        corrections_line,
+        lines_of,
+        terminal_table,
+    )
 
     if len(answers) == 1:
         if answers[0].status == "error":
@@ -134,7 +139,7 @@ def _show(answers: list["Answer"]) -> None:
     console.print("\n".join(terminal_table(answers, console.width)))
     for line in corrections_line(answers):
         typer.echo(line)
-    typer.echo("Research use only: not a medical device.")
+    typer.echo(RESEARCH_ONLY)
     if all(answer.status == "error" for answer in answers):
         sys.exit(1)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from boneage.data.hand import Hand
+from boneage.data.depth import to_8_bits
+from boneage.data.hand import Hand, resized_mask, sides_at
 
 HAND_MARGIN = 0.03  # of the hand's box, on each side
 LONGER_SIDE = 480  # pixels
@@ -37,8 +38,7 @@ class Crop:
         """Return the bool mask of the hand in the crop, resized to (height, width)."""
         if self.mask is None:
             return None
-        part = self.mask[self.slices(*self.mask.shape)].astype(np.uint8)
-        resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        resized = resized_mask(self.mask[self.slices(*self.mask.shape)], height, width)
         return resized if resized.any() else None
 
 
@@ -58,15 +58,11 @@ def to_film(image: np.ndarray, hand: Hand | None = None) -> np.ndarray:
     Its longer side has `LONGER_SIDE` pixels. Black and white are `CONTRAST_PERCENTILES` of the
     hand, so that markers and borders do not change the contrast; without a hand, of all pixels.
     """
-    height, width = image.shape
-    scale = LONGER_SIDE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(image, size, interpolation=interpolation)
+    height, width = sides_at(LONGER_SIDE, *image.shape)
+    interpolation = cv2.INTER_AREA if max(image.shape) > LONGER_SIDE else cv2.INTER_CUBIC
+    resized = cv2.resize(image, (width, height), interpolation=interpolation)
     low, high = np.percentile(_hand_in(resized, hand), CONTRAST_PERCENTILES)
-    stretched = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
-    film: np.ndarray = np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
-    return film
+    return to_8_bits(resized, low, high)
 
 
 def to_jpeg(image: np.ndarray) -> bytes:
@@ -80,6 +76,5 @@ def _hand_in(image: np.ndarray, hand: Hand | None) -> np.ndarray:
     """Return the pixels of the hand in a radiograph of any size; all without one."""
     if hand is None:
         return image
-    size = image.shape[::-1]
-    mask = cv2.resize(hand.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    mask = resized_mask(hand.mask, *image.shape)
     return image[mask] if mask.any() else image

@@ -1,6 +1,7 @@
 """Batches of uint8 radiographs, from the cache or from the memory of the device."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
@@ -36,6 +37,35 @@ class Batch(TypedDict):
     index: Tensor  # (B,) int64, row of the data module's table
 
 
+@dataclass(frozen=True)
+class _Labels:
+    """What batches contain besides images, of all radiographs of a fold."""
+
+    age_months: Tensor
+    soft_age_months: Tensor
+    sex: Tensor
+    index: Tensor
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, device: torch.device | str = "cpu") -> "_Labels":
+        """Return the labels of a fold's rows on a device."""
+        ages = table["age_months"]
+        months = (ages, table.get("soft_age_months", ages))
+        columns = [torch.from_numpy(own.to_numpy(np.float32, copy=True)) for own in months]
+        index = torch.from_numpy(table.index.to_numpy(copy=True))
+        return cls(*(own.to(device) for own in (*columns, sex_indices(table["sex"]), index)))
+
+    def batch(self, image: Tensor, positions: Tensor | list[int]) -> Batch:
+        """Return (B, 1, H, W) images as a batch, with the labels at their positions."""
+        return Batch(
+            image=image,
+            age_months=self.age_months[positions],
+            soft_age_months=self.soft_age_months[positions],
+            sex=self.sex[positions],
+            index=self.index[positions],
+        )
+
+
 class Radiographs(Dataset[Batch]):
     """The radiographs of one fold, fetched by the batch: `DataLoader(..., collate_fn=collate)`.
 
@@ -54,11 +84,7 @@ class Radiographs(Dataset[Batch]):
         self.augment = augment
         self.seed = seed
         self.cache_row = table["cache_row"].to_numpy()
-        self.index = torch.from_numpy(table.index.to_numpy(copy=True))
-        self.age_months = torch.from_numpy(table["age_months"].to_numpy(np.float32, copy=True))
-        soft = table.get("soft_age_months", table["age_months"])
-        self.soft_age_months = torch.from_numpy(soft.to_numpy(np.float32, copy=True))
-        self.sex = sex_indices(table["sex"])
+        self.labels = _Labels.of(table)
 
     def __len__(self) -> int:
         return len(self.cache_row)
@@ -83,13 +109,7 @@ class Radiographs(Dataset[Batch]):
             self.augment.set_random_seed(int(seed.generate_state(1)[0]))
             for image in images:
                 image[:] = self.augment(image=image)["image"]
-        return Batch(
-            image=torch.from_numpy(images)[:, None],
-            age_months=self.age_months[positions],
-            soft_age_months=self.soft_age_months[positions],
-            sex=self.sex[positions],
-            index=self.index[positions],
-        )
+        return self.labels.batch(torch.from_numpy(images)[:, None], positions)
 
 
 def collate(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
@@ -113,7 +133,7 @@ def augmented_sheet(train: Radiographs) -> np.ndarray:
     Returns:
         (1 + `SHEET_DRAWS`, at most `SHEET_COLUMNS`, H, W) uint8; the first row is not augmented.
     """
-    by_age = np.argsort(train.age_months.numpy(), kind="stable")
+    by_age = np.argsort(train.labels.age_months.numpy(), kind="stable")
     chosen = by_age[evenly(len(by_age), SHEET_COLUMNS)]
     plain = train.images[train.cache_row[chosen]]
     rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(SHEET_DRAWS)]
@@ -159,13 +179,9 @@ class ResidentBatches:
         self.order = order
         self.augment = augment
         self.seed = seed
-        device = images.device
-        self.cache_row = torch.from_numpy(table["cache_row"].to_numpy(copy=True)).to(device)
-        self.index = torch.from_numpy(table.index.to_numpy(copy=True)).to(device)
-        self.age_months = torch.from_numpy(table["age_months"].to_numpy(np.float32)).to(device)
-        soft = table.get("soft_age_months", table["age_months"])
-        self.soft_age_months = torch.from_numpy(soft.to_numpy(np.float32)).to(device)
-        self.sex = sex_indices(table["sex"]).to(device)
+        rows = torch.from_numpy(table["cache_row"].to_numpy(copy=True))
+        self.cache_row = rows.to(images.device)
+        self.labels = _Labels.of(table, images.device)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -187,7 +203,7 @@ class ResidentBatches:
         """Return the augmentation parameters, which do not depend on the number of processes."""
         if self.augment is None:
             return []
-        n, size = len(self.index), self.images.shape[-1]
+        n, size = len(self.cache_row), self.images.shape[-1]
         epoch = int(draws[0]) // n
         drawn = self.augment.draw(n, size, np.random.default_rng([self.seed, epoch]))
         return [values[draws - epoch * n] for values in drawn]
@@ -196,10 +212,4 @@ class ResidentBatches:
         image = self.images[self.cache_row[positions]]
         if self.augment is not None:
             image = self.augment(image, drawn)
-        return Batch(
-            image=image,
-            age_months=self.age_months[positions],
-            soft_age_months=self.soft_age_months[positions],
-            sex=self.sex[positions],
-            index=self.index[positions],
-        )
+        return self.labels.batch(image, positions)

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from boneage.data.crop import Crop, crop_around
-from boneage.data.depth import check_pixels, clip_marks, full_scale
-from boneage.data.hand import Detection, detect
+from boneage.data.depth import check_pixels, clip_marks, full_scale, to_8_bits
+from boneage.data.hand import Detection, detect, sides_at
 from boneage.errors import UserError, require_choice
 
 PREPROCESSING_VERSION = 4  # raise it when the same file and options give other pixels
@@ -99,8 +99,7 @@ class Geometry:
         if self.preprocessing.fit == "squash":
             return 0, 0, size, size
         height, width = (s.stop - s.start for s in self.seen)
-        scale = size / max(height, width)
-        height, width = max(1, round(height * scale)), max(1, round(width * scale))
+        height, width = sides_at(size, height, width)
         return (size - height) // 2, (size - width) // 2, height, width
 
     def image_to_square(self, image: np.ndarray) -> np.ndarray:
@@ -118,9 +117,8 @@ class Geometry:
             high = np.percentile(resized if hand is None else resized[hand], STRETCH_PERCENTILES[1])
         else:
             low, high = 0.0, float(scale)
-        scaled = (resized.astype(np.float32) - low) * (255 / max(high - low, 1))
         square = np.zeros((self.preprocessing.size, self.preprocessing.size), np.uint8)
-        square[top : top + height, left : left + width] = np.clip(np.rint(scaled), 0, 255)
+        square[top : top + height, left : left + width] = to_8_bits(resized, low, high)
         return square
 
     def boxes_to_square(self, boxes: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The range of grey levels that a radiograph uses within its 8- or 16-bit container."""
+"""The range of grey levels that a radiograph uses within 8 or 16 bits, and mapping it to 8."""
 
 import cv2
 import numpy as np
@@ -49,6 +49,13 @@ def full_scale(image: np.ndarray) -> int:
         for limit in limits
         if above[limit] - marks <= min(STRAY * image.size, marks) or limit == container
     )
+
+
+def to_8_bits(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return grey values as uint8: 0 up to `low`, 255 from `high` on, linear between them."""
+    scaled = (values.astype(np.float32) - low) * (255 / max(high - low, 1))
+    grey: np.ndarray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return grey
 
 
 def clip_marks(image: np.ndarray) -> np.ndarray:

@@ -57,6 +57,18 @@ class Detection:
     quarter_turns: int = 0
 
 
+def sides_at(longer: int, height: int, width: int) -> tuple[int, int]:
+    """Return height and width of an image that is resized until its longer side is `longer`."""
+    scale = longer / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resized_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return an (h, w) bool mask as (height, width), each pixel that of the nearest place."""
+    size = (width, height)
+    return cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+
+
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return an (H, W) uint8 or uint16 radiograph as uint8, its longer side `MASK_SIDE` pixels.
 
@@ -64,9 +76,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
         UserError: for other pixels.
     """
     check_pixels(image)
-    height, width = image.shape
-    scale = MASK_SIDE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    rows, columns = sides_at(MASK_SIDE, *image.shape)
     image = clip_marks(image)
     if image.dtype != np.uint8 and image.max() > (limit := full_scale(image)):
         image = np.minimum(image, np.uint16(limit))
@@ -75,7 +85,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
         height, width = (side // 2 for side in image.shape)
         even = image[: 2 * height, : 2 * width]
         image = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
     if image.dtype == np.uint8:
         return image
     return cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)  # type: ignore[call-overload, no-any-return]

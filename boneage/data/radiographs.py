@@ -24,6 +24,7 @@ MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 PICTURES = "pictures"  # folder of images of radiographs
 # next to it: of a finished and of a stopped call
 PREDICTION_FILES = ("predictions.csv", "predictions.part")
+ANSWERS = "predictions.json"  # of a finished call
 NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
 # words of a file's name: not interval, validated or latest, nor "test of ..."

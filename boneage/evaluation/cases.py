@@ -27,7 +27,7 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = MOST_CASES) -
     errors = case_errors(predictions, stages)
     if errors is None:
         return predictions.iloc[:0].assign(kind=[])
-    order = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")
+    order = worst_first(errors)
     k = min(k, len(order) // 2)
     worst, rest = order[:k], order[k:]
     start = max(0, min(len(order) // 2 - len(worst) - k // 2, len(rest) - k))
@@ -35,6 +35,11 @@ def pick_cases(predictions: pd.DataFrame, stages: Stages, k: int = MOST_CASES) -
     cases = predictions.iloc[chosen].copy()
     cases.insert(0, "kind", ["worst"] * len(worst) + ["median"] * (len(chosen) - len(worst)))
     return cases
+
+
+def worst_first(errors: np.ndarray) -> np.ndarray:
+    """Return the positions of (n,) errors, the largest first; undefined ones count as infinite."""
+    return np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")
 
 
 def case_errors(predictions: pd.DataFrame, stages: Stages) -> np.ndarray | None:

@@ -1,7 +1,6 @@
 """An external test compared with the test fold of the checkpoint's own run."""
 
 from collections.abc import Callable
-from math import hypot
 
 import numpy as np
 import pandas as pd
@@ -10,6 +9,7 @@ from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.intervals import (
     Result,
     Results,
+    limits_of_difference,
     mean_absolute,
     unpaired_difference,
 )
@@ -37,8 +37,8 @@ def differences(
     Returns:
         Per metric that both have `value`, `low` and `high`, external minus own. There is no
         interval where one of the two metrics has none, as for a single radiograph. Where a share
-        is exactly 0 or 1 it is that of Newcombe (Statistics in Medicine 1998;17:873-890), from the
-        exact intervals of the two shares.
+        is exactly 0 or 1 it is that of Newcombe (`limits_of_difference`), from the exact intervals
+        of the two shares.
     """
     scored: dict[str, tuple[Callable[..., np.ndarray], Callable[[pd.DataFrame], Columns]]] = {
         "age/mae_months": (mean_absolute, lambda table: (error_months(table),)),
@@ -57,7 +57,8 @@ def differences(
         if pair[0]["low"] is None or pair[1]["low"] is None:
             found[name] |= {"low": None, "high": None}
         elif name in COMPARED_SHARES and {pair[0]["value"], pair[1]["value"]} & {0, 1}:
-            found[name] |= _newcombe(pair[0], pair[1])
+            low, high = limits_of_difference(*map(_with_limits, (pair[0], pair[1])))
+            found[name] |= {"low": low, "high": high}
     return found
 
 
@@ -71,12 +72,5 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _newcombe(first: Result, second: Result) -> Result:
-    """Return the limits of the difference of two independent shares, second minus first."""
-    (a, a_low, a_high), (b, b_low, b_high) = (
-        [float(share[part] or 0) for part in ("value", "low", "high")] for share in (first, second)
-    )
-    return {
-        "low": b - a - hypot(b - b_low, a_high - a),
-        "high": b - a + hypot(b_high - b, a - a_low),
-    }
+def _with_limits(share: Result) -> list[float]:
+    return [float(share[part] or 0) for part in ("value", "low", "high")]

@@ -55,8 +55,7 @@ def with_interval(
         low, high = np.clip(_limits(value, np.concatenate(drawn[name])), *ends)
         if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # equal draws carry no information
             low = high = np.nan
-        results[name] = {k: _number(v) for k, v in (("value", value), ("low", low), ("high", high))}
-        results[name] |= counts(n, patients)
+        results[name] = _result(value, low, high) | counts(n, patients)
     return results
 
 
@@ -92,8 +91,7 @@ def paired_difference(
     value = float(metric(*second) - metric(*first))
     counted = counts(n, patients)
     low, high = _limits(value, difference) if count_units(counted) > 1 else (np.nan, np.nan)
-    numbers = {"value": value, "low": low, "high": high}
-    return {name: _number(number) for name, number in numbers.items()} | counted
+    return _result(value, low, high) | counted
 
 
 def unpaired_difference(
@@ -122,9 +120,7 @@ def unpaired_difference(
         values = np.concatenate([metric(*(c[sample] for c in columns)) for sample in samples])
         drawn.append(rng.permutation(values))  # draws of patients come sorted by their length
     value = float(metric(*second) - metric(*first))
-    low, high = _limits(value, drawn[1] - drawn[0])
-    numbers = {"value": value, "low": low, "high": high}
-    return {name: _number(number) for name, number in numbers.items()}
+    return _result(value, *_limits(value, drawn[1] - drawn[0]))
 
 
 def mean_absolute(errors: np.ndarray) -> np.ndarray:
@@ -178,8 +174,20 @@ def _limits(value: np.ndarray | float, drawn: np.ndarray) -> tuple[float, float]
     return min(float(low), float(value)), max(float(high), float(value))
 
 
-def _number(value: np.ndarray | float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _result(value: np.ndarray | float, low: float, high: float) -> Result:
+    """Return a result without `n`: None where a number is undefined."""
+    numbers = {"value": value, "low": low, "high": high}
+    return {name: float(v) if np.isfinite(v) else None for name, v in numbers.items()}
+
+
+def limits_of_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % limits of second minus first, each a value with its own low and high limit.
+
+    They count as independent (MOVER; Zou & Donner, Statistics in Medicine 2008;27:1693-1702). Of
+    two shares it is the interval of Newcombe (Statistics in Medicine 1998;17:873-890).
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = first, second
+    return b - a - hypot(b - b_low, a_high - a), b - a + hypot(b_high - b, a - a_low)
 
 
 def exact_interval(count: float, n: int) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from boneage.errors import plural
 
+DASH = "-"  # in place of a value that is absent or undefined
 FEW = 20  # radiographs or patients: estimates from fewer are marked
 FEW_NOTE = f"† fewer than {FEW} radiographs (or patients, if known)"
 
@@ -31,14 +32,14 @@ def number(value: float | None, beside: float | None = None) -> str:
         beside: the value whose limit or deviation it is, which has as many decimals.
     """
     if value is None:
-        return "-"
+        return DASH
     return fixed(value, 3 if abs(value if beside is None else beside) < 2 else 2)
 
 
 def fixed(value: float, decimals: int) -> str:
     """Return a value with this many decimals, a dash for NaN; zero without a minus sign."""
     if math.isnan(value):
-        return "-"
+        return DASH
     text = f"{value:.{decimals}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
@@ -59,7 +60,7 @@ def with_limits(result: Mapping[Any, Any], decimals: int | None = None) -> str:
         decimals: of all three; None for those of `number`.
     """
     if result["value"] is None:
-        return number(None)
+        return DASH
     beside = partial(number, beside=result["value"])
     write = beside if decimals is None else partial(fixed, decimals=decimals)
     value = write(result["value"])
@@ -71,7 +72,7 @@ def with_limits(result: Mapping[Any, Any], decimals: int | None = None) -> str:
 def p_value(p: float | None) -> str:
     """Return "0.012", or "< 0.001"; a dash if it is undefined."""
     if p is None:
-        return "-"
+        return DASH
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

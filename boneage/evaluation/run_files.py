@@ -5,7 +5,9 @@ from pathlib import Path
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
 SPLIT, SUBGROUPS, HISTORY = "split.csv", "subgroups.csv", "history.csv"
 STORED_IMAGES = "images.npz"
-CHECKPOINTS, HYDRA = "checkpoints", ".hydra"  # folders
+PAGE, LOG, STRESS_TABLE = "report.html", "train.log", "stress.csv"
+CHECKPOINTS, HYDRA, MAPS = "checkpoints", ".hydra", "gradcam"  # folders
+CLAIMS, CHECKS = "claims.txt", "checks.txt"  # sentences on the maps
 BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"
 CASES = "cases.csv"  # the images in a folder, with their captions
 

@@ -13,6 +13,7 @@ from boneage.data.atomic import write_file
 from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, styled, to_png
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import Reference
+from boneage.evaluation.run_files import CLAIMS
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, marker_effect, measure, summarise
 from boneage.explain.methods import Method, maps_of
@@ -28,7 +29,7 @@ STYLE = {
     "edges": (GREEN, "v", "-."),
 }
 RANDOM = 3  # networks with random weights whose mean is a control: one alone differs too much
-LOCALISATION_TABLE, CLAIMS = "localisation.csv", "claims.txt"
+LOCALISATION_TABLE = "localisation.csv"
 
 
 def enrichment_by_age(summary: pd.DataFrame) -> Figure:

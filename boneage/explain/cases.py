@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from boneage.data.atomic import atomic_folder, write_file
 from boneage.data.crop import to_jpeg
 from boneage.data.tables.columns import PREDICTED_AGE
-from boneage.evaluation.cases import case_errors
+from boneage.evaluation.cases import case_errors, worst_first
 from boneage.evaluation.run_files import CASES
 from boneage.explain.film import COLOURS, Film, film_image, with_map
 from boneage.stages import BANDS, PROBABILITY, Stages
@@ -66,7 +66,7 @@ def representative_cases(
     errors = case_errors(predictions, stages)
     if errors is None:
         errors, cases = np.zeros(len(predictions)), 0
-    order = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")
+    order = worst_first(errors)
     kinds: dict[int, str] = {}
     middle = max(0, len(order) // 2 - cases // 2)
     for kind, positions in (

@@ -2,13 +2,13 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from math import hypot
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from boneage.evaluation.intervals import limits_of_difference
 from boneage.evaluation.numbers import fixed, with_limits
 from boneage.evaluation.reference import Claim
 from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
@@ -85,14 +85,11 @@ def _judge(here: pd.DataFrame, region: str) -> _Judged:
 def _difference(own: dict[Hashable, Any], control: dict[Hashable, Any]) -> tuple[float, float]:
     """Return the 95 % limits of the difference of two rows, own minus control.
 
-    MOVER, as if they were independent (Zou & Donner, Statistics in Medicine 2008;27:1693-1702). A
-    control without an interval is the same on all radiographs.
+    As if they were independent. A control without an interval is the same on all radiographs.
     """
-    difference = own["value"] - control["value"]
-    low, high = _limits(control)
-    below = hypot(own["value"] - own["low"], high - control["value"])
-    above = hypot(own["high"] - own["value"], control["value"] - low)
-    return difference - below, difference + above
+    return limits_of_difference(
+        (control["value"], *_limits(control)), (own["value"], own["low"], own["high"])
+    )
 
 
 def _regions(here: pd.DataFrame) -> list[str]:

@@ -19,12 +19,13 @@ from boneage.models.inference import Predict
 from boneage.models.module import BoneAgeModule
 
 DELETION_STEPS = 11  # shares of removed pixels: 0, 10, ... 100 %
+SEED = 0  # of new weights and of random patches
 BLUR = 1 / 8  # of the side: blur of the image that replaces removed pixels
 Maps = Callable[[BoneAgeModule], np.ndarray]
 
 
 def randomisation(
-    model: BoneAgeModule, task: str, maps: Maps, images: np.ndarray, sex: Tensor, seed: int = 0
+    model: BoneAgeModule, task: str, maps: Maps, images: np.ndarray, sex: Tensor
 ) -> pd.DataFrame:
     """Reset layers at random from the head down, and measure the change of the maps.
 
@@ -38,7 +39,6 @@ def randomisation(
         maps: from a model to (n, H, W) maps of the radiographs.
         images: (n, H, W) uint8 radiographs.
         sex: (n,) int64, index into `SEXES`.
-        seed: seed of the new weights.
 
     Returns:
         A row per radiograph and step: `layers` (number reset, 0 is the trained model), `image`,
@@ -51,7 +51,7 @@ def randomisation(
     order = [layer for layer in layers if hasattr(layer, "reset_parameters")]
     rows = _similar(original, original, 0)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(SEED)
         for count, layer in enumerate(order, start=1):
             layer.reset_parameters()  # type: ignore[operator]
             if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -60,7 +60,7 @@ def randomisation(
     return pd.DataFrame(rows)
 
 
-def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict, seed: int = 0) -> pd.DataFrame:
+def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict) -> pd.DataFrame:
     """Remove pixels, the most strongly marked first, and measure the change of the prediction.
 
     Deletion and insertion of Petsiuk et al. 2018 (RISE): removed pixels are replaced by a blurred
@@ -71,14 +71,13 @@ def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict, seed: int =
         images: (n, H, W) uint8.
         maps: (n, H, W) signed maps; strong values of either sign count as marked.
         predict: from images to (n,) predictions.
-        seed: seed of the random patches.
 
     Returns:
         A row per radiograph, order ("marked" or "random") and share: `image`, `order`, `share`,
         `deletion` and `insertion`, the absolute change from the unchanged radiograph.
     """
     side = images.shape[-1]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     blurred = np.stack([cv2.blur(image, (max(3, round(BLUR * side)),) * 2) for image in images])
     patches = rng.random((len(images), 8, 8)).astype(np.float32)
     random = np.stack(

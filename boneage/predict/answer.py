@@ -15,6 +15,7 @@ from boneage.errors import plural
 from boneage.evaluation.numbers import number
 from boneage.stages import PROBABILITY
 
+RESEARCH_ONLY = "Research use only: not a medical device."
 PREDICTIONS_SCHEMA = 2  # version of predictions.json
 MAPPINGS = ("stage_probabilities", "outputs")  # fields that have several columns in the csv
 COLUMN_GAP = "  "  # between the columns of a terminal
@@ -120,7 +121,7 @@ def lines_of(answer: Answer) -> list[str]:
     if answer.ensemble_sd_years is not None:
         lines.append(f"models     differ by {answer.ensemble_sd_years:.2f} years (SD)")
     lines += [f"flag       {flag}" for flag in answer.flags]
-    return [*lines, "Research use only: not a medical device."]
+    return [*lines, RESEARCH_ONLY]
 
 
 def corrections_line(answers: Sequence[Answer]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.data.atomic import AGAIN, CHOOSE_ANOTHER_OUT, atomic_file, write_files, writing
-from boneage.data.radiographs import PICTURES, PREDICTION_FILES
+from boneage.data.radiographs import ANSWERS, PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.run_files import CHECKPOINTS, METRICS, SPLIT
 from boneage.predict.answer import PREDICTIONS_SCHEMA, Answer, table_of
@@ -33,7 +33,7 @@ class AnswerFiles:
     def __init__(self, folder: Path, about: dict[str, Any], resume: bool) -> None:
         self.folder, self.about = folder, about
         self.table, self.lines = (folder / name for name in PREDICTION_FILES)
-        self.document = folder / "predictions.json"
+        self.document = folder / ANSWERS
         self.done: dict[str, Answer] = {}  # by absolute path
         self.states: dict[str, list[int]] = {}  # of these files when they were read
         if any((folder / name).exists() for name in OF_A_RUN):

@@ -14,7 +14,7 @@ from boneage.data.formats import FORMAT_NAMES
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.evaluation.html import render
-from boneage.predict.answer import Answer
+from boneage.predict.answer import RESEARCH_ONLY, Answer
 from boneage.predict.answering import answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import SCALE_YEARS, PictureNames, card_of, write_pictures
@@ -26,10 +26,7 @@ LARGEST_MB = 100  # upload; a radiograph of 16 bits has 20 to 40 MB
 UNKNOWN_SEX = SEXES[-1]
 QUEUE = "film"  # one queue for all events, so that no answer is of an earlier film
 TITLE = "Bone age of a hand radiograph"
-NOTE = (
-    "**Research use only: not a medical device.** Your file stays on this machine, in memory, "
-    "until you close the page."
-)
+NOTE = f"**{RESEARCH_ONLY}** Your file stays on this machine, in memory, until you close the page."
 GONE = "<p>The upload was lost: remove the file above, and add it again.</p>"
 
 

@@ -13,6 +13,7 @@ from boneage.data.decode import STRETCH_PERCENTILES
 from boneage.data.depth import BIT_DEPTHS
 from boneage.data.tables.sexes import SEXES
 from boneage.models.module import BoneAgeModule
+from boneage.predict.answer import RESEARCH_ONLY
 from boneage.predict.graph import Exported, noise
 from boneage.predict.onnx_model import INPUTS, MAP, NOVELTY, output_of
 from boneage.run.calibrate import intervals_of
@@ -78,7 +79,7 @@ def contract(
         "beside": {name: v.tolist() for name, v in state.items() if name not in traced},
         "licence": licence,
         "citation": citation,
-        "note": "Research use only: not a medical device.",
+        "note": RESEARCH_ONLY,
     }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from boneage.data.decode import Preprocessing
 from boneage.data.depth import clip_marks, full_scale
 from boneage.data.formats import read_radiograph
+from boneage.data.hand import resized_mask
 from boneage.explain.background import HAND, MARKER, background_masks, paint_over
 
 BORDER = 0.2  # of each side
@@ -154,6 +155,4 @@ def _grey(values: np.ndarray) -> np.ndarray:
 
 def _marker(image: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray:
     """Return the (H, W) bool mask of the marker at the radiograph's resolution."""
-    size = (image.shape[1], image.shape[0])
-    nearest = cv2.resize(masks[MARKER].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    return np.asarray(nearest, bool)
+    return resized_mask(masks[MARKER], *image.shape)

@@ -32,6 +32,7 @@ from boneage.run.record_schema import (
     checked_record,
 )
 from boneage.run.seen import SAME_MONTHS, check_unseen, seen_by
+from boneage.stages import Stages
 from boneage.tasks.base import Task
 from boneage.weights import is_exported
 
@@ -79,6 +80,12 @@ def fold_of(record: dict[str, Any], fold: str) -> pd.DataFrame:
     """Return `id`, `age_years` and `sex` of a fold of the model's training data."""
     table = pd.DataFrame(record["split"])
     return table[table["fold"] == fold].assign(age_years=lambda t: t["age_months"] / 12)
+
+
+def stages_of(record: dict[str, Any]) -> Stages:
+    """Return the stages that a model was trained with."""
+    stages = record["config"]["stages"]
+    return Stages(stages["names"], stages["edges"])
 
 
 def changed_fold(

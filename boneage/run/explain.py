@@ -31,9 +31,8 @@ from boneage.explain.film import read_film
 from boneage.explain.methods import Method, maps_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import correcting_site, predictions_at
-from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint import load_model, read_checkpoint, stages_of
 from boneage.run.seen import find_seen, seen_by
-from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 SHEET = 24  # radiographs per image
@@ -232,14 +231,13 @@ def localise(
 
 def _measure(explained: Explained, masks: Masks, method: Method, seed: int) -> pd.DataFrame:
     """Return the summary of every task of one checkpoint; the seed is of the random weights."""
-    stages = explained.checkpoint["boneage"]["config"]["stages"]
     return measure_model(
         explained.model,
         explained.images,
         explained.sex,
         explained.table["age_years"].to_numpy(float),
         [masks[id_] for id_ in explained.table["id"]],
-        Stages(stages["names"], stages["edges"]),
+        stages_of(explained.checkpoint["boneage"]),
         method,
         explained.patients,
         seed,

@@ -19,6 +19,7 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import fold_of
 from boneage.run.seen import find_seen
+from boneage.uncertainty.novelty import UNUSUAL
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
@@ -76,14 +77,14 @@ def anomalies(model: BoneAgeModule, data: BoneAgeDataModule, predictions: pd.Dat
 
     Returns:
         `unusual`: farther from the training radiographs than 99 % of the validation fold (novelty
-        above 1); `without_hand`: no hand was found to crop to.
+        above `UNUSUAL`); `without_hand`: no hand was found to crop to.
     """
     patients = patient_codes(predictions)
     found: Results = {}
     novelty = novelty_of(model.record)
     if novelty is not None:
         features = features_of(model.eval(), data.images_of(predictions.index))
-        found["unusual"] = exact_share(novelty.distance(features) > 1, patients)
+        found["unusual"] = exact_share(novelty.distance(features) > UNUSUAL, patients)
     if data.preprocessing.crop == "hand":
         rows = data.table.loc[predictions.index, "cache_row"]
         hits = rows.isin(data.cache.without_hand).to_numpy(bool)

@@ -25,15 +25,22 @@ from boneage.data.dataset import augmented_sheet
 from boneage.data.layouts import looks_official
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.tables.ids import count_patients
+from boneage.errors import plural
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import Scored, baselines, evaluate, subgroups
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import common_name, describe, is_built_in
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled, with_limits
 from boneage.evaluation.predictions import count_not_finite
-from boneage.evaluation.report.page import PAGE
 from boneage.evaluation.report.readers import limit_of_readers
-from boneage.evaluation.run_files import HISTORY, METRICS, PREDICTIONS, STORED_IMAGES, SUBGROUPS
+from boneage.evaluation.run_files import (
+    HISTORY,
+    METRICS,
+    PAGE,
+    PREDICTIONS,
+    STORED_IMAGES,
+    SUBGROUPS,
+)
 from boneage.models.architecture import describe_architecture
 from boneage.models.module import BoneAgeModule
 from boneage.options import TABLE, kind_of
@@ -104,8 +111,7 @@ def _device_name(trainer: L.Trainer) -> str:
     device = trainer.strategy.root_device
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{device.type.upper()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{device.type.upper()}, {plural(torch.get_num_threads(), 'thread')}"
 
 
 def metric_report(

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 from boneage.errors import UserError, plural
 from boneage.evaluation.older_versions import current_options
-from boneage.evaluation.report.page import PAGE, write_report
-from boneage.evaluation.run_files import BEST, ERROR, LAST, METRICS, PREDICTIONS
+from boneage.evaluation.report.page import write_report
+from boneage.evaluation.run_files import BEST, ERROR, LAST, METRICS, PAGE, PREDICTIONS
 from boneage.evaluation.run_folder import contains_run, read_json
 from boneage.options import TABLE, find, is_choice, kind_of
 from boneage.run.checkpoint import changed_fold, check_task, read_checkpoint, resolved

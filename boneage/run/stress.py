@@ -23,14 +23,14 @@ from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled, write_figure
 from boneage.evaluation.intervals import Metrics, Results, counts, widen_share, with_interval
+from boneage.evaluation.run_files import STRESS_TABLE
 from boneage.run.calibrate import correcting_site, novelty_of, predictions_at
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
-from boneage.run.checkpoint import load_model, read_checkpoint
+from boneage.run.checkpoint import load_model, read_checkpoint, stages_of
 from boneage.run.seen import SAME_MONTHS, find_seen
-from boneage.stages import Stages
 from boneage.uncertainty.novelty import UNUSUAL
 
-STRESS_TABLE, STRESS_FIGURE = "stress.csv", "stress.png"
+STRESS_FIGURE = "stress.png"
 PART = 128  # radiographs changed and predicted at a time
 ROW = "row"
 EXPORT_IT = "export it with boneage export, and give the exported file and --root"
@@ -122,10 +122,8 @@ def held_out(
     """
     find = _of_run if record["config_text"] else _not_seen
     table = find(record, root, columns, age_unit)
-    stages = record["config"]["stages"]
-    age_years = table["age_months"] / 12
-    names = np.array(stages["names"])
-    stage = names[Stages(stages["names"], stages["edges"]).index_of(age_years.to_numpy())]
+    stages, age_years = stages_of(record), table["age_months"] / 12
+    stage = np.array(stages.names)[stages.index_of(age_years.to_numpy())]
     return table.assign(age_years=age_years, stage=stage)
 
 

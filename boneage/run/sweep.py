@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from boneage.errors import UserError, option_word, plural
+from boneage.errors import UserError, one_line, option_word, plural
 
 log = logging.getLogger(__name__)
 COMPARISON_LOCK = ".comparison.lock"
@@ -161,7 +161,7 @@ def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> Non
     from boneage.evaluation.run_folder import contains_run
 
     folder.mkdir(parents=True, exist_ok=True)
-    line = " ".join(str(error).removeprefix("error: ").split()) or type(error).__name__
+    line = one_line(error).removeprefix("error: ") or type(error).__name__
     refused = isinstance(error, CompactHydraException) and contains_run(folder)
     if not refused and not (folder / METRICS).exists():
         (folder / ERROR).write_text(line + "\n", encoding="utf-8")

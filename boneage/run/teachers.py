@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from boneage.data.radiographs import ANSWERS
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.matching import match_ids
 from boneage.errors import UserError, join_first
@@ -15,8 +16,6 @@ from boneage.run.checkpoint import read_checkpoint
 from boneage.run.seen import find_seen, seen_by
 
 log = logging.getLogger(__name__)
-
-ANSWERS = "predictions.json"  # of `boneage predict`
 
 
 def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:

@@ -10,11 +10,10 @@ from boneage.data.decode import Preprocessing
 from boneage.explain.methods import maps_of
 from boneage.models.inference import predictions_of
 from boneage.run.calibrate import intervals_of, novelty_of, site_of
-from boneage.run.checkpoint import fold_of, load_model, read_checkpoint
+from boneage.run.checkpoint import fold_of, load_model, read_checkpoint, stages_of
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.process import quieten_lightning
 from boneage.run.seen import seen_by
-from boneage.stages import Stages
 from boneage.uncertainty.conformal import Intervals
 
 
@@ -39,8 +38,7 @@ class TrainedModel:
         self.mirror = self.module.mirror_test
         self.task: str = record["config"]["name"]
         self.predicts_age = "age" in self.module.tasks
-        stages = record["config"]["stages"]
-        self.stages = Stages(stages["names"], stages["edges"])
+        self.stages = stages_of(record)
         self.preprocessing = Preprocessing(**record["preprocessing"])
         self.intervals: dict[bool, Intervals | None] = {
             sex_known: intervals_of(record, sex_known) for sex_known in (True, False)

@@ -1,6 +1,7 @@
 """Fit a model to a site: test a correction of its ages, and refit its intervals."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -86,13 +87,7 @@ def fit_site(
             f"the radiographs are of {plural(n, 'patient')}, too few to fit a model to a site: "
             f"give those of at least {CROSS_VALIDATION_FOLDS}, or name the column of patients"
         )
-    parts = _deal(true, groups)
-    held_out = np.empty(len(true))
-    for part in range(CROSS_VALIDATION_FOLDS):
-        rest, these = parts != part, parts == part
-        inner = _choose(predicted[rest], true[rest], sexes[rest], groups[rest])
-        correction = _fit(inner, predicted[rest], true[rest], sexes[rest])
-        held_out[these] = correction.correct(predicted[these], sexes[these])
+    held_out = _cross_validated(_choose, predicted, true, sexes, groups)
     difference = paired_difference(_mae, (true, predicted), (true, held_out), patients)
     tried = _choose(predicted, true, sexes, groups)
     high = difference["high"]
@@ -251,19 +246,32 @@ def _choose(predicted: np.ndarray, true: np.ndarray, sexes: np.ndarray, groups: 
     one-standard-error rule, Breiman et al. 1984).
     """
     by_sex = min((sexes == sex).sum() for sex in ("female", "male")) >= MIN_RADIOGRAPHS
-    parts = _deal(true, groups)
     chosen, least = FORMS[0], np.full(len(true), np.inf)
     for form in FORMS if by_sex else FORMS[:2]:
-        held_out = np.empty(len(true))
-        for part in range(CROSS_VALIDATION_FOLDS):
-            rest, these = parts != part, parts == part
-            correction = _fit(form, predicted[rest], true[rest], sexes[rest])
-            held_out[these] = correction.correct(predicted[these], sexes[these])
+        held_out = _cross_validated(lambda *_, form=form: form, predicted, true, sexes, groups)
         error = np.abs(true - held_out)
         gain = least - error
         if form == FORMS[0] or gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
             chosen, least = form, error
     return chosen
+
+
+def _cross_validated(
+    choose: Callable[..., str],
+    predicted: np.ndarray,
+    true: np.ndarray,
+    sexes: np.ndarray,
+    groups: np.ndarray,
+) -> np.ndarray:
+    """Return (n,) ages, each part corrected by a fit to the others, in the form they `choose`."""
+    parts = _deal(true, groups)
+    corrected = np.empty(len(true))
+    for part in range(CROSS_VALIDATION_FOLDS):
+        rest, these = parts != part, parts == part
+        others = predicted[rest], true[rest], sexes[rest]
+        correction = _fit(choose(*others, groups[rest]), *others)
+        corrected[these] = correction.correct(predicted[these], sexes[these])
+    return corrected
 
 
 def _deal(true: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from joblib import Parallel, delayed
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
+from boneage.data.sampler import evenly
 from boneage.explain.boxes import read_boxes
 from boneage.run.results import write_json
 
@@ -37,7 +38,7 @@ def sheets(table: pd.DataFrame, out: Path, n: int = 200) -> None:
     )
     ordered = table.assign(unusual=unusual).sort_values("unusual", ascending=False)
     rest = ordered.iloc[n // 2 :]
-    even = rest.iloc[np.linspace(0, len(rest) - 1, n // 2).round().astype(int)]
+    even = rest.iloc[evenly(len(rest), n // 2)]
     chosen = pd.concat([ordered.iloc[: n // 2], even])
     columns, rows = SHEET
     for page in range(n // (columns * rows)):

@@ -7,6 +7,7 @@ that is not a usual hand radiograph. Writes the shares by kind into gate.json.
 """
 
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pandas as pd
 from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
 from boneage.evaluation.intervals import with_interval
-from boneage.predict.answering import answer_all
+from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY, answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient
 from boneage.predict.radiograph import load
@@ -98,9 +99,9 @@ KINDS: dict[str, Draw] = {
 def flags_of(images: list[np.ndarray], ensemble: Ensemble, folder: Path) -> list[list[str]]:
     """Return the flags of each image."""
     flags = []
-    for start in range(0, len(images), 32):
+    for start in range(0, len(images), RADIOGRAPHS_IN_MEMORY):
         part = []
-        for i, image in enumerate(images[start : start + 32]):
+        for i, image in enumerate(images[start : start + RADIOGRAPHS_IN_MEMORY]):
             file = folder / f"{start + i}.png"
             cv2.imwrite(str(file), image)
             part.append((file, load(file, ensemble.preprocessings)))
@@ -122,8 +123,6 @@ def shares(flags: list[list[str]]) -> dict[str, object]:
 
 def main(root: Path, n: int) -> None:
     """Measure all kinds."""
-    import tempfile
-
     ensemble, rng = Ensemble(), np.random.default_rng(0)
     table = read_source(root)
     table = table[~table["id"].isin(ensemble.models[0].seen)]

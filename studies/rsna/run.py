@@ -24,10 +24,17 @@ from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import with_interval
 from boneage.evaluation.metrics import AGE
-from boneage.evaluation.run_files import METRICS
+from boneage.evaluation.run_files import (
+    BEST,
+    CHECKPOINTS,
+    HISTORY,
+    METRICS,
+    STRESS_TABLE,
+    SUBGROUPS,
+)
 from boneage.evaluation.run_folder import FinishedRun, read_run
 from boneage.run.ensemble import ensemble
-from boneage.run.stress import STRESS_TABLE, stress
+from boneage.run.stress import stress
 
 RUNS = PROJECT / "outputs/results"
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # metrics whose differences are stored
@@ -57,8 +64,8 @@ def test_average(row: str, root: Path) -> None:
     command = [sys.executable, str(PROJECT / "train.py"), "experiment=box", "train=false"]
     command += [f"ckpt_path={checkpoint}", f"data.root={root.absolute()}"]
     subprocess.run([*command, f"hydra.run.dir={RUNS / row}"], check=True, cwd=PROJECT)
-    (RUNS / row / "checkpoints").mkdir(exist_ok=True)
-    checkpoint.rename(RUNS / row / "checkpoints/best.ckpt")
+    (RUNS / row / CHECKPOINTS).mkdir(exist_ok=True)
+    checkpoint.rename(RUNS / row / BEST)
 
 
 def run(row: str, root: Path) -> None:
@@ -82,13 +89,13 @@ def record(row: str, root: Path) -> dict[str, Any]:
     parts = [read_run(RUNS / part) for part in [*POOLED.get(row, []), *AVERAGED.get(row, [])]] or [
         done
     ]
-    subgroups = without_levels(done.table("subgroups.csv"))
+    subgroups = without_levels(done.table(SUBGROUPS))
     changes = (
         pd.read_csv(folder / STRESS_TABLE) if (folder / STRESS_TABLE).exists() else pd.DataFrame()
     )
     stored = subgroups["metric"].isin(["age/mae_months", "age/bias_months", "stage/accuracy"])
     metrics = {key: done.metrics.get(key) for key in STORED}
-    epochs = [len(part.table("history.csv")) for part in parts]
+    epochs = [len(part.table(HISTORY)) for part in parts]
     if row in AVERAGED:
         metrics["seconds"] = sum(part.metrics["seconds"] for part in parts)
     return {

@@ -18,6 +18,7 @@ from records import Record, rounded
 from rows import PROJECT
 
 from boneage.evaluation.comparison.paired import difference_of
+from boneage.evaluation.run_files import METRICS
 from boneage.evaluation.run_folder import FinishedRun, read_run
 
 RUNS = PROJECT / "outputs/results"
@@ -84,7 +85,7 @@ def measure() -> list[Record]:
     """Return the measurements of each setting of the finished sweeps: of all its seeds."""
     settings: dict[Setting, list[FinishedRun]] = {}
     for sweep in SWEEPS:
-        for metrics in sorted((RUNS / sweep).glob("*/metrics.json")):
+        for metrics in sorted((RUNS / sweep).glob(f"*/{METRICS}")):
             run = read_run(metrics.parent)
             settings.setdefault(Setting.of(sweep, run), []).append(run)
     return [rounded(record(setting, runs, settings)) for setting, runs in settings.items()]

@@ -3,7 +3,6 @@
 python studies/rsna/tables.py
 """
 
-import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from sweeps import read as read_sweeps
 
 from boneage.evaluation.comparison.sizes import curve_of
 from boneage.evaluation.metrics import metric_label
+from boneage.evaluation.numbers import DASH, fixed, with_limits
 from boneage.run.stress import LABELS
 from boneage.stages import ALL, BANDS
 
@@ -246,19 +246,17 @@ def scored(metrics: Record, metric: str) -> Record | None:
 
 def cell(result: Record | None, metric: str) -> str:
     """Return a value with its interval as text."""
-    if result is None:
-        return ""
-    value, low, high = (result[key] for key in ("value", "low", "high"))
-    text = written(value, metric)
-    return text if low is None else f"{text} ({written(low, metric)} to {written(high, metric)})"
+    return "" if result is None else with_limits(result, decimals(metric))
 
 
 def written(value: float | None, metric: str) -> str:
-    """Return months with two decimals, a share with three; a dash if it is undefined."""
-    if value is None or math.isnan(value):
-        return "-"
-    text = f"{value:.2f}" if "months" in metric else f"{value:.3f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    """Return a value of a metric as text; a dash if it is undefined."""
+    return DASH if value is None else fixed(value, decimals(metric))
+
+
+def decimals(metric: str) -> int:
+    """Return two for months, three for a share."""
+    return 2 if "months" in metric else 3
 
 
 def fill(page: Path, name: str, rows: list[Row]) -> None:

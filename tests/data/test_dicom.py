@@ -413,3 +413,11 @@ def test_odd_characters_are_no_obstacle(tmp_path, recwarn, capfd):
     np.testing.assert_allclose(grey(tmp_path / "b.dcm"), PICTURE, atol=0.01)
     assert not recwarn
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_settings_of_pydicom_stay_as_they_are(tmp_path, monkeypatch):
+    """The caller's own code may rely on pydicom's validation."""
+    file = written(tmp_path / "a.dcm", PICTURE.astype(np.uint8))
+    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.RAISE)
+    read_dicom(file)
+    assert pydicom.config.settings.reading_validation_mode == pydicom.config.RAISE

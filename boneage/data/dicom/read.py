@@ -181,11 +181,10 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
             package could.
     """
     try:
-        import pydicom  # noqa: F401
+        from pydicom.config import disable_value_validation
     except ImportError as error:
         raise MissingPackage(f"{path}: reading DICOM needs pydicom: pip install pydicom") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of every invalid value
+    with warnings.catch_warnings(action="ignore"), disable_value_validation():  # of any value
         try:
             file = _open(path)
             require_single_grey(path, file)
@@ -208,9 +207,8 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
 def _open(path: Path) -> "Dataset":
     """Read a file with or without preamble; without a transfer syntax, as its bytes suggest."""
     import pydicom
-    from pydicom import config, uid
+    from pydicom import uid
 
-    config.settings.reading_validation_mode = config.IGNORE
     file = pydicom.dcmread(io.BytesIO(read_bytes(path)), force=True)
     if not file.file_meta.get("TransferSyntaxUID"):
         file.file_meta.TransferSyntaxUID = {

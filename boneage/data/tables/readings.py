@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.columns import READER
 from boneage.errors import plural
 
 log = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ LEAST_SHARED = 10  # radiographs that a reader and at least one other have both 
 
 def reading_column(reader: str) -> str:
     """Return the column with the ages in years that a reader gave."""
-    return f"reader_{reader}_years"
+    return f"{READER}{reader}_years"
 
 
 def shared_radiographs(readings: np.ndarray, reader: int) -> np.ndarray:

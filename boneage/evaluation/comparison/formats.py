@@ -19,7 +19,7 @@ from boneage.evaluation.comparison.tables import (
 )
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import describe, metric_label
-from boneage.evaluation.numbers import FEW, fixed, is_few, resampled
+from boneage.evaluation.numbers import DASH, FEW, fixed, is_few, resampled
 
 Format = Literal["markdown", "latex", "csv"]
 MAX_COLUMNS = {"markdown": 7, "latex": 4}  # of a table on a page, with the names of the runs
@@ -88,7 +88,7 @@ class PaperTable:
             return ""
         value = rounded(result["value"], metric)
         if not value:
-            return "-"
+            return DASH
         value += "†" * is_few(result)
         if "sd" in result:
             return f"{value} ± {rounded(result['sd'], metric)}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from boneage.errors import UserError
 from boneage.evaluation.metrics import describe
+from boneage.evaluation.numbers import DASH
 from boneage.evaluation.reference import Reference, first_reference
 from boneage.evaluation.report.readers import limit_of_readers
 from boneage.evaluation.run_files import ERROR, HYDRA, METRICS, SPLIT
@@ -16,7 +17,6 @@ from boneage.options import is_choice, kind_of
 
 TRACES = (METRICS, HYDRA, SPLIT, ERROR)  # a folder with any of them is a run folder
 DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")
-ABSENT = "-"
 FEW_OPTIONS = 2  # that differ: they stand beside the name of a run
 SEVERAL = "several"  # values, those of the runs of an ensemble
 
@@ -136,7 +136,7 @@ class Group:
         if key in run.metrics.get("differing", ()):
             return SEVERAL
         value = run.metrics["options"].get(key)
-        return ABSENT if value is None else str(value)
+        return DASH if value is None else str(value)
 
     def _differs(self, key: str) -> bool:
         return len({self.shown(run, key) for run in self.runs}) > 1

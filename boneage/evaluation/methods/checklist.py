@@ -7,11 +7,11 @@ from boneage.errors import plural
 from boneage.evaluation.methods.network import initial_weights
 from boneage.evaluation.methods.training import chosen_epoch
 from boneage.evaluation.methods.words import is_ensemble, is_test_alone, without_folders
+from boneage.evaluation.run_files import LOG, MAPS, METRICS, PAGE, STRESS_TABLE, SUBGROUPS
 from boneage.evaluation.run_folder import FinishedRun
 
 SOURCE = "Tejani et al., Radiology: Artificial Intelligence 2024;6(4):e240300"
 AUTHORS = "[fill in]"
-PAGE = "report.html"
 
 
 def claim(run: FinishedRun) -> str:
@@ -63,7 +63,7 @@ def _items(run: FinishedRun) -> list[tuple[str, str]]:
         ("Registration of a trial", AUTHORS),
         ("Numbers included and excluded", _numbers(run)),
         ("Characteristics by partition", f"Age and sex: Data, above, and {PAGE}; {AUTHORS}"),
-        ("Performance", "metrics.json; by age and sex subgroups.csv"),
+        ("Performance", f"{METRICS}; by age and sex {SUBGROUPS}"),
         ("Estimates with their precision", PAGE),
         ("Analysis of failures", f"{PAGE}: where it fails, the worst radiographs"),
         ("Limitations", f"{PAGE}: what these data cannot show; {AUTHORS}"),
@@ -99,7 +99,7 @@ def _missing(run: FinishedRun) -> str:
         "missing": "ids without an image, images without a row",
         "unreadable": "damaged files",
     }
-    said = {"drop": "Left out (train.log has the number)", "error": "None; the software refuses"}
+    said = {"drop": f"Left out ({LOG} has the number)", "error": "None; the software refuses"}
     parts = []
     for choice, words in said.items():
         chosen = [what for name, what in kinds.items() if options.get(f"data.{name}") == choice]
@@ -145,13 +145,13 @@ def _ensemble(run: FinishedRun) -> str:
 
 
 def _robustness(run: FinishedRun) -> str:
-    if (run.path / "stress.csv").is_file():
-        return "stress.csv: the test fold with changed images"
+    if (run.path / STRESS_TABLE).is_file():
+        return f"{STRESS_TABLE}: the test fold with changed images"
     return f"{AUTHORS}; boneage stress measures it"
 
 
 def _explanations(run: FinishedRun) -> str:
-    maps = any((run.path / "gradcam").glob("*.png"))
+    maps = any((run.path / MAPS).glob("*.png"))
     return f"Grad-CAM maps, {PAGE}" if maps else "None"
 
 
@@ -165,5 +165,5 @@ def _external(run: FinishedRun) -> str:
 
 
 def _numbers(run: FinishedRun) -> str:
-    log = "train.log; " if (run.path / "train.log").is_file() else ""
+    log = f"{LOG}; " if (run.path / LOG).is_file() else ""
     return f"Data, above; {log}{AUTHORS}"

@@ -1,6 +1,7 @@
 """The page of a run."""
 
 from collections.abc import Hashable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,13 @@ from boneage.evaluation.report.tables import (
     option_rows,
     subgroup_rows,
 )
-from boneage.evaluation.run_files import CASES, SUBGROUPS
+from boneage.evaluation.run_files import CASES, CHECKS, CLAIMS, MAPS, PAGE, SUBGROUPS
 from boneage.evaluation.run_folder import FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.weights import BUILTIN_NAME
 
 SAME = 3.0  # grey levels: largest mean difference between a file and the tested radiograph
-PAGE, FOLDER = "report.html", "figures"
+FOLDER = "figures"
 
 
 def films(run: FinishedRun) -> dict[str, str]:
@@ -63,7 +64,7 @@ def _read(
     """Yield ids and (h, w) uint8 films of the radiographs whose files exist."""
     try:
         preprocessing = Preprocessing(
-            **{name: options[f"data.{name}"] for name in ("size", "fit", "contrast", "crop")}
+            **{field.name: options[f"data.{field.name}"] for field in fields(Preprocessing)}
         )
         root = Path(options["data.root"])
     except (UserError, KeyError, TypeError):
@@ -123,7 +124,7 @@ def write_report(run_dir: Path) -> Path:
         limits=limits(run),
         cases=_cases(run),
         maps=_maps(run),
-        claims=[*_lines(run.path / "gradcam/claims.txt"), *_lines(run.path / "gradcam/checks.txt")],
+        claims=[line for name in (CLAIMS, CHECKS) for line in _lines(run.path / MAPS / name)],
         figures={
             section: [
                 (entry, images[entry.name])
@@ -171,7 +172,7 @@ def _maps(run: FinishedRun) -> list[dict[str, Any]]:
 
     Panels of test radiographs also have one image per radiograph, under `each`.
     """
-    files = sorted((run.path / "gradcam").glob("*.png"))
+    files = sorted((run.path / MAPS).glob("*.png"))
     panels = [file for file in files if "_epoch_" in file.stem]
     panels.sort(key=lambda file: len(file.stem))  # by epoch: 1000 is after 999
     newest = {file.stem.rpartition("_epoch_")[0]: file for file in panels}
@@ -187,7 +188,7 @@ def _maps(run: FinishedRun) -> list[dict[str, Any]]:
 
 def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:
     """Return image and caption of each radiograph of a panel, if they were written."""
-    folder = f"gradcam/{name}"
+    folder = f"{MAPS}/{name}"
     listed = run.table(f"{folder}/{CASES}").to_dict("records")
     files = [(run.path / folder / row["picture"], row["caption"]) for row in listed]
     return [
