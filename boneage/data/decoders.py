@@ -59,7 +59,7 @@ def _scratch_file() -> IO[bytes]:
     return os.fdopen(os.memfd_create("messages"), "w+b")  # no folder needs to be writable
 
 
-def tell_of_damage(messages: list[str]) -> bool:
+def mentions_damage(messages: list[str]) -> bool:
     """Tell whether a decoder says that pixels are damaged; it has made up the rest.
 
     libjpeg prints only its first message of a file. With 512 zeros at 25 places of 5 radiographs,

@@ -24,7 +24,7 @@ from PIL.TiffImagePlugin import PLANAR_CONFIGURATION as PLANAR
 from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
 from PIL.TiffImagePlugin import SAMPLESPERPIXEL as SAMPLES
 
-from boneage.data.decoders import muted_decoders, tell_of_damage
+from boneage.data.decoders import mentions_damage, muted_decoders
 from boneage.errors import InaccessibleFile, UserError
 
 DEEP, COLOUR_SAMPLES = 16, 3  # bits, samples per pixel
@@ -58,7 +58,7 @@ def read_image(path: str | Path) -> np.ndarray:
         image = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
         )
-    damaged = tell_of_damage(messages)
+    damaged = mentions_damage(messages)
     if image is None and facts.is_tiff:  # of 2 or 4 bits, or compressed as Zstandard or LZMA
         with muted_decoders():
             image, damaged = _read_with_pillow(data, facts.bits), False  # it raises its errors

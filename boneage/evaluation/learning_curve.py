@@ -41,7 +41,7 @@ class LearningCurve:
         return _law(n, self.floor, self.scale, self.exponent)
 
     @property
-    def telling(self) -> bool:
+    def is_conclusive(self) -> bool:
         """Whether the data can say that more radiographs would help, or would not.
 
         They cannot if the interval goes from nothing to much.

@@ -22,7 +22,7 @@ def test_a_planted_law_is_found():
     assert curve.doubling == pytest.approx(by_hand, abs=0.01)
     low, high = curve.doubling_limits
     assert low < by_hand < high
-    assert curve.telling
+    assert curve.is_conclusive
 
 
 def test_intervals_cover_the_planted_gain():
@@ -96,7 +96,7 @@ def test_the_interval_is_that_of_a_grid_search():
 def test_noise_without_a_trend_says_nothing():
     mae = [9.0, 13.0, 8.0, 12.0, 9.0, 12.0]
     curve = fit_learning_curve(SIZES, mae, [2.0] * 6)
-    assert not curve.telling or curve.doubling_limits[0] <= 0.01
+    assert not curve.is_conclusive or curve.doubling_limits[0] <= 0.01
 
 
 def test_an_error_that_rises_has_no_curve():

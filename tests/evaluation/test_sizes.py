@@ -71,7 +71,7 @@ def test_few_test_radiographs_cannot_say(tmp_path):
     for size, error in zip(SIZES, (10.5, 9.8, 9.3, 8.2, 8.0), strict=True):
         finished(tmp_path / f"{size}", size, error, test_n=25)
     (study,) = studies_of(tmp_path)
-    assert not study.curve.telling
+    assert not study.curve.is_conclusive
     assert study.sentence.startswith("The effect of twice as many")
 
 
@@ -138,7 +138,7 @@ def test_settings_have_studies_of_their_own(tmp_path):
     studies = studies_of(tmp_path)
     assert {study.setting for study in studies} == {"backbone=slim_resnet", "backbone=resnet18"}
     assert all(study.n.tolist() == list(SIZES) for study in studies)
-    assert all(study.told.startswith(f"{study.setting}: ") for study in studies)
+    assert all(study.text.startswith(f"{study.setting}: ") for study in studies)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from boneage.data.decoders import muted_decoders, tell_of_damage
+from boneage.data.decoders import mentions_damage, muted_decoders
 from boneage.errors import MissingPackage
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def decompress(file: "Dataset", codec: Callable[[bytes], np.ndarray]) -> np.ndar
             values = np.asarray(codec(frame))
     except Exception as error:  # decoders can raise anything on damaged bytes
         raise ValueError(damaged) from error
-    if tell_of_damage(messages):
+    if mentions_damage(messages):
         raise ValueError(damaged)
     if values.shape != expected:
         raise ValueError("they are not grey: export the file in grey")

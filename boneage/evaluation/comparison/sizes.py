@@ -35,8 +35,8 @@ class SizeStudy:
     sentence: str
 
     @property
-    def told(self) -> str:
-        """The sentence, with the setting that it is of where there are several."""
+    def text(self) -> str:
+        """The sentence, after its setting if there are several."""
         return f"{self.setting}: {self.sentence}" if self.setting else self.sentence
 
 
@@ -100,7 +100,7 @@ def _sentence(curve: LearningCurve) -> str:
     n = curve.largest
     sizes = f"twice as many training radiographs ({2 * n:,} instead of {n:,})"
     by = f"{curve.doubling:.2f} months (95 % interval {low:.2f} to {high:.2f})"
-    if not curve.telling:
+    if not curve.is_conclusive:
         return (
             f"The effect of {sizes} is unclear: the fitted curve falls by {by}, an interval too "
             "wide to tell."

@@ -150,7 +150,7 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
             for row in part["between_settings"]:
                 console.print(_difference(row, name_of), soft_wrap=True)
             for row in part["sizes"]:
-                console.print(escape(f"  {row['study'].told}"), soft_wrap=True)
+                console.print(escape(f"  {row['study'].text}"), soft_wrap=True)
             for row in part["differences"]:
                 console.print(_difference(row, name_of), soft_wrap=True)
         for row in shown["across"]:
