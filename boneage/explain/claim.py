@@ -83,9 +83,9 @@ def _judge(here: pd.DataFrame, region: str) -> _Judged:
 
 
 def _difference(own: dict[Hashable, Any], control: dict[Hashable, Any]) -> tuple[float, float]:
-    """Return the 95 % limits of the difference of two rows, own minus control.
+    """Return the 95 % limits of the difference of two rows, own minus control, as independent.
 
-    As if they were independent. A control without an interval is the same on all radiographs.
+    A control without an interval is the same on all radiographs.
     """
     return limits_of_difference(
         (control["value"], *_limits(control)), (own["value"], own["low"], own["high"])

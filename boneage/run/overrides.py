@@ -22,8 +22,9 @@ from boneage.run.options import flatten
 CONFIG_NAME = "train"  # without .yaml
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 ELSEWHERE = re.compile(r"(--config-(dir|path|name)|--experimental-rerun|-c[dpn])(=.*)?")
-SHOW_CONFIG = re.compile(r"(--cfg|-c|--info|-i|--help|-h)(=.*)?")  # the config, in place of a run
-MODES = re.compile(r"(--run|-r|--multirun|-m|--cfg|-c|--info|-i|--shell-completion|-sc)(=.*)?")
+SHOWN = "--cfg|-c|--info|-i"  # the config, or facts on it, in place of a run
+SHOW_CONFIG = re.compile(rf"({SHOWN}|--help|-h)(=.*)?")
+MODES = re.compile(rf"({SHOWN}|--run|-r|--multirun|-m|--shell-completion|-sc)(=.*)?")
 OF_SWEEPS = re.compile(r"hparams_search|hydra[./](sweep|sweeper|launcher)\b.*")
 OF_SINGLE_RUNS = re.compile(r"hydra\.run\b.*")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
@@ -45,9 +46,9 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
     Raises:
         UserError: naming the argument, and how to quote it, or the nearest existing names.
     """
-    modes = list(dict.fromkeys(word for word in arguments if MODES.fullmatch(word)))
+    modes = {word.lstrip("-")[0]: word for word in arguments if MODES.fullmatch(word)}
     if len(modes) > 1:
-        raise UserError(f"{' and '.join(modes)} cannot be combined: leave one out")
+        raise UserError(f"{' and '.join(modes.values())} cannot be combined: leave one out")
     sweep = any(argument in SWEEP for argument in arguments)
     overrides = _parse(arguments, sweep)
     if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):

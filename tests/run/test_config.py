@@ -337,6 +337,7 @@ def test_sweeps_and_plain_values_need_no_quotation_marks():
     plain = ["data.root=/x/a b", "~callbacks.grad_cam", "+a=1", "backbone.widths=[4,8]", "a="]
     check_overrides([*plain, "--config-dir=/x (1)"], CONF)
     check_overrides(["-m", "--help"], CONF)
+    check_overrides(["-m", "--multirun", "seed=1,2"], CONF)
     check_overrides(["-m", "task=regression,classification", "seed=1,2"], CONF)
     with pytest.raises(
         UserError, match=r"~/x cannot be read: write the home folder out: data\.root=/"
