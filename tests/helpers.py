@@ -79,6 +79,12 @@ def compose_config(*overrides: str, conf: Path = PROJECT / "conf") -> DictConfig
     return cfg
 
 
+def with_fast_network(*overrides: str) -> list[str]:
+    """Add a network that is built at once, unless the overrides choose one."""
+    chosen = any(word.startswith(("backbone", "experiment")) for word in overrides)
+    return [*overrides, *(() if chosen else ("backbone=paper_cnn",))]
+
+
 @cache
 def _compose(conf: Path, *overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()

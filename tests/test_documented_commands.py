@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 import typer
-from helpers import PROJECT, compose_config
+from helpers import PROJECT, compose_config, with_fast_network
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.utils import instantiate
@@ -89,7 +89,7 @@ def check_training(words, root):
             override.input_line if value is None else f"{override.get_key_element()}={value}"
             for override, value in zip(overrides, values, strict=True)
         ]
-        build(compose_config(*run, f"data.root={root}", f"run_dir={root}"))
+        build(compose_config(*with_fast_network(*run), f"data.root={root}", f"run_dir={root}"))
 
 
 def build(cfg):

@@ -23,7 +23,8 @@ CONFIG_NAME = "train"  # without .yaml
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 ELSEWHERE = re.compile(r"(--config-(dir|path|name)|--experimental-rerun|-c[dpn])(=.*)?")
 SHOWN = "--cfg|-c|--info|-i"  # the config, or facts on it, in place of a run
-SHOW_CONFIG = re.compile(rf"({SHOWN}|--help|-h)(=.*)?")
+HELP = ("--help", "-h")
+SHOW_CONFIG = re.compile(rf"({SHOWN}|{'|'.join(HELP)})(=.*)?")
 MODES = re.compile(rf"({SHOWN}|--run|-r|--multirun|-m|--shell-completion|-sc)(=.*)?")
 OF_SWEEPS = re.compile(r"hparams_search|hydra[./](sweep|sweeper|launcher)\b.*")
 OF_SINGLE_RUNS = re.compile(r"hydra\.run\b.*")
@@ -51,6 +52,11 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
         raise UserError(f"{' and '.join(modes.values())} cannot be combined: leave one out")
     sweep = any(argument in SWEEP for argument in arguments)
     overrides = _parse(arguments, sweep)
+    for help_option in set(HELP) & set(arguments):
+        for override in overrides:
+            if override.is_sweep_override():
+                word = override.input_line
+                raise UserError(f"{help_option} shows one run: choose one of the values of {word}")
     if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):
         with initialize_config_dir(str(folder), version_base="1.3"):
             _check_names(overrides, _loader(overrides))

@@ -33,10 +33,9 @@ def with_maps(phantom_root, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.drawn
-def test_every_task_has_its_pictures(with_maps, tmp_path, precision):
-    train(with_maps("task=multitask", "sex=embedding", f"precision={precision}", "report=true"))
+def test_every_task_has_its_pictures(with_maps, tmp_path):
+    train(with_maps("task=multitask", "sex=embedding", "precision=bf16-mixed", "report=true"))
     folder = tmp_path / "run/gradcam"
     assert {file.name for file in folder.iterdir()} == {
         f"{task}_{name}"

@@ -193,14 +193,14 @@ def write_checkpoint(path, cfg):
     torch.save({"boneage": record, "state_dict": model.state_dict()}, path)
 
 
-SLOW = ("resnet18", "efficientnet_v2_s", "convnext_tiny", "efficientnet_lite0")  # to trace
+SLOW = (  # to trace; slim_resnet is of the class of se_resnet
+    "slim_resnet", "resnet18", "efficientnet_v2_s", "convnext_tiny", "efficientnet_lite0",
+)  # fmt: skip
 TASKS = {  # each is exported with one of the networks
     # whose output is not called sex, as the input is
-    "slim_resnet": ("task=age_sex", "backbone.depths=[1,2,1,1]"),
-    "paper_cnn": ("task=classification",),
-    "se_resnet": (
+    "se_resnet": ("task=age_sex", "backbone.depths=[1,1,1]"),
+    "paper_cnn": (
         "task=classification", "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages",
-        "backbone.depths=[1,1,1]",
     ),
 }  # fmt: skip
 EXPORTED = [

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from helpers import PROJECT, compose_config
+from helpers import PROJECT, compose_config, with_fast_network
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -56,7 +56,7 @@ def test_every_option(group, option, phantom_root, tmp_path):
         overrides.append("backbone.name=resnet10t")
     if override == "callbacks=gradcam_localisation":
         overrides.append(f"data.hold_out={phantom_root}/masks")
-    build(compose_config(*overrides))
+    build(compose_config(*with_fast_network(*overrides)))
 
 
 @pytest.mark.parametrize("task", ["regression", "classification", "multitask"])
@@ -139,7 +139,8 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
 def test_a_bad_value_is_one_clear_line(overrides, said, phantom_root, tmp_path):
     from boneage.run.experiment import train
 
-    cfg = compose_config(f"run_dir={tmp_path}", f"data.root={phantom_root}", *overrides)
+    folders = (f"run_dir={tmp_path}", f"data.root={phantom_root}")
+    cfg = compose_config(*folders, *with_fast_network(*overrides))
     with pytest.raises(UserError, match=said) as caught:
         train(cfg)
     assert "\n" not in str(caught.value)
@@ -326,6 +327,7 @@ def test_offered_commands_name_their_folder(tmp_path, capsys, monkeypatch):
         (["loss=l7"], "^loss=l7 is not a choice"),
         (["-m", "seed=1,2", "--cfg", "job"], "^-m and --cfg cannot be combined: leave one out$"),
         (["--run", "--info=plugins"], "^--run and --info=plugins cannot be combined"),
+        (["-m", "seed=1,2", "-h"], "^-h shows one run: choose one of the values of seed=1,2$"),
     ],
 )
 def test_options_that_exclude_each_other_are_said(arguments, said):

@@ -90,16 +90,15 @@ def killed_until_done(configure, folder, kills, workers):
 @pytest.mark.parametrize(
     ("kills", "workers"), [(3, 0), (1, 2), pytest.param(20, 0, marks=pytest.mark.soak)]
 )
-def test_killed_runs_end_as_if_nothing_had_happened(configure, tmp_path, kills, workers):
-    train(configure(*HARD, run="straight"))
+def test_killed_runs_end_as_if_nothing_had_happened(configure, trained, tmp_path, kills, workers):
     killed_until_done(configure, tmp_path / "killed", kills, workers)
-    assert_same_run(tmp_path / "straight", tmp_path / "killed")
+    assert_same_run(trained(*HARD), tmp_path / "killed")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 3, 5, 8])  # three are an epoch; validated after every second
 def test_a_run_that_is_validated_within_epochs_is_resumed_from_the_last_complete_one(
-    configure, tmp_path, monkeypatch, step
+    configure, trained, tmp_path, monkeypatch, step
 ):
     class Stop(EpochSeed):
         """End the training with an error before a step."""
@@ -109,7 +108,7 @@ def test_a_run_that_is_validated_within_epochs_is_resumed_from_the_last_complete
                 raise KeyboardInterrupt
 
     interval = ("trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=null")
-    train(configure(*HARD, *interval, run="straight"))
+    straight = trained(*HARD, *interval)
     cut = configure(*HARD, *interval, "resume=auto", run="cut")
     with monkeypatch.context() as patch:
         patch.setattr("boneage.run.experiment.EpochSeed", Stop)
@@ -117,7 +116,7 @@ def test_a_run_that_is_validated_within_epochs_is_resumed_from_the_last_complete
             train(cut)
     assert (tmp_path / "cut/checkpoints/best.ckpt").exists()
     train(cut)
-    assert_same_run(tmp_path / "straight", tmp_path / "cut")
+    assert_same_run(straight, tmp_path / "cut")
 
 
 def test_the_middle_of_an_epoch_is_not_resumed(configure, tmp_path):
@@ -129,7 +128,7 @@ def test_the_middle_of_an_epoch_is_not_resumed(configure, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code):
+def test_interrupted_runs_are_marked_and_go_on(configure, trained, tmp_path, number, code):
     folder = tmp_path / "cut"
     long = ("trainer.max_epochs=40", "callbacks.early_stopping.patience=40")  # a second or so
     cfg = configure(*long, "resume=auto", run="cut")
@@ -145,8 +144,7 @@ def test_interrupted_runs_are_marked_and_go_on(configure, tmp_path, number, code
     assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] < 39
     train(cfg)
     assert not (folder / "error.txt").exists()
-    train(configure(*long, run="straight"))
-    assert_same_run(tmp_path / "straight", folder)
+    assert_same_run(trained(*long), folder)
 
 
 @pytest.mark.slow
