@@ -105,14 +105,6 @@ def run_train(arguments, cwd, output):
     runpy.run_path(TRAIN, run_name="__main__")
 
 
-def call_afresh(*arguments, cwd):
-    """Call `python train.py`."""
-    command = [sys.executable, TRAIN, *arguments]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False
-    )
-
-
 def call(*arguments, cwd):
     """Call train.py as `python train.py` does, without waiting for its imports."""
     with tempfile.TemporaryDirectory() as folder:
