@@ -126,7 +126,7 @@ def run_pool(calls: Iterable[Any], **options: Any) -> Iterator[Any]:  # noqa: AN
         )
         try:
             with _held_interrupt():
-                files = Parallel(initializer=_ignore_interrupt, **options)(stored)
+                files = Parallel(initializer=_prepare_process, **options)(stored)
             for file in files:
                 yield pickle.loads(file.read_bytes())
                 file.unlink()
@@ -165,9 +165,10 @@ def _held_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the main process, which ends the others."""
+def _prepare_process() -> None:
+    """Leave Ctrl-C to the main process, which ends the others, and the other cores to these."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
 
 
 def with_progress(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
@@ -266,7 +267,6 @@ def _decode_chunk(
 
     The rows are written to the file: on a full disk, a write to a memory map kills the process.
     """
-    cv2.setNumThreads(1)  # the other cores have processes of their own
     pixels = np.zeros((len(paths), preprocessing.size, preprocessing.size), np.uint8)
     decoded = Decoded()
     for i, path in enumerate(paths):

@@ -78,7 +78,6 @@ def load(
     path: Path, preprocessings: tuple[Preprocessing, ...], with_film: bool = False
 ) -> Radiograph:
     """Read a radiograph with each preprocessing; a file that cannot be read gives `error`."""
-    cv2.setNumThreads(1)  # other processes use the other cores
     try:
         if path.exists() and not path.is_file():
             return Radiograph(error=f"{path} is not a radiograph file")

@@ -42,6 +42,17 @@ def test_it_reads_even_drawn_hands(hands):
     assert all(a.interval_years[0] < a.age_years < a.interval_years[1] for a in answers)
 
 
+def test_opencv_keeps_its_threads_in_the_process_that_calls(hands, tmp_path):
+    cv2.imwrite(str(tmp_path / "hand.png"), hands[0])
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        Predictor()(tmp_path / "hand.png")
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def test_predictions_that_are_not_finite_are_refused(hands, tmp_path):
     """A damaged weight: the answer was 0 years, with an interval and no flag."""
     model = onnx.load(BUILTIN)
