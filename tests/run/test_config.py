@@ -98,6 +98,7 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["task=classification", "+loss=l1"], "loss: there is no such option"),
         (["seed=abc"], "seed='abc' is not valid"),
         (["seed=-1"], "seed=-1 is not valid"),
+        (["data.seed=-1"], "data.seed=-1 is not valid"),
         (["readers_margin=-1"], "readers_margin=-1 is not valid"),
         (["readers_margin=one"], "readers_margin='one' is not valid: .*a valid number"),
         (["data.root=null"], "data.root=None is not valid"),
