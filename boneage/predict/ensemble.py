@@ -46,7 +46,7 @@ class Ensemble:
         for model in self.models[1:]:
             stages = (model.stages.names, model.stages.edges)
             for what, same in (
-                ("task", model.task == first.task),
+                ("tasks", model.tasks == first.tasks),
                 ("stages", stages == (first.stages.names, first.stages.edges)),
             ):
                 if not same:

@@ -22,7 +22,7 @@ from boneage.explain.methods import grad_cam
 from boneage.predict.onnx_model import OnnxModel
 from boneage.predict.radiograph import see
 from boneage.run.checkpoint import load_model, read_checkpoint
-from boneage.weights import BUILTIN
+from boneage.weights import BUILTIN, KEY
 
 HANDS = ((4, "female"), (9, "male"), (13, "female"), (15, "male"))
 
@@ -52,6 +52,25 @@ def test_predictions_that_are_not_finite_are_refused(hands, tmp_path):
     onnx.save(model, tmp_path / "damaged.onnx")
     with pytest.raises(UserError, match=r"damaged\.onnx cannot be used: .* not finite"):
         Predictor(tmp_path / "damaged.onnx")(hands[0])
+
+
+def test_models_are_averaged_by_their_tasks_not_by_the_name_of_their_config(hands, tmp_path):
+    """With task=multitask '~tasks.stage' the name is that of two tasks."""
+    file = tmp_path / "other.onnx"
+    contract = OnnxModel(BUILTIN).contract
+
+    def write(**changed):
+        model = onnx.load(BUILTIN)
+        onnx.helper.set_model_props(model, {KEY: json.dumps(contract | changed)})
+        onnx.save(model, file)
+
+    write(tasks=contract["tasks"] | {"stage": ["stage_probability_child"]})
+    for models in ([BUILTIN, file], [file, BUILTIN]):
+        with pytest.raises(UserError, match="differ in their tasks: they cannot be averaged"):
+            Predictor(models)
+    write(name="renamed")
+    answer = Predictor([BUILTIN, file])(hands[0])
+    assert answer.age_years == pytest.approx(Predictor()(hands[0]).age_years)
 
 
 def test_it_is_small_and_knows_no_ages_or_sexes_of_radiographs():
