@@ -37,7 +37,7 @@ class Model(Protocol):
         site: correction and intervals of a site; None if it is fitted to none.
         seen: ids of its training and validation radiographs.
         validated: number of its validation radiographs, which the intervals are fitted to.
-        calibrated: whether it has intervals or novelty.
+        calibrated: whether training calibrated it; without that it measures no novelty.
         predicts_age: whether it predicts bone ages.
     """
 

@@ -46,8 +46,8 @@ class TrainedModel:
         self.site = site_of(record)
         self.validated = len(fold_of(record, "val"))
         self.seen = frozenset(seen_by(checkpoint)["id"])
-        self.calibrated = "calibration" in record
         self.novelty = novelty_of(record)
+        self.calibrated = self.novelty is not None
 
     def predict(
         self, squares: np.ndarray, sexes: Sequence[str]
