@@ -102,6 +102,7 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["readers_margin=-1"], "readers_margin=-1 is not valid"),
         (["readers_margin=one"], "readers_margin='one' is not valid: .*a valid number"),
         (["data.root=null"], "data.root=None is not valid"),
+        (["data.columns.id=[a,b]"], r"data.columns.id=\['a', 'b'\]: give one column, not a list"),
         (["+backbone.width=3"], "backbone.width: .* has no such option"),
         (["backbone._target_=boneage.models.backbones.Nothing"], "Nothing"),
         (["backbone.channels=2"], "backbone.channels=2 is not valid"),
