@@ -18,6 +18,7 @@ from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
 from boneage.errors import FRAMEWORK, UserError
 from boneage.predict.answer import Answer, table_of
+from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
 
@@ -221,6 +222,14 @@ def test_python_gets_one_line_for_a_mistake(model, film):
     ):
         with pytest.raises(UserError, match=message):
             call()
+
+
+def test_a_wrong_sex_of_the_last_radiograph_is_said_before_the_first_is_read(model, monkeypatch):
+    predictor = Predictor(model)
+    monkeypatch.setattr(predictor, "_read", lambda source: pytest.fail("it was read"))
+    films = [np.zeros((64, 64), np.uint8)] * (RADIOGRAPHS_IN_MEMORY + 1)
+    with pytest.raises(UserError, match="'lad' is not a sex"):
+        predictor(films, sex=[None] * RADIOGRAPHS_IN_MEMORY + ["lad"])
 
 
 def test_masked_pixels_are_black(model):
