@@ -108,12 +108,13 @@ class AnswerFiles:
         return json.dumps(asdict(self.done[path]) | {"state": self.states.get(path)}) + "\n"
 
     def lacks(self, file: Path) -> bool:
-        """Return whether a file has no answer, could not be read, or has changed since."""
+        """Return whether a file has no answer or image, could not be read, or has changed since."""
         path = os.path.abspath(file)
         answer = self.done.get(path)
         if answer is None or answer.status == "error":
             return True
-        return file.exists() and self.states.get(path) != _state(file)
+        drawn = (self.folder / answer.picture).exists()  # unless its image was removed
+        return file.exists() and not (drawn and self.states.get(path) == _state(file))
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Add answers to the log."""
