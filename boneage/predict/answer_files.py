@@ -44,6 +44,10 @@ class AnswerFiles:
                 f"{folder} contains predictions already: continue them with --resume, or choose "
                 "another --out"
             )
+        if exists and not (self.lines.exists() or self.document.exists()):
+            raise UserError(
+                f"{self.table} exists without {ANSWERS}, which --resume needs: choose another --out"
+            )
         if not exists and about["pictures"] and (folder / PICTURES).exists():
             raise UserError(
                 f"{folder / PICTURES} exists without its predictions: choose another --out"
