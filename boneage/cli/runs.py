@@ -93,7 +93,9 @@ def report(
 
 def dashboard(
     folder: Annotated[Path, typer.Argument(help="Folder with runs below it.")] = Path("outputs"),
-    port: Annotated[int, typer.Option(help="Port to serve on; 0 picks a free one.")] = 6006,
+    port: Annotated[
+        int, typer.Option(help="Port to serve on; 0 picks a free one.", min=0, max=65535)
+    ] = 6006,
 ) -> None:
     """Serve TensorBoard with the most important curves on its first page, and open it."""
     if not any(folder.rglob("events.out.tfevents.*")):

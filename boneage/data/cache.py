@@ -107,7 +107,7 @@ def check_readable(
     It warns about those that were not cropped, and those that are left out.
 
     Raises:
-        UserError: when some could not be and `unreadable` is not "drop".
+        UserError: when some could not be and `unreadable` is not "drop", or when none could be.
     """
     require_choice("data.unreadable", unreadable, "error", "drop")
     if uncropped := cache.without_hand:
@@ -122,6 +122,8 @@ def check_readable(
         )
         if unreadable == "error":
             raise UserError(f"{message}; replace them, or leave them out with data.unreadable=drop")
+        if len(cache.unreadable) == len(table):
+            raise UserError(f"{message}; replace them")
         log.warning("Left out: %s", message)
     return np.setdiff1d(np.arange(len(table)), list(cache.unreadable))
 

@@ -112,7 +112,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         batch_size: PositiveInt = 64,
         num_workers: NonNegativeInt = 0,
         residence: Literal["host", "device"] = "host",
-        seed: int = 0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         require_choice("data.residence", residence, "host", "device")

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.formats import is_radiograph
-from boneage.data.radiographs import MASKS, radiograph_id, walk
+from boneage.data.radiographs import MASKS, by_id, walk
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, require_single
-from boneage.data.tables.ids import count_patients, normal_id, patient_codes, patients_with_several
+from boneage.data.tables.ids import count_patients, patient_codes, patients_with_several
 from boneage.data.tables.labels import read_ids, read_unique_ids
 from boneage.data.tables.matching import clause, match_ids
 from boneage.data.tables.read import read_table, refuse
@@ -258,7 +258,8 @@ def find_held_out(
     """Return the radiographs to hold out for testing, and log how many of the requested ones.
 
     Args:
-        path: a table with a column of ids, or a folder of radiographs or masks named by ids.
+        path: a table with a column of ids, or a folder of radiographs or masks named by ids, also
+            with the folders that these name.
         ids: of all radiographs.
         columns: column names of a custom table, which this one may have as well.
         separator: of a csv file; None finds it.
@@ -270,15 +271,11 @@ def find_held_out(
     if not path.exists():
         raise UserError(f"data.hold_out={path}: no such table or folder")
     if path.is_dir():
-        files = list(map(Path, walk(path)))
-        wanted = [
-            normal_id(file.stem) if file.suffix.lower() == MASKS else radiograph_id(file)
-            for file in files
-            if file.suffix.lower() == MASKS or is_radiograph(file)
-        ]
+        files = list(map(Path, walk(path.absolute())))
+        masks = [file.with_suffix("") for file in files if file.suffix.lower() == MASKS]
+        wanted = list(by_id([*masks, *filter(is_radiograph, files)], ids))
     else:
-        wanted = [id_ for id_ in read_ids(path, columns, separator) if id_]
-    wanted = list(dict.fromkeys(wanted))
+        wanted = [id_ for id_ in dict.fromkeys(read_ids(path, columns, separator)) if id_]
     if not wanted:
         what = "contains no radiographs" if path.is_dir() else "has a header but no ids"
         raise UserError(f"data.hold_out={path} {what}: name the radiographs to hold out")

@@ -44,6 +44,10 @@ class AnswerFiles:
                 f"{folder} contains predictions already: continue them with --resume, or choose "
                 "another --out"
             )
+        if exists and not (self.lines.exists() or self.document.exists()):
+            raise UserError(
+                f"{self.table} exists without {ANSWERS}, which --resume needs: choose another --out"
+            )
         if not exists and about["pictures"] and (folder / PICTURES).exists():
             raise UserError(
                 f"{folder / PICTURES} exists without its predictions: choose another --out"
@@ -108,12 +112,13 @@ class AnswerFiles:
         return json.dumps(asdict(self.done[path]) | {"state": self.states.get(path)}) + "\n"
 
     def lacks(self, file: Path) -> bool:
-        """Return whether a file has no answer, could not be read, or has changed since."""
+        """Return whether a file has no answer or image, could not be read, or has changed since."""
         path = os.path.abspath(file)
         answer = self.done.get(path)
         if answer is None or answer.status == "error":
             return True
-        return file.exists() and self.states.get(path) != _state(file)
+        drawn = (self.folder / answer.picture).exists()  # unless its image was removed
+        return file.exists() and not (drawn and self.states.get(path) == _state(file))
 
     def add(self, answers: Iterable[Answer]) -> None:
         """Add answers to the log."""

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ class Ensemble:
         for model in self.models[1:]:
             stages = (model.stages.names, model.stages.edges)
             for what, same in (
-                ("task", model.task == first.task),
+                ("tasks", model.tasks == first.tasks),
                 ("stages", stages == (first.stages.names, first.stages.edges)),
             ):
                 if not same:
@@ -65,13 +64,11 @@ class Ensemble:
         self.preprocessings = tuple(model.preprocessing for model in self.models)
         self.stages = first.stages
         for model in self.models:
+            intervals = [_intervals(model, sex_known) for sex_known in INTERVAL_KEYS]
             if not model.calibrated:
-                log.warning(
-                    "%s has no calibration: it gives no intervals and no novelty", model.file
-                )
-            elif not all(
-                own is None or own.known for own in map(partial(_intervals, model), INTERVAL_KEYS)
-            ):
+                lacking = "novelty" if any(intervals) else "intervals and no novelty"
+                log.warning("%s has no calibration: it gives no %s", model.file, lacking)
+            elif not all(each is None or each.known for each in intervals):
                 log.warning("%s: %s", model.file, why_unknown(model.validated))
         self.intervals = {
             sex_known: _mean_intervals([_intervals(model, sex_known) for model in self.models])

@@ -29,7 +29,7 @@ class Model(Protocol):
 
     Attributes:
         file: the file it was read from.
-        task: its name, such as "regression".
+        tasks: names of its tasks, such as "age" and "stage".
         stages: the maturity stages it was trained with.
         preprocessing: of its input radiographs.
         mirror: whether predictions are averaged with those of the mirror image.
@@ -37,12 +37,12 @@ class Model(Protocol):
         site: correction and intervals of a site; None if it is fitted to none.
         seen: ids of its training and validation radiographs.
         validated: number of its validation radiographs, which the intervals are fitted to.
-        calibrated: whether it has intervals or novelty.
+        calibrated: whether training calibrated it; without that it measures no novelty.
         predicts_age: whether it predicts bone ages.
     """
 
     file: Path
-    task: str
+    tasks: frozenset[str]
     stages: Stages
     preprocessing: Preprocessing
     mirror: bool
@@ -115,9 +115,9 @@ class OnnxModel:
         self.site = Site.of(json.loads(metadata[SITE_KEY])) if SITE_KEY in metadata else None
         self.seen = frozenset(chain.from_iterable(self.contract["radiographs"].values()))
         self.validated = len(self.contract["radiographs"]["val"])
-        self.task: str = self.contract["name"]
-        self.tasks: dict[str, list[str]] = self.contract["tasks"]
-        self.predicts_age = PREDICTED_AGE in chain.from_iterable(self.tasks.values())
+        self.columns: dict[str, list[str]] = self.contract["tasks"]
+        self.tasks = frozenset(self.columns)
+        self.predicts_age = PREDICTED_AGE in chain.from_iterable(self.columns.values())
         self.stages = Stages(self.contract["stages"], self.contract["stage_edges_years"])
         self.preprocessing = Preprocessing(**self.contract["preprocessing"])
         self.mirror = mirror or self.contract["mirror_test"]
@@ -129,7 +129,7 @@ class OnnxModel:
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
         """Predict (n, size, size) uint8 radiographs: see `Model`."""
-        tasks = {output_of(task): columns for task, columns in self.tasks.items()}
+        tasks = {output_of(task): columns for task, columns in self.columns.items()}
         extra = [NOVELTY] if NOVELTY in self.outputs else []
         outputs = self._run([*tasks, *extra], squares, sexes)
         if self.mirror and not self.contract["mirror_test"]:

@@ -92,8 +92,12 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
 
 
 def card_of(answer: Answer, folder: Path, title: str) -> dict[str, Any]:
-    """Return an answer with title, image from a folder, and positions on the scale in percent."""
-    image = data_uri((folder / answer.picture).read_bytes(), "jpeg") if answer.picture else None
+    """Return an answer with title, image from a folder, and positions on the scale in percent.
+
+    There is no image if it was removed, together with a radiograph of an earlier call.
+    """
+    picture = folder / answer.picture
+    image = data_uri(picture.read_bytes(), "jpeg") if picture.is_file() else None
     ends = (answer.interval_low_years, answer.age_years, answer.interval_high_years)
     low, at, high = (None if end is None else _percent(end) for end in ends)
     return {"answer": answer, "title": title, "image": image, "low": low, "at": at, "high": high}

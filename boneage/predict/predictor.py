@@ -10,7 +10,7 @@ from boneage.errors import UserError
 from boneage.predict.answer import Answer
 from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY, answer_all
 from boneage.predict.ensemble import Ensemble
-from boneage.predict.patients import patient_given, patient_of
+from boneage.predict.patients import Patient, patient_given, patient_of
 from boneage.predict.radiograph import Radiograph, load, see
 
 One = str | Path | np.ndarray  # a file, or pixels
@@ -103,23 +103,16 @@ class Predictor:
         ages: list[float | None] = _one_each(age_years, n)
         if not len(sexes) == len(ages) == n:
             raise UserError(f"{n} radiographs, but {len(sexes)} sexes and {len(ages)} ages")
+        given = [patient_given(*one) for one in zip(sexes, ages, strict=True)]
         return [
             answer
             for i in range(0, n, RADIOGRAPHS_IN_MEMORY)
             for answer in self._answers(
-                radiographs[i : i + RADIOGRAPHS_IN_MEMORY],
-                sexes[i : i + RADIOGRAPHS_IN_MEMORY],
-                ages[i : i + RADIOGRAPHS_IN_MEMORY],
+                radiographs[i : i + RADIOGRAPHS_IN_MEMORY], given[i : i + RADIOGRAPHS_IN_MEMORY]
             )
         ]
 
-    def _answers(
-        self,
-        radiographs: Sequence[One],
-        sexes: Sequence[str | None],
-        ages: Sequence[float | None],
-    ) -> list[Answer]:
-        given = [patient_given(*one) for one in zip(sexes, ages, strict=True)]
+    def _answers(self, radiographs: Sequence[One], given: Sequence[Patient]) -> list[Answer]:
         sources = [Path(r) if isinstance(r, str) else r for r in radiographs]
         part = [(source, self._read(source)) for source in sources]
         patients = [

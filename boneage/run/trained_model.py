@@ -36,8 +36,8 @@ class TrainedModel:
         self.module = load_model(checkpoint).eval()
         self.module.mirror_test |= mirror
         self.mirror = self.module.mirror_test
-        self.task: str = record["config"]["name"]
-        self.predicts_age = "age" in self.module.tasks
+        self.tasks = frozenset(self.module.tasks)
+        self.predicts_age = "age" in self.tasks
         self.stages = stages_of(record)
         self.preprocessing = Preprocessing(**record["preprocessing"])
         self.intervals: dict[bool, Intervals | None] = {
@@ -46,8 +46,8 @@ class TrainedModel:
         self.site = site_of(record)
         self.validated = len(fold_of(record, "val"))
         self.seen = frozenset(seen_by(checkpoint)["id"])
-        self.calibrated = "calibration" in record
         self.novelty = novelty_of(record)
+        self.calibrated = self.novelty is not None
 
     def predict(
         self, squares: np.ndarray, sexes: Sequence[str]

@@ -76,11 +76,16 @@ def test_a_mistake_is_one_line(tmp_path, arguments, said):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_wrong_option_is_a_usage_error(tmp_path):
-    done = call("phantom", "x", "--n", "many", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [(["phantom", "x", "--n", "many"], "--n"), (["dashboard", ".", "--port", "-1"], "--port")],
+)
+def test_a_wrong_option_is_a_usage_error(tmp_path, arguments, option):
+    (tmp_path / "events.out.tfevents.1").touch()
+    done = call(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "--n" in done.stderr
+    assert option in done.stderr
 
 
 @pytest.mark.slow

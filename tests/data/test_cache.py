@@ -148,6 +148,14 @@ def test_a_file_that_the_system_cannot_read_is_read_once_it_can(table, folder, m
     assert open_cache(table, SMALL, folder).unreadable == {}
 
 
+def test_none_readable(table, folder, caplog):
+    for path in table["path"]:
+        Path(path).write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"^6 of 6 radiographs cannot be read: .*; replace them$"):
+        check_readable(table, open_cache(table, SMALL, folder), "drop")
+    assert "Left out" not in caplog.text
+
+
 def test_all_readable(table, folder):
     assert check_readable(table, open_cache(table, SMALL, folder), "error").tolist() == [*range(6)]
 

@@ -74,6 +74,14 @@ def test_encodings(write, encoding):
     ]
 
 
+@pytest.mark.parametrize("above", [0, 1000])
+@pytest.mark.parametrize("wide", ["3,94.5,True,,,\n", ",,,,,\n3,94.5,True\n"])
+def test_separators_without_cells_after_them_are_no_cells_on_any_line(write, above, wide):
+    read = [f"{n},90,True\n" for n in range(1000, 1000 + above)]
+    table = read_labels(write("id,boneage,male\n" + "".join(read) + wide))
+    assert rows(table)[above:] == [("3", 94.5, "male")]
+
+
 def test_the_rows_decide_the_separator_not_the_header_alone(write):
     text = "id;age, read by one, in months, blinded;male\n1;120,5;1\n2;30,25;0\n"
     columns = Columns(age="age, read by one, in months, blinded")
@@ -244,7 +252,10 @@ MISTAKES = {
     "no rows": ("id,boneage,male\n", "no rows"),
     "empty": ("", "is empty"),
     "blank": ("\n\n", "is empty"),
-    "ragged far below": (HEADER + "2,3,True\n" * 300 + "2,3,True,4\n", r"cannot be.*line 303"),
+    "ragged far below": (
+        HEADER + "2,3,True\n" * 300 + "2,3,True,4\n",
+        r"line 303 has more cells than the header, which has 3",
+    ),
     "ragged": (HEADER + "2,3,True,4\n", r"line 3 has more cells than the header, which has 3"),
     "not text": (b"id,\0\1\2", r"cannot be read.*UTF-8"),
     "quote never closed": (

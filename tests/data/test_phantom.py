@@ -188,10 +188,10 @@ def test_it_never_writes_over_something_else(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-@pytest.mark.parametrize(("n", "size"), [(0, 64), (2, 8), (2, 5000)])
-def test_bad_arguments(tmp_path, n, size):
-    with pytest.raises(UserError, match=f"n={n}.*size={size}"):
-        write_phantom(tmp_path / "phantom", n=n, size=size)
+@pytest.mark.parametrize(("n", "size", "seed"), [(0, 64, 0), (2, 8, 0), (2, 5000, 0), (2, 64, -1)])
+def test_bad_arguments(tmp_path, n, size, seed):
+    with pytest.raises(UserError, match=f"n={n}.*size={size}.*seed={seed}"):
+        write_phantom(tmp_path / "phantom", n=n, size=size, seed=seed)
 
 
 def test_it_says_what_it_is(phantom_root):

@@ -165,6 +165,16 @@ def test_a_folder_of_radiographs_to_hold_out(tmp_path, said):
     assert "2 of the 2" in said()
 
 
+def test_a_folder_to_hold_out_has_the_folders_that_ids_name(tmp_path, caplog):
+    ids = ["P001/film", "P002/film", "P003/film", "P004/other"]
+    for name in ("P001/film.png", "P003/film.npz", "P004/other.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert find_held_out(tmp_path, ids) == {"P001/film", "P003/film", "P004/other"}
+    assert find_held_out(tmp_path / "P001", ids) == {"P001/film"}
+    assert not caplog.messages
+
+
 def test_a_split_file_may_write_ids_otherwise(tmp_path, said):
     (tmp_path / "s.csv").write_text("id;fold\n1.png;train\n2.png;val\n03.png;test\n4;test\n")
     table = pd.DataFrame({"id": ["3", "1", "2"]})

@@ -51,6 +51,13 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
         read(tmp_path, ["race", "device"], "1,60,True,a\n2,72,False,b\n")
 
 
+@pytest.mark.parametrize("cells", ['"1,{:03}"', "1.{:03}"])
+def test_what_may_be_thousands_is_no_number_as_in_ages(tmp_path, cells):
+    rows = "".join(f"{i},{60 + i},True,{cells.format(i)}\n" for i in range(51))
+    with pytest.raises(UserError, match=r"'dose', which has 52 .* numbers such as 1200"):
+        read(tmp_path, ["dose"], f"{rows}99,90,True,900\n")
+
+
 def test_a_column_of_names_is_refused_and_one_of_numbers_is_not(tmp_path):
     rows = "".join(f"{i},{60 + i},True,{{}}{i},5\n" for i in range(51))
     with pytest.raises(UserError, match=r"'who', which has 51 different values .* 50 groups"):

@@ -21,10 +21,14 @@ from boneage.errors import UserError
 from boneage.explain.methods import grad_cam
 from boneage.predict.onnx_model import OnnxModel
 from boneage.predict.radiograph import see
+from boneage.predict.site import with_metadata
 from boneage.run.checkpoint import load_model, read_checkpoint
-from boneage.weights import BUILTIN
+from boneage.uncertainty.conformal import Intervals
+from boneage.uncertainty.site import Correction, Site
+from boneage.weights import BUILTIN, KEY, SITE_KEY
 
 HANDS = ((4, "female"), (9, "male"), (13, "female"), (15, "male"))
+INTERVALS = {True: None, False: Intervals((1.0,) * 6)}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,47 @@ def test_predictions_that_are_not_finite_are_refused(hands, tmp_path):
     onnx.save(model, tmp_path / "damaged.onnx")
     with pytest.raises(UserError, match=r"damaged\.onnx cannot be used: .* not finite"):
         Predictor(tmp_path / "damaged.onnx")(hands[0])
+
+
+def test_models_are_averaged_by_their_tasks_not_by_the_name_of_their_config(hands, tmp_path):
+    """With task=multitask '~tasks.stage' the name is that of two tasks."""
+    file = tmp_path / "other.onnx"
+    contract = OnnxModel(BUILTIN).contract
+
+    def write(**changed):
+        model = onnx.load(BUILTIN)
+        onnx.helper.set_model_props(model, {KEY: json.dumps(contract | changed)})
+        onnx.save(model, file)
+
+    write(tasks=contract["tasks"] | {"stage": ["stage_probability_child"]})
+    for models in ([BUILTIN, file], [file, BUILTIN]):
+        with pytest.raises(UserError, match="differ in their tasks: they cannot be averaged"):
+            Predictor(models)
+    write(name="renamed")
+    answer = Predictor([BUILTIN, file])(hands[0])
+    assert answer.age_years == pytest.approx(Predictor()(hands[0]).age_years)
+
+
+@pytest.mark.parametrize(
+    ("site", "lacking"), [(None, "intervals and no novelty"), (INTERVALS, "novelty")]
+)
+def test_what_a_model_without_calibration_lacks(hands, tmp_path, caplog, site, lacking):
+    """`boneage calibrate` fits intervals to a model that has none."""
+    model = onnx.load(BUILTIN)
+    (novelty,) = [output for output in model.graph.output if output.name == "novelty"]
+    model.graph.output.remove(novelty)
+    contract = OnnxModel(BUILTIN).contract | {"calibration": {"half_widths_years": {}}}
+    onnx.helper.set_model_props(model, {KEY: json.dumps(contract)})
+    content = model.SerializeToString()
+    if site:
+        content = with_metadata(content, SITE_KEY, json.dumps(Site(Correction(), site).plain()))
+    (tmp_path / "bare.onnx").write_bytes(content)
+    answer = Predictor(tmp_path / "bare.onnx")(hands[0])
+    assert caplog.messages == [
+        f"{tmp_path / 'bare.onnx'} has no calibration: it gives no {lacking}"
+    ]
+    assert answer.novelty is None
+    assert (answer.interval_years is None) == (site is None)
 
 
 def test_it_is_small_and_knows_no_ages_or_sexes_of_radiographs():

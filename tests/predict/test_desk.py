@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
 from boneage.errors import FRAMEWORK, UserError
 from boneage.predict.answer import Answer, table_of
+from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
 
@@ -86,6 +88,24 @@ def test_a_folder_gets_tables_and_cards_with_maps(model, film, tmp_path):
     assert answer["status"] == "ok"
     assert (out / answer["picture"]).stat().st_size > 1000
     assert "hand" in (out / "report.html").read_text()
+
+
+def test_an_image_that_was_removed_is_drawn_again(model, film, tmp_path):
+    """Resuming ended in the advice to resume."""
+    films, out = tmp_path / "films", tmp_path / "out"
+    films.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(film, films / name)
+    words = ["predict", str(films), "--checkpoint", str(model), "--report", "--out", str(out)]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    for file in (out / "pictures").iterdir():
+        file.unlink()
+    (films / "b.png").unlink()
+    done = CliRunner().invoke(app, [*words, "--resume"], catch_exceptions=False)
+    assert done.exit_code == 0
+    table = pd.read_csv(out / "predictions.csv").set_index("id")
+    assert (out / table.loc["a", "picture"]).is_file()
+    assert (out / "report.html").read_text().count("<img") == 1
 
 
 def test_a_card_names_the_stage(model, film, tmp_path):
@@ -221,6 +241,14 @@ def test_python_gets_one_line_for_a_mistake(model, film):
     ):
         with pytest.raises(UserError, match=message):
             call()
+
+
+def test_a_wrong_sex_of_the_last_radiograph_is_said_before_the_first_is_read(model, monkeypatch):
+    predictor = Predictor(model)
+    monkeypatch.setattr(predictor, "_read", lambda source: pytest.fail("it was read"))
+    films = [np.zeros((64, 64), np.uint8)] * (RADIOGRAPHS_IN_MEMORY + 1)
+    with pytest.raises(UserError, match="'lad' is not a sex"):
+        predictor(films, sex=[None] * RADIOGRAPHS_IN_MEMORY + ["lad"])
 
 
 def test_masked_pixels_are_black(model):

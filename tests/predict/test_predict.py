@@ -420,6 +420,14 @@ def test_a_radiograph_that_was_replaced_is_predicted_again(runs, films, tmp_path
     assert after.loc[first.stem, "age_years"] != before.loc[first.stem, "age_years"]
 
 
+def test_a_table_of_another_program_is_not_overwritten(tmp_path):
+    table = tmp_path / "predictions.csv"
+    table.write_text("of another program")
+    with pytest.raises(UserError, match=r"csv exists without predictions\.json, which --resume n"):
+        AnswerFiles(tmp_path, {"pictures": False}, resume=True)
+    assert table.read_text() == "of another program"
+
+
 def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
     files = [str(tmp_path / name) for name in ("a.png", "b.png", "dangling.png")]
     for file in files[:2]:

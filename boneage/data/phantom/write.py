@@ -69,12 +69,14 @@ def write_phantom(
         The folder.
 
     Raises:
-        UserError: when it contains something else, or cannot be written.
+        UserError: when a number is out of range, or the folder contains something else or cannot be
+            written.
     """
-    if n < 1 or not SIZE_RANGE[0] <= size <= SIZE_RANGE[1]:
+    if n < 1 or not SIZE_RANGE[0] <= size <= SIZE_RANGE[1] or seed < 0:
         smallest, largest = SIZE_RANGE
         raise UserError(
-            f"phantom: n={n} must be 1 or more, size={size} from {smallest} to {largest}"
+            f"phantom: n={n} must be 1 or more, size={size} from {smallest} to {largest}, "
+            f"seed={seed} 0 or more"
         )
     description = {"version": PHANTOM_VERSION, "n": n, "size": size, "seed": seed}
     cache_dir = default_cache_dir()

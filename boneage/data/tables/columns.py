@@ -64,12 +64,19 @@ class Columns:
     def of(
         cls, names: Mapping[str, str | Sequence[str] | None], others: Sequence[str]
     ) -> "Columns":
-        """Return the names that a config gives; the site is grouped by in any case."""
+        """Return the names that a config gives; the site is grouped by in any case.
+
+        Raises:
+            UserError: when a meaning other than the readers has several columns.
+        """
         readers = names.get("readers") or ()
         readers = (readers,) if isinstance(readers, str) else readers
         site = names.get("site")
         others = [name for name in dict.fromkeys(others) if not site or name not in ("site", site)]
         single = {meaning: name for meaning, name in names.items() if meaning != "readers"}
+        for meaning, name in single.items():
+            if name is not None and not isinstance(name, str):
+                raise UserError(f"data.columns.{meaning}={name}: give one column, not a list")
         return cls(**single, readers=tuple(readers), others=tuple(others))  # type: ignore[arg-type]
 
     @classmethod

@@ -5,6 +5,7 @@ import csv
 import io
 import logging
 import re
+from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -231,10 +232,9 @@ def _read_csv(path: Path, separator: str | None, complete: bool) -> pd.DataFrame
         if separator is not None and len(_table(text, fitting)[0]) > 1:
             _log_separator(path, separator, fitting)
         separator = fitting
-    sample = _sample(text, separator)
     if not complete:  # it may end anywhere, also between quotation marks
         return stripped(pd.DataFrame(_table(text, separator)[:1]))
-    width = max(map(len, sample), default=1)
+    width = max(map(len, _lines(text, separator)), default=0) or 1
     cells = pd.read_csv(
         io.StringIO(text),
         sep=separator,
@@ -272,16 +272,14 @@ def _separator(text: str) -> str:
 
 
 def _table(text: str, separator: str) -> list[list[str]]:
-    """Return the first lines from the header on, at least one."""
-    lines = _sample(text, separator)
+    """Return the first lines that are not blank, from the header on, at least one."""
+    lines = list(islice(filter(any, _lines(text, separator)), SAMPLE_ROWS))
     return lines[title_lines(lines) :] or [[]]
 
 
-def _sample(text: str, separator: str) -> list[list[str]]:
-    """Return the first lines that are not blank, as cells."""
-    file = io.StringIO(text, newline="")
-    lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
-    return list(islice((cells for cells in lines if any(cells)), SAMPLE_ROWS))
+def _lines(text: str, separator: str) -> Iterator[list[str]]:
+    """Return the lines as cells."""
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
 
 
 def refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.ages import read_numbers
 from boneage.data.tables.columns import PREDICTED_AGE, READER
 from boneage.data.tables.ids import unify_spellings
 from boneage.data.tables.read import NO_VALUE
@@ -27,12 +28,9 @@ def is_known(cells: pd.Series) -> pd.Series:
 
 
 def as_numbers(cells: pd.Series) -> pd.Series | None:
-    """Return cells of text as numbers, NaN where unknown; None if one is no number.
-
-    12,5 is 12.5.
-    """
+    """Return cells of text as `read_numbers` reads them, NaN where unknown; None if one is none."""
     known = is_known(cells)
-    numbers = pd.to_numeric(cells.where(known).str.replace(",", ".", regex=False), errors="coerce")
+    numbers = read_numbers(cells.where(known, ""))
     return numbers if known.any() and np.isfinite(numbers[known]).all() else None
 
 
@@ -67,6 +65,7 @@ def read_subgroups(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.
         if values > MAX_VALUES and as_numbers(cells) is None:
             raise UserError(
                 f"data.subgroups names {name!r}, which has {values:,} different values in {path}: "
-                f"name a column of at most {MAX_VALUES} groups, or of numbers"
+                f"name a column of at most {MAX_VALUES} groups, or of numbers such as 1200 or 7.25 "
+                "(1,200 and 1.200 are ambiguous)"
             )
     return table[list(names)]
