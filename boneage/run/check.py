@@ -185,7 +185,7 @@ def _check_unused(cfg: DictConfig, config: dict[Any, Any]) -> None:
             learns from them.
     """
     _check_split(OmegaConf.to_container(cfg.data), config["data"])
-    _warn_of_inherited(config)
+    _warn_of_inherited(cfg)
     if config["train"]:
         tasks = {name: node for name, node in config["tasks"].items() if "_target_" in node}
         if config["data"].get("soft_targets"):
@@ -236,7 +236,7 @@ def _warn_of_soft_weights(tasks: dict[str, Any]) -> None:
             log.warning(text, name, task["soft_weight"])
 
 
-def _warn_of_inherited(config: dict[Any, Any]) -> None:
+def _warn_of_inherited(cfg: DictConfig) -> None:
     """Warn if a class that the command names gets options of the choice that it replaces."""
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     given = [word.lstrip("+").partition("=")[0] for word in words if not word.startswith("~")]
@@ -244,9 +244,8 @@ def _warn_of_inherited(config: dict[Any, Any]) -> None:
     for path in named:
         if path.startswith("hydra."):
             continue  # the config of a run lacks it
-        node = config
-        for part in path.split("."):
-            node = node[part]
+        chosen = OmegaConf.select(cfg, path)  # also of a list: augment.transforms.0
+        node: Any = OmegaConf.to_container(chosen, resolve=True)
         parameters = inspect.signature(get_object(node["_target_"])).parameters
         others = [
             f"{path}.{key}={value} (its default is {parameters[key].default})"

@@ -501,6 +501,13 @@ def test_changed_defaults_change_what_follows_them(conf_with_other_defaults):
         (["loss._target_=torch.nn.SmoothL1Loss", "loss.beta=0.1"], None),
         (["loss.beta=0.2"], None),
         (["+hydra.callbacks.own._target_=hydra.experimental.callback.Callback"], None),
+        (
+            [
+                "augment.transforms=[{_target_: albumentations.Blur, p: 0.1}]",
+                "augment.transforms.0._target_=albumentations.MedianBlur",
+            ],
+            "augment.transforms.0.p=0.1 (its default is 0.5)",
+        ),
     ],
 )
 def test_options_that_another_class_inherits_are_said(words, said, tmp_path, monkeypatch, caplog):
