@@ -80,11 +80,14 @@ def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
         if key not in OPTIONS and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
             raise UserError(f"{key}: there is no such option{suggestion(key, OPTIONS)}")
     for group in ("tasks", "callbacks", "logger"):
-        valid = [name for name, node in config[group].items() if "_target_" in (node or {})]
-        for name in config[group]:
+        nodes = config[group]
+        for name, node in nodes.items():
+            if not isinstance(node, dict):
+                value = "null" if node is None else str(node).lower()
+                raise UserError(f"{group}.{name}={value}: leave it out with ~{group}.{name}")
+        valid = [name for name, node in nodes.items() if "_target_" in node]
+        for name in nodes:
             if name not in valid:
-                if config[group][name] is None:
-                    raise UserError(f"{group}.{name}=null: leave it out with ~{group}.{name}")
                 raise UserError(f"{group}.{name} has no _target_{suggestion(name, valid)}")
 
 
@@ -110,10 +113,10 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
         _check_node(where, value)
 
 
-def _schema(path: str, target: str) -> tuple[dict[str, Any], set[str] | None]:
+def _schema(path: str, target: object) -> tuple[dict[str, Any], set[str] | None]:
     """Return type hints and accepted names (None: any) of a `_target_`."""
     with readable(f"{path}._target_={target}"):
-        constructor = get_object(target)
+        constructor = get_object(str(target))
     parameters = inspect.signature(constructor).parameters
     try:
         hints = get_type_hints(

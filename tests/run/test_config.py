@@ -130,6 +130,8 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["+max_epochs=1"], "max_epochs: there is no such option: there are seed, train, "),
         (["+callbacks.early_stoping.patience=3"], "early_stoping has no .*mean early_stopping?"),
         (["callbacks.last=null"], "callbacks.last=null: leave it out with ~callbacks.last$"),
+        (["callbacks.last=true"], "callbacks.last=true: leave it out with ~callbacks.last$"),
+        (["loss._target_=null"], "loss._target_=None: "),
         (["reference=paper", "reference.label=null"], "reference=.* is not valid: .*string"),
         (["reference=paper", "+reference.publisht={}"], "reference=.* is not valid: Extra"),
         (["resume=yes"], "resume='yes' is not valid: .*'auto'"),
