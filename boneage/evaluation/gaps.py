@@ -78,7 +78,8 @@ def levels_of(column: pd.Series) -> pd.Series:
         own = numbers.map("{:.8g}".format)
         text = own.where(frequent, quarters.map(dict(enumerate(names))).reindex(text.index))
     elif numbers is not None:  # one spelling for each number: 1, 1.0 and 01
-        text = numbers.map(dict(zip(numbers[::-1], text[::-1], strict=True)))
+        first = dict(zip(numbers[known][::-1], text[known][::-1], strict=True))
+        text = numbers.map(first)
     levels: pd.Series = text.where(known, UNKNOWN_LEVEL)
     return levels
 
