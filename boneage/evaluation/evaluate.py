@@ -16,6 +16,7 @@ from boneage.evaluation.metrics import AGE, CALIBRATION, FROM_AGE, HEADS, stage_
 from boneage.evaluation.predictions import (
     count_not_finite,
     has_probability,
+    has_scorable_stage,
     predicted_stage,
     stage_probability,
 )
@@ -70,7 +71,7 @@ def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] 
     patients = patient_codes(predictions)
     results: Results = {}
     stage = age = None
-    if "stage_predicted" in predictions and not any("stage" in column for column in broken):
+    if has_scorable_stage(predictions):
         stage = predicted_stage(predictions, stages)
         results |= score("stage", metrics_of_stages, true_stage, stage, patients)
         if has_probability(predictions):

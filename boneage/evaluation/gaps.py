@@ -13,7 +13,7 @@ from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.subgroups import as_numbers, is_known
 from boneage.evaluation.intervals import DRAWS, ROUNDING, Result, with_interval
 from boneage.evaluation.numbers import FEW
-from boneage.evaluation.predictions import error_months
+from boneage.evaluation.predictions import error_months, has_scorable_stage
 
 MAX_LEVELS = 8  # a column of numbers with more different values is cut into quartiles
 UNKNOWN_LEVEL = "unknown"
@@ -78,7 +78,8 @@ def levels_of(column: pd.Series) -> pd.Series:
         own = numbers.map("{:.8g}".format)
         text = own.where(frequent, quarters.map(dict(enumerate(names))).reindex(text.index))
     elif numbers is not None:  # one spelling for each number: 1, 1.0 and 01
-        text = numbers.map(dict(zip(numbers[::-1], text[::-1], strict=True)))
+        first = dict(zip(numbers[known][::-1], text[known][::-1], strict=True))
+        text = numbers.map(first)
     levels: pd.Series = text.where(known, UNKNOWN_LEVEL)
     return levels
 
@@ -94,12 +95,15 @@ def in_order(levels: pd.Series) -> list[str]:
 
 
 def errors_of(predictions: pd.DataFrame) -> LevelErrors | None:
-    """Return the errors of the predicted ages, else of the predicted stages; None without both."""
+    """Return the errors of the predicted ages, else of the predicted stages.
+
+    None without both, and if those that there are have a value that is not finite.
+    """
     if PREDICTED_AGE in predictions:
         months = error_months(predictions)
         if np.isfinite(months).all():
             return LevelErrors("MAE", "months", months)
-    if "stage_predicted" in predictions:
+    if has_scorable_stage(predictions):
         wrong = predictions["stage_predicted"] != predictions["stage"]
         return LevelErrors("share of wrong stages", "", wrong.to_numpy(float))
     return None

@@ -17,6 +17,12 @@ def count_not_finite(predictions: pd.DataFrame) -> dict[str, int]:
     return {column: count for column, count in counts.items() if count}
 
 
+def has_scorable_stage(predictions: pd.DataFrame) -> bool:
+    """Tell whether a prediction table has predicted stages, and all probabilities are finite."""
+    broken = count_not_finite(predictions)
+    return "stage_predicted" in predictions and not any("stage" in column for column in broken)
+
+
 def error_months(predictions: pd.DataFrame) -> np.ndarray:
     """Return (n,) predicted minus true age in months."""
     error: np.ndarray = 12 * (predictions[PREDICTED_AGE] - predictions["age_years"]).to_numpy(float)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from boneage.evaluation.intervals import exact_share
+from boneage.stages import ROUNDING_YEARS
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
 EDGE_DISTANCES_YEARS = (-np.inf, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, np.inf)
@@ -151,7 +152,8 @@ def errors_by_edge_distance(
         A row per band of `EDGE_DISTANCES_YEARS`, closed on the left: `from_years`, `to_years`
         (signed, true age minus edge), `n` (and `patients`), `errors`, `rate` with `low` and `high`.
     """
-    band = np.searchsorted(EDGE_DISTANCES_YEARS, true_age - edge, side="right") - 1
+    starts = np.subtract(EDGE_DISTANCES_YEARS, ROUNDING_YEARS)  # as of stages
+    band = np.searchsorted(starts, true_age - edge, side="right") - 1
     rows = []
     for i, (start, end) in enumerate(pairwise(EDGE_DISTANCES_YEARS)):
         own = None if patients is None else patients[band == i]

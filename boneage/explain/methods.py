@@ -40,10 +40,10 @@ def grad_cam(
         raises the age, or makes the stage more likely. Usual Grad-CAM maps show the positive part.
     """
     with explaining(model):
-        score = Score(model, task, None if target is None else target.clone())
         x = model.to_input(image.clone()).requires_grad_()
-        method = LayerGradCam(score, model.backbone.cam_layer)
-        maps = method.attribute(x, additional_forward_args=(sex.clone(),))
+        method = LayerGradCam(Score(model, task), model.backbone.cam_layer)
+        given = sex.clone(), None if target is None else target.clone()
+        maps = method.attribute(x, additional_forward_args=given)
         assert isinstance(maps, Tensor)
         return maps.detach()[:, 0].float()
 
@@ -77,17 +77,26 @@ class Score(nn.Module):
     Args:
         model: the model.
         task: name of the task.
-        target: for stages, the (B,) index of the stage; None is the predicted stage.
     """
 
-    def __init__(self, model: BoneAgeModule, task: str, target: Tensor | None = None) -> None:
+    def __init__(self, model: BoneAgeModule, task: str) -> None:
         super().__init__()
         self.model = Network(model.backbone, model.sex, {task: model.tasks[task]})
-        self.task, self.target = task, target
+        self.task = task
 
-    def forward(self, x: Tensor, sex: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sex: Tensor, target: Tensor | None = None) -> Tensor:
+        """Return (B,) scores; the target is as for `grad_cam`."""
+        return self.model.tasks[self.task].score(self._output(x, sex), target)
+
+    @torch.no_grad()
+    def predicted_stage(self, x: Tensor, sex: Tensor) -> Tensor | None:
+        """Return the (B,) index of the largest of several predicted numbers; None if it is one."""
+        prediction = self.model.tasks[self.task].decode(self._output(x, sex))
+        return prediction.argmax(dim=1) if prediction.ndim > 1 else None
+
+    def _output(self, x: Tensor, sex: Tensor) -> Tensor:
         outputs, _ = self.model.network(x, sex)
-        return self.model.tasks[self.task].score(outputs[self.task], self.target)
+        return outputs[self.task]
 
 
 def attribute(
@@ -99,7 +108,8 @@ def attribute(
         model: the model.
         image: (B, 1, H, W) uint8 radiographs.
         sex: (B,) int64, index into `SEXES`.
-        task: name of the task; for stages, the predicted stage is explained.
+        task: name of the task; for stages, the predicted stage of the radiograph is explained, also
+            where a method changes the radiograph so that another one would be predicted.
         method: as `Method`. Guided Grad-CAM needs ReLU modules: for other activations it is
             Grad-CAM times the plain gradient.
     """
@@ -110,15 +120,16 @@ def attribute(
         score = Score(model, task)
         x = model.to_input(image.clone()).requires_grad_()
         sex = sex.clone()
+        given = sex, score.predicted_stage(x, sex)
         if method == "guided_gradcam":
             guided = GuidedGradCam(score, model.backbone.cam_layer)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
-                maps = guided.attribute(x, additional_forward_args=(sex,))
+                maps = guided.attribute(x, additional_forward_args=given)
         elif method == "integrated_gradients":
             maps = IntegratedGradients(score).attribute(
                 x,
-                additional_forward_args=(sex,),
+                additional_forward_args=given,
                 n_steps=INTEGRATION_STEPS,
                 internal_batch_size=len(x),
             )
@@ -128,7 +139,7 @@ def attribute(
                 x.detach(),
                 sliding_window_shapes=(x.shape[1], patch, patch),
                 strides=(x.shape[1], stride, stride),
-                additional_forward_args=(sex,),
+                additional_forward_args=given,
             )
         return torch.as_tensor(maps).detach().sum(dim=1).float()
 

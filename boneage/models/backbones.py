@@ -77,7 +77,7 @@ class ResidualBlock(nn.Module):
         width: output channels.
         stride: stride of the first convolution.
         excitation: weight the channels by their global averages (squeeze and excitation, Hu et al.
-            2018, reduced by 8) before the shortcut is added.
+            2018, reduced by 8, to 1 at least) before the shortcut is added.
     """
 
     def __init__(self, before: int, width: int, stride: int, excitation: bool = False) -> None:
@@ -88,7 +88,7 @@ class ResidualBlock(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
-            *([SqueezeExcitation(width, width // 8)] if excitation else []),
+            *([SqueezeExcitation(width, max(1, width // 8))] if excitation else []),
         )
         self.shortcut = (
             nn.Identity()

@@ -80,11 +80,14 @@ def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
         if key not in OPTIONS and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
             raise UserError(f"{key}: there is no such option{suggestion(key, OPTIONS)}")
     for group in ("tasks", "callbacks", "logger"):
-        valid = [name for name, node in config[group].items() if "_target_" in (node or {})]
-        for name in config[group]:
+        nodes = config[group]
+        for name, node in nodes.items():
+            if not isinstance(node, dict):
+                value = "null" if node is None else str(node).lower()
+                raise UserError(f"{group}.{name}={value}: leave it out with ~{group}.{name}")
+        valid = [name for name, node in nodes.items() if "_target_" in node]
+        for name in nodes:
             if name not in valid:
-                if config[group][name] is None:
-                    raise UserError(f"{group}.{name}=null: leave it out with ~{group}.{name}")
                 raise UserError(f"{group}.{name} has no _target_{suggestion(name, valid)}")
 
 
@@ -110,10 +113,10 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
         _check_node(where, value)
 
 
-def _schema(path: str, target: str) -> tuple[dict[str, Any], set[str] | None]:
+def _schema(path: str, target: object) -> tuple[dict[str, Any], set[str] | None]:
     """Return type hints and accepted names (None: any) of a `_target_`."""
     with readable(f"{path}._target_={target}"):
-        constructor = get_object(target)
+        constructor = get_object(str(target))
     parameters = inspect.signature(constructor).parameters
     try:
         hints = get_type_hints(
@@ -185,7 +188,7 @@ def _check_unused(cfg: DictConfig, config: dict[Any, Any]) -> None:
             learns from them.
     """
     _check_split(OmegaConf.to_container(cfg.data), config["data"])
-    _warn_of_inherited(config)
+    _warn_of_inherited(cfg)
     if config["train"]:
         tasks = {name: node for name, node in config["tasks"].items() if "_target_" in node}
         if config["data"].get("soft_targets"):
@@ -236,7 +239,7 @@ def _warn_of_soft_weights(tasks: dict[str, Any]) -> None:
             log.warning(text, name, task["soft_weight"])
 
 
-def _warn_of_inherited(config: dict[Any, Any]) -> None:
+def _warn_of_inherited(cfg: DictConfig) -> None:
     """Warn if a class that the command names gets options of the choice that it replaces."""
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     given = [word.lstrip("+").partition("=")[0] for word in words if not word.startswith("~")]
@@ -244,9 +247,8 @@ def _warn_of_inherited(config: dict[Any, Any]) -> None:
     for path in named:
         if path.startswith("hydra."):
             continue  # the config of a run lacks it
-        node = config
-        for part in path.split("."):
-            node = node[part]
+        chosen = OmegaConf.select(cfg, path)  # also of a list: augment.transforms.0
+        node: Any = OmegaConf.to_container(chosen, resolve=True)
         parameters = inspect.signature(get_object(node["_target_"])).parameters
         others = [
             f"{path}.{key}={value} (its default is {parameters[key].default})"

@@ -18,12 +18,14 @@ from boneage.errors import UserError
 from boneage.evaluation.comparison.group import find_runs, group_runs
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import (
+    difference_of,
     differences_across,
     differences_of_settings,
     differences_within,
     with_seeds,
 )
 from boneage.evaluation.comparison.tables import label, seed_rows, short_names
+from boneage.evaluation.gaps import errors_of
 from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
@@ -450,6 +452,33 @@ def test_diverged_runs_of_several_seeds_are_listed_without_a_metric(tmp_path):
     assert found.exit_code == 0, found.exception
     assert "s2 " in found.output
     assert "Sorted by" not in (tmp_path / "out/comparison.html").read_text()
+
+
+def test_a_diverged_output_is_compared_in_nothing(tmp_path):
+    """Neither the likeliest of probabilities that are not finite, nor ages that are not."""
+    probability = {f"stage_probability_{name}": 0.3 for name in Stages().names}
+    right, poor = (with_stages(share).assign(**probability) for share in (0.9, 0.5))
+    joint = poor.assign(age_years_predicted=with_ages(1)["age_years_predicted"])
+    half = np.arange(len(joint)) % 2 == 0
+    tables = {
+        "right": right,
+        "poor": poor,
+        "without_stage": joint.assign(stage_probability_child=np.where(half, np.nan, 0.5)),
+        "without_age": joint.assign(age_years_predicted=joint["age_years_predicted"].where(half)),
+    }
+    runs = {name: read_run(run(tmp_path / name, table)) for name, table in tables.items()}
+
+    def compared(first, second, metric):
+        return difference_of([runs[first]], [runs[second]], metric) is not None
+
+    for name, own in runs.items():
+        for metric in ("stage/accuracy", "age/mae_months"):
+            assert compared(name, name, metric) == (metric in own.metrics["test"]), (name, metric)
+    assert compared("right", "poor", "stage/accuracy")
+    assert compared("right", "without_age", "stage/accuracy")
+    assert not compared("right", "without_stage", "stage/accuracy")
+    assert errors_of(poor.assign(stage=right["stage_predicted"])).unit == ""
+    assert errors_of(poor.assign(stage="child", stage_probability_child=np.nan)) is None
 
 
 def test_a_narrow_terminal_counts_the_options_that_do_not_fit(tmp_path, monkeypatch):

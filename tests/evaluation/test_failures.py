@@ -118,6 +118,18 @@ def test_errors_by_distance_from_the_edge():
     assert sum(n for _, n in found.values()) == len(true)
 
 
+@pytest.mark.parametrize("edge", [0.7, 8.3, 10.7])
+@pytest.mark.parametrize("distance", [-1, 0, 2])
+def test_an_age_at_the_start_of_a_band_is_in_it_whatever_its_rounding(edge, distance):
+    """Such as 10.7 years, which is a little more after a conversion to months and back."""
+    age = edge + distance
+    written = np.array([age, 12 * age / 12, round(12 * age, 4) / 12, round(age, 4)])
+    if distance == 0:  # as the stages have it
+        assert (Stages(["younger", "older"], [edge]).index_of(written) == 1).all()
+    rows = errors_by_edge_distance(written, np.full(4, True), edge)
+    assert [row["from_years"] for row in rows if row["n"]] == [distance]
+
+
 def test_bands_are_closed_on_the_left():
     months = np.array([0, 23, 24, 59, 60, 119, 120, 167, 168, 203, 204, 228])
     names = [BANDS.names[k] for k in BANDS.index_of(months / 12)]

@@ -147,7 +147,10 @@ def test_levels_of_text_and_numbers():
     assert list(levels_of(pd.Series([1, 2, 1]))) == ["1", "2", "1"]
     codes = pd.Series(["01", "1", "2,0", "NA", "1.0", "2"])  # joined from several tables
     assert list(levels_of(codes)) == ["01", "01", "2,0", UNKNOWN_LEVEL, "01", "2,0"]
-    numbers = pd.Series([*np.arange(100.0), np.nan])
+    several = pd.Series(["0", "", "1", "NA", " ", "unknown"])
+    assert list(levels_of(several)) == ["0", UNKNOWN_LEVEL, "1", *[UNKNOWN_LEVEL] * 3]
+    assert list(levels_of(pd.Series([0.0, np.nan, np.nan]))) == ["0.0", *[UNKNOWN_LEVEL] * 2]
+    numbers = pd.Series([*np.arange(100.0), np.nan, np.nan])
     found = levels_of(numbers)
     assert found.nunique() == 5
     assert (found.value_counts().drop(UNKNOWN_LEVEL) == 25).all()

@@ -15,7 +15,7 @@ from helpers import Page, reference_study, write_finished_run
 from boneage.data.layouts import looks_official
 from boneage.errors import UserError
 from boneage.evaluation.figures.registry import FIGURES
-from boneage.evaluation.report.page import write_report
+from boneage.evaluation.report.page import _edges, write_report
 from boneage.evaluation.report.statements import limits
 from boneage.evaluation.report.tables import metric_rows
 from boneage.evaluation.run_folder import read_run
@@ -42,6 +42,18 @@ def page(folder):
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
     return page(write_finished_run(tmp_path_factory.mktemp("run"), predictions()))
+
+
+def test_errors_near_an_edge_leave_out_predictions_that_are_not_finite(tmp_path):
+    """Such an age would be of the last stage, and right for an adult."""
+    table = predictions()
+    diverged = table["age_years"] > 18
+    assert diverged.sum() > 1
+    table.loc[diverged, "age_years_predicted"] = np.nan
+    for edge in _edges(read_run(write_finished_run(tmp_path, table))):
+        counted = {row["from_years"]: row["n"] for row in edge["rows"]}
+        assert sum(counted.values()) == len(table) - diverged.sum()
+        assert not (edge["edge"] == 18 and counted[0])
 
 
 @pytest.mark.slow

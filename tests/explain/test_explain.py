@@ -92,6 +92,26 @@ def test_integrated_gradients_add_up_to_the_change_of_the_prediction(corner):
     torch.testing.assert_close(maps, direct.sum(dim=1).detach().float())
 
 
+@pytest.mark.parametrize("method", get_args(Method))
+def test_maps_are_of_one_stage_however_near_another_one_is(configure, corner, method):
+    """A constant added to the score of a stage changes no map, as long as it stays the largest."""
+    _, image, sex = corner
+    linear = ("tasks.stage.hidden=[]", "tasks.stage.dropout=[]")
+    model = build_model(configure("task=classification", *linear), record={})
+    model.backbone = LooksAtACorner(32)
+    head = model.tasks["stage"].head = nn.Linear(1, 3)
+    head.weight.data = torch.tensor([[-4.0], [0.0], [4.0]])
+    brightness = image[0, 0, :16, :16].sum() / 255 / 32**2
+    maps = []
+    for lead in (1e-4, 100.0):  # of the last stage; without a lead, black would be the first one
+        head.bias.data = torch.tensor([0.0, -100.0, lead - 8 * float(brightness)])
+        assert model(image[:1], sex[:1])["stage"].argmax() == 2
+        maps.append(attribute(model, image[:1], sex[:1], "stage", method))
+    torch.testing.assert_close(*maps, rtol=1e-3, atol=1e-5)
+    if method == "integrated_gradients":
+        torch.testing.assert_close(maps[0].sum(), 4 * brightness, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("fit", ["squash", "pad"])
 @pytest.mark.parametrize("crop", [Crop(), Crop((0.2, 0.3, 0.7, 0.9))])
 @pytest.mark.parametrize(("height", "width"), [(2044, 1514), (100, 300), (64, 64)])

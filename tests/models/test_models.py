@@ -85,6 +85,12 @@ def test_squeeze_and_excitation_weights_the_channels_before_the_shortcut():
     torch.testing.assert_close(block(x), expected)
 
 
+def test_squeeze_and_excitation_of_few_channels():
+    """An eighth of 4, rounded down, would be a layer without a channel."""
+    backbone = SlimResNet(stem=4, widths=(4, 8), depths=(1, 1), excitation=True)
+    assert backbone(torch.rand(2, 1, 32, 32)).shape == (2, 8)
+
+
 def test_no_sex_changes_nothing():
     features = torch.rand(4, 8)
     assert NoSex()(features, torch.tensor([0, 1, 2, 0])) is features

@@ -132,6 +132,8 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["+max_epochs=1"], "max_epochs: there is no such option: there are seed, train, "),
         (["+callbacks.early_stoping.patience=3"], "early_stoping has no .*mean early_stopping?"),
         (["callbacks.last=null"], "callbacks.last=null: leave it out with ~callbacks.last$"),
+        (["callbacks.last=true"], "callbacks.last=true: leave it out with ~callbacks.last$"),
+        (["loss._target_=null"], "loss._target_=None: "),
         (["reference=paper", "reference.label=null"], "reference=.* is not valid: .*string"),
         (["reference=paper", "+reference.publisht={}"], "reference=.* is not valid: Extra"),
         (["resume=yes"], "resume='yes' is not valid: .*'auto'"),
@@ -503,6 +505,13 @@ def test_changed_defaults_change_what_follows_them(conf_with_other_defaults):
         (["loss._target_=torch.nn.SmoothL1Loss", "loss.beta=0.1"], None),
         (["loss.beta=0.2"], None),
         (["+hydra.callbacks.own._target_=hydra.experimental.callback.Callback"], None),
+        (
+            [
+                "augment.transforms=[{_target_: albumentations.Blur, p: 0.1}]",
+                "augment.transforms.0._target_=albumentations.MedianBlur",
+            ],
+            "augment.transforms.0.p=0.1 (its default is 0.5)",
+        ),
     ],
 )
 def test_options_that_another_class_inherits_are_said(words, said, tmp_path, monkeypatch, caplog):

@@ -23,7 +23,11 @@ from boneage.evaluation.intervals import (
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, common_name, stage_metrics
 from boneage.evaluation.numbers import count_units
-from boneage.evaluation.predictions import predicted_stage
+from boneage.evaluation.predictions import (
+    count_not_finite,
+    has_scorable_stage,
+    predicted_stage,
+)
 from boneage.evaluation.run_folder import FinishedRun
 
 Columns = tuple[np.ndarray, np.ndarray]
@@ -245,18 +249,16 @@ def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Res
 
 
 def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | None:
-    """Return the truth and prediction that a metric is computed from."""
+    """Return the truth and prediction that a metric is computed from; None as in `evaluate`."""
     true_age = table["age_years"].to_numpy(float)
-    age = None
-    if PREDICTED_AGE in table:
-        age = table[PREDICTED_AGE].to_numpy(float)
-        if not np.isfinite(age).all():
-            return None
-    if metric.startswith("age/"):
-        return None if age is None else (true_age, age)
-    true = run.stages.index_of(true_age)
+    true_stage = run.stages.index_of(true_age)
     if metric.startswith("stage/") and "stage_predicted" in table:
-        return true, predicted_stage(table, run.stages)
-    if common_name(metric).startswith("stage/") and age is not None:
-        return true, run.stages.index_of(age)
-    return None
+        scorable = has_scorable_stage(table)
+        return (true_stage, predicted_stage(table, run.stages)) if scorable else None
+    if PREDICTED_AGE not in table or PREDICTED_AGE in count_not_finite(table):
+        return None
+    age = table[PREDICTED_AGE].to_numpy(float)
+    if metric.startswith("age/"):
+        return true_age, age
+    of_age = common_name(metric).startswith("stage/")
+    return (true_stage, run.stages.index_of(age)) if of_age else None

@@ -16,16 +16,14 @@ from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import detect
 from boneage.data.radiographs import radiograph_id, walk
-from boneage.data.tables.columns import PREDICTED_AGE
-from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
+from boneage.evaluation.figures.material import AbsentError, Material
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import page_image, write_figure
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.numbers import FEW
-from boneage.evaluation.predictions import predicted_stage
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.readers import limit_of_readers, readers_section
@@ -144,17 +142,14 @@ def _save(figure: Figure, path: Path) -> dict[str, Any]:
 
 
 def _edges(run: FinishedRun) -> list[dict[str, Any]]:
-    """Return the share of wrong stages by distance from each edge between stages."""
-    table = run.predictions
-    if not {"stage_predicted", PREDICTED_AGE} & {*table}:
+    """Return the share of wrong stages by distance from each edge, as the figure shows it."""
+    shown = Material(run.predictions, run.stages)
+    try:
+        true, hit, patients = shown.true, shown.hit, shown.patients
+    except AbsentError:
         return []
-    true_age = table["age_years"].to_numpy(float)
-    hit = predicted_stage(table, run.stages) == run.stages.index_of(true_age)
     return [
-        {
-            "edge": edge,
-            "rows": errors_by_edge_distance(true_age, hit, edge, patient_codes(table)),
-        }
+        {"edge": edge, "rows": errors_by_edge_distance(true, hit, edge, patients)}
         for edge in run.stages.edges
     ]
 
