@@ -12,6 +12,7 @@ from boneage.data.tables.readings import reading_column
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.evaluate import Scored, subgroups
+from boneage.evaluation.methods.network import tasks_of
 from boneage.evaluation.metrics import is_built_in
 from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.readers_report import readers_report
@@ -113,8 +114,8 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
             )
     first, *others = runs
     for run in others:
-        for what in ("task", "data", "stages", "external"):
-            if run.metrics.get(what) != first.metrics.get(what):
+        for what, value in _identity(run).items():
+            if value != _identity(first)[what]:
                 raise UserError(
                     f"{run.path} and {first.path} differ in {what}: they cannot be averaged"
                 )
@@ -122,6 +123,12 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
     if copies := find_copy([run.path / PREDICTIONS for run in runs]):
         copy, earlier = (file.parent for file in copies)
         raise UserError(f"a run is given more than once: {copy} has the predictions of {earlier}")
+
+
+def _identity(run: FinishedRun) -> dict[str, Any]:
+    """Return what is the same in runs that can be averaged, by name."""
+    names = {what: run.metrics.get(what) for what in ("task", "data", "stages", "external")}
+    return names | {"tasks": tasks_of(run.metrics["options"])}  # `task` is not that of ~tasks.stage
 
 
 def _differing_options(runs: Sequence[FinishedRun]) -> list[str]:

@@ -140,6 +140,10 @@ def test_mistakes(runs, tmp_path):
         (other / file).write_text((runs / "a" / file).read_text())
     content = json.loads((other / "metrics.json").read_text())
     (other / "metrics.json").write_text(json.dumps(content | {"task": "regression"}))
-    with pytest.raises(UserError, match="differ in task"):
+    with pytest.raises(UserError, match="differ in task:"):
+        ensemble([runs / "a", other], tmp_path / "two")
+    options = {k: v for k, v in content["options"].items() if not k.startswith("tasks.stage.")}
+    (other / "metrics.json").write_text(json.dumps(content | {"options": options}))
+    with pytest.raises(UserError, match="differ in tasks:"):  # of ~tasks.stage
         ensemble([runs / "a", other], tmp_path / "two")
     assert not (tmp_path / "two").exists()
