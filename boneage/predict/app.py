@@ -153,7 +153,8 @@ def _launch(ensemble: Ensemble, port: int | None) -> tuple[Any, str]:
             prevent_thread_lock=True,
         )  # fmt: skip
     except OSError as error:
-        raise UserError(f"port {port} is in use: choose another --port") from error
+        place = "no port is free" if port is None else f"port {port} is in use"
+        raise UserError(f"{place}: choose another --port") from error
     return page, address
 
 

@@ -109,8 +109,9 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
             raise UserError(f"{run.path} is a mean of runs already: give these runs themselves")
         if broken := count_not_finite(run.predictions):
             raise UserError(
-                f"{run.path}: {plural(max(broken.values()), 'prediction')} of its test radiographs "
-                "are not finite, because the training diverged: leave this run out"
+                f"{run.path} has no finite prediction for "
+                f"{plural(max(broken.values()), 'test radiograph')}, because the training "
+                "diverged: leave this run out"
             )
     first, *others = runs
     for run in others:

@@ -163,7 +163,7 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
         )  # fmt: skip
     if min(predicted.std(), true.std()) > WIDE_YEARS:
         r = float(np.corrcoef(predicted, true)[0, 1])
-        if np.arctanh(r) - 1.96 / sqrt(len(true) - 3) < 0:
+        if r < np.tanh(1.96 / sqrt(len(true) - 3)):  # Fisher's z
             raise UserError(
                 f"{table}: the readings do not rise with the predicted ages (correlation {r:.2f}, "
                 f"n = {len(true)}): check that each is the bone age of its own radiograph"

@@ -123,7 +123,9 @@ def test_a_diverged_run_is_not_averaged(tmp_path):
     ages = pd.DataFrame({"id": ["1", "2"], "sex": "male", "age_years": [6.0, 12.0]})
     for name, predicted in (("a", [6.5, 11.0]), ("b", [float("nan"), 12.0])):
         write_finished_run(tmp_path / name, ages.assign(age_years_predicted=predicted))
-    with pytest.raises(UserError, match=r"b: 1 prediction of its test .* leave this run out"):
+    with pytest.raises(
+        UserError, match=r"b has no finite prediction for 1 test radiograph, .* leave this run out"
+    ):
         ensemble([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
     assert not (tmp_path / "both").exists()
 
