@@ -1,10 +1,12 @@
 """The report page: whole, self-contained, honest, and safe."""
 
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 
 import cv2
 import numpy as np
@@ -12,10 +14,13 @@ import pandas as pd
 import pytest
 from helpers import Page, reference_study, write_finished_run
 
+from boneage.data.crop import LONGER_SIDE
+from boneage.data.decode import Preprocessing
 from boneage.data.layouts import looks_official
+from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
 from boneage.evaluation.figures.registry import FIGURES
-from boneage.evaluation.report.page import _edges, write_report
+from boneage.evaluation.report.page import _edges, films, write_report
 from boneage.evaluation.report.statements import limits
 from boneage.evaluation.report.tables import metric_rows
 from boneage.evaluation.run_folder import read_run
@@ -33,6 +38,27 @@ def predictions(n=60):
             "age_years_predicted": age + rng.normal(0, 1, n),
         }
     )
+
+
+def test_films_of_one_name_are_found_in_the_folders_of_their_ids(tmp_path):
+    preprocessing = Preprocessing(size=64)
+    run = write_finished_run(tmp_path / "run", predictions())
+    squares = {}
+    for i in (1, 2):
+        film = expose(4 * i, "male", 200, np.random.default_rng(i)).image
+        (tmp_path / f"P{i}").mkdir()
+        cv2.imwrite(str(tmp_path / f"P{i}/film.png"), film)
+        squares[f"P{i}/film"] = preprocessing.square(film).pixels
+    np.savez(run / "images.npz", ids=list(squares), cases=list(squares.values()))
+    metrics = json.loads((run / "metrics.json").read_text())
+    options = {"data.root": str(tmp_path)}
+    options |= {f"data.{name}": value for name, value in asdict(preprocessing).items()}
+    (run / "metrics.json").write_text(json.dumps(metrics | {"options": options}))
+    shown = films(read_run(run))
+    assert list(shown) == list(squares)
+    for uri in shown.values():
+        content = np.frombuffer(base64.b64decode(uri.partition(",")[2]), np.uint8)
+        assert max(cv2.imdecode(content, cv2.IMREAD_GRAYSCALE).shape) == LONGER_SIDE
 
 
 def page(folder):

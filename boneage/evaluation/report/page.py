@@ -15,7 +15,7 @@ from boneage.data.crop import to_film, to_jpeg
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import detect
-from boneage.data.radiographs import radiograph_id, walk
+from boneage.data.radiographs import by_id, walk
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.material import AbsentError, Material
@@ -67,17 +67,18 @@ def _read(
         root = Path(options["data.root"])
     except (UserError, KeyError, TypeError):
         return
-    for file in map(Path, walk(root, quiet=True)) if root.is_dir() else ():
-        if (square := squares.get(radiograph_id(file))) is None:
-            continue
+    if not root.is_dir():
+        return
+    files = by_id(map(Path, walk(root.absolute(), quiet=True)), squares)
+    for id_, file in [(case, file) for case in squares for file in files.get(case, ())]:
         try:
             image, _ = read_radiograph(file)
         except UserError:
             continue
         detection = detect(image)
-        seen = preprocessing.square(image, detection).pixels
+        seen, square = preprocessing.square(image, detection).pixels, squares[id_]
         if seen.shape == square.shape and cv2.absdiff(seen, square).mean() <= SAME:
-            yield radiograph_id(file), to_film(image, detection.hand)
+            yield id_, to_film(image, detection.hand)
 
 
 def write_report(run_dir: Path) -> Path:
