@@ -114,9 +114,10 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
                 "diverged: leave this run out"
             )
     first, *others = runs
+    identity = _identity(first)
     for run in others:
         for what, value in _identity(run).items():
-            if value != _identity(first)[what]:
+            if value != identity[what]:
                 raise UserError(
                     f"{run.path} and {first.path} differ in {what}: they cannot be averaged"
                 )
@@ -127,9 +128,12 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
 
 
 def _identity(run: FinishedRun) -> dict[str, Any]:
-    """Return what is the same in runs that can be averaged, by name."""
+    """Return what is the same in runs that can be averaged, by name.
+
+    `task` is the name of the chosen config, which `~tasks.stage` does not change.
+    """
     names = {what: run.metrics.get(what) for what in ("task", "data", "stages", "external")}
-    return names | {"tasks": tasks_of(run.metrics["options"])}  # `task` is not that of ~tasks.stage
+    return names | {"tasks": tasks_of(run.metrics["options"])}
 
 
 def _differing_options(runs: Sequence[FinishedRun]) -> list[str]:

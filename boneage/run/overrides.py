@@ -52,11 +52,10 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
         raise UserError(f"{' and '.join(modes.values())} cannot be combined: leave one out")
     sweep = any(argument in SWEEP for argument in arguments)
     overrides = _parse(arguments, sweep)
-    for help_option in set(HELP) & set(arguments):
-        for override in overrides:
-            if override.is_sweep_override():
-                word = override.input_line
-                raise UserError(f"{help_option} shows one run: choose one of the values of {word}")
+    shown = [word for word in arguments if word in HELP]
+    several = [each.input_line for each in overrides if each.is_sweep_override()]
+    if shown and several:
+        raise UserError(f"{shown[0]} shows one run: choose one of the values of {several[0]}")
     if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):
         with initialize_config_dir(str(folder), version_base="1.3"):
             _check_names(overrides, _loader(overrides))

@@ -683,7 +683,7 @@ def test_a_control_is_as_uncertain_as_the_model():
     """Without a true difference, a single model is rarely above all controls, or below the best."""
     rng = np.random.default_rng(0)
     verdicts = []
-    for _ in range(400):
+    for _ in range(1000):
         # model and blob have the same true enrichment and standard error
         value = np.array([*rng.normal(2, 0.1, 2), 1.0, 1.0])
         table = pd.DataFrame({"value": value, "low": value - 0.196, "high": value + 0.196})
