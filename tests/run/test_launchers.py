@@ -21,11 +21,21 @@ from boneage.run.search import best_run, check_direction, check_study
 from boneage.run.sweep import WritableFolder
 
 
+def start(*arguments, cwd):
+    """Call train.py in a process of its own: joblib's workers do not end in a forked one."""
+    words = [sys.executable, TRAIN, *arguments]
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
+
+
 @pytest.mark.slow
-def test_jobs_of_a_cluster(phantom_root, tmp_path):
+@pytest.mark.parametrize(
+    ("launcher", "call"),
+    [("submitit_local", call), pytest.param("joblib", start, marks=pytest.mark.soak)],
+)
+def test_a_sweep_side_by_side(launcher, call, phantom_root, tmp_path):
     sweep = tmp_path / "sweep"
     arguments = [
-        "-m", "hydra/launcher=submitit_local", f"hydra.sweep.dir={sweep}", "resume=auto", *TINY,
+        "-m", f"hydra/launcher={launcher}", f"hydra.sweep.dir={sweep}", "resume=auto", *TINY,
         "data=rsna", f"data.root={phantom_root}", "seed=1", "data.fold=0,99",
     ]  # fmt: skip
     done = call(*arguments, cwd=tmp_path)
