@@ -43,7 +43,8 @@ def by_hand(model, image, sex, task, target):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("backbone", "sex_input"), [("paper_cnn", "none"), *((name, "embedding") for name in BACKBONES)]
+    ("backbone", "sex_input"),
+    [("paper_cnn", "none"), ("slim_resnet", "none"), *((name, "embedding") for name in BACKBONES)],
 )
 def test_maps_are_those_derived_by_hand(backbone, sex_input, batch):
     model = make(f"backbone={backbone}", f"sex={sex_input}")
