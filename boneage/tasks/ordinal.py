@@ -37,7 +37,7 @@ class OrdinalStages(StageClassification):
         dropout: Sequence[float] = (),
         balance: NonNegativeFloat = 0.0,
         focal: NonNegativeFloat = 0.0,
-        weight: float = 1.0,
+        weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(in_features, stages, hidden, dropout, balance, focal, weight)
         self.first = nn.Parameter(torch.tensor(0.0))
