@@ -173,6 +173,7 @@ def test_regions_do_not_reach_into_the_padding(tmp_path):
     [
         ({"xmin": 30}, "row 3: the box is empty"),
         ({"ymin": "x"}, "row 3: the box is empty, not a number"),
+        ({"image_width": "inf"}, "row 3: the box is empty, not a number"),
         ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
     ],
 )
