@@ -591,6 +591,26 @@ def test_random_weights_are_a_copy(some):
     assert not random.training
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        ["task=multitask"],
+        ["task=classification", "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages"],
+    ],
+    ids=lambda overrides: overrides[-1].rpartition(".")[2],
+)
+def test_random_weights_leave_nothing_that_was_learned(task, some, configure):
+    """Whatever the values of a network, networks with random weights of one seed are the same."""
+    model = build_model(configure(*task), record={})
+    random = with_random_weights(model, *some[1:], seed=0)
+    with torch.no_grad():
+        for values in model.parameters():
+            values.add_(3)
+    again = with_random_weights(model, *some[1:], seed=0)
+    for (name, one), other in zip(random.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other), name
+
+
 def test_random_weights_normalise_the_radiographs(some):
     """Normalised by their own mean and variance, as by hand, no channel is always zero."""
     random = with_random_weights(*some, seed=0)
