@@ -37,8 +37,8 @@ def differences(
     Returns:
         Per metric that both have `value`, `low` and `high`, external minus own. There is no
         interval where one of the two metrics has none, as for a single radiograph. Where a share
-        is exactly 0 or 1 it is that of Newcombe (`limits_of_difference`), from the exact intervals
-        of the two shares.
+        is exactly 0 or 1 it is that of Newcombe (`limits_of_difference`), from the intervals of the
+        two shares.
     """
     scored: dict[str, tuple[Callable[..., np.ndarray], Callable[[pd.DataFrame], Columns]]] = {
         "age/mae_months": (mean_absolute, lambda table: (error_months(table),)),

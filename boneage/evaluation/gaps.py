@@ -1,7 +1,7 @@
 """Differences of the error between the levels of any column: sites, devices, groups of patients."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -18,7 +18,8 @@ from boneage.evaluation.predictions import error_months, has_scorable_stage
 MAX_LEVELS = 8  # a column of numbers with more different values is cut into quartiles
 UNKNOWN_LEVEL = "unknown"
 OVER = "over "
-NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?(\d+([.,]\d+)?|[.,]\d+)(e[-+]?\d+)?")
+DIGITS = 8  # of the ends of quartiles, or more where two would be equal
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,17 @@ def levels_of(column: pd.Series) -> pd.Series:
     known = is_known(text)
     if numbers is not None and numbers.nunique() > MAX_LEVELS:
         counts = numbers.value_counts()
-        frequent = numbers.isin(counts.index[counts > numbers.count() / 4])
+        often = counts.index[counts > numbers.count() / 4]
+        frequent = numbers.isin(often)
         quarters, edges = pd.qcut(
             numbers[~frequent], 4, labels=False, retbins=True, duplicates="drop"
         )
-        names = [f"{OVER}{low:.8g} to {high:.8g}" for low, high in pairwise(edges)]
+        written = _written({*edges.tolist(), *often})
+        ends = pairwise(edges.tolist())
+        names = [f"{OVER}{written[low]} to {written[high]}" for low, high in ends]
         names[0] = names[0].removeprefix(OVER)  # the only one that contains its lower end
-        own = numbers.map("{:.8g}".format)
-        text = own.where(frequent, quarters.map(dict(enumerate(names))).reindex(text.index))
+        in_quarters = quarters.map(dict(enumerate(names))).reindex(text.index)
+        text = numbers.map(written).where(frequent, in_quarters)
     elif numbers is not None:  # one spelling for each number: 1, 1.0 and 01
         first = dict(zip(numbers[known][::-1], text[known][::-1], strict=True))
         text = numbers.map(first)
@@ -84,12 +88,22 @@ def levels_of(column: pd.Series) -> pd.Series:
     return levels
 
 
+def _written(numbers: Collection[float]) -> dict[float, str]:
+    """Return the text of different numbers, with as many digits as tell them apart."""
+    for digits in range(DIGITS, 18):  # 17 tell all apart
+        texts = [f"{number:.{digits}g}" for number in numbers]
+        if len(set(texts)) == len(numbers):
+            break
+    return dict(zip(numbers, texts, strict=True))
+
+
 def in_order(levels: pd.Series) -> list[str]:
     """Return the levels that there are: numbers by size, then text, then "unknown"."""
 
     def place(level: str) -> tuple[bool, float, str]:
         number = NUMBER.match(level.removeprefix(OVER))
-        return level == UNKNOWN_LEVEL, float(number[0]) if number else np.inf, level
+        size = float(number[0].replace(",", ".")) if number else np.inf
+        return level == UNKNOWN_LEVEL, size, level
 
     return sorted(levels.unique(), key=place)
 

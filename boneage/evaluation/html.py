@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from boneage.evaluation.metrics import metric_label
+from boneage.evaluation.metrics import metric_label, metric_labels
 from boneage.evaluation.numbers import interval, is_few, number, p_value, plain, span
 
 EVALUATION = Path(__file__).parent
@@ -31,6 +31,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
     )
     environment.filters |= {
         "metric_label": metric_label,
+        "metric_labels": metric_labels,
         "number": number,
         "interval": interval,
         "p_value": p_value,

@@ -1,6 +1,6 @@
 """All metrics of ages and stages, one entry each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -275,6 +275,15 @@ def metric_label(name: str) -> str:
     """Return the label of a metric with its unit."""
     metric = describe(name)
     return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
+def metric_labels(names: Sequence[str]) -> list[str]:
+    """Return the labels of the metrics of a table; where two are equal, their groups as well."""
+    labels = [metric_label(name) for name in names]
+    return [
+        f"{group_label(name)}: {label}" if labels.count(label) > 1 else label
+        for name, label in zip(names, labels, strict=True)
+    ]
 
 
 def group_label(name: str) -> str:

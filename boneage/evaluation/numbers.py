@@ -9,7 +9,8 @@ from boneage.errors import plural
 
 DASH = "-"  # in place of a value that is absent or undefined
 FEW = 20  # radiographs or patients: estimates from fewer are marked
-FEW_NOTE = f"† fewer than {FEW} radiographs (or patients, if known)"
+FEWER = f"fewer than {FEW} radiographs (or patients, if known)"
+FEW_NOTE = f"† {FEWER}"
 
 
 def is_few(result: Mapping[str, Any]) -> bool:
@@ -17,7 +18,7 @@ def is_few(result: Mapping[str, Any]) -> bool:
     return 0 < count_units(result) < FEW
 
 
-def count_units(result: Mapping[str, Any]) -> int:
+def count_units(result: Mapping[Any, Any]) -> int:
     """Return the number of patients of a result, or of radiographs if these are unknown."""
     return int(result.get("patients") or result.get("n") or 0)
 

@@ -24,5 +24,5 @@ def why_failed(run: Path) -> str | None:
     error = run / ERROR
     if not error.is_file():
         return None
-    reason = error.read_text(errors="replace").strip()
+    reason = error.read_text(encoding="utf-8", errors="replace").strip()
     return reason or f"{ERROR} is empty, since the disk was full"

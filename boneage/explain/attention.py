@@ -11,7 +11,7 @@ from torch import Tensor
 
 from boneage.data.atomic import write_file
 from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, styled, to_png
-from boneage.evaluation.numbers import FEW
+from boneage.evaluation.numbers import is_few
 from boneage.evaluation.reference import Reference
 from boneage.evaluation.run_files import CLAIMS
 from boneage.explain.claim import sentences
@@ -77,8 +77,8 @@ def _draw_checkpoint(axes: Axes, rows: pd.DataFrame, first: bool) -> None:
         label = source.replace("_", " ")
         axes.plot(value, line, marker=marker, markersize=4, color=color, linewidth=1.4, label=label)
         if source == "model":
-            place, n = np.arange(len(value)), own["n"].fillna(0).to_numpy(float)
-            few = (n < FEW) & (n > 0)
+            place, number = np.arange(len(value)), own.filter(["n", "patients"]).fillna(0)
+            few = np.array([is_few(dict(row)) for _, row in number.iterrows()])
             axes.plot(place[few], value[few], "o", color=color, mfc="white", markersize=4)
             low, high = (own[end].to_numpy(float) for end in ("low", "high"))
             axes.fill_between(place, low, high, color=BLUE, alpha=0.15, linewidth=0)

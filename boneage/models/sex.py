@@ -1,9 +1,11 @@
 """The sex of the patient as a second input, next to the radiograph."""
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from boneage.data.tables.sexes import SEXES
+from boneage.tasks.base import Share
 
 
 class SexInput(nn.Module):
@@ -31,7 +33,7 @@ class SexEmbedding(SexInput):
         drop: share of the training radiographs whose sex is hidden.
     """
 
-    def __init__(self, dim: int = 16, drop: float = 0.1) -> None:
+    def __init__(self, dim: PositiveInt = 16, drop: Share = 0.1) -> None:
         super().__init__()
         self.out_features = dim
         self.drop = drop

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from pydantic import PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from typing_extensions import override
 
 from boneage.errors import plural
-from boneage.tasks.regression import AgeRegression, Share
+from boneage.tasks.base import Share
+from boneage.tasks.regression import AgeRegression
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class AgeDistribution(AgeRegression):
         hidden: Sequence[int] = (),
         dropout: Sequence[float] = (),
         sigma: PositiveFloat = 6.0,
-        share: float = 0.2,
-        weight: float = 1.0,
+        share: Share = 0.2,
+        weight: NonNegativeFloat = 1.0,
         soft_weight: Share = 0.5,
     ) -> None:
         super().__init__(in_features, loss, hidden, dropout, weight, soft_weight)

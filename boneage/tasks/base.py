@@ -1,12 +1,16 @@
 """The interface of a task."""
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
 import pandas as pd
+from pydantic import Field
 from torch import Tensor, nn
 
 from boneage.data.dataset import Batch
 from boneage.evaluation.metric_set import MetricSet
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Task(nn.Module, ABC):

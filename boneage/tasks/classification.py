@@ -44,7 +44,7 @@ class StageClassification(Task):
         dropout: Sequence[float] = (),
         balance: NonNegativeFloat = 0.0,
         focal: NonNegativeFloat = 0.0,
-        weight: float = 1.0,
+        weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(weight)
         self.stages = stages

@@ -37,12 +37,18 @@ class OrdinalStages(StageClassification):
         dropout: Sequence[float] = (),
         balance: NonNegativeFloat = 0.0,
         focal: NonNegativeFloat = 0.0,
-        weight: float = 1.0,
+        weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(in_features, stages, hidden, dropout, balance, focal, weight)
-        self.first = nn.Parameter(torch.tensor(0.0))
+        self.first = nn.Parameter(torch.empty(()))
         between = max(0, len(stages) - 2)  # thresholds after the first; `fit` refuses one stage
-        self.steps = nn.Parameter(torch.ones(between))  # before softplus
+        self.steps = nn.Parameter(torch.empty(between))  # before softplus
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the thresholds to those before training, as torch does with the weights of layers."""
+        nn.init.zeros_(self.first)
+        nn.init.ones_(self.steps)
 
     @property
     def outputs(self) -> int:

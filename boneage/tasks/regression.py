@@ -1,11 +1,10 @@
 """Bone age in years as one number."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from boneage.data.dataset import Batch
@@ -13,10 +12,8 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError, plural
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE
-from boneage.tasks.base import Task
+from boneage.tasks.base import Share, Task
 from boneage.tasks.heads import MLPHead
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AgeRegression(Task):
@@ -45,7 +42,7 @@ class AgeRegression(Task):
         loss: nn.Module,
         hidden: Sequence[int] = (),
         dropout: Sequence[float] = (),
-        weight: float = 1.0,
+        weight: NonNegativeFloat = 1.0,
         soft_weight: Share = 0.5,
     ) -> None:
         super().__init__(weight)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import NonNegativeFloat
 from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,7 +39,7 @@ class SexClassification(Task):
         in_features: int,
         hidden: Sequence[int] = (),
         dropout: Sequence[float] = (),
-        weight: float = 1.0,
+        weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(weight)
         self.head = MLPHead(in_features, 1, hidden, dropout)

@@ -1,6 +1,8 @@
 """Runs side by side: who may compete, by how much they differ, and what is left out."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -318,6 +320,20 @@ def test_the_page(tmp_path):
     assert "dotted: reference study" in real
     assert "14.82" in real
     assert "published" not in phantom
+
+
+def test_the_reason_of_a_failure_is_read_as_it_was_written(tmp_path):
+    """In UTF-8 and not in the encoding of the system, which Python warns of if it is asked to."""
+    record_failure(tmp_path / "failed", UserError("Zürich: 骨龄"), tmp_path / "all.txt")
+    code = (
+        "import sys, warnings; from pathlib import Path\n"
+        "from boneage.evaluation.run_files import why_failed\n"
+        "warnings.simplefilter('error', EncodingWarning)\n"
+        "print(ascii(why_failed(Path(sys.argv[1]))))"
+    )
+    command = [sys.executable, "-X", "warn_default_encoding", "-c", code, tmp_path / "failed"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Z\\xfcrich: \\u9aa8\\u9f84" in done.stdout, done.stderr
 
 
 def test_runs_that_name_no_study_show_none(tmp_path):

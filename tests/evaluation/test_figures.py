@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_curve as sk_curve
 
 from boneage.evaluation.figures import age, failures, stage, training
 from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.registry import draw_figures
+from boneage.evaluation.figures.registry import FIGURES, draw_figures
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.stages import Stages
 
@@ -219,3 +219,10 @@ def test_each_edge_between_stages_has_a_panel(edges):
 def test_without_an_edge_there_is_no_figure_of_edges():
     table = predictions().drop(columns=["stage_predicted"])
     assert "error_near_edge" not in draw_figures(table, Stages(("all",), ()))
+
+
+def test_captions_say_what_hollow_markers_count():
+    """Figures whose markers are of `is_few` count patients where these are known."""
+    of_patients = {"confusion", "readers", "error_by_band", "error_near_edge"}
+    said = {entry.name for entry in FIGURES if "20 radiographs (or patients" in entry.caption}
+    assert said == of_patients

@@ -8,10 +8,14 @@ import subprocess
 
 import numpy as np
 import pandas as pd
-from helpers import predictions, reference_study, write_finished_run
+from helpers import Page, predictions, reference_study, write_finished_run
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
+from boneage.evaluation.comparison.group import find_runs, group_runs
+from boneage.evaluation.comparison.page import _panels
+from boneage.evaluation.comparison.tables import _table
+from boneage.stages import Stages
 
 runner = CliRunner()
 SPECIAL = "a_b&c%d#e$f{g}h~i^j\\k<l>m|n--o[p]*q"
@@ -61,7 +65,6 @@ def test_markdown_has_the_numbers_of_the_runs(tmp_path, monkeypatch):
 
 
 def test_metrics_by_default_are_those_of_the_terminal(tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
     finished(tmp_path / "runs/a")
     shown = runner.invoke(app, ["compare", str(tmp_path), "--out", str(tmp_path / "out")]).output
     table = pd.read_csv(io.StringIO(printed(tmp_path, "--format", "csv")))
@@ -228,3 +231,30 @@ def test_latex_is_well_formed_and_compiles(tmp_path):
         assert done.returncode == 0, done.stdout[-2000:]
         assert (tmp_path / "paper.pdf").is_file()
         assert "Overfull" not in (tmp_path / "paper.log").read_text()
+
+
+def test_metrics_of_one_label_are_told_apart(tmp_path, monkeypatch):
+    """Also where they are in different parts of a table, and in the terminal and on the page."""
+    monkeypatch.chdir(tmp_path)
+    table = predictions(n=80)
+    table["id"] = [f"h{i}" for i in range(80)]
+    names = np.array(Stages().names)[Stages().index_of(table["age_years"].to_numpy())]
+    both = write_finished_run(tmp_path / "runs/both", table.assign(stage_predicted=names))
+    assert stored(both, "stage/accuracy")["value"] == 1
+    of_age = stored(both, "stage_from_age/accuracy")["value"]
+    assert of_age < 1
+    named = ["stage/accuracy", "age/mae_months", "stage/kappa", "stage_from_age/accuracy"]
+    text = printed("runs", "--format", "latex", "--metrics", ",".join(named))
+    assert "Stage: Accuracy" in text
+    assert "Stage, from the predicted age: Accuracy" in text
+    assert "Weighted kappa" in text
+    assert ": Weighted kappa" not in text
+    (group,) = group_runs(find_runs([both])[0], "stage_from_age/accuracy")[0]
+    heading = [column.header for column in _table(group, [], named[::3]).columns]
+    assert heading == ["run", "Stage:\nAccuracy", "Stage, from the predicted age:\nAccuracy"]
+    panels = _panels([group])[0]
+    assert panels["Stage: Accuracy"][0, 0] == 1
+    assert panels["Stage, from the predicted age: Accuracy"][0, 0] == of_age
+    printed("runs", "--sort", "stage_from_age/accuracy", "--out", "out")
+    page = Page((tmp_path / "out/comparison.html").read_text())
+    assert "Stage: Accuracy" in page.text

@@ -89,6 +89,21 @@ def test_numbers_are_cut_into_quartiles_in_their_order(table, found):
     ]  # fmt: skip
 
 
+def test_quartiles_of_large_numbers_are_not_merged():
+    """Numbers of devices and times of examinations differ in their last digits only."""
+    times = pd.Series([f"202611301200{second:02d}" for second in range(40)])
+    assert levels_of(times).value_counts().tolist() == [10] * 4
+    serials = pd.Series(["10000000001", "10000000002"] * 40 + [f"2{n}" for n in range(10, 30)])
+    counts = levels_of(serials).value_counts()
+    assert counts["10000000001"] == counts["10000000002"] == 40
+    assert sorted(counts)[:4] == [5] * 4
+
+
+def test_levels_with_a_decimal_comma_are_in_order():
+    levels = pd.Series(["1", "-1,2", ".5", "-1,5", "0,25"])
+    assert in_order(levels_of(levels)) == ["-1,5", "-1,2", "0,25", ".5", "1"]
+
+
 def test_a_level_of_one_radiograph_has_no_interval(found):
     row = found.loc[("site", "Lone", "age/mae_months")]
     assert row["n"] == 1

@@ -64,11 +64,11 @@ def test_elsewhere_avoids_the_hand():
     assert mirrored_mask(mask, ~mask) is None
 
 
-def effects(predict, film):
+def effects(predict, film, patients=None):
     image, _ = film
     marked = np.stack([with_marker(np.roll(image, 4 * i, axis=0)) for i in range(6)])
     masks = [background_masks(marked[0])] * 5 + [{}]  # no hand was found on the last
-    return marker_effect(marked, masks, predict, np.full(6, 12.0), Stages()).assign(
+    return marker_effect(marked, masks, predict, np.full(6, 12.0), Stages(), patients).assign(
         task="age", checkpoint=1, unit="years"
     )
 
@@ -88,6 +88,15 @@ def test_a_model_that_does_not_is_cleared(film):
     (sentence,) = background_sentences(found)
     assert "does not rely on the marker holds" in sentence
     assert "by 0 years on average" in sentence
+
+
+def test_several_radiographs_of_one_patient_clear_no_model(film):
+    """They are one draw of a patient, of whom nothing says how much another would differ."""
+    one = np.zeros(6, int)
+    found = effects(lambda images: images[:, 100:200, 60:150].mean(axis=(1, 2)), film, one)
+    (sentence,) = background_sentences(found)
+    assert "does not rely on the marker is not clear" in sentence
+    assert "in 0 of 1 models, and below in 0" in sentence
 
 
 def test_a_model_whose_predictions_do_not_vary_is_not_tested(film):

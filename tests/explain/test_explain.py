@@ -173,6 +173,7 @@ def test_regions_do_not_reach_into_the_padding(tmp_path):
     [
         ({"xmin": 30}, "row 3: the box is empty"),
         ({"ymin": "x"}, "row 3: the box is empty, not a number"),
+        ({"image_width": "inf"}, "row 3: the box is empty, not a number"),
         ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
     ],
 )
@@ -588,6 +589,26 @@ def test_random_weights_are_a_copy(some):
     first = "backbone.layers.0.weight"
     assert not torch.equal(random.state_dict()[first], before[first])
     assert not random.training
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        ["task=multitask"],
+        ["task=classification", "tasks.stage._target_=boneage.tasks.ordinal.OrdinalStages"],
+    ],
+    ids=lambda overrides: overrides[-1].rpartition(".")[2],
+)
+def test_random_weights_leave_nothing_that_was_learned(task, some, configure):
+    """Whatever the values of a network, networks with random weights of one seed are the same."""
+    model = build_model(configure(*task), record={})
+    random = with_random_weights(model, *some[1:], seed=0)
+    with torch.no_grad():
+        for values in model.parameters():
+            values.add_(3)
+    again = with_random_weights(model, *some[1:], seed=0)
+    for (name, one), other in zip(random.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other), name
 
 
 def test_random_weights_normalise_the_radiographs(some):

@@ -161,3 +161,14 @@ def test_every_column_of_regions_has_ages_below(n):
             t.label1.get_visible() and t.label1.get_text() for t in axes.xaxis.majorTicks
         )
         assert labelled == (i + 3 >= n)
+
+
+@pytest.mark.parametrize(("counted", "hollow"), [({}, 0), ({"patients": 5}, len(BANDS))])
+def test_bands_of_few_patients_are_hollow(counted, hollow):
+    table = pd.DataFrame({"region": "carpals", "group": BANDS.names}).assign(
+        source="model", checkpoint=1, metric="enrichment", value=1.0, low=0.5, high=3.0, n=30,
+        **counted,
+    )  # fmt: skip
+    (axes,) = enrichment_by_age(table).axes
+    white = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert sum(len(line.get_xdata()) for line in white) == hollow

@@ -121,6 +121,17 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
             "backbone.enlarge=0.5 is not valid",
         ),
         (["task=classification", "tasks.stage.balance=-1"], "tasks.stage.balance=-1 is not valid"),
+        (["scheduler.warmup=5"], "scheduler.warmup=5 is not valid: .* less than or equal to 1"),
+        (["sex=embedding", "sex.dim=0"], "sex.dim=0 is not valid"),
+        (["sex=embedding", "sex.drop=10"], "sex.drop=10 is not valid"),
+        (["tasks.age.weight=-1"], "tasks.age.weight=-1 is not valid"),
+        (
+            [
+                "tasks.age._target_=boneage.tasks.age_distribution.AgeDistribution",
+                "+tasks.age.share=20",
+            ],
+            "tasks.age.share=20 is not valid",
+        ),
         (["stages.edges=[10]"], "stages: 3 names"),
         (["tasks.age.dropout=[0.4,0.3]"], "hidden"),
         (["augment=report", "augment.transforms.1.brightness_limit=bright"], "augment"),

@@ -18,7 +18,7 @@ from boneage.evaluation.comparison.tables import (
     shown_metrics,
 )
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.metrics import describe, metric_label
+from boneage.evaluation.metrics import describe, metric_labels
 from boneage.evaluation.numbers import DASH, FEW, fixed, is_few, resampled
 
 Format = Literal["markdown", "latex", "csv"]
@@ -213,7 +213,8 @@ def _cells(table: PaperTable, metrics: Sequence[str]) -> list[list[str]]:
         [_named(row, table.group), *(table.cell(row.results.get(m), m) for m in metrics)]
         for row in table.rows
     ]
-    return [["run", *map(metric_label, metrics)], *body]
+    titles = dict(zip(table.metrics, metric_labels(table.metrics), strict=True))
+    return [["run", *(titles[name] for name in metrics)], *body]
 
 
 def _named(row: Row, group: Group) -> str:

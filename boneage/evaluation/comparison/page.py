@@ -31,7 +31,7 @@ from boneage.evaluation.figures.sizes import error_by_size
 from boneage.evaluation.figures.style import BLUE, GREY, page_image, styled
 from boneage.evaluation.gaps import gaps_of
 from boneage.evaluation.html import render
-from boneage.evaluation.metrics import is_own_headline, metric_label
+from boneage.evaluation.metrics import is_own_headline, metric_labels
 from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.reference import first_reference
 
@@ -177,13 +177,13 @@ def _panels(
     own = [name for name in shown_metrics(groups[0]) if is_own_headline(name)]
     study = first_reference(run.metrics for run in runs)
     panels, hollow, reference = {}, {}, {}
-    for name in dict.fromkeys((*ACROSS_TASKS, groups[0].sort, *own[:1])):
+    names = list(dict.fromkeys((*ACROSS_TASKS, groups[0].sort, *own[:1])))
+    for name, title in zip(names, metric_labels(names), strict=True):
         results = [test.get(name) or {} for test in tests]
         values = [[result.get(k) for k in ("value", "low", "high")] for result in results]
         array = np.array(values, float)
         if np.isnan(array[:, 0]).all():
             continue
-        title = metric_label(name)
         panels[title] = array
         hollow[title] = np.array([not result.get("n") or is_few(result) for result in results])
         if study and name in study.published:

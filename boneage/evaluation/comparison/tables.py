@@ -16,7 +16,7 @@ from boneage.evaluation.comparison.group import SEVERAL, Group
 from boneage.evaluation.comparison.paired import trained_seeds
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.metrics import is_compared, metric_label
+from boneage.evaluation.metrics import is_compared, metric_label, metric_labels
 from boneage.evaluation.numbers import FEW_NOTE, interval, is_few, number, p_value, with_limits
 from boneage.evaluation.run_folder import FinishedRun
 
@@ -165,8 +165,9 @@ def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Tabl
     table.add_column("run", overflow="fold", min_width=12)
     for key in options:
         table.add_column(escape(key), overflow="fold")
-    for name in metrics:
-        table.add_column(metric_label(name).replace(" (", "\n("), justify="right", no_wrap=True)
+    for title in metric_labels(metrics):
+        lines = title.replace(" (", "\n(").replace(": ", ":\n")
+        table.add_column(lines, justify="right", no_wrap=True)
     for name, run in zip(short_names(group.runs), group.runs, strict=True):
         chosen = (escape(group.shown(run, key)) for key in options)
         cells = (_cell(run.metrics["test"].get(metric)) for metric in metrics)

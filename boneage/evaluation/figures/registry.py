@@ -24,7 +24,7 @@ from boneage.evaluation.figures.stage import (
 )
 from boneage.evaluation.figures.style import styled
 from boneage.evaluation.figures.training import fold_distribution, image_sheet, learning_curves
-from boneage.evaluation.numbers import FEW
+from boneage.evaluation.numbers import FEW, FEWER
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.stage import CALIBRATION_BINS
 from boneage.stages import Stages
@@ -70,7 +70,7 @@ FIGURES = (
         confusion_matrix,
         ("confusion", "names", "small_stages"),
         "True stage by row, predicted stage by column: radiographs, and percent of the row. "
-        f"†: a stage with fewer than {FEW} radiographs.",
+        f"†: a stage with {FEWER}.",
         dashboard=True,
     ),
     FigureEntry(
@@ -112,16 +112,14 @@ FIGURES = (
         readers_and_model,
         ("readers_report",),
         "Mean absolute error of each reader, and of the model on the same radiographs, "
-        "against the mean of the other readers, with 95 % intervals; hollow: fewer than "
-        f"{FEW} radiographs.",
+        f"against the mean of the other readers, with 95 % intervals; hollow: {FEWER}.",
     ),
     FigureEntry(
         "error_by_band",
         "failures",
         bands_of_run,
         ("subgroups",),
-        "Mean absolute error and bias by age band with 95 % intervals. Hollow: fewer than "
-        f"{FEW} radiographs.",
+        f"Mean absolute error and bias by age band with 95 % intervals. Hollow: {FEWER}.",
     ),
     FigureEntry(
         "error_near_edge",
@@ -129,7 +127,7 @@ FIGURES = (
         error_near_edge,
         ("true", "hit", "edged_stages", "patients"),
         "Share of wrong stages by signed distance of the true age from each edge between stages, "
-        f"with exact 95 % intervals. Hollow: fewer than {FEW} radiographs.",
+        f"with exact 95 % intervals. Hollow: {FEWER}.",
     ),
     FigureEntry(
         "folds",
