@@ -16,6 +16,8 @@ def with_random_weights(
 ) -> BoneAgeModule:
     """Return a copy of a model with random weights, normalised by the radiographs.
 
+    What has no `reset_parameters`, like the layer scales of ConvNeXt, keeps its weights.
+
     Args:
         model: the model.
         images: (n, H, W) uint8 radiographs.

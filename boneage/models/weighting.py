@@ -95,7 +95,8 @@ class LossScaleWeighting(Weighting):
         if self.training:
             now = losses.detach()
             before = torch.where(self.means.isnan(), now, self.means)
-            self.means.copy_(torch.lerp(now, before, self.decay))
+            mean = torch.lerp(now, before, self.decay)
+            self.means.copy_(torch.where(now == 0, self.means, mean))  # 0: no label in the batch
         return (self.weights * losses / self._scale()).sum()
 
     def factors(self) -> Tensor:

@@ -53,3 +53,11 @@ def test_running_mean_by_hand():
     weighting({"age": torch.tensor(1.0)})
     total = weighting({"age": torch.tensor(2.0)})
     assert total.item() == pytest.approx(2.0 * 2.0 / (0.9 * 1.0 + 0.1 * 2.0))
+
+
+def test_a_batch_without_labels_does_not_change_the_running_mean():
+    """As of the sex, if it is unknown: a loss of 0 is no loss, not a perfect prediction."""
+    weighting = LossScaleWeighting(("sex",), (1.0,), decay=0.9)
+    for loss in (0.0, 0.5, 0.0):
+        weighting({"sex": torch.tensor(loss)})
+    assert weighting.means.item() == pytest.approx(0.5)
