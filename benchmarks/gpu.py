@@ -12,7 +12,7 @@ from collections.abc import Callable
 import measure
 
 SIZE, BATCHES = 128, (64, 128, 256, 512, 1024)
-RADIOGRAPHS, EPOCHS = 12_610, 30  # 10,088 radiographs for training
+RADIOGRAPHS = 12_610  # 10,088 radiographs for training
 STEPS = 50
 DEVICE = "cuda"
 

@@ -34,7 +34,8 @@ def prepare(files: list[Path], checkpoint: Path) -> float:
 def links(files: list[Path], n: int, folder: Path) -> None:
     """Fill a folder with n links that repeat the files."""
     for row in range(n):
-        (folder / f"{row:05d}{files[row % len(files)].suffix}").symlink_to(files[row % len(files)])
+        file = files[row % len(files)]
+        (folder / f"{row:05d}{file.suffix}").symlink_to(file.absolute())
 
 
 def predict(files: list[Path], checkpoint: Path, n: int = FILES) -> float:

@@ -81,3 +81,17 @@ def test_a_number_comes_from_its_record(tables, tmp_path):
     assert "7.25 (7.00 to 7.50)" in lines[4]
     with pytest.raises(ValueError, match="no place for the table gone"):
         tables.fill(page, "gone", [head, row])
+
+
+@pytest.mark.drawn
+def test_results_of_few_radiographs_are_hollow_in_the_figure_too(tables):
+    import figures
+
+    def result(n):
+        return {"value": 0.5, "low": 0.2, "high": 0.8, "n": n}
+
+    test = {"stage/balanced_accuracy": result(1134), "stage/recall_adult": result(9)}
+    record = {"metrics": {"test": test | {"stage/recall_child": result(20)}}}
+    figure = figures.steps("classification", {"paper_classification": record})
+    faces = [axes.lines[0].get_markerfacecolor() for axes in figure.axes]
+    assert faces == [figures.BLUE, figures.BLUE, "white"]  # the last is the recall of adults

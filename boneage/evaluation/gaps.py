@@ -36,6 +36,11 @@ class LevelErrors:
     unit: str
     values: np.ndarray
 
+    @property
+    def label(self) -> str:
+        """The name, with its unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
 
 @dataclass(frozen=True)
 class Gap:

@@ -175,7 +175,8 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
                 )  # fmt: skip
                 button = gr.Button("Predict", variant="primary")
             with gr.Column(scale=3):
-                shown = gr.HTML(label="Answer")
+                # gradio's CSS would colour the text of the white card: white in a dark browser
+                shown = gr.HTML(label="Answer", apply_default_css=False)
         upload = gr.State(None)
         file.change(
             change_film, [file, upload], [upload, sex, age, shown], api_visibility="private",

@@ -27,7 +27,7 @@ from boneage.evaluation.figures.style import (
     styled,
 )
 from boneage.evaluation.metrics import metric_label
-from boneage.evaluation.numbers import FEW
+from boneage.evaluation.numbers import FEW, is_few
 from boneage.evaluation.run_files import METRICS
 from boneage.evaluation.run_folder import read_run
 from boneage.stages import BANDS
@@ -102,15 +102,15 @@ def _point(axes: Axes, y: float, result: Record, color: str) -> None:
 def steps(family: str, records: dict[str, Record]) -> Figure:
     """Draw the rows of a table with intervals; dotted lines are published values."""
     names = [name for name in STEPS[family] if name in records]
-    panels = {}
+    panels, hollow = {}, {}
     for metric in PANELS[family]:
         found = [scored(records[name]["metrics"], metric) or {} for name in names]
         values = [[result.get(k) for k in ("value", "low", "high")] for result in found]
         panels[metric_label(metric)] = np.array(values, float)
+        hollow[metric_label(metric)] = np.array([is_few(result) for result in found])
     reference = {
         metric_label(metric): PUBLISHED[metric] for metric in PANELS[family] if metric in PUBLISHED
     }
-    hollow = {name: np.zeros(len(names), bool) for name in panels}
     return forest(names, panels, hollow, reference)
 
 

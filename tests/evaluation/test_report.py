@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict
+from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -224,7 +225,48 @@ def test_a_run_without_ages_has_a_page_too(tmp_path, columns):
     table = predictions().drop(columns="age_years_predicted")
     for name in columns:
         table[name] = "child"
-    assert "Results" in page(write_finished_run(tmp_path, table)).text
+    text = page(write_finished_run(tmp_path, table)).text
+    assert "Results" in text
+    assert "taken from the predicted age" not in text
+
+
+class Widths(HTMLParser):
+    """Collects the number of columns of every row, by table."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tables = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append(0)
+        elif tag in ("th", "td"):
+            self.tables[-1][-1] += int(dict(attrs).get("colspan", 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", [None, reference_study()], ids=["alone", "with a study"])
+def test_all_rows_of_a_table_are_equally_wide(tmp_path, study):
+    file = write_report(write_finished_run(tmp_path, predictions(), reference=study))
+    tables = Widths(file.read_text("utf-8")).tables
+    assert len(tables) > 3
+    assert [table for table in tables if len(set(table)) != 1] == []
+
+
+def test_the_sentence_on_a_tested_checkpoint_has_one_beginning(tmp_path):
+    """An exported file does not say what its network is."""
+    n = {"train": 10_202, "val": 1134, "test": 60}
+    for name, network, model in (
+        ("run", {"backbone": "slim_resnet"}, "slim_resnet with"),
+        ("exported", {}, "A model of"),
+    ):
+        options = {"data.size": 128, "train": False} | network
+        text = page(write_finished_run(tmp_path / name, predictions(), options=options, n=n)).text
+        said = "1,234 parameters, on 128 x 128 pixels, trained earlier on 10,202 radiographs, was"
+        assert re.search(rf"test set \w+ {model} {said} tested on 60 others", text)
 
 
 def test_unfinished_and_damaged_runs_are_one_line(tmp_path):

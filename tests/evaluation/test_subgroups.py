@@ -247,6 +247,26 @@ def test_the_comparison_has_the_gap_of_each_run(table, tmp_path):
 
 
 @pytest.mark.slow
+def test_months_and_shares_are_not_in_one_table(table, tmp_path):
+    """One of two runs of one name predicts no ages: its difference is of the wrong stages."""
+    aged = with_wrong_stages(table, every=2).assign(age_years_predicted=table["age_years"] + 1)
+    unaged = aged.drop(columns="age_years_predicted")
+    for name, predicted in (("aged", aged), ("unaged", unaged)):
+        finished(tmp_path / name, predicted, "site", task="multitask")
+    write_comparison([tmp_path / "aged", tmp_path / "unaged"], tmp_path / "out")
+    text = Page((tmp_path / "out/comparison.html").read_text()).text
+    _, months, shares = text.split("Clearest difference between two levels of a column: ")
+    assert months.startswith("MAE (months). ")
+    assert " aged site" in months
+    assert shares.startswith("share of wrong stages. ")
+    assert "unaged site Cali minus Bern 0.500" in shares
+    rows = pd.read_csv(tmp_path / "out/comparison.csv", index_col="run")
+    rows.index = rows.index.str.rsplit("/").str[-1]
+    assert rows.loc["aged", "gap/site/measure"] == "MAE (months)"
+    assert rows.loc["unaged", "gap/site/measure"] == "share of wrong stages"
+
+
+@pytest.mark.slow
 def test_a_diverged_run_has_no_gap(table, tmp_path):
     broken = table.assign(age_years_predicted=table["age_years_predicted"].where(table.index > 3))
     folder = finished(tmp_path, broken, "site")

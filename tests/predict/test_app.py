@@ -128,6 +128,20 @@ def test_the_page_takes_every_file_and_asks_one_thing_after_the_other(run):
     assert {block._id for block in answer.outputs} < shown
 
 
+def test_gradio_does_not_colour_the_answer(run, upload):
+    """Its text has the card's colours, and below the card those of the page, which may be dark."""
+    pytest.importorskip("gradio", reason="needs the extra app")
+    ensemble = Ensemble([run])
+    (shown,) = (b for b in build(ensemble).blocks.values() if type(b).__name__ == "HTML")
+    assert not shown.apply_default_css
+    _, card, below = answer_page(read_upload(str(upload)), "male", "", ensemble).partition(
+        "</section>"
+    )
+    assert card
+    assert "Map: Grad-CAM" in below
+    assert "class=" not in below
+
+
 def test_a_dicom_file_without_a_suffix_is_answered(run, tmp_path):
     file = written(tmp_path / "IM0001", np.tile(np.arange(64, dtype=np.uint16) * 16, (80, 1)), 12)
     page = answer_page((file.name, file.read_bytes()), "unknown", " ", Ensemble([run]))
@@ -284,6 +298,51 @@ def address(run, tmp_path, network):
     assert process.wait() == 128 + signal.SIGTERM
     assert not list(tmp_path.rglob("hand.png"))
     assert not Path(network["ASKED_FOR"]).exists()  # nothing but this machine
+
+
+CONTRASTS = """() => {
+    const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+    const linear = c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255)
+        + 0.0722 * linear(b / 255);
+    const background = e => {
+        for (; e; e = e.parentElement) {
+            const [r, g, b, opacity = 1] = parts(getComputedStyle(e).backgroundColor);
+            if (opacity) return [r, g, b];
+        }
+        return [255, 255, 255];
+    };
+    const written = e => [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim());
+    return [...document.querySelectorAll(".card, .card *, .card ~ *, .card ~ * *")]
+        .filter(written).map(e => {
+            const both = [light(parts(getComputedStyle(e).color)), light(background(e))];
+            return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+        });
+}"""  # of each text of the answer with what is behind it (Web Content Accessibility Guidelines)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_answer_can_be_read_in_a_light_and_in_a_dark_browser(address, upload):
+    pytest.importorskip("gradio", reason="needs the extra app")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    contrasts = []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for scheme in ("light", "dark"):
+            page = browser.new_page(color_scheme=scheme)
+            page.route(lambda url: not url.startswith((address, "data:")), lambda r: r.abort())
+            page.goto(address)
+            page.set_input_files("input[type=file]", upload)
+            page.get_by_text("hand.png").wait_for()
+            page.get_by_role("button", name="Predict").click()
+            page.locator(".card").wait_for()
+            contrasts.append(page.evaluate(CONTRASTS))
+            page.close()
+        browser.close()
+    light, dark = contrasts
+    assert len(light) == len(dark) > 3
+    assert min(light + dark) > 4.5
 
 
 @pytest.mark.slow

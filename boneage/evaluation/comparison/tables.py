@@ -82,11 +82,12 @@ def gap_rows(group: Group, gaps: Gaps) -> list[dict[str, Any]]:
     """Return the clearest gap of each run and column (None where there is none).
 
     Returns:
-        Rows with `run`, `column`, `gap`, and `errors`, of which it is.
+        Rows with `run`, `column`, `gap`, and `measure`: of what it is, such as "MAE (months)".
     """
     return [
-        {"run": run, "column": column, "gap": gap, "errors": errors_of(run.predictions)}
+        {"run": run, "column": column, "gap": gap, "measure": errors.label}
         for run in group.runs
+        if (errors := errors_of(run.predictions)) is not None
         for column, gap in gaps[run.path].items()
     ]
 
@@ -95,6 +96,7 @@ def comparison_table(groups: Sequence[Group], gaps: Gaps) -> pd.DataFrame:
     """Return one row per run: its description, the options that differ, every metric and gap."""
     rows = []
     for group in groups:
+        measures = {row["run"].path: row["measure"] for row in gap_rows(group, gaps)}
         for run in group.runs:
             m = run.metrics
             row: dict[str, Any] = {
@@ -111,6 +113,7 @@ def comparison_table(groups: Sequence[Group], gaps: Gaps) -> pd.DataFrame:
                 row |= {f"{name}/{part}": result[part] for part in ESTIMATE_KEYS}
             for column, gap in gaps[run.path].items():
                 if gap is not None:
+                    row[f"gap/{column}/measure"] = measures[run.path]
                     row[f"gap/{column}/levels"] = f"{gap.high} minus {gap.low}"
                     row |= {f"gap/{column}/{k}": gap.difference[k] for k in ESTIMATE_KEYS}
                     row[f"gap/{column}/p"] = gap.p
