@@ -14,7 +14,7 @@ from boneage.evaluation.html import data_uri, render
 from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
 from boneage.predict.radiograph import Radiograph
-from boneage.predict.summary import summarise
+from boneage.predict.summary import OLDEST_YEARS, summarise
 from boneage.weights import name_of
 
 MAX_ID = 50  # characters of an id in a file name
@@ -72,22 +72,22 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
     Returns:
         The files of the pages.
     """
-    pages, common = [], Counter(answer.id for answer in answers)
+    common = Counter(answer.id for answer in answers)
     models = [name_of(Path(file)) for file in about["checkpoints"]]
     parts = range(0, len(answers), CARDS)
-    for number, start in enumerate(parts):
+    pages = [out / (f"report_{k + 1}.html" if k else "report.html") for k in range(len(parts))]
+    for number, (start, page) in enumerate(zip(parts, pages, strict=True)):
         cards = [
             card_of(answer, out, answer.file if common[answer.id] > 1 else answer.id)
             for answer in answers[start : start + CARDS]
         ]
         text = render(
             "predictions.html.j2", cards=cards, models=models, n=len(answers), first=start + 1,
-            pages=len(parts), number=number + 1, oldest=SCALE_YEARS,
+            pages=[page.name for page in pages], number=number + 1, oldest=SCALE_YEARS,
+            oldest_years=OLDEST_YEARS,
             summary=summarise(answers) if number == 0 and len(answers) >= MANY else None,
         )  # fmt: skip
-        page = out / ("report.html" if number == 0 else f"report_{number + 1}.html")
         write_file(page, text)
-        pages.append(page)
     return pages
 
 

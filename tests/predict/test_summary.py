@@ -69,6 +69,16 @@ def test_only_the_first_page_of_many_has_it(tmp_path):
     assert "All radiographs" in first.read_text()
     assert "Predicted bone ages (years)" in first.read_text()
     assert "All radiographs" not in second.read_text()
+    assert '<b>1</b> <a href="report_2.html">2</a> from radiograph 1 on' in first.read_text()
+    assert '<a href="report.html">1</a> <b>2</b> from radiograph 201 on' in second.read_text()
+
+
+def test_an_age_gone_wrong_does_not_fill_the_page(tmp_path):
+    ages = [3.0, 25.0, 1e9]
+    assert summarise([Answer("a", "a", age_years=age) for age in ages]).years[3::22] == [1, 2]
+    many = [Answer("a", "a", age_years=age) for age in ages * 4]
+    (page,) = write_pages(many, {"checkpoints": ["model.onnx"]}, tmp_path)
+    assert 'title="25+ years: 8"' in page.read_text()
 
 
 def test_stages_are_counted_without_ages_too(tmp_path):
