@@ -108,7 +108,8 @@ TABLE = (
            label="image size (pixels)", hparam="size"),
     Option("data.fit", "squash", "`pad`: keep the aspect ratio", label="fit to the square"),
     Option("data.contrast", "stretch", "percentiles of each radiograph; `none`", label="contrast"),
-    Option("data.crop", "hand", "crop to the hand; `none`: the whole radiograph"),
+    Option("data.crop", "hand", "crop to the hand; `none`: the whole radiograph, as with "
+           "`data=phantom`"),
     Option("data.sampling", "ages", "rare ages oversampled; `balanced`: all stages equally often; "
            "`shuffle`: each radiograph once", label="sampling", hparam="sampler"),
     Option("data.batch_size", 32, "radiographs per step and device; 16 with `data=phantom`",
@@ -119,7 +120,8 @@ TABLE = (
            hparam="precision"),
     Option("seed", 1, "of weights, order and augmentation", label="seed", hparam="seed"),
     Option("data.split_seed", 0, "of the split", SETTING, label="split seed"),
-    Option("data.folds", 10, "parts; 10: 80/10/10", SETTING, label="parts of the split"),
+    Option("data.folds", 10, "parts; 10: 80/10/10; `site`: a part is a site (`data.columns.site`)",
+           SETTING, label="parts of the split"),
     Option("data.fold", 0, "which part is the test fold", SETTING, label="test part"),
 
     Option("tasks", DEPENDS, "the tasks by name; class and options of each", checkpoint="fixed"),

@@ -50,6 +50,7 @@ def export(
     """Export a model as ONNX or torch.export, describe its inputs and outputs as JSON, check it."""
     from boneage.predict.export import export as write
     from boneage.predict.onnx_model import builtin_file
+    from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
     from boneage.weights import is_exported, name_of
 
@@ -58,8 +59,8 @@ def export(
     quieten_lightning()
     file = checkpoint or builtin_file()
     differences = write(file, out, form)
-    if is_exported(file) and form == "onnx":
-        typer.echo(f"{out} is a copy of {name_of(file)}, which is exported already")
+    if is_exported(copied := checkpoint_file(file)) and form == "onnx":
+        typer.echo(f"{out} is a copy of {name_of(copied)}, which is exported already")
     else:
         typer.echo(
             f"{out} agrees with the checkpoint within "

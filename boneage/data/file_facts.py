@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from boneage.data.cache import Cache
 from boneage.data.radiographs import log_skipped
 from boneage.data.splits import UNUSED
 from boneage.data.tables.columns import column_option
@@ -15,12 +15,15 @@ from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import join_first, plural
 from boneage.weights import sha256
 
+if TYPE_CHECKING:
+    from boneage.data.cache import Cache  # which needs the framework: calibrate does without
+
 log = logging.getLogger(__name__)
 
 MOST_FILMS = 30  # radiographs of one patient; more with one PatientID are of anonymised patients
 
 
-def fill_from_headers(table: pd.DataFrame, cache: Cache) -> pd.DataFrame:
+def fill_from_headers(table: pd.DataFrame, cache: "Cache") -> pd.DataFrame:
     """Return the table with the sexes and patients that it lacks, from DICOM headers.
 
     It warns of sexes that contradict the header, and of headers of images other than hands.
@@ -115,7 +118,7 @@ def warn_of_copies(files: Mapping[str, Path], where: Path) -> None:
         )
 
 
-def warn_of_leaks(table: pd.DataFrame, cache: Cache) -> None:
+def warn_of_leaks(table: pd.DataFrame, cache: "Cache") -> None:
     """Warn of copies of a radiograph, and of patients of the headers, in more than one fold.
 
     Args:

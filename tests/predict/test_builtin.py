@@ -187,3 +187,10 @@ def test_predictions_name_its_file_and_pages_say_what_it_is(tmp_path, hands):
 def test_each_radiograph_that_it_has_seen_is_in_one_fold():
     ids = read_checkpoint(BUILTIN)["boneage"]["split"]["id"]
     assert len(ids) == len(set(ids)) == 10_202
+
+
+def test_its_name_stands_for_its_file(tmp_path):
+    copy = tmp_path / "copy.onnx"
+    done = CliRunner().invoke(app, ["export", "--checkpoint", "builtin", "--out", str(copy)])
+    assert done.output.startswith(f"{copy} is a copy of the built-in model"), done.exception
+    assert copy.read_bytes() == BUILTIN.read_bytes()

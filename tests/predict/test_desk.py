@@ -144,6 +144,24 @@ def test_what_needs_the_framework_says_so(model, film):
 
 
 @pytest.mark.slow
+def test_the_built_in_model_is_fitted_to_a_site(tmp_path):
+    films, out, rng = tmp_path / "films", tmp_path / "site.onnx", np.random.default_rng(0)
+    films.mkdir()
+    for i, age in enumerate(np.linspace(2, 18, 20)):
+        cv2.imwrite(str(films / f"{i}.png"), expose(age, "female", 256, rng).image)
+    answers = Predictor()(sorted(films.iterdir()))
+    table = pd.DataFrame({"id": [a.id for a in answers], "years": [a.age_years for a in answers]})
+    table["years"] += 0.5
+    table.to_csv(tmp_path / "readings.csv", index=False)
+    words = ["--table", tmp_path / "readings.csv", "--out", out, "--column", "age=years"]
+    done = boneage("calibrate", films, *words, "--age-unit", "years")
+    assert done.returncode == 0, done.stderr
+    assert "unknown: +0.50 years" in done.stdout
+    film = films / "0.png"
+    assert Predictor(out)(film).age_years == pytest.approx(Predictor()(film).age_years + 0.5)
+
+
+@pytest.mark.slow
 def test_what_is_no_checkpoint_is_told_without_the_framework(film, tmp_path):
     (tmp_path / "notes.ckpt").write_text("no weights")
     (tmp_path / "nothing.ckpt").touch()
