@@ -170,7 +170,8 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
 
 def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
     """Return the checkpoint to resume from or to test, and its content; None without one."""
-    chosen = (cfg.train and cfg.resume and newest_checkpoint(folder, cfg)) or cfg.ckpt_path
+    own = newest_checkpoint(folder, cfg) if cfg.train and cfg.resume else None
+    chosen = own or cfg.ckpt_path
     if not chosen:
         if not cfg.train:
             raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
@@ -183,7 +184,7 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
         )
     checkpoint = read_checkpoint(path)
     if cfg.train:
-        check_resumable(checkpoint, cfg)
+        check_resumable(checkpoint, cfg, own=own is not None)
     else:
         check_task(checkpoint, cfg)
         site = site_of(checkpoint["boneage"])

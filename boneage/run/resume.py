@@ -164,8 +164,14 @@ def _matters_for_a_test(key: str) -> bool:
     return chosen or (kind_of(key) == "setting" and not is_choice(key))
 
 
-def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
-    """Raise UserError if training cannot be resumed with the config of this command."""
+def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig, own: bool) -> None:
+    """Raise UserError if training cannot be resumed with the config of this command.
+
+    Args:
+        checkpoint: to resume from.
+        cfg: the config.
+        own: whether it is of this run's folder: then `newest_checkpoint` has chosen it.
+    """
     check_task(checkpoint, cfg)
     record = checkpoint["boneage"]
     current = resolved(cfg, MUST_MATCH)
@@ -185,7 +191,7 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
             f"{', '.join(different.values())}; repeat that run's options"
         )
-    if cfg.resume is None and is_within_epoch(checkpoint, cfg.ckpt_path):
+    if not own and is_within_epoch(checkpoint, cfg.ckpt_path):
         raise UserError(
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was saved within an epoch, and only "
             "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "
