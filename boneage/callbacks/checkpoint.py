@@ -23,9 +23,9 @@ class RunCheckpoint(ModelCheckpoint):
     It is written at the end of an epoch, so that training can be resumed from it exactly. The best
     is also written after each validation within an epoch, before its weights change.
 
-    A resumed run may write into a new folder. It copies the previous checkpoint, so that the best of
-    the entire training is tested, not the best since the interruption. It is looked for next to the
-    resumed checkpoint: where that was saved, another run may have written since.
+    A resumed run may write into a new folder. It copies the previous checkpoint, so that the best
+    of the entire training is tested, not the best since the interruption. That is the one next to
+    the resumed checkpoint: where the run was, another may have written since.
 
     Args:
         dirpath: the run's checkpoint folder.
