@@ -98,7 +98,7 @@ def read_labels(
     if "site" in names:
         labels["site"] = table[names["site"]]
         unknown = ~is_known(labels["site"])
-        refuse(path, labels["site"], unknown, "is no site: name it, or remove the row")
+        refuse(path, table[names["site"]], unknown, "is no site: name it, or remove the row")
     require_present(path, table, columns.others, "data.subgroups")
     labels = labels.join(read_subgroups(path, table, columns.others))
     if "patient" in names:
