@@ -236,6 +236,7 @@ def _patients(path: Path, cells: pd.Series) -> pd.Series:
 
 def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
     """Warn about an unused column that may name patients with several radiographs."""
+    others = others.loc[:, ~others.columns.duplicated()]
     for name in others:
         alike = re.search(PERHAPS_A_PATIENT, str(name).casefold())
         if alike and len(others) / 10 <= others[name].nunique() < len(others):
