@@ -109,6 +109,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: for any mistake in config, data or checkpoint, before the first training step.
     """
     check_config(cfg)
+    quieten_lightning()
     check_strategy(cfg)
     folder = Path(cfg.run_dir)
     if (done := finished(folder, cfg)) is not None:
@@ -117,7 +118,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         check_free(folder, cfg)  # another run may have ended here while this one waited
         with interruptible(folder):
             keep_freed_memory()
-            quieten_lightning()
             L.seed_everything(cfg.seed, workers=True, verbose=False)
             deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
             run = _prepare(cfg, folder)

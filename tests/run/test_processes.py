@@ -112,6 +112,8 @@ def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
     check_strategy(configure())
     with pytest.raises(UserError, match=r"strategy=ddp cannot be swept with -m: its subprocesses"):
         check_strategy(configure("trainer=ddp"))
+    with pytest.raises(UserError, match=r"strategy=auto on 2 devices cannot be swept with -m: its"):
+        check_strategy(configure("trainer.devices=2"))  # for which Lightning chooses ddp
 
 
 def test_dropout_differs_between_processes(configure):
