@@ -23,8 +23,9 @@ class RunCheckpoint(ModelCheckpoint):
     It is written at the end of an epoch, so that training can be resumed from it exactly. The best
     is also written after each validation within an epoch, before its weights change.
 
-    A resumed run writes into a new folder. It copies the previous checkpoint, so that the best of
-    the entire training is tested, not the best since the interruption.
+    A resumed run may write into a new folder. It copies the previous checkpoint, so that the best
+    of the entire training is tested, not the best since the interruption. That is the one next to
+    the resumed checkpoint: where the run was, another may have written since.
 
     Args:
         dirpath: the run's checkpoint folder.
@@ -49,6 +50,7 @@ class RunCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
+        self._resumed_folder = Path(str(self.dirpath))
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -56,10 +58,17 @@ class RunCheckpoint(ModelCheckpoint):
             self.on_train_epoch_end(trainer, pl_module)
 
     @override
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note the folder of a checkpoint, before its state is loaded."""
+        self._resumed_folder = Path(str(trainer.ckpt_path)).parent
+
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from another run's checkpoint; testing loads one too, and copies nothing."""
-        previous, folder = Path(state_dict["best_model_path"]), Path(str(self.dirpath))
-        current = folder / previous.name
+        name, folder = Path(state_dict["best_model_path"]).name, Path(str(self.dirpath))
+        previous, current = self._resumed_folder / name, folder / name
         if previous.is_file() and not current.exists():
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy2(previous, current)
@@ -71,7 +80,7 @@ class RunCheckpoint(ModelCheckpoint):
                 "best_k_models": {str(current): state_dict["best_model_score"]},
             }
             super().load_state_dict(state_dict | paths)
-        elif previous.name:
+        elif name:
             log.warning(
                 "%s is missing: %s.ckpt considers only the epochs from now on",
                 previous,

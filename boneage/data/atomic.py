@@ -8,7 +8,7 @@ from pathlib import Path
 
 from boneage.errors import UserError
 
-PARTIAL = "partial-"  # prefix of the names of incomplete folders
+PARTIAL = "boneage-partial-"  # prefix of the names of incomplete folders
 
 
 CHOOSE_ANOTHER_OUT = "choose another --out"

@@ -188,7 +188,7 @@ class ResidentBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         batches: list[list[Any]] = list(self.order)
-        if not batches:  # of a process without a share of a small fold
+        if not batches:  # of an empty fold
             return
         sizes = [len(batch) for batch in batches]
         pairs = np.array([pair for batch in batches for pair in batch]).reshape(sum(sizes), -1)

@@ -23,7 +23,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.file_facts import fill_from_headers, warn_of_leaks
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import PHANTOM_FILE
-from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
+from boneage.data.sampler import EpochSampler, RankBatches, require_shares, sampling_shares
 from boneage.data.split_choice import Split
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
 from boneage.data.storage import check_shared_memory, default_cache_dir
@@ -238,6 +238,7 @@ class BoneAgeDataModule(L.LightningDataModule):
     def _in_order(self, fold: str) -> Loader:
         """Return this process's share of a fold: no radiograph is repeated to make shares even."""
         rank, processes = self._process()
+        require_shares(self.table, (fold, "test"), processes)  # of the test before training
         table = self.fold_table(fold)[rank::processes]
         return self._loader(fold, table, BatchSampler(range(len(table)), self.batch_size, False))
 

@@ -98,6 +98,7 @@ class Split:
                 )
             return pd.Series("test", index=table.index)
         elif self.folds == "site":
+            _warn_of_separate_tables(table)
             folds = site_folds(table, self.fold, self.seed)
         else:
             folds = assign_folds(table, self.seed, self.folds, self.fold)
@@ -119,6 +120,16 @@ class Split:
         elif not self.file and not self.tests_all(table, external):
             more = f"lower data.folds (it is {self.folds}), or add radiographs"
         warn_of_small_test(table[table["fold"] == "test"], stages, more)
+
+
+def _warn_of_separate_tables(table: pd.DataFrame) -> None:
+    """Warn that a split by site does not keep the radiographs of other tables out of training."""
+    if n := int((table["origin"] != "train").sum()):
+        log.warning(
+            "data.folds=site splits all radiographs by their site: %s of the validation or test "
+            "table %s treated like the others, and may be trained on",
+            plural(n, "radiograph"), "is" if n == 1 else "are",
+        )  # fmt: skip
 
 
 def fewer_training_radiographs(table: pd.DataFrame, n: int, seed: int) -> pd.Series:

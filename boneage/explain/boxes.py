@@ -76,6 +76,7 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     if annotator is not None:
         if "annotator" not in table:
             raise UserError(f"{path} has no column annotator: choose none")
+        require_single(path, table, ["annotator"])
         annotators = sorted(table["annotator"].unique())
         if annotator not in annotators:
             raise UserError(f"{path} has no annotator {annotator}: it has {', '.join(annotators)}")

@@ -109,6 +109,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: for any mistake in config, data or checkpoint, before the first training step.
     """
     check_config(cfg)
+    quieten_lightning()
     check_strategy(cfg)
     folder = Path(cfg.run_dir)
     if (done := finished(folder, cfg)) is not None:
@@ -117,7 +118,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         check_free(folder, cfg)  # another run may have ended here while this one waited
         with interruptible(folder):
             keep_freed_memory()
-            quieten_lightning()
             L.seed_everything(cfg.seed, workers=True, verbose=False)
             deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
             run = _prepare(cfg, folder)
@@ -170,7 +170,8 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
 
 def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
     """Return the checkpoint to resume from or to test, and its content; None without one."""
-    chosen = (cfg.train and cfg.resume and newest_checkpoint(folder, cfg)) or cfg.ckpt_path
+    own = newest_checkpoint(folder, cfg) if cfg.train and cfg.resume else None
+    chosen = own or cfg.ckpt_path
     if not chosen:
         if not cfg.train:
             raise UserError("train=false tests a checkpoint: give it as ckpt_path=...")
@@ -183,7 +184,7 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
         )
     checkpoint = read_checkpoint(path)
     if cfg.train:
-        check_resumable(checkpoint, cfg)
+        check_resumable(checkpoint, cfg, own=own is not None)
     else:
         check_task(checkpoint, cfg)
         site = site_of(checkpoint["boneage"])

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import lightning as L
 from filelock import FileLock, Timeout
+from hydra.utils import instantiate
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
@@ -23,6 +25,7 @@ from boneage.data.atomic import write_file
 from boneage.data.storage import REMEDY
 from boneage.errors import FailedRun, UserError, option_word
 from boneage.evaluation.run_files import ERROR, LAST
+from boneage.run.check import readable
 from boneage.run.options import command, folder_option, is_sweep
 
 RUN_LOCK = ".lock"  # of a run folder
@@ -50,14 +53,20 @@ def is_first_process() -> bool:
 def check_strategy(cfg: DictConfig) -> None:
     """Raise UserError if the jobs of a sweep would start subprocesses.
 
-    Lightning's `ddp` starts them with this command line, so each would run the whole sweep; with
-    `ddp_spawn` the results are lost when the subprocesses end.
+    Lightning's `ddp`, which `auto` chooses for several devices, starts them with this command line,
+    so each would run the whole sweep; with `ddp_spawn` the results are lost when they end.
     """
-    if is_sweep() and "ddp" in str(cfg.trainer.get("strategy")):
+    if not is_sweep():
+        return
+    alone = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    with readable("trainer"):
+        trainer: L.Trainer = instantiate(cfg.trainer, **alone)
+    if trainer.strategy.launcher is not None:
+        on = f" on {trainer.num_devices} devices" if trainer.num_devices > 1 else ""
         raise UserError(
-            f"trainer.strategy={cfg.trainer.strategy} cannot be swept with -m: its subprocesses "
-            "would start the sweep again; run these settings one after the other, or give each job "
-            "one device (hydra/launcher=joblib or slurm)"
+            f"trainer.strategy={cfg.trainer.get('strategy', 'auto')}{on} cannot be swept with -m: "
+            "its subprocesses would start the sweep again; run these settings one after the other, "
+            "or give each job one device (trainer.strategy=auto trainer.devices=1)"
         )
 
 

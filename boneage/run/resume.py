@@ -102,7 +102,8 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
     """Return the newest readable checkpoint of an unfinished run; None without one.
 
     The best weights of a validation within an epoch are not resumed: epochs are repeated from their
-    start. The first process removes the mark of an interruption, and renames damaged checkpoints.
+    start. Nor are copies from the run of `ckpt_path`, which is resumed again. The first process
+    removes the mark of an interruption, and renames damaged checkpoints.
 
     Raises:
         UserError: if the run has other options, another version of this project wrote a checkpoint,
@@ -113,7 +114,7 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
     readable = []
     for name in (LAST, BEST):
         file = run_dir / name
-        if not file.exists():
+        if not file.exists() or _is_copied(file, cfg):
             continue
         try:
             checkpoint = read_checkpoint(file)
@@ -131,6 +132,19 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
         return None
     log.info("Resuming from %s", readable[0])
     return readable[0]
+
+
+def _is_copied(file: Path, cfg: DictConfig) -> bool:
+    """Tell whether a checkpoint is a copy from the folder of `ckpt_path`."""
+    if not cfg.ckpt_path:
+        return False
+    try:
+        original = checkpoint_file(Path(cfg.ckpt_path), "last").with_name(file.name)
+    except UserError:  # its run was moved, but this one has checkpoints
+        return False
+    if not original.is_file() or original.samefile(file):
+        return False
+    return sha256(original) == sha256(file)
 
 
 def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
@@ -164,8 +178,14 @@ def _matters_for_a_test(key: str) -> bool:
     return chosen or (kind_of(key) == "setting" and not is_choice(key))
 
 
-def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
-    """Raise UserError if training cannot be resumed with the config of this command."""
+def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig, own: bool) -> None:
+    """Raise UserError if training cannot be resumed with the config of this command.
+
+    Args:
+        checkpoint: to resume from.
+        cfg: the config.
+        own: whether it is of this run's folder: then `newest_checkpoint` has chosen it.
+    """
     check_task(checkpoint, cfg)
     record = checkpoint["boneage"]
     current = resolved(cfg, MUST_MATCH)
@@ -185,7 +205,7 @@ def check_resumable(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: this command differs from its run in "
             f"{', '.join(different.values())}; repeat that run's options"
         )
-    if cfg.resume is None and is_within_epoch(checkpoint, cfg.ckpt_path):
+    if not own and is_within_epoch(checkpoint, cfg.ckpt_path):
         raise UserError(
             f"ckpt_path={cfg.ckpt_path} cannot be resumed: it was saved within an epoch, and only "
             "complete epochs are resumed; use last.ckpt of its run, or start from its weights with "

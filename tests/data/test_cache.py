@@ -229,6 +229,14 @@ def test_damaged_cache_is_built_again(table, folder, caplog, damage):
     assert not caplog.records
 
 
+def test_a_build_leaves_other_folders_alone(table, folder):
+    own = folder / "partial-scans/film.png"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    open_cache(table, SMALL, folder)
+    assert own.exists()
+
+
 BUILD = """
 import logging, sys
 import pandas as pd
@@ -269,7 +277,7 @@ def start(tmp_path, folder):
 
 def wait_for_partial(folder):
     deadline = time.monotonic() + 30
-    while not list(folder.glob("partial-*/images.npy")):
+    while not list(folder.glob("boneage-partial-*/images.npy")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -279,7 +287,7 @@ def test_killed_build_leaves_nothing_to_trust(start, folder, table):
     wait_for_partial(folder)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert len(list(folder.glob("partial-*"))) == 1
+    assert len(list(folder.glob("boneage-partial-*"))) == 1
     assert not [entry for entry in folder.iterdir() if len(entry.name) == 64]
     cache = open_cache(table, SMALL, folder)
     assert built(folder) == {cache.path.parent.name}

@@ -81,6 +81,13 @@ def test_a_column_that_names_nobody(tmp_path):
         read_labels(tmp_path / "t.csv")
 
 
+def test_two_unused_columns_of_one_name_that_may_be_it_are_said_once(tmp_path, caplog):
+    rows = "".join(f"{i},{60 + i},True,p{i // 3},p{i // 3}\n" for i in range(30))
+    (tmp_path / "t.csv").write_text(f"id,boneage,male,mrn,mrn\n{rows}")
+    assert len(read_labels(tmp_path / "t.csv")) == 30
+    assert caplog.text.count("column 'mrn' has 10 values in 30 rows") == 1
+
+
 def test_a_column_that_may_be_one_is_said(tmp_path, caplog):
     rows = "".join(f"{i},60,k{i // 2},{i % 2}\n" for i in range(40))
     (tmp_path / "t.csv").write_text(f"id,boneage,child_no,case\n{rows}")

@@ -299,7 +299,7 @@ def test_processes_share_the_augmentation_of_one():
     assert len({int(image[0, 0, 0]) for image in alone.values()}) > 15
 
 
-def test_a_process_without_a_share_of_a_small_fold_has_no_batches():
+def test_an_empty_fold_has_no_batches():
     table = pd.DataFrame({"cache_row": [0], "age_months": [9.0], "sex": ["male"]}).iloc[1:]
     order = BatchSampler(range(len(table)), 4, False)
     assert list(ResidentBatches(table, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), order)) == []

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.split_choice import site_folds
+from boneage.data.split_choice import Split, site_folds
 from boneage.errors import UserError
 
 
@@ -52,3 +52,13 @@ def test_a_site_of_one_radiograph_is_tested_and_said_to_say_little(table, caplog
     folds = site_folds(table, 3, seed=0)
     assert (folds == "test").sum() == 1
     assert "Site Lone has fewer than 20 radiographs" in caplog.text
+
+
+def test_a_separate_test_table_is_not_trained_on_without_a_word(table, caplog):
+    table = table.assign(id=[f"f{i}" for i in range(300)], origin="train")
+    split = Split(folds="site", fold=0)
+    split.assign(table, set(), False, None)
+    assert "validation or test table" not in caplog.text
+    table.loc[290:, "origin"] = "test"
+    assert (split.assign(table, set(), False, None)[290:] != "test").all()  # of Cali
+    assert "10 radiographs of the validation or test table are treated like the oth" in caplog.text

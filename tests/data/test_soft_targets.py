@@ -51,6 +51,11 @@ def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
         ("id,age_years_predicted\n77,6\n", r"no age of any training radiograph"),
         ("id,age_years_predicted\n4,6\n", r"no age of any training radiograph"),  # test fold
         ("id,age_years_predicted\n1,6\n1,7\n", r"more than once"),
+        (
+            "id,age_years_predicted,age_years_predicted\n1,6,7\n",
+            r"several columns called 'age_years_predicted'",
+        ),
+        ("id,id,age_years_predicted\n1,2,6\n", r"several columns called 'id'"),
         ("id,age_years_predicted\n", r"has a header but no rows"),
         ("id,age_years_predicted\n1,\n", r"column 'age_years_predicted' is empty in every row"),
     ],

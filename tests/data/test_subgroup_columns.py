@@ -34,8 +34,8 @@ def test_a_column_called_site_may_have_gaps_unless_it_is_named_as_the_site(tmp_p
     assert read(tmp_path, ["site"], rows)["site"].tolist() == ["Bern", ""]
     for missing in ("", "NA", "unknown"):
         rows = f"1,60,True,Bern\n2,72,False,{missing}\n"
-        with pytest.raises(UserError, match=r"row 3.*is no site: name it"):
-            read(tmp_path, ["site"], rows, site="site")
+        with pytest.raises(UserError, match=r"row 3, column 'hospital'.*is no site: name it"):
+            read(tmp_path, ["hospital"], rows, site="hospital")
     both = Columns.of({"site": "hospital"}, ["site", "hospital", "device", "device"])
     assert both.others == ("device",)
 

@@ -191,6 +191,10 @@ def test_region_and_annotator_are_checked(tmp_path):
     path = write(tmp_path / "b.csv", BOX | FRAME | {"annotator": "expert"})
     with pytest.raises(UserError, match="has no annotator nobody: it has expert"):
         read_boxes(path, "nobody")
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line},{line.rpartition(',')[2]}\n" for line in lines))
+    with pytest.raises(UserError, match="several columns called 'annotator'"):
+        read_boxes(path, "expert")
     with pytest.raises(UserError, match="has no column annotator: choose none"):
         read_boxes(write(tmp_path / "b.csv", BOX | FRAME), "expert")
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import TINY, call
 from hydra.types import RunMode
+from hydra.utils import instantiate
 
 from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.data.sampler import EpochSampler, RankBatches
@@ -38,6 +39,30 @@ def test_processes_without_radiographs_are_refused(n, batch_size):
     with pytest.raises(UserError, match=message):
         RankBatches(EpochSampler(n, 0, lambda: 0), batch_size, 2, 3)
     RankBatches(EpochSampler(6, 0, lambda: 0), batch_size, 2, 3)
+
+
+@pytest.mark.parametrize(("moved", "named"), [("val", "validation"), ("test", "test")])
+def test_a_fold_of_fewer_radiographs_than_processes_is_refused(configure, moved, named):
+    """Lightning raises RuntimeError in a process without a batch."""
+    data = instantiate(configure().data)
+    data.setup("fit")
+    chosen = data.table.index[data.table["fold"] == "train"][:4]
+    data.table.loc[chosen, "fold"] = ["val", "test", "val", "test"]
+    for fold in ("val", "test"):
+        size = 2 if fold == moved else 3
+        data.table.loc[data.fold_table(fold).index[size:], "fold"] = "train"
+    for processes in (2, 3):
+        for rank in range(processes):
+            device = SimpleNamespace(root_device=torch.device("cpu"))
+            data.trainer = SimpleNamespace(
+                global_rank=rank, world_size=processes, strategy=device, overfit_batches=0
+            )
+            if processes == 2:
+                assert len(data.val_dataloader()) == len(data.test_dataloader()) == 1
+                continue
+            message = rf"^the {named} fold has 2 radiographs, too few for 3 processes: use fewer"
+            with pytest.raises(UserError, match=message):  # before training
+                data.val_dataloader()
 
 
 def test_balanced_draws_are_those_of_one_process():
@@ -87,6 +112,8 @@ def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
     check_strategy(configure())
     with pytest.raises(UserError, match=r"strategy=ddp cannot be swept with -m: its subprocesses"):
         check_strategy(configure("trainer=ddp"))
+    with pytest.raises(UserError, match=r"strategy=auto on 2 devices cannot be swept with -m: its"):
+        check_strategy(configure("trainer.devices=2"))  # for which Lightning chooses ddp
 
 
 def test_dropout_differs_between_processes(configure):

@@ -122,8 +122,31 @@ def test_a_run_that_is_validated_within_epochs_is_resumed_from_the_last_complete
 def test_the_middle_of_an_epoch_is_not_resumed(configure, tmp_path):
     train(configure("trainer.max_steps=4", "trainer.max_epochs=2", run="first"))  # of six
     more = (f"ckpt_path={tmp_path}/first", "trainer.max_epochs=3")
-    with pytest.raises(UserError, match=r"first cannot be resumed.* within an epoch.*start_from="):
-        train(configure(*more))
+    for again in ("resume=null", "resume=auto"):
+        with pytest.raises(UserError, match=r"first cannot be resumed.* within an epoch.*start_f"):
+            train(configure(*more, again))
+
+
+@pytest.mark.parametrize("named", ["", "/checkpoints/best.ckpt"])
+def test_a_longer_run_that_is_interrupted_in_its_first_epoch_is_resumed(
+    configure, tmp_path, monkeypatch, named
+):
+    class Stop(EpochSeed):
+        """End the training with an error before its first step."""
+
+        def on_train_batch_start(self, *_):
+            raise KeyboardInterrupt
+
+    train(configure("trainer.max_epochs=1", run="first"))
+    longer = ("trainer.max_epochs=2", f"ckpt_path={tmp_path}/first{named}")
+    with monkeypatch.context() as patch:
+        patch.setattr("boneage.run.experiment.EpochSeed", Stop)
+        with pytest.raises(SystemExit):
+            train(configure(*longer, run="cut"))
+    assert (tmp_path / "cut/checkpoints/best.ckpt").exists()  # a copy
+    resumed = train(configure(*longer, "resume=auto", run="cut"))
+    assert resumed["epochs"] == 2
+    assert resumed["test"] == train(configure(*longer, run="straight"))["test"]
 
 
 @pytest.mark.slow

@@ -183,6 +183,20 @@ def test_resume_from_a_checkpoint_that_was_moved_alone(configure, tmp_path, capl
         assert checkpoint["epoch"] == 2
 
 
+def test_a_run_that_was_moved_is_resumed_with_its_own_best_checkpoint(configure, tmp_path, caplog):
+    train(configure("trainer.max_epochs=2", run="first"))
+    (tmp_path / "first").rename(tmp_path / "moved")
+    train(configure("trainer.max_epochs=2", "seed=9", run="first"))  # another run in its place
+    ckpt = f"ckpt_path={tmp_path}/moved/checkpoints/last.ckpt"
+    train(configure("trainer.max_epochs=2", ckpt, run="resumed"))
+    assert "is missing" not in caplog.text
+    own, resumed = (
+        torch.load(tmp_path / f"{run}/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+        for run in ("moved", "resumed")
+    )
+    assert all(torch.equal(own[name], resumed[name]) for name in own)
+
+
 @pytest.mark.slow
 def test_same_command_same_numbers(configure):
     first = train(configure("sex=embedding", run="first"))

@@ -98,7 +98,7 @@ def read_labels(
     if "site" in names:
         labels["site"] = table[names["site"]]
         unknown = ~is_known(labels["site"])
-        refuse(path, labels["site"], unknown, "is no site: name it, or remove the row")
+        refuse(path, table[names["site"]], unknown, "is no site: name it, or remove the row")
     require_present(path, table, columns.others, "data.subgroups")
     labels = labels.join(read_subgroups(path, table, columns.others))
     if "patient" in names:
@@ -236,6 +236,7 @@ def _patients(path: Path, cells: pd.Series) -> pd.Series:
 
 def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
     """Warn about an unused column that may name patients with several radiographs."""
+    others = others.loc[:, ~others.columns.duplicated()]
     for name in others:
         alike = re.search(PERHAPS_A_PATIENT, str(name).casefold())
         if alike and len(others) / 10 <= others[name].nunique() < len(others):

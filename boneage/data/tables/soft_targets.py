@@ -6,7 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.tables.ages import read_numbers
-from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, Columns, find_columns
+from boneage.data.tables.columns import (
+    DEFAULT_COLUMNS,
+    PREDICTED_AGE,
+    Columns,
+    find_columns,
+    require_single,
+)
 from boneage.data.tables.labels import read_unique_ids
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.read import read_table, refuse
@@ -51,6 +57,7 @@ def read_soft_targets(
             f"data.soft_targets={path} needs the columns id and {PREDICTED_AGE} "
             f"(it has {', '.join(map(str, rows.columns))})"
         )
+    require_single(path, rows, (name, age))
     if len(rows) and (rows[age] == "").all():
         raise UserError(f"data.soft_targets={path}: column {age!r} is empty in every row")
     rows = rows[rows[age] != ""]  # `boneage predict` withholds some
