@@ -126,7 +126,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _prepare(cfg: DictConfig, folder: Path) -> _Run:
-    """Read the checkpoint, build model, data and trainer, and write the split."""
+    """Read the checkpoint, build model, trainer and data (which takes longest), write the split."""
     ckpt_path, checkpoint = _find_checkpoint(cfg, folder)
     origin = None
     if checkpoint is not None and not cfg.train:
@@ -140,6 +140,10 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
             model.make_scheduler(model.make_optimizer(model.parameters()), total_steps=math.inf)
         if cfg.start_from and checkpoint is None:
             origin = read_origin(cfg.start_from, model)
+    watched = predictions, throughput, history = Predictions(), Throughput(), History()
+    lines = EpochLines(history, cfg.monitor, cfg.mode)
+    always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]
+    trainer = _build_trainer(cfg, folder, always)
     with readable("data"):
         data: BoneAgeDataModule = instantiate(cfg.data)
     if checkpoint is not None and not cfg.train:
@@ -157,10 +161,6 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
             resume_record(checkpoint, model.record, ckpt_path, folder)
         elif origin is not None:
             start_from(cfg.start_from, origin, model, data.table)
-    watched = predictions, throughput, history = Predictions(), Throughput(), History()
-    lines = EpochLines(history, cfg.monitor, cfg.mode)
-    always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]
-    trainer = _build_trainer(cfg, folder, always)
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)  # called from Python; Hydra makes it otherwise
         split = [c for c in ("id", "fold", "age_years", "sex", "patient") if c in data.table]

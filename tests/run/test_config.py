@@ -136,6 +136,7 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["tasks.age.dropout=[0.4,0.3]"], "hidden"),
         (["augment=report", "augment.transforms.1.brightness_limit=bright"], "augment"),
         (["precision=7-bit"], "precision"),
+        (["trainer.devices=0", "data.root=missing"], "trainer: .*device"),  # before reading data
         (["tasks=regression"], "tasks='regression' is not valid"),
         (["+tasks.stage.balance=1"], "tasks.stage has no _target_"),
         (["stages=4"], "stages=4 is not valid"),
