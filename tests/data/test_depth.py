@@ -52,6 +52,23 @@ def test_bright_values_of_16_bits_are_no_marks():
     assert full_scale(overexposed) == 65535
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("marks", [(), (0,), (0, 300)])
+def test_inverted_values_of_a_small_depth_are_no_marks(bits, marks):
+    """Such as of a TIFF of 16 bits in which zero is white; the truth is inverted in its depth."""
+    inverted, expected = cornered(65535 - film(bits), *marks), 2**bits - 1 - film(bits)
+    assert full_scale(inverted) == 65535
+    apart = np.abs(thumbnail(inverted).astype(int) - thumbnail(expected))
+    assert apart[20:-20].max() <= 5  # the rarest values may be at the ends
+    assert detect(inverted).hand is not None
+    assert detect(inverted).inverted
+    plain, other = (
+        Preprocessing(100, "squash", "stretch").square(image).pixels.astype(int)
+        for image in (expected, inverted)
+    )
+    assert np.abs(plain - other)[10:-10].max() <= 10  # marks move the percentiles a little
+
+
 @pytest.mark.parametrize("bits", DEPTHS)
 def test_a_mark_changes_only_its_own_pixels(bits):
     plain, with_mark = film(bits), marked(film(bits))
