@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
+from boneage.data.hand import resized_mask, sides_at
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import measure_model
@@ -127,6 +128,23 @@ def test_a_box_comes_back_within_a_pixel(fit, crop, height, width):
     found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
     pixel = max(height, width) / 128  # one of the square
     assert np.abs(found - box[0]).max() <= max(1, pixel)
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+@pytest.mark.parametrize(("height", "width"), [(2216, 1810), (883, 1574), (1651, 754)])
+def test_a_reduced_mask_lies_where_the_whole_one_does(fit, height, width):
+    """As the masks of the hand finder, whose pixels are coarser than those of the crop."""
+    geometry = Geometry(
+        height, width, Preprocessing(size=512, fit=fit), Crop((0.23, 0.31, 0.77, 0.89))
+    )
+    rows, columns = np.ogrid[:height, :width]
+    inside = ((rows / height - 0.6) / 0.35) ** 2 + ((columns / width - 0.5) / 0.3) ** 2 < 1
+    reduced_height, reduced_width = sides_at(256, height, width)
+    reduced = resized_mask(inside, reduced_height, reduced_width)
+    exact, coarse = geometry.mask_to_square(inside), geometry.mask_to_square(reduced)
+    assert (exact ^ coarse).sum() <= 0.015 * exact.sum()
+    shown = geometry.mask_to_square(np.ones((height, width), bool))
+    assert (geometry.mask_to_square(np.ones_like(reduced)) == shown).all()
 
 
 def write(path, *rows):
