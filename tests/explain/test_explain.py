@@ -193,6 +193,7 @@ def test_regions_do_not_reach_into_the_padding(tmp_path):
         ({"ymin": "x"}, "row 3: the box is empty, not a number"),
         ({"image_width": "inf"}, "row 3: the box is empty, not a number"),
         ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
+        ({"xmin": -5, "image_width": 0}, "row 3.*outside its image"),
     ],
 )
 def test_bad_boxes_name_their_row(tmp_path, change, said):
@@ -222,6 +223,11 @@ def test_bad_tables_of_boxes(tmp_path):
         read_boxes(tmp_path / "nowhere.csv")
     with pytest.raises(UserError, match="lacks the column image_width, image_height"):
         read_boxes(write(tmp_path / "b.csv", BOX))
+
+
+def test_a_table_without_boxes_has_no_regions(tmp_path):
+    (tmp_path / "b.csv").write_text(",".join((BOX | FRAME).keys()) + "\n")
+    assert read_regions(tmp_path / "b.csv", {"1": tmp_path / "1.png"}, Preprocessing()) == {}
 
 
 def test_boxes_and_masks_may_write_ids_otherwise(tmp_path):
