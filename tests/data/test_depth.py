@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from boneage.data.crop import to_film
 from boneage.data.decode import Preprocessing
 from boneage.data.depth import clip_marks, full_scale
 from boneage.data.hand import detect, thumbnail
@@ -129,6 +130,19 @@ def test_pixels_without_marks_stay_as_they_are(bits, offset):
     assert clip_marks(eight) is eight
     for odd in (np.full((50, 50), 7), np.eye(50) * 65535, np.arange(4).reshape(2, 2)):
         assert clip_marks(odd.astype(np.uint16)).max() == odd.max()
+
+
+@pytest.mark.parametrize("bits", DEPTHS)
+def test_a_frame_does_not_darken_what_is_stretched_without_a_hand(bits):
+    """More pixels than the percentiles leave out are 65535; at most the full scale is white."""
+    preprocessing = Preprocessing(100, "squash", "stretch")
+    wide = framed(film(bits))
+    clipped = np.minimum(wide, np.uint16(2**bits - 1))
+    square, expected = (preprocessing.square(image).pixels for image in (wide, clipped))
+    assert np.abs(square.astype(int) - expected)[10:-10, 10:-10].max() <= 3
+    assert square[10:-10, 10:-10].std() > 30
+    drawn, expected = to_film(wide), to_film(clipped)
+    assert np.abs(drawn.astype(int) - expected)[40:-40, 40:-40].max() <= 3
 
 
 def test_stress_reduces_a_file_of_16_bits_without_its_marks(tmp_path):
