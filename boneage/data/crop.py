@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from boneage.data.depth import to_8_bits
+from boneage.data.depth import full_scale, to_8_bits
 from boneage.data.hand import Hand, resized_mask, sides_at
 
 HAND_MARGIN = 0.03  # of the hand's box, on each side
@@ -62,7 +62,7 @@ def to_film(image: np.ndarray, hand: Hand | None = None) -> np.ndarray:
     interpolation = cv2.INTER_AREA if max(image.shape) > LONGER_SIDE else cv2.INTER_CUBIC
     resized = cv2.resize(image, (width, height), interpolation=interpolation)
     low, high = np.percentile(_hand_in(resized, hand), CONTRAST_PERCENTILES)
-    return to_8_bits(resized, low, high)
+    return to_8_bits(resized, low, min(high, full_scale(image)))
 
 
 def to_jpeg(image: np.ndarray) -> bytes:

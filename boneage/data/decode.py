@@ -1,6 +1,6 @@
 """From the pixels of a radiograph to the square that the network sees, and back."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import cv2
@@ -8,7 +8,7 @@ import numpy as np
 
 from boneage.data.crop import Crop, crop_around
 from boneage.data.depth import check_pixels, clip_marks, full_scale, to_8_bits
-from boneage.data.hand import Detection, detect, sides_at
+from boneage.data.hand import Detection, detect, resized_mask, sides_at
 from boneage.errors import UserError, require_choice
 
 PREPROCESSING_VERSION = 4  # raise it when the same file and options give other pixels
@@ -115,6 +115,7 @@ class Geometry:
             hand = self.crop.hand_in(height, width)
             low = np.percentile(resized, STRETCH_PERCENTILES[0])
             high = np.percentile(resized if hand is None else resized[hand], STRETCH_PERCENTILES[1])
+            high = min(high, scale)  # without a hand, above it if many pixels are of marks
         else:
             low, high = 0.0, float(scale)
         square = np.zeros((self.preprocessing.size, self.preprocessing.size), np.uint8)
@@ -134,11 +135,10 @@ class Geometry:
 
     def mask_to_square(self, mask: np.ndarray) -> np.ndarray:
         """Return an (h, w) bool mask of the file, at any scale, as (size, size) of the square."""
-        own = replace(self, height=mask.shape[0], width=mask.shape[1])
-        top, left, height, width = own.inner
+        top, left, height, width = self.inner
         size = self.preprocessing.size
         square = np.zeros((size, size), bool)
-        part = mask[own.seen].astype(np.float32)
+        part = resized_mask(mask, self.height, self.width)[self.seen].astype(np.float32)
         shares = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
         square[top : top + height, left : left + width] = shares > 0.5
         return square

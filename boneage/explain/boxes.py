@@ -48,10 +48,12 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
     if absent := [column for column in BOX_COLUMNS if column not in table]:
         raise UserError(f"{path} lacks the column {', '.join(absent)}")
     require_single(path, table, BOX_COLUMNS)
-    numbers = table[CORNERS + IMAGE_SIZE].apply(pd.to_numeric, errors="coerce")
+    numbers = table[CORNERS + IMAGE_SIZE].apply(pd.to_numeric, errors="coerce").astype(float)
     width, height = numbers["image_width"], numbers["image_height"]
     wrong = (
         ~np.isfinite(numbers).all(axis=1)
+        | (width < 1)
+        | (height < 1)
         | (numbers["xmin"] >= numbers["xmax"])
         | (numbers["ymin"] >= numbers["ymax"])
         | (numbers["xmin"] >= width)

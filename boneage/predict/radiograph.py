@@ -1,5 +1,6 @@
 """One new radiograph: its preprocessed pixels, orientation and anomalies."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,6 +12,7 @@ from PIL import Image
 
 from boneage.data.decode import Preprocessing
 from boneage.data.decoders import muted_decoders
+from boneage.data.depth import full_scale
 from boneage.data.dicom.header import Header
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import QUARTERS, Detection, detect, thumbnail
@@ -29,7 +31,8 @@ NEARLY_EMPTY, TWO_HANDS, NO_HAND = NO_SINGLE_HAND = ("nearly empty", "two hands"
 
 
 def _invert(image: np.ndarray) -> np.ndarray:
-    inverted: np.ndarray = np.iinfo(image.dtype).max - image
+    white = image.dtype.type(full_scale(image))
+    inverted: np.ndarray = white - np.minimum(image, white)
     return inverted
 
 
@@ -123,7 +126,7 @@ def image_flags(reduced: np.ndarray, detection: Detection) -> list[str]:
 
 def _is_coloured(path: Path) -> bool:
     try:
-        with Image.open(path) as header:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as header:
             if header.mode in GREY_MODES:  # the usual case: no need to decode the pixels again
                 return False
     except OSError:  # a grey TIFF that only OpenCV can read

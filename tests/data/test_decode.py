@@ -558,6 +558,32 @@ def test_signed_pixels_of_16_bits_are_read_whatever_the_compression(tmp_path, co
     np.testing.assert_array_equal(read_image(path), values)
 
 
+def test_a_big_endian_tiff_that_only_pillow_decompresses(tmp_path):
+    values = np.random.default_rng(0).integers(0, 2**16, (20, 16)).astype(">u2")
+    stored = imagecodecs.zstd_encode(values.tobytes())
+    path = tiff(tmp_path / "a.tif", stored, (20, 16), 16, ">", t259=50000)
+    np.testing.assert_array_equal(read_image(path), values)
+    assert read_image(path).dtype == np.uint16
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_a_tiff_of_which_8_bits_leave_few_levels_is_refused(tmp_path, layers, bits):
+    """OpenCV reduces grey with transparency to 8 of its 16 bits, Pillow reduces colours."""
+    values = np.random.default_rng(0).integers(0, 2**bits, (20, 16)).astype("<u2")
+    opaque = np.full_like(values, 65535)
+    stored = np.dstack([values, opaque] if layers == 2 else [values] * 3).tobytes()
+    tags = {"t277": layers, "t262": 1 if layers == 2 else 2}
+    if layers == 3:
+        stored, tags["t259"] = imagecodecs.zstd_encode(stored), 50000
+    path = tiff(tmp_path / "a.tif", stored, (20, 16), 16, **tags)
+    if bits < 16:
+        with pytest.raises(UserError, match=f" {2 ** (bits - 8)} grey levels are left: save it in"):
+            read_image(path)
+    else:
+        np.testing.assert_allclose(read_image(path), values / 257, atol=1)
+
+
 @pytest.mark.parametrize(
     ("compression", "mode"),
     [("tiff_lzw", "L"), ("tiff_lzw", "RGB"), ("packbits", "RGB"), ("tiff_adobe_deflate", "L")],

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from boneage.data.crop import to_film
 from boneage.data.decode import Preprocessing
 from boneage.data.depth import clip_marks, full_scale
 from boneage.data.hand import detect, thumbnail
@@ -50,6 +51,23 @@ def test_bright_values_of_16_bits_are_no_marks():
     assert full_scale(marked(ramp)) == 65535
     overexposed = np.minimum(2 * ramp.astype(int), 65535).astype(np.uint16)
     assert full_scale(overexposed) == 65535
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("marks", [(), (0,), (0, 300)])
+def test_inverted_values_of_a_small_depth_are_no_marks(bits, marks):
+    """Such as of a TIFF of 16 bits in which zero is white; the truth is inverted in its depth."""
+    inverted, expected = cornered(65535 - film(bits), *marks), 2**bits - 1 - film(bits)
+    assert full_scale(inverted) == 65535
+    apart = np.abs(thumbnail(inverted).astype(int) - thumbnail(expected))
+    assert apart[20:-20].max() <= 5  # the rarest values may be at the ends
+    assert detect(inverted).hand is not None
+    assert detect(inverted).inverted
+    plain, other = (
+        Preprocessing(100, "squash", "stretch").square(image).pixels.astype(int)
+        for image in (expected, inverted)
+    )
+    assert np.abs(plain - other)[10:-10].max() <= 10  # marks move the percentiles a little
 
 
 @pytest.mark.parametrize("bits", DEPTHS)
@@ -112,6 +130,19 @@ def test_pixels_without_marks_stay_as_they_are(bits, offset):
     assert clip_marks(eight) is eight
     for odd in (np.full((50, 50), 7), np.eye(50) * 65535, np.arange(4).reshape(2, 2)):
         assert clip_marks(odd.astype(np.uint16)).max() == odd.max()
+
+
+@pytest.mark.parametrize("bits", DEPTHS)
+def test_a_frame_does_not_darken_what_is_stretched_without_a_hand(bits):
+    """More pixels than the percentiles leave out are 65535; at most the full scale is white."""
+    preprocessing = Preprocessing(100, "squash", "stretch")
+    wide = framed(film(bits))
+    clipped = np.minimum(wide, np.uint16(2**bits - 1))
+    square, expected = (preprocessing.square(image).pixels for image in (wide, clipped))
+    assert np.abs(square.astype(int) - expected)[10:-10, 10:-10].max() <= 3
+    assert square[10:-10, 10:-10].std() > 30
+    drawn, expected = to_film(wide), to_film(clipped)
+    assert np.abs(drawn.astype(int) - expected)[40:-40, 40:-40].max() <= 3
 
 
 def test_stress_reduces_a_file_of_16_bits_without_its_marks(tmp_path):

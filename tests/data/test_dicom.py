@@ -216,18 +216,31 @@ def test_an_enhanced_file_of_one_frame_is_read_as_a_plain_one(tmp_path, place):
     pixels = np.rint(PICTURE / 255 * 4095).astype(np.uint16)
     scale = {"RescaleSlope": 2, "RescaleIntercept": -100}
     window = {"WindowCenter": 3000, "WindowWidth": 4000}
-    plain = grey(written(tmp_path / "plain.dcm", pixels, 12, **scale, **window))
+    spacing = {"PixelSpacing": [0.1, 0.2]}
+    shutter = {
+        "ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [10, 8],
+        "RadiusOfCircularShutter": 7,
+    }  # fmt: skip
+    own = {
+        "PixelValueTransformation": scale, "FrameVOILUT": window, "PixelMeasures": spacing,
+        "FrameDisplayShutter": shutter,
+    }  # fmt: skip
+    plain = grey(
+        written(tmp_path / "plain.dcm", pixels, 12, **scale, **window, **spacing, **shutter)
+    )
     file = pydicom.dcmread(written(tmp_path / "a.dcm", pixels, 12, NumberOfFrames=1))
-    groups, transformation, voi = (pydicom.Dataset() for _ in range(3))
-    for item, values in ((transformation, scale), (voi, window)):
-        for name, value in values.items():
-            setattr(item, name, value)
-    groups.PixelValueTransformationSequence = pydicom.Sequence([transformation])
-    groups.FrameVOILUTSequence = pydicom.Sequence([voi])
+    groups = pydicom.Dataset()
+    for group, values in own.items():
+        item = pydicom.Dataset()
+        item.update(values)
+        setattr(groups, f"{group}Sequence", pydicom.Sequence([item]))
     setattr(file, f"{place}FunctionalGroupsSequence", pydicom.Sequence([groups]))
     file.save_as(tmp_path / "a.dcm")
     np.testing.assert_array_equal(grey(tmp_path / "a.dcm"), plain)
-    assert np.abs(plain - PICTURE).max() > 10  # the window counts
+    without = grey(written(tmp_path / "b.dcm", pixels, 12, **spacing, **shutter))
+    assert np.abs(plain - without).max() > 10  # the window counts
+    assert plain.shape == (10, 16)
+    assert not plain[0].any()
 
 
 @pytest.mark.parametrize(

@@ -397,6 +397,14 @@ def test_unsigned_values_under_a_header_of_signed_ones(tmp_path, syntax, bits):
     np.testing.assert_allclose(grey(path), PICTURE, atol=0.3)
 
 
+def test_unsigned_values_under_a_header_of_signed_ones_in_the_other_byte_order(tmp_path):
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", TWELVE.astype(">u2"), 12))
+    file.PixelRepresentation, file["PixelData"].VR = 1, "OW"
+    file.file_meta.TransferSyntaxUID = uid.ExplicitVRBigEndian
+    pydicom.dcmwrite(tmp_path / "b.dcm", file, implicit_vr=False, little_endian=False)
+    np.testing.assert_allclose(grey(tmp_path / "b.dcm"), PICTURE, atol=0.3)
+
+
 @pytest.mark.parametrize("letter", [127, -128])
 def test_letters_at_an_end_of_the_range_are_no_doubt_about_the_sign(tmp_path, letter):
     values = np.where(PICTURE == 180, letter, PICTURE / 3 - 128 * (letter > 0)).astype(np.int8)

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
+from boneage.data.hand import resized_mask, sides_at
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import measure_model
@@ -129,6 +130,23 @@ def test_a_box_comes_back_within_a_pixel(fit, crop, height, width):
     assert np.abs(found - box[0]).max() <= max(1, pixel)
 
 
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+@pytest.mark.parametrize(("height", "width"), [(2216, 1810), (883, 1574), (1651, 754)])
+def test_a_reduced_mask_lies_where_the_whole_one_does(fit, height, width):
+    """As the masks of the hand finder, whose pixels are coarser than those of the crop."""
+    geometry = Geometry(
+        height, width, Preprocessing(size=512, fit=fit), Crop((0.23, 0.31, 0.77, 0.89))
+    )
+    rows, columns = np.ogrid[:height, :width]
+    inside = ((rows / height - 0.6) / 0.35) ** 2 + ((columns / width - 0.5) / 0.3) ** 2 < 1
+    reduced_height, reduced_width = sides_at(256, height, width)
+    reduced = resized_mask(inside, reduced_height, reduced_width)
+    exact, coarse = geometry.mask_to_square(inside), geometry.mask_to_square(reduced)
+    assert (exact ^ coarse).sum() <= 0.015 * exact.sum()
+    shown = geometry.mask_to_square(np.ones((height, width), bool))
+    assert (geometry.mask_to_square(np.ones_like(reduced)) == shown).all()
+
+
 def write(path, *rows):
     pd.DataFrame(rows).to_csv(path, index=False)
     return path
@@ -175,6 +193,7 @@ def test_regions_do_not_reach_into_the_padding(tmp_path):
         ({"ymin": "x"}, "row 3: the box is empty, not a number"),
         ({"image_width": "inf"}, "row 3: the box is empty, not a number"),
         ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
+        ({"xmin": -5, "image_width": 0}, "row 3.*outside its image"),
     ],
 )
 def test_bad_boxes_name_their_row(tmp_path, change, said):
@@ -204,6 +223,11 @@ def test_bad_tables_of_boxes(tmp_path):
         read_boxes(tmp_path / "nowhere.csv")
     with pytest.raises(UserError, match="lacks the column image_width, image_height"):
         read_boxes(write(tmp_path / "b.csv", BOX))
+
+
+def test_a_table_without_boxes_has_no_regions(tmp_path):
+    (tmp_path / "b.csv").write_text(",".join((BOX | FRAME).keys()) + "\n")
+    assert read_regions(tmp_path / "b.csv", {"1": tmp_path / "1.png"}, Preprocessing()) == {}
 
 
 def test_boxes_and_masks_may_write_ids_otherwise(tmp_path):

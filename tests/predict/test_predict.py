@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -724,6 +725,32 @@ def test_the_turn_that_a_radiograph_needs(phantom_root):
             for i, image in enumerate(images)
         ]
         assert sum(undone) >= 28, name
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_an_inversion_stays_within_the_depth_of_the_file(bits):
+    """A model without contrast stretching would see a correction of 65535 - value as white."""
+    drawn = expose(10, "female", 256, np.random.default_rng(0)).image
+    image = np.rint(drawn / 255 * (2**bits - 1)).astype(np.uint16)
+    image[:9, :9] = 2**bits - 1  # both ends are used, as marks do
+    image[-9:, :9] = 0
+    inverted = (2**bits - 1 - image.astype(int)).astype(np.uint16)
+    corrected = CORRECTIONS["inverted"](inverted)
+    assert corrected.dtype == np.uint16
+    np.testing.assert_array_equal(corrected, image)
+
+
+def test_an_odd_tag_of_a_picture_does_not_reach_the_terminal(tmp_path, recwarn, capfd):
+    drawn = expose(10, "female", 256, np.random.default_rng(0)).image
+    Image.fromarray(np.dstack([drawn] * 3)).save(tmp_path / "a.tif", tiffinfo={270: "x" * 50})
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    at = content.index(struct.pack("<HH", 270, 2))
+    content[at + 4 : at + 8] = struct.pack("<I", 10**6)  # longer than the file
+    (tmp_path / "a.tif").write_bytes(content)
+    radiograph = load(tmp_path / "a.tif", (Preprocessing(64),))
+    assert (radiograph.error, radiograph.flags) == ("", [])
+    assert [str(each.message) for each in recwarn] == []
+    assert capfd.readouterr().err == ""
 
 
 class Usual(Ensemble):

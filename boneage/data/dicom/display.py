@@ -20,6 +20,10 @@ EDGES = (  # of a rectangular shutter, counted from 1
     "ShutterLeftVerticalEdge",
     "ShutterRightVerticalEdge",
 )
+SHUTTER = (  # all elements of a display shutter
+    *("ShutterShape", *EDGES, "CenterOfCircularShutter", "RadiusOfCircularShutter"),
+    "VerticesOfThePolygonalShutter",
+)
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio")  # of rows, then of columns
 SQUARE, JUNK = 1.02, 4.0  # ratios of spacings: up to the first they are equal, above the last wrong
 

@@ -145,7 +145,7 @@ def read_words(file: "Dataset") -> np.ndarray:
     """Return the decompressed pixels of a single grey image as they are stored, all bits.
 
     Returns:
-        (H, W), signed where PixelRepresentation says so.
+        (H, W) in the byte order of this machine, signed where PixelRepresentation says so.
 
     Raises:
         MissingPackage: when a package is missing that decompresses it.
@@ -181,4 +181,4 @@ def read_words(file: "Dataset") -> np.ndarray:
         raise ValueError(DAMAGED_PIXELS.format(syntax.name)) from error
     if words.ndim != 2:
         raise ValueError(SEVERAL_IMAGES.format(len(words)))
-    return np.asarray(words)
+    return np.asarray(words, words.dtype.newbyteorder("="))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boneage.data.dicom.display import displayed, lookup_table
+from boneage.data.dicom.display import SHUTTER, displayed, lookup_table
 from boneage.data.dicom.header import Header, header_of
 from boneage.data.dicom.pixels import first_item, number, numbers
 from boneage.data.images import read_bytes
@@ -34,6 +34,8 @@ GROUP_OF = {  # where enhanced files have what other files have at the top (PS3.
     "WindowWidth": "FrameVOILUTSequence",
     "VOILUTFunction": "FrameVOILUTSequence",
     "VOILUTSequence": "FrameVOILUTSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    **dict.fromkeys(SHUTTER, "FrameDisplayShutterSequence"),
 }
 BARE_GROUPS = (2, 8)  # that a data set without a preamble starts with
 LONGEST_FIRST_VALUE = 1024  # bytes
