@@ -43,6 +43,9 @@ def fit(
     """
     for early_stopping in trainer.early_stopping_callbacks:
         early_stopping.strict = False  # an epoch without validation is no reason to stop
+    # only complete epochs are resumed: with max_steps, Lightning would end that of the checkpoint
+    # again, which never started
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     with _refusals():
         trainer.fit(model, data, ckpt_path=ckpt_path)
     saved = saved_checkpoints(trainer)
