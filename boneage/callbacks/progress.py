@@ -139,7 +139,7 @@ class EpochLines(L.Callback):
         if self.history.validated and self.monitor in trainer.callback_metrics:
             parts.append(self._monitored(trainer))
         parts.append(duration(seconds))
-        if trainer.should_stop:
+        if trainer.should_stop and trainer.fit_loop._can_stop_early:  # not before min_epochs
             parts.append("stops early")
         elif left := self._seconds_left(trainer):
             parts.append(f"{duration(left)} left")
