@@ -43,7 +43,11 @@ class History(L.Callback):
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what was logged in training before, which Lightning keeps."""
         self.validated = False
+        for name in list(trainer.callback_metrics):
+            if not name.startswith("val/"):
+                del trainer.callback_metrics[name]
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

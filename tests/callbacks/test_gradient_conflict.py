@@ -47,3 +47,13 @@ def test_every_measurement_is_on_the_dashboard_at_its_step(configure, tmp_path):
     first, third, fifth = (scalar.value for scalar in written)
     history = pd.read_csv(tmp_path / "run/history.csv")
     assert history[name].tolist() == pytest.approx([(first + third) / 2, fifth])
+
+
+def test_an_epoch_without_a_measurement_has_none_in_the_history(configure, tmp_path):
+    target = "boneage.callbacks.gradient_conflict.GradientConflict"
+    conflict = f"+callbacks.conflict={{_target_: {target}, every_n_steps: 6}}"
+    train(configure("task=multitask", "trainer.max_steps=8", "trainer.max_epochs=3", conflict))
+    history = pd.read_csv(tmp_path / "run/history.csv")
+    assert history["gradients/cosine_age_stage"].isna().tolist() == [False, True, False]
+    assert history["images_per_second"].isna().tolist() == [False, False, True]  # not a whole one
+    assert history["train/loss"].notna().all()
