@@ -118,7 +118,7 @@ class Dashboard(L.Callback):
 
     def __init__(self, every_n_epochs: PositiveInt = 5) -> None:
         self.every_n_epochs = every_n_epochs
-        self._drawn = True
+        self._undrawn: int | None = None  # epochs up to the newest validation, if not drawn
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -132,16 +132,16 @@ class Dashboard(L.Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        epochs = trainer.current_epoch + 1
-        self._drawn = epochs % self.every_n_epochs == 0
-        if self._drawn and not trainer.sanity_checking:
-            self._draw(trainer, "val", epochs)
+        if trainer.sanity_checking:
+            return
+        self._undrawn = trainer.current_epoch + 1
+        if self._undrawn % self.every_n_epochs == 0:
+            self._draw_validation(trainer)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the last validation, if it was not drawn."""
-        if not self._drawn:
-            self._draw(trainer, "val", trainer.current_epoch)
+        self._draw_validation(trainer)
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -161,6 +161,12 @@ class Dashboard(L.Callback):
         }
         options = model.record["options"]
         write_hyperparameters(writer.log_dir, options, final, trainer.global_step)
+
+    def _draw_validation(self, trainer: L.Trainer) -> None:
+        """Draw the newest validation, once."""
+        if self._undrawn is not None:
+            self._draw(trainer, "val", self._undrawn)
+        self._undrawn = None
 
     def _draw(self, trainer: L.Trainer, fold: str, epochs: int) -> None:
         """Draw the newest predictions after a number of epochs."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from typing_extensions import override
 
 
@@ -19,6 +20,13 @@ class EarlyStopping(callbacks.EarlyStopping):
         """Keep a training stopped if its checkpoint has no patience left."""
         if 0 < self.wait_count >= self.patience:
             trainer.should_stop = True
+
+    @override
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Decide again after an epoch that `trainer.min_epochs` demands."""
+        if self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
+            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+            trainer.should_stop = False
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

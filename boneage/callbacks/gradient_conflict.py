@@ -16,7 +16,7 @@ class GradientConflict(L.Callback):
     """Log the cosine between the gradients of each pair of tasks on the backbone's weights.
 
     -1 is opposite, 0 unrelated, 1 the same direction (Yu et al. 2020, arXiv:2001.06782). Each
-    measurement costs one backward pass per task.
+    measurement costs one backward pass per task. The history has the mean of each epoch.
 
     Args:
         every_n_steps: training steps between two measurements.
@@ -34,9 +34,15 @@ class GradientConflict(L.Callback):
             return
         shared = [weight for weight in model.backbone.parameters() if weight.requires_grad]
         gradients = {name: _flat(own, shared) for name, own in model.losses.items()}
-        for first, second in combinations(gradients, 2):
-            cosine = torch.cosine_similarity(gradients[first], gradients[second], dim=0)
-            model.log(f"gradients/cosine_{first}_{second}", cosine, on_step=True, on_epoch=False)
+        cosines = {
+            f"gradients/cosine_{a}_{b}": float(
+                torch.cosine_similarity(gradients[a], gradients[b], dim=0)
+            )
+            for a, b in combinations(gradients, 2)
+        }
+        model.log_dict(cosines, on_epoch=True, logger=False, batch_size=1, sync_dist=True)
+        for logger in trainer.loggers:  # Lightning's own steps of logging are others
+            logger.log_metrics(cosines, trainer.global_step)
 
 
 def _flat(loss: Tensor, weights: list[torch.nn.Parameter]) -> Tensor:

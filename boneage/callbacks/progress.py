@@ -43,7 +43,11 @@ class History(L.Callback):
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what was logged in training before, which Lightning keeps."""
         self.validated = False
+        for name in list(trainer.callback_metrics):
+            if not name.startswith("val/"):
+                del trainer.callback_metrics[name]
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -139,7 +143,7 @@ class EpochLines(L.Callback):
         if self.history.validated and self.monitor in trainer.callback_metrics:
             parts.append(self._monitored(trainer))
         parts.append(duration(seconds))
-        if trainer.should_stop:
+        if trainer.should_stop and trainer.fit_loop._can_stop_early:  # not before min_epochs
             parts.append("stops early")
         elif left := self._seconds_left(trainer):
             parts.append(f"{duration(left)} left")

@@ -23,7 +23,7 @@ class Throughput(L.Callback):
         self.images = 0
         self.seconds = 0.0
         self._earlier = 0.0
-        self._begun = time.perf_counter()
+        self._begun = self._start = time.perf_counter()
 
     @property
     def elapsed(self) -> float:
@@ -41,6 +41,15 @@ class Throughput(L.Callback):
         self._images = 0
 
     @override
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._validation_begun = time.perf_counter()
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave out the time of a validation within an epoch."""
+        self._start += time.perf_counter() - self._validation_begun
+
+    @override
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
@@ -50,7 +59,7 @@ class Throughput(L.Callback):
         batch_idx: int,
     ) -> None:
         self._images += len(batch["image"]) * trainer.world_size
-        if trainer.is_last_batch:  # validation runs before on_train_epoch_end
+        if trainer.is_last_batch:  # the last validation runs before on_train_epoch_end
             seconds = time.perf_counter() - self._start
             self.images += self._images
             self.seconds += seconds

@@ -89,12 +89,12 @@ class LossScaleWeighting(Weighting):
     ) -> None:
         super().__init__(names, weights)
         self.decay = decay
-        self.register_buffer("means", torch.full((len(self.names),), torch.nan))
+        self.register_buffer("means", torch.zeros(len(self.names)))  # 0: of no loss yet
 
     def total(self, losses: Tensor) -> Tensor:
         if self.training:
             now = losses.detach()
-            before = torch.where(self.means.isnan(), now, self.means)
+            before = torch.where(self.means == 0, now, self.means)
             mean = torch.lerp(now, before, self.decay)
             self.means.copy_(torch.where(now == 0, self.means, mean))  # 0: no label in the batch
         return (self.weights * losses / self._scale()).sum()
@@ -103,4 +103,4 @@ class LossScaleWeighting(Weighting):
         return self.weights / self._scale()
 
     def _scale(self) -> Tensor:
-        return torch.nan_to_num(self.means, nan=1.0).clamp(min=1e-8)
+        return torch.where(self.means == 0, 1.0, self.means).clamp(min=1e-8)

@@ -43,8 +43,14 @@ def fit(
     """
     for early_stopping in trainer.early_stopping_callbacks:
         early_stopping.strict = False  # an epoch without validation is no reason to stop
+    # only complete epochs are resumed: with max_steps, Lightning would end that of the checkpoint
+    # again, which never started
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     with _refusals():
         trainer.fit(model, data, ckpt_path=ckpt_path)
+    epochs = trainer.fit_loop.epoch_progress.current
+    # a checkpoint is written before its epoch is completed
+    epochs.completed = epochs.processed  # type: ignore[attr-defined]
     saved = saved_checkpoints(trainer)
     tested = saved[0] if saved else None
     if not trainer.is_global_zero:
@@ -79,9 +85,10 @@ def _why_untrained(trainer: L.Trainer) -> str:
             return f"trainer.{name}=0"
     if not trainer.global_step:
         return "training was stopped before its first step"
-    limit = f"the limit is trainer.max_epochs={trainer.max_epochs}"
-    if trainer.max_steps > 0:
-        limit += f", trainer.max_steps={trainer.max_steps}"
+    limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}
+    limit = "the limit is " + ", ".join(
+        f"trainer.{name}={value}" for name, value in limits.items() if value != -1
+    )
     if trainer.should_stop and (why := why_stopped(trainer)):
         limit = why
     epochs, steps = plural(trainer.current_epoch, "epoch"), plural(trainer.global_step, "step")

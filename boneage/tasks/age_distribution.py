@@ -80,4 +80,5 @@ class AgeDistribution(AgeRegression):
 
     def decode(self, output: Tensor) -> Tensor:
         """Return (B,) expected ages in years."""
-        return output.float().softmax(dim=1) @ self.middle / 12
+        share = output.float().softmax(dim=1)
+        return (share * self.middle).sum(dim=1) / 12  # mixed precision would round a product "@"

@@ -88,6 +88,16 @@ def test_figures_at_the_chosen_epochs_and_at_the_end(events):
     assert "val/scatter" not in events["classification"][1].Tags()["images"]
 
 
+@pytest.mark.parametrize(("every", "epochs"), [(2, [2]), (9, [])])
+def test_a_figure_is_at_the_epoch_of_its_validation(configure, tmp_path, every, epochs):
+    """Not at the last one, which was not validated; the sanity check has no figure."""
+    validated = (f"trainer.check_val_every_n_epoch={every}", "trainer.num_sanity_val_steps=1")
+    train(configure("trainer.max_epochs=3", *validated, dashboard()))
+    events = read_events(tmp_path / "run/tensorboard")
+    drawn = events.Images("val/scatter") if "val/scatter" in events.Tags()["images"] else []
+    assert [figure.step for figure in drawn] == epochs
+
+
 def test_the_augmented_sheet_the_graph_and_the_config_stand_once(events):
     metrics, joint = events["multitask"]
     (sheet,) = joint.Images("train/augmented")

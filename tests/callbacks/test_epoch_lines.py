@@ -15,6 +15,7 @@ from boneage.data import parallel
 from boneage.data.parallel import ProgressLines
 from boneage.errors import UserError
 from boneage.evaluation.numbers import duration, number
+from boneage.models.module import BoneAgeModule
 from boneage.run.experiment import train
 from boneage.run.process import STDOUT
 
@@ -102,6 +103,32 @@ def test_the_reason_of_an_early_end_is_the_last_line(configure, caplog, options,
     *lines, last = epoch_lines(caplog)
     assert len(lines) == epochs
     assert last.startswith(f"Stopped after epoch {epochs} of 9: {why}")
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "times"),
+    [
+        ([], [False] * 4, "epoch"),
+        # the stop is decided before the line of the epoch
+        (["trainer.val_check_interval=3"], [False, False, False, True], "validation"),
+    ],
+)
+def test_patience_ends_a_training_only_after_the_least_epochs(
+    configure, monkeypatch, caplog, options, said, times
+):
+    caplog.set_level("INFO")
+    values = iter([3.0, 4.0, 2.0, 5.0])  # better in the last of the epochs that are demanded
+
+    def log_next(model, split):
+        if split == "val":
+            model.log("val/age/mae_years", next(values))
+
+    monkeypatch.setattr(BoneAgeModule, "log_metrics", log_next)
+    least = ("trainer.min_epochs=3", "callbacks.early_stopping.patience=1")
+    train(configure("trainer.max_epochs=9", *least, *options))
+    *lines, last = epoch_lines(caplog)
+    assert ["stops early" in line for line in lines] == said
+    assert last == f"Stopped after epoch 4 of 9: val/age/mae_years has not improved for 1 {times}"
 
 
 def test_the_end_of_the_time_is_the_last_line(configure, caplog):

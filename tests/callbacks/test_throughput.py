@@ -1,10 +1,14 @@
 """Speed and duration of a run, also of one that was interrupted."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from boneage.callbacks import throughput
 from boneage.callbacks.throughput import Throughput
+from boneage.models.module import BoneAgeModule
+from boneage.run.experiment import train
 
 
 def test_a_resumed_run_tells_the_whole():
@@ -24,3 +28,26 @@ def test_the_best_checkpoint_takes_nothing_back():
     done.load_state_dict({"images": 1000, "seconds": 20.0, "elapsed": 300.0})
     assert done.images_per_second == 40
     assert done.elapsed < 300
+
+
+@pytest.mark.parametrize("interval", ["null", "1"])  # after the epoch, or after every batch
+def test_validation_is_left_out(configure, monkeypatch, interval):
+    """On a clock that only training (1 s per radiograph) and validation (100 s) advance."""
+    now = 0.0
+    training, validation = BoneAgeModule.training_step, BoneAgeModule.validation_step
+
+    def train_for_seconds(self, batch, batch_idx):
+        nonlocal now
+        now += len(batch["image"])
+        return training(self, batch, batch_idx)
+
+    def validate_for_seconds(self, batch, batch_idx):
+        nonlocal now
+        now += 100
+        return validation(self, batch, batch_idx)
+
+    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(BoneAgeModule, "training_step", train_for_seconds)
+    monkeypatch.setattr(BoneAgeModule, "validation_step", validate_for_seconds)
+    options = (f"trainer.val_check_interval={interval}", "trainer.num_sanity_val_steps=1")
+    assert train(configure(*options))["images_per_second"] == 1

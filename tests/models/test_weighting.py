@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
+from boneage.callbacks.checkpoint import Ema
 from boneage.models.weighting import FixedWeighting, LossScaleWeighting, UncertaintyWeighting
 
 NAMES = ("age", "stage")
@@ -61,3 +63,12 @@ def test_a_batch_without_labels_does_not_change_the_running_mean():
     for loss in (0.0, 0.5, 0.0):
         weighting({"sex": torch.tensor(loss)})
     assert weighting.means.item() == pytest.approx(0.5)
+
+
+def test_a_first_batch_without_labels_does_not_spoil_the_moving_average():
+    weighting = LossScaleWeighting(("sex",), (1.0,), decay=0.9)
+    average = AveragedModel(weighting, multi_avg_fn=Ema()._average, use_buffers=True)
+    for loss in (0.0, 0.5, 0.5):
+        weighting({"sex": torch.tensor(loss)})
+        average.update_parameters(weighting)
+    assert average.module.means.isfinite().all()  # checkpoints with other numbers are refused

@@ -96,9 +96,19 @@ def test_killed_runs_end_as_if_nothing_had_happened(configure, trained, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [2, 3, 5, 8])  # three are an epoch; validated after every second
+@pytest.mark.parametrize(
+    ("step", "end"),  # three are an epoch; validated after every second
+    [
+        (2, ()),
+        (3, ()),
+        (5, ()),
+        (8, ()),
+        (5, ("trainer.max_steps=100",)),
+        (7, ("trainer.max_steps=13", "trainer.max_epochs=-1")),
+    ],
+)
 def test_a_run_that_is_validated_within_epochs_is_resumed_from_the_last_complete_one(
-    configure, trained, tmp_path, monkeypatch, step
+    configure, trained, tmp_path, monkeypatch, step, end
 ):
     class Stop(EpochSeed):
         """End the training with an error before a step."""
@@ -108,8 +118,8 @@ def test_a_run_that_is_validated_within_epochs_is_resumed_from_the_last_complete
                 raise KeyboardInterrupt
 
     interval = ("trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=null")
-    straight = trained(*HARD, *interval)
-    cut = configure(*HARD, *interval, "resume=auto", run="cut")
+    straight = trained(*HARD, *interval, *end)
+    cut = configure(*HARD, *interval, *end, "resume=auto", run="cut")
     with monkeypatch.context() as patch:
         patch.setattr("boneage.run.experiment.EpochSeed", Stop)
         with pytest.raises(SystemExit):

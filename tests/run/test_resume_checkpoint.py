@@ -167,6 +167,18 @@ def test_a_finished_run_without_predictions_is_tested_again(configure, tmp_path,
         train(configure(*options))
 
 
+@pytest.mark.parametrize(("steps", "epochs"), [(6, 2), (8, 3)])  # three steps are an epoch
+def test_a_finished_training_of_steps_that_is_tested_again_had_as_many_epochs(
+    configure, tmp_path, caplog, steps, epochs
+):
+    options = ("trainer.max_epochs=-1", f"trainer.max_steps={steps}", "resume=auto")
+    assert train(configure(*options))["epochs"] == epochs
+    (tmp_path / "run/predictions.csv").unlink()
+    assert train(configure(*options))["epochs"] == epochs
+    trained = f"trained for {epochs} epochs ({steps} steps), and the limit is trainer.max_steps="
+    assert trained in caplog.text
+
+
 def test_a_run_that_was_interrupted_while_its_page_was_written_gets_it(
     configure, tmp_path, monkeypatch
 ):

@@ -144,6 +144,13 @@ def test_the_expectation_is_the_age(distribution):
     np.testing.assert_allclose(distribution.decode(true), [7.3, 15.0], atol=1e-3)
 
 
+def test_the_expectation_is_exact_in_mixed_precision(distribution):
+    certain = 1000 * torch.eye(240)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        months = 12 * distribution.decode(certain)
+    assert months.tolist() == pytest.approx([k + 0.5 for k in range(240)])
+
+
 def test_ages_above_a_distribution_are_said(distribution, caplog):
     distribution.fit(pd.DataFrame({"age_years": [2.0, 20.0, 20.5, 24.0]}))
     assert "2 training radiographs above 20 years, which AgeDistribution cannot" in caplog.text
