@@ -1,9 +1,11 @@
 """The `boneage` command."""
 
 import sys
+from functools import partial
 
 import typer
 
+from boneage.cli.command import Command
 from boneage.cli.datasets import download, phantom, verify
 from boneage.cli.models import calibrate, export, stress
 from boneage.cli.radiographs import app as page
@@ -24,19 +26,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(predict)
-app.command("app")(page)
-app.command()(calibrate)
-app.command()(explain)
-app.command()(stress)
-app.command()(export)
-app.command()(report)
-app.command()(compare)
-app.command()(ensemble)
-app.command()(dashboard)
-app.command()(download)
-app.command()(verify)
-app.command()(phantom)
+command = partial(app.command, cls=Command)
+command()(predict)
+command("app")(page)
+command()(calibrate)
+command()(explain)
+command()(stress)
+command()(export)
+command()(report)
+command()(compare)
+command()(ensemble)
+command()(dashboard)
+command()(download)
+command()(verify)
+command()(phantom)
 
 
 def main() -> None:

@@ -185,17 +185,22 @@ def explain(
     from boneage.data.tables.sexes import read_sex
     from boneage.errors import UserError, plural
     from boneage.predict.onnx_model import builtin_file
+    from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.explain import Explained, localise
     from boneage.run.explain import explain as draw
     from boneage.run.process import quieten_lightning
+    from boneage.weights import require_distinct
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quieten_lightning()
     sex = None if sex is None else read_sex(sex)
     if boxes is None and (also or annotator):
         raise UserError("--also and --annotator are for maps measured on boxes: give --boxes")
+    file = checkpoint or builtin_file()
     others = [Explained(other, images, sex, boxes, annotator) for other in also or ()]
-    explained = draw(checkpoint or builtin_file(), images, out, method, sex, boxes, annotator)
+    if also:
+        require_distinct([checkpoint_file(path) for path in (file, *also)])
+    explained = draw(file, images, out, method, sex, boxes, annotator)
     typer.echo(f"{plural(len(explained.files), 'radiograph')} explained in {out}")
     if check > 0:
         from boneage.run.map_checks import check_maps

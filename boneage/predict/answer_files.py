@@ -11,7 +11,7 @@ from typing import Any
 from boneage.data.atomic import AGAIN, CHOOSE_ANOTHER_OUT, atomic_file, write_files, writing
 from boneage.data.radiographs import ANSWERS, PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
-from boneage.evaluation.run_files import CHECKPOINTS, METRICS, SPLIT
+from boneage.evaluation.run_files import CHECKPOINTS, METRICS, PAGE, SPLIT
 from boneage.predict.answer import PREDICTIONS_SCHEMA, Answer, table_of
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class AnswerFiles:
         self.states: dict[str, list[int]] = {}  # of these files when they were read
         if any((folder / name).exists() for name in OF_A_RUN):
             raise UserError(f"{folder} contains a training or a test: choose another --out")
-        exists = self.table.exists() or self.lines.exists()
+        exists = any(file.exists() for file in (self.table, self.lines, self.document))
         if exists and not resume:
             raise UserError(
                 f"{folder} contains predictions already: continue them with --resume, or choose "
@@ -48,10 +48,9 @@ class AnswerFiles:
             raise UserError(
                 f"{self.table} exists without {ANSWERS}, which --resume needs: choose another --out"
             )
-        if not exists and about["pictures"] and (folder / PICTURES).exists():
-            raise UserError(
-                f"{folder / PICTURES} exists without its predictions: choose another --out"
-            )
+        for drawn in (folder / name for name in (PICTURES, PAGE)):
+            if not exists and about["pictures"] and drawn.exists():
+                raise UserError(f"{drawn} exists without its predictions: choose another --out")
         with writing(folder, AGAIN if resume else CHOOSE_ANOTHER_OUT):
             folder.mkdir(parents=True, exist_ok=True)
             if resume and self.lines.exists():

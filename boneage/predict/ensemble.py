@@ -15,7 +15,7 @@ from boneage.run.checkpoint_file import checkpoint_file, require_weights
 from boneage.stages import PROBABILITY
 from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals, why_unknown
 from boneage.uncertainty.site import Correction
-from boneage.weights import find_copy, is_exported
+from boneage.weights import is_exported, require_distinct
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,8 @@ class Ensemble:
     def __init__(self, checkpoints: Sequence[Path] = (), mirror: bool = False) -> None:
         self.models = [_read(Path(p), mirror) for p in (checkpoints or [builtin_file()])]
         self.files = [model.file for model in self.models]
-        if len(self.files) > 1 and (copies := find_copy(self.files)):
-            copy, earlier = copies
-            raise UserError(f"a checkpoint is given twice: {copy} has the content of {earlier}")
+        if len(self.files) > 1:
+            require_distinct(self.files)
         first = self.models[0]
         for model in self.models[1:]:
             stages = (model.stages.names, model.stages.edges)

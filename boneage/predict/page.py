@@ -14,7 +14,8 @@ from boneage.evaluation.html import data_uri, render
 from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
 from boneage.predict.radiograph import Radiograph
-from boneage.predict.summary import OLDEST_YEARS, summarise
+from boneage.predict.summary import summarise
+from boneage.stages import MAX_AGE_YEARS
 from boneage.weights import name_of
 
 MAX_ID = 50  # characters of an id in a file name
@@ -84,7 +85,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
         text = render(
             "predictions.html.j2", cards=cards, models=models, n=len(answers), first=start + 1,
             pages=[page.name for page in pages], number=number + 1, oldest=SCALE_YEARS,
-            oldest_years=OLDEST_YEARS,
+            oldest_years=MAX_AGE_YEARS,
             summary=summarise(answers) if number == 0 and len(answers) >= MANY else None,
         )  # fmt: skip
         write_file(page, text)

@@ -10,10 +10,9 @@ import numpy as np
 
 from boneage.data.tables.sexes import SEXES
 from boneage.predict.answer import Answer
-from boneage.stages import ALL
+from boneage.stages import ALL, MAX_AGE_YEARS
 
 NORMAL = 1.959964  # quantile of a 95 % interval
-OLDEST_YEARS = 25  # older predicted ages, as of a model gone wrong, are counted there
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 VALUE = re.compile(r""" (['"]).*\1(?= )| [-+]\d+""")  # in a flag: a quoted text, or an SD score
 
@@ -71,7 +70,7 @@ class Summary:
     Args:
         shares: not readable, flagged, and each kind of flag, the most frequent first.
         ages: of all and by sex; empty if no age was predicted.
-        years: number of predicted ages in each year of age, from 0 on; the year `OLDEST_YEARS`
+        years: number of predicted ages in each year of age, from 0 on; the year `MAX_AGE_YEARS`
             includes all above.
         stages: number of radiographs by stage, in the order of their frequency.
     """
@@ -98,7 +97,7 @@ def summarise(answers: Sequence[Answer]) -> Summary:
         for sex, years in ages.items()
         if len(years)
     ]
-    by_year = Counter(floor(min(max(age, 0), OLDEST_YEARS)) for age in ages[ALL])
+    by_year = Counter(floor(min(max(age, 0), MAX_AGE_YEARS)) for age in ages[ALL])
     counts = [by_year[year] for year in range(max(by_year, default=-1) + 1)]
     stages = Counter(answer.stage for answer in answers if answer.stage)
     return Summary(shares, tables, counts, stages.most_common())

@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from boneage.errors import UserError
+
 KEY = "boneage"  # of the contract
 SITE_KEY = "boneage.site"  # of what `boneage calibrate` adds
 CONTRACT_SCHEMA = 1  # of the contract: raised when an older version could not read it correctly
@@ -37,3 +39,12 @@ def find_copy(files: Sequence[Path]) -> tuple[Path, Path] | None:
         if (earlier := digests.index(digest)) < i:
             return files[i], files[earlier]
     return None
+
+
+def require_distinct(checkpoints: Sequence[Path]) -> None:
+    """Raise UserError if a checkpoint has the content of an earlier one: it would count twice."""
+    if copies := find_copy(checkpoints):
+        copy, earlier = copies
+        raise UserError(
+            f"a checkpoint is given twice: {name_of(copy)} has the content of {name_of(earlier)}"
+        )

@@ -1,11 +1,17 @@
 """The `boneage` command as people call it."""
 
+import re
+import shlex
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
 from helpers import write_finished_run
+
+from boneage.cli.command import Command
+from boneage.cli.main import app
+from boneage.errors import UserError
 
 
 def call(*arguments, cwd=None):
@@ -96,3 +102,37 @@ def test_report_is_drawn_again(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "Wrote run/report.html"
     assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("predict hand.png --sex F --sex M", "--sex is given 2 times: give it once"),
+        ("export --out m.onnx --checkpoint a --checkpoint b", "--checkpoint is given 2 times"),
+        ("stress --n 3 --n 3 --n=3", "--n is given 3 times"),
+        ("predict hand.png --out ''", "--out is empty: give a value"),
+        ("predict hand.png --out=", "--out is empty: give a value"),
+        ("predict hand.png --checkpoint a --checkpoint ''", "--checkpoint is empty"),
+        ("predict hand.png ''", "images is empty: give a value"),
+        ("dashboard ''", "folder is empty: give a value"),
+        ("predict hand.png --out --report", "--out has no value: it is followed by --report"),
+        ("app --checkpoint --no-browser", "--checkpoint has no value"),
+        ("verify . --column age=a --column age=b", "--column age= is given twice"),
+    ],
+)
+def test_an_option_is_given_once_and_with_a_value(tmp_path, monkeypatch, line, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=re.escape(said)):
+        app(shlex.split(line))
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_command_checks_its_options():
+    assert {registered.cls for registered in app.registered_commands} == {Command}
+    assert len(app.registered_commands) == 13
+
+
+def test_flags_and_lists_may_be_repeated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"one\.onnx cannot be loaded"):
+        app(["app", "--no-browser", "--no-browser", "--checkpoint=one.onnx", "--checkpoint=two"])

@@ -2,10 +2,12 @@
 
 import datetime
 import re
+from inspect import signature
 
 import openpyxl
 import pytest
 
+from boneage.cli.main import app
 from boneage.data.tables.columns import Columns
 from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
@@ -591,3 +593,15 @@ def test_a_table_of_single_ages_has_no_readers(write):
 
 def test_one_name_of_a_reader_is_no_list_of_letters():
     assert Columns.of({"readers": "ann"}, []).readers == ("ann",)
+
+
+def test_a_hint_names_commands_that_have_the_option(write, caplog):
+    """`boneage predict` reads a table too, but has no --column."""
+    read_labels(write("id,boneage,Geschlecht\n1,60,F\n2,70,M\n"))
+    commands = re.search(r"--column sex= in boneage ([\w, ]+)\)", caplog.text)[1].split(", ")
+    with_option = {
+        command.callback.__name__
+        for command in app.registered_commands
+        if "column" in signature(command.callback).parameters
+    }
+    assert {*commands} == with_option

@@ -509,9 +509,20 @@ def test_only_what_counts_is_read(run, own_root, tmp_path, caplog):
     assert [file.stem for file in (tmp_path / "both").glob("*.npy")] == [f"{counted}_age"]
 
 
-def test_a_phantom_is_measured_on_its_exact_masks(run, phantom_root, tmp_path):
+def test_one_model_is_not_several(run, phantom_root, tmp_path):
+    """Its own maps, measured again, would be shown as the spread of two trainings."""
     masks = phantom_root / "masks"
-    result = call(run, phantom_root, "--out", tmp_path / "maps", "--boxes", masks, "--also", run)
+    copy = shutil.copy(checkpoint_file(run), tmp_path / "copy.ckpt")
+    for also in (run, copy):
+        refused = call(run, phantom_root, "--out", tmp_path / "m", "--boxes", masks, "--also", also)
+        assert str(refused.exception).startswith("a checkpoint is given twice: ")
+        assert not (tmp_path / "m").exists()
+
+
+def test_a_phantom_is_measured_on_its_exact_masks(run, phantom_root, tmp_path):
+    masks, other = phantom_root / "masks", tmp_path / "other.ckpt"
+    torch.save(torch.load(checkpoint_file(run), weights_only=True) | {"note": "the same"}, other)
+    result = call(run, phantom_root, "--out", tmp_path / "maps", "--boxes", masks, "--also", other)
     assert result.exit_code == 0, result.output
     found = pd.read_csv(tmp_path / "maps/localisation.csv")
     exact = {"carpals", "epiphyses", "soft_tissue", "background"}

@@ -429,6 +429,22 @@ def test_a_table_of_another_program_is_not_overwritten(tmp_path):
     assert table.read_text() == "of another program"
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("predictions.json", "contains predictions already"),
+        ("predictions.part", "contains predictions already"),
+        ("report.html", r"report\.html exists without its predictions: choose another --out"),
+    ],
+)
+def test_a_file_of_another_program_is_not_overwritten(tmp_path, name, said):
+    (tmp_path / name).write_text("of another program")
+    with pytest.raises(UserError, match=said):
+        AnswerFiles(tmp_path, {"pictures": True}, resume=False)
+    assert (tmp_path / name).read_text() == "of another program"
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
 def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
     files = [str(tmp_path / name) for name in ("a.png", "b.png", "dangling.png")]
     for file in files[:2]:

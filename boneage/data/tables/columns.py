@@ -84,7 +84,7 @@ class Columns:
         """Return the names given as "age=reading" on the command line.
 
         Raises:
-            UserError: when one is of another form, or of an unknown meaning.
+            UserError: when one is of another form, of an unknown meaning, or of one given before.
         """
         names: dict[str, str] = {}
         for part in named:
@@ -94,6 +94,8 @@ class Columns:
                     f"--column {part}: write MEANING=NAME, as in --column age=reading, with one of "
                     f"{', '.join(COMMAND_LINE)}"
                 )
+            if meaning in names:
+                raise UserError(f"--column {meaning}= is given twice: give it once")
             names[meaning] = name
         return cls(**names)  # type: ignore[arg-type]
 

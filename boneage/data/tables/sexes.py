@@ -139,7 +139,7 @@ def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.S
         )
         message += (
             " (rename the right column to 'sex', or set data.columns.sex= in training, --column "
-            "sex= in boneage commands)"
+            "sex= in boneage calibrate, stress, verify)"
         )
     log.warning("%s: %s", path, message)
 

@@ -1,0 +1,37 @@
+"""The options of a command: each given once, and with a value."""
+
+from collections import Counter
+from typing import Any
+
+from typer.core import TyperCommand, TyperOption
+
+from boneage.errors import UserError
+
+
+class Command(TyperCommand):
+    """A command that refuses options which the parser would take without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - differs by version
+        """Parse the arguments.
+
+        Raises:
+            UserError: for an option given twice, of which the parser takes the last value, for an
+                empty value, such as that of an unset variable, and for an option in place of one.
+        """
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        values, _, order = self.make_parser(ctx).parse_args(args=given)
+        names = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        for param, times in Counter(order).items():
+            name, value = param.opts[0], values[param.name]
+            several = isinstance(value, list | tuple)
+            texts = list(value) if several else [value]
+            if "" in texts:
+                raise UserError(f"{name} is empty: give a value (an unset variable is empty)")
+            if not isinstance(param, TyperOption) or param.is_flag:
+                continue
+            if times > 1 and not several:
+                raise UserError(f"{name} is given {times} times: give it once")
+            if others := [text for text in texts if text in names]:
+                raise UserError(f"{name} has no value: it is followed by {others[0]}")
+        return rest
