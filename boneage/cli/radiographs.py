@@ -186,7 +186,7 @@ def explain(
     from boneage.errors import UserError, plural
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
-    from boneage.run.explain import Explained, localise
+    from boneage.run.explain import Explained, check_out, localise
     from boneage.run.explain import explain as draw
     from boneage.run.process import quieten_lightning
     from boneage.weights import require_distinct
@@ -197,6 +197,7 @@ def explain(
     if boxes is None and (also or annotator):
         raise UserError("--also and --annotator are for maps measured on boxes: give --boxes")
     file = checkpoint or builtin_file()
+    check_out(out)
     others = [Explained(other, images, sex, boxes, annotator) for other in also or ()]
     if also:
         require_distinct([checkpoint_file(path) for path in (file, *also)])

@@ -157,6 +157,13 @@ class Explained:
         return pixels, [square.geometry for square in squares], pd.Series(sexes)
 
 
+def check_out(out: Path) -> None:
+    """Raise UserError if a folder contains maps of an earlier call, or cannot be written."""
+    if any(out.glob("*.npy")):
+        raise UserError(f"{out} contains maps already: remove them, or choose another --out")
+    require_writable(out)
+
+
 def explain(
     checkpoint: Path,
     images: Sequence[Path],
@@ -173,11 +180,9 @@ def explain(
     get a number.
 
     Raises:
-        UserError: if something cannot be read, or `out` contains maps or cannot be written.
+        UserError: if something cannot be read, or `check_out` refuses the folder.
     """
-    if any(out.glob("*.npy")):
-        raise UserError(f"{out} contains maps already: remove them, or choose another --out")
-    require_writable(out)
+    check_out(out)
     explained = Explained(checkpoint, images, sex, regions, annotator)
     make_writable(out)
     taken: set[str] = set()

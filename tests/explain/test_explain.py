@@ -552,10 +552,12 @@ def test_two_radiographs_of_one_name_are_refused(run, phantom_root, tmp_path):
     )
     assert not (tmp_path / "maps").exists()
     assert call(run, image, image, "--out", tmp_path / "maps").exit_code == 0
-    again = call(run, image, "--out", tmp_path / "maps")
-    assert str(again.exception) == (
-        f"{tmp_path}/maps contains maps already: remove them, or choose another --out"
-    )
+    with_others = ("--boxes", tmp_path / "none.csv", "--also", tmp_path / "none")
+    for more in ((), with_others):  # said before another model is read
+        again = call(run, image, "--out", tmp_path / "maps", *more)
+        assert str(again.exception) == (
+            f"{tmp_path}/maps contains maps already: remove them, or choose another --out"
+        )
 
 
 def test_films_of_one_name_get_the_ages_of_their_folders(run, phantom_root, tmp_path):
