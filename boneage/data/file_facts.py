@@ -77,21 +77,25 @@ def fill_patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.Data
 
 def _patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.Series:
     """Return the patient of each row by PatientID, which is unique only within a site."""
-    patients = pd.Series("", index=table.index)
-    sites = table.get("site", patients.copy())
+    ids = table["id"].tolist()
+    sites = table["site"].tolist() if "site" in table else [""] * len(ids)
+    patients = [""] * len(ids)
     for rows in same_patient:
         if len(rows) > min(MOST_FILMS, len(table) / 2):
             log.warning(
                 "%s have the same PatientID in their DICOM headers, such as %s: it is not used. If "
                 "patients have several radiographs, add a column 'patient' to the table",
                 plural(len(rows), "radiograph"),
-                table["id"].iloc[rows[0]],
+                ids[rows[0]],
             )
             continue
-        for _, same in sites.iloc[rows].groupby(sites.iloc[rows]):
-            if len(same) > 1:
-                patients[same.index] = f"patient of {table['id'][same.index[0]]}"
-    return patients
+        at_site: dict[str, list[int]] = {}
+        for row in rows:
+            at_site.setdefault(sites[row], []).append(row)
+        for first, *others in at_site.values():
+            for row in (first, *others) if others else ():
+                patients[row] = f"patient of {ids[first]}"
+    return pd.Series(patients, index=table.index)
 
 
 def warn_of_copies(files: Mapping[str, Path], where: Path) -> None:
@@ -126,8 +130,10 @@ def warn_of_leaks(table: pd.DataFrame, cache: "Cache") -> None:
         cache: the decoded radiographs.
     """
     used = table[table["fold"] != UNUSED].set_index("cache_row")
-    copies = [used.loc[used.index.intersection(rows)] for rows in cache.same_pixels]
-    if pairs := [" = ".join(same["id"]) for same in copies if same["fold"].nunique() > 1]:
+    ids, folds = used["id"].to_dict(), used["fold"].to_dict()
+    copies = [[row for row in rows if row in ids] for rows in cache.same_pixels]
+    apart = [same for same in copies if len({folds[row] for row in same}) > 1]
+    if pairs := [" = ".join(ids[row] for row in same) for same in apart]:
         log.warning(
             "%s in more than one fold under different ids: %s. The results are too good: remove "
             "the copies, or give them one patient",

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -20,6 +20,7 @@ from boneage.errors import UserError, join_first, plural
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
 APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
+FIRST_NUMBER = 2  # of a file whose name is taken
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 PICTURES = "pictures"  # folder of images of radiographs
 # next to it: of a finished and of a stopped call
@@ -174,6 +175,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     others: list[Path] = []
+    is_drawn = cache(_is_drawn)  # a folder contains many files
     for path in paths:
         try:
             path.stat()
@@ -184,7 +186,8 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
             continue
         for file in map(Path, walk(path)):
             if is_radiograph(file):
-                files += [file] * (not _is_drawn(file))
+                folder = file.resolve().parent if file.is_symlink() else file.parent
+                files += [file] * (not is_drawn(folder))
             elif file.suffix.lower() not in NOT_FILMS and is_binary(file):
                 others.append(file)
     not_read = f"{plural(len(others), 'other file')} ({join_first([file.name for file in others])})"
@@ -197,9 +200,9 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _is_drawn(file: Path) -> bool:
-    """Tell whether a file is one of the images that `boneage predict` has made of radiographs."""
-    folder = file.resolve().parent
+def _is_drawn(folder: Path) -> bool:
+    """Tell whether a folder is of the images that `boneage predict` has made of radiographs."""
+    folder = folder.resolve()
     return folder.name == PICTURES and any((folder.parent / n).exists() for n in PREDICTION_FILES)
 
 
@@ -208,17 +211,20 @@ def radiograph_id(file: PurePath) -> str:
     return normal_id(file.stem if file.suffix.lower() in RADIOGRAPH_SUFFIXES else file.name)
 
 
-def unused_name(stem: str, end: str, taken: set[str]) -> str:
+def unused_name(stem: str, end: str, taken: dict[str, int]) -> str:
     """Return the name of a new file, with a number before its end if taken; it is taken then.
 
     Args:
         stem: its beginning, such as a radiograph's id.
         end: such as a suffix.
-        taken: names in use, without differences of letter case.
+        taken: names in use, without differences of letter case, each with the number to try next.
     """
-    names = (f"{stem}{n}{end}" for n in chain([""], map("_{}".format, count(2))))
-    name = next(name for name in names if name.casefold() not in taken)
-    taken.add(name.casefold())
+    name = plain = f"{stem}{end}"
+    while name.casefold() in taken:
+        number = taken[plain.casefold()]
+        taken[plain.casefold()] += 1
+        name = f"{stem}_{number}{end}"
+    taken[name.casefold()] = FIRST_NUMBER
     return name
 
 

@@ -143,23 +143,25 @@ def _samples(
     length.
     """
     rng = np.random.default_rng(seed)
-    films = None if patients is None else _films_of(patients)
-    units = n if films is None else len(films)
+    order, firsts, films = _films_of(np.arange(n) if patients is None else patients)
     for chunk in np.array_split(np.arange(draws), max(1, draws * n // VALUES_IN_MEMORY)):
-        drawn = rng.integers(0, max(units, 1), (len(chunk), units))
-        if films is None:
+        drawn = rng.integers(0, max(len(films), 1), (len(chunk), len(films)))
+        if patients is None:
             yield drawn
             continue
-        rows = [np.concatenate([films[unit] for unit in row]) for row in drawn]
-        lengths = np.array([len(row) for row in rows])
+        lengths = films[drawn].sum(axis=1)
         for length in np.unique(lengths):
-            yield np.stack([rows[i] for i in np.flatnonzero(lengths == length)])
+            rows = drawn[lengths == length]
+            n_films = films[rows].ravel()
+            starts = firsts[rows].ravel() - (np.cumsum(n_films) - n_films)
+            places = np.repeat(starts, n_films) + np.arange(len(rows) * length)
+            yield order[places].reshape(len(rows), length)
 
 
-def _films_of(patients: np.ndarray) -> list[np.ndarray]:
-    """Return the positions of the radiographs of each patient."""
+def _films_of(patients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (n,) positions sorted by patient, and each patient's first place there and number."""
     _, codes, films = np.unique(patients, return_inverse=True, return_counts=True)
-    return np.split(np.argsort(codes, kind="stable"), np.cumsum(films)[:-1])
+    return np.argsort(codes, kind="stable"), np.cumsum(films) - films, films
 
 
 def _limits(value: np.ndarray | float, drawn: np.ndarray) -> tuple[float, float]:

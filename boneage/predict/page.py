@@ -9,7 +9,7 @@ import numpy as np
 
 from boneage.data.atomic import write_file
 from boneage.data.crop import to_jpeg
-from boneage.data.radiographs import PICTURES, unused_name
+from boneage.data.radiographs import FIRST_NUMBER, PICTURES, unused_name
 from boneage.evaluation.html import data_uri, render
 from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
@@ -52,7 +52,7 @@ class PictureNames:
     """
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
-        self.taken = {name.casefold() for name in taken}
+        self.taken = {name.casefold(): FIRST_NUMBER for name in taken}
 
     def new(self, id_: str) -> str:
         """Return an unused name, relative to the folder of the predictions."""

@@ -37,6 +37,7 @@ Item = TypeVar("Item")
 UNKNOWN_PATIENT = Patient()
 OUT_OF_MEMORY = re.compile("allocat|out of memory")  # of OpenCV, onnxruntime and torch
 SERIAL_FILES = 16  # fewer are read faster without a pool
+FILES_AHEAD = 1000  # up to about 0.5 MB each, in temporary files
 
 
 def predict(
@@ -163,7 +164,10 @@ def answer_files(
 
 
 def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterator[Radiograph]:
-    """Yield radiographs in order; all cores read ahead."""
+    """Yield radiographs in order; all cores read ahead, up to `FILES_AHEAD`.
+
+    Without this limit, those that wait for a slow model would fill the disk.
+    """
     if len(files) < SERIAL_FILES:
         yield from (load(file, ensemble.preprocessings, with_films) for file in files)
         return
@@ -171,8 +175,10 @@ def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterat
 
     from boneage.data.parallel import run_pool
 
-    calls = (delayed(load)(file, ensemble.preprocessings, with_films) for file in files)
-    yield from run_pool(calls, n_jobs=-1, pre_dispatch="16*n_jobs")
+    for start in range(0, len(files), FILES_AHEAD):
+        part = files[start : start + FILES_AHEAD]
+        calls = (delayed(load)(file, ensemble.preprocessings, with_films) for file in part)
+        yield from run_pool(calls, n_jobs=-1, pre_dispatch="16*n_jobs")
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -185,7 +185,7 @@ def explain(
     check_out(out)
     explained = Explained(checkpoint, images, sex, regions, annotator)
     make_writable(out)
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     with writing(out), ExitStack() as files:
         for task in explained.model.tasks:
             maps = explained.maps(task, method)

@@ -511,3 +511,19 @@ def test_a_table_of_long_notes_is_found(tmp_path):
     put(tmp_path / "labels.csv", "\n\nid,boneage,notes,sex\n" + "".join(lines))
     put_images(tmp_path, range(40))
     assert list(read_source(tmp_path)["age_months"]) == [100.0 + i for i in range(40)]
+
+
+def test_images_of_predicted_radiographs_are_left_out_also_through_links(tmp_path):
+    out = tmp_path / "out"
+    (out / "pictures").mkdir(parents=True)
+    (out / "predictions.csv").touch()
+    films = tmp_path / "films"
+    (films / "pictures").mkdir(parents=True)  # without predictions next to it
+    for file in (out / "pictures/a.png", out / "b.png", films / "pictures/c.png", films / "d.png"):
+        file.touch()
+    (films / "linked.png").symlink_to(out / "pictures/a.png")
+    (films / "kept.png").symlink_to(out / "b.png")
+    names = [file.name for file in find_radiographs([tmp_path])]
+    assert names == ["d.png", "kept.png", "c.png", "b.png"]
+    (films / "folder").symlink_to(out / "pictures")
+    assert [file.name for file in find_radiographs([films])] == ["d.png", "kept.png", "c.png"]

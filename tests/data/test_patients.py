@@ -9,9 +9,11 @@ import pytest
 from helpers import compose_config, write_finished_run
 from sklearn.model_selection import StratifiedGroupKFold
 
+from boneage.data.file_facts import fill_patients
 from boneage.data.layouts import read_source
 from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, stratified_parts
 from boneage.data.tables.columns import Columns
+from boneage.data.tables.ids import rows_alike
 from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
@@ -238,6 +240,37 @@ def test_patients_with_one_radiograph_each_have_the_intervals_of_radiographs():
     plain = with_interval(AGE.values, *columns)
     of_patients = with_interval(AGE.values, *columns, patients=np.arange(60))
     assert {name: r | {"patients": 60} for name, r in plain.items()} == of_patients
+
+
+def test_a_draw_of_patients_has_all_their_radiographs_in_order():
+    rng = np.random.default_rng(3)
+    patients, draws = rng.choice([2, 5, 7, 11, 40], 30), 50
+    films = [np.flatnonzero(patients == patient) for patient in np.unique(patients)]
+    drawn = np.random.default_rng(9).integers(0, len(films), (draws, len(films)))
+    expected = sorted((np.concatenate([films[i] for i in row]) for row in drawn), key=len)
+    seen = []
+
+    def metrics(rows):
+        seen.extend(np.atleast_2d(rows))
+        return {"mean": rows.mean(axis=-1)}
+
+    with_interval(metrics, np.arange(30), patients=patients, draws=draws, seed=9)
+    assert len(seen) == draws + 1  # and all radiographs
+    for rows, own in zip(seen, expected, strict=False):
+        np.testing.assert_array_equal(rows, own)
+
+
+def test_patients_of_headers_are_named_by_their_first_radiograph_at_a_site():
+    rng = np.random.default_rng(0)
+    ids = pd.Series(rng.choice(["x", "y", "z", *map(str, range(20))], 60))
+    sites = rng.choice(["a", "b"], 60)
+    table = pd.DataFrame({"id": [f"film{i}" for i in range(60)], "site": sites})
+    for with_sites in (table, table.drop(columns="site")):
+        keys = ids + sites if "site" in with_sites else ids
+        first = table["id"].groupby(keys).transform("first")
+        several = keys.duplicated(keep=False)
+        filled = fill_patients(with_sites, rows_alike(ids.to_dict()))["patient"]
+        assert filled.tolist() == ("patient of " + first).where(several, "").tolist()
 
 
 def test_the_interval_of_a_mean_over_patients_is_that_of_their_sums():

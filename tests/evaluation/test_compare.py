@@ -193,6 +193,23 @@ def test_paired_difference_of_runs_in_another_order(tmp_path):
     assert row["difference"]["p"] < 0.05
 
 
+def test_the_difference_is_computed_in_the_metric_that_is_shown_only(tmp_path, monkeypatch):
+    for name, error in (("a", 1), ("b", 2), ("c", 3)):
+        run(tmp_path / name, with_ages(error))
+    ((group,),) = groups_of(tmp_path)
+    shown = [(row["metric"], row["difference"]) for row in differences_within(group)]
+    computed = []
+
+    def recorded(first, second, metric):
+        computed.append((metric, difference_of(first, second, metric)))
+        return computed[-1][1]
+
+    monkeypatch.setattr("boneage.evaluation.comparison.paired.difference_of", recorded)
+    differences_within(group)
+    assert [metric for metric, _ in shown] == ["age/mae_months"] * 2
+    assert computed == shown
+
+
 def test_the_page_says_that_p_is_not_corrected(tmp_path):
     for lr, error in ((0.1, 1), (0.5, 2)):
         for seed in (1, 2):

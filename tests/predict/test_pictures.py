@@ -234,3 +234,13 @@ def test_names_differ_on_disks_that_ignore_letter_case():
     names = PictureNames(["pictures/Hand.jpg"])
     given = [names.new(id_) for id_ in ("hand", "HAND", "other")]
     assert len({name.casefold() for name in [*given, "pictures/Hand.jpg"]}) == 4
+
+
+def test_many_radiographs_of_one_id_get_the_first_number_that_is_left():
+    taken = {"pictures/1.jpg", "pictures/1_3.jpg"}
+    names = PictureNames(taken)
+    for id_ in ["1"] * 5 + ["1_2", "1_6", "1_6"] + ["1"] * 4:
+        plain = [f"pictures/{id_}{end}.jpg" for end in ["", *(f"_{k}" for k in range(2, 30))]]
+        expected = next(name for name in plain if name not in taken)
+        assert names.new(id_) == expected
+        taken.add(expected)

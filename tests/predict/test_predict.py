@@ -459,6 +459,28 @@ def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
     assert f"1 answer of earlier calls for files that no longer exist: {files[0]}" in caplog.text
 
 
+def test_few_radiographs_are_read_before_the_model_needs_them(monkeypatch):
+    """However fast the other processes are: here they are done before the first is used."""
+    from boneage.predict import predict as module
+
+    read = []
+
+    def pool(calls, **options):
+        results = [function(*given) for function, given, _ in calls]
+        read.extend(results)
+        yield from results
+
+    monkeypatch.setattr("boneage.data.parallel.run_pool", pool)
+    monkeypatch.setattr(module, "load", lambda file, preprocessings, with_films: file)
+    monkeypatch.setattr(module, "FILES_AHEAD", 20)
+    files = [Path(f"{number}.png") for number in range(70)]
+    used = 0
+    for used, file in enumerate(module._load(files, Ensemble(), False), 1):
+        assert file == files[used - 1]
+        assert len(read) - used < 20
+    assert used == 70
+
+
 def test_a_folder_may_be_named_otherwise_when_a_call_is_resumed(runs, films, tmp_path, monkeypatch):
     words = ("--checkpoint", runs / "one", "--resume")
     first, _ = predict(films, *words, out=tmp_path / "out")

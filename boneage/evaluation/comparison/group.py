@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Group:
         """The reference study of the group: that of the best run with one."""
         return first_reference(run.metrics for run in self.runs)
 
-    @property
+    @cached_property
     def differing(self) -> list[str]:
         """The options that differ, without those that follow from a choice above them."""
         keys = [key for key in self._keys() if self._differs(key) and self._matters(key)]

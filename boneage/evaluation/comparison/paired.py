@@ -99,8 +99,8 @@ def _rows(group: Group, settings: Sequence[list[FinishedRun]]) -> list[dict[str,
     metrics = dict.fromkeys((group.sort, *DEFAULT_SORT))
     for runs in settings[1:]:
         candidates = (_row(settings[0], runs, metric) for metric in metrics)
-        rows += [row for row in candidates if row is not None][:1]
-    return rows
+        rows.append(next((row for row in candidates if row is not None), None))
+    return [row for row in rows if row is not None]
 
 
 def _row(
