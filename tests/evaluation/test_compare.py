@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.errors import UserError
+from boneage.evaluation.comparison import page as comparison_page
 from boneage.evaluation.comparison.group import find_runs, group_runs
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import (
@@ -676,3 +677,20 @@ def test_whatever_breaks_a_comparison_is_one_line_of_the_sweep(tmp_path, monkeyp
     done = JobReturn(status=JobStatus.COMPLETED)
     SweepComparison().on_job_end(config, done)
     assert [r.message for r in caplog.records] == [f"No comparison in {tmp_path}: KeyError: 'lost'"]
+
+
+def test_a_figure_of_too_many_runs_shows_the_best(tmp_path, monkeypatch):
+    """A figure of 1,600 runs would be higher than Matplotlib draws."""
+    for number, spread in enumerate((3.0, 1.0, 2.0)):
+        folder = tmp_path / f"run{number}"
+        write_finished_run(folder, with_ages(spread, number), options={"seed": number})
+    drawn, forest = [], comparison_page.forest
+    monkeypatch.setattr(comparison_page, "ROWS", 2)
+    monkeypatch.setattr(
+        comparison_page, "forest", lambda runs, *rest: drawn.append(runs) or forest(runs, *rest)
+    )
+    write_comparison([tmp_path], tmp_path / "out")
+    assert drawn == [["run1", "run2"]]
+    page = (tmp_path / "out/comparison.html").read_text()
+    assert "the best run of each task first (the tables have 1 more)" in page
+    assert "run0" in page

@@ -64,13 +64,17 @@ def test_a_kind_of_flag_is_counted_whatever_value_it_names():
 
 
 def test_only_the_first_page_of_many_has_it(tmp_path):
-    many = answers() * 40
-    first, second = write_pages(many, {"checkpoints": ["model.onnx"]}, tmp_path)
+    many = answers() * 60
+    first, second, third = write_pages(many, {"checkpoints": ["model.onnx"]}, tmp_path)
     assert "All radiographs" in first.read_text()
     assert "Predicted bone ages (years)" in first.read_text()
     assert "All radiographs" not in second.read_text()
-    assert '<b>1</b> <a href="report_2.html">2</a> from radiograph 1 on' in first.read_text()
-    assert '<a href="report.html">1</a> <b>2</b> from radiograph 201 on' in second.read_text()
+    assert 'Page 1 of 3 (<a href="report_2.html">next</a>), from' in first.read_text()
+    assert (
+        'Page 2 of 3 (<a href="report.html">previous</a>, <a href="report_3.html">next</a>), '
+        "from radiograph 201 on" in second.read_text()
+    )
+    assert 'Page 3 of 3 (<a href="report_2.html">previous</a>), from' in third.read_text()
 
 
 def test_an_age_gone_wrong_does_not_fill_the_page(tmp_path):

@@ -34,6 +34,7 @@ from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, metric_labels
 from boneage.evaluation.numbers import FEW, is_few, resampled
 from boneage.evaluation.reference import first_reference
+from boneage.evaluation.run_folder import FinishedRun
 
 COMPARISON_PAGE, COMPARISON_TABLE = "comparison.html", "comparison.csv"
 SIGNATURES = {
@@ -42,6 +43,7 @@ SIGNATURES = {
 }  # near the start
 HEAD_BYTES = 1000  # bytes
 MODELS = 6  # at most, drawn side by side
+ROWS = 100  # runs of the forest plot, at most
 
 
 def forest(
@@ -131,8 +133,9 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
     names = short_names(runs)
     name_of = {run.path: name for run, name in zip(runs, names, strict=True)}
     with styled():
-        panels, hollow, reference = _panels(groups)
-        forest_plot = page_image(forest(names, panels, hollow, reference)) if panels else None
+        panels, hollow, reference = _panels(groups, runs[:ROWS])
+        figure = forest(names[:ROWS], panels, hollow, reference) if panels else None
+        forest_plot = page_image(figure) if figure else None
         models = _models(groups)
     return {
         "first": groups[0].first,
@@ -154,6 +157,7 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
         ],
         "across": differences_across(groups),
         "forest": forest_plot,
+        "not_drawn": len(runs[ROWS:]),
         "models": models,
     }
 
@@ -169,10 +173,9 @@ def _sizes(group: Group) -> list[dict[str, Any]]:
 
 
 def _panels(
-    groups: list[Group],
+    groups: list[Group], runs: list[FinishedRun]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
     """Return the data of the forest plot, by label: values, small n, and published values."""
-    runs = [run for group in groups for run in group.runs]
     tests = [run.metrics["test"] for run in runs]
     own = [name for name in shown_metrics(groups[0]) if is_own_headline(name)]
     study = first_reference(run.metrics for run in runs)
