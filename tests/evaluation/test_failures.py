@@ -90,6 +90,9 @@ def test_tail_by_hand():
     error = np.array([3.0, -2.0] + [1.0] * 38)  # the worst 5 % are two
     result = score("age", AGE, true, true + error)
     assert result["age/worst_5_percent_share"]["value"] == pytest.approx(13 / 51)
+    assert "worst 5 % of the radiographs (2 of 40) account for 25 %" in sentences(
+        true, true + error
+    )
     expected = np.sqrt(51 / 40) - 43 / 40
     assert result["age/rmse_minus_mae_years"]["value"] == pytest.approx(expected)
 

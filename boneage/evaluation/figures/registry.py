@@ -141,8 +141,7 @@ FIGURES = (
         "training",
         learning_curves,
         ("history",),
-        "Loss and validation metrics by epoch. The checkpoint with the best monitored validation "
-        "metric was tested.",
+        "Loss and validation metrics by epoch.",
     ),
     FigureEntry(
         "augmented",
@@ -158,7 +157,7 @@ FIGURES = (
         architecture,
         ("architecture",),
         "The model: each block with the shape of its output for one radiograph (channels x height "
-        "x width) and its trainable parameters.",
+        "x width) and its parameters.",
     ),
 )
 ON_DASHBOARD = tuple(entry for entry in FIGURES if entry.dashboard)

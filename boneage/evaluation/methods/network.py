@@ -52,7 +52,7 @@ def describe_model(run: FinishedRun) -> list[str]:
     together = " of all models together" if is_ensemble(run) else ""
     sentences = [
         f"The backbone was {name}." if name else fill_in("the backbone"),
-        f"There were {parameters:,} trainable parameters{together}." if parameters else "",
+        f"There were {parameters:,} parameters{together}." if parameters else "",
     ]
     if (factor := options.get("backbone.enlarge", 1)) != 1:
         sentences.append(f"The network enlarged its images by a factor of {factor} first.")

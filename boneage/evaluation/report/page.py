@@ -23,6 +23,8 @@ from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import page_image, write_figure
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.intervals import DRAWS
+from boneage.evaluation.methods.training import chosen_epoch
+from boneage.evaluation.metrics import shown_baselines
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.columns import column_sections
@@ -108,6 +110,8 @@ def write_report(run_dir: Path) -> Path:
         few=FEW,
         draws=DRAWS,
         builtin=BUILTIN_NAME,
+        baselines=shown_baselines(run.metrics),
+        chosen_epoch=chosen_epoch(run),
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
         reference=reference_of(run.metrics),

@@ -8,9 +8,10 @@ import pandas as pd
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import plural
-from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL, infant
+from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL, infant, size_of_tail
 from boneage.evaluation.gaps import clearest_gap
 from boneage.evaluation.intervals import Results
+from boneage.evaluation.methods.words import is_ensemble
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import FEW, count_units, interval, number
 from boneage.evaluation.predictions import BEYOND_ANY_AGE, error_months
@@ -47,10 +48,10 @@ def limits(run: FinishedRun) -> list[str]:
     if (run.predictions["sex"] == "unknown").any():
         n = int((run.predictions["sex"] == "unknown").sum())
         sentences.append(f"The sex of {plural(n, 'test radiograph')} is unknown.")
+    here = "" if is_ensemble(run) else f" (here {metrics['seed']})"
     sentences.append(
         "The intervals cover the choice of the test radiographs. They do not cover the variation "
-        f"between seeds (here {metrics['seed']}) and splits: repeat the run with other seeds and "
-        "folds."
+        f"between seeds{here} and splits: repeat the run with other seeds and folds."
     )
     if metrics.get("official"):
         sentences.append(
@@ -218,12 +219,13 @@ def _oldest(test: Results) -> str | None:
 
 
 def _tail(test: Results) -> str | None:
-    share = test.get("age/worst_5_percent_share", {}).get("value")
-    if share is None:
+    result = test.get("age/worst_5_percent_share")
+    if result is None or result["value"] is None:
         return None
+    n = int(result["n"] or 0)
     return (
-        f"The worst {100 * TAIL:g} % of the radiographs account for {100 * share:.0f} % of the "
-        "squared error."
+        f"The worst {100 * TAIL:g} % of the radiographs ({size_of_tail(n):,} of {n:,}) account for "
+        f"{100 * result['value']:.0f} % of the squared error."
     )
 
 
