@@ -111,8 +111,9 @@ FIGURES = (
         "readers",
         readers_and_model,
         ("readers_report",),
-        "Mean absolute error of each reader, and of the model on the same radiographs, "
-        f"against the mean of the other readers, with 95 % intervals; hollow: {FEWER}.",
+        "Mean absolute error against the mean of the other readers, with 95 % intervals: of each "
+        "reader and, where it predicts ages, of the model on the same radiographs. "
+        f"Hollow: {FEWER}.",
     ),
     FigureEntry(
         "error_by_band",

@@ -13,7 +13,7 @@ from boneage.evaluation.gaps import clearest_gap
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.methods.words import is_ensemble
 from boneage.evaluation.metrics import describe
-from boneage.evaluation.numbers import FEW, count_units, interval, number
+from boneage.evaluation.numbers import FEW, count_units, interval, is_few, number
 from boneage.evaluation.predictions import BEYOND_ANY_AGE, error_months
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
@@ -209,7 +209,9 @@ def _oldest(test: Results) -> str | None:
     if len(limits) < 2:
         return None
     n = test["age/ceiling_slope"]["n"]
-    if limits[1] < FOLLOWS:
+    if is_few(test["age/ceiling_slope"]):  # of 3 that follow, the interval is below in one of 6
+        answer = "may or may not follow the true age: they are too few to tell"
+    elif limits[1] < FOLLOWS:
         answer = "hardly follows the true age: there is a ceiling"
     elif limits[0] > FOLLOWS:
         answer = "follows the true age: there is no ceiling"
