@@ -361,6 +361,18 @@ def test_the_newest_map_of_each_task_is_shown(tmp_path):
     text = page(folder).text
     shown = re.findall(r"(\w+ epoch \d+): validation radiographs", text)
     assert shown == ["age epoch 1000", "stage epoch 010"]
+    assert "Orange raises the predicted age or makes the stage more likely, purple" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "effect"),
+    [("sex_test", "makes a boy more likely"), ("toy_test", "raises the output of the model")],
+)
+def test_the_meaning_of_a_map_is_that_of_its_task(tmp_path, name, effect):
+    folder = write_finished_run(tmp_path, predictions())
+    (folder / "gradcam").mkdir()
+    cv2.imwrite(str(folder / f"gradcam/{name}.png"), np.zeros((8, 8), np.uint8))
+    assert f"Orange {effect}, purple does the opposite." in page(folder).text
 
 
 def test_other_predictions_than_those_scored_are_refused(tmp_path):

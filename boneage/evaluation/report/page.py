@@ -1,6 +1,6 @@
 """The page of a run."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,11 @@ from boneage.weights import BUILTIN_NAME
 
 SAME = 3.0  # grey levels: largest mean difference between a file and the tested radiograph
 FOLDER = "figures"
+ORANGE = {  # what the orange of a task's maps does
+    "age": "raises the predicted age",
+    "stage": "makes the stage more likely",
+    "sex": "makes a boy more likely",
+}
 
 
 def films(run: FinishedRun) -> dict[str, str]:
@@ -102,7 +107,7 @@ def write_report(run_dir: Path) -> Path:
     folder.mkdir(exist_ok=True)
     drawn = draw_figures(run.predictions, run.stages, run)
     images = {name: _save(figure, folder / name) for name, figure in drawn.items()}
-    groups = run.table(SUBGROUPS)
+    groups, maps = run.table(SUBGROUPS), _maps(run)
     page = render(
         "report.html.j2",
         run=run,
@@ -126,7 +131,8 @@ def write_report(run_dir: Path) -> Path:
         options=option_rows(run),
         limits=limits(run),
         cases=_cases(run),
-        maps=_maps(run),
+        maps=maps,
+        orange=_orange([shown["name"] for shown in maps]),
         claims=[line for name in (CLAIMS, CHECKS) for line in _lines(run.path / MAPS / name)],
         figures={
             section: [
@@ -184,6 +190,12 @@ def _maps(run: FinishedRun) -> list[dict[str, Any]]:
         for name, image in images.items()
         if image is not None
     ]
+
+
+def _orange(maps: Sequence[str]) -> str:
+    """Return what orange does in maps of these names, which begin with their tasks."""
+    tasks = [task for task in ORANGE if any(name.startswith(f"{task}_") for name in maps)]
+    return " or ".join(ORANGE[task] for task in tasks) or "raises the output of the model"
 
 
 def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:
