@@ -333,7 +333,7 @@ def test_an_ensemble_says_what_is_averaged(told):
 
 def test_an_ensemble_of_tests_names_no_single_model(told):
     parts = told("train=false", f"ckpt_path={HOME}/a/best.ckpt", ensemble=["a", "b"], external=True)
-    assert parts["Training"].startswith("These runs only tested finished models. [fill in:")
+    assert parts["Training"].startswith("These runs only tested finished models. [fill in: their")
     assert "equal parts" not in parts["Data"]
 
 

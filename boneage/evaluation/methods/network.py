@@ -135,6 +135,8 @@ def initial_weights(options: Options) -> str:
             f"Training started from the weights of {name_of(start)}; parts that it lacks or has of "
             "other shapes, if any, were initialised at random."
         )
+    if not any(key.startswith("backbone") for key in options):  # an exported file does not say
+        return fill_in("what the training started from")
     if options.get("backbone.pretrained"):
         return "The backbone started from ImageNet weights; all else was initialised at random."
     return "All weights were initialised at random."

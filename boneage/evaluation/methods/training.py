@@ -43,9 +43,12 @@ def describe_training(run: FinishedRun) -> list[str]:
     if is_test_alone(run):
         model = options.get("ckpt_path")
         only = f"This run only tested the model {name_of(model)}." if model else ""
+        its, a_run = ("their", "each run") if is_ensemble(run) else ("its", "the run")
         return [
             "These runs only tested finished models." if is_ensemble(run) else only,
-            fill_in("its training, which boneage report --methods writes for the run that trained"),
+            fill_in(
+                f"{its} training, which boneage report --methods writes for {a_run} that trained"
+            ),
             _mirror(options),
         ]
     first = [

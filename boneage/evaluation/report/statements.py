@@ -48,7 +48,8 @@ def limits(run: FinishedRun) -> list[str]:
     if (run.predictions["sex"] == "unknown").any():
         n = int((run.predictions["sex"] == "unknown").sum())
         sentences.append(f"The sex of {plural(n, 'test radiograph')} is unknown.")
-    here = "" if is_ensemble(run) else f" (here {metrics['seed']})"
+    one = "seed" in metrics["options"] and not is_ensemble(run)  # an exported file has no seed
+    here = f" (here {metrics['seed']})" if one else ""
     sentences.append(
         "The intervals cover the choice of the test radiographs. They do not cover the variation "
         f"between seeds{here} and splits: repeat the run with other seeds and folds."
