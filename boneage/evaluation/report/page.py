@@ -44,7 +44,7 @@ from boneage.weights import BUILTIN_NAME
 
 SAME = 3.0  # grey levels: largest mean difference between a file and the tested radiograph
 FOLDER = "figures"
-ORANGE = {  # what the orange of a task's maps does
+ORANGE_MEANS = {  # what the orange of a task's maps does
     "age": "raises the predicted age",
     "stage": "makes the stage more likely",
     "sex": "makes a boy more likely",
@@ -194,8 +194,8 @@ def _maps(run: FinishedRun) -> list[dict[str, Any]]:
 
 def _orange(maps: Sequence[str]) -> str:
     """Return what orange does in maps of these names, which begin with their tasks."""
-    tasks = [task for task in ORANGE if any(name.startswith(f"{task}_") for name in maps)]
-    return " or ".join(ORANGE[task] for task in tasks) or "raises the output of the model"
+    tasks = [task for task in ORANGE_MEANS if any(name.startswith(f"{task}_") for name in maps)]
+    return " or ".join(ORANGE_MEANS[task] for task in tasks) or "raises the output of the model"
 
 
 def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:
