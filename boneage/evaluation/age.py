@@ -123,9 +123,13 @@ def share_of_tail(ages: Errors) -> np.ndarray:
     """Return the share of the squared error in the worst 5 % (28 % if errors are normal)."""
     squares = ages.sorted_squares
     n = squares.shape[-1]
-    worst = int(np.ceil(TAIL * n))
-    share: np.ndarray = squares[..., n - worst :].sum(axis=-1) / squares.sum(axis=-1)
+    share: np.ndarray = squares[..., n - size_of_tail(n) :].sum(axis=-1) / squares.sum(axis=-1)
     return share
+
+
+def size_of_tail(n: int) -> int:
+    """Return the number of the worst 5 % of n radiographs, rounded up."""
+    return int(np.ceil(TAIL * n))
 
 
 def infant(true_years: np.ndarray) -> np.ndarray:

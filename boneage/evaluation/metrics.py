@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -232,6 +233,12 @@ def is_built_in(name: str) -> bool:
 def common_name(name: str) -> str:
     """Return `stage/accuracy` for `stage_from_age/accuracy`: the name that all runs have."""
     return name.replace(f"{FROM_AGE}/", "stage/")
+
+
+def shown_baselines(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the baselines of `metrics.json` that have a metric of the model, by name."""
+    names = {common_name(name) for name in metrics["test"]}
+    return {name: found for name, found in metrics["baselines"].items() if names & {*found}}
 
 
 def is_compared(name: str) -> bool:

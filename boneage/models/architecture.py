@@ -57,7 +57,11 @@ def describe_architecture(model: BoneAgeModule, size: int) -> dict[str, Any]:
         }
     model.train(training)
     sex = [
-        {"label": _label(part), "shape": [model.sex.out_features], "parameters": _count(part)}
+        {
+            "label": _label(part),
+            "shape": [model.sex.out_features],
+            "parameters": count_parameters(part),
+        }
         for part in model.sex.children()
     ]
     return {"input": list(image.shape[1:]), "backbone": backbone, "sex": sex, "heads": heads}
@@ -67,7 +71,8 @@ def _steps(module: nn.Module) -> list[nn.Module]:
     """Return the parts that an image passes in sequence, at the level of blocks."""
     parts = list(module.children())
     for i, part in enumerate(parts):
-        if list(part.children()) and _count(part) > CONTAINER_SHARE * _count(module):
+        share = count_parameters(part) / max(1, count_parameters(module))
+        if list(part.children()) and share > CONTAINER_SHARE:
             return parts[:i] + _steps(part) + parts[i + 1 :]
     return parts
 
@@ -87,7 +92,7 @@ def _blocks(
         hook.remove()
     blocks: list[dict[str, Any]] = []
     for step in steps:
-        label, parameters = _label(step), _count(step)
+        label, parameters = _label(step), count_parameters(step)
         if step not in shapes or (not label and not parameters):
             continue
         is_norm = isinstance(step, nn.BatchNorm2d)
@@ -101,8 +106,9 @@ def _blocks(
     return blocks, out
 
 
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of parameters, also of those that a callback freezes in training."""
+    return sum(p.numel() for p in module.parameters())
 
 
 def _label(module: nn.Module) -> str:

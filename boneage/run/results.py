@@ -29,7 +29,7 @@ from boneage.errors import plural
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import Scored, baselines, evaluate, subgroups
 from boneage.evaluation.intervals import Results
-from boneage.evaluation.metrics import common_name, describe, is_built_in
+from boneage.evaluation.metrics import common_name, describe, is_built_in, shown_baselines
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled, with_limits
 from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.report.readers import limit_of_readers
@@ -41,7 +41,7 @@ from boneage.evaluation.run_files import (
     STORED_IMAGES,
     SUBGROUPS,
 )
-from boneage.models.architecture import describe_architecture
+from boneage.models.architecture import count_parameters, describe_architecture
 from boneage.models.module import BoneAgeModule
 from boneage.options import TABLE, kind_of
 from boneage.run.options import command, named_reference, options
@@ -85,7 +85,7 @@ def describe_run(
         "official": looks_official(data.table) and not data.synthetic,
         **named_reference(cfg),
         "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": count_parameters(model),
         "architecture": describe_architecture(model, data.preprocessing.size),
         "epochs": trainer.current_epoch,
         "device": _device_name(trainer),
@@ -191,7 +191,7 @@ def _finite(node: Any) -> Any:  # noqa: ANN401 - plain containers
 
 def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
     """Print and log the headline metrics next to the baselines, as a table of 80 columns."""
-    baseline_results: dict[str, Results] = metrics["baselines"]
+    baseline_results: dict[str, Results] = shown_baselines(metrics)
     table = Table(
         title=escape(_title(metrics)),
         caption=escape(_caption(metrics)),

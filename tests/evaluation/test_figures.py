@@ -1,5 +1,7 @@
 """Figures: what they show, and that odd tables do not break them."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -172,7 +174,25 @@ def test_folds_are_counted():
         {"fold": ["train", "train", "val"], "age_years": [1.0, 2, 3], "sex": ["male"] * 3}
     )
     titles = [axes.get_title() for axes in training.fold_distribution(table).axes]
-    assert titles == ["training, n = 2\n2 male", "validation, n = 1\n1 male", "test, n = 0\n0 male"]
+    assert titles == ["training, n = 2\n2 male", "validation, n = 1\n1 male"]
+
+
+def test_folds_of_a_test_alone_have_one_panel():
+    table = pd.DataFrame({"fold": "test", "age_years": [1.0, 2], "sex": ["male", "unknown"]})
+    (axes,) = training.fold_distribution(table).axes
+    assert axes.get_title() == "test, n = 2\n1 male, 1 unknown"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("bone age (years)", "radiographs")
+
+
+@pytest.mark.drawn
+def test_learning_curves_that_hardly_change_have_plain_numbers():
+    history = pd.DataFrame({"epoch": [0, 1], "learning_rate": 0.1, "val/age/loss": 33.18})
+    history.loc[1, "val/age/loss"] += 0.01
+    figure = training.learning_curves(history)
+    figure.savefig(io.BytesIO(), format="png")
+    assert figure.axes[0].yaxis.get_offset_text().get_text() == ""
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert all(label.startswith("33.") for label in labels)
 
 
 def test_architecture_names_every_block():

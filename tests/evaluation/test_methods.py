@@ -93,7 +93,7 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         in (parts["Data"])
     )
     assert f"{(table['sex'] == 'female').sum()} female" in parts["Data"]
-    assert "There were 3,456,789 trainable parameters." in parts["Model"]
+    assert "There were 3,456,789 parameters." in parts["Model"]
     assert "Training ran for 5 epochs of at most 8." in parts["Training"]
     assert "lowest MAE in years in the validation fold (0.654)" in parts["Training"]
     assert "The seed was 7." in parts["Training"]
@@ -101,7 +101,7 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
     assert f"Prediction intervals of {100 * COVERAGE:.0f} %" in parts["Statistics"]
     assert f"where it has {MIN_BAND} radiographs or more" in parts["Statistics"]
     assert parts["Software"] == "boneage 0."
-    assert parts[21].startswith("60 were tested")
+    assert parts[21].startswith("60 test radiographs; ")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         ("Training", [], "loss of the age", "total loss"),
         ("Training", ["task=multitask"], "weighted sum of these (age 1 and stage 1)", "learned ("),
         ("Training", ["task=multitask", "tasks.age.weight=3"], "(age 3 and stage 1)", ""),
-        ("Training", ["task=multitask", "weighting=uncertainty"], "learned (Kendall", "sum of th"),
+        ("Training", ["task=multitask", "weighting=uncertainty"], "ing with age 1 and", "sum of"),
         ("Training", ["task=multitask", "weighting=loss_scale"], "its running mean", "Kendall"),
         ("Training", ["data.soft_targets=/x/y.csv"], "a share of 0.5 in the age", "y.csv"),
         ("Training", ["data.batch_size=8"], "A batch had 8 radiographs per device.", "batches"),
@@ -180,6 +180,10 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         ("Training", ["trainer.devices=1"], "A batch had 32 radiographs.", "per device"),
         ("Training", ["precision=bf16-mixed"], "mixed precision (bfloat16)", "single"),
         ("Training", ["trainer.gradient_clip_val=null"], "single precision", "norm"),
+        ("Training", [], "The norm of the gradient was limited to 1.", "Each value"),
+        ("Training", ["+trainer.gradient_clip_algorithm=value"], "Each value of the gr", "norm"),
+        ("Training", ["trainer.max_steps=70"], "It was limited to 70 steps.", ""),
+        ("Training", [], "of at most 8", "It was limited"),
         ("Data", [], "part 1 of 10 equal parts was the test fold", "sample of"),
         ("Data", ["data.folds=5", "data.fold=2"], "part 3 of 5 equal parts", "of 10"),
         ("Data", ["data.split_seed=9"], "sex (seed 9)", "seed 0"),
@@ -329,7 +333,7 @@ def test_an_ensemble_says_what_is_averaged(told):
 
 def test_an_ensemble_of_tests_names_no_single_model(told):
     parts = told("train=false", f"ckpt_path={HOME}/a/best.ckpt", ensemble=["a", "b"], external=True)
-    assert parts["Training"].startswith("These runs only tested finished models. [fill in:")
+    assert parts["Training"].startswith("These runs only tested finished models. [fill in: their")
     assert "equal parts" not in parts["Data"]
 
 
@@ -367,8 +371,11 @@ def test_only_columns_with_two_large_levels_are_said_to_be_compared(told):
 def test_only_baselines_of_the_run_are_told(told):
     result = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 60}
     parts = told(test={"sex/auroc": result})
-    assert "use no radiograph: its share of boys." in parts["Statistics"]
-    assert "its median age of each sex and its most frequent" in told()["Statistics"]
+    assert "use no radiograph: the share of boys of the training fold." in parts["Statistics"]
+    said = "the median age of each sex and the most frequent stage of the training fold."
+    assert said in told()["Statistics"]
+    pooled = told(ensemble=["a", "b"])["Statistics"]
+    assert f"{said[:-1]} of the first model." in pooled
 
 
 def test_no_folder_of_a_machine_is_told(tmp_path):

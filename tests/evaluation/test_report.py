@@ -228,6 +228,10 @@ def test_a_run_without_ages_has_a_page_too(tmp_path, columns):
     text = page(write_finished_run(tmp_path, table)).text
     assert "Results" in text
     assert "taken from the predicted age" not in text
+    assert ("interval n majority class" in text) == bool(columns)  # the baselines of its metrics
+    assert ("Majority class: the most" in text) == bool(columns)
+    for absent in ("onstant", "edian by sex"):
+        assert absent not in text
 
 
 class Widths(HTMLParser):
@@ -312,7 +316,7 @@ def test_a_partial_run_says_so(tmp_path):
     text = page(write_finished_run(tmp_path, predictions(), partial=partial)).text
     assert "Partial data" in text
     assert "trainer.limit_train_batches=3" in text
-    assert "best epoch was chosen" not in text
+    assert "were chosen" not in text
 
 
 def test_a_run_without_a_validation_had_no_best_epoch(tmp_path):
@@ -320,7 +324,10 @@ def test_a_run_without_a_validation_had_no_best_epoch(tmp_path):
         text = page(
             write_finished_run(tmp_path / str(score), predictions(), best_validation=score)
         ).text
-        assert ("The best epoch was chosen on 1 others" in text) == (score is not None)
+        assert ("The weights to test were chosen on 1 other." in text) == (score is not None)
+        assert ("the weights after the last step were tested." in text) == (score is None)
+        assert "in the validation fold (5.25) were tested." in text or score is None
+        assert "The checkpoint with the best" not in text
 
 
 @pytest.mark.slow
@@ -354,6 +361,18 @@ def test_the_newest_map_of_each_task_is_shown(tmp_path):
     text = page(folder).text
     shown = re.findall(r"(\w+ epoch \d+): validation radiographs", text)
     assert shown == ["age epoch 1000", "stage epoch 010"]
+    assert "Orange raises the predicted age or makes the stage more likely, purple" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "effect"),
+    [("sex_test", "makes a boy more likely"), ("toy_test", "raises the output of the model")],
+)
+def test_the_meaning_of_a_map_is_that_of_its_task(tmp_path, name, effect):
+    folder = write_finished_run(tmp_path, predictions())
+    (folder / "gradcam").mkdir()
+    cv2.imwrite(str(folder / f"gradcam/{name}.png"), np.zeros((8, 8), np.uint8))
+    assert f"Orange {effect}, purple does the opposite." in page(folder).text
 
 
 def test_other_predictions_than_those_scored_are_refused(tmp_path):

@@ -77,11 +77,16 @@ def test_an_ensemble_names_its_runs_for_any_working_folder(runs, tmp_path, monke
 
 def test_the_page_of_an_ensemble_does_not_describe_its_first_run_only(runs, tmp_path):
     metrics = ensemble([runs / "a", runs / "c"], tmp_path / "pooled")
+    command = {"command": "python train.py seed=1"}  # that of its first run, if from a terminal
+    (tmp_path / "pooled/metrics.json").write_text(json.dumps(metrics | command))
     page = Page(write_report(tmp_path / "pooled").read_text())
     assert (
         f"2 models with {metrics['parameters']:,} parameters together were tested on " in page.text
     )
     assert "used only for this test" not in page.text
+    assert "The training fold is that of the first model." in page.text
+    assert "between seeds and splits" in page.text  # there is no single seed
+    assert "Repeat the first run with: python train.py seed=1" in page.text
     assert "coverage" in json.loads((runs / "a/metrics.json").read_text())
     assert "Coverage of the intervals" not in page.text
 

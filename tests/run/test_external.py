@@ -86,7 +86,13 @@ def test_an_exported_model_is_tested_as_its_checkpoint(run, other, tmp_path, cap
     page = Page((folder / "report.html").read_text()).text
     assert "on 32 x 32 pixels" in page
     assert "Best constant: the median age and the most frequent stage of the test" in page
-    assert "use no radiograph: the median age of the test fold" in methods(read_run(folder))
+    said = "the median age and the most frequent stage of the test fold."
+    told = methods(read_run(folder))
+    assert said in told
+    assert told.count("[fill in: what the training started from]") == 2  # also in the checklist
+    assert "initialised at random" not in told  # nobody knows
+    assert "an exported model · test set" in page
+    assert "between seeds and splits" in page
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Training that starts from the weights of another run."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
@@ -45,8 +47,11 @@ def test_a_frozen_backbone_keeps_its_weights_but_for_batch_normalisation(
     first, configure, tmp_path
 ):
     options = ("sex=embedding", "seed=8", "trainer.max_epochs=2", "callbacks=frozen_backbone")
-    train(configure(*options, f"start_from={first}", run="second"))
+    frozen = train(configure(*options, f"start_from={first}", run="second"))
     before, after = learned(weights(tmp_path / "first")), learned(weights(tmp_path / "second"))
+    same = json.loads((tmp_path / "first/metrics.json").read_text())
+    for size in ("parameters", "architecture"):  # of the network, not of what was trained
+        assert frozen[size] == same[size]
     model = load_model(read_checkpoint(first))
     convolutions = [
         f"{name}.weight"

@@ -111,8 +111,9 @@ FIGURES = (
         "readers",
         readers_and_model,
         ("readers_report",),
-        "Mean absolute error of each reader, and of the model on the same radiographs, "
-        f"against the mean of the other readers, with 95 % intervals; hollow: {FEWER}.",
+        "Mean absolute error against the mean of the other readers, with 95 % intervals: of each "
+        "reader and, where it predicts ages, of the model on the same radiographs. "
+        f"Hollow: {FEWER}.",
     ),
     FigureEntry(
         "error_by_band",
@@ -141,8 +142,7 @@ FIGURES = (
         "training",
         learning_curves,
         ("history",),
-        "Loss and validation metrics by epoch. The checkpoint with the best monitored validation "
-        "metric was tested.",
+        "Loss and validation metrics by epoch.",
     ),
     FigureEntry(
         "augmented",
@@ -158,7 +158,7 @@ FIGURES = (
         architecture,
         ("architecture",),
         "The model: each block with the shape of its output for one radiograph (channels x height "
-        "x width) and its trainable parameters.",
+        "x width) and its parameters.",
     ),
 )
 ON_DASHBOARD = tuple(entry for entry in FIGURES if entry.dashboard)

@@ -11,15 +11,17 @@ from boneage.evaluation.metrics import group_label, is_curve, metric_label
 
 
 def fold_distribution(table: pd.DataFrame) -> Figure:
-    """Draw age and sex of each fold.
+    """Draw age and sex of each fold that has radiographs.
 
     Args:
         table: one row per radiograph: `fold` (train, val, test), `age_years`, `sex`.
     """
-    figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+    folds = [item for item in FOLDS.items() if (table["fold"] == item[0]).any()]
+    figure = Figure(figsize=(2.4 * len(folds), 2.6), layout="constrained")
     bins = np.arange(0, OLDEST_YEARS + 1)
     present = [sex for sex in SEX_COLORS if (table["sex"] == sex).any()]
-    for axes, (fold, name) in zip(figure.subplots(1, 3), FOLDS.items(), strict=True):
+    grid = figure.subplots(1, len(folds), squeeze=False).flat
+    for axes, (fold, name) in zip(grid, folds, strict=True):
         rows = table[table["fold"] == fold]
         ages = [rows["age_years"][rows["sex"] == sex] for sex in present]
         colors = [SEX_COLORS[sex] for sex in present]
@@ -29,7 +31,7 @@ def fold_distribution(table: pd.DataFrame) -> Figure:
         axes.xaxis.set_major_locator(MultipleLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.axes[0].set_ylabel("radiographs")
-    figure.axes[1].set_xlabel("bone age (years)")
+    figure.axes[len(folds) // 2].set_xlabel("bone age (years)")
     figure.axes[0].legend(loc="upper left")
     return figure
 
@@ -58,6 +60,7 @@ def learning_curves(history: pd.DataFrame) -> Figure:
                 values = history[f"{fold}/{name}"].dropna()  # an epoch may have no validation
                 epochs = epoch[values.index]
                 axes.plot(epochs, values, style, marker=".", color=color, label=FOLDS[fold])
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.set_title(f"{group_label(name)}: {metric_label(name)}")
     axes = grid[panels - 1]
     axes.plot(epoch, history["learning_rate"], marker=".", color=VERMILION)

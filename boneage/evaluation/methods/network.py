@@ -52,7 +52,7 @@ def describe_model(run: FinishedRun) -> list[str]:
     together = " of all models together" if is_ensemble(run) else ""
     sentences = [
         f"The backbone was {name}." if name else fill_in("the backbone"),
-        f"There were {parameters:,} trainable parameters{together}." if parameters else "",
+        f"There were {parameters:,} parameters{together}." if parameters else "",
     ]
     if (factor := options.get("backbone.enlarge", 1)) != 1:
         sentences.append(f"The network enlarged its images by a factor of {factor} first.")
@@ -135,6 +135,8 @@ def initial_weights(options: Options) -> str:
             f"Training started from the weights of {name_of(start)}; parts that it lacks or has of "
             "other shapes, if any, were initialised at random."
         )
+    if not any(key.startswith("backbone") for key in options):  # an exported file does not say
+        return fill_in("what the training started from")
     if options.get("backbone.pretrained"):
         return "The backbone started from ImageNet weights; all else was initialised at random."
     return "All weights were initialised at random."

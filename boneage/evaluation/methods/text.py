@@ -225,16 +225,19 @@ def _baselines(run: FinishedRun) -> str:
     if not run.metrics["baselines"]:
         return ""
     groups = {name.partition("/")[0] for name in run.metrics["test"]}
-    ages = ["the mean age of the training fold", "its median age of each sex"]
+    fold = "the training fold" + " of the first model" * is_ensemble(run)
+    ages = ["the mean age", "the median age of each sex"]
     if "best_constant" in run.metrics["baselines"]:  # the training fold is unknown
         groups.discard("sex")
-        ages = ["the median age of the test fold"]
+        fold, ages = "the test fold", ["the median age"]
     used = [
         *(ages if "age" in groups else []),
-        *(["its most frequent stage"] if "stage" in groups else []),
-        *(["its share of boys"] if "sex" in groups else []),
+        *(["the most frequent stage"] if "stage" in groups else []),
+        *(["the share of boys"] if "sex" in groups else []),
     ]
-    return f"We compared them with predictions that use no radiograph: {join(used)}." * bool(used)
+    return (
+        f"We compared them with predictions that use no radiograph: {join(used)} of {fold}."
+    ) * bool(used)
 
 
 def _readers(metrics: Mapping[str, Any]) -> list[str]:

@@ -43,9 +43,12 @@ def describe_training(run: FinishedRun) -> list[str]:
     if is_test_alone(run):
         model = options.get("ckpt_path")
         only = f"This run only tested the model {name_of(model)}." if model else ""
+        its, a_run = ("their", "each run") if is_ensemble(run) else ("its", "the run")
         return [
             "These runs only tested finished models." if is_ensemble(run) else only,
-            fill_in("its training, which boneage report --methods writes for the run that trained"),
+            fill_in(
+                f"{its} training, which boneage report --methods writes for {a_run} that trained"
+            ),
             _mirror(options),
         ]
     first = [
@@ -76,6 +79,8 @@ def _epochs(run: FinishedRun) -> list[str]:
     patience = options.get("callbacks.early_stopping.patience")
     of = f" of at most {at_most:,}" if isinstance(at_most, int) and at_most > 0 else ""
     said = [f"Training ran for {plural(epochs, 'epoch')}{of}." if epochs else fill_in("epochs")]
+    if (steps := options.get("trainer.max_steps") or -1) > 0:
+        said.append(f"It was limited to {plural(steps, 'step')}.")
     if patience is not None:
         validations = plural(patience, "validation")
         said.append(f"It would stop after {validations} without a better {monitored(options)}.")
@@ -109,7 +114,9 @@ def _steps(options: Options) -> list[str]:
         step = f", and each step {batches} batches" if batches != 1 else ""
         said.append(f"A batch had {plural(size, 'radiograph')}{each}{step}.")
     if clip := options.get("trainer.gradient_clip_val"):
-        said.append(f"The norm of the gradient was limited to {clip:g}.")
+        by_value = options.get("trainer.gradient_clip_algorithm") == "value"
+        what = "Each value" if by_value else "The norm"
+        said.append(f"{what} of the gradient was limited to {clip:g}.")
     if precision := options.get("precision"):
         said.append(f"Training used {PRECISIONS.get(str(precision), f'precision {precision}')}.")
     return said
@@ -203,13 +210,13 @@ def _weighting(options: Options) -> str:
     shares = join([f"{task} {options.get(f'tasks.{task}.weight', 1):g}" for task in tasks])
     kind = str(options.get("weighting._target_", "FixedWeighting")).rsplit(".", 1)[-1]
     sentence = {
-        "FixedWeighting": "The total loss was the weighted sum of these",
+        "FixedWeighting": f"The total loss was the weighted sum of these ({shares}).",
         "UncertaintyWeighting": "The weights of these losses were learned (Kendall et al. 2018), "
-        "beginning with",
+        f"beginning with {shares}.",
         "LossScaleWeighting": "Each loss was divided by its running mean; the total was the "
-        "weighted sum",
+        f"weighted sum ({shares}).",
     }.get(kind)
-    return f"{sentence} ({shares})." if sentence else fill_in("how the losses were combined")
+    return sentence or fill_in("how the losses were combined")
 
 
 def monitored(options: Options) -> str:

@@ -1,6 +1,6 @@
 """The page of a run."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import page_image, write_figure
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.intervals import DRAWS
+from boneage.evaluation.methods.training import chosen_epoch
+from boneage.evaluation.metrics import shown_baselines
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.columns import column_sections
@@ -42,6 +44,11 @@ from boneage.weights import BUILTIN_NAME
 
 SAME = 3.0  # grey levels: largest mean difference between a file and the tested radiograph
 FOLDER = "figures"
+ORANGE_MEANS = {  # what the orange of a task's maps does
+    "age": "raises the predicted age",
+    "stage": "makes the stage more likely",
+    "sex": "makes a boy more likely",
+}
 
 
 def films(run: FinishedRun) -> dict[str, str]:
@@ -100,7 +107,7 @@ def write_report(run_dir: Path) -> Path:
     folder.mkdir(exist_ok=True)
     drawn = draw_figures(run.predictions, run.stages, run)
     images = {name: _save(figure, folder / name) for name, figure in drawn.items()}
-    groups = run.table(SUBGROUPS)
+    groups, maps = run.table(SUBGROUPS), _maps(run)
     page = render(
         "report.html.j2",
         run=run,
@@ -108,6 +115,8 @@ def write_report(run_dir: Path) -> Path:
         few=FEW,
         draws=DRAWS,
         builtin=BUILTIN_NAME,
+        baselines=shown_baselines(run.metrics),
+        chosen_epoch=chosen_epoch(run),
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
         reference=reference_of(run.metrics),
@@ -122,7 +131,8 @@ def write_report(run_dir: Path) -> Path:
         options=option_rows(run),
         limits=limits(run),
         cases=_cases(run),
-        maps=_maps(run),
+        maps=maps,
+        orange=_orange([shown["name"] for shown in maps]),
         claims=[line for name in (CLAIMS, CHECKS) for line in _lines(run.path / MAPS / name)],
         figures={
             section: [
@@ -180,6 +190,12 @@ def _maps(run: FinishedRun) -> list[dict[str, Any]]:
         for name, image in images.items()
         if image is not None
     ]
+
+
+def _orange(maps: Sequence[str]) -> str:
+    """Return what orange does in maps of these names, which begin with their tasks."""
+    tasks = [task for task in ORANGE_MEANS if any(name.startswith(f"{task}_") for name in maps)]
+    return " or ".join(ORANGE_MEANS[task] for task in tasks) or "raises the output of the model"
 
 
 def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:

@@ -8,11 +8,12 @@ import pandas as pd
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import plural
-from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL, infant
+from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL, infant, size_of_tail
 from boneage.evaluation.gaps import clearest_gap
 from boneage.evaluation.intervals import Results
+from boneage.evaluation.methods.words import is_ensemble
 from boneage.evaluation.metrics import describe
-from boneage.evaluation.numbers import FEW, count_units, interval, number
+from boneage.evaluation.numbers import FEW, count_units, interval, is_few, number
 from boneage.evaluation.predictions import BEYOND_ANY_AGE, error_months
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
@@ -47,10 +48,11 @@ def limits(run: FinishedRun) -> list[str]:
     if (run.predictions["sex"] == "unknown").any():
         n = int((run.predictions["sex"] == "unknown").sum())
         sentences.append(f"The sex of {plural(n, 'test radiograph')} is unknown.")
+    one = "seed" in metrics["options"] and not is_ensemble(run)  # an exported file has no seed
+    here = f" (here {metrics['seed']})" if one else ""
     sentences.append(
         "The intervals cover the choice of the test radiographs. They do not cover the variation "
-        f"between seeds (here {metrics['seed']}) and splits: repeat the run with other seeds and "
-        "folds."
+        f"between seeds{here} and splits: repeat the run with other seeds and folds."
     )
     if metrics.get("official"):
         sentences.append(
@@ -208,7 +210,9 @@ def _oldest(test: Results) -> str | None:
     if len(limits) < 2:
         return None
     n = test["age/ceiling_slope"]["n"]
-    if limits[1] < FOLLOWS:
+    if is_few(test["age/ceiling_slope"]):  # of 3 that follow, the interval is below in one of 6
+        answer = "may or may not follow the true age: they are too few to tell"
+    elif limits[1] < FOLLOWS:
         answer = "hardly follows the true age: there is a ceiling"
     elif limits[0] > FOLLOWS:
         answer = "follows the true age: there is no ceiling"
@@ -218,12 +222,13 @@ def _oldest(test: Results) -> str | None:
 
 
 def _tail(test: Results) -> str | None:
-    share = test.get("age/worst_5_percent_share", {}).get("value")
-    if share is None:
+    result = test.get("age/worst_5_percent_share")
+    if result is None or result["value"] is None:
         return None
+    n = int(result["n"] or 0)
     return (
-        f"The worst {100 * TAIL:g} % of the radiographs account for {100 * share:.0f} % of the "
-        "squared error."
+        f"The worst {100 * TAIL:g} % of the radiographs ({size_of_tail(n):,} of {n:,}) account for "
+        f"{100 * result['value']:.0f} % of the squared error."
     )
 
 

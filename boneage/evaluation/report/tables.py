@@ -12,6 +12,7 @@ from boneage.evaluation.metrics import (
     describe,
     group_label,
     is_own_headline,
+    shown_baselines,
 )
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
@@ -38,7 +39,7 @@ def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
         run: the run.
         headline: the short table; otherwise all metrics.
     """
-    baselines = run.metrics["baselines"]
+    baselines = shown_baselines(run.metrics)
     reference = reference_of(run.metrics)
     rows = []
     for name, result in run.metrics["test"].items():
