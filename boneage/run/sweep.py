@@ -18,6 +18,7 @@ from boneage.errors import UserError, one_line, option_word, plural
 
 log = logging.getLogger(__name__)
 COMPARISON_LOCK = ".comparison.lock"
+COMPARISON_BEGUN = ".comparison.begun"  # its time is that of the newest comparison's start
 FAILED = "failed.txt"
 SQLITE = "sqlite:///"  # before the file of a storage
 
@@ -171,13 +172,23 @@ def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> Non
 
 
 def compare_sweep(sweep: Path) -> None:
-    """Write `comparison.html` and `.csv` into the folder of a sweep, one process at a time."""
+    """Write `comparison.html` and `.csv` into the folder of a sweep, one process at a time.
+
+    Not if they are newer than all results: jobs that end together would each compare every run.
+    """
     from boneage.evaluation.comparison.page import COMPARISON_PAGE, write_comparison
     from boneage.evaluation.run_files import METRICS
 
+    page, begun = sweep / COMPARISON_PAGE, sweep / COMPARISON_BEGUN
     with FileLock(sweep / COMPARISON_LOCK):
-        if not any(sweep.rglob(METRICS)):
+        newest = max((file.stat().st_mtime for file in sweep.rglob(METRICS)), default=None)
+        if newest is None:
             return  # no job has finished yet
-        if not (sweep / COMPARISON_PAGE).exists():
-            log.info("Finished runs of this sweep are compared in %s", sweep / COMPARISON_PAGE)
+        if page.exists() and begun.exists():
+            start = begun.stat().st_mtime
+            if newest < start <= page.stat().st_mtime:
+                return
+        else:
+            log.info("Finished runs of this sweep are compared in %s", page)
+        begun.touch()
         write_comparison([sweep], sweep)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
 from boneage.run.resume import check_same
-from boneage.run.sweep import SweepComparison, record_failure
+from boneage.run.sweep import SweepComparison, compare_sweep, record_failure
 from boneage.stages import Stages
 
 
@@ -677,6 +678,26 @@ def test_whatever_breaks_a_comparison_is_one_line_of_the_sweep(tmp_path, monkeyp
     done = JobReturn(status=JobStatus.COMPLETED)
     SweepComparison().on_job_end(config, done)
     assert [r.message for r in caplog.records] == [f"No comparison in {tmp_path}: KeyError: 'lost'"]
+
+
+def test_a_sweep_is_compared_once_for_its_newest_result(tmp_path, monkeypatch):
+    times = []
+    write = comparison_page.write_comparison
+    monkeypatch.setattr(
+        comparison_page, "write_comparison", lambda *given: times.append(given) or write(*given)
+    )
+    compare_sweep(tmp_path)
+    assert not times  # no run has finished
+    for number in range(2):
+        run(tmp_path / f"run{number}", with_ages(1, number), seed=number)
+        time.sleep(0.05)  # longer than the grain of a file system's clock
+        for _ in range(3):  # jobs that ended together
+            compare_sweep(tmp_path)
+        assert len(times) == number + 1
+    assert "run1" in (tmp_path / "comparison.html").read_text()
+    (tmp_path / "comparison.html").unlink()
+    compare_sweep(tmp_path)
+    assert (tmp_path / "comparison.html").exists()
 
 
 def test_a_figure_of_too_many_runs_shows_the_best(tmp_path, monkeypatch):
