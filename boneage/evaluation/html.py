@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from boneage.evaluation.metrics import metric_label, metric_labels
-from boneage.evaluation.numbers import interval, is_few, number, p_value, plain, span
+from boneage.evaluation.numbers import FEW, FEWER, interval, is_few, number, p_value, plain, span
 
 EVALUATION = Path(__file__).parent
 TEMPLATE_FOLDERS = ("evaluation", "evaluation/report", "evaluation/comparison", "predict")
@@ -40,7 +40,8 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
         "groupby_in_order": groupby_in_order,
     }
     environment.tests["few"] = is_few
-    environment.globals |= {"css": (EVALUATION / "page.css").read_text(encoding="utf-8")}
+    css = (EVALUATION / "page.css").read_text(encoding="utf-8")
+    environment.globals |= {"css": css, "few": FEW, "fewer": FEWER}
     return environment.get_template(template).render(**values)
 
 

@@ -13,14 +13,15 @@ FEWER = f"fewer than {FEW} radiographs (or patients, if known)"
 FEW_NOTE = f"† {FEWER}"
 
 
-def is_few(result: Mapping[str, Any]) -> bool:
+def is_few(result: Mapping[Any, Any]) -> bool:
     """Tell whether an estimate is from few patients, or radiographs if these are unknown."""
     return 0 < count_units(result) < FEW
 
 
 def count_units(result: Mapping[Any, Any]) -> int:
     """Return the number of patients of a result, or of radiographs if these are unknown."""
-    return int(result.get("patients") or result.get("n") or 0)
+    counts = (result.get("patients"), result.get("n"))  # NaN in a table where they are unknown
+    return int(next((count for count in counts if count and not math.isnan(count)), 0))
 
 
 def number(value: float | None, beside: float | None = None) -> str:

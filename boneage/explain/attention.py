@@ -77,8 +77,8 @@ def _draw_checkpoint(axes: Axes, rows: pd.DataFrame, first: bool) -> None:
         label = source.replace("_", " ")
         axes.plot(value, line, marker=marker, markersize=4, color=color, linewidth=1.4, label=label)
         if source == "model":
-            place, number = np.arange(len(value)), own.filter(["n", "patients"]).fillna(0)
-            few = np.array([is_few(dict(row)) for _, row in number.iterrows()])
+            place = np.arange(len(value))
+            few = np.array([is_few(row) for row in own.to_dict("records")])
             axes.plot(place[few], value[few], "o", color=color, mfc="white", markersize=4)
             low, high = (own[end].to_numpy(float) for end in ("low", "high"))
             axes.fill_between(place, low, high, color=BLUE, alpha=0.15, linewidth=0)

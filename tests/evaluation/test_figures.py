@@ -242,7 +242,7 @@ def test_without_an_edge_there_is_no_figure_of_edges():
 
 
 def test_captions_say_what_hollow_markers_count():
-    """Figures whose markers are of `is_few` count patients where these are known."""
+    """Figures whose markers are of `is_few` count patients, if known."""
     of_patients = {"confusion", "readers", "error_by_band", "error_near_edge"}
     said = {entry.name for entry in FIGURES if "20 radiographs (or patients" in entry.caption}
     assert said == of_patients

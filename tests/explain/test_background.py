@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from boneage.data.phantom.exposure import expose
@@ -97,6 +98,9 @@ def test_several_radiographs_of_one_patient_clear_no_model(film):
     (sentence,) = background_sentences(found)
     assert "does not rely on the marker is not clear" in sentence
     assert "in 0 of 1 models, and below in 0" in sentence
+    unknown = found.drop(columns="patients").assign(checkpoint=2)  # of another model's table
+    (sentence,) = background_sentences(pd.concat([found, unknown]))
+    assert "in 0 of 2 models, and below in 1" in sentence
 
 
 def test_a_model_whose_predictions_do_not_vary_is_not_tested(film):

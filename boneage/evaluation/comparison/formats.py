@@ -19,7 +19,7 @@ from boneage.evaluation.comparison.tables import (
 )
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import describe, metric_labels
-from boneage.evaluation.numbers import DASH, FEW, fixed, is_few, resampled
+from boneage.evaluation.numbers import DASH, FEW_NOTE, fixed, is_few, resampled
 
 Format = Literal["markdown", "latex", "csv"]
 MAX_COLUMNS = {"markdown": 7, "latex": 4}  # of a table on a page, with the names of the runs
@@ -79,7 +79,7 @@ class PaperTable:
         if self.group.limit_of_readers and any("age/mae" in name for name in self.metrics):
             said += f" {self.group.limit_of_readers}"
         if any(map(is_few, results)):
-            said += f" †: fewer than {FEW} radiographs, or patients where these are known."
+            said += f" {FEW_NOTE}."
         return said
 
     def cell(self, result: Result | None, metric: str) -> str:

@@ -32,7 +32,7 @@ from boneage.evaluation.figures.style import BLUE, GREY, page_image, styled
 from boneage.evaluation.gaps import gaps_of
 from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, metric_labels
-from boneage.evaluation.numbers import FEW, is_few, resampled
+from boneage.evaluation.numbers import is_few, resampled
 from boneage.evaluation.reference import first_reference
 from boneage.evaluation.run_folder import FinishedRun
 
@@ -104,7 +104,6 @@ def write_comparison(
         test_sets=described,
         skipped=skipped,
         runs=len(runs),
-        few=FEW,
         label=label,
     )
     table = comparison_table([group for groups in test_sets for group in groups], gaps)

@@ -25,7 +25,6 @@ from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.methods.training import chosen_epoch
 from boneage.evaluation.metrics import shown_baselines
-from boneage.evaluation.numbers import FEW
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.readers import limit_of_readers, readers_section
@@ -112,7 +111,6 @@ def write_report(run_dir: Path) -> Path:
         "report.html.j2",
         run=run,
         metrics=run.metrics,
-        few=FEW,
         draws=DRAWS,
         builtin=BUILTIN_NAME,
         baselines=shown_baselines(run.metrics),
