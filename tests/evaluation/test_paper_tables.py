@@ -12,9 +12,7 @@ from helpers import Page, predictions, reference_study, write_finished_run
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
-from boneage.evaluation.comparison.group import find_runs, group_runs
-from boneage.evaluation.comparison.page import _panels
-from boneage.evaluation.comparison.tables import _table
+from boneage.evaluation.comparison import page as comparison_page
 from boneage.stages import Stages
 
 runner = CliRunner()
@@ -239,9 +237,10 @@ def test_metrics_of_one_label_are_told_apart(tmp_path, monkeypatch):
     table = predictions(n=80)
     table["id"] = [f"h{i}" for i in range(80)]
     names = np.array(Stages().names)[Stages().index_of(table["age_years"].to_numpy())]
-    both = write_finished_run(tmp_path / "runs/both", table.assign(stage_predicted=names))
-    assert stored(both, "stage/accuracy")["value"] == 1
-    of_age = stored(both, "stage_from_age/accuracy")["value"]
+    table["stage_predicted"] = names
+    both = write_finished_run(tmp_path / "runs/both", table, task="multitask")
+    assert stored(both, "stage/balanced_accuracy")["value"] == 1
+    of_age = stored(both, "stage_from_age/balanced_accuracy")["value"]
     assert of_age < 1
     named = ["stage/accuracy", "age/mae_months", "stage/kappa", "stage_from_age/accuracy"]
     text = printed("runs", "--format", "latex", "--metrics", ",".join(named))
@@ -249,12 +248,19 @@ def test_metrics_of_one_label_are_told_apart(tmp_path, monkeypatch):
     assert "Stage, from the predicted age: Accuracy" in text
     assert "Weighted kappa" in text
     assert ": Weighted kappa" not in text
-    (group,) = group_runs(find_runs([both])[0], "stage_from_age/accuracy")[0]
-    heading = [column.header for column in _table(group, [], named[::3]).columns]
-    assert heading == ["run", "Stage:\nAccuracy", "Stage, from the predicted age:\nAccuracy"]
-    panels = _panels([group])[0]
-    assert panels["Stage: Accuracy"][0, 0] == 1
-    assert panels["Stage, from the predicted age: Accuracy"][0, 0] == of_age
-    printed("runs", "--sort", "stage_from_age/accuracy", "--out", "out")
+    drawn, forest = [], comparison_page.forest
+    monkeypatch.setattr(
+        comparison_page, "forest", lambda names, *rest: drawn.append(rest[0]) or forest(names, *rest)
+    )
+    printed("runs", "--sort", "stage_from_age/balanced_accuracy", "--out", "out")
+    (panels,) = drawn
+    assert panels["Stage: Balanced accuracy"][0, 0] == 1
+    assert panels["Stage, from the predicted age: Balanced accuracy"][0, 0] == of_age
     page = Page((tmp_path / "out/comparison.html").read_text())
-    assert "Stage: Accuracy" in page.text
+    assert "Stage: Balanced accuracy" in page.text
+    result = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 80}
+    test = {"stage_from_age/balanced_accuracy": result, "stage/balanced_accuracy": result}
+    write_finished_run(tmp_path / "others/stages", table, test=test)
+    shown = printed("others", "--sort", "stage_from_age/balanced_accuracy", "--out", "out")
+    heading = r"Stage, from the predicted age: +Stage: +\n +run +Balanced acc\w+ +Balanced acc"
+    assert re.search(heading, shown)
