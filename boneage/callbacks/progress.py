@@ -143,7 +143,7 @@ class EpochLines(L.Callback):
         if self.history.validated and self.monitor in trainer.callback_metrics:
             parts.append(self._monitored(trainer))
         parts.append(duration(seconds))
-        if trainer.should_stop and trainer.fit_loop._can_stop_early:  # not before min_epochs
+        if trainer.should_stop and _met_minimum(trainer):
             parts.append("stops early")
         elif left := self._seconds_left(trainer):
             parts.append(f"{duration(left)} left")
@@ -203,6 +203,12 @@ def why_stopped(trainer: L.Trainer) -> str | None:
         if reason is not EarlyStoppingReason.NOT_STOPPED:
             return f"{monitor} has reached {reason.name.lower()}"
     return None
+
+
+def _met_minimum(trainer: L.Trainer) -> bool:
+    """Tell whether `trainer.min_epochs` and `trainer.min_steps` are done at the end of an epoch."""
+    epochs, steps = trainer.current_epoch + 1, trainer.global_step
+    return epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0)
 
 
 def _of_epochs(trainer: L.Trainer) -> str:

@@ -31,7 +31,7 @@ class Command(TyperCommand):
             if not isinstance(param, TyperOption) or param.is_flag:
                 continue
             if times > 1 and not several:
-                raise UserError(f"{name} is given {times} times: give it once")
+                raise UserError(f"{name} is given more than once")
             if others := [text for text in texts if text in names]:
                 raise UserError(f"{name} has no value: it is followed by {others[0]}")
         return rest

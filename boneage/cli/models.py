@@ -57,10 +57,10 @@ def export(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("boneage").setLevel(logging.INFO)
     quieten_lightning()
-    file = checkpoint or builtin_file()
+    file = checkpoint_file(checkpoint or builtin_file())
     differences = write(file, out, form)
-    if is_exported(copied := checkpoint_file(file)) and form == "onnx":
-        typer.echo(f"{out} is a copy of {name_of(copied)}, which is exported already")
+    if is_exported(file) and form == "onnx":
+        typer.echo(f"{out} is a copy of {name_of(file)}, which is exported already")
     else:
         typer.echo(
             f"{out} agrees with the checkpoint within "

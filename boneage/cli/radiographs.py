@@ -199,8 +199,7 @@ def explain(
     file = checkpoint or builtin_file()
     check_out(out)
     others = [Explained(other, images, sex, boxes, annotator) for other in also or ()]
-    if also:
-        require_distinct([checkpoint_file(path) for path in (file, *also)])
+    require_distinct([checkpoint_file(path) for path in (file, *(also or ()))])
     explained = draw(file, images, out, method, sex, boxes, annotator)
     typer.echo(f"{plural(len(explained.files), 'radiograph')} explained in {out}")
     if check > 0:

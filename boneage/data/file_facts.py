@@ -92,9 +92,9 @@ def _patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.Series:
         at_site: dict[str, list[int]] = {}
         for row in rows:
             at_site.setdefault(sites[row], []).append(row)
-        for first, *others in at_site.values():
-            for row in (first, *others) if others else ():
-                patients[row] = f"patient of {ids[first]}"
+        for same in at_site.values():
+            for row in same if len(same) > 1 else ():
+                patients[row] = f"patient of {ids[same[0]]}"
     return pd.Series(patients, index=table.index)
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,7 +20,6 @@ from boneage.errors import UserError, join_first, plural
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
 APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
-FIRST_NUMBER = 2  # of a file whose name is taken
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 PICTURES = "pictures"  # folder of images of radiographs
 # next to it: of a finished and of a stopped call
@@ -211,20 +210,19 @@ def radiograph_id(file: PurePath) -> str:
     return normal_id(file.stem if file.suffix.lower() in RADIOGRAPH_SUFFIXES else file.name)
 
 
-def unused_name(stem: str, end: str, taken: dict[str, int]) -> str:
+def unused_name(stem: str, end: str, taken: Counter[str]) -> str:
     """Return the name of a new file, with a number before its end if taken; it is taken then.
 
     Args:
         stem: its beginning, such as a radiograph's id.
         end: such as a suffix.
-        taken: names in use, without differences of letter case, each with the number to try next.
+        taken: names in use, without differences of letter case, each with its last number, or 1.
     """
     name = plain = f"{stem}{end}"
-    while name.casefold() in taken:
-        number = taken[plain.casefold()]
+    while taken[name.casefold()]:
         taken[plain.casefold()] += 1
-        name = f"{stem}_{number}{end}"
-    taken[name.casefold()] = FIRST_NUMBER
+        name = f"{stem}_{taken[plain.casefold()]}{end}"
+    taken[name.casefold()] = 1
     return name
 
 

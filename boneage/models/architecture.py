@@ -70,9 +70,9 @@ def describe_architecture(model: BoneAgeModule, size: int) -> dict[str, Any]:
 def _steps(module: nn.Module) -> list[nn.Module]:
     """Return the parts that an image passes in sequence, at the level of blocks."""
     parts = list(module.children())
+    most = CONTAINER_SHARE * count_parameters(module)
     for i, part in enumerate(parts):
-        share = count_parameters(part) / max(1, count_parameters(module))
-        if list(part.children()) and share > CONTAINER_SHARE:
+        if list(part.children()) and count_parameters(part) > most:
             return parts[:i] + _steps(part) + parts[i + 1 :]
     return parts
 

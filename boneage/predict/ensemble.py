@@ -38,8 +38,7 @@ class Ensemble:
     def __init__(self, checkpoints: Sequence[Path] = (), mirror: bool = False) -> None:
         self.models = [_read(Path(p), mirror) for p in (checkpoints or [builtin_file()])]
         self.files = [model.file for model in self.models]
-        if len(self.files) > 1:
-            require_distinct(self.files)
+        require_distinct(self.files)
         first = self.models[0]
         for model in self.models[1:]:
             stages = (model.stages.names, model.stages.edges)

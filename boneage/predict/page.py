@@ -9,8 +9,9 @@ import numpy as np
 
 from boneage.data.atomic import write_file
 from boneage.data.crop import to_jpeg
-from boneage.data.radiographs import FIRST_NUMBER, PICTURES, unused_name
+from boneage.data.radiographs import PICTURES, unused_name
 from boneage.evaluation.html import data_uri, render
+from boneage.evaluation.run_files import PAGE
 from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
 from boneage.predict.radiograph import Radiograph
@@ -52,7 +53,7 @@ class PictureNames:
     """
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
-        self.taken = {name.casefold(): FIRST_NUMBER for name in taken}
+        self.taken = Counter({name.casefold() for name in taken})
 
     def new(self, id_: str) -> str:
         """Return an unused name, relative to the folder of the predictions."""
@@ -76,7 +77,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
     common = Counter(answer.id for answer in answers)
     models = [name_of(Path(file)) for file in about["checkpoints"]]
     parts = range(0, len(answers), CARDS)
-    pages = [out / (f"report_{k + 1}.html" if k else "report.html") for k in range(len(parts))]
+    pages = [out / (f"report_{k + 1}.html" if k else PAGE) for k in range(len(parts))]
     for number, (start, page) in enumerate(zip(parts, pages, strict=True)):
         cards = [
             card_of(answer, out, answer.file if common[answer.id] > 1 else answer.id)
@@ -85,7 +86,7 @@ def write_pages(answers: Sequence[Answer], about: dict[str, Any], out: Path) -> 
         text = render(
             "predictions.html.j2", cards=cards, models=models, n=len(answers), first=start + 1,
             pages=[page.name for page in pages], number=number + 1, oldest=SCALE_YEARS,
-            oldest_years=MAX_AGE_YEARS,
+            last_year=MAX_AGE_YEARS,
             summary=summarise(answers) if number == 0 and len(answers) >= MANY else None,
         )  # fmt: skip
         write_file(page, text)

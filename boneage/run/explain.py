@@ -4,6 +4,7 @@ import copy
 import io
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -185,7 +186,7 @@ def explain(
     check_out(out)
     explained = Explained(checkpoint, images, sex, regions, annotator)
     make_writable(out)
-    taken: dict[str, int] = {}
+    taken: Counter[str] = Counter()
     with writing(out), ExitStack() as files:
         for task in explained.model.tasks:
             maps = explained.maps(task, method)

@@ -43,7 +43,7 @@ def find_copy(files: Sequence[Path]) -> tuple[Path, Path] | None:
 
 def require_distinct(checkpoints: Sequence[Path]) -> None:
     """Raise UserError if a checkpoint has the content of an earlier one: it would count twice."""
-    if copies := find_copy(checkpoints):
+    if len(checkpoints) > 1 and (copies := find_copy(checkpoints)):
         copy, earlier = copies
         raise UserError(
             f"a checkpoint is given twice: {name_of(copy)} has the content of {name_of(earlier)}"

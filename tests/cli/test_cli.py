@@ -107,9 +107,12 @@ def test_report_is_drawn_again(tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("predict hand.png --sex F --sex M", "--sex is given 2 times: give it once"),
-        ("export --out m.onnx --checkpoint a --checkpoint b", "--checkpoint is given 2 times"),
-        ("stress --n 3 --n 3 --n=3", "--n is given 3 times"),
+        ("predict hand.png --sex F --sex M", "--sex is given more than once"),
+        (
+            "export --out m.onnx --checkpoint a --checkpoint b",
+            "--checkpoint is given more than once",
+        ),
+        ("stress --n 3 --n 3 --n=3", "--n is given more than once"),
         ("predict hand.png --out ''", "--out is empty: give a value"),
         ("predict hand.png --out=", "--out is empty: give a value"),
         ("predict hand.png --checkpoint a --checkpoint ''", "--checkpoint is empty"),
@@ -117,7 +120,7 @@ def test_report_is_drawn_again(tmp_path):
         ("dashboard ''", "folder is empty: give a value"),
         ("predict hand.png --out --report", "--out has no value: it is followed by --report"),
         ("app --checkpoint --no-browser", "--checkpoint has no value"),
-        ("verify . --column age=a --column age=b", "--column age= is given twice"),
+        ("verify . --column age=a --column age=b", "--column age= is given more than once"),
     ],
 )
 def test_an_option_is_given_once_and_with_a_value(tmp_path, monkeypatch, line, said):
@@ -129,7 +132,6 @@ def test_an_option_is_given_once_and_with_a_value(tmp_path, monkeypatch, line, s
 
 def test_every_command_checks_its_options():
     assert {registered.cls for registered in app.registered_commands} == {Command}
-    assert len(app.registered_commands) == 13
 
 
 def test_flags_and_lists_may_be_repeated(tmp_path, monkeypatch):

@@ -250,7 +250,9 @@ def test_metrics_of_one_label_are_told_apart(tmp_path, monkeypatch):
     assert ": Weighted kappa" not in text
     drawn, forest = [], comparison_page.forest
     monkeypatch.setattr(
-        comparison_page, "forest", lambda names, *rest: drawn.append(rest[0]) or forest(names, *rest)
+        comparison_page,
+        "forest",
+        lambda names, *rest: drawn.append(rest[0]) or forest(names, *rest),
     )
     printed("runs", "--sort", "stage_from_age/balanced_accuracy", "--out", "out")
     (panels,) = drawn

@@ -21,7 +21,10 @@ EDGES = (  # of a rectangular shutter, counted from 1
     "ShutterRightVerticalEdge",
 )
 SHUTTER = (  # all elements of a display shutter
-    *("ShutterShape", *EDGES, "CenterOfCircularShutter", "RadiusOfCircularShutter"),
+    "ShutterShape",
+    *EDGES,
+    "CenterOfCircularShutter",
+    "RadiusOfCircularShutter",
     "VerticesOfThePolygonalShutter",
 )
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio")  # of rows, then of columns

@@ -95,7 +95,7 @@ class Columns:
                     f"{', '.join(COMMAND_LINE)}"
                 )
             if meaning in names:
-                raise UserError(f"--column {meaning}= is given twice: give it once")
+                raise UserError(f"--column {meaning}= is given more than once")
             names[meaning] = name
         return cls(**names)  # type: ignore[arg-type]
 

@@ -1,7 +1,7 @@
 """The difference of runs that were tested on the same radiographs."""
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -95,12 +95,12 @@ def trained_seeds(members: Sequence[FinishedRun]) -> list[FinishedRun]:
 
 def _rows(group: Group, settings: Sequence[list[FinishedRun]]) -> list[dict[str, Any]]:
     """Return the difference of each setting from the first, in the first metric that they have."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     metrics = dict.fromkeys((group.sort, *DEFAULT_SORT))
     for runs in settings[1:]:
         candidates = (_row(settings[0], runs, metric) for metric in metrics)
-        rows.append(next((row for row in candidates if row is not None), None))
-    return [row for row in rows if row is not None]
+        rows += islice(filter(None, candidates), 1)  # no more are computed
+    return rows
 
 
 def _row(

@@ -26,6 +26,7 @@ def claim(run: FinishedRun) -> str:
 
 def _items(run: FinishedRun) -> list[tuple[str, str]]:
     options, metrics = run.metrics["options"], run.metrics
+    tested = plural(metrics["n"]["test"], "test radiograph")
     return [
         ("Title names the technology", AUTHORS),
         ("Structured abstract", AUTHORS),
@@ -47,7 +48,7 @@ def _items(run: FinishedRun) -> list[tuple[str, str]]:
         ("Variability of annotators", _readers(metrics)),
         ("Assignment to partitions", "Data, above"),
         ("Level at which partitions are disjoint", _level(metrics)),
-        ("Intended sample size", f"{_tested(metrics)}; rationale {AUTHORS}"),
+        ("Intended sample size", f"{tested}; rationale {AUTHORS}"),
         ("Model", f"Model, above; {PAGE}"),
         ("Software", "Software, above"),
         ("Initial weights", initial_weights(options)),
@@ -72,10 +73,6 @@ def _items(run: FinishedRun) -> list[tuple[str, str]]:
         ("Availability of software, model and data", AUTHORS),
         ("Funding", AUTHORS),
     ]
-
-
-def _tested(metrics: Mapping[str, Any]) -> str:
-    return plural(metrics["n"]["test"], "test radiograph")
 
 
 def _subsets(run: FinishedRun) -> str:
