@@ -196,11 +196,11 @@ def explain(
     sex = None if sex is None else read_sex(sex)
     if boxes is None and (also or annotator):
         raise UserError("--also and --annotator are for maps measured on boxes: give --boxes")
-    file = checkpoint or builtin_file()
     check_out(out)
-    others = [Explained(other, images, sex, boxes, annotator) for other in also or ()]
-    require_distinct([checkpoint_file(path) for path in (file, *(also or ()))])
-    explained = draw(file, images, out, method, sex, boxes, annotator)
+    models = [checkpoint_file(path) for path in (checkpoint or builtin_file(), *(also or ()))]
+    require_distinct(models)
+    others = [Explained(other, images, sex, boxes, annotator) for other in models[1:]]
+    explained = draw(models[0], images, out, method, sex, boxes, annotator)
     typer.echo(f"{plural(len(explained.files), 'radiograph')} explained in {out}")
     if check > 0:
         from boneage.run.map_checks import check_maps

@@ -42,8 +42,17 @@ def find_copy(files: Sequence[Path]) -> tuple[Path, Path] | None:
 
 
 def require_distinct(checkpoints: Sequence[Path]) -> None:
-    """Raise UserError if a checkpoint has the content of an earlier one: it would count twice."""
-    if len(checkpoints) > 1 and (copies := find_copy(checkpoints)):
+    """Raise UserError if a checkpoint has the content of an earlier one: it would count twice.
+
+    It is also raised if one of several cannot be read.
+    """
+    try:
+        copies = find_copy(checkpoints) if len(checkpoints) > 1 else None
+    except OSError as error:
+        raise UserError(
+            f"checkpoint {error.filename} cannot be loaded: {error.strerror}"
+        ) from error
+    if copies:
         copy, earlier = copies
         raise UserError(
             f"a checkpoint is given twice: {name_of(copy)} has the content of {name_of(earlier)}"

@@ -517,6 +517,12 @@ def test_one_model_is_not_several(run, phantom_root, tmp_path):
         refused = call(run, phantom_root, "--out", tmp_path / "m", "--boxes", masks, "--also", also)
         assert str(refused.exception).startswith("a checkpoint is given twice: ")
         assert not (tmp_path / "m").exists()
+    for pair in ((tmp_path / "none.ckpt", run), (run, tmp_path / "none.ckpt")):
+        words = ("--out", tmp_path / "m", "--boxes", masks, "--also", pair[1])
+        missing = call(pair[0], phantom_root, *words)
+        assert str(missing.exception) == (
+            f"checkpoint {tmp_path}/none.ckpt cannot be loaded: No such file or directory"
+        )
 
 
 def test_a_phantom_is_measured_on_its_exact_masks(run, phantom_root, tmp_path):
