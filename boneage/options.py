@@ -79,8 +79,7 @@ TABLE = (
     Option("sex", "embedding", "how the sex enters the model; `none`: not at all",
            group="node", label="sex input", hparam="sex", checkpoint="fixed"),
     Option("augment", "robust", "`geometric`; `report`: that of the reference study; `degraded`: "
-           "with more noise and JPEG; `none`",
-           group="node", label="augmentation", hparam="augmentation"),
+           "more noise, JPEG; `none`", group="node", label="augmentation", hparam="augmentation"),
     Option("optimizer", "adamw", "`adam`, `sgd`",
            group="node", label="optimizer", hparam="optimizer", checkpoint="stored"),
     Option("scheduler", "warmup_cosine", "learning rate over the steps; `constant`",
@@ -108,8 +107,7 @@ TABLE = (
            label="image size (pixels)", hparam="size"),
     Option("data.fit", "squash", "`pad`: keep the aspect ratio", label="fit to the square"),
     Option("data.contrast", "stretch", "percentiles of each radiograph; `none`", label="contrast"),
-    Option("data.crop", "hand", "crop to the hand; `none`: the whole radiograph, as with "
-           "`data=phantom`"),
+    Option("data.crop", "hand", "crop to the hand; `none`: no crop, as with `data=phantom`"),
     Option("data.sampling", "ages", "rare ages oversampled; `balanced`: all stages equally often; "
            "`shuffle`: each radiograph once", label="sampling", hparam="sampler"),
     Option("data.batch_size", 32, "radiographs per step and device; 16 with `data=phantom`",

@@ -24,8 +24,8 @@ class RunCheckpoint(ModelCheckpoint):
     is also written after each validation within an epoch, before its weights change.
 
     A resumed run may write into a new folder. It copies the previous checkpoint, so that the best
-    of the entire training is tested, not the best since the interruption. That is the one next to
-    the resumed checkpoint: where the run was, another may have written since.
+    of the entire training is tested, not the best since the interruption. The copied one is that
+    next to the resumed checkpoint: the run may have been moved, and another may be in its place.
 
     Args:
         dirpath: the run's checkpoint folder.

@@ -41,7 +41,7 @@ class GradientConflict(L.Callback):
             for a, b in combinations(gradients, 2)
         }
         model.log_dict(cosines, on_epoch=True, logger=False, batch_size=1, sync_dist=True)
-        for logger in trainer.loggers:  # Lightning's own steps of logging are others
+        for logger in trainer.loggers:  # `log_dict` would write at the steps of log_every_n_steps
             logger.log_metrics(cosines, trainer.global_step)
 
 

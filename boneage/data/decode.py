@@ -115,7 +115,7 @@ class Geometry:
             hand = self.crop.hand_in(height, width)
             low = np.percentile(resized, STRETCH_PERCENTILES[0])
             high = np.percentile(resized if hand is None else resized[hand], STRETCH_PERCENTILES[1])
-            high = min(high, scale)  # without a hand, above it if many pixels are of marks
+            high = min(high, scale)  # marks may be brighter; without a hand their pixels count
         else:
             low, high = 0.0, float(scale)
         square = np.zeros((self.preprocessing.size, self.preprocessing.size), np.uint8)

@@ -8,7 +8,7 @@ from boneage.errors import UserError
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 SATURATED = 0.95  # share of the container's maximum: brighter pixels are burnt-in marks
 STRAY = 0.005  # share of all pixels that may lie between a depth and the saturated ones
-MIN_SHARE = 0.02  # of the pixels, without those of the commonest value, of a radiograph
+SMALLEST = 0.02  # share of all pixels that a radiograph has at least, without the commonest value
 BINS = 256  # of a range of values
 SQUEEZED = 1 / 8  # share of the range: a radiograph below it is squeezed by marks
 MIN_GAP = 1 / 16  # share of the range: minimum gap between marks and the radiograph's values
@@ -31,9 +31,9 @@ def full_scale(image: np.ndarray) -> int:
 
     Detectors of 10 to 14 bits store their values unscaled in 16 bits: the full scale is that of
     the smallest depth of 8, 10, 12, 14 and 16 bits that contains the maximum. Letters or borders
-    that a program has written at the container's maximum are not detector values: they are
-    ignored if almost no pixels lie between them and the smaller depth, and a radiograph within it.
-    Without one, as in inverted values of a small depth, the bright pixels are the radiograph.
+    that a program has written at the container's maximum are not detector values. They are ignored
+    if almost no pixels lie between them and the smaller depth, and enough for a radiograph within
+    it. Inverted values of a small depth have none there: the bright pixels are the radiograph.
     """
     limits = [(1 << bits) - 1 for bits in BIT_DEPTHS]
     if image.dtype == np.uint8:
@@ -52,7 +52,7 @@ def full_scale(image: np.ndarray) -> int:
         if limit == container
         or (
             above[limit] - marks <= min(STRAY * image.size, marks)
-            and image.size - above[limit] - counts[: limit + 1].max() > MIN_SHARE * image.size
+            and image.size - above[limit] - counts[: limit + 1].max() > SMALLEST * image.size
         )
     )
 

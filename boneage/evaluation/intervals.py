@@ -143,7 +143,7 @@ def _samples(
     length.
     """
     rng = np.random.default_rng(seed)
-    order, firsts, films = _films_of(np.arange(n) if patients is None else patients)
+    order, firsts, films = _by_patient(np.arange(n) if patients is None else patients)
     for chunk in np.array_split(np.arange(draws), max(1, draws * n // VALUES_IN_MEMORY)):
         drawn = rng.integers(0, max(len(films), 1), (len(chunk), len(films)))
         if patients is None:
@@ -153,13 +153,13 @@ def _samples(
         for length in np.unique(lengths):
             rows = drawn[lengths == length]
             n_films = films[rows].ravel()
-            starts = firsts[rows].ravel() - (np.cumsum(n_films) - n_films)
-            places = np.repeat(starts, n_films) + np.arange(len(rows) * length)
+            shifts = firsts[rows].ravel() - (np.cumsum(n_films) - n_films)
+            places = np.repeat(shifts, n_films) + np.arange(len(rows) * length)
             yield order[places].reshape(len(rows), length)
 
 
-def _films_of(patients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (n,) positions sorted by patient, and each patient's first place there and number."""
+def _by_patient(patients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (n,) positions sorted by patient; by patient, the first place there and the number."""
     _, codes, films = np.unique(patients, return_inverse=True, return_counts=True)
     return np.argsort(codes, kind="stable"), np.cumsum(films) - films, films
 

@@ -238,7 +238,7 @@ def common_name(name: str) -> str:
 def shown_baselines(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return the baselines of `metrics.json` that have a metric of the model, by name."""
     names = {common_name(name) for name in metrics["test"]}
-    return {name: found for name, found in metrics["baselines"].items() if names & {*found}}
+    return {name: own for name, own in metrics["baselines"].items() if names & own.keys()}
 
 
 def is_compared(name: str) -> bool:

@@ -96,7 +96,6 @@ def comparison_table(groups: Sequence[Group], gaps: Gaps) -> pd.DataFrame:
     """Return one row per run: its description, the options that differ, every metric and gap."""
     rows = []
     for group in groups:
-        measures = {row["run"].path: row["measure"] for row in gap_rows(group, gaps)}
         for run in group.runs:
             m = run.metrics
             row: dict[str, Any] = {
@@ -111,9 +110,10 @@ def comparison_table(groups: Sequence[Group], gaps: Gaps) -> pd.DataFrame:
             row |= {f"option/{key}": group.shown(run, key) for key in group.differing}
             for name, result in m["test"].items():
                 row |= {f"{name}/{part}": result[part] for part in ESTIMATE_KEYS}
+            errors = errors_of(run.predictions)
             for column, gap in gaps[run.path].items():
-                if gap is not None:
-                    row[f"gap/{column}/measure"] = measures[run.path]
+                if gap is not None and errors is not None:
+                    row[f"gap/{column}/measure"] = errors.label
                     row[f"gap/{column}/levels"] = f"{gap.high} minus {gap.low}"
                     row |= {f"gap/{column}/{k}": gap.difference[k] for k in ESTIMATE_KEYS}
                     row[f"gap/{column}/p"] = gap.p

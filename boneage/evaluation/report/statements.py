@@ -210,7 +210,7 @@ def _oldest(test: Results) -> str | None:
     if len(limits) < 2:
         return None
     n = test["age/ceiling_slope"]["n"]
-    if is_few(test["age/ceiling_slope"]):  # of 3 that follow, the interval is below in one of 6
+    if is_few(test["age/ceiling_slope"]):  # the bootstrap intervals of few are too narrow
         answer = "may or may not follow the true age: they are too few to tell"
     elif limits[1] < FOLLOWS:
         answer = "hardly follows the true age: there is a ceiling"
