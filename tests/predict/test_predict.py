@@ -459,26 +459,25 @@ def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
     assert f"1 answer of earlier calls for files that no longer exist: {files[0]}" in caplog.text
 
 
-def test_few_radiographs_are_read_before_the_model_needs_them(monkeypatch):
+def test_few_radiographs_are_read_before_the_model_needs_them(monkeypatch, tmp_path):
     """However fast the other processes are: here they are done before the first is used."""
-    from boneage.predict import predict as module
-
-    read = []
+    read, used = [], []
 
     def pool(calls, **options):
         results = [function(*given) for function, given, _ in calls]
         read.extend(results)
-        yield from results
+        assert len(read) - len(used) <= 20
+        for result in results:
+            used.append(result)
+            yield result
 
     monkeypatch.setattr("boneage.data.parallel.run_pool", pool)
-    monkeypatch.setattr(module, "load", lambda file, preprocessings, with_films: file)
-    monkeypatch.setattr(module, "FILES_AHEAD", 20)
-    files = [Path(f"{number}.png") for number in range(70)]
-    used = 0
-    for used, file in enumerate(module._load(files, Ensemble(), False), 1):
-        assert file == files[used - 1]
-        assert len(read) - used < 20
-    assert used == 70
+    monkeypatch.setattr("boneage.predict.predict.FILES_AHEAD", 20)
+    files = [tmp_path / f"{number}.png" for number in range(70)]  # missing: quickly answered
+    answers, *_ = answer_files(files, ["unknown"] * 70, Ensemble())
+    assert [answer.file for answer in answers] == [str(file) for file in files]
+    assert len(used) == 70
+    assert len(read) == 70
 
 
 def test_a_folder_may_be_named_otherwise_when_a_call_is_resumed(runs, films, tmp_path, monkeypatch):

@@ -5,7 +5,13 @@ from typing import Any
 
 from boneage.data.crop import HAND_MARGIN
 from boneage.data.decode import STRETCH_PERCENTILES
-from boneage.evaluation.methods.words import fill_in, is_ensemble, join, name_of
+from boneage.evaluation.methods.words import (
+    fill_in,
+    is_ensemble,
+    join,
+    knows_training,
+    name_of,
+)
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.stages import Stages
 
@@ -135,7 +141,7 @@ def initial_weights(options: Options) -> str:
             f"Training started from the weights of {name_of(start)}; parts that it lacks or has of "
             "other shapes, if any, were initialised at random."
         )
-    if not any(key.startswith("backbone") for key in options):  # an exported file does not say
+    if not knows_training(options):
         return fill_in("what the training started from")
     if options.get("backbone.pretrained"):
         return "The backbone started from ImageNet weights; all else was initialised at random."

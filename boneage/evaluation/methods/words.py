@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from boneage.evaluation.run_folder import FinishedRun
@@ -51,3 +51,8 @@ def is_ensemble(run: FinishedRun) -> bool:
 def is_test_alone(run: FinishedRun) -> bool:
     """Tell whether a run only tested a model that was there already."""
     return not run.metrics["options"].get("train", True)
+
+
+def knows_training(options: Mapping[str, object]) -> bool:
+    """Tell whether options include those of the training, which an exported file does not have."""
+    return "seed" in options

@@ -24,6 +24,7 @@ from boneage.evaluation.figures.style import page_image, write_figure
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.methods.training import chosen_epoch
+from boneage.evaluation.methods.words import knows_training
 from boneage.evaluation.metrics import shown_baselines
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.report.columns import column_sections
@@ -115,6 +116,7 @@ def write_report(run_dir: Path) -> Path:
         builtin=BUILTIN_NAME,
         baselines=shown_baselines(run.metrics),
         chosen_epoch=chosen_epoch(run),
+        knows_training=knows_training(run.metrics["options"]),
         headline=metric_rows(run, headline=True),
         everything=metric_rows(run, headline=False),
         reference=reference_of(run.metrics),

@@ -11,7 +11,7 @@ from boneage.errors import plural
 from boneage.evaluation.age import CEILING_YEARS, INFANT_YEARS, TAIL, infant, size_of_tail
 from boneage.evaluation.gaps import clearest_gap
 from boneage.evaluation.intervals import Results
-from boneage.evaluation.methods.words import is_ensemble
+from boneage.evaluation.methods.words import is_ensemble, knows_training
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import FEW, count_units, interval, is_few, number
 from boneage.evaluation.predictions import BEYOND_ANY_AGE, error_months
@@ -48,8 +48,8 @@ def limits(run: FinishedRun) -> list[str]:
     if (run.predictions["sex"] == "unknown").any():
         n = int((run.predictions["sex"] == "unknown").sum())
         sentences.append(f"The sex of {plural(n, 'test radiograph')} is unknown.")
-    one = "seed" in metrics["options"] and not is_ensemble(run)  # an exported file has no seed
-    here = f" (here {metrics['seed']})" if one else ""
+    has_seed = knows_training(metrics["options"]) and not is_ensemble(run)
+    here = f" (here {metrics['seed']})" if has_seed else ""
     sentences.append(
         "The intervals cover the choice of the test radiographs. They do not cover the variation "
         f"between seeds{here} and splits: repeat the run with other seeds and folds."
