@@ -43,7 +43,7 @@ class History(L.Callback):
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what was logged in training before, which Lightning keeps."""
+        """Forget the training values of earlier epochs, which Lightning keeps."""
         self.validated = False
         for name in list(trainer.callback_metrics):
             if not name.startswith("val/"):

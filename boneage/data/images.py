@@ -28,7 +28,7 @@ from boneage.data.decoders import mentions_damage, muted_decoders
 from boneage.errors import InaccessibleFile, UserError
 
 DEEP, COLOUR_SAMPLES = 16, 3  # bits, samples per pixel
-UNSCALED = 2**14 >> 8  # grey levels that 8 of 16 bits leave of a detector of up to 14
+LEVELS_OF_14_BITS = 2**14 >> 8  # that are left in the upper 8 of 16 bits
 USUAL_BITS = (1, 2, 4, 8, 16, 32, 64)  # in a TIFF; some more are read
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
 BIT_DEPTH_AT = 24  # in a PNG
@@ -76,7 +76,7 @@ def read_image(path: str | Path) -> np.ndarray:
         image = image.view(np.uint16)
     if image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{path}: stores {image.dtype} pixels; save it with 8 or 16 bits")
-    if facts.bits == DEEP and image.dtype == np.uint8 and image.max() < UNSCALED:
+    if facts.bits == DEEP and image.dtype == np.uint8 and image.max() < LEVELS_OF_14_BITS:
         raise UserError(
             f"{path}: its 16-bit pixels can only be read with 8 bits, because they have "
             f"transparency or several colours; {image.max() + 1} grey levels are left: save it in "

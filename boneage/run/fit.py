@@ -43,13 +43,13 @@ def fit(
     """
     for early_stopping in trainer.early_stopping_callbacks:
         early_stopping.strict = False  # an epoch without validation is no reason to stop
-    # only complete epochs are resumed: with max_steps, Lightning would end that of the checkpoint
-    # again, which never started
+    # With max_steps, Lightning would resume within an epoch: it would end that of the checkpoint a
+    # second time. Here only complete epochs are resumed; there is no public option for it.
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     with _refusals():
         trainer.fit(model, data, ckpt_path=ckpt_path)
     epochs = trainer.fit_loop.epoch_progress.current
-    # a checkpoint is written before its epoch is completed
+    # Lightning counts an epoch as completed only after its checkpoint is written
     epochs.completed = epochs.processed  # type: ignore[attr-defined]
     saved = saved_checkpoints(trainer)
     tested = saved[0] if saved else None

@@ -58,9 +58,9 @@ def check_strategy(cfg: DictConfig) -> None:
     """
     if not is_sweep():
         return
-    alone = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    bare = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     with readable("trainer"):
-        trainer: L.Trainer = instantiate(cfg.trainer, **alone)
+        trainer: L.Trainer = instantiate(cfg.trainer, **bare)
     if trainer.strategy.launcher is not None:
         on = f" on {trainer.num_devices} devices" if trainer.num_devices > 1 else ""
         raise UserError(

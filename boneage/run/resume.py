@@ -102,7 +102,7 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
     """Return the newest readable checkpoint of an unfinished run; None without one.
 
     The best weights of a validation within an epoch are not resumed: epochs are repeated from their
-    start. Nor are copies from the run of `ckpt_path`, which is resumed again. The first process
+    start. Nor are copies from the run of `ckpt_path`: that run is resumed. The first process
     removes the mark of an interruption, and renames damaged checkpoints.
 
     Raises:

@@ -174,7 +174,8 @@ def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> Non
 def compare_sweep(sweep: Path) -> None:
     """Write `comparison.html` and `.csv` into the folder of a sweep, one process at a time.
 
-    Not if they are newer than all results: jobs that end together would each compare every run.
+    Nothing is written if they are newer than all results, as for all but one of the jobs that end
+    together.
     """
     from boneage.evaluation.comparison.page import COMPARISON_PAGE, write_comparison
     from boneage.evaluation.run_files import METRICS
