@@ -77,7 +77,8 @@ def test_difference_of_a_better_run():
 def test_difference_of_two_shares_is_that_of_newcombe():
     """Statistics in Medicine 1998;17:873-890, table II: 56 of 70 minus 48 of 80, method 10."""
     shares = [
-        (k / n, *stats.binomtest(k, n).proportion_ci(method="wilson")) for k, n in ((48, 80), (56, 70))
+        (k / n, *stats.binomtest(k, n).proportion_ci(method="wilson"))
+        for k, n in ((48, 80), (56, 70))
     ]
     assert limits_of_difference(*shares) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
