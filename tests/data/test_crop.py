@@ -42,6 +42,8 @@ def test_slices_of_a_crop():
     assert Crop((0.1, 0.2, 0.3, 0.7)).slices(100, 200) == (slice(20, 70), slice(20, 60))
     assert Crop((0.1, 0.2, 0.3, 0.7)).slices(15, 15) == (slice(3, 11), slice(1, 5))  # cuts none off
     assert Crop((0.5, 0.5, 0.5, 0.5)).slices(1, 1) == (slice(0, 1), slice(0, 1))
+    geometry = Geometry(100, 200, HAND, Crop((0.1, 0.2, 0.3, 0.7)))
+    assert geometry.seen_in(50, 400) == (slice(10, 35), slice(40, 120))  # half as high
     assert HAND.geometry(square).crop == Crop()  # nothing there: the whole, without a mask
 
 

@@ -936,3 +936,5 @@ def test_an_answer_by_hand():
     assert unknown.interval_years == (0.0, 2.5)
     assert known.sd_score == pytest.approx((6 - 12.74) / 1.97)
     assert unknown.sd_score is None
+    predicted["novelty"] = 1.01
+    assert answer_all([one], [boy], models)[0][0].flags == ["unlike the training radiographs"]
