@@ -9,8 +9,9 @@ import pytest
 from helpers import decode
 
 from boneage.data.cache import open_cache
-from boneage.data.crop import Crop
+from boneage.data.crop import Crop, crop_around
 from boneage.data.decode import Geometry, Preprocessing
+from boneage.data.hand import Hand
 from boneage.data.phantom.exposure import expose
 from boneage.run.experiment import train
 
@@ -39,8 +40,18 @@ def test_the_crop_holds_the_hand_and_little_else(film):
 def test_slices_of_a_crop():
     square = np.zeros((100, 100), np.uint8)
     assert Crop((0.1, 0.2, 0.3, 0.7)).slices(100, 200) == (slice(20, 70), slice(20, 60))
+    assert Crop((0.1, 0.2, 0.3, 0.7)).slices(15, 15) == (slice(3, 11), slice(1, 5))  # cuts none off
     assert Crop((0.5, 0.5, 0.5, 0.5)).slices(1, 1) == (slice(0, 1), slice(0, 1))
+    geometry = Geometry(100, 200, HAND, Crop((0.1, 0.2, 0.3, 0.7)))
+    assert geometry.seen_in(50, 400) == (slice(10, 35), slice(40, 120))  # half as high
     assert HAND.geometry(square).crop == Crop()  # nothing there: the whole, without a mask
+
+
+def test_the_margin_is_a_share_of_each_side_of_the_hand_within_the_radiograph():
+    mask = np.ones((4, 4), bool)
+    box = crop_around(Hand(mask, (0.1, 0.2, 0.5, 0.4))).box
+    np.testing.assert_allclose(box, (0.088, 0.194, 0.512, 0.406))  # 3 % of 0.4 and of 0.2
+    assert crop_around(Hand(mask, (0.0, 0.0, 1.0, 1.0))).box == (0.0, 0.0, 1.0, 1.0)
 
 
 def test_a_marker_does_not_darken_the_hand(film):

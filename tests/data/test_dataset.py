@@ -2,13 +2,14 @@
 
 import albumentations as A
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from boneage.data.dataset import Radiographs, collate
 from boneage.data.module import BoneAgeDataModule
-from boneage.data.sampler import EpochSampler, evenly, inverse_frequency
+from boneage.data.sampler import EpochSampler, evenly, inverse_frequency, sampling_shares
 from boneage.errors import UserError
 from boneage.stages import Stages
 
@@ -127,6 +128,13 @@ def test_ages_are_drawn_more_evenly_within_each_sex(phantom_root):
         expected = len(table) * (sizes == size).sum() * size**-0.5 / roots
         assert abs(sizes[drawn].eq(size).sum() - expected) <= 1
     assert sizes.nunique() > 1
+
+
+def test_shares_of_ages_by_hand():
+    """Four girls of 5 years, a boy of 5 and a girl of 6: one over the root of 4, 1 and 1."""
+    ages, sexes = [5.0, 5.9, 5.5, 5.2, 5.3, 6.0], [*4 * ["female"], "male", "female"]
+    table = pd.DataFrame({"age_years": ages, "sex": sexes})
+    np.testing.assert_allclose(sampling_shares(table, "ages", Stages()), [*4 * [0.5], 1, 1])
 
 
 def test_a_radiograph_drawn_again_is_augmented_anew(phantom_root):

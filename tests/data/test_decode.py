@@ -88,11 +88,10 @@ def test_16_bit_files_by_their_smallest_depth(tmp_path, suffix, maximum, full_sc
 
 
 def test_shrinks_by_area(tmp_path):
-    blocks = PICTURE.astype(int).repeat(2, 0).repeat(2, 1)
-    blocks[0::2] += 3  # each block's mean is 1.5 above the picture
-    blocks[1::2, 1::2] += 2  # and now 2 above
-    decoded = decode(write(tmp_path / "1.png", blocks.astype(np.uint8)), Preprocessing(size=8))
-    assert np.array_equal(decoded, PICTURE + 2)
+    blocks = (PICTURE // 2).repeat(4, 0).repeat(4, 1)
+    blocks[::4, ::4] += 32  # a corner of 16 pixels, which sampling near the middle would miss
+    decoded = decode(write(tmp_path / "1.png", blocks), Preprocessing(size=8))
+    assert np.array_equal(decoded, PICTURE // 2 + 2)
 
 
 def test_grows_one_side_and_shrinks_the_other(tmp_path):

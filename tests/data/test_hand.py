@@ -100,6 +100,26 @@ def test_two_hands(age):
     assert detect(np.hstack([image, np.zeros((MASK_SIDE, 10), np.uint8), image])).two
 
 
+@pytest.mark.parametrize(("side", "two"), [(30, False), (35, True)])
+@pytest.mark.parametrize(("likelihood", "orientation"), [(0.89, (False, 0)), (0.91, (True, 1))])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_the_largest_hand_counts_and_only_a_sure_orientation(
+    monkeypatch, side, two, likelihood, orientation, rotated
+):
+    """A second hand has more than 0.4 of the area: of 50 x 50 pixels, 30 x 30 are 0.36."""
+    shares, orientations = np.zeros((112, 112), np.float32), np.zeros(8, np.float32)
+    shares[8:58, 8:58] = 0.9
+    shares[66 : 66 + side, 66 : 66 + side] = 0.9
+    orientations[5] = likelihood  # inverted, and turned once
+    shares = shares[::-1, ::-1].copy() if rotated else shares
+    monkeypatch.setattr("boneage.data.hand._run", lambda square: (shares, orientations))
+    detection = detect(np.tile(np.arange(112, dtype=np.uint8), (112, 1)))
+    near, far = (54, 104) if rotated else (8, 58)
+    assert np.array(detection.hand.box) * 112 == pytest.approx([near, near, far, far], abs=1.5)
+    assert detection.two is two
+    assert (detection.inverted, detection.quarter_turns) == orientation
+
+
 def test_threads_do_not_disturb_each_other():
     films = [phantom(age, seed)[0] for age in AGES for seed in range(4)]
     alone = [find_hand(film).mask for film in films]

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from boneage.data.file_facts import fill_patients
 from boneage.data.layouts import read_source
-from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, stratified_parts
+from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, same_patients, stratified_parts
 from boneage.data.tables.columns import Columns
 from boneage.data.tables.ids import rows_alike
 from boneage.data.tables.labels import read_labels
@@ -476,6 +476,12 @@ def test_a_patient_in_two_tables_or_two_folds_is_refused(visited, configure, tmp
     table[~one].to_csv(visited / TABLE, index=False)
     with pytest.raises(UserError, match=rf"1 patient .*more than one of the tables.*: {patient};"):
         read_source(visited)
+
+
+def test_a_hold_out_has_all_radiographs_of_each_of_its_patients():
+    table = pd.DataFrame({"id": list("abcdef"), "patient": ["x", "x", "y", "y", "", ""]})
+    held = same_patients(table, table["id"].isin(["b", "c", "e"]))
+    assert list(table["id"][held]) == list("abcde")  # e and f: unknown, so two patients
 
 
 @pytest.mark.slow

@@ -5,7 +5,12 @@ import pytest
 from scipy import stats
 
 from boneage.evaluation.comparison.paired import exchange_test
-from boneage.evaluation.intervals import paired_difference, with_interval
+from boneage.evaluation.intervals import (
+    limits_of_difference,
+    paired_difference,
+    unpaired_difference,
+    with_interval,
+)
 from boneage.evaluation.metrics import AGE
 
 
@@ -69,6 +74,34 @@ def test_difference_of_a_better_run():
     assert exchange_test(mae, (true, worse), (true, better)) == pytest.approx(1 / 2001)
 
 
+def test_difference_of_two_shares_is_that_of_newcombe():
+    """Statistics in Medicine 1998;17:873-890, table II: 56 of 70 minus 48 of 80, method 10."""
+    shares = [
+        (k / n, *stats.binomtest(k, n).proportion_ci(method="wilson"))
+        for k, n in ((48, 80), (56, 70))
+    ]
+    assert limits_of_difference(*shares) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_difference_of_two_sets_is_that_of_the_normal_theory():
+    """Of patients with one or two radiographs; the values of those with two are larger."""
+    rng = np.random.default_rng(4)
+    sets, variance, patients = [], 0.0, []
+    for n, mean in ((400, 1.0), (900, 3.0)):
+        films = rng.integers(1, 3, n)
+        own = mean + 2.0 * films + rng.normal(0, 0.5, n)
+        patients.append(np.repeat(np.arange(n), films))
+        sets.append((np.repeat(own, films),))
+        parts = films * (own - sets[-1][0].mean()) / films.mean()  # of a ratio of means
+        variance += parts.var() / n
+    found = unpaired_difference(lambda v: v.mean(axis=-1), *sets, tuple(patients))
+    difference = sets[1][0].mean() - sets[0][0].mean()
+    assert found["value"] == pytest.approx(difference)
+    half = 1.96 * np.sqrt(variance)
+    assert found["low"] == pytest.approx(difference - half, abs=0.1 * half)
+    assert found["high"] == pytest.approx(difference + half, abs=0.1 * half)
+
+
 @pytest.mark.parametrize("n", [8, 100])
 def test_p_values_of_equally_good_runs_are_spread_evenly(n):
     """Shares of bootstrap draws on one side of zero were too small: 89 below 0.2 for n = 8."""
@@ -81,7 +114,7 @@ def test_p_values_of_equally_good_runs_are_spread_evenly(n):
 
 
 def test_p_value_of_few_radiographs_and_of_patients():
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(0)  # 0.34 of radiographs, 0.59 of patients
     errors = rng.normal(0, (1, 3), (9, 2)).T
     patients = np.array([0, 0, 0, 1, 1, 2, 3, 4, 5])
     for own in (None, patients):

@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_1samp, ttest_ind
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
@@ -26,13 +26,14 @@ from boneage.evaluation.comparison.paired import (
     differences_across,
     differences_of_settings,
     differences_within,
+    trained_seeds,
     with_seeds,
 )
 from boneage.evaluation.comparison.tables import label, seed_rows, short_names
 from boneage.evaluation.gaps import errors_of
 from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.report.page import write_report
-from boneage.evaluation.run_folder import read_run
+from boneage.evaluation.run_folder import FinishedRun, read_run
 from boneage.run.resume import check_same
 from boneage.run.sweep import SweepComparison, compare_sweep, record_failure
 from boneage.stages import Stages
@@ -122,7 +123,9 @@ def test_a_choice_stands_for_the_options_below_it(tmp_path):
 def test_sorting(tmp_path):
     run(tmp_path / "a", with_ages(1).assign(age_years_predicted=lambda t: t["age_years"] + 1))
     run(tmp_path / "b", with_ages(1.6))
-    for sort, first in (("test/age/mae_months", "a"), ("age/bias_years", "b"), ("age/r2", "a")):
+    run(tmp_path / "c", with_ages(1).assign(age_years_predicted=lambda t: t["age_years"] * 0 + 20))
+    best = {"age/bias_years": "b", "age/r2": "a", "age/ceiling_slope": "a"}  # a's is 1, c's is 0
+    for sort, first in {"test/age/mae_months": "a", **best}.items():
         ((group,),) = groups_of(tmp_path, sort=sort)
         assert group.runs[0].path.name == first, sort
     with pytest.raises(UserError, match=r"--sort age/mea: no run has this metric.*age/mae_months"):
@@ -255,8 +258,36 @@ def test_seeds_alone_are_compared_by_the_t_test():
     assert found["p"] == pytest.approx(expected.pvalue)
     limits = expected.confidence_interval()
     assert (found["low"], found["high"]) == pytest.approx((limits.low, limits.high))
-    alone = with_seeds(difference, np.array([9.0]), np.array([8.0, 8.3, 8.1]))
-    assert alone["low"] < -0.9 < alone["high"]  # the one seed is as uncertain as each of the others
+    one, several = np.array([9.0]), np.array([8.0, 8.3, 8.1])
+    found = with_seeds(difference | {"value": several.mean() - 9}, one, several)
+    expected = ttest_ind(several, one, equal_var=True)  # it is as uncertain as each of the others
+    assert found["p"] == pytest.approx(expected.pvalue)
+    limits = expected.confidence_interval()
+    assert (found["low"], found["high"]) == pytest.approx((limits.low, limits.high))
+
+
+def test_radiographs_alone_are_compared_by_the_t_test():
+    """The standard error of the bootstrap has the variance with n in the denominator."""
+    own = np.array([-3.0, -1.5, 0.5, -2.0, -1.0])  # differences of the radiographs; seeds agree
+    half = 1.959964 * own.std() / 5**0.5
+    difference = {"value": own.mean(), "low": own.mean() - half, "high": own.mean() + half, "n": 5}
+    found = with_seeds(difference, np.array([9.0, 9.0]), np.array([7.6, 7.6]))
+    expected = ttest_1samp(own, 0)
+    assert found["p"] == pytest.approx(expected.pvalue)
+    limits = expected.confidence_interval()
+    assert (found["low"], found["high"]) == pytest.approx((limits.low, limits.high))
+
+
+def test_a_seed_that_was_run_again_counts_by_its_latest_training():
+    rows = [
+        ("old", 2, "2026-01-02", {}), ("new", 2, "2026-01-03", {}), ("first", 1, "2026-01-04", {}),
+        ("older", 2, "2026-01-01", {}), ("test", 2, "2026-01-05", {"train": False}),
+    ]  # fmt: skip
+    runs = [
+        FinishedRun(name, {"seed": seed, "started": day, "options": options}, truth(), Stages())
+        for name, seed, day, options in rows
+    ]
+    assert [run.path for run in trained_seeds(runs)] == ["first", "new"]
 
 
 def test_equal_settings_with_seeds_seldom_differ():

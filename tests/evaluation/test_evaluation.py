@@ -58,6 +58,14 @@ def test_error_distribution_by_hand():
     assert result["loa_high_months"] == pytest.approx(12 * (0.2 + spread))
 
 
+def test_two_years_are_not_below_two_and_seventeen_are_near_maturity():
+    ages = np.array([1.99, 2.0, 16.99, 17.0])
+    among = {m.name: m.among(ages).tolist() for m in AGE.metrics if m.among is not None}
+    assert among["infant_sd_years"] == among["infant_bias_years"] == [True, False, False, False]
+    assert among["older_sd_years"] == [False, True, True, True]
+    assert among["ceiling_slope"] == among["ceiling_bias_years"] == [False, False, False, True]
+
+
 def test_ages_against_scikit_learn(planted):
     true, predicted = planted["age_years"].to_numpy(), planted["age_years_predicted"].to_numpy()
     result = AGE.values(true, predicted)

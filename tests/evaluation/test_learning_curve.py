@@ -25,6 +25,13 @@ def test_a_planted_law_is_found():
     assert curve.is_conclusive
 
 
+def test_an_uncertain_run_hardly_counts():
+    n = np.array([100, 200, 400, 800, 1600])
+    mae = 5 + 40 * n**-0.5 + np.array([0, 0, 0, 3, 0])
+    found = fit_learning_curve(n.tolist(), mae.tolist(), [0.1, 0.1, 0.1, 50.0, 0.1])
+    assert found.doubling == pytest.approx(1 - 0.5**0.5, abs=0.02)
+
+
 def test_intervals_cover_the_planted_gain():
     rng = np.random.default_rng(0)
     truth = 200 * (9000**-0.6 - 18000**-0.6)

@@ -94,6 +94,17 @@ def test_a_better_model_is_not_inferior_and_a_worse_one_is(error, inferior):
         assert found.difference["value"] == pytest.approx(paired)
 
 
+def test_the_margin_is_compared_with_both_limits_of_the_difference():
+    age, readings = simulated(n=100)
+    predicted = age + np.random.default_rng(1).normal(0, 1, len(age))
+    limits = compare(predicted, readings, NAMES, margin_months=0.0)[0].difference
+    low, high = limits["low"], limits["high"]
+    assert low > 0.1
+    verdicts = {low - 0.1: True, low + 0.1: None, high - 0.1: None, high + 0.1: False}
+    for margin, inferior in verdicts.items():
+        assert compare(predicted, readings, NAMES, margin)[0].inferior is inferior
+
+
 def test_the_interval_of_few_is_as_wide_as_students():
     ratios = []
     for seed in range(10):

@@ -125,9 +125,9 @@ def test_sex_shifts_all_ages_alike_only_with_a_linear_head(hidden, dropout, alik
     assert (difference.std() < 1e-6) == alike
 
 
-def rates(make, steps, **options):
+def rates(make, steps, total=None, **options):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = make(optimizer, total_steps=steps, **options)
+    schedule = make(optimizer, total_steps=total or steps, **options)
     seen = []
     for _ in range(steps):
         seen.append(optimizer.param_groups[0]["lr"])
@@ -144,3 +144,4 @@ def test_schedules():
     assert seen[55] == pytest.approx(1.0)  # half way down
     assert seen[-1] < 0.01
     assert all(b <= a for a, b in itertools.pairwise(seen[10:]))
+    assert rates(warmup_cosine, 8, total=4, warmup=0.0)[4:] == [0.0] * 4  # after the end

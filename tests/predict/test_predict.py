@@ -9,6 +9,7 @@ import signal
 import struct
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -42,10 +43,11 @@ from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.patients import Patient, patients_of, read_patients
 from boneage.predict.predict import answer_files
-from boneage.predict.radiograph import CORRECTIONS, correction_needed, load, see
+from boneage.predict.radiograph import CORRECTIONS, Radiograph, correction_needed, load, see
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.stages import Stages
+from boneage.uncertainty.conformal import Intervals
 
 
 @pytest.fixture(scope="module")
@@ -937,3 +939,23 @@ def test_the_table_has_the_line_ends_of_the_system_once(tmp_path, monkeypatch):
     answers.write(["a.png"])
     content = (tmp_path / "predictions.csv").read_bytes()
     assert content.count(b"\r") == content.count(b"\r\n") == content.count(b"\n") == 2
+
+
+def test_an_answer_by_hand():
+    """6 months of bone age; boys of 1 year have 12.74 months (SD 1.97) in the Brush study."""
+    predicted = {"age_years_predicted": 0.5, "novelty": 0.3}
+    models = SimpleNamespace(
+        predict=lambda squares, sexes: [dict(predicted) for _ in sexes],
+        stages=Stages(),
+        intervals={True: Intervals((1.0,) * 6), False: Intervals((2.0,) * 6)},
+    )
+    one = Path("one.png"), Radiograph((np.zeros((8, 8), np.uint8),))
+    boy = Patient("male", "option", 1.0, "option")
+    (known, unknown), _ = answer_all([one, one], [boy, Patient()], models)
+    assert (known.age_text, known.stage, known.flags) == ("0 y 6 m", "child", [])
+    assert known.interval_years == (0.0, 1.5)  # of a known sex; no age is below 0
+    assert unknown.interval_years == (0.0, 2.5)
+    assert known.sd_score == pytest.approx((6 - 12.74) / 1.97)
+    assert unknown.sd_score is None
+    predicted["novelty"] = 1.01
+    assert answer_all([one], [boy], models)[0][0].flags == ["unlike the training radiographs"]

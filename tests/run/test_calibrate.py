@@ -427,6 +427,21 @@ def test_readings_and_sexes_of_other_radiographs_are_refused(tmp_path):
         check_readings(site.assign(predicted_years_by_sex=inverted), tmp_path)
 
 
+def test_hardly_any_shuffled_readings_are_accepted(tmp_path):
+    """By chance a correlation is above the limit in 2.5 % of the shuffles, above 0 in half."""
+    site = table_of_a_site()
+
+    def is_refused(seed):
+        ages = np.random.default_rng(seed).permutation(site["age_years"])
+        try:
+            check_readings(site.assign(age_years=ages), tmp_path)
+        except UserError as error:
+            return "do not rise with the predicted ages" in str(error)
+        return False
+
+    assert sum(map(is_refused, range(40))) >= 36
+
+
 def test_single_readings_that_may_be_typing_errors_are_named(tmp_path, caplog):
     site = table_of_a_site()
     site.loc[7, ["age_years", "predicted_years", "predicted_years_by_sex"]] = 1.1, 12.9, 12.9
@@ -436,6 +451,7 @@ def test_single_readings_that_may_be_typing_errors_are_named(tmp_path, caplog):
     )
     caplog.clear()
     elsewhere = table_of_a_site().assign(age_years=lambda t: t["age_years"] + 2.5)  # readers differ
+    elsewhere.loc[3, "predicted_years_by_sex"] = elsewhere.loc[3, "age_years"] - 5.4  # 2.9 more
     check_readings(elsewhere, tmp_path)
     assert not caplog.records
 
@@ -495,6 +511,8 @@ def test_years_among_months_are_refused(tmp_path):
     for column in ("predicted_years", "predicted_years_by_sex"):
         labels[column] = years + rng.normal(0, 0.7, 60)
     check_readings(labels, tmp_path)
+    infants = labels[:9].assign(age_years=0.2, predicted_years=0.5, predicted_years_by_sex=0.5)
+    check_readings(pd.concat([labels, infants], ignore_index=True), tmp_path)  # 2.4 months is right
     labels.loc[40:41, "age_years"] /= 12
     check_readings(labels, tmp_path)  # two may be errors of the model
     labels.loc[42, "age_years"] /= 12

@@ -24,8 +24,10 @@ from boneage.run.process import check_strategy
 def test_no_radiograph_twice_and_none_left_out(n, processes):
     sampler = EpochSampler(n, 0, lambda: 3)
     ranks = [list(RankBatches(sampler, 16, rank, processes)) for rank in range(processes)]
-    seen = sorted(position for batches in ranks for batch in batches for _, position in batch)
-    assert seen == list(range(n))
+    steps = zip(*ranks, strict=True)
+    together = [pair for step in steps for batch in step for pair in batch]
+    assert together == list(sampler)  # step by step as one process
+    assert sorted(position for _, position in together) == list(range(n))
     assert len({len(batches) for batches in ranks}) == 1  # each step waits for all
     assert len(ranks[0]) == len(RankBatches(sampler, 16, 0, processes))
     sizes = [len(batch) for batches in ranks for batch in batches]

@@ -31,6 +31,24 @@ def test_one_name_is_one_radiograph_in_any_folder():
     assert find_seen(rows(["7", "copy/08.png", "9"]), seen) == (["7", "copy/08.png"], [])
 
 
+@pytest.mark.parametrize(("known", "external"), [(4, True), (5, False)])
+def test_a_data_set_is_external_if_fewer_than_half_of_it_are_known(known, external):
+    """Of all folds; an id with another age is not known."""
+    films = rows([f"{n}" for n in range(10)])
+    folds = rows(list(films["id"][:known]), fold=["train", "val", "test", "test", "test"][:known])
+    split = pd.concat([folds, rows(list(films["id"][known:]), ages=90.0)])
+    assert is_external(checkpoint(split), films) is external
+
+
+@pytest.mark.parametrize("fold", ["val", "test"])
+def test_radiographs_of_the_starting_weights_were_trained_on(fold):
+    model = checkpoint(rows(["1"], fold="train"))
+    model["boneage"]["earlier"] = rows(["2"], fold="train").to_dict("list")
+    check_unseen(model, rows(["3"], fold=fold), fold)
+    with pytest.raises(UserError, match=r"was trained on 1 radiograph of the .* fold: 2;"):
+        check_unseen(model, rows(["2", "3"], fold=fold), fold)
+
+
 def test_many_films_of_one_name_are_compared_by_their_folders_only():
     films = rows([f"P{n}/film" for n in range(20_000)], ages=float("nan"))
     assert find_seen(films, films)[1] == list(films["id"])  # 4e8 pairs would not fit in memory

@@ -130,6 +130,12 @@ def test_stage_edges():
     assert stage_task(0).encode(ages).tolist() == [0, 0, 1, 1, 2, 2]
 
 
+def test_an_age_on_an_edge_is_of_the_older_stage_in_single_precision_too():
+    for edge in (tenths / 10 for tenths in range(10, 250)):
+        task = StageClassification(in_features=1, stages=Stages(["young", "old"], [edge]))
+        assert task.encode(months(12 * edge, 12 * edge - 0.1)).tolist() == [1, 0]
+
+
 def test_class_weights_by_hand():
     assert stage_task(0).class_weight.tolist() == [1, 1, 1]
     # n / (K n_k) = 9 / (3 * (2, 6, 1)) has mean one over the radiographs already

@@ -54,6 +54,12 @@ def test_a_band_with_few_takes_the_width_of_all():
     assert intervals.widths == pytest.approx((of_all, of_all, of_all, own, of_all, of_all))
 
 
+@pytest.mark.parametrize(("n", "width"), [(49, 1.0), (50, 9.0)])
+def test_a_band_needs_50_radiographs_for_its_own_width(n, width):
+    predicted, error = np.repeat([12.0, 1.0], [1000, n]), np.repeat([1.0, 9.0], [1000, n])
+    assert fit_intervals(predicted + error, predicted).widths == (width, *5 * (1.0,))
+
+
 def test_coverage_is_that_of_the_interval_that_a_prediction_of_this_sex_has():
     """Errors of 1 year where the sex is given, of 3 where not; half of the validation fold is."""
     ages = np.linspace(5, 15, 40)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from boneage.uncertainty.novelty import FALSE_ALARMS, fit_novelty, from_whitening
 
@@ -45,6 +46,17 @@ def test_few_directions_and_one_variance_for_the_rest():
     assert np.corrcoef(exact, novelty.distance(others))[0, 1] > 0.98
     beside = (np.eye(100)[-1] * 8) @ turn  # small among all features, sixteen times its usual size
     assert novelty.distance(beside[None])[0] > 1
+
+
+def test_distances_and_limit_against_scikit_learn():
+    """Its probabilistic PCA; of 50 held-out radiographs, the farthest one is the limit."""
+    rng = np.random.default_rng(3)
+    trained, held_out = (rng.normal(2, [9, 5, 4, 3, 2, 1], (n, 6)) for n in (30, 50))
+    precision = PCA(n_components=3).fit(trained).get_precision()
+    centred = held_out - trained.mean(axis=0)
+    exact = np.sqrt(np.einsum("ni,ij,nj->n", centred, precision, centred))
+    found = fit_novelty(trained, held_out).distance(held_out)
+    np.testing.assert_allclose(found, exact / exact.max(), rtol=2e-3)  # half precision
 
 
 def test_directions_are_exact_in_half_precision(novelty):
