@@ -133,8 +133,7 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
     name_of = {run.path: name for run, name in zip(runs, names, strict=True)}
     with styled():
         panels, hollow, reference = _panels(groups, runs[:ROWS])
-        figure = forest(names[:ROWS], panels, hollow, reference) if panels else None
-        forest_plot = page_image(figure) if figure else None
+        plot = page_image(forest(names[:ROWS], panels, hollow, reference)) if panels else None
         models = _models(groups)
     return {
         "first": groups[0].first,
@@ -155,7 +154,7 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
             for group in groups
         ],
         "across": differences_across(groups),
-        "forest": forest_plot,
+        "forest": plot,
         "not_drawn": len(runs[ROWS:]),
         "models": models,
     }
