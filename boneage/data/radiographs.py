@@ -255,6 +255,15 @@ def by_id(files: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Pa
     return dict(found)
 
 
+def names_apart(files: Sequence[Path]) -> list[str]:
+    """Return the ids of files of one name, with the folders that tell them apart."""
+    if len(files) == 1:
+        return [radiograph_id(files[0])]
+    paths = [file.absolute().with_name(radiograph_id(file)) for file in files]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(common).as_posix() for path in paths]
+
+
 def single_files(files: Mapping[str, Sequence[Path]], apart: str = "") -> dict[str, Path]:
     """Return the file of each id.
 
@@ -268,9 +277,7 @@ def single_files(files: Mapping[str, Sequence[Path]], apart: str = "") -> dict[s
     for id_, same in files.items():
         if len(same) == 1:
             continue
-        paths = [file.absolute().with_name(radiograph_id(file)) for file in same]
-        common = os.path.commonpath([path.parent for path in paths])
-        names = [path.relative_to(common).as_posix() for path in paths]
+        names = names_apart(same)
         if not apart and len(set(names)) > 1:
             apart = f"write the ids with folders: {join_first(names)}"
         advice = f", or, if they are different radiographs, {apart}" if apart else ""
