@@ -10,7 +10,13 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Literal
 
-from boneage.data.formats import FORMAT_NAMES, RADIOGRAPH_SUFFIXES, is_binary, is_radiograph
+from boneage.data.formats import (
+    FORMAT_NAMES,
+    RADIOGRAPH_SUFFIXES,
+    describe_file,
+    is_binary,
+    is_radiograph,
+)
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, find_columns
 from boneage.data.tables.ids import normal_id
 from boneage.data.tables.labels import read_ids
@@ -115,7 +121,7 @@ def explore(root: Path, columns: Columns, separator: str | None = None) -> Folde
         UserError: when the folder is missing or not a folder, or the separator is invalid.
     """
     if not root.is_dir():
-        what = "no such folder" + " (a file)" * root.is_file()
+        what = describe_file(root) if root.is_file() else "no such folder"
         raise UserError(f"data.root={root}: {what} (in boneage stress: --root)")
     check_separator(separator)
     folder = Folder()
