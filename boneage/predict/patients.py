@@ -183,7 +183,8 @@ def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
         row = int(wrong.to_numpy().argmax())
         raise UserError(
             f"{path}, row {cells.index[row]}, column {cells.name!r}: {cells.iloc[row]!r} is not an "
-            f"age from 0 to {MAX_AGE_YEARS} years"
+            f"age from 0 to {MAX_AGE_YEARS} years: write a number such as {10.5 / unit:g}, or "
+            "leave it empty"
         )
     if unit == 1 and (example := years_with_months(cells)):
         log.warning(

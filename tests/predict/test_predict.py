@@ -609,6 +609,20 @@ def test_a_row_is_of_one_radiograph(tmp_path, rows, said):
         patients_of(FILMS, tmp_path / "patients.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "cell", "example"),
+    [("years", "12y 3m", "10.5"), ("years", "120.0", "10.5"), ("months", "8y 2m", "126")],
+)
+def test_a_cell_that_is_no_age_is_refused_with_an_example(tmp_path, name, cell, example):
+    table = tmp_path / "patients.csv"
+    table.write_text(f"id,chronological_age_{name}\n7,\n8,{cell}\n")
+    said = f"row 3, column 'chronological_age_{name}': '{cell}' is not an age from 0 to 25 years: "
+    with pytest.raises(UserError, match=re.escape(said + f"write a number such as {example},")):
+        read_patients(table)
+    table.write_text(f"id,chronological_age_{name}\n7,\n8,{example}\n")
+    assert read_patients(table)["8"].age_years == pytest.approx(10.5)
+
+
 # as a DICOM disc names them: the folder next to the file is the same for all
 DISC = [Path(f"disc/PT{i}/ST0/SE0/IM0") for i in range(3)]
 
