@@ -140,6 +140,17 @@ def is_binary(file: Path) -> bool:
         return False
 
 
+def describe_file(file: Path) -> str:
+    """Return what to do with a file that was given as a folder."""
+    try:
+        kind = _kind(_head(file)) or ""
+    except OSError:
+        kind = ""
+    if "archive" in kind:
+        return f"a {kind}: unpack it, and give the folder"
+    return "a file: give the folder that it is in"
+
+
 def may_have_header(path: str) -> bool:
     """Tell by the suffix whether a file may have a header with patient data."""
     suffix = Path(path).suffix.lower()

@@ -10,7 +10,13 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Literal
 
-from boneage.data.formats import FORMAT_NAMES, RADIOGRAPH_SUFFIXES, is_binary, is_radiograph
+from boneage.data.formats import (
+    FORMAT_NAMES,
+    RADIOGRAPH_SUFFIXES,
+    describe_file,
+    is_binary,
+    is_radiograph,
+)
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, find_columns
 from boneage.data.tables.ids import normal_id
 from boneage.data.tables.labels import read_ids
@@ -114,7 +120,7 @@ def explore(root: Path, columns: Columns, separator: str | None = None) -> Folde
         UserError: when the folder is missing or not a folder, or the separator is invalid.
     """
     if not root.is_dir():
-        what = "no such folder" + " (a file)" * root.is_file()
+        what = describe_file(root) if root.is_file() else "no such folder"
         raise UserError(f"data.root={root}: {what} (in boneage stress: --root)")
     check_separator(separator)
     folder = Folder()
@@ -253,6 +259,15 @@ def by_id(files: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Pa
     return dict(found)
 
 
+def names_apart(files: Sequence[Path]) -> list[str]:
+    """Return the ids of files of one name, with the folders that tell them apart."""
+    if len(files) == 1:
+        return [radiograph_id(files[0])]
+    paths = [file.absolute().with_name(radiograph_id(file)) for file in files]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(common).as_posix() for path in paths]
+
+
 def single_files(files: Mapping[str, Sequence[Path]], apart: str = "") -> dict[str, Path]:
     """Return the file of each id.
 
@@ -266,9 +281,7 @@ def single_files(files: Mapping[str, Sequence[Path]], apart: str = "") -> dict[s
     for id_, same in files.items():
         if len(same) == 1:
             continue
-        paths = [file.absolute().with_name(radiograph_id(file)) for file in same]
-        common = os.path.commonpath([path.parent for path in paths])
-        names = [path.relative_to(common).as_posix() for path in paths]
+        names = names_apart(same)
         if not apart and len(set(names)) > 1:
             apart = f"write the ids with folders: {join_first(names)}"
         advice = f", or, if they are different radiographs, {apart}" if apart else ""

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api.types import is_scalar
 
 from boneage.data.dicom.header import CONTRADICTION, Header
-from boneage.data.radiographs import by_id, radiograph_id
+from boneage.data.radiographs import by_id, names_apart, single_files
 from boneage.data.tables.ages import UNIT_NAMES, read_numbers, refuse_split_ages, years_with_months
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
@@ -116,7 +116,12 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     ids = {file: id_ for id_, alike in by_id(files, patients).items() for file in alike}
     meant = match_ids(ids.values(), patients, table)
     rows = {file: meant[id_] for file, id_ in ids.items() if id_ in meant}
-    missing = [id_ for id_ in ids.values() if id_ not in meant]
+    names = {
+        file: name
+        for alike in by_id(files).values()
+        for file, name in zip(alike, names_apart(alike), strict=True)
+    }
+    missing = [names[file] for file, id_ in ids.items() if id_ not in meant]
     if not meant:
         raise UserError(
             f"{table} contains none of these radiographs: {join_first(missing)}; its ids are "
@@ -139,14 +144,10 @@ def _require_one_row_each(
     rows: Mapping[Path, str], patients: Mapping[str, Patient], table: Path
 ) -> None:
     """Raise UserError if a row is that of several files, or two different rows that of one."""
-    file_of: dict[str, Path] = {}
+    files_of: dict[str, list[Path]] = {}
     for file, row in rows.items():
-        if (other := file_of.setdefault(row, file)) != file:
-            raise UserError(
-                f"{table}: the id {row} matches {other} and {file}: name them "
-                f"{other.parent.name}/{radiograph_id(other)} and "
-                f"{file.parent.name}/{radiograph_id(file)}"
-            )
+        files_of.setdefault(row, []).append(file)
+    file_of = single_files(files_of)
     row_of = {path_core(row): row for row in file_of}
     for row, patient in patients.items():
         same = row_of.get(path_core(row), row)
@@ -182,7 +183,8 @@ def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
         row = int(wrong.to_numpy().argmax())
         raise UserError(
             f"{path}, row {cells.index[row]}, column {cells.name!r}: {cells.iloc[row]!r} is not an "
-            f"age from 0 to {MAX_AGE_YEARS} years"
+            f"age from 0 to {MAX_AGE_YEARS} years: write a number such as {10.5 / unit:g}, or "
+            "leave it empty"
         )
     if unit == 1 and (example := years_with_months(cells)):
         log.warning(

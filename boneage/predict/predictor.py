@@ -6,7 +6,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from boneage.errors import UserError
+from boneage.errors import UserError, plural
 from boneage.predict.answer import Answer
 from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY, answer_all
 from boneage.predict.ensemble import Ensemble
@@ -101,8 +101,12 @@ class Predictor:
         n = len(radiographs)
         sexes: list[str | None] = _one_each(sex, n)
         ages: list[float | None] = _one_each(age_years, n)
-        if not len(sexes) == len(ages) == n:
-            raise UserError(f"{n} radiographs, but {len(sexes)} sexes and {len(ages)} ages")
+        for name, count in (("sex", len(sexes)), ("age_years", len(ages))):
+            if count != n:
+                raise UserError(
+                    f"{plural(n, 'radiograph')}, but {plural(count, 'value')} of {name}: give one "
+                    "for all, or a list with one each"
+                )
         given = [patient_given(*one) for one in zip(sexes, ages, strict=True)]
         return [
             answer

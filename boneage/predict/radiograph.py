@@ -83,7 +83,8 @@ def load(
     """Read a radiograph with each preprocessing; a file that cannot be read gives `error`."""
     try:
         if path.exists() and not path.is_file():
-            return Radiograph(error=f"{path} is not a radiograph file")
+            instead = "; it is a folder: give the files in it" if path.is_dir() else ""
+            return Radiograph(error=f"{path} is not a radiograph file{instead}")
         image, header = read_radiograph(path)
     except UserError as error:
         return Radiograph(error=str(error))

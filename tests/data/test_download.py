@@ -169,6 +169,14 @@ def test_verify_names_what_has_no_counterpart(tmp_path):
     assert run("verify", tmp_path).exit_code == 0
 
 
+def test_verify_counts_images_of_one_name(tmp_path):
+    (tmp_path / "labels.csv").write_text("id,boneage,male\n1,90,True\n")
+    for name in ("P1/hand.png", "P2/hand.png", "1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert "2 images without a row: P1/hand, P2/hand\n" in run("verify", tmp_path).output
+
+
 def test_verify_reads_a_table_with_other_column_names(tmp_path):
     (tmp_path / "mine.csv").write_text("film,years,mf\n1,7.5,M\n2,8.25,F\n")
     (tmp_path / "1.png").write_bytes(b"")
@@ -203,6 +211,9 @@ def test_verifying_a_file_says_so(tmp_path):
     (tmp_path / "a.png").touch()
     with pytest.raises(UserError, match=r"a\.png is a file: give the folder that it is in"):
         run("verify", tmp_path / "a.png")
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(UserError, match=r"a\.zip is a zip archive: unpack it, and give the folder"):
+        run("verify", tmp_path / "a.zip")
 
 
 def test_verifying_an_empty_folder_says_so(tmp_path):

@@ -3,6 +3,7 @@
 import datetime
 import re
 from inspect import signature
+from zipfile import ZipFile
 
 import openpyxl
 import pytest
@@ -235,7 +236,7 @@ MISTAKES = {
     "id empty": (HEADER + ",30,True\n", r"row 3, column 'id': '' is empty"),
     "ids twice": (
         HEADER + "".join(f"{i},30,True\n{i}.0,31,False\n" for i in range(1, 8)),
-        r"7 ids more than once in column 'id': 1, 2, 3, 4, 5, \.\.\.;",
+        r"7 ids more than once in column 'id': 1, 2, 3, 4, 5, \.\.\.; keep.*folders",
     ),
     "no id": ("name,boneage\n1,2\n", r"no id column \(it has name, boneage\).*data\.columns\.id="),
     "no age": ("id,months,male\n1,2,True\n", r"has id, months, male\).*data\.columns\.age="),
@@ -378,6 +379,15 @@ def test_what_a_file_contains_decides_not_its_suffix(write, tmp_path, caplog):
     text = "id,boneage,male\n1377,180,0\n1378,12,1\n0042,94.5,\n"
     assert rows(read_labels(write(text, "b.xlsx"))) == EXPECTED
     assert "b.xlsx is read as a csv file, despite its name" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["radiographs.zip", "labels.xlsx"])
+def test_an_archive_in_place_of_a_table_is_called_one(tmp_path, caplog, name):
+    with ZipFile(tmp_path / name, "w") as archive:
+        archive.writestr("1378.png", b"")
+    with pytest.raises(UserError, match=rf"{name} is a zip archive, not a table: unpack it"):
+        read_labels(tmp_path / name)
+    assert not caplog.text  # such as that it is read as an xlsx file
 
 
 @pytest.mark.parametrize(

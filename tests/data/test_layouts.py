@@ -290,8 +290,11 @@ def test_root(tmp_path):
     with pytest.raises(UserError, match=r"data\.root=.*gone: no such folder"):
         read_source(tmp_path / "gone")
     put(tmp_path / "file")
-    with pytest.raises(UserError, match=r"no such folder \(a file\)"):
+    with pytest.raises(UserError, match=r"data\.root=.*file: a file: give the folder"):
         read_source(tmp_path / "file")
+    (tmp_path / "hands.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(UserError, match=r"data\.root=.*hands\.zip: a zip archive: unpack it"):
+        read_source(tmp_path / "hands.zip")
     with pytest.raises(UserError, match=r"no label table.*found: no table at all"):
         read_source(tmp_path)
     put(tmp_path / "sizes.csv", "id,height\n1,2\n")

@@ -242,11 +242,15 @@ def test_python_gets_one_line_for_a_mistake(model, film):
         (lambda: predictor([film], age_years=np.array(9.5)), "is not a chronological age"),
         (lambda: predictor([film], age_years=object()), "is not a chronological age"),
         (lambda: predictor([film], sex=np.array("F")), "is not a sex"),
-        (lambda: predictor(film, sex=pd.Series(["F", "M"])), "^1 radiographs, but 2 sexes"),
+        (
+            lambda: predictor(film, sex=pd.Series(["F", "M"])),
+            "^1 radiograph, but 2 values of sex: ",
+        ),
         (lambda: predictor(None), "a NoneType is not a radiograph"),
         (lambda: predictor({film}), r"a set is not a radiograph: .* or list\(...\) of them"),
         (lambda: predictor(film for _ in "ab"), r"a generator is not .* or list\(...\) of them"),
-        (lambda: predictor([film], sex=["male", "male"]), "1 radiographs, but 2 sexes"),
+        (lambda: predictor([film] * 2, sex=["male"]), "2 radiographs, but 1 value of sex: give"),
+        (lambda: predictor(film, age_years=[9, 8]), "^1 radiograph, but 2 values of age_years: "),
         (lambda: predictor([film] * 2, sex={"F", "M"}), "a set of sexes or ages has no order"),
         (lambda: predictor([film] * 2, age_years={0: 5, 1: 6}), "a dict of sexes or ages has no"),
         (lambda: predictor(np.zeros((4, 4, 3), np.uint8)), r"shape \(4, 4, 3\)"),
@@ -320,7 +324,7 @@ def test_what_cannot_be_read_costs_one_answer_of_a_list(model, film):
         (np.zeros((0, 4), np.uint8), "shape (0, 4)"),
         ("a\0.png", "null byte"),
         (300 * "x", "too long"),
-        (film.parent, "is not a radiograph file"),
+        (film.parent, "is not a radiograph file; it is a folder: give the files in it"),
     ]
     predictor = Predictor(model)
     alone = predictor(film, sex="male")

@@ -600,7 +600,7 @@ def test_rows_without_a_radiograph_are_counted(tmp_path, caplog):
     ("rows", "said"),
     [
         ("", "patients.csv has a header but no rows"),
-        ("film,M", "id film matches .*a/film.png and .*b/film.png: name them a/film and b/f"),
+        ("film,M", "id film has 2 images: .*a/film.png, .*b/film.png; .*folders: a/film, b/f"),
         ("a/film,M\na/film.png,F", "ids a/film and a/film.png name one radiograph, with differen"),
     ],
 )
@@ -608,6 +608,51 @@ def test_a_row_is_of_one_radiograph(tmp_path, rows, said):
     (tmp_path / "patients.csv").write_text(f"id,sex\n{rows}\n")
     with pytest.raises(UserError, match=said):
         patients_of(FILMS, tmp_path / "patients.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "example"),
+    [("years", "12y 3m", "10.5"), ("years", "120.0", "10.5"), ("months", "8y 2m", "126")],
+)
+def test_a_cell_that_is_no_age_is_refused_with_an_example(tmp_path, name, cell, example):
+    table = tmp_path / "patients.csv"
+    table.write_text(f"id,chronological_age_{name}\n7,\n8,{cell}\n")
+    said = f"row 3, column 'chronological_age_{name}': '{cell}' is not an age from 0 to 25 years: "
+    with pytest.raises(UserError, match=re.escape(said + f"write a number such as {example},")):
+        read_patients(table)
+    table.write_text(f"id,chronological_age_{name}\n7,\n8,{example}\n")
+    assert read_patients(table)["8"].age_years == pytest.approx(10.5)
+
+
+# as a DICOM disc names them: the folder next to the file is the same for all
+DISC = [Path(f"disc/PT{i}/ST0/SE0/IM0") for i in range(3)]
+
+
+def test_the_advised_ids_tell_files_of_one_name_apart(tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("id,sex\nIM0,M\n")
+    with pytest.raises(UserError) as refused:
+        patients_of(DISC, table)
+    ids = str(refused.value).rpartition("with folders: ")[2].split(", ")
+    table.write_text("id,sex\n" + "".join(f"{i},{s}\n" for i, s in zip(ids, "MFM", strict=True)))
+    known = patients_of(DISC, table)
+    assert [known[file].sex for file in DISC] == ["male", "female", "male"]
+
+
+def test_radiographs_of_one_name_are_said_with_their_folders(tmp_path, caplog):
+    (tmp_path / "patients.csv").write_text("id,sex\nPT0,M\n")
+    with pytest.raises(UserError, match="none of these radiographs: PT0/ST0/SE0/IM0, PT1/ST0/SE"):
+        patients_of(DISC, tmp_path / "patients.csv")
+    (tmp_path / "patients.csv").write_text("id,sex\nPT0/ST0/SE0/IM0,M\nPT1/ST0/SE0/IM0,M\n")
+    patients_of(DISC, tmp_path / "patients.csv")
+    assert "1 of 3 radiographs are not in" in caplog.text
+    assert "patients.csv: PT2/ST0/SE0/IM0" in caplog.text
+
+
+def test_radiographs_of_one_name_in_one_folder_cannot_be_told_apart_by_it(tmp_path):
+    (tmp_path / "patients.csv").write_text("id,sex\n7,M\n")
+    with pytest.raises(UserError, match=r"id 7 has 2 images: a/7.png, a/7.jpg; keep one of them$"):
+        patients_of([Path("a/7.png"), Path("a/7.jpg")], tmp_path / "patients.csv")
 
 
 def test_two_rows_of_a_radiograph_do_not_contradict_each_other(tmp_path):

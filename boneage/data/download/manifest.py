@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from boneage.data.atomic import write_file
 from boneage.data.file_facts import warn_of_copies
+from boneage.data.formats import describe_file
 from boneage.data.layouts import NO_TABLES, looks_official, read_rows
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns
 from boneage.data.tables.matching import clause, find_pairs
@@ -153,7 +154,7 @@ def verify(
         UserError: when it is not a folder, or contains no label table or no image.
     """
     if folder.is_file():
-        raise UserError(f"{folder} is a file: give the folder that it is in")
+        raise UserError(f"{folder} is {describe_file(folder)}")
     if not folder.is_dir() or not any(folder.iterdir()):
         what = "is an empty folder" if folder.is_dir() else "does not exist"
         raise UserError(

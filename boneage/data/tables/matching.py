@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.formats import RADIOGRAPH_SUFFIXES
-from boneage.data.radiographs import Folder, by_id, single_files
+from boneage.data.radiographs import Folder, by_id, names_apart, single_files
 from boneage.data.tables.ids import core
 from boneage.data.tables.labels import read_ids
 from boneage.errors import UserError, join_first, plural
@@ -160,7 +160,7 @@ def pair(
     return Pairs(
         {id_: files[matched[id_]] for id_ in ids if id_ in matched},
         [id_ for id_ in ids if id_ not in matched],
-        [id_ for id_ in files if id_ not in known],
+        [name for id_ in files if id_ not in known for name in names_apart(files[id_])],
     )
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import Path as ZipPath
 
 import pandas as pd
 
@@ -194,6 +195,8 @@ def _is_spreadsheet(path: Path) -> bool:
             f"{path} is an old Excel file, or has a password: save it as xlsx without a "
             "password, or as csv"
         )
+    if head == XLSX and is_zipfile(path) and not ZipPath(path, "[Content_Types].xml").exists():
+        raise UserError(f"{path} is a zip archive, not a table: unpack it, or give an xlsx or csv")
     named = path.suffix.lower() in SPREADSHEETS
     if (head == XLSX) != named and head:
         _log_kind(path, "an xlsx file" if head == XLSX else "a csv file")
