@@ -114,6 +114,10 @@ def test_metrics_by_hand():
     assert found["accuracy"] == 0.5
     assert found["accuracy_difference"] == 0
     assert found["stage_changed"] == 0
+    worse = clean.assign(stage_predicted=["adult", "child", "adult"])
+    found = stress_metrics(truth, clean, worse).set_index("metric")["value"]
+    assert found["accuracy_difference"] == pytest.approx(1 / 3 - 2 / 3)
+    assert found["stage_changed"] == pytest.approx(1 / 3)
     assert not {"flagged", "mae_months_not_flagged"} & {*found.index}
     measured = stress_metrics(truth, clean, changed.assign(novelty=[1.0, 1.1]))
     found = measured.set_index("metric")["value"]
