@@ -9,6 +9,7 @@ import pytest
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError
 from boneage.predict.ensemble import SITE, Ensemble
+from boneage.predict.onnx_model import OnnxModel
 from boneage.stages import Stages
 from boneage.uncertainty.conformal import Intervals
 from boneage.uncertainty.site import Correction, Line, Site
@@ -88,3 +89,20 @@ def test_a_model_that_seems_to_be_given_twice_is_said(mean_of, caplog):
     assert caplog.text == ""
     mean_of(model("a.onnx", intervals=own), model("b.onnx", intervals=dict(own)))
     assert "a.onnx and b.onnx have the same intervals, so they seem to be one" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("mirror", "within", "age"),
+    [(False, False, 3.0), (True, False, 4.0), (True, True, 3.0)],  # a graph with both has the mean
+)
+def test_an_exported_model_is_averaged_once_with_the_mirror_image(mirror, within, age):
+    exported = object.__new__(OnnxModel)
+    exported.columns, exported.outputs = {"age": ["age_years_predicted"]}, ["age", "novelty"]
+    exported.mirror, exported.contract = mirror, {"mirror_test": within}
+    exported._run = lambda names, squares, sexes: {
+        "age": squares[:, 0, 0].astype(float), "novelty": squares[:, 0, -1] / 10,
+    }  # fmt: skip
+    square = np.array([[[3, 5], [7, 9]]], np.uint8)
+    columns, novelty = exported.predict(square, ["male"])
+    assert columns["age_years_predicted"].tolist() == [age]
+    assert novelty.tolist() == [0.5]  # of the image itself
