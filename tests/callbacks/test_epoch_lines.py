@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from boneage.callbacks.progress import TerminalBar
+from boneage.callbacks.progress import EpochLines, History, TerminalBar
 from boneage.data import parallel
 from boneage.data.parallel import ProgressLines
 from boneage.errors import UserError
@@ -229,3 +229,11 @@ def test_a_quick_decoding_says_little(monkeypatch, caplog):
 def test_durations_as_people_say_them():
     told = {0.4: "0 s", 59.4: "59 s", 60: "1 min 0 s", 200: "3 min 20 s", 7500: "2 h 5 min"}
     assert {seconds: duration(seconds) for seconds in told} == told
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", (0.2, 2)), ("max", (0.9, 1))])
+def test_the_best_epoch_is_the_first_with_the_best_value(mode, best):
+    lines = EpochLines(History(), "val/loss", mode)
+    for epoch, value in enumerate([float("nan"), 0.9, 0.2, 0.9, 0.2, float("nan")]):
+        lines._keep_best(value, epoch)
+    assert (lines.state_dict()["value"], lines.state_dict()["epoch"]) == best

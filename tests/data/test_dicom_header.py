@@ -125,6 +125,21 @@ def test_what_is_given_and_contradicts_the_header_is_flagged(tmp_path):
     assert patient_of(file, patient_given("male", 9.99), {}, header).flags == ()  # of 009Y
     assert patient_of(file, patient_given("unknown", None), {}, header).flags == ()
     assert patient_of(file, patient_given("female", None), {}, None).flags == ()
+    doubtful = Header("male", 9.0, age_flag="its dates contradict it")
+    assert patient_of(file, patient_given("male", 12), {}, doubtful).flags == ()
+
+
+def test_the_call_counts_before_the_table_and_the_table_before_the_header(tmp_path):
+    file, header = tmp_path / "a.dcm", Header("male", 9.0)
+    table = {file: Patient("male", "table", 8.5, "table")}
+    both = patient_of(file, patient_given("female", 9.5), table, header)
+    assert (both.sex, both.sex_from) == ("female", "option")
+    assert (both.age_years, both.age_from) == (9.5, "option")
+    age = patient_of(file, patient_given(None, 9.5), table, None)
+    assert age == Patient("male", "table", 9.5, "option")
+    assert patient_of(file, Patient(), table, header) == table[file]
+    alone = patient_of(file, Patient(), {tmp_path / "b.dcm": table[file]}, header)
+    assert alone == Patient("male", "header", 9.0, "header")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.data.phantom.hand import draw_hand
 from boneage.data.phantom.ossification import APPEARANCE_YEARS, Maturity
-from boneage.data.phantom.write import draw_population
+from boneage.data.phantom.write import RSNA_NAME, draw_population
 from boneage.errors import UserError
 
 TABLE = "boneage-training-dataset.csv"
@@ -90,6 +90,14 @@ def test_hands_grow():
     heights = [np.ptp(typical(age, "male")[-1].outline[:, 1]) for age in (1, 6, 12, 17)]
     assert heights == sorted(heights)
     assert heights[-1] > 1.7 * heights[0]
+    adults = [Maturity(18, sex).growth for sex in ("male", "female")]
+    assert adults == pytest.approx([1, 17.2 / 18.9])  # of a man's hand
+
+
+def test_carpals_of_girls_are_full_grown_before_those_of_boys():
+    for sex, years in (("female", 12.5), ("male", 14.5)):
+        assert Maturity(years, sex).carpal_size("capitate") == 1
+        assert Maturity(years - 0.1, sex).carpal_size("capitate") < 1
 
 
 @pytest.mark.parametrize(("sex", "age", "carpals"), [("male", 3.2, 3), ("female", 0.8, 2)])
@@ -147,6 +155,16 @@ def test_written_as_rsna_lays_it_out(phantom_root):
         with np.load(phantom_root / f"masks/{id_}.npz") as masks:
             assert set(masks) == {"carpals", "epiphyses", "soft_tissue"}
             assert {(masks[m].dtype.name, masks[m].shape) for m in masks} == {("bool", image.shape)}
+
+
+def test_a_radiograph_shows_the_age_and_the_sex_of_its_row(phantom_root):
+    table = pd.read_csv(phantom_root / TABLE)
+    for row in (0, 7, 23):
+        id_, months, male = table.loc[row, ["id", "boneage", "male"]]
+        rng = np.random.default_rng([0, write_module.FIRST_DRAWING + row])
+        drawn = expose(months / 12, "male" if male else "female", 64, rng).image
+        written = cv2.imread(str(phantom_root / RSNA_NAME / f"{id_}.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(written, drawn)
 
 
 def snapshot(root):

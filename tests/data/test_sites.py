@@ -62,3 +62,21 @@ def test_a_separate_test_table_is_not_trained_on_without_a_word(table, caplog):
     table.loc[290:, "origin"] = "test"
     assert (split.assign(table, set(), False, None)[290:] != "test").all()  # of Cali
     assert "10 radiographs of the validation or test table are treated like the oth" in caplog.text
+
+
+@pytest.mark.parametrize("folds", [10, "site"])
+def test_what_is_held_out_is_tested_with_its_patients(table, folds, caplog):
+    table = table.assign(
+        id=[f"f{i}" for i in range(300)],
+        patient=[f"p{i // 2}" for i in range(300)],
+        origin="train",
+    )
+    split = Split(folds=folds)
+    before = split.assign(table, set(), False, None)
+    first = before.index[before == "train"][0]
+    pair = table["patient"] == table["patient"][first]
+    caplog.set_level("INFO")
+    after = split.assign(table, {table["id"][first]}, False, None)
+    assert (after[pair] == "test").all()
+    assert (after[~pair] == before[~pair]).all()
+    assert "Also held out: 1 other radiograph of the same patients" in caplog.text

@@ -42,6 +42,17 @@ def test_p_is_that_of_scipys_permutation_test():
     assert clearest_gap(error, levels).p == pytest.approx(result.pvalue, abs=0.03)
 
 
+def test_p_is_of_the_clearest_of_all_pairs():
+    """Levels of equal size, so that every pair has one spread: by their means in a shuffle."""
+    error, levels = simulated(40, (1.0,) * 4, seed=1)
+    values, rng = np.abs(error), np.random.default_rng(5)
+    means = np.stack([values, *rng.permuted(np.tile(values, (4000, 1)), axis=1)])
+    means = means.reshape(-1, 4, 40).mean(axis=2)
+    ranges = np.ptp(means, axis=1)  # the largest difference of any two
+    expected = (ranges >= ranges[0] - 1e-9).mean()
+    assert clearest_gap(error, levels).p == pytest.approx(expected, abs=0.04)
+
+
 def test_one_bad_level_of_twenty_has_a_small_p():
     assert clearest_gap(*simulated(20, (*[1.0] * 19, 20.0))).p < 0.001  # 190 pairs
 

@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.evaluation.comparison.group import find_runs, group_runs
 from boneage.evaluation.comparison.page import write_comparison
-from boneage.evaluation.comparison.sizes import size_studies
+from boneage.evaluation.comparison.sizes import curve_of, size_studies
 from boneage.evaluation.figures.sizes import error_by_size
+from boneage.evaluation.learning_curve import fit_learning_curve
 
 SIZES = (250, 500, 1000, 2000, 4000)
 LARGEST = 9000
@@ -170,3 +171,10 @@ def test_the_figure(tmp_path):
     assert beyond.get_xdata()[[0, -1]] == pytest.approx([1000, 2000])
     assert beyond.get_ydata() == pytest.approx(law(beyond.get_xdata()))
     assert len(error_by_size(n, mae, None).axes[0].get_lines()) == 1
+
+
+def test_a_95_percent_interval_is_1_96_standard_errors_to_each_side():
+    mae, se = law(SIZES), np.array([0.2, 0.3, 0.25, 0.2, 0.15])
+    intervals = np.stack([mae, mae - 1.96 * se, mae + 1.96 * se], axis=1)
+    expected = fit_learning_curve(SIZES, mae, se).doubling_limits
+    assert curve_of(np.array(SIZES), intervals).doubling_limits == pytest.approx(expected)

@@ -147,6 +147,15 @@ def test_a_reduced_mask_lies_where_the_whole_one_does(fit, height, width):
     assert (geometry.mask_to_square(np.ones_like(reduced)) == shown).all()
 
 
+def test_a_pixel_of_the_square_is_in_a_mask_if_more_than_half_of_it_is():
+    of_four = ["1111", "1110", "1100", "0100"]  # the four pixels of the file under one of it
+    full, most, half, little = (np.array([*map(int, one)]).reshape(2, 2) for one in of_four)
+    mask = np.tile(np.block([[full, most], [half, little]]), (4, 4)).astype(bool)
+    geometry = Geometry(16, 16, Preprocessing(size=8, fit="squash", crop="none"), Crop())
+    expected = np.tile([[True, True], [False, False]], (4, 4))
+    np.testing.assert_array_equal(geometry.mask_to_square(mask), expected)
+
+
 def write(path, *rows):
     pd.DataFrame(rows).to_csv(path, index=False)
     return path

@@ -246,6 +246,15 @@ def test_all_networks_and_tasks_are_exported_with_their_map_and_rebuilt(options,
     np.testing.assert_allclose(maps, drawn, atol=1e-3 * np.abs(drawn).max())
 
 
+def test_a_contract_has_the_widths_of_each_sex_and_all_ids_of_training():
+    split = {"id": [*"abcdef"], "fold": ["train", "val", "test", "train", "val", "test"]}
+    record = {"split": split, "earlier": {"id": ["z", "a"]}}
+    record["calibration"] = {"half_widths_years": {"sex_known": [1.0], "sex_unknown": [2.0, None]}}
+    widths = onnx_file._half_widths(record)
+    assert widths == {"sex_known": [1.0], "sex_unknown": [2.0, None]}
+    assert onnx_file._radiographs(record) == {"train": ["a", "d", "z"], "val": ["b", "e"]}
+
+
 @pytest.mark.slow
 def test_torch_export(run, radiographs, tmp_path):
     image, sex = (torch.from_numpy(values) for values in radiographs)

@@ -583,6 +583,16 @@ def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path):
     assert [known[file].sex for file in FILMS] == ["female", "male"]
 
 
+@pytest.mark.parametrize(("months", "said"), [("95.9", False), ("96", True), ("72", True)])
+def test_two_ages_that_differ_by_a_year_are_said(tmp_path, caplog, months, said):
+    table = tmp_path / "p.csv"
+    header = "id,chronological_age_years,chronological_age_months"
+    table.write_text(f"{header}\na,7.0,{months}\nb,,30\n")
+    patients = read_patients(table)
+    assert (patients["a"].age_years, patients["b"].age_years) == (7.0, 2.5)
+    assert ("differ by a year or more in 1 row, first in row 2" in caplog.text) == said
+
+
 def test_rows_without_a_radiograph_are_counted(tmp_path, caplog):
     table = tmp_path / "patients.csv"
     table.write_text("id,sex\na/film,F\nb/film,M\n")
@@ -1004,3 +1014,25 @@ def test_an_answer_by_hand():
     assert unknown.sd_score is None
     predicted["novelty"] = 1.01
     assert answer_all([one], [boy], models)[0][0].flags == ["unlike the training radiographs"]
+
+
+class BySex(Usual):
+    """An ensemble whose ages depend on the sex alone."""
+
+    def predict(self, squares, sexes):
+        rows = super().predict(squares, sexes)
+        age = {"female": 5.0, "male": 7.0, "unknown": 6.0}
+        return [row | {PREDICTED_AGE: age[sex]} for row, sex in zip(rows, sexes, strict=True)]
+
+
+def test_a_corrected_radiograph_has_the_sex_of_its_own_patient():
+    upright = expose(10, "female", 256, np.random.default_rng(0)).image
+    ensemble = BySex(dict.fromkeys(range(256), float("nan")))
+    part = [(each, see(each, ensemble.preprocessings, with_film=False)) for each in (
+        upright, 255 - upright, 255 - upright,
+    )]  # fmt: skip
+    broken = part[0][0], replace(part[0][1], error="damaged")
+    sexes = ["female", "female", "male", "unknown"]
+    answers, _ = answer_all([broken, *part], [Patient(sex) for sex in sexes], ensemble)
+    assert [answer.age_years for answer in answers] == [None, 5, 7, 6]
+    assert [len(answer.flags) for answer in answers] == [0, 0, 1, 1]

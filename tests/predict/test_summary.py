@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from boneage.data.dicom.header import header_of
 from boneage.predict.answer import Answer
-from boneage.predict.page import write_pages
+from boneage.predict.page import card_of, write_pages
 from boneage.predict.summary import Share, summarise
 
 
@@ -97,3 +97,23 @@ def test_nothing_predicted_has_no_ages():
     found = summarise([Answer("a", "a", status="error"), Answer("b", "b", status="error")])
     assert (found.ages, found.years, found.stages) == ([], [], [])
     assert np.isclose(found.shares[0].value, 1)
+
+
+def test_the_place_of_a_prediction_on_its_scale(tmp_path):
+    """The scale ends at 19 years, and an interval is cut there."""
+    answer = Answer(
+        "a.png", "a", age_years=4.75, interval_low_years=0.0, interval_high_years=20.0
+    )  # fmt: skip
+    card = card_of(answer, tmp_path, "a")
+    assert (card["low"], card["at"], card["high"]) == (0, 25, 100)
+    card = card_of(Answer("a.png", "a", age_years=9.5), tmp_path, "a")
+    assert (card["low"], card["at"], card["high"], card["image"]) == (None, 50, None, None)
+
+
+def test_cards_of_one_id_have_the_names_of_their_files(tmp_path):
+    files = ("a/hand.png", "b/hand.png", "c/foot.png")
+    cards = [Answer(file, file[2:6], age_years=9.0) for file in files]
+    (page,) = write_pages(cards, {"checkpoints": ["model.onnx"]}, tmp_path)
+    text = page.read_text()
+    assert [file in text for file in files] == [True, True, False]
+    assert "foot" in text

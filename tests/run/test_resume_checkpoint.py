@@ -5,11 +5,13 @@ import json
 
 import pandas as pd
 import pytest
+from helpers import TINY, compose_config
+from omegaconf import OmegaConf
 
 from boneage.errors import UserError
-from boneage.run.checkpoint import changed_fold
+from boneage.run.checkpoint import changed_fold, resolved
 from boneage.run.experiment import train
-from boneage.run.resume import is_within_epoch, resume_record
+from boneage.run.resume import MUST_MATCH, check_resumable, is_within_epoch, resume_record
 
 SPLIT = {
     "id": ["a", "b", "c"],
@@ -92,6 +94,31 @@ def test_a_training_is_not_resumed_with_other_options(configure, tmp_path):
     assert "max_epochs" not in str(said.value)
     longer = ("trainer.max_epochs=2", "data.num_workers=0", "trainer.log_every_n_steps=3")
     assert train(configure(ckpt, *longer))["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("seed", 7, None),
+        ("trainer.max_epochs", 3, None),  # nothing is left to train, but to test
+        ("trainer.max_epochs", 2, "it was trained for 3 epochs, and the limit is"),
+        ("data.size", 64, r"differs from its run in data\.size \(was 32\); repeat"),
+        ("backbone.stem", 5, "differs from its run in backbone; repeat"),
+        ("stages.edges", [9, 18], "differs from its run in stages; repeat"),
+    ],
+)
+def test_a_checkpoint_without_options_is_resumed_by_the_same_network_only(name, value, said):
+    cfg = compose_config(*TINY, "data=rsna", "data.root=/films", "trainer.max_epochs=4")
+    record = {"config": resolved(cfg, MUST_MATCH), "options": {}}
+    record["preprocessing"] = {key: cfg.data[key] for key in ("size", "fit", "contrast", "crop")}
+    progress = {"epoch_loop.batch_progress": {"is_last_batch": True}}
+    checkpoint = {"boneage": record, "epoch": 2, "loops": {"fit_loop": progress}}
+    OmegaConf.update(cfg, name, value)
+    if said is None:
+        check_resumable(checkpoint, cfg, own=False)
+        return
+    with pytest.raises(UserError, match=said):
+        check_resumable(checkpoint, cfg, own=False)
 
 
 def test_a_limit_below_the_epochs_of_a_checkpoint_leaves_nothing(configure, tmp_path):

@@ -52,3 +52,21 @@ def test_radiographs_of_the_starting_weights_were_trained_on(fold):
 def test_many_films_of_one_name_are_compared_by_their_folders_only():
     films = rows([f"P{n}/film" for n in range(20_000)], ages=float("nan"))
     assert find_seen(films, films)[1] == list(films["id"])  # 4e8 pairs would not fit in memory
+
+
+def test_what_chose_the_epoch_may_be_validated_on_but_not_tested():
+    model = checkpoint(pd.concat([rows(["1"], fold="train"), rows(["2"], fold="val")]))
+    for fold, id_ in (("val", "2"), ("val", "3"), ("test", "3")):
+        check_unseen(model, rows([id_], fold=fold), fold)
+    for fold, id_ in (("val", "1"), ("test", "1"), ("test", "2")):
+        with pytest.raises(UserError, match=rf"1 radiograph of the .* fold: {id_};"):
+            check_unseen(model, rows([id_], fold=fold), fold)
+
+
+def test_an_age_in_years_is_that_in_months():
+    """A table in years with three decimals, and an exported model, which has no ages."""
+    seen = rows(["1", "2"], ages=[100.0, 100.0], fold="train")
+    asked = rows(["1", "2"], ages=[round(100 / 12, 3) * 12, 100.02])
+    assert find_seen(asked, seen) == (["1"], [])
+    assert find_seen(asked, seen.assign(age_months=float("nan"))) == ([], ["1", "2"])
+    assert find_seen(asked.assign(age_months=float("nan")), seen) == ([], ["1", "2"])

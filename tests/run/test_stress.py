@@ -24,7 +24,7 @@ from boneage.predict.predictor import Predictor
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
-from boneage.run.stress import held_out, stress, stress_metrics
+from boneage.run.stress import _predict, held_out, stress, stress_metrics
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,10 @@ def test_metrics_by_hand():
     assert found["accuracy"] == 0.5
     assert found["accuracy_difference"] == 0
     assert found["stage_changed"] == 0
+    worse = clean.assign(stage_predicted=["adult", "child", "adult"])
+    found = stress_metrics(truth, clean, worse).set_index("metric")["value"]
+    assert found["accuracy_difference"] == pytest.approx(1 / 3 - 2 / 3)
+    assert found["stage_changed"] == pytest.approx(1 / 3)
     assert not {"flagged", "mae_months_not_flagged"} & {*found.index}
     measured = stress_metrics(truth, clean, changed.assign(novelty=[1.0, 1.1]))
     found = measured.set_index("metric")["value"]
@@ -132,6 +136,22 @@ def test_metrics_by_hand():
     assert rows.loc["stage_changed", ["low", "high"]].tolist() == pytest.approx([0, 1 - exact])
     itself = stress_metrics(truth, clean, clean).set_index("metric")
     assert itself.loc["stage_changed", ["low", "high"]].isna().all()  # no stage can change
+
+
+def test_a_radiograph_that_cannot_be_changed_is_left_out_with_its_own_sex(monkeypatch):
+    table = pd.DataFrame({"path": ["a", "b", "c"], "sex": ["female", "male", "unknown"]})
+    squares = [None, (np.full((8, 8), 1), "female"), (np.full((8, 8), 2), "female")]
+    monkeypatch.setattr("boneage.run.stress.run_pool", lambda calls, n_jobs: squares)
+
+    def predictions(squares, sexes):
+        return pd.DataFrame({"seen": squares[:, 0, 0], "sex": list(sexes)})
+
+    rows = list(_predict(predictions, table, Preprocessing(8), ["turned"]))
+    assert rows == [
+        ("turned", None),
+        ("turned", {"seen": 1, "sex": "male", "row": 1}),
+        ("turned", {"seen": 2, "sex": "female", "row": 2}),  # of the header
+    ]
 
 
 @pytest.mark.slow

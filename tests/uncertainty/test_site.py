@@ -43,6 +43,8 @@ def test_an_offset_of_one_sex_is_found():
     assert found.correction.form.endswith("by sex")
     assert lines["male"].correct(np.array([10.0])) == pytest.approx(11, abs=0.2)
     assert lines["female"].correct(np.array([10.0])) == pytest.approx(10, abs=0.2)
+    unknown = found.correction.correct(np.array([10.0]), np.array(["unknown"]))
+    assert unknown == pytest.approx(10.5, abs=0.2)  # half of the radiographs are boys'
 
 
 @pytest.mark.slow

@@ -1,0 +1,39 @@
+"""A radiograph with a map over it, by hand."""
+
+import numpy as np
+import pytest
+
+from boneage.explain.film import film_image, overlay, square_film
+
+ORANGE, PURPLE = (127, 59, 8), (45, 0, 75)  # the ends of ColorBrewer's PuOr
+PALE_PURPLE = (153, 143, 191)  # halfway to its middle
+
+
+def test_what_raises_the_prediction_is_orange_and_what_lowers_it_purple():
+    film = np.full((1, 3), 100, np.uint8)
+    raised, lowered, neither = overlay(film, np.array([[1.0, -1.0, 0.0]]))[0]
+    assert raised.tolist() == [round(0.2 * 100 + 0.8 * colour) for colour in ORANGE]
+    assert lowered.tolist() == [round(0.2 * 100 + 0.8 * colour) for colour in PURPLE]
+    assert neither.tolist() == [100] * 3
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_the_strongest_value_of_a_map_has_the_strongest_colour(size):
+    map_ = np.zeros((8, 8))
+    map_[:, :4], map_[:, 4:] = size, -size / 2
+    drawn = film_image(square_film(np.full((8, 8), 100, np.uint8)), map_)
+    assert drawn.shape == (8, 8 + 8 + 8, 3)  # the film, a gap, and the film with the map
+    assert (drawn[:, :8] == 100).all()
+    assert (drawn[:, 8:16] == 255).all()
+    raised, lowered = drawn[4, 16], drawn[4, 23]
+    assert raised.tolist() == [round(0.2 * 100 + 0.8 * colour) for colour in ORANGE]
+    expected = [0.6 * 100 + 0.4 * colour for colour in PALE_PURPLE]  # half the opacity, too
+    assert lowered.tolist() == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(("width", "shape"), [(70, (60, 148)), (73, (128, 73))])
+def test_a_wide_film_is_above_its_map(width, shape):
+    film = square_film(np.zeros((8, 8), np.uint8))
+    wide = type(film)(np.zeros((60, width), np.uint8), film.geometry)
+    assert film_image(wide, np.zeros((8, 8))).shape == (*shape, 3)
+    assert film_image(wide, None).shape == (60, width, 3)
