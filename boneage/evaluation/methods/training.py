@@ -9,6 +9,7 @@ from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import number
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.options import TABLE, kind_of
 
 Options = Mapping[str, Any]
 SAMPLINGS = {
@@ -30,6 +31,7 @@ SCHEDULE_SENTENCES = {
     "warmup_cosine": "The learning rate rose linearly{warmup} and then fell to zero along half a "
     "cosine.",
 }
+UNITS = ("day", "hour", "minute", "second")  # of a time limit
 PRECISIONS = {
     "32-true": "single precision",
     "bf16-mixed": "mixed precision (bfloat16)",
@@ -42,7 +44,7 @@ def describe_training(run: FinishedRun) -> list[str]:
     options = run.metrics["options"]
     if is_test_alone(run):
         model = options.get("ckpt_path")
-        only = f"This run only tested the model {name_of(model)}." if model else ""
+        only = f"This run only tested a finished model ({name_of(model)})." if model else ""
         its, a_run = ("their", "each run") if is_ensemble(run) else ("its", "the run")
         return [
             "These runs only tested finished models." if is_ensemble(run) else only,
@@ -51,12 +53,9 @@ def describe_training(run: FinishedRun) -> list[str]:
             ),
             _mirror(options),
         ]
-    first = [
-        "The following describes the first model.",
-        fill_in("how the others differ, such as in the seed or the fold"),
-    ]
+    first = "The following describes the first model."
     return [
-        *(first if is_ensemble(run) else []),
+        *([first, _others(run)] if is_ensemble(run) else []),
         *_epochs(run),
         *_steps(options),
         SAMPLINGS.get(str(options.get("data.sampling")), fill_in("sampling")),
@@ -73,6 +72,16 @@ def describe_training(run: FinishedRun) -> list[str]:
     ]
 
 
+def _others(run: FinishedRun) -> str:
+    """Say in which options the models of an ensemble differ; a choice covers what is below it."""
+    if (differing := run.metrics.get("differing")) is None:  # of an older version
+        return fill_in("how the others differ, such as in the seed or the fold")
+    keys = [key for key in differing if kind_of(key) != "bookkeeping"]
+    named = [key for key in keys if not any(key.startswith(f"{other}.") for other in keys)]
+    same = "All models had the same options."
+    return f"The models differ in these options: {join(named)}." if named else same
+
+
 def _epochs(run: FinishedRun) -> list[str]:
     options, epochs = run.metrics["options"], run.metrics.get("epochs")
     at_most = options.get("trainer.max_epochs")
@@ -81,12 +90,22 @@ def _epochs(run: FinishedRun) -> list[str]:
     said = [f"Training ran for {plural(epochs, 'epoch')}{of}." if epochs else fill_in("epochs")]
     if (steps := options.get("trainer.max_steps") or -1) > 0:
         said.append(f"It was limited to {plural(steps, 'step')}.")
+    if time := _time_limit(options):
+        said.append(f"It was limited to a time of {time}.")
     if patience is not None:
         validations = plural(patience, "validation")
         said.append(f"It would stop after {validations} without a better {monitored(options)}.")
     if options.get("ckpt_path"):
         said.append("It was resumed from a checkpoint.")
     return said
+
+
+def _time_limit(options: Options) -> str:
+    """Return the limit of the time in words, given as DD:HH:MM:SS or by unit; empty without one."""
+    given = str(options.get("trainer.max_time") or "").split(":")
+    by_unit = [options.get(f"trainer.max_time.{unit}s") for unit in UNITS]
+    numbers = map(int, given) if len(given) == len(UNITS) else by_unit
+    return join([plural(n, unit) for n, unit in zip(numbers, UNITS, strict=True) if n])
 
 
 def _steps(options: Options) -> list[str]:
@@ -156,9 +175,11 @@ def _loss(options: Options, task: str) -> str:
         error = _age_loss(options, task)
         if kind == "AgeRegression":
             return f"The loss of the age was {error}."
-        sigma, share = (options.get(f"tasks.{task}.{name}") for name in ("sigma", "share"))
-        if sigma is None or share is None:
-            return fill_in("the loss of the age")
+        defaults = {row.name: row.default for row in TABLE}
+        sigma, share = (
+            options.get(f"tasks.{task}.{name}", defaults[f"tasks.*.{name}"])
+            for name in ("sigma", "share")
+        )
         return (
             f"The loss of the age was {share:g} times the cross-entropy with a normal distribution "
             f"around the true age (SD {sigma:g} months) plus {1 - share:g} times {error}."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.weights import BUILTIN_NAME
+from boneage.weights import BUILTIN, BUILTIN_NAME
 
 LETTER = r"[^/\\,\[\]\"']"  # of a name in a path
 ABSOLUTE = re.compile(
@@ -26,9 +26,9 @@ def join(items: Sequence[str]) -> str:
 
 def name_of(path: object) -> str:
     """Return the name of a file, of the run that a checkpoint is of, or of the built-in model."""
-    if path == BUILTIN_NAME:
-        return "the built-in model of boneage"
     parts = PurePath(str(path).replace("\\", "/")).parts
+    if path == BUILTIN_NAME or parts[-3:] == BUILTIN.parts[-3:]:  # wherever it was installed
+        return "the built-in model of boneage"
     if len(parts) > 2 and parts[-2] == "checkpoints":
         return parts[-3]
     return parts[-1] if parts else str(path)

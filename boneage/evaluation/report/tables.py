@@ -29,6 +29,7 @@ EXTREMES = (
     "age/worst_5_percent_share",
 )
 BIAS = "age/bias_months"
+UNLIMITED = (-1, None)  # epochs, steps or time
 SUBGROUP_METRICS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
 
 
@@ -113,10 +114,10 @@ def bias_rows(
 
 
 def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
-    """Return the main options, with their labels."""
+    """Return the main options, with their labels, without limits that are not set."""
     options = run.metrics["options"]
     rows = [(row, key) for row in TABLE if row.label for key in row.keys(options)]
-    return [(row.label_of(key), options[key]) for row, key in rows]
+    return [(row.label_of(key), options[key]) for row, key in rows if options[key] not in UNLIMITED]
 
 
 def _heading(run: FinishedRun, name: str) -> str:
