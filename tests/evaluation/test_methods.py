@@ -187,6 +187,8 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         ("Training", ["+trainer.gradient_clip_algorithm=value"], "Each value of the gr", "norm"),
         ("Training", ["trainer.max_steps=70"], "It was limited to 70 steps.", ""),
         ("Training", [], "of at most 8", "It was limited"),
+        ("Training", ["ckpt_path=/x/last.ckpt"], "another run, whose schedule gave the lea", ""),
+        ("Training", [], "The learning rate rose", "It continued"),
         ("Training", ["trainer.max_time=01:00:30:00"], "a time of 1 day and 30 minutes.", "hour"),
         ("Training", ["trainer.max_time={hours:2}"], "limited to a time of 2 hours.", "days"),
         ("Data", [], "part 1 of 10 equal parts was the test fold", "sample of"),

@@ -96,7 +96,7 @@ def _epochs(run: FinishedRun) -> list[str]:
         validations = plural(patience, "validation")
         said.append(f"It would stop after {validations} without a better {monitored(options)}.")
     if options.get("ckpt_path"):
-        said.append("It was resumed from a checkpoint.")
+        said.append("It continued another run, whose schedule gave the learning rate until then.")
     return said
 
 
