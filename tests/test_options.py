@@ -135,3 +135,22 @@ def test_a_page_shows_only_limits_that_are_set(tmp_path):
     limits = {"trainer.max_epochs": -1, "trainer.max_steps": 70, "trainer.max_time": None}
     run = FinishedRun(tmp_path, {"options": {"seed": 3, **limits}}, None, None)
     assert option_rows(run) == [("seed", 3), ("steps at most", 70)]
+
+
+def test_a_page_shows_no_draw_of_a_split_where_none_was_drawn(tmp_path):
+    draw = {"data.split_seed": 4, "data.folds": 5, "data.fold": 2}
+    drawn = [("split seed", 4), ("parts of the split", 5), ("test part", 2)]
+
+    def shown(external=False, **options):
+        metrics = {"external": external, "options": draw | options}
+        return option_rows(FinishedRun(tmp_path, metrics, None, None))
+
+    assert shown() == drawn
+    assert shown(**{"data.split_file": "split.csv"}) == []
+    sample = {"data.split_file": "split.csv", "data.train_films": 9}
+    assert shown(**sample) == [drawn[0], ("training radiographs", 9)]  # drawn by that seed
+    (tmp_path / "split.csv").write_text("id,fold\na,test\nb,unused\n")
+    assert shown(external=True) == drawn
+    (tmp_path / "split.csv").write_text("id,fold\na,test\nb,test\n")
+    assert shown() == drawn
+    assert shown(external=True) == []

@@ -319,6 +319,16 @@ def test_stages_read_off_the_age(told):
     assert "derived from" not in multitask["Statistics"]
 
 
+def test_a_run_that_ended_before_its_schedule_tells_its_last_learning_rate(tmp_path):
+    said = []
+    for last in ("0.0", "3.38e-05"):
+        folder = finished(tmp_path / last)
+        (folder / "history.csv").write_text(f"epoch,learning_rate\n0,0.001\n1,{last}\n")
+        said.append(parts_of(methods(read_run(folder)))["Training"])
+    assert "along half a cosine. A batch" in said[0]
+    assert "along half a cosine. It was 3.4e-05 when training ended. A batch" in said[1]
+
+
 def test_a_run_that_validated_nothing(told):
     parts = told(best_validation=None)
     assert "No epoch was validated: the weights after the last step" in parts["Training"]

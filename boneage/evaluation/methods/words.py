@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from boneage.evaluation.run_files import SPLIT
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
@@ -46,6 +47,12 @@ def without_folders(command: str) -> str:
 def is_ensemble(run: FinishedRun) -> bool:
     """Tell whether a folder has the mean of several runs."""
     return "ensemble" in run.metrics
+
+
+def tests_all(run: FinishedRun) -> bool:
+    """Tell whether an external test is of all radiographs of its data set, whatever the split."""
+    folds = run.table(SPLIT).get("fold")
+    return bool(run.metrics.get("external")) and folds is not None and set(folds) == {"test"}
 
 
 def is_test_alone(run: FinishedRun) -> bool:
