@@ -13,6 +13,7 @@ Kind = Literal["identity", "setting", "bookkeeping"]
 SETTING: Kind = "setting"
 BOOKKEEPING: Kind = "bookkeeping"
 DEPENDS = ""  # default that depends on other choices
+OF_THE_DRAW = ("data.split_seed", "data.folds", "data.fold")  # of the split a split file replaces
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,7 @@ TABLE = (
     Option("hydra", "default", "folders of runs; `hydra/launcher=slurm`", BOOKKEEPING,
            group="elsewhere", recorded=False),
 
-    Option("data.size", 128, "side of the square image in pixels",
-           label="image size (pixels)", hparam="size"),
+    Option("data.size", 128, "pixels of a side", label="image size (pixels)", hparam="size"),
     Option("data.fit", "squash", "`pad`: keep the aspect ratio", label="fit to the square"),
     Option("data.contrast", "stretch", "percentiles of each radiograph; `none`", label="contrast"),
     Option("data.crop", "hand", "crop to the hand; `none`: no crop, as with `data=phantom`"),
@@ -131,6 +131,8 @@ TABLE = (
            label="balance", hparam="balance"),
     Option("tasks.*.focal", 0.0, "exponent of the focal loss"),
     Option("tasks.*.weight", 1.0, "share of the total loss"),
+    Option("tasks.*.sigma", 6.0, "of `AgeDistribution`: SD of its target in months"),
+    Option("tasks.*.share", 0.2, "of `AgeDistribution`: share of its cross-entropy in the loss"),
     Option("tasks.*.hidden", DEPENDS, "widths of the hidden layers of the head; `[]`: none"),
     Option("tasks.*.dropout", DEPENDS, "dropout after each of them"),
     Option("stages", DEPENDS, "the maturity stages", checkpoint="fixed"),
@@ -145,8 +147,7 @@ TABLE = (
     Option("optimizer.weight_decay", 0.05, "weight decay"),
     Option("scheduler.warmup", 0.05, "share of all steps"),
     Option("start_from", None, "checkpoint, exported file or `builtin` to start training from"),
-    Option("mirror_test", True, "test with the mean prediction of each radiograph and its mirror "
-           "image", SETTING, checkpoint="stored"),
+    Option("mirror_test", True, "average with the mirror image", SETTING, checkpoint="stored"),
     Option("compile", False, "torch.compile the backbone"),
     Option("monitor", DEPENDS, "validation metric that selects the best epoch"),
     Option("mode", DEPENDS, "`min` or `max`: whether lower or higher is better"),
@@ -157,8 +158,7 @@ TABLE = (
     Option("resume", None, "`auto`: resume the run in `hydra.run.dir` (`hydra.sweep.dir`)",
            BOOKKEEPING, recorded=False),
     Option("report", True, "write `report.html` and `figures/`", BOOKKEEPING),
-    Option("readers_margin", 1.0, "months by which the model may be worse than one of "
-           "`data.columns.readers` and still count as no worse", BOOKKEEPING),
+    Option("readers_margin", 1.0, "months above a reader's MAE that are no worse", BOOKKEEPING),
     Option("run_dir", DEPENDS, "folder; set by `hydra.run.dir`", BOOKKEEPING, recorded=False),
 
     Option("data.root", DEPENDS, "folder of the radiographs", BOOKKEEPING),
@@ -188,8 +188,8 @@ TABLE = (
     Option("trainer.num_nodes", 1, "machines, each with that many devices"),
     Option("trainer.strategy", "auto", "how several devices work together; `ddp`", BOOKKEEPING),
     Option("trainer.min_epochs", None, "epochs at least"),
-    Option("trainer.max_steps", -1, "steps at most"),
-    Option("trainer.max_time", None, "such as `00:02:00:00`"),
+    Option("trainer.max_steps", -1, "steps at most", label="steps at most"),
+    Option("trainer.max_time", None, "such as `00:02:00:00`", label="time at most"),
     Option("trainer.accumulate_grad_batches", 1, "batches per step"),
     Option("trainer.gradient_clip_val", 1.0, "maximum norm of the gradient"),
     Option("trainer.check_val_every_n_epoch", 1, "epochs between validations"),

@@ -1,6 +1,7 @@
 """The table of options: whole, true to the config, and the same for all that read it."""
 
 import fnmatch
+from inspect import signature
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from boneage.evaluation.report.tables import option_rows
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.options import TABLE, find, is_choice, is_recorded, kind_of, page
 from boneage.run.options import options
+from boneage.tasks.age_distribution import AgeDistribution
 
 CHOSEN = {
     key.removeprefix("override "): value
@@ -24,12 +26,14 @@ CHOSEN = {
 @pytest.fixture(scope="module")
 def composed():
     """Every option of the default config with both tasks, references written out."""
+    of_class = signature(AgeDistribution).parameters
     cfg = compose_config(
         "data=rsna",
         "data.root=/radiographs",
         "task=multitask",
         "callbacks=gradcam_localisation",
         "+callbacks.conflict=null",
+        *(f"+tasks.age.{name}={of_class[name].default}" for name in ("sigma", "share")),
         "run_dir=/run",
     )
     return dict(leaves(OmegaConf.to_container(cfg)))
@@ -125,3 +129,28 @@ def test_page_and_hparams_name_the_options_of_each_task(tmp_path):
     assert shown == {"image size (pixels)": 64, "stage balance": 1, "bones balance": 0}
     found = hyperparameters(of_run)
     assert (found["size"], found["balance"], found["task"]) == (64, "1, 0", "mine")
+
+
+def test_a_page_shows_only_limits_that_are_set(tmp_path):
+    limits = {"trainer.max_epochs": -1, "trainer.max_steps": 70, "trainer.max_time": None}
+    run = FinishedRun(tmp_path, {"options": {"seed": 3, **limits}}, None, None)
+    assert option_rows(run) == [("seed", 3), ("steps at most", 70)]
+
+
+def test_a_page_shows_no_draw_of_a_split_where_none_was_drawn(tmp_path):
+    draw = {"data.split_seed": 4, "data.folds": 5, "data.fold": 2}
+    drawn = [("split seed", 4), ("parts of the split", 5), ("test part", 2)]
+
+    def shown(external=False, **options):
+        metrics = {"external": external, "options": draw | options}
+        return option_rows(FinishedRun(tmp_path, metrics, None, None))
+
+    assert shown() == drawn
+    assert shown(**{"data.split_file": "split.csv"}) == []
+    sample = {"data.split_file": "split.csv", "data.train_films": 9}
+    assert shown(**sample) == [drawn[0], ("training radiographs", 9)]  # drawn by that seed
+    (tmp_path / "split.csv").write_text("id,fold\na,test\nb,unused\n")
+    assert shown(external=True) == drawn
+    (tmp_path / "split.csv").write_text("id,fold\na,test\nb,test\n")
+    assert shown() == drawn
+    assert shown(external=True) == []

@@ -107,7 +107,7 @@ def stress(
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
-    from boneage.run.stress import LABELS, STRESS_FIGURE
+    from boneage.run.stress import LABELS, OF_STAGES, STRESS_FIGURE
     from boneage.run.stress import stress as measure
     from boneage.weights import is_exported, name_of
 
@@ -130,18 +130,22 @@ def stress(
     radiographs = f"Test fold of {os.path.basename(os.path.abspath(checkpoint or file))}"
     if is_exported(file):
         radiographs = f"Radiographs of {root} that {name_of(file)} was not trained on"
-    title = escape(f"{radiographs}, with image changes (ages in months)")
-    table = Table(title=title, box=None, collapse_padding=True)
-    metrics = list(measured["metric"].unique())
-    table.add_column("change", no_wrap=True)
-    for heading in ("n", *(LABELS[metric] for metric in metrics)):
-        table.add_column(heading, justify="right")
-    for change, rows in measured.groupby("change", sort=False):
-        values = rows.set_index("metric")["value"]
-        cells = [fixed(values[metric], 2 if "months" in metric else 3) for metric in metrics]
-        mark = "†" * is_few(dict(rows.iloc[0]))
-        table.add_row(str(change), f"{rows['n'].iloc[0]}{mark}", *cells)
-        if mark:
-            table.caption = FEW_NOTE
-    Console().print(table)
+    title = escape(f"{radiographs}, with image changes")
+    all_metrics = measured["metric"].unique()
+    of_ages = [metric for metric in all_metrics if metric not in OF_STAGES]
+    joint = "mae_months" in of_ages and len(of_ages) < len(all_metrics)  # too wide for one table
+    for metrics in (of_ages, OF_STAGES) if joint else (all_metrics,):
+        unit = " (ages in months)" * ("mae_months" in metrics)
+        table = Table(title=title + unit, box=None, collapse_padding=True)
+        table.add_column("change", no_wrap=True)
+        for heading in ("n", *(LABELS[metric] for metric in metrics)):
+            table.add_column(heading, justify="right")
+        for change, rows in measured.groupby("change", sort=False):
+            values = rows.set_index("metric")["value"]
+            cells = [fixed(values[metric], 2 if "months" in metric else 3) for metric in metrics]
+            mark = "†" * is_few(dict(rows.iloc[0]))
+            table.add_row(str(change), f"{rows['n'].iloc[0]}{mark}", *cells)
+            if mark:
+                table.caption = FEW_NOTE
+        Console().print(table)
     typer.echo(f"Intervals: {folder / STRESS_TABLE}; figure: {folder / STRESS_FIGURE}")

@@ -296,4 +296,5 @@ def metric_labels(names: Sequence[str]) -> list[str]:
 def group_label(name: str) -> str:
     """Return the heading of a metric's group, the part before the slash."""
     group = name.split("/", 1)[0]
-    return GROUPS.get(group, group)
+    words = group.replace("_", " ")
+    return GROUPS.get(group, words[:1].upper() + words[1:])  # that of a new task

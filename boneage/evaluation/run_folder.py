@@ -73,7 +73,7 @@ class _Content(BaseModel):
     task: str
     data: str
     test_set: str
-    seed: int
+    seed: int | None
     n: _Counts
     test: dict[str, _Result]
     described: dict[str, _Described] = {}

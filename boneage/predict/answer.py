@@ -104,11 +104,11 @@ def lines_of(answer: Answer) -> list[str]:
             lines.append(f"interval   {ends} (90 %)")
         if answer.site_correction_years:
             lines.append(
-                f"site       the age is corrected by {answer.site_correction_years:+.2f} y"
+                f"site       the age is corrected by {answer.site_correction_years:+z.2f} y"
             )
         age = f"{answer.chronological_age_years or 0:.1f} years"
         if answer.sd_score is not None:
-            lines.append(f"SD score   {answer.sd_score:+.1f} at a chronological age of {age}")
+            lines.append(f"SD score   {answer.sd_score:+z.1f} at a chronological age of {age}")
         if answer.no_sd_score:
             lines.append(f"SD score   none {answer.no_sd_score} (chronological age {age})")
     if answer.stage:
@@ -129,7 +129,7 @@ def corrections_line(answers: Sequence[Answer]) -> list[str]:
     years = [a.site_correction_years for a in answers if a.site_correction_years]
     if not years:
         return []
-    ends = " to ".join(dict.fromkeys(f"{end:+.2f}" for end in (min(years), max(years))))
+    ends = " to ".join(dict.fromkeys(f"{end:+z.2f}" for end in (min(years), max(years))))
     return [f"Corrected for the model's site: {plural(len(years), 'age')}, by {ends} years"]
 
 
@@ -161,7 +161,7 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
             "bone age": answer.age_text or answer.status,
             "90 % interval": "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
             "stage": answer.stage,
-            "SD score": f"{answer.sd_score:+.1f}" if answer.sd_score is not None else "",
+            "SD score": f"{answer.sd_score:+z.1f}" if answer.sd_score is not None else "",
         }
         cells = [texts[name] for name in heading]
         if answer.status != "ok":

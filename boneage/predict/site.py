@@ -189,8 +189,8 @@ def _fit_lines(fit: SiteFit, sex_known: bool) -> list[str]:
     if fit.correction.lines:
         lines.append(f"difference {difference} months: the ages are corrected")
         lines += [
-            f"  {sex}: {line.offset:+.2f} years at {line.middle:.1f} years"
-            + (f", {line.slope:+.3f} per year above it" if line.slope else "")
+            f"  {sex}: {line.offset:+z.2f} years at {line.middle:.1f} years"
+            + (f", {line.slope:+z.3f} per year above it" if line.slope else "")
             for sex, line in fit.correction.lines.items()
             if (sex != "unknown") == sex_known
         ]

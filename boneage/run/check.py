@@ -19,11 +19,10 @@ from torch import nn
 
 from boneage.errors import UserError, join_first, one_line, suggestion
 from boneage.evaluation.reference import Reference
-from boneage.options import find, top_level
+from boneage.options import OF_THE_DRAW, find, top_level
 from boneage.tasks.base import Task
 
 log = logging.getLogger(__name__)
-OF_THE_DRAW = ("fold", "folds", "split_seed")  # of the split that a split file replaces
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 TOP_LEVEL = {
     "seed": Seed,
@@ -202,7 +201,7 @@ def _check_split(written: Any, data: dict[str, Any]) -> None:  # noqa: ANN401 - 
     file = data.get("split_file")
     if not file:
         return
-    unused = set(OF_THE_DRAW)
+    unused = {name.removeprefix("data.") for name in OF_THE_DRAW}
     if data.get("train_films", "all") != "all":
         unused.remove("split_seed")  # it draws them
     for name in sorted(unused & {*data}):

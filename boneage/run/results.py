@@ -90,7 +90,7 @@ def describe_run(
         "epochs": trainer.current_epoch,
         "device": _device_name(trainer),
         "command": command(),
-        "seed": chosen.get("seed", cfg.seed),
+        "seed": chosen.get("seed"),  # an exported file does not contain that of its training
         "options": chosen,
         "versions": {package: version(package) for package in PACKAGES},
     }

@@ -44,6 +44,7 @@ LABELS = {  # of the metrics, in tables
     "flagged": "share flagged",
     "mae_months_not_flagged": "MAE if not flagged",
 }
+OF_STAGES = ("accuracy", "accuracy_difference", "stage_changed")
 SHARES = {"accuracy", "flagged", "stage_changed"}  # of the radiographs
 PANELS = (
     ("mae_months", "MAE (months)", BLUE),

@@ -744,3 +744,14 @@ def test_a_figure_of_too_many_runs_shows_the_best(tmp_path, monkeypatch):
     page = (tmp_path / "out/comparison.html").read_text()
     assert "the best run of each task first (the tables have 1 more)" in page
     assert "run0" in page
+
+
+def test_a_run_without_a_seed_changes_no_other_seed_in_the_table(tmp_path):
+    """The test of an exported file: what it was trained with is not known."""
+    run(tmp_path / "trained", with_ages(1), seed=2)
+    exported = {"seed": None, "options": {"data.size": 256, "train": False}}
+    write_finished_run(tmp_path / "exported", with_ages(2), **exported)
+    words = ["compare", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    table = pd.read_csv(tmp_path / "out/comparison.csv", dtype=str)
+    assert table["seed"].tolist() == ["2", "-"]

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from inspect import signature
 
 import pytest
 from helpers import compose_config, predictions, write_finished_run
@@ -15,7 +16,9 @@ from boneage.evaluation.methods.words import join, name_of, without_folders
 from boneage.evaluation.run_folder import read_run
 from boneage.run.options import options
 from boneage.run.results import write_json
+from boneage.tasks.age_distribution import AgeDistribution
 from boneage.uncertainty.conformal import COVERAGE, MIN_BAND
+from boneage.weights import BUILTIN
 
 HOME = "/home/somebody/work"
 RSNA = ("data=rsna", f"data.root={HOME}/rsna")
@@ -184,6 +187,10 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         ("Training", ["+trainer.gradient_clip_algorithm=value"], "Each value of the gr", "norm"),
         ("Training", ["trainer.max_steps=70"], "It was limited to 70 steps.", ""),
         ("Training", [], "of at most 8", "It was limited"),
+        ("Training", ["ckpt_path=/x/last.ckpt"], "another run, whose schedule gave the lea", ""),
+        ("Training", [], "The learning rate rose", "It continued"),
+        ("Training", ["trainer.max_time=01:00:30:00"], "a time of 1 day and 30 minutes.", "hour"),
+        ("Training", ["trainer.max_time={hours:2}"], "limited to a time of 2 hours.", "days"),
         ("Data", [], "part 1 of 10 equal parts was the test fold", "sample of"),
         ("Data", ["data.folds=5", "data.fold=2"], "part 3 of 5 equal parts", "of 10"),
         ("Data", ["data.split_seed=9"], "sex (seed 9)", "seed 0"),
@@ -214,6 +221,14 @@ def test_a_distribution_of_ages_and_ordered_stages(told):
         in (parts["Training"])
     )
     assert "plus 0.7 times the smooth L1 loss" in parts["Training"]
+
+
+def test_a_distribution_of_ages_has_the_defaults_of_its_class(told):
+    said = told("tasks.age._target_=boneage.tasks.age_distribution.AgeDistribution")["Training"]
+    defaults = signature(AgeDistribution).parameters
+    share, sigma = defaults["share"].default, defaults["sigma"].default
+    assert f"The loss of the age was {share:g} times the cross-entropy" in said
+    assert f"(SD {sigma:g} months) plus {1 - share:g} times the smooth L1 loss" in said
 
 
 def test_stages_are_those_of_the_run(told):
@@ -304,6 +319,16 @@ def test_stages_read_off_the_age(told):
     assert "derived from" not in multitask["Statistics"]
 
 
+def test_a_run_that_ended_before_its_schedule_tells_its_last_learning_rate(tmp_path):
+    said = []
+    for last in ("0.0", "3.38e-05"):
+        folder = finished(tmp_path / last)
+        (folder / "history.csv").write_text(f"epoch,learning_rate\n0,0.001\n1,{last}\n")
+        said.append(parts_of(methods(read_run(folder)))["Training"])
+    assert "along half a cosine. A batch" in said[0]
+    assert "along half a cosine. It was 3.4e-05 when training ended. A batch" in said[1]
+
+
 def test_a_run_that_validated_nothing(told):
     parts = told(best_validation=None)
     assert "No epoch was validated: the weights after the last step" in parts["Training"]
@@ -313,11 +338,28 @@ def test_a_run_that_validated_nothing(told):
 def test_a_test_of_a_finished_model_tells_no_training(told):
     path = f"{HOME}/best/checkpoints/best.ckpt"
     parts = told("train=false", f"ckpt_path={path}", "data.train_films=9")
-    assert parts["Training"].startswith("This run only tested the model best. [fill in:")
+    assert parts["Training"].startswith("This run only tested a finished model (best). [fill in:")
     assert "AdamW" not in parts["Training"]
     assert "It had been trained on 1,234 radiographs, and 567 others" in parts["Data"]
     assert "a sample" not in parts["Data"]
     assert parts[26] == "[fill in]"
+
+
+def test_the_tested_model_of_the_package_has_its_name_wherever_it_was_installed(told):
+    for place in ("/elsewhere/site-packages", str(BUILTIN.parents[2])):
+        said = told("train=false", f"ckpt_path={place}/boneage/weights/rsna.onnx")["Training"]
+        assert said.startswith("This run only tested a finished model (the built-in model of b")
+
+
+def test_an_ensemble_says_in_what_its_models_differ(told):
+    differing = ["optimizer", "optimizer._target_", "optimizer.lr", "seed", "data.root"]
+    said = told(ensemble=["a", "b"], differing=differing)["Training"]
+    assert "first model. The models differ in these options: optimizer and seed. T" in said
+    assert "[fill in" not in said
+    same = told(ensemble=["a", "b"], differing=["data.root"])["Training"]
+    assert "All models had the same options." in same
+    older = told(ensemble=["a", "b"])["Training"]
+    assert "[fill in: how the others differ" in older
 
 
 def test_an_ensemble_says_what_is_averaged(told):

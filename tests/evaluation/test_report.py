@@ -234,6 +234,23 @@ def test_a_run_without_ages_has_a_page_too(tmp_path, columns):
         assert absent not in text
 
 
+def test_a_run_of_the_sex_alone_tells_of_no_age(tmp_path):
+    result = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 60}
+    sex, age = {"sex/accuracy": result}, {"age/mae_years": result}
+    table = predictions().drop(columns="age_years_predicted")
+    text = page(
+        write_finished_run(tmp_path / "s", table, test=sex, baselines={"constant": sex})
+    ).text
+    assert "n constant Sex Accuracy 0.700" in text
+    assert "Constant: the share of boys in training. †" in text
+    both = sex | age
+    text = page(
+        write_finished_run(tmp_path / "b", table, test=both, baselines={"constant": both})
+    ).text
+    said = "Constant: the mean training age; of the sex, the share of boys in training. †"
+    assert said in text
+
+
 class Widths(HTMLParser):
     """Collects the number of columns of every row, by table."""
 

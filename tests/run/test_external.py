@@ -67,7 +67,7 @@ def test_an_exported_model_is_tested_as_its_checkpoint(run, other, tmp_path, cap
     for name, model in (("ckpt", run), ("onnx", tmp_path / "model.onnx")):
         folder = tmp_path / name
         caplog.clear()
-        options = ["report=true"] * (name == "onnx")
+        options = ["seed=7", *["report=true"] * (name == "onnx")]
         tests.append(train(configured(run, other, folder, f"ckpt_path={model}", *options)))
     one, exported = tests
     assert exported["n"]["test"] == 15
@@ -75,6 +75,7 @@ def test_an_exported_model_is_tested_as_its_checkpoint(run, other, tmp_path, cap
     for name in ("age/mae_months", "stage/accuracy"):
         assert exported["test"][name]["value"] == pytest.approx(one["test"][name]["value"], abs=0.2)
     assert exported["external"]
+    assert (one["seed"], exported["seed"]) == (1, None)  # that of the training, if it is known
     assert exported["anomalies"] == one["anomalies"]
     (baseline,) = exported["baselines"].values()  # the ages of its training are not known
     ages = read_run(folder).predictions["age_years"]

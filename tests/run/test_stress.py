@@ -24,7 +24,7 @@ from boneage.predict.predictor import Predictor
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
-from boneage.run.stress import _predict, held_out, stress, stress_metrics
+from boneage.run.stress import OF_STAGES, _predict, held_out, stress, stress_metrics
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +178,12 @@ def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     unusual = ["unlike the training radiographs" in answer.flags for answer in answers]
     assert clean["value"]["flagged"] == np.mean(unusual)
     assert (run / "stress.png").stat().st_size > 10_000
-    shown = {line.split()[0]: line.split() for line in done.output.splitlines() if line.strip()}
-    assert shown["mirrored"]
+    assert "…" not in done.output  # two tables of 80 columns
+    lines = [line.split() for line in done.output.splitlines() if line.strip()]
+    shown = {words[0]: words for words in reversed(lines)}  # in the first table
+    of_mirrored = measured[measured["change"] == "mirrored"].set_index("metric")["value"]
+    stages = [f"{of_mirrored[name]:.3f}" for name in OF_STAGES]
+    assert [words[2:] for words in lines if words[0] == "mirrored"][1] == stages
     few = measured["n"].max() < 20
     assert ("† fewer than 20" in done.output) == ("†" in shown["mirrored"][1]) == few
     assert "0.00" in shown["unchanged"]  # decimals as on a page, not 0 or 5.2e-07

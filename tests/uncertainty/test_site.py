@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from boneage.errors import UserError
+from boneage.predict.answer import Answer, corrections_line, lines_of
+from boneage.predict.site import _fit_lines
 from boneage.uncertainty.conformal import Intervals
 from boneage.uncertainty.site import Correction, Line
-from boneage.uncertainty.site_fit import _cross_validated, _line, fit_site
+from boneage.uncertainty.site_fit import SiteFit, _cross_validated, _line, fit_site
 
 NOISE = 0.75  # years, of a prediction
 
@@ -141,3 +143,15 @@ def test_beyond_the_ages_seen_the_correction_does_not_grow():
     assert line.correct(np.array([12.0, 18.0])) == pytest.approx([12.7, 18.7])
     assert line.correct(np.array([2.0, 0.0])) == pytest.approx([2.3, 0.3])
     assert Line(offset=-0.5).correct(np.array([0.3, 1.0])) == pytest.approx([0.0, 0.5])
+
+
+def test_a_correction_of_zero_has_no_minus_sign():
+    result = {"value": 1.0, "low": 0.5, "high": 1.5, "n": 20}
+    line = Line(offset=-0.004, slope=-0.0004, middle=9.3)
+    fit = SiteFit(Correction("line", {"male": line}), "line", *[result] * 4, None)
+    assert "  male: +0.00 years at 9.3 years, +0.000 per year above it" in _fit_lines(fit, True)
+    answer = Answer("a.png", "a", site_correction_years=-0.004, sd_score=-0.04, age_years=9.3)
+    assert corrections_line([answer])[0].endswith("1 age, by +0.00 years")
+    shown = lines_of(answer)
+    assert "site       the age is corrected by +0.00 y" in shown
+    assert any("+0.0 at" in said for said in shown if said.startswith("SD score"))

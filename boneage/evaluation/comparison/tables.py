@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from boneage.errors import plural
-from boneage.evaluation.comparison.group import SEVERAL, Group
+from boneage.evaluation.comparison.group import Group
 from boneage.evaluation.comparison.paired import trained_seeds
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
@@ -105,7 +105,7 @@ def comparison_table(groups: Sequence[Group], gaps: Gaps) -> pd.DataFrame:
                 "data": m["data"],
                 "synthetic": bool(m.get("synthetic")),
                 "n": m["n"]["test"],
-                "seed": m["seed"] if "seed" not in m.get("differing", ()) else SEVERAL,
+                "seed": group.shown(run, "seed"),
             }
             row |= {f"option/{key}": group.shown(run, key) for key in group.differing}
             for name, result in m["test"].items():

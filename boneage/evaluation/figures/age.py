@@ -64,7 +64,7 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
     for value, label, style in lines:
         axes.axhline(value, color=BLACK, linewidth=1, linestyle=style)
         axes.annotate(
-            f"{label}\n{value:+.1f}",
+            f"{label}\n{value:+z.1f}",
             (1, value),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),

@@ -13,7 +13,14 @@ from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.methods.checklist import claim
 from boneage.evaluation.methods.network import describe_model, describe_preprocessing, stages_of
 from boneage.evaluation.methods.training import describe_training
-from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
+from boneage.evaluation.methods.words import (
+    fill_in,
+    is_ensemble,
+    is_test_alone,
+    join,
+    name_of,
+    tests_all,
+)
 from boneage.evaluation.numbers import FEW, in_months, with_limits
 from boneage.evaluation.run_files import SPLIT
 from boneage.evaluation.run_folder import FinishedRun, read_run
@@ -154,9 +161,8 @@ def _split(run: FinishedRun) -> str:
 
 def _external_split(run: FinishedRun) -> str:
     """Say which radiographs were tested; the run that trained describes the training split."""
-    split = run.table(SPLIT)
     tested = fill_in("which radiographs of this data set were tested")
-    if len(split) and (split["fold"] == "test").all():
+    if tests_all(run):
         tested = "All radiographs of this data set were tested."
     own = fill_in(
         "how the radiographs of the training were split, which boneage report --methods writes for "

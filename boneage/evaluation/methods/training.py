@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from boneage.errors import plural
-from boneage.evaluation.methods.network import class_of, tasks_of
+from boneage.evaluation.methods.losses import describe_losses
 from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import number
+from boneage.evaluation.run_files import HISTORY
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.options import kind_of
 
 Options = Mapping[str, Any]
 SAMPLINGS = {
@@ -19,17 +21,12 @@ SAMPLINGS = {
     "proportion to the inverse square root of the number of radiographs of its sex and year of "
     "age.",
 }
-LOSS_NAMES = {
-    "MSELoss": "the squared error",
-    "L1Loss": "the absolute error",
-    "SmoothL1Loss": "the smooth L1 loss",
-    "HuberLoss": "the Huber loss",
-}
 SCHEDULE_SENTENCES = {
     "constant": "The learning rate stayed the same.",
     "warmup_cosine": "The learning rate rose linearly{warmup} and then fell to zero along half a "
     "cosine.",
 }
+UNITS = ("day", "hour", "minute", "second")  # of a time limit
 PRECISIONS = {
     "32-true": "single precision",
     "bf16-mixed": "mixed precision (bfloat16)",
@@ -42,7 +39,7 @@ def describe_training(run: FinishedRun) -> list[str]:
     options = run.metrics["options"]
     if is_test_alone(run):
         model = options.get("ckpt_path")
-        only = f"This run only tested the model {name_of(model)}." if model else ""
+        only = f"This run only tested a finished model ({name_of(model)})." if model else ""
         its, a_run = ("their", "each run") if is_ensemble(run) else ("its", "the run")
         return [
             "These runs only tested finished models." if is_ensemble(run) else only,
@@ -51,19 +48,14 @@ def describe_training(run: FinishedRun) -> list[str]:
             ),
             _mirror(options),
         ]
-    first = [
-        "The following describes the first model.",
-        fill_in("how the others differ, such as in the seed or the fold"),
-    ]
+    first = "The following describes the first model."
     return [
-        *(first if is_ensemble(run) else []),
+        *([first, _others(run)] if is_ensemble(run) else []),
         *_epochs(run),
-        *_steps(options),
+        *_steps(run),
         SAMPLINGS.get(str(options.get("data.sampling")), fill_in("sampling")),
         augmentation(options),
-        *(_loss(options, task) for task in tasks_of(options)),
-        _soft_targets(options),
-        _weighting(options),
+        *describe_losses(options),
         chosen_epoch(run),
         _average(options),
         *_callbacks(options),
@@ -71,6 +63,16 @@ def describe_training(run: FinishedRun) -> list[str]:
         f"The seed was {run.metrics['seed']}.",
         f"Device: {run.metrics['device']}." if "device" in run.metrics else "",
     ]
+
+
+def _others(run: FinishedRun) -> str:
+    """Say in which options the models of an ensemble differ; a choice covers what is below it."""
+    if (differing := run.metrics.get("differing")) is None:  # of an older version
+        return fill_in("how the others differ, such as in the seed or the fold")
+    keys = [key for key in differing if kind_of(key) != "bookkeeping"]
+    named = [key for key in keys if not any(key.startswith(f"{other}.") for other in keys)]
+    same = "All models had the same options."
+    return f"The models differ in these options: {join(named)}." if named else same
 
 
 def _epochs(run: FinishedRun) -> list[str]:
@@ -81,16 +83,27 @@ def _epochs(run: FinishedRun) -> list[str]:
     said = [f"Training ran for {plural(epochs, 'epoch')}{of}." if epochs else fill_in("epochs")]
     if (steps := options.get("trainer.max_steps") or -1) > 0:
         said.append(f"It was limited to {plural(steps, 'step')}.")
+    if time := _time_limit(options):
+        said.append(f"It was limited to a time of {time}.")
     if patience is not None:
         validations = plural(patience, "validation")
         said.append(f"It would stop after {validations} without a better {monitored(options)}.")
     if options.get("ckpt_path"):
-        said.append("It was resumed from a checkpoint.")
+        said.append("It continued another run, whose schedule gave the learning rate until then.")
     return said
 
 
-def _steps(options: Options) -> list[str]:
+def _time_limit(options: Options) -> str:
+    """Return the limit of the time in words, given as DD:HH:MM:SS or by unit; empty without one."""
+    given = str(options.get("trainer.max_time") or "").split(":")
+    by_unit = [options.get(f"trainer.max_time.{unit}s") for unit in UNITS]
+    numbers = map(int, given) if len(given) == len(UNITS) else by_unit
+    return join([plural(n, unit) for n, unit in zip(numbers, UNITS, strict=True) if n])
+
+
+def _steps(run: FinishedRun) -> list[str]:
     """Return sentences on optimizer, schedule and batches."""
+    options = run.metrics["options"]
     optimizer, rate = options.get("optimizer._target_"), options.get("optimizer.lr")
     if not optimizer or rate is None:
         said = [fill_in("optimizer and learning rate")]
@@ -107,6 +120,10 @@ def _steps(options: Options) -> list[str]:
         share = f" over the first {100 * warmup:g} % of the steps" if warmup else ""
         sentence = SCHEDULE_SENTENCES.get(schedule.rsplit(".", 1)[-1], fill_in("schedule"))
         said.append(sentence.format(warmup=share))
+        history = run.table(HISTORY)
+        last = history["learning_rate"].iloc[-1] if "learning_rate" in history else 0
+        if "zero" in sentence and last > 0:
+            said.append(f"It was {last:.2g} when training ended.")
     if (size := options.get("data.batch_size")) is not None:
         devices = options.get("trainer.devices", 1)
         each = "" if devices == 1 else " per device"
@@ -148,75 +165,6 @@ def _value(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{key} {part}" for key, part in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _loss(options: Options, task: str) -> str:
-    kind = class_of(options, task)
-    if kind in ("AgeRegression", "AgeDistribution"):
-        error = _age_loss(options, task)
-        if kind == "AgeRegression":
-            return f"The loss of the age was {error}."
-        sigma, share = (options.get(f"tasks.{task}.{name}") for name in ("sigma", "share"))
-        if sigma is None or share is None:
-            return fill_in("the loss of the age")
-        return (
-            f"The loss of the age was {share:g} times the cross-entropy with a normal distribution "
-            f"around the true age (SD {sigma:g} months) plus {1 - share:g} times {error}."
-        )
-    if kind in ("StageClassification", "OrdinalStages"):
-        balance, focal = (options.get(f"tasks.{task}.{name}") for name in ("balance", "focal"))
-        weighted = f", weighted by the inverse frequency of the stage to the power {balance:g}"
-        focused = f", focal with exponent {focal:g}"
-        return (
-            f"The loss of the stage was the cross-entropy{weighted if balance else ''}"
-            f"{focused if focal else ''}."
-        )
-    if kind == "SexClassification":
-        return "The loss of the sex was the binary cross-entropy of radiographs of known sex."
-    return fill_in(f"the loss of the task {task}")
-
-
-def _age_loss(options: Options, task: str) -> str:
-    node = f"tasks.{task}.loss"
-    node = "loss" if options.get(node) == "${loss}" else node
-    kind = str(options.get(f"{node}._target_", "")).rsplit(".", 1)[-1]
-    if kind not in LOSS_NAMES:
-        return fill_in("the loss of the age")
-    bend = [
-        f" ({p} {options[f'{node}.{p}']:g})" for p in ("beta", "delta") if f"{node}.{p}" in options
-    ]
-    unit = "standard deviations of the training ages"
-    if options.get("start_from"):  # a trained head has those of its first training
-        unit = "standardised units"
-    return f"{LOSS_NAMES[kind]}{''.join(bend)} in {unit}"
-
-
-def _soft_targets(options: Options) -> str:
-    """Say that ages were learned from another model's predictions too."""
-    if not options.get("data.soft_targets"):
-        return ""
-    shares = {options.get(f"tasks.{task}.soft_weight") for task in tasks_of(options)} - {None}
-    share = f"{next(iter(shares)):g}" if len(shares) == 1 else "some"
-    return (
-        f"Where another model had predicted the age of a training radiograph, that prediction had "
-        f"a share of {share} in the age that was learned."
-    )
-
-
-def _weighting(options: Options) -> str:
-    tasks = tasks_of(options)
-    if len(tasks) < 2:
-        return ""
-    shares = join([f"{task} {options.get(f'tasks.{task}.weight', 1):g}" for task in tasks])
-    kind = str(options.get("weighting._target_", "FixedWeighting")).rsplit(".", 1)[-1]
-    sentence = {
-        "FixedWeighting": f"The total loss was the weighted sum of these ({shares}).",
-        "UncertaintyWeighting": "The weights of these losses were learned (Kendall et al. 2018), "
-        f"beginning with {shares}.",
-        "LossScaleWeighting": "Each loss was divided by its running mean; the total was the "
-        f"weighted sum ({shares}).",
-    }.get(kind)
-    return sentence or fill_in("how the losses were combined")
 
 
 def monitored(options: Options) -> str:

@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from boneage.evaluation.run_files import SPLIT
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.weights import BUILTIN_NAME
+from boneage.weights import BUILTIN, BUILTIN_NAME
 
 LETTER = r"[^/\\,\[\]\"']"  # of a name in a path
 ABSOLUTE = re.compile(
@@ -26,9 +27,9 @@ def join(items: Sequence[str]) -> str:
 
 def name_of(path: object) -> str:
     """Return the name of a file, of the run that a checkpoint is of, or of the built-in model."""
-    if path == BUILTIN_NAME:
-        return "the built-in model of boneage"
     parts = PurePath(str(path).replace("\\", "/")).parts
+    if path == BUILTIN_NAME or parts[-3:] == BUILTIN.parts[-3:]:  # wherever it was installed
+        return "the built-in model of boneage"
     if len(parts) > 2 and parts[-2] == "checkpoints":
         return parts[-3]
     return parts[-1] if parts else str(path)
@@ -46,6 +47,12 @@ def without_folders(command: str) -> str:
 def is_ensemble(run: FinishedRun) -> bool:
     """Tell whether a folder has the mean of several runs."""
     return "ensemble" in run.metrics
+
+
+def tests_all(run: FinishedRun) -> bool:
+    """Tell whether an external test is of all radiographs of its data set, whatever the split."""
+    folds = run.table(SPLIT).get("fold")
+    return bool(run.metrics.get("external")) and folds is not None and set(folds) == {"test"}
 
 
 def is_test_alone(run: FinishedRun) -> bool:

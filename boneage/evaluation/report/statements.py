@@ -188,7 +188,7 @@ def _youngest(test: Results, predictions: pd.DataFrame) -> str | None:
     return (
         f"Under {INFANT_YEARS:g} years (n = {n}), the spread of the error "
         f"{_spread_of_the_youngest(predictions)} that at other ages. The mean error is "
-        f"{bias:+.1f} years."
+        f"{bias:+z.1f} years."
     )
 
 

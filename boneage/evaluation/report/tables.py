@@ -6,6 +6,7 @@ import pandas as pd
 
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import Result
+from boneage.evaluation.methods.words import tests_all
 from boneage.evaluation.metrics import (
     FROM_AGE,
     common_name,
@@ -16,7 +17,7 @@ from boneage.evaluation.metrics import (
 )
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.options import TABLE
+from boneage.options import OF_THE_DRAW, TABLE
 from boneage.stages import ALL
 
 EXTREMES = (
@@ -29,6 +30,7 @@ EXTREMES = (
     "age/worst_5_percent_share",
 )
 BIAS = "age/bias_months"
+UNLIMITED = (-1, None)  # epochs, steps or time
 SUBGROUP_METRICS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
 
 
@@ -113,10 +115,20 @@ def bias_rows(
 
 
 def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
-    """Return the main options, with their labels."""
+    """Return the main options, with their labels.
+
+    Limits that are not set are left out, and the draw of a split where none was drawn.
+    """
     options = run.metrics["options"]
+    without = set(OF_THE_DRAW) if options.get("data.split_file") or tests_all(run) else set()
+    if options.get("data.train_films", "all") != "all":
+        without.discard("data.split_seed")  # it draws them
     rows = [(row, key) for row in TABLE if row.label for key in row.keys(options)]
-    return [(row.label_of(key), options[key]) for row, key in rows]
+    return [
+        (row.label_of(key), options[key])
+        for row, key in rows
+        if options[key] not in UNLIMITED and key not in without
+    ]
 
 
 def _heading(run: FinishedRun, name: str) -> str:
