@@ -156,7 +156,7 @@ def test_learning_curves_show_every_task():
     )
     figure = training.learning_curves(history)
     titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
-    assert titles == ["Bone age: loss", "toy: loss", "Bone age: MAE (months)", "Learning rate"]
+    assert titles == ["Bone age: loss", "Toy: loss", "Bone age: MAE (months)", "Learning rate"]
     assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2]
 
 
@@ -210,7 +210,7 @@ def test_architecture_names_every_block():
     assert "conv 3x3" in shown
     assert "8 x 4 x 4, 1,234 parameters" in shown
     assert shown.count("fully connected 1") == 2
-    assert {"Bone age", "toy"} <= set(shown)
+    assert {"Bone age", "Toy"} <= set(shown)
 
 
 @pytest.mark.parametrize("edges", [(10,), (10, 18), (2, 5, 10, 14, 17)])

@@ -287,7 +287,7 @@ def test_it_takes_a_while_only_if_nothing_is_refused(run, tmp_path, monkeypatch,
         raise UserError("stopped")
 
     monkeypatch.setattr(module, "_phantoms", stopped)
-    said = f"Exporting {run}: this takes a minute or two"
+    said = f"Exporting {run}/checkpoints/best.ckpt: this takes a minute or two"
     (tmp_path / "file").touch()
     for name, lines in (("file/model.onnx", []), ("file.txt", []), ("model.onnx", [said])):
         words = ["export", "--checkpoint", str(run), "--out", str(tmp_path / name)]
