@@ -269,7 +269,9 @@ def test_the_page_is_served_under_proxies(tmp_path):
     clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     env = clean | {"PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", SERVED, json.dumps(list(PROXIES.values()))]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.stdout == "200\n" * len(PROXIES), done.stderr
     assert done.stderr == ""
 
