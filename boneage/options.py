@@ -13,7 +13,6 @@ Kind = Literal["identity", "setting", "bookkeeping"]
 SETTING: Kind = "setting"
 BOOKKEEPING: Kind = "bookkeeping"
 DEPENDS = ""  # default that depends on other choices
-OF_THE_DRAW = ("data.split_seed", "data.folds", "data.fold")  # of the split a split file replaces
 
 
 @dataclass(frozen=True)

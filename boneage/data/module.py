@@ -23,8 +23,8 @@ from boneage.data.decode import Preprocessing
 from boneage.data.file_facts import fill_from_headers, warn_of_leaks
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import PHANTOM_FILE
-from boneage.data.sampler import EpochSampler, RankBatches, require_shares, sampling_shares
-from boneage.data.split_choice import Split
+from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
+from boneage.data.split_choice import Split, require_shares
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
 from boneage.data.storage import check_shared_memory, default_cache_dir
 from boneage.data.tables.columns import READER, AgeUnit, Columns

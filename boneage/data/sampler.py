@@ -1,14 +1,13 @@
 """The order of the training radiographs, a function of seed and epoch alone."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from torch.utils.data import Sampler
 
-from boneage.data.splits import FOLDS
-from boneage.errors import UserError, plural, require_choice
+from boneage.errors import UserError, require_choice
 from boneage.stages import Stages
 
 
@@ -134,20 +133,3 @@ class RankBatches(Sampler[list[tuple[int, int]]]):
         for step in range(self.steps):
             part = step * self.processes + self.rank
             yield pairs[bounds[part] : bounds[part + 1]]
-
-
-def require_shares(table: pd.DataFrame, folds: Iterable[str], processes: int) -> None:
-    """Raise UserError unless each process has a radiograph of each of the folds to predict.
-
-    Args:
-        table: the radiographs, with their `fold`.
-        folds: names of the folds.
-        processes: number of processes that train together.
-    """
-    for fold in folds:
-        n = int((table["fold"] == fold).sum())
-        if n < processes > 1:
-            raise UserError(
-                f"the {FOLDS[fold]} fold has {plural(n, 'radiograph')}, too few for {processes} "
-                "processes: use fewer devices"
-            )

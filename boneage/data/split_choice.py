@@ -1,6 +1,7 @@
 """Which radiographs are trained, validated and tested on: the choices of a config."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import pandas as pd
 
 from boneage.data.splits import (
     DEFAULT_FOLDS,
+    FOLDS,
     UNUSED,
     VAL_SHARE,
     assign_folds,
@@ -28,6 +30,16 @@ from boneage.stages import Stages
 log = logging.getLogger(__name__)
 MIN_SITE = 20  # radiographs
 LEAST_TRAINED = 10  # radiographs, of which one is for validation
+
+
+def not_drawn(train_films: object) -> set[str]:
+    """Return the options without effect where no split is drawn, as with a split file.
+
+    Args:
+        train_films: "all", or a number of training radiographs, which the seed of the split draws.
+    """
+    options = {"data.split_seed", "data.folds", "data.fold"}
+    return options if train_films == "all" else options - {"data.split_seed"}
 
 
 @dataclass(frozen=True)
@@ -230,3 +242,20 @@ def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
         place = drawn[patients]
     order: np.ndarray = np.argsort(place, kind="stable")
     return order
+
+
+def require_shares(table: pd.DataFrame, folds: Iterable[str], processes: int) -> None:
+    """Raise UserError unless each process has a radiograph of each of the folds to predict.
+
+    Args:
+        table: the radiographs, with their `fold`.
+        folds: names of the folds.
+        processes: number of processes that train together.
+    """
+    for fold in folds:
+        n = int((table["fold"] == fold).sum())
+        if n < processes > 1:
+            raise UserError(
+                f"the {FOLDS[fold]} fold has {plural(n, 'radiograph')}, too few for {processes} "
+                "processes: use fewer devices"
+            )

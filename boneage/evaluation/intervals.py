@@ -143,12 +143,14 @@ def _samples(
     length.
     """
     rng = np.random.default_rng(seed)
-    order, firsts, films = _by_patient(np.arange(n) if patients is None else patients)
+    by_patient = None if patients is None else _by_patient(patients)
+    units = n if by_patient is None else len(by_patient[-1])
     for chunk in np.array_split(np.arange(draws), max(1, draws * n // VALUES_IN_MEMORY)):
-        drawn = rng.integers(0, max(len(films), 1), (len(chunk), len(films)))
-        if patients is None:
+        drawn = rng.integers(0, max(units, 1), (len(chunk), units))
+        if by_patient is None:
             yield drawn
             continue
+        order, firsts, films = by_patient
         lengths = films[drawn].sum(axis=1)
         for length in np.unique(lengths):
             rows = drawn[lengths == length]

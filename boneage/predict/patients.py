@@ -116,12 +116,7 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     ids = {file: id_ for id_, alike in by_id(files, patients).items() for file in alike}
     meant = match_ids(ids.values(), patients, table)
     rows = {file: meant[id_] for file, id_ in ids.items() if id_ in meant}
-    names = {
-        file: name
-        for alike in by_id(files).values()
-        for file, name in zip(alike, names_apart(alike), strict=True)
-    }
-    missing = [names[file] for file, id_ in ids.items() if id_ not in meant]
+    missing = _names([file for file, id_ in ids.items() if id_ not in meant], files)
     if not meant:
         raise UserError(
             f"{table} contains none of these radiographs: {join_first(missing)}; its ids are "
@@ -138,6 +133,18 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     if left and len(files) > 1:  # the table of a hospital may be larger
         log.warning("%s: %s", table, clause(left, "row", "without a radiograph here"))
     return {file: patients[row] for file, row in rows.items()}
+
+
+def _names(some: Sequence[Path], files: Sequence[Path]) -> list[str]:
+    """Return the ids of some of the files, with folders where another file has the same name."""
+    if not some:
+        return []
+    names = {
+        file: name
+        for alike in by_id(files).values()
+        for file, name in zip(alike, names_apart(alike), strict=True)
+    }
+    return [names[file] for file in some]
 
 
 def _require_one_row_each(

@@ -17,9 +17,10 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
 
+from boneage.data.split_choice import not_drawn
 from boneage.errors import UserError, join_first, one_line, suggestion
 from boneage.evaluation.reference import Reference
-from boneage.options import OF_THE_DRAW, find, top_level
+from boneage.options import find, top_level
 from boneage.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -201,12 +202,11 @@ def _check_split(written: Any, data: dict[str, Any]) -> None:  # noqa: ANN401 - 
     file = data.get("split_file")
     if not file:
         return
-    unused = {name.removeprefix("data.") for name in OF_THE_DRAW}
-    if data.get("train_films", "all") != "all":
-        unused.remove("split_seed")  # it draws them
-    for name in sorted(unused & {*data}):
-        row = find(f"data.{name}")
+    for option in sorted(not_drawn(data.get("train_films", "all"))):
+        row, name = find(option), option.removeprefix("data.")
         assert row is not None
+        if name not in data:
+            continue
         referred = re.search(rf"\$\{{[^}}]*\b{name}\}}", str(written["split_file"]))
         if data[name] != row.default and not referred:
             raise UserError(

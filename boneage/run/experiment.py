@@ -109,8 +109,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         UserError: for any mistake in config, data or checkpoint, before the first training step.
     """
     check_config(cfg)
-    quieten_lightning()
-    check_strategy(cfg)
     folder = Path(cfg.run_dir)
     if (done := finished(folder, cfg)) is not None:
         return done
@@ -118,6 +116,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         check_free(folder, cfg)  # another run may have ended here while this one waited
         with interruptible(folder):
             keep_freed_memory()
+            quieten_lightning()
             L.seed_everything(cfg.seed, workers=True, verbose=False)
             deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
             run = _prepare(cfg, folder)
@@ -144,6 +143,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     lines = EpochLines(history, cfg.monitor, cfg.mode)
     always = [EpochSeed(cfg.seed), predictions, throughput, Divergence(), history, lines]
     trainer = _build_trainer(cfg, folder, always)
+    check_strategy(trainer, cfg)
     with readable("data"):
         data: BoneAgeDataModule = instantiate(cfg.data)
     if checkpoint is not None and not cfg.train:

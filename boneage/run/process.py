@@ -17,7 +17,6 @@ from types import FrameType
 
 import lightning as L
 from filelock import FileLock, Timeout
-from hydra.utils import instantiate
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
@@ -25,7 +24,6 @@ from boneage.data.atomic import write_file
 from boneage.data.storage import REMEDY
 from boneage.errors import FailedRun, UserError, option_word
 from boneage.evaluation.run_files import ERROR, LAST
-from boneage.run.check import readable
 from boneage.run.options import command, folder_option, is_sweep
 
 RUN_LOCK = ".lock"  # of a run folder
@@ -50,18 +48,13 @@ def is_first_process() -> bool:
     return not rank
 
 
-def check_strategy(cfg: DictConfig) -> None:
-    """Raise UserError if the jobs of a sweep would start subprocesses.
+def check_strategy(trainer: L.Trainer, cfg: DictConfig) -> None:
+    """Raise UserError if the trainer of a sweep's job would start subprocesses.
 
     Lightning's `ddp`, which `auto` chooses for several devices, starts them with this command line,
     so each would run the whole sweep; with `ddp_spawn` the results are lost when they end.
     """
-    if not is_sweep():
-        return
-    bare = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    with readable("trainer"):
-        trainer: L.Trainer = instantiate(cfg.trainer, **bare)
-    if trainer.strategy.launcher is not None:
+    if is_sweep() and trainer.strategy.launcher is not None:
         on = f" on {trainer.num_devices} devices" if trainer.num_devices > 1 else ""
         raise UserError(
             f"trainer.strategy={cfg.trainer.get('strategy', 'auto')}{on} cannot be swept with -m: "

@@ -111,11 +111,12 @@ def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
         initialized=lambda: True, get=lambda: SimpleNamespace(mode=RunMode.MULTIRUN)
     )
     monkeypatch.setattr("boneage.run.options.HydraConfig", sweep)
-    check_strategy(configure())
+    alone = configure()
+    check_strategy(instantiate(alone.trainer), alone)
     with pytest.raises(UserError, match=r"strategy=ddp cannot be swept with -m: its subprocesses"):
-        check_strategy(configure("trainer=ddp"))
+        train(configure("trainer=ddp"))
     with pytest.raises(UserError, match=r"strategy=auto on 2 devices cannot be swept with -m: its"):
-        check_strategy(configure("trainer.devices=2"))  # for which Lightning chooses ddp
+        train(configure("trainer.devices=2"))  # for which Lightning chooses ddp
 
 
 def test_dropout_differs_between_processes(configure):

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from boneage.data.split_choice import not_drawn
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.methods.words import tests_all
@@ -17,7 +18,7 @@ from boneage.evaluation.metrics import (
 )
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.options import OF_THE_DRAW, TABLE
+from boneage.options import TABLE
 from boneage.stages import ALL
 
 EXTREMES = (
@@ -120,9 +121,8 @@ def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
     Limits that are not set are left out, and the draw of a split where none was drawn.
     """
     options = run.metrics["options"]
-    without = set(OF_THE_DRAW) if options.get("data.split_file") or tests_all(run) else set()
-    if options.get("data.train_films", "all") != "all":
-        without.discard("data.split_seed")  # it draws them
+    is_drawn = not options.get("data.split_file") and not tests_all(run)
+    without = set() if is_drawn else not_drawn(options.get("data.train_films", "all"))
     rows = [(row, key) for row in TABLE if row.label for key in row.keys(options)]
     return [
         (row.label_of(key), options[key])
