@@ -2,8 +2,8 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -80,9 +80,9 @@ def predict(
     answers = AnswerFiles(out, about, resume)
     names = PictureNames(answer.picture for answer in answers.done.values())
     left = [file for file in files if answers.lacks(file)]
-    with _resumable(out):
-        loaded = track(_load(left, ensemble, pictures), "Predicting", len(left))
-        for part in _batches(zip(left, loaded, strict=True)):
+    loaded = zip(left, _load(left, ensemble, pictures), strict=True)
+    with _resumable(out), closing(_batches(loaded, len(left))) as parts:
+        for part in parts:
             owners = [patient_of(file, given, patients, seen.header) for file, seen in part]
             batch, shown = answer_all(part, owners, ensemble, strict)
             if pictures and shown:
@@ -148,17 +148,18 @@ def answer_files(
     of_headers: list[str] = []
     patient_ids: list[str] = []
     pairs = zip(files, sexes, _load(files, ensemble, with_films=False), strict=True)
-    for part in _batches(track(pairs, "Predicting", len(files))):
-        radiographs = [(file, radiograph) for file, _, radiograph in part]
-        own = [r.header.sex if r.header else "unknown" for _, r in radiographs]
-        patient_ids += [r.header.patient if r.header else "" for _, r in radiographs]
-        given = [sex for _, sex, _ in part]
-        known = [o if sex == "unknown" else sex for sex, o in zip(given, own, strict=True)]
-        of_headers += own
-        inputs = (["unknown"] * len(part), known)
-        for answers, part_sexes in zip(results, inputs, strict=True):
-            patients = [Patient(sex) for sex in part_sexes]
-            answers += answer_all(radiographs, patients, ensemble)[0]
+    with closing(_batches(pairs, len(files))) as parts:
+        for part in parts:
+            radiographs = [(file, radiograph) for file, _, radiograph in part]
+            own = [r.header.sex if r.header else "unknown" for _, r in radiographs]
+            patient_ids += [r.header.patient if r.header else "" for _, r in radiographs]
+            given = [sex for _, sex, _ in part]
+            known = [o if sex == "unknown" else sex for sex, o in zip(given, own, strict=True)]
+            of_headers += own
+            inputs = (["unknown"] * len(part), known)
+            for answers, part_sexes in zip(results, inputs, strict=True):
+                patients = [Patient(sex) for sex in part_sexes]
+                answers += answer_all(radiographs, patients, ensemble)[0]
     warn_of_headers(map(radiograph_id, files), sexes, of_headers)
     return *results, patient_ids
 
@@ -181,8 +182,12 @@ def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterat
         yield from run_pool(calls, n_jobs=-1, pre_dispatch="16*n_jobs")
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yield the items in lists of at most `RADIOGRAPHS_IN_MEMORY`."""
-    iterator = iter(items)
+def _batches(items: Iterable[Item], n: int) -> Generator[list[Item], None, None]:
+    """Yield n items in lists of at most `RADIOGRAPHS_IN_MEMORY`, and show progress.
+
+    To be closed: the garbage collector may close it in the thread of another progress bar, which
+    then waits for ever.
+    """
+    iterator = iter(track(items, "Predicting", n))
     while part := list(islice(iterator, RADIOGRAPHS_IN_MEMORY)):
         yield part

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import struct
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,7 @@ from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.patients import Patient, patients_of, read_patients
 from boneage.predict.predict import answer_files
+from boneage.predict.predict import predict as predict_files
 from boneage.predict.radiograph import CORRECTIONS, Radiograph, correction_needed, load, see
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
@@ -480,6 +482,27 @@ def test_few_radiographs_are_read_before_the_model_needs_them(monkeypatch, tmp_p
     assert [answer.file for answer in answers] == [str(file) for file in files]
     assert len(used) == 70
     assert len(read) == 70
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda files, out: answer_files(files, ["unknown"] * len(files), Ensemble()),
+        lambda files, out: predict_files(files, Ensemble(), out),
+    ],
+)
+def test_a_failure_leaves_no_progress_bar(films, tmp_path, monkeypatch, call):
+    """The garbage collector would close it in the thread of another one, which then never ends."""
+
+    def fail(*_):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("boneage.predict.predict.answer_all", fail)
+    monkeypatch.setattr("boneage.predict.predict.RADIOGRAPHS_IN_MEMORY", 2)
+    with pytest.raises(RuntimeError, match="a fault") as fault:
+        call(sorted(films.iterdir()), tmp_path / "out")
+    assert fault.tb is not None  # it keeps what was running
+    assert "rich.progress" not in {type(thread).__module__ for thread in threading.enumerate()}
 
 
 def test_a_folder_may_be_named_otherwise_when_a_call_is_resumed(runs, films, tmp_path, monkeypatch):
