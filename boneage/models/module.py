@@ -182,8 +182,9 @@ class BoneAgeModule(Network, L.LightningModule):
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the decoded prediction of every task."""
-        return self.evaluate(batch, "test")
+        """Return the decoded prediction of every task, in single precision, as in use."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.evaluate(batch, "test")
 
     def predict(self, image: Tensor, sex: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the decoded prediction of every task, as in test and use, and the features.

@@ -64,7 +64,7 @@ def runs(phantom_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     common = (*TINY, "data=rsna", f"data.root={phantom_root}", "sex=embedding")
     for name, overrides in {
-        "one": ["task=multitask"],
+        "one": ["task=multitask", "precision=bf16-mixed"],
         "two": ["task=multitask", "seed=2"],
         "stages": ["task=classification"],
     }.items():
