@@ -40,7 +40,12 @@ BRANDS = {  # of the container of HEIC and AVIF, at bytes 8 to 12 after "ftyp"
     b"msf1": "HEIC image",
     b"avif": "AVIF image",
 }
-
+REMEDIES = {  # by a word of the kind
+    "archive": "unpack it",
+    "image": "convert it to PNG",
+    "PDF": "save its image as PNG",
+    "Git LFS": "fetch it with git lfs pull",
+}
 
 TAR, TAR_AT = b"ustar", 257
 BEGINNING = TAR_AT + len(TAR)  # bytes that tell what a file contains
@@ -114,7 +119,7 @@ def read_radiograph(path: str | Path) -> tuple[np.ndarray, Header | None]:
     if format_ is None:
         kind = _kind(head)
         content = f"; its content: {kind}" if kind else ""
-        content += ": unpack it" * ("archive" in content)
+        content += next((f": {do}" for word, do in REMEDIES.items() if word in content), "")
         raise UserError(f"{file}: not a readable {FORMAT_NAMES} file{content}")
     return format_.read(file)
 

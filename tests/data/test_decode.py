@@ -347,15 +347,15 @@ def test_the_content_counts_not_the_name(tmp_path, suffix):
     ("content", "kind"),
     [
         (b"RIFF\0\0\0\0WEBPVP8 ", "WebP image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC image: convert it to PNG$"),
         (b"GIF89a\1\0\1\0", "GIF image"),
         (b"\xff\x4f\xff\x51\0\0", "JPEG 2000 image"),
         (b"PK\3\4", "zip archive: unpack it$"),
         (b"\x1f\x8b\x08", "gzip archive"),
         (tarfile.TarInfo("film.png").tobuf(), "tar archive: unpack it$"),
-        (b"%PDF-1.7", "PDF document"),
-        (b"<!DOCTYPE html>", "web page"),
-        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"%PDF-1.7", "PDF document: save its image as PNG$"),
+        (b"<!DOCTYPE html>", "web page or XML file$"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer .*: fetch it"),
     ],
 )
 def test_other_contents_are_named(tmp_path, content, kind):
