@@ -4,6 +4,8 @@ from functools import cached_property
 
 import numpy as np
 
+from boneage.stages import ROUNDING_YEARS
+
 LIMITS_OF_AGREEMENT = 1.96  # standard deviations: 95 % of normal differences (Bland & Altman 1986)
 INFANT_YEARS = 2.0
 CEILING_YEARS = 17.0
@@ -134,7 +136,7 @@ def size_of_tail(n: int) -> int:
 
 def infant(true_years: np.ndarray) -> np.ndarray:
     """Tell which of (n,) true ages are below 2 years."""
-    return true_years < INFANT_YEARS
+    return true_years < INFANT_YEARS - ROUNDING_YEARS  # as of bands
 
 
 def older(true_years: np.ndarray) -> np.ndarray:
@@ -144,4 +146,4 @@ def older(true_years: np.ndarray) -> np.ndarray:
 
 def near_maturity(true_years: np.ndarray) -> np.ndarray:
     """Tell which of (n,) true ages are 17 years or more."""
-    return true_years >= CEILING_YEARS
+    return true_years >= CEILING_YEARS - ROUNDING_YEARS

@@ -116,7 +116,7 @@ def _caption(row: dict[Hashable, Any]) -> str:
         first = f"{row['kind']}: {first}"
     predicted = []
     if PREDICTED_AGE in row:
-        predicted.append(f"{row[PREDICTED_AGE]:.1f} y")
+        predicted.append(f"{row[PREDICTED_AGE]:z.1f} y")
     if "stage_predicted" in row:
         stage = row["stage_predicted"]
         probability = row.get(PROBABILITY + stage)

@@ -188,6 +188,8 @@ def test_representative_cases():
     assert first.startswith("worst: ")
     assert second.startswith("predicted ")
     assert second.endswith("%)")
+    below_zero = cases.head(1).assign(age_years_predicted=-0.01)
+    assert "predicted 0.0 y" in captions(below_zero)[0]
 
 
 def test_a_task_without_errors_has_no_worst_radiographs():

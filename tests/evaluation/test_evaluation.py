@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.classification import MulticlassCalibrationError
 
-from boneage.evaluation.evaluate import baselines, evaluate, score
+from boneage.evaluation.evaluate import baselines, evaluate, score, subgroups
 from boneage.evaluation.intervals import exact_interval
 from boneage.evaluation.metrics import AGE, stage_metrics
 from boneage.evaluation.predictions import count_not_finite
@@ -64,6 +64,18 @@ def test_two_years_are_not_below_two_and_seventeen_are_near_maturity():
     assert among["infant_sd_years"] == among["infant_bias_years"] == [True, False, False, False]
     assert among["older_sd_years"] == [False, True, True, True]
     assert among["ceiling_slope"] == among["ceiling_bias_years"] == [False, False, False, True]
+
+
+def test_an_age_that_rounds_to_an_edge_is_on_the_same_side_in_bands_and_metrics():
+    """24 months and 17 years, as a table of years with seven digits may have them."""
+    ages = np.array([1.5, 1.9999999, 2.0, 16.9999999, 17.0])
+    table = pd.DataFrame({"age_years": ages, "age_years_predicted": ages, "sex": "female"})
+    groups = subgroups(table, Stages())
+    n = groups[(groups["metric"] == "age/mae_months") & (groups["sex"] == "all")]
+    n = n.set_index("band")["n"]
+    test = evaluate(table, Stages())
+    assert test["age/infant_bias_years"]["n"] == n["0-2"] == 1
+    assert test["age/ceiling_bias_years"]["n"] == n["17+"] == 2
 
 
 def test_ages_against_scikit_learn(planted):

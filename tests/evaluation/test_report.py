@@ -210,6 +210,25 @@ def test_small_numbers_are_of_patients_where_these_are_known(tmp_path):
     assert "Only 30 test radiographs of 10 patients are child: a recall of 1.000 is comp" in text
     assert "Only 2 test radiographs of 1 patient are adult: a recall of 0.500 has no int" in text
     assert "are adolescent" not in text
+    few = "0-2 years (0), 2-5 years (0), 5-10 years (10), 14-17 years (0), 17+ years (1)"
+    assert f"Age bands whose test radiographs are of fewer than 20 patients: {few}." in text
+    assert "5-10 all 30 †" in text  # the table marks what the sentence names
+    assert "10-14 all 28 †" not in text
+
+
+def test_one_radiograph_of_one_patient_is_in_the_singular(tmp_path):
+    text = page(write_finished_run(tmp_path, predictions(1).assign(patient="p"))).text
+    assert "The test fold has 1 radiograph of 1 patient." in text
+
+
+@pytest.mark.parametrize("error_years", [0.0, -0.01, 0.01])
+def test_an_error_that_rounds_to_zero_has_no_minus_sign(tmp_path, error_years):
+    table = predictions(4).assign(age_years_predicted=lambda t: t["age_years"] + error_years)
+    table.loc[0, ["age_years", "age_years_predicted"]] = [0.02, -0.01]
+    text = page(write_finished_run(tmp_path, table)).text
+    assert text.count("(+0 months)") == 4
+    assert "predicted 0.0 y" in text
+    assert not re.search(r"-0(\.0)? (y|months)", text)
 
 
 @pytest.mark.slow

@@ -117,3 +117,14 @@ def test_cards_of_one_id_have_the_names_of_their_files(tmp_path):
     text = page.read_text()
     assert [file in text for file in files] == [True, True, False]
     assert "foot" in text
+
+
+def test_a_correction_and_a_score_that_round_to_zero_have_no_minus_sign(tmp_path):
+    answer = Answer(
+        "a.png", "a", age_years=9.5, site_correction_years=-0.001,
+        chronological_age_years=9.5, sd_score=-0.01,
+    )  # fmt: skip
+    (page,) = write_pages([answer], {"checkpoints": ["model.onnx"]}, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert "by +0.00 years" in text
+    assert "SD score +0.0" in text

@@ -44,7 +44,7 @@ def limits(run: FinishedRun) -> list[str]:
         )
     sentences += _beyond_any_age(run.predictions)
     sentences += _small_stages(run)
-    sentences += _small_bands(run.predictions["age_years"])
+    sentences += _small_bands(run.predictions)
     if (run.predictions["sex"] == "unknown").any():
         n = int((run.predictions["sex"] == "unknown").sum())
         sentences.append(f"The sex of {plural(n, 'test radiograph')} is unknown.")
@@ -129,13 +129,17 @@ def _small_stages(run: FinishedRun) -> list[str]:
     return sentences
 
 
-def _small_bands(age_years: pd.Series) -> list[str]:
-    band = BANDS.index_of(age_years.to_numpy(float))
-    counts = {name: int((band == i).sum()) for i, name in enumerate(BANDS.names)}
-    few = [f"{name} years ({n})" for name, n in counts.items() if n < FEW]
+def _small_bands(predictions: pd.DataFrame) -> list[str]:
+    band = BANDS.index_of(predictions["age_years"].to_numpy(float))
+    patients = patient_codes(predictions)
+    units = np.arange(len(band)) if patients is None else patients
+    numbers = {name: len(np.unique(units[band == i])) for i, name in enumerate(BANDS.names)}
+    few = [f"{name} years ({n})" for name, n in numbers.items() if n < FEW]
     if not few:
         return []
-    return [f"Age bands with fewer than {FEW} test radiographs: {', '.join(few)}."]
+    of_patients = f"whose test radiographs are of fewer than {FEW} patients"
+    which = f"with fewer than {FEW} test radiographs" if patients is None else of_patients
+    return [f"Age bands {which}: {', '.join(few)}."]
 
 
 def extremes(test: Results, predictions: pd.DataFrame) -> list[str]:
