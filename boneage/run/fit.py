@@ -7,11 +7,12 @@ from pathlib import Path
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
 
 from boneage.callbacks.checkpoint import saved_checkpoints
 from boneage.callbacks.progress import why_stopped
 from boneage.data.module import BoneAgeDataModule
-from boneage.errors import UserError, one_line, plural
+from boneage.errors import UserError, one_line, plural, suggestion
 from boneage.models.module import BoneAgeModule
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,21 @@ def fit(
             "tested: %s", tested
         )  # fmt: skip
     return tested
+
+
+def check_monitor(cfg: DictConfig, model: BoneAgeModule) -> None:
+    """Raise UserError if no loss or metric of the model is what selects the best epoch.
+
+    A callback of another package may log what it monitors, which only the first epoch shows.
+    """
+    known = model.monitorable()
+    callbacks = [str(node["_target_"]) for node in cfg.callbacks.values()]
+    if cfg.monitor not in known and all(
+        t.startswith(("boneage.", "lightning.")) for t in callbacks
+    ):
+        raise UserError(
+            f"monitor={cfg.monitor}: there is no such metric{suggestion(cfg.monitor, known)}"
+        )
 
 
 @contextmanager

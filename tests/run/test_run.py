@@ -386,6 +386,7 @@ def test_what_the_trainer_refuses_is_one_line(configure, option):
         train(configure(f"trainer.{option}"))
 
 
-def test_a_metric_that_is_not_there_is_one_line(configure):
-    with pytest.raises(UserError, match=r"trainer: .*val/age/mae_weeks"):
+def test_a_metric_that_is_not_there_is_one_line_before_training(configure, tmp_path):
+    with pytest.raises(UserError, match=r"^monitor=val/age/mae_weeks: .*mean val/age/mae_years\?"):
         train(configure("monitor=val/age/mae_weeks"))
+    assert list((tmp_path / "run").iterdir()) == []
