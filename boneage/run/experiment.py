@@ -44,7 +44,7 @@ from boneage.run.checkpoint import (
 )
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.external import external_report
-from boneage.run.fit import check_monitor, fit
+from boneage.run.fit import check_monitor, check_test_batches, fit
 from boneage.run.process import (
     check_strategy,
     interruptible,
@@ -150,6 +150,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     if checkpoint is not None and not cfg.train:
         data.is_external = partial(is_external, checkpoint)
     data.setup("fit" if cfg.train else "test")
+    check_test_batches(trainer, data)
     if checkpoint is not None:
         check_unseen(checkpoint, data.table)
     if cfg.train:

@@ -1,6 +1,7 @@
 """Train a model, and choose the weights to test."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,21 @@ def check_monitor(cfg: DictConfig, model: BoneAgeModule) -> None:
     ):
         raise UserError(
             f"monitor={cfg.monitor}: there is no such metric{suggestion(cfg.monitor, known)}"
+        )
+
+
+def check_test_batches(trainer: L.Trainer, data: BoneAgeDataModule) -> None:
+    """Raise UserError if `trainer.limit_test_batches` is less than one batch of the test fold.
+
+    Lightning would say so after training.
+    """
+    share = trainer.limit_test_batches
+    radiographs = math.ceil(len(data.fold_table("test")) / trainer.world_size)
+    batches = math.ceil(radiographs / data.batch_size)
+    if isinstance(share, float) and int(share * batches) == 0:
+        raise UserError(
+            f"trainer.limit_test_batches={share:g} is less than one batch of the test fold, "
+            f"which has {batches}: increase it, or give a number of batches"
         )
 
 

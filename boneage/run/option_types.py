@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from boneage.evaluation.reference import Reference
 
@@ -28,7 +28,7 @@ TOP_LEVEL = {
     "logger": dict[str, Any],
     "reference": Reference | None,
 }
-STRICTER = {  # than Lightning's constructors, which accept values that fail or mislead later
+STRICTER = {  # than constructors of other libraries, whose values may fail or mislead later
     "trainer.precision": Precision,
     "trainer.accumulate_grad_batches": PositiveInt,
     "trainer.check_val_every_n_epoch": PositiveInt | None,
@@ -37,5 +37,7 @@ STRICTER = {  # than Lightning's constructors, which accept values that fail or 
     "trainer.log_every_n_steps": NonNegativeInt,
     "trainer.min_epochs": NonNegativeInt | None,
     "trainer.max_time": str | dict[str, int] | None,
+    "loss.beta": NonNegativeFloat,
+    "loss.delta": PositiveFloat,
     "callbacks.early_stopping.patience": NonNegativeInt,
 }

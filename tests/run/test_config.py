@@ -90,6 +90,8 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["data.fit=stretch"], "data.fit='stretch' is not valid: .*squash"),
         (["tasks.age.loss=mae"], "tasks.age.loss='mae' is not valid: .*group \\(loss=...\\)"),
         (["loss=smooth_l1", "loss.beta=wide"], "loss.beta='wide' is not valid"),
+        (["loss=smooth_l1", "loss.beta=-1"], "loss.beta=-1 is not valid: .*or equal to 0"),
+        (["loss=huber", "loss.delta=0"], "loss.delta=0 is not valid: .*greater than 0"),
         (["loss=l1", "+loss.beta=1"], "loss.beta: torch.nn.L1Loss has no such option"),
         (
             ["loss=smooth_l1", "loss._target_=helpers.PlainLoss"],
