@@ -24,6 +24,12 @@ from boneage.run.option_types import STRICTER, TOP_LEVEL
 from boneage.tasks.base import Task
 
 log = logging.getLogger(__name__)
+SET_BY_RUN = {  # options of the trainer
+    "callbacks": "those of the group callbacks are used (~callbacks.NAME leaves one out)",
+    "logger": "those of the group logger are used (~logger.NAME leaves one out)",
+    "default_root_dir": "the folder of a run is hydra.run.dir",
+    "enable_model_summary": "callbacks.model_summary is used",
+}
 OPTIONS = list(dict.fromkeys((*TOP_LEVEL, *top_level())))  # constructors check nested options
 
 
@@ -52,6 +58,8 @@ def check_config(cfg: DictConfig) -> None:
     _check_names(cfg, config)
     _check_files(config["callbacks"])
     _check_unused(cfg, config)
+    if own := [name for name in SET_BY_RUN if name in config["trainer"]]:
+        raise UserError(f"trainer.{own[0]} has no effect, as {SET_BY_RUN[own[0]]}: leave it out")
     if config["trainer"].get("limit_test_batches") == 0:
         raise UserError(
             "trainer.limit_test_batches=0 leaves no radiograph to test: omit it, or set it to a "

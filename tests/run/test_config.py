@@ -175,6 +175,7 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["trainer.val_check_interval=0"], "trainer.val_check_interval=0 is not valid"),
         (["trainer.val_check_interval='00:00:00:01'"], "trainer.val_check_interval=.* not valid"),
         (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1 is not valid"),
+        (["+trainer.logger=false"], "^trainer.logger has no effect, .*~logger.NAME leaves one out"),
         (["trainer.max_time=5"], "trainer.max_time=5 is not valid: .*valid string"),
         (["callbacks.early_stopping.patience=-1"], "patience=-1 is not valid"),
     ],
