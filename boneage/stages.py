@@ -42,7 +42,8 @@ class Stages(AgeBins):
         edges: K - 1 inner edges in years, strictly increasing.
 
     Raises:
-        UserError: when names and edges do not match, or edges are no bone ages in years.
+        UserError: when names and edges do not match, a name is empty, or edges are no bone ages
+            in years.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Stages(AgeBins):
                 f"stages: {len(names)} names need to be distinct and have "
                 f"{len(names) - 1} inner edges, but names={list(names)} and edges={list(edges)}"
             )
+        if not all(name.strip() for name in names):
+            raise UserError(f"stages.names={list(names)}: a name is empty")
         if any(b <= a for a, b in pairwise(edges)):
             raise UserError(f"stages.edges must increase strictly, but are {list(edges)}")
         if not all(0 < edge <= MAX_AGE_YEARS for edge in edges):

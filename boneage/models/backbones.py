@@ -1,12 +1,15 @@
 """The backbones of this project: from images to one feature vector each."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
 from boneage.errors import UserError
+
+OnePerStage = Annotated[Sequence[PositiveInt], Field(min_length=1)]
 
 
 class Backbone(nn.Module):
@@ -49,7 +52,7 @@ class PaperCNN(Backbone):
     """
 
     def __init__(
-        self, channels: Literal[1, 3] = 3, widths: Sequence[int] = (32, 64, 128, 256)
+        self, channels: Literal[1, 3] = 3, widths: OnePerStage = (32, 64, 128, 256)
     ) -> None:
         blocks = [
             nn.Sequential(
@@ -124,10 +127,10 @@ class SlimResNet(Backbone):
     def __init__(
         self,
         channels: Literal[1, 3] = 1,
-        stem: int = 24,
+        stem: PositiveInt = 24,
         stem_stride: Literal[1, 2] = 2,
-        widths: Sequence[int] = (32, 64, 128, 256),
-        depths: Sequence[int] = (1, 2, 2, 1),
+        widths: OnePerStage = (32, 64, 128, 256),
+        depths: OnePerStage = (1, 2, 2, 1),
         excitation: bool = False,
     ) -> None:
         if len(widths) != len(depths):

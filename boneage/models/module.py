@@ -139,6 +139,16 @@ class BoneAgeModule(Network, L.LightningModule):
                 "model.fit_tasks(data.fold_table('train')), after data.setup('fit')"
             )
 
+    def monitorable(self) -> list[str]:
+        """Return the names of the losses and of the metrics that are logged in training."""
+        losses = ["loss", *(f"{name}/loss" for name in self.tasks)]
+        metrics = [
+            f"val/{name}/{metric}"
+            for name, task in self.tasks.items()
+            for metric in sorted(task.metrics().only(lambda metric: metric.logged).by_name())
+        ]
+        return [*(f"val/{loss}" for loss in losses), *metrics, *(f"train/{x}" for x in losses)]
+
     def total_loss(self, outputs: dict[str, Tensor], batch: Batch, split: str) -> Tensor:
         """Return one loss from those of the tasks, and log each.
 

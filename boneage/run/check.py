@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
@@ -14,32 +14,21 @@ from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from boneage.data.split_choice import not_drawn
 from boneage.errors import UserError, join_first, one_line, suggestion
-from boneage.evaluation.reference import Reference
 from boneage.options import find, top_level
+from boneage.run.option_types import STRICTER, TOP_LEVEL
 from boneage.tasks.base import Task
 
 log = logging.getLogger(__name__)
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-TOP_LEVEL = {
-    "seed": Seed,
-    "train": bool,
-    "ckpt_path": str | None,
-    "start_from": str | None,
-    "resume": Literal["auto"] | None,
-    "mirror_test": bool,
-    "compile": bool,
-    "report": bool,
-    "readers_margin": Annotated[float, Field(ge=0, allow_inf_nan=False)],
-    "tasks": dict[str, dict[str, Any]],
-    "stages": dict[str, Any],
-    "callbacks": dict[str, Any],
-    "logger": dict[str, Any],
-    "reference": Reference | None,
+SET_BY_RUN = {  # options of the trainer
+    "callbacks": "those of the group callbacks are used (~callbacks.NAME leaves one out)",
+    "logger": "those of the group logger are used (~logger.NAME leaves one out)",
+    "default_root_dir": "the folder of a run is hydra.run.dir",
+    "enable_model_summary": "callbacks.model_summary is used",
 }
 OPTIONS = list(dict.fromkeys((*TOP_LEVEL, *top_level())))  # constructors check nested options
 
@@ -62,15 +51,32 @@ def check_config(cfg: DictConfig) -> None:
             raise UserError(f"~{key}: a run cannot do without {key}")
     for key, hint in TOP_LEVEL.items():
         _check_value(key, config[key], hint)
+    if not config["tasks"]:
+        raise UserError("tasks is empty: there is nothing to learn; choose task=...")
     _check_node("", {**config, "tasks": None})
     _check_node("tasks", config["tasks"])  # whose loss and stages refer to those above
     _check_names(cfg, config)
+    _check_files(config["callbacks"])
     _check_unused(cfg, config)
+    if own := [name for name in SET_BY_RUN if name in config["trainer"]]:
+        raise UserError(f"trainer.{own[0]} has no effect, as {SET_BY_RUN[own[0]]}: leave it out")
     if config["trainer"].get("limit_test_batches") == 0:
         raise UserError(
             "trainer.limit_test_batches=0 leaves no radiograph to test: omit it, or set it to a "
             "number of batches"
         )
+
+
+def _check_files(callbacks: dict[str, Any]) -> None:
+    """Raise UserError if two checkpoints are written to one file."""
+    names: dict[tuple[Any, Any], str] = {}
+    for name, node in callbacks.items():
+        if "filename" in node and (file := (node.get("dirpath"), node["filename"])) in names:
+            raise UserError(
+                f"callbacks.{name}.filename={node['filename']} is also the file of "
+                f"callbacks.{names[file]}: choose another name"
+            )
+        names[(node.get("dirpath"), node.get("filename"))] = name
 
 
 def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
@@ -109,7 +115,7 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
                 f"{where}: {node['_target_']} has no such option (~{where} leaves it out){near}"
             )
         if key in hints and not built:
-            _check_value(where, value, hints[key])
+            _check_value(where, value, STRICTER.get(where, hints[key]))
         _check_node(where, value)
 
 

@@ -44,7 +44,7 @@ from boneage.run.checkpoint import (
 )
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.external import external_report
-from boneage.run.fit import fit
+from boneage.run.fit import check_monitor, check_test_batches, fit
 from boneage.run.process import (
     check_strategy,
     interruptible,
@@ -135,6 +135,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     else:  # before decoding: weights may be missing
         replaced = bool(ckpt_path or cfg.start_from)
         model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)
+        check_monitor(cfg, model)
         if cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:  # the scheduler may need an end
             model.make_scheduler(model.make_optimizer(model.parameters()), total_steps=math.inf)
         if cfg.start_from and checkpoint is None:
@@ -149,6 +150,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     if checkpoint is not None and not cfg.train:
         data.is_external = partial(is_external, checkpoint)
     data.setup("fit" if cfg.train else "test")
+    check_test_batches(trainer, data)
     if checkpoint is not None:
         check_unseen(checkpoint, data.table)
     if cfg.train:

@@ -1,17 +1,19 @@
 """Train a model, and choose the weights to test."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
 
 from boneage.callbacks.checkpoint import saved_checkpoints
 from boneage.callbacks.progress import why_stopped
 from boneage.data.module import BoneAgeDataModule
-from boneage.errors import UserError, one_line, plural
+from boneage.errors import UserError, one_line, plural, suggestion
 from boneage.models.module import BoneAgeModule
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,36 @@ def fit(
             "tested: %s", tested
         )  # fmt: skip
     return tested
+
+
+def check_monitor(cfg: DictConfig, model: BoneAgeModule) -> None:
+    """Raise UserError if no loss or metric of the model is what selects the best epoch.
+
+    A callback of another package may log what it monitors, which only the first epoch shows.
+    """
+    known = model.monitorable()
+    callbacks = [str(node["_target_"]) for node in cfg.callbacks.values()]
+    if cfg.monitor not in known and all(
+        t.startswith(("boneage.", "lightning.")) for t in callbacks
+    ):
+        raise UserError(
+            f"monitor={cfg.monitor}: there is no such metric{suggestion(cfg.monitor, known)}"
+        )
+
+
+def check_test_batches(trainer: L.Trainer, data: BoneAgeDataModule) -> None:
+    """Raise UserError if `trainer.limit_test_batches` is less than one batch of the test fold.
+
+    Lightning would say so after training.
+    """
+    share = trainer.limit_test_batches
+    radiographs = math.ceil(len(data.fold_table("test")) / trainer.world_size)
+    batches = math.ceil(radiographs / data.batch_size)
+    if isinstance(share, float) and int(share * batches) == 0:
+        raise UserError(
+            f"trainer.limit_test_batches={share:g} is less than one batch of the test fold, "
+            f"which has {batches}: increase it, or give a number of batches"
+        )
 
 
 @contextmanager

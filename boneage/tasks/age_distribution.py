@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from typing_extensions import override
 
 from boneage.errors import plural
-from boneage.tasks.base import Share
+from boneage.tasks.base import Share, Weight
 from boneage.tasks.regression import AgeRegression
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ class AgeDistribution(AgeRegression):
         self,
         in_features: int,
         loss: nn.Module,
-        hidden: Sequence[int] = (),
-        dropout: Sequence[float] = (),
+        hidden: Sequence[PositiveInt] = (),
+        dropout: Sequence[Share] = (),
         sigma: PositiveFloat = 6.0,
         share: Share = 0.2,
-        weight: NonNegativeFloat = 1.0,
+        weight: Weight = 1.0,
         soft_weight: Share = 0.5,
     ) -> None:
         super().__init__(in_features, loss, hidden, dropout, weight, soft_weight)

@@ -11,6 +11,7 @@ from boneage.data.dataset import Batch
 from boneage.evaluation.metric_set import MetricSet
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Task(nn.Module, ABC):

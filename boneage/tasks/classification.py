@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,7 +14,7 @@ from boneage.errors import UserError, plural
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import stage_probability_metrics
 from boneage.stages import PROBABILITY, ROUNDING_YEARS, Stages
-from boneage.tasks.base import Task
+from boneage.tasks.base import Share, Task, Weight
 from boneage.tasks.heads import MLPHead
 
 
@@ -40,11 +40,11 @@ class StageClassification(Task):
         self,
         in_features: int,
         stages: Stages,
-        hidden: Sequence[int] = (),
-        dropout: Sequence[float] = (),
+        hidden: Sequence[PositiveInt] = (),
+        dropout: Sequence[Share] = (),
         balance: NonNegativeFloat = 0.0,
         focal: NonNegativeFloat = 0.0,
-        weight: NonNegativeFloat = 1.0,
+        weight: Weight = 1.0,
     ) -> None:
         super().__init__(weight)
         self.stages = stages

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from boneage.stages import Stages
+from boneage.tasks.base import Share, Weight
 from boneage.tasks.classification import StageClassification
 
 CERTAIN = 1e4  # log odds to be at least of the first, or at most of the last stage
@@ -33,11 +34,11 @@ class OrdinalStages(StageClassification):
         self,
         in_features: int,
         stages: Stages,
-        hidden: Sequence[int] = (),
-        dropout: Sequence[float] = (),
+        hidden: Sequence[PositiveInt] = (),
+        dropout: Sequence[Share] = (),
         balance: NonNegativeFloat = 0.0,
         focal: NonNegativeFloat = 0.0,
-        weight: NonNegativeFloat = 1.0,
+        weight: Weight = 1.0,
     ) -> None:
         super().__init__(in_features, stages, hidden, dropout, balance, focal, weight)
         self.first = nn.Parameter(torch.empty(()))

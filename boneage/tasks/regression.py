@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from boneage.data.dataset import Batch
@@ -12,7 +12,7 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError, plural
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE
-from boneage.tasks.base import Share, Task
+from boneage.tasks.base import Share, Task, Weight
 from boneage.tasks.heads import MLPHead
 
 
@@ -40,9 +40,9 @@ class AgeRegression(Task):
         self,
         in_features: int,
         loss: nn.Module,
-        hidden: Sequence[int] = (),
-        dropout: Sequence[float] = (),
-        weight: NonNegativeFloat = 1.0,
+        hidden: Sequence[PositiveInt] = (),
+        dropout: Sequence[Share] = (),
+        weight: Weight = 1.0,
         soft_weight: Share = 0.5,
     ) -> None:
         super().__init__(weight)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import PositiveInt
 from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,7 +14,7 @@ from boneage.data.dataset import Batch
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import SHARE, Metric, MetricSet, Pairs
-from boneage.tasks.base import Task
+from boneage.tasks.base import Share, Task, Weight
 from boneage.tasks.heads import MLPHead
 
 MALE_PROBABILITY = "male_probability"  # column of predictions.csv
@@ -37,9 +37,9 @@ class SexClassification(Task):
     def __init__(
         self,
         in_features: int,
-        hidden: Sequence[int] = (),
-        dropout: Sequence[float] = (),
-        weight: NonNegativeFloat = 1.0,
+        hidden: Sequence[PositiveInt] = (),
+        dropout: Sequence[Share] = (),
+        weight: Weight = 1.0,
     ) -> None:
         super().__init__(weight)
         self.head = MLPHead(in_features, 1, hidden, dropout)

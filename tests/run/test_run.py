@@ -380,12 +380,23 @@ def test_predictions_are_of_the_test_fold_alone(configure, monkeypatch):
         train(configure("trainer.limit_test_batches=0"))
 
 
+def test_a_test_of_less_than_one_batch_is_refused_before_training(configure, tmp_path):
+    with pytest.raises(UserError, match=r"^trainer.limit_test_batches=0.01 is less than one batch"):
+        train(configure("trainer.limit_test_batches=0.01"))
+    assert list((tmp_path / "run").iterdir()) == []
+    batches = configure("trainer.limit_test_batches=0.5", "data.batch_size=1", run="half")
+    n = train(batches)["n"]["test"]
+    split = pd.read_csv(tmp_path / "half/split.csv")
+    assert n == int(0.5 * (split["fold"] == "test").sum()) > 0
+
+
 @pytest.mark.parametrize("option", ["val_check_interval=1000", "limit_train_batches=0.001"])
 def test_what_the_trainer_refuses_is_one_line(configure, option):
     with pytest.raises(UserError, match=f"^trainer: .*{option.split('=')[1]}"):
         train(configure(f"trainer.{option}"))
 
 
-def test_a_metric_that_is_not_there_is_one_line(configure):
-    with pytest.raises(UserError, match=r"trainer: .*val/age/mae_weeks"):
+def test_a_metric_that_is_not_there_is_one_line_before_training(configure, tmp_path):
+    with pytest.raises(UserError, match=r"^monitor=val/age/mae_weeks: .*mean val/age/mae_years\?"):
         train(configure("monitor=val/age/mae_weeks"))
+    assert list((tmp_path / "run").iterdir()) == []
