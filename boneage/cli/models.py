@@ -64,7 +64,7 @@ def export(
     else:
         typer.echo(
             f"{out} agrees with the checkpoint within "
-            f"{max(differences.graph, differences.half):.1e} (years, or probability)"
+            f"{max(differences.graph, differences.half):.1e} (in the unit of the prediction)"
         )
     typer.echo(f"Its inputs and outputs are described in {out.with_suffix('.json')}")
 

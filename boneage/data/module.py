@@ -23,7 +23,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.file_facts import fill_from_headers, warn_of_leaks
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import PHANTOM_FILE
-from boneage.data.sampler import EpochSampler, RankBatches, sampling_shares
+from boneage.data.sampler import EpochSampler, RankBatches, Sampling, sampling_shares
 from boneage.data.split_choice import Split, require_shares
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
 from boneage.data.storage import check_shared_memory, default_cache_dir
@@ -108,7 +108,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         train_films: PositiveInt | Literal["all"] = "all",
         subgroups: Sequence[str] = (),
         augment: A.Compose | None = None,
-        sampling: Literal["shuffle", "balanced", "ages"] = "shuffle",
+        sampling: Sampling = "shuffle",
         batch_size: PositiveInt = 64,
         num_workers: NonNegativeInt = 0,
         residence: Literal["host", "device"] = "host",

@@ -1,7 +1,7 @@
 """The order of the training radiographs, a function of seed and epoch alone."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,8 @@ from torch.utils.data import Sampler
 
 from boneage.errors import UserError, require_choice
 from boneage.stages import Stages
+
+Sampling = Literal["shuffle", "balanced", "ages"]
 
 
 def evenly(n: int, at_most: int) -> np.ndarray:
@@ -65,9 +67,7 @@ def _drawn(order: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> n
     return drawn
 
 
-def sampling_shares(
-    table: pd.DataFrame, sampling: Literal["shuffle", "balanced", "ages"], stages: Stages
-) -> np.ndarray | None:
+def sampling_shares(table: pd.DataFrame, sampling: Sampling, stages: Stages) -> np.ndarray | None:
     """Return the (n,) relative frequency of each radiograph; None draws each once.
 
     Args:
@@ -78,7 +78,7 @@ def sampling_shares(
     Raises:
         UserError: if there is no such sampling.
     """
-    require_choice("data.sampling", sampling, "shuffle", "balanced", "ages")
+    require_choice("data.sampling", sampling, *get_args(Sampling))
     years = table["age_years"].to_numpy()
     if sampling == "balanced":
         return inverse_frequency(stages.index_of(years), 1.0)

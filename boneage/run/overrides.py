@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from boneage.errors import UserError, one_line, option_word, quoted_option, suggestion
 from boneage.run.options import flatten
@@ -29,6 +29,9 @@ MODES = re.compile(rf"({SHOWN}|--run|-r|--multirun|-m|--shell-completion|-sc)(=.
 OF_SWEEPS = re.compile(r"hparams_search|hydra[./](sweep|sweeper|launcher)\b.*")
 OF_SINGLE_RUNS = re.compile(r"hydra\.run\b.*")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+TWICE = re.compile(  # what Hydra says of a group with two choices, or twice with the same
+    r"(?:Multiple values for )?([\w/]+)(?:\. To override a value| appears more than once in the fi)"
+)
 GLOBAL_GROUPS = ("task", "experiment", "debug", "hparams_search")  # groups that set other options
 COLLECTIONS = ("callbacks", "logger")  # groups of which any part can be left out
 
@@ -112,6 +115,9 @@ def _loader(overrides: Sequence[Override]) -> ConfigLoader:
     for override in overrides:
         folders = override.value() if override.key_or_group == "hydra.searchpath" else None
         for folder in folders if isinstance(folders, list) else ():
+            local = str(folder).removeprefix("file://")
+            if "://" not in local and not Path(local).is_dir():
+                raise UserError(f"hydra.searchpath: there is no folder {local}")
             path.append("hydra.searchpath in command-line", str(folder))
     return ConfigLoaderImpl(path)
 
@@ -145,6 +151,11 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
             raise UserError(
                 f"{unused[1]}: nothing uses it with the chosen task and experiment: leave it out"
             ) from error
+        if twice := TWICE.match(str(error)):
+            raise UserError(
+                f"{twice[1]} is in the defaults of two of the chosen files: leave it out of one, "
+                f"or write 'override /{twice[1]}: ...' in the second"
+            ) from error
         unknown = re.match(r"Could not override '([^']+)'\.\nTo append", str(error))
         if unknown is None:
             raise UserError(one_line(error)) from error
@@ -165,9 +176,22 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
             raise UserError(
                 f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
             )
+    for searched in config.hydra.sweeper.get("params") or ():
+        if not loader.get_group_options(searched) and not _has(config, searched):
+            raise UserError(
+                f"hydra.sweeper.params searches {searched}, which the chosen options do not have: "
+                "choose, or write, a file of conf/hparams_search/ without it"
+            )
     ranges = [each.input_line for each in overrides if isinstance(each.value(), IntervalSweep)]
     if ranges and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         raise UserError(f"{ranges[0]} is a range to search: add hparams_search=optuna")
+
+
+def _has(config: DictConfig, option: str) -> bool:
+    """Tell whether a config lists an option, with or without a value."""
+    node, _, key = option.rpartition(".")
+    parent = OmegaConf.select(config, node) if node else config
+    return isinstance(parent, DictConfig) and key in list(parent)
 
 
 def _first_value(override: Override, loader: ConfigLoader) -> object:

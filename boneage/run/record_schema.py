@@ -4,8 +4,9 @@ import importlib
 import inspect
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from torch import nn
@@ -156,7 +157,10 @@ def _refusal(node: dict[str, Any]) -> str:
     target = str(node["_target_"])
     package = target.partition(".")[0]
     if package in _trusted():
-        return f"{target} (in {TRUST}, but it cannot be imported, or is no class of a model's part)"
+        return (
+            f"{target} (in {TRUST}, but it cannot be imported, or is not a network, task, loss, "
+            "optimizer or scheduler: a class of these, or a function annotated to return one)"
+        )
     if package in (*sys.stdlib_module_names, "boneage", "torch"):
         return target
     return f"{target}; if {package} is your own package, or you trust it, set {TRUST}={package}"
@@ -179,6 +183,15 @@ def _is_part_of_a_model(target: Any) -> bool:  # noqa: ANN401
     if module in TORCH:
         return inspect.isclass(part) and issubclass(part, TORCH[module])
     if not module.startswith(OWN):
-        return inspect.isclass(part) and issubclass(part, BUILDABLE)
+        kind = _returned(part) if inspect.isfunction(part) else part
+        return inspect.isclass(kind) and issubclass(kind, BUILDABLE)
     kind_fits = inspect.isclass(part) or (module == SCHEDULE_MODULE and inspect.isfunction(part))
     return kind_fits and part.__module__ == module
+
+
+def _returned(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - any annotation
+    """Return what a function is annotated to return; None if it does not say."""
+    try:
+        return get_type_hints(function).get("return")
+    except (NameError, TypeError):  # an annotation as text, with names that do not exist
+        return None

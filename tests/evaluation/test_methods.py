@@ -262,6 +262,30 @@ def test_a_task_of_ones_own_is_for_the_authors(told):
     assert "[fill in: the loss of the task toy]" in parts["Training"]
 
 
+def test_a_class_of_ones_own_is_not_taken_for_one_of_the_same_name(told):
+    parts = told(
+        "task=multitask",
+        "tasks.age._target_=mine.AgeRegression",
+        "loss._target_=mine.SmoothL1Loss",
+        "sex._target_=mine.SexEmbedding",
+        "optimizer._target_=mine.AdamW",
+        "scheduler._target_=mine.warmup_cosine",
+        "weighting._target_=mine.FixedWeighting",
+        "augment.transforms=[{_target_:mine.GaussNoise}]",
+        with_stages=True,
+    )
+    training = parts["Training"]
+    assert "[fill in: what the task age predicts]" in parts["Model"]
+    assert "[fill in: whether and how the sex is an input]" in parts["Model"]
+    assert "[fill in: the loss of the task age]" in training
+    assert "[fill in: schedule]" in training
+    assert "[fill in: how the losses were combined]" in training
+    assert "The optimizer was mine.AdamW with" in training
+    assert "Augmentation (albumentations): mine.GaussNoise." in training
+    alone = told("loss._target_=mine.SmoothL1Loss")["Training"]
+    assert "The loss of the age was [fill in: the loss of the age]." in alone
+
+
 def test_a_callback_of_ones_own_is_for_the_authors(told):
     training = told("+callbacks.prune._target_=mine.Prune")["Training"]
     assert training.count("[fill in: what the callback") == 1
@@ -436,10 +460,12 @@ def test_no_folder_of_a_machine_is_told(tmp_path):
 
 def test_absolute_paths_are_cut_to_names():
     command = (
-        "python train.py data.root='\"/a/b c/d e\"' 'data.x=[/a/b,c/d,~/e]' y=C:/u/v k=a/b z=/q/"
+        "python train.py data.root='\"/a/b c/d e\"' 'data.x=[/a/b,c/d,~/e]' y=C:/u/v k=a/b z=/q/ "
+        "hydra.searchpath=[file:///home/me/conf,pkg://mine.conf]"
     )
     assert without_folders(command) == (
-        "python train.py 'data.root=\"d e\"' 'data.x=[b,c/d,e]' y=v k=a/b z=q"
+        "python train.py 'data.root=\"d e\"' 'data.x=[b,c/d,e]' y=v k=a/b z=q "
+        "'hydra.searchpath=[conf,pkg://mine.conf]'"
     )
     assert name_of("C:\\Users\\me\\split.csv") == "split.csv"
     assert name_of("/runs/best/checkpoints/last.ckpt") == "best"

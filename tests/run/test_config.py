@@ -406,6 +406,33 @@ def test_a_sweep_knows_the_choices_of_another_folder(tmp_path):
         check_overrides(["-m", "loss=l1,mine"], CONF)
 
 
+def test_a_folder_of_ones_own_that_is_absent_is_said(tmp_path):
+    for word in (f"file://{tmp_path}/cnf", f"{tmp_path}/cnf"):
+        with pytest.raises(
+            UserError, match=f"^hydra.searchpath: there is no folder {tmp_path}/cnf"
+        ):
+            check_overrides([f"hydra.searchpath=[{word}]", "loss=l1"], CONF)
+    check_overrides([f"hydra.searchpath=[{tmp_path},pkg://boneage]", "loss=l1"], CONF)
+
+
+@pytest.mark.parametrize("loss", ["l1", "smooth_l1"])
+def test_two_joint_tasks_that_both_name_the_loss(tmp_path, loss):
+    (tmp_path / "task").mkdir()
+    for name, defaults in (("height", f"/loss: {loss}"), ("both", "regression\n  - height")):
+        text = f"# @package _global_\ndefaults:\n  - {defaults}\nname: {name}\n"
+        (tmp_path / f"task/{name}.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"^loss is in the defaults of two .* out of one, or write"):
+        check_overrides(["task=both", f"hydra.searchpath=[file://{tmp_path}]"], CONF)
+
+
+def test_a_search_of_an_option_that_the_optimizer_lacks():
+    search = ["-m", "hparams_search=optuna"]
+    said = r"^hydra\.sweeper\.params searches optimizer\.weight_decay, which the chosen options do"
+    with pytest.raises(UserError, match=said):
+        check_overrides([*search, "optimizer=adam"], CONF)
+    check_overrides([*search, "optimizer=sgd"], CONF)
+
+
 @pytest.mark.parametrize("group", ["task", "experiment"])
 def test_a_file_of_options_begins_with_its_package(tmp_path, group):
     (tmp_path / group).mkdir()

@@ -138,6 +138,29 @@ def test_a_named_package_gives_classes_of_model_parts_only(package, monkeypatch,
         check_buildable({"backbone": {"_target_": target}})
 
 
+@pytest.mark.parametrize(
+    ("returned", "built"),
+    [(" -> LambdaLR", True), (" -> 'LambdaLR'", True), ("", False), (" -> int", False),
+     (" -> 'Absent'", False)],
+)  # fmt: skip
+def test_a_function_of_a_named_package_must_say_that_it_returns_a_part(
+    package, monkeypatch, returned, built
+):
+    monkeypatch.setenv("BONEAGE_TRUST", "mine_nets")
+    with (package / "mine_nets.py").open("a") as file:
+        file.write(
+            "from torch.optim.lr_scheduler import LambdaLR\n"
+            f"def halving(optimizer, total_steps){returned}:\n"
+            "    return LambdaLR(optimizer, lambda step: 0.5 ** step)\n"
+        )
+    config = {"scheduler": {"_target_": "mine_nets.halving", "_partial_": True}}
+    if built:
+        check_buildable(config)
+    else:
+        with pytest.raises(UserError, match="a function annotated to return one"):
+            check_buildable(config)
+
+
 @pytest.mark.slow
 def test_a_checkpoint_with_a_network_of_a_named_package_predicts(
     checkpoint, package, monkeypatch, phantom_root

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boneage.evaluation.methods.network import class_of, tasks_of
-from boneage.evaluation.methods.words import fill_in, join
+from boneage.evaluation.methods.words import class_name, fill_in, join
 from boneage.options import TABLE
 
 Options = Mapping[str, Any]
@@ -56,7 +56,7 @@ def _loss(options: Options, task: str) -> str:
 def _age_loss(options: Options, task: str) -> str:
     node = f"tasks.{task}.loss"
     node = "loss" if options.get(node) == "${loss}" else node
-    kind = str(options.get(f"{node}._target_", "")).rsplit(".", 1)[-1]
+    kind = class_name(options.get(f"{node}._target_"))
     if kind not in LOSS_NAMES:
         return fill_in("the loss of the age")
     bend = [
@@ -85,7 +85,7 @@ def _weighting(options: Options) -> str:
     if len(tasks) < 2:
         return ""
     shares = join([f"{task} {options.get(f'tasks.{task}.weight', 1):g}" for task in tasks])
-    kind = str(options.get("weighting._target_", "FixedWeighting")).rsplit(".", 1)[-1]
+    kind = class_name(options.get("weighting._target_", "FixedWeighting"))
     sentence = {
         "FixedWeighting": f"The total loss was the weighted sum of these ({shares}).",
         "UncertaintyWeighting": "The weights of these losses were learned (Kendall et al. 2018), "

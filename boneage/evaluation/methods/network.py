@@ -6,6 +6,7 @@ from typing import Any
 from boneage.data.crop import HAND_MARGIN
 from boneage.data.decode import STRETCH_PERCENTILES
 from boneage.evaluation.methods.words import (
+    class_name,
     fill_in,
     is_ensemble,
     join,
@@ -54,7 +55,7 @@ def describe_model(run: FinishedRun) -> list[str]:
     """Return sentences on the network: backbone, sex, heads, and its initial weights."""
     options, parameters = run.metrics["options"], run.metrics.get("parameters")
     name = options.get("backbone.name") or options.get("backbone")
-    name = name or _class(options.get("backbone._target_"))
+    name = name or class_name(options.get("backbone._target_"))
     together = " of all models together" if is_ensemble(run) else ""
     sentences = [
         f"The backbone was {name}." if name else fill_in("the backbone"),
@@ -68,7 +69,7 @@ def describe_model(run: FinishedRun) -> list[str]:
 
 
 def _sex(options: Options) -> str:
-    kind = _class(options.get("sex._target_")) or str(options.get("sex"))
+    kind = class_name(options.get("sex._target_")) or str(options.get("sex"))
     if kind in ("NoSex", "none"):
         return "Sex was not an input."
     if kind not in ("SexEmbedding", "embedding"):
@@ -87,11 +88,7 @@ def tasks_of(options: Options) -> list[str]:
 
 def class_of(options: Options, task: str) -> str:
     """Return the name of the class of a task."""
-    return _class(options.get(f"tasks.{task}._target_"))
-
-
-def _class(target: object) -> str:
-    return str(target).rsplit(".", 1)[-1] if target else ""
+    return class_name(options.get(f"tasks.{task}._target_"))
 
 
 def _head(options: Options, task: str, stages: Stages) -> str:

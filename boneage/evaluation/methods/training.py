@@ -5,7 +5,14 @@ from typing import Any
 
 from boneage.errors import plural
 from boneage.evaluation.methods.losses import describe_losses
-from boneage.evaluation.methods.words import fill_in, is_ensemble, is_test_alone, join, name_of
+from boneage.evaluation.methods.words import (
+    class_name,
+    fill_in,
+    is_ensemble,
+    is_test_alone,
+    join,
+    name_of,
+)
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import number
 from boneage.evaluation.run_files import HISTORY
@@ -114,11 +121,11 @@ def _steps(run: FinishedRun) -> list[str]:
             for name in ("momentum", "weight_decay")
             if options.get(f"optimizer.{name}")
         ]
-        said = [f"The optimizer was {str(optimizer).rsplit('.', 1)[-1]} with {join(parts)}."]
-        schedule = str(options.get("scheduler._target_", options.get("scheduler")))
+        said = [f"The optimizer was {class_name(optimizer)} with {join(parts)}."]
+        schedule = class_name(options.get("scheduler._target_", options.get("scheduler")))
         warmup = options.get("scheduler.warmup")
         share = f" over the first {100 * warmup:g} % of the steps" if warmup else ""
-        sentence = SCHEDULE_SENTENCES.get(schedule.rsplit(".", 1)[-1], fill_in("schedule"))
+        sentence = SCHEDULE_SENTENCES.get(schedule, fill_in("schedule"))
         said.append(sentence.format(warmup=share))
         history = run.table(HISTORY)
         last = history["learning_rate"].iloc[-1] if "learning_rate" in history else 0
@@ -150,7 +157,7 @@ def augmentation(options: Options) -> str:
 
 
 def _transform(node: Mapping[str, Any]) -> str:
-    name = str(node.get("_target_", "?")).rsplit(".", 1)[-1]
+    name = class_name(node.get("_target_", "?"))
     inner = node.get("transforms")
     values = {k: v for k, v in node.items() if k not in ("_target_", "transforms")}
     parts = [f"{key} {_value(value)}" for key, value in values.items()]

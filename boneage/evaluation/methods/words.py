@@ -9,9 +9,11 @@ from boneage.evaluation.run_files import SPLIT
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
+PACKAGES = ("", "boneage", "torch", "albumentations")  # of the classes that sentences know
 LETTER = r"[^/\\,\[\]\"']"  # of a name in a path
 ABSOLUTE = re.compile(
-    rf"(?:^|(?<=[,\[\"']))(?:~{LETTER}*|[A-Za-z]:)?[/\\](?:{LETTER}+[/\\])*({LETTER}+)[/\\]?"
+    r"(?:^|(?<=[,\[\"']))(?:file://)?"
+    rf"(?:~{LETTER}*|[A-Za-z]:)?[/\\](?:{LETTER}+[/\\])*({LETTER}+)[/\\]?"
 )
 
 
@@ -23,6 +25,15 @@ def fill_in(what: str) -> str:
 def join(items: Sequence[str]) -> str:
     """Return items as in a sentence: "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def class_name(target: object) -> str:
+    """Return the name of a class or function, with its module if its package is not in `PACKAGES`.
+
+    What another package calls by the same name may do something else.
+    """
+    module, _, name = str(target or "").rpartition(".")
+    return name if module.partition(".")[0] in PACKAGES else f"{module}.{name}"
 
 
 def name_of(path: object) -> str:
