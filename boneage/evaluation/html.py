@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from boneage.errors import plural
 from boneage.evaluation.metrics import metric_label, metric_labels
 from boneage.evaluation.numbers import FEW, FEWER, interval, is_few, number, p_value, plain, span
 
@@ -36,6 +37,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
         "interval": interval,
         "p_value": p_value,
         "plain": plain,
+        "plural": plural,
         "span": span,
         "groupby_in_order": groupby_in_order,
     }
