@@ -1,5 +1,6 @@
-"""The options of a command: each given once, and with a value."""
+"""The commands: options each given once, and with a value; help in paragraphs."""
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -10,6 +11,11 @@ from boneage.errors import UserError
 
 class Command(TyperCommand):
     """A command that refuses options which the parser would take without a word."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - differs by version
+        super().__init__(*args, **options)
+        if self.help:  # the lines of a docstring are not those of a terminal
+            self.help = re.sub(r"(?<!\n)\n(?!\n)", " ", self.help)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - differs by version
         """Parse the arguments.

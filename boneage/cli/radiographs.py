@@ -28,9 +28,7 @@ def predict(
     ] = None,
     table: Annotated[
         Path | None,
-        typer.Option(
-            help="csv or xlsx: id, sex, and chronological_age_years or chronological_age_months."
-        ),
+        typer.Option(help="csv or xlsx: id, sex, and chronological_age_years (or _months)."),
     ] = None,
     sex: Annotated[
         str | None,

@@ -112,8 +112,8 @@ def check_readable(
     require_choice("data.unreadable", unreadable, "error", "drop")
     if uncropped := cache.without_hand:
         log.warning(
-            f"{len(uncropped):,} of {len(table):,} radiographs are not cropped, because no hand "
-            f"was detected: {join_first(list(table['id'].iloc[uncropped]))}"
+            f"Not cropped, because no hand was detected: {len(uncropped):,} of {len(table):,} "
+            f"radiographs ({join_first(list(table['id'].iloc[uncropped]))})"
         )
     if cache.unreadable:
         message = (
@@ -176,7 +176,7 @@ def _build(
         (new / CACHE_FILE).write_text(json.dumps(description, indent=1))
     seconds = time.perf_counter() - started
     log.info(
-        f"Decoded {len(table):,} radiographs in {seconds:.1f} s "
+        f"Decoded {plural(len(table), 'radiograph')} in {seconds:.1f} s "
         f"({len(table) / seconds:,.0f} images/s)"
     )
 

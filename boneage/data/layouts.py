@@ -231,7 +231,7 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         if t.path.resolve() not in chosen
     ]
     if (patients := count_patients(rows)) is not None:
-        notes.append(f"; {len(rows):,} radiographs of {plural(patients, 'patient')}")
+        notes.append(f"; {plural(len(rows), 'radiograph')} of {plural(patients, 'patient')}")
         if unknown := int((rows["patient"] == "").sum()):
             notes.append(f", counting {unknown:,} without a patient as one each")
     log.info("Radiographs in %s: %s%s", root, ", ".join(parts), "".join(notes))

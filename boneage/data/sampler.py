@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import Sampler
 
-from boneage.errors import UserError, require_choice
+from boneage.errors import UserError, plural, require_choice
 from boneage.stages import Stages
 
 Sampling = Literal["shuffle", "balanced", "ages"]
@@ -115,8 +115,9 @@ class RankBatches(Sampler[list[tuple[int, int]]]):
         steps = -(-len(sampler) // (batch_size * processes))
         if len(sampler) < steps * processes:
             raise UserError(
-                f"{len(sampler):,} training radiographs are too few for {processes} processes and "
-                f"data.batch_size={batch_size}: use fewer devices or larger batches"
+                f"the training fold has {plural(len(sampler), 'radiograph')}, too few for "
+                f"{processes} processes and data.batch_size={batch_size}: use fewer devices or "
+                "larger batches"
             )
         self.sampler = sampler
         self.batch_size = batch_size

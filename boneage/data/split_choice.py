@@ -184,7 +184,8 @@ def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
         raise UserError("data.folds=site needs a site column: name it with data.columns.site=")
     if unnamed := int((table["site"] == "").sum()):
         raise UserError(
-            f"data.folds=site, but {plural(unnamed, 'radiograph')} without a site: fill the column"
+            f"data.folds=site, but no site is given for {plural(unnamed, 'radiograph')}: fill the "
+            "column"
         )
     sites = sorted(table["site"].unique())
     if len(sites) < 2:

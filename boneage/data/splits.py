@@ -82,9 +82,9 @@ def _parts_of_patients(
     n_patients = int(patients.max()) + 1
     if n_patients < n_parts:
         raise UserError(
-            f"{len(patients)} radiographs of {plural(n_patients, 'patient')} cannot be split into "
-            f"{n_parts} parts: add radiographs of other patients, lower data.folds, or name the "
-            "right column with data.columns.patient="
+            f"{plural(len(patients), 'radiograph')} of {plural(n_patients, 'patient')} cannot be "
+            f"split into {n_parts} parts: add radiographs of other patients, lower data.folds, or "
+            "name the right column with data.columns.patient="
         )
     films = np.zeros((n_patients, stratum.max() + 2))
     np.add.at(films, (patients, stratum), 1)

@@ -6,7 +6,7 @@ from math import pi, sqrt
 import numpy as np
 
 from boneage.data.tables.readings import LEAST_SHARED, shared_radiographs
-from boneage.errors import UserError
+from boneage.errors import UserError, plural
 from boneage.evaluation.intervals import (
     Metrics,
     Result,
@@ -221,8 +221,8 @@ def _shared(readings: np.ndarray, reader: int, name: str) -> np.ndarray:
     shared = shared_radiographs(readings, reader)
     if shared.sum() < LEAST_SHARED:
         raise UserError(
-            f"reader {name} shares {int(shared.sum())} radiographs with the other readers; at "
-            f"least {LEAST_SHARED} are needed to compare readers: leave this column out"
+            f"reader {name} shares {plural(int(shared.sum()), 'radiograph')} with the other "
+            f"readers; at least {LEAST_SHARED} are needed to compare readers: leave this column out"
         )
     return shared
 

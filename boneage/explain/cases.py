@@ -19,6 +19,7 @@ from boneage.explain.film import COLOURS, Film, film_image, with_map
 from boneage.stages import BANDS, PROBABILITY, Stages
 
 CASES_PER_ROW = 4  # radiographs in a row
+CAPTION_WIDTH = 44  # characters above a pair of images
 
 
 def overlay_sheet(films: Sequence[Film], maps: np.ndarray, captions: Sequence[str]) -> Figure:
@@ -41,11 +42,18 @@ def overlay_sheet(films: Sequence[Film], maps: np.ndarray, captions: Sequence[st
         plain, over = grid[i // columns][2 * (i % columns) : 2 * (i % columns) + 2]
         plain.imshow(film.pixels, cmap="gray", vmin=0, vmax=255)
         over.imshow(with_map(film, map_))
-        plain.set_title(captions[i], fontsize=6.5, loc="left", linespacing=1.1)
+        lines = [_shorten(line, CAPTION_WIDTH) for line in captions[i].splitlines()]
+        plain.set_title("\n".join(lines), fontsize=6.5, loc="left", linespacing=1.1)
     scale = ScalarMappable(Normalize(-1, 1), ListedColormap(COLOURS / 255))
     bar = figure.colorbar(scale, ax=grid, shrink=min(1, 1.6 / rows), aspect=12, pad=0.01)
     bar.set_ticks([-1, 0, 1], labels=["lowers", "0", "raises"], fontsize=7)
     return figure
+
+
+def _shorten(line: str, width: int) -> str:
+    """Return a line of at most `width` characters, with dots for those in its middle."""
+    end = (width - 3) // 2
+    return line if len(line) <= width else f"{line[: width - 3 - end]}...{line[-end:]}"
 
 
 def representative_cases(

@@ -125,7 +125,7 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     _require_one_row_each(rows, patients, table)
     if missing:
         log.warning(
-            "%d of %d radiographs are not in %s: %s", len(missing), len(files), table,
+            "%s has no row for %d of %d radiographs: %s", table, len(missing), len(files),
             join_first(missing),
         )  # fmt: skip
     used = set(map(path_core, rows.values()))

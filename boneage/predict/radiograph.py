@@ -95,7 +95,7 @@ def load(
         radiograph.flags.extend(header.image_flags)
         return replace(radiograph, header=header)
     if _is_coloured(path):
-        radiograph.flags.append("colour picture")
+        radiograph.flags.append("colour image")
     if is_transparent(path):
         radiograph.flags.append(FULLY_TRANSPARENT)
     return radiograph

@@ -129,8 +129,8 @@ class Explained:
                 "data.hold_out="
             )
         log.info(
-            f"{len(drawn):,} of {len(files):,} radiographs have regions; {len(rows):,} of these "
-            "are used, since the model was not trained on them"
+            f"Radiographs with regions: {len(drawn):,} of {len(files):,}. Used, since the model "
+            f"was not trained on them: {len(rows):,}"
         )
         return rows
 

@@ -238,14 +238,14 @@ def _baseline(results: Results, name: str) -> str:
 
 
 def _title(metrics: dict[str, Any]) -> str:
-    kind = "external test radiographs" if metrics.get("external") else "test radiographs"
-    return f"{metrics['task']}: {metrics['n']['test']:,} {kind} of {metrics['data']}"
+    kind = "external test radiograph" if metrics.get("external") else "test radiograph"
+    return f"{metrics['task']}: {plural(metrics['n']['test'], kind)} of {metrics['data']}"
 
 
 def _caption(metrics: dict[str, Any]) -> str:
     speed = metrics["images_per_second"]
     limit = limit_of_readers(metrics)
-    trained = f", trained on {speed:,.0f} images/s" if speed else ""
+    trained = f", trained at {speed:,.0f} images/s" if speed else ""
     return (
         f"{limit}\n"
         * (limit is not None)

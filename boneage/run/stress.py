@@ -97,7 +97,7 @@ def stress(
     site = correcting_site(record, list(table["id"]))
     predictions = partial(predictions_at, site, model, novelty=novelty_of(record))
     predicted = _predict(predictions, table, preprocessing, changes)
-    for change, row in with_progress(predicted, len(changes) * len(table), "Radiographs tested"):
+    for change, row in with_progress(predicted, len(changes) * len(table), "Images tested"):
         rows[change] += [row] if row else []
     tables = {change: pd.DataFrame(own).set_index(ROW) for change, own in rows.items() if own}
     parts = [
@@ -151,13 +151,13 @@ def _of_run(
     table = split[split["fold"] == "test"].merge(source, on="id", how="left")
     if table["path"].isna().any():
         raise UserError(
-            f"{int(table['path'].isna().sum())} of {len(table)} test radiographs of this run are "
-            f"not in {root}: give their folder with --root"
+            f"{root} lacks {int(table['path'].isna().sum())} of {len(table)} test radiographs of "
+            "this run: give their folder with --root"
         )
     if (other := (table["found"] - table["age_months"]).abs() > SAME_MONTHS).any():
         raise UserError(
-            f"{int(other.sum())} of {len(table)} test radiographs of this run have other bone ages "
-            f"in {root}: give the folder of the same data set with --root"
+            f"{root} has other bone ages for {int(other.sum())} of {len(table)} test radiographs "
+            "of this run: give the folder of the same data set with --root"
         )
     return table.drop(columns="found")
 
@@ -289,9 +289,10 @@ def stress_figure(measured: pd.DataFrame) -> Figure:
         rows = measured[measured["metric"] == metric].set_index("change").loc[names]
         y = range(len(names))
         axes.hlines(y, rows["low"].astype(float), rows["high"].astype(float), color=color)
-        axes.plot(rows["value"], y, "o", color=color, markersize=4)
+        axes.plot(rows["value"], y, "o", color=color, markersize=4, clip_on=False)
         axes.axvline(rows["value"].iloc[0], color=GREY, linestyle="--", linewidth=0.8)
         axes.set(xlabel=label, xlim=(0, None))
+        axes.locator_params(axis="x", nbins=5)
     n_of = measured.groupby("change")["n"].first()
     labels = [f"{name} (n = {n_of[name]:,})" for name in names]
     all_axes[0].set_yticks(range(len(names)), labels)

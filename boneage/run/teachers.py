@@ -9,7 +9,7 @@ import pandas as pd
 from boneage.data.radiographs import ANSWERS
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.matching import match_ids
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.run_files import BEST, METRICS, SPLIT
 from boneage.evaluation.run_folder import read_csv, read_json, read_run
 from boneage.run.checkpoint import read_checkpoint
@@ -60,9 +60,9 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
             )
         if leaked := list(chain(*find_seen(test, seen))):
             raise UserError(
-                f"data.soft_targets={soft_targets}: {teacher} was trained on {len(leaked):,} test "
-                f"radiographs of this run: {join_first(leaked)}; train the teachers with "
-                "data.hold_out= and the test radiographs"
+                f"data.soft_targets={soft_targets}: {teacher} was trained on "
+                f"{plural(len(leaked), 'test radiograph')} of this run: {join_first(leaked)}; "
+                "train the teachers with data.hold_out= and the test radiographs"
             )
     if unknown:
         log.warning(

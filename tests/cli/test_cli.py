@@ -1,9 +1,11 @@
 """The `boneage` command as people call it."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -39,6 +41,20 @@ except SystemExit:
     assert loaded == "[]"
     for command in ("phantom", "report", "compare", "dashboard"):
         assert any(command in line for line in text)
+
+
+def test_help_fills_a_narrow_terminal_and_cuts_nothing_off():
+    """No name ends in an ellipsis, and no line of a paragraph is broken before it is full."""
+    width, code = 80, "from boneage.cli.main import app; app()"
+    env = os.environ | {"COLUMNS": str(width), "TERMINAL_WIDTH": str(width)}
+    for name in ("predict", "calibrate", "verify"):
+        command = [sys.executable, "-c", code, name, "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+        assert "…" not in done.stdout
+        lines = [line.rstrip() for line in done.stdout.partition("╭")[0].splitlines()]
+        for line, following in pairwise(lines):
+            if line and following:
+                assert len(f"{line} {following.split()[0]} ") > width, line
 
 
 def test_console_script_is_installed():

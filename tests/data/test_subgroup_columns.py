@@ -69,7 +69,9 @@ def test_a_column_of_names_is_refused_and_one_of_numbers_is_not(tmp_path):
 
 def test_sites_without_a_name_cannot_be_left_out():
     table = pd.DataFrame({"age_months": [50.0, 60, 70], "sex": "male", "site": ["a", "", "b"]})
-    with pytest.raises(UserError, match=r"data\.folds=site, but 1 radiograph without a site"):
+    with pytest.raises(
+        UserError, match=r"data\.folds=site, but no site is given for 1 radiograph:"
+    ):
         site_folds(table, 0, 0)
 
 

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import predictions
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sklearn.metrics import precision_recall_curve as sk_curve
 
 from boneage.evaluation.figures import age, failures, stage, training
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.registry import FIGURES, draw_figures
 from boneage.evaluation.figures.style import styled, to_png
+from boneage.explain.cases import overlay_sheet
+from boneage.explain.film import square_film
 from boneage.stages import Stages
 
 pytestmark = pytest.mark.drawn
@@ -27,6 +30,12 @@ def texts(figure):
 
 def labels(figure):
     return {axes.get_xlabel() for axes in figure.axes} | {a.get_ylabel() for a in figure.axes}
+
+
+def drawn_boxes(figure, parts):
+    """Return where parts of a figure are drawn, in pixels."""
+    FigureCanvasAgg(figure).draw()
+    return [part.get_window_extent() for part in parts]
 
 
 def test_columns_decide_what_is_drawn():
@@ -111,6 +120,44 @@ def test_bland_altman_lines_by_hand():
     figure = age.bland_altman(np.array([5.0, 6, 7, 8]), np.array([6.0, 6, 8, 8]))
     # differences in months 12, 0, 12, 0: mean 6, standard deviation 6.928
     assert [t.split("\n")[1] for t in texts(figure)] == ["+6.0", "+19.6", "-7.6"]
+
+
+@pytest.mark.parametrize("outlier", [0.0, 40.0])
+def test_bland_altman_labels_do_not_overlap(outlier):
+    """All errors equal, or limits that one error of 40 years makes narrow on the axis."""
+    true = np.linspace(1, 18, 3000)
+    figure = age.bland_altman(true, true + np.where(np.arange(3000) == 7, outlier, 0))
+    boxes = drawn_boxes(figure, figure.axes[0].texts)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_labels_fit_into_their_blocks():
+    block = {"label": "4 x fused inverted residual block, stride2", "shape": [8, 8, 8]}
+    described = {"input": [1, 64, 64], "backbone": [block | {"parameters": 1_234_567}], "sex": []}
+    with styled():
+        figure = architecture(described | {"heads": {"age": [block | {"parameters": 1}]}})
+    axes = figure.axes[0]
+    boxes, labels_ = drawn_boxes(figure, axes.patches), drawn_boxes(figure, axes.texts)
+    width = max(box.width for box in boxes)
+    assert all(label.width <= width for label in labels_)
+
+
+def test_the_captions_of_a_sheet_do_not_overlap():
+    films = [square_film(np.zeros((64, 64), np.uint8))] * 2
+    names = [f"a hospital with a long name/department/patient_{k}_left_hand" * 2 for k in (1, 2)]
+    captions = [f"{name}, female, 11.4 y\npredicted 9.7 y" for name in names]
+    with styled():
+        figure = overlay_sheet(films, np.zeros((2, 4, 4)), captions)
+        titles = [axes._left_title for axes in figure.axes if axes.get_title("left")]
+        first, second = drawn_boxes(figure, titles)
+    assert not first.overlaps(second)
+    assert all(text.get_text().endswith(", female, 11.4 y\npredicted 9.7 y") for text in titles)
+
+
+def test_the_legend_of_reliability_hides_no_data():
+    figure = stage.reliability_diagram(np.eye(3)[[0, 1, 2, 2]], np.array([0, 1, 2, 0]))
+    legend, axes = drawn_boxes(figure, [figure.axes[0].get_legend(), figure.axes[0].patch])
+    assert legend.y0 >= axes.y1
 
 
 def test_running_mean_by_hand():

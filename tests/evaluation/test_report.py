@@ -194,8 +194,8 @@ def test_small_numbers_are_marked(tmp_path):
     text = page(write_finished_run(tmp_path, table)).text
     assert re.search(r"Recall, adult [\d.]+ †", text)
     assert re.search(r"Recall, child [\d.]+ [\d.]+ to", text)
-    assert "Only 3 test radiographs are adult" in text
-    assert "Only 12 test radiographs are adolescent" in text
+    assert "Only 3 test radiographs are of the stage adult" in text
+    assert "Only 12 test radiographs are of the stage adolescent" in text
     assert "14-17 years (0)" in text
 
 
@@ -207,9 +207,11 @@ def test_small_numbers_are_of_patients_where_these_are_known(tmp_path):
     table = predictions().assign(age_years=ages, age_years_predicted=ages, patient=patients)
     table.loc[30, "age_years_predicted"] = 12.0
     text = page(write_finished_run(tmp_path, table)).text
-    assert "Only 30 test radiographs of 10 patients are child: a recall of 1.000 is comp" in text
-    assert "Only 2 test radiographs of 1 patient are adult: a recall of 0.500 has no int" in text
-    assert "are adolescent" not in text
+    assert (
+        "Only 30 test radiographs of 10 patients are of the stage child: a recall of 1.000" in text
+    )
+    assert "Only 2 test radiographs of 1 patient are of the stage adult: a recall of 0.500" in text
+    assert "of the stage adolescent:" not in text
     few = "0-2 years (0), 2-5 years (0), 5-10 years (10), 14-17 years (0), 17+ years (1)"
     assert f"Age bands whose test radiographs are of fewer than 20 patients: {few}." in text
     assert "5-10 all 30 †" in text  # the table marks what the sentence names
@@ -229,6 +231,17 @@ def test_an_error_that_rounds_to_zero_has_no_minus_sign(tmp_path, error_years):
     assert text.count("(+0 months)") == 4
     assert "predicted 0.0 y" in text
     assert not re.search(r"-0(\.0)? (y|months)", text)
+
+
+@pytest.mark.slow
+def test_one_radiograph_is_singular(tmp_path):
+    n = {"train": 1, "val": 1, "test": 1}
+    text = page(write_finished_run(tmp_path, predictions()[:1], n=n, epochs=1)).text
+    assert "was trained on 1 radiograph for 1 epoch. The weights to test were chosen" in text
+    assert (
+        re.search(r"\b1 (test |further |external |hand )?(radiographs|others|patients)", text)
+        is None
+    )
 
 
 @pytest.mark.slow

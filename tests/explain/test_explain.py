@@ -509,7 +509,7 @@ def test_only_what_counts_is_read(run, own_root, tmp_path, caplog):
     with caplog.at_level("INFO"):
         result = call(run, own_root, "--out", tmp_path / "maps", "--boxes", table)
     assert result.exit_code == 0, result.output
-    assert "2 of 24 radiographs have regions" in caplog.text
+    assert "Radiographs with regions: 2 of 24." in caplog.text
     assert [file.stem for file in (tmp_path / "maps").glob("*.npy")] == [f"{counted}_age"]
     write(table, *(BOX | FRAME | {"id": id_} for id_ in (counted, left_out)))
     both = call(run, own_root, "--out", tmp_path / "both", "--boxes", table)

@@ -317,7 +317,7 @@ def test_the_gate(runs, films, tmp_path):
     cv2.imwrite(str(films / "photo.png"), colour)
     table, _ = predict(films, "--checkpoint", runs / "one", out=tmp_path / "out")
     assert "nearly empty" in table.loc["empty", "flags"]
-    assert "colour picture" in table.loc["photo", "flags"]
+    assert "colour image" in table.loc["photo", "flags"]
     assert "unlike the training radiographs" in table.loc["noise", "flags"]
     assert (table["age_years"] != "").all()  # flags never hide the number
     strict, _ = predict(
@@ -678,7 +678,7 @@ def test_radiographs_of_one_name_are_said_with_their_folders(tmp_path, caplog):
         patients_of(DISC, tmp_path / "patients.csv")
     (tmp_path / "patients.csv").write_text("id,sex\nPT0/ST0/SE0/IM0,M\nPT1/ST0/SE0/IM0,M\n")
     patients_of(DISC, tmp_path / "patients.csv")
-    assert "1 of 3 radiographs are not in" in caplog.text
+    assert "has no row for 1 of 3 radiographs" in caplog.text
     assert "patients.csv: PT2/ST0/SE0/IM0" in caplog.text
 
 
@@ -728,7 +728,7 @@ def test_odd_names(runs, films, tmp_path):
     assert (table["status"] == "error").sum() == 1
     assert "is not a radiograph file" in table.loc["pipe", "reason"]
     assert len(document["predictions"]) == 5
-    assert table["flags"].str.contains("colour picture").sum() == 1
+    assert table["flags"].str.contains("colour image").sum() == 1
     shown = {cv2.imread(str(file))[:, :350].tobytes() for file in out.glob("pictures/*.jpg")}
     assert len(shown) == 4  # each has its own
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -752,7 +752,7 @@ def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
     patients.write_text(f"{both}{ids[0]},7,96\n{ids[1]},,96\n")
     table, _ = predict(*words, out=tmp_path / "both")
     assert list(table["chronological_age_years"])[:3] == ["7.0", "8.0", ""]
-    assert f"1 of 4 radiographs are not in {patients}: {ids[3]}" in caplog.text
+    assert f"{patients} has no row for 1 of 4 radiographs: {ids[3]}" in caplog.text
     assert "differ by a year or more in 1 row, first in row 2: the first" in caplog.text
     patients.write_text(f"id,sex,chronological_age_years\n{ids[0]},M,NA\n{ids[1]},F,n/a\n")
     table, _ = predict(*words, out=tmp_path / "none")
@@ -945,7 +945,7 @@ def test_a_correction_keeps_what_is_odd_about_the_file(tmp_path):
     cv2.imwrite(str(tmp_path / "film.png"), rgba)
     ensemble = Usual(dict.fromkeys(range(128), 3.0) | dict.fromkeys(range(128, 256), 0.2))
     radiograph = load(tmp_path / "film.png", ensemble.preprocessings)
-    assert radiograph.flags == ["colour picture", "fully transparent: read as opaque"]
+    assert radiograph.flags == ["colour image", "fully transparent: read as opaque"]
     part = [(tmp_path / "film.png", replace(radiograph, flags=["nearly empty", *radiograph.flags]))]
     (answer,), _ = answer_all(part, [Patient()], ensemble)
     assert answer.flags == [*radiograph.flags, "inverted: corrected"]

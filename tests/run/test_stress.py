@@ -165,7 +165,7 @@ def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     assert done.exit_code == 0, done.output
     measured = pd.read_csv(run / "stress.csv")
     pictures = measured["n"].max() * (1 + len(STRESSES))
-    said = re.findall(rf"Radiographs tested: (\d+) of {pictures}", caplog.text)
+    said = re.findall(rf"Images tested: (\d+) of {pictures}", caplog.text)
     assert [int(done) * 10 // pictures for done in said] == list(range(1, 10))
     assert {"unchanged", "mirrored", "contrast x 0.3", "gamma 2"} <= set(measured["change"])
     clean = measured[measured["change"] == "unchanged"].set_index("metric")
@@ -322,7 +322,7 @@ def test_other_data_and_other_tasks_are_one_line(configure, tmp_path):
     other = write_phantom(tmp_path / "other", n=24, size=64, seed=5)  # with the same ids
     words = ["stress", "--checkpoint", str(tmp_path / "run"), "--root", str(other)]
     done = CliRunner().invoke(app, words)
-    assert "test radiographs of this run have other bone ages in" in str(done.exception)
+    assert "has other bone ages for" in str(done.exception)
     last = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
     folds = checkpoint["boneage"]["split"]["fold"]

@@ -31,7 +31,7 @@ from boneage.data.download.manifest import (
     write_manifest,
 )
 from boneage.data.download.unpack import unpack
-from boneage.errors import UserError
+from boneage.errors import UserError, plural
 from boneage.weights import sha256
 
 BYTES_FETCHED_AT_ONCE = 1 << 20
@@ -102,7 +102,7 @@ def _resume(url: str, part: Path, tag: Path, progress: Notify) -> None:
         if total is not None and shutil.disk_usage(part.parent).free < total - have:
             raise UserError(
                 f"{part.parent} has {shutil.disk_usage(part.parent).free / 1e9:.1f} GB free, "
-                f"{url} needs {(total - have) / 1e9:.1f}: make room, or choose another folder"
+                f"{url} needs {(total - have) / 1e9:.1f} GB: make room, or choose another folder"
             )
         _note(tag, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
         with part.open("ab" if have else "wb") as out:
@@ -161,9 +161,9 @@ def download(folder: Path, parts: Iterable[Part], base: str = BASE) -> None:
         if fetched is not None:
             broken = broken_files(folder, fetched, contents=False)
             if not broken:
-                log.info("%s is complete: %s files", archive.folder, f"{len(fetched.files):,}")
+                log.info("%s is complete: %s", archive.folder, plural(len(fetched.files), "file"))
                 continue
-            log.warning("%s: %s files are missing or changed", archive.folder, f"{len(broken):,}")
+            log.warning("%s: %s missing or changed", archive.folder, plural(len(broken), "file"))
         manifest.archives[archive.name] = _fetch_archive(archive, folder, base)
         write_manifest(folder, manifest)
 

@@ -63,7 +63,8 @@ def _unpack(
     needed, free = sum(member.file_size for member in members), _free(folder)
     if needed > free:
         raise UserError(
-            f"{name} needs {needed / 1e9:.1f} GB in {folder}, but {free / 1e9:.1f} GB are free"
+            f"{folder} has {free / 1e9:.1f} GB free, {name} needs {needed / 1e9:.1f} GB: make "
+            "room, or choose another folder"
         )
     files: Files = {}
     for i, member in enumerate(members):

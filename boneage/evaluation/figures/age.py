@@ -8,6 +8,8 @@ from boneage.evaluation.age import LIMITS_OF_AGREEMENT
 from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, one_axes
 from boneage.stages import Stages
 
+LABEL_SPACING = 0.1  # between labels of two lines, as a share of the height of the axes
+
 
 def scatter(true: np.ndarray, predicted: np.ndarray, stages: Stages) -> Figure:
     """Draw predicted against true age, coloured by density, over the stages.
@@ -61,12 +63,15 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
         limit = f"{LIMITS_OF_AGREEMENT} SD"
         lines += [(bias + spread, f"+{limit}", "--"), (bias - spread, f"-{limit}", "--")]
     axes.scatter(mean, difference, s=8, color=BLUE, alpha=0.5, linewidths=0)
-    for value, label, style in lines:
+    for value, _, style in lines:
         axes.axhline(value, color=BLACK, linewidth=1, linestyle=style)
+    low, high = axes.set_ylim(axes.get_ylim())
+    for (value, label, _), side in zip(lines, (0, 1, -1)[: len(lines)], strict=True):
+        apart = max(abs(value - bias) / (high - low), LABEL_SPACING)  # limits close to the bias
         axes.annotate(
             f"{label}\n{value:+z.1f}",
-            (1, value),
-            xycoords=("axes fraction", "data"),
+            (1, (bias - low) / (high - low) + side * apart),
+            xycoords="axes fraction",
             xytext=(4, 0),
             textcoords="offset points",
             va="center",

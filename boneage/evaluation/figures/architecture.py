@@ -10,7 +10,7 @@ from matplotlib.patches import FancyBboxPatch
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, PURPLE, SKY
 from boneage.evaluation.metrics import group_label
 
-WIDTH, HEIGHT, GAP = 1.9, 0.42, 0.16  # inches
+WIDTH, HEIGHT, GAP = 2.2, 0.42, 0.16  # inches; 42 characters fit
 Block = tuple[str, str, str]  # label, shape and parameters, colour
 
 

@@ -95,15 +95,15 @@ def _partial(partial: list[str]) -> str:
 
 def _radiographs(run: FinishedRun) -> str:
     n = {fold: int(run.metrics["n"].get(fold, 0)) for fold in ("train", "val", "test")}
-    what, source = "hand radiographs", f"({run.metrics['data']})"
+    what, source = "hand radiograph", f"({run.metrics['data']})"
     if run.metrics.get("synthetic"):
-        what, source = "synthetic hand radiographs", "that the software had drawn"
+        what, source = "synthetic hand radiograph", "that the software had drawn"
     if is_ensemble(run):
         return (
             f"We combined {plural(len(run.metrics['ensemble']), 'model')} and tested them on "
-            f"{n['test']:,} {what} {source}: the prediction of each is the mean "
+            f"{plural(n['test'], what)} {source}: the prediction of each is the mean "
             f"over the models that had it in their test fold. The first model had "
-            f"{n['train']:,} radiographs for training and {n['val']:,} for validation."
+            f"{plural(n['train'], 'radiograph')} for training and {n['val']:,} for validation."
         )
     if is_test_alone(run):
         elsewhere = ""
@@ -111,12 +111,13 @@ def _radiographs(run: FinishedRun) -> str:
             trained_on = run.metrics.get("trained_on") or fill_in("name of the data set")
             elsewhere = f" of another data set ({trained_on})"
         return (
-            f"We tested a finished model on {n['test']:,} {what} {source}. It had been trained on "
-            f"{n['train']:,} radiographs{elsewhere}, and {n['val']:,} others had served for "
-            "validation; none of these is in the test fold."
+            f"We tested a finished model on {plural(n['test'], what)} {source}. It had been "
+            f"trained on {plural(n['train'], 'radiograph')}{elsewhere}, and "
+            f"{plural(n['val'], 'other')} had served for validation; "
+            "none of these is in the test fold."
         )
     return (
-        f"We used {sum(n.values()):,} {what} {source}: {n['train']:,} for training, "
+        f"We used {plural(sum(n.values()), what)} {source}: {n['train']:,} for training, "
         f"{n['val']:,} for validation and {n['test']:,} for testing."
     )
 

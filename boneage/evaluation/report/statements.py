@@ -115,7 +115,7 @@ def _small_stages(run: FinishedRun) -> list[str]:
         if recall is None or count_units(recall) >= FEW:
             continue
         if recall["n"] == 0:
-            sentences.append(f"No test radiograph is {name}: its recall is unknown.")
+            sentences.append(f"No test radiograph is of the stage {name}: its recall is unknown.")
             continue
         films = plural(recall["n"], "test radiograph")
         if recall.get("patients"):
@@ -125,7 +125,8 @@ def _small_stages(run: FinishedRun) -> list[str]:
             found += " has no interval"
         else:
             found += f" is compatible with anything from {interval(recall)}"
-        sentences.append(f"Only {films} {'is' if recall['n'] == 1 else 'are'} {name}: {found}.")
+        be = "is" if recall["n"] == 1 else "are"
+        sentences.append(f"Only {films} {be} of the stage {name}: {found}.")
     return sentences
 
 
