@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from helpers import PROJECT, predictions, write_finished_run
 
-from boneage.data.parallel import _store
 from boneage.data.phantom import write_phantom
+from boneage.data.pool import _store
 from boneage.errors import UserError
 from boneage.evaluation.run_folder import read_run
 from boneage.run import process

@@ -16,6 +16,7 @@ from boneage.terminal import (
     check_temporary_folder,
     check_working_directory,
     collect_garbage_less_often,
+    exit_on_sigterm,
     prepare_output,
 )
 
@@ -45,6 +46,7 @@ command()(phantom)
 def main() -> None:
     """Run the command; report a user error, or a file that cannot be used, in one line."""
     collect_garbage_less_often()
+    exit_on_sigterm()  # temporary files of radiographs are removed
     prepare_output(required=True)
     try:
         check_working_directory()

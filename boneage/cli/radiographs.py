@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from boneage.cli.arguments import Checkpoint, Checkpoints, Images
-from boneage.terminal import exit_on_sigterm
 
 if TYPE_CHECKING:
     from boneage.predict.answer import Answer
@@ -225,7 +224,6 @@ def app(
     from boneage.predict.ensemble import Ensemble
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    exit_on_sigterm()  # cleans up
     serve(
         Ensemble(checkpoint or ()),
         port,

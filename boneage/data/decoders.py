@@ -1,11 +1,13 @@
-"""The messages of C decoders: keep them off the terminal, and detect damage from them."""
+"""Changes of the process while a file is decoded, above all to mute the messages of C decoders."""
 
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import IO
 
 DAMAGES = (  # in messages of libjpeg
@@ -15,10 +17,66 @@ DAMAGES = (  # in messages of libjpeg
     "instead of RST",
 )
 STDERR = 2
+Change = Callable[[], AbstractContextManager[object]]
+NO_WARNINGS = partial(warnings.catch_warnings, action="ignore")
 _MUTING = threading.Lock()
-if hasattr(os, "register_at_fork"):  # else a fork meanwhile inherits the locked lock
+_SHARING = threading.Lock()  # of the next; a thread that has it waits for nothing
+_SHARED: dict[Change, "_Shared"] = {}
+
+
+class _Shared(ExitStack):
+    """A change that threads need now, and their number."""
+
+    users = 0
+
+
+@contextmanager
+def shared(change: Change) -> Iterator[None]:
+    """Change the process while any thread needs it, as with `NO_WARNINGS`.
+
+    `warnings.catch_warnings` and its like restore what was there when they began. Threads end in
+    another order than they begin, so the last would restore the change of another, for ever.
+
+    Args:
+        change: makes a context manager; equal ones are made once.
+    """
+    with _SHARING:
+        if (made := _SHARED.get(change)) is None:
+            made = _Shared()
+            made.enter_context(change())
+            _SHARED[change] = made
+        made.users += 1
+    try:
+        yield
+    finally:
+        with _SHARING:
+            made.users -= 1
+            if made.users == 0:
+                _SHARED.pop(change, None)
+                made.close()
+
+
+def _before_fork() -> None:
+    """Wait for other threads: a forked process would inherit their locks and a muted terminal."""
+    _MUTING.acquire()
+    _SHARING.acquire()
+
+
+def _after_fork() -> None:
+    _SHARING.release()
+    _MUTING.release()
+
+
+def _in_forked_process() -> None:
+    """Undo what other threads have changed, as these do not run here."""
+    while _SHARED:
+        _SHARED.popitem()[1].close()
+    _after_fork()
+
+
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_MUTING.acquire, after_in_parent=_MUTING.release, after_in_child=_MUTING.release
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_forked_process
     )
 
 
@@ -32,8 +90,8 @@ def muted_decoders() -> Iterator[list[str]]:
     messages: list[str] = []
     with _MUTING, _scratch_file() as lines:
         terminal = _copy_of_stderr()
-        os.dup2(lines.fileno(), STDERR)
         try:
+            os.dup2(lines.fileno(), STDERR)
             yield messages
         finally:
             if terminal is None:

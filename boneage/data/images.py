@@ -3,7 +3,6 @@
 import io
 import math
 import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from PIL.TiffImagePlugin import PLANAR_CONFIGURATION as PLANAR
 from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
 from PIL.TiffImagePlugin import SAMPLESPERPIXEL as SAMPLES
 
-from boneage.data.decoders import mentions_damage, muted_decoders
+from boneage.data.decoders import NO_WARNINGS, mentions_damage, muted_decoders, shared
 from boneage.errors import InaccessibleFile, UserError
 
 DEEP, COLOUR_SAMPLES = 16, 3  # bits, samples per pixel
@@ -110,7 +109,7 @@ def is_accessible(path: str | Path) -> bool:
 def is_transparent(path: str | Path) -> bool:
     """Tell whether an image that `read_image` reads is fully transparent everywhere."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        with shared(NO_WARNINGS), Image.open(path) as image:
             if not image.has_transparency_data:  # most images: their pixels need not be read again
                 return False
     except (OSError, ValueError, SyntaxError):  # a TIFF that only OpenCV reads
@@ -133,11 +132,10 @@ class _Facts:
 def _read_header(path: str | Path, data: bytes) -> _Facts:
     """Refuse files that are not images, or claim a size that would fill the memory."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with shared(NO_WARNINGS):
             try:
                 with Image.open(io.BytesIO(data)) as image:
+                    _require_usual(image.size)
                     alpha = image.has_transparency_data
                     if not isinstance(image, TiffImageFile):
                         return _Facts(has_alpha=alpha)
@@ -151,12 +149,21 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
                     "the radiograph as a file of one image"
                 )
             return facts
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise UserError(f"{path}: claims an absurd size: {error}") from error
     except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error) as error:
         raise UserError(
             f"{path}: not a readable image: copy it again, or save it as PNG with 8 or 16 bits"
         ) from error
+
+
+def _require_usual(size: tuple[int, int]) -> None:
+    """Raise DecompressionBombError also for a size that Pillow only warns of."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and math.prod(size) > limit:
+        raise Image.DecompressionBombError(
+            f"Image size ({math.prod(size)} pixels) exceeds limit of {limit} pixels"
+        )
 
 
 def _read_tiff_tags(data: bytes) -> _Facts:
@@ -172,7 +179,7 @@ def _read_tiff_tags(data: bytes) -> _Facts:
         raise ValueError("floating-point pixels")
     if tags.get(COMPRESSION, 1) not in COMPRESSION_INFO:  # OpenCV would give black pixels
         raise ValueError("a compression such as JPEG 2000")
-    Image._decompression_bomb_check((tags[IMAGEWIDTH], tags[IMAGELENGTH]))
+    _require_usual((tags[IMAGEWIDTH], tags[IMAGELENGTH]))
     return _tiff_facts(tags, has_alpha=False)
 
 
@@ -198,7 +205,7 @@ def _read_with_pillow(data: bytes, bits: int) -> np.ndarray | None:
     """Return (H, W) pixels of the file's type, None if Pillow cannot decode it either."""
     try:
         with (
-            warnings.catch_warnings(action="ignore"),
+            shared(NO_WARNINGS),
             Image.open(io.BytesIO(data), formats=("TIFF",)) as image,
         ):
             if not image.mode.startswith(("I", "F")):
@@ -212,7 +219,7 @@ def _read_with_pillow(data: bytes, bits: int) -> np.ndarray | None:
 
 def _has_damaged_strips(data: bytes) -> bool:
     """Tell whether Pillow cannot decompress a TIFF; OpenCV leaves such strips and tiles black."""
-    with muted_decoders(), warnings.catch_warnings(action="ignore"):
+    with muted_decoders(), shared(NO_WARNINGS):
         try:
             with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
                 if any(tile[0] == "libtiff" for tile in image.tile):
@@ -227,7 +234,7 @@ def _has_damaged_strips(data: bytes) -> bool:
 def _alpha(data: bytes) -> np.ndarray | None:
     """Return (H, W) uint8, 0 where a file is fully transparent; None if that is unknown."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as file:
+        with shared(NO_WARNINGS), Image.open(io.BytesIO(data)) as file:
             file.load()
             colour = file.info.get("transparency")
             if file.format == "PNG" and file.mode != "P" and colour is not None:

@@ -1,25 +1,17 @@
 """Process many files in parallel, in processes that import nothing heavy, and show progress."""
 
 import logging
-import pickle
-import signal
 import sys
-import tempfile
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing
 from functools import partial
 from hashlib import blake2b
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,11 +21,10 @@ from rich.progress import (
     track,
 )
 
-from boneage.data.atomic import writing
 from boneage.data.decode import Decoded, Preprocessing, Square
 from boneage.data.formats import read_radiograph
+from boneage.data.pool import run_pool
 from boneage.errors import InaccessibleFile, MissingPackage, UserError
-from boneage.terminal import check_temporary_folder
 
 log = logging.getLogger(__name__)
 FEW_ITEMS = 16  # items that take less time than the start of a pool
@@ -44,7 +35,6 @@ Result = TypeVar("Result")
 RADIOGRAPHS_PER_JOB = 32
 FEW_FILES = 100  # radiographs that take less time to decode than the start of a pool
 IDLE_WORKER_SECONDS = 5
-TRACKER_WARNINGS = "ignore:resource_tracker"  # of a process of joblib, after a stop
 LINE = (
     "Decoded {percent:.0f} %: {done:,} of {total:,} radiographs, "
     "{rate:,.0f} images/s, {left:,.0f} s left"
@@ -95,80 +85,8 @@ def in_parallel(
         what: the work, as in "Decoding".
     """
     calls = (delayed(function)(item) for item in items)
-    results: Iterator[Result] = run_pool(calls, n_jobs=1 if len(items) < FEW_ITEMS else -1)
-    yield from with_progress(results, len(items), what)
-
-
-def run_pool(calls: Iterable[Any], **options: Any) -> Iterator[Any]:  # noqa: ANN401 - joblib's
-    """Yield the results of joblib's delayed calls; a stop or a failure gives no other output.
-
-    Args:
-        calls: made by `joblib.delayed`.
-        options: of `joblib.Parallel`, with `n_jobs`.
-
-    Raises:
-        UserError: if a process is killed, or a temporary file cannot be written.
-    """
-    options = {"return_as": "generator"} | options
-    if options["n_jobs"] == 1:  # in this process
-        yield from Parallel(**options)(calls)
-        return
-    check_temporary_folder()
-    warnings.filterwarnings("ignore", ".*tasks have been successfully executed")  # after a stop
-    if TRACKER_WARNINGS not in sys.warnoptions:
-        sys.warnoptions.append(TRACKER_WARNINGS)
-    logging.getLogger("concurrent.futures").setLevel(logging.CRITICAL)
-    threading.excepthook = _report_thread
-    with tempfile.TemporaryDirectory(prefix="boneage-", ignore_cleanup_errors=True) as folder:
-        stored = (
-            (_store, (function, Path(folder, str(number)), *given), named)
-            for number, (function, given, named) in enumerate(calls)
-        )
-        try:
-            with _held_interrupt():
-                files = Parallel(initializer=_prepare_process, **options)(stored)
-            for file in files:
-                yield pickle.loads(file.read_bytes())
-                file.unlink()
-        except BrokenProcessPool as error:
-            raise UserError("a process was killed, perhaps because memory ran out") from error
-
-
-def _store(function: Callable[..., Any], file: Path, *given: object, **named: object) -> Path:
-    """Store a result in a file, and return the file.
-
-    Of a process that is killed while it sends a long result, joblib waits for the rest for ever.
-    """
-    result = pickle.dumps(function(*given, **named), pickle.HIGHEST_PROTOCOL)
-    with writing(file.parent, "choose another folder for temporary files with TMPDIR="):
-        file.write_bytes(result)
-    return file
-
-
-def _report_thread(failed: threading.ExceptHookArgs) -> None:
-    """Report an exception in a thread, unless it is joblib's, which loses calls at a stop."""
-    if failed.thread is None or failed.thread.name != "ExecutorManagerThread":
-        threading.__excepthook__(failed)
-
-
-@contextmanager
-def _held_interrupt() -> Iterator[None]:
-    """Receive Ctrl-C afterwards; processes that start meanwhile, on POSIX, never receive it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # its start would end the hold
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _prepare_process() -> None:
-    """Leave Ctrl-C to the main process, which ends the others, and the other cores to these."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+    with closing(run_pool(calls, n_jobs=1 if len(items) < FEW_ITEMS else -1)) as results:
+        yield from with_progress(results, len(items), what)
 
 
 def with_progress(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
@@ -245,7 +163,8 @@ def decode_files(
     decoded = Decoded()
     rate = TextColumn("{task.fields[rate]:,.0f} images/s")
     columns = TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
-    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as bar:
+    bar = Progress(*columns, transient=True, disable=not sys.stdout.isatty())
+    with closing(chunks), bar:
         task = bar.add_task("", total=len(paths), rate=0)
         lines = ProgressLines(len(paths), LINE)
         for n, part in chunks:

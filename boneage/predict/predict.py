@@ -80,8 +80,11 @@ def predict(
     answers = AnswerFiles(out, about, resume)
     names = PictureNames(answer.picture for answer in answers.done.values())
     left = [file for file in files if answers.lacks(file)]
-    loaded = zip(left, _load(left, ensemble, pictures), strict=True)
-    with _resumable(out), closing(_batches(loaded, len(left))) as parts:
+    with (
+        _resumable(out),
+        closing(_load(left, ensemble, pictures)) as radiographs,
+        closing(_batches(zip(left, radiographs, strict=True), len(left))) as parts,
+    ):
         for part in parts:
             owners = [patient_of(file, given, patients, seen.header) for file, seen in part]
             batch, shown = answer_all(part, owners, ensemble, strict)
@@ -147,8 +150,10 @@ def answer_files(
     results: tuple[list[Answer], list[Answer]] = ([], [])
     of_headers: list[str] = []
     patient_ids: list[str] = []
-    pairs = zip(files, sexes, _load(files, ensemble, with_films=False), strict=True)
-    with closing(_batches(pairs, len(files))) as parts:
+    with (
+        closing(_load(files, ensemble, with_films=False)) as loaded,
+        closing(_batches(zip(files, sexes, loaded, strict=True), len(files))) as parts,
+    ):
         for part in parts:
             radiographs = [(file, radiograph) for file, _, radiograph in part]
             own = [r.header.sex if r.header else "unknown" for _, r in radiographs]
@@ -164,22 +169,26 @@ def answer_files(
     return *results, patient_ids
 
 
-def _load(files: Sequence[Path], ensemble: Ensemble, with_films: bool) -> Iterator[Radiograph]:
+def _load(
+    files: Sequence[Path], ensemble: Ensemble, with_films: bool
+) -> Generator[Radiograph, None, None]:
     """Yield radiographs in order; all cores read ahead, up to `FILES_AHEAD`.
 
-    Without this limit, those that wait for a slow model would fill the disk.
+    Without this limit, those that wait for a slow model would fill the disk. To be closed, as
+    `run_pool`.
     """
     if len(files) < SERIAL_FILES:
         yield from (load(file, ensemble.preprocessings, with_films) for file in files)
         return
     from joblib import delayed
 
-    from boneage.data.parallel import run_pool
+    from boneage.data.pool import run_pool
 
     for start in range(0, len(files), FILES_AHEAD):
         part = files[start : start + FILES_AHEAD]
         calls = (delayed(load)(file, ensemble.preprocessings, with_films) for file in part)
-        yield from run_pool(calls, n_jobs=-1, pre_dispatch="16*n_jobs")
+        with closing(run_pool(calls, n_jobs=-1, pre_dispatch="16*n_jobs")) as radiographs:
+            yield from radiographs
 
 
 def _batches(items: Iterable[Item], n: int) -> Generator[list[Item], None, None]:

@@ -1,6 +1,5 @@
 """One new radiograph: its preprocessed pixels, orientation and anomalies."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from boneage.data.decode import Preprocessing
-from boneage.data.decoders import muted_decoders
+from boneage.data.decoders import NO_WARNINGS, muted_decoders, shared
 from boneage.data.depth import full_scale
 from boneage.data.dicom.header import Header
 from boneage.data.formats import read_radiograph
@@ -127,7 +126,7 @@ def image_flags(reduced: np.ndarray, detection: Detection) -> list[str]:
 
 def _is_coloured(path: Path) -> bool:
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as header:
+        with shared(NO_WARNINGS), Image.open(path) as header:
             if header.mode in GREY_MODES:  # the usual case: no need to decode the pixels again
                 return False
     except OSError:  # a grey TIFF that only OpenCV can read

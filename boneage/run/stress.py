@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from boneage.data.atomic import make_writable, write_file, writing
 from boneage.data.decode import Preprocessing
 from boneage.data.layouts import read_source
-from boneage.data.parallel import run_pool, with_progress
+from boneage.data.parallel import with_progress
 from boneage.data.phantom import write_phantom
+from boneage.data.pool import run_pool
 from boneage.data.sampler import evenly
 from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, AgeUnit, Columns
 from boneage.data.tables.ids import patient_codes

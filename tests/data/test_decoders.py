@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from boneage.data.decoders import muted_decoders
+from boneage.data.decoders import NO_WARNINGS, muted_decoders, shared
 
 
 @pytest.fixture
@@ -72,3 +73,17 @@ def test_messages_are_kept_and_the_terminal_is_back(capfd):
     os.write(2, b"back")
     assert messages == ["one", "two"]
     assert capfd.readouterr().err == "back"
+
+
+def test_threads_that_read_leave_the_warnings_as_they_were():
+    """Each restored what it had met, so the last left the filters of another."""
+    before = list(warnings.filters)
+    first, second = shared(NO_WARNINGS), shared(NO_WARNINGS)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.warn("not shown while the second reads", stacklevel=1)
+    second.__exit__(None, None, None)
+    assert caught == []
+    assert list(warnings.filters) == before

@@ -475,7 +475,7 @@ def test_few_radiographs_are_read_before_the_model_needs_them(monkeypatch, tmp_p
             used.append(result)
             yield result
 
-    monkeypatch.setattr("boneage.data.parallel.run_pool", pool)
+    monkeypatch.setattr("boneage.data.pool.run_pool", pool)
     monkeypatch.setattr("boneage.predict.predict.FILES_AHEAD", 20)
     files = [tmp_path / f"{number}.png" for number in range(70)]  # missing: quickly answered
     answers, *_ = answer_files(files, ["unknown"] * 70, Ensemble())

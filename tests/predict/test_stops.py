@@ -103,3 +103,16 @@ def test_too_little_memory(error):
         raise error
     with pytest.raises(RuntimeError, match=r"^a fault$"), _resumable(Path("out")):
         raise RuntimeError("a fault")
+
+
+@LINUX
+def test_sigterm_removes_the_decoded_radiographs(images, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    running = start(images, tmp_path)
+    wait_for_answers(tmp_path)
+    running.terminate()
+    running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert list(temporary.glob("boneage-*")) == []

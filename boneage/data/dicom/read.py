@@ -3,12 +3,12 @@
 import io
 import struct
 import textwrap
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from boneage.data.decoders import NO_WARNINGS, shared
 from boneage.data.dicom.display import SHUTTER, displayed, lookup_table
 from boneage.data.dicom.header import Header, header_of
 from boneage.data.dicom.pixels import first_item, number, numbers
@@ -186,7 +186,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
         from pydicom.config import disable_value_validation
     except ImportError as error:
         raise MissingPackage(f"{path}: reading DICOM needs pydicom: pip install pydicom") from error
-    with warnings.catch_warnings(action="ignore"), disable_value_validation():  # of any value
+    with shared(NO_WARNINGS), shared(disable_value_validation):  # of any value
         try:
             file = _open(path)
             require_single_grey(path, file)
