@@ -1,5 +1,6 @@
 """Checkpoints of a run, and the moving average of its weights."""
 
+import io
 import logging
 import shutil
 from pathlib import Path
@@ -7,14 +8,40 @@ from typing import Annotated, Any, Literal
 
 import lightning as L
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
+from boneage.data.atomic import atomic_file, write_file
+
 log = logging.getLogger(__name__)
 WARMUP = 10  # steps
+
+
+def checkpoint_content(checkpoint: dict[str, Any]) -> bytes:
+    """Return a checkpoint file; on a full disk, torch would raise RuntimeError without its name."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write checkpoints that are complete or unchanged, never partial.
+
+    Lightning's are moved from the folder for temporary files. If this is on another device, they
+    are copied over the previous one, of which a stop leaves nothing.
+    """
+
+    @override
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
+    ) -> None:
+        """Raises OSError, with the name of the file, when it cannot be written."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_file(Path(path), checkpoint_content(checkpoint))
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -53,6 +80,12 @@ class RunCheckpoint(ModelCheckpoint):
         self._resumed_folder = Path(str(self.dirpath))
 
     @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # no plugin was chosen
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.monitor is not None and not trainer.is_last_batch:
             self.on_train_epoch_end(trainer, pl_module)
@@ -71,7 +104,8 @@ class RunCheckpoint(ModelCheckpoint):
         previous, current = self._resumed_folder / name, folder / name
         if previous.is_file() and not current.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(previous, current)
+            with atomic_file(current) as part:
+                shutil.copy2(previous, part)
         if current.is_file():
             paths = {
                 "dirpath": str(self.dirpath),

@@ -1,6 +1,5 @@
 """Calibration of a checkpoint after training: validation predictions and novelty."""
 
-import io
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from boneage.callbacks.checkpoint import checkpoint_content
 from boneage.data.atomic import write_file
 from boneage.data.dataset import sex_indices
 from boneage.data.module import BoneAgeDataModule
@@ -68,7 +68,7 @@ def save_calibration(path: Path, calibration: dict[str, Any]) -> None:
     """Add a calibration to a checkpoint file, which is replaced in one step."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     checkpoint["boneage"]["calibration"] = calibration
-    write_file(path, _content(checkpoint))
+    write_file(path, checkpoint_content(checkpoint))
 
 
 def write_site(checkpoint: Path, out: Path, site: Site) -> None:
@@ -79,14 +79,7 @@ def write_site(checkpoint: Path, out: Path, site: Site) -> None:
     """
     loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
     loaded["boneage"].setdefault("calibration", {})["site"] = site.plain()
-    write_file(out, _content(loaded))
-
-
-def _content(checkpoint: dict[str, Any]) -> bytes:
-    """Return a checkpoint file; on a full disk, torch would raise RuntimeError without its name."""
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    return buffer.getvalue()
+    write_file(out, checkpoint_content(loaded))
 
 
 def site_of(record: dict[str, Any]) -> Site | None:

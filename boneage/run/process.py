@@ -1,13 +1,10 @@
 """The process of a run: memory, terminal, signals and subprocesses."""
 
 import ctypes
-import errno
 import logging
 import platform
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -155,7 +152,8 @@ def interruptible(run_dir: Path) -> Iterator[None]:
         log.error(why if is_sweep() else marked)  # train.py ends with the command of the sweep
         sys.exit(128 + received)
     except OSError as error:
-        what = f"{_where(error, run_dir)}: {error.strerror or error}"
+        file = error.filename2 or error.filename or run_dir  # the target of a copy comes second
+        what = f"{file}: {error.strerror or error}"
         raise UserError(_mark(run_dir, f"{what}; when this is fixed")) from error
     except FailedRun as error:
         _write(run_dir, str(error))
@@ -168,16 +166,6 @@ def interruptible(run_dir: Path) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _where(error: OSError, run_dir: Path) -> str | Path:
-    """Return the file of an error, the target of a copy, or the folder whose disk is full."""
-    if (file := error.filename2 or error.filename) is not None:
-        return str(file)
-    if error.errno != errno.ENOSPC:
-        return run_dir
-    folders = run_dir, Path(tempfile.gettempdir())  # checkpoints are written there first
-    return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
 
 
 def _why_loader_died(message: str) -> str:

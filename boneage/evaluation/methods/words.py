@@ -9,7 +9,7 @@ from boneage.evaluation.run_files import SPLIT
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
-PACKAGES = ("", "boneage", "torch", "albumentations")  # of the classes that sentences know
+KNOWN_PACKAGES = ("", "boneage", "torch", "albumentations")  # of the classes that sentences know
 LETTER = r"[^/\\,\[\]\"']"  # of a name in a path
 ABSOLUTE = re.compile(
     r"(?:^|(?<=[,\[\"']))(?:file://)?"
@@ -28,12 +28,12 @@ def join(items: Sequence[str]) -> str:
 
 
 def class_name(target: object) -> str:
-    """Return the name of a class or function, with its module if its package is not in `PACKAGES`.
+    """Return the name of a class or function, with its module if its package is not in `KNOWN_PACKAGES`.
 
     What another package calls by the same name may do something else.
     """
     module, _, name = str(target or "").rpartition(".")
-    return name if module.partition(".")[0] in PACKAGES else f"{module}.{name}"
+    return name if module.partition(".")[0] in KNOWN_PACKAGES else f"{module}.{name}"
 
 
 def name_of(path: object) -> str:
