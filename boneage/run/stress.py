@@ -292,10 +292,9 @@ def stress_figure(measured: pd.DataFrame) -> Figure:
         axes.hlines(y, rows["low"].astype(float), rows["high"].astype(float), color=color)
         axes.plot(rows["value"], y, "o", color=color, markersize=4, clip_on=False)
         axes.axvline(rows["value"].iloc[0], color=GREY, linestyle="--", linewidth=0.8)
-        axes.set(xlabel=label, xlim=(0, None))
+        axes.set(xlabel=label, xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
         axes.locator_params(axis="x", nbins=5)
     n_of = measured.groupby("change")["n"].first()
     labels = [f"{name} (n = {n_of[name]:,})" for name in names]
     all_axes[0].set_yticks(range(len(names)), labels)
-    all_axes[0].invert_yaxis()
     return figure

@@ -28,9 +28,9 @@ def join(items: Sequence[str]) -> str:
 
 
 def class_name(target: object) -> str:
-    """Return the name of a class or function, with its module if its package is not in `KNOWN_PACKAGES`.
+    """Return the name of a class or function, with its module if it is of another package.
 
-    What another package calls by the same name may do something else.
+    What that calls by the same name may do something else.
     """
     module, _, name = str(target or "").rpartition(".")
     return name if module.partition(".")[0] in KNOWN_PACKAGES else f"{module}.{name}"
