@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import PROJECT
+from joblib import cpu_count
 
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
@@ -16,6 +17,7 @@ from boneage.predict.predict import _resumable
 
 ADVICE = "inished predictions are in out: continue with --resume"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+CORES = pytest.mark.skipif(cpu_count() < 2, reason="other processes read on two cores or more")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,7 @@ def cmdline(process):
 
 
 @LINUX
+@CORES
 def test_a_process_that_is_interrupted_while_it_starts_prints_nothing(images, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
@@ -75,6 +78,7 @@ def test_a_process_that_is_interrupted_while_it_starts_prints_nothing(images, tm
 
 
 @LINUX
+@CORES
 @pytest.mark.parametrize(
     ("stop", "said"),
     [
