@@ -28,8 +28,9 @@ STEPS = {
     ],
     "best": [
         "paper_regression", "paper_multitask", "scratch_shuffle", "scratch", "default", "lite0_128",
-        "lite0_finer", "lite0_256", *SOUP, "box", "box_fine", "box_fine_2", "box_fine_3", *SEEDS,
-        "best_128_seeds", "best_128_long", *MEMBERS, "best_ensemble", "best_256",
+        "lite0_finer", "lite0_256", *SOUP, "box", "box_fine", "box_fine_2", "box_fine_3",
+        "box_fine_4", "box_fine_5", *SEEDS, "best_128_seeds", "best_128_long", *MEMBERS,
+        "best_ensemble", "best_256",
     ],
 }  # fmt: skip
 ROWS = list(dict.fromkeys(row for rows in STEPS.values() for row in rows))
@@ -43,8 +44,10 @@ AVERAGED = {"box": ["lite0_256", *SOUP]}  # rows with the mean weights of other 
 SCRATCH = ["data=rsna", "backbone=slim_resnet", "optimizer.lr=0.0007", "trainer.max_epochs=20"]
 START = "outputs/results/lite0_128"
 FROM_128 = ["data=rsna", f"start_from={START}", "optimizer.lr=0.0005", "scheduler.warmup=0.1"]
-FROM_256 = ["experiment=box", "start_from=outputs/results/lite0_256"]
-FINE = ["experiment=box", "trainer.max_epochs=8", "backbone.enlarge=1.5"]
+PLAIN = ["experiment=box", "backbone.enlarge=1", "mirror_test=true"]
+FROM_256 = [*PLAIN, "trainer.max_epochs=9", "start_from=outputs/results/lite0_256"]
+MILD = ["trainer.max_epochs=3", "augment=geometric", "optimizer.lr=0.0002"]
+MIRRORED = ["experiment=box", "mirror_test=true"]
 UNNAMED = {  # rows without an experiment file: their options, and the row they build on
     "scratch_shuffle": ([*SCRATCH, "data.sampling=shuffle"], "ladder/age/11_robust"),
     "scratch": (SCRATCH, "scratch_shuffle"),
@@ -54,20 +57,17 @@ UNNAMED = {  # rows without an experiment file: their options, and the row they 
     "lite0_256": ([*FROM_128, "trainer.max_epochs=12", "data.size=256"], "lite0_128"),
     "box_1": ([*FROM_256, "seed=2"], "lite0_256"),
     "box_2": ([*FROM_256, "seed=3", "optimizer.lr=0.0003"], "lite0_256"),
-    "box": (["experiment=box", "train=false", "ckpt_path=box.ckpt"], "lite0_256"),
-    "box_fine": ([*FINE, "start_from=outputs/results/box", "seed=4"], "box"),
-    "box_fine_2": ([*FINE, "start_from=outputs/results/box_fine", "seed=5"], "box_fine"),
+    "box": ([*PLAIN, "train=false", "ckpt_path=box.ckpt"], "lite0_256"),
+    "box_fine": ([*MIRRORED, "start_from=outputs/results/box", "seed=4"], "box"),
+    "box_fine_2": ([*MIRRORED, "start_from=outputs/results/box_fine", "seed=5"], "box_fine"),
     "box_fine_3": (
-        [
-            "experiment=box",
-            "trainer.max_epochs=3",
-            "backbone.enlarge=1.5",
-            "augment=geometric",
-            "optimizer.lr=0.0002",
-            "start_from=outputs/results/box_fine_mean.ckpt",
-            "seed=6",
-        ],
+        [*MIRRORED, *MILD, "start_from=outputs/results/box_fine_mean.ckpt", "seed=6"],
         "box_fine_2",
+    ),
+    "box_fine_4": ([*MIRRORED, "start_from=outputs/box_ab.ckpt", "seed=7"], "box"),
+    "box_fine_5": (
+        ["experiment=box", *MILD, "start_from=outputs/box_abc.ckpt", "seed=8"],
+        "box_fine_4",
     ),
     "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
     "best_128_long": (

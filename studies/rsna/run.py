@@ -39,7 +39,7 @@ from boneage.run.stress import stress
 RUNS = PROJECT / "outputs/results"
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # metrics whose differences are stored
 STRESSED = ("paper_regression", "best_128")
-BUILTIN = "box"  # the row of the built-in model
+BUILTIN = "box_fine_5"  # the row of the built-in model
 AUGMENTED = (
     "ladder/age/10_geometric",
     "ladder/age/11_robust",
@@ -61,9 +61,10 @@ def test_average(row: str, root: Path) -> None:
     """Test the mean weights of several trainings, and store them as the run's checkpoint."""
     checkpoint = RUNS / f"{row}.ckpt"
     average(checkpoint, root, [train(part, root) for part in AVERAGED[row]])
-    command = [sys.executable, str(PROJECT / "train.py"), "experiment=box", "train=false"]
-    command += [f"ckpt_path={checkpoint}", f"data.root={root.absolute()}"]
-    subprocess.run([*command, f"hydra.run.dir={RUNS / row}"], check=True, cwd=PROJECT)
+    options = [option for option in overrides(row) if not option.startswith("ckpt_path=")]
+    command = [sys.executable, str(PROJECT / "train.py"), *options, f"ckpt_path={checkpoint}"]
+    command += [f"data.root={root.absolute()}", f"hydra.run.dir={RUNS / row}"]
+    subprocess.run(command, check=True, cwd=PROJECT)
     (RUNS / row / CHECKPOINTS).mkdir(exist_ok=True)
     checkpoint.rename(RUNS / row / BEST)
 
