@@ -19,6 +19,7 @@ from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
+from boneage.evaluation.numbers import fixed
 from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
@@ -190,10 +191,18 @@ def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     one = tmp_path / "moved.ckpt"
     one.write_bytes((run / "checkpoints/best.ckpt").read_bytes())
     for words in ([run / "checkpoints/best.ckpt", "--out", tmp_path / "out"], [one]):
-        done = CliRunner().invoke(app, ["stress", "--checkpoint", *map(str, words), "--n", "3"])
+        given = ["stress", "--checkpoint", *map(str, words), "--n", "3"]
+        done = CliRunner().invoke(app, given, env={"COLUMNS": "50"})
         assert done.exit_code == 0, done.output
         assert len(pd.read_csv(tmp_path / "out/stress.csv")) > 10
     assert (tmp_path / "stress.png").is_file()  # beside the checkpoint that is in no run
+    narrow = [line for line in done.output.splitlines() if line.split()[:1] == ["mirrored"]]
+    assert max(map(len, narrow)) <= 50
+    values = pd.read_csv(tmp_path / "stress.csv").query("change == 'mirrored'")
+    pairs = zip(values["metric"], values["value"], strict=True)
+    cells = [fixed(value, 2 if "months" in metric else 3) for metric, value in pairs]
+    found = [cell for line in narrow for cell in line.split()[2:]]
+    assert sorted(found) == sorted(cells)  # no number is broken
     assert len(pd.read_csv(run / "stress.csv")) == len(measured)
     (tmp_path / "file").touch()
     done = CliRunner().invoke(

@@ -89,9 +89,9 @@ def _epochs(run: FinishedRun) -> list[str]:
     of = f" of at most {at_most:,}" if isinstance(at_most, int) and at_most > 0 else ""
     said = [f"Training ran for {plural(epochs, 'epoch')}{of}." if epochs else fill_in("epochs")]
     if (steps := options.get("trainer.max_steps") or -1) > 0:
-        said.append(f"It was limited to {plural(steps, 'step')}.")
+        said.append(f"It was limited to {plural(steps, 'step')}: its last epoch may be incomplete.")
     if time := _time_limit(options):
-        said.append(f"It was limited to a time of {time}.")
+        said.append(f"It was limited to a time of {time}: its last epoch may be incomplete.")
     if patience is not None:
         validations = plural(patience, "validation")
         said.append(f"It would stop after {validations} without a better {monitored(options)}.")
