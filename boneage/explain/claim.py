@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.intervals import limits_of_difference
 from boneage.evaluation.numbers import count_units, fixed, with_limits
 from boneage.evaluation.reference import Claim
+from boneage.evaluation.shares import limits_of_difference
 from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.stages import ALL
 

@@ -23,8 +23,9 @@ from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, AgeUnit,
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled, write_figure
-from boneage.evaluation.intervals import Metrics, Results, counts, widen_share, with_interval
+from boneage.evaluation.intervals import Metrics, Results, counts, with_interval
 from boneage.evaluation.run_files import STRESS_TABLE
+from boneage.evaluation.shares import widen_share
 from boneage.run.calibrate import correcting_site, novelty_of, predictions_at
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint, stages_of
