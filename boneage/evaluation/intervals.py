@@ -15,7 +15,7 @@ DRAWS = 2000  # Efron & Tibshirani 1993 advise 1,000 or more for percentiles
 SEED = 0  # of the draws
 ROUNDING = 1e-9  # smaller differences are none
 VALUES_IN_MEMORY = 2_000_000  # resampled, at a time
-MANY = 100  # radiographs or patients: from so many on, intervals of differences are not widened
+WIDENED_BELOW = 100  # radiographs or patients: of more, the interval of a difference is as it is
 NORMAL_LIMIT = 1.959964  # 97.5 % quantile of the normal distribution
 
 
@@ -132,13 +132,14 @@ def widening(units: int) -> float:
     """Return how many times as far the limits of a difference are from it as the percentiles.
 
     The percentile bootstrap leaves out Student's t and n / (n - 1): its interval of few is too
-    narrow (Hesterberg, The American Statistician 2015;69:371-386, section 5.1). From `MANY` on it
-    is left as it is: the factor would be below 1.02, and other draws move a limit by more.
+    narrow (Hesterberg, The American Statistician 2015;69:371-386, section 5.1). From
+    `WIDENED_BELOW` on, the factor is 1: it would be below 1.02, and other draws move a limit by
+    more.
 
     Args:
         units: radiographs, or patients if known; at least 2.
     """
-    if units >= MANY:
+    if units >= WIDENED_BELOW:
         return 1.0
     ends = np.linspace(0, pi / 2, 100_001)  # of angles: t is sqrt(n - 1) times their tangent
     share = np.cumsum(np.cos((ends[1:] + ends[:-1]) / 2) ** (units - 2))
@@ -200,8 +201,9 @@ def _by_patient(patients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def _spread_out(drawn: np.ndarray, value: float, units: int) -> np.ndarray:
     """Return draws with a larger distance from their value, for few radiographs or patients."""
-    spread: np.ndarray = value + widening(units) * (drawn - value) if 1 < units < MANY else drawn
-    return spread
+    if 1 < units < WIDENED_BELOW:
+        drawn = value + widening(units) * (drawn - value)
+    return drawn
 
 
 def _limits(value: np.ndarray | float, drawn: np.ndarray) -> tuple[float, float]:
