@@ -1,6 +1,6 @@
 """Bootstrap intervals of metrics and of their differences."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from math import nan, pi, sqrt, tan
 
 import numpy as np
@@ -24,6 +24,7 @@ def with_interval(
     *columns: np.ndarray,
     patients: np.ndarray | None = None,
     bounds: Mapping[str, Bounds] | None = None,
+    differences: Collection[str] = (),
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> Results:
@@ -36,6 +37,7 @@ def with_interval(
             all their radiographs (the cluster bootstrap; Davison & Hinkley 1997, section 3.8).
             None resamples radiographs.
         bounds: per metric its smallest and largest possible value; any if not given.
+        differences: names of metrics that are one; the interval of few is widened (`widening`).
         draws: bootstrap draws.
         seed: seed of the draws.
 
@@ -54,7 +56,10 @@ def with_interval(
     for name, value in metrics(*columns).items():
         ends = (bounds or {}).get(name, ANY)
         value = np.clip(value, *ends)  # a sum of rounded numbers can be just beyond them
-        low, high = np.clip(_limits(value, np.concatenate(drawn[name])), *ends)
+        values = np.concatenate(drawn[name])
+        if name in differences:
+            values = _spread_out(values, float(value), count_units(counts(n, patients)))
+        low, high = np.clip(_limits(value, values), *ends)
         if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # equal draws carry no information
             low = high = np.nan
         results[name] = _result(value, low, high) | counts(n, patients)

@@ -175,3 +175,19 @@ def test_limits_of_a_difference_of_shares_are_at_most_one_from_zero():
     assert bounded(difference, 1.0) == difference | {"low": -1.0}
     undefined = {"value": 0.0, "low": None, "high": None, "n": 1}
     assert bounded(undefined, 1.0) == undefined
+
+
+def test_a_metric_that_is_a_difference_has_students_interval():
+    """As of the stress test, of maps against controls, and of levels of a column."""
+    rng = np.random.default_rng(6)
+    ratios = {"gain": [], "mean": []}
+    for _ in range(20):
+        gain = rng.normal(0, 1, 9)
+        found = with_interval(
+            lambda v: dict.fromkeys(ratios, v.mean(axis=-1)), gain, differences=("gain",)
+        )
+        low, high = stats.t.interval(0.95, 8, scale=stats.sem(gain))
+        for name, ratio in ratios.items():
+            ratio.append((found[name]["high"] - found[name]["low"]) / (high - low))
+    assert np.mean(ratios["gain"]) == pytest.approx(1, abs=0.05)
+    assert np.mean(ratios["mean"]) < 0.85
