@@ -426,7 +426,7 @@ def test_readers_and_subgroups_are_told(told):
     assert "not be compared" not in parts["Statistics"]
     assert "computed by site and device." in parts["Statistics"]
     assert "permutation" not in parts["Statistics"]  # no column, so that nothing was compared
-    assert "widened for small samples" in parts["Statistics"]
+    assert "wider for samples of fewer than 100" in parts["Statistics"]
     one = told(readers_report=report | {"margin_months": 1, "left_out": {"cem": 4}})["Statistics"]
     assert "below a margin of 1 month." in one
     assert "cem shared fewer than 10 test radiographs with the other readers and could not" in one
