@@ -281,16 +281,16 @@ def single_files(files: Mapping[str, Sequence[Path]], apart: str = "") -> dict[s
     Raises:
         UserError: if an id has several.
     """
-    for id_, same in files.items():
-        if len(same) == 1:
-            continue
+    several = {id_: same for id_, same in files.items() if len(same) > 1}
+    for id_, same in several.items():
         names = names_apart(same)
         if not apart and len(set(names)) > 1:
             apart = f"write the ids with folders: {join_first(names)}"
         advice = f", or, if they are different radiographs, {apart}" if apart else ""
+        more = f" ({len(several):,} such ids)" if len(several) > 1 else ""
         raise UserError(
-            f"id {id_} has {len(same)} images: {join_first([str(file) for file in same])}; keep "
-            f"one of them{advice}"
+            f"id {id_} has {len(same)} images: {join_first([str(file) for file in same])}{more}; "
+            f"keep one of them{advice}"
         )
     return {id_: file for id_, (file,) in files.items()}
 
