@@ -413,8 +413,11 @@ def test_an_ensemble_says_what_is_averaged(told):
 
 
 def test_an_ensemble_of_tests_names_no_single_model(told):
-    parts = told("train=false", f"ckpt_path={HOME}/a/best.ckpt", ensemble=["a", "b"], external=True)
+    test = ("train=false", f"ckpt_path={HOME}/a/best.ckpt")
+    parts = told(*test, ensemble=["a", "b"], external=True, differing=["sex", "ckpt_path"])
     assert parts["Training"].startswith("These runs only tested finished models. [fill in: their")
+    assert "are those of the first. The models differ in these options: sex." in parts["Training"]
+    assert "of the first" not in told(*test)["Training"]
     assert "equal parts" not in parts["Data"]
 
 

@@ -53,6 +53,7 @@ def describe_training(run: FinishedRun) -> list[str]:
             fill_in(
                 f"{its} training, which boneage report --methods writes for {a_run} that trained"
             ),
+            *(["Preprocessing and model are those of the first.", _others(run)] * is_ensemble(run)),
             _mirror(options),
         ]
     first = "The following describes the first model."
