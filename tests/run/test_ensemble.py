@@ -49,6 +49,10 @@ def test_an_ensemble_by_hand(runs, tmp_path):
     best = (a[chances] + b[chances]).to_numpy().argmax(1)
     assert both["stage_predicted"].tolist() == [names[k] for k in best]
     assert metrics["ensemble"] == [str(runs / "a"), str(runs / "b")]
+    own = [json.loads((runs / name / "metrics.json").read_text()) for name in "ab"]
+    for name in ("parameters", "seconds"):
+        assert metrics[name] == own[0][name] + own[1][name]
+    assert metrics["differing"] == ["seed"]
 
 
 def test_a_trial_makes_the_mean_a_trial_and_means_are_not_averaged(runs, tmp_path):
