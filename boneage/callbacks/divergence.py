@@ -54,8 +54,8 @@ class Divergence(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         table = predictions_of(trainer)
         if broken := max(count_not_finite(table).values(), default=0):
-            what = f"{broken} of {len(table)} predictions of the validation fold are not finite"
-            raise _diverged(trainer, what)
+            films = f"{broken} of {len(table)} validation radiographs"
+            raise _diverged(trainer, f"the predictions of {films} are not finite")
         if PREDICTED_AGE in table:
             error = float((table[PREDICTED_AGE] - table["age_years"]).abs().mean())
             if error > MAX_AGE_YEARS:

@@ -3,11 +3,14 @@
 import logging
 import os
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Literal
 
 import typer
 
 from boneage.cli.arguments import Checkpoint, Images, Names, Unit
+
+HEADING = 10  # characters of a line of a column's heading
 
 
 def calibrate(
@@ -134,12 +137,15 @@ def stress(
     all_metrics = measured["metric"].unique()
     of_ages = [metric for metric in all_metrics if metric not in OF_STAGES]
     joint = "mae_months" in of_ages and len(of_ages) < len(all_metrics)  # too wide for one table
-    for metrics in (of_ages, OF_STAGES) if joint else (all_metrics,):
-        unit = " (ages in months)" * ("mae_months" in metrics)
+    parts = [of_ages, [*OF_STAGES]] if joint else [[*all_metrics]]
+    console, endless = Console(), Console(width=1000)
+    while parts:
+        metrics = parts.pop(0)
+        unit = " (ages in months)" * any("months" in metric for metric in metrics)
         table = Table(title=title + unit, box=None, collapse_padding=True)
         table.add_column("change", no_wrap=True)
         for heading in ("n", *(LABELS[metric] for metric in metrics)):
-            table.add_column(heading, justify="right")
+            table.add_column(fill(heading, HEADING), justify="right", no_wrap=True)
         for change, rows in measured.groupby("change", sort=False):
             values = rows.set_index("metric")["value"]
             cells = [fixed(values[metric], 2 if "months" in metric else 3) for metric in metrics]
@@ -147,5 +153,9 @@ def stress(
             table.add_row(str(change), f"{rows['n'].iloc[0]}{mark}", *cells)
             if mark:
                 table.caption = FEW_NOTE
-        Console().print(table)
+        half = len(metrics) // 2
+        if half and endless.measure(table).maximum > console.width:
+            parts = [metrics[:half], metrics[half:], *parts]
+        else:
+            console.print(table)
     typer.echo(f"Intervals: {folder / STRESS_TABLE}; figure: {folder / STRESS_FIGURE}")

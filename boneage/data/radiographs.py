@@ -28,6 +28,7 @@ HIDDEN = (".", "~$")
 APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 PICTURES = "pictures"  # folder of images of radiographs
+NAME_BYTES = 240  # of a new file: most systems take 255, and a suffix is added while it is written
 # next to it: of a finished and of a stopped call
 PREDICTION_FILES = ("predictions.csv", "predictions.part")
 ANSWERS = "predictions.json"  # of a finished call
@@ -220,10 +221,12 @@ def unused_name(stem: str, end: str, taken: Counter[str]) -> str:
     """Return the name of a new file, with a number before its end if taken; it is taken then.
 
     Args:
-        stem: its beginning, such as a radiograph's id.
+        stem: its beginning, such as a radiograph's id; cut where a file system may not take more.
         end: such as a suffix.
         taken: names in use, without differences of letter case, each with its last number, or 1.
     """
+    while len(os.fsencode(f"{stem}{end}")) > NAME_BYTES:
+        stem = stem[:-1]
     name = plain = f"{stem}{end}"
     while taken[name.casefold()]:
         taken[plain.casefold()] += 1
@@ -278,16 +281,16 @@ def single_files(files: Mapping[str, Sequence[Path]], apart: str = "") -> dict[s
     Raises:
         UserError: if an id has several.
     """
-    for id_, same in files.items():
-        if len(same) == 1:
-            continue
+    several = {id_: same for id_, same in files.items() if len(same) > 1}
+    for id_, same in several.items():
         names = names_apart(same)
         if not apart and len(set(names)) > 1:
             apart = f"write the ids with folders: {join_first(names)}"
         advice = f", or, if they are different radiographs, {apart}" if apart else ""
+        more = f" ({len(several):,} such ids)" if len(several) > 1 else ""
         raise UserError(
-            f"id {id_} has {len(same)} images: {join_first([str(file) for file in same])}; keep "
-            f"one of them{advice}"
+            f"id {id_} has {len(same)} images: {join_first([str(file) for file in same])}{more}; "
+            f"keep one of them{advice}"
         )
     return {id_: file for id_, (file,) in files.items()}
 

@@ -10,7 +10,7 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.sexes import SEXES
 from boneage.evaluation.gaps import in_order, levels_of
-from boneage.evaluation.intervals import Results, counts, widen_mean, widen_share, with_interval
+from boneage.evaluation.intervals import Results, counts, with_interval
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, CALIBRATION, FROM_AGE, HEADS, stage_metrics
 from boneage.evaluation.predictions import (
@@ -20,6 +20,7 @@ from boneage.evaluation.predictions import (
     predicted_stage,
     stage_probability,
 )
+from boneage.evaluation.shares import widen_mean, widen_share
 from boneage.stages import ALL, BANDS, Stages
 
 GROUP = ("band", "sex", "column", "level")  # of `subgroups.csv`

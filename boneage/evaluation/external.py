@@ -9,11 +9,12 @@ from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.intervals import (
     Result,
     Results,
-    limits_of_difference,
+    bounded,
     mean_absolute,
     unpaired_difference,
 )
 from boneage.evaluation.predictions import count_not_finite, error_months, predicted_stage
+from boneage.evaluation.shares import limits_of_difference
 from boneage.stages import Stages
 
 COMPARED_SHARES = ("stage/accuracy",)
@@ -59,6 +60,8 @@ def differences(
         elif name in COMPARED_SHARES and {pair[0]["value"], pair[1]["value"]} & {0, 1}:
             low, high = limits_of_difference(*map(_with_limits, (pair[0], pair[1])))
             found[name] |= {"low": low, "high": high}
+        if name in COMPARED_SHARES:
+            found[name] = bounded(found[name], 1.0)
     return found
 
 

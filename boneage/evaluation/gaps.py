@@ -250,5 +250,6 @@ def _difference(values: np.ndarray, codes: np.ndarray, low: np.ndarray, high: np
         sum_low, n_low, sum_high, n_high = (column.sum(axis=-1) for column in columns)
         return {"difference": sum_high / n_high - sum_low / n_low}
 
-    result = with_interval(metrics, *sums_and_counts)["difference"]
-    return {name: result[name] for name in ("value", "low", "high")}
+    name = "difference"
+    result = with_interval(metrics, *sums_and_counts, differences=(name,))[name]
+    return {part: result[part] for part in ("value", "low", "high")}

@@ -1,7 +1,7 @@
-"""Intervals of metrics: bootstrap intervals, and exact ones for shares of 0 or 1."""
+"""Bootstrap intervals of metrics and of their differences."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import hypot
+from collections.abc import Callable, Collection, Iterator, Mapping
+from math import nan, pi, sqrt, tan
 
 import numpy as np
 
@@ -15,6 +15,8 @@ DRAWS = 2000  # Efron & Tibshirani 1993 advise 1,000 or more for percentiles
 SEED = 0  # of the draws
 ROUNDING = 1e-9  # smaller differences are none
 VALUES_IN_MEMORY = 2_000_000  # resampled, at a time
+WIDENED_BELOW = 100  # radiographs or patients: of more, the interval of a difference is as it is
+NORMAL_LIMIT = 1.959964  # 97.5 % quantile of the normal distribution
 
 
 def with_interval(
@@ -22,6 +24,7 @@ def with_interval(
     *columns: np.ndarray,
     patients: np.ndarray | None = None,
     bounds: Mapping[str, Bounds] | None = None,
+    differences: Collection[str] = (),
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> Results:
@@ -34,6 +37,7 @@ def with_interval(
             all their radiographs (the cluster bootstrap; Davison & Hinkley 1997, section 3.8).
             None resamples radiographs.
         bounds: per metric its smallest and largest possible value; any if not given.
+        differences: names of metrics that are one; the interval of few is widened (`widening`).
         draws: bootstrap draws.
         seed: seed of the draws.
 
@@ -52,7 +56,10 @@ def with_interval(
     for name, value in metrics(*columns).items():
         ends = (bounds or {}).get(name, ANY)
         value = np.clip(value, *ends)  # a sum of rounded numbers can be just beyond them
-        low, high = np.clip(_limits(value, np.concatenate(drawn[name])), *ends)
+        values = np.concatenate(drawn[name])
+        if name in differences:
+            values = _spread_out(values, float(value), count_units(counts(n, patients)))
+        low, high = np.clip(_limits(value, values), *ends)
         if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # equal draws carry no information
             low = high = np.nan
         results[name] = _result(value, low, high) | counts(n, patients)
@@ -68,7 +75,7 @@ def paired_difference(
 ) -> Result:
     """Return the difference of a metric between two runs on the same radiographs: second - first.
 
-    Both runs are scored on the same draws.
+    Both runs are scored on the same draws. The interval of few is widened (`widening`).
 
     Args:
         metric: function of (..., n) arrays to (...) values.
@@ -90,8 +97,9 @@ def paired_difference(
     )
     value = float(metric(*second) - metric(*first))
     counted = counts(n, patients)
-    low, high = _limits(value, difference) if count_units(counted) > 1 else (np.nan, np.nan)
-    return _result(value, low, high) | counted
+    units = count_units(counted)
+    limits = _limits(value, _spread_out(difference, value, units)) if units > 1 else (nan, nan)
+    return _result(value, *limits) | counted
 
 
 def unpaired_difference(
@@ -102,7 +110,7 @@ def unpaired_difference(
 ) -> Result:
     """Return how much a metric differs between two sets of radiographs, second minus first.
 
-    Each set is resampled on its own.
+    Each set is resampled on its own. The draws of a set of few are spread out (`widening`).
 
     Args:
         metric: function of (..., n) arrays to (...) values.
@@ -118,9 +126,39 @@ def unpaired_difference(
     for columns, own in zip((first, second), patients, strict=True):
         samples = _samples(len(columns[0]), DRAWS, SEED, own)
         values = np.concatenate([metric(*(c[sample] for c in columns)) for sample in samples])
+        units = count_units(counts(len(columns[0]), own))
+        values = _spread_out(values, float(metric(*columns)), units)
         drawn.append(rng.permutation(values))  # draws of patients come sorted by their length
     value = float(metric(*second) - metric(*first))
     return _result(value, *_limits(value, drawn[1] - drawn[0]))
+
+
+def widening(units: int) -> float:
+    """Return how many times as far the limits of a difference are from it as the percentiles.
+
+    The percentile bootstrap leaves out Student's t and n / (n - 1): its interval of few is too
+    narrow (Hesterberg, The American Statistician 2015;69:371-386, section 5.1). From
+    `WIDENED_BELOW` on, the factor is 1: it would be below 1.02, and other draws move a limit by
+    more.
+
+    Args:
+        units: radiographs, or patients if known; at least 2.
+    """
+    if units >= WIDENED_BELOW:
+        return 1.0
+    ends = np.linspace(0, pi / 2, 100_001)  # of angles: t is sqrt(n - 1) times their tangent
+    share = np.cumsum(np.cos((ends[1:] + ends[:-1]) / 2) ** (units - 2))
+    angle = float(np.interp(0.95 * share[-1], share, ends[1:]))
+    return sqrt(units) * tan(angle) / NORMAL_LIMIT
+
+
+def bounded(difference: Result, reach: float) -> Result:
+    """Return a difference with limits at most `reach` from zero: 1 for one of two shares."""
+    limits = {side: difference[side] for side in ("low", "high")}
+    return difference | {
+        side: None if limit is None else min(reach, max(-reach, limit))
+        for side, limit in limits.items()
+    }
 
 
 def mean_absolute(errors: np.ndarray) -> np.ndarray:
@@ -166,6 +204,13 @@ def _by_patient(patients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return np.argsort(codes, kind="stable"), np.cumsum(films) - films, films
 
 
+def _spread_out(drawn: np.ndarray, value: float, units: int) -> np.ndarray:
+    """Return draws with a larger distance from their value, for few radiographs or patients."""
+    if 1 < units < WIDENED_BELOW:
+        drawn = value + widening(units) * (drawn - value)
+    return drawn
+
+
 def _limits(value: np.ndarray | float, drawn: np.ndarray) -> tuple[float, float]:
     """Return the 95 % percentile limits of the draws in which a metric was defined.
 
@@ -182,120 +227,3 @@ def _result(value: np.ndarray | float, low: float, high: float) -> Result:
     """Return a result without `n`: None where a number is undefined."""
     numbers = {"value": value, "low": low, "high": high}
     return {name: float(v) if np.isfinite(v) else None for name, v in numbers.items()}
-
-
-def limits_of_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % limits of second minus first, each a value with its own low and high limit.
-
-    They count as independent (MOVER; Zou & Donner, Statistics in Medicine 2008;27:1693-1702). Of
-    two shares it is the interval of Newcombe (Statistics in Medicine 1998;17:873-890).
-    """
-    (a, a_low, a_high), (b, b_low, b_high) = first, second
-    return b - a - hypot(b - b_low, a_high - a), b - a + hypot(b_high - b, a - a_low)
-
-
-def exact_interval(count: float, n: int) -> tuple[float, float]:
-    """Return the exact 95 % interval of a share (Clopper & Pearson 1934); (0, 1) for n = 0.
-
-    Radiographs of one patient are not independent. With known patients, n is the number of patients
-    and the count is the share of the radiographs times n (Korn & Graubard, Survey Methodology
-    1998;24:193-201, with the smallest effective sample size).
-    """
-    if count in (0, n):  # has a closed form
-        beyond = 0.025 ** (1 / n) if n else 0.0
-        return (beyond, 1.0) if count else (0.0, 1 - beyond)
-    from scipy.stats import beta  # only in the framework; prediction does not need it
-
-    low = beta.ppf(0.025, count, n - count + 1)
-    high = beta.ppf(0.975, count + 1, n - count)
-    return float(low), float(high)
-
-
-def exact_share(hits: np.ndarray, patients: np.ndarray | None = None) -> Result:
-    """Return the share of (n,) bool radiographs with its exact 95 % interval and `count`.
-
-    Args:
-        hits: which radiographs count.
-        patients: (n,) numbers of the patients, where these are known (`exact_interval`).
-
-    Returns:
-        `value` (NaN for n = 0), `count`, `n` (and `patients`), `low` and `high`.
-    """
-    n, count = len(hits), int(hits.sum())
-    number = counts(n, patients)
-    units = count_units(number)
-    low, high = exact_interval(count * units / n if n else 0, units)
-    value = count / n if n else np.nan
-    return {"value": value, "count": count, **number, "low": low, "high": high}
-
-
-def widen_share(share: Result, from_share: Callable[[float], float] | None = None) -> None:
-    """Set the exact interval of a share of exactly 0 or 1.
-
-    All its bootstrap draws are equal, so they give no interval: 0 of 9 is compatible with 34 %.
-
-    Args:
-        share: a share, or a number that rises from 0 to 1 with a share.
-        from_share: from that share to the number; None for a share.
-    """
-    if share["value"] in (0, 1):
-        n = count_units(share)
-        limits = exact_interval(n * int(share["value"]), n)
-        share["low"], share["high"] = map(from_share, limits) if from_share else limits
-
-
-def widen_mean(mean: Result, shares: Sequence[Result]) -> None:
-    """Widen the bootstrap interval of a mean of shares if some of these are exactly 0 or 1.
-
-    The distance of a limit from the sum is the root of the sum of the squared distances of the
-    independent parts (MOVER; Zou & Donner, Statistics in Medicine 2008;27:1693-1702).
-
-    Args:
-        mean: over the defined shares.
-        shares: the shares; those of 0 or 1 with their exact interval.
-    """
-    if any(share["value"] in (0, 1) for share in shares):
-        for side, sign in (("low", -1), ("high", 1)):
-            limit = _limit(mean, side, sign, _exact_parts(shares, side))
-            mean[side] = min(1.0, max(0.0, limit))  # may exceed it by a rounding error
-
-
-def widen_difference(
-    difference: Result, first: Sequence[Sequence[Result]], second: Sequence[Sequence[Result]]
-) -> None:
-    """Widen the interval of a difference of means of shares if some are exactly 0 or 1; no p.
-
-    As for `widen_mean`, of independent shares. Runs of one side err alike in the same share.
-
-    Args:
-        difference: second minus first, each the mean over its runs.
-        first: for each run the shares that its metric is the mean of.
-        second: likewise.
-    """
-    shares = [share for runs in (first, second) for run in runs for share in run]
-    if difference["value"] is None or not any(share["value"] in (0, 1) for share in shares):
-        return
-    limits = {}
-    for side, sign, opposite in (("low", -1, "high"), ("high", 1, "low")):
-        parts = [
-            sum(of_share) / len(runs)
-            for runs, end in ((first, opposite), (second, side))
-            for of_share in zip(*(_exact_parts(run, end) for run in runs), strict=True)
-        ]
-        limits[side] = min(1.0, max(-1.0, _limit(difference, side, sign, parts)))
-    difference.update(limits, p=None)
-
-
-def _exact_parts(shares: Sequence[Result], side: str) -> list[float]:
-    """Return how far a limit of each share of 0 or 1 is from it, as a part of the mean; else 0."""
-    defined = sum(share["value"] is not None for share in shares)
-    return [_distance(one, side) / defined if one["value"] in (0, 1) else 0.0 for one in shares]
-
-
-def _limit(result: Result, side: str, sign: int, parts: Sequence[float]) -> float:
-    own = 0.0 if result[side] is None else _distance(result, side)
-    return float(result["value"] or 0) + sign * hypot(own, *parts)
-
-
-def _distance(result: Result, side: str) -> float:
-    return float(result[side] or 0) - float(result["value"] or 0)

@@ -15,7 +15,6 @@ from boneage.evaluation.intervals import (
     paired_difference,
     with_interval,
 )
-from boneage.evaluation.numbers import count_units
 
 MONTHS = 12
 
@@ -184,8 +183,7 @@ def compare(
         reader = MONTHS * (readings[shared, k] - others)
         model = MONTHS * (predicted[shared] - others)
         own = None if patients is None else patients[shared]
-        bootstrap = paired_difference(mean_absolute, (reader,), (model,), patients=own)
-        difference = _expanded(bootstrap)
+        difference = paired_difference(mean_absolute, (reader,), (model,), patients=own)
         low, high = difference["low"], difference["high"]
         inferior = None
         if high is not None and high < margin_months:
@@ -195,25 +193,6 @@ def compare(
         maes = [mae_and_bias(error, own)["mae_months"] for error in (reader, model)]
         found.append(Comparison(name, maes[0], maes[1], difference, inferior))
     return found
-
-
-def _expanded(difference: Result) -> Result:
-    """Return a difference with limits for few radiographs, or patients if known.
-
-    The percentile bootstrap leaves out Student's t and n / (n - 1): its interval is too narrow
-    (Hesterberg, The American Statistician 2015;69:371-386, section 5.1).
-    """
-    from scipy.stats import norm, t
-
-    value, low, high = (difference[part] for part in ("value", "low", "high"))
-    n = count_units(difference)
-    if value is None or low is None or high is None or n < 2:
-        return difference
-    factor = t.ppf(0.975, n - 1) / norm.ppf(0.975) * sqrt(n / (n - 1))
-    return difference | {
-        "low": float(value - factor * (value - low)),
-        "high": float(value + factor * (high - value)),
-    }
 
 
 def _shared(readings: np.ndarray, reader: int, name: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from boneage.evaluation.intervals import exact_share
+from boneage.evaluation.shares import exact_share
 from boneage.stages import ROUNDING_YEARS
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017

@@ -58,7 +58,9 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
         axes.set_visible(False)
     for axes in grid[max(0, len(regions) - columns) : len(regions)]:  # nothing is below them
         axes.tick_params(labelbottom=True)
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    handles, labels = grid[0].get_legend_handles_labels()
+    legend = dict(zip(labels, handles, strict=True))  # one entry for all other models
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=len(legend))
     figure.supxlabel("true bone age (years)", fontsize=9)
     figure.supylabel("enrichment (1 is chance)", fontsize=9)
     return figure
@@ -72,7 +74,7 @@ def _draw_checkpoint(axes: Axes, rows: pd.DataFrame, first: bool) -> None:
         own = rows[rows["source"] == source].set_index("group").reindex(list(BANDS.names))
         value = own["value"].to_numpy(float)
         if not first:
-            axes.plot(value, line, color=color, linewidth=0.7)
+            axes.plot(value, line, color=color, linewidth=0.7, label="other models")
             continue
         label = source.replace("_", " ")
         axes.plot(value, line, marker=marker, markersize=4, color=color, linewidth=1.4, label=label)

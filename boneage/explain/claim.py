@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.intervals import limits_of_difference
 from boneage.evaluation.numbers import count_units, fixed, with_limits
 from boneage.evaluation.reference import Claim
+from boneage.evaluation.shares import limits_of_difference
 from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
+from boneage.explain.localisation import DIFFERENCE
 from boneage.stages import ALL
 
 CONTROLS = ("random_weights", "blob", "edges")
@@ -168,7 +169,7 @@ def background_sentences(summary: pd.DataFrame) -> list[str]:
 
 def _moved(moved: pd.DataFrame) -> str:
     by_source = {name: part.to_dict("records") for name, part in moved.groupby("source")}
-    models = by_source["difference"]
+    models = by_source[DIFFERENCE]
     unit = str(moved["unit"].iloc[0])
     tolerance = MARKER_TOLERANCE.get(unit)
     limits = [_limits(row) for row in models]

@@ -24,6 +24,7 @@ REGION_SHARES, SHARES_IN_HAND = ("energy", "area", "hit"), ("energy_in_hand", "a
 BLOB_SIGMA = 1 / 4  # of the side: hands are in the middle of the image
 MOVED = "moved"
 SOURCES = ("model", "elsewhere")
+DIFFERENCE = "difference"  # of the sources
 
 
 def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.DataFrame:
@@ -137,7 +138,9 @@ def summarise_groups(
             values = (chosen[name].to_numpy(float) for name in columns)
             own = None if patients is None else patients[chosen["image"].to_numpy()]
             what = {"source": source, "region": region, "group": group}
-            for metric, result in with_interval(metrics, *values, patients=own).items():
+            named = (MOVED,) if source == DIFFERENCE else ()
+            results = with_interval(metrics, *values, patients=own, differences=named)
+            for metric, result in results.items():
                 if result["value"] is not None:
                     rows.append({**what, "metric": metric, **result})
     summary = pd.DataFrame(rows)
@@ -213,7 +216,7 @@ def marker_effect(
         painted = images.copy()
         painted[rows] = paint_over(images[rows], np.stack(patches))
         moved[source] = np.abs(predict(painted) - unchanged)[rows]
-    moved["difference"] = moved["model"] - moved["elsewhere"]
+    moved[DIFFERENCE] = moved["model"] - moved["elsewhere"]
     moved["spread"] = np.abs(unchanged - unchanged.mean())[rows]
     columns = {"image": rows, "region": MARKER}
     parts = [pd.DataFrame({**columns, "source": s, MOVED: change}) for s, change in moved.items()]

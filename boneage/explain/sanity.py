@@ -124,6 +124,7 @@ def mean_distances(curves: pd.DataFrame, patients: np.ndarray | None = None) -> 
         },
         *columns,
         patients=patients,
+        differences=("deletion", "insertion"),
     )
 
 

@@ -22,7 +22,7 @@ from boneage.data.tables.columns import (
 )
 from boneage.data.tables.headers import letters
 from boneage.data.tables.labels import read_unique_ids
-from boneage.data.tables.matching import clause, match_ids, path_core
+from boneage.data.tables.matching import IDS_ARE_NAMES, clause, match_ids, path_core
 from boneage.data.tables.read import read_table
 from boneage.data.tables.sexes import contradict, read_sex, read_sexes
 from boneage.data.tables.subgroups import is_known
@@ -120,7 +120,7 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     if not meant:
         raise UserError(
             f"{table} contains none of these radiographs: {join_first(missing)}; its ids are "
-            f"{join_first(list(patients))}"
+            f"{join_first(list(patients))}; {IDS_ARE_NAMES}"
         )
     _require_one_row_each(rows, patients, table)
     if missing:

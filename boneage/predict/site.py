@@ -15,7 +15,7 @@ from boneage.data.radiographs import find_radiographs, single_files
 from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
 from boneage.data.tables.ids import count_patients, patient_codes, rows_alike, unify_patients
 from boneage.data.tables.labels import read_labels
-from boneage.data.tables.matching import ids_among, pair
+from boneage.data.tables.matching import IDS_ARE_NAMES, ids_among, pair
 from boneage.errors import UserError, framework, join_first, plural
 from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer
@@ -135,7 +135,7 @@ def matched_films(
     if labels.empty:
         raise UserError(
             f"{table} contains none of the radiographs: its ids are {join_first(ids)}; the files "
-            f"have the ids {join_first(pairs.without_row)}"
+            f"have the ids {join_first(pairs.without_row)}; {IDS_ARE_NAMES}"
         )
     if clauses := pairs.missing():
         log.warning("%s: left out: %s", table, "; ".join(clauses))

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -57,6 +58,7 @@ def check_config(cfg: DictConfig) -> None:
     _check_node("tasks", config["tasks"])  # whose loss and stages refer to those above
     _check_names(cfg, config)
     _check_files(config["callbacks"])
+    _check_loggers(config)
     _check_unused(cfg, config)
     if own := [name for name in SET_BY_RUN if name in config["trainer"]]:
         raise UserError(f"trainer.{own[0]} has no effect, as {SET_BY_RUN[own[0]]}: leave it out")
@@ -77,6 +79,15 @@ def _check_files(callbacks: dict[str, Any]) -> None:
                 f"callbacks.{names[file]}: choose another name"
             )
         names[(node.get("dirpath"), node.get("filename"))] = name
+
+
+def _check_loggers(config: dict[Any, Any]) -> None:
+    """Raise UserError if the learning rate would be logged without a logger."""
+    for name, node in config["callbacks"].items():
+        if not config["logger"] and get_object(node["_target_"]) is LearningRateMonitor:
+            raise UserError(
+                f"callbacks.{name} needs a logger: leave it out too, with ~callbacks.{name}"
+            )
 
 
 def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
@@ -190,13 +201,16 @@ def _check_unused(cfg: DictConfig, config: dict[Any, Any]) -> None:
         config: the same as plain containers, with references resolved.
 
     Raises:
-        UserError: for options of the split with a split file, and soft targets without a task that
-            learns from them.
+        UserError: for options of the split with a split file, tasks that all have the weight 0, and
+            soft targets without a task that learns from them.
     """
     _check_split(OmegaConf.to_container(cfg.data), config["data"])
     _warn_of_inherited(cfg)
     if config["train"]:
         tasks = {name: node for name, node in config["tasks"].items() if "_target_" in node}
+        if all(task.get("weight") == 0 for task in tasks.values()):
+            weights = ", ".join(f"tasks.{name}.weight=0" for name in tasks)
+            raise UserError(f"{weights}: nothing would be learned; set a weight above 0")
         if config["data"].get("soft_targets"):
             _require_student(tasks)
         else:

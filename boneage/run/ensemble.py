@@ -12,7 +12,6 @@ from boneage.data.tables.readings import reading_column
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.evaluate import Scored, subgroups
-from boneage.evaluation.methods.network import tasks_of
 from boneage.evaluation.metrics import is_built_in
 from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.readers_report import readers_report
@@ -76,6 +75,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "subgroups": columns,
         "parameters": sum(run.metrics["parameters"] for run in runs),
         "seconds": sum(run.metrics["seconds"] for run in runs),
+        "images_per_second": None,  # each run has its own
         "test_set": hash_test_set(predictions),
         "n": first.metrics["n"] | {"test": len(predictions)},
         **report,
@@ -130,10 +130,11 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
 def _identity(run: FinishedRun) -> dict[str, Any]:
     """Return what is the same in runs that can be averaged, by name.
 
-    `task` is the name of the chosen config, which `~tasks.stage` does not change.
+    `task` is the name of the chosen config, which `~tasks.stage` does not change. `tasks` are what
+    was scored, as a test of an exported model has no options of its tasks.
     """
     names = {what: run.metrics.get(what) for what in ("task", "data", "stages", "external")}
-    return names | {"tasks": tasks_of(run.metrics["options"])}
+    return names | {"tasks": {metric.partition("/")[0] for metric in run.metrics["test"]}}
 
 
 def _differing_options(runs: Sequence[FinishedRun]) -> list[str]:

@@ -110,13 +110,13 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     """
     check_config(cfg)
     folder = Path(cfg.run_dir)
+    quieten_lightning()  # before the page of a finished run, whose fonts are libraries' too
     if (done := finished(folder, cfg)) is not None:
         return done
     with only_run_in(folder):
         check_free(folder, cfg)  # another run may have ended here while this one waited
         with interruptible(folder):
             keep_freed_memory()
-            quieten_lightning()
             L.seed_everything(cfg.seed, workers=True, verbose=False)
             deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
             run = _prepare(cfg, folder)

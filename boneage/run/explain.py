@@ -22,7 +22,7 @@ from boneage.data.radiographs import by_id, find_radiographs, single_files, unus
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.sexes import contradict
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.reference import first_reference
 from boneage.explain.attention import measure_model, write_attention
@@ -83,6 +83,10 @@ class Explained:
         self.images, self.geometries, sexes = self._decode()
         self._drop_truth_of_others(sexes)
         self.table["sex"] = sex or self.table["sex"].replace("unknown", np.nan).fillna(sexes)
+        unknown = int((self.table["sex"] == "unknown").sum())
+        if sex is None and unknown and self.model.sex.out_features:
+            said = plural(unknown, "radiograph")
+            log.warning("Explained without a sex, which the model uses: %s; give --sex", said)
         predicted = predictions_at(
             correcting_site(record), self.model, self.images, self.table["sex"]
         )

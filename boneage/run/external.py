@@ -11,9 +11,10 @@ from boneage.data.module import BoneAgeDataModule
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.external import differences
-from boneage.evaluation.intervals import Results, exact_share
+from boneage.evaluation.intervals import Results
 from boneage.evaluation.run_files import METRICS
 from boneage.evaluation.run_folder import FinishedRun, read_run, run_folder
+from boneage.evaluation.shares import exact_share
 from boneage.models.inference import features_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import novelty_of

@@ -37,6 +37,8 @@ STRICTER = {  # than constructors of other libraries, whose values may fail or m
     "trainer.log_every_n_steps": NonNegativeInt,
     "trainer.min_epochs": NonNegativeInt | None,
     "trainer.max_time": str | dict[str, int] | None,
+    "optimizer.lr": NonNegativeFloat,
+    "optimizer.weight_decay": NonNegativeFloat,
     "loss.beta": NonNegativeFloat,
     "loss.delta": PositiveFloat,
     "callbacks.early_stopping.patience": NonNegativeInt,

@@ -23,8 +23,9 @@ from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, AgeUnit,
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled, write_figure
-from boneage.evaluation.intervals import Metrics, Results, counts, widen_share, with_interval
+from boneage.evaluation.intervals import Metrics, Results, counts, with_interval
 from boneage.evaluation.run_files import STRESS_TABLE
+from boneage.evaluation.shares import widen_share
 from boneage.run.calibrate import correcting_site, novelty_of, predictions_at
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint, stages_of
@@ -46,6 +47,8 @@ LABELS = {  # of the metrics, in tables
     "mae_months_not_flagged": "MAE if not flagged",
 }
 OF_STAGES = ("accuracy", "accuracy_difference", "stage_changed")
+DIFFERENCES = ("mae_months_difference", "accuracy_difference")  # from the unchanged radiographs
+BOUNDS = {"accuracy_difference": (-1.0, 1.0)}
 SHARES = {"accuracy", "flagged", "stage_changed"}  # of the radiographs
 PANELS = (
     ("mae_months", "MAE (months)", BLUE),
@@ -224,26 +227,25 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
     unchanged = changed is clean
     truth, clean = truth.loc[changed.index], clean.loc[changed.index]
     patients = patient_codes(truth)
+    scored = partial(with_interval, patients=patients, bounds=BOUNDS, differences=DIFFERENCES)
     results: Results = {}
     if PREDICTED_AGE in changed:
         ages = (truth["age_years"], clean[PREDICTED_AGE], changed[PREDICTED_AGE])
         months = (12 * age.to_numpy(float) for age in ages)
-        results |= with_interval(_age_metrics, *months, patients=patients)
+        results |= scored(_age_metrics, *months)
     if "stage_predicted" in changed:
         true, before, after = (
             table.to_numpy()
             for table in (truth["stage"], clean["stage_predicted"], changed["stage_predicted"])
         )
         columns = before == true, after == true, before != after
-        results |= with_interval(_stage_metrics, *columns, patients=patients)
+        results |= scored(_stage_metrics, *columns)
     if "novelty" in changed:
         flagged = changed["novelty"].to_numpy() > UNUSUAL
-        results |= with_interval(
-            lambda hits: {"flagged": hits.mean(axis=-1)}, flagged, patients=patients
-        )
+        results |= scored(lambda hits: {"flagged": hits.mean(axis=-1)}, flagged)
         if PREDICTED_AGE in changed:
             error = 12 * np.abs((changed[PREDICTED_AGE] - truth["age_years"]).to_numpy(float))
-            results |= with_interval(_not_flagged, error, flagged, patients=patients)
+            results |= scored(_not_flagged, error, flagged)
             own = None if patients is None else patients[~flagged]
             results["mae_months_not_flagged"] |= counts(int((~flagged).sum()), own)
     for name in results.keys() & (SHARES - {"stage_changed"} if unchanged else SHARES):
@@ -270,8 +272,7 @@ def _stage_metrics(right_before: np.ndarray, right: np.ndarray, moved: np.ndarra
 
 def _not_flagged(error: np.ndarray, flagged: np.ndarray) -> Metrics:
     """Return the mean error of radiographs that are not flagged, NaN if all are."""
-    kept = (~flagged).sum(axis=-1)
-    total = (error * ~flagged).sum(axis=-1)
+    total, kept = (error * ~flagged).sum(axis=-1), (~flagged).sum(axis=-1)
     return {"mae_months_not_flagged": total / np.where(kept, kept, np.nan)}
 
 
@@ -295,6 +296,5 @@ def stress_figure(measured: pd.DataFrame) -> Figure:
         axes.set(xlabel=label, xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
         axes.locator_params(axis="x", nbins=5)
     n_of = measured.groupby("change")["n"].first()
-    labels = [f"{name} (n = {n_of[name]:,})" for name in names]
-    all_axes[0].set_yticks(range(len(names)), labels)
+    all_axes[0].set_yticks(range(len(names)), [f"{name} (n = {n_of[name]:,})" for name in names])
     return figure

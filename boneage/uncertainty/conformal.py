@@ -8,7 +8,8 @@ from math import ceil, inf, isfinite
 import numpy as np
 
 from boneage.errors import plural
-from boneage.evaluation.intervals import Results, widen_share, with_interval
+from boneage.evaluation.intervals import Results, with_interval
+from boneage.evaluation.shares import widen_share
 from boneage.stages import ALL, BANDS
 
 COVERAGE = 0.9

@@ -202,9 +202,9 @@ def _warn_of_one_sex(sexes: pd.Series, table: Path) -> None:
     for sex in ("female", "male"):
         if (n := int((sexes == sex).sum())) < MIN_RADIOGRAPHS // 2:
             log.warning(
-                "%s: %d of %d radiographs of known sex are %s: the fit is not tested for this sex, "
-                "nor for unknown sex where children of both sexes are examined",
-                table, n, len(sexes), sex,
+                "%s: too few radiographs are %s (%d of %d of known sex): the fit is not tested for "
+                "this sex, nor for unknown sex where children of both sexes are examined",
+                table, sex, n, len(sexes),
             )  # fmt: skip
 
 

@@ -74,7 +74,9 @@ def test_what_was_finite_is_kept(configure, tmp_path, monkeypatch):
 def test_predictions_that_are_not_finite_stop_a_run(configure, tmp_path, monkeypatch):
     decode = AgeRegression.decode
     monkeypatch.setattr(AgeRegression, "decode", lambda self, raw: decode(self, raw) + torch.inf)
-    with pytest.raises(UserError, match=r"predictions of the validation fold are not finite in ep"):
+    with pytest.raises(
+        UserError, match=r"the predictions of \d of \d validation radiographs are not finite in ep"
+    ):
         train(configure())
     assert not (tmp_path / "run/checkpoints").exists()
 
@@ -112,8 +114,31 @@ def test_steps_that_a_gradient_scaler_skips_end_nothing():
 
 def test_a_loss_that_explodes_has_diverged():
     Steps(scaler=None).run([0.5, 900.0, 0.5])
+    Steps(scaler=None).run([1e-7, 900.0, 0.5])  # a small first loss, as of trained weights
     with pytest.raises(UserError, match=r"the loss is 3e\+06 in epoch 1, step 2"):
         Steps(scaler=None).run([0.5, 3e6, 1.0])
+    with pytest.raises(UserError, match=r"the loss is 3e\+07 in epoch 1, step 12"):
+        Steps(scaler=None).run([20.0, *[3e6] * 10, 3e7])  # a million times the first
+
+
+def test_a_validation_whose_loss_explodes_has_diverged():
+    """Of stages, which have no MAE; the advice names the rate of the command, not of the step."""
+    steps, check = Steps(scaler=None), Divergence()
+    steps.optimizers[0].param_groups[0]["initial_lr"] = 0.3
+    steps.is_last_batch = True
+    check.on_train_batch_end(steps, None, {"loss": torch.tensor(1.0)}, None, 0)
+    model = torch.nn.Linear(1, 1)
+    for loss, said in ((9e5, None), (2e6, "2e+06"), (float("nan"), "not finite")):
+        steps.callback_metrics = {"val/loss": torch.tensor(loss)}
+        if said is None:
+            check.on_train_epoch_end(steps, model)
+            continue
+        with pytest.raises(UserError) as caught:
+            check.on_train_epoch_end(steps, model)
+        start = (
+            f"the loss of the validation fold is {said} in epoch 1: lower optimizer.lr (now 0.3)"
+        )
+        assert str(caught.value).startswith(start)
 
 
 def test_weights_that_are_not_finite_are_refused(configure, tmp_path):

@@ -2,14 +2,17 @@
 
 import io
 import re
+from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from lightning.pytorch.callbacks import Timer
 from rich.console import Console
 from rich.progress import Progress
 
+from boneage.callbacks import progress
 from boneage.callbacks.progress import EpochLines, History, TerminalBar
 from boneage.data import parallel
 from boneage.data.parallel import ProgressLines
@@ -237,3 +240,22 @@ def test_the_best_epoch_is_the_first_with_the_best_value(mode, best):
     for epoch, value in enumerate([float("nan"), 0.9, 0.2, 0.9, 0.2, float("nan")]):
         lines._keep_best(value, epoch)
     assert (lines.state_dict()["value"], lines.state_dict()["epoch"]) == best
+
+
+@pytest.mark.parametrize(("limit", "left"), [(None, 140.0), (50.0, 50.0)])
+def test_the_time_left_is_that_of_the_steps_left_at_the_speed_since_the_resume(
+    monkeypatch, limit, left
+):
+    """20 steps since step 10 took 40 s: the 70 to come take 140 s, unless a timer ends before."""
+    now = 1000.0
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: now))
+    timers = [] if limit is None else [Timer(timedelta(seconds=limit))]
+    trainer = SimpleNamespace(
+        global_step=10, estimated_stepping_batches=100, callbacks=timers, callback_metrics={}
+    )
+    lines = EpochLines(History(), "val/loss", "min")
+    lines.on_train_start(trainer, None)
+    trainer.global_step, now = 30, 1040.0
+    assert lines._seconds_left(trainer) == pytest.approx(left)
+    trainer.estimated_stepping_batches, trainer.callbacks = float("inf"), []
+    assert lines._seconds_left(trainer) is None

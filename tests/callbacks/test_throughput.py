@@ -22,6 +22,22 @@ def test_a_resumed_run_tells_the_whole():
     assert saved["elapsed"] == pytest.approx(resumed.elapsed, abs=5)
 
 
+def test_images_of_all_processes_count_in_each_epoch(monkeypatch):
+    """Two epochs of 2 batches of 8 in 3 processes, at 1 s and then 4 s a batch."""
+    now, logged = 0.0, []
+    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: now))
+    model = SimpleNamespace(log=lambda name, value, **_: logged.append(value))
+    speed, batch = Throughput(), {"image": range(8)}
+    for seconds in (1.0, 4.0):
+        speed.on_train_epoch_start(None, None)
+        for last in (False, True):
+            now += seconds
+            trainer = SimpleNamespace(world_size=3, is_last_batch=last)
+            speed.on_train_batch_end(trainer, model, None, batch, 0)
+    assert logged == [24, 6]
+    assert (speed.images, speed.seconds, speed.images_per_second) == (96, 10, 9.6)
+
+
 def test_the_best_checkpoint_takes_nothing_back():
     done = Throughput()
     done.images, done.seconds = 2000, 50.0

@@ -183,8 +183,9 @@ def test_verify_reads_a_table_with_other_column_names(tmp_path):
     with pytest.raises(UserError, match=r"no label table: .*--column .*film, years, mf"):
         run("verify", tmp_path)
     done = run("verify", tmp_path, "--column", "id=film", "--column", "age=years")
-    assert done.output.splitlines()[0].split() == ["train", "1"]
-    assert "1 id without an image: 2\n" in done.output
+    first, *others = done.output.splitlines()
+    assert first.split() == ["train", "1"]
+    assert others == ["1 id without an image: 2"]  # no line for the parts that only RSNA has
     assert done.exit_code == 1
 
 
@@ -287,7 +288,9 @@ def test_more_than_there_is_is_fetched_anew(server, tmp_path):
 
 
 def test_what_cannot_be_fetched_is_one_line(server, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"a\.zip answers 404"):
+    with pytest.raises(
+        UserError, match=r"a\.zip answers 404 .*: the file may have moved.*unpack it"
+    ):
         fetch.fetch(f"{server.base}a.zip", tmp_path / "a.zip", lambda *_: None)
     assert len(server.asked) == 1
     with pytest.raises(UserError, match=r"cannot be downloaded \(.*refused"):

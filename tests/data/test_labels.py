@@ -236,7 +236,7 @@ MISTAKES = {
     "id empty": (HEADER + ",30,True\n", r"row 3, column 'id': '' is empty"),
     "ids twice": (
         HEADER + "".join(f"{i},30,True\n{i}.0,31,False\n" for i in range(1, 8)),
-        r"7 ids more than once in column 'id': 1, 2, 3, 4, 5, \.\.\.; keep.*folders",
+        r"7 ids more than once in column 'id': 1, 2, 3, 4, 5, \.\.\.; keep.*each reader.*folders",
     ),
     "no id": ("name,boneage\n1,2\n", r"no id column \(it has name, boneage\).*data\.columns\.id="),
     "no age": ("id,months,male\n1,2,True\n", r"has id, months, male\).*data\.columns\.age="),

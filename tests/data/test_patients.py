@@ -20,12 +20,13 @@ from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import difference_of, exchange_test
 from boneage.evaluation.evaluate import evaluate, subgroups
 from boneage.evaluation.figures.registry import draw_figures
-from boneage.evaluation.intervals import exact_interval, paired_difference, with_interval
+from boneage.evaluation.intervals import paired_difference, with_interval
 from boneage.evaluation.metrics import AGE
 from boneage.evaluation.numbers import is_few
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.tables import subgroup_rows
 from boneage.evaluation.run_folder import read_run
+from boneage.evaluation.shares import exact_interval
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train

@@ -6,12 +6,14 @@ from scipy import stats
 
 from boneage.evaluation.comparison.paired import exchange_test
 from boneage.evaluation.intervals import (
-    limits_of_difference,
+    bounded,
     paired_difference,
     unpaired_difference,
+    widening,
     with_interval,
 )
 from boneage.evaluation.metrics import AGE
+from boneage.evaluation.shares import limits_of_difference
 
 
 def mae(true, predicted):
@@ -125,3 +127,67 @@ def test_p_value_of_few_radiographs_and_of_patients():
         )
         pair = [(np.zeros(9), error) for error in errors]
         assert exchange_test(mae, *pair, own) == pytest.approx(exact.pvalue, abs=0.03)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 27, 99])
+def test_widening_is_that_of_students_t(n):
+    factor = stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975) * np.sqrt(n / (n - 1))
+    assert widening(n) == pytest.approx(factor, rel=1e-4)
+
+
+def test_the_difference_of_many_is_that_of_the_percentiles():
+    assert widening(100) == widening(1134) == 1
+    gain = np.random.default_rng(0).normal(0, 1, 120)
+    found = paired_difference(lambda v: v.mean(axis=-1), (np.zeros(120),), (gain,))
+    drawn = np.random.default_rng(0).integers(0, 120, (2000, 120))
+    limits = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5])
+    assert (found["low"], found["high"]) == pytest.approx(tuple(limits))
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_differences_of_few_cover_the_truth_about_95_times_in_100(clustered):
+    """The plain percentiles cover it 88 times with 8 radiographs, or patients."""
+    rng = np.random.default_rng(3)
+    patients = np.repeat(np.arange(8), 3) if clustered else None
+    covered = 0
+    for _ in range(400):
+        gain = rng.normal(0, 1, 8)
+        gain = gain if patients is None else gain[patients] + rng.normal(0, 0.2, 24)
+        pair = (np.zeros(len(gain)),), (gain,)
+        found = paired_difference(lambda v: v.mean(axis=-1), *pair, patients, draws=400)
+        covered += found["low"] <= 0 <= found["high"]
+    assert 366 <= covered <= 394  # 380 expected, standard deviation 4.4
+
+
+def test_the_difference_of_two_sets_of_few_is_as_wide_as_students():
+    rng = np.random.default_rng(5)
+    ratios = []
+    for _ in range(20):
+        many, few = rng.normal(0, 1, 400), rng.normal(0, 1, 8)
+        found = unpaired_difference(lambda v: v.mean(axis=-1), (many,), (few,))
+        welch = stats.ttest_ind(few, many, equal_var=False).confidence_interval()
+        ratios.append((found["high"] - found["low"]) / (welch.high - welch.low))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)  # of the plain percentiles 0.78
+
+
+def test_limits_of_a_difference_of_shares_are_at_most_one_from_zero():
+    difference = {"value": -0.6, "low": -1.3, "high": 0.2, "n": 3}
+    assert bounded(difference, 1.0) == difference | {"low": -1.0}
+    undefined = {"value": 0.0, "low": None, "high": None, "n": 1}
+    assert bounded(undefined, 1.0) == undefined
+
+
+def test_a_metric_that_is_a_difference_has_students_interval():
+    """As of the stress test, of maps against controls, and of levels of a column."""
+    rng = np.random.default_rng(6)
+    ratios = {"gain": [], "mean": []}
+    for _ in range(20):
+        gain = rng.normal(0, 1, 9)
+        found = with_interval(
+            lambda v: dict.fromkeys(ratios, v.mean(axis=-1)), gain, differences=("gain",)
+        )
+        low, high = stats.t.interval(0.95, 8, scale=stats.sem(gain))
+        for name, ratio in ratios.items():
+            ratio.append((found[name]["high"] - found[name]["low"]) / (high - low))
+    assert np.mean(ratios["gain"]) == pytest.approx(1, abs=0.05)
+    assert np.mean(ratios["mean"]) < 0.85

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from boneage.evaluation.evaluate import evaluate
 from boneage.evaluation.external import differences
-from boneage.evaluation.intervals import exact_share
+from boneage.evaluation.shares import exact_share
 from boneage.stages import Stages
 
 

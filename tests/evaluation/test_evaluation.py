@@ -9,9 +9,9 @@ from sklearn import metrics as sk
 from torchmetrics.classification import MulticlassCalibrationError
 
 from boneage.evaluation.evaluate import baselines, evaluate, score, subgroups
-from boneage.evaluation.intervals import exact_interval
 from boneage.evaluation.metrics import AGE, stage_metrics
 from boneage.evaluation.predictions import count_not_finite
+from boneage.evaluation.shares import exact_interval
 from boneage.evaluation.stage import calibration_error, confusion, reliability
 from boneage.stages import Stages
 

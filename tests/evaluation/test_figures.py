@@ -1,6 +1,7 @@
 """Figures: what they show, and that odd tables do not break them."""
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from helpers import predictions
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from sklearn.metrics import precision_recall_curve as sk_curve
 
+from boneage.evaluation.comparison.page import forest
 from boneage.evaluation.figures import age, failures, stage, training
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.registry import FIGURES, draw_figures
@@ -293,3 +295,41 @@ def test_captions_say_what_hollow_markers_count():
     of_patients = {"confusion", "readers", "error_by_band", "error_near_edge"}
     said = {entry.name for entry in FIGURES if "20 radiographs (or patients" in entry.caption}
     assert said == of_patients
+
+
+@pytest.mark.parametrize("far", [(5.0, 5.0), (-30.0, 49.0), (-140.0, 140.0)])
+def test_far_predictions_leave_the_scatter_square(far):
+    table = predictions()
+    predicted = np.array([*far, *table["age_years_predicted"][2:]])
+    figure = age.scatter(table["age_years"].to_numpy(), predicted, Stages())
+    axes = figure.axes[0]
+    box, *names = drawn_boxes(figure, [axes, *axes.texts])
+    assert box.width == pytest.approx(box.height)
+    assert box.width > figure.bbox.width / 2
+    assert all(left.x1 < right.x0 for left, right in pairwise(names))
+
+
+def test_long_names_of_runs_do_not_widen_the_forest_plot():
+    rows, panels = (
+        [f"{'backbone=resnet18,' * 8}seed={k}" for k in range(2)],
+        {"MAE": np.ones((2, 3))},
+    )
+    long, short = (
+        forest([name[-n:] for name in rows], panels, {"MAE": np.zeros(2, bool)}, {})
+        for n in (200, 40)
+    )
+    assert long.get_figwidth() <= short.get_figwidth()
+    labels = long.axes[0].get_yticklabels()
+    assert [label.get_text().replace("\n", "") for label in labels] == rows
+    assert all(line.endswith(",") for label in labels for line in label.get_text().split("\n")[:-1])
+    lower, upper = sorted(drawn_boxes(long, labels), key=lambda box: box.y0)
+    assert lower.y1 < upper.y0
+
+
+def test_characters_that_the_font_lacks_are_no_warnings(recwarn):
+    with styled():
+        figure = overlay_sheet(
+            [square_film(np.zeros((9, 9), np.uint8))], np.ones((1, 9, 9)), ["患者 مريض"]
+        )
+        assert to_png(figure).startswith(b"\x89PNG")
+    assert not recwarn.list

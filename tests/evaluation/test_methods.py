@@ -185,12 +185,27 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         ("Training", ["trainer.gradient_clip_val=null"], "single precision", "norm"),
         ("Training", [], "The norm of the gradient was limited to 1.", "Each value"),
         ("Training", ["+trainer.gradient_clip_algorithm=value"], "Each value of the gr", "norm"),
-        ("Training", ["trainer.max_steps=70"], "It was limited to 70 steps.", ""),
+        (
+            "Training",
+            ["trainer.max_steps=70"],
+            "limited to 70 steps: its last epoch may be incomplete.",
+            "",
+        ),
         ("Training", [], "of at most 8", "It was limited"),
         ("Training", ["ckpt_path=/x/last.ckpt"], "another run, whose schedule gave the lea", ""),
         ("Training", [], "The learning rate rose", "It continued"),
-        ("Training", ["trainer.max_time=01:00:30:00"], "a time of 1 day and 30 minutes.", "hour"),
-        ("Training", ["trainer.max_time={hours:2}"], "limited to a time of 2 hours.", "days"),
+        (
+            "Training",
+            ["trainer.max_time=01:00:30:00"],
+            "a time of 1 day and 30 minutes: its la",
+            "hour",
+        ),
+        (
+            "Training",
+            ["trainer.max_time={hours:2}"],
+            "limited to a time of 2 hours: its last",
+            "days",
+        ),
         ("Data", [], "part 1 of 10 equal parts was the test fold", "sample of"),
         ("Data", ["data.folds=5", "data.fold=2"], "part 3 of 5 equal parts", "of 10"),
         ("Data", ["data.split_seed=9"], "sex (seed 9)", "seed 0"),
@@ -398,8 +413,11 @@ def test_an_ensemble_says_what_is_averaged(told):
 
 
 def test_an_ensemble_of_tests_names_no_single_model(told):
-    parts = told("train=false", f"ckpt_path={HOME}/a/best.ckpt", ensemble=["a", "b"], external=True)
+    test = ("train=false", f"ckpt_path={HOME}/a/best.ckpt")
+    parts = told(*test, ensemble=["a", "b"], external=True, differing=["sex", "ckpt_path"])
     assert parts["Training"].startswith("These runs only tested finished models. [fill in: their")
+    assert "are those of the first. The models differ in these options: sex." in parts["Training"]
+    assert "of the first" not in told(*test)["Training"]
     assert "equal parts" not in parts["Data"]
 
 
@@ -411,7 +429,7 @@ def test_readers_and_subgroups_are_told(told):
     assert "not be compared" not in parts["Statistics"]
     assert "computed by site and device." in parts["Statistics"]
     assert "permutation" not in parts["Statistics"]  # no column, so that nothing was compared
-    assert "widened for small samples" in parts["Statistics"]
+    assert "wider for samples of fewer than 100" in parts["Statistics"]
     one = told(readers_report=report | {"margin_months": 1, "left_out": {"cem": 4}})["Statistics"]
     assert "below a margin of 1 month." in one
     assert "cem shared fewer than 10 test radiographs with the other readers and could not" in one

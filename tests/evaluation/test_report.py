@@ -248,7 +248,7 @@ def test_one_radiograph_is_singular(tmp_path):
 def test_a_diverged_model_is_reported_as_such(tmp_path):
     table = predictions().assign(age_years_predicted=lambda t: t["age_years"].where(t.index > 4))
     text = page(write_finished_run(tmp_path, table)).text
-    assert "5 of 60 predictions (age_years_predicted) are not finite" in text
+    assert "predictions (age_years_predicted) of 5 of 60 test radiographs are not finite" in text
     assert "training has diverged" in text
 
 
@@ -365,7 +365,20 @@ def test_a_partial_run_says_so(tmp_path):
     text = page(write_finished_run(tmp_path, predictions(), partial=partial)).text
     assert "Partial data" in text
     assert "trainer.limit_train_batches=3" in text
+    assert "pixels, was tried on a part of the radiographs." in text
     assert "were chosen" not in text
+
+
+@pytest.mark.slow
+def test_a_limit_of_steps_may_end_within_an_epoch(tmp_path):
+    options = {"backbone": "slim_resnet", "data.size": 128, "train": True}
+    limits = {"trainer.max_steps": 20}, {"trainer.max_steps": -1}, {}
+    said = [
+        "last epoch may be incomplete"
+        in page(write_finished_run(tmp_path / str(i), predictions(), options=options | limit)).text
+        for i, limit in enumerate(limits)
+    ]
+    assert said == [True, False, False]
 
 
 def test_a_run_without_a_validation_had_no_best_epoch(tmp_path):

@@ -398,7 +398,7 @@ def test_a_dicom_file_is_explained_as_its_picture_and_a_hidden_one_left_out(
 
 
 def test_the_header_gives_the_sex_that_an_exported_model_does_not_store(
-    exported, phantom_root, tmp_path
+    exported, phantom_root, tmp_path, caplog
 ):
     record = read_checkpoint(exported / "model.onnx")["boneage"]
     id_ = record["split"]["id"][0]
@@ -407,6 +407,7 @@ def test_the_header_gives_the_sex_that_an_exported_model_does_not_store(
         film = written(tmp_path / f"{id_}.dcm", grey, PatientSex=header)
         (row,) = Explained(exported / "model.onnx", [film]).table.to_dict("records")
         assert (row["id"], row["fold"], row["sex"]) == (id_, record["split"]["fold"][0], sex)
+        assert ("without a sex, which the model uses: 1 rad" in caplog.text) == (sex == "unknown")
     (row,) = Explained(exported / "model.onnx", [film], sex="male").table.to_dict("records")
     assert row["sex"] == "male"
 

@@ -30,6 +30,21 @@ def test_learned_weights_start_as_the_sum_and_end_at_the_inverse_of_the_losses()
     assert factors == pytest.approx({"age": 1 / 8, "stage": 2.0}, rel=1e-3)
 
 
+def test_the_share_of_a_task_scales_its_learned_and_its_running_factor():
+    """The factor of a loss is the derivative of the total."""
+    for weighting, s in (
+        (UncertaintyWeighting(NAMES, (2.0, 0.5)), torch.tensor([0.7, -0.3])),
+        (LossScaleWeighting(NAMES, (2.0, 0.5)), torch.tensor([4.0, 0.5]).log()),
+    ):
+        own = {name: loss.requires_grad_() for name, loss in losses(4.0, 0.5).items()}
+        if isinstance(weighting, UncertaintyWeighting):
+            weighting.log_variances.data = s
+        weighting(own).backward()
+        expected = (torch.tensor([2.0, 0.5]) / s.exp()).tolist()
+        assert [loss.grad.item() for loss in own.values()] == pytest.approx(expected)
+        assert [weighting.learned()[name].item() for name in NAMES] == pytest.approx(expected)
+
+
 def test_the_half_of_the_paper_only_shifts_the_variance():
     loss, s = torch.tensor(3.0), torch.tensor(0.7)
     paper = torch.exp(-s) * loss / 2 + s / 2
@@ -54,6 +69,12 @@ def test_running_mean_by_hand():
     weighting({"age": torch.tensor(1.0)})
     total = weighting({"age": torch.tensor(2.0)})
     assert total.item() == pytest.approx(2.0 * 2.0 / (0.9 * 1.0 + 0.1 * 2.0))
+
+
+def test_a_loss_that_has_vanished_has_a_finite_factor():
+    weighting = LossScaleWeighting(("stage",), (1.0,), decay=0.5)
+    assert weighting({"stage": torch.tensor(1e-42)}).item() < 1
+    assert weighting.learned()["stage"].isfinite()
 
 
 def test_a_batch_without_labels_does_not_change_the_running_mean():

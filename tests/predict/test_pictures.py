@@ -1,6 +1,7 @@
 """Films as readers see them, and where a map lies on them."""
 
 import base64
+from collections import Counter
 from dataclasses import asdict
 
 import cv2
@@ -13,6 +14,7 @@ from boneage.data.crop import Crop, to_film
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.hand import Hand
 from boneage.data.phantom.exposure import expose
+from boneage.data.radiographs import unused_name
 from boneage.evaluation.report.page import films
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.explain.film import COLOURS, GAP_PIXELS, Film, film_image, overlay, scaled
@@ -244,3 +246,13 @@ def test_many_radiographs_of_one_id_get_the_first_number_that_is_left():
         expected = next(name for name in plain if name not in taken)
         assert names.new(id_) == expected
         taken.add(expected)
+
+
+def test_names_fit_into_a_file_system():
+    taken = Counter()
+    names = [unused_name("患" * 100, "_age.npy", taken) for _ in range(3)]
+    assert len(set(names)) == 3
+    assert all(
+        len(name.encode()) + len(".part") <= 255 and name[-8:] == "_age.npy" for name in names
+    )
+    assert unused_name("a" * 200, ".npy", taken) == "a" * 200 + ".npy"

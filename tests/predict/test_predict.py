@@ -679,13 +679,23 @@ def test_radiographs_of_one_name_are_said_with_their_folders(tmp_path, caplog):
     (tmp_path / "patients.csv").write_text("id,sex\nPT0/ST0/SE0/IM0,M\nPT1/ST0/SE0/IM0,M\n")
     patients_of(DISC, tmp_path / "patients.csv")
     assert "has no row for 1 of 3 radiographs" in caplog.text
-    assert "patients.csv: PT2/ST0/SE0/IM0" in caplog.text
+    assert "of 3 radiographs: PT2/ST0/SE0/IM0" in caplog.text
 
 
 def test_radiographs_of_one_name_in_one_folder_cannot_be_told_apart_by_it(tmp_path):
     (tmp_path / "patients.csv").write_text("id,sex\n7,M\n")
     with pytest.raises(UserError, match=r"id 7 has 2 images: a/7.png, a/7.jpg; keep one of them$"):
         patients_of([Path("a/7.png"), Path("a/7.jpg")], tmp_path / "patients.csv")
+    (tmp_path / "patients.csv").write_text("id,sex\n7,M\n8,M\n")
+    files = [Path(f"a/{name}") for name in ("7.png", "7.jpg", "8.png", "8.jpg", "9.png")]
+    with pytest.raises(UserError, match=r"7.jpg \(2 such ids\); keep one of them$"):
+        patients_of(files, tmp_path / "patients.csv")
+
+
+def test_a_table_of_accession_numbers_is_refused_with_what_an_id_is(tmp_path):
+    (tmp_path / "patients.csv").write_text("id,sex\n770001,M\n")
+    with pytest.raises(UserError, match=r"its ids are 770001; an id is the name of the file"):
+        patients_of([Path("a/1.2.840.7")], tmp_path / "patients.csv")
 
 
 def test_two_rows_of_a_radiograph_do_not_contradict_each_other(tmp_path):

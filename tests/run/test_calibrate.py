@@ -462,7 +462,7 @@ def test_a_sex_with_hardly_any_radiograph_is_named(tmp_path, caplog, others, sai
     site["sex"] = np.where(np.arange(len(site)) < others, "female", "male")
     site["predicted_years"] = site["predicted_years_by_sex"]
     check_readings(site, tmp_path)
-    warned = f"{others} of 60 radiographs of known sex are female: the fit is" in caplog.text
+    warned = f"too few radiographs are female ({others} of 60 of known sex)" in caplog.text
     assert warned == said
     caplog.clear()
     check_readings(site.assign(sex="unknown"), tmp_path)

@@ -78,7 +78,16 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
     ("overrides", "said"),
     [
         (["optimizer.lr=abc"], "optimizer.lr='abc' is not valid: .*a valid number"),
-        (["optimizer.lr=-1"], "Invalid learning rate"),
+        (["optimizer.lr=-1"], "optimizer.lr=-1 is not valid: .*or equal to 0"),
+        (["optimizer.weight_decay=-1"], "optimizer.weight_decay=-1 is not valid: .*or equal to 0"),
+        (["+data.columns.foo=bar"], "data.columns.foo: there is no such option: there are id, age"),
+        (["+data.columns.sexes=s"], r"data.columns.sexes: .* did you mean sex\?$"),
+        (["~logger.tensorboard"], "a logger: leave it out too, with ~callbacks.lr_monitor$"),
+        (["tasks.age.weight=0"], "tasks.age.weight=0: nothing would be learned; set a weight"),
+        (
+            ["task=multitask", "tasks.age.weight=0", "tasks.stage.weight=0"],
+            "tasks.age.weight=0, tasks.stage.weight=0: nothing would be learned",
+        ),
         (["trainer.max_epochs=ten"], "trainer.max_epochs='ten' is not valid"),
         (["data.size=big"], "data.size='big' is not valid"),
         (["data.batch_size=0"], "data.batch_size=0 is not valid"),

@@ -38,6 +38,7 @@ def predictions(run):
 
 def test_an_ensemble_by_hand(runs, tmp_path):
     metrics = ensemble([runs / "a", runs / "b"], tmp_path / "both")
+    assert metrics["images_per_second"] is None  # not that of the first run
     a, b, both = (predictions(run) for run in (runs / "a", runs / "b", tmp_path / "both"))
     expected = (a["age_years_predicted"] + b["age_years_predicted"]) / 2
     np.testing.assert_allclose(both["age_years_predicted"], expected)
@@ -48,6 +49,10 @@ def test_an_ensemble_by_hand(runs, tmp_path):
     best = (a[chances] + b[chances]).to_numpy().argmax(1)
     assert both["stage_predicted"].tolist() == [names[k] for k in best]
     assert metrics["ensemble"] == [str(runs / "a"), str(runs / "b")]
+    own = [json.loads((runs / name / "metrics.json").read_text()) for name in "ab"]
+    for name in ("parameters", "seconds"):
+        assert metrics[name] == own[0][name] + own[1][name]
+    assert metrics["differing"] == ["seed"]
 
 
 def test_a_trial_makes_the_mean_a_trial_and_means_are_not_averaged(runs, tmp_path):
@@ -124,6 +129,22 @@ def test_a_comparison_does_not_show_an_ensemble_with_the_seed_of_its_first_run(r
         assert table.loc[folders, column].tolist() == ["1", "2", "several"]
 
 
+def test_a_test_of_an_exported_model_which_lists_no_tasks_is_averaged(tmp_path):
+    ages = pd.DataFrame({"id": ["1", "2"], "sex": "male", "age_years": [6.0, 12.0]})
+    options = {"train": False, "readers_margin": 1.0}
+    for name, predicted, own in (
+        ("exported", [7.0, 11.0], {}),
+        ("checkpoint", [6.0, 13.0], {"tasks.age._target_": "boneage.tasks.AgeRegression"}),
+    ):
+        table = ages.assign(age_years_predicted=predicted)
+        write_finished_run(tmp_path / name, table, external=True, options=options | own)
+        pd.DataFrame(columns=["id", "fold", "age_years", "sex"]).to_csv(
+            tmp_path / name / "split.csv", index=False
+        )
+    ensemble([tmp_path / "exported", tmp_path / "checkpoint"], tmp_path / "both")
+    assert predictions(tmp_path / "both")["age_years_predicted"].tolist() == [6.5, 12.0]
+
+
 def test_a_diverged_run_is_not_averaged(tmp_path):
     ages = pd.DataFrame({"id": ["1", "2"], "sex": "male", "age_years": [6.0, 12.0]})
     for name, predicted in (("a", [6.5, 11.0]), ("b", [float("nan"), 12.0])):
@@ -149,8 +170,8 @@ def test_mistakes(runs, tmp_path):
     (other / "metrics.json").write_text(json.dumps(content | {"task": "regression"}))
     with pytest.raises(UserError, match="differ in task:"):
         ensemble([runs / "a", other], tmp_path / "two")
-    options = {k: v for k, v in content["options"].items() if not k.startswith("tasks.stage.")}
-    (other / "metrics.json").write_text(json.dumps(content | {"options": options}))
+    scored = {k: v for k, v in content["test"].items() if not k.startswith("heads/")}
+    (other / "metrics.json").write_text(json.dumps(content | {"test": scored}))
     with pytest.raises(UserError, match="differ in tasks:"):  # of ~tasks.stage
         ensemble([runs / "a", other], tmp_path / "two")
     assert not (tmp_path / "two").exists()

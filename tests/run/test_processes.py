@@ -14,8 +14,8 @@ from hydra.utils import instantiate
 from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.data.sampler import EpochSampler, RankBatches
 from boneage.errors import UserError
-from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
+from boneage.run.fit import check_test_batches
 from boneage.run.process import check_strategy
 
 
@@ -121,11 +121,25 @@ def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
         train(configure("trainer.devices=2"))  # for which Lightning chooses ddp
 
 
-def test_dropout_differs_between_processes(configure):
-    drawn = {}
-    model = build_model(configure(), {})
-    for world, rank in ((1, 0), (2, 0), (2, 1)):
-        trainer = SimpleNamespace(current_epoch=4, global_rank=rank, world_size=world)
-        EpochSeed(1).on_train_epoch_start(trainer, model)
-        drawn[world, rank] = torch.rand(1).item()
-    assert drawn[2, 0] != drawn[2, 1]
+def test_dropout_differs_between_processes_epochs_and_seeds():
+    def drawn(seed=1, epoch=4, rank=0):
+        trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank, world_size=2)
+        EpochSeed(seed).on_train_epoch_start(trainer, None)
+        return torch.rand(1).item()
+
+    assert drawn() == drawn()
+    assert len({drawn(), drawn(rank=1), drawn(epoch=5), drawn(seed=2)}) == 4
+
+
+@pytest.mark.parametrize(("processes", "share", "enough"), [(1, 0.5, True), (2, 0.5, False)])
+def test_the_test_fold_of_each_process_has_a_batch(processes, share, enough):
+    """Of 16 radiographs in batches of 8, each of two processes has one: half of it is none."""
+    trainer = SimpleNamespace(limit_test_batches=share, world_size=processes)
+    data = SimpleNamespace(fold_table=lambda fold: range(16), batch_size=8)
+    if enough:
+        check_test_batches(trainer, data)
+        return
+    with pytest.raises(
+        UserError, match=r"=0\.5 is less than one batch of the test fold, .* has 1:"
+    ):
+        check_test_batches(trainer, data)

@@ -342,7 +342,8 @@ def test_a_run_that_trains_nothing_says_so(configure, caplog, options, why):
 def test_a_resumed_run_that_has_nothing_left_to_train_says_so(configure, tmp_path, caplog):
     first = train(configure(run="first"))
     again = train(configure(f"ckpt_path={tmp_path}/first/checkpoints/last.ckpt", run="again"))
-    assert "Nothing was trained: the checkpoint was trained for 1 epoch (" in caplog.text
+    why = "for 1 epoch (3 steps), and the limit is trainer.max_epochs=1; tested: "
+    assert f"Nothing was trained: the checkpoint was trained {why}" in caplog.text
     assert again["test"] == first["test"]  # of the same checkpoint
 
 

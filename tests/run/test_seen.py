@@ -45,6 +45,8 @@ def test_radiographs_of_the_starting_weights_were_trained_on(fold):
     model = checkpoint(rows(["1"], fold="train"))
     model["boneage"]["earlier"] = rows(["2"], fold="train").to_dict("list")
     check_unseen(model, rows(["3"], fold=fold), fold)
+    assert is_external(model, rows(["3"]))
+    assert not is_external(model, rows(["2"]))
     with pytest.raises(UserError, match=r"was trained on 1 radiograph of the .* fold: 2;"):
         check_unseen(model, rows(["2", "3"], fold=fold), fold)
 

@@ -85,6 +85,15 @@ def test_a_maturity_that_is_far_off_has_a_gradient_towards_its_stage(maturity, s
     assert output.grad.item() == pytest.approx(np.sign(maturity))
 
 
+def test_thresholds_that_meet_have_a_finite_loss_with_a_gradient():
+    task = OrdinalStages(1, Stages())
+    nn.init.constant_(task.steps, -40.0)  # no number of single precision is between them
+    output = torch.tensor([[0.5]], requires_grad=True)
+    task.loss(output, torch.tensor([1])).backward()
+    assert all(weights.grad.isfinite() for weights in (output, task.first, task.steps))
+    assert output.grad.item() > 0
+
+
 @pytest.mark.parametrize("maturity", [-40.0, -5.0, 5.0, 40.0])
 def test_the_map_of_a_certain_stage_has_a_gradient(maturity):
     output = torch.tensor([[maturity]], requires_grad=True)

@@ -45,6 +45,14 @@ def test_auroc_is_that_of_scikit_learn_with_ties_and_without_the_unknown():
     assert auroc["n"] == known.sum()
 
 
+def test_accuracy_and_baseline_are_those_of_known_sexes():
+    predicted = np.array([0.45, 0.55, 0.9, 0.3])
+    accuracy = score("sex", SEX_METRICS, SEXES.numpy(), predicted)["sex/accuracy"]
+    assert (accuracy["value"], accuracy["n"]) == (pytest.approx(2 / 3), 3)
+    train = pd.DataFrame({"sex": ["male", "male", "female", "unknown", "unknown"]})
+    assert SexClassification(3).constant(train) == pytest.approx(2 / 3)  # of five, a girl
+
+
 def test_a_fold_of_one_sex_cannot_be_learned():
     with pytest.raises(UserError, match="no training radiograph is female"):
         SexClassification(3).fit(pd.DataFrame({"sex": ["male", "unknown"]}))

@@ -33,6 +33,7 @@ def age():
 def test_age_is_learned_in_standard_units_and_told_in_years(age):
     assert age.encode(months(24, 132)).tolist() == [2, 11]
     assert age.decode(torch.tensor([[0.0], [1.0]])).tolist() == pytest.approx([5, 5 + 5**0.5])
+    assert age.constant(pd.DataFrame({"age_years": [2.0, 4.0, 12.0]})) == 6
 
 
 @pytest.mark.parametrize(
@@ -173,6 +174,9 @@ def test_stage_columns():
     task = stage_task(0)
     probability = task.decode(torch.tensor([[2.0, 0, 0], [0, 1.0, 0], [0, 3.0, 0], [0, 0, 1.0]]))
     columns = task.columns(probability)
+    assert task.score(torch.tensor([[0.5, 2.0, 1.0]])).item() == 2  # of the predicted stage
     assert columns["stage_predicted"] == ["child", "adolescent", "adolescent", "adult"]
-    total = sum(columns[f"stage_probability_{name}"] for name in Stages().names)
-    torch.testing.assert_close(total, torch.ones(4))
+    first = [columns[f"stage_probability_{name}"][0].item() for name in Stages().names]
+    e = math.e**2
+    assert first == pytest.approx([e / (e + 2), 1 / (e + 2), 1 / (e + 2)])
+    assert columns["stage_probability_adult"][3].item() == pytest.approx(math.e / (math.e + 2))

@@ -83,3 +83,31 @@ def test_coverage_is_that_of_the_interval_that_a_prediction_of_this_sex_has():
     assert found["width_months"]["value"] == pytest.approx(24.0)
     wrong = coverage_of(record, test.assign(sex="female"))["all"]
     assert wrong["covered"]["value"] == 0.5
+
+
+@pytest.mark.parametrize(("known", "width"), [(8, 3.0), (9, 1.0)])
+def test_too_few_of_known_sex_have_the_interval_of_all(known, width):
+    """Of 40 radiographs; the errors are 1 year where the sex is known, else 3."""
+    ages, given = np.linspace(5, 15, 40), np.arange(40) < known
+    split = {
+        "id": [str(i) for i in range(40)], "age_months": list(12 * ages), "fold": ["val"] * 40,
+        "sex": list(np.where(given, "male", "unknown")),
+    }  # fmt: skip
+    predicted = list(ages + np.where(given, 1.0, 3.0))
+    calibration = {"predicted_years": predicted, "predicted_years_sex_unknown": predicted}
+    record = {"split": split, "calibration": calibration}
+    assert intervals_of(record).widths == pytest.approx((width,) * 6)
+    test = pd.DataFrame({"age_years": ages, "age_years_predicted": predicted, "sex": split["sex"]})
+    covered = coverage_of(record, test)["all"]["covered"]
+    exact = 0.025 ** (1 / 40)  # Clopper & Pearson, 40 of 40
+    assert [covered[k] for k in ("value", "low", "high")] == pytest.approx([1, exact, 1])
+    assert coverage_of(record, test.assign(age_years_predicted=np.nan)) == {}  # diverged
+
+
+def test_copies_of_a_patient_s_radiographs_are_no_more_evidence_of_coverage():
+    predicted, patients = np.full(200, 12.0), np.repeat(np.arange(20), 10)
+    true = predicted + np.where(patients < 10, 0.5, 2.0)
+    columns = true, predicted, np.ones(200)
+    apart, together = (coverage(*columns, p)["all"]["covered"] for p in (None, patients))
+    assert apart["value"] == together["value"] == 0.5
+    assert together["high"] - together["low"] > 2 * (apart["high"] - apart["low"])

@@ -23,7 +23,9 @@ def site(n, seed, offset=0.0, slope=0.0, boys=0.0):
 
 
 def test_a_planted_offset_is_found():
-    found = fit_site(*site(150, seed=1, offset=0.8))
+    predicted, true, sexes = site(150, seed=1, offset=0.8)
+    found = fit_site(predicted, true, sexes)
+    assert found.mae["value"] == pytest.approx(12 * np.abs(true - predicted).mean())
     assert found.correction.form == "offset"
     assert found.correction.lines["female"].offset == pytest.approx(0.8, abs=0.15)
     assert found.difference["high"] < 0

@@ -68,7 +68,10 @@ def fetch(url: str, file: Path, progress: Notify, pause: float = PAUSE) -> None:
             break
         except (URLError, http.client.HTTPException, OSError) as error:
             if isinstance(error, HTTPError) and error.code < 500 and error.code not in RETRIED:
-                raise UserError(f"{url} answers {error.code} {error.reason}") from error
+                raise UserError(
+                    f"{url} answers {error.code} {error.reason}: the file may have moved. Look for "
+                    "it on the pages of the RSNA, and unpack it into the data root yourself"
+                ) from error
             if isinstance(error, OSError) and error.filename is not None and not _of_the_web(error):
                 raise unwritable(error, part, AGAIN) from error
             failed = 0 if _size(part) > before else failed + 1

@@ -147,8 +147,9 @@ def verify(
         columns: column names of a custom table.
 
     Returns:
-        One row per part; clauses on ids without an image, images without a row, and ids with
-        several images; and the missing or changed files, as the manifest names them.
+        One row per part, without empty ones in a folder of other radiographs; clauses on ids
+        without an image, images without a row, and ids with several images; and the missing or
+        changed files, as the manifest names them.
 
     Raises:
         UserError: when it is not a folder, or contains no label table or no image.
@@ -185,5 +186,6 @@ def verify(
     rows = [
         PartCount(part, origins.count(ORIGINS[part]), OFFICIAL_COUNTS[part] if official else None)
         for part in get_args(Part)
+        if official or ORIGINS[part] in origins
     ]
     return rows, missing, broken

@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from boneage.data.tables.headers import ID_NAMES, as_written, letters
-from boneage.errors import UserError
+from boneage.errors import UserError, suggestion
 
 # Names in the tables of RSNA (Halabi et al., Radiology 2019), their copies, RHPE and Deeplasia, and
 # other common ones; letter case, spaces and punctuation are ignored: "image_ID" is "image id".
@@ -75,6 +75,9 @@ class Columns:
         others = [name for name in dict.fromkeys(others) if not site or name not in ("site", site)]
         single = {meaning: name for meaning, name in names.items() if meaning != "readers"}
         for meaning, name in single.items():
+            if meaning not in KNOWN_NAMES:
+                valid = suggestion(meaning, (*KNOWN_NAMES, "readers"))
+                raise UserError(f"data.columns.{meaning}: there is no such option{valid}")
             if name is not None and not isinstance(name, str):
                 raise UserError(f"data.columns.{meaning}={name}: give one column, not a list")
         return cls(**single, readers=tuple(readers), others=tuple(others))  # type: ignore[arg-type]

@@ -195,8 +195,9 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
     if repeated := list(ids[ids.duplicated()].unique()):
         raise UserError(
             f"{path}: {plural(len(repeated), 'id')} more than once in column {cells.name!r}: "
-            f"{join_first(repeated)}; keep one row of each, or, if they are different "
-            "radiographs, write the ids with folders, such as P001/hand"
+            f"{join_first(repeated)}; keep one row of each, with a column for each reader if "
+            "several have read it, or, if they are different radiographs, write the ids with "
+            "folders, such as P001/hand"
         )
     return ids
 

@@ -18,6 +18,9 @@ from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
+IDS_ARE_NAMES = (  # advice where no id fits, as for a table of accession numbers
+    "an id is the name of the file without its suffix: write these names into the table"
+)
 FEW_MISSING = 0.1  # share of a table's rows: more without an image are systematic
 
 

@@ -1,5 +1,6 @@
 """The page that compares finished runs."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ SIGNATURES = {
 HEAD_BYTES = 1000  # bytes
 MODELS = 6  # at most, drawn side by side
 ROWS = 100  # runs of the forest plot, at most
+LINES_OF_NAME = re.compile(r".{1,40}(?:(?<=[/,_ ])|$)|.{1,40}")  # there, broken after a sign
 
 
 def forest(
@@ -61,8 +63,11 @@ def forest(
         reference: per metric a published value, drawn as a dotted line.
     """
     rows = np.arange(len(runs))
-    width = 2.2 * len(panels) + 0.09 * max(len(name) for name in runs)
-    figure = Figure(figsize=(width, 0.9 + 0.28 * len(runs)), layout="constrained")
+    names = ["\n".join(LINES_OF_NAME.findall(name)) for name in runs]
+    lines = [line for name in names for line in name.splitlines()]
+    height = 0.15 + 0.13 * (max(name.count("\n") for name in names) + 1)
+    width = 2.2 * len(panels) + 0.09 * max(map(len, lines))
+    figure = Figure(figsize=(width, 0.9 + height * len(runs)), layout="constrained")
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (name, values) in zip(grid, panels.items(), strict=True):
         for row in rows[~np.isnan(values[:, 0])]:
@@ -74,7 +79,7 @@ def forest(
             axes.axvline(reference[name], color=GREY, linestyle=":", linewidth=1.2)
         axes.set_xlabel(name)
         axes.set_ylim(len(runs) - 0.5, -0.5)
-    grid[0].set_yticks(rows, runs)
+    grid[0].set_yticks(rows, names)
     return figure
 
 

@@ -17,8 +17,9 @@ from boneage.evaluation.intervals import (
     ROUNDING,
     VALUES_IN_MEMORY,
     Result,
+    bounded,
     paired_difference,
-    widen_difference,
+    widening,
 )
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, common_name, stage_metrics
@@ -29,6 +30,7 @@ from boneage.evaluation.predictions import (
     predicted_stage,
 )
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.evaluation.shares import widen_difference
 
 Columns = tuple[np.ndarray, np.ndarray]
 ACROSS_TASKS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
@@ -156,7 +158,8 @@ def difference_of(
         difference = with_seeds(difference, of_seeds[: len(first)], of_seeds[len(first) :])
     shares = [_shares(metrics, name, true, one, patients) for one in predicted]
     widen_difference(difference, shares[: len(first)], shares[len(first) :])
-    return difference
+    low, high = scored.by_name()[name].bounds
+    return bounded(difference, high - low)
 
 
 def exchange_test(
@@ -230,7 +233,8 @@ def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Res
     n = count_units(difference)
     if value is None or low is None or high is None or n < 2:
         return difference | {"p": None}
-    of_radiographs = ((high - low) / (2 * norm.ppf(0.975))) ** 2 * n / (n - 1)
+    error = (high - low) / (2 * norm.ppf(0.975) * widening(n))  # of the bootstrap
+    of_radiographs = error**2 * n / (n - 1)
     parts = [(of_radiographs, n - 1)]  # variances with their degrees of freedom
     if min(len(first), len(second)) > 1:
         parts += [(seeds.var(ddof=1) / len(seeds), len(seeds) - 1) for seeds in (first, second)]

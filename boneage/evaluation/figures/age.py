@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from boneage.evaluation.age import LIMITS_OF_AGREEMENT
 from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, one_axes
@@ -38,10 +38,10 @@ def scatter(true: np.ndarray, predicted: np.ndarray, stages: Stages) -> Figure:
         ylim=(low, high),
         xlabel="true bone age (years)",
         ylabel="predicted bone age (years)",
-        aspect="equal",
+        box_aspect=1,  # square, with equal scales unless a prediction is beyond the oldest age
     )
     axes.xaxis.set_major_locator(MultipleLocator(4))
-    axes.yaxis.set_major_locator(MultipleLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 4, 10]))
     axes.legend(loc="lower right")
     figure.colorbar(points, label="radiographs per squared year", shrink=0.8)
     return figure

@@ -1,5 +1,6 @@
 """The style of all figures: print sizes, and colours distinguishable for colour-blind readers."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -45,8 +46,14 @@ RC: dict[Any, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw and save figures in the project's style."""
-    with mpl.rc_context(RC):
+    """Draw and save figures in the project's style.
+
+    Characters that the font lacks, as in ids, are drawn as boxes, without Matplotlib's warnings.
+    """
+    with mpl.rc_context(RC), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph |Matplotlib currently does not support", UserWarning
+        )
         yield
 
 

@@ -9,7 +9,7 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.readings import LEAST_SHARED
 from boneage.errors import UserError, plural
 from boneage.evaluation.gaps import compared_columns, errors_of
-from boneage.evaluation.intervals import DRAWS
+from boneage.evaluation.intervals import DRAWS, WIDENED_BELOW
 from boneage.evaluation.methods.checklist import claim
 from boneage.evaluation.methods.network import describe_model, describe_preprocessing, stages_of
 from boneage.evaluation.methods.training import describe_training
@@ -268,7 +268,8 @@ def _readers(metrics: Mapping[str, Any]) -> list[str]:
             "The model was compared with each reader by the paired difference of their MAEs "
             "against the other readers. It counts as no worse if the upper limit of the 95 % "
             f"interval is below a margin of {in_months(report['margin_months'])}. This interval is "
-            "a bootstrap interval that was widened for small samples (Hesterberg 2015)."
+            f"a bootstrap interval, wider for samples of fewer than {WIDENED_BELOW} "
+            "(Hesterberg 2015)."
         )
     return sentences
 

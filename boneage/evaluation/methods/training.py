@@ -53,6 +53,7 @@ def describe_training(run: FinishedRun) -> list[str]:
             fill_in(
                 f"{its} training, which boneage report --methods writes for {a_run} that trained"
             ),
+            *(["Preprocessing and model are those of the first.", _others(run)] * is_ensemble(run)),
             _mirror(options),
         ]
     first = "The following describes the first model."
@@ -89,9 +90,9 @@ def _epochs(run: FinishedRun) -> list[str]:
     of = f" of at most {at_most:,}" if isinstance(at_most, int) and at_most > 0 else ""
     said = [f"Training ran for {plural(epochs, 'epoch')}{of}." if epochs else fill_in("epochs")]
     if (steps := options.get("trainer.max_steps") or -1) > 0:
-        said.append(f"It was limited to {plural(steps, 'step')}.")
+        said.append(f"It was limited to {plural(steps, 'step')}: its last epoch may be incomplete.")
     if time := _time_limit(options):
-        said.append(f"It was limited to a time of {time}.")
+        said.append(f"It was limited to a time of {time}: its last epoch may be incomplete.")
     if patience is not None:
         validations = plural(patience, "validation")
         said.append(f"It would stop after {validations} without a better {monitored(options)}.")

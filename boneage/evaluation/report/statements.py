@@ -39,8 +39,8 @@ def limits(run: FinishedRun) -> list[str]:
         )
     for column, n in metrics.get("not_finite", {}).items():
         sentences.append(
-            f"{n:,} of {metrics['n']['test']:,} predictions ({column}) are not finite: training "
-            "has diverged, and this output has no metrics."
+            f"The predictions ({column}) of {n:,} of {metrics['n']['test']:,} test radiographs are "
+            "not finite: training has diverged, and this output has no metrics."
         )
     sentences += _beyond_any_age(run.predictions)
     sentences += _small_stages(run)

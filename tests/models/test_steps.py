@@ -1,0 +1,87 @@
+"""What a step of the module logs and predicts, against the tasks themselves."""
+
+from types import SimpleNamespace
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import TINY, compose_config
+from torch.utils.data import DataLoader
+
+from boneage.models.inference import features_of
+from boneage.run.calibrate import calibrate, novelty_of
+from boneage.run.checkpoint import build_model
+
+
+def make_batch(n):
+    months = torch.linspace(20, 220, n)
+    return {
+        "image": torch.randint(0, 256, (n, 1, 32, 32), dtype=torch.uint8),
+        "age_months": months, "soft_age_months": months + 24,
+        "sex": torch.zeros(n, dtype=torch.int64), "index": torch.arange(n),
+    }  # fmt: skip
+
+
+def make(*options):
+    torch.manual_seed(0)
+    return build_model(compose_config(*TINY, "task=multitask", *options), {})
+
+
+def test_the_loss_of_a_fold_is_the_mean_of_its_radiographs_with_the_weights_of_the_tasks():
+    """Of batches of 6 and 2; ages are compared with readings, not with those of a teacher."""
+    model = make("tasks.age.weight=3", "tasks.stage.weight=0.25").eval()
+    whole = make_batch(8)
+    parts = [
+        {name: values[rows] for name, values in whole.items()} for rows in (slice(6), slice(6, 8))
+    ]
+    trainer = L.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    (logged,) = trainer.validate(model, DataLoader(parts, batch_size=None), verbose=False)
+    with torch.no_grad():
+        outputs = model(whole["image"], whole["sex"])
+        own = {
+            name: task.loss(outputs[name], task.encode(whole)).item()
+            for name, task in model.tasks.items()
+        }
+    assert logged["val/age/loss"] == pytest.approx(own["age"], rel=1e-5)
+    assert logged["val/loss"] == pytest.approx(3 * own["age"] + 0.25 * own["stage"], rel=1e-5)
+
+
+def test_test_predictions_are_those_in_use_although_training_has_mixed_precision(monkeypatch):
+    model, batch = make().eval(), make_batch(4)
+    monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
+    with torch.no_grad():
+        used, _ = model.predict(batch["image"], batch["sex"])
+        with torch.autocast("cpu", torch.bfloat16):
+            tested, validated = (
+                step(batch, 0) for step in (model.test_step, model.validation_step)
+            )
+    for name in model.tasks:
+        assert torch.equal(tested[name], used[name])
+        assert not torch.equal(validated[name], used[name])
+
+
+def test_a_calibration_has_the_ages_with_and_without_the_sex_and_the_features_of_both_folds():
+    model = make("sex=embedding")
+    model.tasks["age"].load_state_dict({"mean": torch.tensor(9.0)}, strict=False)
+    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32), np.uint8)
+    table = pd.DataFrame({"sex": ["female", "male"] * 20, "fold": "train"})
+    table.loc[30:, "fold"] = "val"
+    data = SimpleNamespace(
+        fold_table=lambda fold: table[table["fold"] == fold], images_of=lambda rows: images[rows]
+    )
+    found = calibrate(model, data)
+    model.eval()
+    sexes = {"predicted_years": [0, 1] * 5, "predicted_years_sex_unknown": [2] * 10}
+    with torch.no_grad():
+        for name, codes in sexes.items():
+            image, sex = torch.from_numpy(images[30:, None]), torch.tensor(codes)
+            ages = model.tasks["age"].decode(model(image, sex)["age"])
+            assert found[name] == pytest.approx(ages.tolist(), rel=1e-4)
+    assert found["predicted_years"] != pytest.approx(found["predicted_years_sex_unknown"])
+    novelty, features = novelty_of({"calibration": found}), features_of(model, images)
+    np.testing.assert_allclose(novelty.mean, features[:30].mean(axis=0), rtol=1e-4)
+    assert novelty.distance(features[30:]).max() == pytest.approx(1, rel=1e-4)
