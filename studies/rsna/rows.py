@@ -29,8 +29,8 @@ STEPS = {
     "best": [
         "paper_regression", "paper_multitask", "scratch_shuffle", "scratch", "default", "lite0_128",
         "lite0_finer", "lite0_256", *SOUP, "box", "box_fine", "box_fine_2", "box_fine_3",
-        "box_fine_4", "box_fine_5", *SEEDS, "best_128_seeds", "best_128_long", *MEMBERS,
-        "best_ensemble", "best_256",
+        "box_fine_4", "box_fine_5", "box_384", *SEEDS, "best_128_seeds", "best_128_long",
+        *MEMBERS, "best_ensemble", "best_256",
     ],
 }  # fmt: skip
 ROWS = list(dict.fromkeys(row for rows in STEPS.values() for row in rows))
@@ -40,7 +40,10 @@ POOLED = {  # rows of several runs
     "ladder/stage/09_folds": [f"ladder/stage/09_folds_fold_{k}" for k in range(5)],
     "best_stages": [f"best_stages_fold_{k}" for k in range(5)],
 }
-AVERAGED = {"box": ["lite0_256", *SOUP]}  # rows with the mean weights of other rows
+AVERAGED = {  # rows with the mean weights of other rows
+    "box": ["lite0_256", *SOUP],
+    "box_384": ["box_fine_5", "box_fine_4"],
+}
 SCRATCH = ["data=rsna", "backbone=slim_resnet", "optimizer.lr=0.0007", "trainer.max_epochs=20"]
 START = "outputs/results/lite0_128"
 FROM_128 = ["data=rsna", f"start_from={START}", "optimizer.lr=0.0005", "scheduler.warmup=0.1"]
@@ -69,6 +72,7 @@ UNNAMED = {  # rows without an experiment file: their options, and the row they 
         ["experiment=box", *MILD, "start_from=outputs/box_abc.ckpt", "seed=8"],
         "box_fine_4",
     ),
+    "box_384": (["experiment=box", "train=false", "ckpt_path=box_384.ckpt"], "box"),
     "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
     "best_128_long": (
         ["experiment=best_128", "trainer.max_epochs=50", "precision=bf16-mixed"],

@@ -39,7 +39,7 @@ from boneage.run.stress import stress
 RUNS = PROJECT / "outputs/results"
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # metrics whose differences are stored
 STRESSED = ("paper_regression", "best_128")
-BUILTIN = "box_fine_5"  # the row of the built-in model
+BUILTIN = "box_384"  # the row of the built-in model
 AUGMENTED = (
     "ladder/age/10_geometric",
     "ladder/age/11_robust",
