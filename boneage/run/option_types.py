@@ -29,7 +29,7 @@ TOP_LEVEL = {
     "logger": dict[str, Any],
     "reference": Reference | None,
 }
-STRICTER_FOR = ("torch.", "lightning.", "boneage.")  # one's own classes know their values better
+STRICTER_FOR = ("torch.", "lightning.", "boneage.callbacks.")  # not for a user's own classes
 STRICTER = {  # than these constructors, whose values may fail or mislead later
     "trainer.precision": Precision,
     "trainer.accumulate_grad_batches": PositiveInt,
