@@ -177,6 +177,8 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
                 f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
             )
     for searched in config.hydra.sweeper.get("params") or ():
+        if searched.startswith("+"):  # of an option that no file lists
+            continue
         if not loader.get_group_options(searched) and not _has(config, searched):
             raise UserError(
                 f"hydra.sweeper.params searches {searched}, which the chosen options do not have: "
