@@ -90,7 +90,8 @@ def write_phantom(
                 log.info(f"Drawing {n:,} synthetic radiographs into {root}")
                 with atomic_folder(root) as new:
                     _fill(new, n, size, seed)
-                    (new / PHANTOM_FILE).write_text(json.dumps(description) + "\n")
+                    text = json.dumps(description) + "\n"
+                    (new / PHANTOM_FILE).write_text(text, encoding="utf-8")
     return root
 
 
