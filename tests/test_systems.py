@@ -10,21 +10,24 @@ import sys
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from helpers import PROJECT
+from helpers import PROJECT, Page, predictions, write_finished_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import boneage.errors
 from boneage.data.atomic import require_writable
+from boneage.data.formats import read_radiograph
 from boneage.data.parallel import in_parallel
 from boneage.data.phantom.write import write_phantom
 from boneage.data.radiographs import names_apart, walk
 from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError, option_word, quoted_option, shell_line
 from boneage.evaluation.comparison.formats import write_tables
+from boneage.evaluation.report.page import write_report
 from boneage.models import inference
 from boneage.run.process import RUN_LOCK, keep_freed_memory, only_run_in
 from boneage.terminal import _Output, is_terminal, relative_path
@@ -141,6 +144,25 @@ def test_the_c_library_is_only_looked_up_on_linux(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     keep_freed_memory()
     assert asked == []
+
+
+def test_folders_may_have_any_letters(tmp_path, monkeypatch):
+    """There, OpenCV opens no file in a folder such as that of a user named Jürgen."""
+    table = predictions().assign(id=lambda table: table.index.astype(str))
+    folder = write_finished_run(tmp_path / "Jürgen" / "run", table)
+    (folder / "gradcam").mkdir()
+    for name, image in (("age_test", np.zeros((8, 8), np.uint8)), ("age_epoch_001", None)):
+        png = b"" if image is None else cv2.imencode(".png", image)[1].tobytes()
+        (folder / f"gradcam/{name}.png").write_bytes(png)
+    monkeypatch.setattr(cv2, "imread", lambda *_: None)
+    monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
+    text = Page(write_report(folder).read_text(encoding="utf-8")).text
+    assert "age test" in text
+    assert "age epoch" not in text  # it is damaged
+    monkeypatch.setenv("BONEAGE_CACHE", str(tmp_path))
+    root = write_phantom(tmp_path / "Jürgen" / "phantom", n=1, size=64)
+    image, _ = read_radiograph(root / "boneage-training-dataset/100001.png")
+    assert image.shape[0] == 64
 
 
 def test_a_table_for_a_paper_has_the_line_ends_that_printing_translates(monkeypatch):
