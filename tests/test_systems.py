@@ -30,6 +30,7 @@ from boneage.errors import UserError, option_word, quoted_option, shell_line
 from boneage.evaluation.comparison.formats import write_tables
 from boneage.evaluation.report.page import write_report
 from boneage.models import inference
+from boneage.run.overrides import check_overrides
 from boneage.run.process import RUN_LOCK, keep_freed_memory, only_run_in
 from boneage.terminal import _Output, is_terminal, relative_path
 
@@ -286,6 +287,18 @@ def test_a_path_comes_back_from_a_command_on_windows(write, path, monkeypatch):
     assert OverridesParser.create().parse_override(word).value() == path
     words = ["python", "train.py", f"data.root={path}"]
     assert words_of(shell_line(*words)) == words
+
+
+def test_a_shared_folder_does_not_lose_a_backslash(monkeypatch):
+    monkeypatch.setattr(boneage.errors, "WINDOWS", True)
+    option, folder = "hydra.run.dir", r"\\server\share\x"
+    argument = f"{option}={folder}"
+    assert OverridesParser.create().parse_override(argument).value() != folder
+    with pytest.raises(UserError, match=r"^hydra\.run\.dir=.* would lose a backslash") as caught:
+        check_overrides([argument], PROJECT / "conf")
+    (word,) = words_of(str(caught.value).partition("quote it: ")[2])
+    assert OverridesParser.create().parse_override(word).value() == folder
+    check_overrides([word], PROJECT / "conf")
 
 
 def test_a_usual_path_needs_no_quotation_marks_on_windows(monkeypatch):
