@@ -50,7 +50,7 @@ def framework() -> Iterator[None]:
 
 def install(extra: str) -> str:
     """Return the instruction for installing an extra of the package."""
-    return f"in a clone of boneage, pip install '.[{extra}]'"
+    return f'in a clone of boneage, pip install ".[{extra}]"'  # marks of every shell
 
 
 def require_choice(option: str, value: object, *choices: str) -> None:
