@@ -6,6 +6,7 @@ import io
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path, PureWindowsPath
@@ -31,7 +32,7 @@ from boneage.evaluation.comparison.formats import write_tables
 from boneage.evaluation.report.page import write_report
 from boneage.models import inference
 from boneage.run.overrides import check_overrides
-from boneage.run.process import RUN_LOCK, keep_freed_memory, only_run_in
+from boneage.run.process import RUN_LOCK, interruptible, keep_freed_memory, only_run_in
 from boneage.terminal import _Output, is_terminal, relative_path
 
 SOURCES = [
@@ -112,6 +113,18 @@ def test_a_refused_run_is_one_line_although_its_log_is_open(tmp_path):
     assert done.stderr == "error: data.root=none: no such folder (in boneage stress: --root)\n"
     assert done.returncode == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_ends_in_a_program_with_signals_of_its_own(tmp_path, monkeypatch):
+    """R sets its handler before it starts Python, which knows nothing of it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    try:
+        with interruptible(tmp_path):
+            pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_folder_without_locks_is_refused(tmp_path, monkeypatch):

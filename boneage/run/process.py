@@ -171,7 +171,8 @@ def interruptible(run_dir: Path) -> Iterator[None]:
         raise UserError(_mark(run_dir, f"{why}; when this is fixed")) from error
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # that of a program that contains Python, such as R
+                signal.signal(number, handler)
 
 
 def _why_loader_died(message: str) -> str:
