@@ -77,6 +77,8 @@ def _parse(arguments: Sequence[str], sweep: bool) -> list[Override]:
             override = parser.parse_override(argument)
         except HydraException as error:
             raise UserError(f"{argument} cannot be read{_advice(option, value)}") from error
+        if value.startswith("\\\\"):  # a shared folder of Windows
+            raise UserError(f"{argument} would lose a backslash{_advice(option, value)}")
         if override.is_sweep_override() and not sweep:
             raise UserError(
                 f"{argument} has several values, which need a sweep (-m){_advice(option, value)}"
