@@ -1,5 +1,6 @@
 """Train and test a bone-age model; python train.py --help lists the choices."""
 
+import logging
 import shutil
 import signal
 import sys
@@ -49,6 +50,7 @@ def _remove_if_empty() -> None:
     """Remove the run's folder if it contains only Hydra's files."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if {path.name for path in run_dir.iterdir()} <= {HYDRA, LOG}:
+        logging.shutdown()  # Windows removes no open file
         shutil.rmtree(run_dir)
 
 

@@ -59,7 +59,8 @@ def show(name: str, unit: str, numbers: dict[str, list[float]], ratios: dict[str
     Console().print(table)
     RESULTS.mkdir(parents=True, exist_ok=True)
     content = {"date": str(date.today()), "unit": unit, "numbers": numbers, "ratios": ratios}
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    text = json.dumps(content, indent=2) + "\n"
+    (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def _short(value: float) -> str:

@@ -1,10 +1,12 @@
 """Errors that users see as one line, and helpers for their messages."""
 
 import difflib
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 
 FRAMEWORK = (  # packages of the extra `train`, which exported models do not need
     "torch", "torchvision", "lightning", "torchmetrics", "hydra", "omegaconf", "albumentations",
@@ -12,8 +14,9 @@ FRAMEWORK = (  # packages of the extra `train`, which exported models do not nee
     "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
 )  # fmt: skip
 PLAIN_PATH = re.compile(  # paths that Hydra reads as text
-    r"(?!(null|true|false|nan|inf)\Z)(\.{0,2}/|[a-z_])[\w./-]*", re.ASCII | re.IGNORECASE
+    r"(?!(null|true|false|nan|inf)\Z)([a-z]:/|\.{0,2}/|[a-z_])[\w./-]*", re.ASCII | re.IGNORECASE
 )
+WINDOWS = os.name == "nt"
 
 
 class UserError(Exception):
@@ -47,7 +50,7 @@ def framework() -> Iterator[None]:
 
 def install(extra: str) -> str:
     """Return the instruction for installing an extra of the package."""
-    return f"in a clone of boneage, pip install '.[{extra}]'"
+    return f'in a clone of boneage, pip install ".[{extra}]"'  # marks of every shell
 
 
 def require_choice(option: str, value: object, *choices: str) -> None:
@@ -71,9 +74,22 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def shell_line(*words: str) -> str:
+    """Return the words of a command as one types them in a shell of this system."""
+    if not WINDOWS:
+        return shlex.join(words)
+    return " ".join(w if shlex.quote(w) == w else _in_marks(w, '"') for w in words)
+
+
+def _in_marks(text: str, mark: str) -> str:
+    """Return a text in quotation marks, as Hydra reads it, and Windows a word of a command."""
+    text = re.sub(rf"\\+(?={mark}|\Z)", r"\g<0>\g<0>", text)  # backslashes before a mark
+    return mark + text.replace(mark, f"\\{mark}") + mark
+
+
 def option_word(option: str, path: object) -> str:
     """Return `option=path` for a command line of train.py, quoted for Hydra and for the shell."""
-    text = str(path)
+    text = path.as_posix() if isinstance(path, PurePath) else str(path)
     if not PLAIN_PATH.fullmatch(text):
         text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no reference to another option
     return quoted_option(option, text)
@@ -82,10 +98,8 @@ def option_word(option: str, path: object) -> str:
 def quoted_option(option: str, text: str) -> str:
     """Return `option=text` as `option_word` does, where `${` refers to another option."""
     if not PLAIN_PATH.fullmatch(text):
-        text = re.sub(r'\\+(?="|\Z)', r"\g<0>\g<0>", text)  # backslashes before a quotation mark
-        text = text.replace('"', r"\"")
-        text = f'"{text}"'
-    return shlex.quote(f"{option}={text}")
+        text = _in_marks(text, "'" if WINDOWS else '"')  # other marks than the shell's
+    return shell_line(f"{option}={text}")
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:

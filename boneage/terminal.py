@@ -1,5 +1,6 @@
 """What a command gets from its system: folders, standard output, standard error."""
 
+import errno
 import gc
 import io
 import logging
@@ -8,9 +9,12 @@ import signal
 import sys
 import tempfile
 import threading
+from pathlib import Path
 from typing import Any, TextIO
 
 from boneage.errors import UserError
+
+CLOSED = (errno.EPIPE, errno.EINVAL)  # of a pipe without a reader; the second on Windows
 
 
 def collect_garbage_less_often() -> None:
@@ -40,6 +44,19 @@ def check_temporary_folder() -> None:
         raise UserError(
             "no folder for temporary files can be written: set TMPDIR to one that can"
         ) from error
+
+
+def is_terminal() -> bool:
+    """Tell whether standard output is a terminal; it may be closed, or an object of a notebook."""
+    return bool(getattr(sys.stdout, "isatty", bool)())
+
+
+def relative_path(path: str | Path) -> str:
+    """Return a path relative to the working directory; as it is if that is on another drive."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # of Windows
+        return str(path)
 
 
 def prepare_output(required: bool) -> None:
@@ -90,6 +107,6 @@ class _Output(io.FileIO):
             return super().write(data)
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
-            if self._required and not isinstance(error, BrokenPipeError):
+            if self._required and error.errno not in CLOSED:
                 raise OSError(error.errno, error.strerror, "standard output") from None
         return len(data)

@@ -31,8 +31,8 @@ def checkpoint_content(checkpoint: dict[str, Any]) -> bytes:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write checkpoints that are complete or unchanged, never partial.
 
-    Lightning's are moved from the folder for temporary files. If this is on another device, they
-    are copied over the previous one, of which a stop leaves nothing.
+    Lightning writes to the folder for temporary files, and moves the file from there. If that
+    folder is on another device, the previous checkpoint is overwritten: a stop leaves neither.
     """
 
     @override

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ from boneage.data.splits import FOLDS
 from boneage.errors import plural
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import duration, number
+from boneage.terminal import is_terminal
 
 log = logging.getLogger(__name__)
 
@@ -238,7 +238,7 @@ class TerminalBar(RichProgressBar):
     """Lightning's progress bar; off if the output is not a terminal, where epoch lines suffice."""
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=100 if sys.stdout.isatty() else 0)
+        super().__init__(refresh_rate=100 if is_terminal() else 0)
 
     @override
     def _get_train_description(self, current_epoch: int) -> str:

@@ -1,7 +1,6 @@
 """Commands on data sets: phantom, download, verify."""
 
 import logging
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +41,7 @@ def download(
 
     from boneage.data.download.fetch import download as fetch_parts
     from boneage.data.download.manifest import TERMS, Part
-    from boneage.errors import UserError, option_word
+    from boneage.errors import UserError, option_word, shell_line
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     names = [name.strip() for name in parts.split(",")]
@@ -52,7 +51,7 @@ def download(
     if not accept_terms:
         raise UserError("repeat the command with --accept-terms if you accept these terms")
     fetch_parts(folder, [part for part in get_args(Part) if part in names])
-    typer.echo(f"Check with: boneage verify {shlex.quote(str(folder))}")
+    typer.echo(f"Check with: {shell_line('boneage', 'verify', str(folder))}")
     typer.echo(f"Train with: python train.py data=rsna {option_word('data.root', folder)}")
 
 

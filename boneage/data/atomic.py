@@ -41,7 +41,7 @@ def require_writable(folder: Path, remedy: str = CHOOSE_ANOTHER_OUT) -> None:
         UserError: if it cannot be written.
     """
     with writing(folder, remedy):
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
         try:
             with tempfile.TemporaryFile(dir=existing):
                 pass

@@ -173,7 +173,7 @@ def _build(
             "same_pixels": rows_alike(decoded.digests),
             "checksum": _checksum(new / IMAGES),
         }
-        (new / CACHE_FILE).write_text(json.dumps(description, indent=1))
+        (new / CACHE_FILE).write_text(json.dumps(description, indent=1), encoding="utf-8")
     seconds = time.perf_counter() - started
     log.info(
         f"Decoded {plural(len(table), 'radiograph')} in {seconds:.1f} s "

@@ -1,7 +1,6 @@
 """Process many files in parallel, in processes that import nothing heavy, and show progress."""
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -25,6 +24,7 @@ from boneage.data.decode import Decoded, Preprocessing, Square
 from boneage.data.formats import read_radiograph
 from boneage.data.pool import run_pool
 from boneage.errors import InaccessibleFile, MissingPackage, UserError
+from boneage.terminal import is_terminal
 
 log = logging.getLogger(__name__)
 FEW_ITEMS = 16  # items that take less time than the start of a pool
@@ -91,7 +91,7 @@ def in_parallel(
 
 def with_progress(results: Iterable[Result], n: int, what: str) -> Iterator[Result]:
     """Yield n results, and show progress: a bar in a terminal, else log lines."""
-    if sys.stdout.isatty():
+    if is_terminal():
         yield from track(results, what, n, transient=True)
         return
     lines = ProgressLines(n, what + ": {done:,} of {total:,}, {left:,.0f} s left")
@@ -163,7 +163,7 @@ def decode_files(
     decoded = Decoded()
     rate = TextColumn("{task.fields[rate]:,.0f} images/s")
     columns = TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
-    bar = Progress(*columns, transient=True, disable=not sys.stdout.isatty())
+    bar = Progress(*columns, transient=True, disable=not is_terminal())
     with closing(chunks), bar:
         task = bar.add_task("", total=len(paths), rate=0)
         lines = ProgressLines(len(paths), LINE)

@@ -29,8 +29,7 @@ APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
 PICTURES = "pictures"  # folder of images of radiographs
 NAME_BYTES = 240  # of a new file: most systems take 255, and a suffix is added while it is written
-# next to it: of a finished and of a stopped call
-PREDICTION_FILES = ("predictions.csv", "predictions.part")
+PREDICTION_FILES = ("predictions.csv", "predictions.part")  # next to it: of finished, stopped calls
 ANSWERS = "predictions.json"  # of a finished call
 NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
@@ -61,7 +60,7 @@ def walk(root: Path, quiet: bool = False) -> Iterator[str]:
     hidden: list[str] = []
     for where, subfolders, names in os.walk(root, followlinks=True, onerror=report):
         status = os.stat(where)
-        if (status.st_dev, status.st_ino) in visited:
+        if status.st_ino and (status.st_dev, status.st_ino) in visited:  # 0: it has no number
             subfolders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
@@ -267,8 +266,9 @@ def names_apart(files: Sequence[Path]) -> list[str]:
     if len(files) == 1:
         return [radiograph_id(files[0])]
     paths = [file.absolute().with_name(radiograph_id(file)) for file in files]
-    common = os.path.commonpath([path.parent for path in paths])
-    return [path.relative_to(common).as_posix() for path in paths]
+    shared = set.intersection(*(set(path.parents) for path in paths))  # none on different drives
+    start = max((len(folder.parts) for folder in shared), default=0)
+    return [type(path)(*path.parts[start:]).as_posix() for path in paths]
 
 
 def single_files(files: Mapping[str, Sequence[Path]], apart: str = "") -> dict[str, Path]:

@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -30,8 +30,18 @@ def amount(n_bytes: float) -> str:
 
 
 def default_cache_dir() -> Path:
-    """Return the user's cache directory, or the environment variable BONEAGE_CACHE."""
-    return Path(os.environ.get("BONEAGE_CACHE") or platformdirs.user_cache_path("boneage"))
+    """Return the user's cache directory, or the environment variable BONEAGE_CACHE.
+
+    Raises:
+        UserError: if there is neither, as for an unknown user in a container.
+    """
+    if given := os.environ.get("BONEAGE_CACHE"):
+        return Path(given)
+    with suppress(RuntimeError):
+        folder: Path = platformdirs.user_cache_path("boneage")
+        if folder.is_absolute():  # some versions return "~/.cache" as it is
+            return folder
+    raise UserError("the user has no home folder for a cache: set BONEAGE_CACHE to a folder")
 
 
 @contextmanager

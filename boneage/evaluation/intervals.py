@@ -15,7 +15,7 @@ DRAWS = 2000  # Efron & Tibshirani 1993 advise 1,000 or more for percentiles
 SEED = 0  # of the draws
 ROUNDING = 1e-9  # smaller differences are none
 VALUES_IN_MEMORY = 2_000_000  # resampled, at a time
-WIDENED_BELOW = 100  # radiographs or patients: of more, the interval of a difference is as it is
+WIDENED_BELOW = 100  # radiographs or patients: intervals of differences between fewer are wider
 NORMAL_LIMIT = 1.959964  # 97.5 % quantile of the normal distribution
 
 
@@ -37,7 +37,7 @@ def with_interval(
             all their radiographs (the cluster bootstrap; Davison & Hinkley 1997, section 3.8).
             None resamples radiographs.
         bounds: per metric its smallest and largest possible value; any if not given.
-        differences: names of metrics that are one; the interval of few is widened (`widening`).
+        differences: metrics that are differences: their intervals are wider for few (`widening`).
         draws: bootstrap draws.
         seed: seed of the draws.
 
@@ -134,12 +134,12 @@ def unpaired_difference(
 
 
 def widening(units: int) -> float:
-    """Return how many times as far the limits of a difference are from it as the percentiles.
+    """Return the factor by which the limits of a difference are farther from it than percentiles.
 
     The percentile bootstrap leaves out Student's t and n / (n - 1): its interval of few is too
     narrow (Hesterberg, The American Statistician 2015;69:371-386, section 5.1). From
     `WIDENED_BELOW` on, the factor is 1: it would be below 1.02, and other draws move a limit by
-    more.
+    more. Student's t is integrated here because a calibration on a desk has no SciPy.
 
     Args:
         units: radiographs, or patients if known; at least 2.

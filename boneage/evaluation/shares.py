@@ -107,7 +107,7 @@ def widen_difference(
             for runs, end in ((first, opposite), (second, side))
             for of_share in zip(*(_exact_parts(run, end) for run in runs), strict=True)
         ]
-        limits[side] = min(1.0, max(-1.0, _limit(difference, side, sign, parts)))
+        limits[side] = _limit(difference, side, sign, parts)
     difference.update(limits, p=None)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from boneage.models.module import BoneAgeModule
+from boneage.models.module import BoneAgeModule, as_array
 
 BATCH = 16
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -73,7 +73,7 @@ def predictor(
     @torch.inference_mode()
     def decoded(images: np.ndarray) -> np.ndarray:
         parts = [
-            head.decode(model(image, sexes)[task]).double().cpu().numpy()
+            as_array(head.decode(model(image, sexes)[task]))
             for image, sexes in batches(images, sex, model.device)
         ]
         return np.concatenate(parts)

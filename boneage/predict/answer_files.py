@@ -13,6 +13,7 @@ from boneage.data.radiographs import ANSWERS, PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.run_files import CHECKPOINTS, METRICS, PAGE, SPLIT
 from boneage.predict.answer import PREDICTIONS_SCHEMA, Answer, table_of
+from boneage.terminal import relative_path
 
 log = logging.getLogger(__name__)
 OF_A_RUN = (METRICS, SPLIT, CHECKPOINTS)  # whose predictions.csv is another table
@@ -102,7 +103,7 @@ class AnswerFiles:
         answer = Answer(**fields)
         path = os.path.abspath(os.path.join(folder, answer.file))
         if path != os.path.abspath(answer.file):
-            answer = replace(answer, file=os.path.relpath(path))
+            answer = replace(answer, file=relative_path(path))
         self.done[path] = answer
         if state is not None:
             self.states[path] = state

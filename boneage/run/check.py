@@ -21,7 +21,7 @@ from torch import nn
 from boneage.data.split_choice import not_drawn
 from boneage.errors import UserError, join_first, one_line, suggestion
 from boneage.options import find, top_level
-from boneage.run.option_types import STRICTER, TOP_LEVEL
+from boneage.run.option_types import STRICTER, STRICTER_FOR, TOP_LEVEL
 from boneage.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -71,20 +71,23 @@ def check_config(cfg: DictConfig) -> None:
 
 def _check_files(callbacks: dict[str, Any]) -> None:
     """Raise UserError if two checkpoints are written to one file."""
-    names: dict[tuple[Any, Any], str] = {}
+    names: dict[tuple[str | None, str], str] = {}
     for name, node in callbacks.items():
-        if "filename" in node and (file := (node.get("dirpath"), node["filename"])) in names:
+        if (filename := node.get("filename")) is None:
+            continue
+        if (other := names.setdefault((node.get("dirpath"), filename), name)) != name:
             raise UserError(
-                f"callbacks.{name}.filename={node['filename']} is also the file of "
-                f"callbacks.{names[file]}: choose another name"
+                f"callbacks.{name}.filename={filename} is also the file of callbacks.{other}: "
+                "choose another name"
             )
-        names[(node.get("dirpath"), node.get("filename"))] = name
 
 
 def _check_loggers(config: dict[Any, Any]) -> None:
-    """Raise UserError if the learning rate would be logged without a logger."""
+    """Raise UserError if a training would log its learning rate without a logger."""
+    if config["logger"] or not config["train"]:
+        return
     for name, node in config["callbacks"].items():
-        if not config["logger"] and get_object(node["_target_"]) is LearningRateMonitor:
+        if get_object(node["_target_"]) is LearningRateMonitor:
             raise UserError(
                 f"callbacks.{name} needs a logger: leave it out too, with ~callbacks.{name}"
             )
@@ -114,7 +117,7 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
             _check_node(f"{path}[{index}]", item)
     if not isinstance(node, dict):
         return
-    hints, accepts = _schema(path, node["_target_"]) if "_target_" in node else ({}, None)
+    hints, accepts = _schema(path, str(node["_target_"])) if "_target_" in node else ({}, None)
     for key, value in node.items():
         where = f"{path}.{key}" if path else str(key)
         built = "_target_" in str(value)  # then checked against its own constructor
@@ -126,14 +129,14 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
                 f"{where}: {node['_target_']} has no such option (~{where} leaves it out){near}"
             )
         if key in hints and not built:
-            _check_value(where, value, STRICTER.get(where, hints[key]))
+            _check_value(where, value, hints[key])
         _check_node(where, value)
 
 
-def _schema(path: str, target: object) -> tuple[dict[str, Any], set[str] | None]:
+def _schema(path: str, target: str) -> tuple[dict[str, Any], set[str] | None]:
     """Return type hints and accepted names (None: any) of a `_target_`."""
     with readable(f"{path}._target_={target}"):
-        constructor = get_object(str(target))
+        constructor = get_object(target)
     parameters = inspect.signature(constructor).parameters
     try:
         hints = get_type_hints(
@@ -144,6 +147,8 @@ def _schema(path: str, target: object) -> tuple[dict[str, Any], set[str] | None]
         hints = {}
     if getattr(constructor, "__init__", None) is nn.Module.__init__:
         return {}, set()  # its signature accepts anything, but it does not
+    if target.startswith(STRICTER_FOR):
+        hints |= {key: STRICTER[f"{path}.{key}"] for key in hints if f"{path}.{key}" in STRICTER}
     accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     return hints, None if accepts_any else set(parameters)
 

@@ -181,8 +181,8 @@ def explain(
     """Draw the maps of every task for radiographs, and save them as arrays.
 
     Writes `<task>_<part>.png`, and per radiograph and task `<id>_<task>.npy`, float32 in the
-    geometry of the file. Folders in an id are written with `_`; ids that differ only in letter case
-    get a number.
+    geometry of the file. Folders and drives in an id are written with `_`; ids that differ only in
+    letter case get a number.
 
     Raises:
         UserError: if something cannot be read, or `check_out` refuses the folder.
@@ -197,7 +197,7 @@ def explain(
             for id_, geometry, square in zip(
                 explained.table["id"], explained.geometries, maps, strict=True
             ):
-                name = unused_name(re.sub(r"[\\/]", "_", id_), f"_{task}.npy", taken)
+                name = unused_name(re.sub(r"[\\/:]", "_", id_), f"_{task}.npy", taken)
                 part = files.enter_context(atomic_file(out / name))
                 in_file = geometry.square_to_image(square, geometry.height, geometry.width)
                 np.save(array := io.BytesIO(), in_file)

@@ -7,7 +7,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from boneage.evaluation.reference import Reference
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # of others, images have another type
+# others give the weights another type than the images; 32 is a short name of 32-true
+Precision = Literal["32-true", 32, "bf16-mixed", "16-mixed"]
 TOP_LEVEL = {
     "seed": Seed,
     "train": bool,
@@ -28,7 +29,8 @@ TOP_LEVEL = {
     "logger": dict[str, Any],
     "reference": Reference | None,
 }
-STRICTER = {  # than constructors of other libraries, whose values may fail or mislead later
+STRICTER_FOR = ("torch.", "lightning.", "boneage.callbacks.")  # not for a user's own classes
+STRICTER = {  # than these constructors, whose values may fail or mislead later
     "trainer.precision": Precision,
     "trainer.accumulate_grad_batches": PositiveInt,
     "trainer.check_val_every_n_epoch": PositiveInt | None,

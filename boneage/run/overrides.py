@@ -77,6 +77,8 @@ def _parse(arguments: Sequence[str], sweep: bool) -> list[Override]:
             override = parser.parse_override(argument)
         except HydraException as error:
             raise UserError(f"{argument} cannot be read{_advice(option, value)}") from error
+        if value.startswith("\\\\"):  # a shared folder of Windows
+            raise UserError(f"{argument} would lose a backslash{_advice(option, value)}")
         if override.is_sweep_override() and not sweep:
             raise UserError(
                 f"{argument} has several values, which need a sweep (-m){_advice(option, value)}"
@@ -177,6 +179,8 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
                 f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
             )
     for searched in config.hydra.sweeper.get("params") or ():
+        if searched.startswith("+"):  # of an option that no file lists
+            continue
         if not loader.get_group_options(searched) and not _has(config, searched):
             raise UserError(
                 f"hydra.sweeper.params searches {searched}, which the chosen options do not have: "

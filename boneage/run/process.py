@@ -3,12 +3,13 @@
 import ctypes
 import logging
 import platform
+import shlex
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -19,7 +20,7 @@ from omegaconf import DictConfig
 
 from boneage.data.atomic import write_file
 from boneage.data.storage import REMEDY
-from boneage.errors import FailedRun, UserError, option_word
+from boneage.errors import FailedRun, UserError, option_word, shell_line
 from boneage.evaluation.run_files import ERROR, LAST
 from boneage.run.options import command, folder_option, is_sweep
 
@@ -65,7 +66,7 @@ def keep_freed_memory() -> None:
 
     CPU training is about 1.4 times as fast; other C libraries are not changed.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":  # it reads Python's own file
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
@@ -104,23 +105,28 @@ def only_run_in(run_dir: Path) -> Iterator[None]:
     """Keep other runs out of a run folder.
 
     Raises:
-        UserError: if a run is writing into it.
+        UserError: if a run is writing into it, or it cannot be locked.
     """
     if not is_first_process() or not run_dir.exists():
         yield
         return
+    elsewhere = f"choose another folder with {folder_option()}"
     try:
         lock = FileLock(run_dir / RUN_LOCK).acquire(timeout=LOADERS_END_SECONDS)
     except Timeout:
         raise UserError(
-            f"another run is writing into {run_dir}: wait for its end, or choose another folder "
-            f"with {folder_option()}"
+            f"another run is writing into {run_dir}: wait for its end, or {elsewhere}"
         ) from None
+    except OSError as error:  # a network file system without locks
+        raise UserError(
+            f"{run_dir / RUN_LOCK} cannot be locked ({error.strerror or error}): {elsewhere}"
+        ) from error
     with lock:
         try:
             yield
         finally:
-            (run_dir / RUN_LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # Windows removes no open file; the lock does it at its end
+                (run_dir / RUN_LOCK).unlink()
 
 
 @contextmanager
@@ -165,7 +171,8 @@ def interruptible(run_dir: Path) -> Iterator[None]:
         raise UserError(_mark(run_dir, f"{why}; when this is fixed")) from error
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # that of a program that contains Python, such as R
+                signal.signal(number, handler)
 
 
 def _why_loader_died(message: str) -> str:
@@ -181,8 +188,8 @@ def _mark(run_dir: Path, why: str) -> str:
         advice = "resume from the last finished epoch with"
     else:
         advice = "no epoch was finished; start again with"
-    words = (command() or "the same config and").removesuffix(" resume=auto")
-    again = f"{words} {option_word('hydra.run.dir', run_dir)} resume=auto"
+    words = [w for w in shlex.split(command() or "the same config and") if w != "resume=auto"]
+    again = f"{shell_line(*words)} {option_word('hydra.run.dir', run_dir)} resume=auto"
     message = f"{why}: {advice}: {again}"
     _write(run_dir, message)
     return message

@@ -193,5 +193,5 @@ def _returned(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - any annota
     """Return what a function is annotated to return; None if it does not say."""
     try:
         return get_type_hints(function).get("return")
-    except (NameError, TypeError):  # an annotation as text, with names that do not exist
+    except (NameError, AttributeError, SyntaxError, TypeError):  # text that names nothing
         return None

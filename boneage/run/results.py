@@ -46,6 +46,7 @@ from boneage.models.module import BoneAgeModule
 from boneage.options import TABLE, kind_of
 from boneage.run.options import command, named_reference, options
 from boneage.stages import Stages
+from boneage.terminal import relative_path
 
 PACKAGES = (
     "boneage",
@@ -224,7 +225,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             *(_baseline(results, name) for results in baseline_results.values()),
         )
     page = run_dir / PAGE
-    where = f"Results are in {os.path.relpath(run_dir)}" + f", page: {PAGE}" * page.exists()
+    where = f"Results are in {relative_path(run_dir)}" + f", page: {PAGE}" * page.exists()
     plain = Console(file=io.StringIO(), width=TABLE_WIDTH)
     for console in (Console(), plain):
         console.print(table)

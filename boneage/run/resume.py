@@ -123,7 +123,7 @@ def newest_checkpoint(run_dir: Path, cfg: DictConfig) -> Path | None:
         except UserError as error:
             log.warning("Skipped: %s", error)
             if is_first_process():
-                file.rename(file.with_suffix(".damaged"))
+                file.replace(file.with_suffix(".damaged"))
             continue
         check_same(checkpoint["boneage"]["options"], cfg, f"{run_dir} contains an unfinished run")
         if name == LAST or not is_within_epoch(checkpoint, file):

@@ -1,7 +1,6 @@
 """Folders of runs and sweeps: check that they can be written, record config and failures."""
 
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from boneage.errors import UserError, one_line, option_word, plural
+from boneage.errors import UserError, one_line, option_word, plural, shell_line
 
 log = logging.getLogger(__name__)
 COMPARISON_LOCK = ".comparison.lock"
@@ -144,7 +143,7 @@ def repeated(arguments: Sequence[str], sweep: Path | None) -> str:
         arguments: of train.py.
         sweep: folder of the sweep; None repeats the arguments as they are.
     """
-    words = shlex.join(["python", "train.py", *arguments])
+    words = shell_line("python", "train.py", *arguments)
     if sweep is not None and not any(word.startswith("hydra.sweep.dir=") for word in arguments):
         words += f" {option_word('hydra.sweep.dir', sweep)}"
     if sweep is not None and "resume=auto" not in arguments:

@@ -26,7 +26,7 @@ DIGITS = 6  # significant digits of stored numbers
 
 def read() -> dict[str, Record]:
     """Return the record of every row that has one, in the order of the tables."""
-    lines = FILE.read_text().splitlines() if FILE.exists() else []
+    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
     records = {record.pop("row"): record for record in map(json.loads, lines)}
     return {row: records[row] for row in ROWS if row in records}
 
@@ -35,7 +35,7 @@ def write(row: str, record: Record) -> None:
     """Write the record of a row into the file, replacing an earlier one."""
     records = read() | {row: compact(record)}
     lines = [json.dumps({"row": row, **records[row]}) for row in ROWS if row in records]
-    FILE.write_text("\n".join(lines) + "\n")
+    FILE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def compact(record: Record) -> Record:

@@ -71,14 +71,16 @@ def train(sweep: str, root: Path) -> None:
 
 def read() -> list[Record]:
     """Return the measurements of all settings, in the order of the sweeps."""
-    return [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
+    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def write(measured: Sequence[Record]) -> None:
     """Store measurements; those of settings whose runs are not on this machine stay."""
     names = [field.name for field in fields(Setting)]
     rows = {tuple(row[name] for name in names): row for row in [*read(), *measured]}
-    FILE.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+    lines = "".join(json.dumps(row) + "\n" for row in rows.values())
+    FILE.write_text(lines, encoding="utf-8")
 
 
 def measure() -> list[Record]:

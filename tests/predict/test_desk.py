@@ -140,7 +140,7 @@ def test_what_needs_the_framework_says_so(model, film):
         done = boneage(*words)
         assert done.returncode == 1
         assert done.stderr.startswith("error: this needs the framework"), done.stderr
-        assert "pip install '.[train]'" in done.stderr
+        assert 'pip install ".[train]"' in done.stderr
 
 
 @pytest.mark.slow

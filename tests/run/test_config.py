@@ -15,6 +15,7 @@ from helpers import PROJECT, compose_config, with_fast_network
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from boneage.cli.datasets import download, phantom, verify
 from boneage.errors import UserError, option_word
@@ -201,11 +202,34 @@ def test_a_bad_value_is_one_clear_line(overrides, said, phantom_root, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["precision=32"],
+        ["trainer.precision=32"],
+        ["train=false", "~logger.tensorboard"],  # only a training logs its learning rate
+        ["+callbacks.mine={_target_:lightning.pytorch.callbacks.ModelCheckpoint,filename:null}"],
+        ["loss=smooth_l1", "loss._target_=test_config.Signed", "loss.beta=-1"],
+    ],
+    ids=lambda value: value[0],
+)
+def test_a_usual_value_is_accepted(overrides, phantom_root, tmp_path):
+    check_config(compose_config(f"data.root={phantom_root}", f"run_dir={tmp_path}", *overrides))
+
+
 def test_missing_root_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data\.root is not set.*data\.root="):
         check_config(compose_config("data=rsna", f"run_dir={tmp_path}"))
     with pytest.raises(UserError, match=r"^~data: a run cannot do without data"):
         check_config(compose_config("~data", f"run_dir={tmp_path}"))
+
+
+class Signed(nn.Module):
+    """A user's loss, whose option has the name, but not the limits, of another."""
+
+    def __init__(self, beta: float = 0.0) -> None:
+        super().__init__()
+        self.beta = beta
 
 
 class PlainAge(AgeRegression):
@@ -434,12 +458,19 @@ def test_two_joint_tasks_that_both_name_the_loss(tmp_path, loss):
         check_overrides(["task=both", f"hydra.searchpath=[file://{tmp_path}]"], CONF)
 
 
-def test_a_search_of_an_option_that_the_optimizer_lacks():
+def test_a_search_of_an_option_that_the_optimizer_lacks(tmp_path):
     search = ["-m", "hparams_search=optuna"]
     said = r"^hydra\.sweeper\.params searches optimizer\.weight_decay, which the chosen options do"
     with pytest.raises(UserError, match=said):
         check_overrides([*search, "optimizer=adam"], CONF)
     check_overrides([*search, "optimizer=sgd"], CONF)
+    (tmp_path / "hparams_search").mkdir()
+    (tmp_path / "hparams_search/mine.yaml").write_text(
+        "# @package _global_\ndefaults: [optuna]\n"
+        "hydra: {sweeper: {params: {+optimizer.dampening: 'interval(0, 0.1)'}}}\n"
+    )
+    added = ["-m", "hparams_search=mine", f"hydra.searchpath=[file://{tmp_path}]"]
+    check_overrides([*added, "optimizer=sgd"], CONF)
 
 
 @pytest.mark.parametrize("group", ["task", "experiment"])

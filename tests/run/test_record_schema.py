@@ -141,7 +141,7 @@ def test_a_named_package_gives_classes_of_model_parts_only(package, monkeypatch,
 @pytest.mark.parametrize(
     ("returned", "built"),
     [(" -> LambdaLR", True), (" -> 'LambdaLR'", True), ("", False), (" -> int", False),
-     (" -> 'Absent'", False)],
+     (" -> 'Absent'", False), (" -> 'LambdaLR.Absent'", False), (" -> 'a class'", False)],
 )  # fmt: skip
 def test_a_function_of_a_named_package_must_say_that_it_returns_a_part(
     package, monkeypatch, returned, built

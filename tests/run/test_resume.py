@@ -21,6 +21,7 @@ from boneage.callbacks.epoch_seed import EpochSeed
 from boneage.errors import UserError
 from boneage.run import process as run_process
 from boneage.run.experiment import train
+from boneage.run.resume import newest_checkpoint
 
 HARD = (
     "task=multitask", "trainer.max_epochs=6", "callbacks=default", "data.sampling=balanced",
@@ -348,6 +349,22 @@ def test_a_damaged_best_checkpoint_is_moved_aside(configure, tmp_path, caplog):
     assert "Skipped" in caplog.text
     assert (run / "checkpoints/best.damaged").exists()
     assert (run / "metrics.json").exists()
+
+
+def test_a_damaged_checkpoint_takes_the_place_of_an_earlier_one(configure, tmp_path, monkeypatch):
+    """Renaming replaces no file of Windows."""
+
+    def rename(path, target):
+        raise FileExistsError(17, "already exists", str(path), None, str(target))
+
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.write_bytes(b"PK\3\4 and no more")
+    last.with_suffix(".damaged").write_bytes(b"earlier")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        assert newest_checkpoint(tmp_path / "run", configure("resume=auto")) is None
+    assert last.with_suffix(".damaged").read_bytes() == b"PK\3\4 and no more"
 
 
 def test_a_checkpoint_that_is_not_damaged_stays(configure, tmp_path, monkeypatch):

@@ -122,7 +122,7 @@ def _note(tag: Path, version: str | None) -> None:
     if version is None or version.startswith("W/"):  # a weak one does not guarantee equal bytes
         tag.unlink(missing_ok=True)
     else:
-        tag.write_text(version)
+        tag.write_text(version, encoding="utf-8")
 
 
 def _size(file: Path) -> int:

@@ -1,6 +1,5 @@
 """The official archives, which of them are unpacked, and what is missing."""
 
-import shlex
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from boneage.data.formats import describe_file
 from boneage.data.layouts import NO_TABLES, looks_official, read_rows
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns
 from boneage.data.tables.matching import clause, find_pairs
-from boneage.errors import UserError
+from boneage.errors import UserError, shell_line
 
 Part = Literal["train", "validation", "test"]
 BASE = "https://s3.amazonaws.com/east1.public.rsna.org/AI/2017/"
@@ -159,8 +158,8 @@ def verify(
     if not folder.is_dir() or not any(folder.iterdir()):
         what = "is an empty folder" if folder.is_dir() else "does not exist"
         raise UserError(
-            f"{folder} {what}: give the folder with the radiographs, or download them: boneage "
-            f"download {shlex.quote(str(folder))}"
+            f"{folder} {what}: give the folder with the radiographs, or download them: "
+            f"{shell_line('boneage', 'download', str(folder))}"
         )
     manifest = read_manifest(folder)
     broken = [

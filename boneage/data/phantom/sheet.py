@@ -1,6 +1,7 @@
 """Draw the README's contact sheet: python -m boneage.data.phantom.sheet docs/phantom.png."""
 
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -43,5 +44,5 @@ def _cell(age_years: int, sex: str, seed: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    if not cv2.imwrite(sys.argv[1], contact_sheet(), [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-        sys.exit(f"{sys.argv[1]} cannot be written")
+    png = cv2.imencode(".png", contact_sheet(), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
+    Path(sys.argv[1]).write_bytes(png.tobytes())

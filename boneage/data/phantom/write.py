@@ -90,7 +90,8 @@ def write_phantom(
                 log.info(f"Drawing {n:,} synthetic radiographs into {root}")
                 with atomic_folder(root) as new:
                     _fill(new, n, size, seed)
-                    (new / PHANTOM_FILE).write_text(json.dumps(description) + "\n")
+                    text = json.dumps(description) + "\n"
+                    (new / PHANTOM_FILE).write_text(text, encoding="utf-8")
     return root
 
 
@@ -120,6 +121,6 @@ def _fill(folder: Path, n: int, size: int, seed: int) -> None:
     for id_, months, male in zip(table["id"], table["boneage"], table["male"], strict=True):
         rng = np.random.default_rng([seed, FIRST_DRAWING + id_ - FIRST_ID])
         drawn = expose(months / 12, "male" if male else "female", size, rng)
-        if not cv2.imwrite(str(folder / RSNA_NAME / f"{id_}.png"), drawn.image):
-            raise OSError(f"{id_}.png could not be written")
+        png = cv2.imencode(".png", drawn.image)[1]  # imwrite fails on letters of Windows users
+        (folder / RSNA_NAME / f"{id_}.png").write_bytes(png.tobytes())
         np.savez_compressed(folder / "masks" / f"{id_}.npz", allow_pickle=False, **drawn.masks)

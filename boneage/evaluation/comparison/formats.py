@@ -174,7 +174,8 @@ def write_tables(tables: Sequence[PaperTable], form: Format) -> str:
     """
     if form == "csv":
         rows = [row for table in tables for row in _csv_rows(table)]
-        return pd.DataFrame(rows, columns=list(COLUMNS_OF_CSV)).to_csv(index=False)
+        table = pd.DataFrame(rows, columns=list(COLUMNS_OF_CSV))
+        return table.to_csv(index=False, lineterminator="\n")  # which printing translates
     write = {"markdown": _markdown, "latex": _latex}[form]
     width = MAX_COLUMNS[form] - 1
     parts = [

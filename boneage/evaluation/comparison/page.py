@@ -45,7 +45,7 @@ SIGNATURES = {
 HEAD_BYTES = 1000  # bytes
 MODELS = 6  # at most, drawn side by side
 ROWS = 100  # runs of the forest plot, at most
-LINES_OF_NAME = re.compile(r".{1,40}(?:(?<=[/,_ ])|$)|.{1,40}")  # there, broken after a sign
+LINES_OF_NAME = re.compile(r".{1,40}(?:(?<=[/,_ ])|$)|.{1,40}")  # of the forest plot
 
 
 def forest(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, t
+from scipy.stats import t
 
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
@@ -14,6 +14,7 @@ from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
 from boneage.evaluation.evaluate import score
 from boneage.evaluation.intervals import (
     DRAWS,
+    NORMAL_LIMIT,
     ROUNDING,
     VALUES_IN_MEMORY,
     Result,
@@ -233,8 +234,8 @@ def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Res
     n = count_units(difference)
     if value is None or low is None or high is None or n < 2:
         return difference | {"p": None}
-    error = (high - low) / (2 * norm.ppf(0.975) * widening(n))  # of the bootstrap
-    of_radiographs = error**2 * n / (n - 1)
+    bootstrap_error = (high - low) / (2 * NORMAL_LIMIT * widening(n))
+    of_radiographs = bootstrap_error**2 * n / (n - 1)
     parts = [(of_radiographs, n - 1)]  # variances with their degrees of freedom
     if min(len(first), len(second)) > 1:
         parts += [(seeds.var(ddof=1) / len(seeds), len(seeds) - 1) for seeds in (first, second)]

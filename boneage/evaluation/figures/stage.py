@@ -60,9 +60,9 @@ def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=BLACK, linewidth=1, label="perfect calibration")
     filled, small = n > 0, (n > 0) & (n < FEW)
-    whole = {"color": BLUE, "clip_on": False}  # points at 0 and 1 too
-    upper.plot(confidence[filled], hits[filled], "o-", label="this model", **whole)
-    upper.plot(confidence[small], hits[small], "o", markerfacecolor="white", **whole)
+    style = {"color": BLUE, "clip_on": False}  # points at 0 and 1 are not cut
+    upper.plot(confidence[filled], hits[filled], "o-", label="this model", **style)
+    upper.plot(confidence[small], hits[small], "o", markerfacecolor="white", **style)
     upper.set(ylabel="share of correct stages", xlim=(0, 1), ylim=(0, 1.02))
     upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     width = 1 / len(n)

@@ -34,8 +34,10 @@ SCHEDULE_SENTENCES = {
     "cosine.",
 }
 UNITS = ("day", "hour", "minute", "second")  # of a time limit
+REFERENCE = "${precision}"  # of the trainer, unless it has its own
 PRECISIONS = {
     "32-true": "single precision",
+    "32": "single precision",
     "bf16-mixed": "mixed precision (bfloat16)",
     "16-mixed": "mixed precision (float16)",
 }
@@ -142,8 +144,9 @@ def _steps(run: FinishedRun) -> list[str]:
         by_value = options.get("trainer.gradient_clip_algorithm") == "value"
         what = "Each value" if by_value else "The norm"
         said.append(f"{what} of the gradient was limited to {clip:g}.")
-    if precision := options.get("precision"):
-        said.append(f"Training used {PRECISIONS.get(str(precision), f'precision {precision}')}.")
+    own = str(options.get("trainer.precision", REFERENCE))
+    if precision := str(options.get("precision", "")) if own == REFERENCE else own:
+        said.append(f"Training used {PRECISIONS.get(precision, f'precision {precision}')}.")
     return said
 
 

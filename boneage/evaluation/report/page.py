@@ -184,7 +184,7 @@ def _maps(run: FinishedRun) -> list[dict[str, Any]]:
     newest = {file.stem.rpartition("_epoch_")[0]: file for file in panels}
     kinds = ("_test", "localisation_", "sanity_")
     shown = [f for f in files if f in newest.values() or any(kind in f.stem for kind in kinds)]
-    images = {file.stem: cv2.imread(str(file)) for file in shown}
+    images = {file.stem: _image(file) for file in shown}
     return [
         {"name": name, "image": _compressed(image), "each": _each(run, name)}
         for name, image in images.items()
@@ -212,6 +212,12 @@ def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:
 
 def _lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
+def _image(file: Path) -> np.ndarray | None:
+    """Return an image file's pixels, whatever the letters of its path; None if it is damaged."""
+    content = np.frombuffer(file.read_bytes(), np.uint8)
+    return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
 
 
 def _compressed(image: np.ndarray) -> str:
