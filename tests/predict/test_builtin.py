@@ -161,7 +161,8 @@ def test_it_explains_the_files_that_can_be_read_whatever_their_names(tmp_path, c
     for stem in (name, "whole"):
         (tmp_path / f"{stem}.png").write_bytes(cv2.imencode(".png", hand)[1].tobytes())
     (tmp_path / "damaged.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
-    done = CliRunner().invoke(app, ["explain", str(tmp_path), "--out", str(tmp_path / "out")])
+    words = ["explain", str(tmp_path), "--sex", "male", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.exception
     assert [record.message.split(":")[0] for record in caplog.records] == ["Left out"]
     assert "damaged.png" in caplog.text
