@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,10 @@ def _in_processes(calls: Iterable[Any], options: dict[str, Any]) -> Iterator[Any
         try:
             with _held_interrupt():
                 files = Parallel(initializer=_prepare_process, **options)(stored)
-            for file in files:
-                yield pickle.loads(file.read_bytes())
-                file.unlink()
+            with closing(files):  # ends the processes, which write into the folder
+                for file in files:
+                    yield pickle.loads(file.read_bytes())
+                    file.unlink()
         except BrokenProcessPool as error:
             raise UserError("a process was killed, perhaps because memory ran out") from error
 
