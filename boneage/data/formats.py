@@ -152,7 +152,7 @@ def describe_file(file: Path) -> str:
     except OSError:
         kind = ""
     if "archive" in kind:
-        return f"a {kind}: unpack it, and give the folder"
+        return f"a {kind}: {REMEDIES['archive']}, and give the folder"
     return "a file: give the folder that it is in"
 
 

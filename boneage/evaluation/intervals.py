@@ -1,6 +1,7 @@
 """Bootstrap intervals of metrics and of their differences."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from math import nan, pi, sqrt, tan
 
 import numpy as np
@@ -133,6 +134,7 @@ def unpaired_difference(
     return _result(value, *_limits(value, drawn[1] - drawn[0]))
 
 
+@cache
 def widening(units: int) -> float:
     """Return the factor by which the limits of a difference are farther from it than percentiles.
 

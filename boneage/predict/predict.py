@@ -187,8 +187,7 @@ def _load(
     for start in range(0, len(files), FILES_AHEAD):
         part = files[start : start + FILES_AHEAD]
         calls = (delayed(load)(file, ensemble.preprocessings, with_films) for file in part)
-        with closing(run_pool(calls, n_jobs=-1, pre_dispatch="16*n_jobs")) as radiographs:
-            yield from radiographs
+        yield from run_pool(calls, n_jobs=-1, pre_dispatch="16*n_jobs")  # which it closes too
 
 
 def _batches(items: Iterable[Item], n: int) -> Generator[list[Item], None, None]:
