@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 FRAMEWORK = (  # packages of the extra `train`, which exported models do not need
     "torch", "torchvision", "lightning", "torchmetrics", "hydra", "omegaconf", "albumentations",
-    "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "filelock", "platformdirs",
+    "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "platformdirs",
     "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
 )  # fmt: skip
 PLAIN_PATH = re.compile(  # paths that Hydra reads as text

@@ -38,7 +38,7 @@ from boneage.predict.answer import (
     terminal_table,
     years_and_months,
 )
-from boneage.predict.answer_files import AnswerFiles
+from boneage.predict.answer_files import AnswerFiles, open_answers
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
@@ -449,14 +449,29 @@ def test_a_file_of_another_program_is_not_overwritten(tmp_path, name, said):
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+def test_a_folder_holds_one_prediction_at_a_time(tmp_path):
+    """Each would replace the answers of the other at its end."""
+    folder, about = tmp_path / "out", {"pictures": False}
+    with open_answers(folder, about, resume=False) as first:
+        second = open_answers(folder, about, resume=True)
+        with pytest.raises(UserError, match=f"^another prediction is writing into {folder}: wait"):
+            second.__enter__()
+        first.add([Answer("a.png", "a")])
+    with open_answers(folder, about, resume=True) as later:
+        later.add([Answer("b.png", "b")])
+        later.write(["b.png"])
+    assert list(pd.read_csv(folder / "predictions.csv")["id"]) == ["a", "b"]
+    assert not (folder / ".lock").exists()
+
+
 def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
     files = [str(tmp_path / name) for name in ("a.png", "b.png", "dangling.png")]
     for file in files[:2]:
         Path(file).touch()
     about = {"pictures": False}
-    first = AnswerFiles(tmp_path / "out", about, resume=False)
-    first.add(Answer(file, Path(file).stem) for file in files)
-    first.write(files)
+    with open_answers(tmp_path / "out", about, resume=False) as first:
+        first.add(Answer(file, Path(file).stem) for file in files)
+        first.write(files)
     assert not caplog.text  # what could not be read in this call has a row of its own
     Path(files[0]).unlink()
     AnswerFiles(tmp_path / "out", about, resume=True).write(files[1:])
