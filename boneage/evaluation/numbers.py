@@ -9,7 +9,7 @@ from typing import Any
 from boneage.errors import plural
 
 DASH = "-"  # in place of a value that is absent or undefined
-REFERENCE = re.compile(r"\$\{([^{}]+)\}")  # to another option, in OmegaConf
+REFERRED = re.compile(r"\$\{([^{}]+)\}")  # to another option, in OmegaConf
 FEW = 20  # radiographs or patients: estimates from fewer are marked
 FEWER = f"fewer than {FEW} radiographs (or patients, if known)"
 FEW_NOTE = f"† {FEWER}"
@@ -87,7 +87,7 @@ def plain(value: float) -> str:
 
 def option_value(value: object) -> str:
     """Return the value of an option as text; "as seed" if it is that of the option `seed`."""
-    return "none" if value is None else REFERENCE.sub(r"as \1", str(value))
+    return "none" if value is None else REFERRED.sub(r"as \1", str(value))
 
 
 def in_months(value: float) -> str:

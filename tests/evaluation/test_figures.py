@@ -16,6 +16,7 @@ from boneage.evaluation.figures import age, failures, stage, training
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.readers import readers_and_model
 from boneage.evaluation.figures.registry import FIGURES, draw_figures
+from boneage.evaluation.figures.stress import stress_figure
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.cases import overlay_sheet
 from boneage.explain.film import square_film
@@ -422,3 +423,20 @@ def test_long_names_of_readers_leave_room_for_their_errors(recwarn):
     assert all(label.x0 >= 0 for label in labels)
     assert not any(a.overlaps(b) for a, b in pairwise(labels))
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(("counted", "marked"), [({}, False), ({"patients": 14}, True)])
+def test_the_figure_of_changed_radiographs_explains_its_signs(counted, marked):
+    table = pd.DataFrame({"change": ["unchanged", "gamma 2"]}).assign(
+        metric="mae_months", value=5.0, low=4.0, high=6.0, n=12345, **counted
+    )
+    with styled():
+        figure = stress_figure(table)
+        (note,) = drawn_boxes(figure, [figure._supxlabel])
+    ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert ticks[0] == f"unchanged (n = 12,345{'†' if marked else ''})"
+    said = figure.get_supxlabel()
+    assert "95 % intervals" in said
+    assert ("† fewer than 20" in said.replace("\n", " ")) == marked
+    assert note.x0 >= 0
+    assert note.x1 <= figure.bbox.width

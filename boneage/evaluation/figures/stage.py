@@ -20,7 +20,7 @@ from boneage.evaluation.stage import reliability
 
 STAGE_COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 STAGE_LINES = ("-", "--", "-.", ":")
-CROWDED = 8  # stages
+MANY_STAGES = 8  # stages
 
 
 def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: np.ndarray) -> Figure:
@@ -38,7 +38,7 @@ def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: np.ndarray
         for name, k, mark in zip(names, n, marks, strict=True)
     ]
     columns = [wrapped(name, 14) for name in names]
-    crowded = len(names) > CROWDED
+    crowded = len(names) > MANY_STAGES
     side = 0.6 if crowded else 1.0  # inches, of a cell
     longest = max(len(line) for row in rows for line in row.splitlines())
     lines = max(column.count("\n") for column in columns)
