@@ -564,6 +564,25 @@ def test_a_workbook_with_damaged_compression_is_one_line(tmp_path):
         read_labels(path)
 
 
+def test_cells_are_warned_of_where_names_have_a_prefix(tmp_path, caplog):
+    path = tmp_path / "labels.xlsx"
+    book = openpyxl.Workbook()
+    for row in (["id", "boneage", "sex"], [1377, 180, '=IF(1=1,"F","M")'], [1378, 12, "M"]):
+        book.active.append(row)
+    book.active.row_dimensions[3].hidden = True
+    book.active.merge_cells("E1:E2")
+    book.save(path)
+    _change(
+        path,
+        "xl/worksheets/sheet1.xml",
+        lambda xml: re.sub(rb"(</?)(?=\w)", rb"\1x:", xml).replace(b" xmlns=", b" xmlns:x="),
+    )
+    assert list(read_labels(path)["sex"]) == ["unknown", "male"]
+    assert "1 formula without a computed value" in caplog.text
+    assert "1 row is hidden" in caplog.text
+    assert "fill all of E1:E2" in caplog.text
+
+
 def test_a_strict_workbook_is_named(tmp_path):
     """Excel calls the format "Strict Open XML Spreadsheet"; pandas sees no sheets in it."""
     path, usual = tmp_path / "labels.xlsx", b"http://schemas.openxmlformats.org/"

@@ -24,6 +24,7 @@ HIDDEN_ROW = re.compile(  # in a sheet's XML, with something in its first cell
     rb'<row [^>]*hidden="(?:1|true)"(?:[^>]*[^/>])?>\s*<c [^>]*[^/>]>'
 )
 MERGED = re.compile(rb'<mergeCell ref="([A-Z]+(\d+):[A-Z]+(?!\2")\d+)"')  # over several rows
+PREFIX = re.compile(rb"(</?)\w+:")  # of all names, as Microsoft's own library writes them
 EXACT_DIGITS = 15  # of a number in a spreadsheet
 
 
@@ -120,7 +121,7 @@ def _warn_of_cells(path: Path) -> None:
     """Warn of formulas without a value, merged cells, and hidden rows: a filter removes nothing."""
     with ZipFile(path) as book:
         names = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
-        sheets = [book.read(name) for name in names]
+        sheets = [PREFIX.sub(rb"\1", book.read(name)) for name in names]
     if n := sum(len(FORMULA.findall(sheet)) for sheet in sheets):
         log.warning(
             "%s: %s without a computed value, read as empty: save the file once in a spreadsheet "
