@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.data.atomic import AGAIN, CHOOSE_ANOTHER_OUT, atomic_file, write_files, writing
-from boneage.data.radiographs import ANSWERS, PICTURES, PREDICTION_FILES
+from boneage.data.folders import ANSWERS, PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.run_files import CHECKPOINTS, METRICS, PAGE, SPLIT
 from boneage.predict.answer import PREDICTIONS_SCHEMA, Answer, table_of
