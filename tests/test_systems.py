@@ -22,10 +22,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import boneage.errors
 from boneage.data.atomic import LOCK, require_writable
+from boneage.data.folders import walk
 from boneage.data.formats import read_radiograph
 from boneage.data.parallel import in_parallel
 from boneage.data.phantom.write import write_phantom
-from boneage.data.radiographs import names_apart, walk
+from boneage.data.radiographs import names_apart
 from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError, option_word, quoted_option, shell_line
 from boneage.evaluation.comparison.formats import write_tables

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from boneage.data.radiographs import log_skipped
+from boneage.data.folders import log_skipped
 from boneage.data.splits import UNUSED
 from boneage.data.tables.columns import column_option
 from boneage.data.tables.ids import count_patients, patients_with_several, rows_alike

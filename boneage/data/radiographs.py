@@ -4,12 +4,12 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path, PurePath
 from typing import Literal
 
+from boneage.data.folders import drawn_images, log_skipped, walk
 from boneage.data.formats import (
     FORMAT_NAMES,
     RADIOGRAPH_SUFFIXES,
@@ -24,13 +24,8 @@ from boneage.data.tables.read import TABLE_SUFFIXES, check_separator, read_heade
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
-HIDDEN = (".", "~$")
-APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
 MASKS = ".npz"  # of a phantom, named by the ids of its radiographs
-PICTURES = "pictures"  # folder of images of radiographs
 NAME_BYTES = 240  # of a new file: most systems take 255, and a suffix is added while it is written
-PREDICTION_FILES = ("predictions.csv", "predictions.part")  # next to it: of finished, stopped calls
-ANSWERS = "predictions.json"  # of a finished call
 NOT_FILMS = (*TABLE_SUFFIXES, MASKS)
 Role = Literal["train", "val", "test", "without ages"]
 # words of a file's name: not interval, validated or latest, nor "test of ..."
@@ -43,44 +38,6 @@ OFFICIAL_HEADERS: dict[tuple[str, str], Role] = {  # id and age
     ("case id", "ground truth bone age (months)"): "test",
 }
 OFFICIAL_VALIDATION_ROWS = 1425
-
-
-def walk(root: Path, quiet: bool = False) -> Iterator[str]:
-    """Yield the path of every file in and below a folder; hidden ones are skipped.
-
-    Links are followed. A folder that is reached twice, by a link back up or to a sibling, counts
-    once. What cannot be opened is skipped and logged. Hidden radiographs are counted in one line.
-
-    Args:
-        root: the folder; the paths start with it.
-        quiet: log nothing, of a folder that was read before.
-    """
-    visited = set()
-    report = None if quiet else log_skipped
-    hidden: list[str] = []
-    for where, subfolders, names in os.walk(root, followlinks=True, onerror=report):
-        status = os.stat(where)
-        if status.st_ino and (status.st_dev, status.st_ino) in visited:  # 0: it has no number
-            subfolders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith(HIDDEN))
-        for name in sorted(names):
-            file = os.path.join(where, name)
-            if not name.startswith(HIDDEN):
-                yield file
-            elif not name.startswith(APPLE_DOUBLE) and is_radiograph(Path(file)):
-                hidden.append(name)
-    if hidden and not quiet:
-        log.warning(
-            "%s: %s skipped, because a dot before the name hides a file: %s",
-            root, plural(len(hidden), "image"), join_first(hidden),
-        )  # fmt: skip
-
-
-def log_skipped(error: Exception) -> None:
-    """Log what is not read."""
-    log.warning("Skipped: %s", error)
 
 
 @dataclass(frozen=True)
@@ -111,6 +68,8 @@ class Folder:
 def explore(root: Path, columns: Columns, separator: str | None = None) -> Folder:
     """Walk a folder once, links included, and sort its files; hidden ones are skipped.
 
+    Folders of runs and images of predicted radiographs are left out.
+
     Args:
         root: the folder.
         columns: column names of custom tables; tables with the known names count as well.
@@ -124,10 +83,11 @@ def explore(root: Path, columns: Columns, separator: str | None = None) -> Folde
         raise UserError(f"data.root={root}: {what} (in boneage stress: --root)")
     check_separator(separator)
     folder = Folder()
+    is_drawn = drawn_images()
     for file in map(Path, walk(root.absolute())):
         if file.suffix.lower() in TABLE_SUFFIXES:
             _sort_table(folder, file, columns, separator)
-        elif is_radiograph(file):
+        elif is_radiograph(file) and not is_drawn(file):
             folder.images.append(file)
     folder.tables.sort(key=lambda table: table.path)
     return folder
@@ -172,15 +132,15 @@ def _role(path: Path, columns: Columns, column_of: dict[str, str], separator: st
 def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     """Return the files given, and the radiographs in and below the folders given, in order.
 
-    Other files in these folders are logged, except texts, tables and masks. Images of predicted
-    radiographs are left out.
+    Other files in these folders are logged, except texts, tables and masks. Folders of runs and
+    images of predicted radiographs are left out.
 
     Raises:
         UserError: when a path does not exist, or there is no radiograph.
     """
     files: list[Path] = []
     others: list[Path] = []
-    is_drawn = cache(_is_drawn)  # a folder contains many files
+    is_drawn = drawn_images()
     for path in paths:
         try:
             path.stat()
@@ -191,8 +151,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
             continue
         for file in map(Path, walk(path)):
             if is_radiograph(file):
-                folder = file.resolve().parent if file.is_symlink() else file.parent
-                files += [file] * (not is_drawn(folder))
+                files += [file] * (not is_drawn(file))
             elif file.suffix.lower() not in NOT_FILMS and is_binary(file):
                 others.append(file)
     not_read = f"{plural(len(others), 'other file')} ({join_first([file.name for file in others])})"
@@ -203,12 +162,6 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     if others:
         log.warning("Not read: %s; the formats are %s", not_read, FORMAT_NAMES)
     return list(dict.fromkeys(files))
-
-
-def _is_drawn(folder: Path) -> bool:
-    """Tell whether a folder is of the images that `boneage predict` has made of radiographs."""
-    folder = folder.resolve()
-    return folder.name == PICTURES and any((folder.parent / n).exists() for n in PREDICTION_FILES)
 
 
 def radiograph_id(file: PurePath) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from boneage.data.folders import walk
 from boneage.data.formats import is_radiograph
-from boneage.data.radiographs import MASKS, by_id, walk
+from boneage.data.radiographs import MASKS, by_id
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, require_single
 from boneage.data.tables.ids import count_patients, patient_codes, patients_with_several
 from boneage.data.tables.labels import read_ids, read_unique_ids

@@ -17,7 +17,7 @@ from boneage.data.atomic import (
     write_files,
     writing,
 )
-from boneage.data.radiographs import ANSWERS, PICTURES, PREDICTION_FILES
+from boneage.data.folders import ANSWERS, PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.run_files import CHECKPOINTS, METRICS, PAGE, SPLIT
 from boneage.predict.answer import PREDICTIONS_SCHEMA, Answer, table_of

@@ -9,7 +9,8 @@ import numpy as np
 
 from boneage.data.atomic import write_file
 from boneage.data.crop import to_jpeg
-from boneage.data.radiographs import PICTURES, unused_name
+from boneage.data.folders import PICTURES
+from boneage.data.radiographs import unused_name
 from boneage.evaluation.html import data_uri, render
 from boneage.evaluation.run_files import PAGE
 from boneage.explain.film import film_image

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from boneage.data.radiographs import ANSWERS
+from boneage.data.folders import ANSWERS
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.matching import match_ids
 from boneage.errors import UserError, join_first, plural

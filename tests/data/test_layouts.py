@@ -516,6 +516,30 @@ def test_a_table_of_long_notes_is_found(tmp_path):
     assert list(read_source(tmp_path)["age_months"]) == [100.0 + i for i in range(40)]
 
 
+def test_results_below_the_radiographs_are_neither_trained_on_nor_predicted(tmp_path, caplog):
+    caplog.set_level("INFO")
+    put(tmp_path / "labels.csv", "id,boneage,male\n1,120,True\n2,130,False\n")
+    put_images(tmp_path, [1, 2])
+    films = [str(file) for file in find_radiographs([tmp_path])]
+    results = {
+        "outputs/age/finished": ("metrics.json", "predictions.csv", "figures/scatter.png"),
+        "outputs/age/stopped": ("train.log", ".hydra/config.yaml", "gradcam/age_epoch_005.png"),
+        "predicted": ("predictions.csv", "predictions.json", "pictures/1.jpg", "pictures/2.jpg"),
+        "stopped": ("predictions.part", "pictures/1.jpg"),
+    }
+    for folder, names in results.items():
+        for name in names:
+            put(tmp_path / folder / name)
+    assert list(read_source(tmp_path)["path"]) == films
+    assert "2 run folders skipped" in caplog.text
+    assert [str(file) for file in find_radiographs([tmp_path])] == films
+    asked = find_radiographs([tmp_path / "outputs/age/finished"])
+    assert [file.name for file in asked] == ["scatter.png"]
+    put(tmp_path / "site/metrics.json")  # alone it is no sign of a run
+    put_images(tmp_path / "site", [3])
+    assert len(find_radiographs([tmp_path])) == 3
+
+
 def test_images_of_predicted_radiographs_are_left_out_also_through_links(tmp_path):
     out = tmp_path / "out"
     (out / "pictures").mkdir(parents=True)

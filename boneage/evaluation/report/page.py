@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from boneage.data.atomic import write_file
 from boneage.data.crop import to_film, to_jpeg
 from boneage.data.decode import Preprocessing
+from boneage.data.folders import walk
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import detect
-from boneage.data.radiographs import by_id, walk
+from boneage.data.radiographs import by_id
 from boneage.errors import UserError
 from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.material import AbsentError, Material

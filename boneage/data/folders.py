@@ -1,0 +1,83 @@
+"""The files in and below a folder, and which of them this project wrote."""
+
+import logging
+import os
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
+from pathlib import Path
+
+from boneage.data.formats import is_radiograph
+from boneage.errors import join_first, plural
+
+log = logging.getLogger(__name__)
+HIDDEN = (".", "~$")
+APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
+METRICS, PREDICTIONS, LOG, HYDRA = "metrics.json", "predictions.csv", "train.log", ".hydra"  # runs
+PICTURES = "pictures"  # folder of images of radiographs
+PREDICTION_FILES = (PREDICTIONS, "predictions.part")  # next to it: of finished, stopped calls
+ANSWERS = "predictions.json"  # of a finished call
+
+
+def walk(root: Path, quiet: bool = False) -> Iterator[str]:
+    """Yield the path of every file in and below a folder; hidden ones are skipped.
+
+    Links are followed. A folder that is reached twice, by a link back up or to a sibling, counts
+    once. What cannot be opened is skipped and logged. Hidden radiographs are counted in one line.
+    Folders of runs below the folder are skipped, and counted in one line.
+
+    Args:
+        root: the folder; the paths start with it.
+        quiet: log nothing, of a folder that was read before.
+    """
+    visited = set()
+    report = None if quiet else log_skipped
+    hidden: list[str] = []
+    runs: list[str] = []
+    for where, subfolders, names in os.walk(root, followlinks=True, onerror=report):
+        status = os.stat(where)
+        if status.st_ino and (status.st_dev, status.st_ino) in visited:  # 0: it has no number
+            subfolders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        if where != os.fspath(root) and _is_run(subfolders, names):
+            runs.append(where)
+            subfolders.clear()
+            continue
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(HIDDEN))
+        for name in sorted(names):
+            file = os.path.join(where, name)
+            if not name.startswith(HIDDEN):
+                yield file
+            elif not name.startswith(APPLE_DOUBLE) and is_radiograph(Path(file)):
+                hidden.append(name)
+    if hidden and not quiet:
+        log.warning(
+            "%s: %s skipped, because a dot before the name hides a file: %s",
+            root, plural(len(hidden), "image"), join_first(hidden),
+        )  # fmt: skip
+    if runs and not quiet:
+        log.info("%s: %s skipped: %s", root, plural(len(runs), "run folder"), join_first(runs))
+
+
+def log_skipped(error: Exception) -> None:
+    """Log what is not read."""
+    log.warning("Skipped: %s", error)
+
+
+def _is_run(subfolders: Collection[str], names: Collection[str]) -> bool:
+    """Tell whether a folder is of a run, by what it contains; an ensemble is a run too."""
+    return (METRICS in names and PREDICTIONS in names) or (LOG in names and HYDRA in subfolders)
+
+
+def drawn_images() -> Callable[[Path], bool]:
+    """Return what tells whether an image is one that `boneage predict` has made of a radiograph.
+
+    It remembers the folders: use it for one walk.
+    """
+    of_folder = cache(_is_of_predictions)  # a folder contains many files
+    return lambda file: of_folder(file.resolve().parent if file.is_symlink() else file.parent)
+
+
+def _is_of_predictions(folder: Path) -> bool:
+    folder = folder.resolve()
+    return folder.name == PICTURES and any((folder.parent / n).exists() for n in PREDICTION_FILES)
