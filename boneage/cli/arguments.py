@@ -10,6 +10,7 @@ Checkpoints = Annotated[
     list[Path] | None,
     typer.Option(
         "--checkpoint",
+        metavar="<path>",
         help="Exported .onnx file, checkpoint, or folder of a run; several are averaged. "
         "By default the built-in model.",
     ),

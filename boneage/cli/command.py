@@ -17,6 +17,14 @@ class Command(TyperCommand):
         if self.help:  # the lines of a docstring are not those of a terminal
             self.help = re.sub(r"(?<!\n)\n(?!\n)", " ", self.help)
 
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - differs by version
+        """Return the parameters; flags take no value, so help names none."""
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            if isinstance(param, TyperOption) and param.is_flag:
+                param.metavar = ""
+        return params
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - differs by version
         """Parse the arguments.
 

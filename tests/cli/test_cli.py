@@ -51,6 +51,7 @@ def test_help_fills_a_narrow_terminal_and_cuts_nothing_off():
         command = [sys.executable, "-c", code, name, "--help"]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
         assert "…" not in done.stdout
+        assert "bool" not in done.stdout.lower()  # a flag takes no value
         lines = [line.rstrip() for line in done.stdout.partition("╭")[0].splitlines()]
         for line, following in pairwise(lines):
             if line and following:
