@@ -10,17 +10,24 @@ from pathlib import PurePath
 
 FRAMEWORK = (  # packages of the extra `train`, which exported models do not need
     "torch", "torchvision", "lightning", "torchmetrics", "hydra", "omegaconf", "albumentations",
-    "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "filelock", "platformdirs",
+    "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "platformdirs",
     "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
 )  # fmt: skip
 PLAIN_PATH = re.compile(  # paths that Hydra reads as text
     r"(?!(null|true|false|nan|inf)\Z)([a-z]:/|\.{0,2}/|[a-z_])[\w./-]*", re.ASCII | re.IGNORECASE
 )
 WINDOWS = os.name == "nt"
+CONTROL_CODES = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab: terminals obey some
 
 
 class UserError(Exception):
-    """An error that the user can fix: its message says what is wrong, where, and what to do."""
+    """An error that the user can fix: its message says what is wrong, where, and what to do.
+
+    A file's name in it may contain control characters, which are replaced.
+    """
+
+    def __str__(self) -> str:
+        return without_controls(super().__str__())
 
 
 class MissingPackage(UserError):
@@ -67,6 +74,11 @@ def plural(n: int, noun: str) -> str:
 def join_first(items: list[str], n: int = 5) -> str:
     """Return the first n items as a readable list, with dots if there are more."""
     return ", ".join(items[:n]) + (", ..." if len(items) > n else "")
+
+
+def without_controls(text: str) -> str:
+    """Return a text for one line of a terminal, with a question mark for a control character."""
+    return CONTROL_CODES.sub("?", text)
 
 
 def one_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any, TextIO
 
-from boneage.errors import UserError
+from boneage.errors import UserError, without_controls
 
 CLOSED = (errno.EPIPE, errno.EINVAL)  # of a pipe without a reader; the second on Windows
 
@@ -64,7 +64,8 @@ def prepare_output(required: bool) -> None:
 
     A character that the encoding lacks is replaced by a question mark. What is written after the
     reader has closed the pipe is dropped, and so are what a full disk keeps out of a log file and
-    Matplotlib's advice on its cache of fonts. A width of 0 columns counts as unknown.
+    Matplotlib's advice on its cache of fonts. Control characters are replaced in log messages. A
+    width of 0 columns counts as unknown.
 
     Args:
         required: whether standard output is the result of the command, so that a full disk is an
@@ -73,6 +74,7 @@ def prepare_output(required: bool) -> None:
     if os.environ.get("COLUMNS") == "0":  # of a terminal of unknown width: tables would be empty
         del os.environ["COLUMNS"]
     logging.raiseExceptions = False
+    logging.setLogRecordFactory(_Record)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     sys.stdout = _prepared(sys.stdout, required)
     sys.stderr = _prepared(sys.stderr, required=False)
@@ -90,6 +92,13 @@ def _prepared(stream: TextIO | None, required: bool) -> TextIO:
     stream.flush()
     output = io.BufferedWriter(_Output(stream.fileno(), required))
     return io.TextIOWrapper(output, stream.encoding, "replace", line_buffering=True)
+
+
+class _Record(logging.LogRecord):
+    """A log record without control characters, which names of files may contain."""
+
+    def getMessage(self) -> str:
+        return "\n".join(map(without_controls, super().getMessage().split("\n")))
 
 
 class _Output(io.FileIO):

@@ -21,7 +21,7 @@ from helpers import PROJECT, TINY, TRAIN, Page, predictions, write_finished_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import boneage.errors
-from boneage.data.atomic import require_writable
+from boneage.data.atomic import LOCK, require_writable
 from boneage.data.formats import read_radiograph
 from boneage.data.parallel import in_parallel
 from boneage.data.phantom.write import write_phantom
@@ -32,7 +32,7 @@ from boneage.evaluation.comparison.formats import write_tables
 from boneage.evaluation.report.page import write_report
 from boneage.models import inference
 from boneage.run.overrides import check_overrides
-from boneage.run.process import RUN_LOCK, interruptible, keep_freed_memory, only_run_in
+from boneage.run.process import interruptible, keep_freed_memory, only_run_in
 from boneage.terminal import _Output, is_terminal, relative_path
 
 SOURCES = [
@@ -85,7 +85,7 @@ def test_a_run_ends_although_its_open_lock_cannot_be_removed(tmp_path, monkeypat
         patch.setattr(Path, "unlink", unlink)
         with only_run_in(tmp_path):
             pass
-    with FileLock(tmp_path / RUN_LOCK, timeout=0):  # it is free again
+    with FileLock(tmp_path / LOCK, timeout=0):  # it is free again
         pass
 
 

@@ -49,6 +49,22 @@ def test_a_character_that_the_encoding_lacks_is_a_question_mark(tmp_path):
     assert (tmp_path / "comparison/comparison.html").is_file()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_control_characters_of_names_are_question_marks(tmp_path):
+    """A terminal would obey them, and an error of one line would have two."""
+    for name in ("a\x1b[2J\r\n.png", "b\x9b2J.png", ".hidden\x1b]0;.png"):
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+    of_folder = run(*BONEAGE, "predict", str(tmp_path))
+    assert of_folder.returncode == 1
+    shown = of_folder.stdout.decode() + of_folder.stderr.decode()
+    assert not {*shown} & {"\x1b", "\r", "\x9b"}
+    assert shown.count("a?[2J??.png") == 2  # the name, and the reason
+    assert ".hidden?]0;.png" in shown
+    of_one = run(*BONEAGE, "predict", str(tmp_path / "a\x1b[2J\r\n.png"))
+    assert len(of_one.stderr.splitlines()) == 1
+    assert b"a?[2J??.png: " in of_one.stderr
+
+
 @pytest.mark.parametrize("command", [[TRAIN, "--cfg", "job"], [*BONEAGE, "--help"]])
 def test_a_closed_pipe_is_no_error(command):
     reader, writer = os.pipe()

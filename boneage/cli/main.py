@@ -11,7 +11,7 @@ from boneage.cli.models import calibrate, export, stress
 from boneage.cli.radiographs import app as page
 from boneage.cli.radiographs import explain, predict
 from boneage.cli.runs import compare, dashboard, ensemble, report
-from boneage.errors import UserError, framework
+from boneage.errors import UserError, framework, without_controls
 from boneage.terminal import (
     check_temporary_folder,
     check_working_directory,
@@ -62,4 +62,4 @@ def main() -> None:
         if error.strerror is None:  # not of the system
             raise
         named = [str(error.filename)] if error.filename else []
-        sys.exit("error: " + ": ".join([*named, error.strerror]))
+        sys.exit("error: " + without_controls(": ".join([*named, error.strerror])))

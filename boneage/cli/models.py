@@ -4,11 +4,14 @@ import logging
 import os
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from boneage.cli.arguments import Checkpoint, Images, Names, Unit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADING = 10  # characters of a line of a column's heading
 
@@ -98,19 +101,14 @@ def stress(
     The built-in model is an exported model. A model from boneage calibrate is tested with its
     correction.
     """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from boneage.data.tables.columns import Columns
     from boneage.errors import UserError
-    from boneage.evaluation.numbers import FEW_NOTE, fixed, is_few
     from boneage.evaluation.run_files import STRESS_TABLE
     from boneage.evaluation.run_folder import run_folder
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
-    from boneage.run.stress import LABELS, OF_STAGES, STRESS_FIGURE
+    from boneage.run.stress import STRESS_FIGURE
     from boneage.run.stress import stress as measure
     from boneage.weights import is_exported, name_of
 
@@ -133,7 +131,24 @@ def stress(
     radiographs = f"Test fold of {os.path.basename(os.path.abspath(checkpoint or file))}"
     if is_exported(file):
         radiographs = f"Radiographs of {root} that {name_of(file)} was not trained on"
-    title = escape(f"{radiographs}, with image changes")
+    _print_changes(measured, f"{radiographs}, with image changes")
+    typer.echo(f"Intervals: {folder / STRESS_TABLE}; figure: {folder / STRESS_FIGURE}")
+
+
+def _print_changes(measured: "pd.DataFrame", title: str) -> None:
+    """Print a row of each change, in as many tables as the terminal is too narrow for one.
+
+    Args:
+        measured: columns `change`, `n`, `metric` and `value`, as `boneage.run.stress.stress` gives.
+        title: of each table.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from boneage.evaluation.numbers import FEW_NOTE, fixed, is_few
+    from boneage.run.stress import LABELS, OF_STAGES
+
     all_metrics = measured["metric"].unique()
     of_ages = [metric for metric in all_metrics if metric not in OF_STAGES]
     joint = "mae_months" in of_ages and len(of_ages) < len(all_metrics)  # too wide for one table
@@ -142,7 +157,7 @@ def stress(
     while parts:
         metrics = parts.pop(0)
         unit = " (ages in months)" * any("months" in metric for metric in metrics)
-        table = Table(title=title + unit, box=None, collapse_padding=True)
+        table = Table(title=escape(title) + unit, box=None, collapse_padding=True)
         table.add_column("change", no_wrap=True)
         for heading in ("n", *(LABELS[metric] for metric in metrics)):
             table.add_column(fill(heading, HEADING), justify="right", no_wrap=True)
@@ -158,4 +173,3 @@ def stress(
             parts = [metrics[:half], metrics[half:], *parts]
         else:
             console.print(table)
-    typer.echo(f"Intervals: {folder / STRESS_TABLE}; figure: {folder / STRESS_FIGURE}")

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from boneage.errors import UserError
 
 PARTIAL = "boneage-partial-"  # prefix of the names of incomplete folders
-
-
+LOCK = ".lock"  # in a folder that one process at a time may write into
 CHOOSE_ANOTHER_OUT = "choose another --out"
 AGAIN = "when this is fixed, repeat the command"
 
@@ -59,6 +60,36 @@ def make_writable(folder: Path, remedy: str = CHOOSE_ANOTHER_OUT) -> None:
     require_writable(folder, remedy)
     with writing(folder, remedy):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def only_writer(folder: Path, who: str, remedy: str, seconds: float = 0) -> Iterator[None]:
+    """Keep other processes that call this out of a folder.
+
+    Args:
+        folder: exists.
+        who: writes into it: "run".
+        remedy: how to choose another folder.
+        seconds: to wait for the end of the other.
+
+    Raises:
+        UserError: if another process is writing into it, or it cannot be locked.
+    """
+    file = folder / LOCK
+    try:
+        lock = FileLock(file).acquire(timeout=seconds)
+    except Timeout:
+        raise UserError(
+            f"another {who} is writing into {folder}: wait for its end, or {remedy}"
+        ) from None
+    except OSError as error:  # a network file system without locks
+        raise UserError(f"{file} cannot be locked ({error.strerror or error}): {remedy}") from error
+    with lock:
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes no open file; the lock does it at its end
+                file.unlink()
 
 
 @contextmanager

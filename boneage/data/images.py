@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE as BITS_PER_SAMPLE
 from PIL.TiffImagePlugin import (
     COMPRESSION,
@@ -31,6 +32,13 @@ LEVELS_OF_14_BITS = 2**14 >> 8  # that are left in the upper 8 of 16 bits
 USUAL_BITS = (1, 2, 4, 8, 16, 32, 64)  # in a TIFF; some more are read
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
 BIT_DEPTH_AT = 24  # in a PNG
+ANIMATION = "is an animation; save the radiograph as a file of one image"  # of which any is read
+COLOURS_APART = (  # memory is read that nobody has written
+    "stores each colour of its 16-bit pixels by itself (PlanarConfiguration 2); save it in grey"
+)
+NO_POLARITY = (  # 8 bits are inverted, 16 are not
+    "does not say whether 0 is black or white (PhotometricInterpretation); save it as PNG"
+)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -38,7 +46,8 @@ def read_image(path: str | Path) -> np.ndarray:
 
     It is rotated as its EXIF orientation says. Fully transparent pixels are black, since their
     colour is arbitrary. If all are (see `is_transparent`), the transparency is a mistake and
-    ignored. Of a TIFF's pages the first is read; the others must be smaller, as thumbnails are.
+    ignored. Of a TIFF's pages the first is read; the others must be smaller, as thumbnails are. An
+    animated PNG is refused.
 
     Returns:
         (H, W) uint8 or uint16.
@@ -49,11 +58,8 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     data = read_bytes(path)
     facts = _read_header(path, data)
-    if facts.colours_apart:
-        raise UserError(
-            f"{path}: stores each colour of its 16-bit pixels by itself (PlanarConfiguration 2); "
-            "save it in grey"
-        )
+    if facts.refusal:
+        raise UserError(f"{path}: {facts.refusal}")
     with muted_decoders() as messages:
         image = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
@@ -125,8 +131,8 @@ class _Facts:
     is_tiff: bool = False
     white_is_zero: bool = False
     has_alpha: bool = False
-    colours_apart: bool = False  # OpenCV would read memory that nobody has written
     bits: int = 8  # per pixel and colour
+    refusal: str = ""  # why OpenCV would not read it as it is meant, and what to do
 
 
 def _read_header(path: str | Path, data: bytes) -> _Facts:
@@ -138,7 +144,8 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
                     _require_usual(image.size)
                     alpha = image.has_transparency_data
                     if not isinstance(image, TiffImageFile):
-                        return _Facts(has_alpha=alpha)
+                        animated = isinstance(image, PngImageFile) and image.is_animated
+                        return _Facts(has_alpha=alpha, refusal=ANIMATION * animated)
                     facts = _tiff_facts(image.tag_v2, alpha)
                     sizes = _page_sizes(image)
             except OSError:
@@ -186,7 +193,8 @@ def _read_tiff_tags(data: bytes) -> _Facts:
 def _tiff_facts(tags: ImageFileDirectory_v2, has_alpha: bool) -> _Facts:
     bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
     apart = bits == DEEP and tags.get(SAMPLES, 1) >= COLOUR_SAMPLES and tags.get(PLANAR) == 2
-    return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, apart, bits)
+    refusal = COLOURS_APART if apart else NO_POLARITY * (PHOTOMETRIC not in tags)
+    return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, bits, refusal)
 
 
 def _page_sizes(image: TiffImageFile) -> list[tuple[int, int]]:

@@ -9,7 +9,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from boneage.errors import plural
 from boneage.evaluation.metrics import metric_label, metric_labels
-from boneage.evaluation.numbers import FEW, FEWER, interval, is_few, number, p_value, plain, span
+from boneage.evaluation.numbers import (
+    FEW,
+    FEWER,
+    interval,
+    is_few,
+    number,
+    option_value,
+    p_value,
+    plain,
+    span,
+)
 
 EVALUATION = Path(__file__).parent
 TEMPLATE_FOLDERS = ("evaluation", "evaluation/report", "evaluation/comparison", "predict")
@@ -35,6 +45,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
         "metric_labels": metric_labels,
         "number": number,
         "interval": interval,
+        "option_value": option_value,
         "p_value": p_value,
         "plain": plain,
         "plural": plural,

@@ -1,6 +1,7 @@
 """Format numbers for pages and the terminal."""
 
 import math
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from boneage.errors import plural
 
 DASH = "-"  # in place of a value that is absent or undefined
+REFERRED = re.compile(r"\$\{([^{}]+)\}")  # to another option, in OmegaConf
 FEW = 20  # radiographs or patients: estimates from fewer are marked
 FEWER = f"fewer than {FEW} radiographs (or patients, if known)"
 FEW_NOTE = f"† {FEWER}"
@@ -81,6 +83,11 @@ def p_value(p: float | None) -> str:
 def plain(value: float) -> str:
     """Return a number without trailing zeros."""
     return f"{value:g}"
+
+
+def option_value(value: object) -> str:
+    """Return the value of an option as text; "as seed" if it is that of the option `seed`."""
+    return "none" if value is None else REFERRED.sub(r"as \1", str(value))
 
 
 def in_months(value: float) -> str:

@@ -5,13 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from boneage.data.atomic import write_file
-from boneage.evaluation.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, styled, to_png
-from boneage.evaluation.numbers import is_few
+from boneage.evaluation.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    styled,
+    to_png,
+    wrapped,
+)
+from boneage.evaluation.numbers import FEWER, is_few
 from boneage.evaluation.reference import Reference
 from boneage.evaluation.run_files import CLAIMS
 from boneage.explain.claim import sentences
@@ -43,7 +53,8 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
     regions = list(dict.fromkeys(rows["region"]))
     columns = max(1, min(3, len(regions)))
     lines = max(1, -(-len(regions) // columns))
-    figure = Figure(figsize=(2.6 * columns, 2.3 * lines + 0.5), layout="constrained")
+    beside = 4 if columns == 3 else 2  # entries of the legend
+    figure = Figure(figsize=(max(5.2, 2.6 * columns), 2.3 * lines), layout="constrained")
     grid = list(figure.subplots(lines, columns, squeeze=False, sharex=True).flat)
     checkpoints = list(dict.fromkeys(rows["checkpoint"]))
     for axes, region in zip(grid, regions, strict=False):
@@ -52,15 +63,18 @@ def enrichment_by_age(summary: pd.DataFrame) -> Figure:
         for checkpoint in checkpoints:
             part = of_region[of_region["checkpoint"] == checkpoint]
             _draw_checkpoint(axes, part, first=checkpoint == checkpoints[0])
-        axes.set_title(region.replace("_", " "))
+        axes.set_title(wrapped(region.replace("_", " "), 32))
         axes.set_xticks(range(len(BANDS)), BANDS.names, fontsize=7)
     for axes in grid[len(regions) :]:
         axes.set_visible(False)
     for axes in grid[max(0, len(regions) - columns) : len(regions)]:  # nothing is below them
         axes.tick_params(labelbottom=True)
-    handles, labels = grid[0].get_legend_handles_labels()
-    legend = dict(zip(labels, handles, strict=True))  # one entry for all other models
-    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=len(legend))
+    legend: dict[str, Artist] = {}  # one entry for all other models
+    for axes in grid[: len(regions)]:
+        handles, labels = axes.get_legend_handles_labels()
+        legend |= dict(zip(labels, handles, strict=True))
+    figure.legend(list(legend.values()), list(legend), loc="outside upper center", ncols=beside)
+    figure.set_figheight(2.3 * lines + 0.3 + 0.17 * -(-len(legend) // beside))
     figure.supxlabel("true bone age (years)", fontsize=9)
     figure.supylabel("enrichment (1 is chance)", fontsize=9)
     return figure
@@ -81,9 +95,14 @@ def _draw_checkpoint(axes: Axes, rows: pd.DataFrame, first: bool) -> None:
         if source == "model":
             place = np.arange(len(value))
             few = np.array([is_few(row) for row in own.to_dict("records")])
-            axes.plot(place[few], value[few], "o", color=color, mfc="white", markersize=4)
+            if few.any():
+                axes.plot(
+                    place[few], value[few], "o", color=color, mfc="white", markersize=4, label=FEWER
+                )
             low, high = (own[end].to_numpy(float) for end in ("low", "high"))
-            axes.fill_between(place, low, high, color=BLUE, alpha=0.15, linewidth=0)
+            axes.fill_between(
+                place, low, high, color=BLUE, alpha=0.15, linewidth=0, label="95 % interval"
+            )
 
 
 def measure_model(

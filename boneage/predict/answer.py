@@ -9,9 +9,8 @@ from typing import Literal
 
 import pandas as pd
 from rich.cells import cell_len, set_cell_size
-from rich.control import strip_control_codes
 
-from boneage.errors import plural
+from boneage.errors import plural, without_controls
 from boneage.evaluation.numbers import number
 from boneage.stages import PROBABILITY
 
@@ -168,7 +167,7 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
             cells[0] = answer.status
         rows.append([*cells, "" if answer.status == "error" else answer.sex])
         name = Path(answer.file).name
-        names.append(strip_control_codes(answer.file if common[name] > 1 else name))
+        names.append(without_controls(answer.file if common[name] > 1 else name))
         remarks.append([answer.reason] if answer.status == "error" else answer.flags)
     columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = width - sum(columns) - len(COLUMN_GAP) * len(columns)

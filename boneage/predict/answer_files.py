@@ -3,12 +3,20 @@
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from boneage.data.atomic import AGAIN, CHOOSE_ANOTHER_OUT, atomic_file, write_files, writing
+from boneage.data.atomic import (
+    AGAIN,
+    CHOOSE_ANOTHER_OUT,
+    atomic_file,
+    only_writer,
+    write_files,
+    writing,
+)
 from boneage.data.radiographs import ANSWERS, PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.run_files import CHECKPOINTS, METRICS, PAGE, SPLIT
@@ -17,6 +25,19 @@ from boneage.terminal import relative_path
 
 log = logging.getLogger(__name__)
 OF_A_RUN = (METRICS, SPLIT, CHECKPOINTS)  # whose predictions.csv is another table
+
+
+@contextmanager
+def open_answers(folder: Path, about: dict[str, Any], resume: bool) -> Iterator["AnswerFiles"]:
+    """Yield the answers of a call, whose folder no other call can write into meanwhile.
+
+    Raises:
+        UserError: if one does, or as `AnswerFiles`.
+    """
+    with writing(folder, AGAIN if resume else CHOOSE_ANOTHER_OUT):
+        folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(folder, "prediction", CHOOSE_ANOTHER_OUT):
+        yield AnswerFiles(folder, about, resume)
 
 
 class AnswerFiles:
@@ -53,7 +74,6 @@ class AnswerFiles:
             if not exists and about["pictures"] and drawn.exists():
                 raise UserError(f"{drawn} exists without its predictions: choose another --out")
         with writing(folder, AGAIN if resume else CHOOSE_ANOTHER_OUT):
-            folder.mkdir(parents=True, exist_ok=True)
             if resume and self.lines.exists():
                 self._resume_stopped()
             elif resume and self.document.exists():

@@ -148,7 +148,7 @@ def _answer(
         score = sd_score(age, patient.age_years, patient.sex)
         answer = partial(answer, sd_score=score)
         if is_extreme(age, patient.age_years, patient.sex):
-            what = FAR if score is None else f"SD score {score:+z.0f}"
+            what = FAR if score is None else f"SD score {score:+z.1f}"
             unit = f"{what}: is the chronological age right, and its unit?"
             answer = partial(answer, flags=[*all_flags, unit])
     return answer()

@@ -17,7 +17,7 @@ from boneage.data.radiographs import find_radiographs, radiograph_id
 from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import Answer
-from boneage.predict.answer_files import AnswerFiles
+from boneage.predict.answer_files import open_answers
 from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY, answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import PictureNames, write_pages, write_pictures
@@ -77,24 +77,23 @@ def predict(
         "table": str(table) if table else None, "strict": strict, "pictures": pictures,
         "sha256": {str(file): sha256(file) for file in inputs},
     }  # fmt: skip
-    answers = AnswerFiles(out, about, resume)
-    names = PictureNames(answer.picture for answer in answers.done.values())
-    left = [file for file in files if answers.lacks(file)]
-    with (
-        _resumable(out),
-        closing(_load(left, ensemble, pictures)) as radiographs,
-        closing(_batches(zip(left, radiographs, strict=True), len(left))) as parts,
-    ):
-        for part in parts:
-            owners = [patient_of(file, given, patients, seen.header) for file, seen in part]
-            batch, shown = answer_all(part, owners, ensemble, strict)
-            if pictures and shown:
-                drawn_as = {i: names.new(batch[i].id) for i in shown}
-                squares = np.stack([radiograph.squares[0] for radiograph in shown.values()])
-                maps = ensemble.maps(squares, [owners[i].sex for i in shown])
-                write_pictures(list(drawn_as.values()), list(shown.values()), maps, out)
-                batch = [replace(a, picture=drawn_as.get(i, "")) for i, a in enumerate(batch)]
-            answers.add(batch)
+    with open_answers(out, about, resume) as answers, _resumable(out):
+        names = PictureNames(answer.picture for answer in answers.done.values())
+        left = [file for file in files if answers.lacks(file)]
+        with (
+            closing(_load(left, ensemble, pictures)) as radiographs,
+            closing(_batches(zip(left, radiographs, strict=True), len(left))) as parts,
+        ):
+            for part in parts:
+                owners = [patient_of(file, given, patients, seen.header) for file, seen in part]
+                batch, shown = answer_all(part, owners, ensemble, strict)
+                if pictures and shown:
+                    drawn_as = {i: names.new(batch[i].id) for i in shown}
+                    squares = np.stack([radiograph.squares[0] for radiograph in shown.values()])
+                    maps = ensemble.maps(squares, [owners[i].sex for i in shown])
+                    write_pictures(list(drawn_as.values()), list(shown.values()), maps, out)
+                    batch = [replace(a, picture=drawn_as.get(i, "")) for i, a in enumerate(batch)]
+                answers.add(batch)
         all_answers = answers.write([str(file) for file in files])
         _warn_of_headers(all_answers)
         if pages:

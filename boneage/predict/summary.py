@@ -14,7 +14,7 @@ from boneage.stages import ALL, MAX_AGE_YEARS
 
 NORMAL = 1.959964  # quantile of a 95 % interval
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-VALUE = re.compile(r""" (['"]).*\1(?= )| [-+]\d+""")  # in a flag: a quoted text, or an SD score
+VALUE = re.compile(r""" (['"]).*\1(?= )| [-+][\d.]+""")  # in a flag: a quoted text, or an SD score
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,20 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import lightning as L
-from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from boneage.data.atomic import write_file
+from boneage.data.atomic import only_writer, write_file
 from boneage.data.storage import REMEDY
 from boneage.errors import FailedRun, UserError, option_word, shell_line
 from boneage.evaluation.run_files import ERROR, LAST
 from boneage.run.options import command, folder_option, is_sweep
 
-RUN_LOCK = ".lock"  # of a run folder
 LOADERS_END_SECONDS = 10  # after a run was killed
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 HIDDEN_WARNINGS = (
@@ -111,22 +109,8 @@ def only_run_in(run_dir: Path) -> Iterator[None]:
         yield
         return
     elsewhere = f"choose another folder with {folder_option()}"
-    try:
-        lock = FileLock(run_dir / RUN_LOCK).acquire(timeout=LOADERS_END_SECONDS)
-    except Timeout:
-        raise UserError(
-            f"another run is writing into {run_dir}: wait for its end, or {elsewhere}"
-        ) from None
-    except OSError as error:  # a network file system without locks
-        raise UserError(
-            f"{run_dir / RUN_LOCK} cannot be locked ({error.strerror or error}): {elsewhere}"
-        ) from error
-    with lock:
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows removes no open file; the lock does it at its end
-                (run_dir / RUN_LOCK).unlink()
+    with only_writer(run_dir, "run", elsewhere, LOADERS_END_SECONDS):
+        yield
 
 
 @contextmanager

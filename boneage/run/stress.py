@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import yaml
 from joblib import delayed
-from matplotlib.figure import Figure
 
 from boneage.data.atomic import make_writable, write_file, writing
 from boneage.data.decode import Preprocessing
@@ -22,7 +21,8 @@ from boneage.data.sampler import evenly
 from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, AgeUnit, Columns
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
-from boneage.evaluation.figures.style import BLUE, GREY, ORANGE, styled, write_figure
+from boneage.evaluation.figures.stress import stress_figure
+from boneage.evaluation.figures.style import styled, write_figure
 from boneage.evaluation.intervals import Metrics, Results, counts, with_interval
 from boneage.evaluation.run_files import STRESS_TABLE
 from boneage.evaluation.shares import widen_share
@@ -50,13 +50,6 @@ OF_STAGES = ("accuracy", "accuracy_difference", "stage_changed")
 DIFFERENCES = ("mae_months_difference", "accuracy_difference")  # from the unchanged radiographs
 BOUNDS = {"accuracy_difference": (-1.0, 1.0)}
 SHARES = {"accuracy", "flagged", "stage_changed"}  # of the radiographs
-PANELS = (
-    ("mae_months", "MAE (months)", BLUE),
-    ("change_months", "mean absolute change (months)", ORANGE),
-    ("accuracy", "accuracy of the stage", BLUE),
-    ("stage_changed", "share of changed stages", ORANGE),
-    ("flagged", "share flagged as unlike\nthe training radiographs", BLUE),
-)
 
 
 def stress(
@@ -274,27 +267,3 @@ def _not_flagged(error: np.ndarray, flagged: np.ndarray) -> Metrics:
     """Return the mean error of radiographs that are not flagged, NaN if all are."""
     total, kept = (error * ~flagged).sum(axis=-1), (~flagged).sum(axis=-1)
     return {"mae_months_not_flagged": total / np.where(kept, kept, np.nan)}
-
-
-def stress_figure(measured: pd.DataFrame) -> Figure:
-    """Draw the metrics of each change with 95 % intervals, next to the unchanged radiographs.
-
-    Args:
-        measured: `change`, `metric`, `value`, `low`, `high`, `n`.
-    """
-    panels = [panel for panel in PANELS if (measured["metric"] == panel[0]).any()]
-    names = list(measured["change"].unique())
-    size = (1.8 + 2.9 * len(panels), 0.7 + 0.26 * len(names))
-    figure = Figure(figsize=size, layout="constrained")
-    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (metric, label, color) in zip(all_axes, panels, strict=True):
-        rows = measured[measured["metric"] == metric].set_index("change").loc[names]
-        y = range(len(names))
-        axes.hlines(y, rows["low"].astype(float), rows["high"].astype(float), color=color)
-        axes.plot(rows["value"], y, "o", color=color, markersize=4, clip_on=False)
-        axes.axvline(rows["value"].iloc[0], color=GREY, linestyle="--", linewidth=0.8)
-        axes.set(xlabel=label, xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
-        axes.locator_params(axis="x", nbins=5)
-    n_of = measured.groupby("change")["n"].first()
-    all_axes[0].set_yticks(range(len(names)), [f"{name} (n = {n_of[name]:,})" for name in names])
-    return figure

@@ -222,6 +222,33 @@ def test_the_first_page_of_a_tiff_is_the_largest(tmp_path, compression):
     np.testing.assert_array_equal(read_image(tmp_path / "cut.tif"), np.asarray(film))
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_animated_png_is_refused(tmp_path, hidden, deep):
+    """Viewers that show no animations show the first image, which may be none of its frames."""
+    pixels = [
+        np.roll(PICTURE, n, axis=0).astype(np.uint16 if deep else np.uint8) for n in (0, 3, 6)
+    ]
+    first, *others = (Image.fromarray(one) for one in pixels)
+    path = tmp_path / "a.png"
+    first.save(path, save_all=True, append_images=others, default_image=hidden)
+    with pytest.raises(UserError, match=r"a\.png: is an animation; save the radiograph as"):
+        read_image(path)
+    first.save(path, save_all=True)
+    assert np.array_equal(read_image(path), pixels[0])
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_tiff_that_does_not_say_whether_zero_is_black_is_refused(tmp_path, deep):
+    Image.fromarray(PICTURE.astype(np.uint16 if deep else np.uint8)).save(tmp_path / "a.tif")
+    content = (tmp_path / "a.tif").read_bytes()
+    entry = struct.pack("<HH", 262, 3)  # PhotometricInterpretation, a short number
+    assert content.count(entry) == 1
+    (tmp_path / "a.tif").write_bytes(content.replace(entry, struct.pack("<HH", 263, 3)))
+    with pytest.raises(UserError, match=r"a\.tif: does not say whether 0 is black or white"):
+        read_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
 def test_a_palette_gives_its_colours(tmp_path, suffix):
     image = Image.fromarray(PICTURE, "P")

@@ -3,15 +3,19 @@
 import datetime
 import re
 from inspect import signature
+from pathlib import Path
 from zipfile import ZipFile
 
 import openpyxl
 import pytest
 
 from boneage.cli.main import app
+from boneage.data.radiographs import radiograph_id
 from boneage.data.tables.columns import Columns
 from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
+
+STRICT_MAIN = b"http://purl.oclc.org/ooxml/spreadsheetml/main"
 
 
 @pytest.fixture
@@ -520,6 +524,107 @@ def test_a_workbook_that_openpyxl_fails_on_is_one_line(tmp_path):
     book.save(tmp_path / "labels.xlsx")
     with pytest.raises(UserError, match=r"labels\.xlsx cannot be read as a table"):
         read_labels(tmp_path / "labels.xlsx")
+
+
+def _write_plain(path):
+    book = openpyxl.Workbook()
+    for row in (["id", "boneage"], [1377, 180], [1378, 12]):
+        book.active.append(row)
+    book.save(path)
+
+
+def _change(path, part, change):
+    """Write a workbook again with one of its parts changed."""
+    with ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    with ZipFile(path, "w") as book:
+        for name, content in parts.items():
+            book.writestr(name, change(content) if part in (name, "all") else content)
+
+
+@pytest.mark.parametrize("part", ["xl/worksheets/sheet1.xml", "xl/workbook.xml", "xl/styles.xml"])
+def test_a_damaged_part_of_a_workbook_is_one_line(part, tmp_path):
+    path = tmp_path / "labels.xlsx"
+    _write_plain(path)
+    _change(path, part, lambda xml: xml[: len(xml) // 2])
+    with pytest.raises(UserError, match=r"labels\.xlsx cannot be read as a table"):
+        read_labels(path)
+
+
+def test_a_workbook_with_damaged_compression_is_one_line(tmp_path):
+    path = tmp_path / "labels.xlsx"
+    _write_plain(path)
+    content = bytearray(path.read_bytes())
+    with ZipFile(path) as book:
+        part = book.getinfo("xl/worksheets/sheet1.xml")
+    start = part.header_offset + 30 + len(part.filename)
+    content[start : start + 20] = b"\xff" * 20
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"labels\.xlsx cannot be read as a table"):
+        read_labels(path)
+
+
+def test_cells_are_warned_of_where_names_have_a_prefix(tmp_path, caplog):
+    path = tmp_path / "labels.xlsx"
+    book = openpyxl.Workbook()
+    for row in (["id", "boneage", "sex"], [1377, 180, '=IF(1=1,"F","M")'], [1378, 12, "M"]):
+        book.active.append(row)
+    book.active.row_dimensions[3].hidden = True
+    book.active.merge_cells("E1:E2")
+    book.save(path)
+    _change(
+        path,
+        "xl/worksheets/sheet1.xml",
+        lambda xml: re.sub(rb"(</?)(?=\w)", rb"\1x:", xml).replace(b" xmlns=", b" xmlns:x="),
+    )
+    assert list(read_labels(path)["sex"]) == ["unknown", "male"]
+    assert "1 formula without a computed value" in caplog.text
+    assert "1 row is hidden" in caplog.text
+    assert "fill all of E1:E2" in caplog.text
+
+
+def test_a_strict_workbook_is_named(tmp_path):
+    """Excel calls the format "Strict Open XML Spreadsheet"; pandas sees no sheets in it."""
+    path, usual = tmp_path / "labels.xlsx", b"http://schemas.openxmlformats.org/"
+    _write_plain(path)
+    _change(path, "all", lambda xml: xml.replace(usual + b"spreadsheetml/2006/main", STRICT_MAIN))
+    with pytest.raises(UserError, match=r"Strict Open XML file: save it as a usual xlsx file"):
+        read_labels(path)
+
+
+def test_drop_down_lists_are_no_warnings(tmp_path, recwarn):
+    """openpyxl warns of lists as Excel stores them, which are no cells."""
+    path = tmp_path / "labels.xlsx"
+    _write_plain(path)
+    extension = (
+        b'<extLst><ext uri="{CCE6A557-97BC-4b89-ADB6-D9C93CAAB3DF}" xmlns:x14="http://schemas'
+        b'.microsoft.com/office/spreadsheetml/2009/9/main"/></extLst></worksheet>'
+    )
+    _change(path, "xl/worksheets/sheet1.xml", lambda xml: xml.replace(b"</worksheet>", extension))
+    assert list(read_labels(path)["id"]) == ["1377", "1378"]
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.xlsx"])
+def test_invisible_characters_are_no_part_of_an_id(name, write):
+    """Text that was copied from a page, or from the properties of a file, has such marks."""
+    marked = ["\u200e1377", "1378\u200b", "\u2068 1379\u2069"]
+    content = [["\u2060id", "bone\u00adage"], *[[id_, 60] for id_ in marked]]
+    if name.endswith("csv"):
+        content = "\n".join(",".join(map(str, row)) for row in content)
+    assert list(read_labels(write(content, name))["id"]) == ["1377", "1378", "1379"]
+    assert [radiograph_id(Path(f"{id_}.png")) for id_ in marked] == ["1377", "1378", "1379"]
+
+
+def test_rows_that_stray_quotation_marks_join_are_refused(write):
+    rows_ = [f"{n},{n},ok" for n in range(60, 70)]
+    rows_[2], rows_[5] = '62,62,"left', '65,65,"left'
+    path = write("id,boneage,comment\n" + "\n".join(rows_))
+    with pytest.raises(UserError, match=r"lines 4 to 7 are read as one row, because a quotation"):
+        read_labels(path)
+    rows_[2], rows_[5] = '62,62,"of two, or ""more""\r\nlines"', '65,65,12" film'
+    path = write("id,boneage,comment\n" + "\n".join(rows_))
+    assert list(read_labels(path)["age_months"]) == list(range(60, 70))
 
 
 def test_months_taken_for_years(write):

@@ -120,6 +120,36 @@ def test_a_choice_stands_for_the_options_below_it(tmp_path):
     assert group.differing == ["backbone"]
 
 
+@pytest.mark.parametrize("seeds", [("${seed}", "${seed}"), ("${seed}", 7)])
+def test_an_option_that_follows_another_is_shown_in_words(tmp_path, seeds):
+    """It is no option of its own in which runs of several seeds differ, unless one sets it."""
+    for name, seed, data_seed in zip("ab", (1, 2), seeds, strict=True):
+        options = {"seed": seed, "data.seed": data_seed, "data.augment": "${augment}"}
+        options |= {"data.size": 64, "train": True}
+        run(tmp_path / name, with_ages(1, seed=seed), options=options, seed=seed)
+    ((group,),) = groups_of(tmp_path)
+    assert ("data.seed" in group.differing) == (seeds == ("${seed}", 7))
+    write_comparison([tmp_path], tmp_path / "out")
+    write_report(tmp_path / "a")
+    pages = (tmp_path / "out" / "comparison.html", tmp_path / "a" / "report.html")
+    table = (tmp_path / "out" / "comparison.csv").read_text()
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert "as seed" in text
+        assert "${" not in text
+    assert "${" not in table
+    assert ("as seed" in table) == ("data.seed" in group.differing)
+
+
+def test_the_means_over_seeds_of_few_radiographs_are_marked(tmp_path):
+    for seed in (1, 2):
+        run(tmp_path / f"{seed}", with_ages(1, seed=seed, n=12), options={"seed": seed}, seed=seed)
+    write_comparison([tmp_path], tmp_path / "out")
+    text = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    seeds = text.split("Settings with several seeds")[1].split("</table>")[0]
+    assert seeds.count("†") == seeds.count("±") - 1 > 0  # ± is also in the caption
+
+
 def test_sorting(tmp_path):
     run(tmp_path / "a", with_ages(1).assign(age_years_predicted=lambda t: t["age_years"] + 1))
     run(tmp_path / "b", with_ages(1.6))

@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 from helpers import predictions
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from sklearn.metrics import average_precision_score
 from sklearn.metrics import precision_recall_curve as sk_curve
 
 from boneage.evaluation.comparison.page import forest
 from boneage.evaluation.figures import age, failures, stage, training
 from boneage.evaluation.figures.architecture import architecture
+from boneage.evaluation.figures.readers import readers_and_model
 from boneage.evaluation.figures.registry import FIGURES, draw_figures
+from boneage.evaluation.figures.stress import stress_figure
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.cases import overlay_sheet
 from boneage.explain.film import square_film
@@ -333,3 +336,107 @@ def test_characters_that_the_font_lacks_are_no_warnings(recwarn):
         )
         assert to_png(figure).startswith(b"\x89PNG")
     assert not recwarn.list
+
+
+LONG = Stages(
+    ["prepubertal development before any visible sesamoid", "early growth spurt (Krankenhaus)"]
+    + [f"late_adolescence_{k}" for k in range(3)],
+    [8, 10, 10.4, 16],
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "stages", [Stages(), LONG, Stages([f"S{k}" for k in range(30)], np.linspace(1, 18, 29))]
+)
+def test_names_of_stages_are_neither_cut_off_nor_overlap(stages):
+    table = predictions()
+    names = np.array(stages.names)
+    for k, name in enumerate(names):
+        table[f"stage_probability_{name}"] = 1 / (1 + (np.arange(80) - k) % len(names))
+    figures = draw_figures(table.assign(stage_predicted=names[0]), stages)
+    assert set(figures) == OF_AGE | OF_STAGE | OF_PROBABILITY
+    for figure in figures.values():
+        (all_of_it,) = drawn_boxes(figure, [figure])
+        drawn = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+        assert all_of_it.x0 <= drawn.x0 + 1
+        assert drawn.x1 - 1 <= all_of_it.x1
+        assert all_of_it.y0 <= drawn.y0 + 1
+        assert drawn.y1 - 1 <= all_of_it.y1
+        assert figure.axes[0].get_window_extent().width > all_of_it.width / 4
+    matrix, cloud = figures["confusion"].axes[0], figures["scatter"].axes[0]
+    for named in (matrix.get_xticklabels(), matrix.get_yticklabels(), cloud.texts):
+        boxes = [label.get_window_extent() for label in named]
+        assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
+def test_reliability_of_many_radiographs_keeps_its_layout():
+    """No bin is small: no marker is hollow."""
+    confidence = np.repeat(np.linspace(0.5, 1, 5), 50)
+    probability = np.stack([confidence, 1 - confidence], axis=1)
+    figure = stage.reliability_diagram(probability, np.arange(250) % 2)
+    upper, lower = drawn_boxes(figure, figure.axes)
+    assert 2.5 < upper.height / lower.height < 3.5
+    assert upper.height > figure.bbox.height / 2
+
+
+def test_precision_recall_is_drawn_over_all_of_its_area():
+    rng = np.random.default_rng(0)
+    score = rng.integers(0, 3, 90) / 2  # the highest threshold finds many
+    positive = rng.random(90) < 0.2 + 0.6 * score
+    figure = stage.precision_recall(np.stack([score, 1 - score], 1), 1 - positive, ("a", "b"))
+    line = figure.axes[0].lines[0]
+    x, y = line.get_xdata(orig=True), line.get_ydata(orig=True)
+    area = np.sum(np.diff(x) * y[1:])  # a step before each point
+    assert x[0] == 0
+    assert area == pytest.approx(average_precision_score(positive, score))
+
+
+def test_ages_above_20_years_are_shown():
+    true = np.linspace(0.5, 24.5, 49)
+    sex = np.repeat("female", 49)
+    stages = Stages(("a", "b", "c"), (10, 23))
+    cloud, errors = age.scatter(true, true - 1, stages), failures.residuals(true, true - 1, sex)
+    for figure in (cloud, errors):
+        assert figure.axes[0].get_xlim() == (0, 25)
+    assert len(errors.axes[0].lines[1].get_xdata()) == 51  # the running mean, by half a year
+    density = cloud.axes[0].collections[0].get_array()
+    assert density.max() < 2 * density.min()  # on a line all have as many neighbours, but the ends
+    table = pd.DataFrame({"fold": "test", "age_years": true, "sex": sex})
+    bars = [bar.get_height() for bar in training.fold_distribution(table).axes[0].patches]
+    assert sum(bars) == 49
+
+
+def test_long_names_of_readers_leave_room_for_their_errors(recwarn):
+    result = {"value": 5.0, "low": 4.0, "high": 6.0, "n": 30}
+    names = [f"Prof. Dr. med. {'Wiesenthal-Koenigsberger ' * 4}{k}" for k in range(3)]
+    report = {
+        "names": names,
+        "agreement": {f"readers/mae_months_{name}": result for name in names},
+        "comparisons": [{"reader": name, "model_mae": result} for name in names],
+    }
+    figure = readers_and_model(report)
+    (axes,) = figure.axes
+    box, legend, *labels = drawn_boxes(figure, [axes, axes.get_legend(), *axes.get_yticklabels()])
+    assert box.width > figure.bbox.width / 2
+    assert legend.x1 <= figure.bbox.width
+    assert all(label.x0 >= 0 for label in labels)
+    assert not any(a.overlaps(b) for a, b in pairwise(labels))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(("counted", "marked"), [({}, False), ({"patients": 14}, True)])
+def test_the_figure_of_changed_radiographs_explains_its_signs(counted, marked):
+    table = pd.DataFrame({"change": ["unchanged", "gamma 2"]}).assign(
+        metric="mae_months", value=5.0, low=4.0, high=6.0, n=12345, **counted
+    )
+    with styled():
+        figure = stress_figure(table)
+        (note,) = drawn_boxes(figure, [figure._supxlabel])
+    ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert ticks[0] == f"unchanged (n = 12,345{'†' if marked else ''})"
+    said = figure.get_supxlabel()
+    assert "95 % intervals" in said
+    assert ("† fewer than 20" in said.replace("\n", " ")) == marked
+    assert note.x0 >= 0
+    assert note.x1 <= figure.bbox.width

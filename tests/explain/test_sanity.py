@@ -169,6 +169,14 @@ def test_bands_of_few_patients_are_hollow(counted, hollow):
         source="model", checkpoint=1, metric="enrichment", value=1.0, low=0.5, high=3.0, n=30,
         **counted,
     )  # fmt: skip
-    (axes,) = enrichment_by_age(table).axes
+    with styled():
+        figure = enrichment_by_age(table)
+        FigureCanvasAgg(figure).draw()
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert legend.get_window_extent().x0 >= 0
+    assert legend.get_window_extent().x1 <= figure.bbox.width
+    explained = [text.get_text() for text in legend.texts]
+    assert "95 % interval" in explained
+    assert ("fewer than 20 radiographs (or patients, if known)" in explained) == bool(hollow)
     white = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert sum(len(line.get_xdata()) for line in white) == hollow

@@ -184,7 +184,7 @@ def test_an_age_in_the_wrong_unit_is_flagged(model, film):
     told = predictor(film, sex="male").age_years
     year = predictor(film, sex="male", age_years=1.0)
     assert year.sd_score > 8  # a phantom of many years
-    asked = f"SD score {year.sd_score:+.0f}: is the chronological age right, and its unit?"
+    asked = f"SD score {year.sd_score:+.1f}: is the chronological age right, and its unit?"
     assert year.flags[-1] == asked
     assert asked not in predictor(film, sex="male", age_years=told).flags
     for sex, age in (("male", 0.1), ("unknown", 1.0)):  # no SD score

@@ -39,7 +39,7 @@ from boneage.predict.answer import (
     terminal_table,
     years_and_months,
 )
-from boneage.predict.answer_files import AnswerFiles
+from boneage.predict.answer_files import AnswerFiles, open_answers
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
@@ -223,14 +223,14 @@ def test_a_table_is_legible_in_a_narrow_terminal(width):
         Answer("a/b.png", "b", age_text="9 y 1 m", interval_low_years=8, interval_high_years=10.25,
                stage="adolescent", sex="male", sd_score=-1.25, flags=[flag] * 3),
         Answer(long, long, age_text="12 y 10 m", stage="child", sex="unknown"),
-        Answer("[red]\x07\u624b.png", "c", "error", reason="gone"),
+        Answer("[red]\x1b\u624b.png", "c", "error", reason="gone"),
     ]  # fmt: skip
     lines = terminal_table(answers, width)
     said = " ".join(" ".join(lines).split())
     assert max(map(cell_len, lines)) <= max(width, 60)  # which the row itself takes
     assert "; ".join([flag] * 3) in said  # no word is cut
     assert "12 y 10 m child unknown" in said.split(long)[1]
-    assert said.endswith("[red]\u624b.png error gone")
+    assert said.endswith("[red]?\u624b.png error gone")
     if width == 80:
         first = lines[1].index("9 y 1 m") + len("9 y 1 m")
         assert " ".join(lines[1].split()) == "b.png 9 y 1 m 8.0 to 10.2 y adolescent -1.2 male"
@@ -455,12 +455,28 @@ def test_a_file_that_failed_or_has_changed_is_read_again(tmp_path):
     good, bad, new = (tmp_path / f"{name}.png" for name in ("good", "bad", "new"))
     good.write_bytes(b"1")
     bad.touch()
-    first = AnswerFiles(tmp_path / "out", {"pictures": False}, resume=False)
-    first.add([Answer(str(good), "good"), Answer(str(bad), "bad", "error")])
-    resumed = AnswerFiles(tmp_path / "out", {"pictures": False}, resume=True)
-    assert [resumed.lacks(file) for file in (good, bad, new)] == [False, True, True]
-    os.utime(good, (10**9, 10**9))  # another file of the same size
-    assert resumed.lacks(good)
+    out, about = tmp_path / "out", {"pictures": False}
+    with open_answers(out, about, resume=False) as first:
+        first.add([Answer(str(good), "good"), Answer(str(bad), "bad", "error")])
+    with open_answers(out, about, resume=True) as resumed:
+        assert [resumed.lacks(file) for file in (good, bad, new)] == [False, True, True]
+        os.utime(good, (10**9, 10**9))  # another file of the same size
+        assert resumed.lacks(good)
+
+
+def test_a_folder_holds_one_prediction_at_a_time(tmp_path):
+    """Each would replace the answers of the other at its end."""
+    folder, about = tmp_path / "out", {"pictures": False}
+    with open_answers(folder, about, resume=False) as first:
+        second = open_answers(folder, about, resume=True)
+        with pytest.raises(UserError, match=f"^another prediction is writing into {folder}: wait"):
+            second.__enter__()
+        first.add([Answer("a.png", "a")])
+    with open_answers(folder, about, resume=True) as later:
+        later.add([Answer("b.png", "b")])
+        later.write(["b.png"])
+    assert list(pd.read_csv(folder / "predictions.csv")["id"]) == ["a", "b"]
+    assert not (folder / ".lock").exists()
 
 
 def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
@@ -468,9 +484,9 @@ def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
     for file in files[:2]:
         Path(file).touch()
     about = {"pictures": False}
-    first = AnswerFiles(tmp_path / "out", about, resume=False)
-    first.add(Answer(file, Path(file).stem) for file in files)
-    first.write(files)
+    with open_answers(tmp_path / "out", about, resume=False) as first:
+        first.add(Answer(file, Path(file).stem) for file in files)
+        first.write(files)
     assert not caplog.text  # what could not be read in this call has a row of its own
     Path(files[0]).unlink()
     AnswerFiles(tmp_path / "out", about, resume=True).write(files[1:])

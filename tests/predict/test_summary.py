@@ -50,8 +50,8 @@ def test_a_kind_of_flag_is_counted_whatever_value_it_names():
         for sex, age in zip(sexes, ages, strict=True)
     ]
     flags = [[*filter(None, (h.sex_flag, h.age_flag))] for h in found]
-    flags[0].append("SD score +12: is the chronological age right, and its unit?")
-    flags[1].append("SD score -9: is the chronological age right, and its unit?")
+    flags[0].append("SD score +12.5: is the chronological age right, and its unit?")
+    flags[1].append("SD score -9.1: is the chronological age right, and its unit?")
     flags[2].append("the file's dates contradict its PatientAge")
     shares = summarise([Answer("a", "a", flags=own) for own in flags]).shares
     assert {share.label: share.count for share in shares[2:]} == {

@@ -18,8 +18,8 @@ from helpers import TINY, compose_config, server
 from omegaconf import OmegaConf
 
 from boneage.callbacks.epoch_seed import EpochSeed
+from boneage.data import atomic
 from boneage.errors import UserError
-from boneage.run import process as run_process
 from boneage.run.experiment import train
 from boneage.run.resume import newest_checkpoint
 
@@ -407,14 +407,14 @@ def test_a_run_that_ended_while_another_command_waited_is_kept(configure, tmp_pa
     """The folder was free when the second command came, and held a run when it got the lock."""
     folder = tmp_path / "run"
     folder.mkdir()
-    lock = run_process.FileLock
+    lock = atomic.FileLock
 
     class Slow(lock):
         def acquire(self, *args, **kwargs):
             (folder / "metrics.json").write_text("{}")
             return super().acquire(*args, **kwargs)
 
-    monkeypatch.setattr(run_process, "FileLock", Slow)
+    monkeypatch.setattr(atomic, "FileLock", Slow)
     with pytest.raises(UserError, match="contains a run already: resume it with resume=auto"):
         train(configure())
     assert sorted(file.name for file in folder.iterdir()) == ["metrics.json"]

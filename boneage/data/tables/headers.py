@@ -12,6 +12,9 @@ import pandas as pd
 log = logging.getLogger(__name__)
 
 ID_NAMES = ("id", "image id", "case id", "image", "image name", "file name", "file")
+INVISIBLE = (  # characters without width, above all marks of direction, as copied text has them
+    "[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"
+)
 TITLE_LINES = 10  # first lines that are searched for a header below a title
 
 
@@ -31,8 +34,11 @@ def names_ids(header: Iterable[str]) -> bool:
 
 
 def stripped(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return stripped text by line number, without blank lines."""
-    texts: pd.DataFrame = cells.fillna("").astype(str).apply(lambda column: column.str.strip())
+    """Return visible text, stripped, by line number, without blank lines."""
+    texts: pd.DataFrame = (
+        cells.fillna("").astype(str).apply(lambda c: c.str.replace(INVISIBLE, "", regex=True))
+    )
+    texts = texts.apply(lambda column: column.str.strip())
     texts.index += 1
     return texts.loc[(texts != "").any(axis="columns")]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.tables.columns import column_option
+from boneage.data.tables.headers import INVISIBLE
 from boneage.data.tables.read import NO_VALUE
 from boneage.errors import join_first, plural
 
@@ -22,9 +23,10 @@ log = logging.getLogger(__name__)
 def normal_id(text: str) -> str:
     """Return the normal form of an id: 1377.0 is 1377, and an accented letter is one character.
 
-    File names of macOS spell an accented letter as two characters; tables mostly as one.
+    File names of macOS spell an accented letter as two characters; tables mostly as one. Invisible
+    characters are left out.
     """
-    text = unicodedata.normalize("NFC", text.strip())
+    text = unicodedata.normalize("NFC", re.sub(INVISIBLE, "", text).strip())
     decimal = STORED_AS_DECIMAL.fullmatch(text)
     return decimal[1] if decimal else text
 

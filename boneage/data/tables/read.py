@@ -5,111 +5,34 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile, is_zipfile
-from zipfile import Path as ZipPath
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import pandas as pd
 
-from boneage.data.tables.headers import names_ids, stripped, title_lines, without_title
-from boneage.errors import UserError, join_first, one_line, plural
+from boneage.data.tables.headers import INVISIBLE, stripped, title_lines, without_title
+from boneage.data.tables.sheets import SPREADSHEETS, is_spreadsheet, read_sheet
+from boneage.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import _csv
 
 log = logging.getLogger(__name__)
-SPREADSHEETS = (".xlsx", ".xlsm")
-XLSX, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # first bytes of the files
 FOREIGN = (".xls", ".xlsb", ".ods", ".numbers")  # unsupported tables
 TABLE_SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *FOREIGN)
 SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # text contains commas too
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-INVISIBLE = "[\ufeff\u200b]"  # byte-order mark, zero-width space
 NO_VALUE = ("", "na", "n/a", "nan", "none", "null", "unknown")  # cells, in any case
 HEADER_BYTES = 1 << 16  # bytes of a file that contain its header
-FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an empty text as value
-    rb'<c (?![^>]*t="str")[^>]*><f[^>]*(?:/>|>[^<]*</f>)\s*(?:<v ?/>|<v></v>)?\s*</c>'
-)
-HIDDEN_ROW = re.compile(  # in a sheet's XML, with something in its first cell
-    rb'<row [^>]*hidden="(?:1|true)"(?:[^>]*[^/>])?>\s*<c [^>]*[^/>]>'
-)
-MERGED = re.compile(rb'<mergeCell ref="([A-Z]+(\d+):[A-Z]+(?!\2")\d+)"')  # over several rows
-EXACT_DIGITS = 15  # of a number in a spreadsheet
 UNREADABLE = (  # what pandas and openpyxl raise on damaged or unusual files
     OSError, ValueError, LookupError, AttributeError, TypeError, ImportError, BadZipFile, csv.Error,
+    SyntaxError, ArithmeticError, RuntimeError, EOFError, ZlibError,
 )  # fmt: skip
 SAMPLE_ROWS = 200  # rows that decide the separator, or contain the header of a spreadsheet
-
-
-def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
-    """Return stripped text of the first sheet that is not empty, by row number.
-
-    If it has no id column under a known name, and exactly one other sheet has, that sheet is read.
-    A hidden sheet is read only if no visible one has ids. Skipped sheets, formulas without a
-    value and hidden rows are logged.
-
-    Args:
-        path: the file, whatever its suffix.
-        rows: number of rows to read; None reads all.
-    """
-    with path.open("rb") as file, pd.ExcelFile(file, engine="openpyxl") as book:
-        sheets = pd.read_excel(
-            book, sheet_name=None, header=None, dtype=object, na_filter=False, nrows=rows
-        )
-        visible = {str(s.title) for s in book.book.worksheets if s.sheet_state == "visible"}
-    _warn_of_cells(path)
-    texts = {
-        str(name): without_title(stripped(sheet.map(_as_shown)), path)
-        for name, sheet in sheets.items()
-    }
-    filled = [name for name, sheet in texts.items() if len(sheet)]
-    if not filled:
-        return pd.DataFrame()
-    with_ids = [name for name in filled if names_ids(list(texts[name].iloc[0]))]
-    with_ids = [name for name in with_ids if name in visible] or with_ids
-    shown = [name for name in filled if name in visible] or filled
-    chosen = with_ids[0] if len(with_ids) == 1 else shown[0]
-    if len(filled) > 1:
-        _log_sheet(path, chosen, tuple(name for name in filled if name != chosen))
-    return texts[chosen].replace(r" 00:00:00$", "", regex=True)  # of a plain date
-
-
-def _as_shown(cell: object) -> object:
-    """Return a cell's value, but a long number as text that says that its last digits are lost."""
-    rounded = isinstance(cell, int | float) and abs(cell) >= 10**EXACT_DIGITS
-    return f"{cell:.{EXACT_DIGITS - 1}E}" if rounded else cell
-
-
-@cache  # a file is read more than once
-def _log_sheet(path: Path, chosen: str, others: tuple[str, ...]) -> None:
-    log.warning(
-        "%s: of %d sheets only %r is read, not %s",
-        path, len(others) + 1, chosen, ", ".join(map(repr, others)),
-    )  # fmt: skip
-
-
-@cache
-def _warn_of_cells(path: Path) -> None:
-    """Warn of formulas without a value, merged cells, and hidden rows: a filter removes nothing."""
-    with ZipFile(path) as book:
-        names = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
-        sheets = [book.read(name) for name in names]
-    if n := sum(len(FORMULA.findall(sheet)) for sheet in sheets):
-        log.warning(
-            "%s: %s without a computed value, read as empty: save the file once in a spreadsheet "
-            "program",
-            path, plural(n, "formula"),
-        )  # fmt: skip
-    if merged := [ref.decode() for sheet in sheets for ref, _ in MERGED.findall(sheet)]:
-        log.warning(
-            "%s: of merged cells only the first has the value: fill all of %s", path,
-            join_first(merged),
-        )  # fmt: skip
-    if n := sum(len(HIDDEN_ROW.findall(sheet)) for sheet in sheets):
-        log.warning(
-            "%s: %s hidden, perhaps by a filter, but read like the others: delete unwanted rows",
-            path, "1 row is" if n == 1 else f"{n:,} rows are",
-        )  # fmt: skip
 
 
 def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
@@ -168,7 +91,7 @@ def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     if path.suffix.lower() in FOREIGN:
         raise UserError(f"{path}: {path.suffix} files are not supported: save it as xlsx or csv")
     try:
-        if _is_spreadsheet(path):
+        if is_spreadsheet(path):
             cells = read_sheet(path, None if complete else SAMPLE_ROWS)
         else:
             cells = _read_csv(path, SEPARATORS.get(separator or "", separator), complete)
@@ -184,28 +107,6 @@ def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     if cells.empty:
         raise UserError(f"{path} is empty: it needs a header line and one row per radiograph")
     return cells
-
-
-def _is_spreadsheet(path: Path) -> bool:
-    """Tell an xlsx file from a csv file by its first bytes, and log it if the suffix differs."""
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head == OLD_EXCEL:
-        raise UserError(
-            f"{path} is an old Excel file, or has a password: save it as xlsx without a "
-            "password, or as csv"
-        )
-    if head == XLSX and is_zipfile(path) and not ZipPath(path, "[Content_Types].xml").exists():
-        raise UserError(f"{path} is a zip archive, not a table: unpack it, or give an xlsx or csv")
-    named = path.suffix.lower() in SPREADSHEETS
-    if (head == XLSX) != named and head:
-        _log_kind(path, "an xlsx file" if head == XLSX else "a csv file")
-    return head == XLSX
-
-
-@cache  # a file is read more than once
-def _log_kind(path: Path, kind: str) -> None:
-    log.warning("%s is read as %s, despite its name", path, kind)
 
 
 @cache
@@ -249,7 +150,29 @@ def _read_csv(path: Path, separator: str | None, complete: bool) -> pd.DataFrame
         skip_blank_lines=False,
         skipinitialspace=True,
     )
+    _refuse_joined_rows(path, text, separator)
     return without_title(stripped(cells), path)
+
+
+def _refuse_joined_rows(path: Path, text: str, separator: str) -> None:
+    """Raise UserError for rows that two stray quotation marks join to one row of several lines.
+
+    Text may have line breaks between quotation marks, but after these only a separator.
+    """
+    lines = io.StringIO(text, newline="").readlines()
+    rows, first = _lines(text, separator), 0
+    for _ in rows:
+        last = rows.line_num
+        if last > first + 1:
+            try:
+                list(_lines("".join(lines[first:last]), separator, strict=True))
+            except csv.Error as error:
+                raise UserError(
+                    f"{path}: lines {first + 1} to {last} are read as one row, because a quotation "
+                    "mark begins a text in the first of them and ends it in the last: remove these "
+                    "marks"
+                ) from error
+        first = last
 
 
 def _decode(content: bytes, complete: bool) -> tuple[str, str]:
@@ -280,9 +203,11 @@ def _table(text: str, separator: str) -> list[list[str]]:
     return lines[title_lines(lines) :] or [[]]
 
 
-def _lines(text: str, separator: str) -> Iterator[list[str]]:
-    """Return the lines as cells."""
-    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+def _lines(text: str, separator: str, strict: bool = False) -> "_csv.Reader":
+    """Return the lines as cells; `strict` raises csv.Error for text after a closing mark."""
+    return csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=strict
+    )
 
 
 def refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:

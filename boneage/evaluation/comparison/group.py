@@ -9,7 +9,7 @@ from typing import Any
 
 from boneage.errors import UserError
 from boneage.evaluation.metrics import describe
-from boneage.evaluation.numbers import DASH
+from boneage.evaluation.numbers import DASH, option_value
 from boneage.evaluation.reference import Reference, first_reference
 from boneage.evaluation.report.readers import limit_of_readers
 from boneage.evaluation.run_files import ERROR, HYDRA, METRICS, SPLIT
@@ -132,12 +132,13 @@ class Group:
     def shown(run: FinishedRun, key: str) -> str:
         """Return the value of an option as text.
 
-        A dash if an older run lacks it, "several" if the runs of an ensemble differ in it.
+        A dash if an older run lacks it, "several" if the runs of an ensemble differ in it. An
+        option that follows another one has the same text in all runs.
         """
         if key in run.metrics.get("differing", ()):
             return SEVERAL
         value = run.metrics["options"].get(key)
-        return DASH if value is None else str(value)
+        return DASH if value is None else option_value(value)
 
     def _differs(self, key: str) -> bool:
         return len({self.shown(run, key) for run in self.runs}) > 1

@@ -1,6 +1,5 @@
 """The page that compares finished runs."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from boneage.evaluation.comparison.tables import (
 )
 from boneage.evaluation.figures.architecture import architecture
 from boneage.evaluation.figures.sizes import error_by_size
-from boneage.evaluation.figures.style import BLUE, GREY, page_image, styled
+from boneage.evaluation.figures.style import BLUE, GREY, page_image, styled, wrapped
 from boneage.evaluation.gaps import gaps_of
 from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, metric_labels
@@ -45,7 +44,6 @@ SIGNATURES = {
 HEAD_BYTES = 1000  # bytes
 MODELS = 6  # at most, drawn side by side
 ROWS = 100  # runs of the forest plot, at most
-LINES_OF_NAME = re.compile(r".{1,40}(?:(?<=[/,_ ])|$)|.{1,40}")  # of the forest plot
 
 
 def forest(
@@ -63,7 +61,7 @@ def forest(
         reference: per metric a published value, drawn as a dotted line.
     """
     rows = np.arange(len(runs))
-    names = ["\n".join(LINES_OF_NAME.findall(name)) for name in runs]
+    names = [wrapped(name) for name in runs]
     lines = [line for name in names for line in name.splitlines()]
     height = 0.15 + 0.13 * (max(name.count("\n") for name in names) + 1)
     width = 2.2 * len(panels) + 0.09 * max(map(len, lines))

@@ -1,13 +1,25 @@
 """Figures of predicted against true bone age, from arrays in years."""
 
+import textwrap
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from boneage.evaluation.age import LIMITS_OF_AGREEMENT
-from boneage.evaluation.figures.style import BLACK, BLUE, GREY, OLDEST_YEARS, one_axes
+from boneage.evaluation.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    end_of_axis,
+    one_axes,
+)
 from boneage.stages import Stages
 
+LONGEST_NAME = 40  # characters of the name of a stage
+NAME_WIDTH = 0.36  # years that a character of it covers
 LABEL_SPACING = 0.1  # between labels of two lines, as a share of the height of the axes
 
 
@@ -19,22 +31,30 @@ def scatter(true: np.ndarray, predicted: np.ndarray, stages: Stages) -> Figure:
         predicted: (n,) predicted ages in years.
         stages: shown as shaded bands.
     """
-    figure, axes = one_axes(4.8, 4.2)
+    end = end_of_axis(true)
+    names = [textwrap.shorten(name, LONGEST_NAME, placeholder=" ...") for name in stages.names]
+    bands = list(pairwise(min(edge, end) for edge in (0, *stages.edges, end)))
+    fit = all(
+        len(name) * NAME_WIDTH <= high - low for name, (low, high) in zip(names, bands, strict=True)
+    )
+    taller = 0.0 if fit else 0.045 * max(map(len, names))  # upright names
+    figure, axes = one_axes(4.8, 4.2 + taller)
     low = min(0.0, float(np.floor(predicted.min(initial=0))))
-    high = max(OLDEST_YEARS, float(np.ceil(predicted.max(initial=0))))
-    edges = [0, *stages.edges, OLDEST_YEARS]
-    for i, name in enumerate(stages.names):
-        start, end = edges[i], max(edges[i], edges[i + 1])
-        axes.axvspan(start, end, color=GREY, alpha=0.05 + 0.08 * (i % 2), linewidth=0)
-        axes.text((start + end) / 2, high, name, ha="center", va="bottom", fontsize=7, color=GREY)
+    high = max(end, end_of_axis(predicted))
+    style: dict[str, Any] = {"rotation": 0 if fit else 90, "ha": "center", "va": "bottom"}
+    for i, (name, band) in enumerate(zip(names, bands, strict=True)):
+        axes.axvspan(*band, color=GREY, alpha=0.05 + 0.08 * (i % 2), linewidth=0)
+        size = min(7, 200 / len(names))
+        axes.text(sum(band) / 2, high, name, color=GREY, fontsize=size, **style)
     density = _density(true, predicted)
     order = np.argsort(density)
     points = axes.scatter(
-        true[order], predicted[order], c=density[order], s=9, cmap="viridis", linewidths=0
-    )
-    axes.plot([0, OLDEST_YEARS], [0, OLDEST_YEARS], color=BLACK, linewidth=1, label="identity")
+        true[order], predicted[order], c=density[order], s=9, cmap="viridis", linewidths=0,
+        clip_on=False,
+    )  # fmt: skip
+    axes.plot([0, end], [0, end], color=BLACK, linewidth=1, label="identity")
     axes.set(
-        xlim=(0, OLDEST_YEARS),
+        xlim=(0, end),
         ylim=(low, high),
         xlabel="true bone age (years)",
         ylabel="predicted bone age (years)",
@@ -80,7 +100,7 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
     axes.set(
         xlabel="mean of true and predicted bone age (years)",
         ylabel="predicted - true (months)",
-        xlim=(min(0, np.floor(mean.min())), max(OLDEST_YEARS, np.ceil(mean.max()))),
+        xlim=(min(0, np.floor(mean.min())), end_of_axis(mean)),
     )
     axes.xaxis.set_major_locator(MultipleLocator(4))
     return figure
@@ -88,13 +108,13 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
 
 def _density(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the (n,) density around each point, per squared year, from a smoothed histogram."""
-    size = 2 * OLDEST_YEARS  # cells of half a year
-    i, j = (np.clip((2 * values).astype(int), 0, size - 1) for values in (x, y))
-    count = np.zeros((size, size))
+    i, j = (np.floor(2 * values - np.floor(2 * values.min())).astype(int) for values in (x, y))
+    count = np.zeros((i.max() + 1, j.max() + 1))  # cells of half a year
     np.add.at(count, (i, j), 1)
     for axis in (0, 1):
         padded = np.pad(count, [(1, 1) if a == axis else (0, 0) for a in (0, 1)])
-        parts = [np.take(padded, np.arange(k, k + size), axis=axis) for k in range(3)]
+        own = np.arange(count.shape[axis])
+        parts = [np.take(padded, k + own, axis=axis) for k in range(3)]
         count = parts[0] / 4 + parts[1] / 2 + parts[2] / 4
     density: np.ndarray = 4 * count[i, j]
     return density

@@ -11,11 +11,12 @@ from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
     GREY,
-    OLDEST_YEARS,
     SEX_COLORS,
     SEX_MARKERS,
     VERMILION,
+    end_of_axis,
     one_axes,
+    wrapped,
 )
 from boneage.evaluation.numbers import is_few, span
 from boneage.evaluation.stage import errors_by_edge_distance
@@ -52,7 +53,9 @@ def residuals(true: np.ndarray, predicted: np.ndarray, sex: np.ndarray) -> Figur
         )
         axes.plot(*running_mean(true[chosen], error[chosen]), color=color, linewidth=2)
     axes.set(
-        xlabel="true bone age (years)", ylabel="predicted - true (months)", xlim=(0, OLDEST_YEARS)
+        xlabel="true bone age (years)",
+        ylabel="predicted - true (months)",
+        xlim=(0, end_of_axis(true)),
     )
     axes.xaxis.set_major_locator(MultipleLocator(4))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
@@ -64,7 +67,7 @@ def running_mean(age: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.nda
 
     The mean is NaN, a gap in the line, for fewer than five radiographs.
     """
-    grid = np.arange(0, OLDEST_YEARS + 0.25, 0.5)
+    grid = np.arange(0, end_of_axis(age) + 0.25, 0.5)
     near = np.abs(grid[:, None] - age) <= RUNNING_WINDOW_YEARS / 2
     n = near.sum(axis=1)
     mean = np.full(len(grid), np.nan)
@@ -146,7 +149,8 @@ def error_near_edge(
                 axes.plot(i, value, "o", color=BLUE, markerfacecolor=face, clip_on=False)
         axes.axvline(len(rows) / 2 - 0.5, color=GREY, linewidth=0.8)
         axes.set_xticks(range(len(rows)), [f"{span(row)}\n{row['n']:,}" for row in rows])
-        axes.set(title=f"{pair[0]} to {pair[1]}: {edge:g} years", ylabel="wrong stage (%)")
+        title = wrapped(f"{pair[0]} to {pair[1]}: {edge:g} years", 80)
+        axes.set(title=title, ylabel="wrong stage (%)")
         axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.tick_params(axis="x", labelsize=7)
     panels[-1].set_xlabel("true bone age minus the edge (years), n below")

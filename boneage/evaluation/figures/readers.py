@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from boneage.evaluation.figures.style import BLUE, VERMILION, one_axes
+from boneage.evaluation.figures.style import BLUE, VERMILION, one_axes, wrapped
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.numbers import is_few
 
@@ -21,11 +21,11 @@ def readers_and_model(report: Mapping[str, Any]) -> Figure:
     """
     names: list[str] = report["names"]
     of_model = {found["reader"]: found["model_mae"] for found in report.get("comparisons", [])}
-    figure, axes = one_axes(6.4, 1.1 + 0.45 * len(names))
-    ticks = []
-    for row, name in enumerate(names):
-        mae: Result = report["agreement"][f"readers/mae_months_{name}"]
-        ticks.append(f"{name} (n = {mae['n']:,})")
+    maes: list[Result] = [report["agreement"][f"readers/mae_months_{name}"] for name in names]
+    ticks = [wrapped(f"{name} (n = {mae['n']:,})") for name, mae in zip(names, maes, strict=True)]
+    lines = max(tick.count("\n") + 1 for tick in ticks)
+    figure, axes = one_axes(6.4, 1.1 + max(0.45, 0.2 * lines) * len(names))
+    for row, (name, mae) in enumerate(zip(names, maes, strict=True)):
         marks = [("reader", mae, BLUE, "o", -OFFSET)]
         if name in of_model:
             marks.append(("model", of_model[name], VERMILION, "s", OFFSET))

@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from boneage.evaluation.figures.style import (
     BLACK,
@@ -12,12 +13,14 @@ from boneage.evaluation.figures.style import (
     SKY,
     VERMILION,
     one_axes,
+    wrapped,
 )
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.stage import reliability
 
 STAGE_COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 STAGE_LINES = ("-", "--", "-.", ":")
+MANY_STAGES = 8  # stages
 
 
 def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: np.ndarray) -> Figure:
@@ -28,19 +31,32 @@ def confusion_matrix(counts: np.ndarray, names: tuple[str, ...], few: np.ndarray
         names: the K stage names.
         few: (K,) bool, small stages, which are marked.
     """
-    figure, axes = one_axes(1.6 + len(names), 1 + 0.9 * len(names))
     n = counts.sum(axis=1)
+    marks = ["†" if small else "" for small in few]
+    rows = [
+        f"{wrapped(name, 24)}\nn = {k:,}{mark}"
+        for name, k, mark in zip(names, n, marks, strict=True)
+    ]
+    columns = [wrapped(name, 14) for name in names]
+    crowded = len(names) > MANY_STAGES
+    side = 0.6 if crowded else 1.0  # inches, of a cell
+    longest = max(len(line) for row in rows for line in row.splitlines())
+    lines = max(column.count("\n") for column in columns)
+    figure, axes = one_axes(
+        0.9 + 0.07 * max(10, longest) + side * len(names),
+        1 + 0.14 * lines + 0.9 * side * len(names),
+    )
     share = counts / np.where(n > 0, n, 1)[:, None]
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, row in enumerate(counts):
         for j, count in enumerate(row):
             percent = f"\n{100 * share[i, j]:.0f} %" if n[i] else ""
             color = "white" if share[i, j] > 0.55 else "black"
-            axes.text(j, i, f"{count:,}{percent}", ha="center", va="center", color=color)
-    marks = ["†" if small else "" for small in few]
-    rows = [f"{name}\nn = {k:,}{m}" for name, k, m in zip(names, n, marks, strict=True)]
+            text = f"{count:,}{percent}"
+            size = 6 if crowded else 9
+            axes.text(j, i, text, ha="center", va="center", color=color, fontsize=size)
     axes.set_yticks(range(len(names)), rows)
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), columns, fontsize=6 if crowded else 8)
     axes.set(xlabel="predicted stage", ylabel="true stage")
     axes.grid(visible=False)
     axes.tick_params(length=0)
@@ -62,12 +78,15 @@ def reliability_diagram(probability: np.ndarray, true: np.ndarray) -> Figure:
     filled, small = n > 0, (n > 0) & (n < FEW)
     style = {"color": BLUE, "clip_on": False}  # points at 0 and 1 are not cut
     upper.plot(confidence[filled], hits[filled], "o-", label="this model", **style)
-    upper.plot(confidence[small], hits[small], "o", markerfacecolor="white", **style)
+    if small.any():  # an empty line that is not clipped would break the layout
+        upper.plot(confidence[small], hits[small], "o", markerfacecolor="white", **style)
     upper.set(ylabel="share of correct stages", xlim=(0, 1), ylim=(0, 1.02))
     upper.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     width = 1 / len(n)
     lower.bar((np.arange(len(n)) + 0.5) * width, n, width=0.9 * width, color=SKY)
     lower.set(xlabel="confidence (probability of the predicted stage)", ylabel="radiographs")
+    lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     return figure
 
 
@@ -79,22 +98,24 @@ def precision_recall(probability: np.ndarray, true: np.ndarray, names: tuple[str
         true: (n,) true stage indices.
         names: the K stage names.
     """
-    figure, axes = one_axes(4.6, 3.8)
+    figure, axes = one_axes()
     for i, name in enumerate(names):
         color, line = STAGE_COLORS[i % len(STAGE_COLORS)], STAGE_LINES[i % len(STAGE_LINES)]
         n = int((true == i).sum())
         if n == 0:
-            axes.plot([], [], color=color, linestyle=line, label=f"{name} (n = 0)")
+            label = wrapped(f"{name} (n = 0)", 55)
+            axes.plot([], [], color=color, linestyle=line, label=label)
             continue
         recall, precision = precision_recall_curve(probability[:, i], true == i)
         average = float(np.sum(np.diff(recall, prepend=0) * precision))
         label = f"{name} (n = {n:,}, average precision {average:.2f})"
-        axes.step(recall, precision, where="pre", color=color, linestyle=line, label=label)
+        curve = np.append(0, recall), np.append(precision[0], precision)  # of this area
+        axes.step(*curve, where="pre", color=color, linestyle=line, label=wrapped(label, 55))
         axes.axhline(n / len(true), color=color, linewidth=0.6, linestyle=(0, (1, 4)))
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.17), title="dotted: precision by chance"
-    )
+    labels = axes.get_legend_handles_labels()[1]
+    figure.set_figheight(3.3 + 0.17 * sum(label.count("\n") + 1 for label in labels))
+    figure.legend(loc="outside lower center", title="dotted: precision by chance")
     return figure
 
 

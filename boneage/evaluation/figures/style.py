@@ -1,5 +1,6 @@
 """The style of all figures: print sizes, and colours distinguishable for colour-blind readers."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,7 +23,7 @@ BLUE, ORANGE, GREEN, SKY, VERMILION, PURPLE, BLACK = (
 GREY = "#6b7280"
 SEX_COLORS = {"female": VERMILION, "male": BLUE, "unknown": GREY}
 SEX_MARKERS = {"female": "o", "male": "^", "unknown": "s"}
-OLDEST_YEARS = 20  # where age axes end
+OLDEST_YEARS = 20  # where age axes end, unless an age is beyond it
 DPI = 150
 PIXELS_PER_INCH = 100  # on a page; the image itself is finer
 RC: dict[Any, Any] = {
@@ -61,6 +63,20 @@ def one_axes(width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
     """Return an empty figure of a size in inches, with one pair of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def end_of_axis(*years: np.ndarray) -> float:
+    """Return where an axis of ages ends: at 20 years, or above the oldest of these ages."""
+    return max(OLDEST_YEARS, *(float(np.ceil(ages.max(initial=0))) for ages in years))
+
+
+def wrapped(text: str, width: int = 40) -> str:
+    """Return a text with names of the user's in lines of at most so many characters.
+
+    Lines end after a space, slash, comma or underscore where there is one.
+    """
+    lines = re.findall(rf".{{1,{width}}}(?:(?<=[/,_ ])|$)|.{{1,{width}}}", text)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def to_png(figure: Figure) -> bytes:

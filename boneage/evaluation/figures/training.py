@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from boneage.data.splits import FOLDS
-from boneage.evaluation.figures.style import BLUE, GREY, OLDEST_YEARS, SEX_COLORS, VERMILION
+from boneage.evaluation.figures.style import BLUE, GREY, SEX_COLORS, VERMILION, end_of_axis
 from boneage.evaluation.metrics import group_label, is_curve, metric_label
 
 
@@ -18,7 +18,7 @@ def fold_distribution(table: pd.DataFrame) -> Figure:
     """
     folds = [item for item in FOLDS.items() if (table["fold"] == item[0]).any()]
     figure = Figure(figsize=(2.4 * len(folds), 2.6), layout="constrained")
-    bins = np.arange(0, OLDEST_YEARS + 1)
+    bins = np.arange(0, end_of_axis(table["age_years"].to_numpy(float)) + 1)
     present = [sex for sex in SEX_COLORS if (table["sex"] == sex).any()]
     grid = figure.subplots(1, len(folds), squeeze=False).flat
     for axes, (fold, name) in zip(grid, folds, strict=True):

@@ -108,7 +108,7 @@ def _numbers(report: Report) -> list[dict[str, Any]]:
             "label": label,
             "meaning": meaning,
             "text": with_limits(result, decimals),
-            "n": result["n"],
+            "counts": {k: result[k] for k in ("n", "patients") if k in result},
         }
         for label, meaning, result, decimals in listed
     ]

@@ -1,0 +1,140 @@
+"""Read a spreadsheet as text cells."""
+
+import logging
+import re
+from functools import cache
+from pathlib import Path
+from zipfile import ZipFile, is_zipfile
+
+import pandas as pd
+
+from boneage.data.decoders import NO_WARNINGS, shared
+from boneage.data.tables.headers import names_ids, stripped, without_title
+from boneage.errors import UserError, join_first, plural
+
+log = logging.getLogger(__name__)
+SPREADSHEETS = (".xlsx", ".xlsm")
+XLSX, OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # first bytes of the files
+WORKBOOK = "xl/workbook.xml"  # in an xlsx file
+STRICT = b"http://purl.oclc.org/ooxml/"  # in the names of another variety, without sheets to pandas
+FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an empty text as value
+    rb'<c (?![^>]*t="str")[^>]*><f[^>]*(?:/>|>[^<]*</f>)\s*(?:<v ?/>|<v></v>)?\s*</c>'
+)
+HIDDEN_ROW = re.compile(  # in a sheet's XML, with something in its first cell
+    rb'<row [^>]*hidden="(?:1|true)"(?:[^>]*[^/>])?>\s*<c [^>]*[^/>]>'
+)
+MERGED = re.compile(rb'<mergeCell ref="([A-Z]+(\d+):[A-Z]+(?!\2")\d+)"')  # over several rows
+PREFIX = re.compile(rb"(</?)\w+:")  # of all names, as Microsoft's own library writes them
+EXACT_DIGITS = 15  # of a number in a spreadsheet
+
+
+def is_spreadsheet(path: Path) -> bool:
+    """Tell an xlsx file from a csv file by its first bytes, and log it if the suffix differs."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head == OLD_EXCEL:
+        raise UserError(
+            f"{path} is an old Excel file, or has a password: save it as xlsx without a "
+            "password, or as csv"
+        )
+    if head == XLSX and is_zipfile(path):
+        _require_workbook(path)
+    named = path.suffix.lower() in SPREADSHEETS
+    if (head == XLSX) != named and head:
+        _log_kind(path, "an xlsx file" if head == XLSX else "a csv file")
+    return head == XLSX
+
+
+def _require_workbook(path: Path) -> None:
+    """Raise UserError for another zip archive, or an xlsx file of a kind that is not supported."""
+    with ZipFile(path) as book:
+        names = book.namelist()
+        if "[Content_Types].xml" not in names:
+            raise UserError(
+                f"{path} is a zip archive, not a table: unpack it, or give an xlsx or csv"
+            )
+        if WORKBOOK in names and STRICT in book.read(WORKBOOK):
+            raise UserError(
+                f"{path} is a Strict Open XML file: save it as a usual xlsx file (Excel Workbook), "
+                "or as csv"
+            )
+
+
+@cache  # a file is read more than once
+def _log_kind(path: Path, kind: str) -> None:
+    log.warning("%s is read as %s, despite its name", path, kind)
+
+
+def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
+    """Return stripped text of the first sheet that is not empty, by row number.
+
+    If it has no id column under a known name, and exactly one other sheet has, that sheet is read.
+    A hidden sheet is read only if no visible one has ids. Skipped sheets, formulas without a
+    value and hidden rows are logged.
+
+    Args:
+        path: the file, whatever its suffix.
+        rows: number of rows to read; None reads all.
+    """
+    with (
+        path.open("rb") as file,
+        shared(NO_WARNINGS),  # of drop-down lists, styles and other things that are no cells
+        pd.ExcelFile(file, engine="openpyxl") as book,
+    ):
+        sheets = pd.read_excel(
+            book, sheet_name=None, header=None, dtype=object, na_filter=False, nrows=rows
+        )
+        visible = {str(s.title) for s in book.book.worksheets if s.sheet_state == "visible"}
+    _warn_of_cells(path)
+    texts = {
+        str(name): without_title(stripped(sheet.map(_as_shown)), path)
+        for name, sheet in sheets.items()
+    }
+    filled = [name for name, sheet in texts.items() if len(sheet)]
+    if not filled:
+        return pd.DataFrame()
+    with_ids = [name for name in filled if names_ids(list(texts[name].iloc[0]))]
+    with_ids = [name for name in with_ids if name in visible] or with_ids
+    shown = [name for name in filled if name in visible] or filled
+    chosen = with_ids[0] if len(with_ids) == 1 else shown[0]
+    if len(filled) > 1:
+        _log_sheet(path, chosen, tuple(name for name in filled if name != chosen))
+    return texts[chosen].replace(r" 00:00:00$", "", regex=True)  # of a plain date
+
+
+def _as_shown(cell: object) -> object:
+    """Return a cell's value, but a long number as text that says that its last digits are lost."""
+    rounded = isinstance(cell, int | float) and abs(cell) >= 10**EXACT_DIGITS
+    return f"{cell:.{EXACT_DIGITS - 1}E}" if rounded else cell
+
+
+@cache  # a file is read more than once
+def _log_sheet(path: Path, chosen: str, others: tuple[str, ...]) -> None:
+    log.warning(
+        "%s: of %d sheets only %r is read, not %s",
+        path, len(others) + 1, chosen, ", ".join(map(repr, others)),
+    )  # fmt: skip
+
+
+@cache
+def _warn_of_cells(path: Path) -> None:
+    """Warn of formulas without a value, merged cells, and hidden rows: a filter removes nothing."""
+    with ZipFile(path) as book:
+        names = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
+        sheets = [PREFIX.sub(rb"\1", book.read(name)) for name in names]
+    if n := sum(len(FORMULA.findall(sheet)) for sheet in sheets):
+        log.warning(
+            "%s: %s without a computed value, read as empty: save the file once in a spreadsheet "
+            "program",
+            path, plural(n, "formula"),
+        )  # fmt: skip
+    if merged := [ref.decode() for sheet in sheets for ref, _ in MERGED.findall(sheet)]:
+        log.warning(
+            "%s: of merged cells only the first has the value: fill all of %s", path,
+            join_first(merged),
+        )  # fmt: skip
+    if n := sum(len(HIDDEN_ROW.findall(sheet)) for sheet in sheets):
+        log.warning(
+            "%s: %s hidden, perhaps by a filter, but read like the others: delete unwanted rows",
+            path, "1 row is" if n == 1 else f"{n:,} rows are",
+        )  # fmt: skip
