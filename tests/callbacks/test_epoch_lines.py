@@ -80,7 +80,7 @@ def test_a_resumed_run_goes_on_counting_and_knows_the_best(configure, tmp_path, 
     ("options", "epochs"),
     [
         (["trainer.max_steps=4", "trainer.max_epochs=-1"], 2),  # of three batches an epoch
-        (["trainer.max_epochs=2", "trainer.accumulate_grad_batches=2"], 2),
+        (["trainer.max_epochs=3", "trainer.accumulate_grad_batches=2"], 3),  # of two steps an epoch
         (["trainer.fast_dev_run=true"], 1),
     ],
 )

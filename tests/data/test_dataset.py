@@ -64,8 +64,13 @@ def test_radiographs_are_augmented_differently_from_each_other(tmp_path):
     np.save(tmp_path / "images.npy", np.full((40, 16, 16), 100, np.uint8))
     table = pd.DataFrame({"cache_row": range(40), "age_months": 60.0, "sex": "male"})
     augment = A.Compose([A.RandomBrightnessContrast(contrast_limit=0, p=1.0)])
-    batch = Radiographs(table, tmp_path / "images.npy", augment).__getitems__(range(40))
-    assert len(batch["image"][:, 0, 0, 0].unique()) > 15
+    first, again, other = (
+        Radiographs(table, tmp_path / "images.npy", augment, seed).__getitems__(range(40))["image"]
+        for seed in (0, 0, 1)
+    )
+    assert len(first[:, 0, 0, 0].unique()) > 15
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_evaluation_folds_are_plain_pixels_in_table_order(phantom_root):
@@ -94,6 +99,8 @@ def test_sampler_visits_everyone_once():
     pairs = list(sampler)
     assert [draw for draw, _ in pairs] == list(range(400, 500))
     assert sorted(position for _, position in pairs) == list(range(100))
+    other = EpochSampler(100, seed=4, epoch=lambda: 3)  # of the same sum
+    assert [position for _, position in other] != [position for _, position in pairs]
 
 
 def test_balanced_sampler_draws_stages_equally_often():

@@ -1,5 +1,7 @@
 """Radiographs in the device's memory: the batches and the augmentation of host loading."""
 
+from itertools import combinations
+
 import albumentations as A
 import cv2
 import numpy as np
@@ -309,6 +311,18 @@ def test_epochs_and_seeds_differ():
     first, second = (batches_of(RankBatches(EpochSampler(40, 3, lambda e=e: e), 40, 0, 1))
                      for e in (0, 1))  # fmt: skip
     assert any(not torch.equal(first[i], second[i]) for i in first)
+
+
+def test_the_changes_at_a_place_differ_by_epoch_and_seed():
+    def drawn(seed, epoch):
+        image = torch.zeros(40, 1, 8, 8, dtype=torch.uint8)
+        table = pd.DataFrame({"cache_row": range(40), "age_months": 60.0, "sex": "male"})
+        loader = ResidentBatches(table, image, [], BatchAugment(REPORT), seed)
+        return torch.cat(loader._draw(40 * epoch + np.arange(40)), 1)
+
+    changes = [drawn(seed, epoch) for seed in (3, 4) for epoch in (0, 1)]
+    assert torch.equal(changes[1], drawn(3, 1))
+    assert not any(torch.equal(*pair) for pair in combinations(changes, 2))
 
 
 @pytest.mark.slow

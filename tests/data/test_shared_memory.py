@@ -1,12 +1,15 @@
 """Loader processes: too little shared memory for them, and their death."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from boneage.data import storage
 from boneage.data.dataset import Radiographs
+from boneage.data.decode import Preprocessing
+from boneage.data.module import BoneAgeDataModule
 from boneage.data.storage import check_shared_memory, free_shared_memory
 from boneage.errors import UserError
 from boneage.run.experiment import train
@@ -29,6 +32,17 @@ def test_what_fits_the_64_mb_of_a_container(monkeypatch, size, batch, workers, f
         return
     with pytest.raises(UserError, match=r"data\.num_workers=\d: .* MB free: .*num_workers=0.*shm"):
         check_shared_memory(size**2, batch, workers, 2)
+
+
+def test_the_loaders_of_all_processes_count(monkeypatch):
+    asked = []
+    monkeypatch.setattr("boneage.data.module.check_shared_memory", lambda *all_: asked.append(all_))
+    data = SimpleNamespace(
+        residence="host", preprocessing=Preprocessing(64), batch_size=5, num_workers=3,
+        trainer=SimpleNamespace(num_devices=2),
+    )  # fmt: skip
+    BoneAgeDataModule._check_shared_memory(data)
+    assert asked == [(64 * 64, 5, 6, 2)]
 
 
 def test_systems_without_such_a_folder_are_not_checked(monkeypatch, tmp_path):

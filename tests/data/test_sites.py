@@ -27,6 +27,8 @@ def test_each_site_is_tested_whole_and_alone(table, fold, site):
     assert (folds[table["site"] == site] == "test").all()
     others = (table["site"] != site).sum()
     assert (folds == "val").sum() == pytest.approx(others / 10, abs=1)
+    assert folds.equals(site_folds(table, fold, seed=0))
+    assert not folds.equals(site_folds(table, fold, seed=1))  # another validation fold
 
 
 def test_wrong_sites_are_named(table):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import write_finished_run
 from torch import nn
 
 from boneage.data.phantom import write_phantom
@@ -18,9 +19,9 @@ from boneage.tasks.regression import AgeRegression
 
 TABLE = pd.DataFrame(
     {
-        "id": ["1", "2", "3", "4"],
-        "age_months": [60.0, 120.0, 90.0, 30.0],
-        "fold": ["train", "train", "train", "test"],
+        "id": ["1", "2", "3", "4", "5"],
+        "age_months": [60.0, 120.0, 90.0, 30.0, 48.0],
+        "fold": ["train", "train", "train", "test", "val"],
     }
 )
 
@@ -33,12 +34,12 @@ def written(tmp_path, text):
 def test_ages_of_the_teacher_are_in_months_and_readings_fill_the_gaps(tmp_path):
     path = written(tmp_path, "id,age_years_predicted\n2,9.5\n1,5.25\n3,-0.02\n99,3\n")
     soft = read_soft_targets(path, TABLE)
-    assert soft.tolist() == [63.0, 114.0, 0.0, 30.0]  # a teacher may predict a little below 0
+    assert soft.tolist() == [63.0, 114.0, 0.0, 30.0, 48.0]  # a teacher may predict a little below 0
 
 
 def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
     path = written(tmp_path, "id,age_years,novelty\n2,9.5,0.3\n1,,1.4\n")
-    assert read_soft_targets(path, TABLE).tolist() == [60.0, 114.0, 90.0, 30.0]
+    assert read_soft_targets(path, TABLE).tolist() == [60.0, 114.0, 90.0, 30.0, 48.0]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
         ("id,age_years_predicted\n1,60\n", r"'60' is not a bone age in years"),
         ("id,age_years_predicted\n1,-5\n", r"'-5' is not a bone age in years"),
         ("id,age_years_predicted\n77,6\n", r"no age of any training radiograph"),
-        ("id,age_years_predicted\n4,6\n", r"no age of any training radiograph"),  # test fold
+        ("id,age_years_predicted\n4,6\n5,4\n", r"no age of any training radiograph"),  # other folds
         ("id,age_years_predicted\n1,6\n1,7\n", r"more than once"),
         (
             "id,age_years_predicted,age_years_predicted\n1,6,7\n",
@@ -135,6 +136,29 @@ def test_predictions_of_a_model_that_saw_the_radiographs_are_refused(configure, 
     )
     with pytest.raises(UserError, match=r"trained on \d+ of the radiographs that it predicts"):
         train(configure(f"data.soft_targets={path}", run="student"))
+
+
+def test_a_teacher_without_its_checkpoint_is_known_by_its_split(tmp_path, caplog):
+    """Not if the run only tested another model: its split is not that model's."""
+    split = pd.DataFrame(
+        {"id": ["a", "b", "c"], "fold": ["train", "val", "test"], "age_years": [5.0, 6.0, 7.0]}
+    )
+    tested = pd.DataFrame({"id": ["c"], "sex": ["male"], "age_years": [7.0]})
+    run = write_finished_run(tmp_path / "run", tested.assign(age_years_predicted=7.5))
+    split.to_csv(run / "split.csv", index=False)
+    own = split.assign(age_months=12 * split["age_years"], fold="test")
+    for id_ in "ab":
+        with pytest.raises(
+            UserError, match=f"was trained on 1 test radiograph of this run: {id_};"
+        ):
+            check_teachers(run / "predictions.csv", own[own["id"] == id_])
+    check_teachers(run / "predictions.csv", own[own["id"] == "c"])
+    assert not caplog.records
+    write_finished_run(
+        run, tested.assign(age_years_predicted=7.5), options={"train": False, "ckpt_path": None}
+    )
+    check_teachers(run / "predictions.csv", own)
+    assert "the training radiographs of" in caplog.text
 
 
 @pytest.mark.slow

@@ -60,6 +60,7 @@ def test_separate_tables_are_taken_as_they_are(table, caplog):
     assert (folds[:100] == "test").all()
     assert (folds == "test").sum() == 100
     assert (folds == "val").sum() == pytest.approx(100, abs=1)
+    assert not folds.equals(assign_folds(table, seed=1))  # another validation fold
     table.loc[100:299, "origin"] = "val"
     folds = assign_folds(table, seed=0)
     assert folds.equals(table["origin"])

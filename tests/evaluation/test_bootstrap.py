@@ -144,6 +144,29 @@ def test_the_difference_of_many_is_that_of_the_percentiles():
     assert (found["low"], found["high"]) == pytest.approx(tuple(limits))
 
 
+def test_copies_of_the_radiographs_of_few_patients_do_not_narrow_a_difference():
+    few = np.random.default_rng(5).normal(0, 1, 8)
+    many, patients = np.repeat(few, 20), np.repeat(np.arange(8), 20)
+
+    def mean(values):
+        return values.mean(axis=-1)
+
+    def one(values, **options):
+        return with_interval(lambda v: {"mean": mean(v)}, values, differences=["mean"], **options)
+
+    for alone, copied in (
+        (one(few)["mean"], one(many, patients=patients)["mean"]),
+        (
+            unpaired_difference(mean, (few,), (few[:6] + 1,)),
+            unpaired_difference(
+                mean, (many,), (many[:120] + 1,), patients=(patients, patients[:120])
+            ),
+        ),
+    ):
+        limits = [[each[end] for end in ("value", "low", "high")] for each in (alone, copied)]
+        assert limits[1] == pytest.approx(limits[0])
+
+
 @pytest.mark.parametrize("clustered", [False, True])
 def test_differences_of_few_cover_the_truth_about_95_times_in_100(clustered):
     """The plain percentiles cover it 88 times with 8 radiographs, or patients."""

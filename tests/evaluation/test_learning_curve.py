@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from boneage.errors import UserError
-from boneage.evaluation.learning_curve import fit_learning_curve
+from boneage.evaluation.learning_curve import _slopes, fit_learning_curve
 
 SIZES = [250, 500, 1000, 2000, 4000, 9000]
 
@@ -116,3 +116,12 @@ def test_an_error_that_rises_has_no_curve():
 def test_too_few_sizes_are_refused():
     with pytest.raises(UserError, match="needs 4 sizes"):
         fit_learning_curve([250, 500, 500, 1000], [3, 2, 2, 1], [0.1] * 4)
+
+
+def test_the_slope_over_the_size_weights_each_run_by_its_variance():
+    n, se = np.array([100, 200, 400, 1000]), np.array([1.0, 0.2, 0.5, 3.0])
+    mae = np.array([9.0, 8.5, 7.0, 8.8])
+    weight, x = se**-2, np.log(n)
+    centred = x - np.average(x, weights=weight)
+    slope = (weight * centred * mae).sum() / (weight * centred**2).sum()
+    assert _slopes(n, mae[None], se) == pytest.approx(slope)

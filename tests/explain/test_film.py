@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from boneage.explain.film import film_image, overlay, square_film
+from boneage.data.crop import Crop
+from boneage.data.decode import Geometry, Preprocessing
+from boneage.explain.film import Film, film_image, overlay, square_film, with_map
 
 ORANGE, PURPLE = (127, 59, 8), (45, 0, 75)  # the ends of ColorBrewer's PuOr
 PALE_PURPLE = (153, 143, 191)  # halfway to its middle
@@ -29,6 +31,16 @@ def test_the_strongest_value_of_a_map_has_the_strongest_colour(size):
     assert raised.tolist() == [round(0.2 * 100 + 0.8 * colour) for colour in ORANGE]
     expected = [0.6 * 100 + 0.4 * colour for colour in PALE_PURPLE]  # half the opacity, too
     assert lowered.tolist() == pytest.approx(expected, abs=1)
+
+
+def test_a_map_is_scaled_by_its_strongest_value_on_the_film_not_beside_it():
+    film = Film(
+        np.full((40, 20), 100, np.uint8), Geometry(40, 20, Preprocessing(16, "pad"), Crop())
+    )
+    map_ = np.ones((16, 16))
+    map_[:, :4] = map_[:, 12:] = 10  # the padding
+    raised = [round(0.2 * 100 + 0.8 * colour) for colour in ORANGE]
+    assert np.unique(with_map(film, map_).reshape(-1, 3), axis=0).tolist() == [raised]
 
 
 @pytest.mark.parametrize(("width", "shape"), [(70, (60, 148)), (73, (128, 73))])

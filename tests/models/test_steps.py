@@ -10,7 +10,8 @@ import torch
 from helpers import TINY, compose_config
 from torch.utils.data import DataLoader
 
-from boneage.models.inference import features_of
+from boneage.models.inference import features_of, predictor
+from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import calibrate, novelty_of
 from boneage.run.checkpoint import build_model
 
@@ -85,3 +86,38 @@ def test_a_calibration_has_the_ages_with_and_without_the_sex_and_the_features_of
     novelty, features = novelty_of({"calibration": found}), features_of(model, images)
     np.testing.assert_allclose(novelty.mean, features[:30].mean(axis=0), rtol=1e-4)
     assert novelty.distance(features[30:]).max() == pytest.approx(1, rel=1e-4)
+
+
+def test_a_changed_radiograph_is_asked_for_the_stage_of_the_unchanged_one():
+    class Grey:
+        """Two stages whose probabilities are the brightness and the rest."""
+
+        def __init__(self):
+            self.device = torch.device("cpu")
+            self.tasks = {"stage": SimpleNamespace(decode=lambda output: output, unit="share")}
+
+        def __call__(self, image, sex):
+            share = image.double().mean((1, 2, 3)) / 255
+            return {"stage": torch.stack([share, 1 - share], 1)}
+
+    bright, dark = (np.full((1, 4, 4), grey, np.uint8) for grey in (204, 51))
+    images = np.concatenate([bright, dark])
+    predict, unit = predictor(Grey(), images, torch.zeros(2, dtype=torch.int64), "stage")
+    assert predict(images) == pytest.approx([0.8, 0.8])
+    assert predict(images[::-1]) == pytest.approx([0.2, 0.2])
+    assert unit == "share"
+
+
+def test_the_mirror_image_is_left_to_right():
+    class Corner:
+        """Its age is the grey value in the upper left corner."""
+
+        mirror_test, tasks = True, ("age",)
+        decode = staticmethod(lambda output: output)
+
+        def __call__(self, image, sex):
+            return {"age": image[:, 0, 0, 0].double()}
+
+    image = torch.tensor([[[[3, 5], [7, 9]]]], dtype=torch.uint8)
+    mean = BoneAgeModule.with_mirror(Corner(), Corner()(image, None), image, None)
+    assert mean["age"].tolist() == [4.0]

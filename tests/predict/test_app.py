@@ -9,6 +9,7 @@ import subprocess
 import sys
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.request import getproxies, proxy_bypass
 
 import cv2
@@ -18,9 +19,11 @@ from dicom_files import written
 from helpers import PROJECT
 
 from boneage.cli.radiographs import app as command
+from boneage.explain.film import square_film
 from boneage.predict.answer import Answer
 from boneage.predict.app import (
     LARGEST_MB,
+    _card,
     answer_page,
     build,
     change_film,
@@ -30,6 +33,7 @@ from boneage.predict.app import (
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.page import write_pages
 from boneage.predict.patients import read_age
+from boneage.predict.radiograph import Radiograph
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -159,6 +163,14 @@ def test_a_typed_age_gives_the_sd_score_that_a_table_gives(run, upload):
     assert "no SD score without the sex" in answer_page(taken, "unknown", "7.5", ensemble)
     assert "no SD score at this age" in answer_page(taken, "male", "20", ensemble)
     assert "chronological age" not in answer_page(taken, "male", "", ensemble)
+
+
+def test_the_map_is_of_the_sex_of_the_answer():
+    square, asked = np.zeros((8, 8), np.uint8), []
+    models = SimpleNamespace(maps=lambda squares, sexes: asked.append(sexes))
+    seen = Radiograph((square,), film=square_film(square))
+    _card(Answer("a.png", "a", sex="male"), seen, models)
+    assert asked == [["male"]]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.decode import Preprocessing
+from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError
 from boneage.explain.methods import grad_cam
 from boneage.predict import export as module
@@ -27,6 +29,7 @@ from boneage.run.calibrate import intervals_of, novelty_of
 from boneage.run.checkpoint import build_model, load_model, read_checkpoint, resolved
 from boneage.run.record_schema import CONFIG_KEYS
 from boneage.tasks.regression import AgeRegression
+from boneage.uncertainty.conformal import Intervals
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +256,22 @@ def test_a_contract_has_the_widths_of_each_sex_and_all_ids_of_training():
     widths = onnx_file._half_widths(record)
     assert widths == {"sex_known": [1.0], "sex_unknown": [2.0, None]}
     assert onnx_file._radiographs(record) == {"train": ["a", "d", "z"], "val": ["b", "e"]}
+
+
+def test_what_a_model_reads_in_its_contract():
+    contract = {
+        "schema": 1, "tasks": {"age": [PREDICTED_AGE]}, "stages": ["young", "old"],
+        "stage_edges_years": [9], "preprocessing": {"size": 16}, "preprocessing_version": None,
+        "mirror_test": False, "radiographs": {"train": ["a", "b", "c"], "val": ["d"]},
+        "calibration": {"half_widths_years": {"sex_known": [1.0], "sex_unknown": [None]}},
+    }  # fmt: skip
+    model = object.__new__(OnnxModel)
+    model.file = Path("model.onnx")
+    model._read_metadata({"boneage": json.dumps(contract)}, mirror=False)
+    assert (model.seen, model.validated) == ({"a", "b", "c", "d"}, 1)
+    assert model.intervals == {True: Intervals((1.0,)), False: Intervals((np.inf,))}
+    assert (model.stages.names, model.stages.edges) == (("young", "old"), (9,))
+    assert (model.predicts_age, model.mirror, model.site) == (True, False, None)
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError
+from boneage.explain.film import square_film
 from boneage.predict.answer import (
     PREDICTIONS_SCHEMA,
     Answer,
@@ -45,6 +46,7 @@ from boneage.predict.export import export
 from boneage.predict.patients import Patient, patients_of, read_patients
 from boneage.predict.predict import answer_files
 from boneage.predict.predict import predict as predict_files
+from boneage.predict.predictor import Predictor
 from boneage.predict.radiograph import CORRECTIONS, Radiograph, correction_needed, load, see
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
@@ -447,6 +449,19 @@ def test_a_file_of_another_program_is_not_overwritten(tmp_path, name, said):
         AnswerFiles(tmp_path, {"pictures": True}, resume=False)
     assert (tmp_path / name).read_text() == "of another program"
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_that_failed_or_has_changed_is_read_again(tmp_path):
+    good, bad, new = (tmp_path / f"{name}.png" for name in ("good", "bad", "new"))
+    good.write_bytes(b"1")
+    bad.touch()
+    out, about = tmp_path / "out", {"pictures": False}
+    with open_answers(out, about, resume=False) as first:
+        first.add([Answer(str(good), "good"), Answer(str(bad), "bad", "error")])
+    with open_answers(out, about, resume=True) as resumed:
+        assert [resumed.lacks(file) for file in (good, bad, new)] == [False, True, True]
+        os.utime(good, (10**9, 10**9))  # another file of the same size
+        assert resumed.lacks(good)
 
 
 def test_a_folder_holds_one_prediction_at_a_time(tmp_path):
@@ -1084,3 +1099,43 @@ def test_a_corrected_radiograph_has_the_sex_of_its_own_patient():
     answers, _ = answer_all([broken, *part], [Patient(sex) for sex in sexes], ensemble)
     assert [answer.age_years for answer in answers] == [None, 5, 7, 6]
     assert [len(answer.flags) for answer in answers] == [0, 0, 1, 1]
+
+
+def test_each_of_many_radiographs_has_its_own_sex_and_age(monkeypatch):
+    monkeypatch.setattr("boneage.predict.predictor.see", lambda *_, **__: Radiograph())
+    monkeypatch.setattr(
+        "boneage.predict.predictor.answer_all",
+        lambda part, patients, ensemble: ([(one.sex, one.age_years) for one in patients], {}),
+    )
+    predictor = object.__new__(Predictor)
+    predictor.ensemble = SimpleNamespace(preprocessings=())
+    sexes, ages = ["female"] * 40 + ["male"] * 30, [number / 4 for number in range(70)]
+    answers = predictor([np.zeros((4, 4), np.uint8)] * 70, sex=sexes, age_years=ages)
+    assert answers == list(zip(sexes, ages, strict=True))
+
+
+def test_a_map_has_the_sex_of_its_own_radiograph(monkeypatch, tmp_path):
+    """Of three files the first cannot be read."""
+    files = [tmp_path / f"{name}.png" for name in "abc"]
+    for file in files:
+        file.touch()
+    (tmp_path / "sexes.csv").write_text("id,sex\na,F\nb,M\nc,F\n")
+    square = np.zeros((8, 8), np.uint8)
+    one = Radiograph((square,), film=square_film(square))
+    read, asked = [Radiograph(error="damaged"), one, one], []
+
+    def answered(part, patients, ensemble, strict):
+        answers = [
+            Answer(str(file), file.stem, sex=patient.sex)
+            for (file, _), patient in zip(part, patients, strict=True)
+        ]
+        return answers, {1: one, 2: one}
+
+    monkeypatch.setattr("boneage.predict.predict._load", lambda *_: (each for each in read))
+    monkeypatch.setattr("boneage.predict.predict.answer_all", answered)
+    models = SimpleNamespace(
+        files=[], models=[], maps=lambda squares, sexes: asked.append((len(squares), sexes))
+    )
+    answers = predict_files(files, models, tmp_path / "out", tmp_path / "sexes.csv", pictures=True)
+    assert asked == [(2, ["male", "female"])]
+    assert [Path(answer.picture).stem for answer in answers] == ["", "b", "c"]

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,10 +23,13 @@ from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE
 from boneage.data.tables.labels import read_labels
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
+from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
+from boneage.predict.predict import answer_files
 from boneage.predict.predictor import Predictor
-from boneage.predict.site import _site, matched_films, with_metadata
+from boneage.predict.radiograph import Radiograph
+from boneage.predict.site import _site, calibrate, matched_films, with_metadata
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
@@ -419,6 +423,11 @@ def test_readings_and_sexes_of_other_radiographs_are_refused(tmp_path):
     check_readings(same_age, tmp_path)  # too narrow to judge
     offset = site.assign(predicted_years_by_sex=site["predicted_years_by_sex"] + 2)
     check_readings(offset, tmp_path)  # a site that reads other ages has no wrong sexes
+    errors = np.random.default_rng(3).permutation(
+        site["predicted_years_by_sex"] - site["age_years"]
+    )
+    alike = site.assign(predicted_years=site["age_years"] + 0.97 * errors)
+    check_readings(alike, tmp_path)  # a little more error with the sex may be chance
     shuffled = np.random.default_rng(2).permutation(site["age_years"])
     with pytest.raises(UserError, match="do not rise with the predicted ages"):
         check_readings(site.assign(age_years=shuffled), tmp_path)
@@ -577,6 +586,61 @@ def test_a_correction_of_unknown_sex_alone_has_its_form():
     )
     for site in (_site(None, unknown), _site(known, unknown)):
         assert site.correction == Correction("line", {"unknown": Line(1.0, 0.1)})
+
+
+def test_known_and_unknown_sex_are_fitted_apart(tmp_path, monkeypatch):
+    """With the sex the model is 2 years too low, without it 1 year too high."""
+    rng = np.random.default_rng(0)
+    true, sexes = rng.uniform(5, 15, HANDS), ["female", "male"] * (HANDS // 2)
+    low, high = (true + shift + rng.normal(0, sd, HANDS) for shift, sd in ((-2, 0.2), (1, 0.6)))
+    films = tmp_path / "films"
+    films.mkdir()
+    ids = [f"film-{i:02}" for i in range(HANDS)]
+    for id_ in ids:
+        (films / f"{id_}.png").touch()
+    labels = pd.DataFrame({"id": ids, "sex": sexes, "bone_age_years": true})
+    labels.to_csv(tmp_path / "readings.csv", index=False)
+
+    def answered(files, sexes, ensemble):
+        without = [Answer(f.name, f.stem, age_years=high[ids.index(f.stem)]) for f in files]
+        with_sex = [
+            Answer(f.name, f.stem, sex=sex, age_years=low[ids.index(f.stem)])
+            for f, sex in zip(files, sexes, strict=True)
+        ]
+        return without, with_sex, [""] * len(files)
+
+    monkeypatch.setattr("boneage.predict.site.answer_files", answered)
+    (tmp_path / "m.onnx").touch()
+    model = SimpleNamespace(
+        predicts_age=True, file=tmp_path / "m.onnx", site=None, seen=frozenset()
+    )
+    own = {True: Intervals((9.0,) * 6), False: Intervals((0.01,) * 6)}
+    ensemble = SimpleNamespace(models=[model], intervals=own)
+    fitted = calibrate([films], tmp_path / "readings.csv", ensemble, tmp_path / "site.onnx")
+    for fit, predicted in ((fitted.known, low), (fitted.unknown, high)):
+        assert fit.mae["value"] == pytest.approx(12 * np.abs(predicted - true).mean())
+    assert (fitted.known.covered["value"], fitted.unknown.covered["value"]) == pytest.approx(
+        (1, 0), abs=0.05
+    )
+    offsets = {sex: line.offset for sex, line in fitted.site.correction.lines.items()}
+    assert offsets == pytest.approx({"female": 2, "male": 2, "unknown": -1}, abs=0.2)
+    widths = {known: each.widths[2] for known, each in fitted.site.intervals.items()}
+    assert widths == pytest.approx({True: 1.645 * 0.2, False: 1.645 * 0.6}, rel=0.3)
+
+
+def test_the_sex_of_the_table_is_used_and_that_of_the_header_where_it_has_none(monkeypatch):
+    headers = [SimpleNamespace(sex="male", patient=f"p{i}") for i in range(2)]
+    radiographs = [Radiograph(header=header) for header in (*headers, None)]
+    monkeypatch.setattr("boneage.predict.predict._load", lambda *_, **__: (r for r in radiographs))
+    monkeypatch.setattr(
+        "boneage.predict.predict.answer_all",
+        lambda part, patients, ensemble: ([patient.sex for patient in patients], {}),
+    )
+    files = [Path("a.dcm"), Path("b.dcm"), Path("c.png")]
+    without, with_sex, patients = answer_files(files, ["female", "unknown", "unknown"], None)
+    assert without == ["unknown"] * 3
+    assert with_sex == ["female", "male", "unknown"]
+    assert patients == ["p0", "p1", ""]
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"lines": 5}'])

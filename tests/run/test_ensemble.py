@@ -145,6 +145,22 @@ def test_a_test_of_an_exported_model_which_lists_no_tasks_is_averaged(tmp_path):
     assert predictions(tmp_path / "both")["age_years_predicted"].tolist() == [6.5, 12.0]
 
 
+def test_three_runs_have_their_mean_and_the_baselines_of_the_training_fold(tmp_path):
+    tested = pd.DataFrame({"id": ["1", "2"], "sex": "male", "age_years": [6.0, 12.0]})
+    split = pd.DataFrame(
+        {"id": list("abc12"), "fold": ["train", "train", "val", "test", "test"], "sex": "male"}
+    ).assign(age_years=[1.0, 2.0, 19.0, 6.0, 12.0])
+    runs = [tmp_path / name for name in ("one", "two", "three")]
+    for run, predicted in zip(runs, ([7.0, 11.0], [6.0, 13.0], [6.2, 15.0]), strict=True):
+        write_finished_run(run, tested.assign(age_years_predicted=predicted))
+        split.to_csv(run / "split.csv", index=False)
+    metrics = ensemble(runs, tmp_path / "mean")
+    mean = predictions(tmp_path / "mean")["age_years_predicted"]
+    assert mean.tolist() == pytest.approx([6.4, 13.0])
+    constant = metrics["baselines"]["constant"]["age/mae_months"]["value"]
+    assert constant == pytest.approx(12 * (4.5 + 10.5) / 2)  # of the mean training age, 1.5 years
+
+
 def test_a_diverged_run_is_not_averaged(tmp_path):
     ages = pd.DataFrame({"id": ["1", "2"], "sex": "male", "age_years": [6.0, 12.0]})
     for name, predicted in (("a", [6.5, 11.0]), ("b", [float("nan"), 12.0])):

@@ -8,7 +8,15 @@ from boneage.predict.answer import Answer, corrections_line, lines_of
 from boneage.predict.site import _fit_lines
 from boneage.uncertainty.conformal import Intervals
 from boneage.uncertainty.site import Correction, Line
-from boneage.uncertainty.site_fit import SiteFit, _cross_validated, _line, fit_site
+from boneage.uncertainty.site_fit import (
+    SiteFit,
+    _choose,
+    _cross_validated,
+    _deal,
+    _fit,
+    _line,
+    fit_site,
+)
 
 NOISE = 0.75  # years, of a prediction
 
@@ -107,10 +115,12 @@ def test_radiographs_of_a_patient_are_held_out_together():
     predicted, true, sexes = site(12, seed=7, offset=0.25)
     many = [np.repeat(column, 10) for column in (predicted, true, sexes)]
     patients = np.repeat(np.arange(12), 10)
-    apart, together = fit_site(*many), fit_site(*many, patients=patients)
+    own = Intervals((1.0,) * 6)
+    apart, together = fit_site(*many, own), fit_site(*many, own, patients=patients)
     width = [found.difference["high"] - found.difference["low"] for found in (apart, together)]
     assert width[1] > 2 * width[0]
-    assert together.difference["patients"] == 12
+    for result in (together.difference, together.mae, together.mae_corrected, together.covered):
+        assert result["patients"] == 12
 
 
 def test_intervals_are_those_of_errors_that_the_correction_was_not_fitted_to():
@@ -120,6 +130,40 @@ def test_intervals_are_those_of_errors_that_the_correction_was_not_fitted_to():
     found = fit_site(predicted, predicted + offset, np.repeat("female", 20))
     assert found.correction.lines["female"].offset == pytest.approx(2)
     assert found.intervals.widths == pytest.approx((0.5 * 20 / 18,) * 6)
+
+
+def test_patients_are_dealt_in_turn_by_their_mean_age():
+    ages = np.arange(1.0, 21.0)
+    films = np.where(np.arange(20) % 3, 1, 8)  # the sum of eight ages would come late
+    folds = _deal(np.repeat(ages, films), np.repeat(np.arange(20)[::-1], films))
+    assert folds.tolist() == np.repeat(np.arange(20) % 10, films).tolist()
+
+
+@pytest.mark.parametrize(("boys", "own"), [(9, False), (10, True)])
+def test_ten_radiographs_of_a_sex_have_a_correction_of_their_own(boys, own):
+    sexes = np.repeat(["male", "female"], [boys, 20])
+    predicted = np.linspace(5, 15, len(sexes))
+    lines = _fit("offset by sex", predicted, predicted + (sexes == "male"), sexes).lines
+    pooled = boys / len(sexes)
+    assert lines["male"].offset == pytest.approx(1 if own else pooled)
+    assert (lines["female"].offset, lines["unknown"].offset) == pytest.approx((0, pooled))
+
+
+@pytest.mark.parametrize(("boys", "form"), [(19, "offset"), (20, "offset by sex")])
+def test_twenty_radiographs_of_each_sex_are_needed_to_correct_them_apart(boys, form):
+    sexes = np.repeat(["male", "female"], [boys, 30])
+    predicted = np.random.default_rng(0).uniform(5, 15, len(sexes))
+    true = predicted + 2.0 * (sexes == "male")
+    assert _choose(predicted, true, sexes, np.arange(len(sexes))) == form
+
+
+def test_a_correction_has_intervals_of_its_own_also_where_the_model_s_were_right():
+    predicted, true, sexes = site(100, seed=1, offset=1.5)
+    own = Intervals((float(np.quantile(np.abs(true - predicted), 0.9)),) * 6)
+    found = fit_site(predicted, true, sexes, own)
+    assert found.covered["low"] < 0.9 < found.covered["high"]
+    assert found.correction.lines
+    assert found.intervals.widths[2] < 0.7 * own.widths[2]
 
 
 def test_the_form_is_chosen_without_the_patients_that_it_is_tested_on():
