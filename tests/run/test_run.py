@@ -212,6 +212,7 @@ def test_memorises_sixteen_images(configure, tmp_path):
         "tasks.stage.hidden=[]", "tasks.stage.dropout=[]",
         "data.batch_size=16", "trainer.max_epochs=150", "trainer.overfit_batches=1",
         "optimizer.lr=0.01", "~callbacks.early_stopping",
+        "trainer.check_val_every_n_epoch=150",
     )  # fmt: skip
     train(cfg)
     log = pd.read_csv(tmp_path / "run/history.csv")
