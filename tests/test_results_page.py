@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+from math import sqrt
 from pathlib import Path
+from statistics import fmean, variance
 
 import pytest
 from helpers import PROJECT
@@ -32,6 +34,41 @@ def test_pages_are_those_of_the_records(tables, tmp_path):
         assert copy.read_text() == (PROJECT / page).read_text(), (
             f"{page}: run studies/rsna/tables.py"
         )
+
+
+def test_published_differences_of_settings_cover_other_seeds(tables):
+    rows = [row for row in tables.read_sweeps() if row["study"] == "joint"]
+    alone = {row["sex"]: row for row in rows if row["task"] == "regression"}
+    compared = [row for row in rows if row["difference"] is not None]
+    assert len(compared) == 6
+    for row in compared:
+        own, first = (
+            [run[tables.MAE]["value"] for run in r["runs"]] for r in (row, alone[row["sex"]])
+        )
+        error = sqrt(variance(own) / len(own) + variance(first) / len(first))
+        difference = row["difference"]
+        assert difference["value"] == pytest.approx(fmean(own) - fmean(first), abs=1e-4)
+        assert difference["high"] - difference["low"] > 2 * 1.96 * error  # that of the seeds alone
+
+
+def test_shares_of_0_or_1_have_their_exact_interval(tables):
+    import gate
+
+    flags = [["no hand found"]] * 60
+    published = json.loads((PROJECT / "studies/rsna/gate.json").read_text())["noise"]
+    for shares in (gate.shares(flags), published):
+        flagged, corrected = shares["flagged"], shares["corrected"]
+        assert (flagged["low"], flagged["high"]) == pytest.approx((0.025 ** (1 / 60), 1))
+        assert (corrected["low"], corrected["high"]) == pytest.approx((0, 1 - 0.025 ** (1 / 60)))
+
+
+def test_coverage_by_age_in_the_card_is_that_of_the_record(tables):
+    text = " ".join((PROJECT / "docs/model.md").read_text().split())
+    coverage = tables.read()[tables.BUILTIN]["metrics"]["coverage"]
+    named = re.findall(r"(0\.\d\d) at (\d+) to (\d+)(?: years)? \((?:n = )?(\d+)\)", text)
+    recorded = [coverage[band]["covered"] for band in ("2-5", "5-10", "10-14", "14-17")]
+    shown = [(f"{share['value']:.2f}", str(share["n"])) for share in recorded]
+    assert [(share, n) for share, _, _, n in named] == shown
 
 
 def test_decimals(tables):

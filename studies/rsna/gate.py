@@ -18,6 +18,7 @@ import pandas as pd
 from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
 from boneage.evaluation.intervals import with_interval
+from boneage.evaluation.shares import widen_share
 from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY, answer_all
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient
@@ -118,6 +119,8 @@ def shares(flags: list[list[str]]) -> dict[str, object]:
         name: with_interval(lambda x: {"share": x.mean(axis=-1)}, values)["share"]
         for name, values in (("flagged", any_flag), ("corrected", corrected))
     }
+    for share in table.values():
+        widen_share(share)
     return {**table, "kinds": pd.Series([w for f in flags for w in f]).value_counts().to_dict()}
 
 
