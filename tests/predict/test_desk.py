@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
 
 import cv2
 import numpy as np
@@ -15,6 +18,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import boneage as package
 from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
 from boneage.errors import FRAMEWORK, UserError
@@ -260,6 +264,13 @@ def test_python_gets_one_line_for_a_mistake(model, film):
         (lambda: Predictor(5), "model=5: give a file"),
         (lambda: Predictor(b"model.onnx"), "model=b'model.onnx': give a file"),
         (lambda: Predictor([None]), r"model=\[None\]: give a file"),
+        (lambda: Predictor("a\0.onnx"), "model a.*.onnx cannot be loaded: .*null"),
+        (lambda: Predictor("a\0.ckpt"), "checkpoint a.*.ckpt cannot be loaded: .*null"),
+        (lambda: Predictor(model, model), "^mirror=.*: give True or False; several models are a"),
+        (lambda: Predictor(model, mirror="no"), "^mirror='no': give True or False"),
+        (lambda: predictor(film, age_years=10**400), "00 is not a chronological age: give years"),
+        (lambda: predictor(film, age_years=Decimal(30)), "'30'. is not a chronological age"),
+        (lambda: predictor(film.read_bytes()), "a bytes is not a radiograph: give the path of a"),
     ):
         with pytest.raises(UserError, match=message):
             call()
@@ -271,6 +282,62 @@ def test_a_wrong_sex_of_the_last_radiograph_is_said_before_the_first_is_read(mod
     films = [np.zeros((64, 64), np.uint8)] * (RADIOGRAPHS_IN_MEMORY + 1)
     with pytest.raises(UserError, match="'lad' is not a sex"):
         predictor(films, sex=[None] * RADIOGRAPHS_IN_MEMORY + ["lad"])
+
+
+def test_paths_of_other_kinds_are_read(model, film):
+    """Entries of a folder, as `os.scandir` gives them, and other objects with a path."""
+    predictor = Predictor(PurePath(model))
+    told = predictor(film)
+    for folder in (film.parent, os.fsencode(film.parent)):
+        with os.scandir(folder) as entries:
+            (entry,) = [entry for entry in entries if os.fsdecode(entry.name) == film.name]
+        assert predictor(entry) == told
+        assert predictor([entry, PurePath(film)]) == [told, told]
+
+
+@pytest.mark.parametrize("years", [Decimal("9.5"), Fraction(19, 2), np.float16(9.5)])
+def test_numbers_of_every_kind_are_ages(model, film, years):
+    """A database gives decimals."""
+    assert Predictor(model)(film, age_years=years) == Predictor(model)(film, age_years=9.5)
+
+
+def test_a_notebook_shows_what_there_is(model):
+    assert "Predictor" in dir(package)
+    predictor = Predictor(model, mirror=True)
+    shown = repr(predictor)
+    assert shown == f"Predictor(['{model}'], mirror=True)"
+    assert repr(eval(shown)) == shown
+    assert repr(Predictor()) == "Predictor(None, mirror=False)"
+
+
+@pytest.mark.slow
+def test_programs_are_checked_against_the_types(tmp_path):
+    (tmp_path / "program.py").write_text("""
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from boneage import Predictor
+
+predictor = Predictor("model.onnx")
+age: float | None = predictor("hand.png", sex="F", age_years=9).age_years
+predictor(np.zeros((64, 64), np.uint8)).flags
+names: list[str] = ["a.png", "b.png"]
+paths: list[Path] = [Path(name) for name in names]
+table = pd.DataFrame({"sex": ["F", "M"], "age": [9.5, 10.0]})
+for given in (names, paths):
+    for answer in predictor(given, sex=table["sex"], age_years=table["age"]):
+        print(answer.age_text)
+predictor(("a.png", paths[0]), sex=["F", None])[0].age_years
+predictor("hand.png").age_month
+predictor(3)
+""")
+    words = ["-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", "program.py"]
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
+    errors = [line.split(":")[1] for line in done.stdout.splitlines() if " error: " in line]
+    assert errors == ["19", "20"], done.stdout
+    assert '"Answer" has no attribute "age_month"' in done.stdout
 
 
 def test_masked_pixels_are_black(model):
