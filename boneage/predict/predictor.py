@@ -21,7 +21,7 @@ FILE_TYPES = (str, os.PathLike)
 
 
 class Predictor:
-    """Read bone ages from hand radiographs.
+    """Read bone ages from hand radiographs; threads can share it, and a pickle goes to processes.
 
     >>> answer = Predictor()("hand.png", sex="female")
     >>> answer.age_years, answer.interval_years, answer.flags

@@ -360,6 +360,30 @@ def test_a_predictor_goes_to_another_process(model, film, monkeypatch):
     assert pickle.loads(pickle.dumps(named))(film) == named(film)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_threads_and_a_forked_process_share_a_predictor(model, film):
+    code = """
+        import os, sys
+        from concurrent.futures import ThreadPoolExecutor
+        from boneage import Predictor
+        predictor, film = Predictor(sys.argv[1], mirror=True), sys.argv[2]
+        sexes = ["F", "M"] * 12
+        alone = [predictor(film, sex=sex) for sex in sexes]
+        def read(sex):
+            return predictor(film, sex=sex)
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(read, sexes)) == alone
+            busy = threads.submit(lambda: list(map(read, sexes)))
+            child = os.fork()
+            if child == 0:
+                os._exit(read("F") != alone[0])
+            assert os.waitpid(child, 0)[1] == 0
+            assert busy.result() == alone
+    """
+    done = desk(code, model, film)
+    assert done.returncode == 0, done.stderr
+
+
 def test_pixels_in_the_byte_order_of_another_machine_are_read(model, film):
     """As those of a TIFF or DICOM file in big-endian order."""
     pixels = cv2.imread(str(film), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257
