@@ -311,6 +311,42 @@ def test_a_notebook_shows_what_there_is(model):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["model.onnx", "run"])
+def test_a_program_stays_as_it_is(exported, film, name):
+    """Also in a process of a distributed training, whose rank is not 0."""
+    code = """
+        import locale, logging, os, random, signal, sys, threading, warnings
+        import cv2, numpy, torch
+        from boneage import Predictor
+        from boneage.predict import ensemble
+        from boneage.run import trained_model  # libraries may change what they like on import
+        def state():
+            return {
+                "random": (random.getstate()[1], numpy.random.get_state()[1].tolist()),
+                "torch": (torch.get_rng_state().tolist(), torch.is_grad_enabled()),
+                "threads": (torch.get_num_threads(), cv2.getNumThreads()),
+                "signals": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)],
+                "hooks": (sys.excepthook, threading.excepthook, sys.stdout, sys.stderr),
+                "log": (logging.root.handlers[:], logging.root.level, logging.root.manager.disable),
+                "loggers": {k: v.level for k, v in logging.root.manager.loggerDict.items()
+                            if isinstance(v, logging.Logger) and v.level},
+                "warnings": (warnings.filters[:], sys.warnoptions[:], numpy.geterr()),
+                "system": (dict(os.environ), locale.setlocale(locale.LC_ALL), os.getcwd()),
+            }
+        before = state()
+        Predictor(sys.argv[1])([sys.argv[2]] * 2, sex="F", age_years=9)
+        after = state()
+        changed = [name for name in before if before[name] != after[name]]
+        assert not changed, changed
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(exported / name), str(film)]
+    environment = {**os.environ, "LOCAL_RANK": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.slow
 def test_programs_are_checked_against_the_types(tmp_path):
     (tmp_path / "program.py").write_text("""
 from pathlib import Path
