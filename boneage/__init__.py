@@ -21,3 +21,8 @@ def __getattr__(name: str) -> object:
 
         return Predictor
     raise AttributeError(f"module 'boneage' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List `Predictor` too, for completion in notebooks."""
+    return [*globals(), *__all__]

@@ -1,12 +1,13 @@
 """Changes of the process while a file is decoded, above all to mute the messages of C decoders."""
 
 import os
+import re
 import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from typing import IO
 
@@ -15,6 +16,11 @@ DAMAGES = (  # in messages of libjpeg
     "bad Huffman code",
     "bad arithmetic code",
     "instead of RST",
+)
+DECODER_LINE = re.compile(  # of OpenCV, libjpeg, libpng, libtiff
+    rb"\[ ?(WARN|ERROR|INFO):\d+@|> |\s*$|Corrupt JPEG|Premature end of JPEG|Invalid SOS"
+    rb"|Inconsistent progression|Unknown Adobe|Warning: unknown JFIF|libpng |tempfile\.tif: "
+    rb"|(_?TIFF|JPEG|LZW|ZSTD|LZMA|ZIP|PackBits|Fax)\w*: "
 )
 STDERR = 2
 Change = Callable[[], AbstractContextManager[object]]
@@ -84,10 +90,13 @@ if hasattr(os, "register_at_fork"):
 def muted_decoders() -> Iterator[list[str]]:
     """Keep the messages of C decoders off the terminal.
 
+    What other threads write meanwhile, such as a service's log, is written when the block ends.
+
     Yields:
         A list that is filled with the lines when the block ends.
     """
     messages: list[str] = []
+    alone = threading.active_count() == 1
     with _MUTING, _scratch_file() as lines:
         terminal = _copy_of_stderr()
         try:
@@ -100,7 +109,18 @@ def muted_decoders() -> Iterator[list[str]]:
                 os.dup2(terminal, STDERR)
                 os.close(terminal)
             lines.seek(0)
-            messages += lines.read().decode(errors="replace").splitlines()
+            written = lines.read()
+            messages += written.decode(errors="replace").splitlines()
+            if not alone and terminal is not None:
+                others = (s for s in written.splitlines(True) if not DECODER_LINE.match(s))
+                _write(b"".join(others))
+
+
+def _write(content: bytes) -> None:
+    """Write to the terminal, unless its reader is gone or its disk is full."""
+    with suppress(OSError):
+        while content:
+            content = content[os.write(STDERR, content) :]
 
 
 def _copy_of_stderr() -> int | None:

@@ -24,7 +24,7 @@ from boneage.data.file_facts import fill_from_headers, warn_of_leaks
 from boneage.data.layouts import read_source
 from boneage.data.phantom.write import PHANTOM_FILE
 from boneage.data.sampler import EpochSampler, RankBatches, Sampling, sampling_shares
-from boneage.data.split_choice import Split, require_shares
+from boneage.data.split_choice import Split, require_shares, rows_of
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
 from boneage.data.storage import check_shared_memory, default_cache_dir
 from boneage.data.tables.columns import READER, AgeUnit, Columns
@@ -198,7 +198,7 @@ class BoneAgeDataModule(L.LightningDataModule):
 
     def fold_table(self, fold: str) -> pd.DataFrame:
         """Return the rows of "train", "val" or "test"."""
-        return self.table[self.table["fold"] == fold]
+        return rows_of(self.table, fold)
 
     def train_radiographs(self) -> Radiographs:
         """Return the training fold with its augmentation."""

@@ -245,6 +245,18 @@ def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
     return order
 
 
+def rows_of(table: pd.DataFrame, fold: str) -> pd.DataFrame:
+    """Return the rows of a fold.
+
+    Raises:
+        UserError: for another name, and if the table is not read and split yet.
+    """
+    require_choice("fold", fold, *FOLDS)
+    if "fold" not in table:
+        raise UserError("the radiographs are not read yet: call data.setup('fit') first")
+    return table[table["fold"] == fold]
+
+
 def require_shares(table: pd.DataFrame, folds: Iterable[str], processes: int) -> None:
     """Raise UserError unless each process has a radiograph of each of the folds to predict.
 
@@ -254,7 +266,7 @@ def require_shares(table: pd.DataFrame, folds: Iterable[str], processes: int) ->
         processes: number of processes that train together.
     """
     for fold in folds:
-        n = int((table["fold"] == fold).sum())
+        n = len(rows_of(table, fold))
         if n < processes > 1:
             raise UserError(
                 f"the {FOLDS[fold]} fold has {plural(n, 'radiograph')}, too few for {processes} "

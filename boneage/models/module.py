@@ -196,6 +196,11 @@ class BoneAgeModule(Network, L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             return self.evaluate(batch, "test")
 
+    @override
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the decoded prediction of every task, for a Trainer's `predict`."""
+        return self.predict(batch["image"], batch["sex"])[0]
+
     def predict(self, image: Tensor, sex: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the decoded prediction of every task, as in test and use, and the features.
 

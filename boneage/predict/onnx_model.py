@@ -186,6 +186,8 @@ def open_session(file: Path) -> Any:  # noqa: ANN401 - it has no types
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"model {file} cannot be loaded: {error.strerror}") from error
+    except ValueError as error:  # an impossible name
+        raise UserError(f"model {file} cannot be loaded: {error}") from error
     try:
         return new_session(content)
     except Exception as error:  # onnxruntime has an exception for each of its codes

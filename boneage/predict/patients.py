@@ -3,7 +3,10 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +221,8 @@ def _plausible(years: pd.Series) -> pd.Series:
     return years.between(0, MAX_AGE_YEARS)
 
 
-def read_age(given: float | str) -> float:
-    """Return a chronological age in years, from a number or a text in which 12,5 is 12.5.
+def read_age(given: object) -> float:
+    """Return a chronological age in years, from any number or a text in which 12,5 is 12.5.
 
     Raises:
         UserError: if it is not an age from 0 to 25 years.
@@ -227,10 +230,9 @@ def read_age(given: float | str) -> float:
     years = pd.Series([float("nan")])
     if isinstance(given, str):
         years = read_numbers(pd.Series([given.strip()]))
-    elif isinstance(given, int | float | np.integer | np.floating) and not isinstance(
-        given, bool | np.timedelta64
-    ):
-        years = pd.Series([float(given)])
+    elif not isinstance(given, bool | np.timedelta64) and isinstance(given, Real | Decimal):
+        with suppress(OverflowError):
+            years = pd.Series([float(given)])
     if not _plausible(years).all():
         raise UserError(
             f"{given!r} is not a chronological age: give years from 0 to {MAX_AGE_YEARS}, such as "

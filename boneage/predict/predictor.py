@@ -1,8 +1,9 @@
 """Bone ages in three lines of Python."""
 
-from collections.abc import Mapping, Sequence, Set
+import os
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -13,11 +14,14 @@ from boneage.predict.ensemble import Ensemble
 from boneage.predict.patients import Patient, patient_given, patient_of
 from boneage.predict.radiograph import Radiograph, load, see
 
-One = str | Path | np.ndarray  # a file, or pixels
+File = str | os.PathLike[str]
+One = File | np.ndarray  # a file, or pixels
+Ones = TypeVar("Ones", bound=One)  # a list[str] is no list[One]
+FILE_TYPES = (str, os.PathLike)
 
 
 class Predictor:
-    """Read bone ages from hand radiographs.
+    """Read bone ages from hand radiographs; threads can share it, and a pickle goes to processes.
 
     >>> answer = Predictor()("hand.png", sex="female")
     >>> answer.age_years, answer.interval_years, answer.flags
@@ -31,23 +35,27 @@ class Predictor:
         UserError: if a model cannot be read, or tasks or stages of several models differ.
     """
 
-    def __init__(
-        self, model: str | Path | Sequence[str | Path] | None = None, mirror: bool = False
-    ) -> None:
-        models = [model] if isinstance(model, str | Path) else model
+    def __init__(self, model: File | Sequence[File] | None = None, mirror: bool = False) -> None:
+        models = [model] if isinstance(model, FILE_TYPES) else model
         if models is not None and (
             not isinstance(models, Sequence)
             or not models
-            or not all(isinstance(path, str | Path) for path in models)
+            or not all(isinstance(path, FILE_TYPES) for path in models)
         ):
             raise UserError(
                 f"model={model!r}: give a file, a folder, or a list of them; None is the built-in "
                 "model"
             )
-        files = [Path(path) for path in models or ()]
-        self.ensemble = Ensemble(files, mirror)
+        if not isinstance(mirror, bool | np.bool_):
+            raise UserError(f"mirror={mirror!r}: give True or False; several models are a list")
+        files = [_path(file) for file in models or ()]
+        self.ensemble = Ensemble(files, bool(mirror))
         read = [file.absolute() for file in self.ensemble.files]
-        self._arguments = (read if files else None, mirror)
+        self._arguments = (read if files else None, bool(mirror))
+
+    def __repr__(self) -> str:
+        files, mirror = self._arguments
+        return f"Predictor({files and [*map(str, files)]}, mirror={mirror})"
 
     def __reduce__(self) -> tuple[type["Predictor"], tuple[list[Path] | None, bool]]:
         """Pickle what it was made of: a copy in another process reads the files again."""
@@ -61,16 +69,16 @@ class Predictor:
     @overload
     def __call__(
         self,
-        radiographs: list[One],
-        sex: str | Sequence[str | None] | None = None,
-        age_years: float | Sequence[float | None] | None = None,
+        radiographs: list[Ones] | tuple[Ones, ...],
+        sex: str | Iterable[str | None] | None = None,
+        age_years: float | Iterable[float | None] | None = None,
     ) -> list[Answer]: ...
 
     def __call__(
         self,
-        radiographs: One | list[One],
-        sex: str | Sequence[str | None] | None = None,
-        age_years: float | Sequence[float | None] | None = None,
+        radiographs: One | list[Ones] | tuple[Ones, ...],
+        sex: str | Iterable[str | None] | None = None,
+        age_years: float | Iterable[float | None] | None = None,
     ) -> Answer | list[Answer]:
         """Predict one radiograph, or several.
 
@@ -91,7 +99,7 @@ class Predictor:
             UserError: if the only radiograph cannot be read, several are not in a list, or a sex or
                 an age is invalid: see `read_sex` and `read_age`.
         """
-        if isinstance(radiographs, str | Path | np.ndarray):
+        if isinstance(radiographs, (*FILE_TYPES, np.ndarray)):
             (answer,) = self([radiographs], sex, age_years)
             if answer.status == "error":
                 raise UserError(answer.reason)
@@ -117,7 +125,7 @@ class Predictor:
         ]
 
     def _answers(self, radiographs: Sequence[One], given: Sequence[Patient]) -> list[Answer]:
-        sources = [Path(r) if isinstance(r, str) else r for r in radiographs]
+        sources = [_path(r) if isinstance(r, FILE_TYPES) else r for r in radiographs]
         part = [(source, self._read(source)) for source in sources]
         patients = [
             patient_of(source, one, {}, radiograph.header) if isinstance(source, Path) else one
@@ -138,8 +146,13 @@ class Predictor:
             return Radiograph(error=str(error))
 
 
+def _path(file: File) -> Path:
+    return Path(os.fsdecode(file))  # an entry of a folder that was opened as bytes has such a name
+
+
 def _not_a_radiograph(given: object) -> str:
-    return f"a {type(given).__name__} is not a radiograph: give a file or pixels"
+    what = "give the path of a file or an array of pixels"
+    return f"a {type(given).__name__} is not a radiograph: {what}"
 
 
 def _one_each(given: object, n: int) -> list[Any]:

@@ -97,6 +97,8 @@ def require_weights(file: Path) -> None:
             raise UserError(f"{file} is not a boneage checkpoint: it is {what_it_is(file)}")
     except OSError as error:
         raise IntactCheckpoint(f"checkpoint {file} cannot be loaded: {error.strerror}") from error
+    except ValueError as error:  # an impossible name
+        raise IntactCheckpoint(f"checkpoint {file} cannot be loaded: {error}") from error
 
 
 def what_it_is(path: Path) -> str | None:

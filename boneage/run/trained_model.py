@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
@@ -12,7 +13,6 @@ from boneage.models.inference import predictions_of
 from boneage.run.calibrate import intervals_of, novelty_of, site_of
 from boneage.run.checkpoint import fold_of, load_model, read_checkpoint, stages_of
 from boneage.run.checkpoint_file import checkpoint_file
-from boneage.run.process import quieten_lightning
 from boneage.run.seen import seen_by
 from boneage.uncertainty.conformal import Intervals
 
@@ -29,11 +29,11 @@ class TrainedModel:
     """
 
     def __init__(self, path: Path, mirror: bool = False) -> None:
-        quieten_lightning()
         self.file = checkpoint_file(path)
         checkpoint = read_checkpoint(self.file)
         record = checkpoint["boneage"]
-        self.module = load_model(checkpoint).eval()
+        with torch.random.fork_rng(devices=[]):  # a program's random numbers stay the same
+            self.module = load_model(checkpoint).eval()
         self.module.mirror_test |= mirror
         self.mirror = self.module.mirror_test
         self.tasks = frozenset(self.module.tasks)

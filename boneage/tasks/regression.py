@@ -56,10 +56,10 @@ class AgeRegression(Task):
         """Store mean and standard deviation of the training ages in years.
 
         Raises:
-            UserError: when all ages are equal.
+            UserError: when all ages are equal, or there are none.
         """
         ages = table["age_years"]
-        if ages.nunique() == 1:  # their computed deviation may exceed 0
+        if ages.nunique() <= 1:  # their computed deviation may exceed 0
             raise UserError(
                 f"the training fold has {plural(len(ages), 'radiograph')} of one bone age: there "
                 "is nothing to regress on"

@@ -67,12 +67,53 @@ except OSError:
     assert run(code, film).stdout.split() == ["2016", "closed"]
 
 
-def test_messages_are_kept_and_the_terminal_is_back(capfd):
+def test_messages_are_kept_and_the_terminal_is_back(capfd, monkeypatch):
+    monkeypatch.setattr("threading.active_count", lambda: 1)  # pytest may have its own
     with muted_decoders() as messages:
         os.write(2, b"one\ntwo\n")
     os.write(2, b"back")
     assert messages == ["one", "two"]
     assert capfd.readouterr().err == "back"
+
+
+def test_what_another_thread_logs_is_not_lost(tmp_path):
+    """As in a service that logs requests while it reads radiographs."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    for suffix, options in (("jpg", []), ("png", []), ("tif", [cv2.IMWRITE_TIFF_COMPRESSION, 5])):
+        file = tmp_path / f"hand.{suffix}"
+        cv2.imwrite(str(file), pixels, options)
+        content = bytearray(file.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 8] = bytes(8)  # decoders complain
+        file.write_bytes(content)
+    code = """
+import logging, os, sys, threading
+from pathlib import Path
+from boneage.data import images
+from boneage.data.decoders import muted_decoders
+from boneage.errors import UserError
+logging.basicConfig(format="%(levelname)s:     %(message)s", level="INFO")
+decode, logged = images.cv2.imdecode, []
+def log():
+    logging.info("request %d", len(logged))
+def decode_slowly(*given):
+    thread = threading.Thread(target=log)
+    thread.start()
+    thread.join()
+    logged.append(1)
+    return decode(*given)
+images.cv2.imdecode = decode_slowly
+service = threading.Event()
+threading.Thread(target=service.wait).start()
+for file in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        images.read_image(file)
+    except UserError:
+        continue
+service.set()
+"""
+    told = run(code, tmp_path).stderr
+    assert told.splitlines() == [f"INFO:     request {i}" for i in range(3)]
 
 
 def test_threads_that_read_leave_the_warnings_as_they_were():

@@ -3,6 +3,7 @@
 from functools import partial
 
 import lightning as L
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -47,6 +48,8 @@ def test_a_trainer_of_ones_own(phantom_root, tmp_path):
         ages = model.eval().predict(batch["image"], batch["sex"])[0]["age"]
     error = (ages - batch["age_months"] / 12).abs().mean()
     assert tested["test/age/mae_years"] == pytest.approx(float(error), abs=1e-5)
+    (predicted,) = trainer.predict(model, data.test_dataloader())
+    assert torch.allclose(predicted["age"], ages, atol=1e-5)
 
     again = make_model()  # a trained model keeps its statistics
     again.load_state_dict(model.state_dict())
@@ -55,6 +58,17 @@ def test_a_trainer_of_ones_own(phantom_root, tmp_path):
 
     with pytest.raises(UserError, match="it was not written by this project's training"):
         Predictor(trainer.checkpoint_callback.best_model_path)
+
+
+def test_data_that_are_not_read_yet_have_no_folds(tmp_path):
+    data = BoneAgeDataModule(tmp_path, Stages())
+    for call in (data.train_dataloader, data.val_dataloader, lambda: data.fold_table("train")):
+        with pytest.raises(UserError, match=r"not read yet: call data\.setup\('fit'\) first"):
+            call()
+    with pytest.raises(UserError, match=r"^fold=training: must be train or val or test"):
+        data.fold_table("training")
+    with pytest.raises(UserError, match="the training fold has 0 radiographs of one bone age"):
+        make_model().fit_tasks(pd.DataFrame({"age_years": []}))
 
 
 def test_pixels_that_are_not_bytes_are_refused():

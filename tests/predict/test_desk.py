@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
 
 import cv2
 import numpy as np
@@ -15,6 +18,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import boneage as package
 from boneage.cli.main import app
 from boneage.data.phantom.exposure import expose
 from boneage.errors import FRAMEWORK, UserError
@@ -260,6 +264,13 @@ def test_python_gets_one_line_for_a_mistake(model, film):
         (lambda: Predictor(5), "model=5: give a file"),
         (lambda: Predictor(b"model.onnx"), "model=b'model.onnx': give a file"),
         (lambda: Predictor([None]), r"model=\[None\]: give a file"),
+        (lambda: Predictor("a\0.onnx"), "model a.*.onnx cannot be loaded: .*null"),
+        (lambda: Predictor("a\0.ckpt"), "checkpoint a.*.ckpt cannot be loaded: .*null"),
+        (lambda: Predictor(model, model), "^mirror=.*: give True or False; several models are a"),
+        (lambda: Predictor(model, mirror="no"), "^mirror='no': give True or False"),
+        (lambda: predictor(film, age_years=10**400), "00 is not a chronological age: give years"),
+        (lambda: predictor(film, age_years=Decimal(30)), "'30'. is not a chronological age"),
+        (lambda: predictor(film.read_bytes()), "a bytes is not a radiograph: give the path of a"),
     ):
         with pytest.raises(UserError, match=message):
             call()
@@ -271,6 +282,98 @@ def test_a_wrong_sex_of_the_last_radiograph_is_said_before_the_first_is_read(mod
     films = [np.zeros((64, 64), np.uint8)] * (RADIOGRAPHS_IN_MEMORY + 1)
     with pytest.raises(UserError, match="'lad' is not a sex"):
         predictor(films, sex=[None] * RADIOGRAPHS_IN_MEMORY + ["lad"])
+
+
+def test_paths_of_other_kinds_are_read(model, film):
+    """Entries of a folder, as `os.scandir` gives them, and other objects with a path."""
+    predictor = Predictor(PurePath(model))
+    told = predictor(film)
+    for folder in (film.parent, os.fsencode(film.parent)):
+        with os.scandir(folder) as entries:
+            (entry,) = [entry for entry in entries if os.fsdecode(entry.name) == film.name]
+        assert predictor(entry) == told
+        assert predictor([entry, PurePath(film)]) == [told, told]
+
+
+@pytest.mark.parametrize("years", [Decimal("9.5"), Fraction(19, 2), np.float16(9.5)])
+def test_numbers_of_every_kind_are_ages(model, film, years):
+    """A database gives decimals."""
+    assert Predictor(model)(film, age_years=years) == Predictor(model)(film, age_years=9.5)
+
+
+def test_a_notebook_shows_what_there_is(model):
+    assert "Predictor" in dir(package)
+    predictor = Predictor(model, mirror=True)
+    shown = repr(predictor)
+    assert shown == f"Predictor(['{model}'], mirror=True)"
+    assert repr(eval(shown)) == shown
+    assert repr(Predictor()) == "Predictor(None, mirror=False)"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model.onnx", "run"])
+def test_a_program_stays_as_it_is(exported, film, name):
+    """Also in a process of a distributed training, whose rank is not 0."""
+    code = """
+        import locale, logging, os, random, signal, sys, threading, warnings
+        import cv2, numpy, torch
+        from boneage import Predictor
+        from boneage.predict import ensemble
+        from boneage.run import trained_model  # libraries may change what they like on import
+        def state():
+            return {
+                "random": (random.getstate()[1], numpy.random.get_state()[1].tolist()),
+                "torch": (torch.get_rng_state().tolist(), torch.is_grad_enabled()),
+                "threads": (torch.get_num_threads(), cv2.getNumThreads()),
+                "signals": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)],
+                "hooks": (sys.excepthook, threading.excepthook, sys.stdout, sys.stderr),
+                "log": (logging.root.handlers[:], logging.root.level, logging.root.manager.disable),
+                "loggers": {k: v.level for k, v in logging.root.manager.loggerDict.items()
+                            if isinstance(v, logging.Logger) and v.level},
+                "warnings": (warnings.filters[:], sys.warnoptions[:], numpy.geterr()),
+                "system": (dict(os.environ), locale.setlocale(locale.LC_ALL), os.getcwd()),
+            }
+        before = state()
+        Predictor(sys.argv[1])([sys.argv[2]] * 2, sex="F", age_years=9)
+        after = state()
+        changed = [name for name in before if before[name] != after[name]]
+        assert not changed, changed
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(exported / name), str(film)]
+    environment = {**os.environ, "LOCAL_RANK": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.slow
+def test_programs_are_checked_against_the_types(tmp_path):
+    (tmp_path / "program.py").write_text("""
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from boneage import Predictor
+
+predictor = Predictor("model.onnx")
+age: float | None = predictor("hand.png", sex="F", age_years=9).age_years
+predictor(np.zeros((64, 64), np.uint8)).flags
+names: list[str] = ["a.png", "b.png"]
+paths: list[Path] = [Path(name) for name in names]
+table = pd.DataFrame({"sex": ["F", "M"], "age": [9.5, 10.0]})
+for given in (names, paths):
+    for answer in predictor(given, sex=table["sex"], age_years=table["age"]):
+        print(answer.age_text)
+predictor(("a.png", paths[0]), sex=["F", None])[0].age_years
+predictor("hand.png").age_month
+predictor(3)
+""")
+    words = ["-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", "program.py"]
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
+    errors = [line.split(":")[1] for line in done.stdout.splitlines() if " error: " in line]
+    assert errors == ["19", "20"], done.stdout
+    assert '"Answer" has no attribute "age_month"' in done.stdout
 
 
 def test_masked_pixels_are_black(model):
@@ -291,6 +394,30 @@ def test_a_predictor_goes_to_another_process(model, film, monkeypatch):
     assert pickle.loads(copy)(film, sex="male") == predictor(film, sex="male")
     named = Predictor("builtin")
     assert pickle.loads(pickle.dumps(named))(film) == named(film)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_threads_and_a_forked_process_share_a_predictor(model, film):
+    code = """
+        import os, sys
+        from concurrent.futures import ThreadPoolExecutor
+        from boneage import Predictor
+        predictor, film = Predictor(sys.argv[1], mirror=True), sys.argv[2]
+        sexes = ["F", "M"] * 12
+        alone = [predictor(film, sex=sex) for sex in sexes]
+        def read(sex):
+            return predictor(film, sex=sex)
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(read, sexes)) == alone
+            busy = threads.submit(lambda: list(map(read, sexes)))
+            child = os.fork()
+            if child == 0:
+                os._exit(read("F") != alone[0])
+            assert os.waitpid(child, 0)[1] == 0
+            assert busy.result() == alone
+    """
+    done = desk(code, model, film)
+    assert done.returncode == 0, done.stderr
 
 
 def test_pixels_in_the_byte_order_of_another_machine_are_read(model, film):
