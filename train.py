@@ -13,9 +13,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.evaluation.run_files import HYDRA, LOG
 from boneage.run.overrides import SWEEP, check_overrides
 from boneage.run.sweep import SweepComparison
+from boneage.run_files import HYDRA, LOG
 from boneage.terminal import (
     check_temporary_folder,
     check_working_directory,

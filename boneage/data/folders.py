@@ -8,11 +8,11 @@ from pathlib import Path
 
 from boneage.data.formats import is_radiograph
 from boneage.errors import join_first, plural
+from boneage.run_files import HYDRA, LOG, METRICS, PREDICTIONS
 
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
 APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
-METRICS, PREDICTIONS, LOG, HYDRA = "metrics.json", "predictions.csv", "train.log", ".hydra"  # runs
 PICTURES = "pictures"  # folder of images of radiographs
 PREDICTION_FILES = (PREDICTIONS, "predictions.part")  # next to it: of finished, stopped calls
 ANSWERS = "predictions.json"  # of a finished call

@@ -19,7 +19,7 @@ from boneage.evaluation.metric_set import Better, Metric
 from boneage.evaluation.metrics import register
 from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.reference import Reference
-from boneage.evaluation.run_files import (
+from boneage.run_files import (
     CHECKPOINTS,
     HYDRA,
     METRICS,

@@ -23,13 +23,13 @@ from boneage.evaluation.figures.style import (
 )
 from boneage.evaluation.numbers import FEWER, is_few
 from boneage.evaluation.reference import Reference
-from boneage.evaluation.run_files import CLAIMS
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, marker_effect, measure, summarise
 from boneage.explain.methods import Method, maps_of
 from boneage.explain.random_weights import with_random_weights
 from boneage.models.inference import predictor
 from boneage.models.module import BoneAgeModule
+from boneage.run_files import CLAIMS
 from boneage.stages import BANDS, Stages
 
 STYLE = {

@@ -19,8 +19,8 @@ from boneage.data.atomic import (
 )
 from boneage.data.folders import ANSWERS, PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
-from boneage.evaluation.run_files import CHECKPOINTS, METRICS, PAGE, SPLIT
 from boneage.predict.answer import PREDICTIONS_SCHEMA, Answer, table_of
+from boneage.run_files import CHECKPOINTS, METRICS, PAGE, SPLIT
 from boneage.terminal import relative_path
 
 log = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ from boneage.data.crop import to_jpeg
 from boneage.data.folders import PICTURES
 from boneage.data.radiographs import unused_name
 from boneage.evaluation.html import data_uri, render
-from boneage.evaluation.run_files import PAGE
 from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
 from boneage.predict.radiograph import Radiograph
 from boneage.predict.summary import summarise
+from boneage.run_files import PAGE
 from boneage.stages import MAX_AGE_YEARS
 from boneage.weights import name_of
 

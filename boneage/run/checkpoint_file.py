@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from boneage.errors import UserError, join_first
-from boneage.evaluation.run_files import CHECKPOINTS, METRICS, runs_below, why_failed
+from boneage.run_files import CHECKPOINTS, METRICS, runs_below, why_failed
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
 LIGHTNING = "pytorch-lightning_version"

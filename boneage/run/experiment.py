@@ -26,7 +26,6 @@ from boneage.errors import FailedRun, UserError
 from boneage.evaluation.readers_report import readers_report
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
-from boneage.evaluation.run_files import SPLIT
 from boneage.evaluation.run_folder import hash_test_set
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import calibrate, coverage_of, save_calibration, site_of
@@ -63,6 +62,7 @@ from boneage.run.resume import (
 )
 from boneage.run.seen import check_unseen, is_external
 from boneage.run.teachers import check_teachers
+from boneage.run_files import SPLIT
 from boneage.uncertainty.conformal import why_unknown
 from boneage.weights import is_exported, sha256
 

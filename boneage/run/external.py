@@ -12,7 +12,6 @@ from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.external import differences
 from boneage.evaluation.intervals import Results
-from boneage.evaluation.run_files import METRICS
 from boneage.evaluation.run_folder import FinishedRun, read_run, run_folder
 from boneage.evaluation.shares import exact_share
 from boneage.models.inference import features_of
@@ -20,6 +19,7 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import fold_of
 from boneage.run.seen import find_seen
+from boneage.run_files import METRICS
 from boneage.uncertainty.novelty import UNUSUAL
 from boneage.weights import is_exported
 

@@ -11,11 +11,11 @@ from boneage.errors import plural
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.numbers import FEW, number, with_limits
-from boneage.evaluation.run_files import CHECKS
 from boneage.explain.methods import Method
 from boneage.explain.sanity import deletion, mean_distances, randomisation, sanity_figure
 from boneage.models.inference import predictor
 from boneage.run.explain import Explained
+from boneage.run_files import CHECKS
 
 
 def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> list[str]:

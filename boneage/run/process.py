@@ -20,8 +20,8 @@ from omegaconf import DictConfig
 from boneage.data.atomic import only_writer, write_file
 from boneage.data.storage import REMEDY
 from boneage.errors import FailedRun, UserError, option_word, shell_line
-from boneage.evaluation.run_files import ERROR, LAST
 from boneage.run.options import command, folder_option, is_sweep
+from boneage.run_files import ERROR, LAST
 
 LOADERS_END_SECONDS = 10  # after a run was killed
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h

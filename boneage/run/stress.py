@@ -24,12 +24,12 @@ from boneage.errors import UserError
 from boneage.evaluation.figures.stress import stress_figure
 from boneage.evaluation.figures.style import styled, write_figure
 from boneage.evaluation.intervals import Metrics, Results, counts, with_interval
-from boneage.evaluation.run_files import STRESS_TABLE
 from boneage.evaluation.shares import widen_share
 from boneage.run.calibrate import correcting_site, novelty_of, predictions_at
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint, stages_of
 from boneage.run.seen import SAME_MONTHS, find_seen
+from boneage.run_files import STRESS_TABLE
 from boneage.uncertainty.novelty import UNUSUAL
 
 STRESS_FIGURE = "stress.png"

@@ -65,9 +65,9 @@ class RecordedConfig(Callback):
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Write the files of Hydra's `output_subdir`."""
         from boneage.data.atomic import write_file
-        from boneage.evaluation.run_files import HYDRA
         from boneage.evaluation.run_folder import contains_run
         from boneage.run.process import is_first_process
+        from boneage.run_files import HYDRA
 
         run_dir = Path(config.hydra.runtime.output_dir)
         if contains_run(run_dir) or not is_first_process():
@@ -157,8 +157,8 @@ def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> Non
     Not into the folder of an earlier run, which the job did not touch: a finished one, or one that
     the job was refused for. A run that has begun records the errors of the user on its own.
     """
-    from boneage.evaluation.run_files import ERROR, METRICS
     from boneage.evaluation.run_folder import contains_run
+    from boneage.run_files import ERROR, METRICS
 
     folder.mkdir(parents=True, exist_ok=True)
     line = one_line(error).removeprefix("error: ") or type(error).__name__
@@ -177,7 +177,7 @@ def compare_sweep(sweep: Path) -> None:
     together.
     """
     from boneage.evaluation.comparison.page import COMPARISON_PAGE, write_comparison
-    from boneage.evaluation.run_files import METRICS
+    from boneage.run_files import METRICS
 
     page, begun = sweep / COMPARISON_PAGE, sweep / COMPARISON_BEGUN
     with FileLock(sweep / COMPARISON_LOCK):

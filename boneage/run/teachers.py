@@ -10,10 +10,10 @@ from boneage.data.folders import ANSWERS
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.matching import match_ids
 from boneage.errors import UserError, join_first, plural
-from boneage.evaluation.run_files import BEST, METRICS, SPLIT
 from boneage.evaluation.run_folder import read_csv, read_json, read_run
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.seen import find_seen, seen_by
+from boneage.run_files import BEST, METRICS, SPLIT
 
 log = logging.getLogger(__name__)
 

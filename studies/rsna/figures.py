@@ -28,8 +28,8 @@ from boneage.evaluation.figures.style import (
 )
 from boneage.evaluation.metrics import metric_label
 from boneage.evaluation.numbers import FEW, is_few
-from boneage.evaluation.run_files import METRICS
 from boneage.evaluation.run_folder import read_run
+from boneage.run_files import METRICS
 from boneage.stages import BANDS
 
 FOLDER = PROJECT / "docs/results"

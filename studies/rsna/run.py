@@ -24,7 +24,10 @@ from boneage.evaluation.comparison.paired import difference_of
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.intervals import with_interval
 from boneage.evaluation.metrics import AGE
-from boneage.evaluation.run_files import (
+from boneage.evaluation.run_folder import FinishedRun, read_run
+from boneage.run.ensemble import ensemble
+from boneage.run.stress import stress
+from boneage.run_files import (
     BEST,
     CHECKPOINTS,
     HISTORY,
@@ -32,9 +35,6 @@ from boneage.evaluation.run_files import (
     STRESS_TABLE,
     SUBGROUPS,
 )
-from boneage.evaluation.run_folder import FinishedRun, read_run
-from boneage.run.ensemble import ensemble
-from boneage.run.stress import stress
 
 RUNS = PROJECT / "outputs/results"
 MAIN = ("age/mae_months", "stage/balanced_accuracy")  # metrics whose differences are stored

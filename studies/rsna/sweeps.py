@@ -18,8 +18,8 @@ from records import Record, rounded
 from rows import PROJECT
 
 from boneage.evaluation.comparison.paired import difference_of
-from boneage.evaluation.run_files import METRICS
 from boneage.evaluation.run_folder import FinishedRun, read_run
+from boneage.run_files import METRICS
 
 RUNS = PROJECT / "outputs/results"
 FILE = Path(__file__).parent / "sweeps.jsonl"

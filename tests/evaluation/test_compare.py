@@ -405,7 +405,7 @@ def test_the_reason_of_a_failure_is_read_as_it_was_written(tmp_path):
     record_failure(tmp_path / "failed", UserError("Zürich: 骨龄"), tmp_path / "all.txt")
     code = (
         "import sys, warnings; from pathlib import Path\n"
-        "from boneage.evaluation.run_files import why_failed\n"
+        "from boneage.run_files import why_failed\n"
         "warnings.simplefilter('error', EncodingWarning)\n"
         "print(ascii(why_failed(Path(sys.argv[1]))))"
     )

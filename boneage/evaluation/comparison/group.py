@@ -12,9 +12,9 @@ from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import DASH, option_value
 from boneage.evaluation.reference import Reference, first_reference
 from boneage.evaluation.report.readers import limit_of_readers
-from boneage.evaluation.run_files import ERROR, HYDRA, METRICS, SPLIT
 from boneage.evaluation.run_folder import FinishedRun, read_run, run_folder
 from boneage.options import is_choice, kind_of
+from boneage.run_files import ERROR, HYDRA, METRICS, SPLIT
 
 TRACES = (METRICS, HYDRA, SPLIT, ERROR)  # a folder with any of them is a run folder
 DEFAULT_SORT = ("age/mae_months", "stage/balanced_accuracy")

@@ -18,9 +18,9 @@ from boneage.evaluation.predictions import (
     predicted_stage,
     stage_probability,
 )
-from boneage.evaluation.run_files import HISTORY, SPLIT, SUBGROUPS
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.stage import confusion
+from boneage.run_files import HISTORY, SPLIT, SUBGROUPS
 from boneage.stages import Stages
 
 

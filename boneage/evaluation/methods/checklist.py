@@ -7,8 +7,8 @@ from boneage.errors import plural
 from boneage.evaluation.methods.network import initial_weights
 from boneage.evaluation.methods.training import chosen_epoch
 from boneage.evaluation.methods.words import is_ensemble, is_test_alone, without_folders
-from boneage.evaluation.run_files import LOG, MAPS, METRICS, PAGE, STRESS_TABLE, SUBGROUPS
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.run_files import LOG, MAPS, METRICS, PAGE, STRESS_TABLE, SUBGROUPS
 
 SOURCE = "Tejani et al., Radiology: Artificial Intelligence 2024;6(4):e240300"
 AUTHORS = "[fill in]"

@@ -22,8 +22,8 @@ from boneage.evaluation.methods.words import (
     tests_all,
 )
 from boneage.evaluation.numbers import FEW, in_months, with_limits
-from boneage.evaluation.run_files import SPLIT
 from boneage.evaluation.run_folder import FinishedRun, read_run
+from boneage.run_files import SPLIT
 
 FILE = "methods.md"
 

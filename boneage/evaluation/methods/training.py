@@ -15,9 +15,9 @@ from boneage.evaluation.methods.words import (
 )
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import number
-from boneage.evaluation.run_files import HISTORY
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.options import kind_of
+from boneage.run_files import HISTORY
 
 Options = Mapping[str, Any]
 SAMPLINGS = {

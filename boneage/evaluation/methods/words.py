@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from boneage.evaluation.run_files import SPLIT
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.run_files import SPLIT
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
 KNOWN_PACKAGES = ("", "boneage", "torch", "albumentations")  # of the classes that sentences know

@@ -38,9 +38,9 @@ from boneage.evaluation.report.tables import (
     option_rows,
     subgroup_rows,
 )
-from boneage.evaluation.run_files import CASES, CHECKS, CLAIMS, MAPS, PAGE, SUBGROUPS
 from boneage.evaluation.run_folder import FinishedRun, read_run
 from boneage.evaluation.stage import errors_by_edge_distance
+from boneage.run_files import CASES, CHECKS, CLAIMS, MAPS, PAGE, SUBGROUPS
 from boneage.weights import BUILTIN_NAME
 
 SAME = 3.0  # grey levels: largest mean difference between a file and the tested radiograph

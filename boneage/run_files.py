@@ -2,16 +2,11 @@
 
 from pathlib import Path
 
-from boneage.data.folders import HYDRA as HYDRA
-from boneage.data.folders import LOG as LOG
-from boneage.data.folders import METRICS as METRICS
-from boneage.data.folders import PREDICTIONS as PREDICTIONS
-
-ERROR = "error.txt"
+METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
 SPLIT, SUBGROUPS, HISTORY = "split.csv", "subgroups.csv", "history.csv"
 STORED_IMAGES = "images.npz"
-PAGE, STRESS_TABLE = "report.html", "stress.csv"
-CHECKPOINTS, MAPS = "checkpoints", "gradcam"  # folders
+PAGE, LOG, STRESS_TABLE = "report.html", "train.log", "stress.csv"
+CHECKPOINTS, HYDRA, MAPS = "checkpoints", ".hydra", "gradcam"  # folders
 CLAIMS, CHECKS = "claims.txt", "checks.txt"  # sentences on the maps
 BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"
 CASES = "cases.csv"  # the images in a folder, with their captions
