@@ -71,9 +71,9 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + "s" * (n != 1)
 
 
-def join_first(items: list[str], n: int = 5) -> str:
+def join_first(items: list[str], n: int = 5, separator: str = ", ") -> str:
     """Return the first n items as a readable list, with dots if there are more."""
-    return ", ".join(items[:n]) + (", ..." if len(items) > n else "")
+    return separator.join([*items[:n], *["..."] * (len(items) > n)])
 
 
 def without_controls(text: str) -> str:

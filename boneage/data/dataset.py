@@ -66,6 +66,27 @@ class _Labels:
         )
 
 
+class CachedImages:
+    """Radiographs of the cache, read by the slice: those of a fold may not fit into memory.
+
+    Args:
+        cache: path of the (n, H, W) uint8 array.
+        rows: (m,) positions in it.
+    """
+
+    def __init__(self, cache: Path, rows: np.ndarray) -> None:
+        self.images: np.ndarray = np.load(cache, mmap_mode="r")
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """Return (k, H, W) uint8 radiographs."""
+        images: np.ndarray = self.images[self.rows[part]]
+        return images
+
+
 class Radiographs(Dataset[Batch]):
     """The radiographs of one fold, fetched by the batch: `DataLoader(..., collate_fn=collate)`.
 

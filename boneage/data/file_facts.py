@@ -1,5 +1,6 @@
 """What files say about their radiographs besides pixels: the sex, the patient, and copies."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FIRST_BYTES = 4096  # bytes, in which most different files differ
 MOST_FILMS = 30  # radiographs of one patient; more with one PatientID are of anonymised patients
 
 
@@ -99,7 +101,7 @@ def _patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.Series:
 
 
 def warn_of_copies(files: Mapping[str, Path], where: Path) -> None:
-    """Warn of files with the same content; only those of one size are read.
+    """Warn of files with the same content; only those of one size and beginning are read.
 
     Args:
         files: of radiographs, by id.
@@ -108,11 +110,12 @@ def warn_of_copies(files: Mapping[str, Path], where: Path) -> None:
     sizes = {id_: file.stat().st_size for id_, file in files.items() if file.is_file()}
     one_size = rows_alike({id_: size for id_, size in sizes.items() if size})
     try:
-        contents = {id_: sha256(files[id_]) for ids in one_size for id_ in ids}
+        begun = {id_: (sizes[id_], _beginning(files[id_])) for ids in one_size for id_ in ids}
+        contents = {id_: sha256(files[id_]) for ids in rows_alike(begun) for id_ in ids}
     except OSError as error:
         log_skipped(error)
         return
-    if copies := [" = ".join(ids) for ids in rows_alike(contents)]:
+    if copies := [join_first(ids, separator=" = ") for ids in rows_alike(contents)]:
         log.warning(
             "%s: %s under different ids: %s. If copies are in different folds, the results are too "
             "good: remove them, or give them one patient",
@@ -120,6 +123,12 @@ def warn_of_copies(files: Mapping[str, Path], where: Path) -> None:
             plural(len(copies), "radiograph"),
             join_first(copies),
         )
+
+
+def _beginning(file: Path) -> bytes:
+    """Return a checksum of a file's first bytes."""
+    with file.open("rb") as content:
+        return hashlib.sha256(content.read(FIRST_BYTES)).digest()
 
 
 def warn_of_leaks(table: pd.DataFrame, cache: "Cache") -> None:
@@ -133,7 +142,7 @@ def warn_of_leaks(table: pd.DataFrame, cache: "Cache") -> None:
     ids, folds = used["id"].to_dict(), used["fold"].to_dict()
     copies = [[row for row in rows if row in ids] for rows in cache.same_pixels]
     apart = [same for same in copies if len({folds[row] for row in same}) > 1]
-    if pairs := [" = ".join(ids[row] for row in same) for same in apart]:
+    if pairs := [join_first([ids[row] for row in same], separator=" = ") for same in apart]:
         log.warning(
             "%s in more than one fold under different ids: %s. The results are too good: remove "
             "the copies, or give them one patient",

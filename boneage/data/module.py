@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, open_cache
-from boneage.data.dataset import Batch, Radiographs, ResidentBatches, collate, upload
+from boneage.data.dataset import Batch, CachedImages, Radiographs, ResidentBatches, collate, upload
 from boneage.data.decode import Preprocessing
 from boneage.data.file_facts import fill_from_headers, warn_of_leaks
 from boneage.data.layouts import read_source
@@ -204,12 +204,13 @@ class BoneAgeDataModule(L.LightningDataModule):
         """Return the training fold with its augmentation."""
         return Radiographs(self.fold_table("train"), self.cache.path, self.augment, self.seed)
 
+    def cached(self, rows: pd.Index) -> CachedImages:
+        """Return the radiographs of n rows of `table`, as the network sees them, still unread."""
+        return CachedImages(self.cache.path, self.table.loc[rows, "cache_row"].to_numpy())
+
     def images_of(self, rows: pd.Index) -> np.ndarray:
-        """Return (n, H, W) uint8 radiographs of n rows of `table`, as the network sees them."""
-        images: np.ndarray = np.load(self.cache.path, mmap_mode="r")[
-            self.table.loc[rows, "cache_row"].to_numpy()
-        ]
-        return images
+        """Return (n, H, W) uint8 radiographs of a few rows of `table`, read into memory."""
+        return self.cached(rows)[:]
 
     @property
     def synthetic(self) -> bool:

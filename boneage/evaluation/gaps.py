@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,13 @@ import pandas as pd
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.subgroups import as_numbers, is_known
-from boneage.evaluation.intervals import DRAWS, ROUNDING, Result, with_interval
+from boneage.evaluation.intervals import (
+    DRAWS,
+    ROUNDING,
+    VALUES_IN_MEMORY,
+    Result,
+    with_interval,
+)
 from boneage.evaluation.numbers import FEW
 from boneage.evaluation.predictions import error_months, has_scorable_stage
 
@@ -189,8 +195,7 @@ def clearest_gap(
     """
     units = np.arange(len(levels)) if patients is None else patients
     names = _large_levels(levels, patients)
-    pairs = list(combinations(range(len(names)), 2))
-    if not pairs:
+    if len(names) < 2:
         return None
     rows = np.flatnonzero(np.isin(levels, names))
     codes = np.unique(units[rows], return_inverse=True)[1]
@@ -198,15 +203,27 @@ def clearest_gap(
     values, codes = np.abs(error)[rows][order], codes[order]
     level = np.unique(levels[rows], return_inverse=True)[1][order]
     means = _permuted_means(values, level, codes)
-    differences = np.stack([means[:, b] - means[:, a] for a, b in pairs], axis=1)
-    spread = differences.std(axis=0)  # large where a level is small
-    scores = differences - differences.mean(axis=0)
-    sizes = np.abs(scores) / np.where(spread > ROUNDING, spread, np.inf)
-    clearest = int(np.argmax(sizes[0]))
-    p = (sizes.max(axis=1) >= sizes[0, clearest] - ROUNDING).mean()
-    low, high = pairs[clearest] if differences[0, clearest] > 0 else pairs[clearest][::-1]
+    pairs = np.stack(np.triu_indices(len(names), 1))
+    n_pairs = pairs.shape[1]
+    sizes, largest = np.empty(0), np.zeros(len(means))
+    for part in np.array_split(pairs, 1 + n_pairs * len(means) // VALUES_IN_MEMORY, axis=1):
+        of_part = _sizes(means[:, part[1]] - means[:, part[0]])
+        sizes = np.append(sizes, of_part[0])
+        largest = np.maximum(largest, of_part.max(axis=1))
+    clearest = int(np.argmax(sizes))
+    p = (largest >= sizes[clearest] - ROUNDING).mean()
+    low, high = pairs[:, clearest]
+    if means[0, high] <= means[0, low]:
+        low, high = high, low
     difference = _difference(values, codes, level == low, level == high)
-    return Gap(names[low], names[high], difference, float(p), len(pairs))
+    return Gap(names[low], names[high], difference, float(p), n_pairs)
+
+
+def _sizes(differences: np.ndarray) -> np.ndarray:
+    """Return the distance of (permutations, pairs) differences from their mean, in their SDs."""
+    spread = differences.std(axis=0)  # large where a level is small
+    distances: np.ndarray = np.abs(differences - differences.mean(axis=0))
+    return distances / np.where(spread > ROUNDING, spread, np.inf)
 
 
 def _permuted_means(values: np.ndarray, level: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from boneage.data.dataset import CachedImages
 from boneage.models.module import BoneAgeModule, as_array
 
 BATCH = 16
@@ -14,17 +15,18 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def batches(
-    images: np.ndarray, sex: Tensor, device: torch.device
+    images: np.ndarray | CachedImages, sex: Tensor, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (B, 1, H, W) radiographs and (B,) sexes on a device."""
-    image = torch.from_numpy(np.ascontiguousarray(images))[:, None]
-    for batch, sexes in zip(torch.split(image, BATCH), torch.split(sex, BATCH), strict=True):
-        yield batch.to(device), sexes.to(device)
+    starts = range(0, max(1, len(images)), BATCH)
+    for start, sexes in zip(starts, torch.split(sex, BATCH), strict=True):
+        image = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH]))
+        yield image[:, None].to(device), sexes.to(device)
 
 
 @torch.inference_mode()
 def predictions_of(
-    model: BoneAgeModule, images: np.ndarray, sex: Tensor
+    model: BoneAgeModule, images: np.ndarray | CachedImages, sex: Tensor
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Predict (n, H, W) radiographs.
 
@@ -43,7 +45,7 @@ def predictions_of(
 
 
 @torch.inference_mode()
-def features_of(model: BoneAgeModule, images: np.ndarray) -> np.ndarray:
+def features_of(model: BoneAgeModule, images: np.ndarray | CachedImages) -> np.ndarray:
     """Return the (n, F) features of (n, H, W) radiographs from the backbone."""
     no_sex = torch.zeros(len(images), dtype=torch.int64)
     parts = [

@@ -47,7 +47,7 @@ def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
     """
     model.eval()
     val, train = data.fold_table("val"), data.fold_table("train")
-    images = data.images_of(val.index)
+    images = data.cached(val.index)
     calibration: dict[str, Any] = {}
     unknown = pd.Series("unknown", index=val.index)
     for name, sex in (("predicted_years", val["sex"]), ("predicted_years_sex_unknown", unknown)):
@@ -55,7 +55,7 @@ def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
         if PREDICTED_AGE in predicted:
             calibration[name] = predicted[PREDICTED_AGE].tolist()
     sample = evenly(len(train), FEATURES)
-    trained = features_of(model, data.images_of(train.index[sample]))
+    trained = features_of(model, data.cached(train.index[sample]))
     novelty = fit_novelty(trained, validated)
     calibration["novelty"] = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value

@@ -84,7 +84,7 @@ def anomalies(model: BoneAgeModule, data: BoneAgeDataModule, predictions: pd.Dat
     found: Results = {}
     novelty = novelty_of(model.record)
     if novelty is not None:
-        features = features_of(model.eval(), data.images_of(predictions.index))
+        features = features_of(model.eval(), data.cached(predictions.index))
         found["unusual"] = exact_share(novelty.distance(features) > UNUSUAL, patients)
     if data.preprocessing.crop == "hand":
         rows = data.table.loc[predictions.index, "cache_row"]

@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 
 from boneage.cli.datasets import download as command
 from boneage.cli.main import app
+from boneage.data import file_facts
 from boneage.data.download import fetch, manifest
 from boneage.data.download.fetch import download
 from boneage.data.download.unpack import unpack
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
+from boneage.weights import sha256
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -195,6 +197,21 @@ def test_verify_names_copies_of_a_file(tmp_path, caplog):
         (tmp_path / f"{name}.png").write_bytes(content)
     assert run("verify", tmp_path).exit_code == 0
     assert f"{tmp_path}: 1 radiograph under different ids: 1 = 3. If copies" in caplog.text
+
+
+def test_verify_names_a_few_of_many_copies_and_reads_only_what_may_be_one(
+    tmp_path, caplog, monkeypatch
+):
+    read = []
+    monkeypatch.setattr(file_facts, "sha256", lambda file: read.append(file.stem) or sha256(file))
+    rows = "".join(f"{i},7.5\n" for i in range(30))
+    (tmp_path / "train.csv").write_text("id,boneage\n" + rows)
+    for i in range(30):  # of one size: 20 differ in their beginning, 9 are copies
+        beginning = str(i if i < 20 else 20).zfill(file_facts.FIRST_BYTES)
+        (tmp_path / f"{i}.png").write_text(beginning + ("other end" if i == 29 else "their end"))
+    assert run("verify", tmp_path).exit_code == 0
+    assert sorted(read) == [str(i) for i in range(20, 30)]
+    assert "1 radiograph under different ids: 20 = 21 = 22 = 23 = 24 = .... If" in caplog.text
 
 
 def test_verify_counts_rsna_radiographs_without_a_manifest(tmp_path):

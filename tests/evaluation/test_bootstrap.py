@@ -76,6 +76,22 @@ def test_difference_of_a_better_run():
     assert exchange_test(mae, (true, worse), (true, better)) == pytest.approx(1 / 2001)
 
 
+@pytest.mark.parametrize("patients", [None, np.arange(300) // 3])
+def test_the_common_truth_of_two_runs_is_not_exchanged(patients):
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0, 19, 300)
+    first, second = true + rng.normal(0, 1, 300), true + rng.normal(0.05, 1, 300)
+    read = []
+
+    def metric(true, predicted):
+        read.append(true)
+        return np.abs(predicted - true).mean(axis=-1)
+
+    p = exchange_test(metric, (true, first), (true, second), patients)
+    assert all(np.shares_memory(one, true) for one in read)
+    assert p == exchange_test(metric, (true, first), (true.copy(), second), patients)
+
+
 def test_difference_of_two_shares_is_that_of_newcombe():
     """Statistics in Medicine 1998;17:873-890, table II: 56 of 70 minus 48 of 80, method 10."""
     shares = [

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from boneage.evaluation import gaps
 from boneage.evaluation.gaps import UNKNOWN_LEVEL, clearest_gap, levels_of
 
 
@@ -51,6 +52,24 @@ def test_p_is_of_the_clearest_of_all_pairs():
     ranges = np.ptp(means, axis=1)  # the largest difference of any two
     expected = (ranges >= ranges[0] - 1e-9).mean()
     assert clearest_gap(error, levels).p == pytest.approx(expected, abs=0.04)
+
+
+def test_many_pairs_are_compared_in_parts_of_the_memory(monkeypatch):
+    """Of 200 sites there are 20,000 pairs, whose permutations at once would take gigabytes."""
+    error, levels = simulated(100, (1.0,) * 11 + (2.0,))
+    patients = np.arange(len(error)) // 2
+    at_once = [clearest_gap(error, levels, codes) for codes in (None, patients)]
+    sizes = []
+
+    def counted(differences, own=gaps._sizes):
+        sizes.append(differences.size)
+        return own(differences)
+
+    monkeypatch.setattr(gaps, "_sizes", counted)
+    monkeypatch.setattr(gaps, "VALUES_IN_MEMORY", 30_000)
+    assert [clearest_gap(error, levels, codes) for codes in (None, patients)] == at_once
+    assert max(sizes) <= 30_000
+    assert sum(sizes) == 2 * 66 * (1 + gaps.DRAWS)
 
 
 def test_one_bad_level_of_twenty_has_a_small_p():

@@ -10,7 +10,8 @@ import torch
 from helpers import TINY, compose_config
 from torch.utils.data import DataLoader
 
-from boneage.models.inference import features_of, predictor
+from boneage.data.dataset import CachedImages
+from boneage.models.inference import BATCH, features_of, predictor
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import calibrate, novelty_of
 from boneage.run.checkpoint import build_model
@@ -65,16 +66,28 @@ def test_test_predictions_are_those_in_use_although_training_has_mixed_precision
         assert not torch.equal(validated[name], used[name])
 
 
-def test_a_calibration_has_the_ages_with_and_without_the_sex_and_the_features_of_both_folds():
+def test_a_calibration_has_the_ages_with_and_without_the_sex_and_the_features_of_both_folds(
+    tmp_path,
+):
     model = make("sex=embedding")
     model.tasks["age"].load_state_dict({"mean": torch.tensor(9.0)}, strict=False)
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32), np.uint8)
     table = pd.DataFrame({"sex": ["female", "male"] * 20, "fold": "train"})
     table.loc[30:, "fold"] = "val"
+    np.save(tmp_path / "images.npy", images)
+    read = []
+
+    class Counted(CachedImages):
+        def __getitem__(self, part):
+            read.append(super().__getitem__(part))
+            return read[-1]
+
     data = SimpleNamespace(
-        fold_table=lambda fold: table[table["fold"] == fold], images_of=lambda rows: images[rows]
+        fold_table=lambda fold: table[table["fold"] == fold],
+        cached=lambda rows: Counted(tmp_path / "images.npy", rows.to_numpy()),
     )
     found = calibrate(model, data)
+    assert [len(images) for images in read] == [10, 10, BATCH, 30 - BATCH]  # no fold in one piece
     model.eval()
     sexes = {"predicted_years": [0, 1] * 5, "predicted_years_sex_unknown": [2] * 10}
     with torch.no_grad():

@@ -195,10 +195,17 @@ def exchange_test(
     for chunk in np.array_split(np.arange(draws), max(1, draws * n // VALUES_IN_MEMORY)):
         chosen = rng.random((len(chunk), codes.max() + 1))[:, codes] < 0.5
         one, other = (
-            metric(*(np.where(chosen == side, a, b) for a, b in pairs)) for side in (True, False)
+            metric(*(_exchanged(side, *pair) for pair in pairs)) for side in (chosen, ~chosen)
         )
         smaller += (np.abs(other - one) < size - ROUNDING).sum()
     return float(1 - smaller / (draws + 1))
+
+
+def _exchanged(chosen: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (draws, n) values, of the first run where chosen; the truth of both is not copied."""
+    if first is second:
+        return np.broadcast_to(first, chosen.shape)
+    return np.where(chosen, first, second)
 
 
 def _shares(
