@@ -568,7 +568,7 @@ def test_the_option_is_in_the_config():
 def test_copies_are_named_by_their_rows_in_the_cache_and_count_in_the_folds_in_use(caplog):
     folds = ["train", "unused", "test", "test", "test"]
     table = pd.DataFrame({"id": list("bcdef"), "cache_row": [1, 2, 3, 4, 5], "fold": folds})
-    same_pixels = [[0, 1], [1, 3], [2, 4], [4, 5]]  # row 0 is left out; c is unused; one fold
+    same_pixels = [[0, 2], [1, 3], [2, 4], [4, 5]]  # row 0 is left out; c is unused; one fold
     warn_of_leaks(table, SimpleNamespace(same_pixels=same_pixels))
     (message,) = caplog.messages
     assert message.startswith("1 radiograph in more than one fold under different ids: b = d. ")
