@@ -209,7 +209,7 @@ def by_id(files: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Pa
     for id_, alike in named.items():
         for file in alike:
             parts = _parts(file) if len(alike) > 1 or id_ not in known else ()
-            tails = (parts[-n:] for n in range(2, len(parts) + 1))
+            tails = (parts[n:] for n in range(len(parts) - 1))  # the most folders first
             found[next((row_of[tail] for tail in tails if tail in row_of), id_)].append(file)
     return dict(found)
 

@@ -185,7 +185,11 @@ def test_figures_bear_any_number(value):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("value", "said"), [(np.nan, "are not finite"), (1e9, "are beyond 150 years")]
+    ("value", "said"),
+    [
+        (np.nan, "5 of 30 test radiographs are not finite"),
+        (1e9, "5 of 30 predicted ages are beyond 150 years"),
+    ],
 )
 def test_pages_say_of_a_diverged_run_that_it_has(tmp_path, value, said):
     table = pd.DataFrame(
@@ -193,7 +197,7 @@ def test_pages_say_of_a_diverged_run_that_it_has(tmp_path, value, said):
     )
     sound = write_finished_run(tmp_path / "sound", table.assign(age_years_predicted=9.0))
     run = write_finished_run(
-        tmp_path / "diverged", table.assign(age_years_predicted=[value] * 5 + [9.0] * 25)
+        tmp_path / "diverged", table.assign(age_years_predicted=[value] * 4 + [-value] + [9.0] * 25)
     )
     assert said in write_report(run).read_text()
     write_comparison([sound, run], tmp_path / "out")

@@ -85,12 +85,23 @@ def test_random_decimal_years_are_never_taken_for_years_and_months():
         assert years_with_months(years) is None
 
 
+def test_a_year_has_no_twelfth_month_after_it():
+    fractions = ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11"]
+    years = pd.Series([f"9.{fraction}" for fraction in fractions])
+    assert years_with_months(years) == "9.01"
+    assert years_with_months(pd.concat([years, pd.Series(["9.12"] * 2)])) is None
+
+
 @pytest.mark.parametrize(
     ("code", "said"), [("-1", "is negative"), ("9999", "is above 25 years.*code")]
 )
 def test_impossible_codes_of_missing_ages_are_refused(table, code, said):
     with pytest.raises(UserError, match=rf"row 3, column 'boneage': '{code}' .*{said}.*remove"):
-        read_labels(table(["60", code, "70"], "id,boneage"))
+        read_labels(table(["60", code, "70", "80", "90", "100"], "id,boneage"))
+
+
+def test_the_oldest_possible_age_is_read(table):
+    assert list(read_labels(table([*MONTHS, 300], "id,boneage"))["age_months"][-1:]) == [300]
 
 
 def test_possible_codes_of_missing_ages_are_said(table, caplog):
@@ -101,6 +112,7 @@ def test_possible_codes_of_missing_ages_are_said(table, caplog):
     assert "12 ages of 99 months: if this is a code" in caplog.text
     caplog.clear()
     read_labels(table([*MONTHS, 99, 99], "id,boneage"))
+    read_labels(table([*MONTHS, *[99] * 12, *[120] * 14], "id,boneage"))  # whole years are usual
     assert not said(caplog)
 
 
@@ -164,7 +176,7 @@ def test_another_bone_age_that_differs_is_said(tmp_path, caplog):
     path = tmp_path / "labels.csv"
     path.write_text(
         "id,boneage,bone_age_reader2,Bone age (years),bone_age_sd,male\n"
-        "1,60,66,5,9,1\n2,90,,7.5,10,0\n3,120,121,10,11,0\n"
+        "1,61,66,5.08,9,1\n2,90,,7.5,10,0\n3,120,121,10,11,0\n"
     )
     read_labels(path)
     (line,) = said(caplog)
@@ -195,6 +207,8 @@ def test_one_age_in_years_and_in_months_is_read(tmp_path):
     for rows in ("1,12.25,147,5,3\n2,0.75,9,6,2\n", "1,0.5,6,5,3\n2,0.75,9,6,2\n"):
         path.write_text(f"id,bone_age_years,bone_age_months,height_years,height_months\n{rows}")
         assert read_labels(path)["age_months"][1] == 9
+    path.write_text("id,bone_age_years,bone_age_months\n1,0.5,6\n2,1,12\n")
+    assert list(read_labels(path)["age_months"]) == [6, 12]
 
 
 def test_years_and_months_of_a_chronological_age_are_refused(tmp_path):
@@ -221,6 +235,7 @@ def test_years_and_months_in_one_chronological_age_are_said(tmp_path, caplog):
         (["120,5", "1.200"], [120.5, np.nan]),
         (["1.200", "96", "1.150"], [np.nan, 96, np.nan]),
         (["1.234", "850", "1.157"], [np.nan, 850, np.nan]),  # days
+        (["1.234", "100", "1.157"], [np.nan, 100, np.nan]),
         # other digits, no plain number, or too much for thousands
         (["1,200", "96", "7,5"], [1.2, 96, 7.5]),
         (["1,200", "7,125", ""], [1.2, 7.125, np.nan]),

@@ -80,7 +80,7 @@ def test_second_opening_decodes_and_writes_nothing(table, folder, monkeypatch):
     assert not (folder / "build.lock").exists()
 
 
-def test_key_follows_files_options_and_table(table, folder):
+def test_key_follows_files_options_and_table(table, folder, monkeypatch):
     def opened(table=table, preprocessing=SMALL):
         return open_cache(table, preprocessing, folder).path
 
@@ -89,13 +89,17 @@ def test_key_follows_files_options_and_table(table, folder):
         opened(preprocessing=Preprocessing(17)),
         opened(preprocessing=Preprocessing(16, fit="pad")),
         opened(preprocessing=Preprocessing(16, contrast="stretch")),
+        opened(preprocessing=Preprocessing(16, crop="hand")),
         opened(table.iloc[::-1]),
         opened(table.iloc[:5]),
         opened(table.assign(id=[f"a{i}" for i in range(6)])),
     }
-    assert len(others) == 6
+    assert len(others) == 7
     assert first not in others
     assert opened() == first
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module, "PREPROCESSING_VERSION", -1)
+        assert opened() not in {first, *others}
     os.utime(table["path"][2], ns=(0, 123))
     assert opened() not in {first, *others}
     shutil.copyfile(table["path"][0], table["path"][5])
@@ -129,20 +133,23 @@ def test_unreadable_files(table, folder, tmp_path, caplog):
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
 def test_a_file_that_the_system_cannot_read_is_read_once_it_can(table, folder, monkeypatch, code):
-    locked, opened = table["path"][2], Path.open
+    locked, opened = [table["path"][2], table["path"][4]], Path.open
     with monkeypatch.context() as patch:  # root may read everything: chmod would not do
 
         def refuse(path, *args, **kwargs):
-            if str(path) == locked:
-                raise OSError(code, os.strerror(code), locked)
+            if str(path) in locked:
+                raise OSError(code, os.strerror(code), str(path))
             return opened(path, *args, **kwargs)
 
         patch.setattr(Path, "open", refuse)
         first = open_cache(table, SMALL, folder)
-        assert first.unreadable == {2: f"{locked}: {os.strerror(code)}"}
+        why = {row: f"{table['path'][row]}: {os.strerror(code)}" for row in (2, 4)}
+        assert first.unreadable == why
         with monkeypatch.context() as patch_again:
             patch_again.setattr(cache_module, "decode_files", None)
             assert open_cache(table, SMALL, folder) == first
+        del locked[0]
+        assert open_cache(table, SMALL, folder).unreadable == {4: why[4]}
     assert open_cache(table, SMALL, folder).unreadable == {}
     monkeypatch.setattr(cache_module, "decode_files", None)
     assert open_cache(table, SMALL, folder).unreadable == {}
@@ -199,9 +206,9 @@ def test_incomplete_cache_is_built_again(table, folder):
 
 def flip_a_byte(folder):
     with (folder / "images.npy").open("r+b") as file:
-        file.seek(-7, os.SEEK_END)
+        file.seek(200)  # of the first radiograph
         byte = file.read(1)[0]
-        file.seek(-7, os.SEEK_END)
+        file.seek(200)
         file.write(bytes([byte ^ 1]))
 
 
@@ -218,7 +225,8 @@ def spoil_the_description(folder):
 
 
 @pytest.mark.parametrize("damage", [flip_a_byte, cut_off, lose_the_images, spoil_the_description])
-def test_damaged_cache_is_built_again(table, folder, caplog, damage):
+def test_damaged_cache_is_built_again(table, folder, caplog, monkeypatch, damage):
+    monkeypatch.setattr(cache_module, "BYTES_READ_AT_ONCE", 64)  # of many
     cache = open_cache(table, SMALL, folder)
     expected = images(cache).copy()
     damage(cache.path.parent)

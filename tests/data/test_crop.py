@@ -1,15 +1,17 @@
 """Cropping to the hand, and the contrast of the hand itself, on phantoms whose hand is known."""
 
 from dataclasses import replace
+from io import BytesIO
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import decode
+from PIL import Image
 
 from boneage.data.cache import open_cache
-from boneage.data.crop import Crop, crop_around
+from boneage.data.crop import LONGER_SIDE, Crop, crop_around, to_film, to_jpeg
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.hand import Hand
 from boneage.data.phantom.exposure import expose
@@ -75,15 +77,35 @@ def test_a_marker_does_not_darken_the_hand(film):
     assert np.median(by_all[inside]) < 0.5 * middle
 
 
-def test_the_stretch_by_hand():
+@pytest.mark.parametrize(("start", "end"), [(0, 100), (20, 80)])
+def test_the_stretch_by_hand(start, end):
+    """Of the hand where it lies in the crop: the mask is of the whole radiograph."""
     image = np.tile(np.arange(100, dtype=np.uint8), (100, 1))
     mask = np.zeros((100, 100), bool)
     mask[:, 20:60] = True
-    preprocessing = Preprocessing(100, contrast="stretch", crop="hand")
-    square = Geometry(100, 100, preprocessing, Crop(mask=mask)).image_to_square(image)
-    low, high = np.percentile(image, 1), np.percentile(image[:, 20:60], 99)
-    expected = np.clip(np.rint((image - low) * 255 / (high - low)), 0, 255)
+    preprocessing = Preprocessing(end - start, contrast="stretch", crop="hand")
+    crop = Crop((start / 100, start / 100, end / 100, end / 100), mask)
+    square = Geometry(100, 100, preprocessing, crop).image_to_square(image)
+    seen = image[start:end, start:end]
+    low, high = np.percentile(seen, 1), np.percentile(image[:, 20:60], 99)
+    expected = np.clip(np.rint((seen - low) * 255 / (high - low)), 0, 255)
     np.testing.assert_allclose(square, expected, atol=1)
+
+
+def test_a_film_has_the_contrast_of_its_hand():
+    image = np.tile(np.linspace(0, 250, LONGER_SIDE).astype(np.uint8), (LONGER_SIDE, 1))
+    mask = np.zeros(image.shape, bool)
+    mask[:, 100:300] = True
+    low, high = np.percentile(image[:, 100:300], (1, 99.7))
+    expected = np.clip(np.rint((image - low) * 255 / (high - low)), 0, 255)
+    film = to_film(image, Hand(mask, (100 / LONGER_SIDE, 0, 300 / LONGER_SIDE, 1)))
+    np.testing.assert_allclose(film, expected, atol=1)
+
+
+def test_a_jpeg_has_the_colours_of_its_image():
+    red = np.full((16, 16, 3), (200, 30, 10), np.uint8)
+    read = np.asarray(Image.open(BytesIO(to_jpeg(red))), int)
+    assert np.abs(read - red).max() <= 4
 
 
 def test_films_without_a_hand_stay_whole_and_are_named(film, tmp_path):

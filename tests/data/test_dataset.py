@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import decode
 from torch.utils.data import DataLoader
 
-from boneage.data.dataset import Radiographs, collate
+from boneage.data.dataset import SHEET_DRAWS, Radiographs, augmented_sheet, collate
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import EpochSampler, evenly, inverse_frequency, sampling_shares
 from boneage.errors import UserError
@@ -73,8 +74,9 @@ def test_radiographs_are_augmented_differently_from_each_other(tmp_path):
     assert not torch.equal(first, other)
 
 
-def test_evaluation_folds_are_plain_pixels_in_table_order(phantom_root):
-    data = make_data(phantom_root)
+@pytest.mark.parametrize("residence", ["host", "device"])
+def test_evaluation_folds_are_plain_pixels_in_table_order(phantom_root, residence):
+    data = make_data(phantom_root, residence=residence)
     images = np.load(data.cache.path)
     for loader, fold in ((data.val_dataloader(), "val"), (data.test_dataloader(), "test")):
         table = data.fold_table(fold)
@@ -84,6 +86,20 @@ def test_evaluation_folds_are_plain_pixels_in_table_order(phantom_root):
         assert np.array_equal(pixels, images[table["cache_row"]])
         months = torch.cat([b["age_months"] for b in batches])
         assert months.tolist() == table["age_months"].tolist()
+
+
+def test_radiographs_after_an_unreadable_one_keep_their_own_pixels(own_root, tmp_path):
+    sorted(own_root.rglob("*.png"))[3].write_bytes(b"no image")
+    data = make_data(own_root, unreadable="drop", cache_dir=tmp_path)
+    assert len(data.table) == 23
+    expected = [decode(path, data.preprocessing) for path in data.table["path"]]
+    assert np.array_equal(data.images_of(data.table.index), expected)
+
+
+def test_the_seed_of_training_draws_the_changes(phantom_root):
+    for residence in ("host", "device"):
+        loader = make_data(phantom_root, residence=residence).train_dataloader()
+        assert getattr(loader, "dataset", loader).seed == 1
 
 
 @pytest.mark.parametrize(
@@ -146,8 +162,21 @@ def test_shares_of_ages_by_hand():
 
 def test_a_radiograph_drawn_again_is_augmented_anew(phantom_root):
     data = make_data(phantom_root)
-    first, again = data.train_radiographs().__getitems__([(0, 3), (1, 3)])["image"]
+    train = data.train_radiographs()
+    first, again = train.__getitems__([(0, 3), (1, 3)])["image"]
     assert not torch.equal(first, again)
+    later = train.__getitems__([(7, 3)])["image"][0]
+    assert not torch.equal(first, later)
+
+
+def test_the_sheet_goes_from_the_youngest_to_the_oldest_plain_and_augmented(tmp_path):
+    grey = np.array([10, 20, 30], np.uint8)
+    np.save(tmp_path / "images.npy", np.tile(grey[:, None, None], (1, 8, 8)))
+    table = pd.DataFrame({"cache_row": [2, 0, 1], "age_months": [90.0, 30.0, 60.0], "sex": "male"})
+    inverted = A.Compose([A.InvertImg(p=1.0)])
+    sheet = augmented_sheet(Radiographs(table, tmp_path / "images.npy", inverted))
+    assert sheet.shape == (1 + SHEET_DRAWS, 3, 8, 8)
+    assert sheet[:, :, 0, 0].tolist() == [grey.tolist(), *[(255 - grey).tolist()] * SHEET_DRAWS]
 
 
 @pytest.mark.parametrize("option", ["sampling", "residence", "test"])

@@ -307,6 +307,13 @@ def png(width, height, depth, colour_type, rows, *chunks, interlaced=0):
     return content
 
 
+def test_a_transparent_colour_is_not_the_one_with_red_and_blue_exchanged(tmp_path):
+    row, red = bytes([200, 30, 10, 10, 30, 200]), (b"tRNS", struct.pack(">HHH", 200, 30, 10))
+    (tmp_path / "a.png").write_bytes(png(2, 1, 8, 2, [row], red))
+    blue = round(0.299 * 10 + 0.587 * 30 + 0.114 * 200)  # ITU-R BT.601
+    np.testing.assert_allclose(read_image(tmp_path / "a.png"), [[0, blue]], atol=1)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("colours", [1, 3])
 @pytest.mark.parametrize("key", [0, 1, 255, 256, 300, 40_000, 65_280, 65_535])

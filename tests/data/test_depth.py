@@ -51,6 +51,10 @@ def test_bright_values_of_16_bits_are_no_marks():
     assert full_scale(marked(ramp)) == 65535
     overexposed = np.minimum(2 * ramp.astype(int), 65535).astype(np.uint16)
     assert full_scale(overexposed) == 65535
+    dark = ramp // 16
+    dark[0, :200] = 30000  # 0.3 % of all, and more than are saturated
+    dark[1, 0] = 65535
+    assert full_scale(dark) == 65535
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
@@ -99,6 +103,8 @@ def cornered(image, *values):
 def test_marks_at_both_ends_do_not_squeeze_values_with_an_offset(bits, offset, values):
     plain = film(bits) + np.uint16(offset)
     with_marks = cornered(plain, *values)
+    nearest = plain.max() + 2000 if values[0] > offset else plain.min() - 2000
+    with_marks[0, 50:90] = np.linspace(values[0], nearest, 40)  # a blurred edge
     picture, expected = thumbnail(with_marks), thumbnail(plain)
     apart = np.abs(picture.astype(int) - expected)[20:-20]
     assert apart.max() <= 5  # the rarest values may be at the ends
@@ -117,6 +123,12 @@ def test_a_frame_is_a_mark_too():
         framed = np.pad(cornered(plain, 65535 - value), 60, constant_values=value)
         assert np.ptp(clip_marks(framed)) < 4096
         assert detect(framed).hand is not None
+        by_hand = np.clip(framed, plain.min(), plain.max())
+        square, expected = (
+            Preprocessing(100, "squash", "stretch").square(image).pixels.astype(int)
+            for image in (framed, by_hand)
+        )
+        assert np.abs(square - expected)[25:-25, 25:-25].max() <= 5
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])

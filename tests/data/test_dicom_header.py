@@ -79,6 +79,7 @@ def dated(birth="20080615", study="20200615", **tags):
         (dated(birth="2008"), None, "the file's PatientBirthDate is not a date"),
         (dated(birth="20081340"), None, "the file's PatientBirthDate is not a date"),
         (dated(study="2020"), None, "the file's StudyDate is not a date"),
+        (dated(AcquisitionDate="20240101", SeriesDate="20250101"), 12.0, ""),  # of the study
     ],
 )  # fmt: skip
 def test_ages(tmp_path, tags, years, odd):

@@ -282,6 +282,25 @@ def test_of_several_windows_the_first_with_a_meaning(tmp_path, widths):
     np.testing.assert_allclose(grey(file), PICTURE, atol=0.1)
 
 
+def test_a_window_after_one_that_shows_nothing_is_used(tmp_path):
+    tags = {"WindowCenter": [2048, 1024], "WindowWidth": [1, 2048]}
+    file = written(tmp_path / "a.dcm", TWELVE, 12, **tags)
+    share = np.clip((TWELVE - 1023.5) / 2047 + 0.5, 0, 1)  # C.11.2.1.2.1
+    np.testing.assert_allclose(grey(file) / 255, share, atol=1e-4)
+
+
+def test_padding_is_a_value_and_not_a_word_where_the_values_are_shifted(tmp_path):
+    pixels = TWELVE.astype(np.uint16)
+    pixels[0, :2] = 2000, 125  # whose word is 2000
+    file = written(tmp_path / "a.dcm", pixels << 4, 16, **LEFT, PixelPaddingValue=2000)
+    np.testing.assert_allclose(grey(file)[0, :2], [0, 125 * 255 / 4095], atol=0.1)
+
+
+def test_a_slope_of_zero_rescales_nothing(tmp_path):
+    file = written(tmp_path / "a.dcm", TWELVE, 12, RescaleSlope=0, RescaleIntercept=5)
+    np.testing.assert_allclose(grey(file), PICTURE, atol=0.1)
+
+
 def table(entries, first, bits, as_bytes=None):
     item = pydicom.Dataset()
     item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries), first, bits])
@@ -290,6 +309,13 @@ def table(entries, first, bits, as_bytes=None):
     else:
         item.add_new("LUTData", "US", [int(each) for each in entries])
     return Sequence([item])
+
+
+def test_a_lookup_table_may_begin_in_the_upper_half_of_16_bits(tmp_path):
+    pixels = (40_000 + PICTURE.astype(int)).astype(np.uint16)
+    lut = table(np.arange(256), 40_000, 8)
+    file = written(tmp_path / "a.dcm", pixels, 16, VOILUTSequence=lut)
+    np.testing.assert_allclose(grey(file), PICTURE, atol=0.1)
 
 
 @pytest.mark.parametrize("name", ["VOILUTSequence", "ModalityLUTSequence"])

@@ -220,6 +220,11 @@ def test_own_table_beside_the_official_ones(tmp_path):
     assert table["origin"].value_counts().to_dict() == {"train": 1, "val": 2, "test": 1}
     absolute = read_source(tmp_path, str(tmp_path / "mine.csv"), columns=columns, age_unit="years")
     assert absolute.equals(table)
+    validation = "Bone Age Validation Set/Validation Dataset.csv"  # has names of its own
+    named = read_source(
+        tmp_path, "mine.csv", val_table=validation, columns=columns, age_unit="years"
+    )
+    assert named.equals(table)
 
 
 def test_a_table_that_is_not_chosen_is_named(tmp_path, said):
@@ -490,6 +495,20 @@ def test_images_of_one_name_are_told_apart_by_the_folders_of_the_ids(tmp_path):
     put(table, "id,boneage,male\n1,100,F\n2,120,F\n")
     with pytest.raises(UserError, match=r"id 1 has 2 images.*: anna/study/1, ben/study/1$"):
         read_source(tmp_path / "films")
+
+
+def test_an_image_belongs_to_the_row_that_names_most_of_its_folders(tmp_path):
+    for folder in ("anna", "second/anna"):
+        put_images(tmp_path / folder, ["hand"])
+    put(tmp_path / "labels.csv", "id,boneage\nanna/hand,100\nsecond/anna/hand,110\n")
+    paths = list(read_source(tmp_path)["path"])
+    assert paths == [str(tmp_path / id_) for id_ in ("anna/hand.png", "second/anna/hand.png")]
+
+
+def test_the_only_image_of_a_name_belongs_to_the_row_of_its_folder(tmp_path):
+    put_images(tmp_path / "ben", ["hand"])
+    put(tmp_path / "labels.csv", "id,boneage\nanna/hand,100\nben/hand,110\n")
+    assert rows(read_source(tmp_path, missing="drop"), "id", "age_months") == [("ben/hand", 110.0)]
 
 
 def test_a_separator_that_is_given_is_for_the_tables_that_have_it(tmp_path):

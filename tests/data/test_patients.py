@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from helpers import compose_config, write_finished_run
 from sklearn.model_selection import StratifiedGroupKFold
 
-from boneage.data.file_facts import fill_patients
+from boneage.data.file_facts import fill_patients, warn_of_leaks
 from boneage.data.layouts import read_source
 from boneage.data.splits import BAND_EDGES_YEARS, assign_folds, same_patients, stratified_parts
 from boneage.data.tables.columns import Columns
@@ -562,3 +563,12 @@ def test_the_option_is_in_the_config():
     assert compose_config("data=rsna").data.columns == {
         "id": None, "age": None, "sex": None, "patient": None, "site": None, "readers": None,
     }  # fmt: skip
+
+
+def test_copies_are_named_by_their_rows_in_the_cache_and_count_in_the_folds_in_use(caplog):
+    folds = ["train", "unused", "test", "test", "test"]
+    table = pd.DataFrame({"id": list("bcdef"), "cache_row": [1, 2, 3, 4, 5], "fold": folds})
+    same_pixels = [[0, 2], [1, 3], [2, 4], [4, 5]]  # row 0 is left out; c is unused; one fold
+    warn_of_leaks(table, SimpleNamespace(same_pixels=same_pixels))
+    (message,) = caplog.messages
+    assert message.startswith("1 radiograph in more than one fold under different ids: b = d. ")

@@ -72,6 +72,19 @@ def test_an_age_column_that_is_a_reader_is_not_the_truth(tmp_path, caplog):
     assert read_labels(path, Columns(readers=("ann", "ben")))["age_months"].tolist() == [100, 60]
 
 
+def test_the_unit_of_a_column_is_that_of_the_readers(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("id,ann,ben,age_unit\na,5,6,years\nb,10,,years\n")
+    assert read_labels(path, Columns(readers=("ann", "ben")))["age_months"].tolist() == [66, 120]
+
+
+def test_one_of_two_readers_is_not_enough_next_to_an_age(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("id,boneage,ann\na,100,110\n")
+    with pytest.raises(UserError, match=r"readers names 'ben', which .* lacks"):
+        read_labels(path, Columns(readers=("ann", "ben")))
+
+
 @pytest.fixture
 def two_tables(tmp_path):
     """A training table of single ages, and a test table that two readers have read."""

@@ -188,6 +188,15 @@ def test_moments_of_the_pixels(name):
         np.testing.assert_allclose(rough[0].std(), rough[1].std(), rtol=0.1, atol=1e-6)
 
 
+def test_limits_of_x_are_those_to_the_right():
+    image = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.uint8)
+    image[..., 20, 40] = 255
+    change = Affine(A.Affine(translate_px={"x": (3, 3), "y": (-7, -7)}, p=1.0))
+    drawn = change.draw(1, SIZE, np.random.default_rng(0))
+    moved = change.apply(image, torch.from_numpy(drawn).float())
+    assert moved.nonzero().tolist() == [[0, 0, 13, 43]]
+
+
 def test_moments_of_the_places():
     """Where a bright dot goes: mean and covariance of rows and columns."""
     image = np.zeros((SIZE, SIZE), np.uint8)

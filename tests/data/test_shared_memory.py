@@ -20,6 +20,7 @@ from boneage.run.experiment import train
     [
         (128, 32, 4, True),
         (256, 64, 4, True),  # 10 batches of 4.2 MB
+        (256, 64, 7, False),  # 16: the trainer uses two
         (256, 64, 8, False),  # 18
         (512, 32, 4, False),
         (512, 256, 0, True),

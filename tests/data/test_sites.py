@@ -66,6 +66,12 @@ def test_a_separate_test_table_is_not_trained_on_without_a_word(table, caplog):
     assert "10 radiographs of the validation or test table are treated like the oth" in caplog.text
 
 
+@pytest.mark.parametrize(("folds", "tested"), [(10, 300), ("site", 100)])
+def test_of_an_external_set_all_are_tested_unless_a_site_is_asked_for(table, folds, tested):
+    table = table.assign(id=[f"f{i}" for i in range(300)], origin="train")
+    assert (Split(folds=folds).assign(table, set(), True, None) == "test").sum() == tested
+
+
 @pytest.mark.parametrize("folds", [10, "site"])
 def test_what_is_held_out_is_tested_with_its_patients(table, folds, caplog):
     table = table.assign(

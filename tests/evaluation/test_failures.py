@@ -53,6 +53,8 @@ def test_sentences_follow_the_numbers(ages):
     noise = np.random.default_rng(1).normal(0, 0.3, 2000)
     gap = np.where(ages < 2, 8, 1) * noise
     planted = sentences(ages, np.minimum(ages, 17) + gap)
+    assert f"Under 2 years (n = {(ages < 2).sum()})," in planted
+    assert f"From 17 years on (n = {(ages >= 17).sum()})," in planted
     assert "is larger than that at other ages" in planted
     assert "there is a ceiling" in planted
     honest = sentences(ages, ages + noise)
@@ -76,6 +78,9 @@ def test_the_spread_of_the_youngest_is_that_of_a_test_of_the_difference():
     result = score("age", AGE, true, true + error)
     assert result["age/infant_sd_years"]["low"] < result["age/older_sd_years"]["high"]
     assert "the spread of the error is larger than" in sentences(true, true + error)
+    shifted = rng.normal(np.where(young, 3.0, 0.0), 1.0)  # an offset is no spread
+    assert levene(shifted[young], shifted[~young], center="median").pvalue > 0.1
+    assert "cannot be distinguished from that at other ages" in sentences(true, true + shifted)
 
 
 def test_a_ceiling_of_few_is_not_claimed():
@@ -98,14 +103,14 @@ def test_the_spread_of_few_is_not_judged():
 
 
 def test_tail_by_hand():
-    true = np.full(40, 8.0)
-    error = np.array([3.0, -2.0] + [1.0] * 38)  # the worst 5 % are two
+    true = np.full(39, 8.0)
+    error = np.array([3.0, -2.0] + [1.0] * 37)  # the worst 5 % are two
     result = score("age", AGE, true, true + error)
-    assert result["age/worst_5_percent_share"]["value"] == pytest.approx(13 / 51)
-    assert "worst 5 % of the radiographs (2 of 40) account for 25 %" in sentences(
+    assert result["age/worst_5_percent_share"]["value"] == pytest.approx(13 / 50)
+    assert "worst 5 % of the radiographs (2 of 39) account for 26 %" in sentences(
         true, true + error
     )
-    expected = np.sqrt(51 / 40) - 43 / 40
+    expected = np.sqrt(50 / 39) - 42 / 39
     assert result["age/rmse_minus_mae_years"]["value"] == pytest.approx(expected)
 
 

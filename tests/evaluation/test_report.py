@@ -203,9 +203,10 @@ def test_small_numbers_are_marked(tmp_path):
 def test_small_numbers_are_of_patients_where_these_are_known(tmp_path):
     """Radiographs of one patient, half of them wrong: all draws are equal, and no interval."""
     ages = [5.0] * 30 + [18.5] * 2 + [12.0] * 28
-    patients = [f"p{i % 10}" for i in range(30)] + ["old"] * 2 + [f"q{i}" for i in range(28)]
+    patients = [f"p{i % 10}" for i in range(30)] + ["old"] * 2 + [f"q{i % 20}" for i in range(28)]
     table = predictions().assign(age_years=ages, age_years_predicted=ages, patient=patients)
     table.loc[30, "age_years_predicted"] = 12.0
+    table.loc[:2, "sex"] = "unknown"
     text = page(write_finished_run(tmp_path, table)).text
     children = "Only 30 test radiographs of 10 patients are of the stage child: a recall of 1.000"
     adults = "Only 2 test radiographs of 1 patient are of the stage adult: a recall of 0.500"
@@ -216,6 +217,7 @@ def test_small_numbers_are_of_patients_where_these_are_known(tmp_path):
     assert f"Age bands whose test radiographs are of fewer than 20 patients: {few}." in text
     assert "5-10 all 30 †" in text  # the table marks what the sentence names
     assert "10-14 all 28 †" not in text
+    assert "The sex of 3 test radiographs is unknown." in text
 
 
 def test_one_radiograph_of_one_patient_is_in_the_singular(tmp_path):

@@ -289,10 +289,20 @@ def test_radiographs_without_a_hand_do_not_count_in_the_hand():
     maps[:, :2] = 1  # half of what is on the hand is in the region, which is half of the hand
     masks = [{"top": mask, "hand": hand}, {"top": mask}, {"top": mask, "hand": hand}]
     measured = measure(maps, masks).assign(source="model")
-    summary = summarise(measured, np.full(3, 8.0), Stages())
+    summary = summarise(measured, np.array([8.0, 8.0, np.nan]), Stages())
+    assert {*summary["group"]} == {"all", "child", "5-10"}  # an unknown age is in no other group
     rows = summary[(summary["group"] == "all") & (summary["region"] == "top")].set_index("metric")
     assert rows.loc["enrichment_in_hand", "value"] == pytest.approx(1)
     assert rows["n"][["enrichment", "pointing", "enrichment_in_hand"]].tolist() == [3, 3, 2]
+
+
+def test_each_group_counts_its_own_patients():
+    top = np.arange(64).reshape(8, 8) < 32
+    measured = measure(np.ones((4, 8, 8)), [{"top": top}] * 4).assign(source="model")
+    ages, patients = np.array([8.0, 8.0, 18.5, 18.5]), np.array([0, 0, 1, 2])
+    summary = summarise(measured, ages, Stages(), patients)
+    counted = summary[summary["metric"] == "energy"].set_index("group")["patients"]
+    assert counted[["all", "child", "adult"]].tolist() == [3, 1, 2]
 
 
 @pytest.mark.filterwarnings("error")
@@ -685,14 +695,19 @@ def test_random_weights_normalise_the_radiographs(some):
 def test_the_control_is_the_mean_of_three_networks(some):
     half = np.zeros((32, 32), bool)
     half[:16] = True
-    found = measure_model(*some, np.full(5, 8.0), [{"upper": half}] * 5, Stages(), seed=1)
+    regions = np.stack([half, ~half, half, half, half])
+    masks = [{"half": region} for region in regions]
+    found = measure_model(*some, np.full(5, 8.0), masks, Stages(), seed=1)
     energy = found[(found["metric"] == "energy") & (found["group"] == "all")].set_index("source")
     networks = [with_random_weights(*some, seed) for seed in (3, 4, 5)]
     maps = [maps_of(one, some[1], some[2], "age", "gradcam").clip(min=0) for one in networks]
     with np.errstate(invalid="ignore"):  # a map without positive values
-        shares = [m[:, :16].sum(axis=(1, 2)) / m.sum(axis=(1, 2)) for m in maps]
+        shares = [(m * regions).sum(axis=(1, 2)) / m.sum(axis=(1, 2)) for m in maps]
     expected = np.nanmean(np.nanmean(shares, axis=0))
     assert energy.loc["random_weights", "value"] == pytest.approx(expected)
+    strength = edges(some[1])  # of each radiograph in its own region
+    share = (strength * regions).sum(axis=(1, 2)) / strength.sum(axis=(1, 2))
+    assert energy.loc["edges", "value"] == pytest.approx(share.mean())
 
 
 def planted_summary(child_wrist, adolescent_mcp):

@@ -29,6 +29,8 @@ def test_films_of_one_name_in_folders_of_patients_are_different(name):
 def test_one_name_is_one_radiograph_in_any_folder():
     seen = rows(["hands/7", "hands/8"], fold="train")
     assert find_seen(rows(["7", "copy/08.png", "9"]), seen) == (["7", "copy/08.png"], [])
+    read_again = pd.concat([seen, rows(["hands/7"], ages=62.0, fold="train")])
+    assert find_seen(rows(["7"]), read_again) == (["7"], [])
 
 
 @pytest.mark.parametrize(("known", "external"), [(4, True), (5, False)])
