@@ -622,7 +622,8 @@ def test_rows_that_stray_quotation_marks_join_are_refused(write):
     path = write("id,boneage,comment\n" + "\n".join(rows_))
     with pytest.raises(UserError, match=r"lines 4 to 7 are read as one row, because a quotation"):
         read_labels(path)
-    rows_[2], rows_[5] = '62,62,"of two, or ""more""\r\nlines"', '65,65,12" film'
+    rows_[2], rows_[5] = '62,62,"of two, or ""more"" , \r\nlines" ', '65,65,12" film'
+    rows_[7] = '67 , "67" ,"left \nhand" '
     path = write("id,boneage,comment\n" + "\n".join(rows_))
     assert list(read_labels(path)["age_months"]) == list(range(60, 70))
 

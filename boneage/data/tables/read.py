@@ -157,15 +157,17 @@ def _read_csv(path: Path, separator: str | None, complete: bool) -> pd.DataFrame
 def _refuse_joined_rows(path: Path, text: str, separator: str) -> None:
     """Raise UserError for rows that two stray quotation marks join to one row of several lines.
 
-    Text may have line breaks between quotation marks, but after these only a separator.
+    Text may have line breaks between quotation marks, but after these only spaces and a separator.
     """
     lines = io.StringIO(text, newline="").readlines()
+    padding = re.compile(rf'(?<=") +(?=[{re.escape(separator)}\r\n]|\Z)')
     rows, first = _lines(text, separator), 0
     for _ in rows:
         last = rows.line_num
         if last > first + 1:
             try:
-                list(_lines("".join(lines[first:last]), separator, strict=True))
+                row = padding.sub("", "".join(lines[first:last]))
+                list(_lines(row, separator, strict=True))
             except csv.Error as error:
                 raise UserError(
                     f"{path}: lines {first + 1} to {last} are read as one row, because a quotation "
