@@ -370,6 +370,21 @@ def test_names_of_stages_are_neither_cut_off_nor_overlap(stages):
         assert not any(a.overlaps(b) for a, b in pairwise(boxes))
 
 
+def test_a_long_name_of_a_stage_is_shortened_also_without_spaces():
+    long = "prepubertal{0}development{0}before{0}any{0}visible{0}sesamoid"
+    names = (long.format(" "), long.format("_"), "x" * 50, "adult")
+    true = np.linspace(1, 19, 20)
+    figure = age.scatter(true, true, Stages(names, (5, 10, 15)))
+    shown = [label.get_text() for label in figure.axes[0].texts]
+    begun = "prepubertal{0}development{0}before{0}any"
+    assert shown == [
+        f"{begun.format(' ')} ...",
+        f"{begun.format('_')}_ ...",
+        "x" * 36 + " ...",
+        "adult",
+    ]
+
+
 def test_reliability_of_many_radiographs_keeps_its_layout():
     """No bin is small: no marker is hollow."""
     confidence = np.repeat(np.linspace(0.5, 1, 5), 50)

@@ -1,6 +1,5 @@
 """Figures of predicted against true bone age, from arrays in years."""
 
-import textwrap
 from itertools import pairwise
 from typing import Any
 
@@ -15,10 +14,12 @@ from boneage.evaluation.figures.style import (
     GREY,
     end_of_axis,
     one_axes,
+    wrapped,
 )
 from boneage.stages import Stages
 
 LONGEST_NAME = 40  # characters of the name of a stage
+DOTS = " ..."
 NAME_WIDTH = 0.36  # years that a character of it covers
 LABEL_SPACING = 0.1  # between labels of two lines, as a share of the height of the axes
 
@@ -32,7 +33,7 @@ def scatter(true: np.ndarray, predicted: np.ndarray, stages: Stages) -> Figure:
         stages: shown as shaded bands.
     """
     end = end_of_axis(true)
-    names = [textwrap.shorten(name, LONGEST_NAME, placeholder=" ...") for name in stages.names]
+    names = list(map(_shortened, stages.names))
     bands = list(pairwise(min(edge, end) for edge in (0, *stages.edges, end)))
     fit = all(
         len(name) * NAME_WIDTH <= high - low for name, (low, high) in zip(names, bands, strict=True)
@@ -104,6 +105,13 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
     )
     axes.xaxis.set_major_locator(MultipleLocator(4))
     return figure
+
+
+def _shortened(name: str) -> str:
+    """Return a name of at most 40 characters, with dots in place of the rest."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return wrapped(name, LONGEST_NAME - len(DOTS)).splitlines()[0] + DOTS
 
 
 def _density(x: np.ndarray, y: np.ndarray) -> np.ndarray:
