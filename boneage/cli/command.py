@@ -18,7 +18,7 @@ class Command(TyperCommand):
             self.help = re.sub(r"(?<!\n)\n(?!\n)", " ", self.help)
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - differs by version
-        """Return the parameters; flags take no value, so help names none."""
+        """Return the parameters; help shows no value for flags, which take none."""
         params: list[Any] = super().get_params(ctx)
         for param in params:
             if isinstance(param, TyperOption) and param.is_flag:

@@ -136,7 +136,7 @@ def stress(
 
 
 def _print_changes(measured: "pd.DataFrame", title: str) -> None:
-    """Print a row of each change, in as many tables as the terminal is too narrow for one.
+    """Print a row for each change, in several tables if the terminal is too narrow for one.
 
     Args:
         measured: columns `change`, `n`, `metric` and `value`, as `boneage.run.stress.stress` gives.

@@ -70,7 +70,7 @@ def _is_run(subfolders: Collection[str], names: Collection[str]) -> bool:
 
 
 def drawn_images() -> Callable[[Path], bool]:
-    """Return what tells whether an image is one that `boneage predict` has made of a radiograph.
+    """Return a function that tells whether an image was drawn by `boneage predict`.
 
     It remembers the folders: use it for one walk.
     """

@@ -71,7 +71,7 @@ def end_of_axis(*years: np.ndarray) -> float:
 
 
 def wrapped(text: str, width: int = 40) -> str:
-    """Return a text with names of the user's in lines of at most so many characters.
+    """Break a text, such as a name that a user chose, into lines of at most `width` characters.
 
     Lines end after a space, slash, comma or underscore where there is one.
     """
