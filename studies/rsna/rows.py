@@ -50,7 +50,7 @@ FROM_128 = ["data=rsna", f"start_from={START}", "optimizer.lr=0.0005", "schedule
 PLAIN = ["experiment=box", "backbone.enlarge=1", "mirror_test=true"]
 FROM_256 = [*PLAIN, "trainer.max_epochs=9", "start_from=outputs/results/lite0_256"]
 MILD = ["trainer.max_epochs=3", "augment=geometric", "optimizer.lr=0.0002"]
-SMALL = ["experiment=box", "data.size=128", "backbone.enlarge=3"]
+AT_128 = ["experiment=box", "data.size=128", "backbone.enlarge=3"]
 MIRRORED = ["experiment=box", "mirror_test=true"]
 UNNAMED = {  # rows without an experiment file: their options, and the row they build on
     "scratch_shuffle": ([*SCRATCH, "data.sampling=shuffle"], "ladder/age/11_robust"),
@@ -74,7 +74,7 @@ UNNAMED = {  # rows without an experiment file: their options, and the row they 
         "box_fine_4",
     ),
     "box_384": (["experiment=box", "train=false", "ckpt_path=box_384.ckpt"], "box"),
-    "box_128": ([*SMALL, *MILD, "start_from=outputs/box_384.ckpt", "seed=9"], "box_384"),
+    "box_128": ([*AT_128, *MILD, "start_from=outputs/box_384.ckpt", "seed=9"], "box_384"),
     "best_128_seeds": (["-m", "experiment=best_128", "seed=1,2,3,4,5"], "best_128"),
     "best_128_long": (
         ["experiment=best_128", "trainer.max_epochs=50", "precision=bf16-mixed"],

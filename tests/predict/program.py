@@ -1,4 +1,4 @@
-"""A program of a user's, which mypy checks against the types of the package (`make check`)."""
+"""A user's program, which mypy checks against the types of the package (`make check`)."""
 
 from pathlib import Path
 
