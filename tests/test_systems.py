@@ -128,12 +128,16 @@ def test_a_run_ends_in_a_program_with_signals_of_its_own(tmp_path, monkeypatch):
             signal.signal(number, handler)
 
 
-def test_a_folder_without_locks_is_refused(tmp_path, monkeypatch):
+def test_a_folder_without_locks_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
     def acquire(lock, timeout):
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(FileLock, "acquire", acquire)
-    told = rf"^{tmp_path}/\.lock cannot be locked \(No locks available\): .* hydra\.run\.dir=$"
+    for error in (errno.ENOLCK, errno.EOPNOTSUPP):
+        with only_run_in(tmp_path):
+            assert f"{tmp_path}/.lock cannot be locked ({os.strerror(error)}): let" in caplog.text
+    error = errno.EROFS
+    told = rf"^{tmp_path}/\.lock cannot be locked \(Read-only .*\): .* hydra\.run\.dir=$"
     with pytest.raises(UserError, match=told), only_run_in(tmp_path):
         pass
 

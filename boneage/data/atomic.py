@@ -1,16 +1,20 @@
 """Write files and folders so that they are complete or unchanged, never partial."""
 
+import errno
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from boneage.errors import UserError
 
+log = logging.getLogger(__name__)
 PARTIAL = "boneage-partial-"  # prefix of the names of incomplete folders
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 LOCK = ".lock"  # in a folder that one process at a time may write into
 CHOOSE_ANOTHER_OUT = "choose another --out"
 AGAIN = "when this is fixed, repeat the command"
@@ -66,6 +70,8 @@ def make_writable(folder: Path, remedy: str = CHOOSE_ANOTHER_OUT) -> None:
 def only_writer(folder: Path, who: str, remedy: str, seconds: float = 0) -> Iterator[None]:
     """Keep other processes that call this out of a folder.
 
+    On a file system without locks, as some network folders are, it only warns.
+
     Args:
         folder: exists.
         who: writes into it: "run".
@@ -73,17 +79,21 @@ def only_writer(folder: Path, who: str, remedy: str, seconds: float = 0) -> Iter
         seconds: to wait for the end of the other.
 
     Raises:
-        UserError: if another process is writing into it, or it cannot be locked.
+        UserError: if another process is writing into it, or the lock cannot be written.
     """
     file = folder / LOCK
+    lock: AbstractContextManager[object] = nullcontext()
     try:
         lock = FileLock(file).acquire(timeout=seconds)
     except Timeout:
         raise UserError(
             f"another {who} is writing into {folder}: wait for its end, or {remedy}"
         ) from None
-    except OSError as error:  # a network file system without locks
-        raise UserError(f"{file} cannot be locked ({error.strerror or error}): {remedy}") from error
+    except OSError as error:
+        said = f"{file} cannot be locked ({error.strerror or error})"
+        if error.errno not in NO_LOCKS:
+            raise UserError(f"{said}: {remedy}") from error
+        log.warning("%s: let no other %s write into this folder, or %s", said, who, remedy)
     with lock:
         try:
             yield
