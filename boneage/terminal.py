@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -46,9 +47,34 @@ def check_temporary_folder() -> None:
         ) from error
 
 
+def require_file(path: str | Path) -> None:
+    """Raise UserError for a pipe, a device or a socket: reading one may never end.
+
+    A folder or a missing file is left to the reader.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UserError(f"{path} is a pipe or a device: give a file")
+
+
 def is_terminal() -> bool:
     """Tell whether standard output is a terminal; it may be closed, or an object of a notebook."""
     return bool(getattr(sys.stdout, "isatty", bool)())
+
+
+def plain_markup(text: str) -> str:
+    """Return a text for rich's `print` that is shown as it is: no markup, no control characters."""
+    from rich.markup import escape  # not for --help
+
+    return escape(_without_controls(text))
+
+
+def _without_controls(text: str) -> str:
+    """Return lines without control characters."""
+    return "\n".join(map(without_controls, text.split("\n")))
 
 
 def relative_path(path: str | Path) -> str:
@@ -98,7 +124,7 @@ class _Record(logging.LogRecord):
     """A log record without control characters, which names of files may contain."""
 
     def getMessage(self) -> str:
-        return "\n".join(map(without_controls, super().getMessage().split("\n")))
+        return _without_controls(super().getMessage())
 
 
 class _Output(io.FileIO):

@@ -143,11 +143,11 @@ def _print_changes(measured: "pd.DataFrame", title: str) -> None:
         title: of each table.
     """
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from boneage.evaluation.numbers import FEW_NOTE, fixed, is_few
     from boneage.run.stress import LABELS, OF_STAGES
+    from boneage.terminal import plain_markup
 
     all_metrics = measured["metric"].unique()
     of_ages = [metric for metric in all_metrics if metric not in OF_STAGES]
@@ -157,7 +157,7 @@ def _print_changes(measured: "pd.DataFrame", title: str) -> None:
     while parts:
         metrics = parts.pop(0)
         unit = " (ages in months)" * any("months" in metric for metric in metrics)
-        table = Table(title=escape(title) + unit, box=None, collapse_padding=True)
+        table = Table(title=plain_markup(title) + unit, box=None, collapse_padding=True)
         table.add_column("change", no_wrap=True)
         for heading in ("n", *(LABELS[metric] for metric in metrics)):
             table.add_column(fill(heading, HEADING), justify="right", no_wrap=True)

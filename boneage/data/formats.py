@@ -10,6 +10,7 @@ from boneage.data.dicom.header import Header
 from boneage.data.dicom.read import begins_dicom, read_dicom
 from boneage.data.images import read_image
 from boneage.errors import InaccessibleFile, UserError
+from boneage.terminal import require_file
 
 DICOM_INDEX = "DICOMDIR"  # the list of files on a DICOM disc (PS3.10), which contains no pixels
 OTHERS = {  # unsupported contents, by their first bytes
@@ -163,6 +164,7 @@ def may_have_header(path: str) -> bool:
 
 
 def _head(file: Path) -> bytes:
+    require_file(file)
     with file.open("rb") as content:
         return content.read(BEGINNING)
 

@@ -26,6 +26,7 @@ from PIL.TiffImagePlugin import SAMPLESPERPIXEL as SAMPLES
 
 from boneage.data.decoders import NO_WARNINGS, mentions_damage, muted_decoders, shared
 from boneage.errors import InaccessibleFile, UserError
+from boneage.terminal import require_file
 
 DEEP, COLOUR_SAMPLES = 16, 3  # bits, samples per pixel
 LEVELS_OF_14_BITS = 2**14 >> 8  # that are left in the upper 8 of 16 bits
@@ -96,7 +97,12 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Return the content of a file; raise InaccessibleFile where the system cannot read it."""
+    """Return the content of a file.
+
+    Raises:
+        UserError: for a pipe or a device; InaccessibleFile where the system cannot read it.
+    """
+    require_file(path)
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -107,7 +113,7 @@ def is_accessible(path: str | Path) -> bool:
     """Tell whether the system can read a file, whatever it contains."""
     try:
         read_bytes(path)
-    except InaccessibleFile:
+    except UserError:
         return False
     return True
 

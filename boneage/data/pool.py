@@ -1,6 +1,7 @@
 """Call functions in processes that import nothing heavy."""
 
 import logging
+import os
 import pickle
 import signal
 import sys
@@ -22,6 +23,7 @@ from boneage.errors import UserError
 from boneage.terminal import check_temporary_folder
 
 TRACKER_WARNINGS = "ignore:resource_tracker"  # of a process of joblib, after a stop
+SAFE_PATH = "PYTHONSAFEPATH"  # environment variable: a process imports nothing from its folder
 # joblib has one set of processes: a second call would end those of the first, or both would wait
 _PROCESSES = threading.Lock()
 
@@ -63,7 +65,7 @@ def _in_processes(calls: Iterable[Any], options: dict[str, Any]) -> Iterator[Any
             for number, (function, given, named) in enumerate(calls)
         )
         try:
-            with _held_interrupt():
+            with _held_interrupt(), _safe_imports():
                 files = Parallel(initializer=_prepare_process, **options)(stored)
             with closing(files):  # ends the processes, which write into the folder
                 for file in files:
@@ -97,6 +99,23 @@ class _ThreadReport:
     def __call__(self, failed: threading.ExceptHookArgs, /) -> None:
         if failed.thread is None or failed.thread.name != "ExecutorManagerThread":
             self._before(failed)
+
+
+@contextmanager
+def _safe_imports() -> Iterator[None]:
+    """Keep new processes from importing files of the working directory, as data may contain them.
+
+    Python would run a `pickle.py` there. Afterwards they have the import path of this process.
+    """
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 @contextmanager

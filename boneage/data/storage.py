@@ -37,17 +37,29 @@ def default_cache_dir() -> Path:
     """
     if given := os.environ.get("BONEAGE_CACHE"):
         return Path(given)
+    if (folder := _personal_cache_dir()) is not None:
+        return folder
+    raise UserError("the user has no home folder for a cache: set BONEAGE_CACHE to a folder")
+
+
+def _personal_cache_dir() -> Path | None:
+    """Return the user's cache directory; None if the user has no home folder."""
     with suppress(RuntimeError):
         folder: Path = platformdirs.user_cache_path("boneage")
         if folder.is_absolute():  # some versions return "~/.cache" as it is
             return folder
-    raise UserError("the user has no home folder for a cache: set BONEAGE_CACHE to a folder")
+    return None
 
 
 @contextmanager
 def build_lock(cache_dir: Path) -> Iterator[None]:
-    """Lock a cache folder, and remove the leftovers of a killed build."""
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    """Lock a cache folder, and remove the leftovers of a killed build.
+
+    A new folder in the user's cache directory can be read by its user alone, since it will contain
+    patients' radiographs. Any other may be shared, and has the permissions of any new folder.
+    """
+    mode = 0o700 if cache_dir == _personal_cache_dir() else 0o777
+    cache_dir.mkdir(mode, parents=True, exist_ok=True)
     lock = FileLock(cache_dir / "build.lock")
     try:
         held = lock.acquire(timeout=0)

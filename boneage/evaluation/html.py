@@ -31,6 +31,18 @@ def data_uri(image: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64," + base64.b64encode(image).decode()
 
 
+def embedded(folder: Path, name: str) -> str | None:
+    """Return a JPEG file of a folder as a data URI for a page; None if the folder lacks it.
+
+    The name may come from a stranger's table. A path or a link out of the folder counts as absent:
+    pages are passed on, and must not contain other files of this machine.
+    """
+    file = folder / name
+    if not file.is_file() or not file.resolve().is_relative_to(folder.resolve()):
+        return None
+    return data_uri(file.read_bytes(), "jpeg")
+
+
 def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template values
     """Return a page as one text without references to other files."""
     environment = Environment(

@@ -30,6 +30,7 @@ from boneage.run_files import (
     why_failed,
 )
 from boneage.stages import PROBABILITY, Stages
+from boneage.terminal import require_file
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +189,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise UserError(f"{file} is damaged: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} is damaged: wrong format")
@@ -207,6 +208,7 @@ def read_csv(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:
     Raises:
         UserError: when it is missing or damaged.
     """
+    require_file(file)
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
         for column in table:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
@@ -27,6 +27,7 @@ UNKNOWN_SEX = SEXES[-1]
 QUEUE = "film"  # one queue for all events, so that no answer is of an earlier film
 TITLE = "Bone age of a hand radiograph"
 NOTE = f"**{RESEARCH_ONLY}** Your file stays on this machine, in memory, until you close the page."
+HOSTS = (b"127.0.0.1", b"localhost")  # names of this machine in a browser
 GONE = "<p>The upload was lost: remove the file above, and add it again.</p>"
 
 
@@ -138,10 +139,36 @@ def without_proxies() -> Iterator[None]:
         os.environ |= hidden
 
 
+class OwnPageOnly:
+    """Refuse what other web pages in the browser send.
+
+    A page from elsewhere could fill the disk with uploads. One whose host name is redirected to
+    this machine (DNS rebinding) could use everything as the own page does.
+
+    Args:
+        app: the server (ASGI).
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401
+        """Answer a request, or refuse it with status 403."""
+        headers = dict(scope.get("headers", ()))
+        host, origin = headers.get(b"host", b""), headers.get(b"origin")
+        own = host.partition(b":")[0] in HOSTS and origin in (None, b"http://" + host)
+        if own or scope["type"] != "http":
+            await self.app(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 403})
+            await send({"type": "http.response.body", "body": b"only for the page itself"})
+
+
 def _launch(ensemble: Ensemble, port: int | None) -> tuple[Any, str]:
     """Start the server; return the page and its address."""
     try:
         import gradio as gr
+        from starlette.middleware import Middleware
     except ImportError as error:
         raise UserError(f"boneage app needs gradio: {install('app')}") from error
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
@@ -150,7 +177,7 @@ def _launch(ensemble: Ensemble, port: int | None) -> tuple[Any, str]:
         _, address, _ = page.launch(
             server_name="127.0.0.1", server_port=port, inbrowser=False, share=False,
             max_file_size=f"{LARGEST_MB}mb", theme=theme, footer_links=[], quiet=True,
-            prevent_thread_lock=True,
+            prevent_thread_lock=True, app_kwargs={"middleware": [Middleware(OwnPageOnly)]},
         )  # fmt: skip
     except OSError as error:
         place = "no port is free" if port is None else f"port {port} is in use"

@@ -106,7 +106,7 @@ class OnnxModel:
         self.calibrated = NOVELTY in self.outputs
         try:
             self._read_metadata(self.session.get_modelmeta().custom_metadata_map, mirror)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise UserError(f"model {file} cannot be used: its contract is damaged") from error
 
     def _read_metadata(self, metadata: dict[str, str], mirror: bool) -> None:

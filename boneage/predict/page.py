@@ -11,7 +11,7 @@ from boneage.data.atomic import write_file
 from boneage.data.crop import to_jpeg
 from boneage.data.folders import PICTURES
 from boneage.data.radiographs import unused_name
-from boneage.evaluation.html import data_uri, render
+from boneage.evaluation.html import embedded, render
 from boneage.explain.film import film_image
 from boneage.predict.answer import Answer
 from boneage.predict.radiograph import Radiograph
@@ -99,8 +99,7 @@ def card_of(answer: Answer, folder: Path, title: str) -> dict[str, Any]:
 
     There is no image if it was removed, together with a radiograph of an earlier call.
     """
-    picture = folder / answer.picture
-    image = data_uri(picture.read_bytes(), "jpeg") if picture.is_file() else None
+    image = embedded(folder, answer.picture)
     ends = (answer.interval_low_years, answer.age_years, answer.interval_high_years)
     low, at, high = (None if end is None else _percent(end) for end in ends)
     return {"answer": answer, "title": title, "image": image, "low": low, "at": at, "high": high}

@@ -8,6 +8,7 @@ from typing import Any
 
 from boneage.errors import UserError, join_first
 from boneage.run_files import CHECKPOINTS, METRICS, runs_below, why_failed
+from boneage.terminal import require_file
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
 LIGHTNING = "pytorch-lightning_version"
@@ -45,11 +46,13 @@ def checkpoint_file(path: Path, name: str = "best") -> Path:
         name: of the checkpoint in a folder, "best" or "last".
 
     Raises:
-        UserError: if a folder does not contain it; the message names what it contains.
+        UserError: if a folder does not contain it (the message names what it contains), or the path
+            is a pipe or a device.
     """
     if str(path) == BUILTIN_NAME:
         return BUILTIN
     if not os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
+        require_file(path)
         return path
     for folder in (path / CHECKPOINTS, path):
         if (file := folder / f"{name}.ckpt").is_file():

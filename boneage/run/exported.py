@@ -55,7 +55,7 @@ def read_exported(path: Path) -> dict[str, Any]:
             record["calibration"]["site"] = Site.of(json.loads(metadata[SITE_KEY])).plain()
     except UserError as error:
         raise type(error)(f"{path} cannot be used: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} cannot be used: an older version of boneage, or another program, wrote it; "
             "export the run again"

@@ -17,7 +17,6 @@ import torch
 from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from boneage.data.atomic import atomic_file, write_file
@@ -46,7 +45,7 @@ from boneage.run_files import (
     SUBGROUPS,
 )
 from boneage.stages import Stages
-from boneage.terminal import relative_path
+from boneage.terminal import plain_markup, relative_path
 
 PACKAGES = (
     "boneage",
@@ -194,8 +193,8 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
     """Print and log the headline metrics next to the baselines, as a table of 80 columns."""
     baseline_results: dict[str, Results] = shown_baselines(metrics)
     table = Table(
-        title=escape(_title(metrics)),
-        caption=escape(_caption(metrics)),
+        title=plain_markup(_title(metrics)),
+        caption=plain_markup(_caption(metrics)),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE,
@@ -215,10 +214,10 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
         prefix, metric = name.split("/", 1)
         if prefix != section:
             table.add_section()
-            table.add_row(f"[bold]{prefix}")
+            table.add_row(f"[bold]{plain_markup(prefix)}")
             section = prefix
         table.add_row(
-            f" {metric}",
+            f" {plain_markup(metric)}",
             number(result["value"]) + "†" * is_few(result),
             interval(result),
             f"{result['n']:,}",

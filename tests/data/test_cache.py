@@ -15,13 +15,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import platformdirs
 import pytest
 from helpers import decode
 
 from boneage.data import cache as cache_module
 from boneage.data.cache import check_readable, open_cache
 from boneage.data.decode import Preprocessing
-from boneage.data.storage import amount, default_cache_dir
+from boneage.data.storage import amount, build_lock, default_cache_dir
 from boneage.errors import UserError
 
 SMALL = Preprocessing(size=16)
@@ -175,6 +176,22 @@ def test_default_folder(monkeypatch, tmp_path):
     assert default_cache_dir().name == "boneage"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_a_new_cache_of_patients_is_private(monkeypatch, tmp_path):
+    """On many servers, users may enter the home folders of others."""
+    monkeypatch.delenv("BONEAGE_CACHE", raising=False)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / "home" / name)
+    shared, before = tmp_path / "shared", os.umask(0o022)
+    try:
+        for folder in (default_cache_dir(), shared):
+            with build_lock(folder):
+                pass
+    finally:
+        os.umask(before)
+    assert (default_cache_dir().stat().st_mode & 0o777) == 0o700
+    assert (shared.stat().st_mode & 0o777) == 0o755
+
+
 def test_folder_that_cannot_be_written(table, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/cache cannot be written.*data\.cache_dir="):
@@ -248,6 +265,7 @@ def test_a_build_leaves_other_folders_alone(table, folder):
 BUILD = """
 import logging, sys
 import pandas as pd
+import platformdirs
 from pathlib import Path
 from boneage.data.cache import open_cache
 from boneage.data.decode import Preprocessing

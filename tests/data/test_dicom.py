@@ -7,6 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import PICTURE, grey, written
+from PIL import Image
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     BasicTextSRStorage,
@@ -19,7 +20,7 @@ from pydicom.uid import (
 )
 
 from boneage.data.dicom.header import age_of
-from boneage.data.dicom.read import read_dicom
+from boneage.data.dicom.read import MAX_PIXELS, read_dicom
 from boneage.data.formats import format_of, is_radiograph, read_radiograph
 from boneage.errors import UserError
 
@@ -268,6 +269,21 @@ def test_deflated(tmp_path):
     file.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     file.save_as(tmp_path / "b.dcm")
     np.testing.assert_allclose(grey(tmp_path / "b.dcm"), PICTURE, atol=0.01)
+
+
+def test_a_deflated_file_that_would_fill_the_memory_is_refused(tmp_path):
+    pixels = np.zeros((4000, 4000), np.uint8)
+    file = pydicom.dcmread(written(tmp_path / "a.dcm", pixels))
+    file.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    file.add_new(0x7FE10010, "OB", bytes(400_000_000))  # after the pixels
+    file.save_as(tmp_path / "b.dcm")
+    assert (tmp_path / "b.dcm").stat().st_size < 2**20
+    with pytest.raises(UserError, match=r"b\.dcm: unpacks to more than 0\.4 GB: export it again"):
+        read_dicom(tmp_path / "b.dcm")
+
+
+def test_the_largest_image_is_that_of_other_formats(tmp_path):
+    assert MAX_PIXELS == Image.MAX_IMAGE_PIXELS
 
 
 def test_files_without_whole_number_pixels_say_what_they_are(tmp_path):

@@ -4,7 +4,7 @@ import datetime
 import re
 from inspect import signature
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import openpyxl
 import pytest
@@ -581,6 +581,17 @@ def test_cells_are_warned_of_where_names_have_a_prefix(tmp_path, caplog):
     assert "1 formula without a computed value" in caplog.text
     assert "1 row is hidden" in caplog.text
     assert "fill all of E1:E2" in caplog.text
+
+
+def test_a_workbook_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / "labels.xlsx"
+    _write_plain(path)
+    with ZipFile(path, "a", ZIP_DEFLATED) as book, book.open("xl/worksheets/b.xml", "w") as sheet:
+        for _ in range(600):
+            sheet.write(bytes(2**20))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(UserError, match=r"labels\.xlsx unpacks to 0\.6 GB, far more than a table"):
+        read_labels(path)
 
 
 def test_a_strict_workbook_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """Runs side by side: who may compete, by how much they differ, and what is left out."""
 
+import json
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.errors import UserError
+from boneage.evaluation import metrics
 from boneage.evaluation.comparison import page as comparison_page
 from boneage.evaluation.comparison.group import find_runs, group_runs
 from boneage.evaluation.comparison.page import write_comparison
@@ -29,7 +31,7 @@ from boneage.evaluation.comparison.paired import (
     trained_seeds,
     with_seeds,
 )
-from boneage.evaluation.comparison.tables import label, seed_rows, short_names
+from boneage.evaluation.comparison.tables import label, print_comparison, seed_rows, short_names
 from boneage.evaluation.gaps import errors_of
 from boneage.evaluation.intervals import paired_difference
 from boneage.evaluation.report.page import write_report
@@ -373,6 +375,23 @@ def test_tasks_are_compared_in_what_they_share(tmp_path):
     read_off = (Stages().index_of(ages["age_years_predicted"].to_numpy()) == true).mean()
     predicted = stages["stage_predicted"].map(Stages().names.index)
     assert rows[0]["difference"]["value"] == pytest.approx((predicted == true).mean() - read_off)
+
+
+def test_names_of_strangers_neither_style_nor_steer_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(metrics, "_own", {})
+    bad = "[/x]\x1b[2Jz"
+    own = {"label": bad, "meaning": bad, "unit": "", "better": "lower", "headline": True}
+    for seed in (1, 2):
+        made = {"data": bad, "task": bad, "described": {"toy/own": own | {"compared": True}}}
+        folder = run(tmp_path / f"run{seed}[", with_ages(seed), seed=seed, **made)
+        content = json.loads((folder / "metrics.json").read_text())
+        content["test"] = {"toy/own": content["test"]["age/mae_months"]}
+        (folder / "metrics.json").write_text(json.dumps(content))
+    test_sets, skipped = write_comparison([tmp_path], tmp_path / "out")
+    print_comparison(test_sets, [*skipped, bad])
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert shown.count("[/x]?[2Jz") == 5  # data, task, column, difference, left out
 
 
 def test_the_page(tmp_path):

@@ -3,6 +3,7 @@
 import io
 from itertools import pairwise
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -336,6 +337,16 @@ def test_characters_that_the_font_lacks_are_no_warnings(recwarn):
         )
         assert to_png(figure).startswith(b"\x89PNG")
     assert not recwarn.list
+
+
+def test_a_name_is_never_a_command_of_latex():
+    """A user's matplotlibrc may set all text in LaTeX, which runs commands in it."""
+    with mpl.rc_context({"text.usetex": True}), styled():
+        figure = overlay_sheet(
+            [square_film(np.zeros((9, 9), np.uint8))], np.ones((1, 9, 9)), [r"\input{/etc/passwd}"]
+        )
+        assert to_png(figure).startswith(b"\x89PNG")
+        assert not any(text.get_usetex() for axes in figure.axes for text in [axes.title])
 
 
 LONG = Stages(

@@ -417,6 +417,28 @@ def test_damaged_extras_leave_a_page_without_them(tmp_path, caplog):
     assert "images.npz is damaged" in caplog.text
 
 
+def test_a_table_of_cases_puts_no_other_file_into_the_page(tmp_path):
+    """A run may come from a stranger, and its page goes to others."""
+    folder, secret = tmp_path / "run", tmp_path / "secret"
+    write_finished_run(folder, predictions())
+    secret.write_text("the secret")
+    maps = folder / "gradcam/age_test"
+    maps.mkdir(parents=True)
+    cv2.imwrite(str(folder / "gradcam/age_test.png"), np.zeros((8, 8), np.uint8))
+    cv2.imwrite(str(maps / "own.jpg"), np.zeros((8, 8), np.uint8))
+    (maps / "link.jpg").symlink_to(secret)
+    names = ["own.jpg", "../../../secret", str(secret), "link.jpg", "absent.jpg", ""]
+    table = pd.DataFrame({"picture": names, "caption": [f"case {n}" for n in range(len(names))]})
+    table.to_csv(maps / "cases.csv", index=False)
+    text = write_report(folder).read_text()
+    assert base64.b64encode((maps / "own.jpg").read_bytes()).decode() in text
+    assert base64.b64encode(b"the secret").decode() not in text
+    assert re.findall(r"case \d", text) == ["case 0"] * text.count("case 0")
+    assert "case 0" in text
+    table[["caption"]].to_csv(maps / "cases.csv", index=False)
+    assert "case 0" not in write_report(folder).read_text()
+
+
 def test_the_newest_map_of_each_task_is_shown(tmp_path):
     folder = write_finished_run(tmp_path, predictions())
     (folder / "gradcam").mkdir()

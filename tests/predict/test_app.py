@@ -1,5 +1,6 @@
 """The page in the browser, driven in a headless Chromium where there is one."""
 
+import asyncio
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from boneage.explain.film import square_film
 from boneage.predict.answer import Answer
 from boneage.predict.app import (
     LARGEST_MB,
+    OwnPageOnly,
     _card,
     answer_page,
     build,
@@ -232,6 +234,33 @@ def network(tmp_path):
     return {"PYTHONPATH": path, "ASKED_FOR": str(tmp_path / "asked_for.txt")}
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "127.0.0.1:7860"}, 200),
+        ({"host": "localhost:8000", "origin": "http://localhost:8000"}, 200),  # forwarded by ssh
+        ({"host": "hands.example:7860"}, 403),  # a name that its owner redirected here
+        ({"host": "localhost.example", "origin": "http://localhost.example"}, 403),
+        ({"host": "127.0.0.1:7860", "origin": "http://hands.example"}, 403),
+        ({"host": "127.0.0.1:7860", "origin": "http://127.0.0.1:8888"}, 403),  # another server
+        ({"host": "127.0.0.1:7860", "origin": "null"}, 403),  # a file, or a frame
+        ({}, 403),
+    ],
+)
+def test_other_web_pages_are_refused(headers, status):
+    sent = []
+
+    async def server(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(message):
+        sent.append(message)
+
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    asyncio.run(OwnPageOnly(server)({"type": "http", "headers": raw}, None, send))
+    assert sent[0]["status"] == status
+
+
 def test_the_network_is_blocked(network):
     asks = "import socket; socket.create_connection(('192.0.2.1', 9), timeout=1)"
     said = subprocess.run(
@@ -261,7 +290,11 @@ from boneage.predict import app
 
 def started(address):
     read = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-    print(read(address, timeout=60).status, flush=True)
+    other = urllib.request.Request(address, headers={"Host": "hands.example"})
+    try:
+        read(other, timeout=60)
+    except urllib.error.HTTPError as error:
+        print(read(address, timeout=60).status, error.code, flush=True)
     sys.exit()
 
 for proxies in json.loads(sys.argv[1]):
@@ -284,7 +317,7 @@ def test_the_page_is_served_under_proxies(tmp_path):
     done = subprocess.run(
         command, env=env, capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.stdout == "200\n" * len(PROXIES), done.stderr
+    assert done.stdout == "200 403\n" * len(PROXIES), done.stderr
     assert done.stderr == ""
 
 

@@ -467,6 +467,7 @@ def test_a_damaged_contract_is_one_line(model, tmp_path):
     for name, metadata, message in (
         ("lacks", '{"schema": 1}', "contract is damaged"),
         ("text", "no json", "contract is damaged"),
+        ("nested", "[" * 100_000, "contract is damaged"),
         ("newer", '{"schema": 99}', "another version of boneage: update"),
     ):
         path = tmp_path / f"{name}.ONNX"

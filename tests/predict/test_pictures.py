@@ -18,9 +18,27 @@ from boneage.data.radiographs import unused_name
 from boneage.evaluation.report.page import films
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.explain.film import COLOURS, GAP_PIXELS, Film, film_image, overlay, scaled
-from boneage.predict.page import PictureNames, write_pictures
+from boneage.predict.answer import Answer
+from boneage.predict.page import PictureNames, card_of, write_pictures
 from boneage.predict.radiograph import CORRECTIONS, Radiograph, see
 from boneage.stages import Stages
+
+
+def test_a_card_shows_no_file_outside_its_folder(tmp_path):
+    """A continued call reads the names of images from a file, which may be a stranger's."""
+    (tmp_path / "out/pictures").mkdir(parents=True)
+    for name in ("secret.jpg", "out/pictures/own.jpg"):
+        (tmp_path / name).write_bytes(b"content")
+    for name, shown in (
+        ("pictures/own.jpg", True),
+        ("../secret.jpg", False),
+        (str(tmp_path / "secret.jpg"), False),
+        ("pictures/none.jpg", False),
+        ("a\0b", False),
+        ("", False),
+    ):
+        answer = Answer("a.png", "a", "error", picture=name)
+        assert (card_of(answer, tmp_path / "out", "a")["image"] is not None) == shown
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import io
 import struct
 import textwrap
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ GREYS = ("MONOCHROME1", "MONOCHROME2")
 BITS = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 REQUIRED_TAGS = ("Rows", "Columns", *BITS)
 ALLOCATED = (1, 8, 16, 32)  # bits
-MAX_PIXELS = 2**28
+MAX_PIXELS = 89_478_485  # as many as Pillow reads of other formats; they need 3 GB of memory
+MAX_INFLATED = 4 * MAX_PIXELS + 2**24  # bytes of a deflated file: pixels of 32 bits, and a header
 MAX_REASON = 200  # characters
 MAGIC, MAGIC_AT = b"DICM", 128
 MAGIC_BYTES = MAGIC_AT + len(MAGIC)  # bytes that tell whether a file is DICOM
@@ -211,7 +213,10 @@ def _open(path: Path) -> "Dataset":
     import pydicom
     from pydicom import uid
 
-    file = pydicom.dcmread(io.BytesIO(read_bytes(path)), force=True)
+    content = read_bytes(path)
+    if uid.DeflatedExplicitVRLittleEndian.encode() in content:
+        _require_inflatable(path, content)
+    file = pydicom.dcmread(io.BytesIO(content), force=True)
     if not file.file_meta.get("TransferSyntaxUID"):
         file.file_meta.TransferSyntaxUID = {
             (True, True): uid.ImplicitVRLittleEndian,
@@ -219,3 +224,20 @@ def _open(path: Path) -> "Dataset":
             (False, False): uid.ExplicitVRBigEndian,
         }.get(file.original_encoding, uid.ImplicitVRLittleEndian)  # type: ignore[arg-type]
     return file
+
+
+def _require_inflatable(path: Path, content: bytes) -> None:
+    """Raise UserError for a file whose deflated data set would fill the memory."""
+    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    stream = io.BytesIO(content)
+    read_preamble(stream, force=True)
+    meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater.decompress(stream.read(), MAX_INFLATED)
+        if inflater.unconsumed_tail:
+            raise UserError(
+                f"{path}: unpacks to more than {MAX_INFLATED / 1e9:.1f} GB: export it again"
+            )

@@ -17,6 +17,7 @@ import pandas as pd
 from boneage.data.tables.headers import INVISIBLE, stripped, title_lines, without_title
 from boneage.data.tables.sheets import SPREADSHEETS, is_spreadsheet, read_sheet
 from boneage.errors import UserError, one_line
+from boneage.terminal import require_file
 
 if TYPE_CHECKING:
     import _csv
@@ -88,6 +89,7 @@ def check_separator(separator: str | None) -> None:
 def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     """Return stripped text by line number, blank lines left out; the first line is the header."""
     check_separator(separator)
+    require_file(path)
     if path.suffix.lower() in FOREIGN:
         raise UserError(f"{path}: {path.suffix} files are not supported: save it as xlsx or csv")
     try:

@@ -25,6 +25,7 @@ HIDDEN_ROW = re.compile(  # in a sheet's XML, with something in its first cell
 )
 MERGED = re.compile(rb'<mergeCell ref="([A-Z]+(\d+):[A-Z]+(?!\2")\d+)"')  # over several rows
 PREFIX = re.compile(rb"(</?)\w+:")  # of all names, as Microsoft's own library writes them
+LARGEST_BYTES = 2**29  # of an unpacked xlsx file; labels of 12,611 radiographs have 2 MB
 EXACT_DIGITS = 15  # of a number in a spreadsheet
 
 
@@ -46,12 +47,20 @@ def is_spreadsheet(path: Path) -> bool:
 
 
 def _require_workbook(path: Path) -> None:
-    """Raise UserError for another zip archive, or an xlsx file of a kind that is not supported."""
+    """Raise UserError for another zip archive, or an xlsx file that is not supported or too large.
+
+    Some MB may unpack to more than the memory holds.
+    """
     with ZipFile(path) as book:
         names = book.namelist()
         if "[Content_Types].xml" not in names:
             raise UserError(
                 f"{path} is a zip archive, not a table: unpack it, or give an xlsx or csv"
+            )
+        if (size := sum(member.file_size for member in book.infolist())) > LARGEST_BYTES:
+            raise UserError(
+                f"{path} unpacks to {size / 1e9:.1f} GB, far more than a table of radiographs: "
+                "delete empty rows and columns, or save it as csv"
             )
         if WORKBOOK in names and STRICT in book.read(WORKBOOK):
             raise UserError(

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from boneage.errors import plural
+from boneage.errors import plural, without_controls
 from boneage.evaluation.comparison.group import Group, find_runs, group_runs, require_metrics
 from boneage.evaluation.comparison.tables import (
     MOST_METRICS,
@@ -233,7 +233,11 @@ def _markdown(table: PaperTable, metrics: Sequence[str]) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|~$#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|~$#])", r"\\\1", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return without_controls(" ".join(text.split()))
 
 
 def _latex(table: PaperTable, metrics: Sequence[str]) -> str:
@@ -277,6 +281,6 @@ def _cell_in_latex(text: str) -> str:
 
 def _escape_latex(text: str) -> str:
     """Return text as LaTeX shows it: no character is a command, two hyphens are no dash."""
-    escaped = "".join(LATEX.get(character, character) for character in " ".join(text.split()))
+    escaped = "".join(LATEX.get(character, character) for character in _one_line(text))
     escaped = re.sub(r"-(?=-)", "-{}", escaped)
     return re.sub(r"(?<![\w.}-])-(?=\d)", "$-$", escaped)  # a minus sign

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from boneage.errors import plural
@@ -19,6 +18,7 @@ from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import is_compared, metric_label, metric_labels
 from boneage.evaluation.numbers import FEW_NOTE, interval, is_few, number, p_value, with_limits
 from boneage.evaluation.run_folder import FinishedRun
+from boneage.terminal import plain_markup
 
 Gaps = Mapping[Path, Mapping[str, Gap | None]]  # by folder of a run and column
 ESTIMATE_KEYS = ("value", "low", "high")
@@ -134,8 +134,8 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
         synthetic = " [bold](synthetic)[/bold]" if first.get("synthetic") else ""
         console.print(
             f"\nTest set {first['test_set']}: {plural(first['n']['test'], 'radiograph')} of "
-            f"{escape(str(first['data']))}{synthetic}\n"
-            f"[dim]stages (years): {escape(shown['stages'])}; intervals resample "
+            f"{plain_markup(str(first['data']))}{synthetic}\n"
+            f"[dim]stages (years): {plain_markup(shown['stages'])}; intervals resample "
             f"{shown['resampled']}[/dim]"
         )
         for part in shown["groups"]:
@@ -153,31 +153,32 @@ def print_comparison(test_sets: Sequence[dict[str, Any]], skipped: list[str]) ->
             for row in part["between_settings"]:
                 console.print(_difference(row, name_of), soft_wrap=True)
             for row in part["sizes"]:
-                console.print(escape(f"  {row['study'].text}"), soft_wrap=True)
+                console.print(plain_markup(f"  {row['study'].text}"), soft_wrap=True)
             for row in part["differences"]:
                 console.print(_difference(row, name_of), soft_wrap=True)
         for row in shown["across"]:
             console.print(_difference(row, name_of), soft_wrap=True)
     console.print(f"[dim]{FEW_NOTE}; below each value its 95 % interval[/dim]")
     for line in skipped:
-        console.print(f"[dim]left out: {escape(line)}[/dim]", soft_wrap=True)
+        console.print(f"[dim]left out: {plain_markup(line)}[/dim]", soft_wrap=True)
 
 
 def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Table:
-    table = Table(title=escape(str(group.first["task"])), title_justify="left", box=box.SIMPLE)
+    task = plain_markup(str(group.first["task"]))
+    table = Table(title=task, title_justify="left", box=box.SIMPLE)
     table.add_column("run", overflow="fold", min_width=12)
     for key in options:
-        table.add_column(escape(key), overflow="fold")
+        table.add_column(plain_markup(key), overflow="fold")
     for title in metric_labels(metrics):
         lines = title.replace(" (", "\n(").replace(": ", ":\n")
-        table.add_column(lines, justify="right", no_wrap=True)
+        table.add_column(plain_markup(lines), justify="right", no_wrap=True)
     for name, run in zip(short_names(group.runs), group.runs, strict=True):
-        chosen = (escape(group.shown(run, key)) for key in options)
+        chosen = (plain_markup(group.shown(run, key)) for key in options)
         cells = (_cell(run.metrics["test"].get(metric)) for metric in metrics)
-        table.add_row(escape(name), *chosen, *cells)
+        table.add_row(plain_markup(name), *chosen, *cells)
     if (reference := group.reference) is not None:
         values = (number(reference.published.get(name)) for name in metrics)
-        name = escape(f"{reference.label} ({reference.note})")
+        name = plain_markup(f"{reference.label} ({reference.note})")
         table.add_row(name, *("" for _ in options), *values, style="dim")
     return table
 
@@ -185,7 +186,7 @@ def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Tabl
 def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return mean and standard deviation over the seeds of a setting as one line."""
     pooled = row["metrics"][group.sort]
-    return escape(
+    return plain_markup(
         f"  {name_of_seeds(row, name_of)}: {metric_label(group.sort)} "
         f"{number(pooled['mean'])} ± {number(pooled['sd'], pooled['mean'])}"
     )
@@ -208,7 +209,7 @@ def label(runs: Sequence[FinishedRun], name_of: Mapping[Path, str]) -> str:
 def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return the difference between two runs as one line."""
     difference = row["difference"]
-    return escape(
+    return plain_markup(
         f"  {label(row['runs'], name_of)} minus {label(row['references'], name_of)}: "
         f"{metric_label(row['metric'])} {with_limits(difference)}, p {p_value(difference['p'])}"
     )

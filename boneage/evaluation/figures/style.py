@@ -40,6 +40,7 @@ RC: dict[Any, Any] = {
     "legend.fontsize": 8,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
+    "text.usetex": False,  # a name of the user's is no LaTeX command, whatever matplotlibrc says
     "text.parse_math": False,  # a $ in a name is printed as it is
     "pdf.fonttype": 42,  # text stays text in a paper
     "savefig.dpi": DPI,

@@ -22,7 +22,7 @@ from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.material import AbsentError, Material
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import page_image, write_figure
-from boneage.evaluation.html import data_uri, render
+from boneage.evaluation.html import data_uri, embedded, render
 from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.methods.training import chosen_epoch
 from boneage.evaluation.methods.words import knows_training
@@ -202,12 +202,12 @@ def _orange(maps: Sequence[str]) -> str:
 def _each(run: FinishedRun, name: str) -> list[dict[str, str]]:
     """Return image and caption of each radiograph of a panel, if they were written."""
     folder = f"{MAPS}/{name}"
-    listed = run.table(f"{folder}/{CASES}").to_dict("records")
-    files = [(run.path / folder / row["picture"], row["caption"]) for row in listed]
+    listed = run.table(f"{folder}/{CASES}").reindex(columns=["picture", "caption"], fill_value="")
+    images = [embedded(run.path / folder, picture) for picture in listed["picture"]]
     return [
-        {"image": data_uri(file.read_bytes(), "jpeg"), "caption": caption}
-        for file, caption in files
-        if file.is_file()
+        {"image": image, "caption": caption}
+        for image, caption in zip(images, listed["caption"], strict=True)
+        if image is not None
     ]
 
 
