@@ -147,6 +147,13 @@ def test_what_needs_the_framework_says_so(model, film):
         assert 'pip install ".[train]"' in done.stderr
 
 
+def test_radiographs_are_made_and_counted_without_the_framework(tmp_path):
+    made = boneage("phantom", tmp_path / "hands", "--n", 2, "--size", 64)
+    assert made.returncode == 0, made.stderr
+    counted = boneage("verify", tmp_path / "hands")
+    assert (counted.returncode, counted.stdout.split()) == (0, ["train", "2"]), counted.stderr
+
+
 @pytest.mark.slow
 def test_the_built_in_model_is_fitted_to_a_site(tmp_path):
     films, out, rng = tmp_path / "films", tmp_path / "site.onnx", np.random.default_rng(0)
