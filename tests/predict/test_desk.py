@@ -27,12 +27,12 @@ from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY
 from boneage.predict.predictor import Predictor
 from boneage.predict.site import with_metadata
 
-OTHERS = ("pydantic", "typing_extensions")  # of the framework, but typer needs them too
+OTHER = "typing_extensions"  # of the framework, but pydantic needs it too
 BLOCK = f"""
 import sys
 
 class Missing:
-    NAMES = {tuple(name for name in FRAMEWORK if name not in OTHERS)}
+    NAMES = {tuple(name for name in FRAMEWORK if name != OTHER)}
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.NAMES:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
