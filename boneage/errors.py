@@ -10,8 +10,8 @@ from pathlib import PurePath
 
 FRAMEWORK = (  # packages of the extra `train`, which exported models do not need
     "torch", "torchvision", "lightning", "torchmetrics", "hydra", "omegaconf", "albumentations",
-    "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "platformdirs",
-    "pydantic", "yaml", "typing_extensions", "scipy", "matplotlib",
+    "captum", "tensorboard", "timm", "huggingface_hub", "onnx", "yaml", "typing_extensions",
+    "scipy", "matplotlib",
 )  # fmt: skip
 PLAIN_PATH = re.compile(  # paths that Hydra reads as text
     r"(?!(null|true|false|nan|inf)\Z)([a-z]:/|\.{0,2}/|[a-z_])[\w./-]*", re.ASCII | re.IGNORECASE

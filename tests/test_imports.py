@@ -15,6 +15,8 @@ from helpers import PROJECT
 
 import boneage
 from boneage.errors import FRAMEWORK
+from boneage.predict.onnx_model import OnnxModel
+from boneage.weights import BUILTIN
 
 PACKAGE = PROJECT / "boneage"
 FROM_TOP = [
@@ -84,7 +86,8 @@ def test_light_modules_leave_torch_out(module):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+DECLARED = PYPROJECT["project"]
 IMPORTS = {name.split(".")[0] for path in FILES for name in imports(path)}
 IMPORTS -= {"boneage", *sys.stdlib_module_names}
 INSTALLED = packages_distributions()
@@ -117,6 +120,18 @@ def test_every_import_is_declared():
 def test_the_framework_is_what_the_extra_train_brings():
     assert {*FRAMEWORK} - MISSING == names_of(EXTRAS["train"])
     assert DESK.isdisjoint(FRAMEWORK)
+
+
+def test_every_file_of_the_package_is_installed():
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["boneage"]
+    installed = {*FILES, *(path for pattern in patterns for path in PACKAGE.glob(pattern))}
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert files == installed
+
+
+def test_the_declared_licence_is_that_of_the_code_and_of_the_weights():
+    weights = OnnxModel(BUILTIN).contract["licence"].split(" (")[0]
+    assert DECLARED["license"] == f"MIT AND {weights.replace(' ', '-')}"
 
 
 @pytest.mark.parametrize("group", ["dependencies", *EXTRAS])

@@ -4,9 +4,24 @@ import re
 from collections import Counter
 from typing import Any
 
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from boneage.errors import UserError
+
+
+def _flags_without_values(params: list[Any]) -> list[Any]:
+    """Return the parameters; flags take no value, so help names none."""
+    for param in params:
+        if isinstance(param, TyperOption) and param.is_flag:
+            param.metavar = ""
+    return params
+
+
+class Group(TyperGroup):
+    """The command that contains all others."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - differs by version
+        return _flags_without_values(super().get_params(ctx))
 
 
 class Command(TyperCommand):
@@ -18,12 +33,7 @@ class Command(TyperCommand):
             self.help = re.sub(r"(?<!\n)\n(?!\n)", " ", self.help)
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - differs by version
-        """Return the parameters; help shows no value for flags, which take none."""
-        params: list[Any] = super().get_params(ctx)
-        for param in params:
-            if isinstance(param, TyperOption) and param.is_flag:
-                param.metavar = ""
-        return params
+        return _flags_without_values(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - differs by version
         """Parse the arguments.

@@ -5,7 +5,7 @@ from functools import partial
 
 import typer
 
-from boneage.cli.command import Command
+from boneage.cli.command import Command, Group
 from boneage.cli.datasets import download, phantom, verify
 from boneage.cli.models import calibrate, export, stress
 from boneage.cli.radiographs import app as page
@@ -21,6 +21,7 @@ from boneage.terminal import (
 )
 
 app = typer.Typer(
+    cls=Group,
     name="boneage",
     help="Predict bone ages, and work with data and runs. Train models with python train.py.",
     no_args_is_help=True,

@@ -47,8 +47,8 @@ def test_help_fills_a_narrow_terminal_and_cuts_nothing_off():
     """No name ends in an ellipsis, and no line of a paragraph is broken before it is full."""
     width, code = 80, "from boneage.cli.main import app; app()"
     env = os.environ | {"COLUMNS": str(width), "TERMINAL_WIDTH": str(width)}
-    for name in ("predict", "calibrate", "verify"):
-        command = [sys.executable, "-c", code, name, "--help"]
+    for words in (["predict"], ["calibrate"], ["verify"], []):
+        command = [sys.executable, "-c", code, *words, "--help"]
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
         assert "…" not in done.stdout
         assert "bool" not in done.stdout.lower()  # a flag takes no value
