@@ -13,10 +13,11 @@ from boneage.evaluation.gaps import gaps_of, in_order, levels_of
 from boneage.evaluation.numbers import number, p_value
 from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.page import write_report
-from boneage.evaluation.report.tables import subgroup_rows
+from boneage.evaluation.report.tables import bias_rows, subgroup_rows
 from boneage.evaluation.run_folder import read_run
 from boneage.evaluation.shares import exact_interval
-from boneage.stages import Stages
+from boneage.run_files import SUBGROUPS
+from boneage.stages import BANDS, Stages
 
 SITES = np.repeat(["Bern", "Aarhus", "Cali", "Lone", ""], [60, 40, 30, 1, 9])
 
@@ -125,6 +126,36 @@ def test_bands_and_sexes_are_as_without_columns(table, tmp_path):
     old = plain.drop(columns=["column", "level"])  # as older versions wrote it
     assert subgroup_rows(old) == subgroup_rows(more)
     pd.testing.assert_frame_equal(without_levels(more), old)
+
+
+def test_the_rows_of_bands_and_sexes_by_hand(table, tmp_path):
+    """First the bands, and last each sex at all ages."""
+    run = read_run(write_finished_run(tmp_path, table.drop(columns=["site", "weight", "maker"])))
+    groups = run.table(SUBGROUPS)
+    _, rows = subgroup_rows(groups)
+    names = [(row["band"], row["sex"]) for row in rows]
+    assert names[: len(BANDS)] == [(name, "all") for name in BANDS.names]
+    assert {*names[-2:]} == {("all", "female"), ("all", "male")}
+    band = np.array(BANDS.names)[BANDS.index_of(table["age_years"].to_numpy())]
+    error = 12 * (table["age_years_predicted"] - table["age_years"])
+
+    def errors_of(name, sex):
+        return error[((band == name) | (name == "all")) & ((table["sex"] == sex) | (sex == "all"))]
+
+    for row in rows:
+        expected = errors_of(row["band"], row["sex"])
+        assert row["n"] == len(expected)
+        if row["n"]:
+            assert row["results"][0]["value"] == pytest.approx(expected.abs().mean())
+    sexes, biases = bias_rows(run, groups)
+    assert {*sexes} == {"all", "female", "male"}
+    assert [name for name, _ in biases] == [*BANDS.names, "all"]
+    for name, results in biases:
+        for sex, result in zip(sexes, results, strict=True):
+            expected = errors_of(name, sex)
+            assert (result or {"n": 0})["n"] == len(expected)
+            if len(expected):
+                assert result["value"] == pytest.approx(expected.mean())
 
 
 @pytest.mark.slow

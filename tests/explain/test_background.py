@@ -41,6 +41,15 @@ def test_the_marker_is_found_where_it_is(film):
     assert (masks[BACKGROUND] == ~masks["hand"]).all()
 
 
+def test_of_two_markers_the_stronger_is_found(film):
+    image, _ = film
+    marked = with_marker(image)
+    both = cv2.putText(marked.copy(), "L", (10, 90), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 250, 2)
+    alone = np.where(both != marked, both, image)
+    assert background_masks(alone)[MARKER][both != marked].all()
+    assert (background_masks(both)[MARKER] == background_masks(marked)[MARKER]).all()
+
+
 def test_no_hand_no_background():
     assert background_masks(np.zeros((100, 80), np.uint8)) == {}
 
@@ -62,6 +71,8 @@ def test_elsewhere_avoids_the_hand():
     other = mirrored_mask(mask, hand)
     assert other[7:9, 1:3].all()
     assert other.sum() == mask.sum()
+    hand[6:, :5] = True  # top and bottom
+    assert mirrored_mask(mask, hand)[7:9, 7:9].all()
     assert mirrored_mask(mask, ~mask) is None
 
 
@@ -121,3 +132,44 @@ def test_without_a_marker_there_is_nothing_to_tell(film):
     image, _ = film
     nothing = marker_effect(image[None], [{}], lambda _: np.zeros(1), np.array([12.0]), Stages())
     assert not len(nothing)
+
+
+def summary_rows(metric, region, *rows):
+    """Rows of source, checkpoint, value and interval (NaN if there is none)."""
+    columns = ["source", "checkpoint", "value", "low", "high"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(metric=metric, region=region, group="all", task="age", unit="years", n=30)
+
+
+def test_shares_of_the_map_by_hand():
+    none = (np.nan, np.nan)
+    rows = [("model", 1, 0.3, 0.25, 0.35), ("model", 2, 0.2, *none)]
+    rows += [("random_weights", k, 0.2 * k, *none) for k in (1, 2)]
+    rows += [("blob", k, 0.6, *none) for k in (1, 2)]
+    energy = summary_rows("energy", BACKGROUND, *rows)
+    area = energy.assign(metric="area", value=0.4)
+    (sentence,) = background_sentences(pd.concat([energy, area]))
+    assert sentence == (
+        "age: 30.0 % (25.0 to 35.0), 20.0 % of the map lies outside the hand, which is 40.0 % of "
+        "the image (controls: random weights 30.0 %, blob 60.0 %; n = 30)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "spread", "verdict", "counted"),
+    [
+        ([(0.01, 0.05), (0.02, 0.06)], (2, 2), "holds", "in 0 of 2 models, and below in 2"),
+        ([(0.1, 0.2), (0.09, 0.3)], (2, 2), "does not hold", "in 2 of 2 models, and below in 0"),
+        ([(0.1, 0.2), (0.05, 0.3)], (2, 2), "is not clear", "in 1 of 2 models, and below in 0"),
+        ([(0.05, 0.2), (0.01, 0.05)], (2, 2), "is not clear", "in 0 of 2 models, and below in 1"),
+        ([(0.01, 0.05)] * 2, (0.04, 2), "cannot be tested", "in 0 of 2 models, and below in 2"),
+    ],
+)
+def test_the_claim_on_the_marker_is_of_every_model(limits, spread, verdict, counted):
+    """A month, 0.083 years, is little; a model of which all ages are alike tells nothing."""
+    rows = [("difference", k, sum(pair) / 2, *pair) for k, pair in enumerate(limits)]
+    for source, values in (("model", (0.5, 0.5)), ("elsewhere", (0.4, 0.4)), ("spread", spread)):
+        rows += [(source, k, value, np.nan, np.nan) for k, value in enumerate(values)]
+    (sentence,) = background_sentences(summary_rows("moved", MARKER, *rows))
+    assert f"does not rely on the marker {verdict}" in sentence
+    assert sentence.endswith(f"The interval of the difference is above 0.083 {counted}.")

@@ -43,6 +43,24 @@ def test_a_map_is_scaled_by_its_strongest_value_on_the_film_not_beside_it():
     assert np.unique(with_map(film, map_).reshape(-1, 3), axis=0).tolist() == [raised]
 
 
+def test_a_map_of_a_part_of_the_film_lies_on_that_part_in_a_frame():
+    crop = Crop((0.4, 0.1, 0.6, 0.9))  # columns 40-60 and rows 20-180: half as large in the square
+    film = Film(
+        np.full((200, 100), 100, np.uint8), Geometry(200, 100, Preprocessing(80, "pad"), crop)
+    )
+    map_ = np.zeros((80, 80))
+    map_[40:60] = 1.0  # rows 100-140 of the film
+    drawn = with_map(film, map_)
+    raised = [round(0.2 * 100 + 0.8 * colour) for colour in ORANGE]
+    assert (drawn[103:137, 41:59] == raised).all()
+    frame = np.zeros((200, 100), bool)
+    frame[20:180, 40:60] = True
+    frame[21:179, 41:59] = False
+    assert ((drawn == 255).all(axis=2) == frame).all()
+    drawn[frame] = drawn[97:143, 41:59] = 100
+    assert (drawn == 100).all()
+
+
 @pytest.mark.parametrize(("width", "shape"), [(70, (60, 148)), (73, (128, 73))])
 def test_a_wide_film_is_above_its_map(width, shape):
     film = square_film(np.zeros((8, 8), np.uint8))

@@ -32,8 +32,9 @@ def corner_map(inside):
     return marks + np.random.default_rng(1).random((6, 32, 32)) * 1e-3
 
 
-def test_a_faithful_map_beats_random_pixels(images):
-    curves = deletion(images, corner_map(1.0), corner_mean)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_faithful_map_beats_random_pixels(images, sign):
+    curves = deletion(images, corner_map(sign), corner_mean)
     distances = mean_distances(curves)
     assert distances["deletion"]["low"] > 0
     assert distances["insertion"]["high"] < 0
@@ -144,6 +145,22 @@ def test_labels_are_within_their_axes(images):
         FigureCanvasAgg(figure).draw()
     for axes in figure.axes:
         assert axes.yaxis.label.get_window_extent().height < axes.bbox.height
+
+
+def test_medians_of_maps_and_means_of_changes_are_drawn():
+    rows = {"layers": [0, 0, 0, 1, 1, 1], "spearman": [1, 1, 1, 0.9, 0.1, 0.2]}
+    randomised = pd.DataFrame(rows).assign(ssim=lambda t: t["spearman"] / 2)
+    columns = ["order", "share", "deletion"]
+    changes = [("marked", 0.0, 0), ("marked", 0.5, 1), ("marked", 0.5, 2), ("marked", 0.5, 9)]
+    curves = pd.DataFrame([*changes, ("random", 0.5, 3)], columns=columns)
+    curves["insertion"] = 10 * curves["deletion"]
+    left, *others = sanity_figure(randomised, curves, "years").axes
+    drawn = [line.get_xydata().tolist() for line in left.lines]
+    assert drawn == [[[0, 1], [1, 0.2]], [[0, 0.5], [1, 0.1]]]
+    for axes, factor in zip(others, (1, 10), strict=True):
+        marked, random = (line.get_xydata().tolist() for line in axes.lines)
+        assert marked == [[0, 0], [50, 4 * factor]]
+        assert random == [[50, 3 * factor]]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7])

@@ -117,7 +117,7 @@ def test_a_stopped_search_goes_on(phantom_root, tmp_path):
 
 
 def search(storage, *overrides):
-    """Return the config of a search whose study has one finished trial."""
+    """Return the config of a search whose study has one finished trial, and one that failed."""
     study = optuna.create_study(storage=storage, study_name="regression", load_if_exists=True)
     if not study.trials:
         trial = optuna.trial.create_trial(
@@ -130,6 +130,10 @@ def search(storage, *overrides):
             value=1.0,
         )
         study.add_trial(trial)
+        failed = {"data": "phantom", "data.size": "96"}  # of a search that was corrected
+        study.add_trial(
+            optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=failed)
+        )
     return [
         "hparams_search=optuna", f"hydra.sweeper.storage={storage}", "data=rsna",
         f"data.root={PROJECT}", "trainer.max_epochs=3", *overrides,
@@ -185,6 +189,7 @@ def test_a_search_without_a_finished_trial_ends_in_one_line(tmp_path):
 
 def test_the_best_run_has_the_score_and_the_options(tmp_path):
     rows = [("a", 0.5, "lr=0.01"), ("b", 0.5, "lr=0.02"), ("c", 0.4, "lr=0.02")]
+    rows += [("d", 0.3, "lr=0.01\n- size=96"), ("e", 0.3, "lr=0.02\n- size=96")]
     for name, score, word in rows:  # the same score can be of other options
         (tmp_path / name / ".hydra").mkdir(parents=True)
         (tmp_path / name / "metrics.json").write_text(json.dumps({"best_validation": score}))
@@ -192,6 +197,7 @@ def test_the_best_run_has_the_score_and_the_options(tmp_path):
     assert best_run(tmp_path, {"lr": 0.02}, 0.5) == tmp_path / "b"
     assert best_run(tmp_path, {"lr": 0.02}, 0.4) == tmp_path / "c"
     assert best_run(tmp_path, {"lr": 0.01}, 0.4) is None
+    assert best_run(tmp_path, {"lr": 0.02, "size": 96}, 0.3) == tmp_path / "e"
 
 
 @pytest.mark.parametrize("direction", ["minimise", "maximize", "[minimize,maximize]"])
