@@ -178,6 +178,23 @@ def test_region_masks_by_hand(tmp_path):
     assert (mask == expected).all()
 
 
+def test_each_box_is_in_the_frame_of_its_own_row(tmp_path):
+    """One annotator drew on the radiograph, another on a copy of twice its size."""
+    here = BOX | FRAME
+    twice = {name: 2 * v if isinstance(v, int) else v for name, v in here.items()}
+    elsewhere = here | {"xmin": 60, "xmax": 80}
+    geometry = Geometry(1, 1, Preprocessing(size=100, fit="squash"), Crop())
+    expected = np.zeros((100, 100), bool)
+    expected[10:30, 10:30] = expected[10:30, 60:80] = True  # the height is halved
+    for rows in ((twice, elsewhere), (elsewhere, twice)):
+        table = read_boxes(write(tmp_path / "b.csv", *rows))
+        ((_, mask),) = region_masks(table, geometry).items()
+        assert (mask == expected).all()
+    other = read_boxes(write(tmp_path / "b.csv", elsewhere, twice | {"region": "Wrist"}))
+    masks = region_masks(other, geometry)
+    assert (masks["MCP"] | masks["Wrist"] == expected).all()
+
+
 def test_regions_do_not_reach_into_the_padding(tmp_path):
     """Boxes next to the crop would lie there; the masks of a phantom are the independent truth."""
     image = np.full((200, 100), 9, np.uint8)
@@ -757,15 +774,19 @@ def claims(summary):
 def test_regions_are_sorted_by_the_controls_they_exceed():
     child = planted_summary([2, 2.2, 1], [2, 2, 2])
     summary = child[child["group"] == "child"].assign(group=ALL)
-    order, sentence = sentences(summary)
+    order, first = sentences(summary)
     assert order == "The values of the 3 models are in the given order."
-    assert sentence == (
+    assert first == (
         "age: enrichment of the maps, 1 is chance (n = 50): not clear in Wrist 2.00 (1.80 to 2.20) "
         "and 2.20 (2.00 to 2.40) and 1.00 (0.80 to 1.20); below the best control in MCP 1.00 (0.80 "
         "to 1.20) and 1.00 (0.80 to 1.20) and 1.00 (0.80 to 1.20)."
     )
+    in_hand = summary.assign(metric="enrichment_in_hand", value=9.0)
+    assert sentences(pd.concat([summary, in_hand])) == [order, first]  # another measure
     _, sentence = sentences(summary[summary["checkpoint"] < 3])
     assert "above all controls in Wrist 2.00" in sentence
+    n = np.where(summary["source"] == "model", 50, 40)
+    assert sentences(summary.assign(n=n)) == [order, first]  # of the model
     assert sentences(summary.assign(region="background")) == []
 
 
@@ -790,6 +811,12 @@ def test_claims_need_every_model_above_every_control():
     wrist, _ = claims(planted_summary([1], [1]))
     assert "Wrist in the stage child does not hold" in wrist
     assert "0 of 1 look there more than at MCP" in wrist  # as much
+    summary = planted_summary([1], [1])
+    third = summary[summary["region"] == "MCP"].assign(region="Forearm", value=9.0)
+    assert claims(pd.concat([summary, third]))[0] == wrist  # of which the claim says nothing
+    is_map = (summary["source"] == "model") & (summary["region"] == "Wrist")
+    wrist, _ = claims(summary[~is_map])  # nothing there raises the prediction
+    assert "Wrist in the stage child does not hold: enrichment none, compared" in wrist
     alone = planted_summary([2], [1]).assign(low=np.nan, high=np.nan, n=1)  # of a single radiograph
     assert "Wrist in the stage child is not clear: enrichment 2.00, compared" in claims(alone)[0]
     assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []
