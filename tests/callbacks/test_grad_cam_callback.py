@@ -191,6 +191,8 @@ def test_representative_cases():
     middle = len(oldest) // 2
     assert list(cases["id"][cases["kind"] == "17+ years"]) == oldest[middle - 1 : middle + 1]
     assert not cases["id"].duplicated().any()
+    few = representative_cases(table.head(4), Stages(), cases=3, per_band=2)
+    assert list(few["kind"]) == ["worst", "worst", "worst", "median"]  # each once
     first, second = captions(cases.head(1))[0].split("\n")
     assert first.startswith("worst: ")
     assert second.startswith("predicted ")

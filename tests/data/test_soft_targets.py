@@ -159,6 +159,10 @@ def test_a_teacher_without_its_checkpoint_is_known_by_its_split(tmp_path, caplog
     )
     check_teachers(run / "predictions.csv", own)
     assert "the training radiographs of" in caplog.text
+    caplog.clear()
+    lost = write_finished_run(tmp_path / "lost", tested.assign(age_years_predicted=7.5))
+    check_teachers(lost / "predictions.csv", own)
+    assert f"the training radiographs of {lost} are unknown" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -188,6 +192,14 @@ def test_a_teacher_may_not_have_seen_what_is_learned_or_tested(
     else:
         with pytest.raises(UserError, match=f"was trained on {said}"):
             check_teachers(path, TABLE)
+
+
+def test_a_teacher_whose_checkpoint_is_gone_is_said(tmp_path, caplog):
+    path = written(tmp_path, "id,age_years_predicted\n1,5\n")
+    gone = str(tmp_path / "gone.ckpt")
+    (tmp_path / "predictions.json").write_text(json.dumps({"checkpoints": [gone]}))
+    check_teachers(path, TABLE)
+    assert f"the training radiographs of {gone} are unknown" in caplog.text
 
 
 def test_each_member_of_an_ensemble_is_a_teacher(tmp_path):

@@ -138,7 +138,9 @@ def test_bland_altman_lines_by_hand():
 def test_density_by_hand():
     """Each radiograph spreads over its cell of half a year and the next ones: 1/4, 1/2, 1/4."""
     true, predicted = np.array([2.7, 9.2, 2.2, 2.3]), np.array([2.2, 12.2, 2.2, 2.2])
-    cloud = age.scatter(true, predicted, Stages()).axes[0].collections[0]
+    axes = age.scatter(true, predicted, Stages()).axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [20, 20]]  # no error
+    cloud = axes.collections[0]
     drawn = dict(zip(map(tuple, cloud.get_offsets().tolist()), cloud.get_array(), strict=True))
     # a cell is a quarter of a squared year; the first is next to the cell of the last two
     shares = (1 / 4 + 2 / 8, 1 / 4, 2 / 4 + 1 / 8, 2 / 4 + 1 / 8)
@@ -163,6 +165,8 @@ def test_changed_radiographs_are_compared_with_the_unchanged_ones():
     for axes, (unchanged, changed) in zip(panels, ((5.0, 9.0), (0.9, 0.7)), strict=True):
         values, dashed = axes.lines
         assert values.get_xdata().tolist() == [unchanged, changed]
+        limits = [segment[:, 0] for segment in axes.collections[0].get_segments()]
+        np.testing.assert_allclose(limits, [[v - 0.1, v + 0.1] for v in (unchanged, changed)])
         assert list(dashed.get_xdata()) == [unchanged, unchanged]
 
 
@@ -265,7 +269,9 @@ def test_learning_curves_join_the_validated_epochs():
     history = pd.DataFrame({"epoch": range(5), "learning_rate": 0.1})
     history["train/age/loss"] = [5.0, 4, 3, 2, 1]
     history["val/age/loss"] = [np.nan, 4.5, np.nan, 2.5, np.nan]
-    train, val = training.learning_curves(history).axes[0].lines
+    figure = training.learning_curves(history)
+    train, val = figure.axes[0].lines
+    assert figure.axes[1].lines[0].get_xdata().tolist() == [1, 2, 3, 4, 5]  # learning rate
     assert train.get_xydata().tolist() == [[1, 5], [2, 4], [3, 3], [4, 2], [5, 1]]
     assert val.get_xydata().tolist() == [[2, 4.5], [4, 2.5]]
 
@@ -446,7 +452,17 @@ def test_reliability_of_many_radiographs_keeps_its_layout():
 def test_bins_of_few_radiographs_are_hollow(n, hollow):
     confidence = np.repeat([0.6, 0.9], [n, 50])
     probability = np.stack([confidence, 1 - confidence], axis=1)
-    lines = stage.reliability_diagram(probability, np.zeros(n + 50, int)).axes[0].lines
+    true = np.repeat([0, 1, 0], [n, 20, 30])  # 30 of 50 are correct at 0.9
+    upper, lower = stage.reliability_diagram(probability, true).axes
+    lines = upper.lines
+    np.testing.assert_allclose(lines[1].get_xydata(), [[0.6, 1], [0.9, 0.6]])
+    bars = {
+        round(bar.get_x() + bar.get_width() / 2, 3): bar.get_height()
+        for bar in lower.patches
+        if bar.get_height()
+    }
+    # the 9th and the 14th of 15 bins, which are closed on the right
+    assert bars == {round(8.5 / 15, 3): n, round(13.5 / 15, 3): 50}
     white = [line.get_xdata().tolist() for line in lines if line.get_markerfacecolor() == "white"]
     assert white == [pytest.approx([0.6])] * hollow
 
@@ -455,8 +471,9 @@ def test_stages_of_few_patients_are_marked():
     """Many radiographs of few patients, next to a stage of many patients."""
     table = pd.DataFrame({"age_years": np.repeat([5.0, 12.0], 30), "sex": "male"})
     table["patient"] = [*map(str, range(30)), *["a", "b", "c"] * 10]
-    table["age_years_predicted"] = table["age_years"]
+    table["age_years_predicted"] = table["age_years"].where(table.index >= 10, 12.0)
     figure = draw_figures(table, Stages(("low", "high"), (10,)))["confusion"]
+    assert texts(figure) == ["20\n67 %", "10\n33 %", "0\n0 %", "30\n100 %"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows == ["low\nn = 30", "high\nn = 30†"]
 
@@ -471,6 +488,8 @@ def test_bands_of_a_run_are_in_their_order():
     for axes, values in zip(panels, ([5.0, 7.0], [-1.0, 2.0]), strict=True):
         points = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "o"]
         assert points == [[place, value] for place, value in zip(at, values, strict=True)]
+        limits = [line.get_segments()[0][:, 1].tolist() for line in axes.collections]
+        assert limits == [[value - 1, value + 1] for value in values]
         ticks = [label.get_text() for label in axes.get_xticklabels()]
         assert [ticks[place] for place in at] == ["2-5\n8", "10-14\n9"]
 

@@ -142,13 +142,19 @@ def test_what_is_shown_of_each_reader_is_its_own():
     assert [row["reader"] for row in rows] == NAMES
     for k, row in enumerate(rows):
         others = table[readers].drop(columns=readers[k]).mean(axis=1)  # the reference of both
-        errors = {
-            "mae": 12 * (table[readers[k]] - others).abs(),
-            "model": 12 * (table["age_years_predicted"] - others).abs(),
-        }
-        assert [row[key].split()[0] for key in errors] == [
-            f"{error.mean():.2f}" for error in errors.values()
-        ]
+        own = 12 * (table[readers[k]] - others)
+        of_model = 12 * (table["age_years_predicted"] - others).abs()
+        expected = {"mae": own.abs(), "bias": own, "model": of_model}
+        expected["difference"] = of_model - own.abs()
+        for key, values in expected.items():
+            assert row[key].split()[0] == f"{values.mean():.2f}"
+    of_all = 12 * (table["age_years_predicted"] - table[readers].mean(axis=1))
+    shown = [n["text"] for n in readers_section({"readers_report": report})["numbers"]]
+    results = [report["sd_months"], *(report["perfect_mae_months"][k] for k in PERFECT)]
+    assert [shown[0], *shown[2:4]] == [with_limits(result, 2) for result in results]
+    assert shown[1] == with_limits(report["icc"], 3)
+    expected = [f"{of_all.abs().mean():.2f}", f"{of_all.mean():.2f}"]
+    assert [text.split()[0] for text in shown[4:]] == expected
     one, mean = (with_limits(report["perfect_mae_months"][k], 2) for k in PERFECT)
     assert limit_of_readers({"readers_report": report}) == (
         f"As readers differ, a perfect model has an MAE of {one} months against one reading, and "
@@ -211,4 +217,10 @@ def test_the_figure_shows_readers_and_model():
         for value in (c["reader_mae"]["value"], c["model_mae"]["value"])
     ]
     np.testing.assert_allclose(drawn, expected)
+    intervals = [list(line.get_segments()[0][:, 0]) for line in axes.collections]
+    assert intervals == [
+        [c[of]["low"], c[of]["high"]]
+        for c in report["comparisons"]
+        for of in ("reader_mae", "model_mae")
+    ]
     assert {line.get_markerfacecolor() for line in axes.lines} == {"white"}  # of few radiographs

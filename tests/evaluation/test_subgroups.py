@@ -243,6 +243,18 @@ def test_a_gap_without_an_interval_is_told_without_one(table, tmp_path):
     gap = gaps_of(run.predictions, ["site"])["site"]
     assert (gap.difference["low"], gap.difference["high"]) == (None, None)
     assert "Cali minus Bern, 1.000, p < 0.001 by a permutation test" in sections[0]["sentence"]
+    assert not sections[0]["marked"]
+
+
+def test_a_new_task_is_in_the_sections_and_without_ages_there_is_no_bias(table, tmp_path):
+    predicted = with_wrong_stages(table, every=1)
+    run = read_run(finished(tmp_path, predicted, "site", task="classification"))
+    groups = run.table(SUBGROUPS)
+    assert bias_rows(run, groups) == ([], [])
+    own = groups[groups["metric"] == "stage/accuracy"].assign(metric="sex/accuracy", value=0.25)
+    (section,) = column_sections(run, pd.concat([groups, own]))
+    assert section["metrics"] == ["stage/accuracy", "sex/accuracy"]
+    assert {row["results"][1]["value"] for row in section["rows"]} == {0.25}
 
 
 @pytest.mark.slow

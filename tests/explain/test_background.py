@@ -5,17 +5,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from boneage.data.crop import Crop
+from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.phantom.exposure import expose
 from boneage.explain.background import (
     BACKGROUND,
     MARKER,
+    SOFT_TISSUE,
     background_masks,
     mirrored_mask,
     paint_over,
 )
+from boneage.explain.boxes import _with_background
 from boneage.explain.claim import background_sentences
 from boneage.explain.localisation import marker_effect
 from boneage.stages import Stages
+
+INNER = Crop((0.3, 0.3, 1.0, 1.0))  # without the marker
 
 
 @pytest.fixture
@@ -50,6 +56,36 @@ def test_of_two_markers_the_stronger_is_found(film):
     assert (background_masks(both)[MARKER] == background_masks(marked)[MARKER]).all()
 
 
+def test_a_marker_next_to_the_hand_does_not_reach_into_it(film):
+    image, _ = film
+    marked = cv2.putText(image.copy(), "L", (127, 175), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 250, 3)
+    masks = background_masks(marked)
+    assert masks[MARKER].any()
+    beyond = cv2.dilate(masks["hand"].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    assert not (masks[MARKER] & beyond).any()
+
+
+def test_specks_and_frames_are_no_marker(film):
+    image, _ = film
+    speckled, framed = image.copy(), image.copy()
+    speckled[20:22, 20:22] = speckled[26:28, 26:28] = 250
+    framed[6:10, 20:180] = framed[20:200, 190:194] = 250
+    for changed in (speckled, framed):
+        assert MARKER not in background_masks(changed)
+
+
+def test_what_is_detected_is_added_to_the_regions_as_far_as_it_is_shown(film):
+    image = with_marker(film[0])
+    drawn = np.zeros((256, 256), bool)
+    drawn[100:120, 100:120] = True
+    for crop, detected in ((Crop(), {"hand", BACKGROUND, MARKER}), (INNER, {"hand", BACKGROUND})):
+        geometry = Geometry(*image.shape, Preprocessing(256, fit="squash"), crop)
+        assert {*_with_background({"box": drawn}, image, geometry)} == {"box"} | detected
+        exact = _with_background({SOFT_TISSUE: drawn}, image, geometry)
+        assert {*exact} == {SOFT_TISSUE} | detected - {"hand"}  # which is exact
+        assert (exact[BACKGROUND] == ~drawn).all()
+
+
 def test_no_hand_no_background():
     assert background_masks(np.zeros((100, 80), np.uint8)) == {}
 
@@ -73,6 +109,9 @@ def test_elsewhere_avoids_the_hand():
     assert other.sum() == mask.sum()
     hand[6:, :5] = True  # top and bottom
     assert mirrored_mask(mask, hand)[7:9, 7:9].all()
+    central = np.zeros((10, 10), bool)
+    central[1:3, 4:6] = True  # its own mirror image at the left and right
+    assert mirrored_mask(central, np.zeros_like(hand))[7:9, 4:6].all()
     assert mirrored_mask(mask, ~mask) is None
 
 
