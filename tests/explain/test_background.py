@@ -68,7 +68,7 @@ def test_a_marker_next_to_the_hand_does_not_reach_into_it(film):
 def test_specks_and_frames_are_no_marker(film):
     image, _ = film
     speckled, framed = image.copy(), image.copy()
-    speckled[20:22, 20:22] = speckled[26:28, 26:28] = 250
+    speckled[20:22, 20:22] = speckled[24:26, 24:26] = 250  # 8 pixels
     framed[6:10, 20:180] = framed[20:200, 190:194] = 250
     for changed in (speckled, framed):
         assert MARKER not in background_masks(changed)

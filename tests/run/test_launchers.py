@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import optuna
 import pandas as pd
@@ -17,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
 
 from boneage.errors import UserError
-from boneage.run.search import best_run, check_direction, check_study
+from boneage.run.search import _differing, best_run, check_direction, check_study
 from boneage.run.sweep import WritableFolder
 
 
@@ -168,6 +169,12 @@ def test_a_study_has_comparable_trials_only(tmp_path, monkeypatch):
         option = other.partition("=")[0]
         with pytest.raises(UserError, match=rf"{option} \(was .*hydra\.sweeper\.study_name="):
             check(search(storage, other))
+    trial = SimpleNamespace(user_attrs={"data": "phantom"}, params={})
+    GlobalHydra.instance().clear()
+    for root in ({}, {"data.root.n": "50"}):  # other phantoms
+        with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+            cfg = OmegaConf.create({"hydra": {"job": {"config_name": "train"}}})
+            assert _differing(cfg, trial, {"data": "phantom", **root}, set()).keys() == root.keys()
     with pytest.raises(UserError, match=r"other values of data\.batch_size.*study_name="):
         check(search(storage, "data.batch_size=choice(8,16)"))
     with pytest.raises(UserError, match=r"a range of the search is not valid: .*low"):
