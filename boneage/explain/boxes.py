@@ -95,8 +95,8 @@ def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarra
     """
     size = geometry.preprocessing.size
     masks: dict[str, np.ndarray] = {}
-    for region, rows in boxes.groupby("region"):
-        mask = np.zeros((size, size), bool)
+    for (region, *_), rows in boxes.groupby(["region", *IMAGE_SIZE]):  # copies differ in size
+        mask = masks.setdefault(str(region), np.zeros((size, size), bool))
         frame = rows[IMAGE_SIZE].iloc[0].to_numpy(int)
         own = replace(geometry, height=frame[1], width=frame[0])
         top, left, height, width = own.inner
@@ -105,7 +105,6 @@ def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarra
         for xmin, ymin, xmax, ymax in shown:
             columns = slice(int(np.floor(xmin)), int(np.ceil(xmax)))
             mask[int(np.floor(ymin)) : int(np.ceil(ymax)), columns] = True
-        masks[str(region)] = mask
     return masks
 
 

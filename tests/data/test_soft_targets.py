@@ -159,6 +159,61 @@ def test_a_teacher_without_its_checkpoint_is_known_by_its_split(tmp_path, caplog
     )
     check_teachers(run / "predictions.csv", own)
     assert "the training radiographs of" in caplog.text
+    caplog.clear()
+    lost = write_finished_run(tmp_path / "lost", tested.assign(age_years_predicted=7.5))
+    check_teachers(lost / "predictions.csv", own)
+    assert f"the training radiographs of {lost} are unknown" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({"1": 60.0}, "1 of the radiographs that it predicts: 1;"),
+        ({"1": np.nan}, "1 of the radiographs that it predicts: 1;"),  # as of an exported model
+        ({"1": 61.0}, None),  # another radiograph with its id
+        ({"2": 120.0}, None),  # which it does not predict
+        ({"5": 48.0}, None),  # a validation radiograph is not learned from
+        ({"4": 30.0}, "1 test radiograph of this run: 4;"),
+        ({"4": np.nan}, "1 test radiograph of this run: 4;"),
+    ],
+)
+@pytest.mark.parametrize("fold", ["train", "val", "test"])
+def test_a_teacher_may_not_have_seen_what_is_learned_or_tested(
+    tmp_path, monkeypatch, seen, said, fold
+):
+    split = {"id": [*seen], "age_months": [*seen.values()], "fold": [fold]}
+    monkeypatch.setattr(
+        "boneage.run.teachers.read_checkpoint", lambda _: {"boneage": {"split": split}}
+    )
+    path = written(tmp_path, "id,age_years_predicted\n1,5\n3,8\n4,3\n5,4\n")
+    (tmp_path / "predictions.json").write_text(json.dumps({"checkpoints": [str(path)]}))
+    if said is None or fold == "test":
+        check_teachers(path, TABLE)
+    else:
+        with pytest.raises(UserError, match=f"was trained on {said}"):
+            check_teachers(path, TABLE)
+
+
+def test_a_teacher_whose_checkpoint_is_gone_is_said(tmp_path, caplog):
+    path = written(tmp_path, "id,age_years_predicted\n1,5\n")
+    gone = str(tmp_path / "gone.ckpt")
+    (tmp_path / "predictions.json").write_text(json.dumps({"checkpoints": [gone]}))
+    check_teachers(path, TABLE)
+    assert f"the training radiographs of {gone} are unknown" in caplog.text
+
+
+def test_each_member_of_an_ensemble_is_a_teacher(tmp_path):
+    """The table of an ensemble is not of the folder's own model."""
+    tested = pd.DataFrame({"id": ["1"], "sex": ["male"], "age_years": [5.0]})
+    predictions = tested.assign(age_years_predicted=5.5)
+    runs = []
+    for name, id_, months in (("one", "9", 90.0), ("two", "4", 30.0)):
+        runs.append(str(write_finished_run(tmp_path / name, predictions)))
+        split = pd.DataFrame({"id": [id_], "fold": "train", "age_years": months / 12})
+        split.to_csv(tmp_path / name / "split.csv", index=False)
+    pooled = write_finished_run(tmp_path / "pooled", predictions, ensemble=runs)
+    with pytest.raises(UserError, match="two was trained on 1 test radiograph of this run: 4;"):
+        check_teachers(pooled / "predictions.csv", TABLE)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Runs side by side: who may compete, by how much they differ, and what is left out."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -736,7 +737,10 @@ def test_a_cut_or_repeated_table_of_predictions_is_damaged(tmp_path):
 def test_a_refused_job_leaves_the_run_of_its_folder_unmarked(tmp_path):
     refusal, crash = CompactHydraException("error: contains a run already"), RuntimeError("lost")
     (tmp_path / "begun/checkpoints").mkdir(parents=True)
+    (tmp_path / "finished").mkdir()
+    (tmp_path / "finished/metrics.json").write_text("{}")
     for name, error, said in (
+        ("finished", crash, None),
         ("begun", refusal, None), ("begun", crash, "lost\n"),
         ("new", refusal, "contains a run already\n"),
     ):  # fmt: skip
@@ -744,7 +748,8 @@ def test_a_refused_job_leaves_the_run_of_its_folder_unmarked(tmp_path):
         mark = tmp_path / name / "error.txt"
         assert (mark.read_text() if mark.exists() else None) == said
     assert (tmp_path / "failed.txt").read_text().splitlines() == [
-        "begun: contains a run already", "begun: lost", "new: contains a run already",
+        "finished: lost", "begun: contains a run already", "begun: lost",
+        "new: contains a run already",
     ]  # fmt: skip
 
 
@@ -773,6 +778,10 @@ def test_a_sweep_is_compared_once_for_its_newest_result(tmp_path, monkeypatch):
             compare_sweep(tmp_path)
         assert len(times) == number + 1
     assert "run1" in (tmp_path / "comparison.html").read_text()
+    begun = (tmp_path / ".comparison.begun").stat().st_mtime_ns
+    os.utime(tmp_path / "run0/metrics.json", ns=(begun, begun))  # perhaps after it was looked for
+    compare_sweep(tmp_path)
+    assert len(times) == 3
     (tmp_path / "comparison.html").unlink()
     compare_sweep(tmp_path)
     assert (tmp_path / "comparison.html").exists()

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from helpers import predictions
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score
 from sklearn.metrics import precision_recall_curve as sk_curve
 
@@ -21,7 +22,7 @@ from boneage.evaluation.figures.stress import stress_figure
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.cases import overlay_sheet
 from boneage.explain.film import square_film
-from boneage.stages import Stages
+from boneage.stages import BANDS, Stages
 
 pytestmark = pytest.mark.drawn
 
@@ -120,12 +121,54 @@ def test_confusion_matrix_shows_counts_row_percent_and_small_n():
     assert texts(figure) == ["30\n75 %", "10\n25 %", "1\n25 %", "3\n75 %"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows == ["a\nn = 40", "b\nn = 4†"]
+    of_row = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+    assert of_row["10\n25 %"] == (1, 0)  # true a, predicted b
+    assert figure.axes[0].images[0].get_array().tolist() == [[0.75, 0.25], [0.25, 0.75]]
 
 
 def test_bland_altman_lines_by_hand():
     figure = age.bland_altman(np.array([5.0, 6, 7, 8]), np.array([6.0, 6, 8, 8]))
     # differences in months 12, 0, 12, 0: mean 6, standard deviation 6.928
     assert [t.split("\n")[1] for t in texts(figure)] == ["+6.0", "+19.6", "-7.6"]
+    points = figure.axes[0].collections[0].get_offsets()
+    assert points.tolist() == [[5.5, 12], [6, 0], [7.5, 12], [8, 0]]
+    drawn = [line.get_ydata()[0] for line in figure.axes[0].lines]
+    assert drawn == pytest.approx([6, 6 + 1.96 * 6.9282, 6 - 1.96 * 6.9282], abs=1e-3)
+
+
+def test_density_by_hand():
+    """Each radiograph spreads over its cell of half a year and the next ones: 1/4, 1/2, 1/4."""
+    true, predicted = np.array([2.7, 9.2, 2.2, 2.3]), np.array([2.2, 12.2, 2.2, 2.2])
+    axes = age.scatter(true, predicted, Stages()).axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [20, 20]]  # no error
+    cloud = axes.collections[0]
+    drawn = dict(zip(map(tuple, cloud.get_offsets().tolist()), cloud.get_array(), strict=True))
+    # a cell is a quarter of a squared year; the first is next to the cell of the last two
+    shares = (1 / 4 + 2 / 8, 1 / 4, 2 / 4 + 1 / 8, 2 / 4 + 1 / 8)
+    expected = zip(zip(true.tolist(), predicted.tolist(), strict=True), shares, strict=True)
+    assert drawn == pytest.approx({point: 4 * share for point, share in expected})
+
+
+def test_errors_of_each_sex_are_in_months():
+    true, sex = np.array([5.0, 6.0, 7.0]), np.array(["male", "female", "male"])
+    axes = failures.residuals(true, true + np.array([1.0, -0.5, 0.25]), sex).axes[0]
+    drawn = {cloud.get_label(): cloud.get_offsets().tolist() for cloud in axes.collections}
+    assert drawn == {"female (n = 1)": [[6, -6]], "male (n = 2)": [[5, 12], [7, 3]]}
+
+
+def test_changed_radiographs_are_compared_with_the_unchanged_ones():
+    """The changes of the second metric are in another order than those of the first."""
+    rows = [("unchanged", "mae_months", 5.0), ("gamma 2", "mae_months", 9.0)]
+    rows += [("gamma 2", "accuracy", 0.7), ("unchanged", "accuracy", 0.9)]
+    table = pd.DataFrame(rows, columns=["change", "metric", "value"]).assign(n=50)
+    table = table.assign(low=table["value"] - 0.1, high=table["value"] + 0.1)
+    panels = stress_figure(table).axes
+    for axes, (unchanged, changed) in zip(panels, ((5.0, 9.0), (0.9, 0.7)), strict=True):
+        values, dashed = axes.lines
+        assert values.get_xdata().tolist() == [unchanged, changed]
+        limits = [segment[:, 0] for segment in axes.collections[0].get_segments()]
+        np.testing.assert_allclose(limits, [[v - 0.1, v + 0.1] for v in (unchanged, changed)])
+        assert list(dashed.get_xdata()) == [unchanged, unchanged]
 
 
 @pytest.mark.parametrize("outlier", [0.0, 40.0])
@@ -158,6 +201,16 @@ def test_the_captions_of_a_sheet_do_not_overlap():
         first, second = drawn_boxes(figure, titles)
     assert not first.overlaps(second)
     assert all(text.get_text().endswith(", female, 11.4 y\npredicted 9.7 y") for text in titles)
+
+
+def test_each_radiograph_of_a_sheet_is_next_to_its_map():
+    """Row by row, four in a row; a map of zeros shows the radiograph."""
+    films = [square_film(np.full((8, 8), 10 * k, np.uint8)) for k in range(5)]
+    figure = overlay_sheet(films, np.zeros((5, 4, 4)), [f"caption {k}" for k in range(5)])
+    drawn = [(a, a.images[0].get_array()) for a in figure.axes[:16] if a.images]
+    assert [int(image.max()) for _, image in drawn] == [10 * k for k in range(5) for _ in (0, 1)]
+    assert [a.get_title("left") for a, _ in drawn[::2]] == [f"caption {k}" for k in range(5)]
+    assert [int(a.get_subplotspec().rowspan.start) for a, _ in drawn] == [0] * 8 + [1] * 2
 
 
 def test_the_legend_of_reliability_hides_no_data():
@@ -217,17 +270,24 @@ def test_learning_curves_join_the_validated_epochs():
     history = pd.DataFrame({"epoch": range(5), "learning_rate": 0.1})
     history["train/age/loss"] = [5.0, 4, 3, 2, 1]
     history["val/age/loss"] = [np.nan, 4.5, np.nan, 2.5, np.nan]
-    train, val = training.learning_curves(history).axes[0].lines
+    figure = training.learning_curves(history)
+    train, val = figure.axes[0].lines
+    assert figure.axes[1].lines[0].get_xdata().tolist() == [1, 2, 3, 4, 5]  # learning rate
     assert train.get_xydata().tolist() == [[1, 5], [2, 4], [3, 3], [4, 2], [5, 1]]
     assert val.get_xydata().tolist() == [[2, 4.5], [4, 2.5]]
 
 
 def test_folds_are_counted():
     table = pd.DataFrame(
-        {"fold": ["train", "train", "val"], "age_years": [1.0, 2, 3], "sex": ["male"] * 3}
-    )
-    titles = [axes.get_title() for axes in training.fold_distribution(table).axes]
-    assert titles == ["training, n = 2\n2 male", "validation, n = 1\n1 male"]
+        {"fold": ["train", "train", "train", "val"], "age_years": [1.0, 2, 3, 2]}
+    ).assign(sex=["male", "female", "male", "female"])
+    panels = training.fold_distribution(table).axes
+    counts = ["training, n = 3\n1 female, 2 male", "validation, n = 1\n1 female, 0 male"]
+    assert [axes.get_title() for axes in panels] == counts
+    for axes, heights in zip(panels, ([1, 2], [1, 0]), strict=True):
+        assert [bars[0].get_label() for bars in axes.containers] == ["female", "male"]
+        drawn = [sum(bar.get_height() for bar in bars) for bars in axes.containers]
+        assert drawn == heights
 
 
 def test_folds_of_a_test_alone_have_one_panel():
@@ -284,6 +344,14 @@ def test_each_edge_between_stages_has_a_panel(edges):
         )
         assert (counts[4], counts[5]) == inner
         assert sum(counts) == len(table)
+        wrong = table["stage_predicted"] != np.array(names)[stages.index_of(table["age_years"])]
+        for place, inside in ((4, (-0.5, 0)), (5, (0, 0.5))):
+            chosen = wrong[distance.between(*inside, inclusive="left")]
+            if len(chosen):
+                share = binomtest(int(chosen.sum()), len(chosen)).proportion_ci()
+                (line,) = (c for c in axes.collections if c.get_segments()[0][0][0] == place)
+                limits = line.get_segments()[0][:, 1]
+                assert limits == pytest.approx([100 * share.low, 100 * share.high])
         tops = [line.get_segments()[0][1][1] for line in axes.collections]
         assert axes.get_ylim()[0] == 0
         assert axes.get_ylim()[1] >= max(tops)
@@ -406,6 +474,52 @@ def test_reliability_of_many_radiographs_keeps_its_layout():
     assert upper.height > figure.bbox.height / 2
 
 
+@pytest.mark.parametrize(("n", "hollow"), [(19, 1), (20, 0)])
+def test_bins_of_few_radiographs_are_hollow(n, hollow):
+    confidence = np.repeat([0.6, 0.9], [n, 50])
+    probability = np.stack([confidence, 1 - confidence], axis=1)
+    true = np.repeat([0, 1, 0], [n, 20, 30])  # 30 of 50 are correct at 0.9
+    upper, lower = stage.reliability_diagram(probability, true).axes
+    lines = upper.lines
+    np.testing.assert_allclose(lines[1].get_xydata(), [[0.6, 1], [0.9, 0.6]])
+    bars = {
+        round(bar.get_x() + bar.get_width() / 2, 3): bar.get_height()
+        for bar in lower.patches
+        if bar.get_height()
+    }
+    # the 9th and the 14th of 15 bins, which are closed on the right
+    assert bars == {round(8.5 / 15, 3): n, round(13.5 / 15, 3): 50}
+    white = [line.get_xdata().tolist() for line in lines if line.get_markerfacecolor() == "white"]
+    assert white == [pytest.approx([0.6])] * hollow
+
+
+def test_stages_of_few_patients_are_marked():
+    """Many radiographs of few patients, next to a stage of many patients."""
+    table = pd.DataFrame({"age_years": np.repeat([5.0, 12.0], 30), "sex": "male"})
+    table["patient"] = [*map(str, range(30)), *["a", "b", "c"] * 10]
+    table["age_years_predicted"] = table["age_years"].where(table.index >= 10, 12.0)
+    figure = draw_figures(table, Stages(("low", "high"), (10,)))["confusion"]
+    assert texts(figure) == ["20\n67 %", "10\n33 %", "0\n0 %", "30\n100 %"]
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert rows == ["low\nn = 30", "high\nn = 30†"]
+
+
+def test_bands_of_a_run_are_in_their_order():
+    rows = [("10-14", "mae", 7.0), ("2-5", "mae", 5.0), ("10-14", "bias", 2.0), ("2-5", "bias", -1)]
+    table = pd.DataFrame(rows, columns=["band", "metric", "value"]).assign(sex="all", n=[9, 8] * 2)
+    table["metric"] = "age/" + table["metric"] + "_months"
+    table = table.assign(low=lambda t: t["value"] - 1, high=lambda t: t["value"] + 1)
+    panels = failures.bands_of_run(table).axes
+    at = [BANDS.names.index(band) for band in ("2-5", "10-14")]
+    for axes, values in zip(panels, ([5.0, 7.0], [-1.0, 2.0]), strict=True):
+        points = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "o"]
+        assert points == [[place, value] for place, value in zip(at, values, strict=True)]
+        limits = [line.get_segments()[0][:, 1].tolist() for line in axes.collections]
+        assert limits == [[value - 1, value + 1] for value in values]
+        ticks = [label.get_text() for label in axes.get_xticklabels()]
+        assert [ticks[place] for place in at] == ["2-5\n8", "10-14\n9"]
+
+
 def test_precision_recall_is_drawn_over_all_of_its_area():
     rng = np.random.default_rng(0)
     score = rng.integers(0, 3, 90) / 2  # the highest threshold finds many
@@ -414,8 +528,13 @@ def test_precision_recall_is_drawn_over_all_of_its_area():
     line = figure.axes[0].lines[0]
     x, y = line.get_xdata(orig=True), line.get_ydata(orig=True)
     area = np.sum(np.diff(x) * y[1:])  # a step before each point
-    assert x[0] == 0
-    assert area == pytest.approx(average_precision_score(positive, score))
+    assert (x[0], y[0]) == (0, y[1])
+    expected = average_precision_score(positive, score)
+    assert area == pytest.approx(expected)
+    n = positive.sum()
+    label = f"a (n = {n}, average precision {expected:.2f})"
+    assert figure.axes[0].get_legend_handles_labels()[1][0] == label
+    assert figure.axes[0].lines[1].get_ydata()[0] == pytest.approx(n / 90)  # by chance
 
 
 def test_ages_above_20_years_are_shown():

@@ -16,6 +16,7 @@ from boneage.evaluation.report.readers import (
 )
 
 NAMES = ["ann", "ben", "cem"]
+PERFECT = ("one_reading", "mean_of_readings")
 
 
 def simulated(n=400, sds=(6.0, 6.0, 6.0), biases=(0.0, 0.0, 0.0), model_sd=3.0, seed=0):
@@ -35,7 +36,7 @@ def contains(result, value):
 def test_planted_spread_gives_the_limit_of_one_reading():
     report = readers_report(simulated(), NAMES, 1.0)
     assert contains(report["sd_months"], 6.0)
-    one, mean = (report["perfect_mae_months"][k] for k in ("one_reading", "mean_of_readings"))
+    one, mean = (report["perfect_mae_months"][k] for k in PERFECT)
     assert contains(one, 6.0 * np.sqrt(2 / np.pi))  # 4.79
     assert contains(mean, 6.0 * np.sqrt(2 / np.pi / 3))
     for key in ("value", "low", "high"):
@@ -133,6 +134,34 @@ def test_a_verdict_is_one_sentence(inferior, margin, values, said):
     assert named == said.replace("reader r1", "Reader 1")
 
 
+def test_what_is_shown_of_each_reader_is_its_own():
+    table = simulated(sds=(3.0, 6.0, 9.0))
+    report = readers_report(table, NAMES, 1.0)
+    readers = [f"reader_{name}_years" for name in NAMES]
+    rows = readers_section({"readers_report": report})["rows"]
+    assert [row["reader"] for row in rows] == NAMES
+    for k, row in enumerate(rows):
+        others = table[readers].drop(columns=readers[k]).mean(axis=1)  # the reference of both
+        own = 12 * (table[readers[k]] - others)
+        of_model = 12 * (table["age_years_predicted"] - others).abs()
+        expected = {"mae": own.abs(), "bias": own, "model": of_model}
+        expected["difference"] = of_model - own.abs()
+        for key, values in expected.items():
+            assert row[key].split()[0] == f"{values.mean():.2f}"
+    of_all = 12 * (table["age_years_predicted"] - table[readers].mean(axis=1))
+    shown = [n["text"] for n in readers_section({"readers_report": report})["numbers"]]
+    results = [report["sd_months"], *(report["perfect_mae_months"][k] for k in PERFECT)]
+    assert [shown[0], *shown[2:4]] == [with_limits(result, 2) for result in results]
+    assert shown[1] == with_limits(report["icc"], 3)
+    expected = [f"{of_all.abs().mean():.2f}", f"{of_all.mean():.2f}"]
+    assert [text.split()[0] for text in shown[4:]] == expected
+    one, mean = (with_limits(report["perfect_mae_months"][k], 2) for k in PERFECT)
+    assert limit_of_readers({"readers_report": report}) == (
+        f"As readers differ, a perfect model has an MAE of {one} months against one reading, and "
+        f"of {mean} months against the mean of all readings."
+    )
+
+
 def test_numbers_without_interval():
     assert with_limits({"value": None, "low": None, "high": None}) == "-"
     assert with_limits({"value": 0.9996, "low": None, "high": None}, 3) == "1.000"
@@ -188,4 +217,10 @@ def test_the_figure_shows_readers_and_model():
         for value in (c["reader_mae"]["value"], c["model_mae"]["value"])
     ]
     np.testing.assert_allclose(drawn, expected)
+    intervals = [list(line.get_segments()[0][:, 0]) for line in axes.collections]
+    assert intervals == [
+        [c[of]["low"], c[of]["high"]]
+        for c in report["comparisons"]
+        for of in ("reader_mae", "model_mae")
+    ]
     assert {line.get_markerfacecolor() for line in axes.lines} == {"white"}  # of few radiographs

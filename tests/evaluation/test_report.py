@@ -268,6 +268,27 @@ def test_a_run_without_ages_has_a_page_too(tmp_path, columns):
         assert absent not in text
 
 
+def test_each_metric_has_its_own_baselines_and_published_value(tmp_path):
+    """In the order in which the baselines are named."""
+    study = reference_study()
+    result = {"low": 0.5, "high": 2.5, "n": 60}
+    baselines = {
+        name: {"age/mae_months": result | {"value": value}}
+        for name, value in (("b", 2.0), ("a", 1.0))
+    }
+    run = read_run(
+        write_finished_run(tmp_path, predictions(), baselines=baselines, reference=study)
+    )
+    rows = {row["name"]: row for row in metric_rows(run, headline=False)}
+    assert rows.keys() == run.metrics["test"].keys()
+    for name, row in rows.items():
+        assert row["result"] == run.metrics["test"][name]
+        assert row["published"] == study["published"].get(name)
+    assert any(row["published"] for row in rows.values())
+    assert [other["value"] for other in rows["age/mae_months"]["baselines"]] == [2.0, 1.0]
+    assert rows["age/bias_months"]["baselines"] == [None, None]
+
+
 def test_a_run_of_the_sex_alone_tells_of_no_age(tmp_path):
     result = {"value": 0.7, "low": 0.6, "high": 0.8, "n": 60}
     sex, age = {"sex/accuracy": result}, {"age/mae_years": result}

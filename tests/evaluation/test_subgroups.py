@@ -13,10 +13,11 @@ from boneage.evaluation.gaps import gaps_of, in_order, levels_of
 from boneage.evaluation.numbers import number, p_value
 from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.page import write_report
-from boneage.evaluation.report.tables import subgroup_rows
+from boneage.evaluation.report.tables import bias_rows, subgroup_rows
 from boneage.evaluation.run_folder import read_run
 from boneage.evaluation.shares import exact_interval
-from boneage.stages import Stages
+from boneage.run_files import SUBGROUPS
+from boneage.stages import BANDS, Stages
 
 SITES = np.repeat(["Bern", "Aarhus", "Cali", "Lone", ""], [60, 40, 30, 1, 9])
 
@@ -127,6 +128,36 @@ def test_bands_and_sexes_are_as_without_columns(table, tmp_path):
     pd.testing.assert_frame_equal(without_levels(more), old)
 
 
+def test_the_rows_of_bands_and_sexes_by_hand(table, tmp_path):
+    """First the bands, and last each sex at all ages."""
+    run = read_run(write_finished_run(tmp_path, table.drop(columns=["site", "weight", "maker"])))
+    groups = run.table(SUBGROUPS)
+    _, rows = subgroup_rows(groups)
+    names = [(row["band"], row["sex"]) for row in rows]
+    assert names[: len(BANDS)] == [(name, "all") for name in BANDS.names]
+    assert {*names[-2:]} == {("all", "female"), ("all", "male")}
+    band = np.array(BANDS.names)[BANDS.index_of(table["age_years"].to_numpy())]
+    error = 12 * (table["age_years_predicted"] - table["age_years"])
+
+    def errors_of(name, sex):
+        return error[((band == name) | (name == "all")) & ((table["sex"] == sex) | (sex == "all"))]
+
+    for row in rows:
+        expected = errors_of(row["band"], row["sex"])
+        assert row["n"] == len(expected)
+        if row["n"]:
+            assert row["results"][0]["value"] == pytest.approx(expected.abs().mean())
+    sexes, biases = bias_rows(run, groups)
+    assert {*sexes} == {"all", "female", "male"}
+    assert [name for name, _ in biases] == [*BANDS.names, "all"]
+    for name, results in biases:
+        for sex, result in zip(sexes, results, strict=True):
+            expected = errors_of(name, sex)
+            assert (result or {"n": 0})["n"] == len(expected)
+            if len(expected):
+                assert result["value"] == pytest.approx(expected.mean())
+
+
 @pytest.mark.slow
 def test_a_run_of_an_older_version_has_its_page_and_comparison(table, tmp_path):
     run = write_finished_run(
@@ -212,6 +243,18 @@ def test_a_gap_without_an_interval_is_told_without_one(table, tmp_path):
     gap = gaps_of(run.predictions, ["site"])["site"]
     assert (gap.difference["low"], gap.difference["high"]) == (None, None)
     assert "Cali minus Bern, 1.000, p < 0.001 by a permutation test" in sections[0]["sentence"]
+    assert not sections[0]["marked"]
+
+
+def test_a_new_task_is_in_the_sections_and_without_ages_there_is_no_bias(table, tmp_path):
+    predicted = with_wrong_stages(table, every=1)
+    run = read_run(finished(tmp_path, predicted, "site", task="classification"))
+    groups = run.table(SUBGROUPS)
+    assert bias_rows(run, groups) == ([], [])
+    own = groups[groups["metric"] == "stage/accuracy"].assign(metric="sex/accuracy", value=0.25)
+    (section,) = column_sections(run, pd.concat([groups, own]))
+    assert section["metrics"] == ["stage/accuracy", "sex/accuracy"]
+    assert {row["results"][1]["value"] for row in section["rows"]} == {0.25}
 
 
 @pytest.mark.slow

@@ -5,17 +5,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from boneage.data.crop import Crop
+from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.phantom.exposure import expose
 from boneage.explain.background import (
     BACKGROUND,
     MARKER,
+    SOFT_TISSUE,
     background_masks,
     mirrored_mask,
     paint_over,
 )
+from boneage.explain.boxes import _with_background
 from boneage.explain.claim import background_sentences
 from boneage.explain.localisation import marker_effect
 from boneage.stages import Stages
+
+INNER = Crop((0.3, 0.3, 1.0, 1.0))  # without the marker
 
 
 @pytest.fixture
@@ -41,6 +47,45 @@ def test_the_marker_is_found_where_it_is(film):
     assert (masks[BACKGROUND] == ~masks["hand"]).all()
 
 
+def test_of_two_markers_the_stronger_is_found(film):
+    image, _ = film
+    marked = with_marker(image)
+    both = cv2.putText(marked.copy(), "L", (10, 90), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 250, 2)
+    alone = np.where(both != marked, both, image)
+    assert background_masks(alone)[MARKER][both != marked].all()
+    assert (background_masks(both)[MARKER] == background_masks(marked)[MARKER]).all()
+
+
+def test_a_marker_next_to_the_hand_does_not_reach_into_it(film):
+    image, _ = film
+    marked = cv2.putText(image.copy(), "L", (127, 175), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 250, 3)
+    masks = background_masks(marked)
+    assert masks[MARKER].any()
+    beyond = cv2.dilate(masks["hand"].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    assert not (masks[MARKER] & beyond).any()
+
+
+def test_specks_and_frames_are_no_marker(film):
+    image, _ = film
+    speckled, framed = image.copy(), image.copy()
+    speckled[20:22, 20:22] = speckled[24:26, 24:26] = 250  # 8 pixels
+    framed[6:10, 20:180] = framed[20:200, 190:194] = 250
+    for changed in (speckled, framed):
+        assert MARKER not in background_masks(changed)
+
+
+def test_what_is_detected_is_added_to_the_regions_as_far_as_it_is_shown(film):
+    image = with_marker(film[0])
+    drawn = np.zeros((256, 256), bool)
+    drawn[100:120, 100:120] = True
+    for crop, detected in ((Crop(), {"hand", BACKGROUND, MARKER}), (INNER, {"hand", BACKGROUND})):
+        geometry = Geometry(*image.shape, Preprocessing(256, fit="squash"), crop)
+        assert {*_with_background({"box": drawn}, image, geometry)} == {"box"} | detected
+        exact = _with_background({SOFT_TISSUE: drawn}, image, geometry)
+        assert {*exact} == {SOFT_TISSUE} | detected - {"hand"}  # which is exact
+        assert (exact[BACKGROUND] == ~drawn).all()
+
+
 def test_no_hand_no_background():
     assert background_masks(np.zeros((100, 80), np.uint8)) == {}
 
@@ -62,6 +107,11 @@ def test_elsewhere_avoids_the_hand():
     other = mirrored_mask(mask, hand)
     assert other[7:9, 1:3].all()
     assert other.sum() == mask.sum()
+    hand[6:, :5] = True  # top and bottom
+    assert mirrored_mask(mask, hand)[7:9, 7:9].all()
+    central = np.zeros((10, 10), bool)
+    central[1:3, 4:6] = True  # its own mirror image at the left and right
+    assert mirrored_mask(central, np.zeros_like(hand))[7:9, 4:6].all()
     assert mirrored_mask(mask, ~mask) is None
 
 
@@ -121,3 +171,44 @@ def test_without_a_marker_there_is_nothing_to_tell(film):
     image, _ = film
     nothing = marker_effect(image[None], [{}], lambda _: np.zeros(1), np.array([12.0]), Stages())
     assert not len(nothing)
+
+
+def summary_rows(metric, region, *rows):
+    """Rows of source, checkpoint, value and interval (NaN if there is none)."""
+    columns = ["source", "checkpoint", "value", "low", "high"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(metric=metric, region=region, group="all", task="age", unit="years", n=30)
+
+
+def test_shares_of_the_map_by_hand():
+    none = (np.nan, np.nan)
+    rows = [("model", 1, 0.3, 0.25, 0.35), ("model", 2, 0.2, *none)]
+    rows += [("random_weights", k, 0.2 * k, *none) for k in (1, 2)]
+    rows += [("blob", k, 0.6, *none) for k in (1, 2)]
+    energy = summary_rows("energy", BACKGROUND, *rows)
+    area = energy.assign(metric="area", value=0.4)
+    (sentence,) = background_sentences(pd.concat([energy, area]))
+    assert sentence == (
+        "age: 30.0 % (25.0 to 35.0), 20.0 % of the map lies outside the hand, which is 40.0 % of "
+        "the image (controls: random weights 30.0 %, blob 60.0 %; n = 30)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "spread", "verdict", "counted"),
+    [
+        ([(0.01, 0.05), (0.02, 0.06)], (2, 2), "holds", "in 0 of 2 models, and below in 2"),
+        ([(0.1, 0.2), (0.09, 0.3)], (2, 2), "does not hold", "in 2 of 2 models, and below in 0"),
+        ([(0.1, 0.2), (0.05, 0.3)], (2, 2), "is not clear", "in 1 of 2 models, and below in 0"),
+        ([(0.05, 0.2), (0.01, 0.05)], (2, 2), "is not clear", "in 0 of 2 models, and below in 1"),
+        ([(0.01, 0.05)] * 2, (0.04, 2), "cannot be tested", "in 0 of 2 models, and below in 2"),
+    ],
+)
+def test_the_claim_on_the_marker_is_of_every_model(limits, spread, verdict, counted):
+    """A month, 0.083 years, is little; a model of which all ages are alike tells nothing."""
+    rows = [("difference", k, sum(pair) / 2, *pair) for k, pair in enumerate(limits)]
+    for source, values in (("model", (0.5, 0.5)), ("elsewhere", (0.4, 0.4)), ("spread", spread)):
+        rows += [(source, k, value, np.nan, np.nan) for k, value in enumerate(values)]
+    (sentence,) = background_sentences(summary_rows("moved", MARKER, *rows))
+    assert f"does not rely on the marker {verdict}" in sentence
+    assert sentence.endswith(f"The interval of the difference is above 0.083 {counted}.")

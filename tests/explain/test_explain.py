@@ -162,7 +162,8 @@ def write(path, *rows):
 
 
 def test_region_masks_by_hand(tmp_path):
-    second = BOX | {"xmin": 90, "xmax": 130}  # beyond the right border: cut
+    second = {"xmin": 90.4, "xmax": 130, "ymin": 21, "ymax": 59}  # beyond the right border: cut
+    second = BOX | second  # with parts of pixels
     table = read_boxes(write(tmp_path / "b.csv", BOX | FRAME, second | FRAME))
     geometry = Geometry(1, 1, Preprocessing(size=100, fit="squash"), Crop())
     ((region, mask),) = region_masks(table, geometry).items()
@@ -175,6 +176,23 @@ def test_region_masks_by_hand(tmp_path):
     expected = np.zeros((100, 100), bool)
     expected[0:50, 20:60] = True
     assert (mask == expected).all()
+
+
+def test_each_box_is_in_the_frame_of_its_own_row(tmp_path):
+    """One annotator drew on the radiograph, another on a copy of twice its size."""
+    here = BOX | FRAME
+    twice = {name: 2 * v if isinstance(v, int) else v for name, v in here.items()}
+    elsewhere = here | {"xmin": 60, "xmax": 80}
+    geometry = Geometry(1, 1, Preprocessing(size=100, fit="squash"), Crop())
+    expected = np.zeros((100, 100), bool)
+    expected[10:30, 10:30] = expected[10:30, 60:80] = True  # the height is halved
+    for rows in ((twice, elsewhere), (elsewhere, twice)):
+        table = read_boxes(write(tmp_path / "b.csv", *rows))
+        ((_, mask),) = region_masks(table, geometry).items()
+        assert (mask == expected).all()
+    other = read_boxes(write(tmp_path / "b.csv", elsewhere, twice | {"region": "Wrist"}))
+    masks = region_masks(other, geometry)
+    assert (masks["MCP"] | masks["Wrist"] == expected).all()
 
 
 def test_regions_do_not_reach_into_the_padding(tmp_path):
@@ -202,6 +220,8 @@ def test_regions_do_not_reach_into_the_padding(tmp_path):
         ({"ymin": "x"}, "row 3: the box is empty, not a number"),
         ({"image_width": "inf"}, "row 3: the box is empty, not a number"),
         ({"xmin": 100, "xmax": 120}, "row 3.*outside its image"),
+        ({"xmin": -5, "xmax": 0}, "row 3.*outside its image"),
+        ({"ymin": -5, "ymax": 0}, "row 3.*outside its image"),
         ({"xmin": -5, "image_width": 0}, "row 3.*outside its image"),
     ],
 )
@@ -264,6 +284,15 @@ def test_measure_by_hand():
     assert np.isnan(row["energy_in_hand"])  # no hand was given
     (nothing,) = measure(-whole.clip(min=0), [{"left": mask}]).to_dict("records")
     assert np.isnan(nothing["energy"])
+
+
+@pytest.mark.parametrize(("column", "hit"), [(9, 0), (10, 1), (21, 1), (22, 0)])
+def test_a_maximum_within_a_32nd_of_the_side_is_a_hit(column, hit):
+    mask = np.zeros((64, 64), bool)
+    mask[20:30, 12:20] = True
+    maps = np.zeros((1, 64, 64))
+    maps[0, 25, column] = 1
+    assert measure(maps, [{"box": mask}])["hit"].tolist() == [hit]
 
 
 def test_measure_within_the_hand_by_hand():
@@ -692,6 +721,16 @@ def test_random_weights_normalise_the_radiographs(some):
     torch.testing.assert_close(layers[norm].running_var, seen.var(dim=1))
 
 
+def test_each_map_is_of_its_own_radiograph_and_sex(some, monkeypatch):
+    def marked(model, image, sex, task, method):
+        return image[:, 0] + 1000.0 * sex[:, None, None]
+
+    monkeypatch.setattr("boneage.explain.methods.attribute", marked)
+    sex = torch.tensor([0, 0, 1, 1, 2])
+    expected = some[1] + 1000.0 * sex.numpy()[:, None, None]
+    assert (maps_of(*some[:2], sex, "age", "gradcam") == expected).all()
+
+
 def test_the_control_is_the_mean_of_three_networks(some):
     half = np.zeros((32, 32), bool)
     half[:16] = True
@@ -735,15 +774,19 @@ def claims(summary):
 def test_regions_are_sorted_by_the_controls_they_exceed():
     child = planted_summary([2, 2.2, 1], [2, 2, 2])
     summary = child[child["group"] == "child"].assign(group=ALL)
-    order, sentence = sentences(summary)
+    order, first = sentences(summary)
     assert order == "The values of the 3 models are in the given order."
-    assert sentence == (
+    assert first == (
         "age: enrichment of the maps, 1 is chance (n = 50): not clear in Wrist 2.00 (1.80 to 2.20) "
         "and 2.20 (2.00 to 2.40) and 1.00 (0.80 to 1.20); below the best control in MCP 1.00 (0.80 "
         "to 1.20) and 1.00 (0.80 to 1.20) and 1.00 (0.80 to 1.20)."
     )
+    in_hand = summary.assign(metric="enrichment_in_hand", value=9.0)
+    assert sentences(pd.concat([summary, in_hand])) == [order, first]  # another measure
     _, sentence = sentences(summary[summary["checkpoint"] < 3])
     assert "above all controls in Wrist 2.00" in sentence
+    n = np.where(summary["source"] == "model", 50, 40)
+    assert sentences(summary.assign(n=n)) == [order, first]  # of the model
     assert sentences(summary.assign(region="background")) == []
 
 
@@ -767,6 +810,13 @@ def test_claims_need_every_model_above_every_control():
     assert "Wrist in the stage child is not clear" in wrist  # 1.2 + 0.2 is above the blob's 1.3
     wrist, _ = claims(planted_summary([1], [1]))
     assert "Wrist in the stage child does not hold" in wrist
+    assert "0 of 1 look there more than at MCP" in wrist  # as much
+    summary = planted_summary([1], [1])
+    third = summary[summary["region"] == "MCP"].assign(region="Forearm", value=9.0)
+    assert claims(pd.concat([summary, third]))[0] == wrist  # of which the claim says nothing
+    is_map = (summary["source"] == "model") & (summary["region"] == "Wrist")
+    wrist, _ = claims(summary[~is_map])  # nothing there raises the prediction
+    assert "Wrist in the stage child does not hold: enrichment none, compared" in wrist
     alone = planted_summary([2], [1]).assign(low=np.nan, high=np.nan, n=1)  # of a single radiograph
     assert "Wrist in the stage child is not clear: enrichment 2.00, compared" in claims(alone)[0]
     assert claims(planted_summary([1], [1]).assign(region="elsewhere")) == []

@@ -1,10 +1,13 @@
 """A radiograph with a map over it, by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
+from boneage.explain.cases import write_cases
 from boneage.explain.film import Film, film_image, overlay, square_film, with_map
 
 ORANGE, PURPLE = (127, 59, 8), (45, 0, 75)  # the ends of ColorBrewer's PuOr
@@ -41,6 +44,41 @@ def test_a_map_is_scaled_by_its_strongest_value_on_the_film_not_beside_it():
     map_[:, :4] = map_[:, 12:] = 10  # the padding
     raised = [round(0.2 * 100 + 0.8 * colour) for colour in ORANGE]
     assert np.unique(with_map(film, map_).reshape(-1, 3), axis=0).tolist() == [raised]
+
+
+def test_a_map_of_a_part_of_the_film_lies_on_that_part_in_a_frame():
+    crop = Crop((0.4, 0.1, 0.6, 0.9))  # columns 40-60 and rows 20-180: half as large in the square
+    film = Film(
+        np.full((200, 100), 100, np.uint8), Geometry(200, 100, Preprocessing(80, "pad"), crop)
+    )
+    map_ = np.zeros((80, 80))
+    map_[40:60] = 1.0  # rows 100-140 of the film
+    drawn = with_map(film, map_)
+    raised = [round(0.2 * 100 + 0.8 * colour) for colour in ORANGE]
+    assert (drawn[103:137, 41:59] == raised).all()
+    frame = np.zeros((200, 100), bool)
+    frame[20:180, 40:60] = True
+    frame[21:179, 41:59] = False
+    assert ((drawn == 255).all(axis=2) == frame).all()
+    drawn[frame] = drawn[97:143, 41:59] = 100
+    assert (drawn == 100).all()
+
+
+def test_each_case_is_written_with_its_own_map(tmp_path):
+    films = [square_film(np.full((32, 32), grey, np.uint8)) for grey in (60, 200)]
+    maps = np.stack([np.ones((32, 32)), -np.ones((32, 32))])
+    rows = pd.DataFrame({"id": ["a", "b"], "sex": "male", "age_years": [5.0, 7.0]}, index=[9, 3])
+    write_cases(tmp_path / "cases", films, maps, rows)
+    table = pd.read_csv(tmp_path / "cases/cases.csv").to_dict("records")
+    assert table == [
+        {"picture": "01.jpg", "id": "a", "caption": "a, male, 5.0 y"},
+        {"picture": "02.jpg", "id": "b", "caption": "b, male, 7.0 y"},
+    ]
+    for row, grey, end in zip(table, (60, 200), (ORANGE, PURPLE), strict=True):
+        drawn = np.asarray(Image.open(tmp_path / "cases" / row["picture"]), float)
+        assert drawn[4:28, 4:28].mean(axis=(0, 1)) == pytest.approx([grey] * 3, abs=3)
+        expected = [0.2 * grey + 0.8 * colour for colour in end]
+        assert drawn[4:28, 44:68].mean(axis=(0, 1)) == pytest.approx(expected, abs=3)
 
 
 @pytest.mark.parametrize(("width", "shape"), [(70, (60, 148)), (73, (128, 73))])

@@ -32,8 +32,9 @@ def corner_map(inside):
     return marks + np.random.default_rng(1).random((6, 32, 32)) * 1e-3
 
 
-def test_a_faithful_map_beats_random_pixels(images):
-    curves = deletion(images, corner_map(1.0), corner_mean)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_faithful_map_beats_random_pixels(images, sign):
+    curves = deletion(images, corner_map(sign), corner_mean)
     distances = mean_distances(curves)
     assert distances["deletion"]["low"] > 0
     assert distances["insertion"]["high"] < 0
@@ -94,6 +95,7 @@ def test_maps_forget_with_the_weights_and_the_model_stays(images):
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     first, last = (result[result["layers"] == k] for k in (0, result["layers"].max()))
+    assert list(first["image"]) == list(last["image"]) == list(range(6))
     assert (first["spearman"] > 0.9999).all()
     assert (first["ssim"] > 0.9999).all()
     assert last["spearman"].abs().median() < 0.6
@@ -104,6 +106,8 @@ def test_maps_that_ignore_the_weights_are_found_out(configure, images):
     model, sex = build_model(configure(), {}).eval(), torch.zeros(6, dtype=torch.int64)
     result = randomisation(model, "age", lambda _: images.astype(np.float32), images, sex)
     assert (result["spearman"] > 0.9999).all()
+    constant = randomisation(model, "age", lambda _: np.zeros((6, 32, 32)), images, sex)
+    assert constant["spearman"].isna().all()  # no map at all
 
 
 def test_reset_layers_normalise_the_radiographs_and_others_are_as_trained(configure, images):
@@ -132,7 +136,8 @@ def test_reset_layers_normalise_the_radiographs_and_others_are_as_trained(config
     for output in last:
         assert output.mean(dim=1).abs().max() < 0.01
         torch.testing.assert_close(output.var(dim=1), torch.ones(len(output)), rtol=0, atol=0.05)
-    assert torch.equal(others[0][0], trained[0])
+    # the first is a layer of the head
+    assert all(torch.equal(*outputs) for outputs in zip(others[0], trained, strict=True))
 
 
 def test_labels_are_within_their_axes(images):
@@ -144,6 +149,22 @@ def test_labels_are_within_their_axes(images):
         FigureCanvasAgg(figure).draw()
     for axes in figure.axes:
         assert axes.yaxis.label.get_window_extent().height < axes.bbox.height
+
+
+def test_medians_of_maps_and_means_of_changes_are_drawn():
+    rows = {"layers": [0, 0, 0, 1, 1, 1], "spearman": [1, 1, 1, 0.9, 0.1, 0.2]}
+    randomised = pd.DataFrame(rows).assign(ssim=lambda t: t["spearman"] / 2)
+    columns = ["order", "share", "deletion"]
+    changes = [("marked", 0.0, 0), ("marked", 0.5, 1), ("marked", 0.5, 2), ("marked", 0.5, 9)]
+    curves = pd.DataFrame([*changes, ("random", 0.5, 3)], columns=columns)
+    curves["insertion"] = 10 * curves["deletion"]
+    left, *others = sanity_figure(randomised, curves, "years").axes
+    drawn = [line.get_xydata().tolist() for line in left.lines]
+    assert drawn == [[[0, 1], [1, 0.2]], [[0, 0.5], [1, 0.1]]]
+    for axes, factor in zip(others, (1, 10), strict=True):
+        marked, random = (line.get_xydata().tolist() for line in axes.lines)
+        assert marked == [[0, 0], [50, 4 * factor]]
+        assert random == [[50, 3 * factor]]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7])

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 from helpers import PROJECT, TINY, TRAIN, call, run_train, server
+from omegaconf import OmegaConf
 
-from boneage.run.sweep import repeated
+from boneage.run.sweep import SweepComparison, repeated
 
 
 @pytest.mark.slow
@@ -121,6 +122,24 @@ def test_the_command_that_continues_a_sweep():
     assert repeated(words, Path("s")) == f"{command} resume=auto"
     assert repeated([*words, "resume=auto"], Path("s")) == f"{command} resume=auto"
     assert repeated(words, None) == command  # a search
+
+
+@pytest.mark.parametrize(("sweeper", "more"), [({}, "resume=auto"), ({"direction": "min"}, "")])
+def test_the_last_lines_of_a_sweep(tmp_path, monkeypatch, sweeper, more):
+    for name in ("folder", "again"):
+        monkeypatch.setattr(SweepComparison, name, None)
+    assert SweepComparison.last_lines(SystemExit(143)) == []  # of a single run
+    monkeypatch.setattr("sys.argv", ["train.py", "-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}"])
+    failed = tmp_path / "failed.txt"
+    failed.write_text("of an earlier call: lost\n")
+    hydra = {"sweep": {"dir": str(tmp_path)}, "sweeper": sweeper}
+    SweepComparison().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+    assert SweepComparison.last_lines(SystemExit(1)) == []  # only an interrupted one goes on
+    failed.write_text("0: lost\n1: lost\n")
+    line, again = SweepComparison.last_lines(SystemExit(143))
+    assert line == f"2 jobs failed or refused: the reasons are in {failed}"
+    command = f"python train.py -m seed=1,2 hydra.sweep.dir={tmp_path} {more}"
+    assert again == f"Continue with: {command.strip()}"
 
 
 @pytest.mark.slow

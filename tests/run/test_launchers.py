@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import optuna
 import pandas as pd
@@ -17,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
 
 from boneage.errors import UserError
-from boneage.run.search import best_run, check_direction, check_study
+from boneage.run.search import _differing, best_run, check_direction, check_study
 from boneage.run.sweep import WritableFolder
 
 
@@ -117,7 +118,7 @@ def test_a_stopped_search_goes_on(phantom_root, tmp_path):
 
 
 def search(storage, *overrides):
-    """Return the config of a search whose study has one finished trial."""
+    """Return the config of a search whose study has one finished trial, and one that failed."""
     study = optuna.create_study(storage=storage, study_name="regression", load_if_exists=True)
     if not study.trials:
         trial = optuna.trial.create_trial(
@@ -130,6 +131,10 @@ def search(storage, *overrides):
             value=1.0,
         )
         study.add_trial(trial)
+        failed = {"data": "phantom", "data.size": "96"}  # of a search that was corrected
+        study.add_trial(
+            optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=failed)
+        )
     return [
         "hparams_search=optuna", f"hydra.sweeper.storage={storage}", "data=rsna",
         f"data.root={PROJECT}", "trainer.max_epochs=3", *overrides,
@@ -164,6 +169,12 @@ def test_a_study_has_comparable_trials_only(tmp_path, monkeypatch):
         option = other.partition("=")[0]
         with pytest.raises(UserError, match=rf"{option} \(was .*hydra\.sweeper\.study_name="):
             check(search(storage, other))
+    trial = SimpleNamespace(user_attrs={"data": "phantom"}, params={})
+    GlobalHydra.instance().clear()
+    for root in ({}, {"data.root.n": "50"}):  # other phantoms
+        with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+            cfg = OmegaConf.create({"hydra": {"job": {"config_name": "train"}}})
+            assert _differing(cfg, trial, {"data": "phantom", **root}, set()).keys() == root.keys()
     with pytest.raises(UserError, match=r"other values of data\.batch_size.*study_name="):
         check(search(storage, "data.batch_size=choice(8,16)"))
     with pytest.raises(UserError, match=r"a range of the search is not valid: .*low"):
@@ -185,6 +196,7 @@ def test_a_search_without_a_finished_trial_ends_in_one_line(tmp_path):
 
 def test_the_best_run_has_the_score_and_the_options(tmp_path):
     rows = [("a", 0.5, "lr=0.01"), ("b", 0.5, "lr=0.02"), ("c", 0.4, "lr=0.02")]
+    rows += [("d", 0.3, "lr=0.01\n- size=96"), ("e", 0.3, "lr=0.02\n- size=96")]
     for name, score, word in rows:  # the same score can be of other options
         (tmp_path / name / ".hydra").mkdir(parents=True)
         (tmp_path / name / "metrics.json").write_text(json.dumps({"best_validation": score}))
@@ -192,6 +204,7 @@ def test_the_best_run_has_the_score_and_the_options(tmp_path):
     assert best_run(tmp_path, {"lr": 0.02}, 0.5) == tmp_path / "b"
     assert best_run(tmp_path, {"lr": 0.02}, 0.4) == tmp_path / "c"
     assert best_run(tmp_path, {"lr": 0.01}, 0.4) is None
+    assert best_run(tmp_path, {"lr": 0.02, "size": 96}, 0.3) == tmp_path / "e"
 
 
 @pytest.mark.parametrize("direction", ["minimise", "maximize", "[minimize,maximize]"])

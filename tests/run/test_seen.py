@@ -67,6 +67,13 @@ def test_what_chose_the_epoch_may_be_validated_on_but_not_tested():
             check_unseen(model, rows([id_], fold=fold), fold)
 
 
+def test_an_id_without_an_age_is_refused_too():
+    for seen, asked in ((60.0, float("nan")), (float("nan"), 60.0)):
+        model = checkpoint(rows(["1", "2"], ages=seen, fold="train"))
+        with pytest.raises(UserError, match=r"the ids of 1 radiograph of the test fold .*: 2;"):
+            check_unseen(model, rows(["2", "3"], ages=asked))
+
+
 def test_an_age_in_years_is_that_in_months():
     """A table in years with three decimals, and an exported model, which has no ages."""
     seen = rows(["1", "2"], ages=[100.0, 100.0], fold="train")
@@ -74,3 +81,17 @@ def test_an_age_in_years_is_that_in_months():
     assert find_seen(asked, seen) == (["1"], [])
     assert find_seen(asked, seen.assign(age_months=float("nan"))) == ([], ["1", "2"])
     assert find_seen(asked.assign(age_months=float("nan")), seen) == ([], ["1", "2"])
+
+
+def test_patients_without_names_are_not_the_same_one(caplog):
+    model = checkpoint(rows(["1", "2"], fold="train").assign(patient=["Ann", ""]))
+    check_unseen(model, rows(["3", "4"]).assign(patient=["", "Eve"]))
+    assert not caplog.text
+    check_unseen(model, rows(["3", "4"]).assign(patient=["", "ANN"]))
+    assert "The names of 1 patient of the test fold" in caplog.text
+
+
+def test_ids_that_are_known_with_another_age_are_said(caplog):
+    model = checkpoint(rows(["1", "2", "3"], fold="train"))
+    assert is_external(model, rows(["1", "2", "7", "8", "9"], ages=[60.0, 62.0, 60.0, 9.0, 8.0]))
+    assert "knows the ids of 1 of 5 radiographs with other ages: 2. " in caplog.text
