@@ -100,11 +100,11 @@ def test_killed_runs_end_as_if_nothing_had_happened(configure, trained, tmp_path
 @pytest.mark.parametrize(
     ("step", "end"),  # three are an epoch; validated after every second
     [
-        (2, ()),
+        pytest.param(2, (), marks=pytest.mark.soak),
         (3, ()),
         (5, ()),
-        (8, ()),
-        (5, ("trainer.max_steps=100",)),
+        pytest.param(8, (), marks=pytest.mark.soak),
+        pytest.param(5, ("trainer.max_steps=100",), marks=pytest.mark.soak),
         (7, ("trainer.max_steps=13", "trainer.max_epochs=-1")),
     ],
 )
