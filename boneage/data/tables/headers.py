@@ -34,11 +34,8 @@ def names_ids(header: Iterable[str]) -> bool:
 
 
 def stripped(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return visible text, stripped, by line number, without blank lines."""
-    texts: pd.DataFrame = (
-        cells.fillna("").astype(str).apply(lambda c: c.str.replace(INVISIBLE, "", regex=True))
-    )
-    texts = texts.apply(lambda column: column.str.strip())
+    """Return stripped text by line number, without blank lines."""
+    texts: pd.DataFrame = cells.fillna("").astype(str).apply(lambda column: column.str.strip())
     texts.index += 1
     return texts.loc[(texts != "").any(axis="columns")]
 

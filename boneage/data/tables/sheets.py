@@ -9,7 +9,7 @@ from zipfile import ZipFile, is_zipfile
 import pandas as pd
 
 from boneage.data.decoders import NO_WARNINGS, shared
-from boneage.data.tables.headers import names_ids, stripped, without_title
+from boneage.data.tables.headers import INVISIBLE, names_ids, stripped, without_title
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,12 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
 
 
 def _as_shown(cell: object) -> object:
-    """Return a cell's value, but a long number as text that says that its last digits are lost."""
+    """Return a cell's value: text without invisible characters, which no one has typed.
+
+    A long number becomes text that says that its last digits are lost.
+    """
+    if isinstance(cell, str):
+        return re.sub(INVISIBLE, "", cell)
     rounded = isinstance(cell, int | float) and abs(cell) >= 10**EXACT_DIGITS
     return f"{cell:.{EXACT_DIGITS - 1}E}" if rounded else cell
 
