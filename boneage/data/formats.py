@@ -139,9 +139,9 @@ def is_radiograph(file: Path) -> bool:
 
 
 def is_binary(file: Path) -> bool:
-    """Tell whether a file begins with bytes that no text contains; False if it cannot be read."""
+    """Tell whether a file begins as no text does, or is a PDF; False if it cannot be read."""
     try:
-        return file.is_file() and b"\0" in _head(file)
+        return file.is_file() and (b"\0" in (head := _head(file)) or head.startswith(b"%PDF"))
     except OSError:
         return False
 

@@ -29,6 +29,9 @@ from boneage.errors import InaccessibleFile, UserError
 from boneage.terminal import require_file
 
 DEEP, COLOUR_SAMPLES = 16, 3  # bits, samples per pixel
+GREY_WITH_ALPHA = 2  # samples per pixel
+FULLY_TRANSPARENT = "fully transparent: read as opaque"
+UNREAD_TRANSPARENCY = "transparency not read: save it without"
 LEVELS_OF_14_BITS = 2**14 >> 8  # that are left in the upper 8 of 16 bits
 USUAL_BITS = (1, 2, 4, 8, 16, 32, 64)  # in a TIFF; some more are read
 WHOLE_NUMBERS = (1, 2, 4)  # sample formats: unsigned, signed, unspecified
@@ -46,7 +49,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read a PNG, JPEG, TIFF or BMP file of 8 or 16 bits, grey or colour, whatever its name.
 
     It is rotated as its EXIF orientation says. Fully transparent pixels are black, since their
-    colour is arbitrary. If all are (see `is_transparent`), the transparency is a mistake and
+    colour is arbitrary. If all are (see `transparency_flag`), the transparency is a mistake and
     ignored. Of a TIFF's pages the first is read; the others must be smaller, as thumbnails are. An
     animated PNG is refused.
 
@@ -118,16 +121,19 @@ def is_accessible(path: str | Path) -> bool:
     return True
 
 
-def is_transparent(path: str | Path) -> bool:
-    """Tell whether an image that `read_image` reads is fully transparent everywhere."""
-    try:
-        with shared(NO_WARNINGS), Image.open(path) as image:
-            if not image.has_transparency_data:  # most images: their pixels need not be read again
-                return False
-    except (OSError, ValueError, SyntaxError):  # a TIFF that only OpenCV reads
-        return False
-    alpha = _alpha(Path(path).read_bytes())
-    return alpha is not None and not alpha.any()
+def transparency_flag(path: str | Path) -> str:
+    """Return how `read_image` reads an image other than its transparency says; empty if as it says.
+
+    Raises:
+        UserError: when it cannot be read.
+    """
+    data = read_bytes(path)
+    if not _read_header(path, data).has_alpha:
+        return ""
+    alpha = _alpha(data)
+    if alpha is None:
+        return UNREAD_TRANSPARENCY
+    return "" if alpha.any() else FULLY_TRANSPARENT
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ def _read_tiff_tags(data: bytes) -> _Facts:
     if tags.get(COMPRESSION, 1) not in COMPRESSION_INFO:  # OpenCV would give black pixels
         raise ValueError("a compression such as JPEG 2000")
     _require_usual((tags[IMAGEWIDTH], tags[IMAGELENGTH]))
-    return _tiff_facts(tags, has_alpha=False)
+    return _tiff_facts(tags, has_alpha=tags.get(SAMPLES) == GREY_WITH_ALPHA)
 
 
 def _tiff_facts(tags: ImageFileDirectory_v2, has_alpha: bool) -> _Facts:

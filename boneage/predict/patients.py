@@ -37,11 +37,13 @@ log = logging.getLogger(__name__)
 SEX_CONTRADICTED = "the file's PatientSex contradicts the given sex"
 AGE_CONTRADICTED = "the file's age contradicts the given chronological age"
 PERHAPS_AN_AGE = re.compile(  # ages begin a word: a stage, an image and an enfermedad are no ages
-    r"(?<![^\W\d_])(patient|chronological|lebens|patienten)?(age(?!n[ct])|alter(?!n)|edad|idade|dob)"
-    "|birth|geburt|nacimiento|nascimento|naissance|年龄|出生"
+    r"(?<![^\W\d_])(patient|chronological|lebens|patienten)?"
+    r"([aâ]ge(?!n[ct]| osseux)|alter(?!n)|edad|idade|(?<!kemik )yaş|dob)"
+    "|birth|geburt|nacimiento|nascimento|naissance|doğum|年龄|出生"
 )
 HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a name such as PatientAge
 AGE_COLUMNS = {"chronological_age_years": 1.0, "chronological_age_months": 1 / 12}  # in years
+YEARS_PER_UNIT = {letters(name): years for name, years in AGE_COLUMNS.items()}
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
     if "id" not in names:
         raise UserError(f"{without_column(path, header, 'id')}; rename the right one")
     bone_age = names.pop("age", None)
-    ages = {name: AGE_COLUMNS[name.casefold()] for name in header if name.casefold() in AGE_COLUMNS}
+    ages = {n: YEARS_PER_UNIT[letters(n)] for n in header if letters(n) in YEARS_PER_UNIT}
     require_single(path, table, [*names.values(), *ages])
     refuse_split_ages(path, table[list(ages)], ages)
     ids = read_unique_ids(path, table[names["id"]])

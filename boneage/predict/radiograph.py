@@ -15,7 +15,7 @@ from boneage.data.depth import full_scale
 from boneage.data.dicom.header import Header
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import QUARTERS, Detection, detect, thumbnail
-from boneage.data.images import is_transparent
+from boneage.data.images import transparency_flag
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
 
@@ -25,7 +25,6 @@ EMPTY = 8.0  # grey levels of 255 from the 5th to the 95th percentile; less is a
 SMALL = 128  # pixels of the longer side
 COLOUR = 12.0  # grey levels, mean range of the channels; more is a colour image
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
-FULLY_TRANSPARENT = "fully transparent: read as opaque"
 NEARLY_EMPTY, TWO_HANDS, NO_HAND = NO_SINGLE_HAND = ("nearly empty", "two hands", "no hand found")
 
 
@@ -95,8 +94,7 @@ def load(
         return replace(radiograph, header=header)
     if _is_coloured(path):
         radiograph.flags.append("colour image")
-    if is_transparent(path):
-        radiograph.flags.append(FULLY_TRANSPARENT)
+    radiograph.flags.extend(filter(None, [transparency_flag(path)]))
     return radiograph
 
 

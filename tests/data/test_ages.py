@@ -48,6 +48,15 @@ def test_years_and_months_in_one_number_are_refused(table, notation):
         read_labels(table(wrong), YEARS)
 
 
+def test_years_and_months_are_recognised_in_a_few_tens(table):
+    """Of 13.6 for 13 years and 6 months, only the months 10 and 11 have two digits."""
+    ages = [f"{year}.{month}" for year in (9, 12) for month in range(12)]
+    with pytest.raises(UserError, match=r"9\.10 seems to be 9 years and 10 months"):
+        read_labels(table(ages), YEARS)
+    read_labels(table([*ages, "7.75"]), YEARS)
+    read_labels(table([age.replace(".1", ".7") for age in ages]), YEARS)
+
+
 def test_the_months_of_the_example_are_right(table):
     ages = ["13.06", *[NOTATIONS["padded"](m) for m in MONTHS]]
     with pytest.raises(UserError, match=r"13\.06 seems to be 13 years and 6 months.*\(162\)"):

@@ -296,6 +296,18 @@ def test_an_image_that_is_transparent_all_over_is_read(tmp_path):
         assert flag not in load(tmp_path / "b.png", (Preprocessing(32),)).flags
 
 
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(16, 0), (16, 1), (8, 1)])
+def test_transparency_that_is_not_read_is_flagged(tmp_path, bits, white_is_zero):
+    """No decoder reads it in these TIFF files of two samples per pixel."""
+    top = 2**bits - 1
+    grey = PICTURE.astype(int) * (top // 255)
+    pixels = np.dstack([abs(white_is_zero * top - grey), np.full_like(grey, top)])
+    stored, tags = pixels.astype(f"<u{bits // 8}").tobytes(), {"t262": 1 - white_is_zero}
+    path = tiff(tmp_path / "a.tif", stored, PICTURE.shape, bits, t277=2, t338=2, **tags)
+    assert "transparency not read: save it without" in load(path, (Preprocessing(32),)).flags
+    np.testing.assert_allclose(read_image(path), PICTURE, atol=1)
+
+
 def png(width, height, depth, colour_type, rows, *chunks, interlaced=0):
     """Return an image of packed rows, whose header is followed by pairs of kind and content."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlaced)

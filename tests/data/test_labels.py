@@ -182,6 +182,39 @@ def test_yes_and_no_answer_the_question_in_the_column_name(write, column, cells,
     assert list(table["sex"]) == expected.split()
 
 
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("Geschlecht", "m w"),
+        ("Geschlecht", "männlich weiblich"),
+        ("SEXE", "M F"),
+        ("sexe", "garçon fille"),
+        ("SEXE", "MASCULIN FEMININ"),
+        ("Cinsiyet", "Erkek Kız"),
+        ("CİNSİYET", "ERKEK KADIN"),
+    ],
+)
+def test_sexes_in_german_french_and_turkish(write, column, cells):
+    male, female = cells.split()
+    table = read_labels(write(f"id,boneage,{column}\n1,60,{male}\n2,70,{female}\n"))
+    assert list(table["sex"]) == ["male", "female"]
+
+
+@pytest.mark.parametrize("cells", ["E K", "H M", "J M", "K M", "m d", "1 2"])
+def test_letters_of_another_sex_in_another_language_are_refused(write, cells):
+    """K is kadin or Knabe, and M next to H is mujer."""
+    for column in ("sex", "cinsiyet", "geschlecht"):
+        first, second = cells.split()
+        with pytest.raises(UserError, match=r"is not a sex: write M \(male\), F \(female\) or no"):
+            read_labels(write(f"id,boneage,{column}\n1,60,{first}\n2,70,{second}\n"))
+
+
+@pytest.mark.parametrize("column", ["hasta no", "UHID", "IPP", "Fallnummer", "Name"])
+def test_a_column_that_may_name_patients_in_other_languages_is_said(write, column, caplog):
+    read_labels(write(f"id,boneage,sex,{column}\n1,60,F,A\n2,70,F,A\n3,80,M,B\n"))
+    assert f"column {column!r} has 2 values in 3 rows. If it names the patients" in caplog.text
+
+
 def test_a_number_that_answers_no_question_is_refused(write):
     with pytest.raises(UserError, match="'1' is not a sex"):
         read_labels(write("id,boneage,male/female\n1,26,1\n"), Columns(sex="male/female"))
@@ -192,8 +225,8 @@ def test_a_number_that_answers_no_question_is_refused(write):
     [
         ("id,boneage\n1,60\n2,70\n", "no known sex column, so the sex of all 2 rows is unknown"),
         (
-            "id,boneage,Geschlecht\n1,60,w\n2,70,m\n",
-            "looks like a sex column: 'Geschlecht' (rename",
+            "id,boneage,Sexo\n1,60,h\n2,70,m\n",
+            "looks like a sex column: 'Sexo' (rename",
         ),
         ("id,boneage,x\n1,60,F\n2,70,M\n", "looks like a sex column: 'x'"),
         ("id,boneage,Gender\n1,60,\n2,70,NA\n", "'Gender' contains no sex, so the sex of all 2"),
@@ -724,7 +757,7 @@ def test_one_name_of_a_reader_is_no_list_of_letters():
 
 def test_a_hint_names_commands_that_have_the_option(write, caplog):
     """`boneage predict` reads a table too, but has no --column."""
-    read_labels(write("id,boneage,Geschlecht\n1,60,F\n2,70,M\n"))
+    read_labels(write("id,boneage,Sexo\n1,60,F\n2,70,M\n"))
     commands = re.search(r"--column sex= in boneage ([\w, ]+)\)", caplog.text)[1].split(", ")
     with_option = {
         command.callback.__name__

@@ -471,14 +471,15 @@ def test_what_prediction_passes_over_in_a_folder_is_named(tmp_path, caplog):
     (tmp_path / "scan").write_bytes(b"\x89PNG\r\n\x1a\n")
     (tmp_path / "photo.jfif").write_bytes(b"\xff\xd8\xff\0")
     (tmp_path / "old.gif").write_bytes(b"GIF89a\x01\0\x01\0\0\0\0")
+    (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.4\n")
     (tmp_path / "1001.npz").write_bytes(b"PK\x03\x04\0")
     put(tmp_path / "notes.txt", "text")
     put(tmp_path / "labels.csv", "id,sex\n1,M\n")
     assert {file.name for file in find_radiographs([tmp_path])} == {"1.png", "scan", "photo.jfif"}
-    assert "Not read: 1 other file (old.gif); the formats are DICOM, PNG" in caplog.text
+    assert "Not read: 2 other files (old.gif, scan.pdf); the formats are DICOM, PNG" in caplog.text
     for name in ("1.png", "scan", "photo.jfif"):
         (tmp_path / name).unlink()
-    with pytest.raises(UserError, match=r"no radiograph in .*only 1 other file \(old.gif\)"):
+    with pytest.raises(UserError, match=r"no radiograph in .*only 2 other files \(old\.gif, s"):
         find_radiographs([tmp_path])
 
 

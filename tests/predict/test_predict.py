@@ -735,7 +735,7 @@ def test_two_rows_of_a_radiograph_do_not_contradict_each_other(tmp_path):
 
 
 def test_sexes_that_a_table_of_patients_holds_in_vain_are_said(tmp_path, caplog):
-    (tmp_path / "patients.csv").write_text("id,Geschlecht\n9,w\n")
+    (tmp_path / "patients.csv").write_text("id,Sesso\n9,f\n")
     file = Path("9.png")
     assert patients_of([file], tmp_path / "patients.csv") == {file: Patient()}
     assert "the sex of the only row is unknown; not used" in caplog.text
@@ -802,10 +802,18 @@ def test_what_a_table_leaves_open_is_said(runs, films, tmp_path, caplog):
     assert "column 'Age' is not used: call a chronological age" in caplog.text
 
 
+def test_spaces_and_signs_in_the_name_of_an_age_do_not_count(tmp_path):
+    for column in ("Chronological age (years)", '"chronological age\n years"'):
+        (tmp_path / "patients.csv").write_text(f"id,{column}\n1,9.5\n")
+        assert read_patients(tmp_path / "patients.csv") == {
+            "1": Patient(age_years=9.5, age_from="table")
+        }
+
+
 @pytest.mark.parametrize(
     "column",
     ["alter", "Date of birth", "Edad (años)", "年龄", "PatientAge", "patientage", "chron_age",
-     "AgeYears", "Lebensalter"],
+     "AgeYears", "Lebensalter", "âge", "Yaş", "Takvim yaşı", "Doğum tarihi"],
 )  # fmt: skip
 def test_a_column_that_may_be_an_age_is_named(tmp_path, caplog, column):
     (tmp_path / "patients.csv").write_text(f"Image ID,{column}\n1,9\n", encoding="utf-8")
@@ -828,6 +836,9 @@ def test_a_column_that_may_be_an_age_is_named(tmp_path, caplog, column):
         "bone_age_months",
         "BoneAge_Ann",
         "bone_age_2",
+        "Knochenalter",
+        "âge osseux",
+        "Kemik yaşı",
     ],
 )
 def test_a_column_that_only_contains_age_is_not_named(tmp_path, caplog, column):

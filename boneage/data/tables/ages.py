@@ -25,8 +25,9 @@ SPELLED = {
 }
 UNIT_OF = {text: unit for unit, texts in SPELLED.items() for text in texts}
 # Of decimal years, one fraction in nine with two digits is at most .11: at least 9 of 10 are with a
-# probability of 2e-8, 18 of 20 of 1e-15.
+# probability of 2e-8, 18 of 20 of 1e-15. One in 50 is .10 or .11: four of four with 2e-7.
 LEAST_FRACTIONS = 10  # with two digits
+LEAST_TENS = 4  # with two digits, all .10 or .11, as where 13.6 is 13 years and 6 months
 LEAST_MONTHS = 6  # different numbers of months after the years
 MISSING_CODE = 99  # months; other common codes are no ages
 LEAST_CODES = 10  # radiographs
@@ -106,9 +107,8 @@ def years_with_months(cells: pd.Series) -> str | None:
     two_digits = fractions[(fractions.str.len() == 2) & (fractions != "00")]
     longer = cells.str.fullmatch(r"\d+[.,]\d{3,}").sum()
     as_months = two_digits[two_digits.astype(int) <= 11]
-    if len(two_digits) < LEAST_FRACTIONS or len(as_months) < UNIT_SHARE * (
-        len(two_digits) + longer
-    ):
+    least = LEAST_TENS if two_digits.isin(("10", "11")).all() else LEAST_FRACTIONS
+    if len(two_digits) < least or len(as_months) < UNIT_SHARE * (len(two_digits) + longer):
         return None
     if len(set(fractions.astype(int)) & set(range(1, 12))) < LEAST_MONTHS:
         return None

@@ -17,7 +17,8 @@ KNOWN_NAMES = {
     "age": ("boneage", "bone age (months)", "bone age (years)", "bone age in months",
             "bone age in years", "ground truth bone age (months)", "ground truth bone age"),
     "sex": ("male", "sex", "sex (m/f)", "gender", "gender (m/f)", "female", "is male", "is female",
-            "m/f", "male/female", "patient sex", "patient's sex", "patient gender", "sex at birth"),
+            "m/f", "male/female", "patient sex", "patient's sex", "patient gender", "sex at birth",
+            "geschlecht", "sexe", "cinsiyet"),
     "site": (),  # only where it is named
     "patient": tuple(
         f"{who} {mark}"

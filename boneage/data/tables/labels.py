@@ -37,7 +37,9 @@ from boneage.errors import UserError, join_first, plural, require_choice
 
 log = logging.getLogger(__name__)
 
-PERHAPS_A_PATIENT = r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid)"
+PERHAPS_A_PATIENT = (
+    r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid|name|fall|hasta|ipp|uhid)"
+)
 ROUNDING_MONTHS = 1.0  # months between one age in months and in years
 NEAR = 24  # months, median difference between two readings of the same radiographs
 
@@ -188,7 +190,7 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
     """Return ids in normal form; raise UserError if there is none, or one is empty or repeated."""
     if cells.empty:
         raise UserError(f"{path} has a header but no rows: it needs one for each radiograph")
-    refuse(path, cells, cells == "", "is empty: give every row an id")
+    refuse(path, cells, cells == "", "is empty: give every row an id, or remove the row")
     rounded = cells.str.fullmatch(r"\d([.,]\d+)?E\+\d+")
     refuse(path, cells, rounded, "was rounded by a spreadsheet program: save the ids as text")
     ids = normal_ids(cells)

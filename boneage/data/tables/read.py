@@ -47,7 +47,8 @@ def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
 
     Returns:
         Stripped text under stripped column names, blank rows and columns without a name left out;
-        empty cells are "". The index is the line (or spreadsheet row) number in the file.
+        empty cells are "". The index is the row number that a spreadsheet program shows: a text of
+        several lines in quotation marks is in one row.
 
     Raises:
         UserError: when the file is missing, empty, or not such a table.

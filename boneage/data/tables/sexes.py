@@ -20,11 +20,18 @@ SPELLINGS = (
     | dict.fromkeys(("f", "female", "girl", "woman"), "female")
     | dict.fromkeys(NO_VALUE, "unknown")
 )
+# Words of German, French and Turkish in tables. No letter with two meanings: K is kadin or Knabe,
+# and M next to H is mujer.
+TRANSLATIONS = dict.fromkeys(
+    ("männlich", "maennlich", "masculin", "garçon", "garcon", "erkek"), "male"
+) | dict.fromkeys(
+    ("w", "weiblich", "féminin", "feminin", "fille", "kız", "kiz", "kadın", "kadin"), "female"
+)
 YES, NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0")
 # an unused column looks like sexes by its name, or by its cells
-LIKELY_NAMES = re.compile("sex|gender|male|geschlecht|genre")
+LIKELY_NAMES = re.compile("sex|gender|male|geschlecht|genre|cinsiyet")
 MOST_CELLS = 4  # different ones in a column of sexes
-LIKELY_CELLS = {*SPELLINGS, "w", "h"}
+LIKELY_CELLS = {*SPELLINGS, *TRANSLATIONS, "h"}
 
 
 def sex_codes(sexes: Iterable[str]) -> np.ndarray:
@@ -77,7 +84,7 @@ def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series
     if column is not None:
         cells = table[column]
         sexes = _sexes(cells)
-        hint = "is not a sex: write M, F or nothing"
+        hint = "is not a sex: write M (male), F (female) or nothing"
         asks = _answers(column, set())
         hint += ", or True and False" if asks else "; True/False and 1/0 only in a column 'male'"
         refuse(path, cells, sexes.isna(), hint)
@@ -101,7 +108,8 @@ def _warn_of_one_sex(path: Path, column: str, sexes: pd.Series) -> None:
 
 def _sexes(cells: pd.Series) -> pd.Series:
     """Return the sex of each cell, NaN if it is not a sex."""
-    known = SPELLINGS | _answers(str(cells.name), {cell.casefold() for cell in cells.unique()})
+    answers = _answers(str(cells.name), {cell.casefold() for cell in cells.unique()})
+    known = SPELLINGS | TRANSLATIONS | answers
     return cells.map({cell: known.get(normal_id(cell.casefold())) for cell in cells.unique()})
 
 
