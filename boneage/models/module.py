@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from boneage.data.dataset import Batch
 from boneage.errors import UserError
-from boneage.evaluation.metric_set import MetricSet
+from boneage.evaluation.metric_set import Better, MetricSet
 from boneage.evaluation.metrics import register
 from boneage.models.backbones import Backbone
 from boneage.models.network import Network
@@ -139,15 +139,14 @@ class BoneAgeModule(Network, L.LightningModule):
                 "model.fit_tasks(data.fold_table('train')), after data.setup('fit')"
             )
 
-    def monitorable(self) -> list[str]:
-        """Return the names of the losses and of the metrics that are logged in training."""
+    def monitorable(self) -> dict[str, Better]:
+        """Return the losses and metrics that are logged in training: which direction is better."""
         losses = ["loss", *(f"{name}/loss" for name in self.tasks)]
-        metrics = [
-            f"val/{name}/{metric}"
-            for name, task in self.tasks.items()
-            for metric in sorted(task.metrics().only(lambda metric: metric.logged).by_name())
-        ]
-        return [*(f"val/{loss}" for loss in losses), *metrics, *(f"train/{x}" for x in losses)]
+        found: dict[str, Better] = {f"val/{loss}": "lower" for loss in losses}
+        for name, task in self.tasks.items():
+            logged = task.metrics().only(lambda metric: metric.logged).by_name()
+            found |= {f"val/{name}/{own}": logged[own].better for own in sorted(logged)}
+        return found | {f"train/{loss}": "lower" for loss in losses}
 
     def total_loss(self, outputs: dict[str, Tensor], batch: Batch, split: str) -> Tensor:
         """Return one loss from those of the tasks, and log each.

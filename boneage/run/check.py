@@ -45,7 +45,8 @@ def check_config(cfg: DictConfig) -> None:
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is not set: set it with {error.full_key}=...") from error
     except OmegaConfBaseException as error:
-        raise UserError(f"config: {str(error).splitlines()[0]}") from error
+        where = error.full_key or "config"
+        raise UserError(f"{where}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, dict)
     for key in ("trainer", "data", *TOP_LEVEL):
         if key not in config:
@@ -121,7 +122,7 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
     for key, value in node.items():
         where = f"{path}.{key}" if path else str(key)
         built = "_target_" in str(value)  # then checked against its own constructor
-        if key.startswith("_"):
+        if str(key).startswith("_"):
             continue
         if accepts is not None and key not in accepts:
             near = suggestion(key, sorted(accepts)) if accepts else ""
@@ -167,7 +168,10 @@ def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 
             reason = f"choose an option of the group ({name}=...), or write its _target_"
         raise UserError(f"{where}={value!r} is not valid: {reason}") from error
     if isinstance(value, str) and not isinstance(parsed, str | Path):
-        raise UserError(f"{where}={value!r} is text: write it without quotes")
+        raise UserError(
+            f"{where}={value!r} is text: write it without quotes, and an environment variable as "
+            "${oc.decode:${oc.env:NAME}}"
+        )
 
 
 def _reason(messages: list[str]) -> str:

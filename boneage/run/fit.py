@@ -69,18 +69,27 @@ def fit(
 
 
 def check_monitor(cfg: DictConfig, model: BoneAgeModule) -> None:
-    """Raise UserError if no loss or metric of the model is what selects the best epoch.
+    """Raise UserError if what is monitored is no loss or metric, or its worst value is selected.
 
-    A callback of another package may log what it monitors, which only the first epoch shows.
+    A callback of another package may log what is monitored, which only the first epoch shows.
     """
     known = model.monitorable()
-    callbacks = [str(node["_target_"]) for node in cfg.callbacks.values()]
-    if cfg.monitor not in known and all(
-        t.startswith(("boneage.", "lightning.")) for t in callbacks
-    ):
-        raise UserError(
-            f"monitor={cfg.monitor}: there is no such metric{suggestion(cfg.monitor, known)}"
-        )
+    nodes = {f"callbacks.{name}.": node for name, node in cfg.callbacks.items()}
+    own = all(str(n["_target_"]).startswith(("boneage.", "lightning.")) for n in nodes.values())
+    for where, node in {"": cfg, **nodes}.items():
+        monitor, chosen = node.get("monitor"), node.get("mode")
+        if monitor is None or (monitor not in known and not own):
+            continue
+        if monitor not in known:
+            raise UserError(
+                f"{where}monitor={monitor}: there is no such metric{suggestion(monitor, known)}"
+            )
+        mode = {"lower": "min", "higher": "max"}.get(str(known[monitor]))
+        if mode and chosen and mode != chosen:
+            raise UserError(
+                f"{where}monitor={monitor} is better if {known[monitor]}, but {where}mode={chosen} "
+                f"would select the worst epoch: set {where}mode={mode}"
+            )
 
 
 def check_test_batches(trainer: L.Trainer, data: BoneAgeDataModule) -> None:

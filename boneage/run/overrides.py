@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -69,10 +70,14 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
 def _parse(arguments: Sequence[str], sweep: bool) -> list[Override]:
     parser = OverridesParser.create()
     overrides = []
-    for argument in arguments:
+    known, unknown = get_args_parser().parse_known_intermixed_args(arguments)
+    for argument in [*unknown, *known.overrides]:
         option, equals, value = argument.partition("=")
         if option.startswith("-") or not (equals or option.startswith("~")):
-            continue
+            raise UserError(
+                f"{argument} cannot be read: write option=value, without dashes and spaces, as in "
+                "trainer.max_epochs=3"
+            )
         try:
             override = parser.parse_override(argument)
         except HydraException as error:
@@ -80,8 +85,10 @@ def _parse(arguments: Sequence[str], sweep: bool) -> list[Override]:
         if value.startswith("\\\\"):  # a shared folder of Windows
             raise UserError(f"{argument} would lose a backslash{_advice(option, value)}")
         if override.is_sweep_override() and not sweep:
+            brackets = "" if "(" in value else f" brackets for a list ([{value}]) or"
             raise UserError(
-                f"{argument} has several values, which need a sweep (-m){_advice(option, value)}"
+                f"{argument} has several values, which need{brackets} a sweep (-m)"
+                f"{_advice(option, value)}"
             )
         overrides.append(override)
     return overrides
@@ -139,7 +146,7 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
             advice = f", or leave out a part with ~{option}.NAME" * (option in COLLECTIONS)
             raise UserError(f"{word} is not a choice: there are {', '.join(choices)}{advice}")
         words.append(word)
-        groups += [word] * bool(choices)
+        groups += [word] * (bool(choices) and not isinstance(override.value(), dict))
     try:
         config = compose(CONFIG_NAME, words, return_hydra_config=True)
     except MissingConfigException as error:
@@ -154,6 +161,8 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
                 f"{unused[1]}: nothing uses it with the chosen task and experiment: leave it out"
             ) from error
         if twice := TWICE.match(str(error)):
+            if any(word.startswith(f"+{twice[1]}=") for word in words):
+                raise UserError(f"+{twice[1]}: write {twice[1]}=, without +") from error
             raise UserError(
                 f"{twice[1]} is in the defaults of two of the chosen files: leave it out of one, "
                 f"or write 'override /{twice[1]}: ...' in the second"
@@ -164,6 +173,11 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
         for word in words:
             if word not in groups and unknown[1].startswith(f"{word.partition('=')[0]}."):
                 raise UserError(f"{unknown[1]}: {word} replaces it, leave out one") from error
+        if any(word.startswith(f"{unknown[1]}={{") for word in words):
+            raise UserError(
+                f"{unknown[1]}={{...}} has an option that the config does not list: give it on its "
+                f"own, as +{unknown[1]}.NAME=VALUE"
+            ) from error
         plain = OmegaConf.to_container(compose(CONFIG_NAME, groups), resolve=False)
         assert isinstance(plain, dict)
         names = [name for name, _ in flatten(plain)]

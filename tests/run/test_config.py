@@ -175,6 +175,13 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["mode=lowest"], "^mode='lowest' is not valid: Input should be 'min' or 'max'"),
         (["name=null"], "^name=None is not valid"),
         (["monitor=val_loss"], "^monitor=val_loss: there is no such metric: did you mean val/loss"),
+        (["monitor=val/age/r2"], "^monitor=val/age/r2 is better if higher, .*: set mode=max$"),
+        (
+            ["callbacks.early_stopping.monitor=val/age/mea_years"],
+            r"^callbacks.early_stopping.monitor=val/age/mea_years: .* mean val/age/mae_years",
+        ),
+        (["seed=${nope}"], "^seed: Interpolation key 'nope' not found$"),
+        (["seed='3'"], r"^seed='3' is text: .*, and an .* as \${oc.decode:\${oc.env:NAME}}$"),
         (["monitor=epoch"], "^monitor=epoch: there is no such metric: there are val/loss, "),
         (
             ["callbacks.last.filename=best"],
@@ -210,6 +217,10 @@ def test_a_bad_value_is_one_clear_line(overrides, said, phantom_root, tmp_path):
         ["train=false", "~logger.tensorboard"],  # only a training logs its learning rate
         ["+callbacks.mine={_target_:lightning.pytorch.callbacks.ModelCheckpoint,filename:null}"],
         ["loss=smooth_l1", "loss._target_=test_config.Signed", "loss.beta=-1"],
+        [
+            "+callbacks.mine._target_=lightning.pytorch.callbacks.GradientAccumulationScheduler",
+            "+callbacks.mine.scheduling={0:2}",
+        ],
     ],
     ids=lambda value: value[0],
 )
@@ -403,6 +414,12 @@ def test_offered_commands_name_their_folder(tmp_path, capsys, monkeypatch):
         (["data=phantom", "data.root.m=60"], r"data\.root\.m: there is no such .* data\.root\.n"),
         (["task=classification", "loss=l1"], "^loss: nothing uses it with the chosen task.*out$"),
         (["loss=l7"], "^loss=l7 is not a choice"),
+        (["scheduler={step_size:3}"], r"^scheduler={\.\.\.} has .* as \+scheduler\.NAME=VALUE$"),
+        (["+experiment=box"], r"^\+experiment: write experiment=, without \+$"),
+        (["seed=1", "--cfg", "job", "--seed=2"], "^--seed=2 cannot be read: write option=value"),
+        (["trainer.max_epochs:3"], "^trainer.max_epochs:3 cannot be read: write option=value"),
+        (["seed", "=", "3"], "^seed cannot be read: write option=value, without dashes and spaces"),
+        (["data.subgroups=site,sex"], r"which need brackets for a list \(\[site,sex\]\) or a swe"),
         (["-m", "seed=1,2", "--cfg", "job"], "^-m and --cfg cannot be combined: leave one out$"),
         (["--run", "--info=plugins"], "^--run and --info=plugins cannot be combined"),
         (["-m", "seed=1,2", "-h"], "^-h shows one run: choose one of the values of seed=1,2$"),
