@@ -28,6 +28,8 @@ from boneage.data.decoders import NO_WARNINGS, mentions_damage, muted_decoders, 
 from boneage.errors import InaccessibleFile, UserError
 from boneage.terminal import require_file
 
+UNDECODED = (OSError, ValueError, SyntaxError)  # what Pillow raises on pixels it cannot decode
+DAMAGED_HEADER = (*UNDECODED, LookupError, TypeError, struct.error)
 DEEP, COLOUR_SAMPLES = 16, 3  # bits, samples per pixel
 LEVELS_OF_14_BITS = 2**14 >> 8  # that are left in the upper 8 of 16 bits
 USUAL_BITS = (1, 2, 4, 8, 16, 32, 64)  # in a TIFF; some more are read
@@ -124,7 +126,7 @@ def is_transparent(path: str | Path) -> bool:
         with shared(NO_WARNINGS), Image.open(path) as image:
             if not image.has_transparency_data:  # most images: their pixels need not be read again
                 return False
-    except (OSError, ValueError, SyntaxError):  # a TIFF that only OpenCV reads
+    except UNDECODED:  # a TIFF that only OpenCV reads
         return False
     alpha = _alpha(Path(path).read_bytes())
     return alpha is not None and not alpha.any()
@@ -151,7 +153,7 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
                     alpha = image.has_transparency_data
                     if not isinstance(image, TiffImageFile):
                         animated = isinstance(image, PngImageFile) and image.is_animated
-                        return _Facts(has_alpha=alpha, refusal=ANIMATION * animated)
+                        return _Facts(has_alpha=alpha, refusal=ANIMATION if animated else "")
                     facts = _tiff_facts(image.tag_v2, alpha)
                     sizes = _page_sizes(image)
             except OSError:
@@ -164,7 +166,7 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
             return facts
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: claims an absurd size: {error}") from error
-    except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error) as error:
+    except DAMAGED_HEADER as error:
         raise UserError(
             f"{path}: not a readable image: copy it again, or save it as PNG with 8 or 16 bits"
         ) from error
@@ -199,7 +201,9 @@ def _read_tiff_tags(data: bytes) -> _Facts:
 def _tiff_facts(tags: ImageFileDirectory_v2, has_alpha: bool) -> _Facts:
     bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
     apart = bits == DEEP and tags.get(SAMPLES, 1) >= COLOUR_SAMPLES and tags.get(PLANAR) == 2
-    refusal = COLOURS_APART if apart else NO_POLARITY * (PHOTOMETRIC not in tags)
+    refusal = "" if PHOTOMETRIC in tags else NO_POLARITY
+    if apart:
+        refusal = COLOURS_APART
     return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, bits, refusal)
 
 
@@ -210,7 +214,7 @@ def _page_sizes(image: TiffImageFile) -> list[tuple[int, int]]:
         for page in range(1, image.n_frames):
             image.seek(page)
             sizes.append(image.size)
-    except (EOFError, OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error):
+    except (EOFError, *DAMAGED_HEADER):
         pass  # OpenCV and Pillow read the first without the others
     return sizes
 
@@ -227,7 +231,7 @@ def _read_with_pillow(data: bytes, bits: int) -> np.ndarray | None:
             signed = image.mode == "I" and bits == DEEP
             pixels = np.asarray(image, np.int16 if signed else None)
             return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    except (OSError, ValueError, SyntaxError):
+    except UNDECODED:
         return None
 
 
@@ -240,7 +244,7 @@ def _has_damaged_strips(data: bytes) -> bool:
                     image.load()
         except UnidentifiedImageError:  # only OpenCV reads it
             return False
-        except (OSError, ValueError, SyntaxError):
+        except UNDECODED:
             return True
     return False
 
@@ -254,7 +258,7 @@ def _alpha(data: bytes) -> np.ndarray | None:
             if file.format == "PNG" and file.mode != "P" and colour is not None:
                 return _other_than(data, colour)
             return np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
-    except (OSError, ValueError, SyntaxError):  # of 16 bits, with one transparent value
+    except UNDECODED:  # of 16 bits, with one transparent value
         return None
 
 
