@@ -61,7 +61,8 @@ def to_film(image: np.ndarray, hand: Hand | None = None) -> np.ndarray:
     height, width = sides_at(LONGER_SIDE, *image.shape)
     interpolation = cv2.INTER_AREA if max(image.shape) > LONGER_SIDE else cv2.INTER_CUBIC
     resized = cv2.resize(image, (width, height), interpolation=interpolation)
-    low, high = np.percentile(_hand_in(resized, hand), CONTRAST_PERCENTILES)
+    mask = None if hand is None else Crop(mask=hand.mask).hand_in(height, width)
+    low, high = np.percentile(resized if mask is None else resized[mask], CONTRAST_PERCENTILES)
     return to_8_bits(resized, low, min(high, full_scale(image)))
 
 
@@ -70,11 +71,3 @@ def to_jpeg(image: np.ndarray) -> bytes:
     options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     as_opencv = image if image.ndim == 2 else image[..., ::-1]
     return cv2.imencode(".jpg", as_opencv, options)[1].tobytes()
-
-
-def _hand_in(image: np.ndarray, hand: Hand | None) -> np.ndarray:
-    """Return the pixels of the hand in a radiograph of any size; all without one."""
-    if hand is None:
-        return image
-    mask = resized_mask(hand.mask, *image.shape)
-    return image[mask] if mask.any() else image

@@ -126,11 +126,9 @@ class Geometry:
         """Return (n, 4) boxes `xmin, ymin, xmax, ymax` of the file in pixels of the square."""
         top, left, height, width = self.inner
         rows, columns = self.seen
-        scale = np.array(
-            [width / (columns.stop - columns.start), height / (rows.stop - rows.start)]
-        )
+        scale = width / (columns.stop - columns.start), height / (rows.stop - rows.start)
         origin = np.array([columns.start, rows.start] * 2)
-        square: np.ndarray = (boxes - origin) * np.tile(scale, 2) + np.array([left, top] * 2)
+        square: np.ndarray = (boxes - origin) * np.array(scale * 2) + np.array([left, top] * 2)
         return square
 
     def mask_to_square(self, mask: np.ndarray) -> np.ndarray:

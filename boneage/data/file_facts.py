@@ -91,11 +91,8 @@ def _patients(table: pd.DataFrame, same_patient: list[list[int]]) -> pd.Series:
                 ids[rows[0]],
             )
             continue
-        at_site: dict[str, list[int]] = {}
-        for row in rows:
-            at_site.setdefault(sites[row], []).append(row)
-        for same in at_site.values():
-            for row in same if len(same) > 1 else ():
+        for same in rows_alike({row: sites[row] for row in rows}):
+            for row in same:
                 patients[row] = f"patient of {ids[same[0]]}"
     return pd.Series(patients, index=table.index)
 

@@ -28,6 +28,8 @@ from boneage.data.decoders import NO_WARNINGS, mentions_damage, muted_decoders, 
 from boneage.errors import InaccessibleFile, UserError
 from boneage.terminal import require_file
 
+UNDECODED = (OSError, ValueError, SyntaxError)  # what Pillow raises on pixels it cannot decode
+DAMAGED_HEADER = (*UNDECODED, LookupError, TypeError, struct.error)
 DEEP, COLOUR_SAMPLES = 16, 3  # bits, samples per pixel
 GREY_WITH_ALPHA = 2  # samples per pixel
 FULLY_TRANSPARENT = "fully transparent: read as opaque"
@@ -157,7 +159,7 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
                     alpha = image.has_transparency_data
                     if not isinstance(image, TiffImageFile):
                         animated = isinstance(image, PngImageFile) and image.is_animated
-                        return _Facts(has_alpha=alpha, refusal=ANIMATION * animated)
+                        return _Facts(has_alpha=alpha, refusal=ANIMATION if animated else "")
                     facts = _tiff_facts(image.tag_v2, alpha)
                     sizes = _page_sizes(image)
             except OSError:
@@ -170,7 +172,7 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
             return facts
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: claims an absurd size: {error}") from error
-    except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error) as error:
+    except DAMAGED_HEADER as error:
         raise UserError(
             f"{path}: not a readable image: copy it again, or save it as PNG with 8 or 16 bits"
         ) from error
@@ -205,7 +207,9 @@ def _read_tiff_tags(data: bytes) -> _Facts:
 def _tiff_facts(tags: ImageFileDirectory_v2, has_alpha: bool) -> _Facts:
     bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
     apart = bits == DEEP and tags.get(SAMPLES, 1) >= COLOUR_SAMPLES and tags.get(PLANAR) == 2
-    refusal = COLOURS_APART if apart else NO_POLARITY * (PHOTOMETRIC not in tags)
+    refusal = "" if PHOTOMETRIC in tags else NO_POLARITY
+    if apart:
+        refusal = COLOURS_APART
     return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, bits, refusal)
 
 
@@ -216,7 +220,7 @@ def _page_sizes(image: TiffImageFile) -> list[tuple[int, int]]:
         for page in range(1, image.n_frames):
             image.seek(page)
             sizes.append(image.size)
-    except (EOFError, OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error):
+    except (EOFError, *DAMAGED_HEADER):
         pass  # OpenCV and Pillow read the first without the others
     return sizes
 
@@ -233,7 +237,7 @@ def _read_with_pillow(data: bytes, bits: int) -> np.ndarray | None:
             signed = image.mode == "I" and bits == DEEP
             pixels = np.asarray(image, np.int16 if signed else None)
             return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    except (OSError, ValueError, SyntaxError):
+    except UNDECODED:
         return None
 
 
@@ -246,7 +250,7 @@ def _has_damaged_strips(data: bytes) -> bool:
                     image.load()
         except UnidentifiedImageError:  # only OpenCV reads it
             return False
-        except (OSError, ValueError, SyntaxError):
+        except UNDECODED:
             return True
     return False
 
@@ -260,7 +264,7 @@ def _alpha(data: bytes) -> np.ndarray | None:
             if file.format == "PNG" and file.mode != "P" and colour is not None:
                 return _other_than(data, colour)
             return np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))[..., 3]
-    except (OSError, ValueError, SyntaxError):  # of 16 bits, with one transparent value
+    except UNDECODED:  # of 16 bits, with one transparent value
         return None
 
 

@@ -226,7 +226,7 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
     ]
     chosen = {t.path.resolve() for t in tables}
     notes += [
-        f"; {t.path.name} {'has no ages and ' * (t.role == 'without ages')}is not used"
+        f"; {t.path.name} {'has no ages and ' if t.role == 'without ages' else ''}is not used"
         for t in folder.tables
         if t.path.resolve() not in chosen
     ]

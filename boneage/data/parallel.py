@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from joblib import delayed
@@ -157,7 +157,6 @@ def decode_files(
             for s in starts
         ),
         n_jobs=1 if len(paths) < FEW_FILES else workers or -1,
-        return_as="generator_unordered",
         idle_worker_timeout=IDLE_WORKER_SECONDS,
     )
     decoded = Decoded()
@@ -172,11 +171,7 @@ def decode_files(
             bar.update(task, advance=n, rate=bar.tasks[0].speed or 0)
             if bar.disable:
                 lines.advance(n)
-    return Decoded(**{name: _by_row(rows) for name, rows in vars(decoded).items()})
-
-
-def _by_row(rows: list[int] | dict[int, str]) -> Any:  # noqa: ANN401 - of the same type
-    return sorted(rows) if isinstance(rows, list) else dict(sorted(rows.items()))
+    return decoded
 
 
 def _decode_chunk(
@@ -195,18 +190,20 @@ def _decode_chunk(
             raise
         except UserError as error:
             decoded.unreadable[start + i] = str(error)
-            decoded.inaccessible += [start + i] * isinstance(error, InaccessibleFile)
+            if isinstance(error, InaccessibleFile):
+                decoded.inaccessible.append(start + i)
             continue
         square = preprocessing.square(image)
         pixels[i] = square.pixels
         if preprocessing.crop == "hand" and square.geometry.crop.mask is None:
             decoded.without_hand.append(start + i)
-        if header is not None and header.image_flags:
-            decoded.flags[start + i] = "; ".join(header.image_flags)
-        if header is not None and header.sex != "unknown":
-            decoded.sexes[start + i] = header.sex
-        if header is not None and header.patient:
-            decoded.patients[start + i] = header.patient
+        if header is not None:
+            if header.image_flags:
+                decoded.flags[start + i] = "; ".join(header.image_flags)
+            if header.sex != "unknown":
+                decoded.sexes[start + i] = header.sex
+            if header.patient:
+                decoded.patients[start + i] = header.patient
         if np.ptp(square.pixels):
             decoded.digests[start + i] = blake2b(pixels[i].tobytes(), digest_size=8).hexdigest()
     with images.open("r+b") as file:

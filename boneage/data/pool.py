@@ -41,9 +41,8 @@ def run_pool(calls: Iterable[Any], **options: Any) -> Generator[Any, None, None]
     Raises:
         UserError: if a process is killed, or a temporary file cannot be written.
     """
-    options = {"return_as": "generator"} | options
     if options["n_jobs"] == 1 or not _PROCESSES.acquire(blocking=False):
-        yield from Parallel(**options | {"n_jobs": 1})(calls)  # in this process
+        yield from Parallel(n_jobs=1, return_as="generator")(calls)  # in this process
         return
     try:
         yield from _in_processes(calls, options)
@@ -66,7 +65,9 @@ def _in_processes(calls: Iterable[Any], options: dict[str, Any]) -> Iterator[Any
         )
         try:
             with _held_interrupt(), _safe_imports():
-                files = Parallel(initializer=_prepare_process, **options)(stored)
+                files = Parallel(return_as="generator", initializer=_prepare_process, **options)(
+                    stored
+                )
             with closing(files):  # ends the processes, which write into the folder
                 for file in files:
                     yield pickle.loads(file.read_bytes())

@@ -47,7 +47,7 @@ class LabelTable:
     path: Path
     role: Role
     columns: Columns
-    separator: str | None = None
+    separator: str | None
 
 
 @dataclass
@@ -151,7 +151,8 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
             continue
         for file in map(Path, walk(path)):
             if is_radiograph(file):
-                files += [file] * (not is_drawn(file))
+                if not is_drawn(file):
+                    files.append(file)
             elif file.suffix.lower() not in NOT_FILMS and is_binary(file):
                 others.append(file)
     not_read = f"{plural(len(others), 'other file')} ({join_first([file.name for file in others])})"

@@ -20,10 +20,10 @@ from boneage.data.tables.ages import UNIT_NAMES, read_numbers, refuse_split_ages
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     find_columns,
+    letters,
     require_single,
     without_column,
 )
-from boneage.data.tables.headers import letters
 from boneage.data.tables.labels import read_unique_ids
 from boneage.data.tables.matching import IDS_ARE_NAMES, clause, match_ids, path_core
 from boneage.data.tables.read import read_table

@@ -75,9 +75,7 @@ def _share(file: "Dataset", values: np.ndarray) -> np.ndarray:
         values, (low, high) = _look_up(voi, values)
     elif (window := _window(file)) is not None:
         share = _through(window, values)
-        if (
-            (share > 0) & (share < 1)
-        ).any():  # else the window shows only black and white: ignore it
+        if ((share > 0) & (share < 1)).any():  # else it shows only black and white: ignore it
             return share
     return np.clip((values - low) / (high - low), 0, 1)
 

@@ -68,19 +68,19 @@ def _image_flags(file: "Dataset") -> tuple[str, ...]:
     """Return why a file is not the radiograph of a hand, by its header."""
     modality = _text(file, "Modality").upper()
     part = _text(file, "BodyPartExamined").upper()
-    parts = set() if HAND_WORDS.search(part) else OTHER_PARTS & {*re.findall("[A-Z]+", part)}
-    return (
-        *[f"no radiograph by its header: Modality {modality}"] * (modality in NO_RADIOGRAPH),
-        *[f"no hand by its header: BodyPartExamined {_short(part)}"] * bool(parts),
-    )
+    flags = []
+    if modality in NO_RADIOGRAPH:
+        flags.append(f"no radiograph by its header: Modality {modality}")
+    if OTHER_PARTS & {*re.findall("[A-Z]+", part)} and not HAND_WORDS.search(part):
+        flags.append(f"no hand by its header: BodyPartExamined {_short(part)}")
+    return tuple(flags)
 
 
 def _sex(text: str) -> tuple[str, str]:
     """Return the sex in PatientSex, and its flag."""
-    sex = SPELLINGS.get(text.casefold())
-    return (
-        (sex, "") if sex else ("unknown", f"the file's PatientSex {_short(text)} is not recognised")
-    )
+    if sex := SPELLINGS.get(text.casefold()):
+        return sex, ""
+    return "unknown", f"the file's PatientSex {_short(text)} is not recognised"
 
 
 def _age(text: str, by_dates: float | None, dates_flag: str) -> tuple[float | None, str]:

@@ -4,7 +4,7 @@ Millimetres of the adult hand before growth; the origin is the middle of the wri
 fingers. Bone proportions are typical of adults, rounded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -169,15 +169,17 @@ def _long_bone(
         base, head = head, base
     mature, bridged = maturity.epiphysis(bone)
     zone = JOINT_SPACE + length * (0.12 + 0.10 * (1 - maturity.growth))
-    local = list(_growing_end(zone, float(base), mature, bridged))
-    local.append(("shaft", tube(zone, length - JOINT_SPACE, base, waist, head), 1.0))
-    for tissue, outline, density in local:
-        yield Shape(tissue, place(outline, joint, axis), density)
+    shaft = Shape("shaft", tube(zone, length - JOINT_SPACE, base, waist, head))
+    yield from _placed((*_growing_end(zone, float(base), mature, bridged), shaft), joint, axis)
 
 
-def _growing_end(
-    zone: float, base: float, mature: float, bridged: float
-) -> Iterator[tuple[Tissue, np.ndarray, float]]:
+def _placed(shapes: Iterable[Shape], origin: np.ndarray, axis: np.ndarray) -> Iterator[Shape]:
+    """Yield shapes at an origin and in the direction of an axis."""
+    for shape in shapes:
+        yield Shape(shape.tissue, place(shape.outline, origin, axis), shape.density)
+
+
+def _growing_end(zone: float, base: float, mature: float, bridged: float) -> Iterator[Shape]:
     """Yield the bridged growth plate and the epiphysis between the joint and the shaft.
 
     Gilsanz and Ratib: the epiphysis first grows as wide as the metaphysis, then wider, caps it,
@@ -193,8 +195,8 @@ def _growing_end(
         half = 0.46 * base
         ends = np.array([zone - plate - 0.3 * thickness, zone + 0.04 * base])
         corners = [[-half, ends[0]], [half, ends[0]], [half, ends[1]], [-half, ends[1]]]
-        yield "shaft", np.array(corners), bridged
-    yield "epiphysis", epiphysis(zone - plate - thickness / 2, width, thickness, capping), 1.0
+        yield Shape("shaft", np.array(corners), bridged)
+    yield Shape("epiphysis", epiphysis(zone - plate - thickness / 2, width, thickness, capping))
 
 
 def _forearm(maturity: Maturity) -> Iterator[Shape]:
@@ -202,10 +204,9 @@ def _forearm(maturity: Maturity) -> Iterator[Shape]:
     for bone, (end, width, shaft) in FOREARM.items():
         mature, bridged = maturity.epiphysis(bone)
         zone = 0.30 * width + 2.5 * (1 - maturity.growth)
-        local = list(_growing_end(zone, width, mature, bridged))
-        local.append(("shaft", tube(zone, FOREARM_LENGTH, width, shaft, shaft), 1.0))
-        for tissue, outline, density in local:
-            yield Shape(tissue, place(outline, np.array(end, float), down), density)
+        stem = Shape("shaft", tube(zone, FOREARM_LENGTH, width, shaft, shaft))
+        bones = (*_growing_end(zone, width, mature, bridged), stem)
+        yield from _placed(bones, np.array(end, float), down)
     wide = 27 + 10 * (1 - maturity.growth)
     corners = [[-wide, 2], [wide - 2, 2], [wide + 4, -200], [-wide - 6, -200]]
     yield Shape("soft tissue", np.array(corners))

@@ -8,8 +8,7 @@ from typing import get_args
 
 import pandas as pd
 
-from boneage.data.tables.columns import AgeUnit, ReadUnit
-from boneage.data.tables.headers import as_written, letters
+from boneage.data.tables.columns import AgeUnit, ReadUnit, as_written, letters
 from boneage.data.tables.read import refuse
 from boneage.errors import UserError, plural
 from boneage.stages import MAX_AGE_YEARS
@@ -57,17 +56,18 @@ def read_ages(
     refuse(path, cells, ages.isna(), hint + ": correct it or remove the row")
     refuse(path, cells, ages < 0, "is negative: correct it or remove the row")
     most = ages.quantile(UNIT_SHARE, interpolation="higher")
+    maybe_years = most <= MAX_AGE_YEARS
     stated = "months" if unit == "any" else unit or _unit_in(str(cells.name))
     if units is not None and unit != "any":
         of_column = _unit_of_all(path, ages, units.reindex(ages.index))
-        if most <= MAX_AGE_YEARS and stated not in (None, of_column) and of_column:
-            log.warning(
-                "%s: column %r is read as %s, but column %r says %s",
-                path, cells.name, stated, units.name, of_column,
-            )  # fmt: skip
-        if most <= MAX_AGE_YEARS:
+        if maybe_years and of_column:
+            if stated not in (None, of_column):
+                log.warning(
+                    "%s: column %r is read as %s, but column %r says %s",
+                    path, cells.name, stated, units.name, of_column,
+                )  # fmt: skip
             stated = stated or of_column
-    if stated != "months" and most <= MAX_AGE_YEARS and (example := years_with_months(cells)):
+    if stated != "months" and maybe_years and (example := years_with_months(cells)):
         years, months_after = map(int, re.split("[.,]", example))
         raise UserError(
             f"{path}, column {cells.name!r}: {example} seems to be {years} years and "
@@ -75,14 +75,20 @@ def read_ages(
             f"months ({12 * years + months_after})"
         )
     months = ages * MONTHS_PER_UNIT[stated or "months"]
-    hint = f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set data.age_unit="
-    hint += "months or years, one unit for the ages and all readers (in boneage commands: "
-    hint += "--age-unit); if it is a code for a missing age, remove the row, or a reader's reading"
     if len(ages) >= LEAST_DAYS and ages.median() > MAX_AGE_YEARS * 12:
-        hint = f"is above {MAX_AGE_YEARS} years, also as months: if the ages are days, write months"
-        hint += " (days / 30.44)"
+        hint = (
+            f"is above {MAX_AGE_YEARS} years, also as months: if the ages are days, write months "
+            "(days / 30.44)"
+        )
+    else:
+        hint = (
+            f"{stated or 'months'} is above {MAX_AGE_YEARS} years: correct it, or set "
+            "data.age_unit=months or years, one unit for the ages and all readers (in boneage "
+            "commands: --age-unit); if it is a code for a missing age, remove the row, or a "
+            "reader's reading"
+        )
     refuse(path, cells, months > MAX_AGE_YEARS * 12, hint)
-    if stated is None and most <= MAX_AGE_YEARS:
+    if stated is None and maybe_years:
         raise UserError(
             f"{path}, column {cells.name!r}: nine ages in ten are at most {most:g} (the highest is "
             f"{ages.max():g}), which looks like years: set data.age_unit=years, or, if nearly all "

@@ -9,8 +9,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from boneage.data.tables.columns import column_option
-from boneage.data.tables.headers import INVISIBLE
+from boneage.data.tables.columns import INVISIBLE, column_option
 from boneage.data.tables.read import NO_VALUE
 from boneage.errors import join_first, plural
 

@@ -24,11 +24,11 @@ from boneage.data.tables.columns import (
     ReadUnit,
     column_option,
     find_columns,
+    letters,
     require_present,
     require_single,
     without_column,
 )
-from boneage.data.tables.headers import letters
 from boneage.data.tables.ids import NO_PATIENT, normal_ids
 from boneage.data.tables.read import read_table, refuse
 from boneage.data.tables.sexes import read_sexes
@@ -147,9 +147,8 @@ def read_ids(
     """
     table = read_table(path, separator)
     header = list(table.columns)
-    name = find_columns(header, columns).get("id") or find_columns(header, DEFAULT_COLUMNS).get(
-        "id"
-    )
+    either = (find_columns(header, names).get("id") for names in (columns, DEFAULT_COLUMNS))
+    name = next(filter(None, either), None)
     if name is None:
         raise UserError(without_column(path, header, "id"))
     require_single(path, table, [name])
@@ -169,9 +168,9 @@ def _require_columns(
             "commands, or use another table"
         )
         if meaning == "age":
-            advice += "; a table without ages, such as the test table of Kaggle's rsna-bone-age, "
             advice += (
-                "cannot be used for training or testing; boneage predict FOLDER --checkpoint RUN "
+                "; a table without ages, such as the test table of Kaggle's rsna-bone-age, cannot "
+                "be used for training or testing; boneage predict FOLDER --checkpoint RUN "
                 "--out DIR --report shows its anomalies and predicted ages"
             )
         raise UserError(f"{without_column(path, list(table.columns), meaning, own)}; {advice}")

@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -37,25 +37,25 @@ def match_ids(wanted: Iterable[str], known: Iterable[str], where: object) -> dic
     """
     wanted, known = list(dict.fromkeys(wanted)), set(known)
     matched = {id_: id_ for id_ in wanted if id_ in known}
-    if len(matched) < len(wanted):
-        askers = Counter(map(file_core, wanted))
-        alike = defaultdict(list)
-        for id_ in known:
-            alike[file_core(id_)].append(id_)
-        pairs = {
-            id_: alike[key][0]
-            for id_ in wanted
-            if id_ not in matched and askers[key := file_core(id_)] == len(alike[key]) == 1
-        }
-        if pairs:
-            log.warning(
-                "%s: %s matched ignoring folder, suffix, leading zeros, case and spaces: %s",
-                where,
-                plural(len(pairs), "id"),
-                join_first([f"{a} = {b}" for a, b in pairs.items()]),
-            )
-        matched |= pairs
-    return matched
+    if len(matched) == len(wanted):  # the usual case
+        return matched
+    askers = Counter(map(file_core, wanted))
+    alike = defaultdict(list)
+    for id_ in known:
+        alike[file_core(id_)].append(id_)
+    pairs = {
+        id_: alike[key][0]
+        for id_ in wanted
+        if id_ not in matched and askers[key := file_core(id_)] == len(alike[key]) == 1
+    }
+    if pairs:
+        log.warning(
+            "%s: %s matched ignoring folder, suffix, leading zeros, case and spaces: %s",
+            where,
+            plural(len(pairs), "id"),
+            join_first([f"{a} = {b}" for a, b in pairs.items()]),
+        )
+    return matched | pairs
 
 
 def file_core(id_: str) -> str:
@@ -110,8 +110,8 @@ class Pairs:
     """
 
     files: dict[str, list[Path]]
-    without_image: list[str] = field(default_factory=list)
-    without_row: list[str] = field(default_factory=list)
+    without_image: list[str]
+    without_row: list[str]
 
     @property
     def repeated(self) -> dict[str, list[Path]]:

@@ -5,7 +5,6 @@ import csv
 import io
 import logging
 import re
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,13 @@ from zlib import error as ZlibError
 
 import pandas as pd
 
-from boneage.data.tables.headers import INVISIBLE, stripped, title_lines, without_title
+from boneage.data.tables.columns import (
+    INVISIBLE,
+    stripped,
+    title_lines,
+    warn_once,
+    without_title,
+)
 from boneage.data.tables.sheets import SPREADSHEETS, is_spreadsheet, read_sheet
 from boneage.errors import UserError, one_line
 from boneage.terminal import require_file
@@ -112,15 +117,6 @@ def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     return cells
 
 
-@cache
-def _log_separator(path: Path, asked: str, fitting: str) -> None:
-    names = {sign: name for name, sign in SEPARATORS.items()}
-    log.warning(
-        "%s: data.separator=%s is not in its header: read with %s",
-        path, names.get(asked, asked), names[fitting],
-    )  # fmt: skip
-
-
 def _read_csv(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     """Return the lines of a csv file, or of its beginning."""
     with path.open("rb") as file:
@@ -137,7 +133,11 @@ def _read_csv(path: Path, separator: str | None, complete: bool) -> pd.DataFrame
     if separator is None or len(_table(text, separator)[0]) < 2:
         fitting = _separator(text)
         if separator is not None and len(_table(text, fitting)[0]) > 1:
-            _log_separator(path, separator, fitting)
+            names = {sign: name for name, sign in SEPARATORS.items()}
+            warn_once(
+                "%s: data.separator=%s is not in its header: read with %s",
+                path, names.get(separator, separator), names[fitting],
+            )  # fmt: skip
         separator = fitting
     if not complete:  # it may end anywhere, also between quotation marks
         return stripped(pd.DataFrame(_table(text, separator)[:1]))

@@ -128,8 +128,13 @@ def _answers(column: str, cells: set[str]) -> dict[str, str]:
 
 def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.Series) -> None:
     """Warn if all sexes are unknown, or another column contains others."""
-    others = [name for name in dict.fromkeys(table.columns) if _looks_like_sexes(table, name)]
-    others = [name for name in others if name != column and _differs(table[name], sexes)]
+    alike = [name for name in dict.fromkeys(table.columns) if _looks_like_sexes(table, name)]
+    unused = {name: _sexes(table[name]) for name in alike if name != column}
+    others = {
+        name: other
+        for name, other in unused.items()
+        if ((other != sexes) & (other != "unknown")).any()
+    }
     unknown = bool((sexes == "unknown").all())
     if not unknown and not others:
         return
@@ -138,15 +143,14 @@ def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.S
     message = f"{why}, so the sex of {rows} is unknown"
     if not unknown:
         message = f"the sex is read from column {column!r}"
-        for name in others:
-            if n := _contradictions(table[name], sexes):
+        for name, other in others.items():
+            known = (sexes != "unknown") & (other.fillna("unknown") != "unknown")
+            if n := int((known & (other != sexes)).sum()):
                 message += f", which column {name!r} contradicts in {n:,} of {len(sexes):,} rows"
     if others:
         message += (
-            f"; not used, though it looks like a sex column: {join_first(list(map(repr, others)))}"
-        )
-        message += (
-            " (rename the right column to 'sex', or set data.columns.sex= in training, --column "
+            f"; not used, though it looks like a sex column: {join_first(list(map(repr, others)))} "
+            "(rename the right column to 'sex', or set data.columns.sex= in training, --column "
             "sex= in boneage calibrate, stress, verify)"
         )
     log.warning("%s: %s", path, message)
@@ -158,15 +162,3 @@ def _looks_like_sexes(table: pd.DataFrame, name: str) -> bool:
     cells = {cell.casefold() for cell in table[name].unique()} - set(NO_VALUE)
     named = LIKELY_NAMES.search(name.casefold()) and len(cells) <= MOST_CELLS
     return bool(cells) and bool(named or cells <= LIKELY_CELLS)
-
-
-def _contradictions(cells: pd.Series, sexes: pd.Series) -> int:
-    """Return in how many rows a column contains another sex."""
-    pairs = zip(_sexes(cells).fillna("unknown"), sexes, strict=True)
-    return sum(contradict(other, sex) for other, sex in pairs)
-
-
-def _differs(cells: pd.Series, sexes: pd.Series) -> bool:
-    """Tell whether a column contains a sex that differs from the one read."""
-    other = _sexes(cells)
-    return bool(((other != sexes) & (other != "unknown")).any())

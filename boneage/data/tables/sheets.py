@@ -9,7 +9,13 @@ from zipfile import ZipFile, is_zipfile
 import pandas as pd
 
 from boneage.data.decoders import NO_WARNINGS, shared
-from boneage.data.tables.headers import INVISIBLE, names_ids, stripped, without_title
+from boneage.data.tables.columns import (
+    INVISIBLE,
+    names_ids,
+    stripped,
+    warn_once,
+    without_title,
+)
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
@@ -42,7 +48,8 @@ def is_spreadsheet(path: Path) -> bool:
         _require_workbook(path)
     named = path.suffix.lower() in SPREADSHEETS
     if (head == XLSX) != named and head:
-        _log_kind(path, "an xlsx file" if head == XLSX else "a csv file")
+        kind = "an xlsx file" if head == XLSX else "a csv file"
+        warn_once("%s is read as %s, despite its name", path, kind)
     return head == XLSX
 
 
@@ -67,11 +74,6 @@ def _require_workbook(path: Path) -> None:
                 f"{path} is a Strict Open XML file: save it as a usual xlsx file (Excel Workbook), "
                 "or as csv"
             )
-
-
-@cache  # a file is read more than once
-def _log_kind(path: Path, kind: str) -> None:
-    log.warning("%s is read as %s, despite its name", path, kind)
 
 
 def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
@@ -107,7 +109,8 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
     shown = [name for name in filled if name in visible] or filled
     chosen = with_ids[0] if len(with_ids) == 1 else shown[0]
     if len(filled) > 1:
-        _log_sheet(path, chosen, tuple(name for name in filled if name != chosen))
+        others = ", ".join(repr(name) for name in filled if name != chosen)
+        warn_once("%s: of %d sheets only %r is read, not %s", path, len(filled), chosen, others)
     return texts[chosen].replace(r" 00:00:00$", "", regex=True)  # of a plain date
 
 
@@ -123,14 +126,6 @@ def _as_shown(cell: object) -> object:
 
 
 @cache  # a file is read more than once
-def _log_sheet(path: Path, chosen: str, others: tuple[str, ...]) -> None:
-    log.warning(
-        "%s: of %d sheets only %r is read, not %s",
-        path, len(others) + 1, chosen, ", ".join(map(repr, others)),
-    )  # fmt: skip
-
-
-@cache
 def _warn_of_cells(path: Path) -> None:
     """Warn of formulas without a value, merged cells, and hidden rows: a filter removes nothing."""
     with ZipFile(path) as book:

@@ -22,10 +22,8 @@ from boneage.stages import MAX_AGE_YEARS
 log = logging.getLogger(__name__)
 
 LEAST = -1.0  # years that a teacher may predict for a newborn; learned as 0
-ANSWER_COLUMNS = (
-    "age_years",
-    "novelty",
-)  # the age of `boneage predict`, and a column that identifies its tables
+# the age of `boneage predict`, and a column that identifies its tables
+ANSWER_COLUMNS = ("age_years", "novelty")
 
 
 def read_soft_targets(

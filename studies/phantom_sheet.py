@@ -1,4 +1,4 @@
-"""Draw the README's contact sheet: python -m boneage.data.phantom.sheet docs/phantom.png."""
+"""Draw the README's contact sheet: python studies/phantom_sheet.py docs/phantom.png."""
 
 import sys
 from pathlib import Path
@@ -12,21 +12,22 @@ AGES_YEARS = (1, 3, 6, 9, 12, 15, 18)
 CELL = 240, 180  # height and width, pixels
 HEADER = 30  # pixels above each radiograph for its caption
 SHEET_PERCENTILES = (0.5, 99.8)  # stretched between these, so that faint films can be read
+SEED = 10
 CHILD = {"female": "girl", "male": "boy"}
 
 
-def contact_sheet(seed: int = 10) -> np.ndarray:
+def contact_sheet() -> np.ndarray:
     """Return radiographs of 1 to 18 years as one (H, W) uint8 image, each boy below the girl.
 
     Both of an age have the same pose and exposure, so that only their maturity differs.
     """
-    rows = [np.hstack([_cell(age, sex, seed) for age in AGES_YEARS]) for sex in CHILD]
+    rows = [np.hstack([_cell(age, sex) for age in AGES_YEARS]) for sex in CHILD]
     return np.vstack(rows)
 
 
-def _cell(age_years: int, sex: str, seed: int) -> np.ndarray:
+def _cell(age_years: int, sex: str) -> np.ndarray:
     height, width = CELL
-    image = expose(age_years, sex, 2 * height, np.random.default_rng([seed, age_years])).image
+    image = expose(age_years, sex, 2 * height, np.random.default_rng([SEED, age_years])).image
     low, high = np.percentile(image, SHEET_PERCENTILES)
     image = np.clip((image - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     cell = np.zeros((height + HEADER, width), np.uint8)
