@@ -26,7 +26,7 @@ from boneage.evaluation.reference import Reference
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, marker_effect, measure, summarise
 from boneage.explain.methods import Method, maps_of
-from boneage.explain.random_weights import with_random_weights
+from boneage.explain.sanity import with_random_weights
 from boneage.models.inference import predictor
 from boneage.models.module import BoneAgeModule
 from boneage.run_files import CLAIMS

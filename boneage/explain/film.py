@@ -21,9 +21,9 @@ WIDE = 1.2  # width / height above which the map is below the plain film, not ne
 FRAME_COLOUR = (255, 255, 255)  # RGB of the frame around the part that the model reads
 
 
-def _levels(colours: tuple[tuple[int, int, int], ...], n: int = 256) -> np.ndarray:
-    """Return (n, 3) RGB levels of a scale, interpolated between equidistant colours."""
-    at, stops = np.linspace(0, 1, n), np.linspace(0, 1, len(colours))
+def _levels(colours: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+    """Return (256, 3) RGB levels of a scale, interpolated between equidistant colours."""
+    at, stops = np.linspace(0, 1, 256), np.linspace(0, 1, len(colours))
     return np.stack([np.interp(at, stops, channel) for channel in zip(*colours, strict=True)], 1)
 
 

@@ -1,7 +1,10 @@
-"""Checks of maps: dependence on the weights, and effect of marked pixels on the prediction."""
+"""Checks of maps: dependence on the weights, and effect of marked pixels on the prediction.
+
+Networks with random weights are also a control of what maps show.
+"""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
@@ -14,14 +17,63 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE
 from boneage.evaluation.intervals import Results, with_interval
-from boneage.explain.random_weights import normalise
-from boneage.models.inference import Predict
+from boneage.models.inference import Predict, batches
 from boneage.models.module import BoneAgeModule
 
 DELETION_STEPS = 11  # shares of removed pixels: 0, 10, ... 100 %
 SEED = 0  # of new weights and of random patches
 BLUR = 1 / 8  # of the side: blur of the image that replaces removed pixels
 Maps = Callable[[BoneAgeModule], np.ndarray]
+
+
+def with_random_weights(
+    model: BoneAgeModule, images: np.ndarray, sex: Tensor, seed: int
+) -> BoneAgeModule:
+    """Return a copy of a model with random weights, normalised by the radiographs.
+
+    What has no `reset_parameters`, like the layer scales of ConvNeXt, keeps its weights.
+
+    Args:
+        model: the model.
+        images: (n, H, W) uint8 radiographs.
+        sex: (n,) int64, index into `SEXES`.
+        seed: of the weights.
+    """
+    with torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
+        random = copy.deepcopy(model).eval()
+        torch.manual_seed(seed)
+        for layer in random.modules():
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()  # type: ignore[operator]
+        _normalise(random, random.modules(), images, sex)
+    return random
+
+
+def _normalise(
+    model: BoneAgeModule, layers: Iterable[nn.Module], images: np.ndarray, sex: Tensor
+) -> None:
+    """Set the statistics of new batch normalisation layers to those of some of the radiographs.
+
+    With the initial ones, most channels are always zero in some networks, and their maps are empty
+    or lie anywhere.
+
+    Args:
+        model: the model, in evaluation mode.
+        layers: its new layers, of any kind.
+        images: (n, H, W) uint8 radiographs.
+        sex: (n,) int64, index into `SEXES`.
+    """
+    norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
+    if not norms:
+        return
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    image, sexes = next(batches(images, sex, model.device))
+    with torch.no_grad():
+        model(torch.cat([image, image.flip(-1)]), sexes.repeat(2))
+    for norm in norms:
+        norm.eval()
 
 
 def randomisation(
@@ -55,7 +107,7 @@ def randomisation(
         for count, layer in enumerate(order, start=1):
             layer.reset_parameters()  # type: ignore[operator]
             if isinstance(layer, nn.Conv2d | nn.Linear):
-                normalise(changed, order[:count], images, sex)
+                _normalise(changed, order[:count], images, sex)
                 rows += _similar(original, maps(changed), count)
     return pd.DataFrame(rows)
 

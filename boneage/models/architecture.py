@@ -7,10 +7,7 @@ from torch import Tensor, nn
 
 from boneage.models.module import BoneAgeModule
 
-LAYER_NAMES = {
-    "ReLU": "ReLU",
-    "GELU": "GELU",
-    "SiLU": "SiLU",
+LAYER_NAMES = {  # common names by class; others have that of their class
     "BatchNorm2d": "batch norm",
     "LayerNorm2d": "layer norm",
     "MaxPool2d": "max pool",

@@ -26,8 +26,7 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.sex = sex
-        modules = tasks if isinstance(tasks, nn.ModuleDict) else nn.ModuleDict(tasks)
-        self.tasks = cast(Mapping[str, Task], modules)
+        self.tasks = cast(Mapping[str, Task], nn.ModuleDict(tasks))
 
     @override
     def forward(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:

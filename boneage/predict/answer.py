@@ -15,7 +15,6 @@ from boneage.evaluation.numbers import number
 from boneage.stages import PROBABILITY
 
 RESEARCH_ONLY = "Research use only: not a medical device."
-PREDICTIONS_SCHEMA = 2  # version of predictions.json
 MAPPINGS = ("stage_probabilities", "outputs")  # fields that have several columns in the csv
 COLUMN_GAP = "  "  # between the columns of a terminal
 

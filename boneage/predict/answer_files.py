@@ -19,11 +19,12 @@ from boneage.data.atomic import (
 )
 from boneage.data.folders import ANSWERS, PICTURES, PREDICTION_FILES
 from boneage.errors import UserError, join_first, plural
-from boneage.predict.answer import PREDICTIONS_SCHEMA, Answer, table_of
+from boneage.predict.answer import Answer, table_of
 from boneage.run_files import CHECKPOINTS, METRICS, PAGE, SPLIT
 from boneage.terminal import relative_path
 
 log = logging.getLogger(__name__)
+PREDICTIONS_SCHEMA = 2  # of predictions.json
 OF_A_RUN = (METRICS, SPLIT, CHECKPOINTS)  # whose predictions.csv is another table
 
 

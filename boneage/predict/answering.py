@@ -1,7 +1,7 @@
 """From radiographs to answers: predict, correct the orientation, flag anomalies."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,45 +113,53 @@ def _answer(
     strict: bool,
 ) -> Answer:
     """Return the answer for one radiograph."""
-    spread = float(row["spread"]) if "spread" in row else None
+    spread = row.get("spread")
     if spread is not None and spread > DISAGREEMENT:
         flags = [*flags, "the models disagree"]
-    all_flags = [*flags, *patient.flags]
-    answer = partial(
-        Answer, *_names(source), flags=all_flags, **_patient_fields(patient),
-        novelty=None if np.isnan(row["novelty"]) else float(row["novelty"]),
+    answer = Answer(
+        *_names(source),
+        flags=[*flags, *patient.flags],
+        novelty=None if np.isnan(row["novelty"]) else row["novelty"],
         ensemble_sd_years=spread,
-    )  # fmt: skip
-    if strict and flags:
-        return answer(status="withheld", reason="; ".join(flags))
-    probabilities = {
-        c.removeprefix(PROBABILITY): float(row[c]) for c in row if c.startswith(PROBABILITY)
-    }
-    stage = row.get("stage_predicted", "")
-    outputs = {c: float(row[c]) for c in row if c not in NAMED and not c.startswith(PROBABILITY)}
-    answer = partial(answer, stage_probabilities=probabilities, stage=stage, outputs=outputs)
-    if PREDICTED_AGE not in row:
-        return answer()
-    age = max(0.0, float(row[PREDICTED_AGE]))
-    answer = partial(
-        answer, age_years=age, age_text=years_and_months(age), site_correction_years=row.get(SITE)
+        **_patient_fields(patient),
     )
-    if not probabilities:
-        answer = partial(
-            answer, stage=ensemble.stages.names[int(ensemble.stages.index_of(np.array(age)))]
-        )
-    intervals = ensemble.intervals[patient.sex != "unknown"]
+    if strict and flags:
+        return replace(answer, status="withheld", reason="; ".join(flags))
+    probabilities = {name: row[name] for name in row if name.startswith(PROBABILITY)}
+    answer = replace(
+        answer,
+        stage=row.get("stage_predicted", ""),
+        stage_probabilities={
+            name.removeprefix(PROBABILITY): p for name, p in probabilities.items()
+        },
+        outputs={c: row[c] for c in row if c not in NAMED and c not in probabilities},
+    )
+    return _with_age(answer, row, ensemble) if PREDICTED_AGE in row else answer
+
+
+def _with_age(answer: Answer, row: Row, ensemble: Ensemble) -> Answer:
+    """Return an answer with the bone age, and with what follows from it."""
+    age = max(0.0, row[PREDICTED_AGE])
+    answer = replace(
+        answer,
+        age_years=age,
+        age_text=years_and_months(age),
+        site_correction_years=row.get(SITE),
+        stage=answer.stage or ensemble.stages.names[int(ensemble.stages.index_of(np.array(age)))],
+    )
+    intervals = ensemble.intervals[answer.sex != "unknown"]
     if intervals is not None and np.isfinite(width := float(intervals.width_of(np.array(age)))):
         low, high = max(0.0, age - width), age + width
-        answer = partial(answer, interval_low_years=low, interval_high_years=high)
-    if patient.age_years is not None:
-        score = sd_score(age, patient.age_years, patient.sex)
-        answer = partial(answer, sd_score=score)
-        if is_extreme(age, patient.age_years, patient.sex):
-            what = FAR if score is None else f"SD score {score:+z.1f}"
-            unit = f"{what}: is the chronological age right, and its unit?"
-            answer = partial(answer, flags=[*all_flags, unit])
-    return answer()
+        answer = replace(answer, interval_low_years=low, interval_high_years=high)
+    chronological_age = answer.chronological_age_years
+    if chronological_age is None:
+        return answer
+    score = sd_score(age, chronological_age, answer.sex)
+    flags = answer.flags
+    if is_extreme(age, chronological_age, answer.sex):
+        what = FAR if score is None else f"SD score {score:+z.1f}"
+        flags = [*flags, f"{what}: is the chronological age right, and its unit?"]
+    return replace(answer, sd_score=score, flags=flags)
 
 
 def _correct_orientation(source: Source, radiograph: Radiograph, ensemble: Ensemble) -> Radiograph:

@@ -77,7 +77,7 @@ def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ense
         path = Path(folder, name)
         path.write_bytes(content)
         radiograph = load(path, ensemble.preprocessings, with_film=True)
-        patient = patient_of(path, given, {}, radiograph.header)
+        patient = patient_of(given, radiograph.header)
         (answer,), seen = answer_all([(path, radiograph)], [patient], ensemble)
     if answer.sex_from == "option":
         answer = replace(answer, sex_from="chosen")

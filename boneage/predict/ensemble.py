@@ -39,38 +39,15 @@ class Ensemble:
         self.models = [_read(Path(p), mirror) for p in (checkpoints or [builtin_file()])]
         self.files = [model.file for model in self.models]
         require_distinct(self.files)
-        first = self.models[0]
-        for model in self.models[1:]:
-            stages = (model.stages.names, model.stages.edges)
-            for what, same in (
-                ("tasks", model.tasks == first.tasks),
-                ("stages", stages == (first.stages.names, first.stages.edges)),
-            ):
-                if not same:
-                    raise UserError(
-                        f"{first.file} and {model.file} differ in their {what}: they cannot "
-                        "be averaged"
-                    )
-        for one, other in combinations(self.models, 2):
-            own = one.intervals[True]
-            if own is not None and own.known and one.intervals == other.intervals:
-                log.warning(
-                    "%s and %s have the same intervals, so they seem to be one model, which counts "
-                    "twice",
-                    one.file, other.file,
-                )  # fmt: skip
-        self.preprocessings = tuple(model.preprocessing for model in self.models)
-        self.stages = first.stages
+        _require_same_outputs(self.models)
+        _warn_of_same_intervals(self.models)
         for model in self.models:
-            intervals = [_intervals(model, sex_known) for sex_known in INTERVAL_KEYS]
-            if not model.calibrated:
-                lacking = "novelty" if any(intervals) else "intervals and no novelty"
-                log.warning("%s has no calibration: it gives no %s", model.file, lacking)
-            elif not all(each is None or each.known for each in intervals):
-                log.warning("%s: %s", model.file, why_unknown(model.validated))
+            _warn_of_missing_calibration(model)
+        self.preprocessings = tuple(model.preprocessing for model in self.models)
+        self.stages = self.models[0].stages
         self.intervals = {
             sex_known: _mean_intervals([_intervals(model, sex_known) for model in self.models])
-            for sex_known in (True, False)
+            for sex_known in INTERVAL_KEYS
         }
 
     def predict(self, squares: Sequence[np.ndarray], sexes: Sequence[str]) -> list[Row]:
@@ -128,6 +105,41 @@ def _read(path: Path, mirror: bool) -> Model:
     with framework():
         from boneage.run.trained_model import TrainedModel
     return TrainedModel(path, mirror)
+
+
+def _require_same_outputs(models: Sequence[Model]) -> None:
+    """Raise UserError if models differ in their tasks or stages."""
+    first = models[0]
+    for model in models[1:]:
+        stages, first_stages = ((m.stages.names, m.stages.edges) for m in (model, first))
+        for what, same in (
+            ("tasks", model.tasks == first.tasks),
+            ("stages", stages == first_stages),
+        ):
+            if not same:
+                raise UserError(
+                    f"{first.file} and {model.file} differ in their {what}: they cannot be averaged"
+                )
+
+
+def _warn_of_same_intervals(models: Sequence[Model]) -> None:
+    for one, other in combinations(models, 2):
+        own = one.intervals[True]
+        if own is not None and own.known and one.intervals == other.intervals:
+            log.warning(
+                "%s and %s have the same intervals, so they seem to be one model, which counts "
+                "twice",
+                one.file, other.file,
+            )  # fmt: skip
+
+
+def _warn_of_missing_calibration(model: Model) -> None:
+    intervals = [_intervals(model, sex_known) for sex_known in INTERVAL_KEYS]
+    if not model.calibrated:
+        lacking = "novelty" if any(intervals) else "intervals and no novelty"
+        log.warning("%s has no calibration: it gives no %s", model.file, lacking)
+    elif not all(each is None or each.known for each in intervals):
+        log.warning("%s: %s", model.file, why_unknown(model.validated))
 
 
 def _predict(

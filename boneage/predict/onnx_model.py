@@ -218,3 +218,22 @@ def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
             "differently: train it again with this version"
         )
     return contract
+
+
+def with_metadata(model: bytes, key: str, value: str) -> bytes:
+    """Return an ONNX file with one more metadata entry.
+
+    A protocol buffer may be extended at the end. The entry is one more element of the repeated
+    field 14 of ModelProto, `metadata_props`: field 1 is the key, field 2 the value (onnx.proto).
+    """
+    entry = _field(1, key.encode()) + _field(2, value.encode())
+    return model + _field(14, entry)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """Return a bytes field in the encoding of protocol buffers."""
+    length, left = bytearray(), len(content)
+    while left > 127:
+        length.append(left & 127 | 128)
+        left >>= 7
+    return bytes([number << 3 | 2, *length, left]) + content

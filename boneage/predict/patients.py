@@ -65,6 +65,9 @@ class Patient:
     flags: tuple[str, ...] = ()
 
 
+UNKNOWN_PATIENT = Patient()
+
+
 def read_patients(path: Path) -> dict[str, Patient]:
     """Read a table of patients: `id`, and optionally sex and chronological age.
 
@@ -106,7 +109,7 @@ def read_patients(path: Path) -> dict[str, Patient]:
 
 
 def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient]:
-    """Return the patients of radiographs from a table, by file.
+    """Return the patient of each radiograph in a table, by file; unknown without a row.
 
     Files of one name are told apart by the last parts of their path: `a/film` and `b/film`. Warns
     of radiographs that are not in the table and, unless only one is given, counts rows that have no
@@ -116,7 +119,7 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
         UserError: if the table is invalid, contains none of them, or a row is that of several.
     """
     if table is None:
-        return {}
+        return dict.fromkeys(files, UNKNOWN_PATIENT)
     patients = read_patients(table)
     ids = {file: id_ for id_, alike in by_id(files, patients).items() for file in alike}
     meant = match_ids(ids.values(), patients, table)
@@ -137,7 +140,8 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     left = [row for row in patients if path_core(row) not in used]
     if left and len(files) > 1:  # the table of a hospital may be larger
         log.warning("%s: %s", table, clause(left, "row", "without a radiograph here"))
-    return {file: patients[row] for file, row in rows.items()}
+    known = {file: patients[row] for file, row in rows.items()}
+    return dict.fromkeys(files, UNKNOWN_PATIENT) | known
 
 
 def _names(some: Sequence[Path], files: Sequence[Path]) -> list[str]:
@@ -263,11 +267,9 @@ def _is_missing(value: Any) -> bool:  # noqa: ANN401 - any value of a caller
     return value is np.ma.masked or bool(is_scalar(value) and pd.isna(value))
 
 
-def patient_of(
-    file: Path, given: Patient, table: Mapping[Path, Patient], header: Header | None
-) -> Patient:
-    """Return the patient of a radiograph: from the call, else the table, else the DICOM header."""
-    patient = table.get(file, Patient())
+def patient_of(given: Patient, header: Header | None, row: Patient = UNKNOWN_PATIENT) -> Patient:
+    """Return the patient of a radiograph: as given, else by a table's row, else by the header."""
+    patient = row
     if given.sex_from:
         patient = replace(patient, sex=given.sex, sex_from=given.sex_from)
     if given.age_from:

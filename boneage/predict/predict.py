@@ -24,6 +24,7 @@ from boneage.predict.page import PictureNames, write_pages, write_pictures
 from boneage.predict.patients import (
     AGE_CONTRADICTED,
     SEX_CONTRADICTED,
+    UNKNOWN_PATIENT,
     Patient,
     patient_of,
     patients_of,
@@ -34,7 +35,6 @@ from boneage.weights import sha256
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
-UNKNOWN_PATIENT = Patient()
 OUT_OF_MEMORY = re.compile("allocat|out of memory")  # of OpenCV, onnxruntime and torch
 SERIAL_FILES = 16  # fewer are read faster without a pool
 FILES_AHEAD = 1000  # up to about 0.5 MB each, in temporary files
@@ -85,7 +85,10 @@ def predict(
             closing(_batches(zip(left, radiographs, strict=True), len(left))) as parts,
         ):
             for part in parts:
-                owners = [patient_of(file, given, patients, seen.header) for file, seen in part]
+                owners = [
+                    patient_of(given, radiograph.header, patients[file])
+                    for file, radiograph in part
+                ]
                 batch, shown = answer_all(part, owners, ensemble, strict)
                 if pictures and shown:
                     drawn_as = {i: names.new(batch[i].id) for i in shown}
@@ -134,11 +137,11 @@ def answers_of(
     """
     patients = patients_of(files, table)
     pairs = list(zip(files, _load(files, ensemble, with_films=False), strict=True))
-    owners = [patient_of(file, given, patients, radiograph.header) for file, radiograph in pairs]
+    owners = [patient_of(given, radiograph.header, patients[file]) for file, radiograph in pairs]
     return answer_all(pairs, owners, ensemble, strict)[0]
 
 
-def answer_files(
+def answers_twice(
     files: Sequence[Path], sexes: Sequence[str], ensemble: Ensemble
 ) -> tuple[list[Answer], list[Answer], list[str]]:
     """Return the answers without and with the given sexes, and the PatientIDs of DICOM headers.

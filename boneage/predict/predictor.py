@@ -128,8 +128,8 @@ class Predictor:
         sources = [_path(r) if isinstance(r, FILE_TYPES) else r for r in radiographs]
         part = [(source, self._read(source)) for source in sources]
         patients = [
-            patient_of(source, one, {}, radiograph.header) if isinstance(source, Path) else one
-            for (source, radiograph), one in zip(part, given, strict=True)
+            patient_of(one, radiograph.header)
+            for one, (_, radiograph) in zip(given, part, strict=True)
         ]
         return answer_all(part, patients, self.ensemble)[0]
 

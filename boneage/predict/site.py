@@ -20,7 +20,8 @@ from boneage.errors import UserError, framework, join_first, plural
 from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
-from boneage.predict.predict import answer_files
+from boneage.predict.onnx_model import with_metadata
+from boneage.predict.predict import answers_twice
 from boneage.predict.radiograph import NO_SINGLE_HAND
 from boneage.uncertainty.site import Correction, Site
 from boneage.uncertainty.site_fit import (
@@ -95,7 +96,7 @@ def calibrate(
     _require_unseen(labels, model.seen)
     make_writable(out.parent)
     warn_of_copies(dict(zip(labels["id"], films, strict=True)), table)
-    without_sex, with_sex, patient_ids = answer_files(films, list(labels["sex"]), ensemble)
+    without_sex, with_sex, patient_ids = answers_twice(films, list(labels["sex"]), ensemble)
     labels = fill_patients(labels, rows_alike({i: p for i, p in enumerate(patient_ids) if p}))
     reasons = [_left_out(answer) for answer in without_sex]
     usable = np.array([reason == "" for reason in reasons])
@@ -247,22 +248,3 @@ def _write(file: Path, out: Path, site: Site) -> None:
             with framework():
                 from boneage.run.calibrate import write_site
             write_site(file, out, site)
-
-
-def with_metadata(model: bytes, key: str, value: str) -> bytes:
-    """Return an ONNX file with one more metadata entry.
-
-    A protocol buffer may be extended at the end. The entry is one more element of the repeated
-    field 14 of ModelProto, `metadata_props`: field 1 is the key, field 2 the value (onnx.proto).
-    """
-    entry = _field(1, key.encode()) + _field(2, value.encode())
-    return model + _field(14, entry)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """Return a bytes field in the encoding of protocol buffers."""
-    length, left = bytearray(), len(content)
-    while left > 127:
-        length.append(left & 127 | 128)
-        left >>= 7
-    return bytes([number << 3 | 2, *length, left]) + content

@@ -9,10 +9,10 @@ from math import floor, sqrt
 import numpy as np
 
 from boneage.data.tables.sexes import SEXES
+from boneage.evaluation.intervals import NORMAL_LIMIT
 from boneage.predict.answer import Answer
 from boneage.stages import ALL, MAX_AGE_YEARS
 
-NORMAL = 1.959964  # quantile of a 95 % interval
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 VALUE = re.compile(r""" (['"]).*\1(?= )| [-+][\d.]+""")  # in a flag: a quoted text, or an SD score
 
@@ -42,7 +42,7 @@ class Share:
 
         Not the exact one, which needs SciPy: that is installed for training only.
         """
-        z, p, n = NORMAL, self.value, self.n
+        z, p, n = NORMAL_LIMIT, self.value, self.n
         centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
         half = z / (1 + z**2 / n) * sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
         return max(0.0, centre - half), min(1.0, centre + half)

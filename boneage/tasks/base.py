@@ -1,6 +1,7 @@
-"""The interface of a task."""
+"""The interface of a task, and its usual head."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated
 
 import pandas as pd
@@ -8,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from boneage.data.dataset import Batch
+from boneage.errors import UserError
 from boneage.evaluation.metric_set import MetricSet
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -89,3 +91,36 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
         """Return the columns of `predictions.csv` for decoded predictions."""
+
+
+class MLPHead(nn.Sequential):
+    """Fully connected layers with ReLU and dropout, then a linear output.
+
+    Args:
+        in_features: width of the features.
+        out_features: width of the output.
+        hidden: widths of the hidden layers; empty is a linear head.
+        dropout: dropout after each hidden layer.
+
+    Raises:
+        UserError: when `hidden` and `dropout` differ in length.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        hidden: Sequence[int] = (),
+        dropout: Sequence[float] = (),
+    ) -> None:
+        if len(hidden) != len(dropout):
+            raise UserError(
+                f"head: hidden={list(hidden)} and dropout={list(dropout)} differ in length: "
+                "give one dropout per hidden layer"
+            )
+        layers: list[nn.Module] = []
+        width = in_features
+        for size, share in zip(hidden, dropout, strict=True):
+            layers += [nn.Linear(width, size), nn.ReLU(), nn.Dropout(share)]
+            width = size
+        super().__init__(*layers, nn.Linear(width, out_features))

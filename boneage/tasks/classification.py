@@ -14,8 +14,7 @@ from boneage.errors import UserError, plural
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import stage_probability_metrics
 from boneage.stages import PROBABILITY, ROUNDING_YEARS, Stages
-from boneage.tasks.base import Share, Task, Weight
-from boneage.tasks.heads import MLPHead
+from boneage.tasks.base import MLPHead, Share, Task, Weight
 
 
 class StageClassification(Task):

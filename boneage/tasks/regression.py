@@ -12,8 +12,7 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError, plural
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE
-from boneage.tasks.base import Share, Task, Weight
-from boneage.tasks.heads import MLPHead
+from boneage.tasks.base import MLPHead, Share, Task, Weight
 
 
 class AgeRegression(Task):

@@ -14,8 +14,7 @@ from boneage.data.dataset import Batch
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import SHARE, Metric, MetricSet, Pairs
-from boneage.tasks.base import Share, Task, Weight
-from boneage.tasks.heads import MLPHead
+from boneage.tasks.base import MLPHead, Share, Task, Weight
 
 MALE_PROBABILITY = "male_probability"  # column of predictions.csv
 MALE, UNKNOWN = SEXES.index("male"), SEXES.index("unknown")

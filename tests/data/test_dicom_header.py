@@ -104,42 +104,41 @@ def test_sexes(tmp_path, text, sex, odd):
     assert not odd or said.sex_flag.endswith("is not recognised")
 
 
-def test_what_is_odd_counts_where_the_header_does(tmp_path):
-    odd, file = Header("unknown", None, "odd sex", "odd age"), tmp_path / "a.dcm"
-    assert patient_of(file, Patient(), {}, odd).flags == ("odd sex", "odd age")
-    assert patient_of(file, patient_given("male", None), {}, odd).flags == ("odd age",)
-    known = {file: Patient("female", "table", 9.0, "table")}
-    assert patient_of(file, Patient(), known, odd) == known[file]
-    only_age = {file: Patient("unknown", "", 9.0, "table")}
-    assert patient_of(file, Patient(), only_age, odd).flags == ("odd sex",)
-    assert patient_of(file, Patient(), {}, Header("male", 9.0)).flags == ()
-    assert patient_of(file, Patient(), {}, None) == Patient()
+def test_what_is_odd_counts_where_the_header_does():
+    odd = Header("unknown", None, "odd sex", "odd age")
+    assert patient_of(Patient(), odd).flags == ("odd sex", "odd age")
+    assert patient_of(patient_given("male", None), odd).flags == ("odd age",)
+    known = Patient("female", "table", 9.0, "table")
+    assert patient_of(Patient(), odd, known) == known
+    only_age = Patient("unknown", "", 9.0, "table")
+    assert patient_of(Patient(), odd, only_age).flags == ("odd sex",)
+    assert patient_of(Patient(), Header("male", 9.0)).flags == ()
+    assert patient_of(Patient(), None) == Patient()
 
 
-def test_what_is_given_and_contradicts_the_header_is_flagged(tmp_path):
-    file, header = tmp_path / "a.dcm", Header("male", 9.0)
+def test_what_is_given_and_contradicts_the_header_is_flagged():
+    header = Header("male", 9.0)
     both = (SEX_CONTRADICTED, AGE_CONTRADICTED)
-    assert patient_of(file, patient_given("female", 10.5), {}, header).flags == both
-    table = {file: Patient("female", "table", 7.9, "table")}
-    assert patient_of(file, Patient(), table, header).flags == both
-    assert patient_of(file, Patient(), table, header).sex == "female"
-    assert patient_of(file, patient_given("male", 9.99), {}, header).flags == ()  # of 009Y
-    assert patient_of(file, patient_given("unknown", None), {}, header).flags == ()
-    assert patient_of(file, patient_given("female", None), {}, None).flags == ()
+    assert patient_of(patient_given("female", 10.5), header).flags == both
+    row = Patient("female", "table", 7.9, "table")
+    assert patient_of(Patient(), header, row).flags == both
+    assert patient_of(Patient(), header, row).sex == "female"
+    assert patient_of(patient_given("male", 9.99), header).flags == ()  # of 009Y
+    assert patient_of(patient_given("unknown", None), header).flags == ()
+    assert patient_of(patient_given("female", None), None).flags == ()
     doubtful = Header("male", 9.0, age_flag="its dates contradict it")
-    assert patient_of(file, patient_given("male", 12), {}, doubtful).flags == ()
+    assert patient_of(patient_given("male", 12), doubtful).flags == ()
 
 
-def test_the_call_counts_before_the_table_and_the_table_before_the_header(tmp_path):
-    file, header = tmp_path / "a.dcm", Header("male", 9.0)
-    table = {file: Patient("male", "table", 8.5, "table")}
-    both = patient_of(file, patient_given("female", 9.5), table, header)
+def test_the_call_counts_before_the_table_and_the_table_before_the_header():
+    header, row = Header("male", 9.0), Patient("male", "table", 8.5, "table")
+    both = patient_of(patient_given("female", 9.5), header, row)
     assert (both.sex, both.sex_from) == ("female", "option")
     assert (both.age_years, both.age_from) == (9.5, "option")
-    age = patient_of(file, patient_given(None, 9.5), table, None)
+    age = patient_of(patient_given(None, 9.5), None, row)
     assert age == Patient("male", "table", 9.5, "option")
-    assert patient_of(file, Patient(), table, header) == table[file]
-    alone = patient_of(file, Patient(), {tmp_path / "b.dcm": table[file]}, header)
+    assert patient_of(Patient(), header, row) == row
+    alone = patient_of(Patient(), header)
     assert alone == Patient("male", "header", 9.0, "header")
 
 

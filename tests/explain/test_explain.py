@@ -27,7 +27,7 @@ from boneage.explain.boxes import _with_background, read_boxes, read_regions, re
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import blob, edges, measure, summarise
 from boneage.explain.methods import Method, Score, attribute, maps_of
-from boneage.explain.random_weights import with_random_weights
+from boneage.explain.sanity import with_random_weights
 from boneage.run.checkpoint import build_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.explain import Explained, explain

@@ -13,7 +13,7 @@ from boneage.models.pretrained import TimmBackbone
 from boneage.models.schedules import constant, warmup_cosine
 from boneage.models.sex import NoSex, SexEmbedding
 from boneage.run.checkpoint import build_model
-from boneage.tasks.heads import MLPHead
+from boneage.tasks.base import MLPHead
 
 
 def trainable(module: nn.Module) -> int:

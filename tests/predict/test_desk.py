@@ -24,8 +24,8 @@ from boneage.data.phantom.exposure import expose
 from boneage.errors import FRAMEWORK, UserError
 from boneage.predict.answer import Answer, table_of
 from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY
+from boneage.predict.onnx_model import with_metadata
 from boneage.predict.predictor import Predictor
-from boneage.predict.site import with_metadata
 
 OTHER = "typing_extensions"  # of the framework, but pydantic needs it too
 BLOCK = f"""

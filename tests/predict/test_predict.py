@@ -32,19 +32,13 @@ from boneage.data.phantom.exposure import expose
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError
 from boneage.explain.film import square_film
-from boneage.predict.answer import (
-    PREDICTIONS_SCHEMA,
-    Answer,
-    lines_of,
-    terminal_table,
-    years_and_months,
-)
-from boneage.predict.answer_files import AnswerFiles, open_answers
+from boneage.predict.answer import Answer, lines_of, terminal_table, years_and_months
+from boneage.predict.answer_files import PREDICTIONS_SCHEMA, AnswerFiles, open_answers
 from boneage.predict.answering import answer_all, sd_score
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.patients import Patient, patients_of, read_patients
-from boneage.predict.predict import answer_files
+from boneage.predict.predict import answers_twice
 from boneage.predict.predict import predict as predict_files
 from boneage.predict.predictor import Predictor
 from boneage.predict.radiograph import CORRECTIONS, Radiograph, correction_needed, load, see
@@ -508,7 +502,7 @@ def test_few_radiographs_are_read_before_the_model_needs_them(monkeypatch, tmp_p
     monkeypatch.setattr("boneage.data.pool.run_pool", pool)
     monkeypatch.setattr("boneage.predict.predict.FILES_AHEAD", 20)
     files = [tmp_path / f"{number}.png" for number in range(70)]  # missing: quickly answered
-    answers, *_ = answer_files(files, ["unknown"] * 70, Ensemble())
+    answers, *_ = answers_twice(files, ["unknown"] * 70, Ensemble())
     assert [answer.file for answer in answers] == [str(file) for file in files]
     assert len(used) == 70
     assert len(read) == 70
@@ -517,7 +511,7 @@ def test_few_radiographs_are_read_before_the_model_needs_them(monkeypatch, tmp_p
 @pytest.mark.parametrize(
     "call",
     [
-        lambda files, out: answer_files(files, ["unknown"] * len(files), Ensemble()),
+        lambda files, out: answers_twice(files, ["unknown"] * len(files), Ensemble()),
         lambda files, out: predict_files(files, Ensemble(), out),
     ],
 )
@@ -857,7 +851,7 @@ def test_a_site_is_fitted_with_the_sexes_of_its_headers(runs, films, tmp_path, c
     pixels = cv2.imread(str(sorted(films.glob("*.png"))[0]), cv2.IMREAD_GRAYSCALE)
     written(tmp_path / "boy.dcm", pixels, PatientSex="M")
     paths, sexes = [tmp_path / "boy.dcm"] * 2, ["unknown", "female"]
-    without, with_sex, _ = answer_files(paths, sexes, Ensemble([runs / "one"]))
+    without, with_sex, _ = answers_twice(paths, sexes, Ensemble([runs / "one"]))
     assert "contradicts the DICOM header of 1 radiograph: boy; the table's is used" in caplog.text
     assert [answer.sex for answer in without] == ["unknown", "unknown"]
     assert [answer.sex for answer in with_sex] == ["male", "female"]  # the table's, if it has one

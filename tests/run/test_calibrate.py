@@ -26,10 +26,11 @@ from boneage.errors import UserError
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
-from boneage.predict.predict import answer_files
+from boneage.predict.onnx_model import with_metadata
+from boneage.predict.predict import answers_twice
 from boneage.predict.predictor import Predictor
 from boneage.predict.radiograph import Radiograph
-from boneage.predict.site import _site, calibrate, matched_films, with_metadata
+from boneage.predict.site import _site, calibrate, matched_films
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
@@ -355,7 +356,7 @@ def test_mistakes_are_one_line(exported, hospital, tmp_path):
 def test_a_model_without_ages_is_refused_before_it_predicts(
     configure, hospital, tmp_path, monkeypatch, task, suffix
 ):
-    monkeypatch.setattr("boneage.predict.site.answer_files", None)
+    monkeypatch.setattr("boneage.predict.site.answers_twice", None)
     train(configure(f"task={task}"))
     model = tmp_path / "run"
     if suffix == "onnx":
@@ -609,7 +610,7 @@ def test_known_and_unknown_sex_are_fitted_apart(tmp_path, monkeypatch):
         ]
         return without, with_sex, [""] * len(files)
 
-    monkeypatch.setattr("boneage.predict.site.answer_files", answered)
+    monkeypatch.setattr("boneage.predict.site.answers_twice", answered)
     (tmp_path / "m.onnx").touch()
     model = SimpleNamespace(
         predicts_age=True, file=tmp_path / "m.onnx", site=None, seen=frozenset()
@@ -637,7 +638,7 @@ def test_the_sex_of_the_table_is_used_and_that_of_the_header_where_it_has_none(m
         lambda part, patients, ensemble: ([patient.sex for patient in patients], {}),
     )
     files = [Path("a.dcm"), Path("b.dcm"), Path("c.png")]
-    without, with_sex, patients = answer_files(files, ["female", "unknown", "unknown"], None)
+    without, with_sex, patients = answers_twice(files, ["female", "unknown", "unknown"], None)
     assert without == ["unknown"] * 3
     assert with_sex == ["female", "male", "unknown"]
     assert patients == ["p0", "p1", ""]

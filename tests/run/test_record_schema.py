@@ -73,7 +73,7 @@ def test_nothing_of_a_strangers_checkpoint_is_run(
     [
         "os.system",
         "boneage.models.module.torch.load",
-        "boneage.tasks.heads.Sequence",
+        "boneage.tasks.base.Sequence",
         "boneage.models.pretrained.read_wheel",
         "boneage.models.schedules.partial",
         "boneage.models.backbones.nn.Linear",
