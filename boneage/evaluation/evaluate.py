@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.sexes import SEXES
 from boneage.evaluation.gaps import in_order, levels_of
@@ -14,11 +13,9 @@ from boneage.evaluation.intervals import Results, counts, with_interval
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, CALIBRATION, FROM_AGE, HEADS, stage_metrics
 from boneage.evaluation.predictions import (
-    count_not_finite,
     has_probability,
-    has_scorable_stage,
-    predicted_stage,
     stage_probability,
+    truth_and_prediction,
 )
 from boneage.evaluation.shares import widen_mean, widen_share
 from boneage.stages import ALL, BANDS, Stages
@@ -65,32 +62,27 @@ def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] 
         stages: the stages.
         tasks: the predictions of the tasks of a run.
     """
-    broken = count_not_finite(predictions)
-    true_age = predictions["age_years"].to_numpy(float)
-    true_stage = stages.index_of(true_age)
-    metrics_of_stages = stage_metrics(stages.names)
+    groups = ("age", "stage", *([FROM_AGE] if "stage_predicted" in predictions else []))
+    pairs = {group: truth_and_prediction(predictions, stages, group) for group in groups}
     patients = patient_codes(predictions)
     results: Results = {}
-    stage = age = None
-    if has_scorable_stage(predictions):
-        stage = predicted_stage(predictions, stages)
-        results |= score("stage", metrics_of_stages, true_stage, stage, patients)
-        if has_probability(predictions):
-            probability = stage_probability(predictions, stages)
-            hit = probability.argmax(axis=1) == true_stage
-            results |= score("stage", CALIBRATION, hit, probability.max(axis=1), patients)
-    if PREDICTED_AGE in predictions and PREDICTED_AGE not in broken:
-        age = predictions[PREDICTED_AGE].to_numpy(float)
-        group = FROM_AGE if "stage_predicted" in predictions else "stage"
-        results = score("age", AGE, true_age, age, patients) | results
-        results |= score(group, metrics_of_stages, true_stage, stages.index_of(age), patients)
-    if stage is not None and age is not None:
-        results |= score("heads", HEADS, stage, stages.index_of(age), patients)
+    for group, pair in pairs.items():
+        if pair is not None:
+            metrics = AGE if group == "age" else stage_metrics(stages.names)
+            results |= score(group, metrics, *pair, patients)
+    of_stage = pairs["stage"] if "stage_predicted" in predictions else None
+    of_age = pairs.get(FROM_AGE)
+    if of_stage is not None and has_probability(predictions):
+        probability = stage_probability(predictions, stages)
+        hit = probability.argmax(axis=1) == of_stage[0]
+        results |= score("stage", CALIBRATION, hit, probability.max(axis=1), patients)
+    if of_stage is not None and of_age is not None:
+        results |= score("heads", HEADS, of_stage[1], of_age[1], patients)
     for task in tasks:
         if np.isfinite(task.predicted).all():
             results |= _missing(results, task, task.predicted, patients)
-    groups = list(dict.fromkeys(map(_group, results)))  # a task's own metrics join its others
-    return dict(sorted(results.items(), key=lambda item: groups.index(_group(item[0]))))
+    order = list(dict.fromkeys(map(_group, results)))  # a task's own metrics join its others
+    return dict(sorted(results.items(), key=lambda item: order.index(_group(item[0]))))
 
 
 def _group(name: str) -> str:

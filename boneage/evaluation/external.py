@@ -46,13 +46,13 @@ def differences(
         "age/bias_months": (_mean, lambda table: (error_months(table),)),
         "stage/accuracy": (_mean, lambda table: _hits(table, stages)),
     }
-    patients = patient_codes(own), patient_codes(external)
     found: Results = {}
+    if count_not_finite(own) or count_not_finite(external):
+        return found
+    patients = patient_codes(own), patient_codes(external)
     for name, (metric, columns) in scored.items():
         pair = own_test.get(name), test.get(name)
         if pair[0] is None or pair[1] is None or None in (pair[0]["value"], pair[1]["value"]):
-            continue
-        if count_not_finite(own) or count_not_finite(external):
             continue
         found[name] = unpaired_difference(metric, columns(own), columns(external), patients)
         if pair[0]["low"] is None or pair[1]["low"] is None:

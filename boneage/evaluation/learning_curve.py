@@ -79,7 +79,7 @@ def fit_learning_curve(
         )
     rng = np.random.default_rng(SEED)
     drawn = rng.normal(errors, spread, (SIMULATIONS, len(errors)))
-    if _limits(_slopes(sizes, drawn, spread))[0] > 0:
+    if np.percentile(_slopes(sizes, drawn, spread), 2.5) > 0:
         raise UserError(
             "the error of these runs rises with the size of the training fold, which the law "
             "excludes: check that all were trained for long enough"
@@ -164,8 +164,3 @@ def _fit(n: np.ndarray, mae: np.ndarray, se: np.ndarray) -> tuple[float, float, 
         if rest < least:
             least, best = rest, (float(floor), float(scale), float(exponent))
     return best
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)

@@ -106,7 +106,8 @@ class MetricSet:
         """Yield the metrics that are of the same radiographs, and (n,) bool which these are."""
         for among in dict.fromkeys(metric.among for metric in self.metrics):
             chosen = np.full(len(true), True) if among is None else among(true)
-            yield self.only(partial(_is_among, among)), chosen
+            own = tuple(metric for metric in self.metrics if metric.among == among)
+            yield replace(self, metrics=own), chosen
 
     def by_name(self) -> dict[str, Metric]:
         """Return the metric of each number, by its name."""
@@ -133,10 +134,6 @@ class MetricSet:
                     each = enumerate(self.classes)
                     values |= {f"{metric.name}_{name}": value[..., i] for i, name in each}
         return values
-
-
-def _is_among(among: Callable[[np.ndarray], np.ndarray] | None, metric: Metric) -> bool:
-    return metric.among == among
 
 
 def of_class(metric: Metric, name: str) -> Metric:

@@ -26,6 +26,11 @@ def count_units(result: Mapping[Any, Any]) -> int:
     return int(next((count for count in counts if count and not math.isnan(count)), 0))
 
 
+def counts_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `n` and, if known, `patients` of a result."""
+    return {key: result[key] for key in ("n", "patients") if key in result}
+
+
 def number(value: float | None, beside: float | None = None) -> str:
     """Return a value with two decimals, three if it is below 2; a dash if it is undefined.
 

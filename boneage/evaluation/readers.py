@@ -1,12 +1,15 @@
 """Several readers of the same radiographs: how far they agree, and a model compared with them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import pi, sqrt
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from boneage.data.tables.readings import LEAST_SHARED, shared_radiographs
-from boneage.errors import UserError, plural
+from boneage.data.tables.columns import PREDICTED_AGE
+from boneage.data.tables.ids import patient_codes
+from boneage.data.tables.readings import comparable_readers, reading_column, shared_radiographs
 from boneage.evaluation.intervals import (
     Metrics,
     Result,
@@ -15,29 +18,54 @@ from boneage.evaluation.intervals import (
     paired_difference,
     with_interval,
 )
+from boneage.evaluation.predictions import count_not_finite
 
 MONTHS = 12
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A model and one reader, both compared with the mean of the other readers.
+def readers_report(
+    predictions: pd.DataFrame, readers: Sequence[str], margin_months: float
+) -> dict[str, Any] | None:
+    """Compare readers with each other and a model with them, on the radiographs of a test.
 
-    Attributes:
-        reader: name of the reader who is left out of the mean.
-        reader_mae: months, of the reader.
-        model_mae: months, of the model on the same radiographs.
-        difference: model minus reader, months, paired on the radiographs.
-        inferior: False if the upper limit of the difference is below the margin, so that the model
-            is no worse than the reader by more than that; True if the lower limit is above the
-            margin; None if these radiographs cannot tell.
+    Args:
+        predictions: a `reading_column` for each reader, `age_years_predicted` if ages are
+            predicted, and `patient` where it is known.
+        readers: their names.
+        margin_months: how much worse than a reader still counts as no worse.
+
+    Returns:
+        `names` of the readers compared; `left_out`, of the others the number of radiographs
+        shared; `margin_months`; `agreement` of each reader with the mean of the others (see
+        `agreement`); `sd_months` of one reading; `icc`, ICC(2,1); `perfect_mae_months`, the MAE
+        that a model without error would have against `one_reading` and against the
+        `mean_of_readings` of a radiograph; and of a model that predicts ages `model`, its MAE and
+        bias in months against that mean, and `comparisons` (see `compare`). None where fewer
+        than two readers can be compared.
     """
-
-    reader: str
-    reader_mae: Result
-    model_mae: Result
-    difference: Result
-    inferior: bool | None
+    names, left_out = comparable_readers(predictions, readers)
+    if not names:
+        return None
+    readings = predictions[[reading_column(name) for name in names]].to_numpy(float)
+    patients = patient_codes(predictions)
+    sd = reading_sd(readings, patients)
+    report: dict[str, Any] = {
+        "names": names,
+        "left_out": left_out,
+        "margin_months": margin_months,
+        "agreement": agreement(readings, names, patients),
+        "sd_months": sd,
+        "icc": icc(readings, patients),
+        "perfect_mae_months": _perfect_mae(sd, readings, patients),
+    }
+    if PREDICTED_AGE in predictions and PREDICTED_AGE not in count_not_finite(predictions):
+        predicted = predictions[PREDICTED_AGE].to_numpy(float)
+        read = np.isfinite(readings).any(axis=1)
+        error = MONTHS * (predicted[read] - np.nanmean(readings[read], axis=1))
+        own = None if patients is None else patients[read]
+        report["model"] = mae_and_bias(error, own)
+        report["comparisons"] = compare(predicted, readings, names, margin_months, patients)
+    return report
 
 
 def mean_of_others(readings: np.ndarray, reader: int) -> np.ndarray:
@@ -62,13 +90,10 @@ def agreement(
         readings: (n, R) years, NaN where a reader has not read a radiograph.
         names: R names.
         patients: (n,) numbers of the patients, as for `with_interval`.
-
-    Raises:
-        UserError: when a reader shares fewer than `LEAST_SHARED` radiographs with the others.
     """
     results: dict[str, Result] = {}
     for k, name in enumerate(names):
-        shared = _shared(readings, k, name)
+        shared = shared_radiographs(readings, k)
         error = MONTHS * (readings[:, k] - mean_of_others(readings, k))[shared]
         own = None if patients is None else patients[shared]
         measured = mae_and_bias(error, own)
@@ -160,7 +185,7 @@ def compare(
     names: list[str],
     margin_months: float,
     patients: np.ndarray | None = None,
-) -> list[Comparison]:
+) -> list[dict[str, Any]]:
     """Compare a model with each reader, both against the mean of the other readers.
 
     Non-inferiority is read from the two-sided 95 % interval of the paired difference, which is a
@@ -173,12 +198,15 @@ def compare(
         margin_months: how much worse than a reader still counts as no worse.
         patients: (n,) numbers of the patients.
 
-    Raises:
-        UserError: when a reader shares fewer than `LEAST_SHARED` radiographs with the others.
+    Returns:
+        Per reader `reader` (the name), `reader_mae` and `model_mae` on the same radiographs, and
+        their paired `difference`, model minus reader, all in months. `inferior` is False if its
+        upper limit is below the margin, so that the model is no worse than the reader by more than
+        that; True if its lower limit is above the margin; None if these radiographs cannot tell.
     """
-    found = []
+    comparisons = []
     for k, name in enumerate(names):
-        shared = _shared(readings, k, name)
+        shared = shared_radiographs(readings, k)
         others = mean_of_others(readings, k)[shared]
         reader = MONTHS * (readings[shared, k] - others)
         model = MONTHS * (predicted[shared] - others)
@@ -190,20 +218,36 @@ def compare(
             inferior = False
         elif low is not None and low > margin_months:
             inferior = True
-        maes = [mae_and_bias(error, own)["mae_months"] for error in (reader, model)]
-        found.append(Comparison(name, maes[0], maes[1], difference, inferior))
-    return found
-
-
-def _shared(readings: np.ndarray, reader: int, name: str) -> np.ndarray:
-    """Return (n,) bool, the radiographs that a reader and at least one other have read."""
-    shared = shared_radiographs(readings, reader)
-    if shared.sum() < LEAST_SHARED:
-        raise UserError(
-            f"reader {name} shares {plural(int(shared.sum()), 'radiograph')} with the other "
-            f"readers; at least {LEAST_SHARED} are needed to compare readers: leave this column out"
+        comparisons.append(
+            {
+                "reader": name,
+                "reader_mae": mae_and_bias(reader, own)["mae_months"],
+                "model_mae": mae_and_bias(model, own)["mae_months"],
+                "difference": difference,
+                "inferior": inferior,
+            }
         )
-    return shared
+    return comparisons
+
+
+def _perfect_mae(
+    sd: Result, readings: np.ndarray, patients: np.ndarray | None
+) -> dict[str, Result]:
+    """Return the MAE of a model without error, with the limits that follow from those of the SD.
+
+    The mean of k readings has an SD smaller by the square root of k.
+    """
+    number = np.isfinite(readings).sum(axis=1)
+    read = number > 0
+    share = float((1 / np.sqrt(number[read])).mean())
+
+    def scaled(factor: float) -> Result:
+        limits = {key: sd[key] for key in ("value", "low", "high")}
+        mae = {k: None if v is None else factor * single_reading_mae(v) for k, v in limits.items()}
+        return sd | mae
+
+    of_read = counts(int(read.sum()), None if patients is None else patients[read])
+    return {"one_reading": scaled(1.0), "mean_of_readings": scaled(share) | of_read}
 
 
 def _errors(error: np.ndarray) -> Metrics:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from boneage.data.atomic import atomic_folder, write_file
 from boneage.data.crop import to_jpeg
 from boneage.data.tables.columns import PREDICTED_AGE
-from boneage.evaluation.cases import case_errors, worst_first
+from boneage.evaluation.predictions import case_errors, worst_first
 from boneage.explain.film import COLOURS, Film, film_image, with_map
 from boneage.run_files import CASES
 from boneage.stages import BANDS, PROBABILITY, Stages

@@ -14,7 +14,7 @@ from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.evaluate import Scored, subgroups
 from boneage.evaluation.metrics import is_built_in
 from boneage.evaluation.predictions import count_not_finite
-from boneage.evaluation.readers_report import readers_report
+from boneage.evaluation.readers import readers_report
 from boneage.evaluation.run_folder import FinishedRun, hash_test_set, read_csv, read_run
 from boneage.run.results import metric_report, to_json
 from boneage.run_files import METRICS, PREDICTIONS, SPLIT, SUBGROUPS

@@ -23,7 +23,7 @@ from boneage.callbacks.throughput import Throughput
 from boneage.data.atomic import write_file
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import FailedRun, UserError
-from boneage.evaluation.readers_report import readers_report
+from boneage.evaluation.readers import readers_report
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
 from boneage.evaluation.run_folder import hash_test_set

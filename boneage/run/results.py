@@ -25,12 +25,11 @@ from boneage.data.layouts import looks_official
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.tables.ids import count_patients
 from boneage.errors import plural
-from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import Scored, baselines, evaluate, subgroups
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import common_name, describe, is_built_in, shown_baselines
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled, with_limits
-from boneage.evaluation.predictions import count_not_finite
+from boneage.evaluation.predictions import count_not_finite, pick_cases
 from boneage.evaluation.report.readers import limit_of_readers
 from boneage.models.architecture import count_parameters, describe_architecture
 from boneage.models.module import BoneAgeModule

@@ -14,8 +14,8 @@ from sweeps import read as read_sweeps
 from sweeps import size_studies, sizes_and_errors
 from tables import scored, written
 
-from boneage.evaluation.comparison.page import forest
 from boneage.evaluation.comparison.sizes import curve_of
+from boneage.evaluation.figures.forest import forest
 from boneage.evaluation.figures.sizes import draw_curve, draw_errors, finish
 from boneage.evaluation.figures.style import (
     BLACK,

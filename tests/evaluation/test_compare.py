@@ -203,7 +203,7 @@ def test_seeds_are_pooled(tmp_path):
     (row,) = seed_rows(group)
     maes = [12 * np.abs(np.random.default_rng(s + 100).normal(0, 1, 80)).mean() for s in (1, 2, 3)]
     assert [run.metrics["seed"] for run in row["runs"]] == [1, 2, 3]
-    assert row["setting"] == ("0.1",)
+    assert row["named"] == ("optimizer.lr=0.1",)
     assert row["metrics"]["age/mae_months"]["mean"] == pytest.approx(np.mean(maes))
     assert row["metrics"]["age/mae_months"]["sd"] == pytest.approx(np.std(maes, ddof=1))
 
@@ -620,7 +620,7 @@ def test_options_that_do_not_follow_from_a_choice_keep_settings_apart(tmp_path):
     ((group,),) = groups_of(tmp_path)
     assert group.differing == ["backbone", "seed", "backbone.depth"]
     (row,) = seed_rows(group)
-    assert (row["setting"], len(row["runs"])) == (("slim_resnet", "8"), 2)
+    assert (row["named"], len(row["runs"])) == (("backbone=slim_resnet", "backbone.depth=8"), 2)
 
 
 def test_a_choice_for_another_place_stands_for_its_options(tmp_path):

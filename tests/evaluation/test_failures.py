@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import levene
 
-from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.evaluate import score, subgroups
 from boneage.evaluation.metrics import AGE
+from boneage.evaluation.predictions import pick_cases
 from boneage.evaluation.report.statements import extremes
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.stages import BANDS, Stages

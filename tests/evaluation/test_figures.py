@@ -13,12 +13,10 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score
 from sklearn.metrics import precision_recall_curve as sk_curve
 
-from boneage.evaluation.comparison.page import forest
-from boneage.evaluation.figures import age, failures, stage, training
+from boneage.evaluation.figures import age, stage, training
 from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.readers import readers_and_model
+from boneage.evaluation.figures.forest import forest, readers_and_model, stress_figure
 from boneage.evaluation.figures.registry import FIGURES, draw_figures
-from boneage.evaluation.figures.stress import stress_figure
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.explain.cases import overlay_sheet
 from boneage.explain.film import square_film
@@ -151,7 +149,7 @@ def test_density_by_hand():
 
 def test_errors_of_each_sex_are_in_months():
     true, sex = np.array([5.0, 6.0, 7.0]), np.array(["male", "female", "male"])
-    axes = failures.residuals(true, true + np.array([1.0, -0.5, 0.25]), sex).axes[0]
+    axes = age.residuals(true, true + np.array([1.0, -0.5, 0.25]), sex).axes[0]
     drawn = {cloud.get_label(): cloud.get_offsets().tolist() for cloud in axes.collections}
     assert drawn == {"female (n = 1)": [[6, -6]], "male (n = 2)": [[5, 12], [7, 3]]}
 
@@ -221,23 +219,24 @@ def test_the_legend_of_reliability_hides_no_data():
 
 def test_running_mean_by_hand():
     ages = np.array([4.0, 4.5, 5.0, 5.5, 6.0, 15.0])
-    grid, mean = failures.running_mean(ages, np.array([1.0, 2, 3, 4, 5, 100]))
+    grid, mean = age.running_mean(ages, np.array([1.0, 2, 3, 4, 5, 100]))
     assert mean[grid == 5.0] == pytest.approx(3)  # all five are within a year
     assert np.isnan(mean[grid == 15.0])  # one alone is no mean
     assert np.isnan(mean[grid == 4.5])  # four are too few
 
 
 def test_small_bands_have_hollow_markers():
-    mae = np.array([[5.0, 4, 6], [7, 5, 9], [np.nan] * 3])
+    rows = [("0-2", "mae", 5.0, 50), ("2-5", "mae", 7.0, 3), ("0-2", "bias", 5.0, 50)]
+    table = pd.DataFrame(rows, columns=["band", "metric", "value", "n"]).assign(sex="all")
+    table["metric"] = "age/" + table["metric"] + "_months"
     with styled():
-        n, few = np.array([50, 3, 0]), np.array([False, True, False])
-        figure = failures.error_by_band(["0-2", "2-5", "5-10"], mae, mae, n, few)
+        figure = age.error_by_band(table.assign(low=4.0, high=9.0))
     faces = [line.get_markerfacecolor() for line in figure.axes[0].lines]
     assert len(faces) == 2
     assert faces[0] != "white"
     assert faces[1] == "white"
     ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert ticks == ["0-2\n50", "2-5\n3", "5-10\n0"]
+    assert ticks[:3] == ["0-2\n50", "2-5\n3", "5-10\n0"]
 
 
 def test_precision_recall_against_scikit_learn():
@@ -509,7 +508,7 @@ def test_bands_of_a_run_are_in_their_order():
     table = pd.DataFrame(rows, columns=["band", "metric", "value"]).assign(sex="all", n=[9, 8] * 2)
     table["metric"] = "age/" + table["metric"] + "_months"
     table = table.assign(low=lambda t: t["value"] - 1, high=lambda t: t["value"] + 1)
-    panels = failures.bands_of_run(table).axes
+    panels = age.error_by_band(table).axes
     at = [BANDS.names.index(band) for band in ("2-5", "10-14")]
     for axes, values in zip(panels, ([5.0, 7.0], [-1.0, 2.0]), strict=True):
         points = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "o"]
@@ -541,7 +540,7 @@ def test_ages_above_20_years_are_shown():
     true = np.linspace(0.5, 24.5, 49)
     sex = np.repeat("female", 49)
     stages = Stages(("a", "b", "c"), (10, 23))
-    cloud, errors = age.scatter(true, true - 1, stages), failures.residuals(true, true - 1, sex)
+    cloud, errors = age.scatter(true, true - 1, stages), age.residuals(true, true - 1, sex)
     for figure in (cloud, errors):
         assert figure.axes[0].get_xlim() == (0, 25)
     assert len(errors.axes[0].lines[1].get_xdata()) == 51  # the running mean, by half a year

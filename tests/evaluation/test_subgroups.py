@@ -11,9 +11,8 @@ from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.evaluate import subgroups, without_levels
 from boneage.evaluation.gaps import gaps_of, in_order, levels_of
 from boneage.evaluation.numbers import number, p_value
-from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.page import write_report
-from boneage.evaluation.report.tables import bias_rows, subgroup_rows
+from boneage.evaluation.report.tables import bias_rows, column_sections, subgroup_rows
 from boneage.evaluation.run_folder import read_run
 from boneage.evaluation.shares import exact_interval
 from boneage.run_files import SUBGROUPS

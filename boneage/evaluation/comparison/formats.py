@@ -141,7 +141,7 @@ def _table(group: Group, metrics: Sequence[str], name_of: dict[Path, str]) -> Pa
     rows = [
         Row(
             name_of[run.path],
-            [f"{key}={group.shown(run, key)}" for key in group.differing],
+            group.named(run, group.differing),
             {name: test[name] for name in known if name in test},
         )
         for run, test in zip(group.runs, tests, strict=True)
@@ -152,7 +152,7 @@ def _table(group: Group, metrics: Sequence[str], name_of: dict[Path, str]) -> Pa
             | {part: over[part] for part in ("sd", "n", "patients") if part in over}
             for name, over in row["metrics"].items()
         }
-        rows.append(Row(name_of_seeds(row, name_of), row["named"], means))
+        rows.append(Row(name_of_seeds(row, name_of), list(row["named"]), means))
     if (study := group.reference) is not None:
         published: dict[str, Result] = {
             name: {"value": study.published[name], "low": None, "high": None, "n": None}

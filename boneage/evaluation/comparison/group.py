@@ -114,13 +114,17 @@ class Group:
         options = self.runs[0].metrics["options"]
         return {key: options.get(key) for key in self._keys() if not self._differs(key)}
 
-    def settings(self) -> dict[tuple[str, ...], list[FinishedRun]]:
-        """Return the runs by the values of all differing options but the seed."""
-        keys = [key for key in self.differing if key != "seed"]
+    def settings(self, *without: str) -> dict[tuple[str, ...], list[FinishedRun]]:
+        """Return the runs by their differing options, as "option=value", without some of these."""
+        keys = [key for key in self.differing if key not in without]
         settings: dict[tuple[str, ...], list[FinishedRun]] = {}
         for run in self.runs:
-            settings.setdefault(tuple(self.shown(run, key) for key in keys), []).append(run)
+            settings.setdefault(tuple(self.named(run, keys)), []).append(run)
         return settings
+
+    def named(self, run: FinishedRun, keys: Sequence[str]) -> list[str]:
+        """Return options of a run as "option=value"."""
+        return [f"{key}={self.shown(run, key)}" for key in keys]
 
     @property
     def limit_of_readers(self) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from boneage.data.atomic import write_files, writing
 from boneage.errors import UserError
@@ -27,8 +26,9 @@ from boneage.evaluation.comparison.tables import (
     shown_metrics,
 )
 from boneage.evaluation.figures.architecture import architecture
+from boneage.evaluation.figures.forest import forest
 from boneage.evaluation.figures.sizes import error_by_size
-from boneage.evaluation.figures.style import BLUE, GREY, page_image, styled, wrapped
+from boneage.evaluation.figures.style import page_image, styled
 from boneage.evaluation.gaps import gaps_of
 from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, metric_labels
@@ -44,41 +44,6 @@ SIGNATURES = {
 HEAD_BYTES = 1000  # bytes
 MODELS = 6  # at most, drawn side by side
 ROWS = 100  # runs of the forest plot, at most
-
-
-def forest(
-    runs: Sequence[str],
-    panels: dict[str, np.ndarray],
-    hollow: dict[str, np.ndarray],
-    reference: dict[str, float],
-) -> Figure:
-    """Draw one panel a metric, one row a run, the first run on top.
-
-    Args:
-        runs: K names.
-        panels: per metric (with its unit) (K, 3) value and interval; NaN if unknown.
-        hollow: per metric (K,) whether the n is small.
-        reference: per metric a published value, drawn as a dotted line.
-    """
-    rows = np.arange(len(runs))
-    names = [wrapped(name) for name in runs]
-    lines = [line for name in names for line in name.splitlines()]
-    height = 0.15 + 0.13 * (max(name.count("\n") for name in names) + 1)
-    width = 2.2 * len(panels) + 0.09 * max(map(len, lines))
-    figure = Figure(figsize=(width, 0.9 + height * len(runs)), layout="constrained")
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (name, values) in zip(grid, panels.items(), strict=True):
-        for row in rows[~np.isnan(values[:, 0])]:
-            value, low, high = values[row]
-            axes.hlines(row, low, high, color=BLUE, linewidth=2)
-            face = "white" if hollow[name][row] else BLUE
-            axes.plot(value, row, "o", color=BLUE, markerfacecolor=face, markersize=5)
-        if name in reference:
-            axes.axvline(reference[name], color=GREY, linestyle=":", linewidth=1.2)
-        axes.set_xlabel(name)
-        axes.set_ylim(len(runs) - 0.5, -0.5)
-    grid[0].set_yticks(rows, names)
-    return figure
 
 
 def write_comparison(

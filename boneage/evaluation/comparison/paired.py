@@ -5,10 +5,8 @@ from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.stats import t
 
-from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
 from boneage.evaluation.evaluate import score
@@ -23,17 +21,12 @@ from boneage.evaluation.intervals import (
     widening,
 )
 from boneage.evaluation.metric_set import MetricSet
-from boneage.evaluation.metrics import AGE, common_name, stage_metrics
+from boneage.evaluation.metrics import AGE, stage_metrics
 from boneage.evaluation.numbers import count_units
-from boneage.evaluation.predictions import (
-    count_not_finite,
-    has_scorable_stage,
-    predicted_stage,
-)
+from boneage.evaluation.predictions import truth_and_prediction
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.shares import widen_difference
 
-Columns = tuple[np.ndarray, np.ndarray]
 ACROSS_TASKS = ("age/mae_months", "stage/accuracy", "stage/balanced_accuracy")
 
 
@@ -55,7 +48,7 @@ def differences_of_settings(group: Group) -> list[dict[str, Any]]:
 
     A setting has the mean over its seeds. Rows are as in `differences_within`.
     """
-    settings = (trained_seeds(runs) for runs in group.settings().values())
+    settings = (trained_seeds(runs) for runs in group.settings("seed").values())
     return _rows(group, [runs for runs in settings if len(runs) > 1])
 
 
@@ -70,7 +63,7 @@ def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
     Returns:
         Rows as in `differences_within`.
     """
-    firsts = [trained_seeds(next(iter(group.settings().values()))) for group in groups]
+    firsts = [trained_seeds(next(iter(group.settings("seed").values()))) for group in groups]
     firsts = [runs or group.runs[:1] for runs, group in zip(firsts, groups, strict=True)]
     rows = (
         _row(references, runs, metric)
@@ -133,15 +126,19 @@ def difference_of(
     runs = [*first, *second]
     if any(set(ids) != set(run.predictions["id"]) for run in runs):
         return None  # edited by hand: the hash is from the test
-    pairs = [_columns(run, run.predictions.set_index("id").loc[ids], metric) for run in runs]
+    group, _, name = metric.partition("/")
+    tables = [run.predictions.set_index("id").loc[ids] for run in runs]
+    pairs = [
+        truth_and_prediction(table, run.stages, group)
+        for table, run in zip(tables, runs, strict=True)
+    ]
     known = [pair for pair in pairs if pair is not None]
     if len(known) < len(runs):
         return None
     true, predicted = known[0][0], [pair[1] for pair in known]
-    tables = [run.predictions for run in runs if "patient" in run.predictions]
-    patients = patient_codes(tables[0].set_index("id").loc[ids]) if tables else None
-    name = metric.split("/", 1)[1]
-    metrics = AGE if metric.startswith("age/") else stage_metrics(first[0].stages.names)
+    coded = (codes for table in tables if (codes := patient_codes(table)) is not None)
+    patients = next(coded, None)
+    metrics = AGE if group == "age" else stage_metrics(first[0].stages.names)
     scored = metrics.number(name).for_draws_of(true)
     if any(entry.among is not None for entry in scored.metrics) or name not in scored.by_name():
         return None
@@ -258,19 +255,3 @@ def with_seeds(difference: Result, first: np.ndarray, second: np.ndarray) -> Res
     half = of_t.ppf(0.975) * error
     p = 2 * of_t.sf(abs(value) / error)
     return difference | {"low": value - half, "high": value + half, "p": float(p)}
-
-
-def _columns(run: FinishedRun, table: pd.DataFrame, metric: str) -> Columns | None:
-    """Return the truth and prediction that a metric is computed from; None as in `evaluate`."""
-    true_age = table["age_years"].to_numpy(float)
-    true_stage = run.stages.index_of(true_age)
-    if metric.startswith("stage/") and "stage_predicted" in table:
-        scorable = has_scorable_stage(table)
-        return (true_stage, predicted_stage(table, run.stages)) if scorable else None
-    if PREDICTED_AGE not in table or PREDICTED_AGE in count_not_finite(table):
-        return None
-    age = table[PREDICTED_AGE].to_numpy(float)
-    if metric.startswith("age/"):
-        return true_age, age
-    of_age = common_name(metric).startswith("stage/")
-    return (true_stage, run.stages.index_of(age)) if of_age else None

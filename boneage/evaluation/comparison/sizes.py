@@ -48,12 +48,8 @@ def size_studies(group: Group) -> list[SizeStudy]:
     """
     if SIZE not in group.differing:
         return []
-    others = [key for key in group.differing if key not in (SIZE, "seed")]
-    settings: dict[str, list[FinishedRun]] = {}
-    for run in group.runs:
-        setting = ", ".join(f"{key}={group.shown(run, key)}" for key in others)
-        settings.setdefault(setting, []).append(run)
-    studies = (_study(setting, runs) for setting, runs in settings.items())
+    settings = group.settings(SIZE, "seed").items()
+    studies = (_study(", ".join(setting), runs) for setting, runs in settings)
     return [study for study in studies if study is not None]
 
 

@@ -16,7 +16,15 @@ from boneage.evaluation.comparison.paired import trained_seeds
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import is_compared, metric_label, metric_labels
-from boneage.evaluation.numbers import FEW_NOTE, interval, is_few, number, p_value, with_limits
+from boneage.evaluation.numbers import (
+    FEW_NOTE,
+    counts_of,
+    interval,
+    is_few,
+    number,
+    p_value,
+    with_limits,
+)
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.terminal import plain_markup
 
@@ -55,13 +63,12 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
         chosen: names of metrics; those of the group's table by default.
 
     Returns:
-        Rows with `setting` (values of the differing options but the seed), `named` (these as
-        "option=value"), `runs` (as `trained_seeds` counts them), and `metrics`: per name `mean`,
-        `sd` (n - 1), and `n` of the radiographs (and `patients`) if it is that of all seeds.
+        Rows with `named` (the differing options but the seed, as "option=value"), `runs` (as
+        `trained_seeds` counts them), and `metrics`: per name `mean`, `sd` (n - 1), and `n` of the
+        radiographs (and `patients`) if it is that of all seeds.
     """
     rows = []
-    keys = [key for key in group.differing if key != "seed"]
-    for setting, members in group.settings().items():
+    for named, members in group.settings("seed").items():
         runs = trained_seeds(members)
         if len(runs) < 2:
             continue
@@ -70,11 +77,10 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
             results = [run.metrics["test"].get(name, {}) for run in runs]
             array = np.array([result.get("value") for result in results], float)
             metrics[name] = {"mean": float(array.mean()), "sd": float(array.std(ddof=1)), "n": None}
-            counted = [{k: r[k] for k in ("n", "patients") if k in r} for r in results]
+            counted = [counts_of(result) for result in results]
             if all(each == counted[0] for each in counted):
                 metrics[name] |= counted[0]
-        named = [f"{key}={value}" for key, value in zip(keys, setting, strict=True)]
-        rows.append({"setting": setting, "named": named, "runs": runs, "metrics": metrics})
+        rows.append({"named": named, "runs": runs, "metrics": metrics})
     return rows
 
 

@@ -1,9 +1,10 @@
-"""Figures of predicted against true bone age, from arrays in years."""
+"""Figures of predicted bone ages and their errors."""
 
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
@@ -12,12 +13,19 @@ from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
     GREY,
+    SEX_COLORS,
+    SEX_MARKERS,
+    VERMILION,
+    draw_estimate,
     end_of_axis,
     one_axes,
     wrapped,
 )
-from boneage.stages import Stages
+from boneage.evaluation.numbers import is_few
+from boneage.stages import ALL, BANDS, Stages
 
+RUNNING_WINDOW_YEARS = 2.0
+RUNNING_MIN = 5  # radiographs in the window
 LONGEST_NAME = 40  # characters of the name of a stage
 DOTS = " ..."
 NAME_WIDTH = 0.36  # years that a character of it covers
@@ -104,6 +112,85 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
         xlim=(min(0, np.floor(mean.min())), end_of_axis(mean)),
     )
     axes.xaxis.set_major_locator(MultipleLocator(4))
+    return figure
+
+
+def residuals(true: np.ndarray, predicted: np.ndarray, sex: np.ndarray) -> Figure:
+    """Draw the error against true age by sex, with running means over two years.
+
+    Args:
+        true: (n,) true ages in years.
+        predicted: (n,) predicted ages in years.
+        sex: (n,) "female", "male" or "unknown".
+    """
+    figure, axes = one_axes()
+    error = 12 * (predicted - true)
+    axes.axhline(0, color=BLACK, linewidth=0.8)
+    for name, color in SEX_COLORS.items():
+        chosen = sex == name
+        if not chosen.any():
+            continue
+        axes.scatter(
+            true[chosen],
+            error[chosen],
+            s=9,
+            color=color,
+            marker=SEX_MARKERS[name],
+            alpha=0.4,
+            linewidths=0,
+            label=f"{name} (n = {chosen.sum():,})",
+        )
+        axes.plot(*running_mean(true[chosen], error[chosen]), color=color, linewidth=2)
+    axes.set(
+        xlabel="true bone age (years)",
+        ylabel="predicted - true (months)",
+        xlim=(0, end_of_axis(true)),
+    )
+    axes.xaxis.set_major_locator(MultipleLocator(4))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
+def running_mean(age: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ages on a half-year grid and the mean error within one year of each.
+
+    The mean is NaN, a gap in the line, for fewer than five radiographs.
+    """
+    grid = np.arange(0, end_of_axis(age) + 0.25, 0.5)
+    near = np.abs(grid[:, None] - age) <= RUNNING_WINDOW_YEARS / 2
+    n = near.sum(axis=1)
+    mean = np.full(len(grid), np.nan)
+    enough = n >= RUNNING_MIN
+    mean[enough] = (near @ error)[enough] / n[enough]
+    return grid, mean
+
+
+def error_by_band(groups: pd.DataFrame) -> Figure:
+    """Draw MAE and bias of each age band with their intervals.
+
+    Args:
+        groups: the rows of `subgroups.csv` by age band and sex.
+    """
+    of_all = groups[(groups["sex"] == ALL) & (groups["band"] != ALL)]
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, metric, name, color in (
+        (left, "age/mae_months", "MAE", BLUE),
+        (right, "age/bias_months", "bias", VERMILION),
+    ):
+        rows = of_all[of_all["metric"] == metric].set_index("band").reindex(list(BANDS.names))
+        numbers = rows.filter(["n", "patients"]).fillna(0).astype(int).to_dict("records")
+        estimates = rows[["value", "low", "high"]].to_numpy(float)
+        for i, (estimate, number) in enumerate(zip(estimates, numbers, strict=True)):
+            if not np.isnan(estimate[0]):
+                few = is_few(number)
+                draw_estimate(axes, i, estimate, color, few=few, upright=True, markersize=6)
+        ticks = [f"{b}\n{k['n']:,}" for b, k in zip(BANDS.names, numbers, strict=True)]
+        axes.set_xticks(range(len(ticks)), ticks)
+        axes.set(xlabel="true bone age (years), n below", ylabel=f"{name} (months)")
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
+    left.set_ylim(bottom=0)
+    right.axhline(0, color=BLACK, linewidth=0.8)
     return figure
 
 

@@ -7,18 +7,19 @@ from typing import Literal, get_args
 import pandas as pd
 from matplotlib.figure import Figure
 
-from boneage.evaluation.figures.age import bland_altman, scatter
-from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.failures import (
+from boneage.evaluation.figures.age import (
     RUNNING_MIN,
-    bands_of_run,
-    error_near_edge,
+    bland_altman,
+    error_by_band,
     residuals,
+    scatter,
 )
+from boneage.evaluation.figures.architecture import architecture
+from boneage.evaluation.figures.forest import readers_and_model
 from boneage.evaluation.figures.material import AbsentError, Material
-from boneage.evaluation.figures.readers import readers_and_model
 from boneage.evaluation.figures.stage import (
     confusion_matrix,
+    error_near_edge,
     precision_recall,
     reliability_diagram,
 )
@@ -118,7 +119,7 @@ FIGURES = (
     FigureEntry(
         "error_by_band",
         "failures",
-        bands_of_run,
+        error_by_band,
         ("subgroups",),
         f"Mean absolute error and bias by age band with 95 % intervals. Hollow: {FEWER}.",
     ),

@@ -1,5 +1,7 @@
 """Figures of predicted stages, from arrays."""
 
+from itertools import pairwise
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
@@ -8,15 +10,18 @@ from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
     PURPLE,
     SKY,
     VERMILION,
+    draw_estimate,
     one_axes,
     wrapped,
 )
-from boneage.evaluation.numbers import FEW
-from boneage.evaluation.stage import reliability
+from boneage.evaluation.numbers import FEW, is_few, span
+from boneage.evaluation.stage import errors_by_edge_distance, reliability
+from boneage.stages import Stages
 
 STAGE_COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 STAGE_LINES = ("-", "--", "-.", ":")
@@ -130,3 +135,37 @@ def precision_recall_curve(score: np.ndarray, positive: np.ndarray) -> tuple[np.
     hits = np.cumsum(positive[order])
     last = np.append(np.diff(score[order]) != 0, True)  # of equal scores
     return hits[last] / positive.sum(), hits[last] / (np.flatnonzero(last) + 1)
+
+
+def error_near_edge(
+    true_age: np.ndarray, hit: np.ndarray, stages: Stages, patients: np.ndarray | None = None
+) -> Figure:
+    """Draw the share of wrong stages by distance from each edge between two stages.
+
+    Markers of few patients, or radiographs if these are unknown, are hollow.
+
+    Args:
+        true_age: (n,) true ages in years.
+        hit: (n,) whether the predicted stage is correct.
+        stages: two or more stages; one panel per edge.
+        patients: (n,) patient numbers, if known.
+    """
+    edges = stages.edges
+    figure = Figure(figsize=(6.4, 0.8 + 2.6 * len(edges)), layout="constrained")
+    panels = figure.subplots(len(edges), 1, sharey=True, squeeze=False)[:, 0]
+    for axes, edge, pair in zip(panels, edges, pairwise(stages.names), strict=True):
+        rows = errors_by_edge_distance(true_age, hit, edge, patients)
+        for i, row in enumerate(rows):
+            if row["n"]:
+                share = [100 * row[key] for key in ("rate", "low", "high")]
+                few = is_few(row)
+                draw_estimate(axes, i, share, BLUE, few=few, upright=True, clip_on=False)
+        axes.axvline(len(rows) / 2 - 0.5, color=GREY, linewidth=0.8)
+        axes.set_xticks(range(len(rows)), [f"{span(row)}\n{row['n']:,}" for row in rows])
+        title = wrapped(f"{pair[0]} to {pair[1]}: {edge:g} years", 80)
+        axes.set(title=title, ylabel="wrong stage (%)")
+        axes.set_xlim(-0.5, len(rows) - 0.5)
+        axes.tick_params(axis="x", labelsize=7)
+    panels[-1].set_xlabel("true bone age minus the edge (years), n below")
+    panels[-1].set_ylim(bottom=0)
+    return figure

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -64,6 +64,37 @@ def one_axes(width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
     """Return an empty figure of a size in inches, with one pair of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def draw_estimate(
+    axes: Axes,
+    place: float,
+    estimate: Sequence[float] | np.ndarray,
+    color: str,
+    *,
+    few: bool,
+    upright: bool = False,
+    marker: str = "o",
+    **style: Any,  # noqa: ANN401 - options of the marker
+) -> None:
+    """Draw a value as a marker, hollow if it is of few, on the line of its interval.
+
+    Args:
+        axes: where to draw.
+        place: on the other axis.
+        estimate: value, low and high; limits that are NaN are not drawn.
+        color: of marker and line.
+        few: whether the value is of few radiographs or patients.
+        upright: whether the line is vertical.
+        marker: of the value.
+        style: further options of the marker.
+    """
+    value, low, high = estimate
+    if np.isfinite(low) and np.isfinite(high):
+        line = axes.vlines if upright else axes.hlines
+        line(place, low, high, color=color, linewidth=2)
+    point = (place, value) if upright else (value, place)
+    axes.plot(*point, marker, color=color, markerfacecolor="white" if few else color, **style)
 
 
 def end_of_axis(*years: np.ndarray) -> float:

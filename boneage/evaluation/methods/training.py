@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boneage.errors import plural
-from boneage.evaluation.methods.losses import describe_losses
+from boneage.evaluation.methods.network import describe_losses
 from boneage.evaluation.methods.words import (
     class_name,
     fill_in,

@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from boneage.data.atomic import write_file
 from boneage.data.crop import to_film, to_jpeg
@@ -18,7 +17,6 @@ from boneage.data.formats import read_radiograph
 from boneage.data.hand import detect
 from boneage.data.radiographs import by_id
 from boneage.errors import UserError
-from boneage.evaluation.cases import pick_cases
 from boneage.evaluation.figures.material import AbsentError, Material
 from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import page_image, write_figure
@@ -27,12 +25,13 @@ from boneage.evaluation.intervals import DRAWS
 from boneage.evaluation.methods.training import chosen_epoch
 from boneage.evaluation.methods.words import knows_training
 from boneage.evaluation.metrics import shown_baselines
+from boneage.evaluation.predictions import pick_cases
 from boneage.evaluation.reference import reference_of
-from boneage.evaluation.report.columns import column_sections
 from boneage.evaluation.report.readers import limit_of_readers, readers_section
 from boneage.evaluation.report.statements import extremes, limits
 from boneage.evaluation.report.tables import (
     bias_rows,
+    column_sections,
     extreme_rows,
     metric_rows,
     option_rows,
@@ -107,7 +106,10 @@ def write_report(run_dir: Path) -> Path:
     folder = run_dir / FOLDER
     folder.mkdir(exist_ok=True)
     drawn = draw_figures(run.predictions, run.stages, run)
-    images = {name: _save(figure, folder / name) for name, figure in drawn.items()}
+    images = {
+        name: page_image(figure, write_figure(figure, folder / name))
+        for name, figure in drawn.items()
+    }
     groups, maps = run.table(SUBGROUPS), _maps(run)
     page = render(
         "report.html.j2",
@@ -146,11 +148,6 @@ def write_report(run_dir: Path) -> Path:
     )
     write_file(run_dir / PAGE, page)
     return run_dir / PAGE
-
-
-def _save(figure: Figure, path: Path) -> dict[str, Any]:
-    """Write a figure as PNG and PDF; return its image for the page."""
-    return page_image(figure, write_figure(figure, path))
 
 
 def _edges(run: FinishedRun) -> list[dict[str, Any]]:

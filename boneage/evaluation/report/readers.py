@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from boneage.errors import plural
-from boneage.evaluation.numbers import in_months, with_limits
+from boneage.evaluation.numbers import counts_of, in_months, with_limits
 
 Report = Mapping[str, Any]  # `readers_report` of metrics.json
 
@@ -81,7 +81,7 @@ def _rows(report: Report) -> list[dict[str, Any]]:
             compared = of_model[name]
             row["model"] = with_limits(compared["model_mae"], 2)
             row["difference"] = with_limits(compared["difference"], 2)
-        rows.append(row | {"counts": {k: mae[k] for k in ("n", "patients") if k in mae}})
+        rows.append(row | {"counts": counts_of(mae)})
     return rows
 
 
@@ -108,7 +108,7 @@ def _numbers(report: Report) -> list[dict[str, Any]]:
             "label": label,
             "meaning": meaning,
             "text": with_limits(result, decimals),
-            "counts": {k: result[k] for k in ("n", "patients") if k in result},
+            "counts": counts_of(result),
         }
         for label, meaning, result, decimals in listed
     ]

@@ -1,11 +1,14 @@
 """The rows of the tables of a run's page."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from boneage.data.split_choice import not_drawn
+from boneage.errors import plural
 from boneage.evaluation.evaluate import without_levels
+from boneage.evaluation.gaps import UNKNOWN_LEVEL, Gap, LevelErrors, errors_of, gaps_of
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.methods.words import tests_all
 from boneage.evaluation.metrics import (
@@ -16,6 +19,7 @@ from boneage.evaluation.metrics import (
     is_own_headline,
     shown_baselines,
 )
+from boneage.evaluation.numbers import FEW, interval, number, p_value
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.options import TABLE
@@ -32,6 +36,7 @@ EXTREMES = (
 )
 BIAS = "age/bias_months"
 UNLIMITED = (-1, None)  # epochs, steps or time
+COLUMN_METRICS = ("age/mae_months", "age/bias_months")
 SUBGROUP_METRICS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
 
 
@@ -80,16 +85,58 @@ def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]
         groups: `subgroups.csv`.
     """
     groups = without_levels(groups)
-    scored = groups["metric"].unique()
-    metrics = [name for name in SUBGROUP_METRICS if name in scored]
-    metrics += [name for name in scored if is_own_headline(name)]
-    rows = []
-    for (band, sex), part in groups.groupby(["band", "sex"], sort=False):
-        results = part.set_index("metric").to_dict("index")
-        number = {name: int(part[name].max()) for name in ("n", "patients") if name in part}
-        rows.append({"band": band, "sex": sex, "results": [results[m] for m in metrics]} | number)
+    metrics = _scored(groups, SUBGROUP_METRICS)
+    rows = [
+        {"band": band, "sex": sex} | _results(part, metrics)
+        for (band, sex), part in groups.groupby(["band", "sex"], sort=False)
+    ]
     rows.sort(key=lambda row: (row["sex"] != ALL, row["band"] == ALL))
     return metrics, rows
+
+
+def column_sections(run: FinishedRun, groups: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what the page shows of each column.
+
+    Args:
+        run: the run.
+        groups: its `subgroups.csv`; one without columns, as of older versions, has no sections.
+
+    Returns:
+        Per column `column`, `metrics`, whether `patients` are known, `rows` (`level`, `n`,
+        `patients` and `results`), `sentence` on the clearest gap, and whether it is `marked`, as
+        there is none.
+    """
+    if "column" not in groups:
+        return []
+    errors = errors_of(run.predictions)
+    gaps = gaps_of(run.predictions, run.metrics.get("subgroups", []))
+    of_stages = ("stage/accuracy",) if "stage_predicted" in run.predictions else ()
+    metrics = _scored(groups, (*COLUMN_METRICS, *of_stages))
+    has_patients = "patients" in groups
+    sections = []
+    for column, part in groups[groups["column"] != ""].groupby("column", sort=False):
+        rows = [
+            {"level": level} | _results(own, metrics)
+            for level, own in part.groupby("level", sort=False)
+        ]
+        gap = gaps.get(str(column))
+        if gap and errors:
+            sentence = _gap(gap, errors)
+        elif errors is None:
+            sentence = "This model predicts neither age nor stage: levels are not compared."
+        else:
+            sentence = _no_gap([str(row["level"]) for row in rows], has_patients)
+        sections.append(
+            {
+                "column": column,
+                "metrics": metrics,
+                "patients": has_patients,
+                "rows": rows,
+                "sentence": sentence,
+                "marked": gap is None,
+            }
+        )
+    return sections
 
 
 def bias_rows(
@@ -136,3 +183,40 @@ def _heading(run: FinishedRun, name: str) -> str:
     if name.startswith("stage/") and "stage_predicted" not in run.predictions:
         return group_label(FROM_AGE)
     return group_label(name)
+
+
+def _scored(groups: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Return which of these metrics groups have, then the main ones of new tasks."""
+    scored = groups["metric"].unique()
+    own = [name for name in scored if is_own_headline(name)]
+    return [*(name for name in names if name in scored), *own]
+
+
+def _results(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return `results`, those of the metrics, and `n` (and `patients`) of a group."""
+    results = group.set_index("metric").to_dict("index")
+    counted = {name: int(group[name].max()) for name in ("n", "patients") if name in group}
+    return {"results": [results[name] for name in metrics]} | counted
+
+
+def _gap(gap: Gap, errors: LevelErrors) -> str:
+    unit = f" {errors.unit}" if errors.unit else ""
+    limits = interval(gap.difference)  # none if all draws are equal, as 0 of 30 against 30 of 30
+    in_brackets = f" (95 % interval {limits})" if limits else ""
+    return (
+        f"Clearest difference of the {errors.name}: {gap.high} minus {gap.low}, "
+        f"{number(gap.difference['value'])}{unit}{in_brackets}, "
+        f"p {p_value(gap.p)} by a permutation test, corrected for {plural(gap.pairs, 'pair')}."
+    )
+
+
+def _no_gap(levels: list[str], has_patients: bool) -> str:
+    """Say why no gap is given, from the levels of the column."""
+    known = [level for level in levels if level != UNKNOWN_LEVEL]
+    if not known:
+        return "No test radiograph has a value in this column."
+    if len(known) == 1:
+        return f"There is only one level, {known[0]}: nothing to compare."
+    what = "patients" if has_patients else "radiographs"
+    besides = f" besides {UNKNOWN_LEVEL}" if UNKNOWN_LEVEL in levels else ""
+    return f"Fewer than two levels{besides} have {FEW} {what}: no difference is given."
