@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from boneage.callbacks.checkpoint import saved_checkpoints
-from boneage.callbacks.progress import why_stopped
+from boneage.callbacks.early_stopping import why_stopped
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, one_line, plural, suggestion
 from boneage.models.module import BoneAgeModule
