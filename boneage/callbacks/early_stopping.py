@@ -1,11 +1,15 @@
-"""Stop a training whose validation no longer improves."""
+"""Stop a training whose validation no longer improves, and say why a training has stopped."""
 
 from typing import Any
 
 import lightning as L
 from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch.trainer.states import RunningStage
 from typing_extensions import override
+
+from boneage.errors import plural
 
 
 class EarlyStopping(callbacks.EarlyStopping):
@@ -31,3 +35,22 @@ class EarlyStopping(callbacks.EarlyStopping):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict | {"patience": self.patience})
+
+
+def why_stopped(trainer: L.Trainer) -> str | None:
+    """Return which limit ended the training before its last epoch; None if no callback did."""
+    for timer in trainer.callbacks:  # type: ignore[attr-defined]
+        left = timer.time_remaining(RunningStage.TRAINING) if isinstance(timer, Timer) else None
+        if left is not None and left <= 0:
+            return "trainer.max_time has elapsed"
+    for stopping in trainer.early_stopping_callbacks:
+        monitor, reason = stopping.monitor, stopping.stopping_reason
+        if reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+            each_epoch = trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1
+            times = plural(stopping.wait_count, "epoch" if each_epoch else "validation")
+            return f"{monitor} has not improved for {times}"
+        if reason is EarlyStoppingReason.NON_FINITE_METRIC:
+            return f"{monitor} is not finite"
+        if reason is not EarlyStoppingReason.NOT_STOPPED:
+            return f"{monitor} has reached {reason.name.lower()}"
+    return None

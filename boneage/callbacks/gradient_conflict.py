@@ -47,9 +47,5 @@ class GradientConflict(L.Callback):
 
 def _flat(loss: Tensor, weights: list[torch.nn.Parameter]) -> Tensor:
     """Return the gradient of a loss as one vector; the graph stays for the training step."""
-    parts = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
-    whole = [
-        torch.zeros_like(weight) if part is None else part
-        for part, weight in zip(parts, weights, strict=True)
-    ]
-    return torch.cat([part.flatten() for part in whole])
+    parts = torch.autograd.grad(loss, weights, retain_graph=True, materialize_grads=True)
+    return torch.cat([part.flatten() for part in parts])

@@ -8,12 +8,11 @@ from typing import Any
 import lightning as L
 import pandas as pd
 from lightning.pytorch.callbacks import ModelSummary, RichProgressBar, Timer
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.trainer.states import RunningStage
 from typing_extensions import override
 
+from boneage.callbacks.early_stopping import why_stopped
 from boneage.data.splits import FOLDS
-from boneage.errors import plural
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import duration, number
 from boneage.terminal import is_terminal
@@ -184,25 +183,6 @@ class EpochLines(L.Callback):
             ),
         ]
         return max(0.0, min(left)) if math.isfinite(min(left)) else None
-
-
-def why_stopped(trainer: L.Trainer) -> str | None:
-    """Return which limit ended the training before its last epoch; None if no callback did."""
-    for timer in trainer.callbacks:  # type: ignore[attr-defined]
-        left = timer.time_remaining(RunningStage.TRAINING) if isinstance(timer, Timer) else None
-        if left is not None and left <= 0:
-            return "trainer.max_time has elapsed"
-    for stopping in trainer.early_stopping_callbacks:
-        monitor, reason = stopping.monitor, stopping.stopping_reason
-        if reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
-            each_epoch = trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1
-            times = plural(stopping.wait_count, "epoch" if each_epoch else "validation")
-            return f"{monitor} has not improved for {times}"
-        if reason is EarlyStoppingReason.NON_FINITE_METRIC:
-            return f"{monitor} is not finite"
-        if reason is not EarlyStoppingReason.NOT_STOPPED:
-            return f"{monitor} has reached {reason.name.lower()}"
-    return None
 
 
 def _met_minimum(trainer: L.Trainer) -> bool:

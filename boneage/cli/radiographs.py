@@ -183,7 +183,7 @@ def explain(
     from boneage.errors import UserError, plural
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
-    from boneage.run.explain import Explained, check_out, localise
+    from boneage.run.explain import Explained, check_out
     from boneage.run.explain import explain as draw
     from boneage.run.process import quieten_lightning
     from boneage.weights import require_distinct
@@ -206,6 +206,7 @@ def explain(
             typer.echo(sentence)
     if boxes is not None:
         from boneage.explain.attention import LOCALISATION_TABLE
+        from boneage.run.map_checks import localise
 
         for sentence in localise([explained, *others], boxes, out, method, annotator):
             typer.echo(sentence)

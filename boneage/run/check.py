@@ -1,30 +1,74 @@
 """Check a composed config against its constructors before anything is built."""
 
 import inspect
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from torch import nn
 
-from boneage.data.split_choice import not_drawn
-from boneage.errors import UserError, join_first, one_line, suggestion
-from boneage.options import find, top_level
-from boneage.run.option_types import STRICTER, STRICTER_FOR, TOP_LEVEL
-from boneage.tasks.base import Task
+from boneage.errors import UserError, one_line, suggestion
+from boneage.evaluation.reference import Reference
+from boneage.options import top_level
+from boneage.run.unused import check_unused
 
-log = logging.getLogger(__name__)
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# others give the weights another type than the images; 32 is a short name of 32-true
+Precision = Literal["32-true", 32, "bf16-mixed", "16-mixed"]
+TOP_LEVEL = {
+    "seed": Seed,
+    "train": bool,
+    "ckpt_path": str | None,
+    "start_from": str | None,
+    "resume": Literal["auto"] | None,
+    "mirror_test": bool,
+    "precision": Precision,
+    "compile": bool,
+    "report": bool,
+    "monitor": str,
+    "mode": Literal["min", "max"],
+    "name": str,
+    "readers_margin": Annotated[float, Field(ge=0, allow_inf_nan=False)],
+    "tasks": dict[str, dict[str, Any]],
+    "stages": dict[str, Any],
+    "callbacks": dict[str, Any],
+    "logger": dict[str, Any],
+    "reference": Reference | None,
+}
+STRICTER_FOR = ("torch.", "lightning.", "boneage.callbacks.")  # not for a user's own classes
+STRICTER = {  # than these constructors, whose values may fail or mislead later
+    "trainer.precision": Precision,
+    "trainer.accumulate_grad_batches": PositiveInt,
+    "trainer.check_val_every_n_epoch": PositiveInt | None,
+    "trainer.val_check_interval": PositiveInt | Annotated[float, Field(gt=0, le=1)] | None,
+    "trainer.gradient_clip_val": NonNegativeFloat | None,
+    "trainer.log_every_n_steps": NonNegativeInt,
+    "trainer.min_epochs": NonNegativeInt | None,
+    "trainer.max_time": str | dict[str, int] | None,
+    "optimizer.lr": NonNegativeFloat,
+    "optimizer.weight_decay": NonNegativeFloat,
+    "loss.beta": NonNegativeFloat,
+    "loss.delta": PositiveFloat,
+    "callbacks.early_stopping.patience": NonNegativeInt,
+}
 SET_BY_RUN = {  # options of the trainer
     "callbacks": "those of the group callbacks are used (~callbacks.NAME leaves one out)",
     "logger": "those of the group logger are used (~logger.NAME leaves one out)",
@@ -60,7 +104,7 @@ def check_config(cfg: DictConfig) -> None:
     _check_names(cfg, config)
     _check_files(config["callbacks"])
     _check_loggers(config)
-    _check_unused(cfg, config)
+    check_unused(cfg, config)
     if own := [name for name in SET_BY_RUN if name in config["trainer"]]:
         raise UserError(f"trainer.{own[0]} has no effect, as {SET_BY_RUN[own[0]]}: leave it out")
     if config["trainer"].get("limit_test_batches") == 0:
@@ -200,93 +244,3 @@ def readable(what: str) -> Iterator[None]:
 def _message_of(error: BaseException) -> str:
     """Return the message of an error in one line, without Pydantic's link."""
     return re.sub(r" ?For further information visit \S+", "", one_line(error))
-
-
-def _check_unused(cfg: DictConfig, config: dict[Any, Any]) -> None:
-    """Check that the run uses what the command sets: a sweep over the rest is one run many times.
-
-    Args:
-        cfg: the config.
-        config: the same as plain containers, with references resolved.
-
-    Raises:
-        UserError: for options of the split with a split file, tasks that all have the weight 0, and
-            soft targets without a task that learns from them.
-    """
-    _check_split(OmegaConf.to_container(cfg.data), config["data"])
-    _warn_of_inherited(cfg)
-    if config["train"]:
-        tasks = {name: node for name, node in config["tasks"].items() if "_target_" in node}
-        if all(task.get("weight") == 0 for task in tasks.values()):
-            weights = ", ".join(f"tasks.{name}.weight=0" for name in tasks)
-            raise UserError(f"{weights}: nothing would be learned; set a weight above 0")
-        if config["data"].get("soft_targets"):
-            _require_student(tasks)
-        else:
-            _warn_of_soft_weights(tasks)
-
-
-def _check_split(written: Any, data: dict[str, Any]) -> None:  # noqa: ANN401 - plain containers
-    """Raise UserError for options that a split file replaces, unless its name refers to them."""
-    file = data.get("split_file")
-    if not file:
-        return
-    for option in sorted(not_drawn(data.get("train_films", "all"))):
-        row, name = find(option), option.removeprefix("data.")
-        assert row is not None
-        if name not in data:
-            continue
-        referred = re.search(rf"\$\{{[^}}]*\b{name}\}}", str(written["split_file"]))
-        if data[name] != row.default and not referred:
-            raise UserError(
-                f"data.{name}={data[name]} has no effect with data.split_file={file}, which names "
-                f"the fold of every radiograph: leave it out (data.{name}={row.default}), or leave "
-                "out the split file; for several folds give several files, one for each"
-            )
-
-
-def _require_student(tasks: dict[str, Any]) -> None:
-    """Raise UserError if no task learns from a teacher's ages."""
-    classes = [get_object(task["_target_"]) for task in tasks.values()]
-    own = [getattr(each, "training_target", None) for each in classes]
-    if all(target is Task.training_target for target in own):
-        raise UserError(
-            f"data.soft_targets has no effect on the task {join_first(list(tasks))}: only the age "
-            "is learned from a teacher; leave it out, or choose a task with the age "
-            "(task=regression, task=multitask)"
-        )
-
-
-def _warn_of_soft_weights(tasks: dict[str, Any]) -> None:
-    """Warn of a share of the teacher's age that is set without a teacher."""
-    for name, task in tasks.items():
-        row = find(f"tasks.{name}.soft_weight")
-        assert row is not None
-        if task.get("soft_weight", row.default) != row.default:
-            text = "tasks.%s.soft_weight=%s has no effect without data.soft_targets="
-            log.warning(text, name, task["soft_weight"])
-
-
-def _warn_of_inherited(cfg: DictConfig) -> None:
-    """Warn if a class that the command names gets options of the choice that it replaces."""
-    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    given = [word.lstrip("+").partition("=")[0] for word in words if not word.startswith("~")]
-    named = [name.removesuffix("._target_") for name in given if name.endswith("._target_")]
-    for path in named:
-        if path.startswith("hydra."):
-            continue  # the config of a run lacks it
-        chosen = OmegaConf.select(cfg, path)  # also of a list: augment.transforms.0
-        node: Any = OmegaConf.to_container(chosen, resolve=True)
-        parameters = inspect.signature(get_object(node["_target_"])).parameters
-        others = [
-            f"{path}.{key}={value} (its default is {parameters[key].default})"
-            for key, value in node.items()
-            if key in parameters
-            and f"{path}.{key}" not in given
-            and parameters[key].default not in (value, inspect.Parameter.empty)
-        ]
-        if others:
-            log.warning(
-                "%s gets options of the choice that it replaces: %s; set them, or leave them out "
-                "with ~ before the name", node["_target_"], join_first(others),
-            )  # fmt: skip

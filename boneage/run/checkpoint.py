@@ -31,9 +31,7 @@ from boneage.run.record_schema import (
     check_buildable,
     checked_record,
 )
-from boneage.run.seen import SAME_MONTHS, check_unseen, seen_by
 from boneage.stages import Stages
-from boneage.tasks.base import Task
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
@@ -86,36 +84,6 @@ def stages_of(record: dict[str, Any]) -> Stages:
     """Return the stages that a model was trained with."""
     stages = record["config"]["stages"]
     return Stages(stages["names"], stages["edges"])
-
-
-def changed_fold(
-    record: dict[str, Any], table: pd.DataFrame, folds: Sequence[str] = ("train", "val")
-) -> str | None:
-    """Return the first of the folds that differs from that of a model's training.
-
-    Its radiographs, their order or their readings differ.
-
-    Args:
-        record: of the model.
-        table: the radiographs, with `id`, `age_months`, `sex` and `fold`.
-        folds: to compare.
-    """
-    for fold in folds:
-        now, was = table[table["fold"] == fold], fold_of(record, fold)
-        if list(now["id"]) != list(was["id"]) or _has_other_readings(now, was):
-            return fold
-    return None
-
-
-def _has_other_readings(now: pd.DataFrame, was: pd.DataFrame) -> bool:
-    """Tell whether the same rows have other ages or sexes; what either lacks is not compared."""
-    months = now["age_months"].to_numpy(float) - was["age_months"].to_numpy(float)
-    if (abs(months) >= SAME_MONTHS).any():
-        return True
-    if "sex" not in now or "sex" not in was:
-        return False
-    pairs = zip(now["sex"], was["sex"], strict=True)
-    return any({*pair} == {"female", "male"} for pair in pairs)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -202,64 +170,6 @@ def build_model(
         )
         model.make_optimizer(model.parameters())  # bad options fail now, not when training starts
     return model
-
-
-def read_origin(path: str, model: BoneAgeModule) -> dict[str, Any]:
-    """Return the checkpoint that training starts from: a checkpoint, or an exported ONNX file.
-
-    Raises:
-        UserError: if it cannot be read, or has another backbone than the model.
-    """
-    checkpoint = read_checkpoint(path)
-    if _shapes(_weights_of("backbone", checkpoint)) != _shapes(model.backbone.state_dict()):
-        raise UserError(
-            f"start_from={path} has another backbone than this command: choose its backbone"
-        )
-    return checkpoint
-
-
-def start_from(
-    path: str, checkpoint: dict[str, Any], model: BoneAgeModule, table: pd.DataFrame
-) -> None:
-    """Load the weights of a checkpoint into a new model, part by part.
-
-    Sex input and tasks that the checkpoint lacks, or has with other shapes, keep their initial
-    weights; the others predict as before. Its training radiographs are added to the model's record:
-    later tests refuse them too.
-
-    Args:
-        path: of the checkpoint, for messages.
-        checkpoint: its content, as `read_origin` returns it.
-        model: a model that has not been trained, with fitted tasks.
-        table: the radiographs to train and test on, as in `BoneAgeDataModule.table`.
-
-    Raises:
-        UserError: if a test or validation radiograph was used to train the checkpoint.
-    """
-    check_unseen(checkpoint, table)
-    check_unseen(checkpoint, table, "val")
-    parts = {"backbone": model.backbone, "sex": model.sex}
-    parts |= {f"tasks.{name}": task for name, task in model.tasks.items()}
-    for name, part in parts.items():
-        weights = _weights_of(name, checkpoint)
-        if _shapes(weights) == _shapes(part.state_dict()):
-            part.load_state_dict(weights)
-            if isinstance(part, Task):
-                part.refit(table[table["fold"] == "train"])
-        else:
-            log.warning("%s of %s does not fit: it starts from random weights", name, path)
-    seen = seen_by(checkpoint)
-    columns = [c for c in ("id", "age_months", "fold", "patient") if c in seen]
-    model.record["earlier"] = seen[columns].to_dict("list")
-
-
-def _weights_of(part: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    stored = checkpoint["state_dict"].items()
-    return {k.removeprefix(f"{part}."): v for k, v in stored if k.startswith(f"{part}.")}
-
-
-def _shapes(weights: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.shape for name, value in weights.items()}
 
 
 def load_model(checkpoint: dict[str, Any]) -> BoneAgeModule:

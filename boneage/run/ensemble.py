@@ -54,6 +54,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     readers = [name for name in of_runs[0] if all(name in names for names in of_runs)]
     columns = list(dict.fromkeys(c for run in runs for c in run.metrics.get("subgroups", [])))
     readings = [reading_column(name) for name in readers]
+    margin = first.metrics["options"].get("readers_margin")  # runs without readers may lack it
     predictions = _mean_predictions(runs, columns, readings)
     split = read_csv(first.path / SPLIT)
     tasks = _scored(predictions)
@@ -80,7 +81,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "n": first.metrics["n"] | {"test": len(predictions)},
         **report,
         "readers": readers,
-        "readers_report": _report(predictions, readers, first.metrics["options"]),
+        "readers_report": readers_report(predictions, readers, margin),
     }
     groups = subgroups(predictions, first.stages, tasks, columns)
     contents = {
@@ -142,12 +143,6 @@ def _differing_options(runs: Sequence[FinishedRun]) -> list[str]:
     options = [run.metrics["options"] for run in runs]
     keys = dict.fromkeys(key for of_run in options for key in of_run)
     return [key for key in keys if any(o.get(key) != options[0].get(key) for o in options)]
-
-
-def _report(
-    predictions: pd.DataFrame, readers: Sequence[str], options: dict[str, Any]
-) -> dict[str, Any] | None:
-    return readers_report(predictions, readers, options["readers_margin"]) if readers else None
 
 
 def _mean_predictions(

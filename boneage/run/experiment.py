@@ -37,13 +37,11 @@ from boneage.run.checkpoint import (
     load_model,
     make_record,
     read_checkpoint,
-    read_origin,
-    start_from,
     warn_of_unreadable,
 )
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.external import external_report
-from boneage.run.fit import check_monitor, check_test_batches, fit
+from boneage.run.fit import check_monitor, check_test_batches, fit, read_origin, start_from
 from boneage.run.process import (
     check_strategy,
     interruptible,
@@ -60,8 +58,7 @@ from boneage.run.resume import (
     newest_checkpoint,
     resume_record,
 )
-from boneage.run.seen import check_unseen, is_external
-from boneage.run.teachers import check_teachers
+from boneage.run.seen import check_teachers, check_unseen, is_external
 from boneage.run_files import SPLIT
 from boneage.uncertainty.conformal import why_unknown
 from boneage.weights import is_exported, sha256

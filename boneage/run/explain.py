@@ -1,4 +1,4 @@
-"""Explain a checkpoint's predictions on radiograph files, and measure its maps."""
+"""Explain a checkpoint's predictions on radiograph files."""
 
 import copy
 import io
@@ -24,20 +24,17 @@ from boneage.data.tables.matching import match_ids
 from boneage.data.tables.sexes import contradict
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.figures.style import styled, to_png
-from boneage.evaluation.reference import first_reference
-from boneage.explain.attention import measure_model, write_attention
-from boneage.explain.boxes import find_regions, read_regions
+from boneage.explain.boxes import find_regions
 from boneage.explain.cases import captions, overlay_sheet
 from boneage.explain.film import read_film
 from boneage.explain.methods import Method, maps_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import correcting_site, predictions_at
-from boneage.run.checkpoint import load_model, read_checkpoint, stages_of
+from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.seen import find_seen, seen_by
 
 log = logging.getLogger(__name__)
 SHEET = 24  # radiographs per image
-Masks = dict[str, dict[str, np.ndarray]]  # by id and region
 
 
 class Explained:
@@ -210,45 +207,3 @@ def explain(
                     figure = overlay_sheet(films, maps[shown], texts)
                     write_file(out / f"{task}_{number:03d}.png", to_png(figure))
     return explained
-
-
-def localise(
-    models: Sequence[Explained], regions: Path, out: Path, method: Method, annotator: str | None
-) -> list[str]:
-    """Measure the maps of one or several models; several trainings of one setting show the spread.
-
-    Args:
-        models: checkpoints with their held-out radiographs.
-        regions: table of boxes, or folder of a phantom's masks, as for `models`.
-        out: folder for the files of `write_attention`.
-        method: of the maps.
-        annotator: as for `Explained`.
-
-    Returns:
-        The sentences of `claims.txt`.
-    """
-    masks: dict[Preprocessing, Masks] = {}
-    summaries = []
-    for seed, explained in enumerate(models):
-        cached = masks.setdefault(explained.preprocessing, {})  # usually the same for all models
-        pairs = zip(explained.table["id"], explained.files, strict=True)
-        new = {id_: file for id_, file in pairs if id_ not in cached}
-        cached |= read_regions(regions, new, explained.preprocessing, annotator)
-        summaries.append(_measure(explained, cached, method, seed))
-    reference = first_reference(explained.checkpoint["boneage"] for explained in models)
-    return write_attention(summaries, out, reference)
-
-
-def _measure(explained: Explained, masks: Masks, method: Method, seed: int) -> pd.DataFrame:
-    """Return the summary of every task of one checkpoint; the seed is of the random weights."""
-    return measure_model(
-        explained.model,
-        explained.images,
-        explained.sex,
-        explained.table["age_years"].to_numpy(float),
-        [masks[id_] for id_ in explained.table["id"]],
-        stages_of(explained.checkpoint["boneage"]),
-        method,
-        explained.patients,
-        seed,
-    )

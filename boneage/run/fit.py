@@ -1,22 +1,85 @@
-"""Train a model, and choose the weights to test."""
+"""Start from the weights of another model, train, and choose the weights to test."""
 
 import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import pandas as pd
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from boneage.callbacks.checkpoint import saved_checkpoints
-from boneage.callbacks.progress import why_stopped
+from boneage.callbacks.early_stopping import why_stopped
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, one_line, plural, suggestion
 from boneage.models.module import BoneAgeModule
+from boneage.run.checkpoint import read_checkpoint
+from boneage.run.seen import check_unseen, seen_by
+from boneage.tasks.base import Task
 
 log = logging.getLogger(__name__)
+
+
+def read_origin(path: str, model: BoneAgeModule) -> dict[str, Any]:
+    """Return the checkpoint that training starts from: a checkpoint, or an exported ONNX file.
+
+    Raises:
+        UserError: if it cannot be read, or has another backbone than the model.
+    """
+    checkpoint = read_checkpoint(path)
+    if _shapes(_weights_of("backbone", checkpoint)) != _shapes(model.backbone.state_dict()):
+        raise UserError(
+            f"start_from={path} has another backbone than this command: choose its backbone"
+        )
+    return checkpoint
+
+
+def start_from(
+    path: str, checkpoint: dict[str, Any], model: BoneAgeModule, table: pd.DataFrame
+) -> None:
+    """Load the weights of a checkpoint into a new model, part by part.
+
+    Sex input and tasks that the checkpoint lacks, or has with other shapes, keep their initial
+    weights; the others predict as before. Its training radiographs are added to the model's record:
+    later tests refuse them too.
+
+    Args:
+        path: of the checkpoint, for messages.
+        checkpoint: its content, as `read_origin` returns it.
+        model: a model that has not been trained, with fitted tasks.
+        table: the radiographs to train and test on, as in `BoneAgeDataModule.table`.
+
+    Raises:
+        UserError: if a test or validation radiograph was used to train the checkpoint.
+    """
+    check_unseen(checkpoint, table)
+    check_unseen(checkpoint, table, "val")
+    parts = {"backbone": model.backbone, "sex": model.sex}
+    parts |= {f"tasks.{name}": task for name, task in model.tasks.items()}
+    for name, part in parts.items():
+        weights = _weights_of(name, checkpoint)
+        if _shapes(weights) == _shapes(part.state_dict()):
+            part.load_state_dict(weights)
+            if isinstance(part, Task):
+                part.refit(table[table["fold"] == "train"])
+        else:
+            log.warning("%s of %s does not fit: it starts from random weights", name, path)
+    seen = seen_by(checkpoint)
+    columns = [c for c in ("id", "age_months", "fold", "patient") if c in seen]
+    model.record["earlier"] = seen[columns].to_dict("list")
+
+
+def _weights_of(part: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    stored = checkpoint["state_dict"].items()
+    return {k.removeprefix(f"{part}."): v for k, v in stored if k.startswith(f"{part}.")}
+
+
+def _shapes(weights: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 def fit(

@@ -1,21 +1,72 @@
-"""Check a checkpoint's maps: do they depend on its weights, and do their pixels matter?"""
+"""Measure a checkpoint's maps: where they lie, whether its weights and their pixels matter."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import write_file
+from boneage.data.decode import Preprocessing
 from boneage.data.sampler import evenly
 from boneage.errors import plural
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.intervals import Results
 from boneage.evaluation.numbers import FEW, number, with_limits
+from boneage.evaluation.reference import first_reference
+from boneage.explain.attention import measure_model, write_attention
+from boneage.explain.boxes import read_regions
 from boneage.explain.methods import Method
 from boneage.explain.sanity import deletion, mean_distances, randomisation, sanity_figure
 from boneage.models.inference import predictor
+from boneage.run.checkpoint import stages_of
 from boneage.run.explain import Explained
 from boneage.run_files import CHECKS
+
+Masks = dict[str, dict[str, np.ndarray]]  # by id and region
+
+
+def localise(
+    models: Sequence[Explained], regions: Path, out: Path, method: Method, annotator: str | None
+) -> list[str]:
+    """Measure the maps of one or several models; several trainings of one setting show the spread.
+
+    Args:
+        models: checkpoints with their held-out radiographs.
+        regions: table of boxes, or folder of a phantom's masks, as for `models`.
+        out: folder for the files of `write_attention`.
+        method: of the maps.
+        annotator: as for `Explained`.
+
+    Returns:
+        The sentences of `claims.txt`.
+    """
+    masks: dict[Preprocessing, Masks] = {}
+    summaries = []
+    for seed, explained in enumerate(models):
+        cached = masks.setdefault(explained.preprocessing, {})  # usually the same for all models
+        pairs = zip(explained.table["id"], explained.files, strict=True)
+        new = {id_: file for id_, file in pairs if id_ not in cached}
+        cached |= read_regions(regions, new, explained.preprocessing, annotator)
+        summaries.append(_measure(explained, cached, method, seed))
+    reference = first_reference(explained.checkpoint["boneage"] for explained in models)
+    return write_attention(summaries, out, reference)
+
+
+def _measure(explained: Explained, masks: Masks, method: Method, seed: int) -> pd.DataFrame:
+    """Return the summary of every task of one checkpoint; the seed is of the random weights."""
+    return measure_model(
+        explained.model,
+        explained.images,
+        explained.sex,
+        explained.table["age_years"].to_numpy(float),
+        [masks[id_] for id_ in explained.table["id"]],
+        stages_of(explained.checkpoint["boneage"]),
+        method,
+        explained.patients,
+        seed,
+    )
 
 
 def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> list[str]:

@@ -147,8 +147,38 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
             raise UserError(f"{word} is not a choice: there are {', '.join(choices)}{advice}")
         words.append(word)
         groups += [word] * (bool(choices) and not isinstance(override.value(), dict))
+    config = _composed(words, groups)
+    for group in GLOBAL_GROUPS:
+        if group in config:  # its file's options are below it, not at the top level
+            choice = config.hydra.runtime.choices[group]
+            raise UserError(
+                f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
+            )
+    for searched in config.hydra.sweeper.get("params") or ():
+        if searched.startswith("+"):  # of an option that no file lists
+            continue
+        if not loader.get_group_options(searched) and not _has(config, searched):
+            raise UserError(
+                f"hydra.sweeper.params searches {searched}, which the chosen options do not have: "
+                "choose, or write, a file of conf/hparams_search/ without it"
+            )
+    ranges = [each.input_line for each in overrides if isinstance(each.value(), IntervalSweep)]
+    if ranges and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        raise UserError(f"{ranges[0]} is a range to search: add hparams_search=optuna")
+
+
+def _composed(words: list[str], groups: list[str]) -> DictConfig:
+    """Return the config of a command, with `hydra`.
+
+    Args:
+        words: `option=value` each.
+        groups: those that choose a file of a group.
+
+    Raises:
+        UserError: for a choice or an option that does not exist, or that another one excludes.
+    """
     try:
-        config = compose(CONFIG_NAME, words, return_hydra_config=True)
+        return compose(CONFIG_NAME, words, return_hydra_config=True)
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         if not error.options:
@@ -186,23 +216,6 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
             f"{unknown[1]}: there is no such option{near} (+ before a name adds an option that the "
             "config does not list)"
         ) from error
-    for group in GLOBAL_GROUPS:
-        if group in config:  # its file's options are below it, not at the top level
-            choice = config.hydra.runtime.choices[group]
-            raise UserError(
-                f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
-            )
-    for searched in config.hydra.sweeper.get("params") or ():
-        if searched.startswith("+"):  # of an option that no file lists
-            continue
-        if not loader.get_group_options(searched) and not _has(config, searched):
-            raise UserError(
-                f"hydra.sweeper.params searches {searched}, which the chosen options do not have: "
-                "choose, or write, a file of conf/hparams_search/ without it"
-            )
-    ranges = [each.input_line for each in overrides if isinstance(each.value(), IntervalSweep)]
-    if ranges and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-        raise UserError(f"{ranges[0]} is a range to search: add hparams_search=optuna")
 
 
 def _has(config: DictConfig, option: str) -> bool:

@@ -13,10 +13,11 @@ from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import contains_run, read_json
 from boneage.options import TABLE, find, is_choice, kind_of
-from boneage.run.checkpoint import changed_fold, check_task, read_checkpoint, resolved
+from boneage.run.checkpoint import check_task, read_checkpoint, resolved
 from boneage.run.checkpoint_file import IntactCheckpoint, checkpoint_file
 from boneage.run.options import differing, folder_option, options
 from boneage.run.process import interruptible, is_first_process, only_run_in
+from boneage.run.seen import changed_fold
 from boneage.run_files import BEST, ERROR, LAST, METRICS, PAGE, PREDICTIONS
 from boneage.weights import sha256
 

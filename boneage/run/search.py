@@ -104,8 +104,8 @@ def _end_in_one_line() -> None:
     of_optuna.best_trial = property(best_trial)
 
 
-def _study(config: DictConfig) -> list[Any] | None:
-    """Return the trials of the study that a search adds to; None if it is new.
+def _finished_trials(config: DictConfig) -> list[Any]:
+    """Return the finished trials of the study that a search adds to.
 
     Raises:
         UserError: if the storage cannot be read.
@@ -114,15 +114,16 @@ def _study(config: DictConfig) -> list[Any] | None:
     from sqlalchemy.exc import SQLAlchemyError  # type: ignore[import-untyped]
 
     sweeper = config.hydra.sweeper
-    if sweeper.get("storage") is None or sweeper.get("study_name") is None:
-        return None
+    if sweeper.get("storage") is None:
+        return []
     try:
-        return list(optuna.load_study(sweeper.study_name, sweeper.storage).trials)
-    except KeyError:
-        return None
+        trials = optuna.load_study(sweeper.study_name, sweeper.storage).trials
+    except KeyError:  # a new study
+        return []
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"hydra.sweeper.storage={sweeper.storage}: {reason}") from error
+    return [trial for trial in trials if trial.state.name == "COMPLETE"]
 
 
 def check_study(config: DictConfig) -> None:
@@ -146,7 +147,7 @@ def check_study(config: DictConfig) -> None:
     except ValueError as error:
         raise UserError(f"a range of the search is not valid: {error}") from error
     ranges = {name: values for name, values in ranges.items() if name not in fixed}
-    trials = [trial for trial in _study(config) or [] if trial.state.name == "COMPLETE"]
+    trials = _finished_trials(config)
     study = f"the study {sweeper.study_name} in {sweeper.storage}"
     if trials and (differ := _differing(config, trials[-1], fixed, {*ranges})):
         raise UserError(

@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 
 from boneage.predict.export import export
 from boneage.run.calibrate import calibrate
-from boneage.run.checkpoint import changed_fold, load_model, read_checkpoint
+from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.process import quieten_lightning
+from boneage.run.seen import changed_fold
 
 OUT = Path(__file__).parents[2] / "boneage/weights/rsna.onnx"
 MAX_BYTES = 8_000_000  # every version stays in the git history

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from helpers import write_finished_run
 
-from boneage.cli.command import Command
-from boneage.cli.main import app
+from boneage.cli.main import Command, app
 from boneage.errors import UserError
 
 

@@ -14,7 +14,7 @@ from boneage.data.tables.soft_targets import read_soft_targets
 from boneage.errors import UserError
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
-from boneage.run.teachers import check_teachers
+from boneage.run.seen import check_teachers
 from boneage.tasks.regression import AgeRegression
 
 TABLE = pd.DataFrame(
@@ -182,9 +182,7 @@ def test_a_teacher_may_not_have_seen_what_is_learned_or_tested(
     tmp_path, monkeypatch, seen, said, fold
 ):
     split = {"id": [*seen], "age_months": [*seen.values()], "fold": [fold]}
-    monkeypatch.setattr(
-        "boneage.run.teachers.read_checkpoint", lambda _: {"boneage": {"split": split}}
-    )
+    monkeypatch.setattr("boneage.run.seen.read_checkpoint", lambda _: {"boneage": {"split": split}})
     path = written(tmp_path, "id,age_years_predicted\n1,5\n3,8\n4,3\n5,4\n")
     (tmp_path / "predictions.json").write_text(json.dumps({"checkpoints": [str(path)]}))
     if said is None or fold == "test":

@@ -10,9 +10,10 @@ from helpers import TINY, compose_config
 from omegaconf import OmegaConf
 
 from boneage.errors import UserError
-from boneage.run.checkpoint import changed_fold, resolved
+from boneage.run.checkpoint import resolved
 from boneage.run.experiment import train
 from boneage.run.resume import MUST_MATCH, check_resumable, is_within_epoch, resume_record
+from boneage.run.seen import changed_fold
 
 SPLIT = {
     "id": ["a", "b", "c"],
