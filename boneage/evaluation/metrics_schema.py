@@ -121,7 +121,7 @@ class Content(_Part):
     not_finite: dict[str, int] = {}
     stages: _Stages
     options: dict[str, Any]
-    synthetic: bool = False
+    synthetic: bool
     official: bool = False
     external: bool = False
     partial: list[str] = []

@@ -390,6 +390,7 @@ def test_unfinished_and_damaged_runs_are_one_line(tmp_path):
         ("architecture", []),
         ("patients", None),
         ("partial", "data"),
+        ("synthetic", None),
     ],
 )
 def test_a_damaged_key_of_metrics_is_named(tmp_path, key, value):
