@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from boneage.data.tables.columns import PREDICTED_AGE, READER
 from boneage.errors import UserError, join_first
-from boneage.evaluation.metric_set import Better, Metric
+from boneage.evaluation.metric_set import Metric
 from boneage.evaluation.metrics import register
+from boneage.evaluation.metrics_schema import Content
 from boneage.evaluation.older_versions import current_options
-from boneage.evaluation.reference import Reference
 from boneage.run_files import (
     CHECKPOINTS,
     HYDRA,
@@ -39,50 +39,8 @@ TEXT = (
     "metric", "picture", "caption",
 )  # fmt: skip
 NUMERIC_COLUMNS = ("age_years", PREDICTED_AGE, "value", "low", "high", "n")
+AGAIN = "copy it again, or test the run's checkpoint in another folder (train=false ckpt_path=)"
 NUMERIC_PREFIXES = (PROBABILITY, READER)
-
-
-class _Result(BaseModel):
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-class _Counts(BaseModel):
-    test: int
-
-
-class _Stages(BaseModel):
-    names: list[str]
-    edges: list[float]
-
-
-class _Described(BaseModel):
-    label: str
-    meaning: str
-    unit: str
-    better: Better
-    headline: bool
-    compared: bool = False
-    curve: bool = False
-
-
-class _Content(BaseModel):
-    """The required content of `metrics.json`."""
-
-    task: str
-    data: str
-    test_set: str
-    seed: int | None
-    n: _Counts
-    test: dict[str, _Result]
-    described: dict[str, _Described] = {}
-    baselines: dict[str, dict[str, _Result]]
-    stages: _Stages
-    options: dict[str, Any]
-    subgroups: list[str] = []
-    reference: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -151,34 +109,46 @@ def read_run(path: Path) -> FinishedRun:
     file = path / METRICS
     if not file.is_file():
         raise UserError(f"{path}: {_why_unfinished(path)}")
-    metrics = read_json(file)
-    try:
-        content = _Content.model_validate(metrics)
-        metrics["options"] = current_options(metrics["options"])
-        stages = Stages(content.stages.names, content.stages.edges)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise UserError(f"{file} lacks {where}: not written by this version") from error
-        what = f"{where} has the wrong format" if where else "wrong format"
-        raise UserError(f"{file} is damaged: {what}") from error
-    except UserError as error:
-        raise UserError(f"{file} is damaged: {error}") from error
+    metrics = read_metrics(file)
+    stages = Stages(metrics["stages"]["names"], metrics["stages"]["edges"])
     predictions = read_csv(path / PREDICTIONS, metrics.get("subgroups", []))
     if lacking := {"id", "sex", "age_years"} - set(predictions):
         raise UserError(f"{path / PREDICTIONS} lacks the column {', '.join(sorted(lacking))}")
-    rows, expected = predictions["id"].nunique(), content.n.test
+    rows, expected = predictions["id"].nunique(), metrics["n"]["test"]
     if len(predictions) != rows or rows != expected or predictions["age_years"].isna().any():
         raise UserError(
             f"{path / PREDICTIONS} is damaged: {len(predictions)} rows and {rows} ids, but the run "
             f"tested {expected} radiographs, each with an age"
         )
-    if hash_test_set(predictions) != content.test_set:
+    if hash_test_set(predictions) != metrics["test_set"]:
         raise UserError(f"{path / PREDICTIONS} does not contain the test radiographs of {METRICS}")
-    own = content.described.items()
-    register({name: Metric(name.split("/", 1)[-1], **dict(described)) for name, described in own})
     return FinishedRun(path, metrics, predictions, stages)
+
+
+def read_metrics(file: Path) -> dict[str, Any]:
+    """Return the content of `metrics.json`, with the current names of options.
+
+    The metrics of new tasks that it describes are known afterwards.
+
+    Raises:
+        UserError: when it is damaged; the message names the key.
+    """
+    metrics = read_json(file)
+    try:
+        own = Content.model_validate(metrics).described.items()
+        Stages(metrics["stages"]["names"], metrics["stages"]["edges"])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            what = f"{file} lacks {where}: not written by this version, or edited"
+        else:
+            what = f"{file} is damaged: {where} has the wrong format ({first['msg']})"
+        raise UserError(f"{what}; {AGAIN}") from error
+    except UserError as error:
+        raise UserError(f"{file} is damaged: {error}; {AGAIN}") from error
+    register({name: Metric(name.split("/", 1)[-1], **dict(described)) for name, described in own})
+    return metrics | {"options": current_options(metrics["options"])}
 
 
 def read_json(file: Path) -> dict[str, Any]:

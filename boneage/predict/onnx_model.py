@@ -12,8 +12,8 @@ import numpy as np
 from boneage.data.decode import Preprocessing
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.sexes import sex_codes
-from boneage.errors import UserError
-from boneage.stages import Stages
+from boneage.errors import UserError, plural
+from boneage.stages import BANDS, Stages
 from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals
 from boneage.uncertainty.site import Site
 from boneage.weights import BUILTIN, CONTRACT_SCHEMA, KEY, SITE_KEY
@@ -108,6 +108,7 @@ class OnnxModel:
             self._read_metadata(self.session.get_modelmeta().custom_metadata_map, mirror)
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise UserError(f"model {file} cannot be used: its contract is damaged") from error
+        self._require_fit()
 
     def _read_metadata(self, metadata: dict[str, str], mirror: bool) -> None:
         """Set the attributes of the model from its metadata."""
@@ -126,6 +127,25 @@ class OnnxModel:
             sex_known: Intervals.of(widths[name]) if name in widths else None
             for sex_known, name in INTERVAL_KEYS.items()
         }
+
+    def _require_fit(self) -> None:
+        """Raise UserError if the contract is not that of the outputs, or lacks widths of bands."""
+        shapes = {output.name: output.shape[1:] for output in self.session.get_outputs()}
+        wrong = f"model {self.file} cannot be used: its contract"
+        for task, columns in self.columns.items():
+            shape = shapes.get(output_of(task))
+            if shape not in ([len(columns)], [] if len(columns) == 1 else None):
+                raise UserError(
+                    f"{wrong} has {plural(len(columns), 'column')} for tasks.{task}, which do not "
+                    f"fit its outputs {', '.join(self.outputs)}: export it again"
+                )
+        at_site = self.site.intervals if self.site else {}
+        for own in (*self.intervals.values(), *at_site.values()):
+            if own and (len(own.widths) != len(BANDS) or not all(w > 0 for w in own.widths)):
+                raise UserError(
+                    f"{wrong} needs {len(BANDS)} positive half_widths_years, but has "
+                    f"{own.plain()}: export it again"
+                )
 
     def predict(self, squares: np.ndarray, sexes: Sequence[str]) -> tuple[Columns, np.ndarray]:
         """Predict (n, size, size) uint8 radiographs: see `Model`."""

@@ -9,9 +9,8 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from boneage.errors import UserError, plural
-from boneage.evaluation.older_versions import current_options
 from boneage.evaluation.report.page import write_report
-from boneage.evaluation.run_folder import contains_run, read_json
+from boneage.evaluation.run_folder import contains_run, read_metrics
 from boneage.options import TABLE, find, is_choice, kind_of
 from boneage.run.checkpoint import check_task, read_checkpoint, resolved
 from boneage.run.checkpoint_file import IntactCheckpoint, checkpoint_file
@@ -56,8 +55,8 @@ def finished(run_dir: Path, cfg: DictConfig) -> dict[str, Any] | None:
                 f"with {folder_option()}"
             )
         return None
-    metrics = read_json(run_dir / METRICS)
-    check_same(current_options(metrics["options"]), cfg, f"{run_dir} contains a finished run")
+    metrics = read_metrics(run_dir / METRICS)
+    check_same(metrics["options"], cfg, f"{run_dir} contains a finished run")
     if metrics.get("checkpoint_sha256"):
         tested = checkpoint_file(Path(cfg.ckpt_path))
         if tested.exists() and sha256(tested) != metrics["checkpoint_sha256"]:

@@ -14,7 +14,7 @@ from boneage.data.tables.ids import core
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.matching import ids_among, match_ids, radiograph_keys
 from boneage.errors import UserError, join_first, plural
-from boneage.evaluation.run_folder import read_csv, read_json, read_run
+from boneage.evaluation.run_folder import read_csv, read_json, read_metrics, read_run
 from boneage.run.checkpoint import fold_of, read_checkpoint
 from boneage.run_files import BEST, METRICS, SPLIT
 
@@ -183,7 +183,7 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
     teachers: dict[str, pd.DataFrame] = {}
     predicted = table[:0]
     if (folder / METRICS).is_file():  # runs predict only their own test fold
-        metrics = read_json(folder / METRICS)
+        metrics = read_metrics(folder / METRICS)
         runs = [Path(run) for run in metrics.get("ensemble", [folder])]
         known = {str(run): _seen_by_run(run) for run in runs}
         teachers = {run: seen for run, seen in known.items() if seen is not None}

@@ -24,7 +24,7 @@ from boneage.evaluation.figures.registry import FIGURES
 from boneage.evaluation.report.page import _edges, films, write_report
 from boneage.evaluation.report.statements import limits
 from boneage.evaluation.report.tables import metric_rows
-from boneage.evaluation.run_folder import read_run
+from boneage.evaluation.run_folder import read_metrics, read_run
 from boneage.run.experiment import train
 
 
@@ -373,6 +373,32 @@ def test_unfinished_and_damaged_runs_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"predictions\.csv is missing or damaged"):
         write_report(folder)
     assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("n", {"train": 3, "test": 80}),
+        ("parameters", "1234"),
+        ("seconds", None),
+        ("started", 2026),
+        ("versions", ["0"]),
+        ("readers_report", {"names": ["a"]}),
+        ("coverage", {"all": 0.9}),
+        ("anomalies", {"lost": {}}),
+        ("images_per_second", float("nan")),
+        ("architecture", []),
+        ("patients", None),
+        ("partial", "data"),
+        ("synthetic", None),
+    ],
+)
+def test_a_damaged_key_of_metrics_is_named(tmp_path, key, value):
+    file = write_finished_run(tmp_path, predictions()) / "metrics.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {key: value}))
+    with pytest.raises(UserError, match=rf"metrics\.json (is damaged:|lacks) {key}\b.*; copy it"):
+        read_metrics(file)
 
 
 def test_official_data_are_known_by_their_ids():

@@ -75,6 +75,10 @@ def test_models_are_averaged_by_their_tasks_not_by_the_name_of_their_config(hand
 
     def write(**changed):
         model = onnx.load(BUILTIN)
+        if "stage" in changed.get("tasks", ()):
+            model.graph.node.append(onnx.helper.make_node("Identity", ["age"], ["stage"]))
+            stage = onnx.helper.make_tensor_value_info("stage", onnx.TensorProto.FLOAT, ["n"])
+            model.graph.output.append(stage)
         onnx.helper.set_model_props(model, {KEY: json.dumps(contract | changed)})
         onnx.save(model, file)
 
@@ -85,6 +89,23 @@ def test_models_are_averaged_by_their_tasks_not_by_the_name_of_their_config(hand
     write(name="renamed")
     answer = Predictor([BUILTIN, file])(hands[0])
     assert answer.age_years == pytest.approx(Predictor()(hands[0]).age_years)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tasks": {"age": ["age_years_predicted", "stage"]}}, "2 columns for tasks.age"),
+        ({"tasks": {"sex": ["male_probability"]}}, "1 column for tasks.sex"),
+        ({"calibration": {"half_widths_years": {"sex_known": [1.0]}}}, r"but has \[1.0\]"),
+        ({"calibration": {"half_widths_years": {"sex_known": [-1] * 6}}}, "needs 6 positive"),
+    ],
+)
+def test_a_contract_that_does_not_fit_its_outputs_is_one_line(tmp_path, changed, said):
+    contract = OnnxModel(BUILTIN).contract | changed
+    file = tmp_path / "odd.onnx"
+    file.write_bytes(with_metadata(BUILTIN.read_bytes(), KEY, json.dumps(contract)))
+    with pytest.raises(UserError, match=rf"{file} cannot be used: its contract .*{said}"):
+        OnnxModel(file)
 
 
 @pytest.mark.parametrize(
