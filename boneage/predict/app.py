@@ -26,7 +26,18 @@ LARGEST_MB = 100  # upload; a radiograph of 16 bits has 20 to 40 MB
 UNKNOWN_SEX = SEXES[-1]
 QUEUE = "film"  # one queue for all events, so that no answer is of an earlier film
 TITLE = "Bone age of a hand radiograph"
-NOTE = f"**{RESEARCH_ONLY}** Your file stays on this machine, in memory, until you close the page."
+NOTE = (
+    f"**{RESEARCH_ONLY}** Add a {FORMAT_NAMES} file. "
+    "It stays on this machine, in memory, until you close the page."
+)
+FORM = "form"  # id of the column that is not printed
+CSS = f"""
+label:has(:focus-visible) {{ outline: 2px solid; }}
+@media print {{
+  #{FORM} {{ display: none; }}
+  .dark {{ --body-text-color: #000 !important; }}
+}}
+"""
 HOSTS = (b"127.0.0.1", b"localhost")  # names of this machine in a browser
 GONE = "<p>The upload was lost: remove the file above, and add it again.</p>"
 
@@ -171,12 +182,18 @@ def _launch(ensemble: Ensemble, port: int | None) -> tuple[Any, str]:
         from starlette.middleware import Middleware
     except ImportError as error:
         raise UserError(f"boneage app needs gradio: {install('app')}") from error
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]).set(
+        block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+    )  # fmt: skip
     page = build(ensemble)
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1", server_port=port, inbrowser=False, share=False,
-            max_file_size=f"{LARGEST_MB}mb", theme=theme, footer_links=[], quiet=True,
+            max_file_size=f"{LARGEST_MB}mb", theme=theme, css=CSS, footer_links=[], quiet=True,
             prevent_thread_lock=True, app_kwargs={"middleware": [Middleware(OwnPageOnly)]},
         )  # fmt: skip
     except OSError as error:
@@ -192,8 +209,8 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\n{NOTE}")
         with gr.Row():
-            with gr.Column():
-                file = gr.File(label=f"Radiograph ({FORMAT_NAMES}; up to {LARGEST_MB} MB)")
+            with gr.Column(elem_id=FORM):
+                file = gr.File(label=f"Radiograph, up to {LARGEST_MB} MB")
                 sex = gr.Radio(list(SEXES), value=UNKNOWN_SEX, label="Sex")
                 age = gr.Textbox(
                     label="Chronological age in years (optional)", placeholder="for example 10.5",

@@ -492,8 +492,10 @@ def test_the_newest_map_of_each_task_is_shown(tmp_path):
     for name in ("age_epoch_995", "age_epoch_1000", "stage_epoch_005", "stage_epoch_010"):
         cv2.imwrite(str(folder / f"gradcam/{name}.png"), np.zeros((8, 8), np.uint8))
     text = page(folder).text
-    shown = re.findall(r"(\w+ epoch \d+): validation radiographs", text)
-    assert shown == ["age epoch 1000", "stage epoch 010"]
+    form = r"(\w+ epoch \d+): validation radiographs"
+    assert re.findall(form, text) == ["age epoch 1000", "stage epoch 010"]
+    html = (folder / "report.html").read_text("utf-8")
+    assert re.findall(f'alt="{form}', html) == ["age epoch 1000", "stage epoch 010"]
     assert "Orange raises the predicted age or makes the stage more likely, purple" in text
 
 

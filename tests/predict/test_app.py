@@ -126,6 +126,7 @@ def test_the_page_takes_every_file_and_asks_one_thing_after_the_other(run):
     assert kinds["File"].file_types is None  # what is in it counts, as for boneage predict
     limit = f"up to {LARGEST_MB} MB"
     assert limit in kinds["File"].label
+    assert len(kinds["File"].label) < 30  # else a phone shows it below the button that clears
     assert limit in command.__doc__
     change, answer = page.fns.values()
     assert change.concurrency_id == answer.concurrency_id
@@ -385,6 +386,15 @@ def test_the_answer_can_be_read_in_a_light_and_in_a_dark_browser(address, upload
             page.get_by_role("button", name="Predict").click()
             page.locator(".card").wait_for()
             contrasts.append(page.evaluate(CONTRASTS))
+            page.get_by_label("Chronological age").focus()
+            page.keyboard.press("Shift+Tab")
+            focused = page.locator("label:has(:focus)")
+            assert focused.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+            page.emulate_media(media="print", color_scheme=scheme)
+            assert not page.get_by_role("button", name="Predict").is_visible()
+            assert page.locator(".card .text").bounding_box()["width"] > 200
+            colour = "getComputedStyle(document.querySelector('h1')).color"
+            assert max(map(int, re.findall(r"\d+", page.evaluate(colour)))) < 100
             page.close()
         browser.close()
     light, dark = contrasts
