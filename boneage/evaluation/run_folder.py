@@ -39,7 +39,7 @@ TEXT = (
     "metric", "picture", "caption",
 )  # fmt: skip
 NUMERIC_COLUMNS = ("age_years", PREDICTED_AGE, "value", "low", "high", "n")
-AGAIN = "copy it again, or test the run's checkpoint in another folder (train=false ckpt_path=)"
+COPY = "copy it again, or test the run's checkpoint in another folder (train=false ckpt_path=)"
 NUMERIC_PREFIXES = (PROBABILITY, READER)
 
 
@@ -144,9 +144,9 @@ def read_metrics(file: Path) -> dict[str, Any]:
             what = f"{file} lacks {where}: not written by this version, or edited"
         else:
             what = f"{file} is damaged: {where} has the wrong format ({first['msg']})"
-        raise UserError(f"{what}; {AGAIN}") from error
+        raise UserError(f"{what}; {COPY}") from error
     except UserError as error:
-        raise UserError(f"{file} is damaged: {error}; {AGAIN}") from error
+        raise UserError(f"{file} is damaged: {error}; {COPY}") from error
     register({name: Metric(name.split("/", 1)[-1], **dict(described)) for name, described in own})
     return metrics | {"options": current_options(metrics["options"])}
 

@@ -141,9 +141,9 @@ class OnnxModel:
                 )
         at_site = self.site.intervals if self.site else {}
         for own in (*self.intervals.values(), *at_site.values()):
-            if own and (len(own.widths) != len(BANDS) or not all(w > 0 for w in own.widths)):
+            if own and (len(own.widths) != len(BANDS) or not all(w >= 0 for w in own.widths)):
                 raise UserError(
-                    f"{wrong} needs {len(BANDS)} positive half_widths_years, but has "
+                    f"{wrong} needs {len(BANDS)} half_widths_years from 0, but has "
                     f"{own.plain()}: export it again"
                 )
 

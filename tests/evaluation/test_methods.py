@@ -60,6 +60,16 @@ def told(tmp_path, runs):
     return tell
 
 
+def result(value, low, high, **more):
+    return {"value": value, "low": low, "high": high, "n": 60} | more
+
+
+def covering(value, low, high, **more):
+    """Return the coverage of a run whose intervals contain a share of the readings."""
+    parts = {"covered": result(value, low, high, **more), "width_months": result(24.0, 23.0, 25.0)}
+    return {"all": parts}
+
+
 def parts_of(text):
     paragraphs = dict(re.findall(r"^\*\*(\w+)\.\*\* (.*)$", text, re.MULTILINE))
     items = re.findall(r"^\| (\d+) \| (.*?) \| (.*) \|$", text, re.MULTILINE)
@@ -77,7 +87,7 @@ def test_every_paragraph_and_item_is_there(told):
 
 
 def test_numbers_are_those_of_metrics_json(tmp_path):
-    coverage = {"all": {"covered": {"value": 0.912, "low": 0.893, "high": 0.93, "n": 60}}}
+    coverage = covering(0.912, 0.893, 0.93)
     folder = finished(
         tmp_path / "a", best_validation=0.6543, seed=7, epochs=5, parameters=3456789,
         coverage=coverage,
@@ -256,15 +266,13 @@ def test_stages_are_those_of_the_run(told):
 
 
 def test_intervals_are_told_as_they_are_fitted(told):
-    covered = {"value": 0.91, "low": 0.85, "high": 0.95, "n": 60}
-    said = told(coverage={"all": {"covered": covered}})["Statistics"]
+    said = told(coverage=covering(0.91, 0.85, 0.95))["Statistics"]
     assert f"Prediction intervals of {100 * COVERAGE:.0f} %" in said
     assert f"where it has {MIN_BAND} radiographs or more" in said
 
 
 def test_a_coverage_without_an_interval_has_no_brackets(told):
-    covered = {"value": 0.5, "low": None, "high": None, "n": 60, "patients": 1}
-    parts = told(coverage={"all": {"covered": covered}})
+    parts = told(coverage=covering(0.5, None, None, patients=1))
     assert "a share of 0.500 of the test radiographs. The epoch" in parts["Statistics"]
 
 
@@ -404,8 +412,7 @@ def test_an_ensemble_says_in_what_its_models_differ(told):
 
 
 def test_an_ensemble_says_what_is_averaged(told):
-    coverage = {"all": {"covered": {"value": 0.9, "low": 0.8, "high": 1.0, "n": 60}}}
-    parts = told(ensemble=[f"{HOME}/a", f"{HOME}/b"], coverage=coverage)
+    parts = told(ensemble=[f"{HOME}/a", f"{HOME}/b"], coverage=covering(0.9, 0.8, 1.0))
     assert "We combined 2 models and tested them on 60 hand radiographs" in parts["Data"]
     assert "parameters of all models together" in parts["Model"]
     assert parts["Training"].startswith("The following describes the first model.")
@@ -424,7 +431,12 @@ def test_an_ensemble_of_tests_names_no_single_model(told):
 
 
 def test_readers_and_subgroups_are_told(told):
-    report = {"names": ["ann", "ben"], "margin_months": 1.5, "comparisons": []}
+    measured = result(0.9, 0.8, 1.0)
+    report = {
+        "names": ["ann", "ben"], "margin_months": 1.5, "comparisons": [], "left_out": {},
+        "agreement": {}, "sd_months": measured, "icc": measured,
+        "perfect_mae_months": {"one_reading": measured, "mean_of_readings": measured},
+    }  # fmt: skip
     parts = told(readers=["ann", "ben"], readers_report=report, subgroups=["site", "device"])
     assert "ICC(2,1)" in parts["Statistics"]
     assert "below a margin of 1.5 months" in parts["Statistics"]

@@ -130,7 +130,11 @@ def test_means_over_seeds_are_marked_by_patients_as_the_runs_are(tmp_path):
 def test_settings_with_seeds_are_named_and_the_limit_of_readers_is_said(tmp_path):
     limit = {"value": 5.2, "low": 5.0, "high": 5.4, "n": 80}
     perfect = {"one_reading": limit, "mean_of_readings": limit | {"value": 3.0, "low": None}}
-    readers = {"model": {}, "perfect_mae_months": perfect}
+    readers = {
+        "names": ["ann", "ben"], "margin_months": 1.0, "left_out": {}, "agreement": {},
+        "sd_months": limit, "icc": limit, "perfect_mae_months": perfect,
+        "model": {"mae_months": limit, "bias_months": limit},
+    }  # fmt: skip
     for lr in (0.1, 0.2):
         for seed in (1, 2):
             finished(tmp_path / f"{lr}{seed}", options={"seed": seed, "optimizer.lr": lr},

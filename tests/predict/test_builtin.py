@@ -97,7 +97,7 @@ def test_models_are_averaged_by_their_tasks_not_by_the_name_of_their_config(hand
         ({"tasks": {"age": ["age_years_predicted", "stage"]}}, "2 columns for tasks.age"),
         ({"tasks": {"sex": ["male_probability"]}}, "1 column for tasks.sex"),
         ({"calibration": {"half_widths_years": {"sex_known": [1.0]}}}, r"but has \[1.0\]"),
-        ({"calibration": {"half_widths_years": {"sex_known": [-1] * 6}}}, "needs 6 positive"),
+        ({"calibration": {"half_widths_years": {"sex_known": [-1] * 6}}}, "needs 6 half_widths"),
     ],
 )
 def test_a_contract_that_does_not_fit_its_outputs_is_one_line(tmp_path, changed, said):
