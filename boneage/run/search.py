@@ -63,7 +63,7 @@ def best_run(folder: Path, params: Mapping[str, Any], score: float) -> Path | No
         params: the options of the trial that were searched.
         score: its best validation score.
     """
-    from boneage.evaluation.run_folder import read_metrics
+    from boneage.evaluation.run_folder import read_json
     from boneage.run_files import HYDRA, METRICS
 
     words = {f"{name}={value}" for name, value in params.items()}
@@ -71,7 +71,7 @@ def best_run(folder: Path, params: Mapping[str, Any], score: float) -> Path | No
         metrics = file.parents[1] / METRICS
         if not metrics.exists() or not words <= {*map(str, OmegaConf.load(file))}:
             continue
-        if read_metrics(metrics).get("best_validation") == score:
+        if read_json(metrics).get("best_validation") == score:
             return metrics.parent
     return None
 
