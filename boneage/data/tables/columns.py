@@ -39,7 +39,7 @@ KNOWN_NAMES = {
 }  # fmt: skip
 COMMAND_LINE = ("id", "age", "sex", "patient")
 OPTIONAL = ("sex", "patient", "site")
-SEVERAL = ("readers", "labels")  # meanings of any number of columns
+LISTS = ("readers", "labels")  # meanings of any number of columns
 AgeUnit = Literal["months", "years"]
 ReadUnit = AgeUnit | Literal["any"] | None  # any: the ages are only checked, in no certain unit
 PREDICTED_AGE = "age_years_predicted"  # of runs and ensembles, next to `age_years`
@@ -85,14 +85,14 @@ class Columns:
         Raises:
             UserError: when a meaning other than readers and labels has several columns.
         """
-        given = {meaning: names.get(meaning) or () for meaning in SEVERAL}
+        given = {meaning: names.get(meaning) or () for meaning in LISTS}
         several = {m: (own,) if isinstance(own, str) else tuple(own) for m, own in given.items()}
         site = names.get("site")
         others = [name for name in dict.fromkeys(others) if not site or name not in ("site", site)]
-        single = {meaning: name for meaning, name in names.items() if meaning not in SEVERAL}
+        single = {meaning: name for meaning, name in names.items() if meaning not in LISTS}
         for meaning, name in single.items():
             if meaning not in KNOWN_NAMES:
-                valid = suggestion(meaning, (*KNOWN_NAMES, *SEVERAL))
+                valid = suggestion(meaning, (*KNOWN_NAMES, *LISTS))
                 raise UserError(f"data.columns.{meaning}: there is no such option{valid}")
             if name is not None and not isinstance(name, str):
                 raise UserError(f"data.columns.{meaning}={name}: give one column, not a list")
