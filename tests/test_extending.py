@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from helpers import PROJECT
 
+from boneage.errors import UserError
 from boneage.run.experiment import train
 
 EXAMPLE = re.compile(r"```(?:python|yaml)\n((?:# @.*\n)?# (\S+)\n.*?)```", re.DOTALL)
@@ -40,3 +41,13 @@ def test_an_example_can_be_trained(saved, configure, tmp_path, option):
     else:
         error = (table["age_years_predicted"] - table["age_years"]).abs()
         assert tested["age/mae_years"]["value"] == pytest.approx(error.mean())
+
+
+def test_a_task_file_names_the_columns_that_its_task_learns(saved, configure):
+    file = saved / "conf/task/school_age.yaml"
+    file.write_text(f"{file.read_text()}data: {{columns: {{labels: [boneage]}}}}\n")
+    sys.modules["boneage.tasks.school_age"].SchoolAge.labels = ("boneage",)
+    options = [f"hydra.searchpath=[file://{saved}/conf]", "task=school_age"]
+    assert configure(*options).data.columns.labels == ["boneage"]
+    with pytest.raises(UserError, match=r"boneage of your table: add .*\.labels=\[boneage\]"):
+        train(configure(*options, "data.columns.labels=null"))

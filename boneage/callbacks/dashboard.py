@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
-from boneage.callbacks.predictions import model_and_data, predictions_of, writer_of
+from boneage.callbacks.predictions import logged_step, model_and_data, predictions_of, writer_of
 from boneage.data.dataset import augmented_sheet
 from boneage.evaluation.figures.registry import ON_DASHBOARD, draw_figures
 from boneage.evaluation.figures.style import styled
@@ -118,7 +118,7 @@ class Dashboard(L.Callback):
 
     def __init__(self, every_n_epochs: PositiveInt = 5) -> None:
         self.every_n_epochs = every_n_epochs
-        self._undrawn: int | None = None  # epochs up to the newest validation, if not drawn
+        self._undrawn: int | None = None  # step of the newest validation, if not drawn
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -134,8 +134,8 @@ class Dashboard(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        self._undrawn = trainer.current_epoch + 1
-        if self._undrawn % self.every_n_epochs == 0:
+        self._undrawn = logged_step(trainer)
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self._draw_validation(trainer)
 
     @override
@@ -145,7 +145,7 @@ class Dashboard(L.Callback):
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._draw(trainer, "test", trainer.current_epoch)
+        self._draw(trainer, "test", logged_step(trainer))
 
     @override
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -168,8 +168,8 @@ class Dashboard(L.Callback):
             self._draw(trainer, "val", self._undrawn)
         self._undrawn = None
 
-    def _draw(self, trainer: L.Trainer, fold: str, epochs: int) -> None:
-        """Draw the newest predictions after a number of epochs."""
+    def _draw(self, trainer: L.Trainer, fold: str, step: int) -> None:
+        """Draw the newest predictions, of a training step."""
         writer = writer_of(trainer)
         if writer is None:
             return
@@ -177,7 +177,7 @@ class Dashboard(L.Callback):
         table = predictions_of(trainer)
         with styled():
             for name, figure in draw_figures(table, data.stages, entries=ON_DASHBOARD).items():
-                writer.add_figure(f"{fold}/{name}", figure, epochs, close=False)
+                writer.add_figure(f"{fold}/{name}", figure, step, close=False)
 
 
 def _tiled(sheet: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from typing_extensions import override
 
-from boneage.callbacks.predictions import model_and_data, predictions_of, writer_of
+from boneage.callbacks.predictions import logged_step, model_and_data, predictions_of, writer_of
 from boneage.data.atomic import write_file
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
@@ -54,7 +54,7 @@ class GradCam(L.Callback):
         self.cases = cases
         self.per_band = per_band
         self.target = target
-        self._undrawn: tuple[pd.DataFrame, dict[str, np.ndarray], int] | None = None
+        self._undrawn: tuple[pd.DataFrame, dict[str, np.ndarray], int, int] | None = None
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -78,7 +78,8 @@ class GradCam(L.Callback):
         table = predictions_of(trainer).sort_values(["age_years", "id"], kind="stable")
         chosen = table.iloc[evenly(len(table), self.panel)]
         epochs = trainer.current_epoch + 1
-        self._undrawn = chosen, self._maps(trainer, pl_module, chosen), epochs
+        maps = self._maps(trainer, pl_module, chosen)
+        self._undrawn = chosen, maps, epochs, logged_step(trainer)
         if epochs % self.every_n_epochs == 0:
             self._draw_panel(trainer)
 
@@ -94,7 +95,7 @@ class GradCam(L.Callback):
             predictions_of(trainer), data.stages, self.cases, self.per_band
         )
         maps = self._maps(trainer, pl_module, chosen)
-        self._draw(trainer, chosen, maps, "test", trainer.current_epoch)
+        self._draw(trainer, chosen, maps, "test", trainer.current_epoch, logged_step(trainer))
 
     def _maps(
         self, trainer: L.Trainer, pl_module: L.LightningModule, rows: pd.DataFrame
@@ -113,8 +114,8 @@ class GradCam(L.Callback):
     def _draw_panel(self, trainer: L.Trainer) -> None:
         """Draw the panel of the newest validation, once."""
         if self._undrawn is not None:
-            rows, maps, epochs = self._undrawn
-            self._draw(trainer, rows, maps, "val", epochs)
+            rows, maps, epochs, step = self._undrawn
+            self._draw(trainer, rows, maps, "val", epochs, step)
         self._undrawn = None
 
     def _draw(
@@ -124,8 +125,9 @@ class GradCam(L.Callback):
         maps: dict[str, np.ndarray],
         fold: str,
         epochs: int,
+        step: int,
     ) -> None:
-        """Draw the maps of radiographs of a fold after a number of epochs."""
+        """Draw the maps of radiographs of a fold after a number of epochs and steps."""
         if not maps:
             return
         _, data = model_and_data(trainer, trainer.lightning_module)
@@ -144,7 +146,7 @@ class GradCam(L.Callback):
                 figure = overlay_sheet(films, of_task, captions(rows))
                 write_file(folder / f"{name}.png", to_png(figure))
                 if (writer := writer_of(trainer)) is not None:
-                    writer.add_figure(f"{fold}/gradcam_{task}", figure, epochs, close=False)
+                    writer.add_figure(f"{fold}/gradcam_{task}", figure, step, close=False)
 
     def _stages(self, rows: pd.DataFrame, stages: Stages, device: torch.device) -> Tensor | None:
         """Return the stage to explain for each radiograph; None is the predicted stage."""

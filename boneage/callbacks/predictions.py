@@ -27,6 +27,11 @@ def writer_of(trainer: L.Trainer) -> SummaryWriter | None:
     return loggers[0].experiment if loggers else None
 
 
+def logged_step(trainer: L.Trainer) -> int:
+    """Return the step at which Lightning logs scalars now, for images next to them."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
 def model_and_data(
     trainer: L.Trainer, pl_module: L.LightningModule
 ) -> tuple[BoneAgeModule, BoneAgeDataModule]:

@@ -16,6 +16,7 @@ from torch.utils.data import BatchSampler, Dataset, get_worker_info
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.sampler import RankBatches, evenly
 from boneage.data.storage import amount
+from boneage.data.tables.columns import LABEL
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError
 
@@ -34,6 +35,7 @@ class Batch(TypedDict):
     age_months: Tensor  # (B,) float32
     soft_age_months: Tensor  # (B,) float32, a teacher's, else equal to age_months
     sex: Tensor  # (B,) int64, index into SEXES
+    labels: dict[str, Tensor]  # (B,) float32 by column, of data.columns.labels
     index: Tensor  # (B,) int64, row of the data module's table
 
 
@@ -45,15 +47,22 @@ class _Labels:
     soft_age_months: Tensor
     sex: Tensor
     index: Tensor
+    others: dict[str, Tensor]
 
     @classmethod
     def of(cls, table: pd.DataFrame, device: torch.device | str = "cpu") -> "_Labels":
         """Return the labels of a fold's rows on a device."""
+
+        def numbers(column: pd.Series) -> Tensor:
+            return torch.from_numpy(column.to_numpy(np.float32, copy=True)).to(device)
+
         ages = table["age_months"]
-        months = (ages, table.get("soft_age_months", ages))
-        columns = [torch.from_numpy(own.to_numpy(np.float32, copy=True)) for own in months]
-        index = torch.from_numpy(table.index.to_numpy(copy=True))
-        return cls(*(own.to(device) for own in (*columns, sex_indices(table["sex"]), index)))
+        index = torch.from_numpy(table.index.to_numpy(copy=True)).to(device)
+        sex = sex_indices(table["sex"]).to(device)
+        names = [name for name in map(str, table) if name.startswith(LABEL)]
+        others = {name.removeprefix(LABEL): numbers(table[name]) for name in names}
+        soft = numbers(table.get("soft_age_months", ages))
+        return cls(numbers(ages), soft, sex, index, others)
 
     def batch(self, image: Tensor, positions: Tensor | list[int]) -> Batch:
         """Return (B, 1, H, W) images as a batch, with the labels at their positions."""
@@ -62,6 +71,7 @@ class _Labels:
             age_months=self.age_months[positions],
             soft_age_months=self.soft_age_months[positions],
             sex=self.sex[positions],
+            labels={name: values[positions] for name, values in self.others.items()},
             index=self.index[positions],
         )
 
@@ -92,7 +102,8 @@ class Radiographs(Dataset[Batch]):
 
     Args:
         table: the fold's rows: `age_months`, `sex`, `cache_row`, the position in the cache, and
-            optionally `soft_age_months`; its index is what batches carry as `index`.
+            optionally `soft_age_months` and other labels; its index is what batches carry as
+            `index`.
         cache: path of the (n, H, W) uint8 array.
         augment: transform of the training fold, None elsewhere.
         seed: training seed.
@@ -140,7 +151,8 @@ def collate(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
     process. In the queue, a batch that does not fit would be lost, and training would hang.
     """
     if get_worker_info() is not None:
-        for values in batch.values():
+        tensors = [values for name, values in batch.items() if name != "labels"]
+        for values in (*tensors, *batch["labels"].values()):
             values.share_memory_()
     return batch
 

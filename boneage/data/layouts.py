@@ -9,7 +9,7 @@ import pandas as pd
 
 from boneage.data.formats import RADIOGRAPH_SUFFIXES
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
-from boneage.data.tables.columns import DEFAULT_COLUMNS, READER, AgeUnit, Columns, ReadUnit
+from boneage.data.tables.columns import DEFAULT_COLUMNS, LABEL, READER, AgeUnit, Columns, ReadUnit
 from boneage.data.tables.ids import (
     count_patients,
     patients_with_several,
@@ -60,7 +60,7 @@ def read_source(
     Returns:
         Columns `id`, `age_months`, `sex`, `path` of the image, `origin`, the kind of table the
         row came from: "train", "val" or "test", in this order, each in the order of its table,
-        and `patient` ("" if unknown), `site`, readings and other columns, if a table has them.
+        and `patient` ("" if unknown), `site`, readings, labels and other columns, if a table has.
 
     Raises:
         UserError: naming what is wrong, where, and what to do.
@@ -109,6 +109,11 @@ def read_rows(
     if lacking := [name for name in columns.readers if f"{READER}{name}" not in rows]:
         raise UserError(
             f"data.columns.readers names {lacking[0]!r}, which no label table has: "
+            f"{join_first([str(t.path) for t in chosen])}"
+        )
+    if lacking := [name for name in columns.labels if rows[f"{LABEL}{name}"].isna().any()]:
+        raise UserError(
+            f"data.columns.labels names {lacking[0]!r}, which not all label tables have: "
             f"{join_first([str(t.path) for t in chosen])}"
         )
     if "site" in rows:

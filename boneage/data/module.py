@@ -27,7 +27,7 @@ from boneage.data.sampler import EpochSampler, RankBatches, Sampling, sampling_s
 from boneage.data.split_choice import Split, require_shares, rows_of
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
 from boneage.data.storage import check_shared_memory, default_cache_dir
-from boneage.data.tables.columns import READER, AgeUnit, Columns
+from boneage.data.tables.columns import LABEL, READER, AgeUnit, Columns
 from boneage.data.tables.readings import reading_column, warn_of_readings
 from boneage.data.tables.soft_targets import read_soft_targets
 from boneage.errors import UserError, require_choice
@@ -149,7 +149,7 @@ class BoneAgeDataModule(L.LightningDataModule):
 
         Afterwards `table` has one row per radiograph: `id`, `age_months`, `age_years`, `sex`,
         `path`, `cache_row`, `fold`, `patient` where it is known, `soft_age_months` with soft
-        targets, and `described`: what results are grouped by or compared with.
+        targets, and `described`: what results are grouped by or compared with, and labels.
         """
         self._check_shared_memory()
         if len(self.table):
@@ -193,8 +193,9 @@ class BoneAgeDataModule(L.LightningDataModule):
 
     @property
     def described(self) -> list[str]:
-        """The columns of `table` that go with predictions: subgroups, and years by reader."""
-        return [*self.subgroups, *map(reading_column, self.columns.readers)]
+        """The columns of `table` that go with predictions: subgroups, readings and labels."""
+        labels = [f"{LABEL}{name}" for name in self.columns.labels]
+        return [*self.subgroups, *map(reading_column, self.columns.readers), *labels]
 
     def fold_table(self, fold: str) -> pd.DataFrame:
         """Return the rows of "train", "val" or "test"."""

@@ -21,6 +21,7 @@ from boneage.evaluation.metric_set import Better, MetricSet
 from boneage.evaluation.metrics import register
 from boneage.models.backbones import Backbone
 from boneage.models.network import Network
+from boneage.models.schedules import constant
 from boneage.models.sex import SexInput
 from boneage.models.weighting import FixedWeighting, Weighting
 from boneage.tasks.base import Task
@@ -83,7 +84,7 @@ class BoneAgeModule(Network, L.LightningModule):
         sex: SexInput,
         tasks: Mapping[str, Callable[..., Task]],
         optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., LRScheduler],
+        scheduler: Callable[..., LRScheduler] = constant,
         weighting: Callable[..., Weighting] = FixedWeighting,
         mirror_test: bool = False,
         compile_backbone: bool = False,

@@ -41,7 +41,14 @@ from boneage.run.checkpoint import (
 )
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.external import external_report
-from boneage.run.fit import check_monitor, check_test_batches, fit, read_origin, start_from
+from boneage.run.fit import (
+    check_labels,
+    check_monitor,
+    check_test_batches,
+    fit,
+    read_origin,
+    start_from,
+)
 from boneage.run.process import (
     check_strategy,
     interruptible,
@@ -146,6 +153,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
         data: BoneAgeDataModule = instantiate(cfg.data)
     if checkpoint is not None and not cfg.train:
         data.is_external = partial(is_external, checkpoint)
+    check_labels(model, data)
     data.setup("fit" if cfg.train else "test")
     check_test_batches(trainer, data)
     if checkpoint is not None:

@@ -38,6 +38,16 @@ def read_origin(path: str, model: BoneAgeModule) -> dict[str, Any]:
     return checkpoint
 
 
+def check_labels(model: BoneAgeModule, data: BoneAgeDataModule) -> None:
+    """Raise UserError when a task learns from a column that no option names."""
+    for name, task in model.tasks.items():
+        if lacking := [label for label in task.labels if label not in data.columns.labels]:
+            raise UserError(
+                f"tasks.{name} learns from the column {lacking[0]} of your table: add "
+                f"data.columns.labels=[{','.join([*data.columns.labels, *lacking])}]"
+            )
+
+
 def start_from(
     path: str, checkpoint: dict[str, Any], model: BoneAgeModule, table: pd.DataFrame
 ) -> None:

@@ -22,7 +22,7 @@ from boneage.run.options import flatten
 
 CONFIG_NAME = "train"  # without .yaml
 SWEEP = ("-m", "--multirun", "hydra.mode=MULTIRUN")
-ELSEWHERE = re.compile(r"(--config-(dir|path|name)|--experimental-rerun|-c[dpn])(=.*)?")
+ELSEWHERE = re.compile(r"(--config-(dir|path|name)|-c[dpn])(=.*)?")
 SHOWN = "--cfg|-c|--info|-i"  # the config, or facts on it, in place of a run
 HELP = ("--help", "-h")
 SHOW_CONFIG = re.compile(rf"({SHOWN}|{'|'.join(HELP)})(=.*)?")
@@ -54,6 +54,11 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
     modes = {word.lstrip("-")[0]: word for word in arguments if MODES.fullmatch(word)}
     if len(modes) > 1:
         raise UserError(f"{' and '.join(modes.values())} cannot be combined: leave one out")
+    if rerun := [word for word in arguments if word.startswith("--exp")]:  # argparse completes it
+        raise UserError(
+            f"{rerun[0]} needs a file that no run writes: repeat the command in the run's "
+            "metrics.json, or resume a stopped run with hydra.run.dir=RUN resume=auto"
+        )
     sweep = any(argument in SWEEP for argument in arguments)
     overrides = _parse(arguments, sweep)
     shown = [word for word in arguments if word in HELP]

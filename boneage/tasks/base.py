@@ -25,11 +25,13 @@ class Task(nn.Module, ABC):
         head: module from (B, in_features) features to the raw output.
         weight: share of this task in the total loss.
         unit: of a decoded prediction: "years", "probability" or another.
+        labels: columns of `data.columns.labels` that it learns from.
         hides_sex: whether the task predicts the sex, which can then not be an input.
     """
 
     head: nn.Module
     unit = "units"
+    labels: tuple[str, ...] = ()
     hides_sex = False
 
     def __init__(self, weight: float = 1.0) -> None:
@@ -38,7 +40,7 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, table: pd.DataFrame) -> None:
-        """Store statistics of the training fold (`age_years`, `sex`) in buffers."""
+        """Store statistics of the training fold (`age_years`, `sex`, `label_...`) in buffers."""
 
     def refit(self, table: pd.DataFrame) -> None:
         """Fit a trained task to another training fold; decoded predictions stay the same."""

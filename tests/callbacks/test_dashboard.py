@@ -63,6 +63,10 @@ def hparams_of(folder):
     return chosen, {name: final.Scalars(name)[0].value for name in scalars(final)}, written
 
 
+def steps_of(points):
+    return [point.step for point in points]
+
+
 def scalars(accumulator):
     return set(accumulator.Tags()["scalars"])
 
@@ -82,20 +86,23 @@ def test_figures_at_the_chosen_epochs_and_at_the_end(events):
     _, joint = events["multitask"]
     for name in ("scatter", "residuals", "confusion"):
         drawn = joint.Images(f"val/{name}")
-        assert [figure.step for figure in drawn] == [2, 3]  # the second epoch, and the last
+        assert steps_of(drawn) == steps_of(joint.Scalars("val/loss"))[1:]  # the second, the last
         assert min(drawn[0].width, drawn[0].height) > 200
-        assert len(joint.Images(f"test/{name}")) == 1
+        assert steps_of(joint.Images(f"test/{name}")) == steps_of(joint.Scalars("test/loss"))
     assert "val/scatter" not in events["classification"][1].Tags()["images"]
 
 
-@pytest.mark.parametrize(("every", "epochs"), [(2, [2]), (9, [])])
-def test_a_figure_is_at_the_epoch_of_its_validation(configure, tmp_path, every, epochs):
+@pytest.mark.parametrize(("every", "figures"), [(2, 1), (9, 0)])
+def test_a_figure_is_at_the_step_of_its_validation(configure, tmp_path, every, figures):
     """Not at the last one, which was not validated; the sanity check has no figure."""
     validated = (f"trainer.check_val_every_n_epoch={every}", "trainer.num_sanity_val_steps=1")
     train(configure("trainer.max_epochs=3", *validated, dashboard()))
     events = read_events(tmp_path / "run/tensorboard")
-    drawn = events.Images("val/scatter") if "val/scatter" in events.Tags()["images"] else []
-    assert [figure.step for figure in drawn] == epochs
+    tags = events.Tags()
+    drawn = events.Images("val/scatter") if "val/scatter" in tags["images"] else []
+    validated_at = events.Scalars("val/loss") if "val/loss" in tags["scalars"] else []
+    assert len(drawn) == figures
+    assert steps_of(drawn) == steps_of(validated_at)
 
 
 def test_the_augmented_sheet_the_graph_and_the_config_stand_once(events):

@@ -192,3 +192,10 @@ def test_a_plain_loader_fetches_a_fold(phantom_root, tmp_path):
     batches = list(DataLoader(fold, batch_size=2, collate_fn=collate))
     whole = data.images_of(data.fold_table("val").index)
     assert np.array_equal(torch.cat([b["image"] for b in batches])[:, 0].numpy(), whole)
+
+
+@pytest.mark.parametrize("loading", [{"num_workers": 1}, {"residence": "device"}])
+def test_other_numbers_of_the_table_are_in_the_batches(phantom_root, tmp_path, loading):
+    data = make_data(phantom_root, cache_dir=tmp_path, columns={"labels": ["boneage"]}, **loading)
+    for batch in data.train_dataloader():
+        assert torch.equal(batch["labels"]["boneage"], batch["age_months"])

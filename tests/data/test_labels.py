@@ -765,3 +765,18 @@ def test_a_hint_names_commands_that_have_the_option(write, caplog):
         if "column" in signature(command.callback).parameters
     }
     assert {*commands} == with_option
+
+
+def test_other_numbers_to_learn(tmp_path):
+    columns = Columns.of({"labels": "height"}, ["height"])
+    file, own = tmp_path / "t.csv", "1,60,M,110.5\n2,72,F,120\n"
+    file.write_text(f"id,boneage,sex,height\n{own}")
+    table = read_labels(file, columns)
+    assert table["label_height"].tolist() == [110.5, 120]
+    assert table["height"].tolist() == ["110.5", "120"]  # results are grouped by it as well
+    for cell in ("", "tall", "inf"):
+        file.write_text(f"id,boneage,sex,height\n{own}3,84,M,{cell}\n")
+        with pytest.raises(UserError, match=f"row 4, column 'height': '{cell}' is not a number"):
+            read_labels(file, columns)
+    with pytest.raises(UserError, match=r"data\.columns\.labels names 'weight', which .* lacks"):
+        read_labels(file, Columns.of({"labels": ["weight"]}, ()))

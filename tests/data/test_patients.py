@@ -562,6 +562,7 @@ def test_an_ensemble_keeps_the_patients(pair):
 def test_the_option_is_in_the_config():
     assert compose_config("data=rsna").data.columns == {
         "id": None, "age": None, "sex": None, "patient": None, "site": None, "readers": None,
+        "labels": None,
     }  # fmt: skip
 
 

@@ -107,3 +107,11 @@ def test_a_reader_that_no_table_has_is_named(two_tables):
     (two_tables / "test.csv").unlink()
     with pytest.raises(UserError, match=r"readers names 'ann', which no label table has: .*train"):
         read_source(two_tables, columns=Columns(readers=("ann", "ben")))
+
+
+def test_a_label_that_some_tables_lack_is_named(two_tables):
+    """The training table has names of its own, and is the only one with the label."""
+    (two_tables / "train.csv").write_text("film,boneage,male,height\n1,60,1,100\n2,70,0,110\n")
+    (two_tables / "test.csv").write_text("id,boneage,male\n3,80,1\n4,90,0\n")
+    with pytest.raises(UserError, match=r"labels names 'height', which not all .*train.*, .*test"):
+        read_source(two_tables, columns=Columns(id="film", labels=("height",)))

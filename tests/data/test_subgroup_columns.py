@@ -40,7 +40,9 @@ def test_a_column_called_site_may_have_gaps_unless_it_is_named_as_the_site(tmp_p
     assert both.others == ("device",)
 
 
-@pytest.mark.parametrize("name", ["fold", "kind", "age_years", "stage_predicted", "reader_a_years"])
+@pytest.mark.parametrize(
+    "name", ["fold", "kind", "age_years", "stage_predicted", "reader_a_years", "label_height"]
+)
 def test_names_of_the_results_are_refused(tmp_path, name):
     with pytest.raises(UserError, match=f"data.subgroups names '{name}', which the results use"):
         read(tmp_path, [name], "1,60,True,a\n2,72,False,b\n")

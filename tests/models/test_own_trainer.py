@@ -12,7 +12,6 @@ from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
 from boneage.models.backbones import PaperCNN
 from boneage.models.module import BoneAgeModule
-from boneage.models.schedules import constant
 from boneage.models.sex import SexEmbedding
 from boneage.predict.predictor import Predictor
 from boneage.stages import Stages
@@ -22,7 +21,7 @@ from boneage.tasks.regression import AgeRegression
 def make_model():
     return BoneAgeModule(
         PaperCNN(1, [4, 4]), SexEmbedding(2), {"age": partial(AgeRegression, loss=nn.L1Loss())},
-        partial(torch.optim.Adam, lr=1e-3), constant,
+        partial(torch.optim.Adam, lr=1e-3),
     )  # fmt: skip
 
 

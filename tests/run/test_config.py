@@ -421,6 +421,7 @@ def test_offered_commands_name_their_folder(tmp_path, capsys, monkeypatch):
         (["seed", "=", "3"], "^seed cannot be read: write option=value, without dashes and spaces"),
         (["data.subgroups=site,sex"], r"which need brackets for a list \(\[site,sex\]\) or a swe"),
         (["-m", "seed=1,2", "--cfg", "job"], "^-m and --cfg cannot be combined: leave one out$"),
+        (["--experimental-rerun=a.pickle"], "^--experimental-rerun=a.pickle needs a file that no"),
         (["--run", "--info=plugins"], "^--run and --info=plugins cannot be combined"),
         (["-m", "seed=1,2", "-h"], "^-h shows one run: choose one of the values of seed=1,2$"),
     ],

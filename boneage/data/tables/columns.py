@@ -39,10 +39,12 @@ KNOWN_NAMES = {
 }  # fmt: skip
 COMMAND_LINE = ("id", "age", "sex", "patient")
 OPTIONAL = ("sex", "patient", "site")
+LISTS = ("readers", "labels")  # meanings of any number of columns
 AgeUnit = Literal["months", "years"]
 ReadUnit = AgeUnit | Literal["any"] | None  # any: the ages are only checked, in no certain unit
 PREDICTED_AGE = "age_years_predicted"  # of runs and ensembles, next to `age_years`
 READER = "reader_"  # before the name of a column of one reader's ages
+LABEL = "label_"  # before the name of a column of other numbers to learn
 
 
 def column_option(meaning: str, name: str = "") -> str:
@@ -61,6 +63,7 @@ class Columns:
         patient: patients.
         site: hospitals, or other sources; only read where it is named.
         readers: the bone ages that each of several readers gave.
+        labels: other numbers to learn, such as a height.
         others: columns that are kept as they are, to group results by.
     """
 
@@ -70,6 +73,7 @@ class Columns:
     patient: str | None = None
     site: str | None = None
     readers: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
     @classmethod
@@ -79,20 +83,20 @@ class Columns:
         """Return the names that a config gives; the site is grouped by in any case.
 
         Raises:
-            UserError: when a meaning other than the readers has several columns.
+            UserError: when a meaning other than readers and labels has several columns.
         """
-        readers = names.get("readers") or ()
-        readers = (readers,) if isinstance(readers, str) else readers
+        given = {meaning: names.get(meaning) or () for meaning in LISTS}
+        several = {m: (own,) if isinstance(own, str) else tuple(own) for m, own in given.items()}
         site = names.get("site")
         others = [name for name in dict.fromkeys(others) if not site or name not in ("site", site)]
-        single = {meaning: name for meaning, name in names.items() if meaning != "readers"}
+        single = {meaning: name for meaning, name in names.items() if meaning not in LISTS}
         for meaning, name in single.items():
             if meaning not in KNOWN_NAMES:
-                valid = suggestion(meaning, (*KNOWN_NAMES, "readers"))
+                valid = suggestion(meaning, (*KNOWN_NAMES, *LISTS))
                 raise UserError(f"data.columns.{meaning}: there is no such option{valid}")
             if name is not None and not isinstance(name, str):
                 raise UserError(f"data.columns.{meaning}={name}: give one column, not a list")
-        return cls(**single, readers=tuple(readers), others=tuple(others))  # type: ignore[arg-type]
+        return cls(**single, **several, others=tuple(others))  # type: ignore[arg-type]
 
     @classmethod
     def given(cls, named: Sequence[str]) -> "Columns":

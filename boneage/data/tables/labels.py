@@ -18,6 +18,7 @@ from boneage.data.tables.ages import (
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     KNOWN_NAMES,
+    LABEL,
     OPTIONAL,
     READER,
     Columns,
@@ -68,7 +69,8 @@ def read_labels(
         "unknown") and, where the table has it, `patient` (as `normal_id` writes it, "" if unknown),
         in the order of the file. With `columns.site` also `site`; with `columns.readers` the months
         that each reader gave, NaN for none, as `reader_<column>`, unless the table has an age
-        column and none of theirs; `columns.others` as text.
+        column and none of theirs; `columns.labels` as
+        numbers, as `label_<column>`; `columns.others` as text.
 
     Raises:
         UserError: naming file, row, column and value of the mistake.
@@ -103,6 +105,7 @@ def read_labels(
         refuse(path, table[names["site"]], unknown, "is no site: name it, or remove the row")
     require_present(path, table, columns.others, "data.subgroups")
     labels = labels.join(read_subgroups(path, table, columns.others))
+    labels = labels.join(_own_labels(path, table, columns.labels))
     if "patient" in names:
         labels["patient"] = _patients(path, table[names["patient"]])
     else:
@@ -223,6 +226,17 @@ def _readings(
             raise UserError(f"{path}: column {name!r} has no reading: leave it out of the readers")
         ages = read_ages(path, cells, unit, units)
         found[f"{READER}{name}"] = ages.reindex(table.index)
+    return pd.DataFrame(found, index=table.index)
+
+
+def _own_labels(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the columns of other numbers to learn; each of their cells must be one."""
+    require_present(path, table, names, "data.columns.labels")
+    found = {}
+    for name in names:
+        numbers = found[f"{LABEL}{name}"] = read_numbers(table[name])
+        hint = "is not a number such as 87 or 7.25: correct it, or remove the row"
+        refuse(path, table[name], ~np.isfinite(numbers), hint)
     return pd.DataFrame(found, index=table.index)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.tables.ages import read_numbers
-from boneage.data.tables.columns import PREDICTED_AGE, READER
+from boneage.data.tables.columns import LABEL, PREDICTED_AGE, READER
 from boneage.data.tables.ids import unify_spellings
 from boneage.data.tables.read import NO_VALUE
 from boneage.errors import UserError
@@ -18,7 +18,7 @@ TAKEN = (
     "origin", "path", "cache_row", "fold", "stage", "stage_predicted", "male_probability",
     "kind", "image",
 )  # fmt: skip
-TAKEN_BEGINNINGS = (PROBABILITY, READER)
+TAKEN_BEGINNINGS = (PROBABILITY, READER, LABEL)
 MAX_VALUES = 50  # different values of a column of text: more name radiographs, not groups
 
 
