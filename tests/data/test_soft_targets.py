@@ -145,7 +145,7 @@ def test_a_teacher_without_its_checkpoint_is_known_by_its_split(tmp_path, caplog
     )
     tested = pd.DataFrame({"id": ["c"], "sex": ["male"], "age_years": [7.0]})
     run = write_finished_run(tmp_path / "run", tested.assign(age_years_predicted=7.5))
-    split.to_csv(run / "split.csv", index=False)
+    split.assign(sex="male").to_csv(run / "split.csv", index=False)
     own = split.assign(age_months=12 * split["age_years"], fold="test")
     for id_ in "ab":
         with pytest.raises(
@@ -208,7 +208,7 @@ def test_each_member_of_an_ensemble_is_a_teacher(tmp_path):
     for name, id_, months in (("one", "9", 90.0), ("two", "4", 30.0)):
         runs.append(str(write_finished_run(tmp_path / name, predictions)))
         split = pd.DataFrame({"id": [id_], "fold": "train", "age_years": months / 12})
-        split.to_csv(tmp_path / name / "split.csv", index=False)
+        split.assign(sex="male").to_csv(tmp_path / name / "split.csv", index=False)
     pooled = write_finished_run(tmp_path / "pooled", predictions, ensemble=runs)
     with pytest.raises(UserError, match="two was trained on 1 test radiograph of this run: 4;"):
         check_teachers(pooled / "predictions.csv", TABLE)
