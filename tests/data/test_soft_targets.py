@@ -257,3 +257,11 @@ def test_a_damaged_record_of_a_teacher_is_one_line(tmp_path, record):
     (tmp_path / record).write_text('{"checkpoints": ')
     with pytest.raises(UserError, match=rf"{record} is damaged"):
         check_teachers(tmp_path / "predictions.csv", pd.DataFrame())
+
+
+@pytest.mark.parametrize("document", ["{}", '{"checkpoints": 5}'])
+def test_answers_that_do_not_name_their_models_are_refused(tmp_path, document):
+    (tmp_path / "predictions.csv").write_text("id,age_years,novelty\na,5,0\n")
+    (tmp_path / "predictions.json").write_text(document)
+    with pytest.raises(UserError, match=r"predictions\.json does not list the checkpoints"):
+        check_teachers(tmp_path / "predictions.csv", pd.DataFrame())
