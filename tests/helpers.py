@@ -139,7 +139,7 @@ def write_finished_run(folder: Path, predictions: pd.DataFrame, **changes: objec
         changes: other values of `metrics.json`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stages = Stages()
+    stages = Stages(**changes.get("stages", {}))
     of = [stages.names[k] for k in stages.index_of(predictions["age_years"].to_numpy(float))]
     table = predictions.assign(stage=of)
     n = len(table)

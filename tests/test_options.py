@@ -149,8 +149,8 @@ def test_a_page_shows_no_draw_of_a_split_where_none_was_drawn(tmp_path):
     assert shown(**{"data.split_file": "split.csv"}) == []
     sample = {"data.split_file": "split.csv", "data.train_films": 9}
     assert shown(**sample) == [drawn[0], ("training radiographs", 9)]  # drawn by that seed
-    (tmp_path / "split.csv").write_text("id,fold\na,test\nb,unused\n")
+    (tmp_path / "split.csv").write_text("id,fold,age_years,sex\na,test,9,male\nb,unused,9,male\n")
     assert shown(external=True) == drawn
-    (tmp_path / "split.csv").write_text("id,fold\na,test\nb,test\n")
+    (tmp_path / "split.csv").write_text("id,fold,age_years,sex\na,test,9,male\nb,test,9,male\n")
     assert shown() == drawn
     assert shown(external=True) == []

@@ -19,13 +19,16 @@ from boneage.evaluation.metric_set import Metric
 from boneage.evaluation.metrics import register
 from boneage.evaluation.metrics_schema import Content
 from boneage.evaluation.older_versions import current_options
+from boneage.evaluation.predictions import truth_and_prediction
 from boneage.run_files import (
     CHECKPOINTS,
+    HISTORY,
     HYDRA,
     METRICS,
     PREDICTIONS,
     SPLIT,
     STORED_IMAGES,
+    SUBGROUPS,
     runs_below,
     why_failed,
 )
@@ -38,9 +41,23 @@ TEXT = (
     "id", "patient", "sex", "stage", "stage_predicted", "fold", "band", "column", "level",
     "metric", "picture", "caption",
 )  # fmt: skip
-NUMERIC_COLUMNS = ("age_years", PREDICTED_AGE, "value", "low", "high", "n")
+NUMERIC_COLUMNS = (
+    "age_years", PREDICTED_AGE, "value", "low", "high", "n", "patients", "epoch", "learning_rate",
+)  # fmt: skip
+NUMERIC_PREFIXES = (PROBABILITY, READER, "train/", "val/")
+NEEDED = {  # columns, by the name of a table
+    PREDICTIONS: ("id", "sex", "age_years", "stage"),
+    SUBGROUPS: ("band", "sex", "metric", "value", "low", "high", "n"),
+    HISTORY: ("epoch", "learning_rate"),
+    SPLIT: ("id", "fold", "age_years", "sex"),
+}
 COPY = "copy it again, or test the run's checkpoint in another folder (train=false ckpt_path=)"
-NUMERIC_PREFIXES = (PROBABILITY, READER)
+# metrics that are computed again from the predictions: group, name, and scores of the radiographs
+CHECKED = (
+    ("age", "age/mae_months", lambda true, predicted: 12 * abs(true - predicted)),
+    ("stage", "stage/accuracy", np.equal),
+)
+TOLERANCE = 1e-6  # relative
 
 
 @dataclass(frozen=True)
@@ -112,17 +129,37 @@ def read_run(path: Path) -> FinishedRun:
     metrics = read_metrics(file)
     stages = Stages(metrics["stages"]["names"], metrics["stages"]["edges"])
     predictions = read_csv(path / PREDICTIONS, metrics.get("subgroups", []))
-    if lacking := {"id", "sex", "age_years"} - set(predictions):
-        raise UserError(f"{path / PREDICTIONS} lacks the column {', '.join(sorted(lacking))}")
     rows, expected = predictions["id"].nunique(), metrics["n"]["test"]
     if len(predictions) != rows or rows != expected or predictions["age_years"].isna().any():
         raise UserError(
             f"{path / PREDICTIONS} is damaged: {len(predictions)} rows and {rows} ids, but the run "
-            f"tested {expected} radiographs, each with an age"
+            f"tested {expected} radiographs, each with an age; {COPY}"
         )
     if hash_test_set(predictions) != metrics["test_set"]:
-        raise UserError(f"{path / PREDICTIONS} does not contain the test radiographs of {METRICS}")
+        raise UserError(
+            f"{path / PREDICTIONS} does not contain the test radiographs of {METRICS}, "
+            f"with their ages; {COPY}"
+        )
+    for group, name, scores in CHECKED:
+        if (stored := metrics["test"].get(name, {}).get("value")) is None:
+            continue
+        pair = _truth_and_prediction(predictions, stages, group)
+        if pair is None or not np.isclose(np.mean(scores(*pair)), stored, rtol=TOLERANCE):
+            raise UserError(
+                f"{path / PREDICTIONS} was edited or is damaged: its predictions do not give the "
+                f"{name} of {METRICS}; {COPY}"
+            )
     return FinishedRun(path, metrics, predictions, stages)
+
+
+def _truth_and_prediction(
+    predictions: pd.DataFrame, stages: Stages, group: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return `truth_and_prediction`; None also for a stage or a probability that is none."""
+    try:
+        return truth_and_prediction(predictions, stages, group)
+    except ValueError:
+        return None
 
 
 def read_metrics(file: Path) -> dict[str, Any]:
@@ -185,19 +222,26 @@ def read_csv(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:
             if column not in (*TEXT, *text):
                 table[column] = _numbers(table[column])
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} is missing or damaged: {error}") from error
+        raise UserError(f"{file} is missing or damaged: {error}; {COPY}") from error
+    if lacking := [column for column in NEEDED.get(file.name, ()) if column not in table]:
+        raise UserError(
+            f"{file} lacks the column {', '.join(lacking)}: edited, or saved by another program; "
+            f"{COPY}"
+        )
     return table
 
 
 def _numbers(cells: pd.Series) -> pd.Series:
     """Return cells as numbers, or as they are if one is text and the column may be a new task's."""
     present = ~cells.str.lower().isin(["", "nan"])
-    try:
-        return pd.to_numeric(cells.where(present))
-    except ValueError:
-        if cells.name in NUMERIC_COLUMNS or str(cells.name).startswith(NUMERIC_PREFIXES):
-            raise
-        return cells
+    numbers = pd.to_numeric(cells.where(present), errors="coerce")
+    wrong = present & numbers.isna()
+    if not wrong.any():
+        return numbers
+    if cells.name in NUMERIC_COLUMNS or str(cells.name).startswith(NUMERIC_PREFIXES):
+        row = int(wrong.to_numpy().argmax())
+        raise ValueError(f"row {row + 2}, column {cells.name}: {cells.iloc[row]!r} is no number")
+    return cells
 
 
 def hash_test_set(predictions: pd.DataFrame) -> str:

@@ -107,7 +107,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except UserError as error:
         raise type(error)(f"checkpoint {path} cannot be used: {error}") from error
     weights = checkpoint.get("state_dict")
-    if isinstance(weights, dict) and not all_finite(weights):
+    if not isinstance(weights, dict):
+        raise UserError(
+            f"checkpoint {path} cannot be used: it contains no weights (state_dict); use another "
+            "checkpoint of the run"
+        )
+    if not all_finite(weights):
         raise UserError(
             f"checkpoint {path} cannot be used: its training diverged, so its weights are not "
             "finite; train again with a lower optimizer.lr"

@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Self, get_type_hints
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 from torch.nn.modules.loss import _Loss
 from torch.optim import Optimizer
@@ -19,6 +20,7 @@ from boneage.errors import UserError
 from boneage.evaluation.older_versions import current_config, current_options, current_task
 from boneage.options import TABLE
 from boneage.run.checkpoint_file import IntactCheckpoint
+from boneage.stages import BANDS, Stages
 
 RECORD_SCHEMA = 2  # of the record; increased when older versions could not read it correctly
 OWN = ("boneage.models.", "boneage.tasks.", "boneage.stages")
@@ -30,9 +32,87 @@ TRUST = "BONEAGE_TRUST"  # environment variable: names of packages, separated by
 RETIRED = {
     "boneage.models.pretrained.TorchvisionBackbone": "torchvision's networks are now those of timm"
 }
-RECORD = {"config": dict, "options": dict, "config_text": str, "preprocessing": dict, "split": dict}
 CONFIG_KEYS = tuple(row.name for row in TABLE if row.checkpoint)
 SPLIT_COLUMNS = ("id", "age_months", "sex", "fold")
+Widths = Annotated[list[float | None], Field(min_length=len(BANDS), max_length=len(BANDS))]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Node(_Part):
+    target: str = Field(alias="_target_")
+
+
+class _Stages(_Part):
+    names: list[str]
+    edges: list[float]
+
+
+class _Config(_Part):
+    backbone: _Node
+    sex: _Node
+    optimizer: _Node
+    scheduler: _Node
+    weighting: _Node
+    tasks: Annotated[dict[str, _Node], Field(min_length=1)]
+    stages: _Stages
+    mirror_test: bool
+    name: str
+
+
+class _Preprocessing(_Part):
+    size: int
+
+
+class _Radiographs(_Part):
+    id: list[str]
+    age_months: list[float]
+    fold: list[str] | None = None  # older versions did not store that of the starting weights
+    patient: list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        lengths = {len(cells) for _, cells in self if cells is not None}
+        if len(lengths) > 1:
+            raise ValueError("its columns differ in length")
+        return self
+
+
+class _Split(_Radiographs):
+    sex: list[str]
+    fold: list[str]
+
+
+class _Line(_Part):
+    offset: float
+    slope: float
+    middle: float
+    low: float
+    high: float
+
+
+class _Site(_Part):
+    form: str
+    lines: dict[str, _Line]
+    half_widths_years: dict[str, Widths]
+    ids: list[str] = []
+
+
+class _Calibration(_Part):
+    half_widths_years: dict[str, Widths] = {}
+    site: _Site | None = None
+
+
+class _Record(_Part):
+    config: _Config
+    options: dict[str, Any]
+    config_text: str
+    preprocessing: _Preprocessing
+    split: _Split
+    earlier: _Radiographs | None = None
+    calibration: _Calibration = _Calibration()
 
 
 def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
@@ -52,16 +132,9 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
             f"a newer version of boneage wrote it (schema {schema}; this version reads up to "
             f"{RECORD_SCHEMA}): update boneage"
         )
-    for name, kind in RECORD.items():
-        if not isinstance(record.get(name), kind):
-            raise UserError(f"its record lacks {name}")
-    record = {**record, "config": current_config(record["config"])}
-    for part, keys in (("config", CONFIG_KEYS), ("split", SPLIT_COLUMNS)):
-        if lacking := [key for key in keys if key not in record[part]]:
-            raise UserError(f"its {part} lacks {', '.join(lacking)}")
-    tasks = record["config"]["tasks"]
-    if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
-        raise UserError("its tasks are damaged")
+    if isinstance(record.get("config"), dict):
+        record = {**record, "config": current_config(record["config"])}
+    _require_schema(record)
     options = {field.name for field in fields(Preprocessing)}
     if unknown := [str(key) for key in record["preprocessing"] if key not in options]:
         raise IntactCheckpoint(
@@ -81,7 +154,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
         record.get("calibration", {}), list(record["split"]["fold"]).count("val")
     ):
         raise UserError("its calibration is damaged")
-    current = {name: current_task(task) for name, task in tasks.items()}
+    current = {name: current_task(task) for name, task in record["config"]["tasks"].items()}
     if record.get("earlier"):
         record["earlier"] = _with_folds(record["earlier"], record["split"])
     return {
@@ -89,6 +162,19 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
         "config": record["config"] | {"tasks": current},
         "options": current_options(record["options"]),
     }
+
+
+def _require_schema(record: dict[str, Any]) -> None:
+    """Raise UserError, naming the first key that is missing or of another type."""
+    try:
+        _Record.model_validate(record)
+        Stages(record["config"]["stages"]["names"], record["config"]["stages"]["edges"])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        wrong = f"{where} has the wrong format ({first['msg']})"
+        what = f"lacks {where}" if first["type"] == "missing" else f"is damaged: {wrong}"
+        raise UserError(f"its record {what}; use another checkpoint of the run") from error
 
 
 def _with_folds(earlier: dict[str, Any], split: dict[str, Any]) -> dict[str, Any]:

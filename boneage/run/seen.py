@@ -190,7 +190,13 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
         unknown = [run for run in known if run not in teachers]
     elif (folder / ANSWERS).is_file():
         answers = read_json(folder / ANSWERS)
-        files = [Path(answers.get("working_folder", ""), f) for f in answers["checkpoints"]]
+        try:
+            files = [Path(answers.get("working_folder", ""), f) for f in answers["checkpoints"]]
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{folder / ANSWERS} does not list the checkpoints that made {soft_targets}: copy "
+                "it again, or repeat boneage predict"
+            ) from error
         teachers = {str(f): seen_by(read_checkpoint(f)) for f in files if f.is_file()}
         unknown = [str(file) for file in files if str(file) not in teachers]
         matched = match_ids(read_ids(soft_targets), table["id"], soft_targets)

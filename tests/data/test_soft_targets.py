@@ -145,7 +145,7 @@ def test_a_teacher_without_its_checkpoint_is_known_by_its_split(tmp_path, caplog
     )
     tested = pd.DataFrame({"id": ["c"], "sex": ["male"], "age_years": [7.0]})
     run = write_finished_run(tmp_path / "run", tested.assign(age_years_predicted=7.5))
-    split.to_csv(run / "split.csv", index=False)
+    split.assign(sex="male").to_csv(run / "split.csv", index=False)
     own = split.assign(age_months=12 * split["age_years"], fold="test")
     for id_ in "ab":
         with pytest.raises(
@@ -208,7 +208,7 @@ def test_each_member_of_an_ensemble_is_a_teacher(tmp_path):
     for name, id_, months in (("one", "9", 90.0), ("two", "4", 30.0)):
         runs.append(str(write_finished_run(tmp_path / name, predictions)))
         split = pd.DataFrame({"id": [id_], "fold": "train", "age_years": months / 12})
-        split.to_csv(tmp_path / name / "split.csv", index=False)
+        split.assign(sex="male").to_csv(tmp_path / name / "split.csv", index=False)
     pooled = write_finished_run(tmp_path / "pooled", predictions, ensemble=runs)
     with pytest.raises(UserError, match="two was trained on 1 test radiograph of this run: 4;"):
         check_teachers(pooled / "predictions.csv", TABLE)
@@ -256,4 +256,12 @@ def test_an_exported_teacher_knows_no_ages_but_is_recognised_by_its_ids(exported
 def test_a_damaged_record_of_a_teacher_is_one_line(tmp_path, record):
     (tmp_path / record).write_text('{"checkpoints": ')
     with pytest.raises(UserError, match=rf"{record} is damaged"):
+        check_teachers(tmp_path / "predictions.csv", pd.DataFrame())
+
+
+@pytest.mark.parametrize("document", ["{}", '{"checkpoints": 5}'])
+def test_answers_that_do_not_name_their_models_are_refused(tmp_path, document):
+    (tmp_path / "predictions.csv").write_text("id,age_years,novelty\na,5,0\n")
+    (tmp_path / "predictions.json").write_text(document)
+    with pytest.raises(UserError, match=r"predictions\.json does not list the checkpoints"):
         check_teachers(tmp_path / "predictions.csv", pd.DataFrame())

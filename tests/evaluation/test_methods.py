@@ -48,7 +48,7 @@ def told(tmp_path, runs):
 
     def tell(*overrides, with_stages=False, columns=None, **changes):
         folder = tmp_path / "run"
-        if columns:
+        if columns or "stages" in changes:  # scored
             finished(folder, *overrides, columns=columns, **changes)
         else:
             shutil.copytree(runs[with_stages], folder, dirs_exist_ok=True)
@@ -357,8 +357,8 @@ def test_synthetic_radiographs_say_so(told):
 def test_the_sample_names_what_it_is_of(tmp_path):
     folder = finished(tmp_path / "a", "data.train_films=3", n=5)
     folds = ["train"] * 3 + ["unused"] * 4 + ["val"] + ["test"] * 5
-    rows = "\n".join(f"x{i},{fold}" for i, fold in enumerate(folds))
-    (folder / "split.csv").write_text(f"id,fold\n{rows}\n")
+    rows = "\n".join(f"x{i},{fold},9,male" for i, fold in enumerate(folds))
+    (folder / "split.csv").write_text(f"id,fold,age_years,sex\n{rows}\n")
     assert "a sample of 3 of 7 radiographs" in parts_of(methods(read_run(folder)))["Data"]
 
 

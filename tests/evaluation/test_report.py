@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import Page, reference_study, write_finished_run
+from helpers import predictions as made_up
 
 from boneage.data.crop import LONGER_SIDE
 from boneage.data.decode import Preprocessing
@@ -24,8 +25,9 @@ from boneage.evaluation.figures.registry import FIGURES
 from boneage.evaluation.report.page import _edges, films, write_report
 from boneage.evaluation.report.statements import limits
 from boneage.evaluation.report.tables import metric_rows
-from boneage.evaluation.run_folder import read_metrics, read_run
+from boneage.evaluation.run_folder import FinishedRun, read_metrics, read_run
 from boneage.run.experiment import train
+from boneage.stages import Stages
 
 
 def predictions(n=60):
@@ -512,7 +514,7 @@ def test_the_meaning_of_a_map_is_that_of_its_task(tmp_path, name, effect):
 
 def test_other_predictions_than_those_scored_are_refused(tmp_path):
     folder = write_finished_run(tmp_path, predictions())
-    table = predictions().assign(age_years=lambda t: t["age_years"] + 1)
+    table = pd.read_csv(folder / "predictions.csv").assign(age_years=lambda t: t["age_years"] + 1)
     table.to_csv(folder / "predictions.csv", index=False)
     with pytest.raises(UserError, match="does not contain the test radiographs"):
         write_report(folder)
@@ -531,3 +533,40 @@ def test_the_encoding_of_texts_is_not_that_of_the_locale(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     html = (folder / "report.html").read_text("utf-8")
     assert "Knuckles: 60 % \N{PLUS-MINUS SIGN} 2." in html
+
+
+def one_sorted(table, column):
+    """Return a table of which one column alone was sorted."""
+    return table.assign(**{column: sorted(table[column])})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.to_csv(index=False, sep=";", decimal=","), "lacks the column id, sex"),
+        (lambda t: one_sorted(t, "age_years_predicted").to_csv(index=False), "age/mae_months"),
+        (lambda t: t.round({"age_years_predicted": 1}).to_csv(index=False), "age/mae_months"),
+        (lambda t: t.drop(columns="age_years_predicted").to_csv(index=False), "age/mae_months"),
+        (lambda t: one_sorted(t, "stage_predicted").to_csv(index=False), "stage/accuracy"),
+        (lambda t: t.assign(stage_predicted="x").to_csv(index=False), "stage/accuracy"),
+        (
+            lambda t: t.assign(age_years="4,5").to_csv(index=False),
+            "row 2, column age_years: '4,5' is no number",
+        ),
+    ],
+)
+def test_predictions_that_a_spreadsheet_program_changed_are_refused(tmp_path, change, said):
+    whole = made_up(20).assign(id=[f"h{k}" for k in range(20)])
+    folder = write_finished_run(tmp_path, whole)
+    file = folder / "predictions.csv"
+    file.write_text(change(pd.read_csv(file)))
+    with pytest.raises(UserError, match=rf"predictions\.csv .*{said}.*; copy it again"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize("name", ["subgroups.csv", "history.csv", "split.csv"])
+def test_other_tables_that_a_spreadsheet_program_changed_are_skipped(tmp_path, name, caplog):
+    run = FinishedRun(tmp_path, {}, pd.DataFrame(), Stages())
+    (tmp_path / name).write_text("epoch;learning_rate\n0;0,001\n")
+    assert run.table(name).empty
+    assert f"{name} lacks the column" in caplog.text

@@ -1,7 +1,6 @@
 """Checkpoints from strangers: of other programs, damaged, incomplete, or built to run code."""
 
 import argparse
-import copy
 import json
 import shutil
 import sys
@@ -19,7 +18,7 @@ from boneage.errors import UserError
 from boneage.run.checkpoint import load_model, read_checkpoint, warn_of_unreadable
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.experiment import train
-from boneage.run.record_schema import check_buildable
+from boneage.run.record_schema import check_buildable, checked_record
 
 
 @pytest.fixture(scope="module")
@@ -219,12 +218,47 @@ def test_a_record_must_be_whole(checkpoint, tmp_path, missing):
             read_checkpoint(write(checkpoint | {"boneage": record}, tmp_path))
 
 
-def test_weights_must_be_whole(checkpoint):
-    for change in (lambda c: c.pop("state_dict"), lambda c: c["state_dict"].popitem()):
-        damaged = copy.deepcopy(checkpoint)
-        change(damaged)
-        with pytest.raises(UserError, match="weights do not fit its model"):
-            load_model(damaged)
+LINE = {"offset": 0.1, "slope": 0.0, "middle": 9.0, "low": 1.0, "high": 18.0}
+SITE = {"form": "offset", "lines": {"male": LINE}, "half_widths_years": {}, "ids": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "said"),
+    [
+        ("config", "backbone", None, "config.backbone has the wrong format"),
+        ("config", "sex", {}, "lacks config.sex._target_"),
+        ("config", "tasks", {}, "config.tasks has"),
+        ("config", "tasks", {"age": {}}, "lacks config.tasks.age._target_"),
+        ("config", "stages", {"names": ["a", "b"]}, "lacks config.stages.edges"),
+        ("config", "stages", {"names": ["a", "b"], "edges": ["x"]}, "config.stages.edges.0 has"),
+        ("config", "mirror_test", 1, "config.mirror_test has"),
+        ("options", 1, 2, "options.1"),
+        ("preprocessing", "size", "128", "preprocessing.size has"),
+        ("split", "id", ["a"], "split has the wrong format .*its columns differ in length"),
+        ("split", "age_months", ["9"], "split.age_months.0 has"),
+        ("earlier", "id", ["a"], "lacks earlier.age_months"),
+        ("calibration", "half_widths_years", "x", "calibration.half_widths_years has"),
+        ("calibration", "half_widths_years", {"sex_known": [1.0]}, "half_widths_years.sex_known"),
+        ("calibration", "site", {}, "lacks calibration.site.form"),
+        ("calibration", "site", SITE | {"lines": {"male": {"offset": "x"}}}, "male.offset has"),
+        ("calibration", "site", SITE | {"ids": "a"}, "calibration.site.ids has"),
+    ],
+)
+def test_a_damaged_key_of_a_record_is_named(checkpoint, part, key, value, said):
+    record = checkpoint["boneage"]
+    record["calibration"]["site"] = SITE
+    assert checked_record(record)["calibration"]["site"] == SITE
+    record.setdefault(part, {})[key] = value
+    with pytest.raises(UserError, match=f"{said}.*; use another checkpoint of the run"):
+        checked_record(record)
+
+
+def test_weights_must_be_whole(checkpoint, tmp_path):
+    checkpoint["state_dict"].popitem()
+    with pytest.raises(UserError, match="weights do not fit its model"):
+        load_model(checkpoint)
+    with pytest.raises(UserError, match=r"strange\.ckpt cannot be used: it contains no weights"):
+        read_checkpoint(write(checkpoint | {"state_dict": None}, tmp_path))
 
 
 def test_any_damage_is_one_line(run, tmp_path):

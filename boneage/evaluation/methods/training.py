@@ -131,7 +131,7 @@ def _steps(run: FinishedRun) -> list[str]:
         sentence = SCHEDULE_SENTENCES.get(schedule, fill_in("schedule"))
         said.append(sentence.format(warmup=share))
         history = run.table(HISTORY)
-        last = history["learning_rate"].iloc[-1] if "learning_rate" in history else 0
+        last = history["learning_rate"].iloc[-1] if len(history) else 0
         if "zero" in sentence and last > 0:
             said.append(f"It was {last:.2g} when training ended.")
     if (size := options.get("data.batch_size")) is not None:
