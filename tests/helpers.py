@@ -105,11 +105,11 @@ def run_train(arguments, cwd, output):
     runpy.run_path(TRAIN, run_name="__main__")
 
 
-def call(*arguments, cwd):
+def call(*arguments, cwd, target=run_train):
     """Call train.py as `python train.py` does, without waiting for its imports."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
-        process = server.Process(target=run_train, args=(arguments, cwd, output))
+        process = server.Process(target=target, args=(arguments, cwd, output))
         process.start()
         process.join(240)
         assert process.exitcode is not None

@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from helpers import PROJECT, predictions, write_finished_run
 from lightning.pytorch.demos.boring_classes import BoringModel
+from typer.testing import CliRunner
 
 from boneage.callbacks.checkpoint import RunCheckpoint
+from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
 from boneage.data.pool import _store
 from boneage.errors import UserError
@@ -27,18 +29,6 @@ from boneage.run.process import interruptible
 from boneage.run.stress import stress
 
 FULL = os.strerror(errno.ENOSPC)
-
-
-def boneage(*words, largest_file=None, cwd=None, stdout=subprocess.PIPE):
-    def limit():
-        if largest_file is not None:  # a write beyond it fails as on a full disk
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
-    return subprocess.run(
-        [sys.executable, "-m", "boneage", *words],
-        cwd=cwd, preexec_fn=limit, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120,
-        check=False, env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )  # fmt: skip
 
 
 @contextmanager
@@ -57,35 +47,43 @@ def images(tmp_path_factory):
     return write_phantom(tmp_path_factory.mktemp("phantom"), n=6, size=64, seed=0)
 
 
+@pytest.fixture(scope="module")
+def words(images, exported):
+    return ["predict", str(images), "--checkpoint", str(exported / "model.onnx"), "--out"]
+
+
 @pytest.mark.parametrize("stops_log", [True, False])
-def test_prediction_resumes(images, tmp_path, stops_log):
-    expected = boneage("predict", images, "--out", "whole", cwd=tmp_path)
-    assert expected.returncode == 0, expected.stderr
+def test_prediction_resumes(words, tmp_path, monkeypatch, stops_log):
+    monkeypatch.chdir(tmp_path)
+    expected = CliRunner().invoke(app, [*words, "whole"])
+    assert expected.exit_code == 0, expected.exception
     about = json.loads((tmp_path / "whole/predictions.json").read_text())
     answers = about.pop("predictions")
     about.pop("schema")
     states = about.pop("states")
-    lines = [answer | {"state": states[str(tmp_path / answer["file"])]} for answer in answers]
+    lines = [answer | {"state": states[answer["file"]]} for answer in answers]
     log = sum(len(json.dumps(line)) + 1 for line in (about, *lines))
     largest_file = log // 2 if stops_log else log  # the document is larger
-    words = ["predict", images, "--out", "out"]
-    stopped = boneage(*words, cwd=tmp_path, largest_file=largest_file)
-    assert stopped.returncode == 1
-    assert stopped.stderr.count("\n") == 1
+    with limit(largest_file):
+        stopped = CliRunner().invoke(app, [*words, "out"]).exception
+    assert isinstance(stopped, UserError)
+    assert "\n" not in str(stopped)
     named = "out" if stops_log else "out/predictions.json"
-    assert stopped.stderr.startswith(f"error: {named} cannot be written (File too large)")
-    assert "--resume" in stopped.stderr
+    assert str(stopped).startswith(f"{named} cannot be written (File too large)")
+    assert "--resume" in str(stopped)
     logged = (tmp_path / "out/predictions.part").read_bytes()
     assert len(logged) == largest_file
-    again = boneage(*words, "--resume", cwd=tmp_path, largest_file=100)
-    assert again.stderr == (
-        "error: out/predictions.part cannot be written (File too large): when this is fixed, "
-        "repeat the command\n"
+    with limit(100):
+        again = CliRunner().invoke(app, [*words, "out", "--resume"]).exception
+    assert isinstance(again, UserError)
+    assert str(again) == (
+        "out/predictions.part cannot be written (File too large): when this is fixed, "
+        "repeat the command"
     )
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["predictions.part"]
     assert (tmp_path / "out/predictions.part").read_bytes() == logged
-    finished = boneage(*words, "--resume", cwd=tmp_path)
-    assert finished.returncode == 0, finished.stderr
+    finished = CliRunner().invoke(app, [*words, "out", "--resume"])
+    assert finished.exit_code == 0, finished.exception
     for name in ("predictions.csv", "predictions.json"):
         resumed, whole = (tmp_path / folder / name for folder in ("out", "whole"))
         assert resumed.read_text() == whole.read_text()
@@ -94,7 +92,10 @@ def test_prediction_resumes(images, tmp_path, stops_log):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 def test_standard_output():
     with open("/dev/full", "w") as full:
-        done = boneage("--help", stdout=full)
+        done = subprocess.run(
+            [sys.executable, "-m", "boneage", "--help"], stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False, env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, f"error: standard output: {FULL}\n")
 
 

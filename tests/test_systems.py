@@ -3,11 +3,12 @@
 import ast
 import errno
 import io
+import logging
 import os
 import platform
 import re
+import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from helpers import PROJECT, TINY, TRAIN, Page, predictions, write_finished_run
+from helpers import PROJECT, TINY, Page, predictions, run_train, write_finished_run
+from helpers import call as call_train
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import boneage.errors
@@ -90,27 +92,22 @@ def test_a_run_ends_although_its_open_lock_cannot_be_removed(tmp_path, monkeypat
         pass
 
 
-REMOVING_NO_OPEN_FILE = """
-import logging, runpy, shutil, sys
-rmtree = shutil.rmtree
-def as_on_windows(folder, *given, **named):
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
-            raise PermissionError(13, "used by another process", handler.baseFilename)
-    rmtree(folder, *given, **named)
-shutil.rmtree = as_on_windows
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+def run_train_as_on_windows(arguments, cwd, output):
+    rmtree = shutil.rmtree
+
+    def as_on_windows(folder, *given, **named):
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler) and handler.stream is not None:
+                raise PermissionError(13, "used by another process", handler.baseFilename)
+        rmtree(folder, *given, **named)
+
+    shutil.rmtree = as_on_windows
+    run_train(arguments, cwd, output)
 
 
 def test_a_refused_run_is_one_line_although_its_log_is_open(tmp_path):
-    words = [TRAIN, "data=rsna", "data.root=none", "hydra.run.dir=run", *TINY]
-    done = subprocess.run(
-        [sys.executable, "-c", REMOVING_NO_OPEN_FILE, *map(str, words)],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    words = ["data=rsna", "data.root=none", "hydra.run.dir=run", *TINY]
+    done = call_train(*words, cwd=tmp_path, target=run_train_as_on_windows)
     assert done.stderr == "error: data.root=none: no such folder (in boneage stress: --root)\n"
     assert done.returncode == 1
     assert not (tmp_path / "run").exists()

@@ -69,22 +69,36 @@ def test_every_task_has_its_pictures(with_maps, tmp_path):
         ["trainer.limit_train_batches=2", "trainer.max_steps=5"],  # within the third epoch
     ],
 )
-def test_the_last_validation_is_drawn_once_however_training_ends(with_maps, tmp_path, end):
+def test_the_last_validation_is_drawn_once_however_training_ends(
+    with_maps, tmp_path, monkeypatch, end
+):
     """It shows the averaged weights that were validated, as when every epoch is drawn."""
-    ema = "+callbacks.ema={_target_: boneage.callbacks.checkpoint.Ema}"
-    common = [ema, "trainer.max_epochs=9", *end, "callbacks.grad_cam.cases=0"]
-    train(with_maps(*common, run="each"))
-    train(with_maps(*common, "callbacks.grad_cam.every_n_epochs=5", run="last"))
-    drawn = {
-        run: {file.name: file.read_bytes() for file in (tmp_path / run / "gradcam").glob("*epoch*")}
-        for run in ("each", "last")
-    }
-    assert list(drawn["last"]) == ["age_epoch_002.png"]
-    assert drawn["each"].keys() == {"age_epoch_001.png", "age_epoch_002.png"}
-    assert drawn["last"]["age_epoch_002.png"] == drawn["each"]["age_epoch_002.png"]
-    events = EventAccumulator(str(tmp_path / "last/tensorboard")).Reload()
-    at = [[point.step for point in events.Scalars("val/loss")][-1]]
-    assert [image.step for image in events.Images("val/gradcam_age")] == at
+    drawn, draw = [], GradCam._draw
+
+    def record(callback, trainer, rows, maps, fold, epochs, step):
+        drawn.append((fold, callback.every_n_epochs, epochs, maps["age"]))
+        draw(callback, trainer, rows, maps, fold, epochs, step)
+
+    monkeypatch.setattr(GradCam, "_draw", record)
+    each = "{_target_: boneage.callbacks.grad_cam.GradCam, every_n_epochs: 1, cases: 0}"
+    last = "{_target_: boneage.callbacks.grad_cam.GradCam, every_n_epochs: 5, cases: 0}"
+    train(
+        with_maps(
+            "+callbacks.ema={_target_: boneage.callbacks.checkpoint.Ema}",
+            "trainer.max_epochs=9", *end, "~callbacks.grad_cam",
+            f"+callbacks.every_epoch={each}", f"+callbacks.every_fifth={last}",
+        )
+    )  # fmt: skip
+    panels = [(every, epochs) for fold, every, epochs, _ in drawn if fold == "val"]
+    assert panels == [(1, 1), (1, 2), (5, 2)]
+    np.testing.assert_array_equal(drawn[2][3], drawn[1][3])
+    assert np.ptp(drawn[2][3]) > 0
+    assert {file.name for file in (tmp_path / "run/gradcam").glob("*epoch*")} == {
+        "age_epoch_001.png", "age_epoch_002.png",
+    }  # fmt: skip
+    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    first, second = (point.step for point in events.Scalars("val/loss"))
+    assert [image.step for image in events.Images("val/gradcam_age")] == [first, second, second]
 
 
 @pytest.mark.slow

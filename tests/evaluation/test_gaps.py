@@ -28,7 +28,14 @@ def test_a_planted_gap_is_found_with_its_levels():
     assert gap.p < 0.01
 
 
+@pytest.fixture
+def few_permutations(monkeypatch):
+    """Of many tables: p is valid with any number of permutations, and only coarser with few."""
+    monkeypatch.setattr(gaps, "DRAWS", 199)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_permutations")
 def test_equal_levels_have_no_small_p():
     ps = [clearest_gap(*simulated(60, (1.0, 1.0, 1.0, 1.0), seed)).p for seed in range(40)]
     assert np.mean(np.array(ps) < 0.05) <= 0.15  # 2 of 40 expected at most
@@ -112,6 +119,7 @@ def clustered(patients, films, rng):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_permutations")
 @pytest.mark.parametrize("shared", [0, 1, 30])
 def test_films_at_another_level_do_not_make_p_small(shared):
     ps = []

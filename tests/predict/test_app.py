@@ -223,16 +223,15 @@ socket.socket.connect_ex = guarded(socket.socket.connect_ex)
 """
 
 
-@pytest.fixture
-def network(tmp_path):
-    """A process that Python starts with this environment reaches this machine only.
+def this_machine_only(folder):
+    """Return an environment in which a process of Python reaches this machine only.
 
-    What else it asks for stands in the file `ASKED_FOR`.
+    What else it asks for is listed in the file `ASKED_FOR`.
     """
-    (tmp_path / "guard").mkdir()
-    (tmp_path / "guard/sitecustomize.py").write_text(NO_NETWORK)
-    path = os.pathsep.join([str(tmp_path / "guard"), str(PROJECT)])
-    return {"PYTHONPATH": path, "ASKED_FOR": str(tmp_path / "asked_for.txt")}
+    (folder / "guard").mkdir()
+    (folder / "guard/sitecustomize.py").write_text(NO_NETWORK)
+    path = os.pathsep.join([str(folder / "guard"), str(PROJECT)])
+    return {"PYTHONPATH": path, "ASKED_FOR": str(folder / "asked_for.txt")}
 
 
 @pytest.mark.parametrize(
@@ -262,7 +261,8 @@ def test_other_web_pages_are_refused(headers, status):
     assert sent[0]["status"] == status
 
 
-def test_the_network_is_blocked(network):
+def test_the_network_is_blocked(tmp_path):
+    network = this_machine_only(tmp_path)
     asks = "import socket; socket.create_connection(('192.0.2.1', 9), timeout=1)"
     said = subprocess.run(
         [sys.executable, "-c", asks], env=os.environ | network, capture_output=True
@@ -334,17 +334,24 @@ def test_proxies_are_hidden_for_a_while_only(name, monkeypatch):
     assert dict(os.environ) == before
 
 
-@pytest.fixture
-def address(run, tmp_path, network):
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory):
+    """The folder for temporary files of the page."""
+    return tmp_path_factory.mktemp("app")
+
+
+@pytest.fixture(scope="module")
+def address(run, temporary):
     """The page, where the command says it is."""
     command = [sys.executable, "-m", "boneage", "app", "--checkpoint", str(run), "--no-browser"]
-    env = os.environ | network | {"TMPDIR": str(tmp_path)} | PROXIES["lower case"]
+    network = this_machine_only(temporary)
+    env = os.environ | network | {"TMPDIR": str(temporary)} | PROXIES["lower case"]
     process = subprocess.Popen(command, env=env, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     yield re.fullmatch(r"The page is at (http://127\.0\.0\.1:\d+/) .*\n", line)[1]
     process.terminate()
     assert process.wait() == 128 + signal.SIGTERM
-    assert not list(tmp_path.rglob("hand.png"))
+    assert not list(temporary.rglob("hand.png"))
     assert not Path(network["ASKED_FOR"]).exists()  # nothing but this machine
 
 
@@ -404,7 +411,7 @@ def test_the_answer_can_be_read_in_a_light_and_in_a_dark_browser(address, upload
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_in_the_browser(address, upload, tmp_path):
+def test_in_the_browser(address, upload, temporary, tmp_path):
     pytest.importorskip("gradio", reason="needs the extra app")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     asked = []
@@ -445,4 +452,4 @@ def test_in_the_browser(address, upload, tmp_path):
     assert "chronological age 9.5 years (typed), SD score" in said
     assert height == 480
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
-    assert not list(tmp_path.rglob("*/hand.png"))
+    assert not list(temporary.rglob("*/hand.png"))

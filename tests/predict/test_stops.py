@@ -1,5 +1,6 @@
 """A prediction on all cores that is stopped, or loses a process, ends in one line."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from joblib import cpu_count
 
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
+from boneage.predict.onnx_model import with_metadata
 from boneage.predict.predict import _resumable
+from boneage.weights import KEY
 
 ADVICE = "inished predictions are in out: continue with --resume"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
@@ -30,8 +33,20 @@ def images(tmp_path_factory):
     return folder
 
 
-def start(images, folder):
+@pytest.fixture(scope="module")
+def model(exported, tmp_path_factory):
+    """A network that needs no time, unlike the built-in model, with intervals as that has."""
+    contract = json.loads((exported / "model.json").read_text())
+    contract["calibration"]["half_widths_years"] = {"sex_known": [1.0] * 6}
+    content = (exported / "model.onnx").read_bytes()
+    file = tmp_path_factory.mktemp("model") / "model.onnx"
+    file.write_bytes(with_metadata(content, KEY, json.dumps(contract)))
+    return file
+
+
+def start(images, model, folder):
     words = [sys.executable, "-m", "boneage", "predict", images, "--out", "out"]
+    words += ["--checkpoint", model]
     return subprocess.Popen(
         words, cwd=folder, env={**os.environ, "PYTHONPATH": str(PROJECT)}, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
@@ -62,7 +77,7 @@ def cmdline(process):
 
 @LINUX
 @CORES
-def test_a_process_that_is_interrupted_while_it_starts_prints_nothing(images, tmp_path):
+def test_a_process_that_is_interrupted_while_it_starts_prints_nothing(images, model, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "if any('popen_loky' in word for word in sys.orig_argv):\n"
@@ -70,6 +85,7 @@ def test_a_process_that_is_interrupted_while_it_starts_prints_nothing(images, tm
     )
     first = sorted(images.glob("1*.png"))[:20]
     words = [sys.executable, "-m", "boneage", "predict", *first, "--out", tmp_path / "out"]
+    words += ["--checkpoint", model]
     ended = subprocess.run(
         words, text=True, capture_output=True, timeout=120,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{PROJECT}", "LOKY_MAX_CPU_COUNT": "2"},
@@ -89,8 +105,8 @@ def test_a_process_that_is_interrupted_while_it_starts_prints_nothing(images, tm
         ),
     ],
 )
-def test_one_line(images, tmp_path, stop, said):
-    running = start(images, tmp_path)
+def test_one_line(images, model, tmp_path, stop, said):
+    running = start(images, model, tmp_path)
     wait_for_answers(tmp_path)
     stop(running)
     assert running.communicate(timeout=60)[1] == said
@@ -110,11 +126,11 @@ def test_too_little_memory(error):
 
 
 @LINUX
-def test_sigterm_removes_the_decoded_radiographs(images, tmp_path, monkeypatch):
+def test_sigterm_removes_the_decoded_radiographs(images, model, tmp_path, monkeypatch):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    running = start(images, tmp_path)
+    running = start(images, model, tmp_path)
     wait_for_answers(tmp_path)
     running.terminate()
     running.communicate(timeout=60)
