@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -87,9 +90,27 @@ def with_fast_network(*overrides: str) -> list[str]:
 
 @cache
 def _compose(conf: Path, *overrides: str) -> DictConfig:
+    """Set options, as Hydra does, in the config of the chosen files, which is composed once."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    options = [each for each in parsed if _sets_option(each, conf)]
+    chosen = (each.input_line for each in parsed if each not in options)
+    cfg = deepcopy(_compose_files(conf, *chosen))
+    ConfigLoaderImpl._apply_overrides_to_config(options, cfg)
+    return cfg
+
+
+def _sets_option(override: Override, conf: Path) -> bool:
+    """Tell whether Hydra reads an override after the files: no group, no sweep, not of Hydra."""
+    key = override.key_or_group
+    plain = not (override.is_sweep_override() or override.package or key.startswith("hydra"))
+    return plain and (not (conf / key).is_dir() or isinstance(override.value(), dict))
+
+
+@cache
+def _compose_files(conf: Path, *chosen: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+        return compose("train", overrides=list(chosen))
 
 
 def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:

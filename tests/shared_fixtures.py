@@ -39,7 +39,7 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()
 
 
-TRAIN = {"trained", "exported", "runs", "finished", "events"}  # fixtures that train
+TRAIN = {"trained", "copied", "exported", "runs", "finished", "events"}  # fixtures that train
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,6 +69,17 @@ def trained(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
         return folders[overrides]
 
     return run
+
+
+@pytest.fixture
+def copied(trained: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Return a copy of a tiny run with these options, to damage or continue."""
+
+    def copy(*overrides: str, run: str = "run") -> Path:
+        folder = tmp_path / run
+        return Path(shutil.copytree(trained(*overrides), folder, dirs_exist_ok=True))
+
+    return copy
 
 
 @pytest.fixture(scope="session")

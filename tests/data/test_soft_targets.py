@@ -118,8 +118,8 @@ def test_pooled_folds_are_accepted_only_without_this_runs_test_radiographs(confi
     train(configure("data.folds=4", "data.fold=0", soft, run="student"))
 
 
-def test_predictions_of_a_model_that_saw_the_radiographs_are_refused(configure, tmp_path):
-    train(configure(run="teacher"))
+def test_predictions_of_a_model_that_saw_the_radiographs_are_refused(configure, copied, tmp_path):
+    copied(run="teacher")
     split = pd.read_csv(tmp_path / "teacher/split.csv", dtype={"id": str})
     (tmp_path / "answers").mkdir()
     path = written(tmp_path / "answers", "id,age_years,novelty\n")
@@ -215,8 +215,8 @@ def test_each_member_of_an_ensemble_is_a_teacher(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_a_teacher_saw_is_read_from_its_checkpoint(configure, tmp_path):
-    train(configure(run="first"))
+def test_what_a_teacher_saw_is_read_from_its_checkpoint(configure, copied, tmp_path):
+    copied(run="first")
     root = write_phantom(tmp_path / "other", n=24, size=64, seed=5)
     first = f"{tmp_path}/first/checkpoints/best.ckpt"
     train(configure(f"start_from={first}", f"data.root={root}", run="tuned"))
@@ -229,9 +229,8 @@ def test_what_a_teacher_saw_is_read_from_its_checkpoint(configure, tmp_path):
             check_teachers(tmp_path / teacher / "predictions.csv", table)
 
 
-def test_a_table_of_unknown_origin_is_said(configure, tmp_path, caplog):
-    train(configure(run="first"))
-    split = pd.read_csv(tmp_path / "first/split.csv", dtype={"id": str})
+def test_a_table_of_unknown_origin_is_said(configure, trained, tmp_path, caplog):
+    split = pd.read_csv(trained() / "split.csv", dtype={"id": str})
     path = written(tmp_path, "")
     split.assign(age_years_predicted=split["age_years"]).to_csv(path, index=False)
     train(configure(f"data.soft_targets={path}", run="second"))

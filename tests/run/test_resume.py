@@ -27,6 +27,7 @@ HARD = (
     "task=multitask", "trainer.max_epochs=6", "callbacks=default", "data.sampling=balanced",
     "augment=geometric", "scheduler=warmup_cosine", "callbacks.early_stopping.patience=2",
 )  # fmt: skip
+LONG = "trainer.max_epochs=15"  # half a second or so
 
 
 def run_in_process(config):
@@ -140,7 +141,7 @@ def test_the_middle_of_an_epoch_is_not_resumed(configure, tmp_path):
 
 @pytest.mark.parametrize("named", ["", "/checkpoints/best.ckpt"])
 def test_a_longer_run_that_is_interrupted_in_its_first_epoch_is_resumed(
-    configure, tmp_path, monkeypatch, named
+    configure, copied, tmp_path, monkeypatch, named
 ):
     class Stop(EpochSeed):
         """End the training with an error before its first step."""
@@ -148,7 +149,7 @@ def test_a_longer_run_that_is_interrupted_in_its_first_epoch_is_resumed(
         def on_train_batch_start(self, *_):
             raise KeyboardInterrupt
 
-    train(configure("trainer.max_epochs=1", run="first"))
+    copied(run="first")
     longer = ("trainer.max_epochs=2", f"ckpt_path={tmp_path}/first{named}")
     with monkeypatch.context() as patch:
         patch.setattr("boneage.run.experiment.EpochSeed", Stop)
@@ -164,8 +165,7 @@ def test_a_longer_run_that_is_interrupted_in_its_first_epoch_is_resumed(
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_interrupted_runs_are_marked_and_go_on(configure, trained, tmp_path, number, code):
     folder = tmp_path / "cut"
-    long = ("trainer.max_epochs=40", "callbacks.early_stopping.patience=40")  # a second or so
-    cfg = configure(*long, "resume=auto", run="cut")
+    cfg = configure(LONG, "resume=auto", run="cut")
     process = start(cfg)
     wait_for((folder / "checkpoints/last.ckpt").exists, process)
     os.kill(process.pid, number)
@@ -175,16 +175,16 @@ def test_interrupted_runs_are_marked_and_go_on(configure, trained, tmp_path, num
     marked = (folder / "error.txt").read_text()
     assert marked.startswith(f"interrupted by {number.name}: resume from the last finished epoch")
     assert f"hydra.run.dir={folder} resume=auto" in marked
-    assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] < 39
+    assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] < 14
     train(cfg)
     assert not (folder / "error.txt").exists()
-    assert_same_run(trained(*long), folder)
+    assert_same_run(trained(LONG), folder)
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):
+def test_a_full_disk_stops_a_run_that_goes_on_later(configure, trained, tmp_path):
     folder = tmp_path / "full"
-    cfg = configure("trainer.max_epochs=15", "resume=auto", run="full")
+    cfg = configure(LONG, "resume=auto", run="full")
     process = start(cfg)
     wait_for((folder / "checkpoints/last.ckpt").exists, process)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
@@ -195,12 +195,11 @@ def test_a_full_disk_stops_a_run_that_goes_on_later(configure, tmp_path):
     assert not (folder / "metrics.json").exists()
     train(cfg)
     assert not (folder / "error.txt").exists()
-    train(configure("trainer.max_epochs=15", run="straight"))
-    assert_same_run(tmp_path / "straight", folder)
+    assert_same_run(trained(LONG), folder)
 
 
-def test_a_finished_run_is_not_repeated(configure, tmp_path, caplog):
-    first = train(configure(run="run"))
+def test_a_finished_run_is_not_repeated(configure, copied, tmp_path, caplog):
+    first = json.loads((copied() / "metrics.json").read_text())
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
     with caplog.at_level("INFO"):
         assert train(configure("resume=auto", run="run")) == first
@@ -240,8 +239,8 @@ def test_a_truncated_checkpoint_is_passed_over(configure, tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_another_seed_gives_other_numbers(configure):
-    first = train(configure("seed=1", run="first"))
+def test_another_seed_gives_other_numbers(configure, trained):
+    first = json.loads((trained() / "metrics.json").read_text())
     assert first["test"] != train(configure("seed=2", run="second"))["test"]
     assert first["test"] == train(configure("seed=1", run="again"))["test"]
 
@@ -252,12 +251,11 @@ def test_resume_takes_no_other_word(configure):
 
 
 @pytest.fixture(scope="module")
-def started(phantom_root, tmp_path_factory):
+def started(phantom_root, trained, tmp_path_factory):
     """A finished run, and one that lacks its results."""
     folder = tmp_path_factory.mktemp("started")
-    (folder / "finished").mkdir()
     options = [*TINY, "data=rsna", f"data.root={phantom_root}"]
-    train(compose_config(*options, f"run_dir={folder}/finished"))
+    shutil.copytree(trained(), folder / "finished")
     shutil.copytree(folder / "finished", folder / "unfinished")
     (folder / "unfinished/metrics.json").unlink()
     return [[*options, f"run_dir={folder}/{name}", "resume=auto"] for name in
@@ -303,8 +301,8 @@ def test_options_that_change_nothing_may_differ(started):
 
 def test_a_finished_test_is_not_repeated(configure, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("one", "two"):
-        train(configure(f"seed={len(name)}", "data.batch_size=4", run=name))
+    train(configure("seed=3", "data.batch_size=4", run="one"))
+    shutil.copytree("one", "two")
     command = ("train=false", f"ckpt_path={tmp_path}/one", "data.size=64", "resume=auto")
     first = train(configure(*command, run="tested"))
     monkeypatch.setattr("boneage.run.experiment._prepare", None)  # nothing is tested again
@@ -326,8 +324,8 @@ def test_a_finished_test_is_not_repeated(configure, tmp_path, monkeypatch):
             train(configure(*command, change, run="tested"))
 
 
-def test_a_training_is_not_taken_for_a_test(configure, tmp_path):
-    train(configure(run="one"))
+def test_a_training_is_not_taken_for_a_test(configure, copied, tmp_path):
+    copied(run="one")
     ckpt = f"ckpt_path={tmp_path}/one"
     train(configure("train=false", ckpt, run="tested"))
     with pytest.raises(UserError, match=r"finished run with other options: train \(was True\); "):
@@ -367,8 +365,8 @@ def test_a_damaged_checkpoint_takes_the_place_of_an_earlier_one(configure, tmp_p
     assert last.with_suffix(".damaged").read_bytes() == b"PK\3\4 and no more"
 
 
-def test_a_checkpoint_that_is_not_damaged_stays(configure, tmp_path, monkeypatch):
-    train(configure())
+def test_a_checkpoint_that_is_not_damaged_stays(configure, copied, tmp_path, monkeypatch):
+    copied()
     (tmp_path / "run/metrics.json").unlink()
     last = tmp_path / "run/checkpoints/last.ckpt"
     with monkeypatch.context() as patch:

@@ -84,10 +84,9 @@ def test_weights_without_a_state_of_training_are_not_resumed(content):
         is_within_epoch(content, "site.ckpt")
 
 
-def test_a_training_is_not_resumed_with_other_options(configure, tmp_path):
+def test_a_training_is_not_resumed_with_other_options(configure, trained):
     """The state of the optimizer comes from the checkpoint, but the record from the command."""
-    train(configure(run="first"))
-    ckpt = f"ckpt_path={tmp_path}/first"
+    ckpt = f"ckpt_path={trained()}"
     others = ("optimizer.lr=0.5", "seed=9", "data.batch_size=3", "augment=geometric")
     with pytest.raises(UserError, match="cannot be resumed: this command differs") as said:
         train(configure(ckpt, *others))
@@ -132,11 +131,10 @@ def test_a_limit_below_the_epochs_of_a_checkpoint_leaves_nothing(configure, tmp_
     assert train(configure(f"ckpt_path={tmp_path}/first", "trainer.max_epochs=4"))["epochs"] == 4
 
 
-def test_an_option_that_differs_is_named_once(configure, tmp_path):
-    train(configure(run="first"))
+def test_an_option_that_differs_is_named_once(configure, trained):
     others = ("backbone.widths=[4,4]", "data.size=16", "tasks.age.hidden=[3]")
     with pytest.raises(UserError) as said:
-        train(configure(f"ckpt_path={tmp_path}/first", *others))
+        train(configure(f"ckpt_path={trained()}", *others))
     assert (
         "differs from its run in data.size (was 32), backbone.widths (was [4, 8]), "
         "tasks.age.hidden (was [128]); repeat"
@@ -153,9 +151,9 @@ def test_a_resumed_training_has_the_patience_of_its_command(configure, tmp_path)
     assert more["epochs"] == 6  # five without improvement, two of them before
 
 
-def test_a_test_of_weights_that_were_trained_again_is_another(configure, tmp_path):
-    train(configure(run="one"))
-    train(configure("seed=2", run="two"))
+def test_a_test_of_weights_that_were_trained_again_is_another(configure, copied, tmp_path):
+    copied(run="one")
+    copied("seed=2", run="two")
     command = ("train=false", f"ckpt_path={tmp_path}/one", "resume=auto")
     tested = train(configure(*command))
     best = tmp_path / "one/checkpoints/best.ckpt"

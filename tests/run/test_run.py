@@ -143,8 +143,8 @@ def test_a_test_shows_how_its_checkpoint_was_trained(finished, configure, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_test_without_the_mirror_image_is_obeyed(configure, tmp_path):
-    plain = train(configure(run="plain"))
+def test_a_test_without_the_mirror_image_is_obeyed(configure, trained, tmp_path):
+    plain = json.loads((trained() / "metrics.json").read_text())
     mirrored = train(configure("mirror_test=true", run="mirrored"))
     assert mirrored["test"] != plain["test"]
     again = train(configure("train=false", f"ckpt_path={tmp_path}/mirrored", run="again"))
@@ -198,8 +198,8 @@ def test_a_run_that_was_moved_is_resumed_with_its_own_best_checkpoint(configure,
 
 
 @pytest.mark.slow
-def test_same_command_same_numbers(configure):
-    first = train(configure("sex=embedding", run="first"))
+def test_same_command_same_numbers(configure, trained):
+    first = json.loads((trained("sex=embedding") / "metrics.json").read_text())
     again = train(configure("sex=embedding", "data.num_workers=2", run="again"))
     assert again["test"] == first["test"]
 
@@ -340,9 +340,9 @@ def test_a_run_that_trains_nothing_says_so(configure, caplog, options, why):
     assert metrics["best_validation"] is None
 
 
-def test_a_resumed_run_that_has_nothing_left_to_train_says_so(configure, tmp_path, caplog):
-    first = train(configure(run="first"))
-    again = train(configure(f"ckpt_path={tmp_path}/first/checkpoints/last.ckpt", run="again"))
+def test_a_resumed_run_that_has_nothing_left_to_train_says_so(configure, trained, caplog):
+    first = json.loads((trained() / "metrics.json").read_text())
+    again = train(configure(f"ckpt_path={trained()}/checkpoints/last.ckpt", run="again"))
     why = "for 1 epoch (3 steps), and the limit is trainer.max_epochs=1; tested: "
     assert f"Nothing was trained: the checkpoint was trained {why}" in caplog.text
     assert again["test"] == first["test"]  # of the same checkpoint

@@ -26,9 +26,8 @@ def learned(state):
 
 
 @pytest.fixture
-def first(configure, tmp_path):
-    train(configure("seed=7", "sex=embedding", run="first"))
-    return tmp_path / "first/checkpoints/best.ckpt"
+def first(copied):
+    return copied("seed=7", "sex=embedding", run="first") / "checkpoints/best.ckpt"
 
 
 @pytest.mark.slow

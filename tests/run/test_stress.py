@@ -23,7 +23,6 @@ from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError
 from boneage.evaluation.numbers import fixed
 from boneage.explain.background import HAND, MARKER
-from boneage.predict.export import export
 from boneage.predict.predictor import Predictor
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import read_checkpoint
@@ -267,11 +266,10 @@ def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
     assert "choose another --out" in str(done.exception)
 
 
-def test_radiographs_that_have_moved(configure, tmp_path):
-    train(configure())
+def test_radiographs_that_have_moved(trained, tmp_path):
     (tmp_path / "empty").mkdir()
     done = CliRunner().invoke(
-        app, ["stress", "--checkpoint", str(tmp_path / "run"), "--root", f"{tmp_path}/empty"]
+        app, ["stress", "--checkpoint", str(trained()), "--root", f"{tmp_path}/empty"]
     )
     assert "empty" in str(done.exception)
     done = CliRunner().invoke(app, ["stress", "--checkpoint", str(tmp_path / "nowhere")])
@@ -298,10 +296,9 @@ def test_from_the_folder_of_a_run(configure, phantom_root, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_root, tmp_path):
-    train(configure())
-    export(tmp_path / "run", tmp_path / "model.onnx", "onnx")
-    words = ["--checkpoint", str(tmp_path / "model.onnx"), "--out", str(tmp_path / "out")]
+def test_an_exported_model_is_tested_on_what_it_has_not_seen(exported, phantom_root, tmp_path):
+    model = exported / "model.onnx"
+    words = ["--checkpoint", str(model), "--out", str(tmp_path / "out")]
     root = ["--root", str(phantom_root)]
     for given, name, asked in (
         (words, "model.onnx", ["--root"]),
@@ -314,13 +311,13 @@ def test_an_exported_model_is_tested_on_what_it_has_not_seen(configure, phantom_
         assert re.findall("--[a-z]+", str(done.exception)) == asked
     done = CliRunner().invoke(app, ["stress", *words, *root])
     assert done.exit_code == 0, done.exception
-    title = f"Radiographs of {phantom_root} that {tmp_path}/model.onnx was not trained on"
+    title = f"Radiographs of {phantom_root} that {model} was not trained on"
     assert title.replace(" ", "") in "".join(done.output.split())
     assert "Test fold" not in done.output
-    ids = held_out(read_checkpoint(tmp_path / "model.onnx")["boneage"], phantom_root)["id"]
-    split = pd.read_csv(tmp_path / "run/split.csv", dtype=str)
+    ids = held_out(read_checkpoint(model)["boneage"], phantom_root)["id"]
+    split = pd.read_csv(exported / "run/split.csv", dtype=str)
     assert set(ids) == set(split["id"][split["fold"] == "test"])
-    record = read_checkpoint(tmp_path / "model.onnx")["boneage"]
+    record = read_checkpoint(model)["boneage"]
     record["split"]["id"] = [f"0{id_}" for id_ in record["split"]["id"]]  # another spelling
     assert set(held_out(record, phantom_root)["id"]) == set(ids)
 
@@ -379,11 +376,10 @@ def test_the_header_gives_the_sex_that_the_table_lacks(
 
 
 @pytest.mark.slow
-def test_other_data_and_other_tasks_are_one_line(configure, tmp_path):
-    train(configure("task=sex", run="sex"))
-    done = CliRunner().invoke(app, ["stress", "--checkpoint", str(tmp_path / "sex")])
+def test_other_data_and_other_tasks_are_one_line(trained, copied, tmp_path):
+    done = CliRunner().invoke(app, ["stress", "--checkpoint", str(trained("task=sex"))])
     assert "predicts neither age nor stage" in str(done.exception)
-    train(configure())
+    copied()
     other = write_phantom(tmp_path / "other", n=24, size=64, seed=5)  # with the same ids
     words = ["stress", "--checkpoint", str(tmp_path / "run"), "--root", str(other)]
     done = CliRunner().invoke(app, words)
