@@ -712,7 +712,8 @@ def test_a_repeated_seed_counts_once_and_a_tested_checkpoint_or_an_ensemble_neve
 )
 def test_metrics_of_another_form_are_damaged(tmp_path, change):
     run(tmp_path / "whole", with_ages(1))
-    write_finished_run(tmp_path / "odd", with_ages(1), **change)
+    file = write_finished_run(tmp_path / "odd", with_ages(1)) / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
     runs, (reason,) = find_runs([tmp_path])
     assert [r.path.name for r in runs] == ["whole"]
     where = next(iter(change))
