@@ -166,8 +166,7 @@ TABLE = (
     Option("data.test_table", None, "label table of a separate test set", SETTING),
     Option("data.columns", DEPENDS, "columns of your table: `id`, `age`, `sex`, `patient`, `site`, "
            "`readers` ([how](data.md)); null recognises known names", SETTING),
-    Option("data.columns.labels", None, "columns of other numbers to learn, for "
-           "[a task of your own](extend.md#entries-in-a-table)", SETTING),
+    Option("data.columns.labels", None, "other numbers to learn ([how](extend.md))", SETTING),
     Option("data.age_unit", None, "`months`, `years`; null: by the column, else months", SETTING),
     Option("data.separator", None, "separator of csv tables; null finds it", SETTING),
     Option("data.missing", "error", "`drop`: leave out what lacks an image or a row", SETTING),

@@ -76,8 +76,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         seed: training seed of order and augmentation.
 
     Attributes:
-        is_external: tells whether a table is new to a checkpoint; a test of a checkpoint sets it
-            before `setup`.
+        is_external: tells if a table is new to a checkpoint; its test sets this before `setup`.
         external: its result for the data set; False without it.
     """
 
