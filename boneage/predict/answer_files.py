@@ -88,14 +88,16 @@ class AnswerFiles:
         first, *rest = self.lines.read_text(encoding="utf-8").splitlines() or [""]
         try:
             about = json.loads(first)
-        except ValueError:
+            folder = about.pop("working_folder", os.getcwd())
+        except (AttributeError, TypeError, ValueError) as error:
+            if rest:
+                raise UserError(f"{self.lines} is damaged: choose another --out") from error
             return
-        folder = about.pop("working_folder", os.getcwd())
         self._require_same(about)
         for line in rest:
             try:
                 self._restore(json.loads(line), folder)
-            except (ValueError, TypeError):
+            except (AttributeError, TypeError, ValueError):
                 continue
 
     def _resume_finished(self) -> None:

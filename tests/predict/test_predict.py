@@ -1,6 +1,7 @@
 """Predicting new radiographs: inputs of every kind, answers, flags, and what goes wrong."""
 
 import base64
+import dataclasses
 import json
 import os
 import re
@@ -485,6 +486,21 @@ def test_earlier_answers_whose_files_are_gone_are_named(tmp_path, caplog):
     Path(files[0]).unlink()
     AnswerFiles(tmp_path / "out", about, resume=True).write(files[1:])
     assert f"1 answer of earlier calls for files that no longer exist: {files[0]}" in caplog.text
+
+
+@pytest.mark.parametrize("first", ['{"pictures": fal', "[]", "5"])
+def test_a_log_without_what_made_its_answers_is_not_replaced(tmp_path, first):
+    (tmp_path / "predictions.part").write_text(f"{first}\n5\n")
+    with pytest.raises(UserError, match=r"predictions\.part is damaged: choose another --out"):
+        AnswerFiles(tmp_path, {"pictures": False}, resume=True)
+    assert (tmp_path / "predictions.part").read_text() == f"{first}\n5\n"
+
+
+def test_lines_of_a_log_that_are_no_answers_are_skipped(tmp_path):
+    about, answer = {"pictures": False}, Answer("a.png", "a")
+    lines = [about, 5, "x", [], dataclasses.asdict(answer)]
+    (tmp_path / "predictions.part").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    assert list(AnswerFiles(tmp_path, about, resume=True).done.values()) == [answer]
 
 
 def test_few_radiographs_are_read_before_the_model_needs_them(monkeypatch, tmp_path):
