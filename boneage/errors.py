@@ -7,6 +7,10 @@ import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 FRAMEWORK = (  # packages of the extra `train`, which exported models do not need
     "torch", "torchvision", "lightning", "torchmetrics", "hydra", "omegaconf", "albumentations",
@@ -114,6 +118,15 @@ def quoted_option(option: str, text: str) -> str:
     if not PLAIN_PATH.fullmatch(text):
         text = _in_marks(text, "'" if WINDOWS else '"')  # other marks than the shell's
     return shell_line(f"{option}={text}")
+
+
+def first_damage(error: "ValidationError") -> str:
+    """Return the first key that a schema requires, or refuses, as the end of a sentence."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"lacks {where}"
+    return f"is damaged: {where} has the wrong format ({first['msg']})"
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:

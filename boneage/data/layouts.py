@@ -9,7 +9,14 @@ import pandas as pd
 
 from boneage.data.formats import RADIOGRAPH_SUFFIXES
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
-from boneage.data.tables.columns import DEFAULT_COLUMNS, LABEL, READER, AgeUnit, Columns, ReadUnit
+from boneage.data.tables.columns import (
+    DEFAULT_COLUMNS,
+    READER,
+    AgeUnit,
+    Columns,
+    ReadUnit,
+    label_column,
+)
 from boneage.data.tables.ids import (
     count_patients,
     patients_with_several,
@@ -111,7 +118,7 @@ def read_rows(
             f"data.columns.readers names {lacking[0]!r}, which no label table has: "
             f"{join_first([str(t.path) for t in chosen])}"
         )
-    if lacking := [name for name in columns.labels if rows[f"{LABEL}{name}"].isna().any()]:
+    if lacking := [name for name in columns.labels if rows[label_column(name)].isna().any()]:
         raise UserError(
             f"data.columns.labels names {lacking[0]!r}, which not all label tables have: "
             f"{join_first([str(t.path) for t in chosen])}"

@@ -27,7 +27,7 @@ from boneage.data.sampler import EpochSampler, RankBatches, Sampling, sampling_s
 from boneage.data.split_choice import Split, require_shares, rows_of
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
 from boneage.data.storage import check_shared_memory, default_cache_dir
-from boneage.data.tables.columns import LABEL, READER, AgeUnit, Columns
+from boneage.data.tables.columns import READER, AgeUnit, Columns, label_column
 from boneage.data.tables.readings import reading_column, warn_of_readings
 from boneage.data.tables.soft_targets import read_soft_targets
 from boneage.errors import UserError, require_choice
@@ -193,7 +193,7 @@ class BoneAgeDataModule(L.LightningDataModule):
     @property
     def described(self) -> list[str]:
         """The columns of `table` that go with predictions: subgroups, readings and labels."""
-        labels = [f"{LABEL}{name}" for name in self.columns.labels]
+        labels = map(label_column, self.columns.labels)
         return [*self.subgroups, *map(reading_column, self.columns.readers), *labels]
 
     def fold_table(self, fold: str) -> pd.DataFrame:

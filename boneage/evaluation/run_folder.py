@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from boneage.data.tables.columns import PREDICTED_AGE, READER
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, first_damage, join_first
 from boneage.evaluation.metric_set import Metric
 from boneage.evaluation.metrics import register
 from boneage.evaluation.metrics_schema import Content
@@ -175,13 +175,10 @@ def read_metrics(file: Path) -> dict[str, Any]:
         own = Content.model_validate(metrics).described.items()
         Stages(metrics["stages"]["names"], metrics["stages"]["edges"])
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
-            what = f"{file} lacks {where}: not written by this version, or edited"
-        else:
-            what = f"{file} is damaged: {where} has the wrong format ({first['msg']})"
-        raise UserError(f"{what}; {COPY}") from error
+        damage = first_damage(error)
+        if error.errors()[0]["type"] == "missing":
+            damage += ": not written by this version, or edited"
+        raise UserError(f"{file} {damage}; {COPY}") from error
     except UserError as error:
         raise UserError(f"{file} is damaged: {error}; {COPY}") from error
     register({name: Metric(name.split("/", 1)[-1], **dict(described)) for name, described in own})

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from boneage.data.decode import Preprocessing
-from boneage.errors import UserError
+from boneage.errors import UserError, first_damage
 from boneage.evaluation.older_versions import current_config, current_options, current_task
 from boneage.options import TABLE
 from boneage.run.checkpoint_file import IntactCheckpoint
@@ -170,11 +170,9 @@ def _require_schema(record: dict[str, Any]) -> None:
         _Record.model_validate(record)
         Stages(record["config"]["stages"]["names"], record["config"]["stages"]["edges"])
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        wrong = f"{where} has the wrong format ({first['msg']})"
-        what = f"lacks {where}" if first["type"] == "missing" else f"is damaged: {wrong}"
-        raise UserError(f"its record {what}; use another checkpoint of the run") from error
+        raise UserError(
+            f"its record {first_damage(error)}; use another checkpoint of the run"
+        ) from error
 
 
 def _with_folds(earlier: dict[str, Any], split: dict[str, Any]) -> dict[str, Any]:

@@ -167,6 +167,11 @@ def require_present(path: Path, table: pd.DataFrame, names: Sequence[str], optio
     require_single(path, table, names)
 
 
+def label_column(name: str) -> str:
+    """Return the column of a data set with the numbers of a column of `data.columns.labels`."""
+    return f"{LABEL}{name}"
+
+
 def as_written(name: str) -> str:
     """Return a column's name without regard to case and to how accents are stored."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -18,13 +18,13 @@ from boneage.data.tables.ages import (
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     KNOWN_NAMES,
-    LABEL,
     OPTIONAL,
     READER,
     Columns,
     ReadUnit,
     column_option,
     find_columns,
+    label_column,
     letters,
     require_present,
     require_single,
@@ -234,7 +234,7 @@ def _own_labels(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.Dat
     require_present(path, table, names, "data.columns.labels")
     found = {}
     for name in names:
-        numbers = found[f"{LABEL}{name}"] = read_numbers(table[name])
+        numbers = found[label_column(name)] = read_numbers(table[name])
         hint = "is not a number such as 87 or 7.25: correct it, or remove the row"
         refuse(path, table[name], ~np.isfinite(numbers), hint)
     return pd.DataFrame(found, index=table.index)
