@@ -53,19 +53,23 @@ def read_upload(file: str | None) -> Upload | None:
         path.unlink(missing_ok=True)
 
 
-def change_film(file: str | None, former: Upload | None) -> tuple[Upload | None, Any, Any, str]:
-    """Return the film, sex, age and card of the page after a file was added or removed.
+def change_film(
+    file: str | None, former: Upload | None
+) -> tuple[Upload | None, Any, Any, str, dict[str, Any]]:
+    """Return the film, sex, age, card and button of the page after a file was added or removed.
 
     A new film clears everything of the former one. Sex and age that were entered before the first
-    film are not changed.
+    film are not changed. The button waits for a film: while one is still on its way, pressing it
+    would give no answer.
     """
     import gradio as gr
 
     fields = (gr.skip(), gr.skip()) if former is None else (UNKNOWN_SEX, "")
     try:
-        return read_upload(file), *fields, ""
+        film, said = read_upload(file), ""
     except OSError:  # equal uploads of two pages are one file, which the first page removes
-        return None, *fields, GONE
+        film, said = None, GONE
+    return film, *fields, said, gr.update(interactive=film is not None)
 
 
 def answer_page(upload: Upload | None, sex: str, age: str | None, ensemble: Ensemble) -> str:
@@ -217,18 +221,19 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
                     info="For the SD score. If empty, the age in the DICOM header is used.",
                     max_lines=1,
                 )  # fmt: skip
-                button = gr.Button("Predict", variant="primary")
+                button = gr.Button("Predict", variant="primary", interactive=False)
             with gr.Column(scale=3):
                 # gradio's CSS would colour the text of the white card: white in a dark browser
                 shown = gr.HTML(label="Answer", apply_default_css=False)
         upload = gr.State(None)
         file.change(
-            change_film, [file, upload], [upload, sex, age, shown], api_visibility="private",
-            concurrency_id=QUEUE,
+            change_film, [file, upload], [upload, sex, age, shown, button],
+            api_visibility="private", concurrency_id=QUEUE,
         )  # fmt: skip
         gr.on(
             [button.click, age.submit],
             lambda given, chosen, typed: answer_page(given, chosen, typed, ensemble),
             [upload, sex, age], shown, api_visibility="private", concurrency_id=QUEUE,
+            trigger_mode="always_last",  # by default, what is asked during an answer is lost
         )  # fmt: skip
     return page

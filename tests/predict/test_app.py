@@ -104,18 +104,20 @@ def test_what_is_no_age_is_said_in_one_sentence(run, upload, text):
 def test_nothing_of_a_former_film_is_left(upload):
     gradio = pytest.importorskip("gradio", reason="needs the extra app")
     film = ("hand.png", upload.read_bytes())
-    assert change_film(str(upload), ("former.png", b"")) == (film, "unknown", "", "")
-    assert change_film(None, film) == (None, "unknown", "", "")
+    ready, waiting = gradio.update(interactive=True), gradio.update(interactive=False)
+    assert change_film(str(upload), ("former.png", b"")) == (film, "unknown", "", "", ready)
+    assert change_film(None, film) == (None, "unknown", "", "", waiting)
     # what is said of the patient before a first film is put in stays
-    assert change_film(None, None) == (None, gradio.skip(), gradio.skip(), "")
+    assert change_film(None, None) == (None, gradio.skip(), gradio.skip(), "", waiting)
 
 
 def test_a_lost_upload_is_said_and_nothing_of_a_former_film_is_left(upload):
     """Two pages that upload equal files at once share one, which the first removes."""
     pytest.importorskip("gradio", reason="needs the extra app")
     assert change_film(str(upload), None)[0] is not None
-    film, sex, age, card = change_film(str(upload), ("former.png", b""))
+    film, sex, age, card, button = change_film(str(upload), ("former.png", b""))
     assert (film, sex, age) == (None, "unknown", "")
+    assert button["interactive"] is False
     assert "add it again" in card
 
 
@@ -130,6 +132,7 @@ def test_the_page_takes_every_file_and_asks_one_thing_after_the_other(run):
     assert limit in command.__doc__
     change, answer = page.fns.values()
     assert change.concurrency_id == answer.concurrency_id
+    assert answer.trigger_mode == "always_last"  # what is asked during an answer is not lost
     shown, asked = ({block._id for block in blocks} for blocks in (change.outputs, answer.inputs))
     assert asked < shown  # the film, the sex and the age
     assert {block._id for block in answer.outputs} < shown
@@ -421,16 +424,16 @@ def test_in_the_browser(address, upload, temporary, tmp_path):
         page.on("request", lambda request: asked.append(request.url))
         page.route(lambda url: not url.startswith((address, "data:", "blob:")), lambda r: r.abort())
         page.goto(address)
+        assert page.get_by_role("button", name="Predict").is_disabled()
         page.set_input_files("input[type=file]", upload)
-        page.get_by_text("hand.png").wait_for()
-        page.get_by_label("female", exact=True).check()
-        page.get_by_label("Chronological age").fill("9,5")
-        page.get_by_role("button", name="Predict").click()
+        page.get_by_role("button", name="Predict").click()  # waits for the film
         card = page.locator(".card")
         card.wait_for()
         before = card.inner_text()
-        page.get_by_label("male", exact=True).check()
-        page.get_by_role("button", name="Predict").click()
+        page.get_by_label("Chronological age").fill("9,5")
+        for sex in ("female", "male"):  # the second is asked while the first is answered
+            page.get_by_label(sex, exact=True).check()
+            page.get_by_role("button", name="Predict").click()
         page.get_by_text("sex male").wait_for()
         said = card.inner_text()
         height = page.locator(".card img").evaluate("image => image.naturalHeight")
@@ -443,7 +446,8 @@ def test_in_the_browser(address, upload, temporary, tmp_path):
         refused.write_bytes(bytes(101 * 2**20))
         page.set_input_files("input[type=file]", refused)
         page.get_by_text("exceed the maximum").wait_for()
-        page.get_by_role("button", name="Predict").click()
+        assert page.get_by_role("button", name="Predict").is_disabled()
+        page.get_by_label("Chronological age").press("Enter")
         page.get_by_text("Choose a radiograph first").wait_for()
         browser.close()
     assert "years" in said
