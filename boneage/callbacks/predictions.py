@@ -15,8 +15,9 @@ from boneage.evaluation.evaluate import Scored
 from boneage.models.module import BoneAgeModule, as_array
 
 CSV_DECIMALS = 6
-# the tasks' columns of a batch, and per task its true values and predictions
-BatchOutput = tuple[pd.DataFrame, dict[str, tuple[np.ndarray, np.ndarray]]]
+# per task the rows of the radiographs with a target, their true values and their predictions
+Pairs = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+BatchOutput = tuple[pd.DataFrame, Pairs]  # with the tasks' columns of a batch
 
 
 def writer_of(trainer: L.Trainer) -> SummaryWriter | None:
@@ -76,9 +77,11 @@ class Predictions(L.Callback):
         assert isinstance(pl_module, BoneAgeModule)
         assert isinstance(outputs, dict)
         columns: dict[str, object] = {}
-        pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        pairs: Pairs = {}
         for name, task in pl_module.tasks.items():
-            pairs[name] = as_array(task.encode(batch)), _rounded(outputs[name])
+            part, predicted = task.with_target(batch, outputs[name])
+            true = as_array(task.encode(part))
+            pairs[name] = part["index"].cpu().numpy(), true, _rounded(predicted)
             for column, values in task.columns(outputs[name]).items():
                 columns[column] = _rounded(values) if isinstance(values, Tensor) else values
         index = batch["index"].cpu().numpy()
@@ -89,13 +92,14 @@ class Predictions(L.Callback):
         model, data = model_and_data(trainer, pl_module)
         batches = _of_all_processes(self._batches)
         predicted = pd.concat([columns for columns, _ in batches])
-        order = np.argsort(predicted.index)
-        predicted = predicted.iloc[order]
+        predicted = predicted.iloc[np.argsort(predicted.index)]
         self.tasks = []
         for name, task in model.tasks.items():
             of_batches = zip(*(pairs[name] for _, pairs in batches), strict=True)
-            true, predicted_values = (np.concatenate(values)[order] for values in of_batches)
-            self.tasks.append(Scored(name, task.metrics(), true, predicted_values, task.constant))
+            rows, *values = map(np.concatenate, of_batches)
+            true, own = (of_rows[np.argsort(rows)] for of_rows in values)
+            has_target = predicted.index.isin(rows)
+            self.tasks.append(Scored(name, task.metrics(), true, own, task.constant, has_target))
         self._batches.clear()
         columns = [c for c in ("id", "patient", "sex", "age_years") if c in data.table]
         columns += data.described

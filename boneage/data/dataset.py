@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import albumentations as A
 import numpy as np
@@ -35,8 +35,19 @@ class Batch(TypedDict):
     age_months: Tensor  # (B,) float32
     soft_age_months: Tensor  # (B,) float32, a teacher's, else equal to age_months
     sex: Tensor  # (B,) int64, index into SEXES
-    labels: dict[str, Tensor]  # (B,) float32 by column, of data.columns.labels
+    labels: dict[str, Tensor]  # (B,) float32 by column, of data.columns.labels; NaN if unknown
     index: Tensor  # (B,) int64, row of the data module's table
+
+
+def batch_rows(batch: Batch, rows: Tensor) -> Batch:
+    """Return the radiographs of a batch at (n,) positions."""
+    parts = {
+        name: {label: values[rows] for label, values in entry.items()}
+        if isinstance(entry, dict)
+        else entry[rows]
+        for name, entry in cast(dict[str, Any], batch).items()
+    }
+    return cast(Batch, parts)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,9 @@ def read_source(
     folder, chosen, rows = read_rows(Path(root), given, columns, age_unit, separator)
     rows = match_images(Path(root), folder, rows, missing)
     _log_findings(Path(root), folder, chosen, rows)
+    for name in columns.labels:
+        number = f"{rows[label_column(name)].notna().sum():,} of {plural(len(rows), 'radiograph')}"
+        log.info("data.columns.labels: %s is known for %s", name, number)
     return rows
 
 
@@ -118,10 +121,11 @@ def read_rows(
             f"data.columns.readers names {lacking[0]!r}, which no label table has: "
             f"{join_first([str(t.path) for t in chosen])}"
         )
-    if lacking := [name for name in columns.labels if rows[label_column(name)].isna().any()]:
+    if lacking := [n for n in columns.labels if any(label_column(n) not in p for p in parts)]:
         raise UserError(
             f"data.columns.labels names {lacking[0]!r}, which not all label tables have: "
-            f"{join_first([str(t.path) for t in chosen])}"
+            f"{join_first([str(t.path) for t in chosen])}; add the column, with empty cells where "
+            "there is no value"
         )
     if "site" in rows:
         rows["site"] = unify_spellings(rows["site"].fillna(""), "site")

@@ -30,9 +30,10 @@ class Scored:
     Args:
         name: name of the task.
         metrics: metrics of the task.
-        true: (n,) true values, in the order of the prediction table.
-        predicted: (n,) or (n, K) predictions.
+        true: (m,) true values, in the order of the prediction table.
+        predicted: (m,) or (m, K) predictions.
         constant: from the training fold to the best prediction without a radiograph, or None.
+        has_target: (n,) bool, the m radiographs of the table with a true value; None is all.
     """
 
     name: str
@@ -40,10 +41,18 @@ class Scored:
     true: np.ndarray
     predicted: np.ndarray
     constant: Callable[[pd.DataFrame], float | None] = lambda train: None
+    has_target: np.ndarray | None = None
 
     def of(self, chosen: np.ndarray) -> "Scored":
         """Return the part for the radiographs that are True in (n,) bool `chosen`."""
-        return replace(self, true=self.true[chosen], predicted=self.predicted[chosen])
+        own = self.among(chosen)
+        has_target = None if self.has_target is None else self.has_target[chosen]
+        true, predicted = self.true[own], self.predicted[own]
+        return replace(self, true=true, predicted=predicted, has_target=has_target)
+
+    def among(self, values: np.ndarray) -> np.ndarray:
+        """Return the (m,) values of (n,) that belong to radiographs with a true value."""
+        return values if self.has_target is None else values[self.has_target]
 
 
 def evaluate(predictions: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] = ()) -> Results:
@@ -94,6 +103,7 @@ def _missing(
 ) -> Results:
     """Return the metrics of a task that the results lack."""
     names = {f"{task.name}/{metric}" for metric in task.metrics.by_name()} - results.keys()
+    patients = None if patients is None else task.among(patients)
     own = score(task.name, task.metrics, task.true, predicted, patients) if names else {}
     return {name: result for name, result in own.items() if name in names}
 
@@ -175,7 +185,7 @@ def baselines(
     constant = score("age", AGE, true, mean, patients)
     for task in tasks:
         if (value := task.constant(train)) is not None:
-            constant |= _missing(constant, task, np.full(len(true), value), patients)
+            constant |= _missing(constant, task, np.full(len(task.true), value), patients)
     return {
         "constant": constant,
         "median_by_sex": score("age", AGE, true, median, patients),

@@ -121,6 +121,8 @@ class MetricSet:
 
     def values(self, true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
         """Return arrays of shape (...) by name, NaN where undefined, of (..., n) values."""
+        if true.shape[-1] == 0:  # which functions of authors need not expect
+            return {name: np.full(true.shape[:-1], np.nan) for name in self.by_name()}
         values: dict[str, np.ndarray] = {}
         with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # mean or spread of too few values

@@ -1,6 +1,7 @@
 """The LightningModule: one backbone, an optional sex input, and a dict of tasks."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import lightning as L
@@ -121,9 +122,9 @@ class BoneAgeModule(Network, L.LightningModule):
         self.fitted = False  # whether the tasks have their statistics
 
     def fit_tasks(self, table: pd.DataFrame) -> None:
-        """Fit the statistics of every task to the training fold (`age_years`, `sex`)."""
+        """Fit every task to its radiographs of the training fold (`age_years`, `sex`)."""
         for task in self.tasks.values():
-            task.fit(table)
+            task.fit(task.rows_with_target(table))
         self.fitted = True
 
     @override
@@ -154,10 +155,15 @@ class BoneAgeModule(Network, L.LightningModule):
 
         In validation and test it is their sum with fixed weights, which can be compared over time.
         """
-        losses = {}
+        losses, sizes = {}, {}
         for name, task in self.tasks.items():
-            target = task.training_target(batch) if split == "train" else task.encode(batch)
-            losses[name] = task.loss(outputs[name], target)
+            part, output = task.with_target(batch, outputs[name])
+            sizes[name] = len(output)
+            if sizes[name]:
+                target = task.training_target(part) if split == "train" else task.encode(part)
+                losses[name] = task.loss(output, target)
+            else:
+                losses[name] = no_loss(task, output)
         if split == "train":
             self.losses = losses
             total: Tensor = self.weighting(losses)
@@ -165,16 +171,11 @@ class BoneAgeModule(Network, L.LightningModule):
         else:
             total = torch.stack([self.tasks[name].weight * losses[name] for name in losses]).sum()
             factors = {}
-        self.log_dict(
-            {f"{split}/{name}/loss": loss for name, loss in losses.items()}
-            | {f"{split}/{name}/weight": factor for name, factor in factors.items()}
-            | {f"{split}/loss": total},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch["image"]),
-            prog_bar=False,
-            sync_dist=True,
-        )
+        log = partial(self.log_dict, on_step=False, on_epoch=True, prog_bar=False, sync_dist=True)
+        for name, loss in losses.items():
+            log({f"{split}/{name}/loss": loss}, batch_size=sizes[name])
+        weights = {f"{split}/{name}/weight": factor for name, factor in factors.items()}
+        log(weights | {f"{split}/loss": total}, batch_size=len(batch["image"]))
         return total
 
     @override
@@ -232,7 +233,8 @@ class BoneAgeModule(Network, L.LightningModule):
         if split == "test":
             predictions = self.with_mirror(predictions, batch["image"], batch["sex"])
         for name, task in self.tasks.items():
-            self.scores[name].update(predictions[name], task.encode(batch))
+            part, predicted = task.with_target(batch, predictions[name])
+            self.scores[name].update(predicted, task.encode(part))
         return predictions
 
     @override
@@ -270,6 +272,16 @@ class BoneAgeModule(Network, L.LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["boneage"] = self.record
+
+
+def no_loss(task: Task, output: Tensor) -> Tensor:
+    """Return a loss of 0 that depends, as others do, on all weights: processes wait for these.
+
+    Args:
+        task: without a target in this batch.
+        output: (0, ...) its outputs of radiographs with a target.
+    """
+    return output.sum() + 0 * sum(weight.sum() for weight in task.parameters())
 
 
 def as_array(values: Tensor) -> np.ndarray:

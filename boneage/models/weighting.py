@@ -64,7 +64,7 @@ class UncertaintyWeighting(Weighting):
 
     def total(self, losses: Tensor) -> Tensor:
         weighted = torch.exp(-self.log_variances) * self.weights * losses
-        return (weighted + self.log_variances / 2).sum()
+        return ((weighted + self.log_variances / 2) * (losses != 0)).sum()  # 0: no label
 
     def factors(self) -> Tensor:
         return self.weights * torch.exp(-self.log_variances.detach())

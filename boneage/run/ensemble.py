@@ -19,7 +19,7 @@ from boneage.evaluation.run_folder import FinishedRun, hash_test_set, read_csv, 
 from boneage.run.results import metric_report, to_json
 from boneage.run_files import METRICS, PREDICTIONS, SPLIT, SUBGROUPS
 from boneage.stages import PROBABILITY
-from boneage.tasks.sex import MALE_PROBABILITY, SexClassification
+from boneage.tasks.sex import MALE_PROBABILITY, UNKNOWN, SexClassification
 from boneage.weights import find_copy
 
 log = logging.getLogger(__name__)
@@ -100,8 +100,9 @@ def _scored(predictions: pd.DataFrame) -> list[Scored]:
     if MALE_PROBABILITY not in predictions:
         return []
     true, predicted = sex_codes(predictions["sex"]), predictions[MALE_PROBABILITY].to_numpy(float)
-    task = SexClassification(in_features=1)
-    return [Scored("sex", task.metrics(), true, predicted, task.constant)]
+    task, has_target = SexClassification(in_features=1), true != UNKNOWN
+    true, predicted = true[has_target], predicted[has_target]
+    return [Scored("sex", task.metrics(), true, predicted, task.constant, has_target)]
 
 
 def _require_alike(runs: Sequence[FinishedRun]) -> None:

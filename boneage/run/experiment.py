@@ -44,6 +44,7 @@ from boneage.run.external import external_report
 from boneage.run.fit import (
     check_labels,
     check_monitor,
+    check_targets,
     check_test_batches,
     fit,
     read_origin,
@@ -156,6 +157,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     check_labels(model, data)
     data.setup("fit" if cfg.train else "test")
     check_test_batches(trainer, data)
+    check_targets(model, data, cfg.monitor if cfg.train else None)
     if checkpoint is not None:
         check_unseen(checkpoint, data.table)
     if cfg.train:

@@ -16,12 +16,14 @@ from boneage.callbacks.checkpoint import saved_checkpoints
 from boneage.callbacks.early_stopping import why_stopped
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError, one_line, plural, suggestion
+from boneage.evaluation.numbers import FEW
 from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.seen import check_unseen, seen_by
 from boneage.tasks.base import Task
 
 log = logging.getLogger(__name__)
+PURPOSE = {"train": "training", "val": "validation", "test": "test"}
 
 
 def read_origin(path: str, model: BoneAgeModule) -> dict[str, Any]:
@@ -46,6 +48,31 @@ def check_labels(model: BoneAgeModule, data: BoneAgeDataModule) -> None:
                 f"tasks.{name} learns from the column {lacking[0]} of your table: add "
                 f"data.columns.labels=[{','.join([*data.columns.labels, *lacking])}]"
             )
+
+
+def check_targets(model: BoneAgeModule, data: BoneAgeDataModule, monitor: str | None) -> None:
+    """Raise UserError when a task lacks the labels to learn from, and warn when it has few.
+
+    Args:
+        model: the model.
+        data: the radiographs, after `setup`.
+        monitor: the metric that selects the epoch; None if nothing is trained.
+    """
+    for name, task in model.tasks.items():
+        for fold in ("train", "val", "test") if monitor else ("test",):
+            table = data.fold_table(fold)
+            number = len(task.rows_with_target(table))
+            if number == len(table) or number >= FEW:
+                continue
+            few = f"{number} of {plural(len(table), f'{PURPOSE[fold]} radiograph')} with a value"
+            text = f"tasks.{name}: there are only {few} of {' and '.join(task.labels)}"
+            needed = fold == "train" or (monitor or "").startswith(f"val/{name}/")
+            if needed and number == 0:
+                raise UserError(
+                    f"{text}: fill the column, choose another split, or remove the task"
+                )
+            of_few = "it learns from few" if fold == "train" else "its metrics are uncertain"
+            log.warning("%s: %s", text, of_few if number else "no metrics")
 
 
 def start_from(
@@ -75,7 +102,7 @@ def start_from(
         if _shapes(weights) == _shapes(part.state_dict()):
             part.load_state_dict(weights)
             if isinstance(part, Task):
-                part.refit(table[table["fold"] == "train"])
+                part.refit(part.rows_with_target(table[table["fold"] == "train"]))
         else:
             log.warning("%s of %s does not fit: it starts from random weights", name, path)
     seen = seen_by(checkpoint)

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import pandas as pd
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from boneage.data.dataset import Batch
+from boneage.data.dataset import Batch, batch_rows
+from boneage.data.tables.columns import label_column
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import MetricSet
 
@@ -25,7 +27,8 @@ class Task(nn.Module, ABC):
         head: module from (B, in_features) features to the raw output.
         weight: share of this task in the total loss.
         unit: of a decoded prediction: "years", "probability" or another.
-        labels: columns of `data.columns.labels` that it learns from.
+        labels: columns of `data.columns.labels` that it learns from. `fit`, `encode` and `loss`
+            only get radiographs that have a value of each, and only these have metrics.
         hides_sex: whether the task predicts the sex, which can then not be an input.
     """
 
@@ -37,6 +40,23 @@ class Task(nn.Module, ABC):
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
+
+    def has_target(self, batch: Batch) -> Tensor | None:
+        """Return (B,) bool, the radiographs with a target; None if all have one, always."""
+        present = [~batch["labels"][name].isnan() for name in self.labels]
+        return torch.stack(present).all(dim=0) if present else None
+
+    def with_target(self, batch: Batch, output: Tensor) -> tuple[Batch, Tensor]:
+        """Return the radiographs of a batch that have a target, and their (B, ...) outputs."""
+        has_target = self.has_target(batch)
+        if has_target is None:
+            return batch, output
+        rows = has_target.nonzero()[:, 0]  # waits for the device, once
+        return batch_rows(batch, rows), output[rows]
+
+    def rows_with_target(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table with a value of each of its labels."""
+        return table.dropna(subset=list(map(label_column, self.labels)))
 
     @abstractmethod
     def fit(self, table: pd.DataFrame) -> None:

@@ -21,7 +21,7 @@ MALE, UNKNOWN = SEXES.index("male"), SEXES.index("unknown")
 
 
 class SexClassification(Task):
-    """Predict whether a hand is a boy's; radiographs of unknown sex count nowhere.
+    """Predict whether a hand is a boy's; radiographs of unknown sex have no target.
 
     Args:
         in_features: width of the features.
@@ -56,17 +56,17 @@ class SexClassification(Task):
                     "with data.columns.sex=, or leave tasks.sex out"
                 )
 
+    def has_target(self, batch: Batch) -> Tensor:
+        return batch["sex"] != UNKNOWN
+
     def encode(self, batch: Batch) -> Tensor:
         """Return (B,) indices into `SEXES`."""
         return batch["sex"]
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean binary cross-entropy of the radiographs of known sex; 0 without any."""
-        known = target != UNKNOWN
-        each = F.binary_cross_entropy_with_logits(
-            output.squeeze(1).float(), (target == MALE).float(), reduction="none"
-        )
-        return (each * known).sum() / known.sum().clamp(min=1)
+        """Return the mean binary cross-entropy."""
+        logits, male = output.squeeze(1).float(), (target == MALE).float()
+        return F.binary_cross_entropy_with_logits(logits, male, reduction="none").mean()
 
     def decode(self, output: Tensor) -> Tensor:
         """Return (B,) probabilities of a boy."""
@@ -99,20 +99,15 @@ def _accuracy(pairs: Pairs) -> np.ndarray:
     return share
 
 
-def _known(true: np.ndarray) -> np.ndarray:
-    known: np.ndarray = true != UNKNOWN
-    return known
-
-
 SEX_METRICS = MetricSet(
     (
         Metric(
             "auroc", "AUROC of the sex", "a boy is scored higher than a girl", _auroc,
-            headline=True, bounds=SHARE, logged=True, among=_known,
+            headline=True, bounds=SHARE, logged=True,
         ),
         Metric(
             "accuracy", "Accuracy of the sex", "at a probability of 0.5", _accuracy,
-            headline=True, bounds=SHARE, share=True, logged=True, among=_known,
+            headline=True, bounds=SHARE, share=True, logged=True,
         ),
     )
 )  # fmt: skip

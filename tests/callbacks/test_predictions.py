@@ -21,7 +21,7 @@ def test_predictions_of_several_processes_are_in_the_order_of_the_table(monkeypa
     for rows in ([0, 2], [4], [1, 3]):  # of the first process, then of the second
         true = table["age_years"].to_numpy()[rows]
         own = pd.DataFrame({"age_years_predicted": true + 1}, index=rows)
-        gathered._batches.append((own, {"age": (true, true + 1)}))
+        gathered._batches.append((own, {"age": (np.array(rows), true, true + 1)}))
     gathered.on_validation_epoch_end(None, None)
     assert gathered.table["id"].tolist() == list("abcde")
     assert gathered.table["age_years_predicted"].tolist() == [3, 5, 12, 14, 20]

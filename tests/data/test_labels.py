@@ -774,7 +774,9 @@ def test_other_numbers_to_learn(tmp_path):
     table = read_labels(file, columns)
     assert table["label_height"].tolist() == [110.5, 120]
     assert table["height"].tolist() == ["110.5", "120"]  # results are grouped by it as well
-    for cell in ("", "tall", "inf"):
+    file.write_text(f"id,boneage,sex,height\n{own}3,84,M,\n4,84,M,n/a\n")
+    assert read_labels(file, columns)["label_height"].isna().tolist() == [False] * 2 + [True] * 2
+    for cell in ("tall", "inf"):
         file.write_text(f"id,boneage,sex,height\n{own}3,84,M,{cell}\n")
         with pytest.raises(UserError, match=f"row 4, column 'height': '{cell}' is not a number"):
             read_labels(file, columns)

@@ -85,6 +85,12 @@ def test_a_batch_without_labels_does_not_change_the_running_mean():
     assert weighting.means.item() == pytest.approx(0.5)
 
 
+def test_a_batch_without_labels_does_not_change_the_learned_weight():
+    weighting = UncertaintyWeighting(NAMES, (1.0, 1.0))
+    weighting(losses(2.0, 0.0)).backward()
+    assert weighting.log_variances.grad.tolist() == [-1.5, 0.0]  # 1/2 - loss
+
+
 def test_a_first_batch_without_labels_does_not_spoil_the_moving_average():
     weighting = LossScaleWeighting(("sex",), (1.0,), decay=0.9)
     average = AveragedModel(weighting, multi_avg_fn=get_ema_multi_avg_fn(), use_buffers=True)

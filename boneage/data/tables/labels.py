@@ -69,8 +69,8 @@ def read_labels(
         "unknown") and, where the table has it, `patient` (as `normal_id` writes it, "" if unknown),
         in the order of the file. With `columns.site` also `site`; with `columns.readers` the months
         that each reader gave, NaN for none, as `reader_<column>`, unless the table has an age
-        column and none of theirs; `columns.labels` as
-        numbers, as `label_<column>`; `columns.others` as text.
+        column and none of theirs; `columns.labels` as numbers, NaN for none, as `label_<column>`;
+        `columns.others` as text.
 
     Raises:
         UserError: naming file, row, column and value of the mistake.
@@ -230,13 +230,14 @@ def _readings(
 
 
 def _own_labels(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return the columns of other numbers to learn; each of their cells must be one."""
+    """Return the columns of other numbers to learn, NaN where a cell is empty."""
     require_present(path, table, names, "data.columns.labels")
     found = {}
     for name in names:
-        numbers = found[label_column(name)] = read_numbers(table[name])
-        hint = "is not a number such as 87 or 7.25: correct it, or remove the row"
-        refuse(path, table[name], ~np.isfinite(numbers), hint)
+        present = is_known(table[name])
+        numbers = found[label_column(name)] = read_numbers(table[name].where(present, ""))
+        hint = "is not a number such as 87 or 7.25: correct it, or leave the cell empty"
+        refuse(path, table[name], present & ~np.isfinite(numbers), hint)
     return pd.DataFrame(found, index=table.index)
 
 
