@@ -64,21 +64,14 @@ def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
     return calibration
 
 
-def save_calibration(path: Path, calibration: dict[str, Any]) -> None:
-    """Add a calibration to a checkpoint file, which is replaced in one step."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    checkpoint["boneage"]["calibration"] = calibration
-    write_file(path, checkpoint_content(checkpoint))
-
-
-def write_site(checkpoint: Path, out: Path, site: Site) -> None:
-    """Write a copy of a checkpoint with a site's correction and intervals.
+def add_calibration(checkpoint: Path, out: Path, calibration: dict[str, Any]) -> None:
+    """Write a copy of a checkpoint with more entries of its calibration; `out` may be the same.
 
     Raises:
         OSError: if it cannot be written.
     """
     loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    loaded["boneage"].setdefault("calibration", {})["site"] = site.plain()
+    loaded["boneage"]["calibration"] = loaded["boneage"].get("calibration", {}) | calibration
     write_file(out, checkpoint_content(loaded))
 
 
