@@ -27,6 +27,7 @@ from boneage.uncertainty.conformal import (
     INTERVAL_KEYS,
     MIN_VALIDATION,
     Intervals,
+    IntervalsBySex,
     coverage,
     fit_intervals,
 )
@@ -141,6 +142,11 @@ def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | 
     given = (val["sex"] != "unknown").to_numpy()
     rows = given if sex_known and given.sum() >= MIN_VALIDATION else np.full(len(val), True)
     return fit_intervals(val["age_years"].to_numpy(float)[rows], predicted[rows])
+
+
+def intervals_by_sex(record: dict[str, Any]) -> IntervalsBySex:
+    """Return the intervals of a checkpoint's record for known and unknown sex."""
+    return {sex_known: intervals_of(record, sex_known) for sex_known in INTERVAL_KEYS}
 
 
 def novelty_of(record: dict[str, Any]) -> Novelty | None:
