@@ -77,9 +77,9 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + "s" * (n != 1)
 
 
-def join_first(items: list[str], n: int = 5, separator: str = ", ") -> str:
-    """Return the first n items as a readable list, with dots if there are more."""
-    return separator.join([*items[:n], *["..."] * (len(items) > n)])
+def join_first(items: list[str], separator: str = ", ") -> str:
+    """Return the first five items as a readable list, with dots if there are more."""
+    return separator.join([*items[:5], *["..."] * (len(items) > 5)])
 
 
 def without_controls(text: str) -> str:

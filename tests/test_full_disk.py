@@ -24,7 +24,7 @@ from boneage.errors import UserError
 from boneage.evaluation.run_folder import read_run
 from boneage.run.changes import STRESSES
 from boneage.run.ensemble import ensemble
-from boneage.run.explain import explain
+from boneage.run.explain import Explained, explain
 from boneage.run.process import interruptible
 from boneage.run.stress import stress
 
@@ -142,7 +142,7 @@ def test_stress_names_its_file(exported, phantom_root, tmp_path, monkeypatch):
 
 @pytest.mark.drawn
 def test_maps_can_be_repeated(exported, images, tmp_path):
-    words = exported / "model.onnx", [images], tmp_path, "gradcam", None
+    words = Explained(exported / "model.onnx", [images]), tmp_path, "gradcam"
     array = 64 * 64 * 4 + 128  # bytes
     with pytest.raises(UserError, match=r"/age_000\.png cannot be written"), limit(array):
         explain(*words)

@@ -196,8 +196,8 @@ def explain(
     check_out(out)
     models = [checkpoint_file(path) for path in (checkpoint or builtin_file(), *(also or ()))]
     require_distinct(models)
-    others = [Explained(other, images, sex, boxes, annotator) for other in models[1:]]
-    explained = draw(models[0], images, out, method, sex, boxes, annotator)
+    explained, *others = [Explained(model, images, sex, boxes, annotator) for model in models]
+    draw(explained, out, method)
     typer.echo(f"{plural(len(explained.files), 'radiograph')} explained in {out}")
     if check > 0:
         from boneage.run.map_checks import check_maps

@@ -3,7 +3,7 @@
 import io
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -32,6 +32,9 @@ UNDECODED = (OSError, ValueError, SyntaxError)  # what Pillow raises on pixels i
 DAMAGED_HEADER = (*UNDECODED, LookupError, TypeError, struct.error)
 DEEP, COLOUR_SAMPLES = 16, 3  # bits, samples per pixel
 GREY_WITH_ALPHA = 2  # samples per pixel
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
+COLOUR_SPREAD = 12.0  # grey levels, mean range of the channels; more is a colour image
+COLOUR_IMAGE = "colour image"
 FULLY_TRANSPARENT = "fully transparent: read as opaque"
 UNREAD_TRANSPARENCY = "transparency not read: save it without"
 LEVELS_OF_14_BITS = 2**14 >> 8  # that are left in the upper 8 of 16 bits
@@ -51,7 +54,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read a PNG, JPEG, TIFF or BMP file of 8 or 16 bits, grey or colour, whatever its name.
 
     It is rotated as its EXIF orientation says. Fully transparent pixels are black, since their
-    colour is arbitrary. If all are (see `transparency_flag`), the transparency is a mistake and
+    colour is arbitrary. If all are (see `file_flags`), the transparency is a mistake and
     ignored. Of a TIFF's pages the first is read; the others must be smaller, as thumbnails are. An
     animated PNG is refused.
 
@@ -123,19 +126,22 @@ def is_accessible(path: str | Path) -> bool:
     return True
 
 
-def transparency_flag(path: str | Path) -> str:
-    """Return how `read_image` reads an image other than its transparency says; empty if as it says.
+def file_flags(path: str | Path) -> list[str]:
+    """Return the anomalies of an image file that its grey pixels no longer show.
 
     Raises:
         UserError: when it cannot be read.
     """
     data = read_bytes(path)
-    if not _read_header(path, data).has_alpha:
-        return ""
-    alpha = _alpha(data)
-    if alpha is None:
-        return UNREAD_TRANSPARENCY
-    return "" if alpha.any() else FULLY_TRANSPARENT
+    facts = _read_header(path, data)
+    flags = [COLOUR_IMAGE] if facts.may_be_coloured and _is_coloured(data) else []
+    if facts.has_alpha:
+        alpha = _alpha(data)
+        if alpha is None:
+            flags.append(UNREAD_TRANSPARENCY)
+        elif not alpha.any():
+            flags.append(FULLY_TRANSPARENT)
+    return flags
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,7 @@ class _Facts:
     is_tiff: bool = False
     white_is_zero: bool = False
     has_alpha: bool = False
+    may_be_coloured: bool = False
     bits: int = 8  # per pixel and colour
     refusal: str = ""  # why OpenCV would not read it as it is meant, and what to do
 
@@ -157,11 +164,11 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
                 with Image.open(io.BytesIO(data)) as image:
                     _require_usual(image.size)
                     alpha = image.has_transparency_data
-                    if not isinstance(image, TiffImageFile):
-                        animated = isinstance(image, PngImageFile) and image.is_animated
-                        return _Facts(has_alpha=alpha, refusal=ANIMATION if animated else "")
-                    facts = _tiff_facts(image.tag_v2, alpha)
-                    sizes = _page_sizes(image)
+                    may_be_coloured = image.mode not in GREY_MODES
+                    animated = isinstance(image, PngImageFile) and image.is_animated
+                    facts, sizes = _Facts(refusal=ANIMATION if animated else ""), [image.size]
+                    if isinstance(image, TiffImageFile):
+                        facts, sizes = _tiff_facts(image.tag_v2), _page_sizes(image)
             except OSError:
                 return _read_tiff_tags(data)
             if len(sizes) > 1 and max(map(math.prod, sizes[1:])) >= math.prod(sizes[0]):
@@ -169,7 +176,7 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
                     f"{path}: contains {len(sizes)} images, and the first is not the largest: save "
                     "the radiograph as a file of one image"
                 )
-            return facts
+            return replace(facts, has_alpha=alpha, may_be_coloured=may_be_coloured)
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: claims an absurd size: {error}") from error
     except DAMAGED_HEADER as error:
@@ -201,16 +208,14 @@ def _read_tiff_tags(data: bytes) -> _Facts:
     if tags.get(COMPRESSION, 1) not in COMPRESSION_INFO:  # OpenCV would give black pixels
         raise ValueError("a compression such as JPEG 2000")
     _require_usual((tags[IMAGEWIDTH], tags[IMAGELENGTH]))
-    return _tiff_facts(tags, has_alpha=tags.get(SAMPLES) == GREY_WITH_ALPHA)
+    return replace(_tiff_facts(tags), has_alpha=tags.get(SAMPLES) == GREY_WITH_ALPHA)
 
 
-def _tiff_facts(tags: ImageFileDirectory_v2, has_alpha: bool) -> _Facts:
+def _tiff_facts(tags: ImageFileDirectory_v2) -> _Facts:
     bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
     apart = bits == DEEP and tags.get(SAMPLES, 1) >= COLOUR_SAMPLES and tags.get(PLANAR) == 2
-    refusal = "" if PHOTOMETRIC in tags else NO_POLARITY
-    if apart:
-        refusal = COLOURS_APART
-    return _Facts(True, tags.get(PHOTOMETRIC) == 0, has_alpha, bits, refusal)
+    refusal = COLOURS_APART if apart else "" if PHOTOMETRIC in tags else NO_POLARITY
+    return _Facts(True, tags.get(PHOTOMETRIC) == 0, bits=bits, refusal=refusal)
 
 
 def _page_sizes(image: TiffImageFile) -> list[tuple[int, int]]:
@@ -253,6 +258,12 @@ def _has_damaged_strips(data: bytes) -> bool:
         except UNDECODED:
             return True
     return False
+
+
+def _is_coloured(data: bytes) -> bool:
+    with muted_decoders():
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
+    return image is not None and bool(np.ptp(image, axis=2).mean() > COLOUR_SPREAD)
 
 
 def _alpha(data: bytes) -> np.ndarray | None:

@@ -35,7 +35,9 @@ class _Counts(_Part):
     test: int
 
 
-class _Stages(_Part):
+class StageNames(_Part):
+    """The stages of a run, also in the record of a checkpoint."""
+
     names: list[str]
     edges: list[float]
 
@@ -119,7 +121,7 @@ class Content(_Part):
     described: dict[str, _Described] = {}
     baselines: dict[str, dict[str, _Result]]
     not_finite: dict[str, int] = {}
-    stages: _Stages
+    stages: StageNames
     options: dict[str, Any]
     synthetic: bool
     official: bool = False

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from boneage.errors import UserError
+from boneage.errors import UserError, first_damage
 
 
 class Claim(BaseModel):
@@ -57,9 +57,7 @@ def reference_of(metrics: Mapping[str, Any]) -> Reference | None:
     try:
         return Reference.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["reference", *map(str, first["loc"])])
-        raise UserError(f"{where} has the wrong format: {first['msg']}") from error
+        raise UserError(f"its reference {first_damage(error)}") from error
 
 
 def first_reference(runs: Iterable[Mapping[str, Any]]) -> Reference | None:

@@ -155,7 +155,7 @@ def measure_model(
 
 
 def write_attention(
-    summaries: Sequence[pd.DataFrame], folder: Path, reference: Reference | None = None
+    summaries: Sequence[pd.DataFrame], folder: Path, reference: Reference | None
 ) -> list[str]:
     """Write `localisation.csv`, one figure per task, and sentences on where the maps lie.
 

@@ -16,8 +16,8 @@ from boneage.models.module import BoneAgeModule
 from boneage.predict.answer import RESEARCH_ONLY
 from boneage.predict.graph import Exported, noise
 from boneage.predict.onnx_model import INPUTS, MAP, NOVELTY, output_of
-from boneage.run.calibrate import intervals_of
-from boneage.uncertainty.conformal import INTERVAL_KEYS
+from boneage.run.calibrate import intervals_by_sex
+from boneage.uncertainty.conformal import to_plain
 from boneage.weights import CONTRACT_SCHEMA
 
 LOW, HIGH = STRETCH_PERCENTILES
@@ -72,7 +72,7 @@ def contract(
         "stages": stages["names"],
         "stage_edges_years": stages["edges"],
         "mirror_test": model.mirror_test,  # done inside the model
-        "calibration": {"half_widths_years": _half_widths(record)},
+        "calibration": {"half_widths_years": to_plain(intervals_by_sex(record))},
         "radiographs": _radiographs(record),
         "module": record["config"],
         "state_dict": list(state),
@@ -103,12 +103,6 @@ def _meaning(output: str, columns: dict[str, list[str]], stages: dict[str, Any])
     if len(columns[output]) == len(stages["names"]):
         return f"probabilities of {', '.join(stages['names'])}"
     return ", ".join(columns[output])
-
-
-def _half_widths(record: dict[str, Any]) -> dict[str, list[float | None]]:
-    """Return the half-widths in years by band of the predicted age; None where infinite."""
-    intervals = {name: intervals_of(record, sex_known) for sex_known, name in INTERVAL_KEYS.items()}
-    return {name: own.plain() for name, own in intervals.items() if own is not None}
 
 
 def _radiographs(record: dict[str, Any]) -> dict[str, list[str]]:

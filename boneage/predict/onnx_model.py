@@ -14,7 +14,7 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError, plural
 from boneage.stages import BANDS, Stages
-from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals
+from boneage.uncertainty.conformal import IntervalsBySex, from_plain
 from boneage.uncertainty.site import Site
 from boneage.weights import BUILTIN, CONTRACT_SCHEMA, KEY, SITE_KEY
 
@@ -46,7 +46,7 @@ class Model(Protocol):
     stages: Stages
     preprocessing: Preprocessing
     mirror: bool
-    intervals: dict[bool, Intervals | None]
+    intervals: IntervalsBySex
     site: Site | None
     seen: frozenset[str]
     validated: int
@@ -122,11 +122,7 @@ class OnnxModel:
         self.stages = Stages(self.contract["stages"], self.contract["stage_edges_years"])
         self.preprocessing = Preprocessing(**self.contract["preprocessing"])
         self.mirror = mirror or self.contract["mirror_test"]
-        widths = self.contract["calibration"]["half_widths_years"]
-        self.intervals = {
-            sex_known: Intervals.of(widths[name]) if name in widths else None
-            for sex_known, name in INTERVAL_KEYS.items()
-        }
+        self.intervals = from_plain(self.contract["calibration"]["half_widths_years"])
 
     def _require_fit(self) -> None:
         """Raise UserError if the contract is not that of the outputs, or lacks widths of bands."""

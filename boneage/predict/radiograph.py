@@ -5,17 +5,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from boneage.data.decode import Preprocessing
-from boneage.data.decoders import NO_WARNINGS, muted_decoders, shared
 from boneage.data.depth import full_scale
 from boneage.data.dicom.header import Header
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import QUARTERS, Detection, detect, thumbnail
-from boneage.data.images import transparency_flag
+from boneage.data.images import file_flags
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
 
@@ -23,8 +20,6 @@ Correction = Callable[[np.ndarray], np.ndarray]
 INVERTED = "inverted"
 EMPTY = 8.0  # grey levels of 255 from the 5th to the 95th percentile; less is a nearly empty image
 SMALL = 128  # pixels of the longer side
-COLOUR = 12.0  # grey levels, mean range of the channels; more is a colour image
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")  # modes of Pillow
 NEARLY_EMPTY, TWO_HANDS, NO_HAND = NO_SINGLE_HAND = ("nearly empty", "two hands", "no hand found")
 
 
@@ -92,9 +87,7 @@ def load(
     if header is not None:
         radiograph.flags.extend(header.image_flags)
         return replace(radiograph, header=header)
-    if _is_coloured(path):
-        radiograph.flags.append("colour image")
-    radiograph.flags.extend(filter(None, [transparency_flag(path)]))
+    radiograph.flags.extend(file_flags(path))
     return radiograph
 
 
@@ -120,19 +113,3 @@ def image_flags(reduced: np.ndarray, detection: Detection) -> list[str]:
     if detection.two:
         return [TWO_HANDS]
     return [] if detection.hand is not None else [NO_HAND]
-
-
-def _is_coloured(path: Path) -> bool:
-    try:
-        with shared(NO_WARNINGS), Image.open(path) as header:
-            if header.mode in GREY_MODES:  # the usual case: no need to decode the pixels again
-                return False
-    except OSError:  # a grey TIFF that only OpenCV can read
-        return False
-    content = np.frombuffer(path.read_bytes(), np.uint8)  # imread fails on names that are not UTF-8
-    with muted_decoders():
-        image = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_8)
-    if image is None or image.ndim != 3:
-        return False
-    spread = image.max(axis=2).astype(float) - image.min(axis=2)
-    return bool(spread.mean() > COLOUR)

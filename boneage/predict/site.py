@@ -246,5 +246,5 @@ def _write(file: Path, out: Path, site: Site) -> None:
             write_file(out, with_metadata(file.read_bytes(), SITE_KEY, content))
         else:
             with framework():
-                from boneage.run.calibrate import write_site
-            write_site(file, out, site)
+                from boneage.run.calibrate import add_calibration
+            add_calibration(file, out, {"site": site.plain()})

@@ -27,6 +27,7 @@ from boneage.uncertainty.conformal import (
     INTERVAL_KEYS,
     MIN_VALIDATION,
     Intervals,
+    IntervalsBySex,
     coverage,
     fit_intervals,
 )
@@ -64,21 +65,14 @@ def calibrate(model: BoneAgeModule, data: BoneAgeDataModule) -> dict[str, Any]:
     return calibration
 
 
-def save_calibration(path: Path, calibration: dict[str, Any]) -> None:
-    """Add a calibration to a checkpoint file, which is replaced in one step."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    checkpoint["boneage"]["calibration"] = calibration
-    write_file(path, checkpoint_content(checkpoint))
-
-
-def write_site(checkpoint: Path, out: Path, site: Site) -> None:
-    """Write a copy of a checkpoint with a site's correction and intervals.
+def add_calibration(checkpoint: Path, out: Path, calibration: dict[str, Any]) -> None:
+    """Write a copy of a checkpoint with more entries of its calibration; `out` may be the same.
 
     Raises:
         OSError: if it cannot be written.
     """
     loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    loaded["boneage"].setdefault("calibration", {})["site"] = site.plain()
+    loaded["boneage"]["calibration"] = loaded["boneage"].get("calibration", {}) | calibration
     write_file(out, checkpoint_content(loaded))
 
 
@@ -148,6 +142,11 @@ def intervals_of(record: dict[str, Any], sex_known: bool = True) -> Intervals | 
     given = (val["sex"] != "unknown").to_numpy()
     rows = given if sex_known and given.sum() >= MIN_VALIDATION else np.full(len(val), True)
     return fit_intervals(val["age_years"].to_numpy(float)[rows], predicted[rows])
+
+
+def intervals_by_sex(record: dict[str, Any]) -> IntervalsBySex:
+    """Return the intervals of a checkpoint's record for known and unknown sex."""
+    return {sex_known: intervals_of(record, sex_known) for sex_known in INTERVAL_KEYS}
 
 
 def novelty_of(record: dict[str, Any]) -> Novelty | None:

@@ -28,7 +28,7 @@ from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
 from boneage.evaluation.run_folder import hash_test_set
 from boneage.models.module import BoneAgeModule
-from boneage.run.calibrate import calibrate, coverage_of, save_calibration, site_of
+from boneage.run.calibrate import add_calibration, calibrate, coverage_of, site_of
 from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
     build_model,
@@ -248,7 +248,7 @@ def _fit_and_test(run: _Run) -> float | None:
         validated = calibration.get("predicted_years")
         if validated is not None and (why := why_unknown(len(validated))):
             log.warning("%s: %s", tested, why)
-        save_calibration(Path(tested), calibration)
+        add_calibration(Path(tested), Path(tested), calibration)
     return None if score is None else float(score)
 
 

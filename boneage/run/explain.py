@@ -166,15 +166,7 @@ def check_out(out: Path) -> None:
     require_writable(out)
 
 
-def explain(
-    checkpoint: Path,
-    images: Sequence[Path],
-    out: Path,
-    method: Method,
-    sex: str | None,
-    regions: Path | None = None,
-    annotator: str | None = None,
-) -> Explained:
+def explain(explained: Explained, out: Path, method: Method) -> None:
     """Draw the maps of every task for radiographs, and save them as arrays.
 
     Writes `<task>_<part>.png`, and per radiograph and task `<id>_<task>.npy`, float32 in the
@@ -182,10 +174,8 @@ def explain(
     letter case get a number.
 
     Raises:
-        UserError: if something cannot be read, or `check_out` refuses the folder.
+        UserError: if the folder cannot be written.
     """
-    check_out(out)
-    explained = Explained(checkpoint, images, sex, regions, annotator)
     make_writable(out)
     taken: Counter[str] = Counter()
     with writing(out), ExitStack() as files:
@@ -206,4 +196,3 @@ def explain(
                 with styled():
                     figure = overlay_sheet(films, maps[shown], texts)
                     write_file(out / f"{task}_{number:03d}.png", to_png(figure))
-    return explained

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError, first_damage
+from boneage.evaluation.metrics_schema import StageNames
 from boneage.evaluation.older_versions import current_config, current_options, current_task
 from boneage.options import TABLE
 from boneage.run.checkpoint_file import IntactCheckpoint
@@ -45,11 +46,6 @@ class _Node(_Part):
     target: str = Field(alias="_target_")
 
 
-class _Stages(_Part):
-    names: list[str]
-    edges: list[float]
-
-
 class _Config(_Part):
     backbone: _Node
     sex: _Node
@@ -57,7 +53,7 @@ class _Config(_Part):
     scheduler: _Node
     weighting: _Node
     tasks: Annotated[dict[str, _Node], Field(min_length=1)]
-    stages: _Stages
+    stages: StageNames
     mirror_test: bool
     name: str
 

@@ -21,7 +21,7 @@ from boneage.data.sampler import evenly
 from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, AgeUnit, Columns
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
-from boneage.evaluation.figures.forest import stress_figure
+from boneage.evaluation.figures.comparison import stress_figure
 from boneage.evaluation.figures.style import styled, write_figure
 from boneage.evaluation.intervals import Metrics, Results, counts, with_interval
 from boneage.evaluation.shares import widen_share

@@ -10,11 +10,10 @@ from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.explain.methods import maps_of
 from boneage.models.inference import predictions_of
-from boneage.run.calibrate import intervals_of, novelty_of, site_of
+from boneage.run.calibrate import intervals_by_sex, novelty_of, site_of
 from boneage.run.checkpoint import fold_of, load_model, read_checkpoint, stages_of
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.seen import seen_by
-from boneage.uncertainty.conformal import Intervals
 
 
 class TrainedModel:
@@ -28,7 +27,7 @@ class TrainedModel:
         UserError: if it cannot be read.
     """
 
-    def __init__(self, path: Path, mirror: bool = False) -> None:
+    def __init__(self, path: Path, mirror: bool) -> None:
         self.file = checkpoint_file(path)
         checkpoint = read_checkpoint(self.file)
         record = checkpoint["boneage"]
@@ -40,9 +39,7 @@ class TrainedModel:
         self.predicts_age = "age" in self.tasks
         self.stages = stages_of(record)
         self.preprocessing = Preprocessing(**record["preprocessing"])
-        self.intervals: dict[bool, Intervals | None] = {
-            sex_known: intervals_of(record, sex_known) for sex_known in (True, False)
-        }
+        self.intervals = intervals_by_sex(record)
         self.site = site_of(record)
         self.validated = len(fold_of(record, "val"))
         self.seen = frozenset(seen_by(checkpoint)["id"])

@@ -1,6 +1,6 @@
 """Conformal intervals of the true age."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import ceil, inf, isfinite
@@ -47,6 +47,22 @@ class Intervals:
         """Return the half-width in years of each of (n,) predicted ages."""
         width: np.ndarray = np.asarray(self.widths)[BANDS.index_of(predicted_years)]
         return width
+
+
+IntervalsBySex = dict[bool, Intervals | None]  # for known and unknown sex (the key)
+
+
+def to_plain(intervals: IntervalsBySex) -> dict[str, list[float | None]]:
+    """Return intervals for JSON, by `INTERVAL_KEYS`, without those that are None."""
+    return {INTERVAL_KEYS[k]: own.plain() for k, own in intervals.items() if own is not None}
+
+
+def from_plain(plain: Mapping[str, Sequence[float | None]]) -> IntervalsBySex:
+    """Return the intervals from the output of `to_plain`."""
+    return {
+        sex_known: Intervals.of(plain[name]) if name in plain else None
+        for sex_known, name in INTERVAL_KEYS.items()
+    }
 
 
 def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Intervals:

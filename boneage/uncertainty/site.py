@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals
+from boneage.uncertainty.conformal import IntervalsBySex, from_plain, to_plain
 
 NONE = "none"  # the form of no correction
 
@@ -65,20 +65,15 @@ class Site:
     """
 
     correction: Correction
-    intervals: dict[bool, Intervals | None]
+    intervals: IntervalsBySex
     ids: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return this as plain containers, to store in a model."""
-        widths = {
-            sex_known: own.plain() for sex_known, own in self.intervals.items() if own is not None
-        }
         return {
             "form": self.correction.form,
             "lines": {sex: asdict(line) for sex, line in self.correction.lines.items()},
-            "half_widths_years": {
-                INTERVAL_KEYS[sex_known]: plain for sex_known, plain in widths.items()
-            },
+            "half_widths_years": to_plain(self.intervals),
             "ids": list(self.ids),
         }
 
@@ -86,12 +81,5 @@ class Site:
     def of(cls, plain: dict[str, Any]) -> "Site":
         """Return the site from the output of `plain`."""
         lines = {sex: Line(**line) for sex, line in plain["lines"].items()}
-        widths = plain["half_widths_years"]
-        return cls(
-            Correction(plain["form"], lines),
-            {
-                sex_known: Intervals.of(widths[name]) if name in widths else None
-                for sex_known, name in INTERVAL_KEYS.items()
-            },
-            tuple(plain.get("ids", ())),
-        )
+        intervals = from_plain(plain["half_widths_years"])
+        return cls(Correction(plain["form"], lines), intervals, tuple(plain.get("ids", ())))

@@ -15,8 +15,7 @@ from sweeps import size_studies, sizes_and_errors
 from tables import scored, written
 
 from boneage.evaluation.comparison.sizes import curve_of
-from boneage.evaluation.figures.forest import forest
-from boneage.evaluation.figures.sizes import draw_curve, draw_errors, finish
+from boneage.evaluation.figures.comparison import draw_curve, draw_errors, forest, label_sizes
 from boneage.evaluation.figures.style import (
     BLACK,
     BLUE,
@@ -175,7 +174,7 @@ def sizes(studies: dict[str, list[Record]]) -> Figure:
         n, mae = sizes_and_errors(rows)
         draw_errors(axes, n, mae, color, STARTS[study])
         draw_curve(axes, n, curve_of(n, mae), color)
-    finish(axes, n)
+    label_sizes(axes, n)
     axes.set_ylim(0, None)
     return figure
 

@@ -14,10 +14,10 @@ from sklearn.metrics import average_precision_score
 from sklearn.metrics import precision_recall_curve as sk_curve
 
 from boneage.evaluation.figures import age, stage, training
-from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.forest import forest, readers_and_model, stress_figure
+from boneage.evaluation.figures.comparison import forest, readers_and_model, stress_figure
 from boneage.evaluation.figures.registry import FIGURES, draw_figures
 from boneage.evaluation.figures.style import styled, to_png
+from boneage.evaluation.figures.training import architecture
 from boneage.explain.cases import overlay_sheet
 from boneage.explain.film import square_film
 from boneage.stages import BANDS, Stages

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from helpers import Page, write_finished_run
 
-from boneage.evaluation.figures.forest import readers_and_model
+from boneage.evaluation.figures.comparison import readers_and_model
 from boneage.evaluation.numbers import interval, with_limits
 from boneage.evaluation.readers import readers_report
 from boneage.evaluation.report.page import write_report

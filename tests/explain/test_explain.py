@@ -403,8 +403,9 @@ def test_explain_draws_and_keeps_maps(run, phantom_root, tmp_path, method):
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written \(Not a.*choose another --out"):
-        explain(tmp_path / "no.ckpt", [tmp_path / "no"], tmp_path / "file/maps", "gradcam", None)
+    answer = call(tmp_path / "no.ckpt", tmp_path / "no", "--out", tmp_path / "file/maps")
+    said = str(answer.exception)
+    assert re.search(r"file/maps cannot be written \(Not a.*choose another --out$", said)
 
 
 def test_maps_have_files_of_their_own_on_disks_that_ignore_letter_case(run, phantom_root, tmp_path):
@@ -624,8 +625,11 @@ def test_films_of_one_name_get_the_ages_of_their_folders(run, phantom_root, tmp_
         shutil.copy(image, tmp_path / patient / "film.png")
         split["id"][row] = f"{patient}/film"
     torch.save(checkpoint, tmp_path / "model.ckpt")
-    both = explain(tmp_path / "model.ckpt", [tmp_path], tmp_path / "maps", "gradcam", None).table
-    one = explain(tmp_path / "model.ckpt", [tmp_path / "B:"], tmp_path / "b", "gradcam", None).table
+    both, one = (
+        Explained(tmp_path / "model.ckpt", [images]) for images in (tmp_path, tmp_path / "B:")
+    )
+    explain(both, tmp_path / "maps", "gradcam")
+    both, one = both.table, one.table
     ages = np.array(split["age_months"][:2]) / 12
     assert ages[0] != ages[1]
     assert both["age_years"].tolist() == ages.tolist()

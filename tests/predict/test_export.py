@@ -25,11 +25,11 @@ from boneage.predict import onnx_file
 from boneage.predict.export import export
 from boneage.predict.graph import _avg_pool_backward, noise
 from boneage.predict.onnx_model import OnnxModel
-from boneage.run.calibrate import intervals_of, novelty_of
+from boneage.run.calibrate import intervals_by_sex, intervals_of, novelty_of
 from boneage.run.checkpoint import build_model, load_model, read_checkpoint, resolved
 from boneage.run.record_schema import CONFIG_KEYS
 from boneage.tasks.regression import AgeRegression
-from boneage.uncertainty.conformal import Intervals
+from boneage.uncertainty.conformal import Intervals, to_plain
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -281,7 +281,7 @@ def test_a_contract_has_the_widths_of_each_sex_and_all_ids_of_training():
     split = {"id": [*"abcdef"], "fold": ["train", "val", "test", "train", "val", "test"]}
     record = {"split": split, "earlier": {"id": ["z", "a"]}}
     record["calibration"] = {"half_widths_years": {"sex_known": [1.0], "sex_unknown": [2.0, None]}}
-    widths = onnx_file._half_widths(record)
+    widths = to_plain(intervals_by_sex(record))
     assert widths == {"sex_known": [1.0], "sex_unknown": [2.0, None]}
     assert onnx_file._radiographs(record) == {"train": ["a", "d", "z"], "val": ["b", "e"]}
 

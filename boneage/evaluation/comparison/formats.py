@@ -107,7 +107,7 @@ def rounded(value: float | None, metric: str) -> str:
 
 
 def paper_tables(
-    folders: Sequence[Path], metrics: Sequence[str] = (), sort: str | None = None
+    folders: Sequence[Path], metrics: Sequence[str], sort: str | None
 ) -> tuple[list[PaperTable], list[str]]:
     """Return a table for each task of each test set of the finished runs in and below folders.
 

@@ -25,10 +25,9 @@ from boneage.evaluation.comparison.tables import (
     short_names,
     shown_metrics,
 )
-from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.forest import forest
-from boneage.evaluation.figures.sizes import error_by_size
+from boneage.evaluation.figures.comparison import error_by_size, forest
 from boneage.evaluation.figures.style import page_image, styled
+from boneage.evaluation.figures.training import architecture
 from boneage.evaluation.gaps import gaps_of
 from boneage.evaluation.html import render
 from boneage.evaluation.metrics import is_own_headline, metric_labels

@@ -14,8 +14,7 @@ from boneage.evaluation.figures.age import (
     residuals,
     scatter,
 )
-from boneage.evaluation.figures.architecture import architecture
-from boneage.evaluation.figures.forest import readers_and_model
+from boneage.evaluation.figures.comparison import readers_and_model
 from boneage.evaluation.figures.material import AbsentError, Material
 from boneage.evaluation.figures.stage import (
     confusion_matrix,
@@ -24,7 +23,12 @@ from boneage.evaluation.figures.stage import (
     reliability_diagram,
 )
 from boneage.evaluation.figures.style import styled
-from boneage.evaluation.figures.training import fold_distribution, image_sheet, learning_curves
+from boneage.evaluation.figures.training import (
+    architecture,
+    fold_distribution,
+    image_sheet,
+    learning_curves,
+)
 from boneage.evaluation.numbers import FEW, FEWER
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.stage import CALIBRATION_BINS

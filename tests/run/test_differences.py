@@ -7,8 +7,8 @@ from helpers import predictions
 from scipy.stats import binomtest
 
 from boneage.evaluation.evaluate import evaluate
-from boneage.evaluation.external import differences
 from boneage.evaluation.shares import exact_share
+from boneage.run.external import differences
 from boneage.stages import Stages
 
 
