@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import optuna
 import pandas as pd
 import pytest
-from helpers import PROJECT, TINY, TRAIN, call
+from helpers import PROJECT, TINY, TRAIN, call, compose_config
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
@@ -144,21 +144,18 @@ def search(storage, *overrides):
 
 
 def check(overrides):
-    """Check a search as Hydra does, which keeps its ranges out of the config."""
-    fixed = [word for word in overrides if not word.endswith(")")]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        cfg = compose("train", overrides=fixed, return_hydra_config=True)
-        with open_dict(cfg):
-            cfg.hydra.overrides.task = list(overrides)
-        check_study(cfg)
+    """Check a search as Hydra does, which keeps the options of its runs out of its own."""
+    own = [word for word in overrides if word.startswith(("hparams_search=", "hydra."))]
+    cfg = with_hydra(*own).copy()
+    with open_dict(cfg):
+        cfg.hydra.overrides.task = list(overrides)
+    check_study(cfg)
 
 
 def test_a_study_has_comparable_trials_only(tmp_path, monkeypatch):
     storage = f"sqlite:///{tmp_path}/search.db"
     monkeypatch.chdir(PROJECT.parent)
-    once = cache(lambda name, words: compose(name, list(words)))  # the same trial, ten times
-    monkeypatch.setattr("boneage.run.search.compose", lambda name, words: once(name, (*words,)))
+    monkeypatch.setattr("boneage.run.search.compose", lambda name, words: compose_config(*words))
     same_folder = f"data.root={PROJECT.name}"
     check(search(storage, same_folder, "data.num_workers=2", "data.size=128"))  # the default
     check(search(storage, "data.batch_size=16"))  # fewer options are searched
@@ -174,11 +171,9 @@ def test_a_study_has_comparable_trials_only(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=rf"{option} \(was .*hydra\.sweeper\.study_name="):
             check(search(storage, other))
     trial = SimpleNamespace(user_attrs={"data": "phantom"}, params={})
-    GlobalHydra.instance().clear()
+    cfg = OmegaConf.create({"hydra": {"job": {"config_name": "train"}}})
     for root in ({}, {"data.root.n": "50"}):  # other phantoms
-        with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-            cfg = OmegaConf.create({"hydra": {"job": {"config_name": "train"}}})
-            assert _differing(cfg, trial, {"data": "phantom", **root}, set()).keys() == root.keys()
+        assert _differing(cfg, trial, {"data": "phantom", **root}, set()).keys() == root.keys()
     with pytest.raises(UserError, match=r"other values of data\.batch_size.*study_name="):
         check(search(storage, "data.batch_size=choice(8,16)"))
     with pytest.raises(UserError, match=r"a range of the search is not valid: .*low"):
