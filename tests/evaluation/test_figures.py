@@ -39,7 +39,8 @@ def labels(figure):
 
 def drawn_boxes(figure, parts):
     """Return where parts of a figure are drawn, in pixels."""
-    FigureCanvasAgg(figure).draw()
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
     return [part.get_window_extent() for part in parts]
 
 
