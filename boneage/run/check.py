@@ -140,9 +140,8 @@ def _check_loggers(config: dict[Any, Any]) -> None:
 
 def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
     """Raise UserError for an option that neither the code nor another option uses."""
-    text = OmegaConf.to_yaml(cfg)  # with unresolved references
     for key in config:
-        if key not in OPTIONS and not re.search(rf"\$\{{{re.escape(key)}[.}}]", text):
+        if key not in OPTIONS and not _is_used(str(key), cfg):
             raise UserError(f"{key}: there is no such option{suggestion(key, OPTIONS)}")
     for group in ("tasks", "callbacks", "logger"):
         nodes = config[group]
@@ -154,6 +153,12 @@ def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
         for name in nodes:
             if name not in valid:
                 raise UserError(f"{group}.{name} has no _target_{suggestion(name, valid)}")
+
+
+def _is_used(key: str, cfg: DictConfig) -> bool:
+    """Tell whether another option refers to this one."""
+    references = OmegaConf.to_yaml(cfg)  # unresolved
+    return re.search(rf"\$\{{{re.escape(key)}[.}}]", references) is not None
 
 
 def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
