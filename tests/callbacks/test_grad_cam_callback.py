@@ -152,7 +152,6 @@ def test_target_stages(with_maps, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.drawn
 def test_localisation_at_the_end_of_a_run(with_maps, phantom_root, tmp_path):
     held_out = [100_003, 100_010, 100_020]
     masks = tmp_path / "masks"
