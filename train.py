@@ -1,9 +1,11 @@
 """Train and test a bone-age model; python train.py --help lists the choices."""
 
 import logging
+import os
 import shutil
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -13,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from boneage.errors import UserError
-from boneage.run.overrides import SWEEP, check_overrides
+from boneage.run.overrides import SWEEP, check_overrides, unusable
 from boneage.run.sweep import SweepComparison
 from boneage.run_files import HYDRA, LOG
 from boneage.terminal import (
@@ -54,6 +56,15 @@ def _remove_if_empty() -> None:
         shutil.rmtree(run_dir)
 
 
+def _occurred_in_job(error: Exception) -> bool:
+    """Tell whether a job raised an error that is none of the user: its traceback is needed."""
+    frames = traceback.walk_tb(error.__traceback__)
+    functions = {
+        frame.f_code.co_name for frame, _ in frames if frame.f_code.co_filename == __file__
+    }
+    return "main" in functions and not isinstance(error, CompactHydraException)
+
+
 if __name__ == "__main__":
     exit_on_sigterm()  # here too: the jobs of a sweep may be other processes
     collect_garbage_less_often()
@@ -65,10 +76,16 @@ if __name__ == "__main__":
         check_overrides(sys.argv[1:], Path(__file__).parent / "conf")
     except UserError as error:
         sys.exit(f"error: {error}")
+    wanted = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra prints no error, but raises it
     try:
         main()
     except KeyboardInterrupt:  # of a sweep whose jobs are other processes
         sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if wanted == "1" or _occurred_in_job(error):
+            raise
+        sys.exit(unusable(error, sys.argv[1:]))
     finally:
         for line in SweepComparison.last_lines(sys.exception()):
             print(line)

@@ -92,6 +92,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of another program's message, else the type of the error."""
+    return str(error).strip().partition("\n")[0].rstrip(":") or type(error).__name__
+
+
 def shell_line(*words: str) -> str:
     """Return the words of a command as one types them in a shell of this system."""
     if not WINDOWS:

@@ -5,7 +5,8 @@ from pathlib import Path
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
 SPLIT, SUBGROUPS, HISTORY = "split.csv", "subgroups.csv", "history.csv"
 STORED_IMAGES = "images.npz"
-PAGE, LOG, STRESS_TABLE = "report.html", "train.log", "stress.csv"
+PAGE, LOG = "report.html", "train.log"
+STRESS_TABLE, STRESS_FIGURE = "stress.csv", "stress.png"
 CHECKPOINTS, HYDRA, MAPS = "checkpoints", ".hydra", "gradcam"  # folders
 CLAIMS, CHECKS = "claims.txt", "checks.txt"  # sentences on the maps
 BEST, LAST = f"{CHECKPOINTS}/best.ckpt", f"{CHECKPOINTS}/last.ckpt"

@@ -115,8 +115,10 @@ def test_a_log_file():
 
 def test_an_ensemble_can_be_repeated(tmp_path):
     table = predictions().assign(id=lambda t: t.index.astype(str))
-    run = write_finished_run(tmp_path / "run", table)
-    pd.DataFrame({"id": ["x"], "fold": "train", "age_years": 5.0, "sex": "male"}).to_csv(
+    n = {"train": 1, "val": 0, "test": 80}
+    run = write_finished_run(tmp_path / "run", table, n=n)
+    folds = ["train"] + ["test"] * 80
+    pd.DataFrame({"id": range(81), "fold": folds, "age_years": 5.0, "sex": "male"}).to_csv(
         run / "split.csv", index=False
     )
     ensemble([run], tmp_path / "whole")

@@ -142,7 +142,7 @@ def test_a_page_shows_no_draw_of_a_split_where_none_was_drawn(tmp_path):
     drawn = [("split seed", 4), ("parts of the split", 5), ("test part", 2)]
 
     def shown(external=False, **options):
-        metrics = {"external": external, "options": draw | options}
+        metrics = {"external": external, "options": draw | options, "n": {}}
         return option_rows(FinishedRun(tmp_path, metrics, None, None))
 
     assert shown() == drawn

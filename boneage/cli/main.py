@@ -32,8 +32,25 @@ def _flags_without_values(params: list[Any]) -> list[Any]:
     return params
 
 
+OTHER_WORDS = {  # what other programs call it
+    **dict.fromkeys(("train", "fit"), "models are trained with python train.py, in a clone"),
+    **dict.fromkeys(("test", "evaluate", "eval"), "test with python train.py train=false"),
+    **dict.fromkeys(("infer", "inference"), "did you mean boneage predict?"),
+}
+
+
 class Group(TyperGroup):
     """The command that contains all others."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - differs by version
+        """Return the command that a word names.
+
+        Raises:
+            UserError: for a word that other programs use.
+        """
+        if args[0] in OTHER_WORDS:
+            raise UserError(f"there is no command {args[0]}: {OTHER_WORDS[args[0]]}")
+        return super().resolve_command(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - differs by version
         return _flags_without_values(super().get_params(ctx))

@@ -107,9 +107,8 @@ def stress(
     from boneage.predict.onnx_model import builtin_file
     from boneage.run.checkpoint_file import checkpoint_file
     from boneage.run.process import quieten_lightning
-    from boneage.run.stress import STRESS_FIGURE
     from boneage.run.stress import stress as measure
-    from boneage.run_files import STRESS_TABLE
+    from boneage.run_files import STRESS_FIGURE, STRESS_TABLE
     from boneage.weights import is_exported, name_of
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

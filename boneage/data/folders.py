@@ -2,19 +2,21 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
 
 from boneage.data.formats import is_radiograph
 from boneage.errors import join_first, plural
-from boneage.run_files import HYDRA, LOG, METRICS, PREDICTIONS
+from boneage.run_files import HYDRA, LOG, METRICS, PREDICTIONS, STRESS_FIGURE, STRESS_TABLE
 
 log = logging.getLogger(__name__)
 HIDDEN = (".", "~$")
 APPLE_DOUBLE = "._"  # what macOS stores about a file next to it, under the file's suffix
 PICTURES = "pictures"  # folder of images of radiographs
 PREDICTION_FILES = (PREDICTIONS, "predictions.part")  # next to it: of finished, stopped calls
+DRAWN_SUFFIXES = (".png", ".jpg")
 ANSWERS = "predictions.json"  # of a finished call
 
 
@@ -23,7 +25,8 @@ def walk(root: Path, quiet: bool = False) -> Iterator[str]:
 
     Links are followed. A folder that is reached twice, by a link back up or to a sibling, counts
     once. What cannot be opened is skipped and logged. Hidden radiographs are counted in one line.
-    Folders of runs below the folder are skipped, and counted in one line.
+    Folders of runs below the folder, and images that `boneage` drew, are skipped, and counted in
+    one line each.
 
     Args:
         root: the folder; the paths start with it.
@@ -33,6 +36,8 @@ def walk(root: Path, quiet: bool = False) -> Iterator[str]:
     report = None if quiet else log_skipped
     hidden: list[str] = []
     runs: list[str] = []
+    drawn: list[str] = []
+    is_drawn = _drawn_images()
     for where, subfolders, names in os.walk(root, followlinks=True, onerror=report):
         status = os.stat(where)
         if status.st_ino and (status.st_dev, status.st_ino) in visited:  # 0: it has no number
@@ -46,7 +51,9 @@ def walk(root: Path, quiet: bool = False) -> Iterator[str]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(HIDDEN))
         for name in sorted(names):
             file = os.path.join(where, name)
-            if not name.startswith(HIDDEN):
+            if is_drawn(Path(file)):
+                drawn.append(file)
+            elif not name.startswith(HIDDEN):
                 yield file
             elif not name.startswith(APPLE_DOUBLE) and is_radiograph(Path(file)):
                 hidden.append(name)
@@ -57,6 +64,11 @@ def walk(root: Path, quiet: bool = False) -> Iterator[str]:
         )  # fmt: skip
     if runs and not quiet:
         log.info("%s: %s skipped: %s", root, plural(len(runs), "run folder"), join_first(runs))
+    if drawn and not quiet:
+        log.info(
+            "%s: %s drawn by boneage skipped: %s",
+            root, plural(len(drawn), "image"), join_first(drawn),
+        )  # fmt: skip
 
 
 def log_skipped(error: Exception) -> None:
@@ -69,15 +81,28 @@ def _is_run(subfolders: Collection[str], names: Collection[str]) -> bool:
     return (METRICS in names and PREDICTIONS in names) or (LOG in names and HYDRA in subfolders)
 
 
-def drawn_images() -> Callable[[Path], bool]:
-    """Return a function that tells whether an image was drawn by `boneage predict`.
+def _drawn_images() -> Callable[[Path], bool]:
+    """Return a function that tells whether an image was drawn by predict, explain or stress.
 
     It remembers the folders: use it for one walk.
     """
-    of_folder = cache(_is_of_predictions)  # a folder contains many files
-    return lambda file: of_folder(file.resolve().parent if file.is_symlink() else file.parent)
+    names_in = cache(_drawn_names)  # a folder contains many files
+
+    def is_drawn(file: Path) -> bool:
+        if file.suffix not in DRAWN_SUFFIXES:
+            return False
+        file = file.resolve() if file.is_symlink() else file
+        return re.fullmatch(names_in(file.parent), file.name) is not None
+
+    return is_drawn
 
 
-def _is_of_predictions(folder: Path) -> bool:
+def _drawn_names(folder: Path) -> str:
+    """Return a pattern of the names of drawn images in a folder, by what else it contains."""
     folder = folder.resolve()
-    return folder.name == PICTURES and any((folder.parent / n).exists() for n in PREDICTION_FILES)
+    if folder.name == PICTURES and any((folder.parent / n).exists() for n in PREDICTION_FILES):
+        return ".*"
+    tasks = {file.stem.rpartition("_")[2] for file in folder.glob("*_*.npy")}  # maps of explain
+    names = [rf"{re.escape(task)}_\d{{3}}\.png" for task in sorted(tasks)]
+    names += [re.escape(STRESS_FIGURE)] * (folder / STRESS_TABLE).exists()
+    return "|".join(names)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
 
-from boneage.data.folders import drawn_images, log_skipped, walk
+from boneage.data.folders import log_skipped, walk
 from boneage.data.formats import (
     FORMAT_NAMES,
     RADIOGRAPH_SUFFIXES,
@@ -68,7 +68,7 @@ class Folder:
 def explore(root: Path, columns: Columns, separator: str | None = None) -> Folder:
     """Walk a folder once, links included, and sort its files; hidden ones are skipped.
 
-    Folders of runs and images of predicted radiographs are left out.
+    Folders of runs and images that `boneage` drew are left out.
 
     Args:
         root: the folder.
@@ -83,11 +83,10 @@ def explore(root: Path, columns: Columns, separator: str | None = None) -> Folde
         raise UserError(f"data.root={root}: {what} (in boneage stress: --root)")
     check_separator(separator)
     folder = Folder()
-    is_drawn = drawn_images()
     for file in map(Path, walk(root.absolute())):
         if file.suffix.lower() in TABLE_SUFFIXES:
             _sort_table(folder, file, columns, separator)
-        elif is_radiograph(file) and not is_drawn(file):
+        elif is_radiograph(file):
             folder.images.append(file)
     folder.tables.sort(key=lambda table: table.path)
     return folder
@@ -133,14 +132,13 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
     """Return the files given, and the radiographs in and below the folders given, in order.
 
     Other files in these folders are logged, except texts, tables and masks. Folders of runs and
-    images of predicted radiographs are left out.
+    images that `boneage` drew are left out.
 
     Raises:
         UserError: when a path does not exist, or there is no radiograph.
     """
     files: list[Path] = []
     others: list[Path] = []
-    is_drawn = drawn_images()
     for path in paths:
         try:
             path.stat()
@@ -151,8 +149,7 @@ def find_radiographs(paths: Sequence[Path]) -> list[Path]:
             continue
         for file in map(Path, walk(path)):
             if is_radiograph(file):
-                if not is_drawn(file):
-                    files.append(file)
+                files.append(file)
             elif file.suffix.lower() not in NOT_FILMS and is_binary(file):
                 others.append(file)
     not_read = f"{plural(len(others), 'other file')} ({join_first([file.name for file in others])})"

@@ -82,7 +82,7 @@ class FinishedRun:
         if not file.is_file():
             return pd.DataFrame()
         try:
-            return read_csv(file)
+            return read_split(self.path, self.metrics) if name == SPLIT else read_csv(file)
         except UserError as error:
             log.warning("Skipped: %s", error)
             return pd.DataFrame()
@@ -140,6 +140,14 @@ def read_run(path: Path) -> FinishedRun:
             f"{path / PREDICTIONS} does not contain the test radiographs of {METRICS}, "
             f"with their ages; {COPY}"
         )
+    of_ages = np.array(stages.names)[stages.index_of(predictions["age_years"].to_numpy(float))]
+    if (wrong := predictions["stage"].to_numpy() != of_ages).any():
+        row = int(wrong.argmax())
+        raise UserError(
+            f"{path / PREDICTIONS} was edited or is damaged: row {row + 2}, column stage: "
+            f"{predictions['stage'].iloc[row]!r} is not the stage of the age ({of_ages[row]}); "
+            f"{COPY}"
+        )
     for group, name, scores in CHECKED:
         if (stored := metrics["test"].get(name, {}).get("value")) is None:
             continue
@@ -150,6 +158,27 @@ def read_run(path: Path) -> FinishedRun:
                 f"{name} of {METRICS}; {COPY}"
             )
     return FinishedRun(path, metrics, predictions, stages)
+
+
+def read_split(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
+    """Read the folds of a run's radiographs.
+
+    Args:
+        path: folder of the run.
+        metrics: the content of its `metrics.json`.
+
+    Raises:
+        UserError: when the table is missing or damaged, or is not of the run.
+    """
+    split = read_csv(path / SPLIT)
+    counts = split["fold"].value_counts()
+    differ = [fold for fold, n in metrics["n"].items() if counts.get(fold, 0) != n]
+    if differ and metrics["options"].get("train", True):  # else n is that of the training
+        raise UserError(
+            f"{path / SPLIT} was edited or is damaged: it does not contain as many radiographs of "
+            f"the fold {' and '.join(differ)} as {METRICS}; {COPY}"
+        )
+    return split
 
 
 def _truth_and_prediction(

@@ -15,9 +15,9 @@ from boneage.evaluation.evaluate import Scored, subgroups
 from boneage.evaluation.metrics import is_built_in
 from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.readers import readers_report
-from boneage.evaluation.run_folder import FinishedRun, hash_test_set, read_csv, read_run
+from boneage.evaluation.run_folder import FinishedRun, hash_test_set, read_run, read_split
 from boneage.run.results import metric_report, to_json
-from boneage.run_files import METRICS, PREDICTIONS, SPLIT, SUBGROUPS
+from boneage.run_files import METRICS, PREDICTIONS, SUBGROUPS
 from boneage.stages import PROBABILITY
 from boneage.tasks.sex import MALE_PROBABILITY, UNKNOWN, SexClassification
 from boneage.weights import find_copy
@@ -56,7 +56,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     readings = [reading_column(name) for name in readers]
     margin = first.metrics["options"].get("readers_margin")  # runs without readers may lack it
     predictions = _mean_predictions(runs, columns, readings)
-    split = read_csv(first.path / SPLIT)
+    split = read_split(first.path, first.metrics)
     tasks = _scored(predictions)
     report = metric_report(predictions, split[split["fold"] == "train"], first.stages, tasks)
     own = [name for name in first.metrics["test"] if not is_built_in(name)]

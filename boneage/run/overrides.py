@@ -14,10 +14,18 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import CompactHydraException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from boneage.errors import UserError, one_line, option_word, quoted_option, suggestion
+from boneage.errors import (
+    UserError,
+    first_line,
+    one_line,
+    option_word,
+    quoted_option,
+    suggestion,
+)
 from boneage.run.options import flatten
 
 CONFIG_NAME = "train"  # without .yaml
@@ -70,6 +78,20 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
             _check_names(overrides, _loader(overrides))
     if not any(SHOW_CONFIG.fullmatch(argument) for argument in arguments):
         _check_mode(overrides, sweep)
+
+
+def unusable(error: Exception, arguments: Sequence[str]) -> str:
+    """Return in one line what Hydra could not use, of an error before or between jobs.
+
+    Args:
+        error: raised by Hydra, its sweeper or launcher.
+        arguments: of the command line.
+    """
+    if isinstance(error, CompactHydraException) and str(error).startswith("error: "):
+        return str(error)  # of a job
+    own = [word for word in arguments if word.lstrip("+").startswith(("hydra.", "hydra/"))]
+    where = f"{' '.join(own)} cannot be used: " if own else ""
+    return f"error: {where}{first_line(error)}"
 
 
 def _parse(arguments: Sequence[str], sweep: bool) -> list[Override]:
@@ -190,6 +212,8 @@ def _composed(words: list[str], groups: list[str]) -> DictConfig:
             raise UserError(one_line(error)) from error
         near = suggestion(choice, error.options)
         raise UserError(f"{group}={choice} is not a choice{near}") from error
+    except (AttributeError, OmegaConfBaseException) as error:  # of OmegaConf's merge
+        raise UserError(unusable(error, words).removeprefix("error: ")) from error
     except HydraException as error:
         if unused := re.match(r"Could not override '([\w/]+)'\. No match in the def", str(error)):
             raise UserError(
@@ -204,7 +228,9 @@ def _composed(words: list[str], groups: list[str]) -> DictConfig:
             ) from error
         unknown = re.match(r"Could not override '([^']+)'\.\nTo append", str(error))
         if unknown is None:
-            raise UserError(one_line(error)) from error
+            cause = error.__cause__
+            reason = f" ({first_line(cause)})" if isinstance(cause, OmegaConfBaseException) else ""
+            raise UserError(f"{one_line(error)}{reason}") from error
         for word in words:
             if word not in groups and unknown[1].startswith(f"{word.partition('=')[0]}."):
                 raise UserError(f"{unknown[1]}: {word} replaces it, leave out one") from error

@@ -1,5 +1,6 @@
 """Searches for good options with Optuna: which trials one study may contain."""
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -7,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from boneage.data.atomic import write_file
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, first_line, join_first
 from boneage.options import BOOKKEEPING, kind_of
 from boneage.run.options import differing, flatten
 from boneage.run.sweep import is_search
 
+log = logging.getLogger(__name__)
 NAME_ANOTHER_STUDY = "name another study with hydra.sweeper.study_name="
 RESULTS = "optimization_results.yaml"  # of Optuna's sweeper
 ROOT = "data.root"  # bookkeeping for a run, whose radiographs are compared one by one
@@ -69,9 +73,16 @@ def best_run(folder: Path, params: Mapping[str, Any], score: float) -> Path | No
     words = {f"{name}={value}" for name, value in params.items()}
     for file in sorted(folder.rglob(f"{HYDRA}/overrides.yaml")):
         metrics = file.parents[1] / METRICS
-        if not metrics.exists() or not words <= {*map(str, OmegaConf.load(file))}:
+        if not metrics.exists():
             continue
-        if read_json(metrics).get("best_validation") == score:
+        try:
+            if not words <= {*map(str, OmegaConf.load(file))}:
+                continue
+            found = read_json(metrics).get("best_validation") == score
+        except (OSError, ValueError, YAMLError, UserError) as error:
+            log.warning("Skipped: %s: %s", file, first_line(error))
+            continue
+        if found:
             return metrics.parent
     return None
 
@@ -144,8 +155,9 @@ def check_study(config: DictConfig) -> None:
     words = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
     try:
         ranges, fixed = create_params_from_overrides([*words, *config.hydra.overrides.task])
-    except ValueError as error:
-        raise UserError(f"a range of the search is not valid: {error}") from error
+    except (ValueError, HydraException) as error:
+        reason = first_line(error)
+        raise UserError(f"a range of the search is not valid: {reason}") from error
     ranges = {name: values for name, values in ranges.items() if name not in fixed}
     trials = _finished_trials(config)
     study = f"the study {sweeper.study_name} in {sweeper.storage}"

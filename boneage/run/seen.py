@@ -14,7 +14,7 @@ from boneage.data.tables.ids import core
 from boneage.data.tables.labels import read_ids
 from boneage.data.tables.matching import ids_among, match_ids, radiograph_keys
 from boneage.errors import UserError, join_first, plural
-from boneage.evaluation.run_folder import read_csv, read_json, read_metrics, read_run
+from boneage.evaluation.run_folder import read_json, read_metrics, read_run, read_split
 from boneage.run.checkpoint import fold_of, read_checkpoint
 from boneage.run_files import BEST, METRICS, SPLIT
 
@@ -232,15 +232,14 @@ def _seen_by_run(run: Path) -> pd.DataFrame | None:
         return seen_by(read_checkpoint(own))
     if not (run / METRICS).is_file():
         return None
-    options = read_run(run).metrics["options"]
+    metrics = read_run(run).metrics
+    options = metrics["options"]
     if options.get("train", True):
-        file = run / SPLIT
-        return _trained_on(file) if file.is_file() else None
+        return _trained_on(read_split(run, metrics)) if (run / SPLIT).is_file() else None
     tested = options.get("ckpt_path")
     return seen_by(read_checkpoint(tested)) if tested and Path(tested).exists() else None
 
 
-def _trained_on(split: Path) -> pd.DataFrame:
-    table = read_csv(split)
+def _trained_on(table: pd.DataFrame) -> pd.DataFrame:
     seen = table[table["fold"].isin(["train", "val"])]
     return seen.assign(age_months=12 * seen["age_years"])

@@ -29,10 +29,9 @@ from boneage.run.calibrate import correcting_site, novelty_of, predictions_at
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import load_model, read_checkpoint, stages_of
 from boneage.run.seen import SAME_MONTHS, find_seen
-from boneage.run_files import STRESS_TABLE
+from boneage.run_files import STRESS_FIGURE, STRESS_TABLE
 from boneage.uncertainty.novelty import UNUSUAL
 
-STRESS_FIGURE = "stress.png"
 PART = 128  # radiographs changed and predicted at a time
 ROW = "row"
 EXPORT_IT = "export it with boneage export, and give the exported file and --root"

@@ -12,8 +12,9 @@ from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from boneage.errors import UserError, one_line, option_word, plural, shell_line
+from boneage.errors import UserError, first_line, one_line, option_word, plural, shell_line
 
 log = logging.getLogger(__name__)
 COMPARISON_LOCK = ".comparison.lock"
@@ -27,14 +28,13 @@ class WritableFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folder of a single run."""
-        make_folder(Path(config.hydra.run.dir), "hydra.run.dir")
+        make_folder(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folders of a sweep and of its storage file."""
-        make_folder(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
-        storage = str(config.hydra.sweeper.get("storage"))  # of a search
-        if storage.startswith(SQLITE):
-            make_folder(Path(storage.removeprefix(SQLITE)).parent, "hydra.sweeper.storage")
+        make_folder(config, "hydra.sweep.dir")
+        if is_search(config):
+            make_folder(config, "hydra.sweeper.storage")
 
 
 def is_search(config: DictConfig) -> bool:
@@ -42,8 +42,8 @@ def is_search(config: DictConfig) -> bool:
     return "direction" in config.hydra.sweeper
 
 
-def make_folder(folder: Path, option: str) -> None:
-    """Make a folder, and check that it can be written.
+def make_folder(config: DictConfig, option: str) -> None:
+    """Make the folder that an option names, or that of its SQLite file, and check it.
 
     Raises:
         SystemExit: naming the folder, the reason and the option.
@@ -51,7 +51,14 @@ def make_folder(folder: Path, option: str) -> None:
     from boneage.data.atomic import make_writable
 
     try:
-        make_writable(folder, f"choose another folder with {option}=")
+        named = str(OmegaConf.select(config, option))
+        if option.endswith(".storage"):
+            if not named.startswith(SQLITE):
+                return
+            named = str(Path(named.removeprefix(SQLITE)).parent)
+        make_writable(Path(named), f"choose another folder with {option}=")
+    except OmegaConfBaseException as error:
+        sys.exit(f"error: {option}: {first_line(error)}")
     except UserError as error:
         sys.exit(f"error: {error}")
 
@@ -99,6 +106,8 @@ class SweepComparison(Callback):
         (sweep / FAILED).unlink(missing_ok=True)
         own = None if is_search(config) else sweep  # a search continues when repeated
         SweepComparison.again = repeated(sys.argv[1:], own)
+        failed: Any = JobReturn  # whose property prints all options of a failed job
+        failed.return_value = failed.return_value.getter(_result)
 
     @classmethod
     def last_lines(cls, end: BaseException | None) -> list[str]:
@@ -134,6 +143,18 @@ class SweepComparison(Callback):
             compare_sweep(sweep)
         except Exception as error:  # a sweep continues after any error here
             log.warning("No comparison in %s: %s: %s", sweep, type(error).__name__, error)
+
+
+def _result(job: JobReturn) -> Any:  # noqa: ANN401 - of any job
+    """Return what a job of a sweep returned; an error of the user names the job first."""
+    if job.status is not JobStatus.FAILED:
+        return job._return_value
+    if isinstance(job._return_value, CompactHydraException):
+        typed = {word.lower() for word in sys.argv}  # the others are those that the sweep chose
+        own = [w for w in job.overrides or () if w.lower().removesuffix("=null") not in typed]
+        line = str(job._return_value).removeprefix("error: ")
+        raise CompactHydraException("error: " + ": ".join(filter(None, [" ".join(own), line])))
+    raise job._return_value
 
 
 def repeated(arguments: Sequence[str], sweep: Path | None) -> str:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 from helpers import write_finished_run
+from typer.testing import CliRunner
 
 from boneage.cli.main import Command, app
 from boneage.errors import UserError
@@ -154,3 +155,12 @@ def test_flags_and_lists_may_be_repeated(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"one\.onnx cannot be loaded"):
         app(["app", "--no-browser", "--no-browser", "--checkpoint=one.onnx", "--checkpoint=two"])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("train", r"python train\.py"), ("evaluate", "train=false"), ("infer", "boneage predict")],
+)
+def test_a_word_of_other_programs_names_the_command(word, said):
+    with pytest.raises(UserError, match=f"no command {word}: .*{said}"):
+        CliRunner().invoke(app, [word, "--x=1"], catch_exceptions=False)

@@ -25,12 +25,14 @@ RSNA = ("data=rsna", f"data.root={HOME}/rsna")
 PARAGRAPHS = ("Data", "Preprocessing", "Model", "Training", "Statistics", "Software")
 
 
-def finished(folder, *overrides, n=60, with_stages=False, columns=None, **changes):
+def finished(
+    folder, *overrides, n=60, train=1234, val=567, with_stages=False, columns=None, **changes
+):
     """Write a run with the options that a command has, without training anything."""
     table = predictions(n=n).assign(id=[f"h{i}" for i in range(n)], **(columns or {}))
     if not with_stages:
         table = table[[c for c in table if "stage" not in c]]
-    counts = {"n": {"train": 1234, "val": 567, "test": n}, "data": "rsna"}
+    counts = {"n": {"train": train, "val": val, "test": n}, "data": "rsna"}
     chosen = {"options": options(compose_config(*RSNA, *overrides))}
     return write_finished_run(folder, table, **(counts | chosen | changes))
 
@@ -355,7 +357,7 @@ def test_synthetic_radiographs_say_so(told):
 
 
 def test_the_sample_names_what_it_is_of(tmp_path):
-    folder = finished(tmp_path / "a", "data.train_films=3", n=5)
+    folder = finished(tmp_path / "a", "data.train_films=3", n=5, train=3, val=1)
     folds = ["train"] * 3 + ["unused"] * 4 + ["val"] + ["test"] * 5
     rows = "\n".join(f"x{i},{fold},9,male" for i, fold in enumerate(folds))
     (folder / "split.csv").write_text(f"id,fold,age_years,sex\n{rows}\n")

@@ -25,7 +25,7 @@ from boneage.evaluation.figures.registry import FIGURES
 from boneage.evaluation.report.page import _edges, films, write_report
 from boneage.evaluation.report.statements import limits
 from boneage.evaluation.report.tables import metric_rows
-from boneage.evaluation.run_folder import FinishedRun, read_metrics, read_run
+from boneage.evaluation.run_folder import FinishedRun, read_metrics, read_run, read_split
 from boneage.run.experiment import train
 from boneage.stages import Stages
 
@@ -570,3 +570,19 @@ def test_other_tables_that_a_spreadsheet_program_changed_are_skipped(tmp_path, n
     (tmp_path / name).write_text("epoch;learning_rate\n0;0,001\n")
     assert run.table(name).empty
     assert f"{name} lacks the column" in caplog.text
+
+
+def test_one_changed_stage_or_fold_is_noticed(tmp_path):
+    table = predictions(n=6).assign(id=list("abcdef"))
+    run = write_finished_run(tmp_path, table, n={"train": 1, "val": 0, "test": 6})
+    split = table.assign(fold="test")[["id", "fold", "age_years", "sex"]]
+    split.to_csv(run / "split.csv", index=False)
+    with pytest.raises(UserError, match=r"split\.csv was edited .* fold train as metrics\.json"):
+        read_split(run, read_run(run).metrics)
+    pd.concat([split, split[:1].assign(fold="train")]).to_csv(run / "split.csv", index=False)
+    assert len(read_split(run, read_run(run).metrics)) == 7
+    stored = pd.read_csv(run / "predictions.csv")
+    stored.loc[2, "stage"] = "adult" if stored.loc[2, "stage"] == "child" else "child"
+    stored.to_csv(run / "predictions.csv", index=False)
+    with pytest.raises(UserError, match=r"row 4, column stage: '\w+' is not the stage of the age"):
+        read_run(run)

@@ -68,7 +68,8 @@ def test_multirun(phantom_root, tmp_path):
         "data=rsna", f"data.root={phantom_root}", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1  # there is no fold 99; the other jobs go on
-    assert "error: " in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if "error" in line.lower())
+    assert line.startswith("error: task=regression data.fold=99: data.folds=10 data.fold=99")
     assert "Traceback" not in done.stderr
     (sweep,) = (tmp_path / "outputs/sweeps").iterdir()
     found = sorted(sweep.glob("*/metrics.json"))
@@ -93,6 +94,21 @@ def test_multirun(phantom_root, tmp_path):
     ]
     listed = (sweep / "failed.txt").read_text().splitlines()
     assert [line.split(": ")[0] for line in listed] == ["1_regression_seed1", "3_multitask_seed1"]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("hydra.sweeper.max_batch_size=0", "cannot be used: AssertionError"),
+        ("hydra.sweep.dir=${none}", "Interpolation key 'none' not found"),
+    ],
+)
+def test_a_value_that_hydra_cannot_use_is_one_line(word, said, tmp_path):
+    done = call("-m", "seed=1,2", word, cwd=tmp_path)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith(f"error: {word.partition('=')[0]}")
+    assert line.endswith(said)
 
 
 @pytest.mark.slow

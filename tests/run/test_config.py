@@ -431,6 +431,22 @@ def test_options_that_exclude_each_other_are_said(arguments, said):
         check_overrides(arguments, CONF)
 
 
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("hydra.run.dir=[1]", r" \(.*list.*\)"),
+        ("hydra.sweeper.n_trials=abc", r" \(Value 'abc' of type 'str' could not be.* to Integer\)"),
+        ("hydra.sweeper.params={seed:1}", " cannot be used: .*"),
+    ],
+)
+def test_a_wrong_value_of_an_option_of_hydra_is_one_line(word, reason):
+    search = ["hparams_search=optuna"] * ("n_trials" in word)
+    mode = [] if "run" in word else ["-m", *search]
+    with pytest.raises(UserError, match=rf"{re.escape(word)}{reason}$") as caught:
+        check_overrides([*mode, word], CONF)
+    assert "\n" not in str(caught.value)
+
+
 def test_sweeps_and_plain_values_need_no_quotation_marks():
     plain = ["data.root=/x/a b", "~callbacks.grad_cam", "+a=1", "backbone.widths=[4,8]", "a="]
     check_overrides([*plain, "--config-dir=/x (1)"], CONF)

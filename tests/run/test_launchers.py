@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +201,9 @@ def test_the_best_run_has_the_score_and_the_options(tmp_path):
         (tmp_path / name / ".hydra").mkdir(parents=True)
         (tmp_path / name / "metrics.json").write_text(json.dumps({"best_validation": score}))
         (tmp_path / name / ".hydra/overrides.yaml").write_text(f"- data=rsna\n- {word}\n")
+    for name, content in (("0", b"\x89PNG\r\n"), ("00", b"5"), ("000", b"- [lr")):  # damaged
+        shutil.copytree(tmp_path / "b", tmp_path / name)
+        (tmp_path / name / ".hydra/overrides.yaml").write_bytes(content)
     assert best_run(tmp_path, {"lr": 0.02}, 0.5) == tmp_path / "b"
     assert best_run(tmp_path, {"lr": 0.02}, 0.4) == tmp_path / "c"
     assert best_run(tmp_path, {"lr": 0.01}, 0.4) is None
@@ -212,6 +216,12 @@ def test_a_search_has_the_direction_of_its_score(direction):
         check_direction(with_hydra("hparams_search=optuna", f"hydra.sweeper.direction={direction}"))
     check_direction(with_hydra("hparams_search=optuna"))
     check_direction(with_hydra("hparams_search=optuna", "task=classification"))
+
+
+def test_a_range_that_cannot_be_read_is_said():
+    words = ["hparams_search=optuna", '+hydra.sweeper.params.seed="choice(1,2"']
+    with pytest.raises(UserError, match=r"a range of the search is not valid: .*'choice\(1,2'$"):
+        check_study(with_hydra(*words))
 
 
 def test_each_study_has_its_own_folder():
