@@ -148,8 +148,8 @@ def test_a_test_of_an_exported_model_which_lists_no_tasks_is_averaged(tmp_path):
 def test_three_runs_have_their_mean_and_the_baselines_of_the_training_fold(tmp_path):
     tested = pd.DataFrame({"id": ["1", "2"], "sex": "male", "age_years": [6.0, 12.0]})
     split = pd.DataFrame(
-        {"id": list("abc12"), "fold": ["train", "train", "val", "test", "test"], "sex": "male"}
-    ).assign(age_years=[1.0, 2.0, 19.0, 6.0, 12.0])
+        {"id": list("abcd12"), "fold": [*["train"] * 3, "val", "test", "test"], "sex": "male"}
+    ).assign(age_years=[1.0, 1.5, 2.0, 19.0, 6.0, 12.0])
     runs = [tmp_path / name for name in ("one", "two", "three")]
     for run, predicted in zip(runs, ([7.0, 11.0], [6.0, 13.0], [6.2, 15.0]), strict=True):
         write_finished_run(run, tested.assign(age_years_predicted=predicted))
