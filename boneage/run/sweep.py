@@ -150,10 +150,11 @@ def _result(job: JobReturn) -> Any:  # noqa: ANN401 - of any job
     if job.status is not JobStatus.FAILED:
         return job._return_value
     if isinstance(job._return_value, CompactHydraException):
-        typed = {word.lower() for word in sys.argv}  # the others are those that the sweep chose
-        own = [w for w in job.overrides or () if w.lower().removesuffix("=null") not in typed]
+        typed = {word.lower() for word in sys.argv}
+        given = {*typed, *(f"{word}=null" for word in typed)}  # Hydra's way to write ~option
+        chosen = [word for word in job.overrides or () if word.lower() not in given]
         line = str(job._return_value).removeprefix("error: ")
-        raise CompactHydraException("error: " + ": ".join(filter(None, [" ".join(own), line])))
+        raise CompactHydraException("error: " + ": ".join(filter(None, [" ".join(chosen), line])))
     raise job._return_value
 
 

@@ -17,11 +17,13 @@ import pytest
 from helpers import PROJECT, TINY, TRAIN, call, compose_config
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf, open_dict
 
 from boneage.errors import UserError
 from boneage.run.search import _differing, best_run, check_direction, check_study
-from boneage.run.sweep import WritableFolder
+from boneage.run.sweep import WritableFolder, _result
 
 
 def start(*arguments, cwd):
@@ -118,6 +120,15 @@ def test_a_stopped_search_goes_on(phantom_root, tmp_path):
     assert all(metrics["options"][name] == value for name, value in finished.params.items())
     curve = pd.read_csv(run.parent / "history.csv")["val/age/mae_years"]
     assert finished.value == pytest.approx(curve.min())
+
+
+def test_a_failed_job_is_named_by_what_the_sweep_chose(monkeypatch):
+    typed = ["sex=NONE", "note=null", "~callbacks.grad_cam", "seed=1,2"]
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", *typed])
+    overrides = ["sex=none", "note=null", "~callbacks.grad_cam=null", "seed=2"]
+    error = CompactHydraException("error: no test radiograph")
+    with pytest.raises(CompactHydraException, match=r"^error: seed=2: no test radiograph$"):
+        _result(JobReturn(overrides, status=JobStatus.FAILED, _return_value=error))
 
 
 def search(storage, *overrides):
