@@ -99,7 +99,7 @@ def test_multirun(phantom_root, tmp_path):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("hydra.sweeper.max_batch_size=0", "cannot be used: AssertionError"),
+        ("hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size=0: must be at least 1"),
         ("hydra.sweep.dir=${none}", "Interpolation key 'none' not found"),
     ],
 )

@@ -436,11 +436,16 @@ def test_options_that_exclude_each_other_are_said(arguments, said):
     [
         ("hydra.run.dir=[1]", r" \(.*list.*\)"),
         ("hydra.sweeper.n_trials=abc", r" \(Value 'abc' of type 'str' could not be.* to Integer\)"),
-        ("hydra.sweeper.params={seed:1}", " cannot be used: .*"),
+        (
+            "hydra.sweeper.params={seed:1}",
+            r" cannot be used: give each part .* as \+hydra\.sweeper\.params\.NAME=VALUE",
+        ),
+        ("hydra.sweeper.n_trials=-1", ": must be at least 1"),
+        ("hydra.sweeper.n_jobs=0", ": must be at least 1"),
     ],
 )
 def test_a_wrong_value_of_an_option_of_hydra_is_one_line(word, reason):
-    search = ["hparams_search=optuna"] * ("n_trials" in word)
+    search = ["hparams_search=optuna"] * ("sweeper.n_" in word)
     mode = [] if "run" in word else ["-m", *search]
     with pytest.raises(UserError, match=rf"{re.escape(word)}{reason}$") as caught:
         check_overrides([*mode, word], CONF)
