@@ -22,7 +22,7 @@ from boneage.data.tables.ages import (
     read_numbers,
     refuse_split_ages,
     years_with_months,
-)
+)  # fmt: skip
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     find_columns,
@@ -139,8 +139,8 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     _require_one_row_each(rows, patients, table)
     if missing:
         log.warning(
-            "%s has no row for %d of %d radiographs: %s", table, len(missing), len(files),
-            join_first(missing),
+            "%s has no row for %s of %s: %s",
+            table, f"{len(missing):,}", plural(len(files), "radiograph"), join_first(missing),
         )  # fmt: skip
     used = set(map(path_core, rows.values()))
     left = [row for row in patients if path_core(row) not in used]

@@ -197,9 +197,9 @@ def _warn_of_years(path: Path, cells: pd.Series, ages: pd.Series) -> None:
     mixed = ages[small & ~whole]
     if len(mixed) >= LEAST_MIXED and whole[small].mean() < UNIT_SHARE <= whole[~small].mean():
         log.warning(
-            "%s, column %r: %d ages of at most %d have fractions, such as %s, and larger ones have "
+            "%s, column %r: %s ages of at most %d have fractions, such as %s, and larger ones have "
             "hardly any: if these are years among months, write all ages in one unit",
-            path, cells.name, len(mixed), MAX_AGE_YEARS, cells[mixed.index[0]],
+            path, cells.name, f"{len(mixed):,}", MAX_AGE_YEARS, cells[mixed.index[0]],
         )  # fmt: skip
 
 
