@@ -223,6 +223,8 @@ def _composed(words: list[str], groups: list[str]) -> DictConfig:
         ) from error
     except OmegaConfBaseException as error:
         raise UserError(unusable(error, words).removeprefix("error: ")) from error
+    except KeyError as error:
+        raise UserError(f"hydra.job.env_copy: {error} is no environment variable") from error
     except HydraException as error:
         if unused := re.match(r"Could not override '([\w/]+)'\. No match in the def", str(error)):
             raise UserError(

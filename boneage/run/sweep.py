@@ -152,8 +152,9 @@ def _result(job: JobReturn) -> Any:  # noqa: ANN401 - of any job
     if isinstance(job._return_value, CompactHydraException):
         typed = {word.lower() for word in sys.argv}  # the others are those that the sweep chose
         own = [w for w in job.overrides or () if w.lower().removesuffix("=null") not in typed]
-        line = str(job._return_value).removeprefix("error: ")
-        raise CompactHydraException("error: " + ": ".join(filter(None, [" ".join(own), line])))
+        line, words = str(job._return_value).removeprefix("error: "), " ".join(own)
+        named = line if line.startswith(words) else f"{words}: {line}"
+        raise CompactHydraException(f"error: {named}")
     raise job._return_value
 
 

@@ -423,6 +423,7 @@ def test_offered_commands_name_their_folder(tmp_path, capsys, monkeypatch):
         (["-m", "seed=1,2", "--cfg", "job"], "^-m and --cfg cannot be combined: leave one out$"),
         (["--experimental-rerun=a.pickle"], "^--experimental-rerun=a.pickle needs a file that no"),
         (["--run", "--info=plugins"], "^--run and --info=plugins cannot be combined"),
+        (["hydra.job.env_copy=[NOPE]"], r"^hydra\.job\.env_copy: 'NOPE' is no environment var"),
         (["-m", "seed=1,2", "-h"], "^-h shows one run: choose one of the values of seed=1,2$"),
     ],
 )
