@@ -81,9 +81,8 @@ def open_cache(
     try:
         if _defect(folder, table, preprocessing.size):
             with build_lock(cache_dir):
-                if defect := _defect(
-                    folder, table, preprocessing.size
-                ):  # another run may have built it
+                # another run may have built it
+                if defect := _defect(folder, table, preprocessing.size):
                     if folder.exists():
                         log.warning("The cache in %s %s: decoding again", folder, defect)
                     _build(table, preprocessing, folder, workers)

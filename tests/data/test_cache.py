@@ -1,7 +1,7 @@
 """The cache of decoded radiographs: complete or absent, whatever happens to the build."""
 
-import json
 import errno
+import json
 import os
 import resource
 import shutil

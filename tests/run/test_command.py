@@ -117,7 +117,7 @@ def test_a_value_that_hydra_cannot_use_is_one_line(word, said, tmp_path):
 def test_the_error_of_a_job_names_its_options_once(line):
     error = CompactHydraException(f"error: {line}")
     job = JobReturn(["seed=1"], status=JobStatus.FAILED, _return_value=error)
-    with pytest.raises(CompactHydraException, match="^error: seed=1: is odd$"):
+    with pytest.raises(CompactHydraException, match=r"^error: seed=1: is odd$"):
         _result(job)
 
 
