@@ -54,7 +54,7 @@ class Divergence(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         table = predictions_of(trainer)
         if broken := max(count_not_finite(table).values(), default=0):
-            films = f"{broken} of {len(table)} validation radiographs"
+            films = f"{broken:,} of {len(table):,} validation radiographs"
             raise _diverged(trainer, f"the predictions of {films} are not finite")
         if PREDICTED_AGE in table:
             error = float((table[PREDICTED_AGE] - table["age_years"]).abs().mean())

@@ -202,7 +202,7 @@ class GradCamLocalisation(L.Callback):
         self._regions = read_regions(self.boxes, files, data.preprocessing, self.annotator)
         if not self._regions:
             raise UserError(
-                f"{self.boxes}: none of the {len(files)} test radiographs has a region; keep "
+                f"{self.boxes}: none of the {len(files):,} test radiographs has a region; keep "
                 "radiographs with regions out of training with data.hold_out="
             )
 

@@ -9,7 +9,7 @@ import time
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -79,24 +79,19 @@ def open_cache(
     """
     folder = cache_dir / _key(table, preprocessing)
     try:
-        if _defect(folder, table):
+        if _defect(folder, table, preprocessing.size):
             with build_lock(cache_dir):
-                if defect := _defect(folder, table):  # another run may have built it
+                # another run may have built it
+                if defect := _defect(folder, table, preprocessing.size):
                     if folder.exists():
                         log.warning("The cache in %s %s: decoding again", folder, defect)
                     _build(table, preprocessing, folder, workers)
-        description = json.loads((folder / CACHE_FILE).read_text(encoding="utf-8"))
+        return _described(folder, _description(folder))
     except OSError as error:
         raise UserError(
             f"the cache of decoded radiographs in {cache_dir} cannot be written "
             f"({error.strerror or error}): choose another folder with data.cache_dir="
         ) from error
-    unreadable, flags, sexes = (
-        {int(row): value for row, value in description.get(name, {}).items()}
-        for name in ("unreadable", "flags", "sexes")  # caches of older versions have less
-    )
-    same = (description.get(name, []) for name in ("same_patient", "same_pixels"))
-    return Cache(folder / IMAGES, unreadable, description["without_hand"], flags, sexes, *same)
 
 
 def check_readable(
@@ -181,16 +176,34 @@ def _build(
     )
 
 
-def _defect(folder: Path, table: pd.DataFrame) -> str:
+def _description(folder: Path) -> Any:  # noqa: ANN401 - JSON
+    return json.loads((folder / CACHE_FILE).read_text(encoding="utf-8"))
+
+
+def _described(folder: Path, description: dict[str, Any]) -> Cache:
+    """Return a cache from its JSON file; those of older versions have less."""
+    unreadable, flags, sexes = (
+        {int(row): value for row, value in description.get(name, {}).items()}
+        for name in ("unreadable", "flags", "sexes")
+    )
+    same = (description.get(name, []) for name in ("same_patient", "same_pixels"))
+    return Cache(folder / IMAGES, unreadable, description["without_hand"], flags, sexes, *same)
+
+
+def _defect(folder: Path, table: pd.DataFrame, size: int) -> str:
     """Return why a cache must be built, or built again; empty if it need not."""
     try:
-        description = json.loads((folder / CACHE_FILE).read_text(encoding="utf-8"))
+        description = _description(folder)
         intact = _checksum(folder / IMAGES) == description["checksum"]
-    except (OSError, ValueError, KeyError, TypeError):
+        if intact:
+            images = np.load(folder / IMAGES, mmap_mode="r")
+            intact = (images.dtype, images.shape) == (np.uint8, (len(table), size, size))
+            _described(folder, description)
+            files = table["path"].iloc[description.get("inaccessible", [])]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         intact = False
     if not intact:
         return "is damaged"
-    files = table["path"].iloc[description.get("inaccessible", [])]
     return "lacks a file that can be read now" if any(map(is_accessible, files)) else ""
 
 

@@ -231,8 +231,8 @@ def warn_of_small_test(test: pd.DataFrame, stages: Stages, more: str) -> None:
     present = np.unique(stages.index_of(test["age_years"].to_numpy()))
     if len(test) > 1 and len(present) == 1:
         log.warning(
-            "All %d test radiographs are of the stage %s: metrics of stages are unreliable",
-            len(test),
+            "All %s test radiographs are of the stage %s: metrics of stages are unreliable",
+            f"{len(test):,}",
             stages.names[present[0]],
         )
 

@@ -139,6 +139,7 @@ class Content(_Part):
     coverage: dict[str, _Covered] = {}
     readers_report: _Readers | None = None
     trained_on: str | None = None
+    trained_on_synthetic: bool = False
     anomalies: dict[Literal["unusual", "without_hand"], _Share] = {}
     own_test: _OwnTest = ABSENT
     checkpoint_sha256: str | None = None

@@ -132,8 +132,8 @@ def read_run(path: Path) -> FinishedRun:
     rows, expected = predictions["id"].nunique(), metrics["n"]["test"]
     if len(predictions) != rows or rows != expected or predictions["age_years"].isna().any():
         raise UserError(
-            f"{path / PREDICTIONS} is damaged: {len(predictions)} rows and {rows} ids, but the run "
-            f"tested {expected} radiographs, each with an age; {COPY}"
+            f"{path / PREDICTIONS} is damaged: {len(predictions):,} rows and {rows:,} ids, but the "
+            f"run tested {expected} radiographs, each with an age; {COPY}"
         )
     if hash_test_set(predictions) != metrics["test_set"]:
         raise UserError(

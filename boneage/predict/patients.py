@@ -16,7 +16,13 @@ from pandas.api.types import is_scalar
 
 from boneage.data.dicom.header import CONTRADICTION, Header
 from boneage.data.radiographs import by_id, names_apart, single_files
-from boneage.data.tables.ages import UNIT_NAMES, read_numbers, refuse_split_ages, years_with_months
+from boneage.data.tables.ages import (
+    UNIT_NAMES,
+    maybe_with_months,
+    read_numbers,
+    refuse_split_ages,
+    years_with_months,
+)  # fmt: skip
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     find_columns,
@@ -133,8 +139,8 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     _require_one_row_each(rows, patients, table)
     if missing:
         log.warning(
-            "%s has no row for %d of %d radiographs: %s", table, len(missing), len(files),
-            join_first(missing),
+            "%s has no row for %s of %s: %s",
+            table, f"{len(missing):,}", plural(len(files), "radiograph"), join_first(missing),
         )  # fmt: skip
     used = set(map(path_core, rows.values()))
     left = [row for row in patients if path_core(row) not in used]
@@ -202,7 +208,7 @@ def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
             f"age from 0 to {MAX_AGE_YEARS} years: write a number such as {10.5 / unit:g}, or "
             "leave it empty"
         )
-    if unit == 1 and (example := years_with_months(cells)):
+    if unit == 1 and (example := years_with_months(cells) or maybe_with_months(cells)):
         log.warning(
             "%s, column %r: almost no fraction is above .11: if %s means years and months, write "
             "months in a column chronological_age_months",

@@ -159,13 +159,13 @@ def sentences(result: Calibrated) -> list[str]:
     """Return the result as lines for the terminal."""
     table = result.table
     patients = count_patients(table)
-    by_sex = ", ".join(f"{n} {sex}" for sex, n in table["sex"].value_counts().items())
+    by_sex = ", ".join(f"{n:,} {sex}" for sex, n in table["sex"].value_counts().items())
     lines = [
-        f"Radiographs: {len(table)} ({by_sex})"
+        f"Radiographs: {len(table):,} ({by_sex})"
         + ("" if patients is None else f" of {plural(patients, 'patient')}")
     ]
     if result.left_out:
-        lines.append(f"Left out: {len(result.left_out)}: {_join_reasons(result.left_out)}")
+        lines.append(f"Left out: {len(result.left_out):,}: {_join_reasons(result.left_out)}")
     for what, fit in (("sex known", result.known), ("sex unknown", result.unknown)):
         if fit is None:
             why = why_too_few(table[table["sex"] != "unknown"])

@@ -120,7 +120,7 @@ class Explained:
         files = dict(zip(self.table["id"], self.files, strict=True))
         drawn = list(find_regions(regions, files, annotator))
         if not drawn:
-            raise UserError(f"{regions} has no region for any of the {len(files)} radiographs")
+            raise UserError(f"{regions} has no region for any of the {len(files):,} radiographs")
         seen = chain(*find_seen(self.table, seen_by(self.checkpoint)))
         rows = np.flatnonzero(self.table["id"].isin(drawn) & ~self.table["id"].isin([*seen]))
         if not len(rows):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.module import BoneAgeDataModule
+from boneage.data.phantom.write import PHANTOM_FILE
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.intervals import (
@@ -54,14 +55,16 @@ def external_report(
         test: their metrics.
 
     Returns:
-        `external`; `trained_on`, name of the checkpoint's data set, None if unknown; `anomalies`,
-        shares of the radiographs; and, where the folder of its run is there, `own_test`: metrics
-        of the run's own test fold, how much the external ones differ, and how many radiographs are
-        in both (`shared`).
+        `external`; `trained_on`, name of the checkpoint's data set, None if unknown;
+        `trained_on_synthetic`, whether a model that knows only synthetic hands was tested on
+        radiographs; `anomalies`, shares of the radiographs; and, where the folder of its run is
+        there, `own_test`: metrics of the run's own test fold, how much the external ones differ,
+        and how many radiographs are in both (`shared`).
     """
     report: dict[str, Any] = {
         "external": True,
         "trained_on": _trained_on(model.record),
+        "trained_on_synthetic": not data.synthetic and _is_of_phantom(model.record),
         "anomalies": anomalies(model, data, predictions),
     }
     if is_exported(checkpoint):  # its run is not known
@@ -74,6 +77,7 @@ def external_report(
     compared = differences(own.predictions, own.metrics["test"], predictions, test, own.stages)
     return report | {
         "trained_on": own.metrics["data"],
+        "trained_on_synthetic": not data.synthetic and own.metrics["synthetic"],
         "own_test": {
             "run": own.path.name,
             "n": own.metrics["n"]["test"],
@@ -192,4 +196,12 @@ def _trained_on(record: dict[str, Any]) -> str | None:
     root = record["options"].get("data.root")
     if root:
         return Path(os.path.abspath(root)).name
-    return "phantom" if "data.root._target_" in record["options"] else None
+    return "phantom" if _is_of_phantom(record) else None
+
+
+def _is_of_phantom(record: dict[str, Any]) -> bool:
+    """Tell whether a checkpoint's data set was synthetic, as far as its options and files show."""
+    root = record["options"].get("data.root")
+    if root:
+        return (Path(root) / PHANTOM_FILE).is_file()
+    return "data.root._target_" in record["options"]

@@ -114,7 +114,7 @@ def _sentences(task: str, unit: str, randomised: pd.DataFrame, distances: Result
     deleted, inserted = distances["deletion"], distances["insertion"]
     return [
         f"{task}: with all layers randomised, the similarity to the trained maps is Spearman "
-        f"{number(spearman)} and SSIM {number(last['ssim'].median())} (median of n = {n}; 1 is "
+        f"{number(spearman)} and SSIM {number(last['ssim'].median())} (median of n = {n:,}; 1 is "
         "no change).",
         f"{task}: deleting marked pixels moves the prediction {with_limits(deleted)} {unit} "
         "further from that of the whole radiograph than deleting random ones. With marked pixels "

@@ -181,6 +181,9 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
             raise UserError(
                 f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
             )
+    for name, number in config.hydra.sweeper.items():
+        if isinstance(number, int) and not isinstance(number, bool) and number < 1:
+            raise UserError(f"hydra.sweeper.{name}={number}: must be at least 1")
     for searched in config.hydra.sweeper.get("params") or ():
         if searched.startswith("+"):  # of an option that no file lists
             continue
@@ -212,8 +215,16 @@ def _composed(words: list[str], groups: list[str]) -> DictConfig:
             raise UserError(one_line(error)) from error
         near = suggestion(choice, error.options)
         raise UserError(f"{group}={choice} is not a choice{near}") from error
-    except (AttributeError, OmegaConfBaseException) as error:  # of OmegaConf's merge
+    except AttributeError as error:  # of OmegaConf's merge into null
+        word = next((word for word in words if "={" in word), "")
+        option = word.partition("=")[0]
+        raise UserError(
+            f"{word} cannot be used: give each part on its own, as +{option}.NAME=VALUE"
+        ) from error
+    except OmegaConfBaseException as error:
         raise UserError(unusable(error, words).removeprefix("error: ")) from error
+    except KeyError as error:
+        raise UserError(f"hydra.job.env_copy: {error} is no environment variable") from error
     except HydraException as error:
         if unused := re.match(r"Could not override '([\w/]+)'\. No match in the def", str(error)):
             raise UserError(

@@ -246,8 +246,9 @@ def _caption(metrics: dict[str, Any]) -> str:
     limit = limit_of_readers(metrics)
     trained = f", trained at {speed:,.0f} images/s" if speed else ""
     return (
-        f"{limit}\n"
-        * (limit is not None)
+        f"{limit}\n" * (limit is not None)
+        + "The model was trained on synthetic hands only, but tested on radiographs.\n"
+        * bool(metrics.get("trained_on_synthetic"))
         + f"Intervals: 95 % bootstrap over {resampled(metrics)}. † fewer than {FEW} of them.\n"
         f"{metrics['parameters']:,} parameters{trained}, {metrics['seconds']:,.0f} s in total.\n"
         f"{_compared(metrics)}"

@@ -72,17 +72,17 @@ def is_external(checkpoint: dict[str, Any], table: pd.DataFrame) -> bool:
     recognised = {*both, *named}
     if 2 * len(recognised) >= len(table):
         log.info(
-            "The checkpoint knows %d of these %s: this is its own data set, not an external one",
-            len(recognised),
+            "The checkpoint knows %s of these %s: this is its own data set, not an external one",
+            f"{len(recognised):,}",
             plural(len(table), "radiograph"),
         )
         return False
     alike = {*ids_among(table["id"], known["id"])} - recognised
     if alike:
         log.warning(
-            "The checkpoint knows the ids of %d of %s with other ages: %s. If they are the same "
+            "The checkpoint knows the ids of %s of %s with other ages: %s. If they are the same "
             "radiographs, it may have been trained on them: leave them out",
-            len(alike),
+            f"{len(alike):,}",
             plural(len(table), "radiograph"),
             join_first(sorted(alike)),
         )

@@ -147,13 +147,13 @@ def _of_run(
     table = split[split["fold"] == "test"].merge(source, on="id", how="left")
     if table["path"].isna().any():
         raise UserError(
-            f"{root} lacks {int(table['path'].isna().sum())} of {len(table)} test radiographs of "
-            "this run: give their folder with --root"
+            f"{root} lacks {int(table['path'].isna().sum()):,} of {len(table):,} test radiographs "
+            "of this run: give their folder with --root"
         )
     if (other := (table["found"] - table["age_months"]).abs() > SAME_MONTHS).any():
         raise UserError(
-            f"{root} has other bone ages for {int(other.sum())} of {len(table)} test radiographs "
-            "of this run: give the folder of the same data set with --root"
+            f"{root} has other bone ages for {int(other.sum()):,} of {len(table):,} test "
+            "radiographs of this run: give the folder of the same data set with --root"
         )
     return table.drop(columns="found")
 

@@ -152,9 +152,10 @@ def _result(job: JobReturn) -> Any:  # noqa: ANN401 - of any job
     if isinstance(job._return_value, CompactHydraException):
         typed = {word.lower() for word in sys.argv}
         given = {*typed, *(f"{word}=null" for word in typed)}  # Hydra's way to write ~option
-        chosen = [word for word in job.overrides or () if word.lower() not in given]
+        chosen = " ".join(word for word in job.overrides or () if word.lower() not in given)
         line = str(job._return_value).removeprefix("error: ")
-        raise CompactHydraException("error: " + ": ".join(filter(None, [" ".join(chosen), line])))
+        named = line if line.startswith(chosen) else f"{chosen}: {line}"
+        raise CompactHydraException(f"error: {named}")
     raise job._return_value
 
 

@@ -148,7 +148,7 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
     if in_years.sum() >= MIXED:
         first = labels[in_years].iloc[0]
         raise UserError(
-            f"{table}: {in_years.sum()} readings seem to be years in a column of months, such as "
+            f"{table}: {in_years.sum():,} readings seem to be years in a column of months, such as "
             f"{12 * first['age_years']:g} for {first['id']}, predicted as "
             f"{first['predicted_years']:.1f} years: write all in one unit"
         )
@@ -166,7 +166,7 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
         if r < np.tanh(1.96 / sqrt(len(true) - 3)):  # Fisher's z
             raise UserError(
                 f"{table}: the readings do not rise with the predicted ages (correlation {r:.2f}, "
-                f"n = {len(true)}): check that each is the bone age of its own radiograph"
+                f"n = {len(true):,}): check that each is the bone age of its own radiograph"
             )
     known = (labels["sex"] != "unknown").to_numpy()
     if known.sum() >= MIN_RADIOGRAPHS:
@@ -202,9 +202,9 @@ def _warn_of_one_sex(sexes: pd.Series, table: Path) -> None:
     for sex in ("female", "male"):
         if (n := int((sexes == sex).sum())) < MIN_RADIOGRAPHS // 2:
             log.warning(
-                "%s: too few radiographs are %s (%d of %d of known sex): the fit is not tested for "
+                "%s: too few radiographs are %s (%d of %s of known sex): the fit is not tested for "
                 "this sex, nor for unknown sex where children of both sexes are examined",
-                table, sex, n, len(sexes),
+                table, sex, n, f"{len(sexes):,}",
             )  # fmt: skip
 
 

@@ -57,6 +57,16 @@ def test_years_and_months_are_recognised_in_a_few_tens(table):
     read_labels(table([age.replace(".1", ".7") for age in ages]), YEARS)
 
 
+def test_a_few_tens_among_ages_that_may_be_years_and_months_are_said(table, caplog):
+    ages = ["9.3", "10.9", "8", "12.1", "9.10", "7.11"]
+    assert read_labels(table(ages), YEARS)["age_months"].iloc[4] == pytest.approx(9.1 * 12)
+    assert "'age_years': 9.10 is read as decimal years, but no fraction is above .11" in caplog.text
+    for decimal in ([*ages, "7.75"], ages[:4], ["9.30", "10.90", "8.00", "9.10"], ["9.10", "8.0"]):
+        caplog.clear()
+        read_labels(table(decimal), YEARS)
+        assert not said(caplog)
+
+
 def test_the_months_of_the_example_are_right(table):
     ages = ["13.06", *[NOTATIONS["padded"](m) for m in MONTHS]]
     with pytest.raises(UserError, match=r"13\.06 seems to be 13 years and 6 months.*\(162\)"):

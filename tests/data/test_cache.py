@@ -1,6 +1,7 @@
 """The cache of decoded radiographs: complete or absent, whatever happens to the build."""
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -241,7 +242,37 @@ def spoil_the_description(folder):
     (folder / "cache.json").write_text("{")
 
 
-@pytest.mark.parametrize("damage", [flip_a_byte, cut_off, lose_the_images, spoil_the_description])
+def change(folder, **changes):
+    file = folder / "cache.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def store_text_for_rows(folder):
+    change(folder, unreadable={"a": "b"})
+
+
+def store_a_row_too_many(folder):
+    change(folder, inaccessible=[99])
+
+
+def store_other_pixels(folder):
+    shape = np.load(folder / "images.npy").shape
+    np.save(folder / "images.npy", np.zeros(shape, np.float32))
+    change(folder, checksum=cache_module._checksum(folder / "images.npy"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_byte,
+        cut_off,
+        lose_the_images,
+        spoil_the_description,
+        store_text_for_rows,
+        store_a_row_too_many,
+        store_other_pixels,
+    ],
+)
 def test_damaged_cache_is_built_again(table, folder, caplog, monkeypatch, damage):
     monkeypatch.setattr(cache_module, "BYTES_READ_AT_ONCE", 64)  # of many
     cache = open_cache(table, SMALL, folder)

@@ -300,7 +300,7 @@ MISTAKES = {
     "not text": (b"id,\0\1\2", r"cannot be read.*UTF-8"),
     "quote never closed": (
         HEADER + '2,30,"True\n3,31,True\n',
-        r"cannot be read as a table \(.*inside string",
+        r"cannot be read as a table \(.*inside string.*quotation mark near line 3$",
     ),
 }
 

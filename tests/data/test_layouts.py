@@ -536,6 +536,14 @@ def test_a_table_of_long_notes_is_found(tmp_path):
     assert list(read_source(tmp_path)["age_months"]) == [100.0 + i for i in range(40)]
 
 
+def test_ids_that_are_names_of_folders_are_told(tmp_path):
+    for patient in ("P1", "P2"):
+        put_images(tmp_path / f"DICOM/{patient}/SE1", ["IM1"])
+    put(tmp_path / "labels.csv", "id,boneage,male\nP1,60,True\nP2,70,False\n")
+    with pytest.raises(UserError, match=r"ids that are names of folders .* as in P2/SE1/IM1$"):
+        read_source(tmp_path)
+
+
 def test_results_below_the_radiographs_are_neither_trained_on_nor_predicted(tmp_path, caplog):
     caplog.set_level("INFO")
     put(tmp_path / "labels.csv", "id,boneage,male\n1,120,True\n2,130,False\n")

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from helpers import predictions
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.font_manager import FontEntry
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score
 from sklearn.metrics import precision_recall_curve as sk_curve
 
-from boneage.evaluation.figures import age, stage, training
+from boneage.evaluation.figures import age, stage, style, training
 from boneage.evaluation.figures.comparison import forest, readers_and_model, stress_figure
 from boneage.evaluation.figures.registry import FIGURES, draw_figures
 from boneage.evaluation.figures.style import styled, to_png
@@ -405,6 +406,19 @@ def test_characters_that_the_font_lacks_are_no_warnings(recwarn):
         )
         assert to_png(figure).startswith(b"\x89PNG")
     assert not recwarn.list
+
+
+def test_installed_east_asian_fonts_are_used_after_the_usual_one(monkeypatch):
+    monkeypatch.setattr(style.fontManager, "ttflist", fonts := list(style.fontManager.ttflist))
+    usual = list(mpl.rcParams["font.family"])
+    fonts += [FontEntry(name="Noto Sans CJK JP"), FontEntry(name="Noto Sans Math")]
+    style._east_asian_fonts.cache_clear()
+    with styled(), styled():
+        families = mpl.rcParams["font.family"]
+    style._east_asian_fonts.cache_clear()
+    assert families[: len(usual)] == usual
+    assert families.count("Noto Sans CJK JP") == 1
+    assert "Noto Sans Math" not in families
 
 
 def test_a_name_is_never_a_command_of_latex():

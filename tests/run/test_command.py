@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 import yaml
 from helpers import PROJECT, TINY, TRAIN, call, run_train, server
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
-from boneage.run.sweep import SweepComparison, repeated
+from boneage.run.sweep import SweepComparison, _result, repeated
 
 
 @pytest.mark.slow
@@ -99,7 +101,7 @@ def test_multirun(phantom_root, tmp_path):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("hydra.sweeper.max_batch_size=0", "cannot be used: AssertionError"),
+        ("hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size=0: must be at least 1"),
         ("hydra.sweep.dir=${none}", "Interpolation key 'none' not found"),
     ],
 )
@@ -109,6 +111,14 @@ def test_a_value_that_hydra_cannot_use_is_one_line(word, said, tmp_path):
     assert done.returncode == 1
     assert line.startswith(f"error: {word.partition('=')[0]}")
     assert line.endswith(said)
+
+
+@pytest.mark.parametrize("line", ["seed=1: is odd", "is odd"])
+def test_the_error_of_a_job_names_its_options_once(line):
+    error = CompactHydraException(f"error: {line}")
+    job = JobReturn(["seed=1"], status=JobStatus.FAILED, _return_value=error)
+    with pytest.raises(CompactHydraException, match=r"^error: seed=1: is odd$"):
+        _result(job)
 
 
 @pytest.mark.slow

@@ -423,6 +423,7 @@ def test_offered_commands_name_their_folder(tmp_path, capsys, monkeypatch):
         (["-m", "seed=1,2", "--cfg", "job"], "^-m and --cfg cannot be combined: leave one out$"),
         (["--experimental-rerun=a.pickle"], "^--experimental-rerun=a.pickle needs a file that no"),
         (["--run", "--info=plugins"], "^--run and --info=plugins cannot be combined"),
+        (["hydra.job.env_copy=[NOPE]"], r"^hydra\.job\.env_copy: 'NOPE' is no environment var"),
         (["-m", "seed=1,2", "-h"], "^-h shows one run: choose one of the values of seed=1,2$"),
     ],
 )
@@ -436,11 +437,16 @@ def test_options_that_exclude_each_other_are_said(arguments, said):
     [
         ("hydra.run.dir=[1]", r" \(.*list.*\)"),
         ("hydra.sweeper.n_trials=abc", r" \(Value 'abc' of type 'str' could not be.* to Integer\)"),
-        ("hydra.sweeper.params={seed:1}", " cannot be used: .*"),
+        (
+            "hydra.sweeper.params={seed:1}",
+            r" cannot be used: give each part .* as \+hydra\.sweeper\.params\.NAME=VALUE",
+        ),
+        ("hydra.sweeper.n_trials=-1", ": must be at least 1"),
+        ("hydra.sweeper.n_jobs=0", ": must be at least 1"),
     ],
 )
 def test_a_wrong_value_of_an_option_of_hydra_is_one_line(word, reason):
-    search = ["hparams_search=optuna"] * ("n_trials" in word)
+    search = ["hparams_search=optuna"] * ("sweeper.n_" in word)
     mode = [] if "run" in word else ["-m", *search]
     with pytest.raises(UserError, match=rf"{re.escape(word)}{reason}$") as caught:
         check_overrides([*mode, word], CONF)

@@ -13,6 +13,8 @@ from scipy.stats import binomtest, t
 from boneage.data.phantom import write_phantom
 from boneage.data.splits import assign_folds
 from boneage.errors import UserError
+from boneage.evaluation.comparison.page import write_comparison
+from boneage.evaluation.comparison.tables import print_comparison
 from boneage.evaluation.methods.text import methods
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.tables import bias_rows
@@ -200,7 +202,14 @@ def test_page_terminal_and_methods_say_that_it_is_external(external, run, other,
     train(configured(run, other, tmp_path / "again"))
     printed = capsys.readouterr().out
     assert "15 external test radiographs of Bern" in printed
-    assert "compared with the run's own test fold" in printed
+    assert "trained on synthetic hands only" in printed
+    assert "Synthetic training data: this model was trained on hands that were drawn" in text
+    assert ", synthetic hands), and" in said
+    print_comparison(*write_comparison([external], tmp_path / "compared"))
+    assert "hands only)" in capsys.readouterr().out  # the column breaks the name
+    text = Page((tmp_path / "compared/comparison.html").read_text()).text
+    assert "(external) (trained on synthetic hands only)" in text
+    assert "Synthetic training data: some models were trained only on hands that" in text
 
 
 def test_the_runs_own_set_is_still_its_test_fold(tested, run, phantom_root):

@@ -95,3 +95,7 @@ def test_ids_that_are_known_with_another_age_are_said(caplog):
     model = checkpoint(rows(["1", "2", "3"], fold="train"))
     assert is_external(model, rows(["1", "2", "7", "8", "9"], ages=[60.0, 62.0, 60.0, 9.0, 8.0]))
     assert "knows the ids of 1 of 5 radiographs with other ages: 2. " in caplog.text
+    films = rows([f"{n}" for n in range(1200)])
+    assert not is_external(checkpoint(films), films)
+    assert is_external(checkpoint(films.assign(age_months=90.0)), films)
+    assert "knows the ids of 1,200 of 1,200 radiographs with" in caplog.text

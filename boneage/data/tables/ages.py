@@ -28,6 +28,7 @@ UNIT_OF = {text: unit for unit, texts in SPELLED.items() for text in texts}
 LEAST_FRACTIONS = 10  # with two digits
 LEAST_TENS = 4  # with two digits, all .10 or .11, as where 13.6 is 13 years and 6 months
 LEAST_MONTHS = 6  # different numbers of months after the years
+LEAST_WARNED = 4  # fractions: all of decimal years are at most .11 with a probability of 2e-4
 MISSING_CODE = 99  # months; other common codes are no ages
 LEAST_CODES = 10  # radiographs
 LEAST_MIXED = 5  # ages of at most `MAX_AGE_YEARS` with fractions among months without
@@ -95,6 +96,12 @@ def read_ages(
             "are infants, data.age_unit=months (in boneage commands: --age-unit)"
         )
     _warn_of_codes(path, cells, months)
+    if stated != "months" and maybe_years and (example := maybe_with_months(cells)):
+        log.warning(
+            "%s, column %r: %s is read as decimal years, but no fraction is above .11: if it is "
+            "years and months, write all ages in months",
+            path, cells.name, example,
+        )  # fmt: skip
     if stated != "years" and unit != "any":
         _warn_of_years(path, cells, ages)
     return months
@@ -109,7 +116,8 @@ def years_with_months(cells: pd.Series) -> str | None:
     Args:
         cells: (n,) ages as text; those that are no numbers are ignored.
     """
-    fractions = cells.str.extract(r"^[1-9]\d*[.,](\d\d?)$")[0].dropna()
+    fractions = _fractions(cells)
+    fractions = fractions[fractions.str.len() <= len("11")]
     two_digits = fractions[(fractions.str.len() == 2) & (fractions != "00")]
     longer = cells.str.fullmatch(r"\d+[.,]\d{3,}").sum()
     as_months = two_digits[two_digits.astype(int) <= 11]
@@ -119,6 +127,25 @@ def years_with_months(cells: pd.Series) -> str | None:
     if len(set(fractions.astype(int)) & set(range(1, 12))) < LEAST_MONTHS:
         return None
     return str(cells[as_months.index[0]])
+
+
+def maybe_with_months(cells: pd.Series) -> str | None:
+    """Return a cell such as 13.10 or 13.11 if no cell has a fraction above .11, else None.
+
+    Args:
+        cells: (n,) ages as text; those that are no numbers are ignored.
+    """
+    fractions = _fractions(cells)
+    fractions = fractions[fractions.astype(int) > 0]
+    tens = fractions[fractions.isin(("10", "11"))]
+    if tens.empty or len(fractions) < LEAST_WARNED or fractions.astype(int).max() > 11:
+        return None
+    return str(cells[tens.index[0]])
+
+
+def _fractions(cells: pd.Series) -> pd.Series:
+    """Return the digits after the point or comma of ages from 1 year."""
+    return cells.str.extract(r"^[1-9]\d*[.,](\d+)$")[0].dropna()
 
 
 def refuse_split_ages(path: Path, table: pd.DataFrame, used: Collection[str]) -> None:
@@ -170,9 +197,9 @@ def _warn_of_years(path: Path, cells: pd.Series, ages: pd.Series) -> None:
     mixed = ages[small & ~whole]
     if len(mixed) >= LEAST_MIXED and whole[small].mean() < UNIT_SHARE <= whole[~small].mean():
         log.warning(
-            "%s, column %r: %d ages of at most %d have fractions, such as %s, and larger ones have "
+            "%s, column %r: %s ages of at most %d have fractions, such as %s, and larger ones have "
             "hardly any: if these are years among months, write all ages in one unit",
-            path, cells.name, len(mixed), MAX_AGE_YEARS, cells[mixed.index[0]],
+            path, cells.name, f"{len(mixed):,}", MAX_AGE_YEARS, cells[mixed.index[0]],
         )  # fmt: skip
 
 

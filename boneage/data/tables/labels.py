@@ -259,8 +259,8 @@ def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
         alike = re.search(PERHAPS_A_PATIENT, str(name).casefold())
         if alike and len(others) / 10 <= others[name].nunique() < len(others):
             log.warning(
-                "%s: column %r has %d values in %d rows. If it names the patients, set "
+                "%s: column %r has %s values in %s rows. If it names the patients, set "
                 "%s: otherwise one patient may be in training and in test",
-                path, name, others[name].nunique(), len(others),
+                path, name, f"{others[name].nunique():,}", f"{len(others):,}",
                 column_option("patient", str(name)),
             )  # fmt: skip

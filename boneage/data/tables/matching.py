@@ -180,6 +180,10 @@ def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -
                 if systematic
                 else "data.missing=drop leaves them out"
             )
+            lacking = {*pairs.without_image}
+            for name in pairs.without_row:
+                if lacking & {*name.split("/")[:-1]}:
+                    advice = f"ids that are names of folders need the image too, as in {name}"
             raise UserError(f"{root}: {'; '.join(clauses)}; {advice}")
         level = logging.WARNING if systematic else logging.INFO
         log.log(level, "Left out in %s: %s", root, "; ".join(clauses))

@@ -108,9 +108,11 @@ def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder: give a table, a csv or xlsx file") from error
     except UNREADABLE as error:
+        advice = "save it as xlsx or as csv in UTF-8"
+        if row := re.search(r"inside string starting at row (\d+)", str(error)):
+            advice = f"remove or close the quotation mark near line {int(row[1]) + 1}"
         raise UserError(
-            f"{path} cannot be read as a table ({one_line(error)}): save it as xlsx or as csv in "
-            "UTF-8"
+            f"{path} cannot be read as a table ({one_line(error)}): {advice}"
         ) from error
     if cells.empty:
         raise UserError(f"{path} is empty: it needs a header line and one row per radiograph")

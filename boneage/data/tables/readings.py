@@ -69,10 +69,10 @@ def warn_of_readings(test: pd.DataFrame, readers: Sequence[str]) -> None:
         ages = test[[reading_column(first), reading_column(second)]].dropna().to_numpy(float)
         if len(ages) >= LEAST_SHARED and (ages[:, 0] == ages[:, 1]).all():
             log.warning(
-                "Readers %s and %s have the same ages for all %d test radiographs that both have "
+                "Readers %s and %s have the same ages for all %s test radiographs that both have "
                 "read. If they are copies, name one only: agreement and the limit of one reading "
                 "are too good",
-                first, second, len(ages),
+                first, second, f"{len(ages):,}",
             )  # fmt: skip
     for name, shared in left_out.items():
         log.warning(

@@ -108,6 +108,7 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
         "reference": first_reference(run.metrics for run in runs),
         "resampled": " or ".join(dict.fromkeys(resampled(run.metrics) for run in runs)),
         "name_of": name_of,
+        "trained_on_synthetic": any(run.metrics.get("trained_on_synthetic") for run in runs),
         "groups": [
             {
                 "group": group,

@@ -41,16 +41,17 @@ def shown_metrics(group: Group) -> list[str]:
 
 
 def short_names(runs: Sequence[FinishedRun]) -> list[str]:
-    """Return the runs' paths without their common start; partial and external runs are marked."""
+    """Return the runs' paths without their common start, with marks such as "(external)"."""
     paths = [run.path.resolve() for run in runs]
     parts = [path.parts for path in paths]
     shared = 0
     while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
         shared += 1
     names = (str(Path(*p[shared:])) for p in parts)
-    marks = ("partial", "external")
+    marks = {key: key for key in ("partial", "external")}
+    marks["trained_on_synthetic"] = "trained on synthetic hands only"
     return [
-        " ".join([name, *(f"({mark})" for mark in marks if run.metrics.get(mark))])
+        " ".join([name, *(f"({mark})" for key, mark in marks.items() if run.metrics.get(key))])
         for name, run in zip(names, runs, strict=True)
     ]
 

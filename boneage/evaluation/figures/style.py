@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 from boneage.data.atomic import write_file
 from boneage.evaluation.html import data_uri
@@ -46,14 +48,26 @@ RC: dict[Any, Any] = {
     "savefig.dpi": DPI,
 }
 
+EAST_ASIAN = re.compile(  # families, as installed by the common systems
+    r"(Noto|Source Han) Sans (CJK|SC|TC|HK|JP|KR)|WenQuanYi|Hiragino Sans|PingFang|Apple SD Gothic"
+    r"|Microsoft (YaHei|JhengHei)|SimHei|Yu Gothic|Meiryo|Malgun Gothic|IPAe?x?Gothic|NanumGothic"
+)
+
+
+@cache
+def _east_asian_fonts() -> list[str]:
+    """Return the families of installed fonts with Chinese, Japanese or Korean letters."""
+    return sorted({font.name for font in fontManager.ttflist if EAST_ASIAN.match(font.name)})
+
 
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw and save figures in the project's style.
 
-    Characters that the font lacks, as in ids, are drawn as boxes, without Matplotlib's warnings.
+    Characters that no font has, as in ids, are drawn as boxes, without Matplotlib's warnings.
     """
-    with mpl.rc_context(RC), warnings.catch_warnings():
+    families = dict.fromkeys([*mpl.rcParams["font.family"], *_east_asian_fonts()])
+    with mpl.rc_context(RC | {"font.family": list(families)}), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "Glyph |Matplotlib currently does not support", UserWarning
         )

@@ -109,7 +109,8 @@ def _radiographs(run: FinishedRun) -> str:
         elsewhere = ""
         if run.metrics.get("external"):
             trained_on = run.metrics.get("trained_on") or fill_in("name of the data set")
-            elsewhere = f" of another data set ({trained_on})"
+            drawn = ", synthetic hands" * bool(run.metrics.get("trained_on_synthetic"))
+            elsewhere = f" of another data set ({trained_on}{drawn})"
         return (
             f"We tested a finished model on {plural(n['test'], what)} {source}. It had been "
             f"trained on {plural(n['train'], 'radiograph')}{elsewhere}, and "

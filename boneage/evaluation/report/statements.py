@@ -191,7 +191,7 @@ def _youngest(test: Results, predictions: pd.DataFrame) -> str | None:
     n = test["age/infant_sd_years"]["n"]
     bias = test["age/infant_bias_years"]["value"] or 0
     return (
-        f"Under {INFANT_YEARS:g} years (n = {n}), the spread of the error "
+        f"Under {INFANT_YEARS:g} years (n = {n:,}), the spread of the error "
         f"{_spread_of_the_youngest(predictions)} that at other ages. The mean error is "
         f"{bias:+z.1f} years."
     )
@@ -223,7 +223,7 @@ def _oldest(test: Results) -> str | None:
         answer = "follows the true age: there is no ceiling"
     else:
         answer = f"may or may not follow the true age: the slope's interval contains {FOLLOWS:g}"
-    return f"From {CEILING_YEARS:g} years on (n = {n}), the predicted age {answer}."
+    return f"From {CEILING_YEARS:g} years on (n = {n:,}), the predicted age {answer}."
 
 
 def _tail(test: Results) -> str | None:
