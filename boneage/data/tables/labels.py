@@ -34,7 +34,7 @@ from boneage.data.tables.ids import NO_PATIENT, normal_ids
 from boneage.data.tables.read import read_table, refuse
 from boneage.data.tables.sexes import read_sexes
 from boneage.data.tables.subgroups import is_known, read_subgroups
-from boneage.errors import UserError, join_first, plural, require_choice
+from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +45,7 @@ ROUNDING_MONTHS = 1.0  # months between one age in months and in years
 NEAR = 24  # months, median difference between two readings of the same radiographs
 
 
-def read_labels(
-    path: Path,
-    columns: Columns = DEFAULT_COLUMNS,
-    age_unit: ReadUnit = None,
-    separator: str | None = None,
-) -> pd.DataFrame:
+def read_labels(path: Path, columns: Columns = DEFAULT_COLUMNS) -> pd.DataFrame:
     """Read a label table.
 
     Sex may be M/F, male/female, boy/girl or man/woman; in a column that asks for one (`male`,
@@ -59,10 +54,7 @@ def read_labels(
 
     Args:
         path: csv or xlsx file.
-        columns: column names of a custom table.
-        age_unit: unit of the ages in the file. None takes it from the column's name, else
-            months, and ages that look like years are refused.
-        separator: of a csv file; None finds it.
+        columns: of a custom table.
 
     Returns:
         Columns `id` (as `normal_id` writes it), `age_months` (float64), `sex` ("female", "male" or
@@ -75,9 +67,7 @@ def read_labels(
     Raises:
         UserError: naming file, row, column and value of the mistake.
     """
-    if age_unit not in (None, "any"):
-        require_choice("data.age_unit", age_unit, *MONTHS_PER_UNIT)
-    table = read_table(path, separator)
+    table = read_table(path, columns.separator)
     names = find_columns(list(table.columns), columns)
     _require_columns(path, table, names, columns)
     single = table.loc[:, ~table.columns.duplicated(keep=False)]
@@ -88,10 +78,10 @@ def read_labels(
             "%s: column %r is one of the readers, so the age is their mean", path, names.pop("age")
         )
     one_reading = "age" in names and not {*columns.readers} & {*table.columns}
-    units = read_units(table)
-    readings = _readings(path, table, () if one_reading else columns.readers, age_unit, units)
+    unit, units = columns.age_unit, read_units(table)
+    readings = _readings(path, table, () if one_reading else columns.readers, unit, units)
     if "age" in names:
-        months = read_ages(path, table[names["age"]], age_unit, units)
+        months = read_ages(path, table[names["age"]], unit, units)
         if not columns.age:
             _warn_of_other_ages(path, table, names["age"], months, columns)
     else:
@@ -140,15 +130,13 @@ def _is_other_reading(cells: pd.Series, months: pd.Series) -> bool:
     return bool(nearest.median() < NEAR and (nearest > ROUNDING_MONTHS).any())
 
 
-def read_ids(
-    path: Path, columns: Columns = DEFAULT_COLUMNS, separator: str | None = None
-) -> pd.Series:
+def read_ids(path: Path, columns: Columns = DEFAULT_COLUMNS) -> pd.Series:
     """Return the ids of a table, which may repeat; it needs no ages.
 
     Raises:
         UserError: when it cannot be read, or has no id column.
     """
-    table = read_table(path, separator)
+    table = read_table(path, columns.separator)
     header = list(table.columns)
     either = (find_columns(header, names).get("id") for names in (columns, DEFAULT_COLUMNS))
     name = next(filter(None, either), None)

@@ -141,7 +141,7 @@ def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
         folder: its images and tables.
         rows: `id` of the tables that are used.
     """
-    all_ids = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
+    all_ids = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns)]
     return pair(list(rows["id"]), folder.images, root, all_ids)
 
 
