@@ -21,10 +21,9 @@ from boneage.data.tables.ids import (
     unify_patients,
     unify_spellings,
 )
-from boneage.data.tables.labels import read_labels
+from boneage.data.tables.labels import read_labels, unify_groups
 from boneage.data.tables.matching import match_images
 from boneage.data.tables.read import FOREIGN
-from boneage.data.tables.subgroups import unify_groups
 from boneage.errors import UserError, join_first, plural, require_choice
 
 log = logging.getLogger(__name__)
@@ -68,8 +67,8 @@ def read_source(
     require_choice("data.missing", missing, "error", "drop")
     given: dict[Role, str | None] = {"train": table, "val": val_table, "test": test_table}
     folder, chosen, rows = read_rows(Path(root), given, columns)
-    rows = match_images(Path(root), folder, rows, missing)
-    _log_findings(Path(root), folder, chosen, rows)
+    rows = match_images(folder, rows, missing)
+    _log_findings(folder, chosen, rows)
     for name in columns.labels:
         number = f"{rows[label_column(name)].notna().sum():,} of {plural(len(rows), 'radiograph')}"
         log.info("data.columns.labels: %s is known for %s", name, number)
@@ -96,7 +95,7 @@ def read_rows(
         UserError: naming what is wrong, where, and what to do.
     """
     folder = explore(root, columns)
-    chosen = _choose_tables(root, folder, given, columns)
+    chosen = _choose_tables(folder, given, columns)
     parts = [_read_part(t, columns) for t in chosen]
     if not folder.images:
         raise UserError(
@@ -128,12 +127,12 @@ def read_rows(
 
 
 def _choose_tables(
-    root: Path,
     folder: Folder,
     given: Mapping[Role, str | None],
     columns: Columns,
 ) -> list[LabelTable]:
     """Return at most one table per role: the given one, or the only one found."""
+    root = folder.root
     paths = {role: (root / name).resolve() for role, name in given.items() if name}
     chosen = []
     for role, option in TABLE_OPTIONS.items():
@@ -212,7 +211,7 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
         )
 
 
-def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) -> None:
+def _log_findings(folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) -> None:
     """Log in one line which tables and radiographs were found."""
     counts = rows["origin"].value_counts()
     only = len(tables) == 1 and tables[0].role == "train"
@@ -236,7 +235,7 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         notes.append(f"; {plural(len(rows), 'radiograph')} of {plural(patients, 'patient')}")
         if unknown := int((rows["patient"] == "").sum()):
             notes.append(f", counting {unknown:,} without a patient as one each")
-    log.info("Radiographs in %s: %s%s", root, ", ".join(parts), "".join(notes))
+    log.info("Radiographs in %s: %s%s", folder.root, ", ".join(parts), "".join(notes))
 
 
 def looks_official(table: pd.DataFrame) -> bool:

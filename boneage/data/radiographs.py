@@ -18,8 +18,7 @@ from boneage.data.formats import (
     is_radiograph,
 )
 from boneage.data.tables.columns import Columns, find_columns
-from boneage.data.tables.ids import normal_id
-from boneage.data.tables.labels import read_ids
+from boneage.data.tables.ids import normal_id, read_ids
 from boneage.data.tables.read import TABLE_SUFFIXES, read_header
 from boneage.errors import UserError, join_first, plural
 
@@ -54,11 +53,13 @@ class Folder:
     """Everything found below one root.
 
     Args:
+        root: as it was given, for messages.
         tables: label tables in order of their path.
         images: radiograph files.
         others: tables that are not label tables, with their columns.
     """
 
+    root: Path
     tables: list[LabelTable] = field(default_factory=list)
     images: list[Path] = field(default_factory=list)
     others: dict[str, list[str]] = field(default_factory=dict)
@@ -79,7 +80,7 @@ def explore(root: Path, columns: Columns) -> Folder:
     if not root.is_dir():
         what = describe_file(root) if root.is_file() else "no such folder"
         raise UserError(f"data.root={root}: {what} (in boneage stress: --root)")
-    folder = Folder()
+    folder = Folder(root)
     for file in map(Path, walk(root.absolute())):
         if file.suffix.lower() in TABLE_SUFFIXES:
             _sort_table(folder, file, columns)

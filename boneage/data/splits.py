@@ -11,8 +11,13 @@ from boneage.data.folders import walk
 from boneage.data.formats import is_radiograph
 from boneage.data.radiographs import MASKS, by_id
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, require_single
-from boneage.data.tables.ids import count_patients, patient_codes, patients_with_several
-from boneage.data.tables.labels import read_ids, read_unique_ids
+from boneage.data.tables.ids import (
+    count_patients,
+    patient_codes,
+    patients_with_several,
+    read_ids,
+    read_unique_ids,
+)
 from boneage.data.tables.matching import clause, match_ids
 from boneage.data.tables.read import read_table, refuse
 from boneage.errors import UserError, join_first, plural

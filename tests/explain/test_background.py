@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
+from boneage.data.hand import Crop
 from boneage.data.phantom.exposure import expose
 from boneage.explain.background import (
     BACKGROUND,

@@ -17,9 +17,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
-from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
-from boneage.data.hand import resized_mask, sides_at
+from boneage.data.hand import Crop, resized_mask, sides_at
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import measure_model

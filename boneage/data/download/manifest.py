@@ -172,7 +172,7 @@ def verify(
     missing: list[str] = []
     try:
         below, _, labels = read_rows(folder, columns=replace(columns, age_unit="any"))
-        pairs = find_pairs(folder, below, labels)
+        pairs = find_pairs(below, labels)
         official = official or looks_official(labels)
         warn_of_copies({id_: files[0] for id_, files in pairs.files.items()}, folder)
         origins = list(labels["origin"][labels["id"].isin(pairs.files)])

@@ -220,3 +220,8 @@ def refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:
             f"{path}, row {cells.index[first]}, column {cells.name!r}: "
             f"{cells.iloc[first]!r} {reason}{more}"
         )
+
+
+def is_known(cells: pd.Series) -> pd.Series:
+    """Tell which cells of text have a value."""
+    return ~cells.str.strip().str.casefold().isin(NO_VALUE)

@@ -13,7 +13,7 @@ from boneage.data.tables.columns import (
     find_columns,
     require_single,
 )
-from boneage.data.tables.labels import read_unique_ids
+from boneage.data.tables.ids import read_unique_ids
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.read import read_table, refuse
 from boneage.errors import UserError, join_first
