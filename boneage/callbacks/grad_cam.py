@@ -23,6 +23,7 @@ from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import read_regions
 from boneage.explain.cases import captions, overlay_sheet, representative_cases, write_cases
 from boneage.explain.film import Film, read_film, square_film
+from boneage.explain.localisation import Sample, age_groups
 from boneage.explain.methods import grad_cam
 from boneage.run_files import MAPS
 from boneage.stages import Stages
@@ -215,15 +216,14 @@ class GradCamLocalisation(L.Callback):
         table = table[table["id"].isin(self._regions)]
         if not len(table):  # a partial test
             return
-        summary = measure_model(
-            model,
+        sample = Sample(
             data.images_of(table.index),
             sex_indices(table["sex"]),
-            table["age_years"].to_numpy(np.float64),
             [self._regions[id_] for id_ in table["id"]],
-            data.stages,
-            patients=patient_codes(table),
+            age_groups(table["age_years"].to_numpy(np.float64), data.stages),
+            patient_codes(table),
         )
+        summary = measure_model(model, sample)
         folder = Path(trainer.default_root_dir) / MAPS
         folder.mkdir(parents=True, exist_ok=True)
         write_attention([summary], folder, reference_of(model.record))

@@ -39,8 +39,8 @@ def calibrate(
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     ensemble = Ensemble([checkpoint] if checkpoint else ())
-    columns = Columns.given(column or ())
-    for line in sentences(fit(images, table, ensemble, out, age_unit, columns)):
+    columns = Columns.given(column or (), age_unit)
+    for line in sentences(fit(images, table, ensemble, out, columns)):
         typer.echo(line)
     typer.echo(f"Wrote {out}")
 

@@ -1,14 +1,13 @@
 """From the pixels of a radiograph to the square that the network sees, and back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from boneage.data.crop import Crop, crop_around
 from boneage.data.depth import check_pixels, clip_marks, full_scale, to_8_bits
-from boneage.data.hand import Detection, detect, resized_mask, sides_at
+from boneage.data.hand import Crop, Detection, crop_around, detect, resized_mask, sides_at
 from boneage.errors import UserError, require_choice
 
 PREPROCESSING_VERSION = 4  # raise it when the same file and options give other pixels
@@ -189,32 +188,3 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     smaller = (min(image.shape[1], width), min(image.shape[0], height))
     image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-@dataclass
-class Decoded:
-    """Facts about decoded files other than their pixels, by row.
-
-    Args:
-        unreadable: why a file could not be decoded; its row is zeros.
-        inaccessible: those of them that the system could not read, perhaps only for now.
-        without_hand: radiographs that a hand crop leaves uncropped, because no hand was detected.
-        flags: why a radiograph is not of a hand, by the file's header.
-        sexes: "female" or "male", if the file's header contains it.
-        patients: the PatientID, if the file's header contains one.
-        digests: of the pixels, unless all are equal.
-    """
-
-    unreadable: dict[int, str] = field(default_factory=dict)
-    inaccessible: list[int] = field(default_factory=list)
-    without_hand: list[int] = field(default_factory=list)
-    flags: dict[int, str] = field(default_factory=dict)
-    sexes: dict[int, str] = field(default_factory=dict)
-    patients: dict[int, str] = field(default_factory=dict)
-    digests: dict[int, str] = field(default_factory=dict)
-
-    def add(self, other: "Decoded") -> None:
-        """Add the facts about other rows."""
-        for name, rows in vars(other).items():
-            own = getattr(self, name)
-            own.extend(rows) if isinstance(own, list) else own.update(rows)

@@ -12,9 +12,7 @@ from boneage.data.radiographs import Folder, LabelTable, Role, explore
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     READER,
-    AgeUnit,
     Columns,
-    ReadUnit,
     label_column,
 )
 from boneage.data.tables.ids import (
@@ -23,10 +21,9 @@ from boneage.data.tables.ids import (
     unify_patients,
     unify_spellings,
 )
-from boneage.data.tables.labels import read_labels
+from boneage.data.tables.labels import read_labels, unify_groups
 from boneage.data.tables.matching import match_images
 from boneage.data.tables.read import FOREIGN
-from boneage.data.tables.subgroups import unify_groups
 from boneage.errors import UserError, join_first, plural, require_choice
 
 log = logging.getLogger(__name__)
@@ -44,9 +41,7 @@ def read_source(
     val_table: str | None = None,
     test_table: str | None = None,
     columns: Columns = DEFAULT_COLUMNS,
-    age_unit: AgeUnit | None = None,
     missing: Literal["error", "drop"] = "error",
-    separator: str | None = None,
 ) -> pd.DataFrame:
     """Read the label tables below a folder and find the image of every row.
 
@@ -58,11 +53,8 @@ def read_source(
         table: training table, relative to `root`; None finds it.
         val_table: validation table; None finds it, if present.
         test_table: test table; None finds it, if present.
-        columns: column names of a custom table.
-        age_unit: unit of the ages in tables with these columns; None takes it from the column's
-            name, else months.
+        columns: of a custom table.
         missing: "drop" leaves out ids without an image and images without a row.
-        separator: of csv files, if their header contains it; None finds it.
 
     Returns:
         Columns `id`, `age_months`, `sex`, `path` of the image, `origin`, the kind of table the
@@ -74,9 +66,9 @@ def read_source(
     """
     require_choice("data.missing", missing, "error", "drop")
     given: dict[Role, str | None] = {"train": table, "val": val_table, "test": test_table}
-    folder, chosen, rows = read_rows(Path(root), given, columns, age_unit, separator)
-    rows = match_images(Path(root), folder, rows, missing)
-    _log_findings(Path(root), folder, chosen, rows)
+    folder, chosen, rows = read_rows(Path(root), given, columns)
+    rows = match_images(folder, rows, missing)
+    _log_findings(folder, chosen, rows)
     for name in columns.labels:
         number = f"{rows[label_column(name)].notna().sum():,} of {plural(len(rows), 'radiograph')}"
         log.info("data.columns.labels: %s is known for %s", name, number)
@@ -87,17 +79,13 @@ def read_rows(
     root: Path,
     given: Mapping[Role, str | None] = NO_TABLES,
     columns: Columns = DEFAULT_COLUMNS,
-    age_unit: ReadUnit = None,
-    separator: str | None = None,
 ) -> tuple[Folder, list[LabelTable], pd.DataFrame]:
     """Read the label tables below a folder, whether or not there are images of their rows.
 
     Args:
         root: folder with label table(s) and images.
         given: table by role, relative to `root`; None finds it.
-        columns: column names of a custom table.
-        age_unit: unit of the ages in tables with these columns; "any" only checks them.
-        separator: of csv files.
+        columns: of a custom table.
 
     Returns:
         The content of the folder, the tables that are read, and their rows: `id`,
@@ -106,9 +94,9 @@ def read_rows(
     Raises:
         UserError: naming what is wrong, where, and what to do.
     """
-    folder = explore(root, columns, separator)
-    chosen = _choose_tables(root, folder, given, columns, separator)
-    parts = [_read_part(t, columns, age_unit) for t in chosen]
+    folder = explore(root, columns)
+    chosen = _choose_tables(folder, given, columns)
+    parts = [_read_part(t, columns) for t in chosen]
     if not folder.images:
         raise UserError(
             f"{root} contains no images: put radiographs named <id>.png "
@@ -139,20 +127,19 @@ def read_rows(
 
 
 def _choose_tables(
-    root: Path,
     folder: Folder,
     given: Mapping[Role, str | None],
     columns: Columns,
-    separator: str | None,
 ) -> list[LabelTable]:
     """Return at most one table per role: the given one, or the only one found."""
+    root = folder.root
     paths = {role: (root / name).resolve() for role, name in given.items() if name}
     chosen = []
     for role, option in TABLE_OPTIONS.items():
         if role in paths:
             names = [t.columns for t in folder.tables if t.path.resolve() == paths[role]]
             own = names[0] if names else columns
-            chosen.append(LabelTable(paths[role], role, own, separator))
+            chosen.append(LabelTable(paths[role], role, own))
             continue
         tables = [t for t in folder.tables if t.role == role]
         tables = [t for t in tables if t.path.resolve() not in paths.values()]
@@ -166,7 +153,7 @@ def _choose_tables(
         chosen += tables
     if not chosen:
         for unusable in folder.tables:
-            read_labels(unusable.path, columns, separator=separator)  # raises: it has no ages
+            read_labels(unusable.path, columns)  # raises: it has no ages
         seen = [f"{path} ({', '.join(h) or 'not read'})" for path, h in folder.others.items()]
         foreign = [path for path in folder.others if path.lower().endswith(FOREIGN)]
         advice = f"; save as xlsx or csv: {join_first(foreign)}" if foreign else ""
@@ -180,14 +167,12 @@ def _choose_tables(
     return chosen
 
 
-def _read_part(table: LabelTable, columns: Columns, age_unit: ReadUnit) -> pd.DataFrame:
-    """Read one chosen table; custom names and unit do not apply to official tables next to it.
+def _read_part(table: LabelTable, columns: Columns) -> pd.DataFrame:
+    """Read one chosen table; custom columns do not apply to official tables next to it.
 
     The training table must have the requested names, so that a missing one is reported.
     """
-    names = columns if table.role == "train" else table.columns
-    unit = age_unit if names == columns else None
-    labels = read_labels(table.path, names, unit, table.separator)
+    labels = read_labels(table.path, columns if table.role == "train" else table.columns)
     return labels.assign(origin=table.role)
 
 
@@ -226,7 +211,7 @@ def _require_patients_apart(tables: list[LabelTable], rows: pd.DataFrame) -> Non
         )
 
 
-def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) -> None:
+def _log_findings(folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) -> None:
     """Log in one line which tables and radiographs were found."""
     counts = rows["origin"].value_counts()
     only = len(tables) == 1 and tables[0].role == "train"
@@ -250,7 +235,7 @@ def _log_findings(root: Path, folder: Folder, tables: list[LabelTable], rows: pd
         notes.append(f"; {plural(len(rows), 'radiograph')} of {plural(patients, 'patient')}")
         if unknown := int((rows["patient"] == "").sum()):
             notes.append(f", counting {unknown:,} without a patient as one each")
-    log.info("Radiographs in %s: %s%s", root, ", ".join(parts), "".join(notes))
+    log.info("Radiographs in %s: %s%s", folder.root, ", ".join(parts), "".join(notes))
 
 
 def looks_official(table: pd.DataFrame) -> bool:

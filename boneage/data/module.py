@@ -50,9 +50,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         val_table: separate validation table; None finds the official one or splits one off.
         test_table: separate test table; None finds the official one or splits one off.
         columns: column names of a custom table; None per name recognises the known ones.
-        age_unit: unit of the ages in tables with these columns; None takes it from the column's
-            name, else months, and ages that look like years are refused.
-        separator: of csv tables: comma, semicolon, tab or pipe; None finds it.
+        age_unit, separator: see `Columns`.
         missing: what to do with ids without image and images without row.
         unreadable: what to do with damaged image files.
         size: side of the square the network sees, pixels.
@@ -117,11 +115,10 @@ class BoneAgeDataModule(L.LightningDataModule):
         require_choice("data.residence", residence, "host", "device")
         self.root = Path(root)
         self.stages = stages
-        self.columns = Columns.of(columns or {}, subgroups)
-        self.separator = separator
+        self.columns = Columns.of(columns or {}, subgroups, age_unit, separator)
         self.read_source = partial(
             read_source, self.root, table=table, val_table=val_table, test_table=test_table,
-            columns=self.columns, age_unit=age_unit, missing=missing, separator=separator,
+            columns=self.columns, missing=missing,
         )  # fmt: skip
         self.unreadable = unreadable
         self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast, crop=crop)
@@ -164,21 +161,19 @@ class BoneAgeDataModule(L.LightningDataModule):
         table = self.read_source()
         held_out = set()
         if self.hold_out:
-            held_out = find_held_out(self.hold_out, list(table["id"]), self.columns, self.separator)
+            held_out = find_held_out(self.hold_out, list(table["id"]), self.columns)
         cache = open_cache(table, self.preprocessing, self.cache_dir)
         table = fill_from_headers(table, cache)
         readable = check_readable(table, cache, self.unreadable)
         table = table.assign(cache_row=range(len(table))).iloc[readable].reset_index(drop=True)
         self.external = self.is_external is not None and self.is_external(table)
-        table["fold"] = self.split.assign(table, held_out, self.external, self.separator)
+        table["fold"] = self.split.assign(table, held_out, self.external, self.columns.separator)
         warn_of_leaks(table, cache)
         table["age_years"] = table["age_months"] / 12
         for reader in self.columns.readers:
             table[reading_column(reader)] = table.pop(f"{READER}{reader}") / 12
         if targets:
-            table["soft_age_months"] = read_soft_targets(
-                targets, table, self.columns, self.separator
-            )
+            table["soft_age_months"] = read_soft_targets(targets, table, self.columns)
         self.cache, self.table = cache, table
         require_folds(table, FOLDS if stage == "fit" else ("test",), self.root, self.hold_out)
         self.split.report(table, self.stages, self.external)

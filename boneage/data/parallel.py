@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -20,7 +21,7 @@ from rich.progress import (
     track,
 )
 
-from boneage.data.decode import Decoded, Preprocessing, Square
+from boneage.data.decode import Preprocessing, Square
 from boneage.data.formats import read_radiograph
 from boneage.data.pool import run_pool
 from boneage.errors import InaccessibleFile, MissingPackage, UserError
@@ -131,6 +132,35 @@ def _read(path: Path, preprocessing: Preprocessing) -> tuple[Square, str] | User
     except UserError as error:
         return error
     return preprocessing.square(image), header.sex if header is not None else "unknown"
+
+
+@dataclass
+class Decoded:
+    """Facts about decoded files other than their pixels, by row.
+
+    Args:
+        unreadable: why a file could not be decoded; its row is zeros.
+        inaccessible: those of them that the system could not read, perhaps only for now.
+        without_hand: radiographs that a hand crop leaves uncropped, because no hand was detected.
+        flags: why a radiograph is not of a hand, by the file's header.
+        sexes: "female" or "male", if the file's header contains it.
+        patients: the PatientID, if the file's header contains one.
+        digests: of the pixels, unless all are equal.
+    """
+
+    unreadable: dict[int, str] = field(default_factory=dict)
+    inaccessible: list[int] = field(default_factory=list)
+    without_hand: list[int] = field(default_factory=list)
+    flags: dict[int, str] = field(default_factory=dict)
+    sexes: dict[int, str] = field(default_factory=dict)
+    patients: dict[int, str] = field(default_factory=dict)
+    digests: dict[int, str] = field(default_factory=dict)
+
+    def add(self, other: "Decoded") -> None:
+        """Add the facts about other rows."""
+        for name, rows in vars(other).items():
+            own = getattr(self, name)
+            own.extend(rows) if isinstance(own, list) else own.update(rows)
 
 
 def decode_files(

@@ -17,10 +17,9 @@ from boneage.data.formats import (
     is_binary,
     is_radiograph,
 )
-from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, find_columns
-from boneage.data.tables.ids import normal_id
-from boneage.data.tables.labels import read_ids
-from boneage.data.tables.read import TABLE_SUFFIXES, check_separator, read_header
+from boneage.data.tables.columns import Columns, find_columns
+from boneage.data.tables.ids import normal_id, read_ids
+from boneage.data.tables.read import TABLE_SUFFIXES, read_header
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,6 @@ class LabelTable:
     path: Path
     role: Role
     columns: Columns
-    separator: str | None
 
 
 @dataclass
@@ -55,62 +53,62 @@ class Folder:
     """Everything found below one root.
 
     Args:
+        root: as it was given, for messages.
         tables: label tables in order of their path.
         images: radiograph files.
         others: tables that are not label tables, with their columns.
     """
 
+    root: Path
     tables: list[LabelTable] = field(default_factory=list)
     images: list[Path] = field(default_factory=list)
     others: dict[str, list[str]] = field(default_factory=dict)
 
 
-def explore(root: Path, columns: Columns, separator: str | None = None) -> Folder:
+def explore(root: Path, columns: Columns) -> Folder:
     """Walk a folder once, links included, and sort its files; hidden ones are skipped.
 
     Folders of runs and images that `boneage` drew are left out.
 
     Args:
         root: the folder.
-        columns: column names of custom tables; tables with the known names count as well.
-        separator: of csv files; None finds it.
+        columns: of custom tables; tables with the known names count as well.
 
     Raises:
-        UserError: when the folder is missing or not a folder, or the separator is invalid.
+        UserError: when the folder is missing or not a folder.
     """
     if not root.is_dir():
         what = describe_file(root) if root.is_file() else "no such folder"
         raise UserError(f"data.root={root}: {what} (in boneage stress: --root)")
-    check_separator(separator)
-    folder = Folder()
+    folder = Folder(root)
     for file in map(Path, walk(root.absolute())):
         if file.suffix.lower() in TABLE_SUFFIXES:
-            _sort_table(folder, file, columns, separator)
+            _sort_table(folder, file, columns)
         elif is_radiograph(file):
             folder.images.append(file)
     folder.tables.sort(key=lambda table: table.path)
     return folder
 
 
-def _sort_table(folder: Folder, path: Path, columns: Columns, separator: str | None) -> None:
+def _sort_table(folder: Folder, path: Path, columns: Columns) -> None:
     """Add a table to the folder's label tables, or to the others."""
     try:
-        header = read_header(path, separator)
+        header = read_header(path, columns.separator)
     except UserError as error:
         log_skipped(error)
         header = []
-    either = [(names, find_columns(header, names)) for names in (columns, DEFAULT_COLUMNS)]
+    known = Columns(separator=columns.separator)
+    either = [(names, find_columns(header, names)) for names in (columns, known)]
     names, found = max(either, key=lambda one: len(one[1]))
     if names.readers and {*names.readers} <= {*header}:
         found.setdefault("age", names.readers[0])
     if "id" in found and found.keys() & {"age", "sex"}:
-        role = _role(path, names, found, separator)
-        folder.tables.append(LabelTable(path, role, names, separator))
+        folder.tables.append(LabelTable(path, _role(path, names, found), names))
     else:
         folder.others[str(path)] = header
 
 
-def _role(path: Path, columns: Columns, column_of: dict[str, str], separator: str | None) -> Role:
+def _role(path: Path, columns: Columns, column_of: dict[str, str]) -> Role:
     """Tell the role of a label table from its name and columns, then its length."""
     if "age" not in column_of:
         return "without ages"
@@ -123,7 +121,7 @@ def _role(path: Path, columns: Columns, column_of: dict[str, str], separator: st
     if re.search(VALIDATION_NAME, name):
         return "val"
     if re.search(TEST_NAME, name):
-        official = len(read_ids(path, columns, separator)) == OFFICIAL_VALIDATION_ROWS
+        official = len(read_ids(path, columns)) == OFFICIAL_VALIDATION_ROWS
         return "val" if official else "test"
     return "train"
 

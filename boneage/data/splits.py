@@ -11,8 +11,13 @@ from boneage.data.folders import walk
 from boneage.data.formats import is_radiograph
 from boneage.data.radiographs import MASKS, by_id
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns, require_single
-from boneage.data.tables.ids import count_patients, patient_codes, patients_with_several
-from boneage.data.tables.labels import read_ids, read_unique_ids
+from boneage.data.tables.ids import (
+    count_patients,
+    patient_codes,
+    patients_with_several,
+    read_ids,
+    read_unique_ids,
+)
 from boneage.data.tables.matching import clause, match_ids
 from boneage.data.tables.read import read_table, refuse
 from boneage.errors import UserError, join_first, plural
@@ -253,17 +258,14 @@ def same_patients(table: pd.DataFrame, held: pd.Series) -> pd.Series:
     return held if codes is None else pd.Series(np.isin(codes, codes[held]), index=table.index)
 
 
-def find_held_out(
-    path: Path, ids: Sequence[str], columns: Columns = DEFAULT_COLUMNS, separator: str | None = None
-) -> set[str]:
+def find_held_out(path: Path, ids: Sequence[str], columns: Columns = DEFAULT_COLUMNS) -> set[str]:
     """Return the radiographs to hold out for testing, and log how many of the requested ones.
 
     Args:
         path: a table with a column of ids, or a folder of radiographs or masks named by ids, also
             with the folders that these name.
         ids: of all radiographs.
-        columns: column names of a custom table, which this one may have as well.
-        separator: of a csv file; None finds it.
+        columns: of a custom table, which this one may have as well.
 
     Raises:
         UserError: when it is missing, malformed or empty, or none of its ids is among the
@@ -276,7 +278,7 @@ def find_held_out(
         masks = [file.with_suffix("") for file in files if file.suffix.lower() == MASKS]
         wanted = list(by_id([*masks, *filter(is_radiograph, files)], ids))
     else:
-        wanted = [id_ for id_ in dict.fromkeys(read_ids(path, columns, separator)) if id_]
+        wanted = [id_ for id_ in dict.fromkeys(read_ids(path, columns)) if id_]
     if not wanted:
         what = "contains no radiographs" if path.is_dir() else "has a header but no ids"
         raise UserError(f"data.hold_out={path} {what}: name the radiographs to hold out")

@@ -8,9 +8,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from boneage.data.tables.ages import as_numbers
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
-from boneage.data.tables.subgroups import as_numbers, is_known
+from boneage.data.tables.read import is_known
 from boneage.evaluation.intervals import (
     DRAWS,
     ROUNDING,

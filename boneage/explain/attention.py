@@ -1,6 +1,6 @@
 """Measure where the maps of a model lie, and write the results of several models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from boneage.data.atomic import write_file
 from boneage.evaluation.figures.style import (
@@ -24,13 +23,13 @@ from boneage.evaluation.figures.style import (
 from boneage.evaluation.numbers import FEWER, is_few
 from boneage.evaluation.reference import Reference
 from boneage.explain.claim import sentences
-from boneage.explain.localisation import blob, edges, marker_effect, measure, summarise
+from boneage.explain.localisation import Sample, blob, edges, marker_effect, measure, summarise
 from boneage.explain.methods import Method, maps_of
 from boneage.explain.sanity import with_random_weights
 from boneage.models.inference import predictor
 from boneage.models.module import BoneAgeModule
 from boneage.run_files import CLAIMS
-from boneage.stages import BANDS, Stages
+from boneage.stages import BANDS
 
 STYLE = {
     "model": (BLUE, "o", "-"),
@@ -106,15 +105,7 @@ def _draw_checkpoint(axes: Axes, rows: pd.DataFrame, first: bool) -> None:
 
 
 def measure_model(
-    model: BoneAgeModule,
-    images: np.ndarray,
-    sex: Tensor,
-    age_years: np.ndarray,
-    masks: Sequence[Mapping[str, np.ndarray]],
-    stages: Stages,
-    method: Method = "gradcam",
-    patients: np.ndarray | None = None,
-    seed: int = 0,
+    model: BoneAgeModule, sample: Sample, method: Method = "gradcam", seed: int = 0
 ) -> pd.DataFrame:
     """Return the share of a model's maps in each region, compared with controls.
 
@@ -122,18 +113,14 @@ def measure_model(
 
     Args:
         model: the model.
-        images: (n, H, W) uint8 radiographs that it was not trained on.
-        sex: (n,) int64, index into `SEXES`.
-        age_years: (n,) true ages; NaN if unknown.
-        masks: n times, per region, (H, W) bool.
-        stages: the stages.
+        sample: n radiographs.
         method: attribution method.
-        patients: (n,) numbers of the patients, as for `with_interval`.
         seed: of the random weights; another for each of several models.
 
     Returns:
         Rows of `summarise` and of `marker_effect`, with `task`, and `unit` if there is one.
     """
+    images, sex, masks = sample.images, sample.sex, sample.masks
     seeds = range(seed * RANDOM, (seed + 1) * RANDOM)
     random = [with_random_weights(model, images, sex, own) for own in seeds]
     results = []
@@ -148,8 +135,8 @@ def measure_model(
         }
         measured = pd.concat([shares.assign(source=name) for name, shares in sources.items()])
         predict, unit = predictor(model, images, sex, task)
-        moved = marker_effect(images, masks, predict, age_years, stages, patients)
-        shares = summarise(measured, age_years, stages, patients)
+        moved = marker_effect(sample, predict)
+        shares = summarise(measured, sample.groups, sample.patients)
         results.append(pd.concat([shares, moved.assign(unit=unit)]).assign(task=task))
     return pd.concat(results)
 

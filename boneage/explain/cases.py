@@ -11,7 +11,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from boneage.data.atomic import atomic_folder, write_file
-from boneage.data.crop import to_jpeg
+from boneage.data.hand import to_jpeg
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.evaluation.predictions import case_errors, worst_first
 from boneage.explain.film import COLOURS, Film, film_image, with_map

@@ -6,10 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from boneage.data.crop import Crop, to_film
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.formats import read_radiograph
-from boneage.data.hand import Detection, detect
+from boneage.data.hand import Crop, Detection, detect, to_film
 
 STRONGEST = 0.8  # opacity of the strongest value
 ORANGE_TO_PURPLE = (  # ColorBrewer's PuOr, distinguishable for colour-blind readers

@@ -1,10 +1,12 @@
 """Measure the share of a map in a region, and the effect of markers on predictions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from boneage.evaluation.intervals import Metrics, with_interval
 from boneage.explain.background import (
@@ -25,6 +27,41 @@ BLOB_SIGMA = 1 / 4  # of the side: hands are in the middle of the image
 MOVED = "moved"
 SOURCES = ("model", "elsewhere")
 DIFFERENCE = "difference"  # of the sources
+Groups = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Radiographs whose maps are measured.
+
+    Args:
+        images: (n, H, W) uint8 radiographs that the model was not trained on.
+        sex: (n,) int64, index into `SEXES`.
+        masks: n times, per region, (H, W) bool.
+        groups: (n,) bool of each group, from `age_groups`.
+        patients: (n,) numbers of the patients, as for `with_interval`.
+    """
+
+    images: np.ndarray
+    sex: Tensor
+    masks: Sequence[Mapping[str, np.ndarray]]
+    groups: Groups
+    patients: np.ndarray | None = None
+
+
+def age_groups(age_years: np.ndarray, stages: Stages) -> Groups:
+    """Return which radiographs are in each group: all, the stages and the age bands.
+
+    Args:
+        age_years: (n,) true ages; NaN, if unknown, is in no stage and no band.
+        stages: the stages.
+    """
+    has_age = ~np.isnan(age_years)
+    groups = {ALL: np.ones(len(age_years), bool)}
+    for division in (stages, BANDS):
+        index = division.index_of(age_years)
+        groups |= {name: has_age & (index == i) for i, name in enumerate(division.names)}
+    return groups
 
 
 def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.DataFrame:
@@ -72,10 +109,7 @@ def _in_hand(positive: np.ndarray, mask: np.ndarray, hand: np.ndarray | None) ->
 
 
 def summarise(
-    measured: pd.DataFrame,
-    age_years: np.ndarray,
-    stages: Stages,
-    patients: np.ndarray | None = None,
+    measured: pd.DataFrame, groups: Groups, patients: np.ndarray | None = None
 ) -> pd.DataFrame:
     """Return energy share, enrichment and pointing game by region, for all, stages and age bands.
 
@@ -86,9 +120,8 @@ def summarise(
 
     Args:
         measured: from `measure`, with `source`.
-        age_years: (n,) true ages of the radiographs; NaN if unknown.
-        stages: the stages.
-        patients: (n,) numbers of their patients, as for `with_interval`.
+        groups: as of `Sample`.
+        patients: as of `Sample`.
 
     Returns:
         Rows with `source`, `region`, `group`, `metric`, `value`, `low`, `high`, `n` (and
@@ -97,8 +130,8 @@ def summarise(
     rows = measured.dropna(subset="energy")
     on_hand = rows.dropna(subset="energy_in_hand")
     parts = [
-        summarise_groups(rows, REGION_SHARES, _shares, age_years, stages, patients),
-        summarise_groups(on_hand, SHARES_IN_HAND, _shares_in_hand, age_years, stages, patients),
+        summarise_groups(rows, REGION_SHARES, _shares, groups, patients),
+        summarise_groups(on_hand, SHARES_IN_HAND, _shares_in_hand, groups, patients),
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -107,8 +140,7 @@ def summarise_groups(
     measured: pd.DataFrame,
     columns: Sequence[str],
     metrics: Callable[..., Metrics],
-    age_years: np.ndarray,
-    stages: Stages,
+    groups: Groups,
     patients: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Return metrics with intervals by source and region, for all, stages and age bands.
@@ -117,18 +149,12 @@ def summarise_groups(
         measured: `source`, `region`, `image` (position) and the columns.
         columns: arguments of the metrics.
         metrics: function of (..., n) arrays.
-        age_years: (n,) true ages of the radiographs; NaN if unknown.
-        stages: the stages.
-        patients: as for `summarise`.
+        groups: as of `Sample`.
+        patients: as of `Sample`.
 
     Returns:
         As `summarise`; undefined metrics are left out.
     """
-    has_age = ~np.isnan(age_years)
-    groups = {ALL: np.ones(len(age_years), bool)}
-    for division in (stages, BANDS):
-        index = division.index_of(age_years)
-        groups |= {name: has_age & (index == i) for i, name in enumerate(division.names)}
     rows = []
     for (source, region), part in measured.groupby(["source", "region"], sort=False):
         for group, members in groups.items():
@@ -174,26 +200,15 @@ def edges(images: np.ndarray) -> np.ndarray:
     return np.stack(strengths)
 
 
-def marker_effect(
-    images: np.ndarray,
-    masks: Sequence[Mapping[str, np.ndarray]],
-    predict: Predict,
-    age_years: np.ndarray,
-    stages: Stages,
-    patients: np.ndarray | None = None,
-) -> pd.DataFrame:
+def marker_effect(sample: Sample, predict: Predict) -> pd.DataFrame:
     """Return the absolute change of predictions without the marker.
 
     The marker is inpainted from its surroundings. The control is its mirror image in the empty
     background, since inpainting changes an image slightly wherever it is done.
 
     Args:
-        images: (n, H, W) uint8.
-        masks: n times, per region, (H, W) bool.
+        sample: n radiographs.
         predict: from images to (n,) predictions.
-        age_years: (n,) true ages; NaN if unknown.
-        stages: the stages.
-        patients: as for `summarise`.
 
     Returns:
         Rows as from `summarise` for the metric `moved`, in units of the prediction, with the
@@ -202,14 +217,14 @@ def marker_effect(
         an empty place for the control.
     """
     pairs = {}
-    for i, regions in enumerate(masks):
+    for i, regions in enumerate(sample.masks):
         if MARKER in regions and BACKGROUND in regions:
             other = mirrored_mask(regions[MARKER], ~regions[BACKGROUND])
             if other is not None:
                 pairs[i] = (regions[MARKER], other)
     if not pairs:
         return pd.DataFrame()
-    rows = list(pairs)
+    images, rows = sample.images, list(pairs)
     unchanged = predict(images)
     moved = {}
     for source, patches in zip(SOURCES, zip(*pairs.values(), strict=True), strict=False):
@@ -224,4 +239,4 @@ def marker_effect(
     def mean(change: np.ndarray) -> Metrics:
         return {MOVED: change.mean(axis=-1)}
 
-    return summarise_groups(pd.concat(parts), [MOVED], mean, age_years, stages, patients)
+    return summarise_groups(pd.concat(parts), [MOVED], mean, sample.groups, sample.patients)

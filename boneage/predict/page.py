@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from boneage.data.atomic import write_file
-from boneage.data.crop import to_jpeg
 from boneage.data.folders import PICTURES
+from boneage.data.hand import to_jpeg
 from boneage.data.radiographs import unused_name
 from boneage.evaluation.html import embedded, render
 from boneage.explain.film import film_image

@@ -30,11 +30,10 @@ from boneage.data.tables.columns import (
     require_single,
     without_column,
 )
-from boneage.data.tables.labels import read_unique_ids
+from boneage.data.tables.ids import read_unique_ids
 from boneage.data.tables.matching import IDS_ARE_NAMES, clause, match_ids, path_core
-from boneage.data.tables.read import read_table
+from boneage.data.tables.read import is_known, read_table
 from boneage.data.tables.sexes import contradict, read_sex, read_sexes
-from boneage.data.tables.subgroups import is_known
 from boneage.errors import UserError, join_first, plural
 from boneage.stages import MAX_AGE_YEARS
 

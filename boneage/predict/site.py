@@ -12,7 +12,7 @@ import pandas as pd
 from boneage.data.atomic import make_writable, write_file, writing
 from boneage.data.file_facts import fill_patients, warn_of_copies
 from boneage.data.radiographs import find_radiographs, single_files
-from boneage.data.tables.columns import DEFAULT_COLUMNS, AgeUnit, Columns
+from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns
 from boneage.data.tables.ids import count_patients, patient_codes, rows_alike, unify_patients
 from boneage.data.tables.labels import read_labels
 from boneage.data.tables.matching import IDS_ARE_NAMES, ids_among, pair
@@ -61,7 +61,6 @@ def calibrate(
     table: Path,
     ensemble: Ensemble,
     out: Path,
-    age_unit: AgeUnit | None = None,
     columns: Columns = DEFAULT_COLUMNS,
 ) -> Calibrated:
     """Fit a model to a site, and write a copy with the site's correction and intervals.
@@ -71,8 +70,7 @@ def calibrate(
         table: csv or xlsx with `id`, bone age and optionally `sex` and `patient`.
         ensemble: an ensemble of one model.
         out: the copy, in the format of the model's file.
-        age_unit: of the ages in the table; None is as for training.
-        columns: names of its columns.
+        columns: of the table.
 
     Raises:
         UserError: if a file is invalid, there are too few radiographs, or the model was trained on
@@ -92,7 +90,7 @@ def calibrate(
         raise UserError(f"{out} exists already: choose another --out, or remove it")
     if model.site is not None:
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
-    labels, films = matched_films(images, table, columns, age_unit)
+    labels, films = matched_films(images, table, columns)
     _require_unseen(labels, model.seen)
     make_writable(out.parent)
     warn_of_copies(dict(zip(labels["id"], films, strict=True)), table)
@@ -123,13 +121,13 @@ def calibrate(
 
 
 def matched_films(
-    images: Sequence[Path], table: Path, columns: Columns, age_unit: AgeUnit | None
+    images: Sequence[Path], table: Path, columns: Columns
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Return the rows of the table that have a radiograph, and the n files of these.
 
     Warns of rows without a radiograph, and of radiographs without a row.
     """
-    labels = read_labels(table, columns, age_unit)
+    labels = read_labels(table, columns)
     ids = list(labels["id"])
     pairs = pair(ids, find_radiographs(images), table)
     labels = labels[labels["id"].isin(pairs.files)].reset_index(drop=True)

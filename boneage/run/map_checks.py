@@ -17,6 +17,7 @@ from boneage.evaluation.numbers import FEW, number, with_limits
 from boneage.evaluation.reference import first_reference
 from boneage.explain.attention import measure_model, write_attention
 from boneage.explain.boxes import read_regions
+from boneage.explain.localisation import Sample, age_groups
 from boneage.explain.methods import Method
 from boneage.explain.sanity import deletion, mean_distances, randomisation, sanity_figure
 from boneage.models.inference import predictor
@@ -56,17 +57,15 @@ def localise(
 
 def _measure(explained: Explained, masks: Masks, method: Method, seed: int) -> pd.DataFrame:
     """Return the summary of every task of one checkpoint; the seed is of the random weights."""
-    return measure_model(
-        explained.model,
+    ages, stages = explained.table["age_years"], stages_of(explained.checkpoint["boneage"])
+    sample = Sample(
         explained.images,
         explained.sex,
-        explained.table["age_years"].to_numpy(float),
         [masks[id_] for id_ in explained.table["id"]],
-        stages_of(explained.checkpoint["boneage"]),
-        method,
+        age_groups(ages.to_numpy(float), stages),
         explained.patients,
-        seed,
     )
+    return measure_model(explained.model, sample, method, seed)
 
 
 def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> list[str]:

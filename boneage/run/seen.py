@@ -10,8 +10,7 @@ import pandas as pd
 
 from boneage.data.folders import ANSWERS
 from boneage.data.splits import FOLDS
-from boneage.data.tables.ids import core
-from boneage.data.tables.labels import read_ids
+from boneage.data.tables.ids import core, read_ids
 from boneage.data.tables.matching import ids_among, match_ids, radiograph_keys
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.run_folder import read_json, read_metrics, read_run, read_split

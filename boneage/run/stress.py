@@ -1,6 +1,7 @@
 """Test a run under changes of the image that do not change the bone age."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
@@ -131,15 +132,15 @@ def _of_run(
     try:
         data = yaml.safe_load(record["config_text"])["data"]
         given = data["root"]
-        options = {key: data[key] for key in ("table", "val_table", "test_table")}
-        options |= {"columns": columns or Columns.of(data["columns"], ())}
-        options |= {"age_unit": age_unit or data["age_unit"], "separator": data.get("separator")}
+        tables = {key: data[key] for key in ("table", "val_table", "test_table")}
+        columns = columns or Columns.of(data["columns"], separator=data.get("separator"))
+        columns = replace(columns, age_unit=age_unit or data["age_unit"])
         if root is None and isinstance(given, dict):  # a phantom: in the cache
             root = write_phantom(**{key: given[key] for key in ("n", "size", "seed")})
         root = root or Path(given)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"the checkpoint's data options are damaged: {EXPORT_IT}") from error
-    source = read_source(root, missing="drop", **options)
+    source = read_source(root, columns=columns, missing="drop", **tables)
     split = pd.DataFrame(record["split"])
     if not (split["fold"] == "test").any():
         raise UserError(f"a checkpoint of an older version lists no test radiographs: {EXPORT_IT}")
@@ -164,9 +165,8 @@ def _not_seen(
     """Return the radiographs of a folder without an exported model's training radiographs."""
     if root is None:
         raise UserError("an exported model does not name its test radiographs: give --root")
-    source = read_source(
-        root, columns=columns or DEFAULT_COLUMNS, age_unit=age_unit, missing="drop"
-    )
+    columns = replace(columns or DEFAULT_COLUMNS, age_unit=age_unit)
+    source = read_source(root, columns=columns, missing="drop")
     seen = chain(*find_seen(source, pd.DataFrame(record["split"])))
     table = source[~source["id"].isin([*seen])].reset_index(drop=True)
     if table.empty:

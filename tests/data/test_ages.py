@@ -168,7 +168,7 @@ def test_days_are_refused_with_advice_that_helps(table):
     days = [round(30.44 * months) for months in range(30, 130)]
     for unit in (None, "months", "years", "any"):
         with pytest.raises(UserError, match=r"if the ages are days, write months \(days / 30\.44"):
-            read_labels(table(days, "id,boneage"), age_unit=unit)
+            read_labels(table(days, "id,boneage"), Columns(age_unit=unit))
     months = read_labels(table([f"{n / 30.44:.2f}" for n in days], "id,boneage"))["age_months"]
     assert list(months) == pytest.approx(list(range(30, 130)), abs=0.03)
 
@@ -176,9 +176,9 @@ def test_days_are_refused_with_advice_that_helps(table):
 def test_one_unit_in_a_column_is_the_unit(table, caplog):
     path = table(["10", "8.5"], "id,boneage,unit", [",years", ",Y"])
     assert list(read_labels(path)["age_months"]) == [120, 102]
-    assert list(read_labels(path, age_unit="months")["age_months"]) == [10, 8.5]
+    assert list(read_labels(path, Columns(age_unit="months"))["age_months"]) == [10, 8.5]
     assert "column 'boneage' is read as months, but column 'unit' says years" in caplog.text
-    assert list(read_labels(path, age_unit="any")["id"]) == ["0", "1"]
+    assert list(read_labels(path, Columns(age_unit="any"))["id"]) == ["0", "1"]
     assert caplog.text.count("is read as") == 1  # not where the unit does not matter
     path = table(["10", "8.5"], "id,boneage,unit", [",months", ",m"])  # infants
     assert list(read_labels(path)["age_months"]) == [10, 8.5]

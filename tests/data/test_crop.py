@@ -11,9 +11,8 @@ from helpers import decode
 from PIL import Image
 
 from boneage.data.cache import open_cache
-from boneage.data.crop import LONGER_SIDE, Crop, crop_around, to_film, to_jpeg
 from boneage.data.decode import Geometry, Preprocessing
-from boneage.data.hand import Hand
+from boneage.data.hand import LONGER_SIDE, Crop, Hand, crop_around, to_film, to_jpeg
 from boneage.data.phantom.exposure import expose
 from boneage.run.experiment import train
 

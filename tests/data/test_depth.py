@@ -4,10 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from boneage.data.crop import to_film
 from boneage.data.decode import Preprocessing
 from boneage.data.depth import clip_marks, full_scale
-from boneage.data.hand import detect, thumbnail
+from boneage.data.hand import detect, thumbnail, to_film
 from boneage.data.phantom.exposure import expose
 from boneage.predict.radiograph import image_flags
 from boneage.run.changes import changed_square

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from omegaconf.errors import OmegaConfBaseException
 
-from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
+from boneage.data.hand import Crop
 from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
 from boneage.explain.boxes import read_boxes

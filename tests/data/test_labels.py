@@ -2,6 +2,7 @@
 
 import datetime
 import re
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -91,15 +92,15 @@ def test_separators_without_cells_after_them_are_no_cells_on_any_line(write, abo
 
 def test_the_rows_decide_the_separator_not_the_header_alone(write):
     text = "id;age, read by one, in months, blinded;male\n1;120,5;1\n2;30,25;0\n"
-    columns = Columns(age="age, read by one, in months, blinded")
+    age = "age, read by one, in months, blinded"
     expected = [("1", 120.5, "male"), ("2", 30.25, "female")]
-    assert rows(read_labels(write(text), columns)) == expected
+    assert rows(read_labels(write(text), Columns(age=age))) == expected
     for separator in (";", "semicolon"):
-        assert rows(read_labels(write(text), columns, separator=separator)) == expected
+        assert rows(read_labels(write(text), Columns(age=age, separator=separator))) == expected
     plain = write("id,boneage,male\n1,120.5,1\n2,30.25,0\n")
-    assert rows(read_labels(plain, separator="tab")) == expected  # the header has no tab
+    assert rows(read_labels(plain, Columns(separator="tab"))) == expected  # the header has no tab
     with pytest.raises(UserError, match=r"data\.separator=dot: must be one of semicolon, tab"):
-        read_labels(plain, separator="dot")
+        read_labels(plain, Columns(separator="dot"))
 
 
 def test_first_sheet_with_anything_in_it(tmp_path, caplog):
@@ -160,8 +161,8 @@ def test_xlsx_with_truth_values(write):
 
 def test_own_columns_and_years(write):
     path = write("patient,chronological,years,gender,id\nx/7,9,2.5,F,1\n../8,3,0,M,2\n")
-    columns = Columns(id="patient", age="years", sex="gender")
-    assert rows(read_labels(path, columns, "years")) == [
+    columns = Columns(id="patient", age="years", sex="gender", age_unit="years")
+    assert rows(read_labels(path, columns)) == [
         ("x/7", 30.0, "female"),
         ("../8", 0.0, "male"),
     ]
@@ -474,7 +475,7 @@ def test_a_column_of_one_sex_and_blanks_is_said(write, caplog, column, cell, has
 
 def test_a_separator_that_does_not_fit_is_said(write, caplog):
     path = write("id,boneage,male\n1377,180,0\n1378,12,1\n0042,94.5,\n")
-    assert rows(read_labels(path, separator="tab")) == EXPECTED
+    assert rows(read_labels(path, Columns(separator="tab"))) == EXPECTED
     assert "data.separator=tab is not in its header: read with comma" in caplog.text
 
 
@@ -500,7 +501,7 @@ def test_one_age_typed_wrongly_does_not_hide_that_ages_are_years(write):
     with pytest.raises(UserError, match=r"at most 17 \(the highest is 105\).*data\.age_unit=years"):
         read_labels(path)
     with pytest.raises(UserError, match=r"row 62.*'105' years is above 25"):
-        read_labels(path, age_unit="years")
+        read_labels(path, Columns(age_unit="years"))
     few_infants = [f"{i},{age},1" for i, age in enumerate([9, 14, 20, 150])]
     months = read_labels(write("\n".join(["id,boneage,male", *few_infants])))["age_months"]
     assert list(months) == [9, 14, 20, 150]
@@ -510,8 +511,9 @@ def test_years_taken_for_months(write):
     path = write("id,boneage,male\n1,17.5,1\n2,3,0\n")
     with pytest.raises(UserError, match=r"at most 17\.5 .*data\.age_unit=years.*=months"):
         read_labels(path)
-    assert list(read_labels(path, age_unit="years")["age_months"]) == [210.0, 36.0]
-    assert list(read_labels(path, age_unit="months")["age_months"]) == [17.5, 3.0]  # infants
+    assert list(read_labels(path, Columns(age_unit="years"))["age_months"]) == [210.0, 36.0]
+    infants = read_labels(path, Columns(age_unit="months"))
+    assert list(infants["age_months"]) == [17.5, 3.0]
 
 
 @pytest.mark.parametrize(
@@ -674,9 +676,9 @@ def test_rows_that_stray_quotation_marks_join_are_refused(write):
 
 def test_months_taken_for_years(write):
     with pytest.raises(UserError, match=r"'180' years is above 25.*one unit for the ages and all"):
-        read_labels(write("id,boneage\n1,180\n"), age_unit="years")
+        read_labels(write("id,boneage\n1,180\n"), Columns(age_unit="years"))
     with pytest.raises(UserError, match=r"data\.age_unit=days"):
-        read_labels(write("id,boneage\n1,180\n"), age_unit="days")
+        read_labels(write("id,boneage\n1,180\n"), Columns(age_unit="days"))
 
 
 @pytest.mark.parametrize("meaning", ["id", "age", "sex"])
@@ -713,7 +715,7 @@ def test_an_age_beside_the_readers_is_the_truth(write):
 
 def test_readings_in_years(write):
     path = write("id,ann,ben\n1,5,5.5\n2,7.25,\n")
-    table = read_labels(path, READERS, age_unit="years")
+    table = read_labels(path, replace(READERS, age_unit="years"))
     assert list(table["age_months"]) == [63.0, 87.0]
     assert table["reader_ann"].tolist() == [60.0, 87.0]
     named = Columns(readers=("ann years", "ben months"))  # each column says its own unit

@@ -210,20 +210,18 @@ def test_ids_never_become_paths(tmp_path):
 def test_own_table_beside_the_official_ones(tmp_path):
     official(tmp_path)
     put(tmp_path / "mine.csv", "patient,years,gender\n1378,2.5,F\n")
-    columns = Columns("patient", "years", "gender")
+    columns = Columns("patient", "years", "gender", age_unit="years")
     with pytest.raises(
         UserError, match=r"2 tables to train on: mine\.csv, train\.csv.*data\.table="
     ):
         read_source(tmp_path, columns=columns)
-    table = read_source(tmp_path, "mine.csv", columns=columns, age_unit="years")
+    table = read_source(tmp_path, "mine.csv", columns=columns)
     assert rows(table, "id", "age_months", "origin")[0] == ("1378", 30.0, "train")
     assert table["origin"].value_counts().to_dict() == {"train": 1, "val": 2, "test": 1}
-    absolute = read_source(tmp_path, str(tmp_path / "mine.csv"), columns=columns, age_unit="years")
+    absolute = read_source(tmp_path, str(tmp_path / "mine.csv"), columns=columns)
     assert absolute.equals(table)
     validation = "Bone Age Validation Set/Validation Dataset.csv"  # has names of its own
-    named = read_source(
-        tmp_path, "mine.csv", val_table=validation, columns=columns, age_unit="years"
-    )
+    named = read_source(tmp_path, "mine.csv", val_table=validation, columns=columns)
     assert named.equals(table)
 
 
@@ -515,8 +513,8 @@ def test_the_only_image_of_a_name_belongs_to_the_row_of_its_folder(tmp_path):
 def test_a_separator_that_is_given_is_for_the_tables_that_have_it(tmp_path):
     official(tmp_path)
     put(tmp_path / "mine.csv", "id;months, of one, or two;male\n1377;180,5;F\n1378;12;M\n")
-    columns = Columns(age="months, of one, or two")
-    table = read_source(tmp_path, "mine.csv", columns=columns, separator="semicolon")
+    columns = Columns(age="months, of one, or two", separator="semicolon")
+    table = read_source(tmp_path, "mine.csv", columns=columns)
     assert list(table["age_months"]) == [180.5, 12.0, 30.0, 42.0, 168.93]
 
 

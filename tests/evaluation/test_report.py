@@ -16,8 +16,8 @@ import pytest
 from helpers import Page, reference_study, write_finished_run
 from helpers import predictions as made_up
 
-from boneage.data.crop import LONGER_SIDE
 from boneage.data.decode import Preprocessing
+from boneage.data.hand import LONGER_SIDE
 from boneage.data.layouts import looks_official
 from boneage.data.phantom.exposure import expose
 from boneage.errors import UserError

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
+from boneage.data.hand import Crop
 from boneage.data.phantom.exposure import expose
 from boneage.explain.background import (
     BACKGROUND,
@@ -18,7 +19,7 @@ from boneage.explain.background import (
 )
 from boneage.explain.boxes import _with_background
 from boneage.explain.claim import background_sentences
-from boneage.explain.localisation import marker_effect
+from boneage.explain.localisation import Sample, age_groups, marker_effect
 from boneage.stages import Stages
 
 INNER = Crop((0.3, 0.3, 1.0, 1.0))  # without the marker
@@ -119,9 +120,9 @@ def effects(predict, film, patients=None):
     image, _ = film
     marked = np.stack([with_marker(np.roll(image, 4 * i, axis=0)) for i in range(6)])
     masks = [background_masks(marked[0])] * 5 + [{}]  # no hand was found on the last
-    return marker_effect(marked, masks, predict, np.full(6, 12.0), Stages(), patients).assign(
-        task="age", checkpoint=1, unit="years"
-    )
+    groups = age_groups(np.full(6, 12.0), Stages())
+    sample = Sample(marked, torch.zeros(6), masks, groups, patients)
+    return marker_effect(sample, predict).assign(task="age", checkpoint=1, unit="years")
 
 
 def test_a_model_that_reads_the_marker_is_found_out(film):
@@ -169,7 +170,8 @@ def test_a_unit_of_a_new_task_has_no_tolerance(film):
 
 def test_without_a_marker_there_is_nothing_to_tell(film):
     image, _ = film
-    nothing = marker_effect(image[None], [{}], lambda _: np.zeros(1), np.array([12.0]), Stages())
+    sample = Sample(image[None], torch.zeros(1), [{}], age_groups(np.array([12.0]), Stages()))
+    nothing = marker_effect(sample, lambda _: np.zeros(1))
     assert not len(nothing)
 
 

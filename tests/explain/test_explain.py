@@ -17,15 +17,14 @@ from torch import nn
 from typer.testing import CliRunner
 
 from boneage.cli.main import app
-from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
-from boneage.data.hand import resized_mask, sides_at
+from boneage.data.hand import Crop, resized_mask, sides_at
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import measure_model
 from boneage.explain.boxes import _with_background, read_boxes, read_regions, region_masks
 from boneage.explain.claim import sentences
-from boneage.explain.localisation import blob, edges, measure, summarise
+from boneage.explain.localisation import Sample, age_groups, blob, edges, measure, summarise
 from boneage.explain.methods import Method, Score, attribute, maps_of
 from boneage.explain.sanity import with_random_weights
 from boneage.run.checkpoint import build_model, read_checkpoint
@@ -304,7 +303,9 @@ def test_measure_within_the_hand_by_hand():
     assert rows.loc["top", "area_in_hand"] == 1 / 2
     assert rows.loc[["hand", "background"], "energy_in_hand"].isna().all()  # says nothing
     assert rows.loc["background", "energy"] == 12 / 20
-    summary = summarise(rows.reset_index().assign(source="model"), np.array([8.0]), Stages())
+    summary = summarise(
+        rows.reset_index().assign(source="model"), age_groups(np.array([8.0]), Stages())
+    )
     found = summary[(summary["group"] == "all") & (summary["region"] == "top")]
     assert found.set_index("metric")["value"]["enrichment_in_hand"] == pytest.approx(1.25)
 
@@ -318,7 +319,7 @@ def test_radiographs_without_a_hand_do_not_count_in_the_hand():
     maps[:, :2] = 1  # half of what is on the hand is in the region, which is half of the hand
     masks = [{"top": mask, "hand": hand}, {"top": mask}, {"top": mask, "hand": hand}]
     measured = measure(maps, masks).assign(source="model")
-    summary = summarise(measured, np.array([8.0, 8.0, np.nan]), Stages())
+    summary = summarise(measured, age_groups(np.array([8.0, 8.0, np.nan]), Stages()))
     assert {*summary["group"]} == {"all", "child", "5-10"}  # an unknown age is in no other group
     rows = summary[(summary["group"] == "all") & (summary["region"] == "top")].set_index("metric")
     assert rows.loc["enrichment_in_hand", "value"] == pytest.approx(1)
@@ -329,7 +330,7 @@ def test_each_group_counts_its_own_patients():
     top = np.arange(64).reshape(8, 8) < 32
     measured = measure(np.ones((4, 8, 8)), [{"top": top}] * 4).assign(source="model")
     ages, patients = np.array([8.0, 8.0, 18.5, 18.5]), np.array([0, 0, 1, 2])
-    summary = summarise(measured, ages, Stages(), patients)
+    summary = summarise(measured, age_groups(ages, Stages()), patients)
     counted = summary[summary["metric"] == "energy"].set_index("group")["patients"]
     assert counted[["all", "child", "adult"]].tolist() == [3, 1, 2]
 
@@ -341,7 +342,9 @@ def test_a_region_outside_the_crop_has_no_enrichment():
         {"always": inside, "never": outside, "once": outside}
     ] * 4
     maps = np.ones((5, 16, 16))
-    summary = summarise(measure(maps, masks).assign(source="model"), np.full(5, 8.0), Stages())
+    summary = summarise(
+        measure(maps, masks).assign(source="model"), age_groups(np.full(5, 8.0), Stages())
+    )
     rows = summary[(summary["metric"] == "enrichment") & (summary["group"] == "all")]
     assert dict(zip(rows["region"], rows["value"], strict=True)) == {"always": 1, "once": 1}
 
@@ -357,7 +360,7 @@ def test_controls_are_at_chance_on_random_boxes():
     images = rng.integers(0, 256, (400, 64, 64), dtype=np.uint8)
     for maps in (np.broadcast_to(blob(64), images.shape), edges(images)):
         measured = measure(maps, masks).assign(source="control")
-        summary = summarise(measured, np.full(400, 8.0), Stages())
+        summary = summarise(measured, age_groups(np.full(400, 8.0), Stages()))
         row = summary[(summary["metric"] == "enrichment") & (summary["group"] == "all")].iloc[0]
         assert row["low"] < 1 < row["high"]
         assert row["value"] == pytest.approx(1, abs=0.1)
@@ -372,7 +375,7 @@ def test_copies_of_a_patient_do_not_narrow_the_interval():
     limits = []
     for rows, patients in ((one, None), (copies, np.tile(np.arange(12), 9)), (copies, None)):
         measured = rows.assign(image=range(len(rows)))
-        summary = summarise(measured, np.full(len(rows), 8.0), Stages(), patients)
+        summary = summarise(measured, age_groups(np.full(len(rows), 8.0), Stages()), patients)
         row = summary.query("metric == 'energy' and group == 'all'").iloc[0]
         limits.append(row["high"] - row["low"])
     assert limits[1] == pytest.approx(limits[0])
@@ -740,7 +743,8 @@ def test_the_control_is_the_mean_of_three_networks(some):
     half[:16] = True
     regions = np.stack([half, ~half, half, half, half])
     masks = [{"half": region} for region in regions]
-    found = measure_model(*some, np.full(5, 8.0), masks, Stages(), seed=1)
+    sample = Sample(*some[1:], masks, age_groups(np.full(5, 8.0), Stages()))
+    found = measure_model(some[0], sample, seed=1)
     energy = found[(found["metric"] == "energy") & (found["group"] == "all")].set_index("source")
     networks = [with_random_weights(*some, seed) for seed in (3, 4, 5)]
     maps = [maps_of(one, some[1], some[2], "age", "gradcam").clip(min=0) for one in networks]

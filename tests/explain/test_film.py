@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from boneage.data.crop import Crop
 from boneage.data.decode import Geometry, Preprocessing
+from boneage.data.hand import Crop
 from boneage.explain.cases import write_cases
 from boneage.explain.film import Film, film_image, overlay, square_film, with_map
 

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from boneage.data.crop import Crop, to_film
 from boneage.data.decode import Geometry, Preprocessing
-from boneage.data.hand import Hand
+from boneage.data.hand import Crop, Hand, to_film
 from boneage.data.phantom.exposure import expose
 from boneage.data.radiographs import unused_name
 from boneage.evaluation.report.page import films

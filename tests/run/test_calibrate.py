@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from boneage.cli.main import app
 from boneage.data.phantom import write_phantom
-from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE
+from boneage.data.tables.columns import PREDICTED_AGE, Columns
 from boneage.data.tables.labels import read_labels
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError
@@ -92,7 +92,7 @@ def test_rows_and_images_without_a_counterpart_are_named(hospital, tmp_path, cap
     path = readings(table, tmp_path, offset=1.0)
     rows = path.read_text().splitlines()
     path.write_text("\n".join([*rows[:-1], "gone,female,9.5"]) + "\n")
-    labels, files = matched_films([films], path, DEFAULT_COLUMNS, "years")
+    labels, files = matched_films([films], path, Columns(age_unit="years"))
     assert len(labels) == len(files) == HANDS - 1
     last = table["id"].iloc[-1]
     said = f"{path}: left out: 1 id without an image: gone; 1 image without a row: {last}"
@@ -106,7 +106,7 @@ def test_patients_are_the_same_as_in_training(hospital, tmp_path, caplog):
     names = [f"{['P', 'p'][n % 2]}{n // 2}" for n in range(len(rows))]  # P0, p0, P1, p1, ...
     lines = [f"{header},patient", *(f"{row},{name}" for row, name in zip(rows, names, strict=True))]
     path.write_text("\n".join(lines) + "\n")
-    labels, _ = matched_films([films], path, DEFAULT_COLUMNS, "years")
+    labels, _ = matched_films([films], path, Columns(age_unit="years"))
     assert labels["patient"].nunique() == -(-len(rows) // 2)
     assert "only letter case, spaces or leading zeros differ: p0 = P0" in caplog.text
     assert "radiographs of both sexes" in caplog.text

@@ -1,7 +1,7 @@
 """The official archives, which of them are unpacked, and what is missing."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from boneage.data.atomic import write_file
 from boneage.data.file_facts import warn_of_copies
 from boneage.data.formats import describe_file
-from boneage.data.layouts import NO_TABLES, looks_official, read_rows
+from boneage.data.layouts import looks_official, read_rows
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns
 from boneage.data.tables.matching import clause, find_pairs
 from boneage.errors import UserError, shell_line
@@ -143,7 +143,7 @@ def verify(
 
     Args:
         folder: the folder.
-        columns: column names of a custom table.
+        columns: of a custom table.
 
     Returns:
         One row per part, without empty ones in a folder of other radiographs; clauses on ids
@@ -171,8 +171,8 @@ def verify(
     origins: list[str] = []
     missing: list[str] = []
     try:
-        below, _, labels = read_rows(folder, NO_TABLES, columns, "any")
-        pairs = find_pairs(folder, below, labels)
+        below, _, labels = read_rows(folder, columns=replace(columns, age_unit="any"))
+        pairs = find_pairs(below, labels)
         official = official or looks_official(labels)
         warn_of_copies({id_: files[0] for id_, files in pairs.files.items()}, folder)
         origins = list(labels["origin"][labels["id"].isin(pairs.files)])

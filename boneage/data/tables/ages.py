@@ -6,10 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 
 from boneage.data.tables.columns import AgeUnit, ReadUnit, as_written, letters
-from boneage.data.tables.read import refuse
+from boneage.data.tables.read import is_known, refuse
 from boneage.errors import UserError, plural
 from boneage.stages import MAX_AGE_YEARS
 
@@ -256,6 +257,13 @@ def read_numbers(cells: pd.Series) -> pd.Series:
         return numbers
     points = cells.where(~commas, cells.str.replace(",", "."))
     return pd.to_numeric(points.mask(thousands & ~commas), errors="coerce").astype("float64")
+
+
+def as_numbers(cells: pd.Series) -> pd.Series | None:
+    """Return cells of text as `read_numbers` reads them, NaN where unknown; None if one is none."""
+    known = is_known(cells)
+    numbers = read_numbers(cells.where(known, ""))
+    return numbers if known.any() and np.isfinite(numbers[known]).all() else None
 
 
 def _unit_in(column: str) -> AgeUnit | None:

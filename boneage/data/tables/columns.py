@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from boneage.errors import UserError, suggestion
+from boneage.errors import UserError, require_choice, suggestion
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ OPTIONAL = ("sex", "patient", "site")
 LISTS = ("readers", "labels")  # meanings of any number of columns
 AgeUnit = Literal["months", "years"]
 ReadUnit = AgeUnit | Literal["any"] | None  # any: the ages are only checked, in no certain unit
+SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # text contains commas too
 PREDICTED_AGE = "age_years_predicted"  # of runs and ensembles, next to `age_years`
 READER = "reader_"  # before the name of a column of one reader's ages
 LABEL = "label_"  # before the name of a column of other numbers to learn
@@ -54,7 +55,7 @@ def column_option(meaning: str, name: str = "") -> str:
 
 @dataclass(frozen=True)
 class Columns:
-    """Column names of one's own table; None recognises the known names in any case.
+    """The columns of one's own table; a name of None recognises the known ones in any case.
 
     Args:
         id: ids of the radiographs.
@@ -65,6 +66,13 @@ class Columns:
         readers: the bone ages that each of several readers gave.
         labels: other numbers to learn, such as a height.
         others: columns that are kept as they are, to group results by.
+        age_unit: unit of the ages. None takes it from the column's name, else months, and ages that
+            look like years are refused; "any" only checks them.
+        separator: of a csv file, if its header contains it: comma, semicolon, tab or pipe, by name
+            or as a character; None finds it.
+
+    Raises:
+        UserError: for another unit or separator.
     """
 
     id: str | None = None
@@ -75,10 +83,23 @@ class Columns:
     readers: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    age_unit: ReadUnit = None
+    separator: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.age_unit not in (None, "any"):
+            require_choice("data.age_unit", self.age_unit, *get_args(AgeUnit))
+        if self.separator not in (None, *SEPARATORS, *SEPARATORS.values()):
+            valid = ", ".join(SEPARATORS)
+            raise UserError(f"data.separator={self.separator}: must be one of {valid}")
 
     @classmethod
     def of(
-        cls, names: Mapping[str, str | Sequence[str] | None], others: Sequence[str]
+        cls,
+        names: Mapping[str, str | Sequence[str] | None],
+        others: Sequence[str] = (),
+        age_unit: AgeUnit | None = None,
+        separator: str | None = None,
     ) -> "Columns":
         """Return the names that a config gives; the site is grouped by in any case.
 
@@ -96,11 +117,12 @@ class Columns:
                 raise UserError(f"data.columns.{meaning}: there is no such option{valid}")
             if name is not None and not isinstance(name, str):
                 raise UserError(f"data.columns.{meaning}={name}: give one column, not a list")
-        return cls(**single, **several, others=tuple(others))  # type: ignore[arg-type]
+        named: dict[str, Any] = {**single, **several}
+        return cls(**named, others=tuple(others), age_unit=age_unit, separator=separator)
 
     @classmethod
-    def given(cls, named: Sequence[str]) -> "Columns":
-        """Return the names given as "age=reading" on the command line.
+    def given(cls, named: Sequence[str], age_unit: AgeUnit | None = None) -> "Columns":
+        """Return the names given as "age=reading" on the command line, and the unit of the ages.
 
         Raises:
             UserError: when one is of another form, of an unknown meaning, or of one given before.
@@ -116,7 +138,7 @@ class Columns:
             if meaning in names:
                 raise UserError(f"--column {meaning}= is given more than once")
             names[meaning] = name
-        return cls(**names)  # type: ignore[arg-type]
+        return cls(**names, age_unit=age_unit)  # type: ignore[arg-type]
 
     def single(self) -> dict[str, str | None]:
         """Return the names of the columns that each have one meaning."""

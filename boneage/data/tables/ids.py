@@ -4,16 +4,28 @@ import logging
 import re
 import unicodedata
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
-from boneage.data.tables.columns import INVISIBLE, column_option
-from boneage.data.tables.read import NO_VALUE
-from boneage.errors import join_first, plural
+from boneage.data.tables.columns import (
+    DEFAULT_COLUMNS,
+    INVISIBLE,
+    Columns,
+    column_option,
+    find_columns,
+    require_single,
+    without_column,
+)
+from boneage.data.tables.read import NO_VALUE, read_table, refuse
+from boneage.errors import UserError, join_first, plural
 
 NO_PATIENT = (*NO_VALUE, "-", "?")  # cells of a column of patients, in any case
+PERHAPS_A_PATIENT = (
+    r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid|name|fall|hasta|ipp|uhid)"
+)
 STORED_AS_DECIMAL = re.compile(r"(\d+)\.0+")
 Row = TypeVar("Row", int, str)
 log = logging.getLogger(__name__)
@@ -39,6 +51,65 @@ def core(id_: str) -> str:
 def normal_ids(cells: pd.Series) -> pd.Series:
     """Return the ids of a column as `normal_id` writes them."""
     return cells.map(normal_id).astype(str)
+
+
+def read_ids(path: Path, columns: Columns = DEFAULT_COLUMNS) -> pd.Series:
+    """Return the ids of a table, which may repeat; it needs no ages.
+
+    Raises:
+        UserError: when it cannot be read, or has no id column.
+    """
+    table = read_table(path, columns.separator)
+    header = list(table.columns)
+    either = (find_columns(header, names).get("id") for names in (columns, DEFAULT_COLUMNS))
+    name = next(filter(None, either), None)
+    if name is None:
+        raise UserError(without_column(path, header, "id"))
+    require_single(path, table, [name])
+    return normal_ids(table[name])
+
+
+def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
+    """Return ids in normal form; raise UserError if there is none, or one is empty or repeated."""
+    if cells.empty:
+        raise UserError(f"{path} has a header but no rows: it needs one for each radiograph")
+    refuse(path, cells, cells == "", "is empty: give every row an id, or remove the row")
+    rounded = cells.str.fullmatch(r"\d([.,]\d+)?E\+\d+")
+    refuse(path, cells, rounded, "was rounded by a spreadsheet program: save the ids as text")
+    ids = normal_ids(cells)
+    if repeated := list(ids[ids.duplicated()].unique()):
+        raise UserError(
+            f"{path}: {plural(len(repeated), 'id')} more than once in column {cells.name!r}: "
+            f"{join_first(repeated)}; keep one row of each, with a column for each reader if "
+            "several have read it, or, if they are different radiographs, write the ids with "
+            "folders, such as P001/hand"
+        )
+    return ids
+
+
+def read_patient_names(path: Path, cells: pd.Series) -> pd.Series:
+    """Return the patients of a column, "" where a cell names none."""
+    patients = normal_ids(cells).mask(cells.str.casefold().isin(NO_PATIENT), "")
+    if (patients == "").all():
+        raise UserError(
+            f"{path}: column {cells.name!r} contains no patient: fill it, rename it, or choose "
+            f"another with {column_option('patient')}"
+        )
+    return patients
+
+
+def warn_of_patients(path: Path, others: pd.DataFrame) -> None:
+    """Warn about an unused column that may name patients with several radiographs."""
+    others = others.loc[:, ~others.columns.duplicated()]
+    for name in others:
+        alike = re.search(PERHAPS_A_PATIENT, str(name).casefold())
+        if alike and len(others) / 10 <= others[name].nunique() < len(others):
+            log.warning(
+                "%s: column %r has %s values in %s rows. If it names the patients, set "
+                "%s: otherwise one patient may be in training and in test",
+                path, name, f"{others[name].nunique():,}", f"{len(others):,}",
+                column_option("patient", str(name)),
+            )  # fmt: skip
 
 
 def patient_codes(table: pd.DataFrame) -> np.ndarray | None:

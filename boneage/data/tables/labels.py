@@ -1,7 +1,6 @@
 """One label table: ids, bone ages in months, and sex, checked row by row."""
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from boneage.data.tables.ages import (
     MONTHS_PER_UNIT,
+    as_numbers,
     read_ages,
     read_numbers,
     read_units,
@@ -18,10 +18,11 @@ from boneage.data.tables.ages import (
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
     KNOWN_NAMES,
+    LABEL,
     OPTIONAL,
+    PREDICTED_AGE,
     READER,
     Columns,
-    ReadUnit,
     column_option,
     find_columns,
     label_column,
@@ -30,39 +31,37 @@ from boneage.data.tables.columns import (
     require_single,
     without_column,
 )
-from boneage.data.tables.ids import NO_PATIENT, normal_ids
-from boneage.data.tables.read import read_table, refuse
+from boneage.data.tables.ids import (
+    read_patient_names,
+    read_unique_ids,
+    unify_spellings,
+    warn_of_patients,
+)
+from boneage.data.tables.read import is_known, read_table, refuse
+from boneage.data.tables.readings import read_readings
 from boneage.data.tables.sexes import read_sexes
-from boneage.data.tables.subgroups import is_known, read_subgroups
-from boneage.errors import UserError, join_first, plural, require_choice
+from boneage.errors import UserError, join_first
+from boneage.stages import PROBABILITY
 
 log = logging.getLogger(__name__)
 
-PERHAPS_A_PATIENT = (
-    r"(?<![a-z])(patient|subject|participant|person|child|case|mrn|pid|name|fall|hasta|ipp|uhid)"
-)
 ROUNDING_MONTHS = 1.0  # months between one age in months and in years
+TAKEN = (  # columns of the results
+    "id", "age_months", "age_years", PREDICTED_AGE, "soft_age_months", "sex", "patient",
+    "origin", "path", "cache_row", "fold", "stage", "stage_predicted", "male_probability",
+    "kind", "image",
+)  # fmt: skip
+TAKEN_BEGINNINGS = (PROBABILITY, READER, LABEL)
+MAX_VALUES = 50  # different values of a column of text: more name radiographs, not groups
 NEAR = 24  # months, median difference between two readings of the same radiographs
 
 
-def read_labels(
-    path: Path,
-    columns: Columns = DEFAULT_COLUMNS,
-    age_unit: ReadUnit = None,
-    separator: str | None = None,
-) -> pd.DataFrame:
+def read_labels(path: Path, columns: Columns = DEFAULT_COLUMNS) -> pd.DataFrame:
     """Read a label table.
-
-    Sex may be M/F, male/female, boy/girl or man/woman; in a column that asks for one (`male`,
-    `is_female`) also True/False, T/F, yes/no or 1/0.
-    Elsewhere 1/0 is ambiguous and refused. An empty cell, or no such column, is "unknown".
 
     Args:
         path: csv or xlsx file.
-        columns: column names of a custom table.
-        age_unit: unit of the ages in the file. None takes it from the column's name, else
-            months, and ages that look like years are refused.
-        separator: of a csv file; None finds it.
+        columns: of a custom table.
 
     Returns:
         Columns `id` (as `normal_id` writes it), `age_months` (float64), `sex` ("female", "male" or
@@ -75,9 +74,7 @@ def read_labels(
     Raises:
         UserError: naming file, row, column and value of the mistake.
     """
-    if age_unit not in (None, "any"):
-        require_choice("data.age_unit", age_unit, *MONTHS_PER_UNIT)
-    table = read_table(path, separator)
+    table = read_table(path, columns.separator)
     names = find_columns(list(table.columns), columns)
     _require_columns(path, table, names, columns)
     single = table.loc[:, ~table.columns.duplicated(keep=False)]
@@ -88,10 +85,10 @@ def read_labels(
             "%s: column %r is one of the readers, so the age is their mean", path, names.pop("age")
         )
     one_reading = "age" in names and not {*columns.readers} & {*table.columns}
-    units = read_units(table)
-    readings = _readings(path, table, () if one_reading else columns.readers, age_unit, units)
+    unit, units = columns.age_unit, read_units(table)
+    readings = read_readings(path, table, () if one_reading else columns.readers, unit, units)
     if "age" in names:
-        months = read_ages(path, table[names["age"]], age_unit, units)
+        months = read_ages(path, table[names["age"]], unit, units)
         if not columns.age:
             _warn_of_other_ages(path, table, names["age"], months, columns)
     else:
@@ -103,13 +100,12 @@ def read_labels(
         labels["site"] = table[names["site"]]
         unknown = ~is_known(labels["site"])
         refuse(path, table[names["site"]], unknown, "is no site: name it, or remove the row")
-    require_present(path, table, columns.others, "data.subgroups")
-    labels = labels.join(read_subgroups(path, table, columns.others))
+    labels = labels.join(_subgroups(path, table, columns.others))
     labels = labels.join(_own_labels(path, table, columns.labels))
     if "patient" in names:
-        labels["patient"] = _patients(path, table[names["patient"]])
+        labels["patient"] = read_patient_names(path, table[names["patient"]])
     else:
-        _warn_of_patients(path, table.drop(columns=list(names.values())))
+        warn_of_patients(path, table.drop(columns=list(names.values())))
     return labels.reset_index(drop=True)
 
 
@@ -138,24 +134,6 @@ def _is_other_reading(cells: pd.Series, months: pd.Series) -> bool:
     differences = [(read_numbers(cells) * n - months).abs() for n in MONTHS_PER_UNIT.values()]
     nearest = min(differences, key=lambda months: months.fillna(np.inf).median())
     return bool(nearest.median() < NEAR and (nearest > ROUNDING_MONTHS).any())
-
-
-def read_ids(
-    path: Path, columns: Columns = DEFAULT_COLUMNS, separator: str | None = None
-) -> pd.Series:
-    """Return the ids of a table, which may repeat; it needs no ages.
-
-    Raises:
-        UserError: when it cannot be read, or has no id column.
-    """
-    table = read_table(path, separator)
-    header = list(table.columns)
-    either = (find_columns(header, names).get("id") for names in (columns, DEFAULT_COLUMNS))
-    name = next(filter(None, either), None)
-    if name is None:
-        raise UserError(without_column(path, header, "id"))
-    require_single(path, table, [name])
-    return normal_ids(table[name])
 
 
 def _require_columns(
@@ -188,47 +166,6 @@ def _require_columns(
         )
 
 
-def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
-    """Return ids in normal form; raise UserError if there is none, or one is empty or repeated."""
-    if cells.empty:
-        raise UserError(f"{path} has a header but no rows: it needs one for each radiograph")
-    refuse(path, cells, cells == "", "is empty: give every row an id, or remove the row")
-    rounded = cells.str.fullmatch(r"\d([.,]\d+)?E\+\d+")
-    refuse(path, cells, rounded, "was rounded by a spreadsheet program: save the ids as text")
-    ids = normal_ids(cells)
-    if repeated := list(ids[ids.duplicated()].unique()):
-        raise UserError(
-            f"{path}: {plural(len(repeated), 'id')} more than once in column {cells.name!r}: "
-            f"{join_first(repeated)}; keep one row of each, with a column for each reader if "
-            "several have read it, or, if they are different radiographs, write the ids with "
-            "folders, such as P001/hand"
-        )
-    return ids
-
-
-def _readings(
-    path: Path,
-    table: pd.DataFrame,
-    readers: Sequence[str],
-    unit: ReadUnit,
-    units: pd.Series | None,
-) -> pd.DataFrame:
-    """Return the ages in months of each reader, NaN where a reader has not read."""
-    require_present(path, table, readers, "data.columns.readers")
-    if len(readers) == 1:
-        raise UserError("data.columns.readers names one column: give two readers or more")
-    if twice := [name for name in readers if list(readers).count(name) > 1]:
-        raise UserError(f"data.columns.readers names {twice[0]!r} more than once")
-    found = {}
-    for name in readers:
-        cells = table[name][is_known(table[name])]
-        if cells.empty:
-            raise UserError(f"{path}: column {name!r} has no reading: leave it out of the readers")
-        ages = read_ages(path, cells, unit, units)
-        found[f"{READER}{name}"] = ages.reindex(table.index)
-    return pd.DataFrame(found, index=table.index)
-
-
 def _own_labels(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return the columns of other numbers to learn, NaN where a cell is empty."""
     require_present(path, table, names, "data.columns.labels")
@@ -241,26 +178,29 @@ def _own_labels(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.Dat
     return pd.DataFrame(found, index=table.index)
 
 
-def _patients(path: Path, cells: pd.Series) -> pd.Series:
-    """Return the patients as text, "" where a cell names none."""
-    patients = normal_ids(cells).mask(cells.str.casefold().isin(NO_PATIENT), "")
-    if (patients == "").all():
-        raise UserError(
-            f"{path}: column {cells.name!r} contains no patient: fill it, rename it, or choose "
-            f"another with {column_option('patient')}"
-        )
-    return patients
+def _subgroups(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the columns to group results by, as they are, if their names and values allow it."""
+    require_present(path, table, names, "data.subgroups")
+    for name in names:
+        if name in TAKEN or name.startswith(TAKEN_BEGINNINGS):
+            raise UserError(
+                f"data.subgroups names {name!r}, which the results use: rename the column in {path}"
+            )
+        cells = table[name].astype(str)
+        values = cells[is_known(cells)].nunique()
+        if values > MAX_VALUES and as_numbers(cells) is None:
+            raise UserError(
+                f"data.subgroups names {name!r}, which has {values:,} different values in {path}: "
+                f"name a column of at most {MAX_VALUES} groups, or of numbers such as 1200 or 7.25 "
+                "(1,200 and 1.200 are ambiguous)"
+            )
+    return table[list(names)]
 
 
-def _warn_of_patients(path: Path, others: pd.DataFrame) -> None:
-    """Warn about an unused column that may name patients with several radiographs."""
-    others = others.loc[:, ~others.columns.duplicated()]
-    for name in others:
-        alike = re.search(PERHAPS_A_PATIENT, str(name).casefold())
-        if alike and len(others) / 10 <= others[name].nunique() < len(others):
-            log.warning(
-                "%s: column %r has %s values in %s rows. If it names the patients, set "
-                "%s: otherwise one patient may be in training and in test",
-                path, name, f"{others[name].nunique():,}", f"{len(others):,}",
-                column_option("patient", str(name)),
-            )  # fmt: skip
+def unify_groups(cells: pd.Series) -> pd.Series:
+    """Return a column of text with one spelling for each group; numbers stay as they are."""
+    if as_numbers(cells) is not None:
+        return cells
+    known = is_known(cells)
+    unified = unify_spellings(cells.where(known, ""), f"value of {cells.name}")
+    return cells.where(~known, unified)

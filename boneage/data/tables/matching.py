@@ -12,8 +12,7 @@ import pandas as pd
 
 from boneage.data.formats import RADIOGRAPH_SUFFIXES
 from boneage.data.radiographs import Folder, by_id, names_apart, single_files
-from boneage.data.tables.ids import core
-from boneage.data.tables.labels import read_ids
+from boneage.data.tables.ids import core, read_ids
 from boneage.errors import UserError, join_first, plural
 
 log = logging.getLogger(__name__)
@@ -133,16 +132,15 @@ def clause(ids: list[str], noun: str, what: str) -> str:
     return f"{plural(len(ids), noun)} {what}: {join_first(ids)}"
 
 
-def find_pairs(root: Path, folder: Folder, rows: pd.DataFrame) -> Pairs:
+def find_pairs(folder: Folder, rows: pd.DataFrame) -> Pairs:
     """Match the rows of the label tables with the images; tables that are not used count as well.
 
     Args:
-        root: of the folder, for messages.
         folder: its images and tables.
         rows: `id` of the tables that are used.
     """
-    all_ids = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns, t.separator)]
-    return pair(list(rows["id"]), folder.images, root, all_ids)
+    all_ids = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns)]
+    return pair(list(rows["id"]), folder.images, folder.root, all_ids)
 
 
 def pair(
@@ -167,9 +165,9 @@ def pair(
     )
 
 
-def match_images(root: Path, folder: Folder, rows: pd.DataFrame, missing: str) -> pd.DataFrame:
+def match_images(folder: Folder, rows: pd.DataFrame, missing: str) -> pd.DataFrame:
     """Assign every row its image; report or drop rows and images without a counterpart."""
-    pairs = find_pairs(root, folder, rows)
+    root, pairs = folder.root, find_pairs(folder, rows)
     if clauses := pairs.missing():
         unmatched = rows["id"].isin(pairs.without_image)
         systematic = unmatched.groupby(rows["origin"]).mean().max() > FEW_MISSING

@@ -15,6 +15,7 @@ import pandas as pd
 
 from boneage.data.tables.columns import (
     INVISIBLE,
+    SEPARATORS,
     stripped,
     title_lines,
     warn_once,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FOREIGN = (".xls", ".xlsb", ".ods", ".numbers")  # unsupported tables
 TABLE_SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *FOREIGN)
-SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # text contains commas too
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 NO_VALUE = ("", "na", "n/a", "nan", "none", "null", "unknown")  # cells, in any case
 HEADER_BYTES = 1 << 16  # bytes of a file that contain its header
@@ -47,8 +47,8 @@ def read_table(path: Path, separator: str | None = None) -> pd.DataFrame:
     Args:
         path: a csv file (UTF-8, UTF-16 with a byte-order mark, or else Windows-1252), or an xlsx
             file (see `read_sheet`); its content decides, not its suffix.
-        separator: of a csv file: comma, semicolon, tab or pipe, by name or as a character. If
-            None, or not in the header, the one by which the rows fit the header.
+        separator: of a csv file, as of `Columns`. If None, or not in the header, the one by which
+            the rows fit the header.
 
     Returns:
         Stripped text under stripped column names, blank rows and columns without a name left out;
@@ -86,15 +86,8 @@ def read_header(path: Path, separator: str | None = None) -> list[str]:
     return [name for name in _cells(path, separator, complete=False).iloc[0] if name]
 
 
-def check_separator(separator: str | None) -> None:
-    """Raise UserError for an invalid separator."""
-    if separator not in (None, *SEPARATORS, *SEPARATORS.values()):
-        raise UserError(f"data.separator={separator}: must be one of {', '.join(SEPARATORS)}")
-
-
 def _cells(path: Path, separator: str | None, complete: bool) -> pd.DataFrame:
     """Return stripped text by line number, blank lines left out; the first line is the header."""
-    check_separator(separator)
     require_file(path)
     if path.suffix.lower() in FOREIGN:
         raise UserError(f"{path}: {path.suffix} files are not supported: save it as xlsx or csv")
@@ -229,3 +222,8 @@ def refuse(path: Path, cells: pd.Series, wrong: pd.Series, reason: str) -> None:
             f"{path}, row {cells.index[first]}, column {cells.name!r}: "
             f"{cells.iloc[first]!r} {reason}{more}"
         )
+
+
+def is_known(cells: pd.Series) -> pd.Series:
+    """Tell which cells of text have a value."""
+    return ~cells.str.strip().str.casefold().isin(NO_VALUE)

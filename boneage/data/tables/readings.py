@@ -1,14 +1,17 @@
-"""Which of several readers have read enough of the same radiographs to be compared."""
+"""The ages that several readers gave, and which of these readers can be compared."""
 
 import logging
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from boneage.data.tables.columns import READER
-from boneage.errors import plural
+from boneage.data.tables.ages import read_ages
+from boneage.data.tables.columns import READER, ReadUnit, require_present
+from boneage.data.tables.read import is_known
+from boneage.errors import UserError, plural
 
 log = logging.getLogger(__name__)
 LEAST_SHARED = 10  # radiographs that a reader and at least one other have both read
@@ -17,6 +20,29 @@ LEAST_SHARED = 10  # radiographs that a reader and at least one other have both 
 def reading_column(reader: str) -> str:
     """Return the column with the ages in years that a reader gave."""
     return f"{READER}{reader}_years"
+
+
+def read_readings(
+    path: Path,
+    table: pd.DataFrame,
+    readers: Sequence[str],
+    unit: ReadUnit,
+    units: pd.Series | None,
+) -> pd.DataFrame:
+    """Return the ages in months of each reader, NaN where a reader has not read."""
+    require_present(path, table, readers, "data.columns.readers")
+    if len(readers) == 1:
+        raise UserError("data.columns.readers names one column: give two readers or more")
+    if twice := [name for name in readers if list(readers).count(name) > 1]:
+        raise UserError(f"data.columns.readers names {twice[0]!r} more than once")
+    found = {}
+    for name in readers:
+        cells = table[name][is_known(table[name])]
+        if cells.empty:
+            raise UserError(f"{path}: column {name!r} has no reading: leave it out of the readers")
+        ages = read_ages(path, cells, unit, units)
+        found[f"{READER}{name}"] = ages.reindex(table.index)
+    return pd.DataFrame(found, index=table.index)
 
 
 def shared_radiographs(readings: np.ndarray, reader: int) -> np.ndarray:

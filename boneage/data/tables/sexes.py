@@ -70,6 +70,10 @@ def warn_of_headers(ids: Iterable[str], sexes: Iterable[str], of_headers: Iterab
 def read_sexes(path: Path, table: pd.DataFrame, column: str | None) -> pd.Series:
     """Return "female", "male" or "unknown" for each row of a table.
 
+    Sex may be M/F, male/female, boy/girl or man/woman; in a column that asks for one (`male`,
+    `is_female`) also True/False, T/F, yes/no or 1/0, which elsewhere are refused as ambiguous. An
+    empty cell is "unknown".
+
     Unknown sexes, and unused columns that look like sexes, are logged in one line.
 
     Args:

@@ -13,7 +13,7 @@ from boneage.data.tables.columns import (
     find_columns,
     require_single,
 )
-from boneage.data.tables.labels import read_unique_ids
+from boneage.data.tables.ids import read_unique_ids
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.read import read_table, refuse
 from boneage.errors import UserError, join_first
@@ -27,10 +27,7 @@ ANSWER_COLUMNS = ("age_years", "novelty")
 
 
 def read_soft_targets(
-    path: Path,
-    table: pd.DataFrame,
-    columns: Columns = DEFAULT_COLUMNS,
-    separator: str | None = None,
+    path: Path, table: pd.DataFrame, columns: Columns = DEFAULT_COLUMNS
 ) -> pd.Series:
     """Return a teacher's predicted age of each radiograph, and log how many have one.
 
@@ -38,8 +35,7 @@ def read_soft_targets(
         path: `predictions.csv` of a run, of `boneage ensemble` or of `boneage predict`, or a table
             with the columns `id` and `age_years_predicted`.
         table: the radiographs, with `id`, `age_months` and `fold`.
-        columns: column names of a custom table, which this one may have as well.
-        separator: of a csv file; None finds it.
+        columns: of a custom table, which this one may have as well.
 
     Returns:
         The age in months by the index of `table`: the reading if the teacher has none.
@@ -47,7 +43,7 @@ def read_soft_targets(
     Raises:
         UserError: when it is missing or malformed, or has no age of a training radiograph.
     """
-    rows = read_table(path, separator)
+    rows = read_table(path, columns.separator)
     name = find_columns(list(rows.columns), columns).get("id", "id")
     age = PREDICTED_AGE if PREDICTED_AGE in rows else ANSWER_COLUMNS[0]
     if name not in rows or (age != PREDICTED_AGE and not set(ANSWER_COLUMNS) <= set(rows)):

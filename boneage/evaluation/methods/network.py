@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from boneage.data.crop import HAND_MARGIN
 from boneage.data.decode import STRETCH_PERCENTILES
+from boneage.data.hand import HAND_MARGIN
 from boneage.evaluation.methods.words import (
     class_name,
     fill_in,

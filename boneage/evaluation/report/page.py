@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import write_file
-from boneage.data.crop import to_film, to_jpeg
 from boneage.data.decode import Preprocessing
 from boneage.data.folders import walk
 from boneage.data.formats import read_radiograph
-from boneage.data.hand import detect
+from boneage.data.hand import detect, to_film, to_jpeg
 from boneage.data.radiographs import by_id
 from boneage.errors import UserError
 from boneage.evaluation.figures.material import AbsentError, Material
