@@ -16,7 +16,8 @@ class GradientConflict(L.Callback):
     """Log the cosine between the gradients of each pair of tasks on the backbone's weights.
 
     -1 is opposite, 0 unrelated, 1 the same direction (Yu et al. 2020, arXiv:2001.06782). Each
-    measurement costs one backward pass per task. The history has the mean of each epoch.
+    measurement costs one backward pass per task. The history has the mean of each epoch. A batch
+    without a gradient of a task, because no radiograph has its label, has no cosine.
 
     Args:
         every_n_steps: training steps between two measurements.
@@ -34,14 +35,17 @@ class GradientConflict(L.Callback):
             return
         shared = [weight for weight in model.backbone.parameters() if weight.requires_grad]
         gradients = {name: _flat(own, shared) for name, own in model.losses.items()}
-        cosines = {
-            f"gradients/cosine_{a}_{b}": float(
-                torch.cosine_similarity(gradients[a], gradients[b], dim=0)
-            )
-            for a, b in combinations(gradients, 2)
-        }
-        model.log_dict(cosines, on_epoch=True, logger=False, batch_size=1, sync_dist=True)
-        for logger in trainer.loggers:  # `log_dict` would write at the steps of log_every_n_steps
+        cosines = {}
+        for a, b in combinations(gradients, 2):
+            name, pair = f"gradients/cosine_{a}_{b}", (gradients[a], gradients[b])
+            measured = all(bool(gradient.any()) for gradient in pair)
+            cosine = float(torch.cosine_similarity(*pair, dim=0))
+            # a weight of 0 in the mean: all processes must log it, also without a label
+            model.log(name, cosine, on_step=False, on_epoch=True, logger=False,
+                batch_size=int(measured), sync_dist=True)  # fmt: skip
+            if measured:
+                cosines[name] = cosine
+        for logger in trainer.loggers:  # `log` would write at the steps of log_every_n_steps
             logger.log_metrics(cosines, trainer.global_step)
 
 

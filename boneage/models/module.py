@@ -25,7 +25,7 @@ from boneage.models.network import Network
 from boneage.models.schedules import constant
 from boneage.models.sex import SexInput
 from boneage.models.weighting import FixedWeighting, Weighting
-from boneage.tasks.base import Task
+from boneage.tasks.base import Task, no_loss
 
 
 class Scores(Metric):
@@ -179,6 +179,15 @@ class BoneAgeModule(Network, L.LightningModule):
         return total
 
     @override
+    def log(
+        self, name: str, value: Any, *args: Any, batch_size: int | None = None, **options: Any
+    ) -> None:
+        """Log a value, and make the mean size over processes whole: Lightning rounds it down."""
+        if batch_size is not None:
+            options["batch_size"] = batch_size * self.trainer.world_size
+        super().log(name, value, *args, **options)
+
+    @override
     def on_after_backward(self) -> None:
         self.losses = {}
 
@@ -272,16 +281,6 @@ class BoneAgeModule(Network, L.LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["boneage"] = self.record
-
-
-def no_loss(task: Task, output: Tensor) -> Tensor:
-    """Return a loss of 0 that depends, as others do, on all weights: processes wait for these.
-
-    Args:
-        task: without a target in this batch.
-        output: (0, ...) its outputs of radiographs with a target.
-    """
-    return output.sum() + 0 * sum(weight.sum() for weight in task.parameters())
 
 
 def as_array(values: Tensor) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from boneage.data.atomic import write_files, writing
+from boneage.data.tables.columns import LABEL
 from boneage.data.tables.readings import reading_column
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError, join_first, plural
@@ -158,7 +159,8 @@ def _mean_predictions(
     """
     rows = pd.concat([run.predictions for run in runs], ignore_index=True)
     further = ["patient", *columns]  # some runs may lack them
-    known = [*TRUTH, *(name for name in further if name in rows), *readings]
+    labels = [column for column in rows if str(column).startswith(LABEL)]
+    known = [*TRUTH, *(name for name in further if name in rows), *readings, *labels]
     truth = rows.groupby("id", sort=False)[known[1:]]
     changed = truth.nunique().gt(1).any(axis=1)
     if changed.any():

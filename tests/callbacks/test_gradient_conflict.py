@@ -13,7 +13,8 @@ from boneage.run.experiment import train
 
 
 @pytest.mark.parametrize(
-    ("second", "cosine"), [((1.0, 0.0), 1.0), ((0.0, 2.0), 0.0), ((-3.0, 0.0), -1.0)]
+    ("second", "cosine"),
+    [((1.0, 0.0), 1.0), ((0.0, 2.0), 0.0), ((-3.0, 0.0), -1.0), ((0.0, 0.0), None)],  # no label
 )
 def test_cosines_by_hand(second, cosine):
     backbone = nn.Linear(2, 1, bias=False)
@@ -24,11 +25,14 @@ def test_cosines_by_hand(second, cosine):
     }
     model = SimpleNamespace(
         tasks={"age": None, "stage": None}, backbone=backbone, losses=losses,
-        log_dict=lambda values, **_: logged.update(values),
+        log=lambda name, value, batch_size, **_: logged.update({name: value} if batch_size else {}),
     )  # fmt: skip
-    trainer = SimpleNamespace(global_step=0, loggers=[])
+    shown = {}
+    logger = SimpleNamespace(log_metrics=lambda values, step: shown.update(values))
+    trainer = SimpleNamespace(global_step=0, loggers=[logger])
     GradientConflict(1).on_before_backward(trainer, model, None)
-    assert logged == {"gradients/cosine_age_stage": pytest.approx(cosine)}
+    expected = {} if cosine is None else {"gradients/cosine_age_stage": pytest.approx(cosine)}
+    assert logged == shown == expected
     sum(losses.values()).backward()  # the graph is still there
 
 
@@ -47,6 +51,7 @@ def test_every_measurement_is_on_the_dashboard_at_its_step(configure, tmp_path):
     first, third, fifth = (scalar.value for scalar in written)
     history = pd.read_csv(tmp_path / "run/history.csv")
     assert history[name].tolist() == pytest.approx([(first + third) / 2, fifth])
+    assert [column for column in history if "cosine" in column] == [name]  # not by step as well
 
 
 def test_an_epoch_without_a_measurement_has_none_in_the_history(configure, tmp_path):

@@ -782,5 +782,6 @@ def test_other_numbers_to_learn(tmp_path):
         file.write_text(f"id,boneage,sex,height\n{own}3,84,M,{cell}\n")
         with pytest.raises(UserError, match=f"row 4, column 'height': '{cell}' is not a number"):
             read_labels(file, columns)
-    with pytest.raises(UserError, match=r"data\.columns\.labels names 'weight', which .* lacks"):
+    message = r"data\.columns\.labels names 'weight', which .* lacks .*; add the column, with empty"
+    with pytest.raises(UserError, match=message):
         read_labels(file, Columns.of({"labels": ["weight"]}, ()))

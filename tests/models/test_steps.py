@@ -52,6 +52,20 @@ def test_the_loss_of_a_fold_is_the_mean_of_its_radiographs_with_the_weights_of_t
     assert logged["val/loss"] == pytest.approx(3 * own["age"] + 0.25 * own["stage"], rel=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [(2, 1), (0, 1)])
+def test_the_logged_mean_of_two_processes_is_exact(monkeypatch, sizes):
+    """Lightning rounds the mean of their sizes down: 3 radiographs would count as 2, 1 as none."""
+    given = []
+    model = make()
+    model._trainer = SimpleNamespace(world_size=2)
+    monkeypatch.setattr(
+        L.LightningModule, "log", lambda *_, batch_size, **__: given.append(batch_size)
+    )
+    for size in sizes:
+        model.log_dict({"val/age/loss": torch.tensor(1.0)}, batch_size=size)
+    assert sum(given) // 2 == sum(sizes)
+
+
 def test_test_predictions_are_those_in_use_although_training_has_mixed_precision(monkeypatch):
     model, batch = make().eval(), make_batch(4)
     monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.errors import UserError
 from boneage.evaluation.report.page import write_report
+from boneage.run.ensemble import _mean_predictions as mean_predictions
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 
@@ -53,6 +55,20 @@ def test_an_ensemble_by_hand(runs, tmp_path):
     for name in ("parameters", "seconds"):
         assert metrics[name] == own[0][name] + own[1][name]
     assert metrics["differing"] == ["seed"]
+
+
+def test_labels_stay_as_they_are_and_must_agree():
+    """The mean of three times 0.1 is not 0.1."""
+    table = pd.DataFrame(
+        {"id": ["1", "2"], "sex": "male", "age_years": [5.0, 6.0], "stage": "child"}
+    )
+    table = table.assign(age_years_predicted=[4.0, 6.0], label_height=[0.1, np.nan])
+    runs = [SimpleNamespace(predictions=table.copy()) for _ in range(3)]
+    mean = mean_predictions(runs, [], [])["label_height"]
+    pd.testing.assert_series_equal(mean, table["label_height"], check_exact=True)
+    runs[2].predictions["label_height"] += 1
+    with pytest.raises(UserError, match="the runs have different labels for 1"):
+        mean_predictions(runs, [], [])
 
 
 def test_a_trial_makes_the_mean_a_trial_and_means_are_not_averaged(runs, tmp_path):

@@ -11,12 +11,12 @@ from sklearn.metrics import roc_auc_score
 from boneage.errors import UserError
 from boneage.evaluation.evaluate import evaluate
 from boneage.models.inference import predictor
-from boneage.models.module import no_loss
 from boneage.run.checkpoint import build_model
 from boneage.run.ensemble import _scored as scored_by_columns
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.stages import Stages
+from boneage.tasks.base import no_loss
 from boneage.tasks.sex import SexClassification
 
 SEXES = torch.tensor([0, 1, 2, 1])

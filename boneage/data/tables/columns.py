@@ -180,12 +180,14 @@ def require_single(path: Path, table: pd.DataFrame, names: Iterable[str]) -> Non
             raise UserError(f"{path} has several columns called {name!r}: rename all but one")
 
 
-def require_present(path: Path, table: pd.DataFrame, names: Sequence[str], option: str) -> None:
-    """Raise UserError when a table lacks one of the columns that an option names."""
+def require_present(
+    path: Path, table: pd.DataFrame, names: Sequence[str], option: str, hint: str = ""
+) -> None:
+    """Raise UserError, which ends with a hint, when a table lacks a column that an option names."""
     for name in names:
         if name not in table:
             header = ", ".join(map(str, table.columns))
-            raise UserError(f"{option} names {name!r}, which {path} lacks (it has {header})")
+            raise UserError(f"{option} names {name!r}, which {path} lacks (it has {header}){hint}")
     require_single(path, table, names)
 
 

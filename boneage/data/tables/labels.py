@@ -168,7 +168,8 @@ def _require_columns(
 
 def _own_labels(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return the columns of other numbers to learn, NaN where a cell is empty."""
-    require_present(path, table, names, "data.columns.labels")
+    hint = "; add the column, with empty cells where there is no value"
+    require_present(path, table, names, "data.columns.labels", hint)
     found = {}
     for name in names:
         present = is_known(table[name])
