@@ -174,8 +174,13 @@ def test_folders_without_numbers_are_all_read(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "film.png").touch()
+    stat = os.stat
+
+    def without_number(*args, **options):
+        return SimpleNamespace(st_dev=1, st_ino=0, st_mode=stat(*args, **options).st_mode)
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, "stat", lambda path: SimpleNamespace(st_dev=1, st_ino=0))
+        patch.setattr(os, "stat", without_number)
         files = [*walk(tmp_path)]
     assert files == [str(tmp_path / name / "film.png") for name in ("a", "b")]
 

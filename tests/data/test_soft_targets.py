@@ -144,7 +144,8 @@ def test_a_teacher_without_its_checkpoint_is_known_by_its_split(tmp_path, caplog
         {"id": ["a", "b", "c"], "fold": ["train", "val", "test"], "age_years": [5.0, 6.0, 7.0]}
     )
     tested = pd.DataFrame({"id": ["c"], "sex": ["male"], "age_years": [7.0]})
-    run = write_finished_run(tmp_path / "run", tested.assign(age_years_predicted=7.5))
+    n = dict.fromkeys(("train", "val", "test"), 1)
+    run = write_finished_run(tmp_path / "run", tested.assign(age_years_predicted=7.5), n=n)
     split.assign(sex="male").to_csv(run / "split.csv", index=False)
     own = split.assign(age_months=12 * split["age_years"], fold="test")
     for id_ in "ab":
@@ -206,8 +207,11 @@ def test_each_member_of_an_ensemble_is_a_teacher(tmp_path):
     predictions = tested.assign(age_years_predicted=5.5)
     runs = []
     for name, id_, months in (("one", "9", 90.0), ("two", "4", 30.0)):
-        runs.append(str(write_finished_run(tmp_path / name, predictions)))
-        split = pd.DataFrame({"id": [id_], "fold": "train", "age_years": months / 12})
+        n = {"train": 1, "val": 0, "test": 1}
+        runs.append(str(write_finished_run(tmp_path / name, predictions, n=n)))
+        split = pd.DataFrame(
+            {"id": [id_, "1"], "fold": ["train", "test"], "age_years": [months / 12, 5.0]}
+        )
         split.assign(sex="male").to_csv(tmp_path / name / "split.csv", index=False)
     pooled = write_finished_run(tmp_path / "pooled", predictions, ensemble=runs)
     with pytest.raises(UserError, match="two was trained on 1 test radiograph of this run: 4;"):
