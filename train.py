@@ -57,12 +57,12 @@ def _remove_if_empty() -> None:
 
 
 def _occurred_in_job(error: Exception) -> bool:
-    """Tell whether a job raised an error that is none of the user: its traceback is needed."""
+    """Tell whether a single run raised an error, which is not the user's: show its traceback."""
     frames = traceback.walk_tb(error.__traceback__)
     functions = {
         frame.f_code.co_name for frame, _ in frames if frame.f_code.co_filename == __file__
     }
-    return "main" in functions and not isinstance(error, CompactHydraException)
+    return "main" in functions
 
 
 if __name__ == "__main__":

@@ -102,7 +102,11 @@ def _drawn_names(folder: Path) -> str:
     folder = folder.resolve()
     if folder.name == PICTURES and any((folder.parent / n).exists() for n in PREDICTION_FILES):
         return ".*"
-    tasks = {file.stem.rpartition("_")[2] for file in folder.glob("*_*.npy")}  # maps of explain
-    names = [rf"{re.escape(task)}_\d{{3}}\.png" for task in sorted(tasks)]
+    tasks: set[str] = set()
+    for file in folder.glob("*_*.npy"):  # maps of explain: <id>_<task>.npy, both may contain a "_"
+        parts = file.stem.split("_")
+        tasks.update("_".join(parts[start:]) for start in range(1, len(parts)))
+    # a task is no number: 001_002.png next to 001_002.npy is a radiograph
+    names = [rf"{re.escape(task)}_\d{{3,}}\.png" for task in sorted(tasks) if task.isidentifier()]
     names += [re.escape(STRESS_FIGURE)] * (folder / STRESS_TABLE).exists()
     return "|".join(names)

@@ -183,9 +183,9 @@ class BoneAgeModule(Network, L.LightningModule):
         self, name: str, value: Any, *args: Any, batch_size: int | None = None, **options: Any
     ) -> None:
         """Log a value, and make the mean size over processes whole: Lightning rounds it down."""
-        if batch_size is not None:
-            options["batch_size"] = batch_size * self.trainer.world_size
-        super().log(name, value, *args, **options)
+        if batch_size is not None and self._trainer is not None:
+            batch_size *= self.trainer.world_size
+        super().log(name, value, *args, **options | {"batch_size": batch_size})
 
     @override
     def on_after_backward(self) -> None:

@@ -203,5 +203,5 @@ def _is_of_phantom(record: dict[str, Any]) -> bool:
     """Tell whether a checkpoint's data set was synthetic, as far as its options and files show."""
     root = record["options"].get("data.root")
     if root:
-        return (Path(root) / PHANTOM_FILE).is_file()
+        return os.path.isfile(os.path.join(root, PHANTOM_FILE))  # False where it may not look
     return "data.root._target_" in record["options"]

@@ -181,7 +181,7 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
             raise UserError(
                 f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
             )
-    for name, number in config.hydra.sweeper.items():
+    for name, number in config.hydra.sweeper.items_ex(resolve=False):  # Hydra resolves it later
         if isinstance(number, int) and not isinstance(number, bool) and number < 1:
             raise UserError(f"hydra.sweeper.{name}={number}: must be at least 1")
     for searched in config.hydra.sweeper.get("params") or ():
@@ -216,7 +216,9 @@ def _composed(words: list[str], groups: list[str]) -> DictConfig:
         near = suggestion(choice, error.options)
         raise UserError(f"{group}={choice} is not a choice{near}") from error
     except AttributeError as error:  # of OmegaConf's merge into null
-        word = next((word for word in words if "={" in word), "")
+        word = next((word for word in words if "={" in word), None)
+        if word is None:
+            raise
         option = word.partition("=")[0]
         raise UserError(
             f"{word} cannot be used: give each part on its own, as +{option}.NAME=VALUE"

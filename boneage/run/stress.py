@@ -133,8 +133,11 @@ def _of_run(
         data = yaml.safe_load(record["config_text"])["data"]
         given = data["root"]
         tables = {key: data[key] for key in ("table", "val_table", "test_table")}
-        columns = columns or Columns.of(data["columns"], separator=data.get("separator"))
-        columns = replace(columns, age_unit=age_unit or data["age_unit"])
+        columns = replace(
+            columns or Columns.of(data["columns"]),
+            age_unit=age_unit or data["age_unit"],
+            separator=data.get("separator"),
+        )
         if root is None and isinstance(given, dict):  # a phantom: in the cache
             root = write_phantom(**{key: given[key] for key in ("n", "size", "seed")})
         root = root or Path(given)

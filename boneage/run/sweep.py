@@ -1,6 +1,7 @@
 """Folders of runs and sweeps: check that they can be written, record config and failures."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +29,14 @@ class WritableFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folder of a single run."""
-        make_folder(config, "hydra.run.dir")
+        make_folder(_named(config, "hydra.run.dir"), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folders of a sweep and of its storage file."""
-        make_folder(config, "hydra.sweep.dir")
-        if is_search(config):
-            make_folder(config, "hydra.sweeper.storage")
+        make_folder(_named(config, "hydra.sweep.dir"), "hydra.sweep.dir")
+        storage = _named(config, "hydra.sweeper.storage") if is_search(config) else ""
+        if storage.startswith(SQLITE):
+            make_folder(os.path.dirname(storage.removeprefix(SQLITE)), "hydra.sweeper.storage")
 
 
 def is_search(config: DictConfig) -> bool:
@@ -42,8 +44,16 @@ def is_search(config: DictConfig) -> bool:
     return "direction" in config.hydra.sweeper
 
 
-def make_folder(config: DictConfig, option: str) -> None:
-    """Make the folder that an option names, or that of its SQLite file, and check it.
+def _named(config: DictConfig, option: str) -> str:
+    """Return the value of an option; end the process if it refers to one that does not exist."""
+    try:
+        return str(OmegaConf.select(config, option))
+    except OmegaConfBaseException as error:
+        sys.exit(f"error: {option}: {first_line(error)}")
+
+
+def make_folder(folder: str, option: str) -> None:
+    """Make the folder that an option names, and check that it can be written.
 
     Raises:
         SystemExit: naming the folder, the reason and the option.
@@ -51,14 +61,7 @@ def make_folder(config: DictConfig, option: str) -> None:
     from boneage.data.atomic import make_writable
 
     try:
-        named = str(OmegaConf.select(config, option))
-        if option.endswith(".storage"):
-            if not named.startswith(SQLITE):
-                return
-            named = str(Path(named.removeprefix(SQLITE)).parent)
-        make_writable(Path(named), f"choose another folder with {option}=")
-    except OmegaConfBaseException as error:
-        sys.exit(f"error: {option}: {first_line(error)}")
+        make_writable(Path(folder), f"choose another folder with {option}=")
     except UserError as error:
         sys.exit(f"error: {error}")
 
@@ -146,17 +149,20 @@ class SweepComparison(Callback):
 
 
 def _result(job: JobReturn) -> Any:  # noqa: ANN401 - of any job
-    """Return what a job of a sweep returned; an error of the user names the job first."""
+    """Return what a job of a sweep returned; its error names the options that the sweep chose."""
     if job.status is not JobStatus.FAILED:
         return job._return_value
-    if isinstance(job._return_value, CompactHydraException):
-        typed = {word.lower() for word in sys.argv}
-        given = {*typed, *(f"{word}=null" for word in typed)}  # Hydra's way to write ~option
-        chosen = " ".join(word for word in job.overrides or () if word.lower() not in given)
-        line = str(job._return_value).removeprefix("error: ")
-        named = line if line.startswith(chosen) else f"{chosen}: {line}"
-        raise CompactHydraException(f"error: {named}")
-    raise job._return_value
+    typed = {word.lower() for word in sys.argv}
+    given = {*typed, *(f"{word}=null" for word in typed)}  # Hydra's way to write ~option
+    chosen = " ".join(word for word in job.overrides or () if word.lower() not in given)
+    line = _reason(job._return_value)
+    named = line if line.startswith(chosen) else f"{chosen}: {line}"
+    raise CompactHydraException(f"error: {named}") from job._return_value
+
+
+def _reason(error: BaseException) -> str:
+    """Return in one line why a job failed."""
+    return one_line(error).removeprefix("error: ") or type(error).__name__
 
 
 def repeated(arguments: Sequence[str], sweep: Path | None) -> str:
@@ -178,19 +184,20 @@ def record_failure(folder: Path, error: BaseException, list_of_all: Path) -> Non
     """Write why a job failed, in one line, into its folder and into a list of all failures.
 
     Not into the folder of an earlier run, which the job did not touch: a finished one, or one that
-    the job was refused for. A run that has begun records the errors of the user on its own.
+    the job was refused for. A run that has begun records the errors of the user on its own. The
+    log has the traceback of any other error: the process of the sweep may not get it.
     """
     from boneage.evaluation.run_folder import contains_run
     from boneage.run_files import ERROR, METRICS
 
     folder.mkdir(parents=True, exist_ok=True)
-    line = one_line(error).removeprefix("error: ") or type(error).__name__
-    refused = isinstance(error, CompactHydraException) and contains_run(folder)
+    line, of_user = _reason(error), isinstance(error, CompactHydraException)
+    refused = of_user and contains_run(folder)
     if not refused and not (folder / METRICS).exists():
         (folder / ERROR).write_text(line + "\n", encoding="utf-8")
     with list_of_all.open("a", encoding="utf-8") as lines:
         lines.write(f"{folder.name}: {line}\n")
-    log.error("Failed: %s", line)
+    log.error("Failed: %s", line, exc_info=None if of_user else error)
 
 
 def compare_sweep(sweep: Path) -> None:

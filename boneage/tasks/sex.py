@@ -66,7 +66,7 @@ class SexClassification(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean binary cross-entropy."""
         logits, male = output.squeeze(1).float(), (target == MALE).float()
-        return F.binary_cross_entropy_with_logits(logits, male, reduction="none").mean()
+        return F.binary_cross_entropy_with_logits(logits, male)
 
     def decode(self, output: Tensor) -> Tensor:
         """Return (B,) probabilities of a boy."""

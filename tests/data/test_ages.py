@@ -61,7 +61,13 @@ def test_a_few_tens_among_ages_that_may_be_years_and_months_are_said(table, capl
     ages = ["9.3", "10.9", "8", "12.1", "9.10", "7.11"]
     assert read_labels(table(ages), YEARS)["age_months"].iloc[4] == pytest.approx(9.1 * 12)
     assert "'age_years': 9.10 is read as decimal years, but no fraction is above .11" in caplog.text
-    for decimal in ([*ages, "7.75"], ages[:4], ["9.30", "10.90", "8.00", "9.10"], ["9.10", "8.0"]):
+    for decimal in (
+        [*ages, "7.75"],
+        [*ages, "8." + 30 * "3"],
+        ages[:4],
+        ["9.30", "10.90", "8.00", "9.10"],
+        ["9.10", "8.0"],
+    ):
         caplog.clear()
         read_labels(table(decimal), YEARS)
         assert not said(caplog)

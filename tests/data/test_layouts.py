@@ -538,7 +538,7 @@ def test_ids_that_are_names_of_folders_are_told(tmp_path):
     for patient in ("P1", "P2"):
         put_images(tmp_path / f"DICOM/{patient}/SE1", ["IM1"])
     put(tmp_path / "labels.csv", "id,boneage,male\nP1,60,True\nP2,70,False\n")
-    with pytest.raises(UserError, match=r"ids that are names of folders .* as in P2/SE1/IM1$"):
+    with pytest.raises(UserError, match=r"ids that are names of folders .* as in P1/SE1/IM1$"):
         read_source(tmp_path)
 
 
@@ -552,7 +552,7 @@ def test_results_below_the_radiographs_are_neither_trained_on_nor_predicted(tmp_
         "outputs/age/stopped": ("train.log", ".hydra/config.yaml", "gradcam/age_epoch_005.png"),
         "predicted": ("predictions.csv", "predictions.json", "pictures/1.jpg", "pictures/2.jpg"),
         "stopped": ("predictions.part", "pictures/1.jpg"),
-        "explained": ("age_000.png", "1_age.npy"),
+        "explained": ("age_000.png", "1_age.npy", "bone_age_000.png", "1_bone_age.npy"),
         "stressed": ("stress.csv", "stress.png"),
     }
     for folder, names in results.items():
@@ -560,14 +560,16 @@ def test_results_below_the_radiographs_are_neither_trained_on_nor_predicted(tmp_
             put(tmp_path / folder / name)
     assert list(read_source(tmp_path)["path"]) == films
     assert "2 run folders skipped" in caplog.text
-    assert "5 images drawn by boneage skipped" in caplog.text
+    assert "6 images drawn by boneage skipped" in caplog.text
     assert [str(file) for file in find_radiographs([tmp_path])] == films
     asked = find_radiographs([tmp_path / "outputs/age/finished"])
     assert [file.name for file in asked] == ["scatter.png"]
     put(tmp_path / "site/metrics.json")  # alone it is no sign of a run
     put_images(tmp_path / "site", [3])
     put_images(tmp_path / "explained", ["hand_000"])
-    assert len(find_radiographs([tmp_path])) == 4
+    put_images(tmp_path / "arrays", ["000_000", "000_001"])  # patient and image
+    put(tmp_path / "arrays/000_000.npy")
+    assert len(find_radiographs([tmp_path])) == 6
 
 
 def test_images_of_predicted_radiographs_are_left_out_also_through_links(tmp_path):

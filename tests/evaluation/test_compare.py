@@ -735,7 +735,7 @@ def test_a_cut_or_repeated_table_of_predictions_is_damaged(tmp_path):
     assert all("predictions.csv is damaged" in reason for reason in reasons)
 
 
-def test_a_refused_job_leaves_the_run_of_its_folder_unmarked(tmp_path):
+def test_a_refused_job_leaves_the_run_of_its_folder_unmarked(tmp_path, caplog):
     refusal, crash = CompactHydraException("error: contains a run already"), RuntimeError("lost")
     (tmp_path / "begun/checkpoints").mkdir(parents=True)
     (tmp_path / "finished").mkdir()
@@ -752,6 +752,7 @@ def test_a_refused_job_leaves_the_run_of_its_folder_unmarked(tmp_path):
         "finished: lost", "begun: contains a run already", "begun: lost",
         "new: contains a run already",
     ]  # fmt: skip
+    assert [bool(record.exc_info) for record in caplog.records] == [True, False, True, False]
 
 
 def test_whatever_breaks_a_comparison_is_one_line_of_the_sweep(tmp_path, monkeypatch, caplog):

@@ -459,6 +459,8 @@ def test_sweeps_and_plain_values_need_no_quotation_marks():
     check_overrides(["-m", "--help"], CONF)
     check_overrides(["-m", "--multirun", "seed=1,2"], CONF)
     check_overrides(["-m", "task=regression,classification", "seed=1,2"], CONF)
+    storage = "hydra.sweeper.storage=sqlite:///${hydra:sweep.dir}/search.db"  # known later
+    check_overrides(["-m", "hparams_search=optuna", storage], CONF)
     with pytest.raises(
         UserError, match=r"~/x cannot be read: write the home folder out: data\.root=/"
     ):

@@ -22,6 +22,7 @@ from boneage.evaluation.run_folder import read_run
 from boneage.predict.export import export
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
+from boneage.run.external import _is_of_phantom
 from boneage.run.resume import check_same
 
 MODEL = ("task=multitask", "data.crop=hand", "data.contrast=stretch")
@@ -202,6 +203,7 @@ def test_page_terminal_and_methods_say_that_it_is_external(external, run, other,
     train(configured(run, other, tmp_path / "again"))
     printed = capsys.readouterr().out
     assert "15 external test radiographs of Bern" in printed
+    assert "compared with the run's own test fold" in printed
     assert "trained on synthetic hands only" in printed
     assert "Synthetic training data: this model was trained on hands that were drawn" in text
     assert ", synthetic hands), and" in said
@@ -210,6 +212,12 @@ def test_page_terminal_and_methods_say_that_it_is_external(external, run, other,
     text = Page((tmp_path / "compared/comparison.html").read_text()).text
     assert "(external) (trained on synthetic hands only)" in text
     assert "Synthetic training data: some models were trained only on hands that" in text
+
+
+def test_a_folder_that_cannot_be_looked_into_is_none_of_synthetic_hands(tmp_path):
+    write_phantom(tmp_path / "phantom", n=3, size=32, seed=1)
+    for root, synthetic in ((tmp_path / "phantom", True), (tmp_path, False), (300 * "x", False)):
+        assert _is_of_phantom({"options": {"data.root": str(root)}}) is synthetic
 
 
 def test_the_runs_own_set_is_still_its_test_fold(tested, run, phantom_root):

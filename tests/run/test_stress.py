@@ -20,6 +20,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.phantom import write_phantom
 from boneage.data.phantom.exposure import expose
+from boneage.data.tables.columns import Columns
 from boneage.errors import UserError
 from boneage.evaluation.numbers import fixed
 from boneage.explain.background import HAND, MARKER
@@ -393,6 +394,18 @@ def test_other_data_and_other_tasks_are_one_line(trained, copied, tmp_path):
     torch.save(checkpoint, last)
     done = CliRunner().invoke(app, ["stress", "--checkpoint", str(last)])
     assert "lists no test radiographs: export it" in str(done.exception)
+
+
+def test_columns_that_are_given_have_the_separator_and_unit_of_the_run(monkeypatch):
+    def read(root, columns, **_):
+        raise UserError(str(columns))
+
+    monkeypatch.setattr("boneage.run.stress.read_source", read)
+    data = dict.fromkeys(("table", "val_table", "test_table")) | {"root": "x", "columns": {}}
+    data |= {"age_unit": "years", "separator": "semicolon"}
+    record = {"config_text": yaml.safe_dump({"data": data})}
+    with pytest.raises(UserError, match=r"age='mean', .*age_unit='years', separator='semicolon'"):
+        held_out(record, columns=Columns(age="mean"))
 
 
 def test_a_checkpoint_does_not_choose_where_a_phantom_is_written(tmp_path, monkeypatch):

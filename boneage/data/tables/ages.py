@@ -137,9 +137,9 @@ def maybe_with_months(cells: pd.Series) -> str | None:
         cells: (n,) ages as text; those that are no numbers are ignored.
     """
     fractions = _fractions(cells)
-    fractions = fractions[fractions.astype(int) > 0]
+    fractions = fractions[fractions.astype(float) > 0]  # some have more digits than an int
     tens = fractions[fractions.isin(("10", "11"))]
-    if tens.empty or len(fractions) < LEAST_WARNED or fractions.astype(int).max() > 11:
+    if tens.empty or len(fractions) < LEAST_WARNED or fractions.astype(float).max() > 11:
         return None
     return str(cells[tens.index[0]])
 

@@ -179,9 +179,9 @@ def match_images(folder: Folder, rows: pd.DataFrame, missing: str) -> pd.DataFra
                 else "data.missing=drop leaves them out"
             )
             lacking = {*pairs.without_image}
-            for name in pairs.without_row:
-                if lacking & {*name.split("/")[:-1]}:
-                    advice = f"ids that are names of folders need the image too, as in {name}"
+            of_folders = (n for n in pairs.without_row if lacking & {*n.split("/")[:-1]})
+            if example := next(of_folders, None):
+                advice = f"ids that are names of folders need the image too, as in {example}"
             raise UserError(f"{root}: {'; '.join(clauses)}; {advice}")
         level = logging.WARNING if systematic else logging.INFO
         log.log(level, "Left out in %s: %s", root, "; ".join(clauses))
