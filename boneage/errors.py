@@ -21,7 +21,7 @@ PLAIN_PATH = re.compile(  # paths that Hydra reads as text
     r"(?!(null|true|false|nan|inf)\Z)([a-z]:/|\.{0,2}/|[a-z_])[\w./-]*", re.ASCII | re.IGNORECASE
 )
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
-FLAT_LIST = re.compile(r"\[([^][{}()]*)\]")
+FLAT_LIST = re.compile(r"\[([^][{}]*)\]")
 WINDOWS = os.name == "nt"
 CONTROL_CODES = re.compile(  # all but the tab: terminals obey some; line ends, right-to-left marks
     r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
