@@ -20,6 +20,8 @@ FRAMEWORK = (  # packages of the extra `train`, which exported models do not nee
 PLAIN_PATH = re.compile(  # paths that Hydra reads as text
     r"(?!(null|true|false|nan|inf)\Z)([a-z]:/|\.{0,2}/|[a-z_])[\w./-]*", re.ASCII | re.IGNORECASE
 )
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+FLAT_LIST = re.compile(r"\[([^][{}]*)\]")
 WINDOWS = os.name == "nt"
 CONTROL_CODES = re.compile(  # all but the tab: terminals obey some; line ends, right-to-left marks
     r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
@@ -123,6 +125,20 @@ def quoted_option(option: str, text: str) -> str:
     if not PLAIN_PATH.fullmatch(text):
         text = _in_marks(text, "'" if WINDOWS else '"')  # other marks than the shell's
     return shell_line(f"{option}={text}")
+
+
+def value_advice(option: str, value: str) -> str:
+    """Return how to write a value that Hydra reads as something else."""
+    if DECIMAL_COMMA.fullmatch(value):
+        return f"; a decimal number has a point: {option}={value.replace(',', '.')}"
+    if value.startswith(('"', "'")):
+        return ": its quotation marks do not match"
+    if (path := os.path.expanduser(value)) != value:  # no shell expands ~ after option=
+        return f": write the home folder out: {option_word(option, path)}"
+    if entries := FLAT_LIST.fullmatch(value):
+        quoted = ",".join(_in_marks(entry.strip(" \"'"), '"') for entry in entries[1].split(","))
+        return f": if this is a list, quote its entries: {shell_line(f'{option}=[{quoted}]')}"
+    return f": if this is one value, quote it: {quoted_option(option, value)}"
 
 
 def first_damage(error: "ValidationError") -> str:

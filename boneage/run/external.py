@@ -183,7 +183,9 @@ def own_run(checkpoint: Path, model: BoneAgeModule) -> FinishedRun:
     if best.is_file() and checkpoint.name != best.name:
         raise UserError(f"the run has tested {best.name}, not {checkpoint.name}")
     if bool(run.metrics["options"].get("mirror_test")) != model.mirror_test:
-        raise UserError("mirror_test differs")
+        raise UserError(
+            f"mirror_test differs: test with mirror_test={str(not model.mirror_test).lower()}"
+        )
     return run
 
 

@@ -1,6 +1,5 @@
 """Check the `option=value` of the command line before Hydra reads them."""
 
-import os
 import re
 from collections.abc import Sequence
 from copy import deepcopy
@@ -18,14 +17,7 @@ from hydra.errors import CompactHydraException, HydraException, MissingConfigExc
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from boneage.errors import (
-    UserError,
-    first_line,
-    one_line,
-    option_word,
-    quoted_option,
-    suggestion,
-)
+from boneage.errors import UserError, first_line, one_line, suggestion, value_advice
 from boneage.run.options import flatten
 
 CONFIG_NAME = "train"  # without .yaml
@@ -37,7 +29,6 @@ SHOW_CONFIG = re.compile(rf"({SHOWN}|{'|'.join(HELP)})(=.*)?")
 MODES = re.compile(rf"({SHOWN}|--run|-r|--multirun|-m|--shell-completion|-sc)(=.*)?")
 OF_SWEEPS = re.compile(r"hparams_search|hydra[./](sweep|sweeper|launcher)\b.*")
 OF_SINGLE_RUNS = re.compile(r"hydra\.run\b.*")
-DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 TWICE = re.compile(  # what Hydra says of a group with two choices, or twice with the same
     r"(?:Multiple values for )?([\w/]+)(?:\. To override a value| appears more than once in the fi)"
 )
@@ -108,14 +99,14 @@ def _parse(arguments: Sequence[str], sweep: bool) -> list[Override]:
         try:
             override = parser.parse_override(argument)
         except HydraException as error:
-            raise UserError(f"{argument} cannot be read{_advice(option, value)}") from error
+            raise UserError(f"{argument} cannot be read{value_advice(option, value)}") from error
         if value.startswith("\\\\"):  # a shared folder of Windows
-            raise UserError(f"{argument} would lose a backslash{_advice(option, value)}")
+            raise UserError(f"{argument} would lose a backslash{value_advice(option, value)}")
         if override.is_sweep_override() and not sweep:
             brackets = "" if "(" in value else f" brackets for a list ([{value}]) or"
             raise UserError(
                 f"{argument} has several values, which need{brackets} a sweep (-m)"
-                f"{_advice(option, value)}"
+                f"{value_advice(option, value)}"
             )
         overrides.append(override)
     return overrides
@@ -132,17 +123,6 @@ def _check_mode(overrides: Sequence[Override], sweep: bool) -> None:
                 f"{word} has no effect in a sweep: its folder is hydra.sweep.dir=, and those of "
                 "its jobs are hydra.sweep.subdir="
             )
-
-
-def _advice(option: str, value: str) -> str:
-    """Return how to write a value that Hydra reads as something else."""
-    if DECIMAL_COMMA.fullmatch(value):
-        return f"; a decimal number has a point: {option}={value.replace(',', '.')}"
-    if value.startswith(('"', "'")):
-        return ": its quotation marks do not match"
-    if (path := os.path.expanduser(value)) != value:  # no shell expands ~ after option=
-        return f": write the home folder out: {option_word(option, path)}"
-    return f": if this is one value, quote it: {quoted_option(option, value)}"
 
 
 def _loader(overrides: Sequence[Override]) -> ConfigLoader:

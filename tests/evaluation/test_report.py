@@ -308,6 +308,23 @@ def test_a_run_of_the_sex_alone_tells_of_no_age(tmp_path):
     assert said in text
 
 
+def test_a_new_task_has_its_own_n_and_constant(tmp_path):
+    few = {"value": 5.0, "low": 4.0, "high": 6.0, "n": 7}
+    label = {"label": "MAE of the height", "meaning": "", "unit": "cm", "better": "lower"}
+    label |= {"headline": True, "compared": False, "curve": False}
+    age = {"age/mae_years": few | {"n": 60}}
+    run = write_finished_run(
+        tmp_path, predictions(), test=age | {"height/mae": few},
+        described={"height/mae": label}, baselines={"constant": age | {"height/mae": few}},
+    )  # fmt: skip
+    groups = pd.read_csv(run / "subgroups.csv")
+    own = groups[groups["metric"] == "age/mae_months"].assign(metric="height/mae", **few)
+    pd.concat([groups, own]).to_csv(run / "subgroups.csv", index=False)
+    text = page(run).text
+    assert "4.00 to 6.00 (n = 7 † )" in text
+    assert "Constant: the mean training age; of other tasks, a constant of their own. †" in text
+
+
 class Widths(HTMLParser):
     """Collects the number of columns of every row, by table."""
 
@@ -581,6 +598,8 @@ def test_one_changed_stage_or_fold_is_noticed(tmp_path):
         read_split(run, read_run(run).metrics)
     pd.concat([split, split[:1].assign(fold="train")]).to_csv(run / "split.csv", index=False)
     assert len(read_split(run, read_run(run).metrics)) == 7
+    trial = {"n": {"train": 1, "val": 0, "test": 4}, "partial": ["trainer.limit_test_batches=1"]}
+    assert len(read_split(run, read_run(run).metrics | trial)) == 7
     stored = pd.read_csv(run / "predictions.csv")
     stored.loc[2, "stage"] = "adult" if stored.loc[2, "stage"] == "child" else "child"
     stored.to_csv(run / "predictions.csv", index=False)

@@ -333,6 +333,14 @@ def test_a_value_that_needs_quotation_marks_is_told_how(name):
     assert OverridesParser.create().parse_override(argument).value() == f"/x/{name}"
 
 
+def test_a_list_of_names_that_need_quotation_marks_is_told_how():
+    with pytest.raises(UserError) as caught:
+        check_overrides(["task=regression", "data.subgroups=[Gerät, Größe (cm)]"], CONF)
+    (argument,) = shlex.split(str(caught.value).partition("quote its entries: ")[2])
+    check_overrides([argument], CONF)
+    assert OverridesParser.create().parse_override(argument).value() == ["Gerät", "Größe (cm)"]
+
+
 def test_an_advised_value_refers_to_what_it_referred_to():
     with pytest.raises(UserError) as caught:
         check_overrides(["task=regression", "hydra.run.dir=logs/${task_name}/a=b"], CONF)
