@@ -529,9 +529,11 @@ def pair(tmp_path):
         age_years_predicted=table["age_years_predicted"] + np.repeat(np.sin(np.arange(30)), 3)
     )
     for name, own in (("a", table), ("b", other), ("c", other.drop(columns="patient"))):
-        folder = write_finished_run(tmp_path / name, own)
-        train_fold = pd.DataFrame({"id": ["x"], "fold": "train", "age_years": 5, "sex": "male"})
-        train_fold.to_csv(folder / "split.csv", index=False)
+        n = {"train": 1, "val": 0, "test": len(own)}
+        folder = write_finished_run(tmp_path / name, own, n=n)
+        trained = pd.DataFrame({"id": ["x"], "fold": "train", "age_years": 5, "sex": "male"})
+        split = pd.concat([trained, own.assign(fold="test")], join="inner")
+        split.to_csv(folder / "split.csv", index=False)
     return tmp_path
 
 
