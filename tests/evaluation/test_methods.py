@@ -528,6 +528,8 @@ def test_missing_data(told):
         "Left out (train.log has the number): ids without an image, images without a row. "
         "None; the software refuses: damaged files"
     )
+    parts = told(columns={"label_height_cm": [120.0, None] * 30})
+    assert "30 test radiographs without height_cm" in parts[12]
 
 
 def test_a_run_of_an_older_version_leaves_it_to_the_authors(tmp_path):

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import logging
 import re
 from itertools import islice
 from pathlib import Path
@@ -28,7 +27,6 @@ from boneage.terminal import require_file
 if TYPE_CHECKING:
     import _csv
 
-log = logging.getLogger(__name__)
 FOREIGN = (".xls", ".xlsb", ".ods", ".numbers")  # unsupported tables
 TABLE_SUFFIXES = (".csv", ".tsv", *SPREADSHEETS, *FOREIGN)
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -118,7 +116,7 @@ def _read_csv(path: Path, separator: str | None, complete: bool) -> pd.DataFrame
         content = file.read() if complete else file.read(HEADER_BYTES)
     text, encoding = _decode(content, complete=complete or len(content) < HEADER_BYTES)
     if complete and encoding == "cp1252":
-        log.warning("%s is not UTF-8: read as Windows-1252", path)
+        warn_once("%s is not UTF-8: read as Windows-1252", path)
     if "\0" in text:
         raise ValueError("it contains bytes that are not text")
     text = re.sub(INVISIBLE, "", text)

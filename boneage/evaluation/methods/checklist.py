@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from boneage.data.tables.columns import LABEL
 from boneage.errors import plural
 from boneage.evaluation.methods.network import initial_weights
 from boneage.evaluation.methods.training import chosen_epoch
@@ -108,6 +109,10 @@ def _missing(run: FinishedRun) -> str:
             parts.append(f"{words}: {', '.join(chosen)}")
     if unknown := int((run.predictions["sex"] == "unknown").sum()):
         parts.append(f"The sex of {plural(unknown, 'test radiograph')} is unknown")
+    for name in (str(column) for column in run.predictions):
+        empty = int(run.predictions[name].isna().sum()) if name.startswith(LABEL) else 0
+        if empty:
+            parts.append(f"{plural(empty, 'test radiograph')} without {name.removeprefix(LABEL)}")
     return ". ".join(parts) or AUTHORS
 
 
