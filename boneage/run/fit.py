@@ -64,8 +64,8 @@ def check_targets(model: BoneAgeModule, data: BoneAgeDataModule, monitor: str | 
             number = len(task.rows_with_target(table))
             if number == len(table) or number >= FEW:
                 continue
-            few = f"{number:,} of {plural(len(table), f'{PURPOSE[fold]} radiograph')} with a value"
-            text = f"tasks.{name}: there are only {few} of {' and '.join(task.labels)}"
+            part = f"{number:,} of {plural(len(table), f'{PURPOSE[fold]} radiograph')}"
+            text = f"tasks.{name}: {' and '.join(task.labels)} is known for {part}"
             needed = fold == "train" or (monitor or "").startswith(f"val/{name}/")
             if needed and number == 0:
                 raise UserError(
