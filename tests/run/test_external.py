@@ -199,6 +199,7 @@ def test_page_terminal_and_methods_say_that_it_is_external(external, run, other,
     assert "All radiographs of this data set were tested. [fill in: how the radiographs" in said
     assert "equal parts" not in said
     assert "20 radiographs of another data set (" in said
+    assert "| Evaluation on internal data | The run's own test fold, " in said
     assert "| Testing on external data | External test, " in said
     train(configured(run, other, tmp_path / "again"))
     printed = capsys.readouterr().out

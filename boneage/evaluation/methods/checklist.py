@@ -60,7 +60,7 @@ def _items(run: FinishedRun) -> list[tuple[str, str]]:
         ("Significance and uncertainty", "Statistics, above"),
         ("Robustness", _robustness(run)),
         ("Explanations", _explanations(run)),
-        ("Evaluation on internal data", PAGE),
+        ("Evaluation on internal data", _internal(run)),
         ("Testing on external data", _external(run)),
         ("Registration of a trial", AUTHORS),
         ("Numbers included and excluded", _numbers(run)),
@@ -159,6 +159,13 @@ def _robustness(run: FinishedRun) -> str:
 def _explanations(run: FinishedRun) -> str:
     maps = any((run.path / MAPS).glob("*.png"))
     return f"Grad-CAM maps, {PAGE}" if maps else "None"
+
+
+def _internal(run: FinishedRun) -> str:
+    if not run.metrics.get("external"):
+        return PAGE
+    own = f"The run's own test fold, {PAGE}; " if run.metrics.get("own_test") else ""
+    return f"{own}{AUTHORS}"
 
 
 def _external(run: FinishedRun) -> str:
