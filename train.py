@@ -85,7 +85,7 @@ if __name__ == "__main__":
     except Exception as error:
         if wanted == "1" or _occurred_in_job(error):
             raise
-        sys.exit(unusable(error, sys.argv[1:]))
+        sys.exit(f"error: {unusable(error, sys.argv[1:])}")
     finally:
         for line in SweepComparison.last_lines(sys.exception()):
             print(line)

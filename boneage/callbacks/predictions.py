@@ -96,10 +96,12 @@ class Predictions(L.Callback):
         self.tasks = []
         for name, task in model.tasks.items():
             of_batches = zip(*(pairs[name] for _, pairs in batches), strict=True)
-            rows, *values = map(np.concatenate, of_batches)
-            true, own = (of_rows[np.argsort(rows)] for of_rows in values)
+            rows, true, own = map(np.concatenate, of_batches)
+            order = np.argsort(rows)
             has_target = predicted.index.isin(rows)
-            self.tasks.append(Scored(name, task.metrics(), true, own, task.constant, has_target))
+            self.tasks.append(
+                Scored(name, task.metrics(), true[order], own[order], task.constant, has_target)
+            )
         self._batches.clear()
         columns = [c for c in ("id", "patient", "sex", "age_years") if c in data.table]
         columns += data.described

@@ -10,6 +10,7 @@ import pandas as pd
 from boneage.data.formats import RADIOGRAPH_SUFFIXES
 from boneage.data.radiographs import Folder, LabelTable, Role, explore
 from boneage.data.tables.columns import (
+    ADD_LABEL,
     DEFAULT_COLUMNS,
     READER,
     Columns,
@@ -112,8 +113,7 @@ def read_rows(
     if lacking := [n for n in columns.labels if any(label_column(n) not in p for p in parts)]:
         raise UserError(
             f"data.columns.labels names {lacking[0]!r}, which not all label tables have: "
-            f"{join_first([str(t.path) for t in chosen])}; add the column, with empty cells where "
-            "there is no value"
+            f"{join_first([str(t.path) for t in chosen])}{ADD_LABEL}"
         )
     if "site" in rows:
         rows["site"] = unify_spellings(rows["site"].fillna(""), "site")

@@ -35,7 +35,7 @@ from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
 COMPARED_SHARES = ("stage/accuracy",)
-Columns = tuple[np.ndarray, ...]
+Arrays = tuple[np.ndarray, ...]
 
 
 def external_report(
@@ -108,7 +108,7 @@ def differences(
         is exactly 0 or 1 it is that of Newcombe (`limits_of_difference`), from the intervals of the
         two shares.
     """
-    scored: dict[str, tuple[Callable[..., np.ndarray], Callable[[pd.DataFrame], Columns]]] = {
+    scored: dict[str, tuple[Callable[..., np.ndarray], Callable[[pd.DataFrame], Arrays]]] = {
         "age/mae_months": (mean_absolute, lambda table: (error_months(table),)),
         "age/bias_months": (_mean, lambda table: (error_months(table),)),
         "stage/accuracy": (_mean, lambda table: _hits(table, stages)),
@@ -132,7 +132,7 @@ def differences(
     return found
 
 
-def _hits(table: pd.DataFrame, stages: Stages) -> Columns:
+def _hits(table: pd.DataFrame, stages: Stages) -> Arrays:
     true = stages.index_of(table["age_years"].to_numpy(float))
     return ((predicted_stage(table, stages) == true).astype(float),)
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from boneage.callbacks.checkpoint import saved_checkpoints
 from boneage.callbacks.early_stopping import why_stopped
 from boneage.data.module import BoneAgeDataModule
+from boneage.data.splits import FOLDS
 from boneage.errors import UserError, one_line, plural, suggestion
 from boneage.evaluation.numbers import FEW
 from boneage.models.module import BoneAgeModule
@@ -23,7 +24,6 @@ from boneage.run.seen import check_unseen, seen_by
 from boneage.tasks.base import Task
 
 log = logging.getLogger(__name__)
-PURPOSE = {"train": "training", "val": "validation", "test": "test"}
 
 
 def read_origin(path: str, model: BoneAgeModule) -> dict[str, Any]:
@@ -59,12 +59,12 @@ def check_targets(model: BoneAgeModule, data: BoneAgeDataModule, monitor: str | 
         monitor: the metric that selects the epoch; None if nothing is trained.
     """
     for name, task in model.tasks.items():
-        for fold in ("train", "val", "test") if monitor else ("test",):
+        for fold in FOLDS if monitor else ("test",):
             table = data.fold_table(fold)
             number = len(task.rows_with_target(table))
             if number == len(table) or number >= FEW:
                 continue
-            part = f"{number:,} of {plural(len(table), f'{PURPOSE[fold]} radiograph')}"
+            part = f"{number:,} of {plural(len(table), f'{FOLDS[fold]} radiograph')}"
             text = f"tasks.{name}: {' and '.join(task.labels)} is known for {part}"
             needed = fold == "train" or (monitor or "").startswith(f"val/{name}/")
             if needed and number == 0:

@@ -79,10 +79,10 @@ def unusable(error: Exception, arguments: Sequence[str]) -> str:
         arguments: of the command line.
     """
     if isinstance(error, CompactHydraException) and str(error).startswith("error: "):
-        return str(error)  # of a job
+        return str(error).removeprefix("error: ")  # of a job
     own = [word for word in arguments if word.lstrip("+").startswith(("hydra.", "hydra/"))]
     where = f"{' '.join(own)} cannot be used: " if own else ""
-    return f"error: {where}{first_line(error)}"
+    return f"{where}{first_line(error)}"
 
 
 def _parse(arguments: Sequence[str], sweep: bool) -> list[Override]:
@@ -204,7 +204,7 @@ def _composed(words: list[str], groups: list[str]) -> DictConfig:
             f"{word} cannot be used: give each part on its own, as +{option}.NAME=VALUE"
         ) from error
     except OmegaConfBaseException as error:
-        raise UserError(unusable(error, words).removeprefix("error: ")) from error
+        raise UserError(unusable(error, words)) from error
     except KeyError as error:
         raise UserError(f"hydra.job.env_copy: {error} is no environment variable") from error
     except HydraException as error:

@@ -46,6 +46,7 @@ SEPARATORS = {"semicolon": ";", "tab": "\t", "pipe": "|", "comma": ","}  # text 
 PREDICTED_AGE = "age_years_predicted"  # of runs and ensembles, next to `age_years`
 READER = "reader_"  # before the name of a column of one reader's ages
 LABEL = "label_"  # before the name of a column of other numbers to learn
+ADD_LABEL = "; add the column, with empty cells where there is no value"
 
 
 def column_option(meaning: str, name: str = "") -> str:

@@ -16,6 +16,7 @@ from boneage.data.tables.ages import (
     refuse_split_ages,
 )
 from boneage.data.tables.columns import (
+    ADD_LABEL,
     DEFAULT_COLUMNS,
     KNOWN_NAMES,
     LABEL,
@@ -168,8 +169,7 @@ def _require_columns(
 
 def _own_labels(path: Path, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return the columns of other numbers to learn, NaN where a cell is empty."""
-    hint = "; add the column, with empty cells where there is no value"
-    require_present(path, table, names, "data.columns.labels", hint)
+    require_present(path, table, names, "data.columns.labels", ADD_LABEL)
     found = {}
     for name in names:
         present = is_known(table[name])

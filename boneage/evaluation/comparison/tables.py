@@ -31,6 +31,11 @@ from boneage.terminal import plain_markup
 Gaps = Mapping[Path, Mapping[str, Gap | None]]  # by folder of a run and column
 ESTIMATE_KEYS = ("value", "low", "high")
 COLUMN = 16  # characters; columns that do not fit the terminal are in the page only
+RUN_MARKS = {  # after a run's name, by the entry of its metrics
+    "partial": "partial",
+    "external": "external",
+    "trained_on_synthetic": "trained on synthetic hands only",
+}
 MOST_METRICS = 3  # columns
 
 
@@ -48,10 +53,8 @@ def short_names(runs: Sequence[FinishedRun]) -> list[str]:
     while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
         shared += 1
     names = (str(Path(*p[shared:])) for p in parts)
-    marks = {key: key for key in ("partial", "external")}
-    marks["trained_on_synthetic"] = "trained on synthetic hands only"
     return [
-        " ".join([name, *(f"({mark})" for key, mark in marks.items() if run.metrics.get(key))])
+        " ".join([name, *(f"({mark})" for key, mark in RUN_MARKS.items() if run.metrics.get(key))])
         for name, run in zip(names, runs, strict=True)
     ]
 

@@ -109,10 +109,10 @@ def _missing(run: FinishedRun) -> str:
             parts.append(f"{words}: {', '.join(chosen)}")
     if unknown := int((run.predictions["sex"] == "unknown").sum()):
         parts.append(f"The sex of {plural(unknown, 'test radiograph')} is unknown")
-    for name in (str(column) for column in run.predictions):
-        empty = int(run.predictions[name].isna().sum()) if name.startswith(LABEL) else 0
+    for name, empty in run.predictions.filter(regex=f"^{LABEL}").isna().sum().items():
         if empty:
-            parts.append(f"{plural(empty, 'test radiograph')} without {name.removeprefix(LABEL)}")
+            without = str(name).removeprefix(LABEL)
+            parts.append(f"{plural(empty, 'test radiograph')} without {without}")
     return ". ".join(parts) or AUTHORS
 
 
