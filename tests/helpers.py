@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
@@ -116,6 +117,11 @@ def _compose_files(conf: Path, *chosen: str) -> DictConfig:
 def decode(path: str | Path, preprocessing: Preprocessing) -> np.ndarray:
     """Return the square of a file, (size, size) uint8."""
     return preprocessing.square(read_radiograph(path)[0]).pixels
+
+
+def trained_weights(run: Path, name: str = "last") -> dict[str, Tensor]:
+    """Return the weights of a checkpoint of a run."""
+    return torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
 
 
 def run_train(arguments, cwd, output):

@@ -125,8 +125,7 @@ def stress(
             + ", and ".join(missing)
         )
     folder = out or run_folder(file)
-    columns = Columns.given(column) if column else None
-    measured = measure(file, folder, root, n, columns, age_unit)
+    measured = measure(file, folder, root, n, Columns.given(column or (), age_unit))
     radiographs = f"Test fold of {os.path.basename(os.path.abspath(checkpoint or file))}"
     if is_exported(file):
         radiographs = f"Radiographs of {root} that {name_of(file)} was not trained on"

@@ -79,14 +79,15 @@ def open_cache(
     """
     folder = cache_dir / _key(table, preprocessing)
     try:
-        if _defect(folder, table, preprocessing.size):
+        cache = _read(folder, table, preprocessing.size)
+        if isinstance(cache, str):
             with build_lock(cache_dir):
-                # another run may have built it
-                if defect := _defect(folder, table, preprocessing.size):
+                cache = _read(folder, table, preprocessing.size)  # another run may have built it
+                if isinstance(cache, str):
                     if folder.exists():
-                        log.warning("The cache in %s %s: decoding again", folder, defect)
-                    _build(table, preprocessing, folder, workers)
-        return _described(folder, _description(folder))
+                        log.warning("The cache in %s %s: decoding again", folder, cache)
+                    cache = _build(table, preprocessing, folder, workers)
+        return cache
     except OSError as error:
         raise UserError(
             f"the cache of decoded radiographs in {cache_dir} cannot be written "
@@ -145,7 +146,7 @@ def _fingerprint(path: str) -> tuple[int, int]:
 
 def _build(
     table: pd.DataFrame, preprocessing: Preprocessing, folder: Path, workers: int | None
-) -> None:
+) -> Cache:
     """Decode all radiographs in a temporary folder, then move it into place."""
     started = time.perf_counter()
     shape = (len(table), preprocessing.size, preprocessing.size)
@@ -174,14 +175,11 @@ def _build(
         f"Decoded {plural(len(table), 'radiograph')} in {seconds:.1f} s "
         f"({len(table) / seconds:,.0f} images/s)"
     )
-
-
-def _description(folder: Path) -> Any:  # noqa: ANN401 - JSON
-    return json.loads((folder / CACHE_FILE).read_text(encoding="utf-8"))
+    return _described(folder, description)
 
 
 def _described(folder: Path, description: dict[str, Any]) -> Cache:
-    """Return a cache from its JSON file; those of older versions have less."""
+    """Return a cache from the content of its JSON file; those of older versions have less."""
     unreadable, flags, sexes = (
         {int(row): value for row, value in description.get(name, {}).items()}
         for name in ("unreadable", "flags", "sexes")
@@ -190,21 +188,21 @@ def _described(folder: Path, description: dict[str, Any]) -> Cache:
     return Cache(folder / IMAGES, unreadable, description["without_hand"], flags, sexes, *same)
 
 
-def _defect(folder: Path, table: pd.DataFrame, size: int) -> str:
-    """Return why a cache must be built, or built again; empty if it need not."""
+def _read(folder: Path, table: pd.DataFrame, size: int) -> Cache | str:
+    """Return a cache, or why it must be built, or built again."""
     try:
-        description = _description(folder)
+        description = json.loads((folder / CACHE_FILE).read_text(encoding="utf-8"))
         intact = _checksum(folder / IMAGES) == description["checksum"]
         if intact:
             images = np.load(folder / IMAGES, mmap_mode="r")
             intact = (images.dtype, images.shape) == (np.uint8, (len(table), size, size))
-            _described(folder, description)
+            cache = _described(folder, description)
             files = table["path"].iloc[description.get("inaccessible", [])]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         intact = False
     if not intact:
         return "is damaged"
-    return "lacks a file that can be read now" if any(map(is_accessible, files)) else ""
+    return "lacks a file that can be read now" if any(map(is_accessible, files)) else cache
 
 
 def _checksum(file: Path) -> list[int]:

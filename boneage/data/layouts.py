@@ -68,7 +68,7 @@ def read_source(
     require_choice("data.missing", missing, "error", "drop")
     given: dict[Role, str | None] = {"train": table, "val": val_table, "test": test_table}
     folder, chosen, rows = read_rows(Path(root), given, columns)
-    rows = match_images(folder, rows, missing)
+    rows = match_images(folder, chosen, rows, missing)
     _log_findings(folder, chosen, rows)
     for name in columns.labels:
         number = f"{rows[label_column(name)].notna().sum():,} of {plural(len(rows), 'radiograph')}"
@@ -225,11 +225,9 @@ def _log_findings(folder: Folder, tables: list[LabelTable], rows: pd.DataFrame) 
         for t in tables
         if t.role == "val" and "test" in t.path.name.casefold()
     ]
-    chosen = {t.path.resolve() for t in tables}
     notes += [
         f"; {t.path.name} {'has no ages and ' if t.role == 'without ages' else ''}is not used"
-        for t in folder.tables
-        if t.path.resolve() not in chosen
+        for t in folder.unused(tables)
     ]
     if (patients := count_patients(rows)) is not None:
         notes.append(f"; {plural(len(rows), 'radiograph')} of {plural(patients, 'patient')}")

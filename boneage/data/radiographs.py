@@ -64,6 +64,11 @@ class Folder:
     images: list[Path] = field(default_factory=list)
     others: dict[str, list[str]] = field(default_factory=dict)
 
+    def unused(self, used: Iterable[LabelTable]) -> list[LabelTable]:
+        """Return the label tables that are not used."""
+        paths = {table.path.resolve() for table in used}
+        return [table for table in self.tables if table.path.resolve() not in paths]
+
 
 def explore(root: Path, columns: Columns) -> Folder:
     """Walk a folder once, links included, and sort its files; hidden ones are skipped.

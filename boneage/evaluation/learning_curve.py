@@ -1,9 +1,9 @@
 """How many radiographs are enough: the error over the size of the training fold."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from boneage.errors import UserError
 
@@ -51,9 +51,7 @@ class LearningCurve:
         return low > NOTHING * error or high - low < MUCH * error
 
 
-def fit_learning_curve(
-    n: Sequence[int], mae: Sequence[float], se: Sequence[float]
-) -> LearningCurve:
+def fit_learning_curve(n: ArrayLike, mae: ArrayLike, se: ArrayLike) -> LearningCurve:
     """Fit a power law with a floor to errors by the size of the training fold.
 
     Weighted least squares. The interval contains every gain for which the best curve fits nearly as
@@ -72,10 +70,10 @@ def fit_learning_curve(
             the size by more than chance.
     """
     sizes, errors, spread = (np.asarray(values, float) for values in (n, mae, se))
-    if len(set(sizes.tolist())) < MIN_SIZES:
+    if (different := len(np.unique(sizes))) < MIN_SIZES:
         raise UserError(
             f"a learning curve needs {MIN_SIZES} sizes of the training fold or more, and there are "
-            f"{len(set(sizes.tolist()))}: sweep data.train_films over more"
+            f"{different}: sweep data.train_films over more"
         )
     rng = np.random.default_rng(SEED)
     drawn = rng.normal(errors, spread, (SIMULATIONS, len(errors)))
@@ -86,12 +84,13 @@ def fit_learning_curve(
         )
     best = _fit(sizes, errors, spread)
     largest = int(sizes.max())
+    now, then = _law(np.array([largest, 2 * largest]), *best)
     return LearningCurve(
         floor=best[0],
         scale=best[1],
         exponent=best[2],
         largest=largest,
-        doubling=_gain(largest, *best),
+        doubling=float(now - then),
         doubling_limits=_gain_limits(sizes, errors, spread, best),
     )
 
@@ -105,11 +104,6 @@ def _slopes(n: np.ndarray, mae: np.ndarray, se: np.ndarray) -> np.ndarray:
 def _law(n: np.ndarray, floor: float, scale: float, exponent: float) -> np.ndarray:
     error: np.ndarray = floor + scale * np.asarray(n, float) ** -exponent
     return error
-
-
-def _gain(n: int, floor: float, scale: float, exponent: float) -> float:
-    now, then = _law(np.array([n, 2 * n]), floor, scale, exponent)
-    return float(now - then)
 
 
 def _gain_limits(

@@ -19,7 +19,7 @@ from boneage.data.parallel import with_progress
 from boneage.data.phantom import write_phantom
 from boneage.data.pool import run_pool
 from boneage.data.sampler import evenly
-from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, AgeUnit, Columns
+from boneage.data.tables.columns import DEFAULT_COLUMNS, PREDICTED_AGE, Columns
 from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.comparison import stress_figure
@@ -57,8 +57,7 @@ def stress(
     out: Path,
     root: Path | None = None,
     n: int | None = None,
-    columns: Columns | None = None,
-    age_unit: AgeUnit | None = None,
+    columns: Columns = DEFAULT_COLUMNS,
 ) -> pd.DataFrame:
     """Predict the test fold of a checkpoint under each change; write `stress.csv` and figures.
 
@@ -69,8 +68,8 @@ def stress(
         out: folder to write.
         root: folder of the radiographs, if they have moved.
         n: maximum number of radiographs, evenly over the fold; None is all.
-        columns: names of the columns of the table in `root`; None is as in the training.
-        age_unit: of the ages there; None is as in the training.
+        columns: of the table in `root`; names or an age unit that are not given are as in the
+            training.
 
     Returns:
         One row per change and metric: `change`, `metric`, `value`, `low`, `high`, `n`. A
@@ -84,7 +83,7 @@ def stress(
     record = loaded["boneage"]
     if not {"age", "stage"} & set(record["config"]["tasks"]):
         raise UserError(f"{checkpoint} predicts neither age nor stage, which this test measures")
-    table = held_out(record, root, columns, age_unit)
+    table = held_out(record, root, columns)
     make_writable(out)
     if n is not None:
         table = table.iloc[evenly(len(table), n)]
@@ -111,31 +110,29 @@ def stress(
 def held_out(
     record: dict[str, Any],
     root: Path | None = None,
-    columns: Columns | None = None,
-    age_unit: AgeUnit | None = None,
+    columns: Columns = DEFAULT_COLUMNS,
 ) -> pd.DataFrame:
     """Return `id`, `path`, `sex`, `age_years`, `stage` of the test radiographs of a model.
 
     An exported file has no test fold: then they are the radiographs of `root` that it has not seen.
     """
     find = _of_run if record["config_text"] else _not_seen
-    table = find(record, root, columns, age_unit)
+    table = find(record, root, columns)
     stages, age_years = stages_of(record), table["age_months"] / 12
     stage = np.array(stages.names)[stages.index_of(age_years.to_numpy())]
     return table.assign(age_years=age_years, stage=stage)
 
 
-def _of_run(
-    record: dict[str, Any], root: Path | None, columns: Columns | None, age_unit: AgeUnit | None
-) -> pd.DataFrame:
+def _of_run(record: dict[str, Any], root: Path | None, columns: Columns) -> pd.DataFrame:
     """Return the test fold of a run."""
     try:
         data = yaml.safe_load(record["config_text"])["data"]
         given = data["root"]
         tables = {key: data[key] for key in ("table", "val_table", "test_table")}
+        named = any(columns.single().values())
         columns = replace(
-            columns or Columns.of(data["columns"]),
-            age_unit=age_unit or data["age_unit"],
+            columns if named else Columns.of(data["columns"]),
+            age_unit=columns.age_unit or data["age_unit"],
             separator=data.get("separator"),
         )
         if root is None and isinstance(given, dict):  # a phantom: in the cache
@@ -162,13 +159,10 @@ def _of_run(
     return table.drop(columns="found")
 
 
-def _not_seen(
-    record: dict[str, Any], root: Path | None, columns: Columns | None, age_unit: AgeUnit | None
-) -> pd.DataFrame:
+def _not_seen(record: dict[str, Any], root: Path | None, columns: Columns) -> pd.DataFrame:
     """Return the radiographs of a folder without an exported model's training radiographs."""
     if root is None:
         raise UserError("an exported model does not name its test radiographs: give --root")
-    columns = replace(columns or DEFAULT_COLUMNS, age_unit=age_unit)
     source = read_source(root, columns=columns, missing="drop")
     seen = chain(*find_seen(source, pd.DataFrame(record["split"])))
     table = source[~source["id"].isin([*seen])].reset_index(drop=True)

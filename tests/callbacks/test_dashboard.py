@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import TINY, compose_config
+from helpers import TINY, compose_config, trained_weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.tensorboard import SummaryWriter
@@ -153,10 +153,7 @@ def test_the_dashboard_changes_no_number(configure, tmp_path):
     common = ["task=multitask", "sex=embedding", "augment=geometric"]
     train(configure(*common, dashboard(every_n_epochs=1), run="with"))
     train(configure(*common, run="without"))
-    one, other = (
-        torch.load(tmp_path / f"{name}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for name in ("with", "without")
-    )
+    one, other = (trained_weights(tmp_path / name) for name in ("with", "without"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
 

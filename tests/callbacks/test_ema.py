@@ -3,6 +3,7 @@
 import lightning as L
 import pytest
 import torch
+from helpers import trained_weights
 
 from boneage.callbacks.checkpoint import Ema
 from boneage.errors import UserError
@@ -23,7 +24,7 @@ def test_average_by_hand(configure, tmp_path, monkeypatch):
     trace = Trace()
     monkeypatch.setattr("boneage.run.experiment.EpochSeed", lambda seed: trace)
     train(configure("callbacks=default", "callbacks.ema.decay=0.5", "trainer.max_epochs=3"))
-    kept = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    kept = trained_weights(tmp_path / "run")
     average = trace.weights[0]
     for n, weights in enumerate(trace.weights[1:], start=1):
         decay = min(0.5, (1 + n) / (10 + n))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import TINY, compose_config, predictions, reference_study
+from helpers import TINY, compose_config, predictions, reference_study, trained_weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from boneage.callbacks.grad_cam import GradCam
@@ -128,10 +128,7 @@ def test_maps_change_no_number(with_maps, tmp_path):
     common = ["task=multitask", "sex=embedding", "augment=geometric", "trainer.max_epochs=2"]
     train(with_maps(*common, run="with"))
     train(with_maps(*common, "~callbacks.grad_cam", run="without"))
-    one, other = (
-        torch.load(tmp_path / f"{name}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for name in ("with", "without")
-    )
+    one, other = (trained_weights(tmp_path / name) for name in ("with", "without"))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 

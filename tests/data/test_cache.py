@@ -285,6 +285,15 @@ def test_damaged_cache_is_built_again(table, folder, caplog, monkeypatch, damage
     assert not caplog.records
 
 
+def test_the_description_is_read_once(table, folder, monkeypatch):
+    built = open_cache(table, SMALL, folder)
+    texts = []
+    loads = json.loads
+    monkeypatch.setattr(json, "loads", lambda text: texts.append(text) or loads(text))
+    assert open_cache(table, SMALL, folder) == built
+    assert len(texts) == 1
+
+
 def test_a_build_leaves_other_folders_alone(table, folder):
     own = folder / "partial-scans/film.png"
     own.parent.mkdir(parents=True)

@@ -8,6 +8,7 @@ import pytest
 
 from boneage.data.layouts import read_source
 from boneage.data.radiographs import find_radiographs
+from boneage.data.tables import matching
 from boneage.data.tables.columns import Columns
 from boneage.errors import UserError
 
@@ -223,6 +224,15 @@ def test_own_table_beside_the_official_ones(tmp_path):
     validation = "Bone Age Validation Set/Validation Dataset.csv"  # has names of its own
     named = read_source(tmp_path, "mine.csv", val_table=validation, columns=columns)
     assert named.equals(table)
+
+
+def test_a_table_that_is_used_is_read_once(tmp_path, monkeypatch):
+    official(tmp_path)
+    put(tmp_path / "others.csv", "id,sex\n1,M\n")
+    paths = []
+    monkeypatch.setattr(matching, "read_ids", lambda path, _: paths.append(path.name) or ["1"])
+    assert len(read_source(tmp_path)) == 5
+    assert paths == ["others.csv"]
 
 
 def test_a_table_that_is_not_chosen_is_named(tmp_path, said):

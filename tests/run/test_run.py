@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import TINY, Page, compose_config
+from helpers import TINY, Page, compose_config, trained_weights
 
 from boneage.errors import UserError
 from boneage.run import experiment
@@ -190,10 +190,7 @@ def test_a_run_that_was_moved_is_resumed_with_its_own_best_checkpoint(configure,
     ckpt = f"ckpt_path={tmp_path}/moved/checkpoints/last.ckpt"
     train(configure("trainer.max_epochs=2", ckpt, run="resumed"))
     assert "is missing" not in caplog.text
-    own, resumed = (
-        torch.load(tmp_path / f"{run}/checkpoints/best.ckpt", weights_only=True)["state_dict"]
-        for run in ("moved", "resumed")
-    )
+    own, resumed = (trained_weights(tmp_path / run, "best") for run in ("moved", "resumed"))
     assert all(torch.equal(own[name], resumed[name]) for name in own)
 
 

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+from helpers import trained_weights
 
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
@@ -15,14 +16,11 @@ from boneage.run.seen import check_unseen
 FROZEN = "optimizer.lr=0"  # training changes no weight, only batch norm's statistics
 
 
-def weights(run):
-    return torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
-
-
-def learned(state):
-    """Return the weights that an optimizer changes."""
+def learned(run):
+    """Return the weights of a run that an optimizer changes."""
     buffers = ("running_mean", "running_var", "tracked", "age.mean", "age.std")
-    return {name: value for name, value in state.items() if not name.endswith(buffers)}
+    weights = trained_weights(run, "best")
+    return {name: value for name, value in weights.items() if not name.endswith(buffers)}
 
 
 @pytest.fixture
@@ -35,8 +33,8 @@ def test_all_weights_are_taken_over(first, configure, tmp_path):
     frozen = ("sex=embedding", "seed=8", "optimizer.weight_decay=0", FROZEN)
     train(configure(*frozen, f"start_from={first}", run="second"))
     train(configure(*frozen, run="fresh"))
-    before = learned(weights(tmp_path / "first"))
-    after, fresh = (learned(weights(tmp_path / name)) for name in ("second", "fresh"))
+    before = learned(tmp_path / "first")
+    after, fresh = (learned(tmp_path / name) for name in ("second", "fresh"))
     assert len(before) > 10
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(before["backbone.layers.0.weight"], fresh["backbone.layers.0.weight"])
@@ -47,7 +45,7 @@ def test_a_frozen_backbone_keeps_its_weights_but_for_batch_normalisation(
 ):
     options = ("sex=embedding", "seed=8", "trainer.max_epochs=2", "callbacks=frozen_backbone")
     frozen = train(configure(*options, f"start_from={first}", run="second"))
-    before, after = learned(weights(tmp_path / "first")), learned(weights(tmp_path / "second"))
+    before, after = learned(tmp_path / "first"), learned(tmp_path / "second")
     same = json.loads((tmp_path / "first/metrics.json").read_text())
     for size in ("parameters", "architecture"):  # of the network, not of what was trained
         assert frozen[size] == same[size]
@@ -67,7 +65,7 @@ def test_a_frozen_backbone_keeps_its_weights_but_for_batch_normalisation(
 def test_parts_that_do_not_fit_start_afresh(first, configure, tmp_path, caplog):
     joint = ("task=multitask", "optimizer.weight_decay=0", FROZEN, f"start_from={first}")
     train(configure(*joint, run="second"))
-    before, after = learned(weights(tmp_path / "first")), learned(weights(tmp_path / "second"))
+    before, after = learned(tmp_path / "first"), learned(tmp_path / "second")
     backbone = [name for name in before if name.startswith("backbone.")]
     assert all(torch.equal(before[name], after[name]) for name in backbone)
     for part in ("sex", "tasks.stage", "tasks.age"):  # the age's features were wider by the sex's
@@ -205,7 +203,7 @@ def test_weights_of_an_exported_file_are_taken_over(
     start = path if path == "builtin" else exported / path
     frozen = ("sex=embedding", "seed=8", "optimizer.weight_decay=0", FROZEN)
     train(configure(*frozen, f"start_from={start}", run="second"))
-    before, after = learned(weights(exported / "run")), learned(weights(tmp_path / "second"))
+    before, after = learned(exported / "run"), learned(tmp_path / "second")
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 

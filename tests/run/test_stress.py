@@ -396,16 +396,18 @@ def test_other_data_and_other_tasks_are_one_line(trained, copied, tmp_path):
     assert "lists no test radiographs: export it" in str(done.exception)
 
 
-def test_columns_that_are_given_have_the_separator_and_unit_of_the_run(monkeypatch):
+def test_what_is_not_given_of_columns_is_as_in_the_run(monkeypatch):
     def read(root, columns, **_):
         raise UserError(str(columns))
 
     monkeypatch.setattr("boneage.run.stress.read_source", read)
-    data = dict.fromkeys(("table", "val_table", "test_table")) | {"root": "x", "columns": {}}
-    data |= {"age_unit": "years", "separator": "semicolon"}
+    data = dict.fromkeys(("table", "val_table", "test_table")) | {"root": "x"}
+    data |= {"columns": {"age": "own"}, "age_unit": "years", "separator": "semicolon"}
     record = {"config_text": yaml.safe_dump({"data": data})}
     with pytest.raises(UserError, match=r"age='mean', .*age_unit='years', separator='semicolon'"):
         held_out(record, columns=Columns(age="mean"))
+    with pytest.raises(UserError, match=r"age='own', .*age_unit='months', separator='semicolon'"):
+        held_out(record, columns=Columns(age_unit="months"))
 
 
 def test_a_checkpoint_does_not_choose_where_a_phantom_is_written(tmp_path, monkeypatch):

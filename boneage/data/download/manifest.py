@@ -171,8 +171,8 @@ def verify(
     origins: list[str] = []
     missing: list[str] = []
     try:
-        below, _, labels = read_rows(folder, columns=replace(columns, age_unit="any"))
-        pairs = find_pairs(below, labels)
+        below, used, labels = read_rows(folder, columns=replace(columns, age_unit="any"))
+        pairs = find_pairs(below, used, labels)
         official = official or looks_official(labels)
         warn_of_copies({id_: files[0] for id_, files in pairs.files.items()}, folder)
         origins = list(labels["origin"][labels["id"].isin(pairs.files)])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from boneage.data.formats import RADIOGRAPH_SUFFIXES
-from boneage.data.radiographs import Folder, by_id, names_apart, single_files
+from boneage.data.radiographs import Folder, LabelTable, by_id, names_apart, single_files
 from boneage.data.tables.ids import core, read_ids
 from boneage.errors import UserError, join_first, plural
 
@@ -132,15 +132,16 @@ def clause(ids: list[str], noun: str, what: str) -> str:
     return f"{plural(len(ids), noun)} {what}: {join_first(ids)}"
 
 
-def find_pairs(folder: Folder, rows: pd.DataFrame) -> Pairs:
+def find_pairs(folder: Folder, used: Iterable[LabelTable], rows: pd.DataFrame) -> Pairs:
     """Match the rows of the label tables with the images; tables that are not used count as well.
 
     Args:
         folder: its images and tables.
-        rows: `id` of the tables that are used.
+        used: the tables that are used.
+        rows: `id` of these.
     """
-    all_ids = [id_ for t in folder.tables for id_ in read_ids(t.path, t.columns)]
-    return pair(list(rows["id"]), folder.images, folder.root, all_ids)
+    others = [id_ for t in folder.unused(used) for id_ in read_ids(t.path, t.columns)]
+    return pair(list(rows["id"]), folder.images, folder.root, others)
 
 
 def pair(
@@ -165,9 +166,11 @@ def pair(
     )
 
 
-def match_images(folder: Folder, rows: pd.DataFrame, missing: str) -> pd.DataFrame:
+def match_images(
+    folder: Folder, used: Iterable[LabelTable], rows: pd.DataFrame, missing: str
+) -> pd.DataFrame:
     """Assign every row its image; report or drop rows and images without a counterpart."""
-    root, pairs = folder.root, find_pairs(folder, rows)
+    root, pairs = folder.root, find_pairs(folder, used, rows)
     if clauses := pairs.missing():
         unmatched = rows["id"].isin(pairs.without_image)
         systematic = unmatched.groupby(rows["origin"]).mean().max() > FEW_MISSING

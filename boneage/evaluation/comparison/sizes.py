@@ -54,10 +54,10 @@ def size_studies(group: Group) -> list[SizeStudy]:
 
 
 def _study(setting: str, runs: list[FinishedRun]) -> SizeStudy | None:
-    usable = [run for run in runs if not run.metrics.get("partial") and _interval(run)]
     by_size: dict[int, list[FinishedRun]] = {}
-    for run in usable:
-        by_size.setdefault(int(run.metrics["n"]["train"]), []).append(run)
+    for run in runs:
+        if not run.metrics.get("partial") and _interval(run):
+            by_size.setdefault(int(run.metrics["n"]["train"]), []).append(run)
     pairs = [(n, run) for n in sorted(by_size) for run in trained_seeds(by_size[n])]
     n = np.array([size for size, _ in pairs])
     if len(np.unique(n)) < 2:
@@ -80,8 +80,7 @@ def curve_of(n: np.ndarray, mae: np.ndarray) -> LearningCurve:
     Raises:
         UserError: when there are too few sizes.
     """
-    spread = (mae[:, 2] - mae[:, 1]) / WIDTH_IN_SE
-    return fit_learning_curve(n.tolist(), mae[:, 0].tolist(), spread.tolist())
+    return fit_learning_curve(n, mae[:, 0], (mae[:, 2] - mae[:, 1]) / WIDTH_IN_SE)
 
 
 def _interval(run: FinishedRun) -> list[float]:
