@@ -676,7 +676,7 @@ def test_changed_defaults_change_what_follows_them(conf_with_other_defaults):
 def test_options_that_another_class_inherits_are_said(words, said, tmp_path, monkeypatch, caplog):
     given = SimpleNamespace(overrides=SimpleNamespace(task=words))
     monkeypatch.setattr(
-        "boneage.run.unused.HydraConfig",
+        "boneage.run.options.HydraConfig",
         SimpleNamespace(initialized=lambda: True, get=lambda: given),
     )
     check_config(compose_config("loss=smooth_l1", *words, f"run_dir={tmp_path}"))
