@@ -146,7 +146,8 @@ TABLE = (
     Option("optimizer.weight_decay", 0.05, "weight decay"),
     Option("scheduler.warmup", 0.05, "share of all steps"),
     Option("start_from", None, "checkpoint, exported file or `builtin` to start training from"),
-    Option("mirror_test", True, "average with the mirror image", SETTING, checkpoint="stored"),
+    Option("mirror_test", True, "average with the mirror image; `train=false` does as the "
+           "checkpoint's run unless the command line says otherwise", SETTING, checkpoint="stored"),
     Option("compile", False, "torch.compile the backbone"),
     Option("monitor", DEPENDS, "validation metric that selects the best epoch"),
     Option("mode", DEPENDS, "`min` or `max`: whether lower or higher is better"),

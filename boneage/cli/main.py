@@ -1,9 +1,11 @@
 """The `boneage` command: options are given once and with a value; help is in paragraphs."""
 
+import os
 import re
 import sys
 from collections import Counter
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import typer
@@ -32,6 +34,7 @@ def _flags_without_values(params: list[Any]) -> list[Any]:
     return params
 
 
+MODEL = "--checkpoint"
 OTHER_WORDS = {  # what other programs call it
     **dict.fromkeys(("train", "fit"), "models are trained with python train.py, in a clone"),
     **dict.fromkeys(("test", "evaluate", "eval"), "test with python train.py train=false"),
@@ -72,12 +75,15 @@ class Command(TyperCommand):
 
         Raises:
             UserError: for an option given twice, of which the parser takes the last value, for an
-                empty value, such as that of an unset variable, and for an option in place of one.
+                empty value, such as that of an unset variable, for an option in place of one, and
+                for a path without the option that takes it.
         """
-        given = list(args)
-        rest = super().parse_args(ctx, args)
-        values, _, order = self.make_parser(ctx).parse_args(args=given)
         names = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        values, extra, order = self.make_parser(ctx).parse_args(args=list(args))
+        if MODEL in names and not values.keys() & {"checkpoint", "help"}:
+            for path in filter(os.path.exists, extra):
+                raise UserError(f"{path} is given without an option: write {MODEL} {quote(path)}")
+        rest = super().parse_args(ctx, args)
         for param, times in Counter(order).items():
             name, value = param.opts[0], values[param.name]
             several = isinstance(value, list | tuple)

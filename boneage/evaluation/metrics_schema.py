@@ -121,6 +121,7 @@ class Content(_Part):
     described: dict[str, _Described] = {}
     baselines: dict[str, dict[str, _Result]]
     not_finite: dict[str, int] = {}
+    train_labels: dict[str, int] = {}
     stages: StageNames
     options: dict[str, Any]
     synthetic: bool

@@ -23,7 +23,7 @@ from boneage.run.checkpoint_file import (
     what_it_is,
 )
 from boneage.run.exported import read_exported
-from boneage.run.options import named_reference, options
+from boneage.run.options import is_given, named_reference, options
 from boneage.run.record_schema import (
     CONFIG_KEYS,
     RECORD_SCHEMA,
@@ -142,6 +142,22 @@ def check_task(checkpoint: dict[str, Any], cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path} was trained with task={name}, "
             f"but this command has task={cfg.name}: add task={name}"
         )
+
+
+def config_of_test(checkpoint: dict[str, Any], cfg: DictConfig) -> DictConfig:
+    """Return a config with the file, the stages and the preprocessing of a checkpoint.
+
+    Its `mirror_test` counts too, unless the command line sets another.
+    """
+    record = checkpoint["boneage"]
+    check_buildable(record["config"])
+    changed = cfg.copy()
+    changed.ckpt_path = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
+    changed.stages = record["config"]["stages"]
+    changed.data.update(record["preprocessing"])
+    if not is_given("mirror_test"):
+        changed.mirror_test = record["config"]["mirror_test"]
+    return changed
 
 
 def build_model(

@@ -33,6 +33,7 @@ from boneage.run.check import check_config, readable
 from boneage.run.checkpoint import (
     build_model,
     check_task,
+    config_of_test,
     fold_of,
     load_model,
     make_record,
@@ -57,7 +58,6 @@ from boneage.run.process import (
     only_run_in,
     quieten_lightning,
 )
-from boneage.run.record_schema import check_buildable
 from boneage.run.results import describe_run, metric_report, print_results, write_results
 from boneage.run.resume import (
     check_free,
@@ -79,7 +79,7 @@ class _Run:
     """The parts of a run, before its first step.
 
     Args:
-        cfg: its config; with `train=false`, with the checkpoint's stages and preprocessing.
+        cfg: its config; with `train=false`, that of `config_of_test`.
         folder: to write to.
         ckpt_path: checkpoint to resume from, or to test.
         checkpoint: its content.
@@ -134,7 +134,7 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
     ckpt_path, checkpoint = _find_checkpoint(cfg, folder)
     origin = None
     if checkpoint is not None and not cfg.train:
-        cfg = _config_of_test(checkpoint, cfg)
+        cfg = config_of_test(checkpoint, cfg)
         model = load_model(checkpoint)
         model.mirror_test = cfg.mirror_test
     else:  # before decoding: weights may be missing
@@ -203,17 +203,6 @@ def _find_checkpoint(cfg: DictConfig, folder: Path) -> tuple[Path | None, dict[s
                 "intervals, which boneage predict uses", path,
             )  # fmt: skip
     return path, checkpoint
-
-
-def _config_of_test(checkpoint: dict[str, Any], cfg: DictConfig) -> DictConfig:
-    """Return a config with the file, the stages and the preprocessing of a checkpoint."""
-    record = checkpoint["boneage"]
-    check_buildable(record["config"])
-    changed = cfg.copy()
-    changed.ckpt_path = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
-    changed.stages = record["config"]["stages"]
-    changed.data.update(record["preprocessing"])
-    return changed
 
 
 def _build_trainer(cfg: DictConfig, folder: Path, always: Sequence[L.Callback]) -> L.Trainer:

@@ -70,6 +70,17 @@ def folder_option() -> str:
     return "hydra.sweep.dir=" if is_sweep() else "hydra.run.dir="
 
 
+def given_options() -> list[str]:
+    """Return the names of the options that the command line sets; none if started from Python."""
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return [word.lstrip("+").partition("=")[0] for word in words if not word.startswith("~")]
+
+
+def is_given(option: str) -> bool:
+    """Tell whether the command line sets an option; a config from Python counts as it is."""
+    return not HydraConfig.initialized() or option in given_options()
+
+
 def command() -> str | None:
     """Return the command line of this run, without its folder; None if started from Python."""
     if not HydraConfig.initialized():

@@ -1,9 +1,11 @@
 """Check the `option=value` of the command line before Hydra reads them."""
 
 import re
+import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -14,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import CompactHydraException, HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from boneage.errors import UserError, first_line, one_line, suggestion, value_advice
@@ -66,7 +68,10 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
         raise UserError(f"{shown[0]} shows one run: choose one of the values of {several[0]}")
     if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):
         with initialize_config_dir(str(folder), version_base="1.3"):
-            _check_names(overrides, _loader(overrides))
+            try:
+                _check_names(overrides, _loader(overrides))
+            except OmegaConfBaseException as error:  # of a reference
+                raise UserError(unusable(error, arguments)) from error
     if not any(SHOW_CONFIG.fullmatch(argument) for argument in arguments):
         _check_mode(overrides, sweep)
 
@@ -161,6 +166,7 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
             raise UserError(
                 f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
             )
+    _check_verbose(config.hydra.verbose)
     for name, number in config.hydra.sweeper.items_ex(resolve=False):  # Hydra resolves it later
         if isinstance(number, int) and not isinstance(number, bool) and number < 1:
             raise UserError(f"hydra.sweeper.{name}={number}: must be at least 1")
@@ -175,6 +181,19 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
     ranges = [each.input_line for each in overrides if isinstance(each.value(), IntervalSweep)]
     if ranges and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         raise UserError(f"{ranges[0]} is a range to search: add hparams_search=optuna")
+
+
+def _check_verbose(verbose: object) -> None:
+    """Raise UserError unless this is true, false, or names of loggers, those of packages."""
+    names = verbose if isinstance(verbose, ListConfig) else [verbose]
+    for name in [] if isinstance(verbose, bool) else names:
+        package = str(name).partition(".")[0]
+        known = package not in ("", *sys.stdlib_module_names)
+        if package != "__main__" and not (known and find_spec(package)):
+            raise UserError(
+                f"hydra.verbose={verbose}: give true, or the name of a package whose log is to be "
+                "detailed, such as boneage"
+            )
 
 
 def _composed(words: list[str], groups: list[str]) -> DictConfig:

@@ -84,6 +84,7 @@ def describe_run(
         "official": looks_official(data.table) and not data.synthetic,
         **named_reference(cfg),
         "stages": {"names": list(data.stages.names), "edges": list(data.stages.edges)},
+        "train_labels": _train_labels(data, model) if cfg.train else {},
         "parameters": count_parameters(model),
         "architecture": describe_architecture(model, data.preprocessing.size),
         "epochs": trainer.current_epoch,
@@ -104,6 +105,13 @@ def _options(cfg: DictConfig, model: BoneAgeModule) -> dict[str, Any]:
     return {key: v for key, v in trained.items() if kind_of(key) == "identity"} | {
         key: v for key, v in current.items() if kind_of(key) != "identity"
     }
+
+
+def _train_labels(data: BoneAgeDataModule, model: BoneAgeModule) -> dict[str, int]:
+    """Return the number of training radiographs with a label, of each task that some lack."""
+    train = data.fold_table("train")
+    numbers = {name: len(task.rows_with_target(train)) for name, task in model.tasks.items()}
+    return {name: number for name, number in numbers.items() if number < len(train)}
 
 
 def _device_name(trainer: L.Trainer) -> str:

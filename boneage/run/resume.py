@@ -12,7 +12,7 @@ from boneage.errors import UserError, plural
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import contains_run, read_metrics
 from boneage.options import TABLE, find, is_choice, kind_of
-from boneage.run.checkpoint import check_task, read_checkpoint, resolved
+from boneage.run.checkpoint import check_task, config_of_test, read_checkpoint, resolved
 from boneage.run.checkpoint_file import IntactCheckpoint, checkpoint_file
 from boneage.run.options import differing, folder_option, options
 from boneage.run.process import interruptible, is_first_process, only_run_in
@@ -156,7 +156,10 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
     elif cfg.train:
         matters = _matters_for_a_training
     elif cfg.ckpt_path:
-        current["ckpt_path"] = str(checkpoint_file(Path(cfg.ckpt_path)).resolve())
+        tested = checkpoint_file(Path(cfg.ckpt_path))
+        current["ckpt_path"] = str(tested.resolve())
+        if tested.exists():
+            current = options(config_of_test(read_checkpoint(tested), cfg))
     different = differing(was, current, matters)
     if different:
         advice = f"repeat its options, or choose another folder with {folder_option()}"

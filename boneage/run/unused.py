@@ -5,13 +5,13 @@ import logging
 import re
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from boneage.data.split_choice import not_drawn
 from boneage.errors import UserError, join_first
 from boneage.options import find
+from boneage.run.options import given_options
 from boneage.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ def _warn_of_soft_weights(tasks: dict[str, Any]) -> None:
 
 def _warn_of_inherited(cfg: DictConfig) -> None:
     """Warn if a class that the command names gets options of the choice that it replaces."""
-    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    given = [word.lstrip("+").partition("=")[0] for word in words if not word.startswith("~")]
+    given = given_options()
     named = [name.removesuffix("._target_") for name in given if name.endswith("._target_")]
     for path in named:
         if path.startswith("hydra."):

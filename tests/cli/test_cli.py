@@ -147,6 +147,23 @@ def test_an_option_is_given_once_and_with_a_value(tmp_path, monkeypatch, line, s
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "line", ["export my\\ run", "export my\\ run --out a", "app my\\ run", "stress my\\ run"]
+)
+def test_a_run_without_its_option_is_said(tmp_path, monkeypatch, line):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my run").mkdir()
+    with pytest.raises(
+        UserError, match="my run is given without an option: write --checkpoint 'my"
+    ):
+        app(shlex.split(line))
+    for other in ("app nothing", f"{line} --checkpoint a", "dashboard . 'my run'"):
+        with pytest.raises(SystemExit) as usage:
+            app(shlex.split(other))
+        assert usage.value.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["my run"]
+
+
 def test_every_command_checks_its_options():
     assert {registered.cls for registered in app.registered_commands} == {Command}
 

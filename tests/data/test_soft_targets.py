@@ -31,9 +31,11 @@ def written(tmp_path, text):
     return tmp_path / "teacher.csv"
 
 
-def test_ages_of_the_teacher_are_in_months_and_readings_fill_the_gaps(tmp_path):
+def test_ages_of_the_teacher_are_in_months_and_readings_fill_the_gaps(tmp_path, caplog):
     path = written(tmp_path, "id,age_years_predicted\n2,9.5\n1,5.25\n3,-0.02\n99,3\n")
-    soft = read_soft_targets(path, TABLE)
+    with caplog.at_level("INFO"):
+        soft = read_soft_targets(path, TABLE)
+    assert f"{path}: 1 age below 0 learned as 0" in caplog.text
     assert soft.tolist() == [63.0, 114.0, 0.0, 30.0, 48.0]  # a teacher may predict a little below 0
 
 
@@ -49,6 +51,8 @@ def test_a_table_of_predict_is_read_without_what_it_withheld(tmp_path):
         ("id,age_years_predicted\n1,five\n", r"row 2.*'five' is not a bone age"),
         ("id,age_years_predicted\n1,60\n", r"'60' is not a bone age in years"),
         ("id,age_years_predicted\n1,-5\n", r"'-5' is not a bone age in years"),
+        ("id,age_years_predicted\n1,6\n2,-1\n", r"row 3, column 'age_years_predicted': '-1' is n"),
+        ("id,age_years_predicted\n1,nan\n", r"'nan' is not a bone age .* leave the cell empty"),
         ("id,age_years_predicted\n77,6\n", r"no age of any training radiograph"),
         ("id,age_years_predicted\n4,6\n5,4\n", r"no age of any training radiograph"),  # other folds
         ("id,age_years_predicted\n1,6\n1,7\n", r"more than once"),

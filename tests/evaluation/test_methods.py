@@ -532,6 +532,12 @@ def test_missing_data(told):
     assert "30 test radiographs without height_cm" in parts[12]
 
 
+def test_training_radiographs_without_a_label_are_said(told):
+    said = told(train_labels={"height": 900})["Training"]
+    assert "900 of 1,234 training radiographs had the label of the task height. Its loss" in said
+    assert "had the label" not in told()["Training"]
+
+
 def test_a_run_of_an_older_version_leaves_it_to_the_authors(tmp_path):
     table = predictions(n=30).assign(id=[f"h{i}" for i in range(30)])
     parts = parts_of(methods(read_run(write_finished_run(tmp_path / "a", table))))

@@ -451,6 +451,11 @@ def test_options_that_exclude_each_other_are_said(arguments, said):
         ),
         ("hydra.sweeper.n_trials=-1", ": must be at least 1"),
         ("hydra.sweeper.n_jobs=0", ": must be at least 1"),
+        ("hydra.sweeper.params=${none}", " cannot be used: Interpolation key 'none' not found"),
+        ("hydra.sweeper=${none}", " cannot be used: Interpolation key 'none' not found"),
+        ("hydra.verbose=abc", ": give true, or the name of a package whose log .*"),
+        ("hydra.verbose=5", ": give true, .*"),
+        ("hydra.verbose=nothing.run", ": give true, .*"),
     ],
 )
 def test_a_wrong_value_of_an_option_of_hydra_is_one_line(word, reason):
@@ -466,6 +471,8 @@ def test_sweeps_and_plain_values_need_no_quotation_marks():
     check_overrides([*plain, "--config-dir=/x (1)"], CONF)
     check_overrides(["-m", "--help"], CONF)
     check_overrides(["-m", "--multirun", "seed=1,2"], CONF)
+    for detailed in ("true", "boneage.run", "[hydra,__main__]"):
+        check_overrides([f"hydra.verbose={detailed}"], CONF)
     check_overrides(["-m", "task=regression,classification", "seed=1,2"], CONF)
     storage = "hydra.sweeper.storage=sqlite:///${hydra:sweep.dir}/search.db"  # known later
     check_overrides(["-m", "hparams_search=optuna", storage], CONF)
@@ -676,7 +683,7 @@ def test_changed_defaults_change_what_follows_them(conf_with_other_defaults):
 def test_options_that_another_class_inherits_are_said(words, said, tmp_path, monkeypatch, caplog):
     given = SimpleNamespace(overrides=SimpleNamespace(task=words))
     monkeypatch.setattr(
-        "boneage.run.unused.HydraConfig",
+        "boneage.run.options.HydraConfig",
         SimpleNamespace(initialized=lambda: True, get=lambda: given),
     )
     check_config(compose_config("loss=smooth_l1", *words, f"run_dir={tmp_path}"))

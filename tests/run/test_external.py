@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import TINY, Page, compose_config
+from hydra.types import RunMode
 from scipy.stats import binomtest, t
 
 from boneage.data.phantom import write_phantom
@@ -20,9 +22,11 @@ from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.tables import bias_rows
 from boneage.evaluation.run_folder import read_run
 from boneage.predict.export import export
+from boneage.run.checkpoint import config_of_test, read_checkpoint
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.run.external import _is_of_phantom
+from boneage.run.options import options
 from boneage.run.resume import check_same
 
 MODEL = ("task=multitask", "data.crop=hand", "data.contrast=stretch")
@@ -358,6 +362,27 @@ def test_external_tests_of_several_models_are_averaged(external, run, other, tmp
     assert metrics["baselines"] == metrics_of(external)["baselines"]
     assert "own_test" not in metrics
     assert "external test" in Page(write_report(tmp_path / "both").read_text()).text
+
+
+@pytest.mark.parametrize(("words", "mirrored"), [([], False), (["mirror_test=true"], True)])
+def test_the_mirror_image_is_that_of_the_checkpoint_unless_the_command_sets_it(
+    run, other, tmp_path, monkeypatch, words, mirrored
+):
+    """Whatever the config says, such as that of an experiment which is not repeated."""
+    cfg = configured(run, other, tmp_path / "test", "mirror_test=true")
+    given = SimpleNamespace(
+        overrides=SimpleNamespace(task=words), runtime=SimpleNamespace(choices={}), mode=RunMode.RUN
+    )
+    monkeypatch.setattr(
+        "boneage.run.options.HydraConfig",
+        SimpleNamespace(initialized=lambda: True, get=lambda: given),
+    )
+    tested = config_of_test(read_checkpoint(cfg.ckpt_path), cfg)
+    assert tested.mirror_test is mirrored
+    check_same(options(tested), cfg, "it")  # the same command resumes it
+    tested.mirror_test = not mirrored
+    with pytest.raises(UserError, match=r"mirror_test \(was"):
+        check_same(options(tested), cfg, "it")
 
 
 def test_a_run_from_before_the_option_resumes(configure, run):

@@ -11,6 +11,7 @@ from torch import nn
 from boneage.data.dataset import batch_rows
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
+from boneage.evaluation.methods.text import methods
 from boneage.evaluation.metric_set import Metric, MetricSet
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.run_folder import read_run
@@ -165,7 +166,10 @@ def test_a_label_that_two_in_five_children_lack(heights, own_root, tmp_path, con
     assert result["n"] == n
     assert f"tasks.height: height is known for {n} of {len(table)} test radiographs" in caplog.text
     split = pd.read_csv(tmp_path / "run/split.csv", dtype=str).set_index("id")["fold"]
-    mean = heights[split.index[split == "train"]].mean()
+    known = heights[split.index[split == "train"]]
+    assert found["train_labels"] == {"height": known.notna().sum()}
+    assert f"{known.notna().sum()} of {len(known)} training radiographs had the" in methods(run)
+    mean = known.mean()
     constant = found["baselines"]["constant"]["height/mae_cm"]
     assert (constant["value"], constant["n"]) == (pytest.approx((true - mean).abs().mean()), n)
     assert np.isfinite(pd.read_csv(tmp_path / "run/history.csv")["train/height/loss"]).all()

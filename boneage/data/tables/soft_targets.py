@@ -16,12 +16,12 @@ from boneage.data.tables.columns import (
 from boneage.data.tables.ids import read_unique_ids
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.read import read_table, refuse
-from boneage.errors import UserError, join_first
+from boneage.errors import UserError, join_first, plural
 from boneage.stages import MAX_AGE_YEARS
 
 log = logging.getLogger(__name__)
 
-LEAST = -1.0  # years that a teacher may predict for a newborn; learned as 0
+LEAST = -1.0  # years: a network may predict less than 0 for a newborn, but -1 means missing
 # the age of `boneage predict`, and a column that identifies its tables
 ANSWER_COLUMNS = ("age_years", "novelty")
 
@@ -56,7 +56,11 @@ def read_soft_targets(
         raise UserError(f"data.soft_targets={path}: column {age!r} is empty in every row")
     rows = rows[rows[age] != ""]  # `boneage predict` withholds some
     years = read_numbers(rows[age])
-    refuse(path, rows[age], ~years.between(LEAST, MAX_AGE_YEARS), "is not a bone age in years")
+    possible = years.between(LEAST, MAX_AGE_YEARS, inclusive="right")
+    hint = "is not a bone age in years: correct it, or leave the cell empty"
+    refuse(path, rows[age], ~possible, hint)
+    if below := int((years < 0).sum()):
+        log.info("%s: %s below 0 learned as 0", path, plural(below, "age"))
     by_id = pd.Series(years.clip(lower=0).to_numpy() * 12, index=read_unique_ids(path, rows[name]))
     matched = match_ids(by_id.index, table["id"], path)
     soft = table["id"].map(pd.Series({known: by_id[id_] for id_, known in matched.items()}))

@@ -61,6 +61,7 @@ def describe_training(run: FinishedRun) -> list[str]:
     first = "The following describes the first model."
     return [
         *([first, _others(run)] if is_ensemble(run) else []),
+        *_labels(run),
         *_epochs(run),
         *_steps(run),
         SAMPLINGS.get(str(options.get("data.sampling")), fill_in("sampling")),
@@ -83,6 +84,15 @@ def _others(run: FinishedRun) -> str:
     named = [key for key in keys if not any(key.startswith(f"{other}.") for other in keys)]
     same = "All models had the same options."
     return f"The models differ in these options: {join(named)}." if named else same
+
+
+def _labels(run: FinishedRun) -> list[str]:
+    """Say of how many training radiographs a task has learned, where the others lack its label."""
+    return [
+        f"{number:,} of {plural(int(run.metrics['n']['train']), 'training radiograph')} had the "
+        f"label of the task {name}. Its loss used only these."
+        for name, number in run.metrics.get("train_labels", {}).items()
+    ]
 
 
 def _epochs(run: FinishedRun) -> list[str]:
