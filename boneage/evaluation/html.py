@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from boneage.errors import plural
-from boneage.evaluation.metrics import metric_label, metric_labels
+from boneage.evaluation.metrics import describe, metric_label, metric_labels
 from boneage.evaluation.numbers import (
     FEW,
     FEWER,
@@ -62,6 +62,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
         "plain": plain,
         "plural": plural,
         "span": span,
+        "unit": lambda name: describe(name).unit,
         "groupby_in_order": groupby_in_order,
     }
     environment.tests["few"] = is_few
