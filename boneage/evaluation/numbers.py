@@ -37,6 +37,11 @@ def number(value: float | None, unit: str = "") -> str:
     return DASH if value is None else fixed(value, DECIMALS.get(unit, OTHER_DECIMALS))
 
 
+def output(value: float | None) -> str:
+    """Return a prediction whose unit is unknown: with two decimals, three if it is below 2."""
+    return DASH if value is None else fixed(value, 3 if abs(value) < 2 else 2)
+
+
 def fixed(value: float, decimals: int) -> str:
     """Return a value with this many decimals, a dash for NaN; zero without a minus sign."""
     if math.isnan(value):
