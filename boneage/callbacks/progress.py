@@ -154,7 +154,7 @@ class EpochLines(L.Callback):
         metric = describe(name)
         unit = f" {metric.unit}" if metric.unit else ""
         value = self._logged(trainer)
-        now = f"{FOLDS.get(fold, fold)} {metric.label} {number(value)}{unit}"
+        now = f"{FOLDS.get(fold, fold)} {metric.label} {number(value, metric.unit)}{unit}"
         if not self._best:
             return now
         if self._best["epoch"] != trainer.current_epoch:
@@ -163,7 +163,7 @@ class EpochLines(L.Callback):
             return f"{now} (best so far)"
         else:
             where = "earlier in this epoch"
-        return f"{now} (best {number(self._best['value'])} {where})"
+        return f"{now} (best {number(self._best['value'], metric.unit)} {where})"
 
     def _logged(self, trainer: L.Trainer, name: str | None = None) -> float | None:
         value = trainer.callback_metrics.get(name or self.monitor)

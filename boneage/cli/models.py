@@ -143,7 +143,7 @@ def _print_changes(measured: "pd.DataFrame", title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from boneage.evaluation.numbers import FEW_NOTE, fixed, is_few
+    from boneage.evaluation.numbers import FEW_NOTE, is_few, number
     from boneage.run.stress import LABELS, OF_STAGES
     from boneage.terminal import plain_markup
 
@@ -161,7 +161,7 @@ def _print_changes(measured: "pd.DataFrame", title: str) -> None:
             table.add_column(fill(heading, HEADING), justify="right", no_wrap=True)
         for change, rows in measured.groupby("change", sort=False):
             values = rows.set_index("metric")["value"]
-            cells = [fixed(values[metric], 2 if "months" in metric else 3) for metric in metrics]
+            cells = [number(values[m], "months" * ("months" in m)) for m in metrics]
             mark = "†" * is_few(dict(rows.iloc[0]))
             table.add_row(str(change), f"{rows['n'].iloc[0]}{mark}", *cells)
             if mark:

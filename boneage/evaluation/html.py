@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from boneage.errors import plural
-from boneage.evaluation.metrics import metric_label, metric_labels
+from boneage.evaluation.metrics import describe, metric_label, metric_labels
 from boneage.evaluation.numbers import (
     FEW,
     FEWER,
@@ -16,6 +16,7 @@ from boneage.evaluation.numbers import (
     is_few,
     number,
     option_value,
+    output,
     p_value,
     plain,
     span,
@@ -58,10 +59,12 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
         "number": number,
         "interval": interval,
         "option_value": option_value,
+        "output": output,
         "p_value": p_value,
         "plain": plain,
         "plural": plural,
         "span": span,
+        "unit": lambda name: describe(name).unit,
         "groupby_in_order": groupby_in_order,
     }
     environment.tests["few"] = is_few

@@ -3,11 +3,12 @@
 import math
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from boneage.errors import plural
 
+DECIMALS = {"months": 2}  # by unit
+OTHER_DECIMALS = 3  # of years, shares and indices
 DASH = "-"  # in place of a value that is absent or undefined
 REFERRED = re.compile(r"\$\{([^{}]+)\}")  # to another option, in OmegaConf
 FEW = 20  # radiographs or patients: estimates from fewer are marked
@@ -31,18 +32,14 @@ def counts_of(result: Mapping[str, Any]) -> dict[str, Any]:
     return {key: result[key] for key in ("n", "patients") if key in result}
 
 
-def number(value: float | None, beside: float | None = None) -> str:
-    """Return a value with two decimals, three if it is below 2; a dash if it is undefined.
+def number(value: float | None, unit: str = "") -> str:
+    """Return a value with the decimals of its unit; a dash if it is undefined."""
+    return DASH if value is None else fixed(value, DECIMALS.get(unit, OTHER_DECIMALS))
 
-    Two are enough for months; three suit shares, and years of error.
 
-    Args:
-        value: the value.
-        beside: the value whose limit or deviation it is, which has as many decimals.
-    """
-    if value is None:
-        return DASH
-    return fixed(value, 3 if abs(value if beside is None else beside) < 2 else 2)
+def output(value: float | None) -> str:
+    """Return a prediction whose unit is unknown: with two decimals, three if it is below 2."""
+    return DASH if value is None else fixed(value, 3 if abs(value) < 2 else 2)
 
 
 def fixed(value: float, decimals: int) -> str:
@@ -53,29 +50,18 @@ def fixed(value: float, decimals: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def interval(result: Mapping[Any, Any]) -> str:
+def interval(result: Mapping[Any, Any], unit: str = "") -> str:
     """Return "low to high"; empty if there is no interval."""
     low, high = result["low"], result["high"]
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return ""
-    return f"{number(low, result.get('value'))} to {number(high, result.get('value'))}"
+    return f"{number(low, unit)} to {number(high, unit)}"
 
 
-def with_limits(result: Mapping[Any, Any], decimals: int | None = None) -> str:
-    """Return "value (low to high)"; the value alone without an interval, a dash without a value.
-
-    Args:
-        result: `value`, `low`, `high`.
-        decimals: of all three; None for those of `number`.
-    """
-    if result["value"] is None:
-        return DASH
-    beside = partial(number, beside=result["value"])
-    write = beside if decimals is None else partial(fixed, decimals=decimals)
-    value = write(result["value"])
-    if not interval(result):
-        return value
-    return f"{value} ({write(result['low'])} to {write(result['high'])})"
+def with_limits(result: Mapping[Any, Any], unit: str = "") -> str:
+    """Return "value (low to high)"; the value alone without an interval, a dash without a value."""
+    value, limits = number(result["value"], unit), interval(result, unit)
+    return f"{value} ({limits})" if limits and result["value"] is not None else value
 
 
 def p_value(p: float | None) -> str:

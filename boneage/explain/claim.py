@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from boneage.evaluation.numbers import count_units, fixed, with_limits
+from boneage.evaluation.numbers import count_units, fixed
 from boneage.evaluation.reference import Claim
 from boneage.evaluation.shares import limits_of_difference
 from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
@@ -78,8 +78,8 @@ def _judge(here: pd.DataFrame, region: str) -> _Judged:
         best = max(controls, key=itemgetter("value"), default=None)
         judged.below += best is not None and _difference(own, best)[1] < 0
         judged.n.append(f"{own['n']:.0f}")
-        varies = own["low"] < own["high"]
-        judged.values.append(with_limits(own, 2) if varies else fixed(own["value"], 2))
+        limits = f" ({own['low']:.2f} to {own['high']:.2f})" * (own["low"] < own["high"])
+        judged.values.append(fixed(own["value"], 2) + limits)
     return judged
 
 

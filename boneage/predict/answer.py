@@ -11,7 +11,7 @@ import pandas as pd
 from rich.cells import cell_len, set_cell_size
 
 from boneage.errors import plural, without_controls
-from boneage.evaluation.numbers import number
+from boneage.evaluation.numbers import output
 from boneage.stages import PROBABILITY
 
 RESEARCH_ONLY = "Research use only: not a medical device."
@@ -112,7 +112,7 @@ def lines_of(answer: Answer) -> list[str]:
     if answer.stage:
         shares = [f"{name} {100 * p:.0f} %" for name, p in answer.stage_probabilities.items()]
         lines.append(f"stage      {answer.stage}" + (f" ({', '.join(shares)})" if shares else ""))
-    lines += [f"{name:<10} {number(value)}" for name, value in answer.outputs.items()]
+    lines += [f"{name:<10} {output(value)}" for name, value in answer.outputs.items()]
     if answer.status == "withheld":
         lines.append("withheld   by the strict gate")
     lines.append(f"sex        {answer.sex}" + (f" ({answer.sex_from})" if answer.sex_from else ""))
@@ -155,7 +155,7 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     common = Counter(Path(answer.file).name for answer in answers)
     for answer in answers:
         ends = answer.interval_years
-        texts = {name: number(answer.outputs.get(name)) for name in heading} | {
+        texts = {name: output(answer.outputs.get(name)) for name in heading} | {
             "bone age": answer.age_text or answer.status,
             "90 % interval": "" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f} y",
             "stage": answer.stage,

@@ -179,7 +179,7 @@ def _join_reasons(left_out: Mapping[str, str]) -> str:
 
 def _fit_lines(fit: SiteFit, sex_known: bool) -> list[str]:
     mae, corrected, difference = (
-        with_limits(result, 2) for result in (fit.mae, fit.mae_corrected, fit.difference)
+        with_limits(result, "months") for result in (fit.mae, fit.mae_corrected, fit.difference)
     )
     lines = [
         f"MAE {mae} months without correction, {corrected} with a correction ({fit.tried}), "
@@ -201,7 +201,7 @@ def _fit_lines(fit: SiteFit, sex_known: bool) -> list[str]:
     if fit.covered is None:
         lines.append("the model has no 90 % intervals: they are fitted to these radiographs")
     else:
-        share = with_limits(fit.covered, 3)
+        share = with_limits(fit.covered)
         action = "not changed" if fit.intervals is None else "refitted"
         lines.append(f"the model's 90 % intervals contain {share} of the readings: {action}")
     return lines

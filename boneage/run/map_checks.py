@@ -110,14 +110,14 @@ def _sentences(task: str, unit: str, randomised: pd.DataFrame, distances: Result
     last = randomised[randomised["layers"] == randomised["layers"].max()]
     n = last["image"].nunique()
     spearman = last["spearman"].median()
-    deleted, inserted = distances["deletion"], distances["insertion"]
+    deleted, inserted = (with_limits(distances[k], unit) for k in ("deletion", "insertion"))
     return [
         f"{task}: with all layers randomised, the similarity to the trained maps is Spearman "
         f"{number(spearman)} and SSIM {number(last['ssim'].median())} (median of n = {n:,}; 1 is "
         "no change).",
-        f"{task}: deleting marked pixels moves the prediction {with_limits(deleted)} {unit} "
+        f"{task}: deleting marked pixels moves the prediction {deleted} {unit} "
         "further from that of the whole radiograph than deleting random ones. With marked pixels "
-        f"inserted it is {with_limits(inserted)} {unit} further away than with random ones. If "
+        f"inserted it is {inserted} {unit} further away than with random ones. If "
         "the prediction depends on the marked pixels, the first value is above 0 and the second "
         "below 0.",
     ]

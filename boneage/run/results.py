@@ -216,7 +216,8 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
         table.add_column(baseline.replace("_", " "), justify="right", style="dim", min_width=8)
     section = ""
     for name, result in metrics["test"].items():
-        if not describe(name).headline:
+        described = describe(name)
+        if not described.headline:
             continue
         prefix, metric = name.split("/", 1)
         if prefix != section:
@@ -225,8 +226,8 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
             section = prefix
         table.add_row(
             f" {plain_markup(metric)}",
-            number(result["value"]) + "†" * is_few(result),
-            interval(result),
+            number(result["value"], described.unit) + "†" * is_few(result),
+            interval(result, described.unit),
             f"{result['n']:,}",
             *(_baseline(results, name) for results in baseline_results.values()),
         )
@@ -241,7 +242,7 @@ def print_results(metrics: dict[str, Any], run_dir: Path) -> None:
 
 def _baseline(results: Results, name: str) -> str:
     result = results.get(common_name(name))
-    return number(result["value"]) if result else ""
+    return number(result["value"], describe(name).unit) if result else ""
 
 
 def _title(metrics: dict[str, Any]) -> str:
@@ -270,6 +271,7 @@ def _compared(metrics: dict[str, Any]) -> str:
         return ""
     lines = [f"External, compared with the run's own test fold (n = {own['n']:,}):\n"]
     for name, difference in own["differences"].items():
-        before = with_limits(own["test"][name])
-        lines.append(f"  {name}: own {before}, difference {with_limits(difference)}\n")
+        unit = describe(name).unit
+        before, change = (with_limits(r, unit) for r in (own["test"][name], difference))
+        lines.append(f"  {name}: own {before}, difference {change}\n")
     return "".join(lines)

@@ -47,6 +47,7 @@ class Search(Callback):
         """Add the run of the best options to Optuna's results, and print it."""
         if not is_search(config):
             return
+        from boneage.evaluation.metrics import describe
         from boneage.evaluation.numbers import number
 
         results = Path(config.hydra.sweep.dir) / RESULTS
@@ -56,7 +57,8 @@ class Search(Callback):
             print(f"{results.parent} does not contain the run of the best options")
             return
         write_file(results, OmegaConf.to_yaml(OmegaConf.merge(best, {"best_run": str(run)})))
-        print(f"Best run: {run} ({config.monitor} {number(best.best_value)})")
+        unit = describe(config.monitor.removeprefix("val/")).unit
+        print(f"Best run: {run} ({config.monitor} {number(best.best_value, unit)})")
 
 
 def best_run(folder: Path, params: Mapping[str, Any], score: float) -> Path | None:

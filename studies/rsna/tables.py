@@ -17,7 +17,7 @@ from sweeps import read as read_sweeps
 
 from boneage.evaluation.comparison.sizes import curve_of
 from boneage.evaluation.metrics import metric_label
-from boneage.evaluation.numbers import DASH, fixed, with_limits
+from boneage.evaluation.numbers import number, with_limits
 from boneage.run.stress import LABELS
 from boneage.stages import ALL, BANDS
 
@@ -246,17 +246,17 @@ def scored(metrics: Record, metric: str) -> Record | None:
 
 def cell(result: Record | None, metric: str) -> str:
     """Return a value with its interval as text."""
-    return "" if result is None else with_limits(result, decimals(metric))
+    return "" if result is None else with_limits(result, unit(metric))
 
 
 def written(value: float | None, metric: str) -> str:
     """Return a value of a metric as text; a dash if it is undefined."""
-    return DASH if value is None else fixed(value, decimals(metric))
+    return number(value, unit(metric))
 
 
-def decimals(metric: str) -> int:
-    """Return two for months, three for a share."""
-    return 2 if "months" in metric else 3
+def unit(metric: str) -> str:
+    """Return "months", or nothing for a share."""
+    return "months" if "months" in metric else ""
 
 
 def fill(page: Path, name: str, rows: list[Row]) -> None:

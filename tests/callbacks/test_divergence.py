@@ -229,7 +229,7 @@ def test_a_model_that_is_behind_the_baseline_is_said(tmp_path):
 
     assert said(age_years_predicted=table["age_years"] + 1) is None
     line = said(age_years_predicted=258.0)
-    assert line.startswith("No better than without a radiograph: MAE 249.00 years, compared with ")
+    assert line.startswith("No better than without a radiograph: MAE 249.000 years, compared with ")
     assert " years for the mean training age. " in line
     truth = np.array(Stages().names)[Stages().index_of(table["age_years"].to_numpy())]
     assert said(stage_predicted=truth) is None

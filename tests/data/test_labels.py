@@ -517,8 +517,15 @@ def test_years_taken_for_months(write):
 
 @pytest.mark.parametrize(
     ("column", "age", "months"),
-    [("Bone age (years)", 17.5, 210.0), ("age_years", 17.5, 210.0), ("Alter in months", 9, 9.0)],
-)
+    [
+        ("Bone age (years)", 17.5, 210.0),
+        ("age_years", 17.5, 210.0),
+        ("Alter in months", 9, 9.0),
+        *((f"Alter {words}", 17.5, 210.0) for words in ("(Jahre)", "in Jahren", "[ans]")),
+        *((f"Edad_{word}", 17.5, 210.0) for word in ("años", "AN\u0303OS", "yıl")),
+        *((f"Alter ({word})", 9, 9.0) for word in ("Monate", "in Monaten", "mois", "meses", "ay")),
+    ],
+)  # fmt: skip
 def test_the_name_of_the_column_says_the_unit(write, column, age, months):
     table = read_labels(write(f"id,{column}\n1,{age}\n"), Columns(age=column))
     assert list(table["age_months"]) == [months]

@@ -129,7 +129,7 @@ def test_confusion_matrix_shows_counts_row_percent_and_small_n():
 def test_bland_altman_lines_by_hand():
     figure = age.bland_altman(np.array([5.0, 6, 7, 8]), np.array([6.0, 6, 8, 8]))
     # differences in months 12, 0, 12, 0: mean 6, standard deviation 6.928
-    assert [t.split("\n")[1] for t in texts(figure)] == ["+6.0", "+19.6", "-7.6"]
+    assert [t.split("\n")[1] for t in texts(figure)] == ["+6.00", "+19.58", "-7.58"]
     points = figure.axes[0].collections[0].get_offsets()
     assert points.tolist() == [[5.5, 12], [6, 0], [7.5, 12], [8, 0]]
     drawn = [line.get_ydata()[0] for line in figure.axes[0].lines]

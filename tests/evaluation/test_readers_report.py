@@ -151,11 +151,11 @@ def test_what_is_shown_of_each_reader_is_its_own():
     of_all = 12 * (table["age_years_predicted"] - table[readers].mean(axis=1))
     shown = [n["text"] for n in readers_section({"readers_report": report})["numbers"]]
     results = [report["sd_months"], *(report["perfect_mae_months"][k] for k in PERFECT)]
-    assert [shown[0], *shown[2:4]] == [with_limits(result, 2) for result in results]
-    assert shown[1] == with_limits(report["icc"], 3)
+    assert [shown[0], *shown[2:4]] == [with_limits(result, "months") for result in results]
+    assert shown[1] == with_limits(report["icc"])
     expected = [f"{of_all.abs().mean():.2f}", f"{of_all.mean():.2f}"]
     assert [text.split()[0] for text in shown[4:]] == expected
-    one, mean = (with_limits(report["perfect_mae_months"][k], 2) for k in PERFECT)
+    one, mean = (with_limits(report["perfect_mae_months"][k], "months") for k in PERFECT)
     assert limit_of_readers({"readers_report": report}) == (
         f"As readers differ, a perfect model has an MAE of {one} months against one reading, and "
         f"of {mean} months against the mean of all readings."
@@ -164,12 +164,16 @@ def test_what_is_shown_of_each_reader_is_its_own():
 
 def test_numbers_without_interval():
     assert with_limits({"value": None, "low": None, "high": None}) == "-"
-    assert with_limits({"value": 0.9996, "low": None, "high": None}, 3) == "1.000"
+    assert with_limits({"value": 0.9996, "low": None, "high": None}) == "1.000"
 
 
-def test_limits_have_the_decimals_of_their_value():
-    assert with_limits({"value": 2.73, "low": 1.75, "high": 3.8}) == "2.73 (1.75 to 3.80)"
-    assert interval({"value": -0.5, "low": -2.75, "high": 1.9}) == "-2.750 to 1.900"
+@pytest.mark.parametrize("value", [2.73, -1.644])
+def test_decimals_are_those_of_the_unit_whatever_the_value(value):
+    result = {"value": value, "low": -2.75, "high": 5.8}
+    assert with_limits(result, "months") == f"{value:.2f} (-2.75 to 5.80)"
+    for unit in ("years", ""):
+        assert with_limits(result, unit) == f"{value:.3f} (-2.750 to 5.800)"
+        assert interval(result, unit) == "-2.750 to 5.800"
 
 
 @pytest.mark.slow
@@ -188,7 +192,7 @@ def test_the_page_has_a_section_of_readers(tmp_path):
     assert "2 readers have read test radiographs" in text
     assert "Reader cem is left out: 3 radiographs shared with the remaining readers." in text
     assert "than reader ann by more than 1 month: difference" in text
-    assert with_limits(report["icc"], 3) in text
+    assert with_limits(report["icc"]) in text
     results = text[text.index("Results") : text.index("Readers")]
     assert limit_of_readers({"readers_report": report}) in results  # next to the MAE
     assert html.index('id="verdicts"') < html.index('<figure id="readers"')

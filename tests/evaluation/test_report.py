@@ -124,9 +124,15 @@ def test_numbers_are_those_of_the_metrics_file(tmp_path):
     folder = write_finished_run(tmp_path, predictions())
     test = json.loads((folder / "metrics.json").read_text())["test"]
     text = page(folder).text
-    for name, label in (("age/rmse_years", "RMSE (years)"), ("age/ccc", "Concordance correlation")):
-        value, low, high = (test[name][k] for k in ("value", "low", "high"))
-        assert f"{label} {value:.3f} {low:.3f} to {high:.3f} 60" in text
+    labels = {
+        "age/rmse_years": "RMSE (years)",
+        "age/bias_months": "Bias (months)",
+        "age/ccc": "Concordance correlation",
+    }
+    for name, label in labels.items():
+        decimals = 2 if "months" in name else 3
+        value, low, high = (f"{test[name][k]:.{decimals}f}" for k in ("value", "low", "high"))
+        assert f"{label} {value} {low} to {high} 60" in text
 
 
 @pytest.mark.slow
@@ -321,7 +327,7 @@ def test_a_new_task_has_its_own_n_and_constant(tmp_path):
     own = groups[groups["metric"] == "age/mae_months"].assign(metric="height/mae", **few)
     pd.concat([groups, own]).to_csv(run / "subgroups.csv", index=False)
     text = page(run).text
-    assert "4.00 to 6.00 (n = 7 † )" in text
+    assert "4.000 to 6.000 (n = 7 † )" in text
     assert "Constant: the mean training age; of other tasks, a constant of their own. †" in text
 
 
@@ -456,7 +462,7 @@ def test_a_run_without_a_validation_had_no_best_epoch(tmp_path):
         ).text
         assert ("The weights to test were chosen on 1 other." in text) == (score is not None)
         assert ("the weights after the last step were tested." in text) == (score is None)
-        assert "in the validation fold (5.25) were tested." in text or score is None
+        assert "in the validation fold (5.250) were tested." in text or score is None
         assert "The checkpoint with the best" not in text
 
 

@@ -23,7 +23,16 @@ SPELLED = {
     "months": ("m", "mo", "mos", "mth", "mths", "mon", "month", "months"),
     "years": ("y", "yr", "yrs", "year", "years"),
 }
-UNIT_OF = {text: unit for unit, texts in SPELLED.items() for text in texts}
+OTHER_LANGUAGES = {
+    "months": ("monat", "monate", "monaten", "mois", "meses", "ay"),
+    "years": ("jahr", "jahre", "jahren", "ans", "año", "años", "yıl"),
+}
+UNIT_OF = {
+    text: unit
+    for table in (SPELLED, OTHER_LANGUAGES)
+    for unit, texts in table.items()
+    for text in texts
+}
 # Of decimal years, one fraction in nine with two digits is at most .11: at least 9 of 10 are with a
 # probability of 2e-8, 18 of 20 of 1e-15. One in 50 is .10 or .11: four of four with 2e-7.
 LEAST_FRACTIONS = 10  # with two digits
@@ -268,5 +277,11 @@ def as_numbers(cells: pd.Series) -> pd.Series | None:
 
 def _unit_in(column: str) -> AgeUnit | None:
     """Return the unit of time in the name of a column, if it contains exactly one."""
-    units = [unit for unit in get_args(AgeUnit) if unit.removesuffix("s") in column.casefold()]
+    name = as_written(column)
+    words = {*re.findall(r"[^\W\d_]+", name)}  # "ay" and "ans" are also parts of other words
+    units = [
+        unit
+        for unit in get_args(AgeUnit)
+        if unit.removesuffix("s") in name or words & {*OTHER_LANGUAGES[unit]}
+    ]
     return units[0] if len(units) == 1 else None

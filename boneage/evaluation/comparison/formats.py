@@ -19,11 +19,10 @@ from boneage.evaluation.comparison.tables import (
 )
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import describe, metric_labels
-from boneage.evaluation.numbers import DASH, FEW_NOTE, fixed, is_few, resampled
+from boneage.evaluation.numbers import DASH, FEW_NOTE, is_few, number, resampled
 
 Format = Literal["markdown", "latex", "csv"]
 MAX_COLUMNS = {"markdown": 7, "latex": 4}  # of a table on a page, with the names of the runs
-DECIMALS_OF_UNIT = {"months": 2, "years": 2}  # three for shares and indices
 COLUMNS_OF_CSV = (
     "test_set", "task", "run", "options", "metric", "unit", "value", "low", "high", "sd", "n",
 )  # fmt: skip
@@ -103,7 +102,7 @@ def rounded(value: float | None, metric: str) -> str:
     """Return a value of a metric as text; empty where it is undefined."""
     if value is None or value != value:
         return ""
-    return fixed(value, DECIMALS_OF_UNIT.get(describe(metric).unit, 3))
+    return number(value, describe(metric).unit)
 
 
 def paper_tables(

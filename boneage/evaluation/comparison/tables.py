@@ -15,7 +15,7 @@ from boneage.evaluation.comparison.group import Group
 from boneage.evaluation.comparison.paired import trained_seeds
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.metrics import is_compared, metric_label, metric_labels
+from boneage.evaluation.metrics import describe, is_compared, metric_label, metric_labels
 from boneage.evaluation.numbers import (
     FEW_NOTE,
     counts_of,
@@ -95,7 +95,7 @@ def gap_rows(group: Group, gaps: Gaps) -> list[dict[str, Any]]:
         Rows with `run`, `column`, `gap`, and `measure`: of what it is, such as "MAE (months)".
     """
     return [
-        {"run": run, "column": column, "gap": gap, "measure": errors.label}
+        {"run": run, "column": column, "gap": gap, "measure": errors.label, "unit": errors.unit}
         for run in group.runs
         if (errors := errors_of(run.predictions)) is not None
         for column, gap in gaps[run.path].items()
@@ -184,10 +184,10 @@ def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Tabl
         table.add_column(plain_markup(lines), justify="right", no_wrap=True)
     for name, run in zip(short_names(group.runs), group.runs, strict=True):
         chosen = (plain_markup(group.shown(run, key)) for key in options)
-        cells = (_cell(run.metrics["test"].get(metric)) for metric in metrics)
+        cells = (_cell(run.metrics["test"].get(metric), metric) for metric in metrics)
         table.add_row(plain_markup(name), *chosen, *cells)
     if (reference := group.reference) is not None:
-        values = (number(reference.published.get(name)) for name in metrics)
+        values = (number(reference.published.get(name), describe(name).unit) for name in metrics)
         name = plain_markup(f"{reference.label} ({reference.note})")
         table.add_row(name, *("" for _ in options), *values, style="dim")
     return table
@@ -195,10 +195,10 @@ def _table(group: Group, options: Sequence[str], metrics: Sequence[str]) -> Tabl
 
 def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return mean and standard deviation over the seeds of a setting as one line."""
-    pooled = row["metrics"][group.sort]
+    pooled, unit = row["metrics"][group.sort], describe(group.sort).unit
     return plain_markup(
         f"  {name_of_seeds(row, name_of)}: {metric_label(group.sort)} "
-        f"{number(pooled['mean'])} ± {number(pooled['sd'], pooled['mean'])}"
+        f"{number(pooled['mean'], unit)} ± {number(pooled['sd'], unit)}"
     )
 
 
@@ -218,16 +218,18 @@ def label(runs: Sequence[FinishedRun], name_of: Mapping[Path, str]) -> str:
 
 def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return the difference between two runs as one line."""
-    difference = row["difference"]
+    metric, difference = row["metric"], row["difference"]
+    measured = with_limits(difference, describe(metric).unit)
     return plain_markup(
         f"  {label(row['runs'], name_of)} minus {label(row['references'], name_of)}: "
-        f"{metric_label(row['metric'])} {with_limits(difference)}, p {p_value(difference['p'])}"
+        f"{metric_label(metric)} {measured}, p {p_value(difference['p'])}"
     )
 
 
-def _cell(result: Result | None) -> str:
+def _cell(result: Result | None, metric: str) -> str:
     """Return value and interval on two lines; a dagger marks a small n."""
     if result is None:
         return ""
     mark = "†" if is_few(result) and result["value"] is not None else ""
-    return f"{number(result['value'])}{mark}\n[dim]{interval(result)}[/dim]"
+    unit = describe(metric).unit
+    return f"{number(result['value'], unit)}{mark}\n[dim]{interval(result, unit)}[/dim]"

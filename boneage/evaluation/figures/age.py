@@ -98,7 +98,7 @@ def bland_altman(true: np.ndarray, predicted: np.ndarray) -> Figure:
     for (value, label, _), side in zip(lines, (0, 1, -1)[: len(lines)], strict=True):
         apart = max(abs(value - bias) / (high - low), LABEL_SPACING)  # limits close to the bias
         axes.annotate(
-            f"{label}\n{value:+z.1f}",
+            f"{label}\n{value:+z.2f}",
             (1, (bias - low) / (high - low) + side * apart),
             xycoords="axes fraction",
             xytext=(4, 0),

@@ -188,9 +188,14 @@ def _value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _monitor(options: Options) -> str:
+    """Return the metric that chooses the epoch, such as `age/mae_years`; empty without one."""
+    return str(options.get("monitor", "")).removeprefix("val/")
+
+
 def monitored(options: Options) -> str:
     """Return the name of the validation metric that chooses the epoch."""
-    metric = str(options.get("monitor", "")).removeprefix("val/")
+    metric = _monitor(options)
     if not metric:
         return "validation metric"
     task, _, name = metric.rpartition("/")
@@ -207,7 +212,7 @@ def chosen_epoch(run: FinishedRun) -> str:
         return "No epoch was validated: the weights after the last step were tested."
     best = {"min": "lowest", "max": "highest"}.get(str(options.get("mode")), "best")
     score = metrics.get("best_validation")
-    value = "" if score is None else f" ({number(score)})"
+    value = "" if score is None else f" ({number(score, describe(_monitor(options)).unit)})"
     validated = "epoch" if options.get("trainer.val_check_interval") in (None, 1.0) else "step"
     return (
         f"The weights of the {validated} with the {best} {monitored(options)} in the validation "

@@ -17,7 +17,7 @@ def readers_section(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Returns:
         `rows`: a row per reader, with its results; `numbers`: of all readers together, each with
-        its label, meaning, result and decimals; `verdicts` and `left_out`: sentences; `compared`:
+        its label, meaning, text and counts; `verdicts` and `left_out`: sentences; `compared`:
         whether the model predicts ages.
     """
     report = metrics.get("readers_report")
@@ -46,7 +46,7 @@ def limit_of_readers(metrics: Mapping[str, Any]) -> str | None:
     if report is None or "model" not in report:
         return None
     perfect = report["perfect_mae_months"]
-    one, mean = (with_limits(perfect[k], 2) for k in ("one_reading", "mean_of_readings"))
+    one, mean = (_in_months(perfect[k]) for k in ("one_reading", "mean_of_readings"))
     return (
         f"As readers differ, a perfect model has an MAE of {one} months against one reading, and "
         f"of {mean} months against the mean of all readings."
@@ -59,7 +59,7 @@ def verdict(comparison: Mapping[str, Any], margin_months: float) -> str:
     if not reader.lower().startswith("reader"):
         reader = f"reader {reader}"
     months = in_months(margin_months)
-    measured = f"difference {with_limits(difference, 2)} months"
+    measured = f"difference {_in_months(difference)} months"
     if comparison["inferior"] is None:
         n = plural(int(difference["n"]), "radiograph")
         these = f"This {n}" if difference["n"] == 1 else f"These {n}"
@@ -71,16 +71,20 @@ def verdict(comparison: Mapping[str, Any], margin_months: float) -> str:
     return f"The model is {answer} than {reader} by more than {months}: {measured}."
 
 
+def _in_months(result: Mapping[str, Any]) -> str:
+    return with_limits(result, "months")
+
+
 def _rows(report: Report) -> list[dict[str, Any]]:
     of_model = {found["reader"]: found for found in report.get("comparisons", [])}
     rows = []
     for name in report["names"]:
         mae, bias = (report["agreement"][f"readers/{m}_months_{name}"] for m in ("mae", "bias"))
-        row = {"reader": name, "bias": with_limits(bias, 2), "mae": with_limits(mae, 2)}
+        row = {"reader": name, "bias": _in_months(bias), "mae": _in_months(mae)}
         if name in of_model:
             compared = of_model[name]
-            row["model"] = with_limits(compared["model_mae"], 2)
-            row["difference"] = with_limits(compared["difference"], 2)
+            row["model"] = _in_months(compared["model_mae"])
+            row["difference"] = _in_months(compared["difference"])
         rows.append(row | {"counts": counts_of(mae)})
     return rows
 
@@ -89,26 +93,26 @@ def _numbers(report: Report) -> list[dict[str, Any]]:
     perfect = report["perfect_mae_months"]
     listed = [
         ("SD of one reading (months)", "around the true age, from differences between readers",
-         report["sd_months"], 2),
+         report["sd_months"], "months"),
         ("ICC(2,1)", "absolute agreement of single readings, of radiographs that all have read",
-         report["icc"], 3),
+         report["icc"], ""),
         ("MAE of a perfect model (months)", "against one reading: 0.80 SD",
-         perfect["one_reading"], 2),
+         perfect["one_reading"], "months"),
         ("MAE of a perfect model (months)", "against the mean of the readings of a radiograph",
-         perfect["mean_of_readings"], 2),
+         perfect["mean_of_readings"], "months"),
     ]  # fmt: skip
     if "model" in report:
         against = "against the mean of the readings of a radiograph"
         listed += [
-            ("MAE of this model (months)", against, report["model"]["mae_months"], 2),
-            ("Bias of this model (months)", against, report["model"]["bias_months"], 2),
+            ("MAE of this model (months)", against, report["model"]["mae_months"], "months"),
+            ("Bias of this model (months)", against, report["model"]["bias_months"], "months"),
         ]
     return [
         {
             "label": label,
             "meaning": meaning,
-            "text": with_limits(result, decimals),
+            "text": with_limits(result, unit),
             "counts": counts_of(result),
         }
-        for label, meaning, result, decimals in listed
+        for label, meaning, result, unit in listed
     ]

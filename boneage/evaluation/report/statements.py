@@ -177,10 +177,11 @@ def behind_baselines(
         if (own > other) if described.better == "higher" else (own < other):
             return None
         unit = f" {described.unit}" if described.unit else ""
+        values = [number(value, described.unit) for value in (own, other)]
         advice = "Train for more epochs, lower optimizer.lr, and check" if trained else "Check"
         return (
-            f"No better than without a radiograph: {described.label} {number(own)}{unit}, "
-            f"compared with {number(other)}{unit} for {what}. {advice} that labels and images match"
+            f"No better than without a radiograph: {described.label} {values[0]}{unit}, "
+            f"compared with {values[1]}{unit} for {what}. {advice} that labels and images match"
         )
     return None
 

@@ -196,16 +196,17 @@ def _results(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
     """Return `results`, those of the metrics, and `n` (and `patients`) of a group."""
     results = group.set_index("metric").to_dict("index")
     counted = {name: int(group[name].max()) for name in ("n", "patients") if name in group}
-    return {"results": [results[name] for name in metrics]} | counted
+    return {"results": {name: results[name] for name in metrics}} | counted
 
 
 def _gap(gap: Gap, errors: LevelErrors) -> str:
     unit = f" {errors.unit}" if errors.unit else ""
-    limits = interval(gap.difference)  # none if all draws are equal, as 0 of 30 against 30 of 30
+    # without limits if all draws are equal, as 0 of 30 against 30 of 30
+    limits = interval(gap.difference, errors.unit)
     in_brackets = f" (95 % interval {limits})" if limits else ""
     return (
         f"Clearest difference of the {errors.name}: {gap.high} minus {gap.low}, "
-        f"{number(gap.difference['value'])}{unit}{in_brackets}, "
+        f"{number(gap.difference['value'], errors.unit)}{unit}{in_brackets}, "
         f"p {p_value(gap.p)} by a permutation test, corrected for {plural(gap.pairs, 'pair')}."
     )
 
