@@ -572,3 +572,10 @@ def test_what_somebody_filled_in_is_not_written_over(tmp_path):
     with pytest.raises(UserError, match=r"methods\.md is there already with another text: rename"):
         write_methods(folder)
     assert "mine" in file.read_text()
+
+
+def test_a_loss_without_weights_is_told(told, runs):
+    known = json.loads((runs[1] / "metrics.json").read_text())["options"]
+    own = {"tasks.stage._target_": "boneage.tasks.classification.StageClassification"}
+    parts = told(with_stages=True, options=known | own | {"tasks.stage.balance": None})
+    assert "The loss of the stage was the cross-entropy." in parts["Training"]

@@ -21,8 +21,7 @@ from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import page_image, write_figure
 from boneage.evaluation.html import data_uri, embedded, render
 from boneage.evaluation.intervals import DRAWS
-from boneage.evaluation.methods.training import chosen_epoch
-from boneage.evaluation.methods.words import knows_training
+from boneage.evaluation.methods.words import chosen_epoch, knows_training
 from boneage.evaluation.metrics import shown_baselines
 from boneage.evaluation.predictions import pick_cases
 from boneage.evaluation.reference import reference_of
