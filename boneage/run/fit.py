@@ -65,11 +65,12 @@ def check_targets(model: BoneAgeModule, data: BoneAgeDataModule, monitor: str | 
             if number == len(table) or number >= FEW:
                 continue
             part = f"{number:,} of {plural(len(table), f'{FOLDS[fold]} radiograph')}"
-            text = f"tasks.{name}: {' and '.join(task.labels)} is known for {part}"
+            text = f"tasks.{name}: {' and '.join(task.labels) or name} is known for {part}"
             needed = fold == "train" or (monitor or "").startswith(f"val/{name}/")
             if needed and number == 0:
                 raise UserError(
-                    f"{text}: fill the column, choose another split, or remove the task"
+                    f"{text}: fill or name the column (data.columns), choose another split, or "
+                    "remove the task"
                 )
             of_few = "it learns from few" if fold == "train" else "its metrics are uncertain"
             log.warning("%s: %s", text, of_few if number else "no metrics")

@@ -59,6 +59,9 @@ class SexClassification(Task):
     def has_target(self, batch: Batch) -> Tensor:
         return batch["sex"] != UNKNOWN
 
+    def rows_with_target(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["sex"] != SEXES[UNKNOWN]]
+
     def encode(self, batch: Batch) -> Tensor:
         """Return (B,) indices into `SEXES`."""
         return batch["sex"]

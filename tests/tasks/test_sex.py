@@ -1,12 +1,14 @@
 """The sex as a task: unknown sexes count nowhere, and it is no input at the same time."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch.nn import L1Loss
 
 from boneage.errors import UserError
 from boneage.evaluation.evaluate import evaluate
@@ -15,8 +17,11 @@ from boneage.run.checkpoint import build_model
 from boneage.run.ensemble import _scored as scored_by_columns
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
+from boneage.run.fit import check_targets
+from boneage.run.results import _train_labels
 from boneage.stages import Stages
 from boneage.tasks.base import no_loss
+from boneage.tasks.regression import AgeRegression
 from boneage.tasks.sex import SexClassification
 
 SEXES = torch.tensor([0, 1, 2, 1])
@@ -63,6 +68,17 @@ def test_accuracy_and_baseline_are_those_of_known_sexes():
     assert (accuracy["value"], accuracy["n"]) == (pytest.approx(2 / 3), 3)
     train = pd.DataFrame({"sex": ["male", "male", "female", "unknown", "unknown"]})
     assert SexClassification(3).constant(train) == pytest.approx(2 / 3)  # of five, a girl
+
+
+def test_the_radiographs_of_a_fold_whose_sex_is_known_are_counted(caplog):
+    task = SexClassification(3)
+    sexes = ["female"] * 5 + ["unknown"] * 21 + ["male"] * 4
+    data = SimpleNamespace(fold_table=lambda fold: pd.DataFrame({"sex": sexes}))
+    check_targets(SimpleNamespace(tasks={"sex": task}), data, None)
+    (message,) = caplog.messages
+    assert message.startswith("tasks.sex: sex is known for 9 of 30 test radiographs: its metrics")
+    model = SimpleNamespace(tasks={"age": AgeRegression(3, L1Loss()), "sex": task})
+    assert _train_labels(data, model) == {"sex": 9}
 
 
 def test_a_fold_of_one_sex_cannot_be_learned():
