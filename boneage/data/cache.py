@@ -14,14 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from boneage.data.atomic import atomic_folder
+from boneage.data.atomic import atomic_folder, build_lock
 from boneage.data.decode import PREPROCESSING_VERSION, Preprocessing
 from boneage.data.formats import may_have_header
 from boneage.data.images import is_accessible
 from boneage.data.parallel import decode_files
-from boneage.data.storage import amount, build_lock
 from boneage.data.tables.ids import rows_alike
-from boneage.errors import UserError, join_first, plural, require_choice
+from boneage.errors import UserError, amount, join_first, plural, require_choice
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from boneage.data.hand import (
     to_film,
     to_jpeg,
 )
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.run.experiment import train
 
 AGES = (1, 4, 8, 12, 17)

@@ -6,11 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from boneage.data import storage
-from boneage.data.dataset import Radiographs
+from boneage.data import dataset
+from boneage.data.dataset import Radiographs, check_shared_memory, free_shared_memory
 from boneage.data.decode import Preprocessing
 from boneage.data.module import BoneAgeDataModule
-from boneage.data.storage import check_shared_memory, free_shared_memory
 from boneage.errors import UserError
 from boneage.run.experiment import train
 
@@ -27,7 +26,7 @@ from boneage.run.experiment import train
     ],
 )
 def test_what_fits_the_64_mb_of_a_container(monkeypatch, size, batch, workers, fits):
-    monkeypatch.setattr(storage, "free_shared_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr(dataset, "free_shared_memory", lambda: 64 * 2**20)
     if fits:
         check_shared_memory(size**2, batch, workers, 2)
         return
@@ -47,13 +46,13 @@ def test_the_loaders_of_all_processes_count(monkeypatch):
 
 
 def test_systems_without_such_a_folder_are_not_checked(monkeypatch, tmp_path):
-    monkeypatch.setattr(storage, "SHARED_MEMORY", tmp_path / "nowhere")
+    monkeypatch.setattr(dataset, "SHARED_MEMORY", tmp_path / "nowhere")
     assert free_shared_memory() is None
     check_shared_memory(10**9, 1000, 8, 2)
 
 
 def test_a_run_is_told_before_it_decodes(configure, monkeypatch, tmp_path):
-    monkeypatch.setattr(storage, "free_shared_memory", lambda: 1000)
+    monkeypatch.setattr(dataset, "free_shared_memory", lambda: 1000)
     cfg = configure("data.num_workers=2", f"data.cache_dir={tmp_path}/cache")
     with pytest.raises(UserError, match=r"--shm-size"):
         train(cfg)
