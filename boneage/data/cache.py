@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -128,19 +129,13 @@ def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
     if any(map(may_have_header, table["path"])):
         digest.update(f"header {HEADERS}".encode())
     for id_, path in zip(table["id"], table["path"], strict=True):
-        size, changed = _fingerprint(path)
+        size, changed = -1, -1  # of no file
+        with suppress(OSError):
+            status = os.stat(path)
+            size, changed = status.st_size, status.st_mtime_ns
         file = f"{id_}\0{path}\0{size}\0{changed}\n"  # of a name that may not be UTF-8
         digest.update(file.encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def _fingerprint(path: str) -> tuple[int, int]:
-    """Return size and modification time of a file; -1 if there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
 
 
 def _build(

@@ -20,6 +20,7 @@ from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError, amount
 
 SHEET_COLUMNS, SHEET_DRAWS = 8, 3  # radiographs on a sheet, and augmentations of each
+PREFETCH = 2  # batches that each loader process prepares ahead: the default of PyTorch
 SHARED_MEMORY = Path("/dev/shm")  # of Linux; Docker gives a container 64 MB
 OVERHEAD = 3 * 4096  # bytes of a batch besides its images: a page each for ages, sexes, rows
 REMEDY = (
@@ -234,7 +235,10 @@ class ResidentBatches:
         start = 0
         for size in sizes:
             rows = slice(start, start := start + size)
-            yield self._batch(positions[rows], [values[rows] for values in drawn])
+            image = self.images[self.cache_row[positions[rows]]]
+            if self.augment is not None:
+                image = self.augment(image, [values[rows] for values in drawn])
+            yield Batch(image=image, **batch_rows(self.labels, positions[rows]))
 
     def _draw(self, draws: np.ndarray) -> list[Tensor]:
         """Return the augmentation parameters, which do not depend on the number of processes."""
@@ -245,32 +249,25 @@ class ResidentBatches:
         drawn = self.augment.draw(n, size, np.random.default_rng([self.seed, epoch]))
         return [values[draws - epoch * n] for values in drawn]
 
-    def _batch(self, positions: Tensor, drawn: Sequence[Tensor]) -> Batch:
-        image = self.images[self.cache_row[positions]]
-        if self.augment is not None:
-            image = self.augment(image, drawn)
-        return Batch(image=image, **batch_rows(self.labels, positions))
-
 
 Loader = DataLoader[Batch] | ResidentBatches
 
 
-def check_shared_memory(image_bytes: int, batch_size: int, workers: int, prefetch: int) -> None:
+def check_shared_memory(image_bytes: int, batch_size: int, workers: int) -> None:
     """Check that the batches that loader processes prepare ahead fit into shared memory.
 
-    Each process prepares `prefetch` batches ahead, and the trainer uses two more.
+    Each process prepares `PREFETCH` batches ahead, and the trainer uses two more.
 
     Args:
         image_bytes: bytes of one radiograph.
         batch_size: radiographs in a batch.
         workers: loader processes of all training processes of this machine.
-        prefetch: batches that each prepares ahead.
 
     Raises:
         UserError: when too little is free; a loader would hang silently, or be killed.
     """
     free = free_shared_memory()
-    needed = (batch_size * image_bytes + OVERHEAD) * (workers * prefetch + 2) if workers else 0
+    needed = (batch_size * image_bytes + OVERHEAD) * (workers * PREFETCH + 2) if workers else 0
     if free is not None and needed > free:
         raise UserError(
             f"data.num_workers={workers}: batches loaded ahead need {amount(needed)} of "

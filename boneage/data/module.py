@@ -46,8 +46,6 @@ from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
-PREFETCH = 2  # batches that each loader process prepares ahead
-
 
 class BoneAgeDataModule(L.LightningDataModule):
     """Radiographs with bone age and sex, decoded once and split into three folds.
@@ -126,9 +124,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.stages = stages
         self.columns = Columns.of(columns or {}, subgroups, age_unit, separator)
         self.read_source = partial(
-            read_source, self.root, table=table, val_table=val_table, test_table=test_table,
-            columns=self.columns, missing=missing,
-        )  # fmt: skip
+            read_source, self.root, table, val_table, test_table, self.columns, missing
+        )
         self.unreadable = unreadable
         self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast, crop=crop)
         self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
@@ -256,7 +253,6 @@ class BoneAgeDataModule(L.LightningDataModule):
             self.train_radiographs() if training else Radiographs(table, self.cache.path),
             batch_sampler=order,
             num_workers=self.num_workers,
-            prefetch_factor=PREFETCH if self.num_workers else None,
             collate_fn=collate,
             generator=torch.Generator(),  # starting workers must not change the model's dropout
             persistent_workers=self.num_workers > 0,
@@ -273,7 +269,7 @@ class BoneAgeDataModule(L.LightningDataModule):
         if self.residence == "host":
             processes = 1 if self.trainer is None else self.trainer.num_devices
             size, workers = self.preprocessing.size, self.num_workers * processes
-            check_shared_memory(size**2, self.batch_size, workers, PREFETCH)
+            check_shared_memory(size**2, self.batch_size, workers)
 
     @property
     def _device(self) -> torch.device:

@@ -161,8 +161,7 @@ def _mark(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    blurred: np.ndarray = cv2.GaussianBlur(image, (0, 0), max(sigma, 0.1))
-    return blurred
+    return cv2.GaussianBlur(image, (0, 0), max(sigma, 0.1))
 
 
 def draw_population(n: int, rng: np.random.Generator) -> pd.DataFrame:
