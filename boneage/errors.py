@@ -84,6 +84,14 @@ def join_first(items: list[str], separator: str = ", ") -> str:
     return separator.join([*items[:5], *["..."] * (len(items) > 5)])
 
 
+def amount(n_bytes: float) -> str:
+    """Return a number of bytes with a unit: "4.2 MB", "310 kB"."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.{0 if n_bytes >= 10 * size else 1}f} {unit}"
+    return f"{n_bytes / 1e3:.0f} kB"
+
+
 def without_controls(text: str) -> str:
     """Return a text for one line of a terminal, with a question mark for a control character."""
     return CONTROL_CODES.sub("?", text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 
 AGES_YEARS = (1, 3, 6, 9, 12, 15, 18)
 CELL = 240, 180  # height and width, pixels

@@ -23,13 +23,12 @@ from helpers import call as call_train
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import boneage.errors
-from boneage.data.atomic import LOCK, require_writable
+from boneage.data.atomic import LOCK, default_cache_dir, require_writable
 from boneage.data.folders import walk
 from boneage.data.formats import read_radiograph
 from boneage.data.parallel import in_parallel
 from boneage.data.phantom.write import write_phantom
 from boneage.data.radiographs import names_apart
-from boneage.data.storage import default_cache_dir
 from boneage.errors import UserError, option_word, quoted_option, shell_line
 from boneage.evaluation.comparison.formats import write_tables
 from boneage.evaluation.report.page import write_report
@@ -66,7 +65,7 @@ def test_a_cache_needs_a_home_folder(given, monkeypatch, tmp_path):
             raise RuntimeError("could not determine the home directory")
         return tmp_path if given == "home" else Path("~/.cache/boneage")
 
-    monkeypatch.setattr("boneage.data.storage.platformdirs.user_cache_path", user_cache_path)
+    monkeypatch.setattr("boneage.data.atomic.platformdirs.user_cache_path", user_cache_path)
     monkeypatch.delenv("BONEAGE_CACHE", raising=False)
     if given == "home":
         assert default_cache_dir() == tmp_path

@@ -39,8 +39,8 @@ def download(
     """Download the official RSNA 2017 radiographs (11 GB); repeat the command to resume."""
     from typing import get_args
 
-    from boneage.data.download.fetch import download as fetch_parts
-    from boneage.data.download.manifest import TERMS, Part
+    from boneage.data.official import TERMS, Part
+    from boneage.data.official import download as fetch_parts
     from boneage.errors import UserError, option_word, shell_line
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -65,7 +65,7 @@ def verify(
     The exit status is 1 if something is missing: radiographs of the RSNA 2017 data or, in any other
     folder, the image of an id or the row of an image.
     """
-    from boneage.data.download.manifest import verify as check
+    from boneage.data.official import verify as check
     from boneage.data.tables.columns import Columns
     from boneage.errors import join_first, plural
 

@@ -1,13 +1,15 @@
-"""Write files and folders so that they are complete or unchanged, never partial."""
+"""Write files and folders so that they are complete or unchanged; the folder of caches."""
 
 import errno
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
+import platformdirs
 from filelock import FileLock, Timeout
 
 from boneage.errors import UserError
@@ -164,3 +166,46 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def default_cache_dir() -> Path:
+    """Return the user's cache directory, or the environment variable BONEAGE_CACHE.
+
+    Raises:
+        UserError: if there is neither, as for an unknown user in a container.
+    """
+    if given := os.environ.get("BONEAGE_CACHE"):
+        return Path(given)
+    if (folder := _personal_cache_dir()) is not None:
+        return folder
+    raise UserError("the user has no home folder for a cache: set BONEAGE_CACHE to a folder")
+
+
+def _personal_cache_dir() -> Path | None:
+    """Return the user's cache directory; None if the user has no home folder."""
+    with suppress(RuntimeError):
+        folder: Path = platformdirs.user_cache_path("boneage")
+        if folder.is_absolute():  # some versions return "~/.cache" as it is
+            return folder
+    return None
+
+
+@contextmanager
+def build_lock(cache_dir: Path) -> Iterator[None]:
+    """Lock a cache folder, and remove the leftovers of a killed build.
+
+    A new folder in the user's cache directory can be read by its user alone, since it will contain
+    patients' radiographs. Any other may be shared, and has the permissions of any new folder.
+    """
+    mode = 0o700 if cache_dir == _personal_cache_dir() else 0o777
+    cache_dir.mkdir(mode, parents=True, exist_ok=True)
+    lock = FileLock(cache_dir / "build.lock")
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        log.info("Waiting for another run that is writing into %s", cache_dir)
+        held = lock.acquire()
+    with held:
+        for leftover in cache_dir.glob(f"{PARTIAL}*"):
+            shutil.rmtree(leftover)
+        yield

@@ -4,8 +4,8 @@ Parameters of all radiographs of an epoch are drawn at once on the CPU, so they 
 device and batch size; pixels are changed on the device of the batch.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import albumentations as A
 import cv2
@@ -20,7 +20,6 @@ from boneage.data.batch_changes import (
     Change,
     Flip,
     Gamma,
-    require_options,
     to_uint8,
     uniform,
 )
@@ -38,16 +37,14 @@ LUMINANCE = (  # quantisation at quality 50: ITU-T T.81, table K.1
 )
 
 
-class Noise:
+class Noise(Change):
     """`GaussNoise`: mean and standard deviation (grey values), and a seed of the noise.
 
     The noise is a function of the seed and the position of the pixel, so a radiograph gets the
     same noise on any device and in any batch.
     """
 
-    def __init__(self, transform: A.GaussNoise) -> None:
-        require_options(transform, noise_scale_factor=1)
-        self.transform = transform
+    options: ClassVar = {"noise_scale_factor": 1}
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         mean = 255 * uniform(self.transform.mean_range, n, rng)
@@ -62,16 +59,14 @@ class Noise:
         return to_uint8(image + noise.view(image.shape))
 
 
-class Jpeg:
+class Jpeg(Change):
     """`ImageCompression` by JPEG: the quality of each radiograph.
 
     JPEG loses information only by rounding the cosine coefficients of each 8 x 8 block, so only
     this is done, as in libjpeg; no file is encoded.
     """
 
-    def __init__(self, transform: A.ImageCompression) -> None:
-        require_options(transform, compression_type="jpeg")
-        self.transform = transform
+    options: ClassVar = {"compression_type": "jpeg"}
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         low, high = self.transform.quality_range  # both ends inclusive
@@ -92,13 +87,12 @@ class Jpeg:
         return to_uint8(grey[..., :height, :width].round())
 
 
-class Downscale:
+class Downscale(Change):
     """`Downscale`, by the mean of each area and linearly back: the scale of each radiograph."""
 
-    def __init__(self, transform: A.Downscale) -> None:
-        pair = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
-        require_options(transform, interpolation_pair=pair)
-        self.transform = transform
+    options: ClassVar = {
+        "interpolation_pair": {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+    }
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         return uniform(self.transform.scale_range, n, rng)[:, None]
@@ -149,7 +143,7 @@ def _resampling(scale: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return down, up
 
 
-CHANGES: dict[type, Callable[[Any], Change]] = {
+CHANGES: dict[type, type[Change]] = {
     A.HorizontalFlip: Flip,
     A.Affine: Affine,
     A.RandomBrightnessContrast: BrightnessContrast,

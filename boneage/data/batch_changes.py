@@ -1,8 +1,8 @@
 """Changes of geometry and exposure of whole batches, as albumentations defines them."""
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -12,21 +12,39 @@ from torch import Tensor
 from boneage.errors import UserError
 
 
-class Change(Protocol):
-    """One transform of a batch."""
+class Change(ABC):
+    """One transform of a batch.
 
+    Args:
+        transform: that of albumentations.
+
+    Raises:
+        UserError: when it has another value of one of the `options`: no other is implemented.
+    """
+
+    options: ClassVar[dict[str, object]] = {}
+
+    def __init__(self, transform: Any) -> None:  # noqa: ANN401 - albumentations is untyped
+        for name, value in self.options.items():
+            given = getattr(transform, name)
+            if given != value:
+                raise UserError(
+                    f"augment: {type(transform).__name__} with {name}={given} is not available on "
+                    f"the device (only {value}): use data.residence=host"
+                )
+        self.transform = transform
+
+    @abstractmethod
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return (n, k) parameters of n radiographs of `size` pixels a side, all to be changed."""
 
+    @abstractmethod
     def apply(self, image: Tensor, values: Tensor) -> Tensor:
         """Return (B, 1, H, W) uint8 radiographs changed by (B, k) float32 parameters."""
 
 
-class Flip:
+class Flip(Change):
     """`HorizontalFlip`: no parameters."""
-
-    def __init__(self, transform: A.HorizontalFlip) -> None:
-        pass
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         return np.zeros((n, 0))
@@ -35,12 +53,10 @@ class Flip:
         return image.flip(-1)
 
 
-class BrightnessContrast:
+class BrightnessContrast(Change):
     """`RandomBrightnessContrast`: factor and summand (grey values) of each radiograph."""
 
-    def __init__(self, transform: A.RandomBrightnessContrast) -> None:
-        require_options(transform, brightness_by_max=True, ensure_safe_range=False)
-        self.transform = transform
+    options: ClassVar = {"brightness_by_max": True, "ensure_safe_range": False}
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         factor = 1 + uniform(self.transform.contrast_limit, n, rng)
@@ -52,11 +68,8 @@ class BrightnessContrast:
         return to_uint8(image * factor + summand)
 
 
-class Gamma:
+class Gamma(Change):
     """`RandomGamma`: the exponent of each radiograph."""
-
-    def __init__(self, transform: A.RandomGamma) -> None:
-        self.transform = transform
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         return uniform(self.transform.gamma_limit, n, rng)[:, None] / 100
@@ -67,22 +80,19 @@ class Gamma:
         return table.gather(1, image.flatten(1).long()).view_as(image)
 
 
-class Affine:
+class Affine(Change):
     """`Affine`: the 2 x 3 matrix from positions in the result to positions in the radiograph.
 
     Both in `affine_grid`'s coordinates, -1 to 1 between the outer edges of the image.
     """
 
-    def __init__(self, transform: A.Affine) -> None:
-        require_options(
-            transform,
-            interpolation=cv2.INTER_LINEAR,
-            border_mode=cv2.BORDER_CONSTANT,
-            fill=0,
-            fit_output=False,
-            balanced_scale=False,
-        )
-        self.transform = transform
+    options: ClassVar = {
+        "interpolation": cv2.INTER_LINEAR,
+        "border_mode": cv2.BORDER_CONSTANT,
+        "fill": 0,
+        "fit_output": False,
+        "balanced_scale": False,
+    }
 
     def draw(self, n: int, size: int, rng: np.random.Generator) -> np.ndarray:
         t = self.transform
@@ -121,17 +131,6 @@ def uniform(limits: tuple[float, float], n: int, rng: np.random.Generator) -> np
 def to_uint8(grey: Tensor) -> Tensor:
     """Return grey values as uint8, truncated as in albumentations."""
     return grey.clamp(0, 255).to(torch.uint8)
-
-
-def require_options(transform: Any, **options: object) -> None:  # noqa: ANN401 - albumentations is untyped
-    """Raise UserError when a transform has an option value that is not implemented."""
-    for name, value in options.items():
-        given = getattr(transform, name)
-        if given != value:
-            raise UserError(
-                f"augment: {type(transform).__name__} with {name}={given} is not available on the "
-                f"device (only {value}): use data.residence=host"
-            )
 
 
 def _axes(limits: dict[str, tuple[float, float]]) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from boneage.data.atomic import atomic_folder
+from boneage.data.atomic import atomic_folder, build_lock
 from boneage.data.decode import PREPROCESSING_VERSION, Preprocessing
 from boneage.data.formats import may_have_header
 from boneage.data.images import is_accessible
 from boneage.data.parallel import decode_files
-from boneage.data.storage import amount, build_lock
 from boneage.data.tables.ids import rows_alike
-from boneage.errors import UserError, join_first, plural, require_choice
+from boneage.errors import UserError, amount, join_first, plural, require_choice
 
 log = logging.getLogger(__name__)
 
@@ -129,19 +129,13 @@ def _key(table: pd.DataFrame, preprocessing: Preprocessing) -> str:
     if any(map(may_have_header, table["path"])):
         digest.update(f"header {HEADERS}".encode())
     for id_, path in zip(table["id"], table["path"], strict=True):
-        size, changed = _fingerprint(path)
+        size, changed = -1, -1  # of no file
+        with suppress(OSError):
+            status = os.stat(path)
+            size, changed = status.st_size, status.st_mtime_ns
         file = f"{id_}\0{path}\0{size}\0{changed}\n"  # of a name that may not be UTF-8
         digest.update(file.encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def _fingerprint(path: str) -> tuple[int, int]:
-    """Return size and modification time of a file; -1 if there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
 
 
 def _build(

@@ -1,26 +1,31 @@
 """Batches of uint8 radiographs, from the cache or from the memory of the device."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 import albumentations as A
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, Dataset, get_worker_info
+from torch.utils.data import BatchSampler, DataLoader, Dataset, get_worker_info
 
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.sampler import RankBatches, evenly
-from boneage.data.storage import amount
 from boneage.data.tables.columns import LABEL
 from boneage.data.tables.sexes import sex_codes
-from boneage.errors import UserError
+from boneage.errors import UserError, amount
 
 SHEET_COLUMNS, SHEET_DRAWS = 8, 3  # radiographs on a sheet, and augmentations of each
+PREFETCH = 2  # batches that each loader process prepares ahead: the default of PyTorch
+SHARED_MEMORY = Path("/dev/shm")  # of Linux; Docker gives a container 64 MB
+OVERHEAD = 3 * 4096  # bytes of a batch besides its images: a page each for ages, sexes, rows
+REMEDY = (
+    "use fewer workers or data.num_workers=0, or give a container more: docker run --shm-size=2g"
+)
 
 
 def sex_indices(sexes: Iterable[str]) -> Tensor:
@@ -28,10 +33,9 @@ def sex_indices(sexes: Iterable[str]) -> Tensor:
     return torch.from_numpy(sex_codes(sexes))
 
 
-class Batch(TypedDict):
-    """What the loaders yield, with B radiographs of H x W pixels."""
+class Labels(TypedDict):
+    """What is known of B radiographs besides their pixels."""
 
-    image: Tensor  # (B, 1, H, W) uint8
     age_months: Tensor  # (B,) float32
     soft_age_months: Tensor  # (B,) float32, a teacher's, else equal to age_months
     sex: Tensor  # (B,) int64, index into SEXES
@@ -39,7 +43,16 @@ class Batch(TypedDict):
     index: Tensor  # (B,) int64, row of the data module's table
 
 
-def batch_rows(batch: Batch, rows: Tensor) -> Batch:
+class Batch(Labels):
+    """What the loaders yield, with B radiographs of H x W pixels."""
+
+    image: Tensor  # (B, 1, H, W) uint8
+
+
+Rows = TypeVar("Rows", Labels, Batch)
+
+
+def batch_rows(batch: Rows, rows: Tensor | list[int]) -> Rows:
     """Return the radiographs of a batch at (n,) positions."""
     parts = {
         name: {label: values[rows] for label, values in entry.items()}
@@ -47,44 +60,24 @@ def batch_rows(batch: Batch, rows: Tensor) -> Batch:
         else entry[rows]
         for name, entry in cast(dict[str, Any], batch).items()
     }
-    return cast(Batch, parts)
+    return cast(Rows, parts)
 
 
-@dataclass(frozen=True)
-class _Labels:
-    """What batches contain besides images, of all radiographs of a fold."""
+def _labels_of(table: pd.DataFrame, device: torch.device | str = "cpu") -> Labels:
+    """Return the labels of a fold's rows on a device."""
 
-    age_months: Tensor
-    soft_age_months: Tensor
-    sex: Tensor
-    index: Tensor
-    others: dict[str, Tensor]
+    def numbers(column: pd.Series) -> Tensor:
+        return torch.from_numpy(column.to_numpy(np.float32, copy=True)).to(device)
 
-    @classmethod
-    def of(cls, table: pd.DataFrame, device: torch.device | str = "cpu") -> "_Labels":
-        """Return the labels of a fold's rows on a device."""
-
-        def numbers(column: pd.Series) -> Tensor:
-            return torch.from_numpy(column.to_numpy(np.float32, copy=True)).to(device)
-
-        ages = table["age_months"]
-        index = torch.from_numpy(table.index.to_numpy(copy=True)).to(device)
-        sex = sex_indices(table["sex"]).to(device)
-        names = [name for name in map(str, table) if name.startswith(LABEL)]
-        others = {name.removeprefix(LABEL): numbers(table[name]) for name in names}
-        soft = numbers(table.get("soft_age_months", ages))
-        return cls(numbers(ages), soft, sex, index, others)
-
-    def batch(self, image: Tensor, positions: Tensor | list[int]) -> Batch:
-        """Return (B, 1, H, W) images as a batch, with the labels at their positions."""
-        return Batch(
-            image=image,
-            age_months=self.age_months[positions],
-            soft_age_months=self.soft_age_months[positions],
-            sex=self.sex[positions],
-            labels={name: values[positions] for name, values in self.others.items()},
-            index=self.index[positions],
-        )
+    ages = table["age_months"]
+    names = [name for name in map(str, table) if name.startswith(LABEL)]
+    return Labels(
+        age_months=numbers(ages),
+        soft_age_months=numbers(table.get("soft_age_months", ages)),
+        sex=sex_indices(table["sex"]).to(device),
+        labels={name.removeprefix(LABEL): numbers(table[name]) for name in names},
+        index=torch.from_numpy(table.index.to_numpy(copy=True)).to(device),
+    )
 
 
 class CachedImages:
@@ -127,7 +120,7 @@ class Radiographs(Dataset[Batch]):
         self.augment = augment
         self.seed = seed
         self.cache_row = table["cache_row"].to_numpy()
-        self.labels = _Labels.of(table)
+        self.labels = _labels_of(table)
 
     def __len__(self) -> int:
         return len(self.cache_row)
@@ -152,7 +145,8 @@ class Radiographs(Dataset[Batch]):
             self.augment.set_random_seed(int(seed.generate_state(1)[0]))
             for image in images:
                 image[:] = self.augment(image=image)["image"]
-        return self.labels.batch(torch.from_numpy(images)[:, None], positions)
+        image = torch.from_numpy(images)[:, None]
+        return Batch(image=image, **batch_rows(self.labels, positions))
 
 
 def collate(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list
@@ -177,7 +171,7 @@ def augmented_sheet(train: Radiographs) -> np.ndarray:
     Returns:
         (1 + `SHEET_DRAWS`, at most `SHEET_COLUMNS`, H, W) uint8; the first row is not augmented.
     """
-    by_age = np.argsort(train.labels.age_months.numpy(), kind="stable")
+    by_age = np.argsort(train.labels["age_months"].numpy(), kind="stable")
     chosen = by_age[evenly(len(by_age), SHEET_COLUMNS)]
     plain = train.images[train.cache_row[chosen]]
     rows = [train.__getitems__([(draw, int(i)) for i in chosen]) for draw in range(SHEET_DRAWS)]
@@ -225,7 +219,7 @@ class ResidentBatches:
         self.seed = seed
         rows = torch.from_numpy(table["cache_row"].to_numpy(copy=True))
         self.cache_row = rows.to(images.device)
-        self.labels = _Labels.of(table, images.device)
+        self.labels = _labels_of(table, images.device)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -241,7 +235,10 @@ class ResidentBatches:
         start = 0
         for size in sizes:
             rows = slice(start, start := start + size)
-            yield self._batch(positions[rows], [values[rows] for values in drawn])
+            image = self.images[self.cache_row[positions[rows]]]
+            if self.augment is not None:
+                image = self.augment(image, [values[rows] for values in drawn])
+            yield Batch(image=image, **batch_rows(self.labels, positions[rows]))
 
     def _draw(self, draws: np.ndarray) -> list[Tensor]:
         """Return the augmentation parameters, which do not depend on the number of processes."""
@@ -252,8 +249,35 @@ class ResidentBatches:
         drawn = self.augment.draw(n, size, np.random.default_rng([self.seed, epoch]))
         return [values[draws - epoch * n] for values in drawn]
 
-    def _batch(self, positions: Tensor, drawn: Sequence[Tensor]) -> Batch:
-        image = self.images[self.cache_row[positions]]
-        if self.augment is not None:
-            image = self.augment(image, drawn)
-        return self.labels.batch(image, positions)
+
+Loader = DataLoader[Batch] | ResidentBatches
+
+
+def check_shared_memory(image_bytes: int, batch_size: int, workers: int) -> None:
+    """Check that the batches that loader processes prepare ahead fit into shared memory.
+
+    Each process prepares `PREFETCH` batches ahead, and the trainer uses two more.
+
+    Args:
+        image_bytes: bytes of one radiograph.
+        batch_size: radiographs in a batch.
+        workers: loader processes of all training processes of this machine.
+
+    Raises:
+        UserError: when too little is free; a loader would hang silently, or be killed.
+    """
+    free = free_shared_memory()
+    needed = (batch_size * image_bytes + OVERHEAD) * (workers * PREFETCH + 2) if workers else 0
+    if free is not None and needed > free:
+        raise UserError(
+            f"data.num_workers={workers}: batches loaded ahead need {amount(needed)} of "
+            f"shared memory, but {SHARED_MEMORY} has {amount(free)} free: {REMEDY}"
+        )
+
+
+def free_shared_memory() -> int | None:
+    """Return the free bytes of shared memory; None if the system has no such folder."""
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return None

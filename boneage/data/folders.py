@@ -37,7 +37,7 @@ def walk(root: Path, quiet: bool = False) -> Iterator[str]:
     hidden: list[str] = []
     runs: list[str] = []
     drawn: list[str] = []
-    is_drawn = _drawn_images()
+    names_in = cache(_drawn_names)  # a folder contains many files
     for where, subfolders, names in os.walk(root, followlinks=True, onerror=report):
         status = os.stat(where)
         if status.st_ino and (status.st_dev, status.st_ino) in visited:  # 0: it has no number
@@ -51,20 +51,22 @@ def walk(root: Path, quiet: bool = False) -> Iterator[str]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(HIDDEN))
         for name in sorted(names):
             file = os.path.join(where, name)
-            if is_drawn(Path(file)):
+            if _is_drawn(Path(file), names_in):
                 drawn.append(file)
             elif not name.startswith(HIDDEN):
                 yield file
             elif not name.startswith(APPLE_DOUBLE) and is_radiograph(Path(file)):
                 hidden.append(name)
-    if hidden and not quiet:
+    if quiet:
+        return
+    if hidden:
         log.warning(
             "%s: %s skipped, because a dot before the name hides a file: %s",
             root, plural(len(hidden), "image"), join_first(hidden),
         )  # fmt: skip
-    if runs and not quiet:
+    if runs:
         log.info("%s: %s skipped: %s", root, plural(len(runs), "run folder"), join_first(runs))
-    if drawn and not quiet:
+    if drawn:
         log.info(
             "%s: %s drawn by boneage skipped: %s",
             root, plural(len(drawn), "image"), join_first(drawn),
@@ -81,20 +83,12 @@ def _is_run(subfolders: Collection[str], names: Collection[str]) -> bool:
     return (METRICS in names and PREDICTIONS in names) or (LOG in names and HYDRA in subfolders)
 
 
-def _drawn_images() -> Callable[[Path], bool]:
-    """Return a function that tells whether an image was drawn by predict, explain or stress.
-
-    It remembers the folders: use it for one walk.
-    """
-    names_in = cache(_drawn_names)  # a folder contains many files
-
-    def is_drawn(file: Path) -> bool:
-        if file.suffix not in DRAWN_SUFFIXES:
-            return False
-        file = file.resolve() if file.is_symlink() else file
-        return re.fullmatch(names_in(file.parent), file.name) is not None
-
-    return is_drawn
+def _is_drawn(file: Path, names_in: Callable[[Path], str]) -> bool:
+    """Tell whether an image was drawn by predict, explain or stress."""
+    if file.suffix not in DRAWN_SUFFIXES:
+        return False
+    file = file.resolve() if file.is_symlink() else file
+    return re.fullmatch(names_in(file.parent), file.name) is not None
 
 
 def _drawn_names(folder: Path) -> str:

@@ -91,15 +91,6 @@ RADIOGRAPH_SUFFIXES = tuple(suffix for row in FORMATS for suffix in row.suffixes
 FORMAT_NAMES = ", ".join(row.name for row in FORMATS[:-1]) + f" or {FORMATS[-1].name}"
 
 
-def format_of(file: Path) -> Format | None:
-    """Return the format of a file by its first bytes, whatever its name; None if unsupported.
-
-    Raises:
-        OSError: when it cannot be read.
-    """
-    return _match(_head(file))
-
-
 def read_radiograph(path: str | Path) -> tuple[np.ndarray, Header | None]:
     """Read a radiograph of any supported format, whatever the file's name.
 
@@ -131,27 +122,19 @@ def is_radiograph(file: Path) -> bool:
         return True
     if file.name.upper() == DICOM_INDEX or not file.is_file():
         return False
-    try:
-        format_ = format_of(file)
-    except OSError:
-        return False
+    format_ = _match(_beginning(file))
     return format_ is not None and (format_.bare or not file.suffix)
 
 
 def is_binary(file: Path) -> bool:
     """Tell whether a file begins as no text does, or is a PDF; False if it cannot be read."""
-    try:
-        return file.is_file() and (b"\0" in (head := _head(file)) or head.startswith(b"%PDF"))
-    except OSError:
-        return False
+    head = _beginning(file) if file.is_file() else b""
+    return b"\0" in head or head.startswith(b"%PDF")
 
 
 def describe_file(file: Path) -> str:
     """Return what to do with a file that was given as a folder."""
-    try:
-        kind = _kind(_head(file)) or ""
-    except OSError:
-        kind = ""
+    kind = _kind(_beginning(file)) or ""
     if "archive" in kind:
         return f"a {kind}: {REMEDIES['archive']}, and give the folder"
     return "a file: give the folder that it is in"
@@ -167,6 +150,14 @@ def _head(file: Path) -> bytes:
     require_file(file)
     with file.open("rb") as content:
         return content.read(BEGINNING)
+
+
+def _beginning(file: Path) -> bytes:
+    """Return the first bytes of a file; none if it cannot be read."""
+    try:
+        return _head(file)
+    except OSError:
+        return b""
 
 
 def _match(head: bytes) -> Format | None:

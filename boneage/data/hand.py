@@ -101,11 +101,6 @@ def ellipse(size: int) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
-def find_hand(image: np.ndarray) -> Hand | None:
-    """Return the hand in an (H, W) uint8 or uint16 radiograph; None without one."""
-    return detect(image).hand
-
-
 def detect(image: np.ndarray) -> Detection:
     """Look for hands in an (H, W) uint8 or uint16 radiograph of any orientation."""
     reduced = thumbnail(image)

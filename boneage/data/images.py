@@ -9,20 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import TiffImagePlugin as Tiff
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE as BITS_PER_SAMPLE
-from PIL.TiffImagePlugin import (
-    COMPRESSION,
-    COMPRESSION_INFO,
-    IMAGELENGTH,
-    IMAGEWIDTH,
-    ImageFileDirectory_v2,
-    TiffImageFile,
-)
-from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
-from PIL.TiffImagePlugin import PLANAR_CONFIGURATION as PLANAR
-from PIL.TiffImagePlugin import SAMPLEFORMAT as SAMPLE_FORMAT
-from PIL.TiffImagePlugin import SAMPLESPERPIXEL as SAMPLES
 
 from boneage.data.decoders import NO_WARNINGS, mentions_damage, muted_decoders, shared
 from boneage.errors import InaccessibleFile, UserError
@@ -167,7 +155,7 @@ def _read_header(path: str | Path, data: bytes) -> _Facts:
                     may_be_coloured = image.mode not in GREY_MODES
                     animated = isinstance(image, PngImageFile) and image.is_animated
                     facts, sizes = _Facts(refusal=ANIMATION if animated else ""), [image.size]
-                    if isinstance(image, TiffImageFile):
+                    if isinstance(image, Tiff.TiffImageFile):
                         facts, sizes = _tiff_facts(image.tag_v2), _page_sizes(image)
             except OSError:
                 return _read_tiff_tags(data)
@@ -199,26 +187,32 @@ def _read_tiff_tags(data: bytes) -> _Facts:
 
     An example is a big-endian file of 16 bits in which zero is white.
     """
-    tags = ImageFileDirectory_v2(data[:8])
+    tags = Tiff.ImageFileDirectory_v2(data[:8])
     stream = io.BytesIO(data)
     stream.seek(tags.next)
     tags.load(stream)
-    if tags.get(SAMPLE_FORMAT, (1,))[0] not in WHOLE_NUMBERS:
+    if tags.get(Tiff.SAMPLEFORMAT, (1,))[0] not in WHOLE_NUMBERS:
         raise ValueError("floating-point pixels")
-    if tags.get(COMPRESSION, 1) not in COMPRESSION_INFO:  # OpenCV would give black pixels
+    if tags.get(Tiff.COMPRESSION, 1) not in Tiff.COMPRESSION_INFO:  # OpenCV would give black pixels
         raise ValueError("a compression such as JPEG 2000")
-    _require_usual((tags[IMAGEWIDTH], tags[IMAGELENGTH]))
-    return replace(_tiff_facts(tags), has_alpha=tags.get(SAMPLES) == GREY_WITH_ALPHA)
+    _require_usual((tags[Tiff.IMAGEWIDTH], tags[Tiff.IMAGELENGTH]))
+    return replace(_tiff_facts(tags), has_alpha=tags.get(Tiff.SAMPLESPERPIXEL) == GREY_WITH_ALPHA)
 
 
-def _tiff_facts(tags: ImageFileDirectory_v2) -> _Facts:
-    bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
-    apart = bits == DEEP and tags.get(SAMPLES, 1) >= COLOUR_SAMPLES and tags.get(PLANAR) == 2
-    refusal = COLOURS_APART if apart else "" if PHOTOMETRIC in tags else NO_POLARITY
-    return _Facts(True, tags.get(PHOTOMETRIC) == 0, bits=bits, refusal=refusal)
+def _tiff_facts(tags: Tiff.ImageFileDirectory_v2) -> _Facts:
+    bits = tags.get(Tiff.BITSPERSAMPLE, (1,))[0]
+    apart = (
+        bits == DEEP
+        and tags.get(Tiff.SAMPLESPERPIXEL, 1) >= COLOUR_SAMPLES
+        and tags.get(Tiff.PLANAR_CONFIGURATION) == 2
+    )
+    refusal = (
+        COLOURS_APART if apart else "" if Tiff.PHOTOMETRIC_INTERPRETATION in tags else NO_POLARITY
+    )
+    return _Facts(True, tags.get(Tiff.PHOTOMETRIC_INTERPRETATION) == 0, bits=bits, refusal=refusal)
 
 
-def _page_sizes(image: TiffImageFile) -> list[tuple[int, int]]:
+def _page_sizes(image: Tiff.TiffImageFile) -> list[tuple[int, int]]:
     """Return width and height of the pages of a TIFF, up to one that cannot be read."""
     sizes = [image.size]
     try:

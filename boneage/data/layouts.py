@@ -97,7 +97,10 @@ def read_rows(
     """
     folder = explore(root, columns)
     chosen = _choose_tables(folder, given, columns)
-    parts = [_read_part(t, columns) for t in chosen]
+    parts = [  # the training table must have the custom names; official tables next to it need not
+        read_labels(t.path, columns if t.role == "train" else t.columns).assign(origin=t.role)
+        for t in chosen
+    ]
     if not folder.images:
         raise UserError(
             f"{root} contains no images: put radiographs named <id>.png "
@@ -165,15 +168,6 @@ def _choose_tables(
             f"{join_first(seen) or 'no table at all'}{advice}"
         )
     return chosen
-
-
-def _read_part(table: LabelTable, columns: Columns) -> pd.DataFrame:
-    """Read one chosen table; custom columns do not apply to official tables next to it.
-
-    The training table must have the requested names, so that a missing one is reported.
-    """
-    labels = read_labels(table.path, columns if table.role == "train" else table.columns)
-    return labels.assign(origin=table.role)
 
 
 def _require_disjoint(tables: list[LabelTable], parts: list[pd.DataFrame]) -> None:

@@ -16,9 +16,18 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 from typing_extensions import override
 
+from boneage.data.atomic import default_cache_dir
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, open_cache
-from boneage.data.dataset import Batch, CachedImages, Radiographs, ResidentBatches, collate, upload
+from boneage.data.dataset import (
+    CachedImages,
+    Loader,
+    Radiographs,
+    ResidentBatches,
+    check_shared_memory,
+    collate,
+    upload,
+)
 from boneage.data.decode import Preprocessing
 from boneage.data.file_facts import fill_from_headers, warn_of_leaks
 from boneage.data.layouts import read_source
@@ -26,18 +35,16 @@ from boneage.data.phantom.write import PHANTOM_FILE
 from boneage.data.sampler import EpochSampler, RankBatches, Sampling, sampling_shares
 from boneage.data.split_choice import Split, require_shares, rows_of
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
-from boneage.data.storage import check_shared_memory, default_cache_dir
 from boneage.data.tables.columns import READER, AgeUnit, Columns, label_column
-from boneage.data.tables.readings import reading_column, warn_of_readings
-from boneage.data.tables.soft_targets import read_soft_targets
+from boneage.data.tables.readings import (
+    read_soft_targets,
+    reading_column,
+    warn_of_readings,
+)
 from boneage.errors import UserError, require_choice
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
-
-Loader = DataLoader[Batch] | ResidentBatches
-
-PREFETCH = 2  # batches that each loader process prepares ahead
 
 
 class BoneAgeDataModule(L.LightningDataModule):
@@ -117,9 +124,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         self.stages = stages
         self.columns = Columns.of(columns or {}, subgroups, age_unit, separator)
         self.read_source = partial(
-            read_source, self.root, table=table, val_table=val_table, test_table=test_table,
-            columns=self.columns, missing=missing,
-        )  # fmt: skip
+            read_source, self.root, table, val_table, test_table, self.columns, missing
+        )
         self.unreadable = unreadable
         self.preprocessing = Preprocessing(size=size, fit=fit, contrast=contrast, crop=crop)
         self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
@@ -159,9 +165,8 @@ class BoneAgeDataModule(L.LightningDataModule):
             if path and not path.is_file():  # before decoding, which may take long
                 raise UserError(f"data.{name}={path}: no such table")
         table = self.read_source()
-        held_out = set()
-        if self.hold_out:
-            held_out = find_held_out(self.hold_out, list(table["id"]), self.columns)
+        ids, held = list(table["id"]), self.hold_out
+        held_out = find_held_out(held, ids, self.columns) if held else set()
         cache = open_cache(table, self.preprocessing, self.cache_dir)
         table = fill_from_headers(table, cache)
         readable = check_readable(table, cache, self.unreadable)
@@ -182,8 +187,7 @@ class BoneAgeDataModule(L.LightningDataModule):
     @property
     def subgroups(self) -> list[str]:
         """The columns of `table` that results are grouped by."""
-        names = dict.fromkeys(("site", *self.columns.others))
-        return [name for name in names if name in self.table]
+        return [name for name in ("site", *self.columns.others) if name in self.table]
 
     @property
     def described(self) -> list[str]:
@@ -218,10 +222,11 @@ class BoneAgeDataModule(L.LightningDataModule):
         shares = sampling_shares(table, self.sampling, self.stages)
         sampler = EpochSampler(len(table), self.seed, self._epoch, shares)
         rank, processes = self._process()
-        if processes == 1:
-            pairs = cast(Sampler[int], sampler)  # BatchSampler groups whatever it is given
-            return self._loader("train", table, BatchSampler(pairs, self.batch_size, False))
-        return self._loader("train", table, RankBatches(sampler, self.batch_size, rank, processes))
+        pairs = cast(Sampler[int], sampler)  # BatchSampler groups whatever it is given
+        order: BatchSampler | RankBatches = BatchSampler(pairs, self.batch_size, False)
+        if processes > 1:
+            order = RankBatches(sampler, self.batch_size, rank, processes)
+        return self._loader("train", table, order)
 
     @override
     def val_dataloader(self) -> Loader:
@@ -248,7 +253,6 @@ class BoneAgeDataModule(L.LightningDataModule):
             self.train_radiographs() if training else Radiographs(table, self.cache.path),
             batch_sampler=order,
             num_workers=self.num_workers,
-            prefetch_factor=PREFETCH if self.num_workers else None,
             collate_fn=collate,
             generator=torch.Generator(),  # starting workers must not change the model's dropout
             persistent_workers=self.num_workers > 0,
@@ -264,9 +268,8 @@ class BoneAgeDataModule(L.LightningDataModule):
         """Raise UserError when batches of this machine's loader processes do not fit into it."""
         if self.residence == "host":
             processes = 1 if self.trainer is None else self.trainer.num_devices
-            image_bytes = self.preprocessing.size**2
-            workers = self.num_workers * processes
-            check_shared_memory(image_bytes, self.batch_size, workers, PREFETCH)
+            size, workers = self.preprocessing.size, self.num_workers * processes
+            check_shared_memory(size**2, self.batch_size, workers)
 
     @property
     def _device(self) -> torch.device:
@@ -274,9 +277,8 @@ class BoneAgeDataModule(L.LightningDataModule):
 
     def _process(self) -> tuple[int, int]:
         """Return the rank of this process, and the number of processes."""
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     @override
     def state_dict(self) -> dict[str, int]:
@@ -290,6 +292,8 @@ class BoneAgeDataModule(L.LightningDataModule):
 
     def _epoch(self) -> int:
         """Return the epoch that a loader starts; always the first to overfit the same batches."""
-        if self.trainer is not None and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+        if self.trainer is None:
+            return self.next_epoch
+        if self.trainer.overfit_batches:  # type: ignore[attr-defined]
             return 0
-        return max(self.next_epoch, self.trainer.current_epoch if self.trainer is not None else 0)
+        return max(self.next_epoch, self.trainer.current_epoch)

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from boneage.data.decode import Preprocessing, Square
+from boneage.data.dicom.header import Header
 from boneage.data.formats import read_radiograph
 from boneage.data.pool import run_pool
 from boneage.errors import InaccessibleFile, MissingPackage, UserError
@@ -36,6 +37,7 @@ Result = TypeVar("Result")
 RADIOGRAPHS_PER_JOB = 32
 FEW_FILES = 100  # radiographs that take less time to decode than the start of a pool
 IDLE_WORKER_SECONDS = 5
+NO_HEADER = Header(sex="unknown", age_years=None)
 LINE = (
     "Decoded {percent:.0f} %: {done:,} of {total:,} radiographs, "
     "{rate:,.0f} images/s, {left:,.0f} s left"
@@ -120,18 +122,18 @@ def read_squares(
         log.warning("Left out: %s", error)
     rows = np.flatnonzero([not isinstance(result, UserError) for result in results])
     pairs = [result for result in results if not isinstance(result, UserError)]
-    return rows, [square for square, _ in pairs], [sex for _, sex in pairs]
+    return rows, [square for square, _ in pairs], [header.sex for _, header in pairs]
 
 
-def _read(path: Path, preprocessing: Preprocessing) -> tuple[Square, str] | UserError:
-    """Return the square of a file and the sex in its header, or why it cannot be read."""
+def _read(path: str | Path, preprocessing: Preprocessing) -> tuple[Square, Header] | UserError:
+    """Return the square of a file, and its header; or why it cannot be read."""
     try:
         image, header = read_radiograph(path)
-    except MissingPackage:  # the file is not at fault
+    except MissingPackage:  # the file is not at fault, and must not be cached as unreadable
         raise
     except UserError as error:
         return error
-    return preprocessing.square(image), header.sex if header is not None else "unknown"
+    return preprocessing.square(image), header or NO_HEADER
 
 
 @dataclass
@@ -214,26 +216,22 @@ def _decode_chunk(
     pixels = np.zeros((len(paths), preprocessing.size, preprocessing.size), np.uint8)
     decoded = Decoded()
     for i, path in enumerate(paths):
-        try:
-            image, header = read_radiograph(path)
-        except MissingPackage:  # the file is not at fault, and must not be cached as unreadable
-            raise
-        except UserError as error:
-            decoded.unreadable[start + i] = str(error)
-            if isinstance(error, InaccessibleFile):
+        read = _read(path, preprocessing)
+        if isinstance(read, UserError):
+            decoded.unreadable[start + i] = str(read)
+            if isinstance(read, InaccessibleFile):
                 decoded.inaccessible.append(start + i)
             continue
-        square = preprocessing.square(image)
+        square, header = read
         pixels[i] = square.pixels
         if preprocessing.crop == "hand" and square.geometry.crop.mask is None:
             decoded.without_hand.append(start + i)
-        if header is not None:
-            if header.image_flags:
-                decoded.flags[start + i] = "; ".join(header.image_flags)
-            if header.sex != "unknown":
-                decoded.sexes[start + i] = header.sex
-            if header.patient:
-                decoded.patients[start + i] = header.patient
+        if header.image_flags:
+            decoded.flags[start + i] = "; ".join(header.image_flags)
+        if header.sex != "unknown":
+            decoded.sexes[start + i] = header.sex
+        if header.patient:
+            decoded.patients[start + i] = header.patient
         if np.ptp(square.pixels):
             decoded.digests[start + i] = blake2b(pixels[i].tobytes(), digest_size=8).hexdigest()
     with images.open("r+b") as file:

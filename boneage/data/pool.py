@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,8 @@ def _in_processes(calls: Iterable[Any], options: dict[str, Any]) -> Iterator[Any
     if TRACKER_WARNINGS not in sys.warnoptions:
         sys.warnoptions.append(TRACKER_WARNINGS)
     logging.getLogger("concurrent.futures").setLevel(logging.CRITICAL)
-    if not isinstance(threading.excepthook, _ThreadReport):
-        threading.excepthook = _ThreadReport(threading.excepthook)
+    if getattr(threading.excepthook, "func", None) is not _report_thread:
+        threading.excepthook = partial(_report_thread, threading.excepthook)
     with tempfile.TemporaryDirectory(prefix="boneage-", ignore_cleanup_errors=True) as folder:
         stored = (
             (_store, (function, Path(folder, str(number)), *given), named)
@@ -87,19 +88,10 @@ def _store(function: Callable[..., Any], file: Path, *given: object, **named: ob
     return file
 
 
-class _ThreadReport:
-    """Report an exception in a thread, unless it is joblib's, which loses calls at a stop.
-
-    Args:
-        before: reports that of any other thread.
-    """
-
-    def __init__(self, before: Callable[[threading.ExceptHookArgs], object]) -> None:
-        self._before = before
-
-    def __call__(self, failed: threading.ExceptHookArgs, /) -> None:
-        if failed.thread is None or failed.thread.name != "ExecutorManagerThread":
-            self._before(failed)
+def _report_thread(report: Callable[..., object], failed: threading.ExceptHookArgs) -> None:
+    """Report an exception in a thread, unless it is joblib's, which loses calls at a stop."""
+    if failed.thread is None or failed.thread.name != "ExecutorManagerThread":
+        report(failed)
 
 
 @contextmanager

@@ -63,8 +63,7 @@ def _drawn(order: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> n
     """Return as many draws as shares, at even steps (systematic sampling)."""
     ends = np.cumsum(shares / shares.sum())
     steps = (np.arange(len(order)) + rng.random()) / len(order)
-    drawn: np.ndarray = order[np.searchsorted(ends[:-1], steps, side="right")]
-    return drawn
+    return order[np.searchsorted(ends[:-1], steps, side="right")]
 
 
 def sampling_shares(table: pd.DataFrame, sampling: Sampling, stages: Stages) -> np.ndarray | None:
@@ -91,8 +90,7 @@ def sampling_shares(table: pd.DataFrame, sampling: Sampling, stages: Stages) -> 
 def inverse_frequency(groups: np.ndarray, exponent: float) -> np.ndarray:
     """Return (n,) shares of radiographs in (n,) groups; with exponent 1 all groups are equal."""
     _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    shares: np.ndarray = counts[group] ** -exponent
-    return shares
+    return counts[group] ** -exponent
 
 
 class RankBatches(Sampler[list[tuple[int, int]]]):

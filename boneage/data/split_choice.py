@@ -21,14 +21,13 @@ from boneage.data.splits import (
     same_patients,
     strata,
     validation_rows,
-    warn_of_small_test,
 )
 from boneage.data.tables.ids import patient_codes, patients_with_several
 from boneage.errors import UserError, join_first, plural, require_choice
 from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
-MIN_SITE = 20  # radiographs
+MIN_TEST, MIN_SITE = 5, 20  # radiographs
 LEAST_TRAINED = 10  # radiographs, of which one is for validation
 
 
@@ -121,17 +120,33 @@ class Split:
         folds = folds.mask(held, "test")
         if self.train_films == "all":
             return folds
-        return fewer_training_radiographs(table.assign(fold=folds), self.train_films, self.seed)
+        training = table[folds == "train"]
+        if self.train_films > len(training):
+            raise UserError(
+                f"data.train_films={self.train_films}, but the training fold has "
+                f"{plural(len(training), 'radiograph')}"
+            )
+        left_out = training.index[order_for_subsets(training, self.seed)[self.train_films :]]
+        return folds.mask(folds.index.isin(left_out), UNUSED)
 
     def report(self, table: pd.DataFrame, stages: Stages, external: bool) -> None:
-        """Log the sizes of the folds, and warn if the test fold is too small or too uniform."""
+        """Log the sizes of the folds; warn if metrics of the test fold are unreliable."""
         log.info("Folds: %s", fold_sizes(table))
+        test = table[table["fold"] == "test"]
         more = "add radiographs"
         if self.folds == "site":
             more = "test another site (data.fold), or add radiographs"
         elif not self.file and not self.tests_all(table, external):
             more = f"lower data.folds (it is {self.folds}), or add radiographs"
-        warn_of_small_test(table[table["fold"] == "test"], stages, more)
+        if len(test) < MIN_TEST:
+            few = "Only %s in the test fold: metrics are unreliable; %s"
+            log.warning(few, plural(len(test), "radiograph"), more)
+        present = np.unique(stages.index_of(test["age_years"].to_numpy()))
+        if len(test) > 1 and len(present) == 1:
+            log.warning(
+                "All %s test radiographs are of the stage %s: metrics of stages are unreliable",
+                f"{len(test):,}", stages.names[present[0]],
+            )  # fmt: skip
 
 
 def _warn_of_separate_tables(table: pd.DataFrame) -> None:
@@ -142,29 +157,6 @@ def _warn_of_separate_tables(table: pd.DataFrame) -> None:
             "table %s treated like the others, and may be trained on",
             plural(n, "radiograph"), "is" if n == 1 else "are",
         )  # fmt: skip
-
-
-def fewer_training_radiographs(table: pd.DataFrame, n: int, seed: int) -> pd.Series:
-    """Return the folds with n training radiographs; the others are "unused".
-
-    They are stratified by age and sex, and those of a smaller n lie within those of a larger one.
-
-    Args:
-        table: columns `age_months`, `sex` and `fold`, and `patient` where it is known.
-        n: training radiographs to keep.
-        seed: of the split.
-
-    Raises:
-        UserError: when the training fold has fewer.
-    """
-    training = table[table["fold"] == "train"]
-    if n > len(training):
-        raise UserError(
-            f"data.train_films={n}, but the training fold has {plural(len(training), 'radiograph')}"
-        )
-    folds = table["fold"].copy()
-    folds[training.index[order_for_subsets(training, seed)[n:]]] = UNUSED
-    return folds
 
 
 def site_folds(table: pd.DataFrame, fold: int, seed: int) -> pd.Series:
@@ -241,8 +233,7 @@ def order_for_subsets(table: pd.DataFrame, seed: int) -> np.ndarray:
         rows = rng.permutation(len(table))
         drawn[patients[rows]] = place[rows]
         place = drawn[patients]
-    order: np.ndarray = np.argsort(place, kind="stable")
-    return order
+    return np.argsort(place, kind="stable")
 
 
 def rows_of(table: pd.DataFrame, fold: str) -> pd.DataFrame:

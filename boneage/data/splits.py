@@ -21,7 +21,6 @@ from boneage.data.tables.ids import (
 from boneage.data.tables.matching import clause, match_ids
 from boneage.data.tables.read import read_table, refuse
 from boneage.errors import UserError, join_first, plural
-from boneage.stages import Stages
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,6 @@ UNUSED = "unused"  # a radiograph of no fold, where a study asks for fewer
 BAND_EDGES_YEARS = (2.0, 5.0, 10.0, 14.0, 17.0, 18.0)
 VAL_SHARE = 0.1
 DEFAULT_FOLDS = 10  # 80/10/10
-MIN_TEST = 5  # radiographs
 UNKNOWN_IDS = ("id", "not among the radiographs")
 
 
@@ -217,29 +215,6 @@ def fold_sizes(table: pd.DataFrame) -> str:
         of = "" if patients is None else f" (of {plural(patients, 'patient')})"
         sizes.append(f"{len(rows):,}{of} {fold}")
     return ", ".join(sizes)
-
-
-def warn_of_small_test(test: pd.DataFrame, stages: Stages, more: str) -> None:
-    """Warn if the test fold is too small, or too uniform, for reliable metrics.
-
-    Args:
-        test: its radiographs, with `age_years`.
-        stages: the maturity stages.
-        more: how to get more of them, for the message.
-    """
-    if len(test) < MIN_TEST:
-        log.warning(
-            "Only %s in the test fold: metrics are unreliable; %s",
-            plural(len(test), "radiograph"),
-            more,
-        )
-    present = np.unique(stages.index_of(test["age_years"].to_numpy()))
-    if len(test) > 1 and len(present) == 1:
-        log.warning(
-            "All %s test radiographs are of the stage %s: metrics of stages are unreliable",
-            f"{len(test):,}",
-            stages.names[present[0]],
-        )
 
 
 def require_patients_apart(table: pd.DataFrame, where: str) -> None:

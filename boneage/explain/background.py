@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from boneage.data.hand import ellipse, find_hand, thumbnail
+from boneage.data.hand import detect, ellipse, thumbnail
 
 HAND, BACKGROUND, MARKER = "hand", "background", "marker"
 SOFT_TISSUE = "soft_tissue"  # the exact hand mask of a phantom
@@ -26,7 +26,7 @@ def background_masks(image: np.ndarray) -> dict[str, np.ndarray]:
         (h, w) bool masks, for the radiograph at `hand.MASK_SIDE` pixels; empty if no hand is found.
     """
     reduced = thumbnail(image)
-    hand = find_hand(reduced)
+    hand = detect(reduced).hand
     if hand is None:
         return {}
     masks = {HAND: hand.mask, BACKGROUND: ~hand.mask}

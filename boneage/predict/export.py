@@ -14,7 +14,7 @@ from torch import Tensor
 
 from boneage.data.atomic import make_writable, write_files, writing
 from boneage.data.decode import Preprocessing
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError, install
 from boneage.predict.graph import Exported, trace

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from boneage.data.atomic import only_writer, write_file
-from boneage.data.storage import REMEDY
+from boneage.data.dataset import REMEDY
 from boneage.errors import FailedRun, UserError, option_word, shell_line
 from boneage.run.options import command, folder_option, is_sweep
 from boneage.run_files import ERROR, LAST

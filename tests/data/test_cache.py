@@ -21,10 +21,10 @@ import pytest
 from helpers import decode
 
 from boneage.data import cache as cache_module
+from boneage.data.atomic import build_lock, default_cache_dir
 from boneage.data.cache import check_readable, open_cache
 from boneage.data.decode import Preprocessing
-from boneage.data.storage import amount, build_lock, default_cache_dir
-from boneage.errors import UserError
+from boneage.errors import UserError, amount
 
 SMALL = Preprocessing(size=16)
 

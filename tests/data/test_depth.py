@@ -7,7 +7,7 @@ import pytest
 from boneage.data.decode import Preprocessing
 from boneage.data.depth import clip_marks, full_scale
 from boneage.data.hand import detect, thumbnail, to_film
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.predict.radiograph import image_flags
 from boneage.run.changes import changed_square
 

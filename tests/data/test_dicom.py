@@ -20,8 +20,8 @@ from pydicom.uid import (
 )
 
 from boneage.data.dicom.header import age_of
-from boneage.data.dicom.read import MAX_PIXELS, read_dicom
-from boneage.data.formats import format_of, is_radiograph, read_radiograph
+from boneage.data.dicom.read import MAX_PIXELS, begins_dicom, read_dicom
+from boneage.data.formats import is_radiograph, read_radiograph
 from boneage.errors import UserError
 
 
@@ -259,7 +259,7 @@ def test_byte_orders_and_missing_heads(tmp_path, syntax, little, head):
     if head == "without syntax":
         del bare.file_meta.TransferSyntaxUID
     pydicom.dcmwrite(tmp_path / "b", bare, implicit_vr=syntax.is_implicit_VR, little_endian=little)
-    assert format_of(tmp_path / "b").name == "DICOM"
+    assert begins_dicom((tmp_path / "b").read_bytes())
     (tmp_path / "b").rename(tmp_path / "b.dcm")
     np.testing.assert_allclose(grey(tmp_path / "b.dcm"), PICTURE, atol=0.1)
 

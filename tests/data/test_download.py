@@ -15,10 +15,9 @@ from typer.testing import CliRunner
 
 from boneage.cli.datasets import download as command
 from boneage.cli.main import app
-from boneage.data import file_facts
-from boneage.data.download import fetch, manifest
-from boneage.data.download.fetch import download
-from boneage.data.download.unpack import unpack
+from boneage.data import fetch, file_facts
+from boneage.data.fetch import unpack
+from boneage.data.official import OFFICIAL_COUNTS, download
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
 from boneage.weights import sha256
@@ -150,7 +149,7 @@ def test_all_parts_make_a_data_root(official, tmp_path, monkeypatch):
     said = run("verify", root).output
     assert "train            12 of  12,611   12,599 missing" in said
     assert "test              4 of     200   196 missing" in said
-    monkeypatch.setitem(manifest.OFFICIAL_COUNTS, "train", 12)
+    monkeypatch.setitem(OFFICIAL_COUNTS, "train", 12)
     assert "12 of      12   complete" in run("verify", root).output
 
 
@@ -340,7 +339,7 @@ LINK = {"external_attr": (stat.S_IFLNK | 0o777) << 16}
     ],
 )
 def test_hostile_archives_are_refused(tmp_path, monkeypatch, files, attributes, said):
-    monkeypatch.setattr("boneage.data.download.unpack.MAX_FILE_BYTES", 1 << 16)
+    monkeypatch.setattr("boneage.data.fetch.MAX_FILE_BYTES", 1 << 16)
     (tmp_path / "hostile.zip").write_bytes(zipped({"good.png": b"x"} | files, **attributes))
     with pytest.raises(UserError, match=said) as caught:
         unpack(tmp_path / "hostile.zip", tmp_path / "deep/out", lambda *_: None)

@@ -20,11 +20,10 @@ from boneage.data.hand import (
     Hand,
     crop_around,
     detect,
-    find_hand,
     to_film,
     to_jpeg,
 )
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.run.experiment import train
 
 AGES = (1, 4, 8, 12, 17)
@@ -45,7 +44,7 @@ def overlap(found, exact):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_hand_of_a_phantom(age, seed):
     image, exact = phantom(age, seed)
-    hand = find_hand(image)
+    hand = detect(image).hand
     assert hand.mask.shape == image.shape
     assert overlap(hand.mask, exact) > 0.7
     y, x = np.nonzero(exact)
@@ -80,7 +79,7 @@ def larger_in_16_bits(image, exact):
 @pytest.mark.parametrize("age", AGES[1:])  # an infant's flesh is too faint in a small field
 def test_the_hand_in_other_films(film, age):
     image, exact = film(*phantom(age, seed=5))
-    hand = find_hand(image)
+    hand = detect(image).hand
     size = hand.mask.shape[::-1]
     exact = cv2.resize(exact.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
     assert overlap(hand.mask, exact) > 0.75
@@ -100,7 +99,7 @@ def test_the_hand_in_other_films(film, age):
     ids=["black", "white", "noise", "gradient", "rectangle", "disc", "pixel"],
 )
 def test_no_hand(image):
-    assert find_hand(image) is None
+    assert detect(image).hand is None
 
 
 @pytest.mark.parametrize("age", AGES[1:])
@@ -148,9 +147,9 @@ def test_the_largest_hand_counts_and_only_a_sure_orientation(
 
 def test_threads_do_not_disturb_each_other():
     films = [phantom(age, seed)[0] for age in AGES for seed in range(4)]
-    alone = [find_hand(film).mask for film in films]
+    alone = [detect(film).hand.mask for film in films]
     with ThreadPoolExecutor(4) as pool:
-        together = [hand.mask for hand in pool.map(find_hand, films)]
+        together = [found.hand.mask for found in pool.map(detect, films)]
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
 

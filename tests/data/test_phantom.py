@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 
 from boneage.data.layouts import read_source
+from boneage.data.phantom import expose, write_phantom
 from boneage.data.phantom import write as write_module
-from boneage.data.phantom import write_phantom
-from boneage.data.phantom.exposure import expose
 from boneage.data.phantom.hand import draw_hand
 from boneage.data.phantom.ossification import APPEARANCE_YEARS, Maturity
 from boneage.data.phantom.write import RSNA_NAME, draw_population

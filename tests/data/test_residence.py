@@ -23,7 +23,7 @@ from boneage.data.batch_augment import (
 )
 from boneage.data.dataset import ResidentBatches
 from boneage.data.module import BoneAgeDataModule
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.data.sampler import EpochSampler, RankBatches
 from boneage.errors import UserError
 from boneage.run.experiment import train

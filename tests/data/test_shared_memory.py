@@ -6,11 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from boneage.data import storage
-from boneage.data.dataset import Radiographs
+from boneage.data import dataset
+from boneage.data.dataset import Radiographs, check_shared_memory, free_shared_memory
 from boneage.data.decode import Preprocessing
 from boneage.data.module import BoneAgeDataModule
-from boneage.data.storage import check_shared_memory, free_shared_memory
 from boneage.errors import UserError
 from boneage.run.experiment import train
 
@@ -27,12 +26,12 @@ from boneage.run.experiment import train
     ],
 )
 def test_what_fits_the_64_mb_of_a_container(monkeypatch, size, batch, workers, fits):
-    monkeypatch.setattr(storage, "free_shared_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr(dataset, "free_shared_memory", lambda: 64 * 2**20)
     if fits:
-        check_shared_memory(size**2, batch, workers, 2)
+        check_shared_memory(size**2, batch, workers)
         return
     with pytest.raises(UserError, match=r"data\.num_workers=\d: .* MB free: .*num_workers=0.*shm"):
-        check_shared_memory(size**2, batch, workers, 2)
+        check_shared_memory(size**2, batch, workers)
 
 
 def test_the_loaders_of_all_processes_count(monkeypatch):
@@ -43,17 +42,17 @@ def test_the_loaders_of_all_processes_count(monkeypatch):
         trainer=SimpleNamespace(num_devices=2),
     )  # fmt: skip
     BoneAgeDataModule._check_shared_memory(data)
-    assert asked == [(64 * 64, 5, 6, 2)]
+    assert asked == [(64 * 64, 5, 6)]
 
 
 def test_systems_without_such_a_folder_are_not_checked(monkeypatch, tmp_path):
-    monkeypatch.setattr(storage, "SHARED_MEMORY", tmp_path / "nowhere")
+    monkeypatch.setattr(dataset, "SHARED_MEMORY", tmp_path / "nowhere")
     assert free_shared_memory() is None
-    check_shared_memory(10**9, 1000, 8, 2)
+    check_shared_memory(10**9, 1000, 8)
 
 
 def test_a_run_is_told_before_it_decodes(configure, monkeypatch, tmp_path):
-    monkeypatch.setattr(storage, "free_shared_memory", lambda: 1000)
+    monkeypatch.setattr(dataset, "free_shared_memory", lambda: 1000)
     cfg = configure("data.num_workers=2", f"data.cache_dir={tmp_path}/cache")
     with pytest.raises(UserError, match=r"--shm-size"):
         train(cfg)

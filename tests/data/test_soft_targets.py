@@ -10,7 +10,7 @@ from helpers import write_finished_run
 from torch import nn
 
 from boneage.data.phantom import write_phantom
-from boneage.data.tables.soft_targets import read_soft_targets
+from boneage.data.tables.readings import read_soft_targets
 from boneage.errors import UserError
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train

@@ -19,7 +19,7 @@ from helpers import predictions as made_up
 from boneage.data.decode import Preprocessing
 from boneage.data.hand import LONGER_SIDE
 from boneage.data.layouts import looks_official
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.errors import UserError
 from boneage.evaluation.figures.registry import FIGURES
 from boneage.evaluation.report.page import _edges, films, write_report

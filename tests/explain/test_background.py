@@ -8,7 +8,7 @@ import torch
 
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.hand import Crop
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.explain.background import (
     BACKGROUND,
     MARKER,
@@ -28,7 +28,7 @@ INNER = Crop((0.3, 0.3, 1.0, 1.0))  # without the marker
 @pytest.fixture
 def film(monkeypatch):
     """A hand of 12 years without marker, and where one is written."""
-    monkeypatch.setattr("boneage.data.phantom.exposure._mark", lambda image, rng: image)
+    monkeypatch.setattr("boneage.data.phantom.write._mark", lambda image, rng: image)
     image = expose(12, "male", 256, np.random.default_rng(3)).image
     return image, np.s_[10:42, 6:34]  # the letters of OpenCV 4 and 5 differ
 

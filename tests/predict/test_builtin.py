@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from boneage import Predictor
 from boneage.cli.main import app
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.data.phantom.write import FIRST_ID
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import boneage as package
 from boneage.cli.main import app
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.errors import FRAMEWORK, UserError
 from boneage.predict.answer import Answer, table_of
 from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY

@@ -12,7 +12,7 @@ import pytest
 
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.hand import Crop, Hand, to_film
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.data.radiographs import unused_name
 from boneage.evaluation.report.page import films
 from boneage.evaluation.run_folder import FinishedRun

@@ -28,8 +28,7 @@ from boneage.cli.main import app
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import detect
-from boneage.data.phantom import write_phantom
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose, write_phantom
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import UserError
 from boneage.explain.film import square_film

@@ -395,7 +395,7 @@ def test_plain_paths_are_not_quoted():
 def test_offered_commands_name_their_folder(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "seed=2, of (2) 'sites'"
     phantom(folder, n=1, size=64)
-    monkeypatch.setattr("boneage.data.download.fetch.download", lambda *given: None)
+    monkeypatch.setattr("boneage.data.official.download", lambda *given: None)
     download(folder, "test", accept_terms=True)
     offered = [line.partition("with: ")[2] for line in capsys.readouterr().out.splitlines()]
     train_phantom, verify_rsna, train_rsna = filter(None, offered)

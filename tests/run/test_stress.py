@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
-from boneage.data.phantom import write_phantom
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose, write_phantom
 from boneage.data.tables.columns import Columns
 from boneage.errors import UserError
 from boneage.evaluation.numbers import fixed

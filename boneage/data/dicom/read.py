@@ -43,41 +43,40 @@ BARE_GROUPS = (2, 8)  # that a data set without a preamble starts with
 LONGEST_FIRST_VALUE = 1024  # bytes
 
 
-def require_single_grey(path: Path, file: "Dataset") -> None:
-    """Raise UserError when a file contains no image, several, or one in colour.
+def _require_single_grey(file: "Dataset") -> None:
+    """Raise UserError, without the path, when a file contains no image, several, or one in colour.
 
     Empty header fields that describe one grey image are filled in.
     """
     if not file.get("PixelData"):
-        raise UserError(f"{path}: {_without_pixels(file)}")
+        raise UserError(_without_pixels(file))
     frames = int(number(file, "NumberOfFrames", 1)) or 1
     if frames != 1:
-        raise UserError(f"{path}: contains {frames} images; give one radiograph per file")
+        raise UserError(f"contains {frames} images; give one radiograph per file")
     colours = str(file.get("PhotometricInterpretation") or "").strip().upper()
     if number(file, "SamplesPerPixel", 1) != 1 or colours not in GREYS:
         raise UserError(
-            f"{path}: is {line_of(colours or 'of unknown colours')}, not a grey radiograph: export "
-            "it as a grey image"
+            f"is {line_of(colours or 'of unknown colours')}, not a grey radiograph: export it as a "
+            "grey image"
         )
     if colours == "MONOCHROME2" and (inverse := _inverse_presentation(file)):
         raise UserError(
-            f"{path}: its header contradicts itself: by MONOCHROME2 the greatest value is "
-            f"white, by {inverse} it is black: export the file again"
+            "its header contradicts itself: by MONOCHROME2 the greatest value is white, by "
+            f"{inverse} it is black: export the file again"
         )
     if absent := [name for name in REQUIRED_TAGS if not numbers(file, name)]:
-        raise UserError(f"{path}: its header lacks {', '.join(absent)}: export the file again")
+        raise UserError(f"its header lacks {', '.join(absent)}: export the file again")
     rows, columns = (int(number(file, name)) for name in ("Rows", "Columns"))
     if not 0 < rows * columns <= MAX_PIXELS:
-        raise UserError(f"{path}: claims an absurd size, {rows} x {columns}: export it again")
-    _require_sound_bits(path, file)
+        raise UserError(f"claims an absurd size, {rows} x {columns}: export it again")
+    _require_sound_bits(file)
     syntax = file.file_meta.TransferSyntaxUID
     if not syntax.is_transfer_syntax:
         raise UserError(
-            f"{path}: its transfer syntax {syntax} is not supported: export it as Explicit VR "
-            "Little Endian"
+            f"its transfer syntax {syntax} is not supported: export it as Explicit VR Little Endian"
         )
     if not syntax.is_compressed:
-        _require_all_bytes(path, file, rows * columns)
+        _require_all_bytes(file, rows * columns)
     file.PhotometricInterpretation, file.SamplesPerPixel, file.NumberOfFrames = colours, 1, 1
     _unfold_groups(file)
 
@@ -100,37 +99,37 @@ def _unfold_groups(file: "Dataset") -> None:
                 file[name] = item[name]
 
 
-def _require_sound_bits(path: Path, file: "Dataset") -> None:
+def _require_sound_bits(file: "Dataset") -> None:
     """Raise UserError when the bit fields of a header are invalid."""
     allocated, stored, sign = (int(number(file, name)) for name in BITS)
     if allocated not in ALLOCATED:
         raise UserError(
-            f"{path}: its BitsAllocated is {allocated}, only 1, 8, 16 and 32 are supported: "
-            "export it with 8 or 16 bits"
+            f"its BitsAllocated is {allocated}, only 1, 8, 16 and 32 are supported: export it with "
+            "8 or 16 bits"
         )
     if not 1 <= stored <= allocated:
         raise UserError(
-            f"{path}: its header contradicts itself: BitsStored is {stored} of BitsAllocated "
-            f"{allocated}: export the file again"
+            f"its header contradicts itself: BitsStored is {stored} of BitsAllocated {allocated}: "
+            "export the file again"
         )
     if sign not in (0, 1):
         raise UserError(
-            f"{path}: its PixelRepresentation is {sign}, it must be 0 or 1: export the file again"
+            f"its PixelRepresentation is {sign}, it must be 0 or 1: export the file again"
         )
 
 
-def _require_all_bytes(path: Path, file: "Dataset", pixels: int) -> None:
+def _require_all_bytes(file: "Dataset", pixels: int) -> None:
     """Raise UserError when uncompressed pixels are cut off, or are compressed after all."""
     if file["PixelData"].is_undefined_length:
         raise UserError(
-            f"{path}: its pixels are compressed, but its TransferSyntaxUID says that they are not: "
-            "export the file again"
+            "its pixels are compressed, but its TransferSyntaxUID says that they are not: export "
+            "the file again"
         )
     stored, needed = len(file.PixelData), -(-pixels * int(number(file, "BitsAllocated")) // 8)
     if stored < needed:
         raise UserError(
-            f"{path}: its pixels are cut off after {stored:,} of {needed:,} bytes: "
-            "copy or export the file again"
+            f"its pixels are cut off after {stored:,} of {needed:,} bytes: copy or export the file "
+            "again"
         )
 
 
@@ -188,13 +187,14 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
         from pydicom.config import disable_value_validation
     except ImportError as error:
         raise MissingPackage(f"{path}: reading DICOM needs pydicom: pip install pydicom") from error
+    content = read_bytes(path)
     with shared(NO_WARNINGS), shared(disable_value_validation):  # of any value
         try:
-            file = _open(path)
-            require_single_grey(path, file)
+            file = _open(content)
+            _require_single_grey(file)
             header = header_of(file)
-        except UserError:
-            raise
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
         except Exception as error:  # pydicom can raise anything on damaged bytes
             raise UserError(
                 f"{path}: not a readable DICOM file, its header is damaged: copy or export it "
@@ -208,14 +208,13 @@ def read_dicom(path: Path) -> tuple[np.ndarray, Header]:
             raise UserError(f"{path}: its pixels cannot be decoded: {line_of(error)}") from error
 
 
-def _open(path: Path) -> "Dataset":
+def _open(content: bytes) -> "Dataset":
     """Read a file with or without preamble; without a transfer syntax, as its bytes suggest."""
     import pydicom
     from pydicom import uid
 
-    content = read_bytes(path)
     if uid.DeflatedExplicitVRLittleEndian.encode() in content:
-        _require_inflatable(path, content)
+        _require_inflatable(content)
     file = pydicom.dcmread(io.BytesIO(content), force=True)
     if not file.file_meta.get("TransferSyntaxUID"):
         file.file_meta.TransferSyntaxUID = {
@@ -226,7 +225,7 @@ def _open(path: Path) -> "Dataset":
     return file
 
 
-def _require_inflatable(path: Path, content: bytes) -> None:
+def _require_inflatable(content: bytes) -> None:
     """Raise UserError for a file whose deflated data set would fill the memory."""
     from pydicom.filereader import read_dataset, read_preamble
     from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -238,6 +237,4 @@ def _require_inflatable(path: Path, content: bytes) -> None:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         inflater.decompress(stream.read(), MAX_INFLATED)
         if inflater.unconsumed_tail:
-            raise UserError(
-                f"{path}: unpacks to more than {MAX_INFLATED / 1e9:.1f} GB: export it again"
-            )
+            raise UserError(f"unpacks to more than {MAX_INFLATED / 1e9:.1f} GB: export it again")

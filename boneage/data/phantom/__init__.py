@@ -1,5 +1,5 @@
 """Synthetic hand radiographs whose bones mature as those of boys and girls do."""
 
-from boneage.data.phantom.write import write_phantom
+from boneage.data.phantom.write import expose, write_phantom
 
-__all__ = ["write_phantom"]
+__all__ = ["expose", "write_phantom"]

@@ -134,9 +134,8 @@ def draw_hand(maturity: Maturity, rng: np.random.Generator) -> list[Shape]:
         bend = rng.normal(0, 6 if digit == 1 else 2)
         angles = [metacarpal_angle + bend / 2] + [spread * finger_angle + bend] * 3
         joint = np.array(base, float)
-        for segment, angle, (length, *widths) in zip(
-            _segments(digit), angles, BONES[digit], strict=False
-        ):
+        segments = [s for s in SEGMENTS if s != "middle" or digit > 1]
+        for segment, angle, (length, *widths) in zip(segments, angles, BONES[digit], strict=False):
             bone, axis = f"{segment} {digit}", direction(angle)
             shapes += _long_bone(bone, joint, axis, length, widths, maturity)
             if segment != "metacarpal" or digit == 1:
@@ -148,10 +147,6 @@ def draw_hand(maturity: Maturity, rng: np.random.Generator) -> list[Shape]:
             joint = joint + axis * length
     shapes.append(Shape("soft tissue", _hull(np.array(knuckles), margin=9 + 5 * childlike)))
     return [Shape(s.tissue, s.outline * maturity.growth, s.density) for s in shapes]
-
-
-def _segments(digit: int) -> tuple[str, ...]:
-    return ("metacarpal", "proximal", "distal") if digit == 1 else SEGMENTS
 
 
 def _long_bone(

@@ -188,16 +188,12 @@ def refuse_split_ages(path: Path, table: pd.DataFrame, used: Collection[str]) ->
 def _warn_of_codes(path: Path, cells: pd.Series, months: pd.Series) -> None:
     """Warn of ages that may be a code for a missing one, and are possible ages."""
     counts = months.round(6).value_counts()
-    zeros, nines = counts.get(0.0, 0), counts.get(float(MISSING_CODE), 0)
-    codes = {"0": zeros}
-    if nines >= LEAST_CODES and nines == counts.max():
-        codes[str(MISSING_CODE)] = nines
-    for code, n in codes.items():
-        if n:
+    for code, least in ((0, 1), (MISSING_CODE, max(LEAST_CODES, counts.max()))):
+        if (n := int(counts.get(code, 0))) >= least:
             log.warning(
-                "%s, column %r: %s of %s months: if this is a code for a missing age, remove the "
+                "%s, column %r: %s of %d months: if this is a code for a missing age, remove the "
                 "rows",
-                path, cells.name, plural(int(n), "age"), code,
+                path, cells.name, plural(n, "age"), code,
             )  # fmt: skip
 
 

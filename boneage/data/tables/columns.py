@@ -107,18 +107,19 @@ class Columns:
         Raises:
             UserError: when a meaning other than readers and labels has several columns.
         """
-        given = {meaning: names.get(meaning) or () for meaning in LISTS}
-        several = {m: (own,) if isinstance(own, str) else tuple(own) for m, own in given.items()}
         site = names.get("site")
         others = [name for name in dict.fromkeys(others) if not site or name not in ("site", site)]
-        single = {meaning: name for meaning, name in names.items() if meaning not in LISTS}
-        for meaning, name in single.items():
-            if meaning not in KNOWN_NAMES:
+        named: dict[str, Any] = {}
+        for meaning, name in names.items():
+            if meaning in LISTS:
+                named[meaning] = (name,) if name and isinstance(name, str) else tuple(name or ())
+            elif meaning not in KNOWN_NAMES:
                 valid = suggestion(meaning, (*KNOWN_NAMES, *LISTS))
                 raise UserError(f"data.columns.{meaning}: there is no such option{valid}")
-            if name is not None and not isinstance(name, str):
+            elif name is not None and not isinstance(name, str):
                 raise UserError(f"data.columns.{meaning}={name}: give one column, not a list")
-        named: dict[str, Any] = {**single, **several}
+            else:
+                named[meaning] = name
         return cls(**named, others=tuple(others), age_unit=age_unit, separator=separator)
 
     @classmethod
@@ -231,12 +232,8 @@ def title_lines(lines: Sequence[Sequence[str]]) -> int:
     filled = [[cell for cell in line if cell] for line in lines[:TITLE_LINES]]
     above = next((n for n, line in enumerate(filled) if len(line) > 1 and names_ids(line)), 0)
     header, longest = filled[above] if filled else [], max(map(len, filled[:above]), default=0)
-    return above if longest == 1 or _below_groups(header, longest) else 0
-
-
-def _below_groups(header: Sequence[str], longest: int) -> bool:
-    """Tell whether a line is a header below at most `longest` names of groups."""
-    return longest < len(header) and not any(re.fullmatch(r"[\d.,]+", cell) for cell in header)
+    has_numbers = any(re.fullmatch(r"[\d.,]+", cell) for cell in header)
+    return above if longest == 1 or (longest < len(header) and not has_numbers) else 0
 
 
 def without_title(texts: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -121,8 +121,7 @@ def patient_codes(table: pd.DataFrame) -> np.ndarray | None:
         return None
     names = table["patient"].fillna("").astype(str)
     keys = [name or row for row, name in enumerate(names)]
-    codes: np.ndarray = pd.factorize(pd.Series(keys, dtype=object))[0]
-    return codes
+    return pd.factorize(pd.Series(keys, dtype=object))[0]
 
 
 def unify_spellings(names: pd.Series, what: str) -> pd.Series:

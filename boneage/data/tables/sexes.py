@@ -132,20 +132,19 @@ def _answers(column: str, cells: set[str]) -> dict[str, str]:
 
 def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.Series) -> None:
     """Warn if all sexes are unknown, or another column contains others."""
-    alike = [name for name in dict.fromkeys(table.columns) if _looks_like_sexes(table, name)]
-    unused = {name: _sexes(table[name]) for name in alike if name != column}
-    others = {
-        name: other
-        for name, other in unused.items()
-        if ((other != sexes) & (other != "unknown")).any()
+    unused = {
+        name: _sexes(table[name])
+        for name in dict.fromkeys(table.columns)
+        if name != column and _looks_like_sexes(table, name)
     }
-    unknown = bool((sexes == "unknown").all())
-    if not unknown and not others:
+    others = {n: s for n, s in unused.items() if ((s != sexes) & (s != "unknown")).any()}
+    if (sexes == "unknown").all():
+        why = "no known sex column" if column is None else f"column {column!r} contains no sex"
+        rows = f"all {len(sexes):,} rows" if len(sexes) > 1 else "the only row"
+        message = f"{why}, so the sex of {rows} is unknown"
+    elif not others:
         return
-    why = "no known sex column" if column is None else f"column {column!r} contains no sex"
-    rows = f"all {len(sexes):,} rows" if len(sexes) > 1 else "the only row"
-    message = f"{why}, so the sex of {rows} is unknown"
-    if not unknown:
+    else:
         message = f"the sex is read from column {column!r}"
         for name, other in others.items():
             known = (sexes != "unknown") & (other.fillna("unknown") != "unknown")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
-from boneage.data.phantom.exposure import expose
+from boneage.data.phantom import expose
 from boneage.data.splits import assign_folds
 
 SIDE = 128  # pixels of the square that stores a film

@@ -1,20 +1,36 @@
-"""The official archives, which of them are unpacked, and what is missing."""
+"""The official RSNA 2017 data: download and unpack its archives, and verify them."""
 
+import logging
 import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ValidationError
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from boneage.data.atomic import write_file
+from boneage.data.atomic import make_writable, write_file
+from boneage.data.fetch import Notify, fetch, unpack
 from boneage.data.file_facts import warn_of_copies
 from boneage.data.formats import describe_file
 from boneage.data.layouts import looks_official, read_rows
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns
 from boneage.data.tables.matching import clause, find_pairs
-from boneage.errors import UserError, shell_line
+from boneage.errors import UserError, plural, shell_line
+from boneage.weights import sha256
 
+log = logging.getLogger(__name__)
 Part = Literal["train", "validation", "test"]
 BASE = "https://s3.amazonaws.com/east1.public.rsna.org/AI/2017/"
 TERMS = """\
@@ -29,30 +45,12 @@ MANIFEST = "manifest.json"
 ORIGINS: dict[Part, str] = {"train": "train", "validation": "val", "test": "test"}
 
 
-@dataclass(frozen=True)
-class Archive:
-    """An archive of a part of the data.
-
-    Args:
-        part: what it belongs to.
-        name: its file name, as the address has it.
-    """
-
-    part: Part
-    name: str
-
-    @property
-    def folder(self) -> str:
-        """Name of the folder that it is unpacked into."""
-        return self.name.removesuffix(".zip").replace("+", " ")
-
-
-ARCHIVES = (
-    Archive("train", "Bone+Age+Training+Set+Annotations.zip"),
-    Archive("train", "Bone+Age+Training+Set.zip"),
-    Archive("validation", "Bone+Age+Validation+Set.zip"),
-    Archive("test", "Bone+Age+Test+Set.zip"),
-)
+ARCHIVES: dict[str, Part] = {  # by file name, as the address has it
+    "Bone+Age+Training+Set+Annotations.zip": "train",
+    "Bone+Age+Training+Set.zip": "train",
+    "Bone+Age+Validation+Set.zip": "validation",
+    "Bone+Age+Test+Set.zip": "test",
+}
 OFFICIAL_COUNTS: dict[Part, int] = {"train": 12_611, "validation": 1_425, "test": 200}
 
 
@@ -93,11 +91,6 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"{file} is damaged: remove it and download again") from error
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write a manifest, replacing an earlier one."""
-    write_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
-
-
 def broken_files(folder: Path, fetched: Fetched, contents: bool) -> list[str]:
     """Return which files of an archive are missing or changed.
 
@@ -106,17 +99,68 @@ def broken_files(folder: Path, fetched: Fetched, contents: bool) -> list[str]:
         fetched: the archive.
         contents: compare checksums as well, which reads everything.
     """
-    return [
-        name
-        for name, (size, crc) in fetched.files.items()
-        if not _is_intact(folder / name, size, crc if contents else None)
-    ]
+    broken = []
+    for name, (size, crc) in fetched.files.items():
+        file = folder / name
+        intact = file.is_file() and file.stat().st_size == size
+        if not intact or (contents and zlib.crc32(file.read_bytes()) != crc):
+            broken.append(name)
+    return broken
 
 
-def _is_intact(file: Path, size: int, crc: int | None) -> bool:
-    if not file.is_file() or file.stat().st_size != size:
-        return False
-    return crc is None or zlib.crc32(file.read_bytes()) == crc
+def download(folder: Path, parts: Collection[Part], base: str = BASE) -> None:
+    """Download and unpack missing archives; resume an interrupted download.
+
+    An archive is removed once it is unpacked; the manifest contains its size and checksum.
+
+    Args:
+        folder: the output folder.
+        parts: which parts.
+        base: address of the folder of the archives.
+
+    Raises:
+        UserError: when something cannot be downloaded, unpacked or written.
+    """
+    make_writable(folder, "choose another folder")
+    manifest = read_manifest(folder)
+    for name in [name for name, part in ARCHIVES.items() if part in parts]:
+        unpacked = folder / name.removesuffix(".zip").replace("+", " ")
+        fetched = manifest.archives.get(name)
+        if fetched is not None:
+            broken = broken_files(folder, fetched, contents=False)
+            if not broken:
+                log.info("%s is complete: %s", unpacked.name, plural(len(fetched.files), "file"))
+                continue
+            log.warning("%s: %s missing or changed", unpacked.name, plural(len(broken), "file"))
+        manifest.archives[name] = _fetch_archive(base + name, folder / name, unpacked)
+        write_file(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+
+
+def _fetch_archive(url: str, file: Path, unpacked: Path) -> Fetched:
+    """Download an archive, unless the file exists, and unpack it into a folder next to it."""
+    if not file.exists():
+        columns = DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        with _bar(unpacked.name, *columns) as notify:
+            fetch(url, file, notify)
+    checksum = sha256(file)
+    with _bar(f"{unpacked.name}: unpacking", MofNCompleteColumn()) as notify:
+        try:
+            files = unpack(file, unpacked, notify)
+        except UserError:
+            file.replace(file.with_name(f"{file.name}.refused"))  # the next call downloads it again
+            raise
+    below = {f"{unpacked.name}/{name}": facts for name, facts in files.items()}
+    fetched = Fetched(url=url, size=file.stat().st_size, sha256=checksum, files=below)
+    file.unlink()
+    return fetched
+
+
+@contextmanager
+def _bar(title: str, *columns: ProgressColumn) -> Iterator[Notify]:
+    """Show a progress bar; yield a function of how much is done, and of how much in total."""
+    with Progress(TextColumn("{task.description}"), BarColumn(), *columns) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @dataclass(frozen=True)
