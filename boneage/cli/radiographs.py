@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from boneage.cli.arguments import Checkpoint, Checkpoints, Images
+from boneage.cli import Checkpoint, Checkpoints, Images
 
 if TYPE_CHECKING:
     from boneage.predict.answer import Answer

@@ -84,13 +84,13 @@ class RecordedConfig(Callback):
             return
         folder = run_dir / HYDRA
         folder.mkdir(exist_ok=True)
-        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        hydra = OmegaConf.masked_copy(config, ["hydra"])
-        for name, part in (
-            ("config", own), ("hydra", hydra), ("overrides", config.hydra.overrides.task),
-        ):  # fmt: skip
-            text = OmegaConf.to_yaml(part)
-            write_file(folder / f"{name}.yaml", text)
+        parts = {
+            "config": OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]),
+            "hydra": OmegaConf.masked_copy(config, ["hydra"]),
+            "overrides": config.hydra.overrides.task,
+        }
+        for name, part in parts.items():
+            write_file(folder / f"{name}.yaml", OmegaConf.to_yaml(part))
 
 
 class SweepComparison(Callback):
