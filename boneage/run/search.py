@@ -163,15 +163,12 @@ def check_study(config: DictConfig) -> None:
     ranges = {name: values for name, values in ranges.items() if name not in fixed}
     trials = _finished_trials(config)
     study = f"the study {sweeper.study_name} in {sweeper.storage}"
-    if trials:
-        searched = ranges.keys() | trials[-1].params.keys()
-        was, now = (_options(config, own) for own in (trials[-1].user_attrs, fixed))
-        if differ := differing(was, now, lambda key: key not in searched and _matters(key)):
-            raise UserError(
-                f"{study} has trials with other options, whose scores cannot be compared: "
-                f"{join_first(list(differ.values()))}; {NAME_ANOTHER_STUDY}, or search with the "
-                "options of the study"
-            )
+    if trials and (differ := _differing(config, trials[-1], fixed, {*ranges})):
+        raise UserError(
+            f"{study} has trials with other options, whose scores cannot be compared: "
+            f"{join_first(list(differ.values()))}; {NAME_ANOTHER_STUDY}, or search with the "
+            "options of the study"
+        )
     for trial in trials:
         for option in ranges.keys() & trial.distributions.keys():
             try:
@@ -183,9 +180,20 @@ def check_study(config: DictConfig) -> None:
                 ) from error
 
 
-def _matters(key: str) -> bool:
-    """Tell whether trials with another value of an option have scores that cannot be compared."""
-    return kind_of(key) != BOOKKEEPING or key == ROOT or key.startswith(f"{ROOT}.")
+def _differing(
+    config: DictConfig,
+    trial: Any,  # noqa: ANN401 - of Optuna
+    fixed: dict[str, str],
+    ranges: set[str],
+) -> dict[str, str]:
+    """Return the options that a trial and a search fix at different values."""
+    searched = ranges | {*trial.params}
+
+    def matters(key: str) -> bool:
+        is_root = key == ROOT or key.startswith(f"{ROOT}.")
+        return key not in searched and (kind_of(key) != BOOKKEEPING or is_root)
+
+    return differing(_options(config, trial.user_attrs), _options(config, fixed), matters)
 
 
 def _options(config: DictConfig, fixed: dict[str, str]) -> dict[str, Any]:
