@@ -27,7 +27,7 @@ from boneage.models.inference import features_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import fold_of
-from boneage.run.seen import find_seen
+from boneage.run.seen import find_seen, in_months
 from boneage.run_files import METRICS
 from boneage.stages import Stages
 from boneage.uncertainty.novelty import UNUSUAL
@@ -80,7 +80,7 @@ def external_report(
         "own_test": {
             "run": own.path.name,
             "n": own.metrics["n"]["test"],
-            "shared": len(find_seen(_in_months(predictions), _in_months(own.predictions))[0]),
+            "shared": len(find_seen(in_months(predictions), in_months(own.predictions))[0]),
             "test": {name: own.metrics["test"][name] for name in compared},
             "differences": compared,
         },
@@ -175,7 +175,7 @@ def own_run(checkpoint: Path, model: BoneAgeModule) -> FinishedRun:
     if not (folder / METRICS).is_file():
         raise UserError(f"{folder} has no {METRICS}")
     run = read_run(folder)
-    known, _ = find_seen(_in_months(run.predictions), fold_of(model.record, "test"))
+    known, _ = find_seen(in_months(run.predictions), fold_of(model.record, "test"))
     if len(known) < len(run.predictions) or not run.metrics["options"].get("train", True):
         raise UserError(f"{folder} is the folder of another run")
     best = checkpoint.with_name("best.ckpt")
@@ -186,10 +186,6 @@ def own_run(checkpoint: Path, model: BoneAgeModule) -> FinishedRun:
             f"mirror_test differs: test with mirror_test={str(not model.mirror_test).lower()}"
         )
     return run
-
-
-def _in_months(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(age_months=12 * table["age_years"])
 
 
 def _trained_on(record: dict[str, Any]) -> str | None:

@@ -231,11 +231,14 @@ def _seen_by_run(run: Path) -> pd.DataFrame | None:
     metrics = read_run(run).metrics
     options = metrics["options"]
     if options.get("train", True):
-        return _trained_on(read_split(run, metrics)) if (run / SPLIT).is_file() else None
+        if not (run / SPLIT).is_file():
+            return None
+        split = read_split(run, metrics)
+        return in_months(split[split["fold"].isin(["train", "val"])])
     tested = options.get("ckpt_path")
     return seen_by(read_checkpoint(tested)) if tested and Path(tested).exists() else None
 
 
-def _trained_on(table: pd.DataFrame) -> pd.DataFrame:
-    seen = table[table["fold"].isin(["train", "val"])]
-    return seen.assign(age_months=12 * seen["age_years"])
+def in_months(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of radiographs with `age_months`, for `find_seen`."""
+    return table.assign(age_months=12 * table["age_years"])
