@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from boneage.cli.arguments import Names
+from boneage.cli import Names
 
 
 def phantom(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from boneage.cli.arguments import Checkpoint, Images, Names, Unit
+from boneage.cli import Checkpoint, Images, Names, Unit
 
 if TYPE_CHECKING:
     import pandas as pd

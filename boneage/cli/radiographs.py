@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from boneage.cli.arguments import Checkpoint, Checkpoints, Images
+from boneage.cli import Checkpoint, Checkpoints, Images
 
 if TYPE_CHECKING:
     from boneage.predict.answer import Answer
@@ -71,10 +71,10 @@ def predict(
     from boneage.errors import UserError, plural
     from boneage.predict.answer import RESEARCH_ONLY, corrections_line
     from boneage.predict.ensemble import Ensemble
+    from boneage.predict.page import summarise
     from boneage.predict.patients import patient_given
     from boneage.predict.predict import answers_of
     from boneage.predict.predict import predict as predict_files
-    from boneage.predict.summary import summarise
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     strict = gate == "strict"

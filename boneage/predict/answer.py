@@ -146,8 +146,7 @@ def terminal_table(answers: Sequence[Answer], width: int) -> list[str]:
     with_sd = any(answer.sd_score is not None for answer in answers)
     aged, staged = any(a.age_text for a in answers), any(a.stage for a in answers)
     outputs = list(dict.fromkeys(name for answer in answers for name in answer.outputs))
-    optional = [*(["stage"] if staged else []), *(["SD score"] if with_sd else [])]
-    heading = ["bone age", "90 % interval", *optional]
+    heading = ["bone age", "90 % interval", *["stage"] * staged, *["SD score"] * with_sd]
     if not aged and (staged or outputs):
         heading = ["stage"] if staged else outputs
     rows = [[*heading, "sex"]]

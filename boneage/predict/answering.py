@@ -64,7 +64,7 @@ def answer_all(
     """
     readable = [i for i, (_, radiograph) in enumerate(part) if not radiograph.error]
     answers = [
-        Answer(*_names(source), status="error", reason=radiograph.error, **_patient_fields(patient))
+        Answer(**_identity(source, patient), status="error", reason=radiograph.error)
         for (source, radiograph), patient in zip(part, patients, strict=True)
     ]
     if not readable:
@@ -91,17 +91,14 @@ def answer_all(
     return answers, seen
 
 
-def _patient_fields(patient: Patient) -> dict[str, Any]:
-    """Return the fields of an answer that describe the patient."""
+def _identity(source: Source, patient: Patient) -> dict[str, Any]:
+    """Return the fields that describe radiograph and patient; an array has neither file nor id."""
+    file = source if isinstance(source, Path) else None
     return {
+        "file": str(file) if file else "", "id": radiograph_id(file) if file else "",
         "sex": patient.sex, "sex_from": patient.sex_from,
         "chronological_age_years": patient.age_years, "chronological_age_from": patient.age_from,
     }  # fmt: skip
-
-
-def _names(source: Source) -> tuple[str, str]:
-    """Return file and id of an answer; both are empty for an array."""
-    return (str(source), radiograph_id(source)) if isinstance(source, Path) else ("", "")
 
 
 def _answer(
@@ -117,22 +114,20 @@ def _answer(
     if spread is not None and spread > DISAGREEMENT:
         flags = [*flags, "the models disagree"]
     answer = Answer(
-        *_names(source),
+        **_identity(source, patient),
         flags=[*flags, *patient.flags],
         novelty=None if np.isnan(row["novelty"]) else row["novelty"],
         ensemble_sd_years=spread,
-        **_patient_fields(patient),
     )
     if strict and flags:
         return replace(answer, status="withheld", reason="; ".join(flags))
-    probabilities = {name: row[name] for name in row if name.startswith(PROBABILITY)}
+    others = {name: value for name, value in row.items() if name not in NAMED}
+    shares = {name: others.pop(name) for name in row if name.startswith(PROBABILITY)}
     answer = replace(
         answer,
         stage=row.get("stage_predicted", ""),
-        stage_probabilities={
-            name.removeprefix(PROBABILITY): p for name, p in probabilities.items()
-        },
-        outputs={c: row[c] for c in row if c not in NAMED and c not in probabilities},
+        stage_probabilities={name.removeprefix(PROBABILITY): p for name, p in shares.items()},
+        outputs=others,
     )
     return _with_age(answer, row, ensemble) if PREDICTED_AGE in row else answer
 

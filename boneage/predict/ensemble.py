@@ -103,7 +103,7 @@ def _read(path: Path, mirror: bool) -> Model:
         return OnnxModel(path, mirror)
     require_weights(path)
     with framework():
-        from boneage.run.trained_model import TrainedModel
+        from boneage.run.calibrate import TrainedModel
     return TrainedModel(path, mirror)
 
 

@@ -82,7 +82,9 @@ def export(
         raise UserError(f"{existing} exists already: choose another --out, or remove it")
     file = checkpoint_file(checkpoint)
     if is_exported(file) and form == "onnx":
-        return _copy(file, out)
+        make_writable(out.parent)
+        _write(out, file.read_bytes(), OnnxModel(file).contract)
+        return Differences(0.0, 0.0)
     loaded = read_checkpoint(file)
     record = loaded["boneage"]
     exported = Exported(load_model(loaded), novelty_of(record), with_map=True)
@@ -105,13 +107,6 @@ def export(
         )
     _write(out, content, terms)
     return Differences(difference, rounding)
-
-
-def _copy(file: Path, out: Path) -> Differences:
-    """Copy an exported file, such as the built-in model, and write its contract."""
-    make_writable(out.parent)
-    _write(out, file.read_bytes(), OnnxModel(file).contract)
-    return Differences(0.0, 0.0)
 
 
 def _write(out: Path, content: bytes, terms: dict[str, Any]) -> None:

@@ -36,9 +36,8 @@ class Exported(nn.Module):
     @property
     def outputs(self) -> list[str]:
         """Names of the outputs, in order."""
-        optional = {NOVELTY: self.novelty is not None, MAP: self.with_map}
-        tasks = map(output_of, self.model.tasks)
-        return [*tasks, *(name for name, present in optional.items() if present)]
+        optional = [NOVELTY] * (self.novelty is not None) + [MAP] * self.with_map
+        return [*map(output_of, self.model.tasks), *optional]
 
     def forward(self, image: Tensor, sex: Tensor) -> tuple[Tensor, ...]:
         """Return predictions in natural units, (B,) novelties and (B, h, w) maps.

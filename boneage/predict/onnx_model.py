@@ -200,10 +200,9 @@ def open_session(file: Path) -> Any:  # noqa: ANN401 - it has no types
     """
     try:
         content = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"model {file} cannot be loaded: {error.strerror}") from error
-    except ValueError as error:  # an impossible name
-        raise UserError(f"model {file} cannot be loaded: {error}") from error
+    except (OSError, ValueError) as error:  # the second for an impossible name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"model {file} cannot be loaded: {reason}") from error
     try:
         return new_session(content)
     except Exception as error:  # onnxruntime has an exception for each of its codes

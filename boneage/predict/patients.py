@@ -96,21 +96,14 @@ def read_patients(path: Path) -> dict[str, Patient]:
     if not ages:
         used = {bone_age, *names.values()}
         _warn_of_another_age(path, [name for name in header if name not in used])
-    columns = [_years(path, table[name], unit) for name, unit in ages.items()]
-    if len(columns) == 2:
-        _warn_of_two_ages(path, *columns)
-    years = pd.Series(float("nan"), table.index)
-    for column in columns:
-        years = years.fillna(column)
-    return {
-        str(id_): Patient(
-            str(sex),
-            "table" if sex != "unknown" else "",
-            None if pd.isna(age) else float(age),
-            "" if pd.isna(age) else "table",
-        )
-        for id_, sex, age in zip(ids, sexes, years, strict=True)
-    }
+    years = _years(path, table, ages)
+    patients = {}
+    for id_, sex, age in zip(ids, sexes, years, strict=True):
+        patient = Patient() if sex == "unknown" else Patient(str(sex), "table")
+        if not pd.isna(age):
+            patient = replace(patient, age_years=float(age), age_from="table")
+        patients[str(id_)] = patient
+    return patients
 
 
 def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient]:
@@ -196,10 +189,29 @@ def _warn_of_another_age(path: Path, names: list[str]) -> None:
         )  # fmt: skip
 
 
-def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
+def _years(path: Path, table: pd.DataFrame, ages: Mapping[str, float]) -> pd.Series:
+    """Return chronological ages in years from columns by name, each with its unit; NaN without one.
+
+    Warns if two columns differ by a year or more.
+    """
+    columns = [_column_years(path, table[name], unit) for name, unit in ages.items()]
+    years = columns[0] if columns else pd.Series(float("nan"), table.index)
+    for other in columns[1:]:
+        differing = (years - other).abs() >= CONTRADICTION
+        if n := int(differing.sum()):
+            log.warning(
+                "%s: columns %r and %r differ by a year or more in %s, first in row %d: the first "
+                "column is used",
+                path, years.name, other.name, plural(n, "row"), differing.idxmax(),
+            )  # fmt: skip
+        years = years.fillna(other)
+    return years
+
+
+def _column_years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
     """Return chronological ages in years, NaN for cells without a value."""
     years = read_numbers(cells) * unit
-    wrong = is_known(cells) & ~_plausible(years)
+    wrong = is_known(cells) & ~years.between(0, MAX_AGE_YEARS)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise UserError(
@@ -216,40 +228,24 @@ def _years(path: Path, cells: pd.Series, unit: float) -> pd.Series:
     return years
 
 
-def _warn_of_two_ages(path: Path, first: pd.Series, second: pd.Series) -> None:
-    """Warn of chronological ages in two columns that differ by a year or more."""
-    differing = (first - second).abs() >= CONTRADICTION
-    if n := int(differing.sum()):
-        log.warning(
-            "%s: columns %r and %r differ by a year or more in %s, first in row %d: the first "
-            "column is used",
-            path, first.name, second.name, plural(n, "row"), differing.idxmax(),
-        )  # fmt: skip
-
-
-def _plausible(years: pd.Series) -> pd.Series:
-    """Return which numbers can be chronological ages in years."""
-    return years.between(0, MAX_AGE_YEARS)
-
-
 def read_age(given: object) -> float:
     """Return a chronological age in years, from any number or a text in which 12,5 is 12.5.
 
     Raises:
         UserError: if it is not an age from 0 to 25 years.
     """
-    years = pd.Series([float("nan")])
+    years = float("nan")
     if isinstance(given, str):
-        years = read_numbers(pd.Series([given.strip()]))
+        years = float(read_numbers(pd.Series([given.strip()]))[0])
     elif not isinstance(given, bool | np.timedelta64) and isinstance(given, Real | Decimal):
         with suppress(OverflowError):
-            years = pd.Series([float(given)])
-    if not _plausible(years).all():
+            years = float(given)
+    if not 0 <= years <= MAX_AGE_YEARS:
         raise UserError(
             f"{given!r} is not a chronological age: give years from 0 to {MAX_AGE_YEARS}, such as "
             "10.5, or leave it out"
         )
-    return float(years[0])
+    return years
 
 
 def patient_given(sex: str | None, age_years: float | str | None) -> Patient:
@@ -274,11 +270,8 @@ def _is_missing(value: Any) -> bool:  # noqa: ANN401 - any value of a caller
 
 def patient_of(given: Patient, header: Header | None, row: Patient = UNKNOWN_PATIENT) -> Patient:
     """Return the patient of a radiograph: as given, else by a table's row, else by the header."""
-    patient = row
-    if given.sex_from:
-        patient = replace(patient, sex=given.sex, sex_from=given.sex_from)
-    if given.age_from:
-        patient = replace(patient, age_years=given.age_years, age_from=given.age_from)
+    by_sex, by_age = given if given.sex_from else row, given if given.age_from else row
+    patient = Patient(by_sex.sex, by_sex.sex_from, by_age.age_years, by_age.age_from)
     if header is None:
         return patient
     flags = []

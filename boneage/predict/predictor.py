@@ -107,22 +107,17 @@ class Predictor:
         if not isinstance(radiographs, list | tuple):
             raise UserError(f"{_not_a_radiograph(radiographs)}, or list(...) of them")
         n = len(radiographs)
-        sexes: list[str | None] = _one_each(sex, n)
-        ages: list[float | None] = _one_each(age_years, n)
-        for name, count in (("sex", len(sexes)), ("age_years", len(ages))):
-            if count != n:
+        values = {"sex": _one_each(sex, n), "age_years": _one_each(age_years, n)}
+        for name, own in values.items():
+            if len(own) != n:
                 raise UserError(
-                    f"{plural(n, 'radiograph')}, but {plural(count, 'value')} of {name}: give one "
-                    "for all, or a list with one each"
+                    f"{plural(n, 'radiograph')}, but {plural(len(own), 'value')} of {name}: give "
+                    "one for all, or a list with one each"
                 )
-        given = [patient_given(*one) for one in zip(sexes, ages, strict=True)]
-        return [
-            answer
-            for i in range(0, n, RADIOGRAPHS_IN_MEMORY)
-            for answer in self._answers(
-                radiographs[i : i + RADIOGRAPHS_IN_MEMORY], given[i : i + RADIOGRAPHS_IN_MEMORY]
-            )
-        ]
+        given = [patient_given(*one) for one in zip(*values.values(), strict=True)]
+        step = RADIOGRAPHS_IN_MEMORY
+        parts = (slice(start, start + step) for start in range(0, n, step))
+        return [a for part in parts for a in self._answers(radiographs[part], given[part])]
 
     def _answers(self, radiographs: Sequence[One], given: Sequence[Patient]) -> list[Answer]:
         sources = [_path(r) if isinstance(r, FILE_TYPES) else r for r in radiographs]

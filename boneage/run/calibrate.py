@@ -1,4 +1,4 @@
-"""Calibration of a checkpoint after training: validation predictions and novelty."""
+"""Calibration of a checkpoint after training, and the calibrated model for prediction."""
 
 import logging
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import torch
 from boneage.callbacks.checkpoint import checkpoint_content
 from boneage.data.atomic import write_file
 from boneage.data.dataset import sex_indices
+from boneage.data.decode import Preprocessing
 from boneage.data.module import BoneAgeDataModule
 from boneage.data.sampler import evenly
 from boneage.data.tables.columns import PREDICTED_AGE
@@ -20,9 +21,12 @@ from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.matching import ids_among
 from boneage.errors import join_first, plural
 from boneage.evaluation.intervals import Results
+from boneage.explain.methods import maps_of
 from boneage.models.inference import features_of, predictions_of
 from boneage.models.module import BoneAgeModule
-from boneage.run.checkpoint import fold_of
+from boneage.run.checkpoint import fold_of, load_model, read_checkpoint, stages_of
+from boneage.run.checkpoint_file import checkpoint_file
+from boneage.run.seen import seen_by
 from boneage.uncertainty.conformal import (
     INTERVAL_KEYS,
     MIN_VALIDATION,
@@ -174,3 +178,50 @@ def coverage_of(record: dict[str, Any], test: pd.DataFrame) -> dict[str, Results
     if not np.isfinite([*width, *predicted]).all():
         return {}
     return coverage(true, predicted, width, patient_codes(test))
+
+
+class TrainedModel:
+    """A model from a checkpoint, run by torch; see `boneage.predict.onnx_model.Model`.
+
+    Args:
+        path: checkpoint file, or folder of a run.
+        mirror: average with the mirror image, even if the run did not.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+
+    def __init__(self, path: Path, mirror: bool) -> None:
+        self.file = checkpoint_file(path)
+        checkpoint = read_checkpoint(self.file)
+        record = checkpoint["boneage"]
+        with torch.random.fork_rng(devices=[]):  # a program's random numbers stay the same
+            self.module = load_model(checkpoint).eval()
+        self.module.mirror_test |= mirror
+        self.mirror = self.module.mirror_test
+        self.tasks = frozenset(self.module.tasks)
+        self.predicts_age = "age" in self.tasks
+        self.stages = stages_of(record)
+        self.preprocessing = Preprocessing(**record["preprocessing"])
+        self.intervals = intervals_by_sex(record)
+        self.site = site_of(record)
+        self.validated = len(fold_of(record, "val"))
+        self.seen = frozenset(seen_by(checkpoint)["id"])
+        self.novelty = novelty_of(record)
+        self.calibrated = self.novelty is not None
+
+    def predict(
+        self, squares: np.ndarray, sexes: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Predict (n, size, size) uint8 radiographs."""
+        table, features = predictions_of(self.module, squares, sex_indices(sexes))
+        numbers = table.select_dtypes("number")
+        columns = {str(name): numbers[name].to_numpy() for name in numbers}
+        if self.novelty is None:
+            return columns, np.full(len(squares), np.nan)
+        return columns, self.novelty.distance(features)
+
+    def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray:
+        """Return (n, size, size) signed Grad-CAM maps of the first task."""
+        task = next(iter(self.module.tasks))
+        return maps_of(self.module, squares, sex_indices(sexes), task, "gradcam")

@@ -28,7 +28,7 @@ from torch import nn
 from boneage.errors import UserError, one_line, suggestion
 from boneage.evaluation.reference import Reference
 from boneage.options import top_level
-from boneage.run.unused import check_unused
+from boneage.run.options import check_unused
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # others give the weights another type than the images; 32 is a short name of 32-true

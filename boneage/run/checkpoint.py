@@ -164,7 +164,7 @@ def build_model(
     config: DictConfig,
     record: dict[str, Any],
     replaced: bool = False,
-    **options: Any,  # noqa: ANN401
+    compile_backbone: bool = False,
 ) -> BoneAgeModule:
     """Return a new model from a config with the keys `CONFIG_KEYS`.
 
@@ -172,7 +172,7 @@ def build_model(
         config: the config.
         record: the record for its checkpoints.
         replaced: a checkpoint's weights will replace its own, so do not load pretrained ones.
-        options: of `BoneAgeModule`.
+        compile_backbone: as for `BoneAgeModule`.
     """
     backbone = config.backbone
     if replaced and "pretrained" in backbone:
@@ -187,7 +187,7 @@ def build_model(
             weighting=instantiate(config.weighting),
             mirror_test=config.mirror_test,
             record=record,
-            **options,
+            compile_backbone=compile_backbone,
         )
         model.make_optimizer(model.parameters())  # bad options fail now, not when training starts
     return model

@@ -98,10 +98,9 @@ def require_weights(file: Path) -> None:
             raise UserError(f"checkpoint {file} cannot be loaded: the file is empty")
         if not start.startswith(TORCH_STARTS):
             raise UserError(f"{file} is not a boneage checkpoint: it is {what_it_is(file)}")
-    except OSError as error:
-        raise IntactCheckpoint(f"checkpoint {file} cannot be loaded: {error.strerror}") from error
-    except ValueError as error:  # an impossible name
-        raise IntactCheckpoint(f"checkpoint {file} cannot be loaded: {error}") from error
+    except (OSError, ValueError) as error:  # the second for an impossible name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise IntactCheckpoint(f"checkpoint {file} cannot be loaded: {reason}") from error
 
 
 def what_it_is(path: Path) -> str | None:

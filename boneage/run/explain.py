@@ -84,9 +84,8 @@ class Explained:
         if sex is None and unknown and self.model.sex.out_features:
             said = plural(unknown, "radiograph")
             log.warning("Explained without a sex, which the model uses: %s; give --sex", said)
-        predicted = predictions_at(
-            correcting_site(record), self.model, self.images, self.table["sex"]
-        )
+        site = correcting_site(record)
+        predicted = predictions_at(site, self.model, self.images, self.table["sex"])
         self.table = self.table.join(predicted)
 
     def subset(self, rows: np.ndarray) -> "Explained":

@@ -27,15 +27,14 @@ from boneage.models.inference import features_of
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import novelty_of
 from boneage.run.checkpoint import fold_of
-from boneage.run.seen import find_seen
+from boneage.run.seen import find_seen, in_months
 from boneage.run_files import METRICS
 from boneage.stages import Stages
 from boneage.uncertainty.novelty import UNUSUAL
 from boneage.weights import is_exported
 
 log = logging.getLogger(__name__)
-COMPARED_SHARES = ("stage/accuracy",)
-Arrays = tuple[np.ndarray, ...]
+ACCURACY = "stage/accuracy"  # the only share that is compared
 
 
 def external_report(
@@ -81,7 +80,7 @@ def external_report(
         "own_test": {
             "run": own.path.name,
             "n": own.metrics["n"]["test"],
-            "shared": len(find_seen(_in_months(predictions), _in_months(own.predictions))[0]),
+            "shared": len(find_seen(in_months(predictions), in_months(own.predictions))[0]),
             "test": {name: own.metrics["test"][name] for name in compared},
             "differences": compared,
         },
@@ -108,33 +107,33 @@ def differences(
         is exactly 0 or 1 it is that of Newcombe (`limits_of_difference`), from the intervals of the
         two shares.
     """
-    scored: dict[str, tuple[Callable[..., np.ndarray], Callable[[pd.DataFrame], Arrays]]] = {
-        "age/mae_months": (mean_absolute, lambda table: (error_months(table),)),
-        "age/bias_months": (_mean, lambda table: (error_months(table),)),
-        "stage/accuracy": (_mean, lambda table: _hits(table, stages)),
+    scored: dict[str, tuple[Callable[..., np.ndarray], Callable[[pd.DataFrame], np.ndarray]]] = {
+        "age/mae_months": (mean_absolute, error_months),
+        "age/bias_months": (_mean, error_months),
+        ACCURACY: (_mean, lambda table: _hits(table, stages)),
     }
     found: Results = {}
     if count_not_finite(own) or count_not_finite(external):
         return found
     patients = patient_codes(own), patient_codes(external)
-    for name, (metric, columns) in scored.items():
-        pair = own_test.get(name), test.get(name)
-        if pair[0] is None or pair[1] is None or None in (pair[0]["value"], pair[1]["value"]):
+    for name, (metric, column) in scored.items():
+        pair = [results[name] for results in (own_test, test) if name in results]
+        if len(pair) < 2 or None in (result["value"] for result in pair):
             continue
-        found[name] = unpaired_difference(metric, columns(own), columns(external), patients)
-        if pair[0]["low"] is None or pair[1]["low"] is None:
-            found[name] |= {"low": None, "high": None}
-        elif name in COMPARED_SHARES and {pair[0]["value"], pair[1]["value"]} & {0, 1}:
-            low, high = limits_of_difference(*map(_with_limits, (pair[0], pair[1])))
-            found[name] |= {"low": low, "high": high}
-        if name in COMPARED_SHARES:
-            found[name] = bounded(found[name], 1.0)
+        difference = unpaired_difference(metric, (column(own),), (column(external),), patients)
+        if None in (result["low"] for result in pair):
+            difference |= {"low": None, "high": None}
+        elif name == ACCURACY and any(result["value"] in (0, 1) for result in pair):
+            low, high = limits_of_difference(*map(_with_limits, pair))
+            difference |= {"low": low, "high": high}
+        found[name] = bounded(difference, 1.0) if name == ACCURACY else difference
     return found
 
 
-def _hits(table: pd.DataFrame, stages: Stages) -> Arrays:
+def _hits(table: pd.DataFrame, stages: Stages) -> np.ndarray:
     true = stages.index_of(table["age_years"].to_numpy(float))
-    return ((predicted_stage(table, stages) == true).astype(float),)
+    hits: np.ndarray = (predicted_stage(table, stages) == true).astype(float)
+    return hits
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
@@ -176,7 +175,7 @@ def own_run(checkpoint: Path, model: BoneAgeModule) -> FinishedRun:
     if not (folder / METRICS).is_file():
         raise UserError(f"{folder} has no {METRICS}")
     run = read_run(folder)
-    known, _ = find_seen(_in_months(run.predictions), fold_of(model.record, "test"))
+    known, _ = find_seen(in_months(run.predictions), fold_of(model.record, "test"))
     if len(known) < len(run.predictions) or not run.metrics["options"].get("train", True):
         raise UserError(f"{folder} is the folder of another run")
     best = checkpoint.with_name("best.ckpt")
@@ -187,10 +186,6 @@ def own_run(checkpoint: Path, model: BoneAgeModule) -> FinishedRun:
             f"mirror_test differs: test with mirror_test={str(not model.mirror_test).lower()}"
         )
     return run
-
-
-def _in_months(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(age_months=12 * table["age_years"])
 
 
 def _trained_on(record: dict[str, Any]) -> str | None:

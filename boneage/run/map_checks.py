@@ -45,27 +45,22 @@ def localise(
     """
     masks: dict[Preprocessing, Masks] = {}
     summaries = []
-    for seed, explained in enumerate(models):
+    for seed, explained in enumerate(models):  # the seed is of the random weights
         cached = masks.setdefault(explained.preprocessing, {})  # usually the same for all models
         pairs = zip(explained.table["id"], explained.files, strict=True)
         new = {id_: file for id_, file in pairs if id_ not in cached}
         cached |= read_regions(regions, new, explained.preprocessing, annotator)
-        summaries.append(_measure(explained, cached, method, seed))
+        ages = explained.table["age_years"].to_numpy(float)
+        sample = Sample(
+            explained.images,
+            explained.sex,
+            [cached[id_] for id_ in explained.table["id"]],
+            age_groups(ages, stages_of(explained.checkpoint["boneage"])),
+            explained.patients,
+        )
+        summaries.append(measure_model(explained.model, sample, method, seed))
     reference = first_reference(explained.checkpoint["boneage"] for explained in models)
     return write_attention(summaries, out, reference)
-
-
-def _measure(explained: Explained, masks: Masks, method: Method, seed: int) -> pd.DataFrame:
-    """Return the summary of every task of one checkpoint; the seed is of the random weights."""
-    ages, stages = explained.table["age_years"], stages_of(explained.checkpoint["boneage"])
-    sample = Sample(
-        explained.images,
-        explained.sex,
-        [masks[id_] for id_ in explained.table["id"]],
-        age_groups(ages.to_numpy(float), stages),
-        explained.patients,
-    )
-    return measure_model(explained.model, sample, method, seed)
 
 
 def check_maps(explained: Explained, out: Path, method: Method, sample: int) -> list[str]:

@@ -167,20 +167,24 @@ def _check_names(overrides: Sequence[Override], loader: ConfigLoader) -> None:
                 f"{group}={choice}: the first line of its YAML file must be '# @package _global_'"
             )
     _check_verbose(config.hydra.verbose)
+    _check_sweeper(config, loader)
+    ranges = [each.input_line for each in overrides if isinstance(each.value(), IntervalSweep)]
+    if ranges and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        raise UserError(f"{ranges[0]} is a range to search: add hparams_search=optuna")
+
+
+def _check_sweeper(config: DictConfig, loader: ConfigLoader) -> None:
+    """Raise UserError for a number below 1, and for an option to search that does not exist."""
     for name, number in config.hydra.sweeper.items_ex(resolve=False):  # Hydra resolves it later
         if isinstance(number, int) and not isinstance(number, bool) and number < 1:
             raise UserError(f"hydra.sweeper.{name}={number}: must be at least 1")
     for searched in config.hydra.sweeper.get("params") or ():
-        if searched.startswith("+"):  # of an option that no file lists
-            continue
-        if not loader.get_group_options(searched) and not _has(config, searched):
+        adds = searched.startswith("+")  # an option that no file lists
+        if not adds and not loader.get_group_options(searched) and not _has(config, searched):
             raise UserError(
                 f"hydra.sweeper.params searches {searched}, which the chosen options do not have: "
                 "choose, or write, a file of conf/hparams_search/ without it"
             )
-    ranges = [each.input_line for each in overrides if isinstance(each.value(), IntervalSweep)]
-    if ranges and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-        raise UserError(f"{ranges[0]} is a range to search: add hparams_search=optuna")
 
 
 def _check_verbose(verbose: object) -> None:
@@ -197,23 +201,9 @@ def _check_verbose(verbose: object) -> None:
 
 
 def _composed(words: list[str], groups: list[str]) -> DictConfig:
-    """Return the config of a command, with `hydra`.
-
-    Args:
-        words: `option=value` each.
-        groups: those that choose a file of a group.
-
-    Raises:
-        UserError: for a choice or an option that does not exist, or that another one excludes.
-    """
+    """Return the config of `option=value` words, with `hydra`; `groups` are those of a group."""
     try:
         return compose(CONFIG_NAME, words, return_hydra_config=True)
-    except MissingConfigException as error:
-        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        if not error.options:
-            raise UserError(one_line(error)) from error
-        near = suggestion(choice, error.options)
-        raise UserError(f"{group}={choice} is not a choice{near}") from error
     except AttributeError as error:  # of OmegaConf's merge into null
         word = next((word for word in words if "={" in word), None)
         if word is None:
@@ -227,38 +217,46 @@ def _composed(words: list[str], groups: list[str]) -> DictConfig:
     except KeyError as error:
         raise UserError(f"hydra.job.env_copy: {error} is no environment variable") from error
     except HydraException as error:
-        if unused := re.match(r"Could not override '([\w/]+)'\. No match in the def", str(error)):
-            raise UserError(
-                f"{unused[1]}: nothing uses it with the chosen task and experiment: leave it out"
-            ) from error
-        if twice := TWICE.match(str(error)):
-            if any(word.startswith(f"+{twice[1]}=") for word in words):
-                raise UserError(f"+{twice[1]}: write {twice[1]}=, without +") from error
-            raise UserError(
-                f"{twice[1]} is in the defaults of two of the chosen files: leave it out of one, "
-                f"or write 'override /{twice[1]}: ...' in the second"
-            ) from error
-        unknown = re.match(r"Could not override '([^']+)'\.\nTo append", str(error))
-        if unknown is None:
-            cause = error.__cause__
-            reason = f" ({first_line(cause)})" if isinstance(cause, OmegaConfBaseException) else ""
-            raise UserError(f"{one_line(error)}{reason}") from error
-        for word in words:
-            if word not in groups and unknown[1].startswith(f"{word.partition('=')[0]}."):
-                raise UserError(f"{unknown[1]}: {word} replaces it, leave out one") from error
-        if any(word.startswith(f"{unknown[1]}={{") for word in words):
-            raise UserError(
-                f"{unknown[1]}={{...}} has an option that the config does not list: give it on its "
-                f"own, as +{unknown[1]}.NAME=VALUE"
-            ) from error
-        plain = OmegaConf.to_container(compose(CONFIG_NAME, groups), resolve=False)
-        assert isinstance(plain, dict)
-        names = [name for name, _ in flatten(plain)]
-        near = _nearest(unknown[1], names if "." in unknown[1] else [*plain, *names])
-        raise UserError(
-            f"{unknown[1]}: there is no such option{near} (+ before a name adds an option that the "
-            "config does not list)"
-        ) from error
+        raise UserError(_refusal(error, words, groups)) from error
+
+
+def _refusal(error: HydraException, words: list[str], groups: list[str]) -> str:
+    """Return in one line why Hydra cannot compose the config of a command."""
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={choice} is not a choice{suggestion(choice, error.options)}"
+    if unused := re.match(r"Could not override '([\w/]+)'\. No match in the def", text):
+        return f"{unused[1]}: nothing uses it with the chosen task and experiment: leave it out"
+    if twice := TWICE.match(text):
+        if any(word.startswith(f"+{twice[1]}=") for word in words):
+            return f"+{twice[1]}: write {twice[1]}=, without +"
+        return (
+            f"{twice[1]} is in the defaults of two of the chosen files: leave it out of one, or "
+            f"write 'override /{twice[1]}: ...' in the second"
+        )
+    unknown = re.match(r"Could not override '([^']+)'\.\nTo append", text)
+    if unknown is None:
+        cause = error.__cause__
+        reason = f" ({first_line(cause)})" if isinstance(cause, OmegaConfBaseException) else ""
+        return f"{one_line(error)}{reason}"
+    option = unknown[1]
+    for word in words:
+        if word not in groups and option.startswith(f"{word.partition('=')[0]}."):
+            return f"{option}: {word} replaces it, leave out one"
+        if word.startswith(f"{option}={{"):
+            return (
+                f"{option}={{...}} has an option that the config does not list: give it on its "
+                f"own, as +{option}.NAME=VALUE"
+            )
+    plain = OmegaConf.to_container(compose(CONFIG_NAME, groups), resolve=False)
+    assert isinstance(plain, dict)
+    names = [name for name, _ in flatten(plain)]
+    near = _nearest(option, names if "." in option else [*plain, *names])
+    return (
+        f"{option}: there is no such option{near} (+ before a name adds an option that the config "
+        "does not list)"
+    )
 
 
 def _has(config: DictConfig, option: str) -> bool:
@@ -278,15 +276,14 @@ def _first_value(override: Override, loader: ConfigLoader) -> object:
     if isinstance(values, IntervalSweep):
         return values.start
     override.config_loader = loader  # for patterns
-    for value in override.sweep_iterator():
+    choices = loader.get_group_options(option)
+    for value in override.sweep_iterator() if choices else ():
         folder, _, name = f"{option}/{value}".rpartition("/")
-        plain = loader.get_group_options(option) and isinstance(value, str)
-        if plain and name not in (known := loader.get_group_options(folder)):
+        if isinstance(value, str) and name not in (known := loader.get_group_options(folder)):
             raise UserError(f"{option}={value} is not a choice{suggestion(name, known)}")
     first = next(override.sweep_string_iterator(), None)
     if first is None:
-        known = loader.get_group_options(option)
-        raise UserError(f"{override.input_line} matches no choice: there are {', '.join(known)}")
+        raise UserError(f"{override.input_line} matches no choice: there are {', '.join(choices)}")
     return first
 
 

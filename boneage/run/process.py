@@ -151,19 +151,16 @@ def interruptible(run_dir: Path) -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        why = f"{_why_loader_died(str(error))}: {REMEDY}"
-        raise UserError(_mark(run_dir, f"{why}; when this is fixed")) from error
+        of_shared_memory = ("shared memory", "shm", "No space left")
+        if any(words in str(error) for words in of_shared_memory):
+            why = "a loader process had too little shared memory"
+        else:
+            why = "a loader process died, perhaps because memory ran out"
+        raise UserError(_mark(run_dir, f"{why}: {REMEDY}; when this is fixed")) from error
     finally:
         for number, handler in before.items():
             if handler is not None:  # that of a program that contains Python, such as R
                 signal.signal(number, handler)
-
-
-def _why_loader_died(message: str) -> str:
-    """Return why a loader process died, in one line."""
-    if "shared memory" in message or "shm" in message or "No space left" in message:
-        return "a loader process had too little shared memory"
-    return "a loader process died, perhaps because memory ran out"
 
 
 def _mark(run_dir: Path, why: str) -> str:

@@ -146,9 +146,7 @@ def checked_record(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any content
             "it was trained with another version of boneage, which crops hands differently: "
             "train it again with this version"
         )
-    if not _is_calibration(
-        record.get("calibration", {}), list(record["split"]["fold"]).count("val")
-    ):
+    if not _is_calibration(record.get("calibration", {}), record["split"]["fold"].count("val")):
         raise UserError("its calibration is damaged")
     current = {name: current_task(task) for name, task in record["config"]["tasks"].items()}
     if record.get("earlier"):
@@ -184,12 +182,10 @@ def _with_folds(earlier: dict[str, Any], split: dict[str, Any]) -> dict[str, Any
 def _is_calibration(content: Any, held_out: int) -> bool:  # noqa: ANN401
     """Return whether this is a calibration on `held_out` radiographs, or empty."""
     try:
-        novelty = content.get("novelty")
         predicted = [content[name] for name in content if name.startswith("predicted_years")]
         fits = all(np.asarray(ages, float).shape == (held_out,) for ages in predicted)
-        if novelty is None:
-            return fits
-        return fits and _is_novelty(novelty)
+        novelty = content.get("novelty")
+        return fits and (novelty is None or _is_novelty(novelty))
     except (AttributeError, KeyError, TypeError, ValueError):
         return False
 

@@ -188,23 +188,18 @@ def _differing(
 ) -> dict[str, str]:
     """Return the options that a trial and a search fix at different values."""
     searched = ranges | {*trial.params}
-    config_name = config.hydra.job.config_name
 
     def matters(key: str) -> bool:
-        return key not in searched and (kind_of(key) != BOOKKEEPING or _is_root(key))
+        is_root = key == ROOT or key.startswith(f"{ROOT}.")
+        return key not in searched and (kind_of(key) != BOOKKEEPING or is_root)
 
-    return differing(_options(config_name, trial.user_attrs), _options(config_name, fixed), matters)
-
-
-def _is_root(key: str) -> bool:
-    return key == ROOT or key.startswith(f"{ROOT}.")
+    return differing(_options(config, trial.user_attrs), _options(config, fixed), matters)
 
 
-def _options(config_name: str, fixed: dict[str, str]) -> dict[str, Any]:
+def _options(config: DictConfig, fixed: dict[str, str]) -> dict[str, Any]:
     """Return the options of a trial, without those that are searched, by their dotted names."""
     words = [f"{name}={value}" for name, value in fixed.items()]
-    plain = OmegaConf.to_container(compose(config_name, words), resolve=False)
-    assert isinstance(plain, dict)
+    plain = OmegaConf.to_container(compose(config.hydra.job.config_name, words), resolve=False)
     return {
         key: os.path.abspath(value) if key == ROOT and isinstance(value, str | Path) else value
         for key, value in flatten(plain)

@@ -179,14 +179,12 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
         UserError: if a teacher was trained on such a radiograph.
     """
     folder = soft_targets.parent
-    teachers: dict[str, pd.DataFrame] = {}
+    teachers: dict[str, pd.DataFrame | None] = {str(soft_targets): None}  # what each has seen
     predicted = table[:0]
     if (folder / METRICS).is_file():  # runs predict only their own test fold
         metrics = read_metrics(folder / METRICS)
         runs = [Path(run) for run in metrics.get("ensemble", [folder])]
-        known = {str(run): _seen_by_run(run) for run in runs}
-        teachers = {run: seen for run, seen in known.items() if seen is not None}
-        unknown = [run for run in known if run not in teachers]
+        teachers = {str(run): _seen_by_run(run) for run in runs}
     elif (folder / ANSWERS).is_file():
         answers = read_json(folder / ANSWERS)
         try:
@@ -196,14 +194,13 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
                 f"{folder / ANSWERS} does not list the checkpoints that made {soft_targets}: copy "
                 "it again, or repeat boneage predict"
             ) from error
-        teachers = {str(f): seen_by(read_checkpoint(f)) for f in files if f.is_file()}
-        unknown = [str(file) for file in files if str(file) not in teachers]
+        teachers = {str(f): seen_by(read_checkpoint(f)) if f.is_file() else None for f in files}
         matched = match_ids(read_ids(soft_targets), table["id"], soft_targets)
         predicted = table[table["id"].isin(matched.values()) & (table["fold"] == "train")]
-    else:
-        unknown = [str(soft_targets)]
     test = table[table["fold"] == "test"]
     for teacher, seen in teachers.items():
+        if seen is None:
+            continue
         if repeated := list(chain(*find_seen(predicted, seen))):
             raise UserError(
                 f"data.soft_targets={soft_targets}: {teacher} was trained on {len(repeated):,} of "
@@ -216,7 +213,7 @@ def check_teachers(soft_targets: Path, table: pd.DataFrame) -> None:
                 f"{plural(len(leaked), 'test radiograph')} of this run: {join_first(leaked)}; "
                 "train the teachers with data.hold_out= and the test radiographs"
             )
-    if unknown:
+    if unknown := [teacher for teacher, seen in teachers.items() if seen is None]:
         log.warning(
             "Soft targets: the training radiographs of %s are unknown. Check that no teacher was "
             "trained on radiographs that it predicts, or on test radiographs",
@@ -234,11 +231,14 @@ def _seen_by_run(run: Path) -> pd.DataFrame | None:
     metrics = read_run(run).metrics
     options = metrics["options"]
     if options.get("train", True):
-        return _trained_on(read_split(run, metrics)) if (run / SPLIT).is_file() else None
+        if not (run / SPLIT).is_file():
+            return None
+        split = read_split(run, metrics)
+        return in_months(split[split["fold"].isin(["train", "val"])])
     tested = options.get("ckpt_path")
     return seen_by(read_checkpoint(tested)) if tested and Path(tested).exists() else None
 
 
-def _trained_on(table: pd.DataFrame) -> pd.DataFrame:
-    seen = table[table["fold"].isin(["train", "val"])]
-    return seen.assign(age_months=12 * seen["age_years"])
+def in_months(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of radiographs with `age_months`, for `find_seen`."""
+    return table.assign(age_months=12 * table["age_years"])

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 COMPARISON_LOCK = ".comparison.lock"
 COMPARISON_BEGUN = ".comparison.begun"  # its time is that of the newest comparison's start
 FAILED = "failed.txt"
+STORAGE = "hydra.sweeper.storage"
 SQLITE = "sqlite:///"  # before the file of a storage
 
 
@@ -29,14 +30,13 @@ class WritableFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folder of a single run."""
-        make_folder(_named(config, "hydra.run.dir"), "hydra.run.dir")
+        _make_folder(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folders of a sweep and of its storage file."""
-        make_folder(_named(config, "hydra.sweep.dir"), "hydra.sweep.dir")
-        storage = _named(config, "hydra.sweeper.storage") if is_search(config) else ""
-        if storage.startswith(SQLITE):
-            make_folder(os.path.dirname(storage.removeprefix(SQLITE)), "hydra.sweeper.storage")
+        _make_folder(config, "hydra.sweep.dir")
+        if is_search(config):
+            _make_folder(config, STORAGE)
 
 
 def is_search(config: DictConfig) -> bool:
@@ -44,24 +44,23 @@ def is_search(config: DictConfig) -> bool:
     return "direction" in config.hydra.sweeper
 
 
-def _named(config: DictConfig, option: str) -> str:
-    """Return the value of an option; end the process if it refers to one that does not exist."""
-    try:
-        return str(OmegaConf.select(config, option))
-    except OmegaConfBaseException as error:
-        sys.exit(f"error: {option}: {first_line(error)}")
-
-
-def make_folder(folder: str, option: str) -> None:
-    """Make the folder that an option names, and check that it can be written.
+def _make_folder(config: DictConfig, option: str) -> None:
+    """Make the folder, or that of the storage file, which an option names; check it can be written.
 
     Raises:
-        SystemExit: naming the folder, the reason and the option.
+        SystemExit: naming the option, and the folder or a reference that does not exist.
     """
     from boneage.data.atomic import make_writable
 
     try:
+        folder = str(OmegaConf.select(config, option))
+        if option == STORAGE:
+            if not folder.startswith(SQLITE):
+                return
+            folder = os.path.dirname(folder.removeprefix(SQLITE))
         make_writable(Path(folder), f"choose another folder with {option}=")
+    except OmegaConfBaseException as error:
+        sys.exit(f"error: {option}: {first_line(error)}")
     except UserError as error:
         sys.exit(f"error: {error}")
 
@@ -84,13 +83,13 @@ class RecordedConfig(Callback):
             return
         folder = run_dir / HYDRA
         folder.mkdir(exist_ok=True)
-        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        hydra = OmegaConf.masked_copy(config, ["hydra"])
-        for name, part in (
-            ("config", own), ("hydra", hydra), ("overrides", config.hydra.overrides.task),
-        ):  # fmt: skip
-            text = OmegaConf.to_yaml(part)
-            write_file(folder / f"{name}.yaml", text)
+        parts = {
+            "config": OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]),
+            "hydra": OmegaConf.masked_copy(config, ["hydra"]),
+            "overrides": config.hydra.overrides.task,
+        }
+        for name, part in parts.items():
+            write_file(folder / f"{name}.yaml", OmegaConf.to_yaml(part))
 
 
 class SweepComparison(Callback):

@@ -342,7 +342,7 @@ def test_a_program_stays_as_it_is(exported, film):
         import cv2, numpy, torch
         from boneage import Predictor
         from boneage.predict import ensemble
-        from boneage.run import trained_model  # libraries may change what they like on import
+        from boneage.run import calibrate  # libraries may change what they like on import
         def state():
             return {
                 "random": (random.getstate()[1], numpy.random.get_state()[1].tolist()),

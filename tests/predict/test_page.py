@@ -6,8 +6,7 @@ from scipy.stats import binomtest
 
 from boneage.data.dicom.header import header_of
 from boneage.predict.answer import Answer
-from boneage.predict.page import card_of, write_pages
-from boneage.predict.summary import Share, summarise
+from boneage.predict.page import Share, card_of, summarise, write_pages
 
 
 def answers():
