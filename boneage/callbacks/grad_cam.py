@@ -20,11 +20,11 @@ from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.reference import reference_of
 from boneage.explain.attention import measure_model, write_attention
-from boneage.explain.boxes import read_regions
 from boneage.explain.cases import captions, overlay_sheet, representative_cases, write_cases
 from boneage.explain.film import Film, read_film, square_film
 from boneage.explain.localisation import Sample, age_groups
 from boneage.explain.methods import grad_cam
+from boneage.explain.regions import read_regions
 from boneage.run_files import MAPS
 from boneage.stages import Stages
 

@@ -11,8 +11,8 @@ import pandas as pd
 from boneage.evaluation.numbers import count_units, fixed
 from boneage.evaluation.reference import Claim
 from boneage.evaluation.shares import limits_of_difference
-from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.explain.localisation import DIFFERENCE
+from boneage.explain.regions import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.stages import ALL
 
 CONTROLS = ("random_weights", "blob", "edges")

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from boneage.evaluation.intervals import Metrics, with_interval
-from boneage.explain.background import (
+from boneage.explain.regions import (
     BACKGROUND,
     HAND,
     MARKER,

@@ -15,8 +15,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 from torch.utils import deterministic
 
-from boneage.callbacks.divergence import Divergence
-from boneage.callbacks.epoch_seed import EpochSeed
+from boneage.callbacks.checkpoint import EpochSeed
+from boneage.callbacks.early_stopping import Divergence
 from boneage.callbacks.predictions import Predictions
 from boneage.callbacks.progress import EpochLines, History
 from boneage.callbacks.throughput import Throughput

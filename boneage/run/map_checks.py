@@ -16,9 +16,9 @@ from boneage.evaluation.intervals import Results
 from boneage.evaluation.numbers import FEW, number, with_limits
 from boneage.evaluation.reference import first_reference
 from boneage.explain.attention import measure_model, write_attention
-from boneage.explain.boxes import read_regions
 from boneage.explain.localisation import Sample, age_groups
 from boneage.explain.methods import Method
+from boneage.explain.regions import read_regions
 from boneage.explain.sanity import deletion, mean_distances, randomisation, sanity_figure
 from boneage.models.inference import predictor
 from boneage.run.checkpoint import stages_of
