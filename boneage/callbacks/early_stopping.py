@@ -52,12 +52,17 @@ class EarlyStopping(callbacks.EarlyStopping):
         super().load_state_dict(state_dict | {"patience": self.patience})
 
 
+def remaining_times(trainer: L.Trainer) -> list[float]:
+    """Return the seconds that each timer, as of `trainer.max_time`, leaves for training."""
+    timers = [timer for timer in trainer.callbacks if isinstance(timer, Timer)]  # type: ignore[attr-defined]
+    left = [timer.time_remaining(RunningStage.TRAINING) for timer in timers]
+    return [seconds for seconds in left if seconds is not None]
+
+
 def why_stopped(trainer: L.Trainer) -> str | None:
     """Return which limit ended the training before its last epoch; None if no callback did."""
-    for timer in trainer.callbacks:  # type: ignore[attr-defined]
-        left = timer.time_remaining(RunningStage.TRAINING) if isinstance(timer, Timer) else None
-        if left is not None and left <= 0:
-            return "trainer.max_time has elapsed"
+    if any(left <= 0 for left in remaining_times(trainer)):
+        return "trainer.max_time has elapsed"
     for stopping in trainer.early_stopping_callbacks:
         monitor, reason = stopping.monitor, stopping.stopping_reason
         if reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:

@@ -33,14 +33,12 @@ def logged_step(trainer: L.Trainer) -> int:
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
-def model_and_data(
-    trainer: L.Trainer, pl_module: L.LightningModule
-) -> tuple[BoneAgeModule, BoneAgeDataModule]:
+def model_and_data(trainer: L.Trainer) -> tuple[BoneAgeModule, BoneAgeDataModule]:
     """Return the project's own model and data module, which every run has."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(pl_module, BoneAgeModule)
+    model, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(model, BoneAgeModule)
     assert isinstance(data, BoneAgeDataModule)
-    return pl_module, data
+    return model, data
 
 
 class Predictions(L.Callback):
@@ -89,7 +87,7 @@ class Predictions(L.Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        model, data = model_and_data(trainer, pl_module)
+        model, data = model_and_data(trainer)
         batches = _of_all_processes(self._batches)
         predicted = pd.concat([columns for columns, _ in batches])
         predicted = predicted.iloc[np.argsort(predicted.index)]

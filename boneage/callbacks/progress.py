@@ -7,11 +7,10 @@ from typing import Any
 
 import lightning as L
 import pandas as pd
-from lightning.pytorch.callbacks import ModelSummary, RichProgressBar, Timer
-from lightning.pytorch.trainer.states import RunningStage
+from lightning.pytorch.callbacks import ModelSummary, RichProgressBar
 from typing_extensions import override
 
-from boneage.callbacks.early_stopping import why_stopped
+from boneage.callbacks.early_stopping import remaining_times, why_stopped
 from boneage.data.splits import FOLDS
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import duration, number
@@ -137,8 +136,8 @@ class EpochLines(L.Callback):
 
     def _parts(self, trainer: L.Trainer) -> list[str]:
         seconds = time.perf_counter() - self._epoch_begun
-        parts = [f"Epoch {trainer.current_epoch + 1}{_of_epochs(trainer)}"]
-        parts[0] += f": train loss {number(self._logged(trainer, 'train/loss'))}"
+        epoch, loss = trainer.current_epoch + 1, number(self._logged(trainer, "train/loss"))
+        parts = [f"Epoch {epoch}{_of_epochs(trainer)}: train loss {loss}"]
         if self.history.validated and self.monitor in trainer.callback_metrics:
             parts.append(self._monitored(trainer))
         parts.append(duration(seconds))
@@ -173,16 +172,9 @@ class EpochLines(L.Callback):
         """Return the remaining training time at the current speed; None without an end."""
         done = trainer.global_step - self._first_step
         elapsed = time.perf_counter() - self._begun
-        left = [
-            (trainer.estimated_stepping_batches - trainer.global_step) * elapsed / max(done, 1),
-            *(
-                remaining
-                for timer in trainer.callbacks  # type: ignore[attr-defined]
-                if isinstance(timer, Timer)
-                and (remaining := timer.time_remaining(RunningStage.TRAINING)) is not None
-            ),
-        ]
-        return max(0.0, min(left)) if math.isfinite(min(left)) else None
+        steps = trainer.estimated_stepping_batches - trainer.global_step
+        left = min([steps * elapsed / max(done, 1), *remaining_times(trainer)])
+        return max(0.0, left) if math.isfinite(left) else None
 
 
 def _met_minimum(trainer: L.Trainer) -> bool:

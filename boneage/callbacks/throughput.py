@@ -63,15 +63,8 @@ class Throughput(L.Callback):
             seconds = time.perf_counter() - self._start
             self.images += self._images
             self.seconds += seconds
-            speed = self._images / seconds
-            pl_module.log(
-                "images_per_second",
-                speed,
-                on_epoch=True,
-                on_step=False,
-                batch_size=1,
-                sync_dist=True,
-            )
+            pl_module.log("images_per_second", self._images / seconds, on_step=False, on_epoch=True,
+                batch_size=1, sync_dist=True)  # fmt: skip
 
     @override
     def state_dict(self) -> dict[str, Any]:

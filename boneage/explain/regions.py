@@ -144,12 +144,7 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
 
 
 def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarray]:
-    """Return per region the (size, size) bool mask of its boxes on one radiograph, as far as shown.
-
-    Args:
-        boxes: the rows of one radiograph.
-        geometry: its position in the square.
-    """
+    """Return per region the (size, size) bool mask of one radiograph's boxes, as far as shown."""
     size = geometry.preprocessing.size
     masks: dict[str, np.ndarray] = {}
     for (region, *_), rows in boxes.groupby(["region", *IMAGE_SIZE]):  # copies differ in size
@@ -168,21 +163,16 @@ def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarra
 def read_masks(path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
     """Return per region the (size, size) bool mask stored for one radiograph of a phantom.
 
-    Args:
-        path: npz of (H, W) bool arrays, in the geometry of the radiograph's file.
-        geometry: its position in the square.
+    The npz contains (H, W) bool arrays, in the geometry of the radiograph's file.
 
     Raises:
         UserError: when the file is damaged.
     """
-    masks: dict[str, np.ndarray] = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
-            for region in stored.files:
-                masks[region] = geometry.mask_to_square(stored[region])
+            return {region: geometry.mask_to_square(stored[region]) for region in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}") from error
-    return masks
 
 
 def find_regions(
@@ -216,13 +206,7 @@ def read_regions(
     """Return the region masks of radiographs that have any, by id.
 
     The `background`, the `marker` (if found) and, unless an exact `soft_tissue` mask exists, the
-    `hand` are added to the given regions.
-
-    Args:
-        path: as for `find_regions`.
-        files: radiographs by id.
-        preprocessing: how radiographs become squares.
-        annotator: use only boxes of this annotator; None uses all.
+    `hand` are added to the regions of `find_regions`.
 
     Raises:
         UserError: when the regions cannot be read.

@@ -52,12 +52,7 @@ class Network(nn.Module):
 
     @override
     def forward(self, image: Tensor, sex: Tensor) -> dict[str, Tensor]:
-        """Return the raw output of every task.
-
-        Args:
-            image: (B, 1, H, W) uint8 radiographs.
-            sex: (B,) int64, index into `SEXES`.
-        """
+        """Return the raw output of every task for (B, 1, H, W) uint8 radiographs and (B,) sexes."""
         return self.network(self.to_input(image), sex)[0]
 
     def to_input(self, image: Tensor) -> Tensor:
@@ -79,9 +74,7 @@ class Network(nn.Module):
     def network(self, x: Tensor, sex: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the raw output of every task, and the (B, F) features of the backbone.
 
-        Args:
-            x: (B, C, H, W) images from `to_input`.
-            sex: (B,) int64, index into `SEXES`.
+        It takes images from `to_input`, and (B,) int64 sexes, indices into `SEXES`.
         """
         features: Tensor = self.backbone(x)
         with_sex = self.sex(features, sex)
@@ -89,11 +82,7 @@ class Network(nn.Module):
 
 
 def describe_architecture(model: Network, size: int) -> dict[str, Any]:
-    """Return the blocks of a model, as plain containers.
-
-    Args:
-        model: any model of this project; its mode is restored.
-        size: side of the images in pixels.
+    """Return the blocks of a model for images of a size, as plain containers.
 
     Returns:
         `input`: shape; `backbone`: blocks; `sex`: blocks, empty without the sex input; `heads`:
@@ -111,12 +100,9 @@ def describe_architecture(model: Network, size: int) -> dict[str, Any]:
             for name, task in model.tasks.items()
         }
     model.train(training)
+    shape = [model.sex.out_features]
     sex = [
-        {
-            "label": _label(part),
-            "shape": [model.sex.out_features],
-            "parameters": count_parameters(part),
-        }
+        {"label": _label(part), "shape": shape, "parameters": count_parameters(part)}
         for part in model.sex.children()
     ]
     return {"input": list(image.shape[1:]), "backbone": backbone, "sex": sex, "heads": heads}

@@ -68,7 +68,7 @@ from boneage.run.resume import (
 )
 from boneage.run.seen import check_teachers, check_unseen, is_external
 from boneage.run_files import SPLIT
-from boneage.uncertainty.conformal import why_unknown
+from boneage.uncertainty.calibration import why_unknown
 from boneage.weights import is_exported, sha256
 
 log = logging.getLogger(__name__)
