@@ -10,12 +10,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from pydantic import PositiveInt
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
-from boneage.callbacks.predictions import logged_step, model_and_data, predictions_of, writer_of
+from boneage.callbacks.records import model_and_data, predictions_of
 from boneage.data.dataset import augmented_sheet
 from boneage.evaluation.figures.registry import ON_DASHBOARD, draw_figures
 from boneage.evaluation.figures.style import styled
@@ -27,6 +28,19 @@ from boneage.options import TABLE
 log = logging.getLogger(__name__)
 Value = bool | int | float | str
 FINAL_FOLDER = "final"  # below the event files of the run
+
+
+def writer_of(trainer: L.Trainer) -> SummaryWriter | None:
+    """Return the TensorBoard writer; None without its logger or outside the main process."""
+    if not trainer.is_global_zero:
+        return None
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    return loggers[0].experiment if loggers else None
+
+
+def logged_step(trainer: L.Trainer) -> int:
+    """Return the step at which Lightning logs scalars now, for images next to them."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
 def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:

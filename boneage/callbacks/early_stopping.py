@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from boneage.callbacks.checkpoint import saved_checkpoints
-from boneage.callbacks.predictions import predictions_of
+from boneage.callbacks.records import predictions_of
 from boneage.data.dataset import Batch
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.errors import FailedRun, plural

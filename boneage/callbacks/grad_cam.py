@@ -12,7 +12,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from typing_extensions import override
 
-from boneage.callbacks.predictions import logged_step, model_and_data, predictions_of, writer_of
+from boneage.callbacks.dashboard import logged_step, writer_of
+from boneage.callbacks.records import model_and_data, predictions_of
 from boneage.data.atomic import write_file
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing

@@ -1,4 +1,4 @@
-"""Output of a run while it trains: model, bar, a line per epoch, learning curves."""
+"""Output of a run while it trains: model, bar, a line per epoch."""
 
 import logging
 import math
@@ -6,70 +6,17 @@ import time
 from typing import Any
 
 import lightning as L
-import pandas as pd
 from lightning.pytorch.callbacks import ModelSummary, RichProgressBar
 from typing_extensions import override
 
 from boneage.callbacks.early_stopping import remaining_times, why_stopped
+from boneage.callbacks.records import History
 from boneage.data.splits import FOLDS
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import duration, number
 from boneage.terminal import is_terminal
 
 log = logging.getLogger(__name__)
-
-
-class History(L.Callback):
-    """Record the logged values of each epoch of training and validation.
-
-    An epoch without validation has no values of `val/...`; of several validations in an epoch, it
-    has those of the last. The values are stored in the checkpoint, so that a resumed run has the
-    curves from the first epoch.
-
-    Attributes:
-        validated: the current epoch has had a validation.
-    """
-
-    def __init__(self) -> None:
-        self._epochs: list[dict[str, float]] = []
-        self.validated = False
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """The epochs so far: `epoch`, `learning_rate` at its end, and every logged name."""
-        return pd.DataFrame(self._epochs)
-
-    @override
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the training values of earlier epochs, which Lightning keeps."""
-        self.validated = False
-        for name in list(trainer.callback_metrics):
-            if not name.startswith("val/"):
-                del trainer.callback_metrics[name]
-
-    @override
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.validated = True
-
-    @override
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        logged = {
-            name: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if self.validated or not name.startswith("val/")  # Lightning keeps those of before
-        }
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._epochs.append(logged | {"epoch": trainer.current_epoch, "learning_rate": rate})
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"epochs": self._epochs}
-
-    @override
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume from a checkpoint; testing loads one too, and must not cut the curves."""
-        if len(state_dict["epochs"]) > len(self._epochs):
-            self._epochs = list(state_dict["epochs"])
 
 
 class EpochLines(L.Callback):

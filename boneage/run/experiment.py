@@ -17,9 +17,8 @@ from torch.utils import deterministic
 
 from boneage.callbacks.checkpoint import EpochSeed
 from boneage.callbacks.early_stopping import Divergence
-from boneage.callbacks.predictions import Predictions
-from boneage.callbacks.progress import EpochLines, History
-from boneage.callbacks.throughput import Throughput
+from boneage.callbacks.progress import EpochLines
+from boneage.callbacks.records import History, Predictions, Throughput
 from boneage.data.atomic import write_file
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import FailedRun, UserError

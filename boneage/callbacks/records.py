@@ -1,12 +1,13 @@
-"""Collect the predictions of a fold as a table."""
+"""Records of a run: the curves and the speed of its training, and the predictions of a fold."""
+
+import time
+from typing import Any
 
 import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from typing_extensions import override
 
 from boneage.data.dataset import Batch
@@ -20,25 +21,134 @@ Pairs = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 BatchOutput = tuple[pd.DataFrame, Pairs]  # with the tasks' columns of a batch
 
 
-def writer_of(trainer: L.Trainer) -> SummaryWriter | None:
-    """Return the TensorBoard writer; None without its logger or outside the main process."""
-    if not trainer.is_global_zero:
-        return None
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-    return loggers[0].experiment if loggers else None
-
-
-def logged_step(trainer: L.Trainer) -> int:
-    """Return the step at which Lightning logs scalars now, for images next to them."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
-
-
 def model_and_data(trainer: L.Trainer) -> tuple[BoneAgeModule, BoneAgeDataModule]:
     """Return the project's own model and data module, which every run has."""
     model, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(model, BoneAgeModule)
     assert isinstance(data, BoneAgeDataModule)
     return model, data
+
+
+class History(L.Callback):
+    """Record the logged values of each epoch of training and validation.
+
+    An epoch without validation has no values of `val/...`; of several validations in an epoch, it
+    has those of the last. The values are stored in the checkpoint, so that a resumed run has the
+    curves from the first epoch.
+
+    Attributes:
+        validated: the current epoch has had a validation.
+    """
+
+    def __init__(self) -> None:
+        self._epochs: list[dict[str, float]] = []
+        self.validated = False
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The epochs so far: `epoch`, `learning_rate` at its end, and every logged name."""
+        return pd.DataFrame(self._epochs)
+
+    @override
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the training values of earlier epochs, which Lightning keeps."""
+        self.validated = False
+        for name in list(trainer.callback_metrics):
+            if not name.startswith("val/"):
+                del trainer.callback_metrics[name]
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.validated = True
+
+    @override
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        logged = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if self.validated or not name.startswith("val/")  # Lightning keeps those of before
+        }
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._epochs.append(logged | {"epoch": trainer.current_epoch, "learning_rate": rate})
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"epochs": self._epochs}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume from a checkpoint; testing loads one too, and must not cut the curves."""
+        if len(state_dict["epochs"]) > len(self._epochs):
+            self._epochs = list(state_dict["epochs"])
+
+
+class Throughput(L.Callback):
+    """Log images per second of each training epoch, without validation.
+
+    The counts are stored in the checkpoint, so that a resumed run includes its earlier epochs.
+
+    Attributes:
+        images: training images seen so far, over all epochs.
+        seconds: time spent on them.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.seconds = 0.0
+        self._earlier = 0.0
+        self._begun = self._start = time.perf_counter()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the run so far: of this process, and of those it resumes from."""
+        return self._earlier + time.perf_counter() - self._begun
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The mean over the run, None before the first epoch has ended."""
+        return self.images / self.seconds if self.seconds else None
+
+    @override
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start = time.perf_counter()
+        self._images = 0
+
+    @override
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._validation_begun = time.perf_counter()
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave out the time of a validation within an epoch."""
+        self._start += time.perf_counter() - self._validation_begun
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        self._images += len(batch["image"]) * trainer.world_size
+        if trainer.is_last_batch:  # the last validation runs before on_train_epoch_end
+            seconds = time.perf_counter() - self._start
+            self.images += self._images
+            self.seconds += seconds
+            pl_module.log("images_per_second", self._images / seconds, on_step=False, on_epoch=True,
+                batch_size=1, sync_dist=True)  # fmt: skip
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"images": self.images, "seconds": self.seconds, "elapsed": self.elapsed}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume from a checkpoint; testing loads one too, and must not count twice."""
+        if state_dict["images"] > self.images:
+            self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+            self._earlier = state_dict["elapsed"]
 
 
 class Predictions(L.Callback):
