@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch.optim.lr_scheduler import LRScheduler
 
 from boneage.data.decode import PREPROCESSING_VERSION, Preprocessing
 from boneage.data.module import BoneAgeDataModule
@@ -189,7 +190,12 @@ def build_model(
             record=record,
             **options,
         )
-        model.make_optimizer(model.parameters())  # bad options fail now, not when training starts
+    with readable("optimizer"):  # bad options fail now, not when training starts
+        optimizer = model.make_optimizer(model.parameters())
+    with readable("scheduler"):
+        schedule = model.make_scheduler(optimizer, total_steps=10**6)
+        if not isinstance(schedule, LRScheduler):
+            raise TypeError(f"{type(schedule).__name__} is no LRScheduler of PyTorch")
     return model
 
 
