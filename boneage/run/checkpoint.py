@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from boneage.data.decode import PREPROCESSING_VERSION, Preprocessing
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
+from boneage.models.backbones import Backbone
 from boneage.models.module import BoneAgeModule, all_finite
 from boneage.run.check import readable
 from boneage.run.checkpoint_file import (
@@ -179,8 +180,14 @@ def build_model(
     if replaced and "pretrained" in backbone:
         backbone = OmegaConf.merge(backbone, {"pretrained": False})
     with readable("model"):
+        network = instantiate(backbone)
+        if not isinstance(network, Backbone):
+            raise UserError(
+                f"backbone: {type(network).__name__} is no subclass of "
+                "boneage.models.backbones.Backbone: wrap it in one, as docs/extend.md shows"
+            )
         model = BoneAgeModule(
-            backbone=instantiate(backbone),
+            backbone=network,
             sex=instantiate(config.sex),
             tasks={name: instantiate(task) for name, task in config.tasks.items()},
             optimizer=instantiate(config.optimizer),
