@@ -390,6 +390,20 @@ def test_a_hostile_or_damaged_archive_is_set_aside(official, tmp_path):
     assert not (tmp_path / "evil.png").exists()
 
 
+def test_an_archive_is_kept_if_its_files_cannot_be_written(official, tmp_path):
+    root, file = tmp_path / "rsna", tmp_path / "rsna/Bone+Age+Test+Set.zip"
+    blocked = root / "Bone Age Test Set"
+    root.mkdir()
+    blocked.touch()  # as a full disk, it is not the archive's fault
+    with pytest.raises(UserError, match="when this is fixed, repeat the command"):
+        download(root, ["test"], official.base)
+    assert file.read_bytes() == official.files[file.name]
+    blocked.unlink()
+    download(root, ["test"], official.base)
+    assert len(official.asked) == 1
+    assert not file.exists()
+
+
 def test_command_asks_for_the_terms(tmp_path, capsys):
     with pytest.raises(UserError, match="--accept-terms"):
         command(tmp_path / "rsna", parts="test")
