@@ -1,5 +1,6 @@
 """Download a file over HTTP, and unpack an archive that contains only radiographs and tables."""
 
+import errno
 import http.client
 import lzma
 import re
@@ -27,8 +28,9 @@ IGNORED = re.compile(r"^__MACOSX/|(^|/)\.DS_Store$")  # what macOS adds
 DEEPEST = 2  # an archive, and archives in it
 DAMAGED_ARCHIVE = (
     zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, zlib.error,
-    lzma.LZMAError,
+    lzma.LZMAError, IndexError, ValueError,
 )  # fmt: skip
+OF_DAMAGE = (None, errno.EINVAL)  # of OSErrors from damaged bytes: by bz2, by a wrong offset
 MAX_FILE_BYTES = 200 * 2**20  # bytes of one file; the largest radiograph has 20 million
 
 Files = dict[str, tuple[int, int]]  # per path below a folder its bytes and CRC-32
@@ -150,7 +152,7 @@ def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None]) ->
         with zipfile.ZipFile(archive) as opened:
             return _unpack(opened, archive.name, folder, progress, depth=1)
     except (*DAMAGED_ARCHIVE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # bz2 has none for damaged bytes
+        if isinstance(error, OSError) and error.errno not in OF_DAMAGE:
             raise unwritable(error, folder, AGAIN) from error
         raise RefusedArchive(f"{archive} is damaged: {error}") from error
 

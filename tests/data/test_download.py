@@ -362,6 +362,20 @@ def test_damaged_bytes_in_an_archive_are_one_line(tmp_path, method):
         assert not (tmp_path / "out/a.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("record", "at", "damage"),
+    [(b"PK\1\2", 46, b"\0png"), (b"PK\1\2", 46, b"\xffpng"), (b"PK\5\6", 17, b"\x20")],
+    ids=["no name", "not UTF-8", "offsets before the file"],
+)
+def test_a_damaged_list_of_files_in_an_archive_is_one_line(tmp_path, record, at, damage):
+    data = bytearray(zipped({"ä.png": b"content"}))  # whose name is in UTF-8
+    start = data.index(record) + at
+    data[start : start + len(damage)] = damage
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(fetch.RefusedArchive, match=r"a\.zip is damaged"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", lambda *_: None)
+
+
 def test_what_cannot_be_written_is_one_line(tmp_path):
     archive = tmp_path / "a.zip"
     with zipfile.ZipFile(archive, "w") as opened:
