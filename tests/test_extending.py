@@ -9,6 +9,7 @@ import pytest
 from helpers import PROJECT
 
 from boneage.errors import UserError
+from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
 
 EXAMPLE = re.compile(r"```(?:python|yaml)\n((?:# @.*\n)?# (\S+)\n.*?)```", re.DOTALL)
@@ -41,6 +42,13 @@ def test_an_example_can_be_trained(saved, configure, tmp_path, option):
     else:
         error = (table["age_years_predicted"] - table["age_years"]).abs()
         assert tested["age/mae_years"]["value"] == pytest.approx(error.mean())
+
+
+def test_a_network_that_is_no_backbone_is_told_to_be_wrapped(configure):
+    cfg = configure()
+    cfg.backbone = {"_target_": "boneage.tasks.base.MLPHead", "in_features": 4, "out_features": 2}
+    with pytest.raises(UserError, match=r"^backbone: MLPHead is no subclass of .*: wrap it in one"):
+        build_model(cfg, {})
 
 
 def test_a_task_file_names_the_columns_that_its_task_learns(saved, configure):

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from boneage.data.dataset import Batch
 from boneage.data.module import BoneAgeDataModule
+from boneage.errors import FailedRun
 from boneage.evaluation.evaluate import Scored
 from boneage.models.module import BoneAgeModule, as_array
 
@@ -184,6 +185,7 @@ class Predictions(L.Callback):
     ) -> None:
         assert isinstance(pl_module, BoneAgeModule)
         assert isinstance(outputs, dict)
+        index = batch["index"].cpu().numpy()
         columns: dict[str, object] = {}
         pairs: Pairs = {}
         for name, task in pl_module.tasks.items():
@@ -191,8 +193,12 @@ class Predictions(L.Callback):
             true = as_array(task.encode(part))
             pairs[name] = part["index"].cpu().numpy(), true, _rounded(predicted)
             for column, values in task.columns(outputs[name]).items():
+                if (shape := tuple(np.shape(values))) != index.shape:
+                    raise FailedRun(
+                        f"tasks.{name}: {column} has shape {shape} for {len(index)} "
+                        "radiographs: columns() must give one value for each"
+                    )
                 columns[column] = _rounded(values) if isinstance(values, Tensor) else values
-        index = batch["index"].cpu().numpy()
         self._batches.append((pd.DataFrame(columns, index=index), pairs))
 
     @override

@@ -17,7 +17,7 @@ from boneage.data.batch_augment import BatchAugment
 from boneage.data.sampler import RankBatches, evenly
 from boneage.data.tables.columns import LABEL
 from boneage.data.tables.sexes import sex_codes
-from boneage.errors import UserError, amount
+from boneage.errors import FailedRun, UserError, amount
 
 SHEET_COLUMNS, SHEET_DRAWS = 8, 3  # radiographs on a sheet, and augmentations of each
 PREFETCH = 2  # batches that each loader process prepares ahead: the default of PyTorch
@@ -144,7 +144,14 @@ class Radiographs(Dataset[Batch]):
             seed = np.random.SeedSequence([self.seed, pairs[0][0]])
             self.augment.set_random_seed(int(seed.generate_state(1)[0]))
             for image in images:
-                image[:] = self.augment(image=image)["image"]
+                changed = np.asarray(self.augment(image=image)["image"])
+                if changed.dtype != image.dtype or changed.size != image.size:
+                    raise FailedRun(
+                        f"augment: an image becomes {changed.dtype} of shape {changed.shape}, but "
+                        f"must remain {image.dtype} of shape {image.shape}: leave out transforms "
+                        "such as Normalize and Resize, which the framework does itself"
+                    )
+                image[:] = changed
         image = torch.from_numpy(images)[:, None]
         return Batch(image=image, **batch_rows(self.labels, positions))
 

@@ -1,5 +1,6 @@
 """Download a file over HTTP, and unpack an archive that contains only radiographs and tables."""
 
+import errno
 import http.client
 import lzma
 import re
@@ -27,11 +28,16 @@ IGNORED = re.compile(r"^__MACOSX/|(^|/)\.DS_Store$")  # what macOS adds
 DEEPEST = 2  # an archive, and archives in it
 DAMAGED_ARCHIVE = (
     zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, zlib.error,
-    lzma.LZMAError,
+    lzma.LZMAError, IndexError, ValueError,
 )  # fmt: skip
+OF_DAMAGE = (None, errno.EINVAL)  # of OSErrors from damaged bytes: by bz2, by a wrong offset
 MAX_FILE_BYTES = 200 * 2**20  # bytes of one file; the largest radiograph has 20 million
 
 Files = dict[str, tuple[int, int]]  # per path below a folder its bytes and CRC-32
+
+
+class RefusedArchive(UserError):
+    """An archive is damaged, or contains what it should not: unpacking it again cannot succeed."""
 
 
 def fetch(url: str, file: Path, progress: Notify, pause: float = PAUSE) -> None:
@@ -137,17 +143,18 @@ def unpack(archive: Path, folder: Path, progress: Callable[[int, int], None]) ->
         Per file, relative to the folder with forward slashes, its size in bytes and its CRC-32.
 
     Raises:
-        UserError: when the archive is damaged, contains what it should not (a path out of the
-            folder, a link, other kinds of files, one much too large), or does not fit on the disk;
-            nothing of an archive with such a member is written.
+        RefusedArchive: when the archive is damaged, or contains what it should not (a path out of
+            the folder, a link, other kinds of files, one much too large); nothing of an archive
+            with such a member is written.
+        UserError: when it does not fit on the disk, or a file cannot be written.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
             return _unpack(opened, archive.name, folder, progress, depth=1)
     except (*DAMAGED_ARCHIVE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # bz2 has none for damaged bytes
+        if isinstance(error, OSError) and error.errno not in OF_DAMAGE:
             raise unwritable(error, folder, AGAIN) from error
-        raise UserError(f"{archive} is damaged: {error}") from error
+        raise RefusedArchive(f"{archive} is damaged: {error}") from error
 
 
 def _unpack(
@@ -184,7 +191,7 @@ def _unpack(
 
 
 def _check(member: zipfile.ZipInfo, archive: str, depth: int) -> None:
-    """Raise UserError when a member of an archive is not allowed."""
+    """Raise RefusedArchive when a member of an archive is not allowed."""
     path = PurePosixPath(member.filename)
     suffix = path.suffix.lower()
     kind = stat.S_IFMT(member.external_attr >> 16)
@@ -208,7 +215,7 @@ def _check(member: zipfile.ZipInfo, archive: str, depth: int) -> None:
         why = f"has {member.file_size:,} bytes, far more than a radiograph"
     else:
         return
-    raise UserError(f"{archive} is not unpacked: {member.filename!r} in it {why}")
+    raise RefusedArchive(f"{archive} is not unpacked: {member.filename!r} in it {why}")
 
 
 def _require_space(folder: Path, needed: int, what: str) -> None:

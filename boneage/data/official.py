@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 from boneage.data.atomic import make_writable, write_file
-from boneage.data.fetch import Notify, fetch, unpack
+from boneage.data.fetch import Notify, RefusedArchive, fetch, unpack
 from boneage.data.file_facts import warn_of_copies
 from boneage.data.formats import describe_file
 from boneage.data.layouts import looks_official, read_rows
@@ -146,7 +146,7 @@ def _fetch_archive(url: str, file: Path, unpacked: Path) -> Fetched:
     with _bar(f"{unpacked.name}: unpacking", MofNCompleteColumn()) as notify:
         try:
             files = unpack(file, unpacked, notify)
-        except UserError:
+        except RefusedArchive:
             file.replace(file.with_name(f"{file.name}.refused"))  # the next call downloads it again
             raise
     below = {f"{unpacked.name}/{name}": facts for name, facts in files.items()}

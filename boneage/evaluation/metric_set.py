@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from boneage.errors import FailedRun
+
 Better = Literal["lower", "higher", "near zero", "near one", None]
 Bounds = tuple[float, float]
 ANY, NOT_NEGATIVE, SHARE, INDEX = (-inf, inf), (0.0, inf), (0.0, 1.0), (-1.0, 1.0)
@@ -120,7 +122,11 @@ class MetricSet:
         return metrics
 
     def values(self, true: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
-        """Return arrays of shape (...) by name, NaN where undefined, of (..., n) values."""
+        """Return arrays of shape (...) by name, NaN where undefined, of (..., n) values.
+
+        Raises:
+            FailedRun: when a function does not use the last axis.
+        """
         if true.shape[-1] == 0:  # which functions of authors need not expect
             return {name: np.full(true.shape[:-1], np.nan) for name in self.by_name()}
         values: dict[str, np.ndarray] = {}
@@ -130,6 +136,13 @@ class MetricSet:
             for metric in self.metrics:
                 assert metric.function is not None
                 value = metric.function(shared)
+                shape = true.shape[:-1] + (len(self.classes),) * (metric.of_class is not None)
+                if np.shape(value) != shape:
+                    raise FailedRun(
+                        f"metric {metric.name}: its function gives shape {np.shape(value)} instead "
+                        f"of {shape} for values of shape {true.shape}: use the last axis, as in "
+                        "mean(axis=-1)"
+                    )
                 if metric.of_class is None:
                     values[metric.name] = value
                 else:

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
-from boneage.errors import UserError
+from boneage.errors import UserError, join_first
 
 OnePerStage = Annotated[Sequence[PositiveInt], Field(min_length=1)]
 
@@ -21,6 +21,9 @@ class Backbone(nn.Module):
         out_features: width of the features.
         cam_layer: name of the layer for Grad-CAM, within `layers`: the deepest with an output fine
             enough to separate carpals and fingers, 8 x 8 or more at 128 pixels.
+
+    Raises:
+        UserError: when the network has no such layer.
     """
 
     def __init__(self, layers: nn.Module, channels: int, out_features: int, cam_layer: str) -> None:
@@ -29,6 +32,12 @@ class Backbone(nn.Module):
         self.channels = channels
         self.out_features = out_features
         self.cam_layer_name = cam_layer
+        layer_names = [name for name, _ in layers.named_modules()]
+        if cam_layer not in layer_names:
+            raise UserError(
+                f"backbone: cam_layer={cam_layer} is no layer of the network: choose one of "
+                f"{join_first(layer_names[1:])}"
+            )
 
     @property
     def cam_layer(self) -> nn.Module:

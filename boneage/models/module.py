@@ -25,7 +25,7 @@ from boneage.models.network import Network
 from boneage.models.schedules import constant
 from boneage.models.sex import SexInput
 from boneage.models.weighting import FixedWeighting, Weighting
-from boneage.tasks.base import Task, no_loss
+from boneage.tasks.base import Task, no_loss, scalar_loss
 
 
 class Scores(Metric):
@@ -57,8 +57,8 @@ class Scores(Metric):
         true, predicted = (as_array(dim_zero_cat(v)) for v in (self.true, self.predicted))
         values: dict[str, np.ndarray] = {}
         for part, chosen in logged.parts(true):
-            values |= part.values(true[chosen], predicted[chosen])
-        return {name: float(values[name]) for name in sorted(values)}
+            values |= part.values(true[None, chosen], predicted[None, chosen])
+        return {name: values[name].item() for name in sorted(values)}
 
 
 class BoneAgeModule(Network, L.LightningModule):
@@ -161,7 +161,7 @@ class BoneAgeModule(Network, L.LightningModule):
             sizes[name] = len(output)
             if sizes[name]:
                 target = task.training_target(part) if split == "train" else task.encode(part)
-                losses[name] = task.loss(output, target)
+                losses[name] = scalar_loss(name, task, output, target)
             else:
                 losses[name] = no_loss(task, output)
         if split == "train":

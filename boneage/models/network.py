@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from boneage.errors import UserError
+from boneage.errors import FailedRun, UserError
 from boneage.models.backbones import Backbone
 from boneage.models.sex import SexInput
 from boneage.tasks.base import Task
@@ -75,8 +75,17 @@ class Network(nn.Module):
         """Return the raw output of every task, and the (B, F) features of the backbone.
 
         It takes images from `to_input`, and (B,) int64 sexes, indices into `SEXES`.
+
+        Raises:
+            FailedRun: when the features have another width than the backbone's `out_features`.
         """
         features: Tensor = self.backbone(x)
+        width = self.backbone.out_features
+        if features.shape[1:] != (width,):
+            raise FailedRun(
+                f"backbone: {len(x)} images give features of shape {tuple(features.shape)} instead "
+                f"of ({len(x)}, {width}): return one vector of out_features={width} for each image"
+            )
         with_sex = self.sex(features, sex)
         return {name: task(with_sex) for name, task in self.tasks.items()}, features
 

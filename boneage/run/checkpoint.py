@@ -10,10 +10,12 @@ import pandas as pd
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch.optim.lr_scheduler import LRScheduler
 
 from boneage.data.decode import PREPROCESSING_VERSION, Preprocessing
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import UserError
+from boneage.models.backbones import Backbone
 from boneage.models.module import BoneAgeModule, all_finite
 from boneage.run.check import readable
 from boneage.run.checkpoint_file import (
@@ -178,8 +180,14 @@ def build_model(
     if replaced and "pretrained" in backbone:
         backbone = OmegaConf.merge(backbone, {"pretrained": False})
     with readable("model"):
+        network = instantiate(backbone)
+        if not isinstance(network, Backbone):
+            raise UserError(
+                f"backbone: {type(network).__name__} is no subclass of "
+                "boneage.models.backbones.Backbone: wrap it in one, as docs/extend.md shows"
+            )
         model = BoneAgeModule(
-            backbone=instantiate(backbone),
+            backbone=network,
             sex=instantiate(config.sex),
             tasks={name: instantiate(task) for name, task in config.tasks.items()},
             optimizer=instantiate(config.optimizer),
@@ -189,7 +197,12 @@ def build_model(
             record=record,
             compile_backbone=compile_backbone,
         )
-        model.make_optimizer(model.parameters())  # bad options fail now, not when training starts
+    with readable("optimizer"):  # bad options fail now, not when training starts
+        optimizer = model.make_optimizer(model.parameters())
+    with readable("scheduler"):
+        schedule = model.make_scheduler(optimizer, total_steps=10**6)
+        if not isinstance(schedule, LRScheduler):
+            raise TypeError(f"{type(schedule).__name__} is no LRScheduler of PyTorch")
     return model
 
 

@@ -208,6 +208,12 @@ def _build_trainer(cfg: DictConfig, folder: Path, always: Sequence[L.Callback]) 
     """Return the trainer with the callbacks of every run and those of the config."""
     with readable("trainer"):
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+        for name, callback in zip(cfg.callbacks, callbacks, strict=True):
+            if not isinstance(callback, L.Callback):
+                raise UserError(
+                    f"callbacks.{name}: {type(callback).__name__} is no subclass of "
+                    "lightning.pytorch.Callback"
+                )
         if not cfg.trainer.enable_progress_bar:
             callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
         trainer: L.Trainer = instantiate(

@@ -146,8 +146,9 @@ def interruptible(run_dir: Path) -> Iterator[None]:
         what = f"{file}: {error.strerror or error}"
         raise UserError(_mark(run_dir, f"{what}; when this is fixed")) from error
     except FailedRun as error:
-        _write(run_dir, str(error))
-        raise
+        own = error.args[0].rpartition("FailedRun: ")[2].strip()  # without a loader's traceback
+        _write(run_dir, own)
+        raise FailedRun(own) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

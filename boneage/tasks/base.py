@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from boneage.data.dataset import Batch, batch_rows
 from boneage.data.tables.columns import label_column
-from boneage.errors import UserError
+from boneage.errors import FailedRun, UserError
 from boneage.evaluation.metric_set import MetricSet
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -113,6 +113,28 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def columns(self, prediction: Tensor) -> dict[str, Tensor | list[str]]:
         """Return the columns of `predictions.csv` for decoded predictions."""
+
+
+def scalar_loss(name: str, task: Task, output: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of a task.
+
+    Args:
+        name: of the task.
+        task: the task.
+        output: its raw output.
+        target: the target in natural units.
+
+    Raises:
+        FailedRun: when it is not a tensor with one number.
+    """
+    loss = task.loss(output, target)
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        shape = f" of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else ""
+        raise FailedRun(
+            f"tasks.{name}: the loss is a {type(loss).__name__}{shape}: return a Tensor with one "
+            "number, such as the mean over the radiographs"
+        )
+    return loss
 
 
 def no_loss(task: Task, output: Tensor) -> Tensor:

@@ -6,11 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from helpers import TINY, compose_config
 
 from boneage.callbacks import records
 from boneage.callbacks.records import Predictions, Throughput
+from boneage.errors import UserError
 from boneage.evaluation.metrics import AGE
 from boneage.models.module import BoneAgeModule
+from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
 from boneage.stages import Stages
 
@@ -33,6 +37,15 @@ def test_predictions_of_several_processes_are_in_the_order_of_the_table(monkeypa
     (scored,) = gathered.tasks
     np.testing.assert_array_equal(scored.true, table["age_years"])
     np.testing.assert_array_equal(scored.predicted, table["age_years"] + 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (1,)])  # pandas would write one number for all
+def test_a_column_without_one_value_per_radiograph_is_refused(shape):
+    model = build_model(compose_config(*TINY), {})
+    model.tasks["age"].columns = lambda prediction: {"mine": torch.ones(shape)}
+    batch = {"age_months": torch.ones(3), "index": torch.arange(3)}
+    with pytest.raises(UserError, match=r"^tasks.age: mine has shape \(.*\) for 3 radiographs"):
+        Predictions().on_validation_batch_end(None, model, {"age": torch.ones(3)}, batch, 0)
 
 
 def test_a_resumed_run_tells_the_whole():

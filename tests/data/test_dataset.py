@@ -74,6 +74,18 @@ def test_radiographs_are_augmented_differently_from_each_other(tmp_path):
     assert not torch.equal(first, other)
 
 
+@pytest.mark.parametrize(
+    "transform", [A.Normalize(mean=0.5, std=0.2), A.ToFloat(255), A.CenterCrop(8, 8)]
+)
+def test_an_augmentation_that_returns_no_radiograph_is_refused(tmp_path, transform):
+    """Numbers up to 1 would be stored as black pixels."""
+    np.save(tmp_path / "images.npy", np.full((1, 16, 16), 100, np.uint8))
+    table = pd.DataFrame({"cache_row": [0], "age_months": 60.0, "sex": "male"})
+    radiographs = Radiographs(table, tmp_path / "images.npy", A.Compose([transform]))
+    with pytest.raises(UserError, match=r"^augment: .* must remain uint8 of shape \(16, 16\)"):
+        radiographs.__getitems__([0])
+
+
 @pytest.mark.parametrize("residence", ["host", "device"])
 def test_evaluation_folds_are_plain_pixels_in_table_order(phantom_root, residence):
     data = make_data(phantom_root, residence=residence)

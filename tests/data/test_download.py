@@ -362,6 +362,20 @@ def test_damaged_bytes_in_an_archive_are_one_line(tmp_path, method):
         assert not (tmp_path / "out/a.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("record", "at", "damage"),
+    [(b"PK\1\2", 46, b"\0png"), (b"PK\1\2", 46, b"\xffpng"), (b"PK\5\6", 17, b"\x20")],
+    ids=["no name", "not UTF-8", "offsets before the file"],
+)
+def test_a_damaged_list_of_files_in_an_archive_is_one_line(tmp_path, record, at, damage):
+    data = bytearray(zipped({"ä.png": b"content"}))  # whose name is in UTF-8
+    start = data.index(record) + at
+    data[start : start + len(damage)] = damage
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(fetch.RefusedArchive, match=r"a\.zip is damaged"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", lambda *_: None)
+
+
 def test_what_cannot_be_written_is_one_line(tmp_path):
     archive = tmp_path / "a.zip"
     with zipfile.ZipFile(archive, "w") as opened:
@@ -388,6 +402,20 @@ def test_a_hostile_or_damaged_archive_is_set_aside(official, tmp_path):
     download(root, ["test"], official.base)
     assert len(list(root.rglob("*.png"))) == 4
     assert not (tmp_path / "evil.png").exists()
+
+
+def test_an_archive_is_kept_if_its_files_cannot_be_written(official, tmp_path):
+    root, file = tmp_path / "rsna", tmp_path / "rsna/Bone+Age+Test+Set.zip"
+    blocked = root / "Bone Age Test Set"
+    root.mkdir()
+    blocked.touch()  # as a full disk, it is not the archive's fault
+    with pytest.raises(UserError, match="when this is fixed, repeat the command"):
+        download(root, ["test"], official.base)
+    assert file.read_bytes() == official.files[file.name]
+    blocked.unlink()
+    download(root, ["test"], official.base)
+    assert len(official.asked) == 1
+    assert not file.exists()
 
 
 def test_command_asks_for_the_terms(tmp_path, capsys):

@@ -8,11 +8,14 @@ from scipy import stats
 from sklearn import metrics as sk
 from torchmetrics.classification import MulticlassCalibrationError
 
+from boneage.errors import UserError
 from boneage.evaluation.evaluate import baselines, evaluate, score, subgroups
+from boneage.evaluation.metric_set import Metric, MetricSet
 from boneage.evaluation.metrics import AGE, stage_metrics
 from boneage.evaluation.predictions import count_not_finite
 from boneage.evaluation.shares import exact_interval
 from boneage.evaluation.stage import calibration_error, confusion, reliability
+from boneage.models.module import Scores
 from boneage.stages import Stages
 
 NAMES = ("child", "adolescent", "adult")
@@ -329,3 +332,14 @@ def test_baselines_by_hand():
     # medians: female 4, male 12.5, all 9
     assert result["median_by_sex"]["age/mae_years"]["value"] == pytest.approx((1 + 1.5 + 10) / 3)
     assert result["majority_class"]["stage/accuracy"]["value"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_a_metric_over_another_axis_is_refused_in_the_first_validation(axis):
+    def error(pairs):
+        return np.abs(pairs.predicted - pairs.true).mean(axis)
+
+    scores = Scores(lambda: MetricSet((Metric("mine", "Mine", "", error, logged=True),)))
+    scores.update(torch.ones(4), torch.zeros(4))
+    with pytest.raises(UserError, match=r"^metric mine: .* instead of \(1,\) .*mean\(axis=-1\)"):
+        scores.compute()

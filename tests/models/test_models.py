@@ -8,7 +8,9 @@ from helpers import compose_config
 from torch import nn
 
 from boneage.data.tables.sexes import SEXES
-from boneage.models.backbones import PaperCNN, ResidualBlock, SlimResNet
+from boneage.errors import UserError
+from boneage.models.backbones import Backbone, PaperCNN, ResidualBlock, SlimResNet
+from boneage.models.network import Network
 from boneage.models.pretrained import TimmBackbone
 from boneage.models.schedules import constant, warmup_cosine
 from boneage.models.sex import NoSex, SexEmbedding
@@ -32,6 +34,15 @@ def test_paper_cnn_is_four_halving_blocks_in_the_reports_order():
     for block in backbone.layers[:4]:
         assert [type(layer) for layer in block] == kinds
     assert backbone.layers[:4](torch.zeros(1, 3, 128, 128)).shape == (1, 256, 8, 8)
+
+
+def test_a_backbone_that_contradicts_itself_is_refused():
+    layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(UserError, match=r"cam_layer=conv is no layer .*choose one of 0, 1, 2$"):
+        Backbone(layers, 1, 4, "conv")
+    network = Network(Backbone(layers, 1, 8, "0"), NoSex(), {})
+    with pytest.raises(UserError, match=r"features of shape \(2, 4\) instead of \(2, 8\)"):
+        network(torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
 
 
 @pytest.mark.slow

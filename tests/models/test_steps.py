@@ -11,10 +11,12 @@ from helpers import TINY, compose_config
 from torch.utils.data import DataLoader
 
 from boneage.data.dataset import CachedImages
+from boneage.errors import UserError
 from boneage.models.inference import BATCH, features_of, predictor
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import calibrate, novelty_of
 from boneage.run.checkpoint import build_model
+from boneage.tasks.base import scalar_loss
 
 
 def make_batch(n):
@@ -50,6 +52,17 @@ def test_the_loss_of_a_fold_is_the_mean_of_its_radiographs_with_the_weights_of_t
         }
     assert logged["val/age/loss"] == pytest.approx(own["age"], rel=1e-5)
     assert logged["val/loss"] == pytest.approx(3 * own["age"] + 0.25 * own["stage"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [(lambda error: error, r"Tensor of shape \(4,\)"), (lambda error: 1.5, "float")],
+)
+def test_a_loss_that_is_not_one_number_is_refused(returned, said):
+    task = make().tasks["age"]
+    task.loss = lambda output, target: returned(output[:, 0] - target)
+    with pytest.raises(UserError, match=f"^tasks.age: the loss is a {said}: return a Tensor"):
+        scalar_loss("age", task, torch.zeros(4, 1), torch.ones(4))
 
 
 @pytest.mark.parametrize("sizes", [(2, 1), (0, 1)])

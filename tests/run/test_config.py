@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from boneage.cli.datasets import download, phantom, verify
-from boneage.errors import UserError, option_word
+from boneage.errors import FailedRun, UserError, option_word
 from boneage.options import kind_of
 from boneage.run.check import OPTIONS, check_config
 from boneage.run.checkpoint import build_model
@@ -195,6 +195,14 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["+trainer.logger=false"], "^trainer.logger has no effect, .*~logger.NAME leaves one out"),
         (["trainer.max_time=5"], "trainer.max_time=5 is not valid: .*valid string"),
         (["callbacks.early_stopping.patience=-1"], "patience=-1 is not valid"),
+        (
+            ["+callbacks.mine._target_=helpers.PlainLoss"],
+            "^callbacks.mine: PlainLoss is no subclass of lightning.pytorch.Callback",
+        ),
+        (
+            ["scheduler._target_=torch.optim.lr_scheduler.ConstantLR", "~scheduler.warmup"],
+            "^scheduler: ConstantLR.* unexpected keyword argument 'total_steps'",
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -697,3 +705,10 @@ def test_a_run_interrupted_before_it_has_a_folder_is_one_line(tmp_path, caplog):
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("interrupted by SIGINT: no epoch was finished; start again with: ")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_error_in_a_loader_process_is_one_line(tmp_path):
+    traceback = "Caught FailedRun in DataLoader worker process 0.\nOriginal Traceback (most ...):"
+    with pytest.raises(UserError, match=r"^augment: what is wrong$"), interruptible(tmp_path):
+        raise FailedRun(f"{traceback}\nboneage.errors.FailedRun: augment: what is wrong\n")
+    assert (tmp_path / "error.txt").read_text() == "augment: what is wrong\n"
