@@ -77,7 +77,7 @@ def test_every_room_is_known():
         "boneage.data.cache",
         "boneage.data.layouts",
         "boneage.data.phantom",
-        "boneage.explain.boxes",  # reads films in processes of their own
+        "boneage.explain.regions",  # reads films in processes of their own
         "boneage.predict.page",
     ],
 )

@@ -1,4 +1,4 @@
-"""Checkpoints of a run, and the moving average of its weights."""
+"""Checkpoints of a run, exact resumes from them, and the moving average of its weights."""
 
 import io
 import logging
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
@@ -125,6 +126,25 @@ class RunCheckpoint(ModelCheckpoint):
 def saved_checkpoints(trainer: L.Trainer) -> list[str]:
     """Return the files that a run's checkpoint callbacks have written, in their order."""
     return [c.best_model_path for c in trainer.checkpoint_callbacks if c.best_model_path]  # type: ignore[attr-defined]
+
+
+class EpochSeed(L.Callback):
+    """Seed torch at every epoch, so that dropout is the same in resumed and uninterrupted runs.
+
+    Processes that train together have different dropout.
+
+    Args:
+        seed: training seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    @override
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        rank = [trainer.global_rank] if trainer.world_size > 1 else []
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, *rank])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
 
 
 class Ema(WeightAveraging):

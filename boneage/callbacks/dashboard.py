@@ -10,12 +10,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from pydantic import PositiveInt
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
-from boneage.callbacks.predictions import logged_step, model_and_data, predictions_of, writer_of
+from boneage.callbacks.records import model_and_data, predictions_of
 from boneage.data.dataset import augmented_sheet
 from boneage.evaluation.figures.registry import ON_DASHBOARD, draw_figures
 from boneage.evaluation.figures.style import styled
@@ -29,14 +30,21 @@ Value = bool | int | float | str
 FINAL_FOLDER = "final"  # below the event files of the run
 
 
-def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
-    """Write the graph of a model, or log a warning if it cannot be traced.
+def writer_of(trainer: L.Trainer) -> SummaryWriter | None:
+    """Return the TensorBoard writer; None without its logger or outside the main process."""
+    if not trainer.is_global_zero:
+        return None
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    return loggers[0].experiment if loggers else None
 
-    Args:
-        writer: the event writer.
-        model: the model; its mode is restored.
-        size: side of the images in pixels.
-    """
+
+def logged_step(trainer: L.Trainer) -> int:
+    """Return the step at which Lightning logs scalars now, for images next to them."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def add_graph(writer: SummaryWriter, model: BoneAgeModule, size: int) -> None:
+    """Write the graph of a model for images of a size, or log a warning if it cannot be traced."""
     image = torch.zeros(1, 1, size, size, dtype=torch.uint8, device=model.device)
     example = image, torch.zeros(1, dtype=torch.int64, device=model.device)
     training = model.training
@@ -84,13 +92,9 @@ def write_hyperparameters(
     If runs describe an experiment, TensorBoard takes the columns of HPARAMS from an arbitrary run.
     If none does, it collects them from all runs, so that a sweep over tasks shows the metrics of
     each, and lists the options that differ first. It then treats every scalar of a run as a
-    metric, so this run contains only the final ones.
+    metric, so this run contains only the final ones, at the step of the end of training.
 
-    Args:
-        folder: folder of the event files of the run.
-        options: as for `hyperparameters`.
-        final: metrics by their logged name.
-        step: training step of the metrics.
+    The folder has the event files of the run; options are as for `hyperparameters`.
     """
     _, start, end = hparams(hyperparameters(options), {})  # type: ignore[no-untyped-call]
     with SummaryWriter(Path(folder) / FINAL_FOLDER) as writer:
@@ -125,7 +129,7 @@ class Dashboard(L.Callback):
         writer = writer_of(trainer)
         if writer is None:
             return
-        model, data = model_and_data(trainer, pl_module)
+        model, data = model_and_data(trainer)
         writer.add_image("train/augmented", _tiled(augmented_sheet(data.train_radiographs())))
         writer.add_text("config", f"```yaml\n{model.record['config_text']}\n```")
         add_graph(writer, model, data.preprocessing.size)
@@ -153,7 +157,7 @@ class Dashboard(L.Callback):
         writer = writer_of(trainer)
         if writer is None:
             return
-        model, _ = model_and_data(trainer, pl_module)
+        model, _ = model_and_data(trainer)
         final = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
@@ -173,7 +177,7 @@ class Dashboard(L.Callback):
         writer = writer_of(trainer)
         if writer is None:
             return
-        _, data = model_and_data(trainer, trainer.lightning_module)
+        _, data = model_and_data(trainer)
         table = predictions_of(trainer)
         with styled():
             for name, figure in draw_figures(table, data.stages, entries=ON_DASHBOARD).items():

@@ -1,5 +1,7 @@
 """Grad-CAM of a run: a fixed panel over the epochs, test cases, and localisation of the maps."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -10,21 +12,21 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from typing_extensions import override
 
-from boneage.callbacks.predictions import logged_step, model_and_data, predictions_of, writer_of
+from boneage.callbacks.dashboard import logged_step, writer_of
+from boneage.callbacks.records import model_and_data, predictions_of
 from boneage.data.atomic import write_file
 from boneage.data.dataset import sex_indices
 from boneage.data.decode import Preprocessing
 from boneage.data.sampler import evenly
-from boneage.data.tables.ids import patient_codes
 from boneage.errors import UserError
 from boneage.evaluation.figures.style import styled, to_png
 from boneage.evaluation.reference import reference_of
 from boneage.explain.attention import measure_model, write_attention
-from boneage.explain.boxes import read_regions
 from boneage.explain.cases import captions, overlay_sheet, representative_cases, write_cases
 from boneage.explain.film import Film, read_film, square_film
-from boneage.explain.localisation import Sample, age_groups
+from boneage.explain.localisation import Sample
 from boneage.explain.methods import grad_cam
+from boneage.explain.regions import read_regions
 from boneage.run_files import MAPS
 from boneage.stages import Stages
 
@@ -55,7 +57,7 @@ class GradCam(L.Callback):
         self.cases = cases
         self.per_band = per_band
         self.target = target
-        self._undrawn: tuple[pd.DataFrame, dict[str, np.ndarray], int, int] | None = None
+        self._draw_panel: Callable[[], None] | None = None  # of the newest validation, if not drawn
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -64,7 +66,7 @@ class GradCam(L.Callback):
         Raises:
             UserError: when it is not a stage.
         """
-        _, data = model_and_data(trainer, pl_module)
+        _, data = model_and_data(trainer)
         names = data.stages.names
         if self.target not in ("predicted", "truth", *names):
             raise UserError(
@@ -79,45 +81,39 @@ class GradCam(L.Callback):
         table = predictions_of(trainer).sort_values(["age_years", "id"], kind="stable")
         chosen = table.iloc[evenly(len(table), self.panel)]
         epochs = trainer.current_epoch + 1
-        maps = self._maps(trainer, pl_module, chosen)
-        self._undrawn = chosen, maps, epochs, logged_step(trainer)
+        maps = self._maps(trainer, chosen)
+        step = logged_step(trainer)
+        self._draw_panel = partial(self._draw, trainer, chosen, maps, "val", epochs, step)
         if epochs % self.every_n_epochs == 0:
-            self._draw_panel(trainer)
+            self.on_train_end(trainer, pl_module)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the last validation, if it was not drawn; only now is it known to be the last."""
-        self._draw_panel(trainer)
+        if self._draw_panel is not None:
+            self._draw_panel()
+        self._draw_panel = None
 
     @override
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        _, data = model_and_data(trainer, pl_module)
+        _, data = model_and_data(trainer)
         chosen = representative_cases(
             predictions_of(trainer), data.stages, self.cases, self.per_band
         )
-        maps = self._maps(trainer, pl_module, chosen)
+        maps = self._maps(trainer, chosen)
         self._draw(trainer, chosen, maps, "test", trainer.current_epoch, logged_step(trainer))
 
-    def _maps(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, rows: pd.DataFrame
-    ) -> dict[str, np.ndarray]:
+    def _maps(self, trainer: L.Trainer, rows: pd.DataFrame) -> dict[str, np.ndarray]:
         """Return (n, h, w) maps by task of n radiographs; none outside the main process."""
         if not len(rows) or not trainer.is_global_zero:
             return {}
-        model, data = model_and_data(trainer, pl_module)
+        model, data = model_and_data(trainer)
         image = torch.from_numpy(data.images_of(rows.index))[:, None].to(model.device)
         sex = sex_indices(rows["sex"]).to(model.device)
         target = self._stages(rows, data.stages, model.device)
         return {
             task: grad_cam(model, image, sex, task, target).cpu().numpy() for task in model.tasks
         }
-
-    def _draw_panel(self, trainer: L.Trainer) -> None:
-        """Draw the panel of the newest validation, once."""
-        if self._undrawn is not None:
-            rows, maps, epochs, step = self._undrawn
-            self._draw(trainer, rows, maps, "val", epochs, step)
-        self._undrawn = None
 
     def _draw(
         self,
@@ -131,7 +127,7 @@ class GradCam(L.Callback):
         """Draw the maps of radiographs of a fold after a number of epochs and steps."""
         if not maps:
             return
-        _, data = model_and_data(trainer, trainer.lightning_module)
+        _, data = model_and_data(trainer)
         folder = Path(trainer.default_root_dir) / MAPS
         folder.mkdir(parents=True, exist_ok=True)
         paths, images = data.table.loc[rows.index, "path"], data.images_of(rows.index)
@@ -197,7 +193,7 @@ class GradCamLocalisation(L.Callback):
         """
         if self._regions:
             return
-        _, data = model_and_data(trainer, pl_module)
+        _, data = model_and_data(trainer)
         table = data.fold_table("test")
         files = {id_: Path(path) for id_, path in zip(table["id"], table["path"], strict=True)}
         self._regions = read_regions(self.boxes, files, data.preprocessing, self.annotator)
@@ -211,18 +207,12 @@ class GradCamLocalisation(L.Callback):
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        model, data = model_and_data(trainer, pl_module)
+        model, data = model_and_data(trainer)
         table = predictions_of(trainer)
         table = table[table["id"].isin(self._regions)]
         if not len(table):  # a partial test
             return
-        sample = Sample(
-            data.images_of(table.index),
-            sex_indices(table["sex"]),
-            [self._regions[id_] for id_ in table["id"]],
-            age_groups(table["age_years"].to_numpy(np.float64), data.stages),
-            patient_codes(table),
-        )
+        sample = Sample.of(table, data.images_of(table.index), self._regions, data.stages)
         summary = measure_model(model, sample)
         folder = Path(trainer.default_root_dir) / MAPS
         folder.mkdir(parents=True, exist_ok=True)

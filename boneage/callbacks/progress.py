@@ -1,4 +1,4 @@
-"""Output of a run while it trains: model, bar, a line per epoch, learning curves."""
+"""Output of a run while it trains: model, bar, a line per epoch."""
 
 import logging
 import math
@@ -6,71 +6,17 @@ import time
 from typing import Any
 
 import lightning as L
-import pandas as pd
-from lightning.pytorch.callbacks import ModelSummary, RichProgressBar, Timer
-from lightning.pytorch.trainer.states import RunningStage
+from lightning.pytorch.callbacks import ModelSummary, RichProgressBar
 from typing_extensions import override
 
-from boneage.callbacks.early_stopping import why_stopped
+from boneage.callbacks.early_stopping import remaining_times, why_stopped
+from boneage.callbacks.records import History
 from boneage.data.splits import FOLDS
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import duration, number
 from boneage.terminal import is_terminal
 
 log = logging.getLogger(__name__)
-
-
-class History(L.Callback):
-    """Record the logged values of each epoch of training and validation.
-
-    An epoch without validation has no values of `val/...`; of several validations in an epoch, it
-    has those of the last. The values are stored in the checkpoint, so that a resumed run has the
-    curves from the first epoch.
-
-    Attributes:
-        validated: the current epoch has had a validation.
-    """
-
-    def __init__(self) -> None:
-        self._epochs: list[dict[str, float]] = []
-        self.validated = False
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """The epochs so far: `epoch`, `learning_rate` at its end, and every logged name."""
-        return pd.DataFrame(self._epochs)
-
-    @override
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the training values of earlier epochs, which Lightning keeps."""
-        self.validated = False
-        for name in list(trainer.callback_metrics):
-            if not name.startswith("val/"):
-                del trainer.callback_metrics[name]
-
-    @override
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.validated = True
-
-    @override
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        logged = {
-            name: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if self.validated or not name.startswith("val/")  # Lightning keeps those of before
-        }
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._epochs.append(logged | {"epoch": trainer.current_epoch, "learning_rate": rate})
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"epochs": self._epochs}
-
-    @override
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume from a checkpoint; testing loads one too, and must not cut the curves."""
-        if len(state_dict["epochs"]) > len(self._epochs):
-            self._epochs = list(state_dict["epochs"])
 
 
 class EpochLines(L.Callback):
@@ -137,8 +83,8 @@ class EpochLines(L.Callback):
 
     def _parts(self, trainer: L.Trainer) -> list[str]:
         seconds = time.perf_counter() - self._epoch_begun
-        parts = [f"Epoch {trainer.current_epoch + 1}{_of_epochs(trainer)}"]
-        parts[0] += f": train loss {number(self._logged(trainer, 'train/loss'))}"
+        epoch, loss = trainer.current_epoch + 1, number(self._logged(trainer, "train/loss"))
+        parts = [f"Epoch {epoch}{_of_epochs(trainer)}: train loss {loss}"]
         if self.history.validated and self.monitor in trainer.callback_metrics:
             parts.append(self._monitored(trainer))
         parts.append(duration(seconds))
@@ -173,16 +119,9 @@ class EpochLines(L.Callback):
         """Return the remaining training time at the current speed; None without an end."""
         done = trainer.global_step - self._first_step
         elapsed = time.perf_counter() - self._begun
-        left = [
-            (trainer.estimated_stepping_batches - trainer.global_step) * elapsed / max(done, 1),
-            *(
-                remaining
-                for timer in trainer.callbacks  # type: ignore[attr-defined]
-                if isinstance(timer, Timer)
-                and (remaining := timer.time_remaining(RunningStage.TRAINING)) is not None
-            ),
-        ]
-        return max(0.0, min(left)) if math.isfinite(min(left)) else None
+        steps = trainer.estimated_stepping_batches - trainer.global_step
+        left = min([steps * elapsed / max(done, 1), *remaining_times(trainer)])
+        return max(0.0, left) if math.isfinite(left) else None
 
 
 def _met_minimum(trainer: L.Trainer) -> bool:

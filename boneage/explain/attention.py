@@ -44,9 +44,8 @@ LOCALISATION_TABLE = "localisation.csv"
 def enrichment_by_age(summary: pd.DataFrame) -> Figure:
     """Draw one panel per region: enrichment by age band of each model, and of the controls.
 
-    Args:
-        summary: rows of `summarise` of one task, with `checkpoint`. Controls are drawn for the
-            first checkpoint; the other checkpoints are thinner lines.
+    The summary has rows of `summarise` of one task, with `checkpoint`. Controls are drawn for the
+    first checkpoint; the other checkpoints are thinner lines.
     """
     rows = summary[(summary["metric"] == "enrichment") & summary["group"].isin(BANDS.names)]
     regions = list(dict.fromkeys(rows["region"]))
@@ -109,13 +108,8 @@ def measure_model(
 ) -> pd.DataFrame:
     """Return the share of a model's maps in each region, compared with controls.
 
-    For radiographs with a marker, also the change of the prediction when it is painted over.
-
-    Args:
-        model: the model.
-        sample: n radiographs.
-        method: attribution method.
-        seed: of the random weights; another for each of several models.
+    For radiographs with a marker, also the change of the prediction when it is painted over. The
+    random weights of each of several models have another seed.
 
     Returns:
         Rows of `summarise` and of `marker_effect`, with `task`, and `unit` if there is one.

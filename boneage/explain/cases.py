@@ -26,11 +26,7 @@ def overlay_sheet(films: Sequence[Film], maps: np.ndarray, captions: Sequence[st
     """Draw radiographs in pairs: plain, and with the signed map over it.
 
     Each map is scaled by its own strongest value, so compare colours within one radiograph only.
-
-    Args:
-        films: n films.
-        maps: (n, h, w) signed maps of their squares.
-        captions: n texts of one or two lines.
+    The (n, h, w) maps are signed and of the films' squares; captions have one or two lines.
     """
     columns = min(CASES_PER_ROW, len(films))
     rows = -(-len(films) // columns)
@@ -95,13 +91,9 @@ def representative_cases(
 
 
 def write_cases(folder: Path, films: Sequence[Film], maps: np.ndarray, rows: pd.DataFrame) -> None:
-    """Write an image of each radiograph into a folder, and `cases.csv`, which lists them.
+    """Write an image of each radiograph into a new folder, and `cases.csv`, which lists them.
 
-    Args:
-        folder: the folder; it replaces that of an earlier call.
-        films: n films.
-        maps: (n, h, w) signed maps of their squares.
-        rows: n rows of `representative_cases`.
+    The rows are those of `representative_cases`; films and maps are as for `overlay_sheet`.
     """
     names = [f"{number:02d}.jpg" for number in range(1, len(films) + 1)]
     listed = pd.DataFrame({"picture": names, "id": rows["id"], "caption": captions(rows)})

@@ -11,8 +11,8 @@ import pandas as pd
 from boneage.evaluation.numbers import count_units, fixed
 from boneage.evaluation.reference import Claim
 from boneage.evaluation.shares import limits_of_difference
-from boneage.explain.background import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.explain.localisation import DIFFERENCE
+from boneage.explain.regions import BACKGROUND, HAND, MARKER, SOFT_TISSUE
 from boneage.stages import ALL
 
 CONTROLS = ("random_weights", "blob", "edges")
@@ -137,11 +137,7 @@ def _test_claim(here: pd.DataFrame, claim: Claim) -> str:
 
 
 def background_sentences(summary: pd.DataFrame) -> list[str]:
-    """Return, for each task, sentences on the maps outside the hand and on the marker.
-
-    Args:
-        summary: rows of `measure_model`, with `checkpoint`.
-    """
+    """Return, for each task, sentences on the maps outside the hand and on the marker."""
     rows = summary[summary["group"] == ALL]
     lines = []
     for task, of_task in rows.groupby("task", sort=False):
@@ -182,8 +178,8 @@ def _moved(moved: pd.DataFrame) -> str:
     )
     if tolerance is None:  # a new task's unit: nobody has said what is little
         return f"painting the marker over {changes}"
-    more = sum(1 for low, _ in limits if low > tolerance)
-    less = sum(1 for _, high in limits if high < tolerance)
+    more = sum(low > tolerance for low, _ in limits)
+    less = sum(high < tolerance for _, high in limits)
     k = len(models)
     verdict = "holds" if less == k else "does not hold" if more == k else "is not clear"
     if less == k and any(row["value"] < tolerance for row in by_source["spread"]):

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from boneage.data.dataset import sex_indices
+from boneage.data.tables.ids import patient_codes
 from boneage.evaluation.intervals import Metrics, with_interval
-from boneage.explain.background import (
+from boneage.explain.regions import (
     BACKGROUND,
     HAND,
     MARKER,
@@ -28,6 +31,7 @@ MOVED = "moved"
 SOURCES = ("model", "elsewhere")
 DIFFERENCE = "difference"  # of the sources
 Groups = Mapping[str, np.ndarray]
+Regions = Mapping[str, Mapping[str, np.ndarray]]  # masks by id and region
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,22 @@ class Sample:
     groups: Groups
     patients: np.ndarray | None = None
 
+    @classmethod
+    def of(cls, table: pd.DataFrame, images: np.ndarray, masks: Regions, stages: Stages) -> Self:
+        """Return the n radiographs of a table, with (n, H, W) images, and masks by id."""
+        return cls(
+            images,
+            sex_indices(table["sex"]),
+            [masks[id_] for id_ in table["id"]],
+            age_groups(table["age_years"].to_numpy(float), stages),
+            patient_codes(table),
+        )
+
 
 def age_groups(age_years: np.ndarray, stages: Stages) -> Groups:
     """Return which radiographs are in each group: all, the stages and the age bands.
 
-    Args:
-        age_years: (n,) true ages; NaN, if unknown, is in no stage and no band.
-        stages: the stages.
+    An unknown age, NaN, is in no stage and no band.
     """
     has_age = ~np.isnan(age_years)
     groups = {ALL: np.ones(len(age_years), bool)}
@@ -67,9 +80,7 @@ def age_groups(age_years: np.ndarray, stages: Stages) -> Groups:
 def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.DataFrame:
     """Return the overlap of each map with each region of its radiograph.
 
-    Args:
-        maps: (n, H, W) maps; values below zero do not count.
-        masks: n times, per region, (H, W) bool.
+    Values of the (n, H, W) maps below zero do not count; the n masks are as of `Sample`.
 
     Returns:
         A row per radiograph and region: `image` (position), `region`, `energy` (share of the map's
@@ -98,14 +109,12 @@ def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.D
 
 def _in_hand(positive: np.ndarray, mask: np.ndarray, hand: np.ndarray | None) -> dict[str, float]:
     """Return the shares of a region in the map and the area within the hand."""
-    within = mask & hand if hand is not None else np.zeros_like(mask)
-    on_hand = positive[hand].sum() if hand is not None else 0
-    if hand is None or not within.any() or (within == hand).all() or not on_hand:
-        return {"energy_in_hand": np.nan, "area_in_hand": np.nan}
-    return {
-        "energy_in_hand": positive[within].sum() / on_hand,
-        "area_in_hand": within.sum() / hand.sum(),
-    }
+    energy = area = np.nan
+    if hand is not None and (total := positive[hand].sum()):
+        within = mask & hand
+        if within.any() and (within != hand).any():
+            energy, area = positive[within].sum() / total, within.sum() / hand.sum()
+    return {"energy_in_hand": energy, "area_in_hand": area}
 
 
 def summarise(
@@ -205,10 +214,6 @@ def marker_effect(sample: Sample, predict: Predict) -> pd.DataFrame:
 
     The marker is inpainted from its surroundings. The control is its mirror image in the empty
     background, since inpainting changes an image slightly wherever it is done.
-
-    Args:
-        sample: n radiographs.
-        predict: from images to (n,) predictions.
 
     Returns:
         Rows as from `summarise` for the metric `moved`, in units of the prediction, with the

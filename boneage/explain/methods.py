@@ -72,12 +72,7 @@ def explaining(model: BoneAgeModule) -> Iterator[None]:
 
 
 class Score(nn.Module):
-    """The scalar output of a task to be explained, for images in [0, 1].
-
-    Args:
-        model: the model.
-        task: name of the task.
-    """
+    """The scalar output of a task to be explained, for images in [0, 1]."""
 
     def __init__(self, model: BoneAgeModule, task: str) -> None:
         super().__init__()
@@ -102,16 +97,11 @@ class Score(nn.Module):
 def attribute(
     model: BoneAgeModule, image: Tensor, sex: Tensor, task: str, method: Method
 ) -> Tensor:
-    """Return (B, H, W) float32 signed maps: positive raises the prediction of a task.
+    """Return (B, H, W) float32 signed maps by a method; otherwise as `grad_cam`.
 
-    Args:
-        model: the model.
-        image: (B, 1, H, W) uint8 radiographs.
-        sex: (B,) int64, index into `SEXES`.
-        task: name of the task; for stages, the predicted stage of the radiograph is explained, also
-            where a method changes the radiograph so that another one would be predicted.
-        method: as `Method`. Guided Grad-CAM needs ReLU modules: for other activations it is
-            Grad-CAM times the plain gradient.
+    For stages, the predicted stage of the radiograph is explained, also where a method changes the
+    radiograph so that another one would be predicted. Guided Grad-CAM needs ReLU modules: for other
+    activations it is Grad-CAM times the plain gradient.
     """
     side = image.shape[-1]
     if method == "gradcam":

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
 from boneage.evaluation.figures.style import BLUE, GREY, ORANGE
-from boneage.evaluation.intervals import Results, with_interval
+from boneage.evaluation.intervals import Metrics, Results, with_interval
 from boneage.models.inference import Predict, batches
 from boneage.models.module import BoneAgeModule
 
@@ -31,13 +31,8 @@ def with_random_weights(
 ) -> BoneAgeModule:
     """Return a copy of a model with random weights, normalised by the radiographs.
 
-    What has no `reset_parameters`, like the layer scales of ConvNeXt, keeps its weights.
-
-    Args:
-        model: the model.
-        images: (n, H, W) uint8 radiographs.
-        sex: (n,) int64, index into `SEXES`.
-        seed: of the weights.
+    What has no `reset_parameters`, like the layer scales of ConvNeXt, keeps its weights. Images and
+    sexes are as of `localisation.Sample`.
     """
     with torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
         random = copy.deepcopy(model).eval()
@@ -52,16 +47,10 @@ def with_random_weights(
 def _normalise(
     model: BoneAgeModule, layers: Iterable[nn.Module], images: np.ndarray, sex: Tensor
 ) -> None:
-    """Set the statistics of new batch normalisation layers to those of some of the radiographs.
+    """Set the statistics of batch norms among new layers to those of some of the radiographs.
 
     With the initial ones, most channels are always zero in some networks, and their maps are empty
-    or lie anywhere.
-
-    Args:
-        model: the model, in evaluation mode.
-        layers: its new layers, of any kind.
-        images: (n, H, W) uint8 radiographs.
-        sex: (n,) int64, index into `SEXES`.
+    or lie anywhere. The model must be in evaluation mode.
     """
     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
     if not norms:
@@ -136,7 +125,7 @@ def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict) -> pd.DataF
         [cv2.resize(p, (side, side), interpolation=cv2.INTER_NEAREST) for p in patches]
     )
     unchanged = predict(images)
-    rows = []
+    parts = []
     for name, marks in (("marked", np.abs(maps)), ("random", random)):
         ranks = marks.reshape(len(marks), -1).argsort(axis=1).argsort(axis=1).reshape(marks.shape)
         place = 1 - (ranks + 1) / ranks[0].size  # 0 for the most marked pixel
@@ -144,10 +133,9 @@ def deletion(images: np.ndarray, maps: np.ndarray, predict: Predict) -> pd.DataF
             chosen = place < share
             deleted = np.abs(predict(np.where(chosen, blurred, images)) - unchanged)
             inserted = np.abs(predict(np.where(chosen, images, blurred)) - unchanged)
-            for i, (removed, restored) in enumerate(zip(deleted, inserted, strict=True)):
-                row = {"image": i, "order": name, "share": share}
-                rows.append({**row, "deletion": removed, "insertion": restored})
-    return pd.DataFrame(rows)
+            what = {"image": range(len(images)), "order": name, "share": share}
+            parts.append(pd.DataFrame({**what, "deletion": deleted, "insertion": inserted}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def mean_distances(curves: pd.DataFrame, patients: np.ndarray | None = None) -> Results:
@@ -164,20 +152,14 @@ def mean_distances(curves: pd.DataFrame, patients: np.ndarray | None = None) -> 
         marked pixels changes it more than removing random ones. An `insertion` below 0: restoring
         them restores it sooner.
     """
-    mean = curves.groupby(["image", "order"])[["deletion", "insertion"]].mean()
-    columns = []
-    for name in ("deletion", "insertion"):
-        by_order = mean[name].unstack("order")
-        columns.append((by_order["marked"] - by_order["random"]).to_numpy(float))
-    return with_interval(
-        lambda removed, restored: {
-            "deletion": removed.mean(axis=-1),
-            "insertion": restored.mean(axis=-1),
-        },
-        *columns,
-        patients=patients,
-        differences=("deletion", "insertion"),
-    )
+    names = ["deletion", "insertion"]
+    mean = curves.groupby(["image", "order"])[names].mean().unstack("order")
+    columns = [(mean[name, "marked"] - mean[name, "random"]).to_numpy(float) for name in names]
+
+    def means(*columns: np.ndarray) -> Metrics:
+        return {name: own.mean(axis=-1) for name, own in zip(names, columns, strict=True)}
+
+    return with_interval(means, *columns, patients=patients, differences=names)
 
 
 def _similar(original: np.ndarray, maps: np.ndarray, layers: int) -> list[dict[str, float]]:
@@ -193,13 +175,7 @@ def _similar(original: np.ndarray, maps: np.ndarray, layers: int) -> list[dict[s
 
 
 def sanity_figure(randomised: pd.DataFrame, curves: pd.DataFrame, unit: str) -> Figure:
-    """Draw the change of maps with reset layers, and of predictions with removed pixels.
-
-    Args:
-        randomised: from `randomisation`.
-        curves: from `deletion`.
-        unit: of the prediction.
-    """
+    """Draw the results of `randomisation` and of `deletion`, whose predictions have a unit."""
     figure = Figure(figsize=(7.6, 2.8), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     by_layer = randomised.groupby("layers")[["spearman", "ssim"]].median()

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 class Weighting(nn.Module, ABC):
     """From the losses of the tasks to the total that is minimised.
 
-    Subclasses take the tasks' names, and their weights by configuration, as keyword arguments.
-
     Args:
-        names: of the tasks.
+        names: of the tasks; given, like the weights, by keyword.
         weights: share of each task, as its configuration says.
     """
 
@@ -74,8 +72,7 @@ class LossScaleWeighting(Weighting):
     """Each loss divided by its own running mean: at any time, tasks count as their weights say.
 
     Args:
-        names: of the tasks.
-        weights: share of each task.
+        names, weights: as of `Weighting`.
         decay: of the running mean, per step; 0 divides by the loss of the step itself.
     """
 

@@ -13,8 +13,7 @@ from boneage.errors import UserError, framework
 from boneage.predict.onnx_model import Columns, Model, OnnxModel, builtin_file
 from boneage.run.checkpoint_file import checkpoint_file, require_weights
 from boneage.stages import PROBABILITY
-from boneage.uncertainty.conformal import INTERVAL_KEYS, Intervals, why_unknown
-from boneage.uncertainty.site import Correction
+from boneage.uncertainty.calibration import INTERVAL_KEYS, Correction, Intervals, why_unknown
 from boneage.weights import is_exported, require_distinct
 
 log = logging.getLogger(__name__)

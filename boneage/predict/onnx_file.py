@@ -17,7 +17,7 @@ from boneage.predict.answer import RESEARCH_ONLY
 from boneage.predict.graph import Exported, noise
 from boneage.predict.onnx_model import INPUTS, MAP, NOVELTY, output_of
 from boneage.run.calibrate import intervals_by_sex
-from boneage.uncertainty.conformal import to_plain
+from boneage.uncertainty.calibration import to_plain
 from boneage.weights import CONTRACT_SCHEMA
 
 LOW, HIGH = STRETCH_PERCENTILES

@@ -14,8 +14,7 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError, plural
 from boneage.stages import BANDS, Stages
-from boneage.uncertainty.conformal import IntervalsBySex, from_plain
-from boneage.uncertainty.site import Site
+from boneage.uncertainty.calibration import IntervalsBySex, Site, from_plain
 from boneage.weights import BUILTIN, CONTRACT_SCHEMA, KEY, SITE_KEY
 
 Columns = dict[str, np.ndarray]

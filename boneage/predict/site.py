@@ -23,7 +23,7 @@ from boneage.predict.ensemble import Ensemble
 from boneage.predict.onnx_model import with_metadata
 from boneage.predict.predict import answers_twice
 from boneage.predict.radiograph import NO_SINGLE_HAND
-from boneage.uncertainty.site import Correction, Site
+from boneage.uncertainty.calibration import Correction, Site
 from boneage.uncertainty.site_fit import (
     MIN_RADIOGRAPHS,
     SiteFit,

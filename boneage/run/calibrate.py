@@ -27,16 +27,16 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import fold_of, load_model, read_checkpoint, stages_of
 from boneage.run.checkpoint_file import checkpoint_file
 from boneage.run.seen import seen_by
-from boneage.uncertainty.conformal import (
+from boneage.uncertainty.calibration import (
     INTERVAL_KEYS,
     MIN_VALIDATION,
     Intervals,
     IntervalsBySex,
+    Site,
     coverage,
     fit_intervals,
 )
 from boneage.uncertainty.novelty import Novelty, fit_novelty, from_whitening
-from boneage.uncertainty.site import Site
 
 log = logging.getLogger(__name__)
 FEATURES = 2000  # training radiographs for the distribution of features

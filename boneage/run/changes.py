@@ -9,7 +9,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.depth import clip_marks, full_scale
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import resized_mask
-from boneage.explain.background import HAND, MARKER, background_masks, paint_over
+from boneage.explain.regions import HAND, MARKER, background_masks, paint_over
 
 BORDER = 0.2  # of each side
 NOISE = 8  # grey levels, standard deviation

@@ -15,11 +15,10 @@ from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 from torch.utils import deterministic
 
-from boneage.callbacks.divergence import Divergence
-from boneage.callbacks.epoch_seed import EpochSeed
-from boneage.callbacks.predictions import Predictions
-from boneage.callbacks.progress import EpochLines, History
-from boneage.callbacks.throughput import Throughput
+from boneage.callbacks.checkpoint import EpochSeed
+from boneage.callbacks.early_stopping import Divergence
+from boneage.callbacks.progress import EpochLines
+from boneage.callbacks.records import History, Predictions, Throughput
 from boneage.data.atomic import write_file
 from boneage.data.module import BoneAgeDataModule
 from boneage.errors import FailedRun, UserError
@@ -68,7 +67,7 @@ from boneage.run.resume import (
 )
 from boneage.run.seen import check_teachers, check_unseen, is_external
 from boneage.run_files import SPLIT
-from boneage.uncertainty.conformal import why_unknown
+from boneage.uncertainty.calibration import why_unknown
 from boneage.weights import is_exported, sha256
 
 log = logging.getLogger(__name__)

@@ -24,10 +24,10 @@ from boneage.data.tables.matching import match_ids
 from boneage.data.tables.sexes import contradict
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.figures.style import styled, to_png
-from boneage.explain.boxes import find_regions
 from boneage.explain.cases import captions, overlay_sheet
 from boneage.explain.film import read_film
 from boneage.explain.methods import Method, maps_of
+from boneage.explain.regions import find_regions
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import correcting_site, predictions_at
 from boneage.run.checkpoint import load_model, read_checkpoint

@@ -11,7 +11,7 @@ import torch
 from boneage.errors import UserError, install
 from boneage.run.checkpoint_file import IntactCheckpoint
 from boneage.run.record_schema import checked_record
-from boneage.uncertainty.site import Site
+from boneage.uncertainty.calibration import Site
 from boneage.weights import CONTRACT_SCHEMA, KEY, SITE_KEY
 
 NOVELTY_PREFIX = "novelty."

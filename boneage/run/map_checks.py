@@ -16,9 +16,9 @@ from boneage.evaluation.intervals import Results
 from boneage.evaluation.numbers import FEW, number, with_limits
 from boneage.evaluation.reference import first_reference
 from boneage.explain.attention import measure_model, write_attention
-from boneage.explain.boxes import read_regions
-from boneage.explain.localisation import Sample, age_groups
+from boneage.explain.localisation import Sample
 from boneage.explain.methods import Method
+from boneage.explain.regions import read_regions
 from boneage.explain.sanity import deletion, mean_distances, randomisation, sanity_figure
 from boneage.models.inference import predictor
 from boneage.run.checkpoint import stages_of
@@ -50,14 +50,8 @@ def localise(
         pairs = zip(explained.table["id"], explained.files, strict=True)
         new = {id_: file for id_, file in pairs if id_ not in cached}
         cached |= read_regions(regions, new, explained.preprocessing, annotator)
-        ages = explained.table["age_years"].to_numpy(float)
-        sample = Sample(
-            explained.images,
-            explained.sex,
-            [cached[id_] for id_ in explained.table["id"]],
-            age_groups(ages, stages_of(explained.checkpoint["boneage"])),
-            explained.patients,
-        )
+        stages = stages_of(explained.checkpoint["boneage"])
+        sample = Sample.of(explained.table, explained.images, cached, stages)
         summaries.append(measure_model(explained.model, sample, method, seed))
     reference = first_reference(explained.checkpoint["boneage"] for explained in models)
     return write_attention(summaries, out, reference)

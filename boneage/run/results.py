@@ -31,8 +31,8 @@ from boneage.evaluation.metrics import common_name, describe, is_built_in, shown
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled, with_limits
 from boneage.evaluation.predictions import count_not_finite, pick_cases
 from boneage.evaluation.report.readers import limit_of_readers
-from boneage.models.architecture import count_parameters, describe_architecture
 from boneage.models.module import BoneAgeModule
+from boneage.models.network import count_parameters, describe_architecture
 from boneage.options import TABLE, kind_of
 from boneage.run.options import command, named_reference, options
 from boneage.run_files import (

@@ -21,16 +21,12 @@ class AgeDistribution(AgeRegression):
 
     The target is a normal distribution around the true age, so that neighbouring months are nearly
     right. The loss combines its cross-entropy with the error of the expectation (standardised).
+    Other arguments are those of `AgeRegression`.
 
     Args:
-        in_features: width of the features.
         loss: error of the expectation.
-        hidden: widths of the head's hidden layers.
-        dropout: dropout after each hidden layer.
         sigma: standard deviation of the target in months.
         share: share of the cross-entropy in the loss.
-        weight: share of the total loss.
-        soft_weight: share of the teacher's age in the training target.
     """
 
     outputs = 240  # months of bone age

@@ -138,11 +138,9 @@ def scalar_loss(name: str, task: Task, output: Tensor, target: Tensor) -> Tensor
 
 
 def no_loss(task: Task, output: Tensor) -> Tensor:
-    """Return a loss of 0 that depends, as others do, on all weights: processes wait for these.
+    """Return a loss of 0 for a batch of which no radiograph has the task's target.
 
-    Args:
-        task: without a target in this batch.
-        output: (0, ...) its outputs of radiographs with a target.
+    It depends, as others do, on all weights: processes wait for these.
     """
     return output.sum() + 0 * sum(weight.sum() for weight in task.parameters())
 

@@ -20,14 +20,7 @@ class OrdinalStages(StageClassification):
 
     The probability to exceed threshold k is sigmoid(maturity - threshold k): cumulative logits.
 
-    Args:
-        in_features: width of the features.
-        stages: the stages, in order.
-        hidden: widths of the head's hidden layers, see `MLPHead`.
-        dropout: dropout after each hidden layer.
-        balance: exponent of the class weights, as for `StageClassification`.
-        focal: exponent of the focal loss.
-        weight: share of the total loss.
+    The arguments are those of `StageClassification`.
     """
 
     def __init__(

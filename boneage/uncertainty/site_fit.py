@@ -12,10 +12,16 @@ import pandas as pd
 from boneage.data.tables.ids import count_patients, patient_codes
 from boneage.data.tables.sexes import SEXES
 from boneage.errors import UserError, join_first, plural
-from boneage.evaluation.intervals import Result, Results, paired_difference, with_interval
+from boneage.evaluation.intervals import Result, paired_difference, with_interval
 from boneage.stages import ALL
-from boneage.uncertainty.conformal import COVERAGE, Intervals, coverage, fit_intervals
-from boneage.uncertainty.site import Correction, Line
+from boneage.uncertainty.calibration import (
+    COVERAGE,
+    Correction,
+    Intervals,
+    Line,
+    coverage,
+    fit_intervals,
+)
 
 log = logging.getLogger(__name__)
 MIN_RADIOGRAPHS = 20  # radiographs for a correction, in total or of a sex
@@ -88,7 +94,8 @@ def fit_site(
             f"give those of at least {CROSS_VALIDATION_FOLDS}, or name the column of patients"
         )
     held_out = _cross_validated(_choose, predicted, true, sexes, groups)
-    difference = paired_difference(_mae, (true, predicted), (true, held_out), patients)
+    error, held_out_error = np.abs(predicted - true), np.abs(held_out - true)
+    difference = paired_difference(_mean_months, (error,), (held_out_error,), patients)
     tried = _choose(predicted, true, sexes, groups)
     high = difference["high"]
     helps = high is not None and high < 0
@@ -101,8 +108,8 @@ def fit_site(
     return SiteFit(
         correction=_fit(tried, predicted, true, sexes) if helps else Correction(),
         tried=tried,
-        mae=_interval(true, predicted, patients)["mae_months"],
-        mae_corrected=_interval(true, held_out, patients)["mae_months"],
+        mae=_mae(error, patients),
+        mae_corrected=_mae(held_out_error, patients),
         difference=difference,
         covered=covered,
         intervals=fit_intervals(true, final) if refit else None,
@@ -184,10 +191,8 @@ def check_readings(labels: pd.DataFrame, table: Path) -> None:
 
 def _warn_of_far_readings(labels: pd.DataFrame, table: Path) -> None:
     """Warn of single readings that may be typing errors, or of another radiograph."""
-    far = labels[
-        _from_median(labels["predicted_years_by_sex"].to_numpy(float) - labels["age_years"])
-        > FAR_YEARS
-    ]
+    errors = labels["predicted_years_by_sex"].to_numpy(float) - labels["age_years"]
+    far = labels[_from_median(errors) > FAR_YEARS]
     if len(far):
         rows = zip(far["id"], far["age_years"], far["predicted_years_by_sex"], strict=True)
         log.warning(
@@ -267,9 +272,9 @@ def _cross_validated(
     parts = _deal(true, groups)
     corrected = np.empty(len(true))
     for part in range(CROSS_VALIDATION_FOLDS):
-        rest, these = parts != part, parts == part
-        others = predicted[rest], true[rest], sexes[rest]
-        correction = _fit(choose(*others, groups[rest]), *others)
+        these = parts == part
+        others = [column[~these] for column in (predicted, true, sexes, groups)]
+        correction = _fit(choose(*others), *others[:3])
         corrected[these] = correction.correct(predicted[these], sexes[these])
     return corrected
 
@@ -283,15 +288,8 @@ def _deal(true: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return part[codes]
 
 
-def _mae(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    months: np.ndarray = 12 * np.abs(predicted - true).mean(axis=-1)
-    return months
-
-
-def _interval(true: np.ndarray, predicted: np.ndarray, patients: np.ndarray | None) -> Results:
-    return with_interval(
-        lambda t, p: {"mae_months": _mae(t, p)}, true, predicted, patients=patients
-    )
+def _mae(errors: np.ndarray, patients: np.ndarray | None) -> Result:
+    return with_interval(lambda e: {"mae": _mean_months(e)}, errors, patients=patients)["mae"]
 
 
 def _contains(result: Result, value: float) -> bool:

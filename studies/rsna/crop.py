@@ -18,7 +18,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.formats import read_radiograph
 from boneage.data.layouts import read_source
 from boneage.data.sampler import evenly
-from boneage.explain.boxes import read_boxes
+from boneage.explain.regions import read_boxes
 from boneage.run.results import write_json
 
 SHEET, SIDE = (10, 5), 128  # columns and rows of a sheet; pixels of a crop

@@ -4,7 +4,7 @@ import lightning as L
 import pytest
 from hydra.utils import instantiate
 
-from boneage.callbacks.epoch_seed import EpochSeed
+from boneage.callbacks.checkpoint import EpochSeed
 from boneage.errors import UserError
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.experiment import train
@@ -52,7 +52,7 @@ def test_the_weights_of_best_have_its_score(
 def test_weights_that_are_not_finite_are_not_saved_within_an_epoch(
     configure, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("boneage.callbacks.divergence.all_finite", lambda weights: False)
+    monkeypatch.setattr("boneage.callbacks.early_stopping.all_finite", lambda weights: False)
     with pytest.raises(UserError, match="the weights are not finite in epoch 1:"):
         train(configure(*WITHIN))
     assert not (tmp_path / "run/checkpoints/best.ckpt").exists()

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from boneage.callbacks import progress
-from boneage.callbacks.progress import EpochLines, History, TerminalBar
+from boneage.callbacks.progress import EpochLines, TerminalBar
+from boneage.callbacks.records import History
 from boneage.data import parallel
 from boneage.data.parallel import ProgressLines
 from boneage.errors import UserError

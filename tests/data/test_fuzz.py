@@ -21,7 +21,7 @@ from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.hand import Crop
 from boneage.data.tables.labels import read_labels
 from boneage.errors import UserError
-from boneage.explain.boxes import read_boxes
+from boneage.explain.regions import read_boxes
 from boneage.run.check import check_config
 
 QUICK = settings(
@@ -164,7 +164,7 @@ def test_hostile_archives_execute_nothing(tmp_path):
     with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
         np.load(tmp_path / "images.npy", mmap_mode=None)
     np.savez(tmp_path / "masks.npz", carpals=np.array([Hostile()], dtype=object))
-    from boneage.explain.boxes import read_masks
+    from boneage.explain.regions import read_masks
 
     with pytest.raises(UserError, match="is damaged"):
         read_masks(tmp_path / "masks.npz", Geometry(20, 30, Preprocessing(size=16), Crop()))

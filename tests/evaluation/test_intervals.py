@@ -16,7 +16,7 @@ from boneage.evaluation.run_folder import FinishedRun
 from boneage.evaluation.stage import errors_by_edge_distance
 from boneage.run.stress import stress_metrics
 from boneage.stages import Stages
-from boneage.uncertainty.conformal import coverage
+from boneage.uncertainty.calibration import coverage
 
 STAGES = Stages()
 AGES = st.one_of(st.floats(0, 20), st.sampled_from([0.1, 9.99, 10.0, 17.0, 17.1, 18.0, 19.0]))

@@ -17,7 +17,7 @@ from boneage.evaluation.run_folder import read_run
 from boneage.run.options import options
 from boneage.run.results import write_json
 from boneage.tasks.age_distribution import AgeDistribution
-from boneage.uncertainty.conformal import COVERAGE, MIN_BAND
+from boneage.uncertainty.calibration import COVERAGE, MIN_BAND
 from boneage.weights import BUILTIN
 
 HOME = "/home/somebody/work"

@@ -22,10 +22,10 @@ from boneage.data.hand import Crop, resized_mask, sides_at
 from boneage.errors import UserError
 from boneage.evaluation.reference import Claim, Reference
 from boneage.explain.attention import measure_model
-from boneage.explain.boxes import _with_background, read_boxes, read_regions, region_masks
 from boneage.explain.claim import sentences
 from boneage.explain.localisation import Sample, age_groups, blob, edges, measure, summarise
 from boneage.explain.methods import Method, Score, attribute, maps_of
+from boneage.explain.regions import _with_background, read_boxes, read_regions, region_masks
 from boneage.explain.sanity import with_random_weights
 from boneage.run.checkpoint import build_model, read_checkpoint
 from boneage.run.checkpoint_file import checkpoint_file

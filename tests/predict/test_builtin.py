@@ -22,8 +22,7 @@ from boneage.explain.methods import grad_cam
 from boneage.predict.onnx_model import OnnxModel, with_metadata
 from boneage.predict.radiograph import see
 from boneage.run.checkpoint import load_model, read_checkpoint
-from boneage.uncertainty.conformal import Intervals
-from boneage.uncertainty.site import Correction, Site
+from boneage.uncertainty.calibration import Correction, Intervals, Site
 from boneage.weights import BUILTIN, KEY, SITE_KEY
 
 HANDS = ((4, "female"), (9, "male"), (13, "female"), (15, "male"))

@@ -29,7 +29,7 @@ from boneage.run.calibrate import intervals_by_sex, intervals_of, novelty_of
 from boneage.run.checkpoint import build_model, load_model, read_checkpoint, resolved
 from boneage.run.record_schema import CONFIG_KEYS
 from boneage.tasks.regression import AgeRegression
-from boneage.uncertainty.conformal import Intervals, to_plain
+from boneage.uncertainty.calibration import Intervals, to_plain
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,8 +11,7 @@ from boneage.errors import UserError
 from boneage.predict.ensemble import SITE, Ensemble
 from boneage.predict.onnx_model import OnnxModel
 from boneage.stages import Stages
-from boneage.uncertainty.conformal import Intervals
-from boneage.uncertainty.site import Correction, Line, Site
+from boneage.uncertainty.calibration import Correction, Intervals, Line, Site
 
 NAN = float("nan")
 CHILD, ADULT = "stage_probability_child", "stage_probability_adult"

@@ -45,7 +45,7 @@ from boneage.predict.radiograph import CORRECTIONS, Radiograph, correction_neede
 from boneage.run.ensemble import ensemble
 from boneage.run.experiment import train
 from boneage.stages import Stages
-from boneage.uncertainty.conformal import Intervals
+from boneage.uncertainty.calibration import Intervals
 
 
 @pytest.fixture(scope="module")

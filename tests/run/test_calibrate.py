@@ -35,8 +35,7 @@ from boneage.run.checkpoint import read_checkpoint
 from boneage.run.experiment import train
 from boneage.run.explain import Explained
 from boneage.run.stress import held_out, stress
-from boneage.uncertainty.conformal import Intervals
-from boneage.uncertainty.site import Correction, Line, Site
+from boneage.uncertainty.calibration import Correction, Intervals, Line, Site
 from boneage.uncertainty.site_fit import SiteFit, check_readings
 
 HANDS = 60

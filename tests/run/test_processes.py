@@ -11,7 +11,7 @@ from helpers import TINY, call
 from hydra.types import RunMode
 from hydra.utils import instantiate
 
-from boneage.callbacks.epoch_seed import EpochSeed
+from boneage.callbacks.checkpoint import EpochSeed
 from boneage.data.sampler import EpochSampler, RankBatches
 from boneage.errors import UserError
 from boneage.run.experiment import train

@@ -17,7 +17,7 @@ import torch
 from helpers import TINY, compose_config, server
 from omegaconf import OmegaConf
 
-from boneage.callbacks.epoch_seed import EpochSeed
+from boneage.callbacks.checkpoint import EpochSeed
 from boneage.data import atomic
 from boneage.errors import UserError
 from boneage.run.experiment import train

@@ -22,7 +22,7 @@ from boneage.data.phantom import expose, write_phantom
 from boneage.data.tables.columns import Columns
 from boneage.errors import UserError
 from boneage.evaluation.numbers import fixed
-from boneage.explain.background import HAND, MARKER
+from boneage.explain.regions import HAND, MARKER
 from boneage.predict.predictor import Predictor
 from boneage.run.changes import STRESSES, UNCHANGED, changed_square
 from boneage.run.checkpoint import read_checkpoint

@@ -6,7 +6,7 @@ import pytest
 
 from boneage.run.calibrate import coverage_of, intervals_of
 from boneage.stages import BANDS
-from boneage.uncertainty.conformal import coverage, fit_intervals
+from boneage.uncertainty.calibration import coverage, fit_intervals
 
 
 def simulate(rng, n, spread):

@@ -9,17 +9,17 @@ import torch
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.hand import Crop
 from boneage.data.phantom import expose
-from boneage.explain.background import (
+from boneage.explain.claim import background_sentences
+from boneage.explain.localisation import Sample, age_groups, marker_effect
+from boneage.explain.regions import (
     BACKGROUND,
     MARKER,
     SOFT_TISSUE,
+    _with_background,
     background_masks,
     mirrored_mask,
     paint_over,
 )
-from boneage.explain.boxes import _with_background
-from boneage.explain.claim import background_sentences
-from boneage.explain.localisation import Sample, age_groups, marker_effect
 from boneage.stages import Stages
 
 INNER = Crop((0.3, 0.3, 1.0, 1.0))  # without the marker

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import BACKBONES, compose_config
 
-from boneage.models.architecture import describe_architecture
+from boneage.models.network import describe_architecture
 from boneage.run.checkpoint import build_model
 
 

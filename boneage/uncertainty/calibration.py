@@ -1,9 +1,10 @@
-"""Conformal intervals of the true age."""
+"""Calibration of a model: conformal intervals of the true age, and its correction at a site."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from math import ceil, inf, isfinite
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from boneage.evaluation.shares import widen_share
 from boneage.stages import ALL, BANDS
 
 COVERAGE = 0.9
+NONE = "none"  # the form of no correction
 INTERVAL_KEYS = {True: "sex_known", False: "sex_unknown"}  # keys in files
 MIN_BAND = 50  # radiographs for a band to have its own width
 # radiographs for any width
@@ -65,15 +67,87 @@ def from_plain(plain: Mapping[str, Sequence[float | None]]) -> IntervalsBySex:
     }
 
 
+@dataclass(frozen=True)
+class Line:
+    """A correction of predicted bone ages: an offset with an optional slope in the age.
+
+    Args:
+        offset: years added at the age `middle`.
+        slope: years added per year above it.
+        middle: years.
+        low, high: years; outside, the correction is that of the nearer limit.
+    """
+
+    offset: float = 0.0
+    slope: float = 0.0
+    middle: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+    def correct(self, years: np.ndarray) -> np.ndarray:
+        """Return (n,) corrected ages of (n,) predicted ones, years."""
+        above = np.clip(years, self.low, self.high) - self.middle
+        corrected: np.ndarray = np.maximum(years + self.offset + self.slope * above, 0)
+        return corrected
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The correction at a site.
+
+    Args:
+        form: one of `site_fit.FORMS`, or `NONE`.
+        lines: by sex; a sex without a line is not corrected.
+    """
+
+    form: str = NONE
+    lines: dict[str, Line] = field(default_factory=dict)
+
+    def correct(self, years: np.ndarray, sexes: np.ndarray) -> np.ndarray:
+        """Return (n,) corrected ages of (n,) predicted ones, years, and (n,) names of sexes."""
+        corrected = np.array(years, float)
+        for sex, line in self.lines.items():
+            corrected[sexes == sex] = line.correct(corrected[sexes == sex])
+        return corrected
+
+
+@dataclass(frozen=True)
+class Site:
+    """Correction and intervals of a model at a site.
+
+    Args:
+        correction: of its ages.
+        intervals: for known and unknown sex (the key); None if the model's own are used.
+        ids: of the radiographs that they were fitted to; older versions did not store them.
+    """
+
+    correction: Correction
+    intervals: IntervalsBySex
+    ids: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """Return this as plain containers, to store in a model."""
+        return {
+            "form": self.correction.form,
+            "lines": {sex: asdict(line) for sex, line in self.correction.lines.items()},
+            "half_widths_years": to_plain(self.intervals),
+            "ids": list(self.ids),
+        }
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "Site":
+        """Return the site from the output of `plain`."""
+        lines = {sex: Line(**line) for sex, line in plain["lines"].items()}
+        intervals = from_plain(plain["half_widths_years"])
+        return cls(Correction(plain["form"], lines), intervals, tuple(plain.get("ids", ())))
+
+
 def fit_intervals(true_years: np.ndarray, predicted_years: np.ndarray) -> Intervals:
     """Return half-widths for a coverage of 90 %, fitted to radiographs not used for training.
 
     A half-width is the ceil(0.9 (n + 1))-th smallest of n absolute errors (Lei et al., JASA
     2018;113:1094), within a band of the predicted age, or over all bands if the band has too few.
-
-    Args:
-        true_years: (n,) true ages.
-        predicted_years: (n,) predicted ages.
+    Both ages are (n,) arrays.
     """
     error = np.abs(predicted_years - true_years)
     band = BANDS.index_of(predicted_years)
@@ -99,11 +173,7 @@ def coverage(
 ) -> dict[str, Results]:
     """Return the coverage of intervals, over all and by band of the predicted age.
 
-    Args:
-        true_years: (n,) true ages.
-        predicted_years: (n,) predicted ages.
-        width: (n,) half-widths in years.
-        patients: (n,) numbers of the patients, as for `with_interval`.
+    The arrays are (n,): ages and half-widths in years, and patients as for `with_interval`.
 
     Returns:
         Per band with radiographs: `covered`, the share of true ages in the interval with its 95 %

@@ -6,8 +6,7 @@ import pytest
 from boneage.errors import UserError
 from boneage.predict.answer import Answer, corrections_line, lines_of
 from boneage.predict.site import _fit_lines
-from boneage.uncertainty.conformal import Intervals
-from boneage.uncertainty.site import Correction, Line
+from boneage.uncertainty.calibration import Correction, Intervals, Line
 from boneage.uncertainty.site_fit import (
     SiteFit,
     _choose,

@@ -1,14 +1,51 @@
-"""Speed and duration of a run, also of one that was interrupted."""
+"""Records of a run: predictions of several processes, and the speed of an interrupted training."""
 
 import time
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
+from helpers import TINY, compose_config
 
-from boneage.callbacks import throughput
-from boneage.callbacks.throughput import Throughput
+from boneage.callbacks import records
+from boneage.callbacks.records import Predictions, Throughput
+from boneage.errors import UserError
+from boneage.evaluation.metrics import AGE
 from boneage.models.module import BoneAgeModule
+from boneage.run.checkpoint import build_model
 from boneage.run.experiment import train
+from boneage.stages import Stages
+
+
+def test_predictions_of_several_processes_are_in_the_order_of_the_table(monkeypatch):
+    table = pd.DataFrame({"id": list("abcde"), "age_years": [2.0, 4.0, 11.0, 13.0, 19.0]})
+    task = SimpleNamespace(metrics=lambda: AGE, constant=lambda train: None)
+    data = SimpleNamespace(table=table, described=[], stages=Stages())
+    model = SimpleNamespace(tasks={"age": task})
+    monkeypatch.setattr(records, "model_and_data", lambda *_: (model, data))
+    gathered = Predictions()
+    for rows in ([0, 2], [4], [1, 3]):  # of the first process, then of the second
+        true = table["age_years"].to_numpy()[rows]
+        own = pd.DataFrame({"age_years_predicted": true + 1}, index=rows)
+        gathered._batches.append((own, {"age": (np.array(rows), true, true + 1)}))
+    gathered.on_validation_epoch_end(None, None)
+    assert gathered.table["id"].tolist() == list("abcde")
+    assert gathered.table["age_years_predicted"].tolist() == [3, 5, 12, 14, 20]
+    assert gathered.table["stage"].tolist() == ["child"] * 2 + ["adolescent"] * 2 + ["adult"]
+    (scored,) = gathered.tasks
+    np.testing.assert_array_equal(scored.true, table["age_years"])
+    np.testing.assert_array_equal(scored.predicted, table["age_years"] + 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (1,)])  # pandas would write one number for all
+def test_a_column_without_one_value_per_radiograph_is_refused(shape):
+    model = build_model(compose_config(*TINY), {})
+    model.tasks["age"].columns = lambda prediction: {"mine": torch.ones(shape)}
+    batch = {"age_months": torch.ones(3), "index": torch.arange(3)}
+    with pytest.raises(UserError, match=r"^tasks.age: mine has shape \(.*\) for 3 radiographs"):
+        Predictions().on_validation_batch_end(None, model, {"age": torch.ones(3)}, batch, 0)
 
 
 def test_a_resumed_run_tells_the_whole():
@@ -25,7 +62,7 @@ def test_a_resumed_run_tells_the_whole():
 def test_images_of_all_processes_count_in_each_epoch(monkeypatch):
     """Two epochs of 2 batches of 8 in 3 processes, at 1 s and then 4 s a batch."""
     now, logged = 0.0, []
-    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(records, "time", SimpleNamespace(perf_counter=lambda: now))
     model = SimpleNamespace(log=lambda name, value, **_: logged.append(value))
     speed, batch = Throughput(), {"image": range(8)}
     for seconds in (1.0, 4.0):
@@ -62,7 +99,7 @@ def test_validation_is_left_out(configure, monkeypatch, interval):
         now += 100
         return validation(self, batch, batch_idx)
 
-    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(records, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(BoneAgeModule, "training_step", train_for_seconds)
     monkeypatch.setattr(BoneAgeModule, "validation_step", validate_for_seconds)
     options = (f"trainer.val_check_interval={interval}", "trainer.num_sanity_val_steps=1")

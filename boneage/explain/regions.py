@@ -1,4 +1,4 @@
-"""Regions of a hand: boxes drawn by annotators, or the exact masks of a phantom."""
+"""Regions of a radiograph: hand, background and marker found in it, or boxes and stored masks."""
 
 import zipfile
 from collections.abc import Callable, Mapping
@@ -6,30 +6,96 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from boneage.data.decode import Geometry, Preprocessing
 from boneage.data.formats import read_radiograph
+from boneage.data.hand import detect, ellipse, thumbnail
 from boneage.data.parallel import in_parallel
 from boneage.data.tables.columns import require_single
 from boneage.data.tables.ids import normal_id, normal_ids
 from boneage.data.tables.matching import match_ids
 from boneage.data.tables.read import read_table
 from boneage.errors import UserError
-from boneage.explain.background import (
-    BACKGROUND,
-    HAND,
-    MARKER,
-    SOFT_TISSUE,
-    background_masks,
-)
 
-CORNERS = ["xmin", "ymin", "xmax", "ymax"]
+HAND, BACKGROUND, MARKER = "hand", "background", "marker"
+SOFT_TISSUE = "soft_tissue"  # the exact hand mask of a phantom
+STROKE = 9  # pixels at `hand.MASK_SIDE`: letters are thinner
+STROKE_CONTRAST = 0.25  # least, as a share of the contrast of the image
+JOIN = 11  # pixels: letters closer than this are one marker
+MAX_LENGTH = 0.3  # share of the side: longer strokes are frames
+MIN_INK = 12  # pixels
+MARGIN_PIXELS = 2  # pixels around hand and marker
+INPAINT_RADIUS = 3
+TOP_LEFT, BOTTOM_RIGHT = ["xmin", "ymin"], ["xmax", "ymax"]
+CORNERS = TOP_LEFT + BOTTOM_RIGHT
 IMAGE_SIZE = ["image_width", "image_height"]
+BOX_COLUMNS = ["id", "region", *CORNERS, *IMAGE_SIZE]
 RESERVED = (BACKGROUND, HAND, MARKER)  # detected, not drawn by annotators
 MasksOf = Callable[[Geometry], dict[str, np.ndarray]]  # of one radiograph, by region
-BOX_COLUMNS = ["id", "region", *CORNERS, *IMAGE_SIZE]
+
+
+def background_masks(image: np.ndarray) -> dict[str, np.ndarray]:
+    """Return `hand`, `background` and, if found, `marker` of an (H, W) radiograph.
+
+    The hand finder gives the hand. The marker is the strongest group of thin bright strokes away
+    from it.
+
+    Returns:
+        (h, w) bool masks, for the radiograph at `hand.MASK_SIDE` pixels; empty if no hand is found.
+    """
+    reduced = thumbnail(image)
+    hand = detect(reduced).hand
+    if hand is None:
+        return {}
+    masks = {HAND: hand.mask, BACKGROUND: ~hand.mask}
+    marker = _find_marker(reduced, hand.mask)
+    return masks if marker is None else masks | {MARKER: marker}
+
+
+def paint_over(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Return (n, H, W) uint8 images with masked pixels inpainted (Telea 2004)."""
+    return np.stack(
+        [
+            cv2.inpaint(image, mask.astype(np.uint8), INPAINT_RADIUS, cv2.INPAINT_TELEA)
+            for image, mask in zip(images, masks, strict=True)
+        ]
+    )
+
+
+def mirrored_mask(mask: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
+    """Return a mirror image of a mask that overlaps neither it nor the hand; None if all do."""
+    for mirrored in (mask[:, ::-1], mask[::-1], mask[::-1, ::-1]):
+        if not (mirrored & (hand | mask)).any():
+            return mirrored
+    return None
+
+
+def _find_marker(image: np.ndarray, hand: np.ndarray) -> np.ndarray | None:
+    """Return the bool mask of the marker's box in an image at `hand.MASK_SIDE` pixels."""
+    relief = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, ellipse(STROKE)).astype(float)
+    near = cv2.dilate(hand.astype(np.uint8), ellipse(2 * MARGIN_PIXELS + 3)) > 0
+    low, high = np.percentile(image, [1, 99])
+    strokes = (relief > STROKE_CONTRAST * (high - low)) & ~near
+    joined = cv2.morphologyEx(strokes.astype(np.uint8), cv2.MORPH_CLOSE, ellipse(JOIN))
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(joined)
+    strongest, marker = 0.0, None
+    for label, (left, top, width, height, _) in enumerate(boxes[1:], start=1):
+        ink = strokes & (labels == label)
+        plausible = (
+            ink.sum() >= MIN_INK
+            and width <= MAX_LENGTH * image.shape[1]
+            and height <= MAX_LENGTH * image.shape[0]
+            and min(width, height) > MARGIN_PIXELS + 1
+        )
+        if plausible and relief[ink].sum() > strongest:
+            strongest = relief[ink].sum()
+            marker = np.zeros(image.shape, bool)
+            rows = slice(max(0, top - MARGIN_PIXELS), top + height + MARGIN_PIXELS)
+            marker[rows, max(0, left - MARGIN_PIXELS) : left + width + MARGIN_PIXELS] = True
+    return None if marker is None else marker & ~near
 
 
 def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
@@ -49,18 +115,9 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
         raise UserError(f"{path} lacks the column {', '.join(absent)}")
     require_single(path, table, BOX_COLUMNS)
     numbers = table[CORNERS + IMAGE_SIZE].apply(pd.to_numeric, errors="coerce").astype(float)
-    width, height = numbers["image_width"], numbers["image_height"]
-    wrong = (
-        ~np.isfinite(numbers).all(axis=1)
-        | (width < 1)
-        | (height < 1)
-        | (numbers["xmin"] >= numbers["xmax"])
-        | (numbers["ymin"] >= numbers["ymax"])
-        | (numbers["xmin"] >= width)
-        | (numbers["ymin"] >= height)
-        | (numbers["xmax"] <= 0)
-        | (numbers["ymax"] <= 0)
-    )
+    low, high, frame = (numbers[names].to_numpy() for names in (TOP_LEFT, BOTTOM_RIGHT, IMAGE_SIZE))
+    inside = (frame >= 1) & (low < high) & (low < frame) & (high > 0)
+    wrong = ~(inside.all(axis=1) & np.isfinite(numbers).all(axis=1))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise UserError(
@@ -87,12 +144,7 @@ def read_boxes(path: Path, annotator: str | None = None) -> pd.DataFrame:
 
 
 def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarray]:
-    """Return per region the (size, size) bool mask of its boxes on one radiograph, as far as shown.
-
-    Args:
-        boxes: the rows of one radiograph.
-        geometry: its position in the square.
-    """
+    """Return per region the (size, size) bool mask of one radiograph's boxes, as far as shown."""
     size = geometry.preprocessing.size
     masks: dict[str, np.ndarray] = {}
     for (region, *_), rows in boxes.groupby(["region", *IMAGE_SIZE]):  # copies differ in size
@@ -111,21 +163,16 @@ def region_masks(boxes: pd.DataFrame, geometry: Geometry) -> dict[str, np.ndarra
 def read_masks(path: Path, geometry: Geometry) -> dict[str, np.ndarray]:
     """Return per region the (size, size) bool mask stored for one radiograph of a phantom.
 
-    Args:
-        path: npz of (H, W) bool arrays, in the geometry of the radiograph's file.
-        geometry: its position in the square.
+    The npz contains (H, W) bool arrays, in the geometry of the radiograph's file.
 
     Raises:
         UserError: when the file is damaged.
     """
-    masks: dict[str, np.ndarray] = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
-            for region in stored.files:
-                masks[region] = geometry.mask_to_square(stored[region])
+            return {region: geometry.mask_to_square(stored[region]) for region in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}") from error
-    return masks
 
 
 def find_regions(
@@ -159,13 +206,7 @@ def read_regions(
     """Return the region masks of radiographs that have any, by id.
 
     The `background`, the `marker` (if found) and, unless an exact `soft_tissue` mask exists, the
-    `hand` are added to the given regions.
-
-    Args:
-        path: as for `find_regions`.
-        files: radiographs by id.
-        preprocessing: how radiographs become squares.
-        annotator: use only boxes of this annotator; None uses all.
+    `hand` are added to the regions of `find_regions`.
 
     Raises:
         UserError: when the regions cannot be read.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import TINY, call, write_finished_run
 
-from boneage.callbacks.divergence import EVERY, SKIPS, Divergence
+from boneage.callbacks.early_stopping import EVERY, SKIPS, Divergence
 from boneage.errors import UserError
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.figures.registry import draw_figures
