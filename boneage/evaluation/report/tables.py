@@ -1,4 +1,4 @@
-"""The rows of the tables of a run's page."""
+"""What the tables and lists of a run's page show."""
 
 from collections.abc import Sequence
 from typing import Any
