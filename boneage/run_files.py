@@ -1,6 +1,10 @@
-"""Names of the files and folders of a run, and why it failed."""
+"""The files and folders of a run: their names, how they are read, and why a run failed."""
 
+import json
 from pathlib import Path
+from typing import Any
+
+from boneage.errors import UserError
 
 METRICS, PREDICTIONS, ERROR = "metrics.json", "predictions.csv", "error.txt"
 SPLIT, SUBGROUPS, HISTORY = "split.csv", "subgroups.csv", "history.csv"
@@ -27,3 +31,18 @@ def why_failed(run: Path) -> str | None:
         return None
     reason = error.read_text(encoding="utf-8", errors="replace").strip()
     return reason or f"{ERROR} is empty, since the disk was full"
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the content of a JSON file that a run or `boneage predict` has written.
+
+    Raises:
+        UserError: when it is damaged.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, RecursionError, ValueError) as error:
+        raise UserError(f"{file} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is damaged: wrong format")
+    return content

@@ -243,10 +243,8 @@ def without_levels(groups: pd.DataFrame) -> pd.DataFrame:
 
 def _by_band_and_sex(predictions: pd.DataFrame) -> dict[tuple[str, str, str, str], np.ndarray]:
     """Return the (n,) bool radiographs of each age band, of each sex, and of both together."""
-    band, sex_of = (
-        BANDS.index_of(predictions["age_years"].to_numpy(float)),
-        predictions["sex"].to_numpy(),
-    )
+    band = BANDS.index_of(predictions["age_years"].to_numpy(float))
+    sex_of = predictions["sex"].to_numpy()
     sexes = [ALL, *(sex for sex in SEXES if (sex_of == sex).any())]
     groups: dict[tuple[str, str, str, str], np.ndarray] = {}
     for i, name in [(None, ALL), *enumerate(BANDS.names)]:

@@ -20,6 +20,7 @@ from boneage.evaluation.numbers import (
     p_value,
     plain,
     span,
+    with_limits,
 )
 
 EVALUATION = Path(__file__).parent
@@ -64,7 +65,9 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
         "plain": plain,
         "plural": plural,
         "span": span,
+        "with_limits": with_limits,
         "unit": lambda name: describe(name).unit,
+        "meaning": lambda name: describe(name).meaning,
         "groupby_in_order": groupby_in_order,
     }
     environment.tests["few"] = is_few

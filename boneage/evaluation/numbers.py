@@ -27,11 +27,6 @@ def count_units(result: Mapping[Any, Any]) -> int:
     return int(next((count for count in counts if count and not math.isnan(count)), 0))
 
 
-def counts_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `n` and, if known, `patients` of a result."""
-    return {key: result[key] for key in ("n", "patients") if key in result}
-
-
 def number(value: float | None, unit: str = "") -> str:
     """Return a value with the decimals of its unit; a dash if it is undefined."""
     return DASH if value is None else fixed(value, DECIMALS.get(unit, OTHER_DECIMALS))

@@ -1,7 +1,6 @@
 """A finished run, read from its folder alone."""
 
 import hashlib
-import json
 import logging
 import zipfile
 from collections.abc import Sequence
@@ -17,8 +16,7 @@ from boneage.data.tables.columns import PREDICTED_AGE, READER
 from boneage.errors import UserError, first_damage, join_first
 from boneage.evaluation.metric_set import Metric
 from boneage.evaluation.metrics import register
-from boneage.evaluation.metrics_schema import Content
-from boneage.evaluation.older_versions import current_options
+from boneage.evaluation.metrics_schema import Content, current_options
 from boneage.evaluation.predictions import truth_and_prediction
 from boneage.run_files import (
     CHECKPOINTS,
@@ -29,6 +27,7 @@ from boneage.run_files import (
     SPLIT,
     STORED_IMAGES,
     SUBGROUPS,
+    read_json,
     runs_below,
     why_failed,
 )
@@ -75,6 +74,27 @@ class FinishedRun:
     metrics: dict[str, Any]
     predictions: pd.DataFrame
     stages: Stages
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is the mean of several runs."""
+        return "ensemble" in self.metrics
+
+    @property
+    def is_test_alone(self) -> bool:
+        """Whether it only tested a model that was there already."""
+        return not self.metrics["options"].get("train", True)
+
+    @property
+    def knows_training(self) -> bool:
+        """Whether its options include those of the training, which an exported file lacks."""
+        return "seed" in self.metrics["options"]
+
+    @property
+    def tests_all(self) -> bool:
+        """Whether it is an external test of all radiographs of a data set, whatever the split."""
+        folds = self.table(SPLIT).get("fold")
+        return bool(self.metrics.get("external")) and folds is not None and set(folds) == {"test"}
 
     def table(self, name: str) -> pd.DataFrame:
         """Return another csv file of the folder; empty if it is missing or damaged."""
@@ -151,7 +171,10 @@ def read_run(path: Path) -> FinishedRun:
     for group, name, scores in CHECKED:
         if (stored := metrics["test"].get(name, {}).get("value")) is None:
             continue
-        pair = _truth_and_prediction(predictions, stages, group)
+        try:
+            pair = truth_and_prediction(predictions, stages, group)
+        except ValueError:  # a stage or a probability that is none
+            pair = None
         if pair is None or not np.isclose(np.mean(scores(*pair)), stored, rtol=TOLERANCE):
             raise UserError(
                 f"{path / PREDICTIONS} was edited or is damaged: its predictions do not give the "
@@ -182,16 +205,6 @@ def read_split(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:
     return split
 
 
-def _truth_and_prediction(
-    predictions: pd.DataFrame, stages: Stages, group: str
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return `truth_and_prediction`; None also for a stage or a probability that is none."""
-    try:
-        return truth_and_prediction(predictions, stages, group)
-    except ValueError:
-        return None
-
-
 def read_metrics(file: Path) -> dict[str, Any]:
     """Return the content of `metrics.json`, with the current names of options.
 
@@ -213,21 +226,6 @@ def read_metrics(file: Path) -> dict[str, Any]:
         raise UserError(f"{file} is damaged: {error}; {COPY}") from error
     register({name: Metric(name.split("/", 1)[-1], **dict(described)) for name, described in own})
     return metrics | {"options": current_options(metrics["options"])}
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the content of a JSON file that a run or `boneage predict` has written.
-
-    Raises:
-        UserError: when it is damaged.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, RecursionError, ValueError) as error:
-        raise UserError(f"{file} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} is damaged: wrong format")
-    return content
 
 
 def read_csv(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from boneage.errors import UserError, join_first
-from boneage.evaluation.older_versions import WEIGHTING
+from boneage.evaluation.metrics_schema import WEIGHTING
 from boneage.options import TABLE, find, is_recorded
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from boneage.data.decode import Preprocessing
 from boneage.errors import UserError, first_damage
-from boneage.evaluation.metrics_schema import StageNames
-from boneage.evaluation.older_versions import current_config, current_options, current_task
+from boneage.evaluation.metrics_schema import (
+    StageNames,
+    current_config,
+    current_options,
+    current_task,
+)
 from boneage.options import TABLE
 from boneage.run.checkpoint_file import IntactCheckpoint
 from boneage.stages import BANDS, Stages

@@ -30,7 +30,7 @@ from boneage.evaluation.intervals import Results
 from boneage.evaluation.metrics import common_name, describe, is_built_in, shown_baselines
 from boneage.evaluation.numbers import FEW, interval, is_few, number, resampled, with_limits
 from boneage.evaluation.predictions import count_not_finite, pick_cases
-from boneage.evaluation.report.readers import limit_of_readers
+from boneage.evaluation.report.statements import limit_of_readers
 from boneage.models.module import BoneAgeModule
 from boneage.models.network import count_parameters, describe_architecture
 from boneage.options import TABLE, kind_of

@@ -69,8 +69,7 @@ def best_run(folder: Path, params: Mapping[str, Any], score: float) -> Path | No
         params: the options of the trial that were searched.
         score: its best validation score.
     """
-    from boneage.evaluation.run_folder import read_json
-    from boneage.run_files import HYDRA, METRICS
+    from boneage.run_files import HYDRA, METRICS, read_json
 
     words = {f"{name}={value}" for name, value in params.items()}
     for file in sorted(folder.rglob(f"{HYDRA}/overrides.yaml")):

@@ -13,9 +13,9 @@ from boneage.data.splits import FOLDS
 from boneage.data.tables.ids import core, read_ids
 from boneage.data.tables.matching import ids_among, match_ids, radiograph_keys
 from boneage.errors import UserError, join_first, plural
-from boneage.evaluation.run_folder import read_json, read_metrics, read_run, read_split
+from boneage.evaluation.run_folder import read_metrics, read_run, read_split
 from boneage.run.checkpoint import fold_of, read_checkpoint
-from boneage.run_files import BEST, METRICS, SPLIT
+from boneage.run_files import BEST, METRICS, SPLIT, read_json
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from boneage.errors import UserError
-from boneage.evaluation.learning_curve import _slopes, fit_learning_curve
+from boneage.evaluation.comparison.sizes import _slopes, fit_learning_curve
 
 SIZES = [250, 500, 1000, 2000, 4000, 9000]
 

@@ -1,5 +1,7 @@
 """What a run says of its readers: numbers, sentences, page and figure, on simulated readers."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,11 +11,7 @@ from boneage.evaluation.figures.comparison import readers_and_model
 from boneage.evaluation.numbers import interval, with_limits
 from boneage.evaluation.readers import readers_report
 from boneage.evaluation.report.page import write_report
-from boneage.evaluation.report.readers import (
-    limit_of_readers,
-    readers_section,
-    verdict,
-)
+from boneage.evaluation.report.statements import limit_of_readers, verdict
 
 NAMES = ["ann", "ben", "cem"]
 PERFECT = ("one_reading", "mean_of_readings")
@@ -27,6 +25,17 @@ def simulated(n=400, sds=(6.0, 6.0, 6.0), biases=(0.0, 0.0, 0.0), model_sd=3.0, 
     for name, sd, bias in zip(NAMES, sds, biases, strict=True):
         table[f"reader_{name}_years"] = age + rng.normal(bias, sd, n) / 12
     return table.assign(age_years_predicted=age + rng.normal(0, model_sd, n) / 12)
+
+
+def written(folder, table, report):
+    """Return the page of a run with this report on its readers."""
+    return write_report(write_finished_run(folder, table, readers_report=report)).read_text()
+
+
+def cells(html, start):
+    """Return the cells of each row of the table that begins with a text."""
+    body = html[html.index(start) :].partition("<tbody>")[2].partition("</tbody>")[0]
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in body.split("<tr>")[1:]]
 
 
 def contains(result, value):
@@ -93,23 +102,25 @@ def test_months_by_which_the_mean_of_all_is_missed_by_hand():
 def test_too_few_readings_are_no_report():
     assert readers_report(simulated(n=9), NAMES, 1.0) is None
     assert readers_report(simulated(), [], 1.0) is None
-    for write in (readers_section, limit_of_readers):
-        assert write({"readers_report": None}) is None
-        assert write({}) is None  # of an older version
+    assert limit_of_readers({"readers_report": None}) is None
+    assert limit_of_readers({}) is None  # of an older version
 
 
-def test_a_model_of_stages_or_a_diverged_one_leaves_the_readers():
+def test_a_model_of_stages_or_a_diverged_one_leaves_the_readers(tmp_path):
     table = simulated()
-    stages = readers_report(table.drop(columns="age_years_predicted"), NAMES, 1.0)
+    unaged = table.drop(columns="age_years_predicted")
+    stages = readers_report(unaged, NAMES, 1.0)
     assert "comparisons" not in stages
     assert contains(stages["sd_months"], 6.0)
     diverged = table.assign(
         age_years_predicted=np.where(table.index > 3, table["age_years"], np.nan)
     )
     assert "comparisons" not in readers_report(diverged, NAMES, 1.0)
-    section = readers_section({"readers_report": stages})
-    assert section["verdicts"] == []
-    assert not section["compared"]
+    html = written(tmp_path, unaged, stages)
+    assert 'id="verdicts"' not in html
+    assert [len(row) for row in cells(html, '<table id="readers">')] == [4] * 3
+    assert len(cells(html, "<caption>All readers together")) == 4
+    assert "and the model," not in html
 
 
 @pytest.mark.parametrize(
@@ -134,11 +145,13 @@ def test_a_verdict_is_one_sentence(inferior, margin, values, said):
     assert named == said.replace("reader r1", "Reader 1")
 
 
-def test_what_is_shown_of_each_reader_is_its_own():
+def test_what_is_shown_of_each_reader_is_its_own(tmp_path):
     table = simulated(sds=(3.0, 6.0, 9.0))
     report = readers_report(table, NAMES, 1.0)
     readers = [f"reader_{name}_years" for name in NAMES]
-    rows = readers_section({"readers_report": report})["rows"]
+    html = written(tmp_path, table, report)
+    names = ("reader", "n", "bias", "mae", "model", "difference")
+    rows = [dict(zip(names, row, strict=True)) for row in cells(html, '<table id="readers">')]
     assert [row["reader"] for row in rows] == NAMES
     for k, row in enumerate(rows):
         others = table[readers].drop(columns=readers[k]).mean(axis=1)  # the reference of both
@@ -149,7 +162,7 @@ def test_what_is_shown_of_each_reader_is_its_own():
         for key, values in expected.items():
             assert row[key].split()[0] == f"{values.mean():.2f}"
     of_all = 12 * (table["age_years_predicted"] - table[readers].mean(axis=1))
-    shown = [n["text"] for n in readers_section({"readers_report": report})["numbers"]]
+    shown = [row[2] for row in cells(html, "<caption>All readers together")]
     results = [report["sd_months"], *(report["perfect_mae_months"][k] for k in PERFECT)]
     assert [shown[0], *shown[2:4]] == [with_limits(result, "months") for result in results]
     assert shown[1] == with_limits(report["icc"])
@@ -203,9 +216,10 @@ def test_the_page_has_a_section_of_readers(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_without_readers_has_no_such_section(tmp_path):
-    html = write_report(write_finished_run(tmp_path, simulated(n=30))).read_text()
-    assert "<h2>Readers" not in html
-    assert "limit_of_readers" not in html
+    older = write_report(write_finished_run(tmp_path / "older", simulated(n=30))).read_text()
+    for html in (older, written(tmp_path / "single", simulated(n=30), None)):
+        assert "<h2>Readers" not in html
+        assert "limit_of_readers" not in html
 
 
 def test_the_figure_shows_readers_and_model():

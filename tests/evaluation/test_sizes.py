@@ -9,9 +9,8 @@ from typer.testing import CliRunner
 from boneage.cli.main import app
 from boneage.evaluation.comparison.group import find_runs, group_runs
 from boneage.evaluation.comparison.page import write_comparison
-from boneage.evaluation.comparison.sizes import curve_of, size_studies
+from boneage.evaluation.comparison.sizes import curve_of, fit_learning_curve, size_studies
 from boneage.evaluation.figures.comparison import error_by_size
-from boneage.evaluation.learning_curve import fit_learning_curve
 
 SIZES = (250, 500, 1000, 2000, 4000)
 LARGEST = 9000

@@ -7,7 +7,7 @@ import torch
 from helpers import TINY, compose_config
 
 from boneage.errors import UserError
-from boneage.evaluation.older_versions import current_options
+from boneage.evaluation.metrics_schema import current_options
 from boneage.evaluation.run_folder import read_run
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.run.experiment import train

@@ -11,7 +11,7 @@ from boneage.errors import UserError
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import DASH, option_value
 from boneage.evaluation.reference import Reference, first_reference
-from boneage.evaluation.report.readers import limit_of_readers
+from boneage.evaluation.report.statements import limit_of_readers
 from boneage.evaluation.run_folder import FinishedRun, read_run, run_folder
 from boneage.options import is_choice, kind_of
 from boneage.run_files import ERROR, HYDRA, METRICS, SPLIT

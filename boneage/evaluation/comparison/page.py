@@ -101,7 +101,7 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
     with styled():
         panels, hollow, reference = _panels(groups, runs[:ROWS])
         plot = page_image(forest(names[:ROWS], panels, hollow, reference)) if panels else None
-        models = _models(groups)
+        models = _models(runs)
     return {
         "first": groups[0].first,
         "stages": groups[0].runs[0].stages.text(),
@@ -160,19 +160,18 @@ def _panels(
     return panels, hollow, reference
 
 
-def _models(groups: list[Group]) -> list[dict[str, Any]]:
+def _models(runs: list[FinishedRun]) -> list[dict[str, Any]]:
     """Return the distinct models of a test set, drawn."""
-    models: dict[str, dict[str, Any]] = {}
-    for group in groups:
-        for run in group.runs:
-            described = run.metrics.get("architecture")
-            if described is not None and str(described) not in models:
-                options = run.metrics["options"]
-                backbone = options.get("backbone", "")
-                backbone = (
-                    options.get("backbone.name", backbone) if backbone == "timm" else backbone
-                )
-                title = f"{run.metrics['task']}, {backbone}".rstrip(", ")
-                models[str(described)] = {"title": title, "described": described}
+    models: dict[str, tuple[str, dict[str, Any]]] = {}
+    for run in runs:
+        described, options = run.metrics.get("architecture"), run.metrics["options"]
+        backbone = options.get("backbone", "")
+        if backbone == "timm":
+            backbone = options.get("backbone.name", backbone)
+        title = f"{run.metrics['task']}, {backbone}".rstrip(", ")
+        if described is not None:
+            models.setdefault(str(described), (title, described))
     shown = list(models.values())[:MODELS]
-    return [{"title": m["title"], "image": page_image(architecture(m["described"]))} for m in shown]
+    return [
+        {"title": title, "image": page_image(architecture(described))} for title, described in shown
+    ]

@@ -18,7 +18,6 @@ from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import describe, is_compared, metric_label, metric_labels
 from boneage.evaluation.numbers import (
     FEW_NOTE,
-    counts_of,
     interval,
     is_few,
     number,
@@ -81,7 +80,7 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
             results = [run.metrics["test"].get(name, {}) for run in runs]
             array = np.array([result.get("value") for result in results], float)
             metrics[name] = {"mean": float(array.mean()), "sd": float(array.std(ddof=1)), "n": None}
-            counted = [counts_of(result) for result in results]
+            counted = [{k: r[k] for k in ("n", "patients") if k in r} for r in results]
             if all(each == counted[0] for each in counted):
                 metrics[name] |= counted[0]
         rows.append({"named": named, "runs": runs, "metrics": metrics})

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
+from scipy.ndimage import correlate1d
 
 from boneage.evaluation.age import LIMITS_OF_AGREEMENT
 from boneage.evaluation.figures.style import (
@@ -207,9 +208,6 @@ def _density(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     count = np.zeros((i.max() + 1, j.max() + 1))  # cells of half a year
     np.add.at(count, (i, j), 1)
     for axis in (0, 1):
-        padded = np.pad(count, [(1, 1) if a == axis else (0, 0) for a in (0, 1)])
-        own = np.arange(count.shape[axis])
-        parts = [np.take(padded, k + own, axis=axis) for k in range(3)]
-        count = parts[0] / 4 + parts[1] / 2 + parts[2] / 4
+        count = correlate1d(count, [0.25, 0.5, 0.25], axis, mode="constant")
     density: np.ndarray = 4 * count[i, j]
     return density

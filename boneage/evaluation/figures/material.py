@@ -74,11 +74,6 @@ class Material:
         return self._column("sex").to_numpy(str)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the stages."""
-        return self.stages.names
-
-    @property
     def edged_stages(self) -> Stages:
         """The stages, if there are two or more."""
         if not self.stages.edges:
@@ -142,18 +137,18 @@ class Material:
     @property
     def history(self) -> pd.DataFrame:
         """The logged values of each epoch."""
-        history = self.run.table(HISTORY)
-        if not len(history):
-            raise AbsentError("history")
-        return history
+        return self._table(HISTORY)
 
     @property
     def split(self) -> pd.DataFrame:
         """The fold of each radiograph."""
-        split = self.run.table(SPLIT)
-        if not len(split):
-            raise AbsentError("split")
-        return split
+        return self._table(SPLIT)
+
+    def _table(self, name: str) -> pd.DataFrame:
+        table = self.run.table(name)
+        if table.empty:
+            raise AbsentError(name)
+        return table
 
     @property
     def augmented(self) -> np.ndarray:
@@ -164,9 +159,7 @@ class Material:
     @property
     def readers_report(self) -> dict[str, Any]:
         """The comparison of several readers."""
-        report: dict[str, Any] | None = self.run.metrics.get("readers_report")
-        if report is None:
-            raise AbsentError("readers_report")
+        report: dict[str, Any] = _stored(self.run.metrics, "readers_report")
         return report
 
     @property
@@ -177,6 +170,6 @@ class Material:
 
 
 def _stored(content: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - any stored value
-    if name not in content:
+    if (value := content.get(name)) is None:
         raise AbsentError(name)
-    return content[name]
+    return value

@@ -1,6 +1,7 @@
 """All figures of a run, one entry each, in the order of the page."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -45,127 +46,90 @@ class FigureEntry:
     Args:
         name: name in files and on pages.
         section: section of the page.
-        function: draws it.
-        arguments: arguments of the function, as attributes of `Material`.
+        draw: draws it; raises AbsentError if its data does not exist.
         caption: caption on the page.
         dashboard: whether TensorBoard shows it during training.
     """
 
     name: str
     section: Section
-    function: Callable[..., Figure]
-    arguments: tuple[str, ...]
+    draw: Callable[[Material], Figure]
     caption: str
     dashboard: bool = False
 
 
 FIGURES = (
     FigureEntry(
-        "scatter",
-        "results",
-        scatter,
-        ("true", "predicted", "stages"),
+        "scatter", "results", lambda data: scatter(data.true, data.predicted, data.stages),
         "Predicted against true bone age. Colour: density of radiographs. Line: perfect agreement. "
         "Shaded bands: stages.",
         dashboard=True,
     ),
     FigureEntry(
-        "confusion",
-        "results",
-        confusion_matrix,
-        ("confusion", "names", "small_stages"),
+        "confusion", "results",
+        lambda data: confusion_matrix(data.confusion, data.stages.names, data.small_stages),
         "True stage by row, predicted stage by column: radiographs, and percent of the row. "
         f"†: a stage with {FEWER}.",
         dashboard=True,
     ),
     FigureEntry(
-        "bland_altman",
-        "agreement",
-        bland_altman,
-        ("true", "predicted"),
+        "bland_altman", "agreement", lambda data: bland_altman(data.true, data.predicted),
         "Bland-Altman plot. If differences are normal, 95 % lie between the dashed limits of "
         "agreement.",
     ),
     FigureEntry(
-        "residuals",
-        "agreement",
-        residuals,
-        ("true", "predicted", "sex"),
+        "residuals", "agreement", lambda data: residuals(data.true, data.predicted, data.sex),
         "Error against true age by sex. Lines: mean error of radiographs within one year (at least "
         f"{RUNNING_MIN}). A line that falls from left to right is regression to the mean.",
         dashboard=True,
     ),
     FigureEntry(
-        "reliability",
-        "agreement",
-        reliability_diagram,
-        ("probability", "true_stage"),
+        "reliability", "agreement",
+        lambda data: reliability_diagram(data.probability, data.true_stage),
         "Reliability: share of correct stages against the predicted probability, and number of "
         f"radiographs in each of {CALIBRATION_BINS} bins. Hollow: fewer than {FEW}.",
     ),
     FigureEntry(
-        "precision_recall",
-        "agreement",
-        precision_recall,
-        ("probability", "true_stage", "names"),
+        "precision_recall", "agreement",
+        lambda data: precision_recall(data.probability, data.true_stage, data.stages.names),
         "Precision and recall of each stage against the others over all thresholds. Dotted: "
         "precision of guessing.",
     ),
     FigureEntry(
-        "readers",
-        "readers",
-        readers_and_model,
-        ("readers_report",),
+        "readers", "readers", lambda data: readers_and_model(data.readers_report),
         "Mean absolute error against the mean of the other readers, with 95 % intervals: of each "
         "reader and, where it predicts ages, of the model on the same radiographs. "
         f"Hollow: {FEWER}.",
     ),
     FigureEntry(
-        "error_by_band",
-        "failures",
-        error_by_band,
-        ("subgroups",),
+        "error_by_band", "failures", lambda data: error_by_band(data.subgroups),
         f"Mean absolute error and bias by age band with 95 % intervals. Hollow: {FEWER}.",
     ),
     FigureEntry(
-        "error_near_edge",
-        "edges",
-        error_near_edge,
-        ("true", "hit", "edged_stages", "patients"),
+        "error_near_edge", "edges",
+        lambda data: error_near_edge(data.true, data.hit, data.edged_stages, data.patients),
         "Share of wrong stages by signed distance of the true age from each edge between stages, "
         f"with exact 95 % intervals. Hollow: {FEWER}.",
     ),
     FigureEntry(
-        "folds",
-        "training",
-        fold_distribution,
-        ("split",),
+        "folds", "training", lambda data: fold_distribution(data.split),
         "Bone age and sex of the radiographs in each fold.",
     ),
     FigureEntry(
-        "learning_curves",
-        "training",
-        learning_curves,
-        ("history",),
+        "learning_curves", "training", lambda data: learning_curves(data.history),
         "Loss and validation metrics by epoch.",
     ),
     FigureEntry(
-        "augmented",
-        "training",
-        image_sheet,
-        ("augmented",),
+        "augmented", "training", lambda data: image_sheet(data.augmented),
         "Training radiographs from the youngest to the oldest as the network reads them, plain and "
         "in three draws of augmentation.",
     ),
     FigureEntry(
-        "architecture",
-        "training",
-        architecture,
-        ("architecture",),
+        "architecture", "training", lambda data: architecture(data.architecture),
         "The model: each block with the shape of its output for one radiograph (channels x height "
         "x width) and its parameters.",
     ),
-)
+)  # fmt: skip
 ON_DASHBOARD = tuple(entry for entry in FIGURES if entry.dashboard)
 
 
@@ -187,9 +151,6 @@ def draw_figures(
     figures: dict[str, Figure] = {}
     with styled():
         for entry in entries:
-            try:
-                arguments = [getattr(material, name) for name in entry.arguments]
-            except AbsentError:
-                continue
-            figures[entry.name] = entry.function(*arguments)
+            with suppress(AbsentError):
+                figures[entry.name] = entry.draw(material)
     return figures

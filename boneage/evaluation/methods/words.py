@@ -10,7 +10,6 @@ from boneage.errors import plural
 from boneage.evaluation.metrics import describe
 from boneage.evaluation.numbers import number
 from boneage.evaluation.run_folder import FinishedRun
-from boneage.run_files import SPLIT
 from boneage.stages import Stages
 from boneage.weights import BUILTIN, BUILTIN_NAME
 
@@ -55,27 +54,6 @@ def without_folders(command: str) -> str:
         option, equals, value = word.partition("=")
         words.append(option + equals + ABSOLUTE.sub(r"\1", value) if equals else word)
     return shlex.join(words)
-
-
-def is_ensemble(run: FinishedRun) -> bool:
-    """Tell whether a folder has the mean of several runs."""
-    return "ensemble" in run.metrics
-
-
-def tests_all(run: FinishedRun) -> bool:
-    """Tell whether an external test is of all radiographs of its data set, whatever the split."""
-    folds = run.table(SPLIT).get("fold")
-    return bool(run.metrics.get("external")) and folds is not None and set(folds) == {"test"}
-
-
-def is_test_alone(run: FinishedRun) -> bool:
-    """Tell whether a run only tested a model that was there already."""
-    return not run.metrics["options"].get("train", True)
-
-
-def knows_training(options: Mapping[str, object]) -> bool:
-    """Tell whether options include those of the training, which an exported file does not have."""
-    return "seed" in options
 
 
 def stages_of(stages: Stages) -> str:

@@ -21,18 +21,17 @@ from boneage.evaluation.figures.registry import FIGURES, SECTIONS, draw_figures
 from boneage.evaluation.figures.style import page_image, write_figure
 from boneage.evaluation.html import data_uri, embedded, render
 from boneage.evaluation.intervals import DRAWS
-from boneage.evaluation.methods.words import chosen_epoch, knows_training
+from boneage.evaluation.methods.words import chosen_epoch
 from boneage.evaluation.metrics import shown_baselines
-from boneage.evaluation.predictions import pick_cases
+from boneage.evaluation.predictions import BEYOND_ANY_AGE, pick_cases
 from boneage.evaluation.reference import reference_of
-from boneage.evaluation.report.readers import limit_of_readers, readers_section
-from boneage.evaluation.report.statements import extremes, limits
+from boneage.evaluation.report.statements import extremes, limit_of_readers, verdict
 from boneage.evaluation.report.tables import (
     bias_rows,
     column_sections,
-    extreme_rows,
     metric_rows,
     option_rows,
+    small_bands,
     subgroup_rows,
 )
 from boneage.evaluation.run_folder import FinishedRun, read_run
@@ -42,6 +41,15 @@ from boneage.weights import BUILTIN_NAME
 
 SAME = 3.0  # grey levels: largest mean difference between a file and the tested radiograph
 FOLDER = "figures"
+EXTREMES = (
+    "age/infant_sd_years",
+    "age/older_sd_years",
+    "age/infant_bias_years",
+    "age/ceiling_slope",
+    "age/ceiling_bias_years",
+    "age/rmse_minus_mae_years",
+    "age/worst_5_percent_share",
+)
 ORANGE_MEANS = {  # what the orange of a task's maps does
     "age": "raises the predicted age",
     "stage": "makes the stage more likely",
@@ -117,20 +125,19 @@ def write_report(run_dir: Path) -> Path:
         builtin=BUILTIN_NAME,
         baselines=shown_baselines(run.metrics),
         chosen_epoch=chosen_epoch(run),
-        knows_training=knows_training(run.metrics["options"]),
-        headline=metric_rows(run, headline=True),
-        everything=metric_rows(run, headline=False),
+        rows=metric_rows(run),
         reference=reference_of(run.metrics),
-        readers=readers_section(run.metrics),
+        verdict=verdict,
         limit_of_readers=limit_of_readers(run.metrics),
-        extreme_rows=extreme_rows(run),
+        extreme_names=[name for name in EXTREMES if name in run.metrics["test"]],
         extremes=extremes(run.metrics["test"], run.predictions),
         subgroups=subgroup_rows(groups) if len(groups) else ([], []),
         columns=column_sections(run, groups),
         bias=bias_rows(run, groups) if run.metrics.get("external") else ([], []),
         edges=_edges(run),
         options=option_rows(run),
-        limits=limits(run),
+        beyond_any_age=BEYOND_ANY_AGE,
+        small_bands=small_bands(run.predictions),
         cases=_cases(run),
         maps=maps,
         orange=_orange([shown["name"] for shown in maps]),

@@ -1,16 +1,17 @@
-"""The rows of the tables of a run's page."""
+"""What the tables and lists of a run's page show."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from boneage.data.split_choice import not_drawn
+from boneage.data.tables.ids import patient_codes
 from boneage.errors import plural
 from boneage.evaluation.evaluate import without_levels
 from boneage.evaluation.gaps import UNKNOWN_LEVEL, Gap, LevelErrors, errors_of, gaps_of
 from boneage.evaluation.intervals import Result
-from boneage.evaluation.methods.words import tests_all
 from boneage.evaluation.metrics import (
     FROM_AGE,
     common_name,
@@ -23,59 +24,38 @@ from boneage.evaluation.numbers import FEW, interval, number, p_value
 from boneage.evaluation.reference import reference_of
 from boneage.evaluation.run_folder import FinishedRun
 from boneage.options import TABLE
-from boneage.stages import ALL
+from boneage.stages import ALL, BANDS
 
-EXTREMES = (
-    "age/infant_sd_years",
-    "age/older_sd_years",
-    "age/infant_bias_years",
-    "age/ceiling_slope",
-    "age/ceiling_bias_years",
-    "age/rmse_minus_mae_years",
-    "age/worst_5_percent_share",
-)
 BIAS = "age/bias_months"
 UNLIMITED = (-1, None)  # epochs, steps or time
 COLUMN_METRICS = ("age/mae_months", "age/bias_months")
 SUBGROUP_METRICS = ("age/mae_months", "age/bias_months", "age/rmse_months", "stage/accuracy")
 
 
-def metric_rows(run: FinishedRun, headline: bool) -> list[dict[str, Any]]:
-    """Return a row per metric: its name, result, baselines and published value, by group.
-
-    Args:
-        run: the run.
-        headline: the short table; otherwise all metrics.
-    """
+def metric_rows(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return a row per metric: its group, result, baselines and published value."""
     baselines = shown_baselines(run.metrics)
     reference = reference_of(run.metrics)
-    rows = []
-    for name, result in run.metrics["test"].items():
-        metric = describe(name)
-        if headline and not metric.headline:
-            continue
-        others = [other.get(common_name(name)) for other in baselines.values()]
-        rows.append(
-            {
-                "group": _heading(run, name),
-                "name": name,
-                "meaning": metric.meaning,
-                "result": result,
-                "baselines": others,
-                "published": reference.published.get(name) if reference else None,
-            }
-        )
-    return rows
-
-
-def extreme_rows(run: FinishedRun) -> list[dict[str, Any]]:
-    """Return the available metrics of the youngest, the oldest and the worst radiographs."""
-    test: dict[str, Result] = run.metrics["test"]
     return [
-        {"name": name, "meaning": describe(name).meaning, "result": test[name]}
-        for name in EXTREMES
-        if name in test
+        {
+            "group": _heading(run, name),
+            "name": name,
+            "headline": describe(name).headline,
+            "result": result,
+            "baselines": [other.get(common_name(name)) for other in baselines.values()],
+            "published": reference.published.get(name) if reference else None,
+        }
+        for name, result in run.metrics["test"].items()
     ]
+
+
+def small_bands(predictions: pd.DataFrame) -> dict[str, int]:
+    """Return the patients, or radiographs if these are unknown, of each age band with few."""
+    band = BANDS.index_of(predictions["age_years"].to_numpy(float))
+    patients = patient_codes(predictions)
+    units = np.arange(len(band)) if patients is None else patients
+    numbers = {name: len(np.unique(units[band == i])) for i, name in enumerate(BANDS.names)}
+    return {name: n for name, n in numbers.items() if n < FEW}
 
 
 def subgroup_rows(groups: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
@@ -168,7 +148,7 @@ def option_rows(run: FinishedRun) -> list[tuple[str, Any]]:
     Limits that are not set are left out, and the draw of a split where none was drawn.
     """
     options = run.metrics["options"]
-    is_drawn = not options.get("data.split_file") and not tests_all(run)
+    is_drawn = not options.get("data.split_file") and not run.tests_all
     without = set() if is_drawn else not_drawn(options.get("data.train_films", "all"))
     rows = [(row, key) for row in TABLE if row.label for key in row.keys(options)]
     return [
