@@ -109,9 +109,8 @@ def test_two_processes_train_and_test_like_one(configure, phantom_root, tmp_path
 
 @pytest.mark.slow
 def test_a_sweep_of_such_runs_is_refused(configure, monkeypatch):
-    sweep = SimpleNamespace(
-        initialized=lambda: True, get=lambda: SimpleNamespace(mode=RunMode.MULTIRUN)
-    )
+    config = SimpleNamespace(mode=RunMode.MULTIRUN, overrides=SimpleNamespace(task=[]))
+    sweep = SimpleNamespace(initialized=lambda: True, get=lambda: config)
     monkeypatch.setattr("boneage.run.options.HydraConfig", sweep)
     alone = configure()
     check_strategy(instantiate(alone.trainer), alone)
