@@ -13,7 +13,6 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from boneage.errors import UserError, join_first
-from boneage.evaluation.metrics_schema import WEIGHTING
 from boneage.options import TABLE, find, is_recorded
 
 log = logging.getLogger(__name__)
@@ -51,6 +50,8 @@ def differing(
     Returns:
         By the name of the option, what to say of it.
     """
+    from boneage.evaluation.metrics_schema import WEIGHTING  # not for --help, as others below
+
     later = {row.name: row.default for row in TABLE}  # options that older versions did not have
     later |= {f"weighting.{name}": value for name, value in WEIGHTING.items()}
     was = {name: value for name, value in later.items() if name in now} | was
@@ -136,7 +137,7 @@ def _check_split(written: Any, data: dict[str, Any]) -> None:  # noqa: ANN401 - 
     file = data.get("split_file")
     if not file:
         return
-    from boneage.data.split_choice import not_drawn  # not for --help, as below
+    from boneage.data.split_choice import not_drawn
 
     for option in sorted(not_drawn(data.get("train_films", "all"))):
         row, name = find(option), option.removeprefix("data.")
