@@ -243,8 +243,7 @@ def is_recorded(key: str) -> bool:
 
 def top_level() -> list[str]:
     """Return the names of the config without a dot."""
-    names = (row.name.partition(".")[0] for row in TABLE if row.group != "elsewhere")
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(r.name.partition(".")[0] for r in TABLE if r.group != "elsewhere"))
 
 
 def page() -> str:
