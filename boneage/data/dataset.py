@@ -20,7 +20,7 @@ from boneage.data.tables.sexes import sex_codes
 from boneage.errors import FailedRun, UserError, amount
 
 SHEET_COLUMNS, SHEET_DRAWS = 8, 3  # radiographs on a sheet, and augmentations of each
-PREFETCH = 2  # batches that each loader process prepares ahead: the default of PyTorch
+PREFETCH = 2  # batches that each loader process prepares ahead
 SHARED_MEMORY = Path("/dev/shm")  # of Linux; Docker gives a container 64 MB
 OVERHEAD = 3 * 4096  # bytes of a batch besides its images: a page each for ages, sexes, rows
 REMEDY = (

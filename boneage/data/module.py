@@ -20,6 +20,7 @@ from boneage.data.atomic import default_cache_dir
 from boneage.data.batch_augment import BatchAugment
 from boneage.data.cache import check_readable, open_cache
 from boneage.data.dataset import (
+    PREFETCH,
     CachedImages,
     Loader,
     Radiographs,
@@ -36,11 +37,7 @@ from boneage.data.sampler import EpochSampler, RankBatches, Sampling, sampling_s
 from boneage.data.split_choice import Split, require_shares, rows_of
 from boneage.data.splits import DEFAULT_FOLDS, FOLDS, find_held_out, require_folds
 from boneage.data.tables.columns import READER, AgeUnit, Columns, label_column
-from boneage.data.tables.readings import (
-    read_soft_targets,
-    reading_column,
-    warn_of_readings,
-)
+from boneage.data.tables.readings import read_soft_targets, reading_column, warn_of_readings
 from boneage.errors import UserError, require_choice
 from boneage.stages import Stages
 
@@ -253,6 +250,7 @@ class BoneAgeDataModule(L.LightningDataModule):
             self.train_radiographs() if training else Radiographs(table, self.cache.path),
             batch_sampler=order,
             num_workers=self.num_workers,
+            prefetch_factor=PREFETCH if self.num_workers else None,
             collate_fn=collate,
             generator=torch.Generator(),  # starting workers must not change the model's dropout
             persistent_workers=self.num_workers > 0,

@@ -1,6 +1,7 @@
 """Write the record of a checkpoint, read checkpoints, and build models from them."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -167,6 +168,7 @@ def build_model(
     record: dict[str, Any],
     replaced: bool = False,
     compile_backbone: bool = False,
+    endless: bool = False,
 ) -> BoneAgeModule:
     """Return a new model from a config with the keys `CONFIG_KEYS`.
 
@@ -175,6 +177,7 @@ def build_model(
         record: the record for its checkpoints.
         replaced: a checkpoint's weights will replace its own, so do not load pretrained ones.
         compile_backbone: as for `BoneAgeModule`.
+        endless: the training has no end, which some schedulers refuse.
     """
     backbone = config.backbone
     if replaced and "pretrained" in backbone:
@@ -200,7 +203,7 @@ def build_model(
     with readable("optimizer"):  # bad options fail now, not when training starts
         optimizer = model.make_optimizer(model.parameters())
     with readable("scheduler"):
-        schedule = model.make_scheduler(optimizer, total_steps=10**6)
+        schedule = model.make_scheduler(optimizer, total_steps=math.inf if endless else 10**6)
         if not isinstance(schedule, LRScheduler):
             raise TypeError(f"{type(schedule).__name__} is no LRScheduler of PyTorch")
     return model

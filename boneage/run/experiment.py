@@ -1,7 +1,6 @@
 """One run: check, build, fit, test, write results."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -138,10 +137,11 @@ def _prepare(cfg: DictConfig, folder: Path) -> _Run:
         model.mirror_test = cfg.mirror_test
     else:  # before decoding: weights may be missing
         replaced = bool(ckpt_path or cfg.start_from)
-        model = build_model(cfg, {}, replaced=replaced, compile_backbone=cfg.compile)
+        endless = cfg.trainer.max_epochs == cfg.trainer.max_steps == -1
+        model = build_model(
+            cfg, {}, replaced=replaced, compile_backbone=cfg.compile, endless=endless
+        )
         check_monitor(cfg, model)
-        if cfg.trainer.max_epochs == cfg.trainer.max_steps == -1:  # the scheduler may need an end
-            model.make_scheduler(model.make_optimizer(model.parameters()), total_steps=math.inf)
         if cfg.start_from and checkpoint is None:
             origin = read_origin(cfg.start_from, model)
     watched = predictions, throughput, history = Predictions(), Throughput(), History()

@@ -157,9 +157,10 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
         matters = _matters_for_a_training
     elif cfg.ckpt_path:
         tested = checkpoint_file(Path(cfg.ckpt_path))
-        current["ckpt_path"] = str(tested.resolve())
         if tested.exists():
             current = options(config_of_test(read_checkpoint(tested), cfg))
+        else:
+            current["ckpt_path"] = str(tested.resolve())
     different = differing(was, current, matters)
     if different:
         advice = f"repeat its options, or choose another folder with {folder_option()}"
