@@ -98,8 +98,7 @@ def _resume(url: str, part: Path, tag: Path, progress: Notify) -> None:
     with answer:
         if answer.status != 206:
             have = 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length is not None else None
+        total = None if answer.length is None else have + answer.length
         if total is not None:
             _require_space(part.parent, total - have, url)
         version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "W/"

@@ -24,7 +24,7 @@ from boneage.weights import sha256
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; `faults` are used up one a request: bytes before a cut, or a status."""
+    """Serves `files`; one of `faults` a request: bytes before a cut, a status, or a length."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -51,7 +51,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if start >= len(content):
                 return self.send_error(416)
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+        length = fault if kind == "length" else str(len(content) - start)
+        self.send_header("Content-Length", length)
         self.send_header("ETag", server.version)
         self.end_headers()
         body = content[start:]
@@ -271,6 +272,16 @@ def test_cut_connections_are_gone_on_with(server, tmp_path):
     ]  # fmt: skip
     assert told[-1] == (len(content), len(content))
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.parametrize("length", ["abc", "", "-5", "7, 7"])
+def test_a_length_that_is_no_number_counts_as_unknown(server, tmp_path, length):
+    server.files["a.zip"] = content = b"0123456789"
+    server.faults = [("length", length)]
+    told = []
+    fetch.fetch(f"{server.base}a.zip", tmp_path / "a.zip", lambda *p: told.append(p), pause=0)
+    assert (tmp_path / "a.zip").read_bytes() == content
+    assert told[-1] == (len(content), None)
 
 
 def test_a_later_call_goes_on(server, tmp_path):
