@@ -69,6 +69,7 @@ STRICTER = {  # than these constructors, whose values may fail or mislead later
     "loss.delta": PositiveFloat,
     "callbacks.early_stopping.patience": NonNegativeInt,
 }
+OF_NAMES = {"string_type", "list_type"}  # Pydantic's errors where only names are accepted
 SET_BY_RUN = {  # options of the trainer
     "callbacks": "those of the group callbacks are used (~callbacks.NAME leaves one out)",
     "logger": "those of the group logger are used (~logger.NAME leaves one out)",
@@ -212,6 +213,12 @@ def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 
         reason = _reason([e["msg"] for e in clear or error.errors()[-1:]])
         if any(e["type"] == "sequence_str" for e in clear):
             reason = f"write a list: {where}=[{value}]"
+        numbers = [e["input"] for e in clear if type(e["input"]) in (int, float)]
+        if numbers and {e["type"] for e in clear} <= OF_NAMES:
+            reason = (
+                f'{numbers[0]} is a number: as text write it as "{numbers[0]}", and put the whole '
+                "option in single quotes for the shell"
+            )
         if not clear and inspect.isclass(hint):
             name = where.rpartition(".")[2]
             reason = f"choose an option of the group ({name}=...), or write its _target_"
