@@ -153,6 +153,18 @@ def test_the_means_over_seeds_of_few_radiographs_are_marked(tmp_path):
     assert seeds.count("†") == seeds.count("±") - 1 > 0  # ± is also in the caption
 
 
+def test_the_mean_over_seeds_is_marked_if_one_seed_has_few(tmp_path):
+    for seed in (1, 2):
+        predictions = with_stages(1)[:60]
+        calls = 30 if seed == 1 else 5  # of children
+        predictions["stage_predicted"] = ["child"] * calls + ["adolescent"] * (60 - calls)
+        run(tmp_path / f"{seed}", predictions, task="classification", seed=seed)
+    ((group,),) = groups_of(tmp_path)
+    (row,) = seed_rows(group, ["stage/precision_child", "stage/accuracy"])
+    assert row["metrics"]["stage/precision_child"]["n"] == 5
+    assert row["metrics"]["stage/accuracy"]["n"] == 60
+
+
 def test_sorting(tmp_path):
     run(tmp_path / "a", with_ages(1).assign(age_years_predicted=lambda t: t["age_years"] + 1))
     run(tmp_path / "b", with_ages(1.6))

@@ -18,6 +18,7 @@ from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import describe, is_compared, metric_label, metric_labels
 from boneage.evaluation.numbers import (
     FEW_NOTE,
+    count_units,
     interval,
     is_few,
     number,
@@ -67,8 +68,8 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
 
     Returns:
         Rows with `named` (the differing options but the seed, as "option=value"), `runs` (as
-        `trained_seeds` counts them), and `metrics`: per name `mean`, `sd` (n - 1), and `n` of the
-        radiographs (and `patients`) if it is that of all seeds.
+        `trained_seeds` counts them), and `metrics`: per name `mean`, `sd` (n - 1), and `n`
+        radiographs (and `patients`) of the seed with fewest: of a precision they may differ.
     """
     rows = []
     for named, members in group.settings("seed").items():
@@ -80,9 +81,8 @@ def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[st
             results = [run.metrics["test"].get(name, {}) for run in runs]
             array = np.array([result.get("value") for result in results], float)
             metrics[name] = {"mean": float(array.mean()), "sd": float(array.std(ddof=1)), "n": None}
-            counted = [{k: r[k] for k in ("n", "patients") if k in r} for r in results]
-            if all(each == counted[0] for each in counted):
-                metrics[name] |= counted[0]
+            fewest = min(results, key=count_units)
+            metrics[name] |= {k: fewest[k] for k in ("n", "patients") if k in fewest}
         rows.append({"named": named, "runs": runs, "metrics": metrics})
     return rows
 
