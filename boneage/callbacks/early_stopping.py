@@ -145,7 +145,7 @@ class Divergence(L.Callback):
         shared = torch.tensor(step, device=trainer.strategy.root_device)
         step = int(trainer.strategy.reduce(shared, reduce_op="min"))
         if step < NEVER:
-            raise _diverged(trainer, what, f", step {step}")
+            raise _diverged(trainer, what, step)
 
 
 def _loss_text(what: str, loss: float) -> str:
@@ -157,13 +157,16 @@ def _skips(trainer: L.Trainer) -> int:
     return SKIPS if getattr(trainer.precision_plugin, "scaler", None) is not None else 0
 
 
-def _diverged(trainer: L.Trainer, what: str, step: str = "") -> FailedRun:
+def _diverged(trainer: L.Trainer, what: str, step: int | None = None) -> FailedRun:
     """Return the error with what diverged, when, and what to do."""
     group = trainer.optimizers[0].param_groups[0]
     rate = group.get("initial_lr", group["lr"])
     advice = f"lower optimizer.lr (now {rate:g})"
+    if trainer.current_epoch == 0 and step == 1:
+        advice = "no weight has changed yet, so check the loss and the network"
     if trainer.precision != "32-true":
         advice += ", or try precision=32-true"
     if saved := saved_checkpoints(trainer):
         advice += f"; checkpoints of earlier epochs: {', '.join(saved)}"
-    return FailedRun(f"{what} in epoch {trainer.current_epoch + 1}{step}: {advice}")
+    when = f"epoch {trainer.current_epoch + 1}" + (f", step {step}" if step else "")
+    return FailedRun(f"{what} in {when}: {advice}")

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated, Any, Literal, get_type_hints
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig, OmegaConf
@@ -133,7 +133,7 @@ def _check_loggers(config: dict[Any, Any]) -> None:
     if config["logger"] or not config["train"]:
         return
     for name, node in config["callbacks"].items():
-        if get_object(node["_target_"]) is LearningRateMonitor:
+        if resolve_name(node["_target_"]) is LearningRateMonitor:
             raise UserError(
                 f"callbacks.{name} needs a logger: leave it out too, with ~callbacks.{name}"
             )
@@ -186,9 +186,11 @@ def _check_node(path: str, node: Any) -> None:  # noqa: ANN401 - any YAML value
 
 def _schema(path: str, target: str) -> tuple[dict[str, Any], set[str] | None]:
     """Return type hints and accepted names (None: any) of a `_target_`."""
-    with readable(f"{path}._target_={target}"):
-        constructor = get_object(target)
-    parameters = inspect.signature(constructor).parameters
+    try:
+        constructor = resolve_name(target)
+        parameters = inspect.signature(constructor).parameters
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}._target_={target}: {one_line(error)}") from error
     try:
         hints = get_type_hints(
             constructor.__init__ if inspect.isclass(constructor) else constructor,
@@ -255,4 +257,7 @@ def readable(what: str) -> Iterator[None]:
 
 def _message_of(error: BaseException) -> str:
     """Return the message of an error in one line, without Pydantic's link."""
-    return re.sub(r" ?For further information visit \S+", "", one_line(error))
+    message = re.sub(r" ?For further information visit \S+", "", one_line(error))
+    if isinstance(error, TypeError) and "required positional argument" in message:
+        message += "; set it, or write _partial_: true if the run gives it"
+    return message

@@ -5,11 +5,11 @@ import logging
 import re
 import shlex
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from boneage.errors import UserError, join_first
@@ -163,7 +163,7 @@ def _check_soft_targets(tasks: dict[str, Any], given: bool) -> None:
         if not given and task.get("soft_weight", row.default) != row.default:
             text = "tasks.%s.soft_weight=%s has no effect without data.soft_targets="
             log.warning(text, name, task["soft_weight"])
-    classes = [get_object(task["_target_"]) for task in tasks.values()]
+    classes = [resolve_name(task["_target_"]) for task in tasks.values()]
     own = [getattr(each, "training_target", None) for each in classes]
     if given and all(target is Task.training_target for target in own):
         raise UserError(
@@ -182,7 +182,7 @@ def _warn_of_inherited(cfg: DictConfig) -> None:
             continue
         chosen = OmegaConf.select(cfg, path)  # also of a list: augment.transforms.0
         node: Any = OmegaConf.to_container(chosen, resolve=True)
-        parameters = inspect.signature(get_object(node["_target_"])).parameters
+        parameters = inspect.signature(resolve_name(node["_target_"])).parameters
         others = [
             f"{path}.{key}={value} (its default is {parameters[key].default})"
             for key, value in node.items()

@@ -71,6 +71,13 @@ def test_what_was_finite_is_kept(configure, tmp_path, monkeypatch):
     assert read_checkpoint(checkpoints / "best.ckpt")["epoch"] <= 1
 
 
+def test_the_rate_is_not_to_blame_before_the_first_step(configure, monkeypatch):
+    step = BoneAgeModule.training_step
+    monkeypatch.setattr(BoneAgeModule, "training_step", lambda *args: step(*args) * float("nan"))
+    with pytest.raises(UserError, match=r"epoch 1, step 1: no weight has changed yet.* the loss"):
+        train(configure())
+
+
 def test_predictions_that_are_not_finite_stop_a_run(configure, tmp_path, monkeypatch):
     decode = AgeRegression.decode
     monkeypatch.setattr(AgeRegression, "decode", lambda self, raw: decode(self, raw) + torch.inf)

@@ -78,6 +78,7 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
+        (["~optimizer._partial_"], "optimizer: .*'params'; set it, or write _partial_: true"),
         (["optimizer.lr=abc"], "optimizer.lr='abc' is not valid: .*a valid number"),
         (["optimizer.lr=-1"], "optimizer.lr=-1 is not valid: .*or equal to 0"),
         (["optimizer.weight_decay=-1"], "optimizer.weight_decay=-1 is not valid: .*or equal to 0"),
@@ -119,7 +120,13 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (["data.root=null"], "data.root=None is not valid"),
         (["data.columns.id=[a,b]"], r"data.columns.id=\['a', 'b'\]: give one column, not a list"),
         (["+backbone.width=3"], "backbone.width: .* has no such option"),
-        (["backbone._target_=boneage.models.backbones.Nothing"], "Nothing"),
+        (
+            ["backbone._target_=boneage.models.backbones.Nothing"],
+            "^backbone._target_=boneage.models.backbones.Nothing: "
+            "module 'boneage.models.backbones' has no attribute 'Nothing'$",
+        ),
+        (["loss._target_=nowhere.Loss"], "^loss._target_=nowhere.Loss: No module named 'nowhere'$"),
+        (["loss._target_=torch.nn"], "^loss._target_=torch.nn: .* is not a callable object$"),
         (["backbone.channels=2"], "backbone.channels=2 is not valid"),
         (
             ["backbone=slim_resnet", "backbone.widths=[64,128]"],
