@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError, plural
+from boneage.predict.onnx_bytes import without_output
 from boneage.stages import BANDS, Stages
 from boneage.uncertainty.calibration import IntervalsBySex, Site, from_plain
 from boneage.weights import BUILTIN, CONTRACT_SCHEMA, KEY, SITE_KEY
@@ -100,7 +102,7 @@ class OnnxModel:
 
     def __init__(self, file: Path, mirror: bool = False) -> None:
         self.file = file
-        self.session = open_session(file)
+        self.content, self.session = _open(file)
         self.outputs = [output.name for output in self.session.get_outputs()]
         self.calibrated = NOVELTY in self.outputs
         try:
@@ -157,7 +159,7 @@ class OnnxModel:
 
     def maps(self, squares: np.ndarray, sexes: Sequence[str]) -> np.ndarray | None:
         """Return (n, size, size) signed Grad-CAM maps, if the file has that output."""
-        if MAP not in self.outputs:
+        if not any(output.name == MAP for output in self._complete.get_outputs()):
             return None
         side = self.preprocessing.size
         maps = self._run([MAP], squares, sexes)[MAP]
@@ -167,15 +169,21 @@ class OnnxModel:
         self, outputs: list[str], squares: np.ndarray, sexes: Sequence[str]
     ) -> dict[str, np.ndarray]:
         """Return the named outputs of n radiographs."""
+        session = self._complete if MAP in outputs else self.session
         image, sex = np.ascontiguousarray(squares)[:, None], sex_codes(sexes)
         parts = [
-            self.session.run(outputs, {"image": image[i : i + BATCH], "sex": sex[i : i + BATCH]})
+            session.run(outputs, {"image": image[i : i + BATCH], "sex": sex[i : i + BATCH]})
             for i in range(0, len(image), BATCH)
         ]
         return {
             name: np.concatenate(p)
             for name, p in zip(outputs, zip(*parts, strict=True), strict=True)
         }
+
+    @cached_property
+    def _complete(self) -> Any:  # noqa: ANN401 - it has no types
+        """The session with the map, which takes about 1.5 times as long."""
+        return new_session(self.content)
 
 
 def new_session(content: bytes) -> Any:  # noqa: ANN401 - it has no types
@@ -191,8 +199,8 @@ def new_session(content: bytes) -> Any:  # noqa: ANN401 - it has no types
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def open_session(file: Path) -> Any:  # noqa: ANN401 - it has no types
-    """Return the session of a file.
+def _open(file: Path) -> tuple[bytes, Any]:
+    """Return the content of a file, and a session that computes all but the map.
 
     Raises:
         UserError: if the file cannot be read, or is no ONNX file.
@@ -203,7 +211,7 @@ def open_session(file: Path) -> Any:  # noqa: ANN401 - it has no types
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"model {file} cannot be loaded: {reason}") from error
     try:
-        return new_session(content)
+        return content, new_session(without_output(content, MAP))
     except Exception as error:  # onnxruntime has an exception for each of its codes
         raise UserError(
             f"model {file} cannot be loaded: it is not a complete ONNX file; copy it again"
@@ -232,22 +240,3 @@ def _contract(file: Path, metadata: dict[str, str]) -> dict[str, Any]:
             "differently: train it again with this version"
         )
     return contract
-
-
-def with_metadata(model: bytes, key: str, value: str) -> bytes:
-    """Return an ONNX file with one more metadata entry.
-
-    A protocol buffer may be extended at the end. The entry is one more element of the repeated
-    field 14 of ModelProto, `metadata_props`: field 1 is the key, field 2 the value (onnx.proto).
-    """
-    entry = _field(1, key.encode()) + _field(2, value.encode())
-    return model + _field(14, entry)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """Return a bytes field in the encoding of protocol buffers."""
-    length, left = bytearray(), len(content)
-    while left > 127:
-        length.append(left & 127 | 128)
-        left >>= 7
-    return bytes([number << 3 | 2, *length, left]) + content

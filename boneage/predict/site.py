@@ -20,7 +20,7 @@ from boneage.errors import UserError, framework, join_first, plural
 from boneage.evaluation.numbers import with_limits
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
-from boneage.predict.onnx_model import with_metadata
+from boneage.predict.onnx_bytes import with_metadata
 from boneage.predict.predict import answers_twice
 from boneage.predict.radiograph import NO_SINGLE_HAND
 from boneage.uncertainty.calibration import Correction, Site

@@ -19,7 +19,8 @@ from boneage.data.phantom.write import FIRST_ID
 from boneage.data.tables.sexes import sex_codes
 from boneage.errors import UserError
 from boneage.explain.methods import grad_cam
-from boneage.predict.onnx_model import OnnxModel, with_metadata
+from boneage.predict.onnx_bytes import with_metadata
+from boneage.predict.onnx_model import OnnxModel
 from boneage.predict.radiograph import see
 from boneage.run.checkpoint import load_model, read_checkpoint
 from boneage.uncertainty.calibration import Correction, Intervals, Site

@@ -24,7 +24,7 @@ from boneage.data.phantom import expose
 from boneage.errors import FRAMEWORK, UserError
 from boneage.predict.answer import Answer, table_of
 from boneage.predict.answering import RADIOGRAPHS_IN_MEMORY
-from boneage.predict.onnx_model import with_metadata
+from boneage.predict.onnx_bytes import with_metadata
 from boneage.predict.predictor import Predictor
 
 OTHER = "typing_extensions"  # of the framework, but pydantic needs it too

@@ -14,7 +14,7 @@ from joblib import cpu_count
 
 from boneage.data.phantom import write_phantom
 from boneage.errors import UserError
-from boneage.predict.onnx_model import with_metadata
+from boneage.predict.onnx_bytes import with_metadata
 from boneage.predict.predict import _resumable
 from boneage.weights import KEY
 

@@ -26,7 +26,7 @@ from boneage.errors import UserError
 from boneage.predict.answer import Answer
 from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
-from boneage.predict.onnx_model import with_metadata
+from boneage.predict.onnx_bytes import with_metadata
 from boneage.predict.predict import answers_twice
 from boneage.predict.predictor import Predictor
 from boneage.predict.radiograph import Radiograph
