@@ -150,6 +150,7 @@ def to_onnx(
     )
     assert written is not None
     model = written.model_proto
+    _name_types(model.graph)
     _remove_source(model)
     _store_in_half(model.graph)
     del model.metadata_props[:]
@@ -157,6 +158,22 @@ def to_onnx(
     onnx.helper.set_model_props(model, texts)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _name_types(graph: Any) -> None:  # noqa: ANN401 - protobuf
+    """Name the type of each cast: the limits of a clip are then constants, and it is fused.
+
+    Onnxruntime does not fold a cast to the type of another value.
+    """
+    from onnx import helper
+
+    values = (*graph.input, *graph.value_info)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    types |= {initialiser.name: initialiser.data_type for initialiser in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "CastLike":
+            node.op_type, like = "Cast", node.input.pop()
+            node.attribute.append(helper.make_attribute("to", types[like]))
 
 
 def _remove_source(model: Any) -> None:  # noqa: ANN401 - protobuf
