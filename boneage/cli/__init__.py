@@ -30,7 +30,7 @@ Names = Annotated[
     list[str] | None,
     typer.Option(
         metavar="MEANING=NAME",
-        help="Column of the table, such as age=reading. MEANING is id, age, sex or patient. "
-        "Known names are recognised by default.",
+        help="Column of the table, such as age=reading. MEANING is id, age (the bone age), sex or "
+        "patient. Known names are recognised by default.",
     ),
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from boneage.cli import Checkpoint, Checkpoints, Images
+from boneage.cli import Checkpoint, Checkpoints, Images, Names
 
 if TYPE_CHECKING:
     from boneage.predict.answer import Answer
@@ -29,6 +29,7 @@ def predict(
         Path | None,
         typer.Option(help="csv or xlsx: id, sex, and chronological_age_years (or _months)."),
     ] = None,
+    column: Names = None,
     sex: Annotated[
         str | None,
         typer.Option(
@@ -68,29 +69,39 @@ def predict(
     Research use only: not a medical device.
     """
     from boneage.data.radiographs import find_radiographs
+    from boneage.data.tables.columns import Columns
     from boneage.errors import UserError, plural
     from boneage.predict.answer import RESEARCH_ONLY, corrections_line
     from boneage.predict.ensemble import Ensemble
     from boneage.predict.page import summarise
-    from boneage.predict.patients import patient_given
+    from boneage.predict.patients import AGE_COLUMNS, patient_given
     from boneage.predict.predict import answers_of
     from boneage.predict.predict import predict as predict_files
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     strict = gate == "strict"
     given = patient_given(sex, chronological_age)
+    columns = Columns.given(column or ())
+    if column and table is None:
+        raise UserError(f"--column {column[0]} names a column of a table: give --table")
+    if columns.age:
+        raise UserError(
+            f"--column age={columns.age}: predict reads no bone age; call the column of a "
+            f"chronological age {' or '.join(AGE_COLUMNS)}"
+        )
     if out is None:
         if overlays or report or resume:
             raise UserError("--overlays, --report and --resume need a folder: give --out")
         files = find_radiographs(images)
         if len(files) > MAX_ROWS:
             raise UserError(f"{len(files):,} radiographs are too many to print: give --out")
-        _show(answers_of(files, Ensemble(checkpoint or (), mirror), table, given, strict))
+        ensemble = Ensemble(checkpoint or (), mirror)
+        _show(answers_of(files, ensemble, table, given, strict, columns))
         return
     try:
         answers = predict_files(
-            images, Ensemble(checkpoint or (), mirror), out, table, given,
-            strict=strict, resume=resume, pictures=overlays or report, pages=report,
+            images, Ensemble(checkpoint or (), mirror), out, table, given, strict=strict,
+            resume=resume, pictures=overlays or report, pages=report, columns=columns,
         )  # fmt: skip
     except KeyboardInterrupt:
         sys.exit(f"Stopped. Finished predictions are in {out}: continue with --resume.")

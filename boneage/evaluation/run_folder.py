@@ -180,7 +180,14 @@ def read_run(path: Path) -> FinishedRun:
                 f"{path / PREDICTIONS} was edited or is damaged: its predictions do not give the "
                 f"{name} of {METRICS}; {COPY}"
             )
-    return FinishedRun(path, metrics, predictions, stages)
+    run = FinishedRun(path, metrics, predictions, stages)
+    split = run.table(SPLIT).reindex(columns=["id", "sex", "fold"]).to_numpy().tolist()
+    of_split = {id_: rest for id_, *rest in split}
+    for id_, sex in zip(predictions["id"], predictions["sex"], strict=True):
+        if of_split.get(id_, [sex, "test"]) != [sex, "test"]:
+            differ = f"was edited or is damaged: sex or fold of {id_} differ from {SPLIT}"
+            raise UserError(f"{path / PREDICTIONS} {differ}; {COPY}")
+    return run
 
 
 def read_split(path: Path, metrics: dict[str, Any]) -> pd.DataFrame:

@@ -104,7 +104,7 @@ class AnswerFiles:
         """Read the answers of a finished call."""
         try:
             document = json.loads(self.document.read_text(encoding="utf-8"))
-            self._require_same({key: document.get(key) for key in self.about})
+            self._require_same(document)
             states = document.get("states", {})
             folder = document.get("working_folder", os.getcwd())
             for answer in document["predictions"]:
@@ -114,7 +114,8 @@ class AnswerFiles:
             raise UserError(f"{self.document} is damaged: choose another --out") from error
 
     def _require_same(self, about: dict[str, Any]) -> None:
-        if _by_content(about) != _by_content(self.about):
+        options = {name: about.get(name) for name in self.about}
+        if _by_content(options) != _by_content(self.about):
             raise UserError(
                 f"{self.folder} contains predictions of other checkpoints or options: choose "
                 "another --out"

@@ -25,6 +25,7 @@ from boneage.data.tables.ages import (
 )  # fmt: skip
 from boneage.data.tables.columns import (
     DEFAULT_COLUMNS,
+    Columns,
     find_columns,
     letters,
     require_single,
@@ -73,7 +74,7 @@ class Patient:
 UNKNOWN_PATIENT = Patient()
 
 
-def read_patients(path: Path) -> dict[str, Patient]:
+def read_patients(path: Path, columns: Columns = DEFAULT_COLUMNS) -> dict[str, Patient]:
     """Read a table of patients: `id`, and optionally sex and chronological age.
 
     Returns:
@@ -84,9 +85,11 @@ def read_patients(path: Path) -> dict[str, Patient]:
     """
     table = read_table(path)
     header = [str(name) for name in table]
-    names = find_columns(header, DEFAULT_COLUMNS)
-    if "id" not in names:
-        raise UserError(f"{without_column(path, header, 'id')}; rename the right one")
+    names = find_columns(header, columns)
+    for meaning, own in columns.single().items():
+        if meaning not in names and (own or meaning == "id"):
+            lacking = without_column(path, header, meaning, own)
+            raise UserError(f"{lacking}; name the right one with --column {meaning}=")
     bone_age = names.pop("age", None)
     ages = {n: YEARS_PER_UNIT[letters(n)] for n in header if letters(n) in YEARS_PER_UNIT}
     require_single(path, table, [*names.values(), *ages])
@@ -106,7 +109,9 @@ def read_patients(path: Path) -> dict[str, Patient]:
     return patients
 
 
-def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient]:
+def patients_of(
+    files: Sequence[Path], table: Path | None, columns: Columns = DEFAULT_COLUMNS
+) -> dict[Path, Patient]:
     """Return the patient of each radiograph in a table, by file; unknown without a row.
 
     Files of one name are told apart by the last parts of their path: `a/film` and `b/film`. Warns
@@ -118,7 +123,7 @@ def patients_of(files: Sequence[Path], table: Path | None) -> dict[Path, Patient
     """
     if table is None:
         return dict.fromkeys(files, UNKNOWN_PATIENT)
-    patients = read_patients(table)
+    patients = read_patients(table, columns)
     ids = {file: id_ for id_, alike in by_id(files, patients).items() for file in alike}
     meant = match_ids(ids.values(), patients, table)
     rows = {file: meant[id_] for file, id_ in ids.items() if id_ in meant}

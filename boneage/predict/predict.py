@@ -14,6 +14,7 @@ from rich.progress import track
 
 from boneage.data.atomic import unwritable
 from boneage.data.radiographs import find_radiographs, radiograph_id
+from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns
 from boneage.data.tables.sexes import warn_of_headers
 from boneage.errors import UserError, join_first, plural
 from boneage.predict.answer import Answer
@@ -50,6 +51,7 @@ def predict(
     resume: bool = False,
     pictures: bool = False,
     pages: bool = False,
+    columns: Columns = DEFAULT_COLUMNS,
 ) -> list[Answer]:
     """Predict radiographs, and write `predictions.csv` and `predictions.json`.
 
@@ -63,18 +65,20 @@ def predict(
         resume: resume a call that was stopped.
         pictures: write an image of each, with its Grad-CAM map.
         pages: write `report.html`, which shows the images.
+        columns: of the table.
 
     Raises:
         UserError: if there is no radiograph, the table is invalid, or `out` cannot be written.
     """
     files = find_radiographs(images)
-    patients = patients_of(files, table)
+    patients = patients_of(files, table, columns)
     inputs = [*ensemble.files, *([table] if table is not None else [])]
     about = {
         "checkpoints": [str(file) for file in ensemble.files],
         "mirror": [model.mirror for model in ensemble.models],
         "sex": given.sex if given.sex_from else None, "chronological_age_years": given.age_years,
         "table": str(table) if table else None, "strict": strict, "pictures": pictures,
+        "columns": {meaning: own for meaning, own in columns.single().items() if own} or None,
         "sha256": {str(file): sha256(file) for file in inputs},
     }  # fmt: skip
     with open_answers(out, about, resume) as answers, _resumable(out):
@@ -128,14 +132,19 @@ def _resumable(out: Path) -> Iterator[None]:
 
 
 def answers_of(
-    files: Sequence[Path], ensemble: Ensemble, table: Path | None, given: Patient, strict: bool
+    files: Sequence[Path],
+    ensemble: Ensemble,
+    table: Path | None,
+    given: Patient,
+    strict: bool,
+    columns: Columns,
 ) -> list[Answer]:
     """Return the answers for a few files, in order.
 
     Raises:
         UserError: if the table is invalid.
     """
-    patients = patients_of(files, table)
+    patients = patients_of(files, table, columns)
     pairs = list(zip(files, _load(files, ensemble, with_films=False), strict=True))
     owners = [patient_of(given, radiograph.header, patients[file]) for file, radiograph in pairs]
     return answer_all(pairs, owners, ensemble, strict)[0]

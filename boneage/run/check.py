@@ -1,6 +1,7 @@
 """Check a composed config against its constructors before anything is built."""
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -217,10 +218,11 @@ def _check_value(where: str, value: object, hint: Any) -> None:  # noqa: ANN401 
             reason = f"write a list: {where}=[{value}]"
         numbers = [e["input"] for e in clear if type(e["input"]) in (int, float)]
         if numbers and {e["type"] for e in clear} <= OF_NAMES:
-            reason = (
-                f'{numbers[0]} is a number: as text write it as "{numbers[0]}", and put the whole '
-                "option in single quotes for the shell"
-            )
+            option, given = where, value
+            if isinstance(value, dict):
+                option, given = f"{where}.{clear[0]['loc'][0]}", value[clear[0]["loc"][0]]
+            text = json.dumps(list(map(str, given)) if isinstance(given, list) else str(given))
+            reason = f"{numbers[0]} is a number: as text write '{option}={text}', with all quotes"
         if not clear and inspect.isclass(hint):
             name = where.rpartition(".")[2]
             reason = f"choose an option of the group ({name}=...), or write its _target_"

@@ -764,7 +764,6 @@ def test_one_name_of_a_reader_is_no_list_of_letters():
 
 
 def test_a_hint_names_commands_that_have_the_option(write, caplog):
-    """`boneage predict` reads a table too, but has no --column."""
     read_labels(write("id,boneage,Sexo\n1,60,F\n2,70,M\n"))
     commands = re.search(r"--column sex= in boneage ([\w, ]+)\)", caplog.text)[1].split(", ")
     with_option = {

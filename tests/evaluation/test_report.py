@@ -595,17 +595,24 @@ def test_other_tables_that_a_spreadsheet_program_changed_are_skipped(tmp_path, n
     assert f"{name} lacks the column" in caplog.text
 
 
-def test_one_changed_stage_or_fold_is_noticed(tmp_path):
+def test_one_changed_stage_sex_or_fold_is_noticed(tmp_path):
     table = predictions(n=6).assign(id=list("abcdef"))
     run = write_finished_run(tmp_path, table, n={"train": 1, "val": 0, "test": 6})
     split = table.assign(fold="test")[["id", "fold", "age_years", "sex"]]
     split.to_csv(run / "split.csv", index=False)
     with pytest.raises(UserError, match=r"split\.csv was edited .* fold train as metrics\.json"):
         read_split(run, read_run(run).metrics)
-    pd.concat([split, split[:1].assign(fold="train")]).to_csv(run / "split.csv", index=False)
+    whole = pd.concat([split, split[:1].assign(id="t", fold="train")], ignore_index=True)
+    whole.to_csv(run / "split.csv", index=False)
     assert len(read_split(run, read_run(run).metrics)) == 7
     trial = {"n": {"train": 1, "val": 0, "test": 4}, "partial": ["trainer.limit_test_batches=1"]}
     assert len(read_split(run, read_run(run).metrics | trial)) == 7
+    folds = ["train", *["test"] * 6]  # those of a and t exchanged
+    for changed in (whole.assign(fold=folds), whole.assign(sex="unknown")):
+        changed.to_csv(run / "split.csv", index=False)
+        with pytest.raises(UserError, match=r"predictions\.csv .* sex or fold of a differ from"):
+            read_run(run)
+    whole.to_csv(run / "split.csv", index=False)
     stored = pd.read_csv(run / "predictions.csv")
     stored.loc[2, "stage"] = "adult" if stored.loc[2, "stage"] == "child" else "child"
     stored.to_csv(run / "predictions.csv", index=False)

@@ -495,6 +495,13 @@ def test_a_log_without_what_made_its_answers_is_not_replaced(tmp_path, first):
     assert (tmp_path / "predictions.part").read_text() == f"{first}\n5\n"
 
 
+def test_a_log_from_before_an_option_existed_is_resumed_without_it(tmp_path):
+    (tmp_path / "predictions.part").write_text('{"pictures": false}\n')
+    AnswerFiles(tmp_path, {"pictures": False, "columns": None}, resume=True)
+    with pytest.raises(UserError, match="other checkpoints or options"):
+        AnswerFiles(tmp_path, {"pictures": False, "columns": {"id": "film"}}, resume=True)
+
+
 def test_lines_of_a_log_that_are_no_answers_are_skipped(tmp_path):
     about, answer = {"pictures": False}, Answer("a.png", "a")
     lines = [about, 5, "x", [], dataclasses.asdict(answer)]
@@ -748,6 +755,27 @@ def test_sexes_that_a_table_of_patients_holds_in_vain_are_said(tmp_path, caplog)
     file = Path("9.png")
     assert patients_of([file], tmp_path / "patients.csv") == {file: Patient()}
     assert "the sex of the only row is unknown; not used" in caplog.text
+
+
+def test_own_columns_are_named_and_are_part_of_the_call(runs, films, tmp_path):
+    ids = sorted(file.stem for file in films.glob("*.png"))
+    patients, own = tmp_path / "patients.csv", ("--column", "id=Film", "--column", "sex=Who")
+    patients.write_text("Film,id,Who,sex\n" + "".join(f"{id_},x{id_},F,M\n" for id_ in ids))
+    words = (films, "--checkpoint", runs / "one", "--table", patients)
+    table, document = predict(*words, *own, out=tmp_path / "out")
+    assert set(table["sex"]) == {"female"}
+    assert document["columns"] == {"id": "Film", "sex": "Who"}
+    predict(*words, *own, "--resume", out=tmp_path / "out")
+    with pytest.raises(UserError, match="contains predictions of other checkpoints or options"):
+        run(*words, *own[:2], "--resume", "--out", tmp_path / "out")
+    for wrong, said in {
+        ("--column", "sex=Sexe"): "no column 'Sexe' (it has Film, id, Who, sex); name the right",
+        ("--column", "age=Age"): "--column age=Age: predict reads no bone age; call the column of",
+    }.items():
+        with pytest.raises(UserError, match=re.escape(said)):
+            run(*words, *wrong)
+    with pytest.raises(UserError, match=r"id=Film names a column of a table: give --table"):
+        run(films, *own)
 
 
 def test_a_table_that_was_changed_is_another(runs, films, tmp_path):

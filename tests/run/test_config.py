@@ -109,9 +109,15 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
             r"loss.beta: helpers.PlainLoss has no such option \(~loss.beta leaves it out\)$",
         ),
         (["task=classification", "+loss=l1"], "loss: there is no such option"),
-        (["data.columns.readers=[1,2]"], '1 is a number: as text write it as "1", and put the'),
-        (["data.columns.age=3"], '3 is a number: as text write it as "3"'),
-        (["data.subgroups=[1.5]"], '1.5 is a number: as text write it as "1.5"'),
+        (
+            ["data.columns.readers=[ann,2]"],
+            r"""2 is a number: as text write 'data.columns.readers=\["ann", "2"\]', with all quo""",
+        ),
+        (["data.columns.age=3"], """3 is a number: as text write 'data.columns.age="3"', with"""),
+        (
+            ["data.subgroups=[1.5]"],
+            r"""1.5 is a number: as text write 'data.subgroups=\["1.5"\]'""",
+        ),
         (["seed=abc"], "seed='abc' is not valid"),
         (["seed=-1"], "seed=-1 is not valid"),
         (["data.seed=-1"], "data.seed=-1 is not valid"),

@@ -154,7 +154,7 @@ def _log_unused(path: Path, table: pd.DataFrame, column: str | None, sexes: pd.S
         message += (
             f"; not used, though it looks like a sex column: {join_first(list(map(repr, others)))} "
             "(rename the right column to 'sex', or set data.columns.sex= in training, --column "
-            "sex= in boneage calibrate, stress, verify)"
+            "sex= in boneage calibrate, predict, stress, verify)"
         )
     log.warning("%s: %s", path, message)
 
