@@ -44,7 +44,7 @@ SEX_CONTRADICTED = "the file's PatientSex contradicts the given sex"
 AGE_CONTRADICTED = "the file's age contradicts the given chronological age"
 PERHAPS_AN_AGE = re.compile(  # ages begin a word: a stage, an image and an enfermedad are no ages
     r"(?<![^\W\d_])(patient|chronological|lebens|patienten)?"
-    r"([aâ]ge(?!n[ct]| osseux)|alter(?!n)|edad|idade|(?<!kemik )yaş|dob)"
+    r"([aâ]ge(?!n[ct]| osseux)|alter(?!n)|edad|idade|(?<!kemik )yaş|dob|ca(?![^\W\d_]))"
     "|birth|geburt|nacimiento|nascimento|naissance|doğum|年龄|出生"
 )
 HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of a name such as PatientAge

@@ -136,6 +136,15 @@ def test_formulas_without_a_value_are_said(tmp_path, caplog):
     assert caplog.text.count("1 formula without a computed value, read as empty") == 1
 
 
+def test_cells_with_an_error_are_said(write, caplog):
+    content = [["id", "boneage", "sex", "male"], [1, 60, "#REF!", "#N/A"], [2, 70, "M", "#DIV/0!"]]
+    assert list(read_labels(write(content, "labels.xlsx"), Columns(sex="sex"))["sex"]) == [
+        "unknown",
+        "male",
+    ]
+    assert caplog.text.count("2 cells with an error, such as #REF!, read as empty") == 1
+
+
 def test_rows_that_a_filter_hides_are_read_and_said(tmp_path, caplog):
     book = openpyxl.Workbook()
     for row in (["id", "boneage"], [1, 60], [2, 70], [3, 80]):

@@ -850,7 +850,7 @@ def test_spaces_and_signs_in_the_name_of_an_age_do_not_count(tmp_path):
 @pytest.mark.parametrize(
     "column",
     ["alter", "Date of birth", "Edad (años)", "年龄", "PatientAge", "patientage", "chron_age",
-     "AgeYears", "Lebensalter", "âge", "Yaş", "Takvim yaşı", "Doğum tarihi"],
+     "AgeYears", "Lebensalter", "âge", "Yaş", "Takvim yaşı", "Doğum tarihi", "CA", "CA_years"],
 )  # fmt: skip
 def test_a_column_that_may_be_an_age_is_named(tmp_path, caplog, column):
     (tmp_path / "patients.csv").write_text(f"Image ID,{column}\n1,9\n", encoding="utf-8")
@@ -876,6 +876,7 @@ def test_a_column_that_may_be_an_age_is_named(tmp_path, caplog, column):
         "Knochenalter",
         "âge osseux",
         "Kemik yaşı",
+        "case",
     ],
 )
 def test_a_column_that_only_contains_age_is_not_named(tmp_path, caplog, column):

@@ -26,6 +26,9 @@ STRICT = b"http://purl.oclc.org/ooxml/"  # in the names of another variety, with
 FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an empty text as value
     rb'<c (?![^>]*t="str")[^>]*><f[^>]*(?:/>|>[^<]*</f>)\s*(?:<v ?/>|<v></v>)?\s*</c>'
 )
+ERROR = re.compile(  # in a sheet's XML; #N/A is what tables write for no value
+    rb'<c [^>]*t="e"[^>]*>(?:<f[^>]*(?:/>|>[^<]*</f>))?\s*<v>(#(?!N/A)[^<]+)</v>'
+)
 HIDDEN_ROW = re.compile(  # in a sheet's XML, with something in its first cell
     rb'<row [^>]*hidden="(?:1|true)"(?:[^>]*[^/>])?>\s*<c [^>]*[^/>]>'
 )
@@ -81,7 +84,7 @@ def read_sheet(path: Path, rows: int | None) -> pd.DataFrame:
 
     If it has no id column under a known name, and exactly one other sheet has, that sheet is read.
     A hidden sheet is read only if no visible one has ids. Skipped sheets, formulas without a
-    value and hidden rows are logged.
+    value, errors and hidden rows are logged.
 
     Args:
         path: the file, whatever its suffix.
@@ -127,7 +130,7 @@ def _as_shown(cell: object) -> object:
 
 @cache  # a file is read more than once
 def _warn_of_cells(path: Path) -> None:
-    """Warn of formulas without a value, merged cells, and hidden rows: a filter removes nothing."""
+    """Warn of formulas without a value, errors, merged cells, and rows that a filter hides."""
     with ZipFile(path) as book:
         names = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
         sheets = [PREFIX.sub(rb"\1", book.read(name)) for name in names]
@@ -136,6 +139,11 @@ def _warn_of_cells(path: Path) -> None:
             "%s: %s without a computed value, read as empty: save the file once in a spreadsheet "
             "program",
             path, plural(n, "formula"),
+        )  # fmt: skip
+    if errors := [error.decode() for sheet in sheets for error in ERROR.findall(sheet)]:
+        log.warning(
+            "%s: %s with an error, such as %s, read as empty: correct the formula",
+            path, plural(len(errors), "cell"), errors[0],
         )  # fmt: skip
     if merged := [ref.decode() for sheet in sheets for ref, _ in MERGED.findall(sheet)]:
         log.warning(
