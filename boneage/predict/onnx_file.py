@@ -150,7 +150,7 @@ def to_onnx(
     )
     assert written is not None
     model = written.model_proto
-    _name_types(model.graph)
+    _name_types(model)
     _remove_source(model)
     _store_in_half(model.graph)
     del model.metadata_props[:]
@@ -160,17 +160,17 @@ def to_onnx(
     return content
 
 
-def _name_types(graph: Any) -> None:  # noqa: ANN401 - protobuf
+def _name_types(model: Any) -> None:  # noqa: ANN401 - protobuf
     """Name the type of each cast: the limits of a clip are then constants, and it is fused.
 
     Onnxruntime does not fold a cast to the type of another value.
     """
-    from onnx import helper
+    from onnx import helper, shape_inference
 
-    values = (*graph.input, *graph.value_info)
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    graph = shape_inference.infer_shapes(model).graph
+    types = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info)}
     types |= {initialiser.name: initialiser.data_type for initialiser in graph.initializer}
-    for node in graph.node:
+    for node in model.graph.node:
         if node.op_type == "CastLike":
             node.op_type, like = "Cast", node.input.pop()
             node.attribute.append(helper.make_attribute("to", types[like]))
