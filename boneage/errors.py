@@ -1,12 +1,14 @@
 """Errors that users see as one line, and helpers for their messages."""
 
 import difflib
+import inspect
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,6 +74,48 @@ def require_choice(option: str, value: object, *choices: str) -> None:
     """Raise UserError unless the value of an option is one of its choices."""
     if value not in choices:
         raise UserError(f"{option}={value}: must be {' or '.join(choices)}")
+
+
+def require_call(what: str, function: Callable[..., object], *given: str, **named: str) -> None:
+    """Raise UserError if code of the user's own cannot be called with the arguments that it gets.
+
+    Args:
+        what: the option that chose it.
+        function: a function or method.
+        given: the names of the arguments by position.
+        named: those by name, with any value.
+    """
+    signature = inspect.signature(function)
+    function = getattr(function, "func", function)  # of functools.partial
+    if inspect.isclass(function):
+        raise UserError(f"{what}: {function.__name__} is a class: leave out its _partial_")
+    try:
+        signature.bind(*given, **named)
+    except TypeError as error:
+        name = getattr(function, "__qualname__", type(function).__name__)
+        raise UserError(
+            f"{what}: {name}({', '.join(signature.parameters)}) is called with "
+            f"({', '.join([*given, *named])}): define it with these arguments"
+        ) from error
+
+
+def require_part(what: str, part: object, base: str, advice: str = "") -> None:
+    """Raise UserError if a part is not of a base class, or a method has other arguments than there.
+
+    Args:
+        what: the option that chose it.
+        part: the part.
+        base: the name of the base class, with its module.
+        advice: the end of the message on another class.
+    """
+    kind = resolve_name(base)
+    if not isinstance(part, kind):
+        raise UserError(f"{what}: {type(part).__name__} is no subclass of {base}{advice}")
+    for name, method in vars(kind).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            parameters = list(inspect.signature(method).parameters.values())[1:]
+            if given := [each.name for each in parameters if each.default is each.empty]:
+                require_call(what, getattr(part, name), *given)
 
 
 def plural(n: int, noun: str) -> str:

@@ -17,6 +17,7 @@ from boneage.evaluation.evaluate import Scored
 from boneage.models.module import BoneAgeModule, as_array
 
 CSV_DECIMALS = 6
+TRUE = ("id", "patient", "sex", "age_years")  # columns of the data in predictions.csv
 # per task the rows of the radiographs with a target, their true values and their predictions
 Pairs = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 BatchOutput = tuple[pd.DataFrame, Pairs]  # with the tasks' columns of a batch
@@ -198,6 +199,11 @@ class Predictions(L.Callback):
                         f"tasks.{name}: {column} has shape {shape} for {len(index)} "
                         "radiographs: columns() must give one value for each"
                     )
+                if column in columns or column in (*TRUE, "stage"):
+                    raise FailedRun(
+                        f"tasks.{name}: predictions.csv already has the column {column}: columns() "
+                        "must give another name"
+                    )
                 columns[column] = _rounded(values) if isinstance(values, Tensor) else values
         self._batches.append((pd.DataFrame(columns, index=index), pairs))
 
@@ -217,7 +223,7 @@ class Predictions(L.Callback):
                 Scored(name, task.metrics(), true[order], own[order], task.constant, has_target)
             )
         self._batches.clear()
-        columns = [c for c in ("id", "patient", "sex", "age_years") if c in data.table]
+        columns = [c for c in TRUE if c in data.table]
         columns += data.described
         truth = data.table.loc[predicted.index, columns]
         stages = [data.stages.names[k] for k in data.stages.index_of(truth["age_years"].to_numpy())]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from boneage.errors import FailedRun, UserError
+from boneage.errors import FailedRun, UserError, require_part
 from boneage.models.backbones import Backbone
 from boneage.models.sex import SexInput
 from boneage.tasks.base import Task
@@ -46,6 +46,8 @@ class Network(nn.Module):
 
     def __init__(self, backbone: Backbone, sex: SexInput, tasks: Mapping[str, Task]) -> None:
         super().__init__()
+        for name, task in tasks.items():
+            require_part(f"tasks.{name}", task, "boneage.tasks.base.Task")
         self.backbone = backbone
         self.sex = sex
         self.tasks = cast(Mapping[str, Task], nn.ModuleDict(tasks))

@@ -71,6 +71,7 @@ STRICTER = {  # than these constructors, whose values may fail or mislead later
     "callbacks.early_stopping.patience": NonNegativeInt,
 }
 OF_NAMES = {"string_type", "list_type"}  # Pydantic's errors where only names are accepted
+MADE_LATER = re.compile(r"tasks\.[^.]+|optimizer|scheduler|weighting")  # _partial_: true
 SET_BY_RUN = {  # options of the trainer
     "callbacks": "those of the group callbacks are used (~callbacks.NAME leaves one out)",
     "logger": "those of the group logger are used (~logger.NAME leaves one out)",
@@ -252,14 +253,17 @@ def readable(what: str) -> Iterator[None]:
         if isinstance(cause, UserError):
             raise cause from error
         key = re.search(r"full_key: (\S+)", str(error))
-        raise UserError(f"{key[1] if key else what}: {_message_of(cause)}") from error
+        where = key[1] if key else what
+        raise UserError(f"{where}: {_message_of(cause, where)}") from error
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
-        raise UserError(f"{what}: {_message_of(error)}") from error
+        raise UserError(f"{what}: {_message_of(error, what)}") from error
 
 
-def _message_of(error: BaseException) -> str:
+def _message_of(error: BaseException, where: str) -> str:
     """Return the message of an error in one line, without Pydantic's link."""
     message = re.sub(r" ?For further information visit \S+", "", one_line(error))
     if isinstance(error, TypeError) and "required positional argument" in message:
-        message += "; set it, or write _partial_: true if the run gives it"
+        message += "; set it"
+        if MADE_LATER.fullmatch(where):
+            message += ", or write _partial_: true if the run gives it"
     return message

@@ -11,12 +11,10 @@ import pandas as pd
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch.optim.lr_scheduler import LRScheduler
 
 from boneage.data.decode import PREPROCESSING_VERSION, Preprocessing
 from boneage.data.module import BoneAgeDataModule
-from boneage.errors import UserError
-from boneage.models.backbones import Backbone
+from boneage.errors import UserError, require_call, require_part
 from boneage.models.module import BoneAgeModule, all_finite
 from boneage.run.check import readable
 from boneage.run.checkpoint_file import (
@@ -184,11 +182,8 @@ def build_model(
         backbone = OmegaConf.merge(backbone, {"pretrained": False})
     with readable("model"):
         network = instantiate(backbone)
-        if not isinstance(network, Backbone):
-            raise UserError(
-                f"backbone: {type(network).__name__} is no subclass of "
-                "boneage.models.backbones.Backbone: wrap it in one, as docs/extend.md shows"
-            )
+        advice = ": wrap it in one, as docs/extend.md shows"
+        require_part("backbone", network, "boneage.models.backbones.Backbone", advice)
         model = BoneAgeModule(
             backbone=network,
             sex=instantiate(config.sex),
@@ -200,12 +195,14 @@ def build_model(
             record=record,
             compile_backbone=compile_backbone,
         )
+    require_part("weighting", model.weighting, "boneage.models.weighting.Weighting")
     with readable("optimizer"):  # bad options fail now, not when training starts
         optimizer = model.make_optimizer(model.parameters())
+        require_part("optimizer", optimizer, "torch.optim.Optimizer")
+        require_call("optimizer", optimizer.step, closure="")  # by Lightning
     with readable("scheduler"):
         schedule = model.make_scheduler(optimizer, total_steps=math.inf if endless else 10**6)
-        if not isinstance(schedule, LRScheduler):
-            raise TypeError(f"{type(schedule).__name__} is no LRScheduler of PyTorch")
+        require_part("scheduler", schedule, "torch.optim.lr_scheduler.LRScheduler")
     return model
 
 

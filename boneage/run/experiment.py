@@ -20,7 +20,7 @@ from boneage.callbacks.progress import EpochLines
 from boneage.callbacks.records import History, Predictions, Throughput
 from boneage.data.atomic import write_file
 from boneage.data.module import BoneAgeDataModule
-from boneage.errors import FailedRun, UserError
+from boneage.errors import FailedRun, UserError, require_part
 from boneage.evaluation.readers import readers_report
 from boneage.evaluation.report.page import write_report
 from boneage.evaluation.report.statements import behind_baselines
@@ -209,11 +209,7 @@ def _build_trainer(cfg: DictConfig, folder: Path, always: Sequence[L.Callback]) 
     with readable("trainer"):
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
         for name, callback in zip(cfg.callbacks, callbacks, strict=True):
-            if not isinstance(callback, L.Callback):
-                raise UserError(
-                    f"callbacks.{name}: {type(callback).__name__} is no subclass of "
-                    "lightning.pytorch.Callback"
-                )
+            require_part(f"callbacks.{name}", callback, "lightning.pytorch.Callback")
         if not cfg.trainer.enable_progress_bar:
             callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
         trainer: L.Trainer = instantiate(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from boneage.data.dataset import Batch
 from boneage.data.tables.columns import PREDICTED_AGE
-from boneage.errors import UserError, plural
+from boneage.errors import UserError, plural, require_call
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE
 from boneage.tasks.base import MLPHead, Share, Task, Weight
@@ -44,6 +44,8 @@ class AgeRegression(Task):
         weight: Weight = 1.0,
         soft_weight: Share = 0.5,
     ) -> None:
+        if type(self).loss is AgeRegression.loss:  # another may call it otherwise
+            require_call("loss", getattr(loss, "forward", loss), "output", "target")
         super().__init__(weight)
         self.soft_weight = soft_weight
         self.head = MLPHead(in_features, self.outputs, hidden, dropout)

@@ -48,6 +48,18 @@ def test_a_column_without_one_value_per_radiograph_is_refused(shape):
         Predictions().on_validation_batch_end(None, model, {"age": torch.ones(3)}, batch, 0)
 
 
+@pytest.mark.parametrize("column", ["sex", "stage", "stage_predicted"])
+def test_a_column_that_the_file_has_already_is_refused(column):
+    model = build_model(compose_config(*TINY, "task=multitask"), {})
+    model.tasks["age"].columns = lambda prediction: {"stage_predicted": prediction}
+    model.tasks["stage"].columns = lambda prediction: {column: prediction}
+    batch = {"age_months": torch.ones(3), "index": torch.arange(3)}
+    with pytest.raises(UserError, match=f"^tasks.stage: .* already has the column {column}: "):
+        Predictions().on_validation_batch_end(
+            None, model, dict.fromkeys(("age", "stage"), torch.ones(3)), batch, 0
+        )
+
+
 def test_a_resumed_run_tells_the_whole():
     resumed = Throughput()
     resumed.load_state_dict({"images": 1000, "seconds": 20.0, "elapsed": 300.0})

@@ -286,7 +286,8 @@ def test_a_single_stage_has_no_edge(told):
 def test_a_task_of_ones_own_is_for_the_authors(told):
     parts = told("+tasks.toy._target_=mine.Toy")
     assert "[fill in: what the task toy predicts]" in parts["Model"]
-    assert "[fill in: the loss of the task toy]" in parts["Training"]
+    said = "The loss of the task toy was that of mine.Toy [fill in: the loss of the task toy]."
+    assert said in parts["Training"]
 
 
 def test_a_class_of_ones_own_is_not_taken_for_one_of_the_same_name(told):
@@ -305,12 +306,12 @@ def test_a_class_of_ones_own_is_not_taken_for_one_of_the_same_name(told):
     assert "[fill in: what the task age predicts]" in parts["Model"]
     assert "[fill in: whether and how the sex is an input]" in parts["Model"]
     assert "[fill in: the loss of the task age]" in training
-    assert "[fill in: schedule]" in training
-    assert "[fill in: how the losses were combined]" in training
+    assert "The learning rate followed mine.warmup_cosine [fill in: schedule]." in training
+    assert "of mine.FixedWeighting [fill in: how the losses were combined]." in training
     assert "The optimizer was mine.AdamW with" in training
     assert "Augmentation (albumentations): mine.GaussNoise." in training
     alone = told("loss._target_=mine.SmoothL1Loss")["Training"]
-    assert "The loss of the age was [fill in: the loss of the age]." in alone
+    assert "The loss of the age was mine.SmoothL1Loss [fill in: the loss of the age]." in alone
 
 
 def test_a_callback_of_ones_own_is_for_the_authors(told):

@@ -14,8 +14,10 @@ import yaml
 from helpers import PROJECT, compose_config, with_fast_network
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
+from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim import SGD
 
 from boneage.cli.datasets import download, phantom, verify
 from boneage.errors import FailedRun, UserError, option_word
@@ -35,6 +37,26 @@ GROUPS = sorted(
     if path.parts[0] != "hydra" and path.parts[1] != "base"  # what experiments share
 )
 NODES = ("data", "optimizer", "scheduler", "callbacks", "logger", "trainer")  # beside the model
+
+
+class AgeWithoutTarget(AgeRegression):
+    def loss(self, output):
+        return output.mean()
+
+
+class StepAlone(SGD):
+    def step(self):
+        super().step()
+
+
+class HookAlone(Callback):
+    def on_fit_end(self):
+        pass
+
+
+class Other(nn.Module):
+    def __init__(self, *args, **kwargs):
+        super().__init__()
 
 
 def build(cfg: DictConfig) -> None:
@@ -218,6 +240,36 @@ def test_paper_experiments_are_the_setting_of_the_reference_study(task, phantom_
         (
             ["scheduler._target_=torch.optim.lr_scheduler.ConstantLR", "~scheduler.warmup"],
             "^scheduler: ConstantLR.* unexpected keyword argument 'total_steps'",
+        ),
+        (["loss=l1", "+loss._partial_=true"], "^loss: L1Loss is a class: leave out its _partial_$"),
+        (
+            ["loss=l1", "loss._target_=torch.nn.AdaptiveLogSoftmaxWithLoss"],
+            "^tasks.age.loss: .* missing 3 required .*; set it$",
+        ),
+        (
+            ["loss=l1", "loss._target_=torch.nn.GaussianNLLLoss"],
+            r"^loss: GaussianNLLLoss.forward\(input.* is called with \(output, target\): define it",
+        ),
+        (
+            ["tasks.age._target_=test_config.AgeWithoutTarget"],
+            r"^tasks.age: AgeWithoutTarget.loss\(output\) is called with \(output, target\)",
+        ),
+        (
+            ["tasks.age._target_=test_config.Other"],
+            "^tasks.age: Other is no subclass of boneage.tasks.base.Task$",
+        ),
+        (
+            ["optimizer=adam", "optimizer._target_=test_config.StepAlone"],
+            r"^optimizer: StepAlone.step\(\) is called with \(closure\): define it",
+        ),
+        (["weighting._target_=test_config.Other"], "^weighting: Other is no subclass of boneage"),
+        (
+            ["optimizer=adam", "optimizer._target_=test_config.Other"],
+            "^optimizer: Other is no subclass of torch.optim.Optimizer$",
+        ),
+        (
+            ["+callbacks.mine._target_=test_config.HookAlone"],
+            r"^callbacks.mine: HookAlone.on_fit_end\(\) is called with \(trainer, pl_module\)",
         ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
