@@ -9,7 +9,8 @@ METADATA, GRAPH = 14, 7  # fields of ModelProto
 ENTRY_KEY, ENTRY_VALUE = 1, 2  # of the metadata
 NODE, OUTPUT = 1, 12  # of GraphProto
 NAME = 1  # of an output
-READS, WRITES = 1, 2  # of a node: names of values
+READS, WRITES, ATTRIBUTE = 1, 2, 5  # of a node: names of values, and options
+BRANCHES = (6, 11)  # of an attribute: a graph, or several
 FIXED = {1: 8, 5: 4}  # bytes of a number, by wire type
 VARINT, BYTES = 0, 2  # the other wire types
 
@@ -26,7 +27,7 @@ def without_output(model: bytes, name: str) -> bytes:
     Onnxruntime computes every node, whichever outputs it is asked for.
 
     Args:
-        model: a file in which no node has a graph of its own, as `boneage export` writes it.
+        model: the file.
         name: of the output; without it the file is unchanged.
 
     Raises:
@@ -49,9 +50,21 @@ def _graph_without(graph: memoryview, name: bytes) -> bytes:
         if number == OUTPUT and name in _texts(content, NAME):
             continue
         if number == NODE:
-            needed.update(filter(None, _texts(content, READS)))  # "" is an input left out
+            needed.update(_read_by(content))
         kept.append(whole)
     return b"".join(reversed(kept))
+
+
+def _read_by(node: memoryview) -> Iterator[bytes]:
+    """Yield the names of the values that a node reads, also within its branches."""
+    yield from filter(None, _texts(node, READS))  # "" is an input left out
+    for number, _, attribute in _fields(node):
+        if number == ATTRIBUTE:
+            for kind, _, graph in _fields(attribute):
+                if kind in BRANCHES:
+                    for field, _, inner in _fields(graph):
+                        if field == NODE:
+                            yield from _read_by(inner)
 
 
 def _texts(message: memoryview, field: int) -> list[bytes]:

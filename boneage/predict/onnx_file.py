@@ -171,7 +171,7 @@ def _name_types(model: Any) -> None:  # noqa: ANN401 - protobuf
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info)}
     types |= {initialiser.name: initialiser.data_type for initialiser in graph.initializer}
     for node in model.graph.node:
-        if node.op_type == "CastLike":
+        if node.op_type == "CastLike" and node.input[1] in types:
             node.op_type, like = "Cast", node.input.pop()
             node.attribute.append(helper.make_attribute("to", types[like]))
 

@@ -39,6 +39,32 @@ def test_nodes_that_only_the_output_needs_are_left_out(small):
     assert z.tolist() == [8, 18]
 
 
+def test_what_a_branch_reads_is_kept():
+    names = {"x": TensorProto.FLOAT, "choice": TensorProto.BOOL, "y": TensorProto.FLOAT}
+    values = {name: helper.make_tensor_value_info(name, kind, []) for name, kind in names.items()}
+    branches = {
+        f"{side}_branch": helper.make_graph(
+            [helper.make_node(operation, ["outer", "x"], [f"{side}_y"])],
+            side,
+            [],
+            [helper.make_tensor_value_info(f"{side}_y", TensorProto.FLOAT, [])],
+        )
+        for side, operation in (("then", "Add"), ("else", "Mul"))
+    }
+    nodes = [
+        helper.make_node("Neg", ["x"], ["outer"]),
+        helper.make_node("Abs", ["x"], ["z"]),
+        helper.make_node("If", ["choice"], ["y"], **branches),
+    ]
+    made = helper.make_tensor_value_info("z", TensorProto.FLOAT, [])
+    graph = helper.make_graph(nodes, "g", [values["x"], values["choice"]], [values["y"], made])
+    opset = helper.make_opsetid("", 18)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString()
+    session = onnxruntime.InferenceSession(without_output(model, "z"))
+    given = {"x": np.array(3, np.float32), "choice": np.array(False)}
+    assert [output.tolist() for output in session.run(None, given)] == [-9]
+
+
 def test_the_built_in_model_keeps_the_nodes_that_onnx_extracts():
     content = BUILTIN.read_bytes()
     left, whole = onnx.load_from_string(without_output(content, "map")), onnx.load(BUILTIN)
