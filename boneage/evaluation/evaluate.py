@@ -9,7 +9,7 @@ import pandas as pd
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.sexes import SEXES
 from boneage.evaluation.gaps import in_order, levels_of
-from boneage.evaluation.intervals import Results, counts, with_interval
+from boneage.evaluation.intervals import Result, Results, counts, with_interval
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, CALIBRATION, FROM_AGE, HEADS, stage_metrics
 from boneage.evaluation.predictions import (
@@ -136,17 +136,23 @@ def score(
         drawn = part.for_draws_of(true[chosen])
         results |= with_interval(drawn.values, *columns, patients=own, bounds=bounds)
     shared = metrics.shared(true, predicted)
+
+    def number(chosen: np.ndarray) -> Result:
+        return counts(int(chosen.sum()), None if patients is None else patients[chosen])
+
+    trials: Results = {}
     for metric in metrics.metrics:
         if metric.of_class is None:
             continue
         classes = shared.true if metric.of_class == "true" else shared.predicted
         for i, name in enumerate(metrics.classes):
-            chosen = classes == i
-            own = None if patients is None else patients[chosen]
-            results[f"{metric.name}_{name}"] |= counts(int(chosen.sum()), own)
+            results[f"{metric.name}_{name}"] |= number(classes == i)
+            if metric.from_share is not None:
+                either = (shared.true == i) | (shared.predicted == i)
+                trials[f"{metric.name}_{name}"] = number(either)
     for name, metric in described.items():
         if metric.share or metric.from_share is not None:
-            widen_share(results[name], metric.from_share)
+            widen_share(results[name], metric.from_share, trials.get(name))
     for name, metric in described.items():
         if metric.mean_of is not None:
             widen_mean(results[name], [results[f"{metric.mean_of}_{c}"] for c in metrics.classes])
