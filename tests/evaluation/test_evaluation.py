@@ -343,6 +343,11 @@ def test_baselines_by_hand():
     # medians: female 4, male 12.5, all 9
     assert result["median_by_sex"]["age/mae_years"]["value"] == pytest.approx((1 + 1.5 + 10) / 3)
     assert result["majority_class"]["stage/accuracy"]["value"] == pytest.approx(1 / 3)
+    other = pd.DataFrame({"age_years": [18.0, 20.0], "sex": ["male", "female"]})  # of the last one
+    pooled = baselines(train, test, Stages(), others=[(other, np.array([False, False, True]))])
+    assert pooled["constant"]["age/mae_years"]["value"] == pytest.approx((3 + 3 + 0) / 3)
+    assert pooled["median_by_sex"]["age/mae_years"]["value"] == pytest.approx((1 + 1.5 + 0) / 3)
+    assert pooled["majority_class"]["stage/accuracy"]["value"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("axis", [None, 0])
