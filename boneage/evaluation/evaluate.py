@@ -9,7 +9,7 @@ import pandas as pd
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.sexes import SEXES
 from boneage.evaluation.gaps import in_order, levels_of
-from boneage.evaluation.intervals import Results, counts, with_interval
+from boneage.evaluation.intervals import Result, Results, counts, with_interval
 from boneage.evaluation.metric_set import MetricSet
 from boneage.evaluation.metrics import AGE, CALIBRATION, FROM_AGE, HEADS, stage_metrics
 from boneage.evaluation.predictions import (
@@ -136,17 +136,23 @@ def score(
         drawn = part.for_draws_of(true[chosen])
         results |= with_interval(drawn.values, *columns, patients=own, bounds=bounds)
     shared = metrics.shared(true, predicted)
+
+    def number(chosen: np.ndarray) -> Result:
+        return counts(int(chosen.sum()), None if patients is None else patients[chosen])
+
+    trials: Results = {}
     for metric in metrics.metrics:
         if metric.of_class is None:
             continue
         classes = shared.true if metric.of_class == "true" else shared.predicted
         for i, name in enumerate(metrics.classes):
-            chosen = classes == i
-            own = None if patients is None else patients[chosen]
-            results[f"{metric.name}_{name}"] |= counts(int(chosen.sum()), own)
+            results[f"{metric.name}_{name}"] |= number(classes == i)
+            if metric.from_share is not None:
+                either = (shared.true == i) | (shared.predicted == i)
+                trials[f"{metric.name}_{name}"] = number(either)
     for name, metric in described.items():
         if metric.share or metric.from_share is not None:
-            widen_share(results[name], metric.from_share)
+            widen_share(results[name], metric.from_share, trials.get(name))
     for name, metric in described.items():
         if metric.mean_of is not None:
             widen_mean(results[name], [results[f"{metric.mean_of}_{c}"] for c in metrics.classes])
@@ -154,7 +160,11 @@ def score(
 
 
 def baselines(
-    train: pd.DataFrame, test: pd.DataFrame, stages: Stages, tasks: Sequence[Scored] = ()
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    stages: Stages,
+    tasks: Sequence[Scored] = (),
+    others: Sequence[tuple[pd.DataFrame, np.ndarray]] = (),
 ) -> Mapping[str, Results]:
     """Return the metrics of predictors that see no radiograph.
 
@@ -163,6 +173,8 @@ def baselines(
         test: the test fold, likewise, with `patient` if known.
         stages: the stages.
         tasks: the predictions of the tasks of a run.
+        others: of pooled folds, the other training folds, each with (n,) bool the test radiographs
+            that it is used for.
 
     Returns:
         `constant` (mean training age, and what new tasks have), `median_by_sex` (median training
@@ -172,24 +184,37 @@ def baselines(
     true = test["age_years"].to_numpy(float)
     patients = patient_codes(test)
 
-    def one_stage(ages: np.ndarray) -> Results:
-        same = np.full(len(true), np.bincount(stages.index_of(ages)).argmax())
-        return score("stage", stage_metrics(stages.names), stages.index_of(true), same, patients)
+    def of_age(guess: np.ndarray) -> Results:
+        return score("age", AGE, true, guess, patients)
 
-    if train.empty:
-        median = np.full(len(true), np.median(true))
-        return {"best_constant": score("age", AGE, true, median, patients) | one_stage(true)}
-    by_sex = test["sex"].map(train.groupby("sex")["age_years"].median())
-    median = by_sex.fillna(train["age_years"].median()).to_numpy(float)
-    mean = np.full(len(true), train["age_years"].mean())
-    constant = score("age", AGE, true, mean, patients)
+    def of_stage(guess: np.ndarray) -> Results:
+        return score("stage", stage_metrics(stages.names), stages.index_of(true), guess, patients)
+
+    def most_frequent(ages: np.ndarray) -> int:
+        return int(np.bincount(stages.index_of(ages)).argmax())
+
+    folds = [(train, np.full(len(true), True)), *others]
+    if any(fold.empty for fold, _ in folds):
+        median, stage = np.full(len(true), np.median(true)), np.full(len(true), most_frequent(true))
+        return {"best_constant": of_age(median) | of_stage(stage)}
+    mean, median = np.empty((2, len(true)))
+    stage = np.empty(len(true), int)
+    for fold, own in folds:
+        ages = fold["age_years"]
+        mean[own], stage[own] = ages.mean(), most_frequent(ages.to_numpy(float))
+        by_sex = test["sex"][own].map(fold.groupby("sex")["age_years"].median())
+        median[own] = by_sex.fillna(ages.median())
+    constant = of_age(mean)
     for task in tasks:
-        if (value := task.constant(train)) is not None:
-            constant |= _missing(constant, task, np.full(len(task.true), value), patients)
+        guess = np.full(len(true), None)
+        for fold, own in folds:
+            guess[own] = task.constant(fold)
+        if None not in guess:
+            constant |= _missing(constant, task, task.among(guess).astype(float), patients)
     return {
         "constant": constant,
-        "median_by_sex": score("age", AGE, true, median, patients),
-        "majority_class": one_stage(train["age_years"].to_numpy(float)),
+        "median_by_sex": of_age(median),
+        "majority_class": of_stage(stage),
     }
 
 

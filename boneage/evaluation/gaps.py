@@ -72,7 +72,8 @@ class Gap:
 def levels_of(column: pd.Series) -> pd.Series:
     """Return the level of each row as text: numbers of many values are cut into quartiles.
 
-    A number that more than a quarter of the rows have, such as 0, is a level of its own.
+    A number that more than a quarter of the rows have, such as 0, is a level of its own, and the
+    name of a quartile around it says so: "1 to 5 without 3".
 
     Args:
         column: as a table has it; cells that are empty, or say so (NA), become "unknown".
@@ -88,8 +89,11 @@ def levels_of(column: pd.Series) -> pd.Series:
             numbers[~frequent], 4, labels=False, retbins=True, duplicates="drop"
         )
         written = _written({*edges.tolist(), *often})
-        ends = pairwise(edges.tolist())
-        names = [f"{OVER}{written[low]} to {written[high]}" for low, high in ends]
+        names = []
+        for low, high in pairwise(edges.tolist()):
+            within = [written[number] for number in sorted(often) if low < number <= high]
+            without = f" without {' and '.join(within)}" if within else ""
+            names.append(f"{OVER}{written[low]} to {written[high]}{without}")
         names[0] = names[0].removeprefix(OVER)  # the only one that contains its lower end
         in_quarters = quarters.map(dict(enumerate(names))).reindex(text.index)
         text = numbers.map(written).where(frequent, in_quarters)

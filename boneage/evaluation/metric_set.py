@@ -47,7 +47,8 @@ class Metric:
         bounds: smallest and largest possible value.
         share: whether it is a share of radiographs; shares of 0 or 1 have an exact interval.
         from_share: from a share with which it rises; where it is 0 or 1, its interval is that of
-            the share.
+            the share. With `of_class`, the share is of the radiographs that are, or are predicted
+            as, the class.
         logged: whether it is logged in validation, and may be monitored.
         among: from (n,) true values to the (n,) bool radiographs to use; None uses all.
         of_class: the function returns (..., K), a number for each class, computed over the

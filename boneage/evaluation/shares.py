@@ -54,7 +54,9 @@ def exact_share(hits: np.ndarray, patients: np.ndarray | None = None) -> Result:
     return {"value": value, "count": count, **number, "low": low, "high": high}
 
 
-def widen_share(share: Result, from_share: Callable[[float], float] | None = None) -> None:
+def widen_share(
+    share: Result, from_share: Callable[[float], float] | None = None, trials: Result | None = None
+) -> None:
     """Set the exact interval of a share of exactly 0 or 1.
 
     All its bootstrap draws are equal, so they give no interval: 0 of 9 is compatible with 34 %.
@@ -62,9 +64,10 @@ def widen_share(share: Result, from_share: Callable[[float], float] | None = Non
     Args:
         share: a share, or a number that rises from 0 to 1 with a share.
         from_share: from that share to the number; None for a share.
+        trials: the `n` (and `patients`) that it is a share of; by default its own.
     """
     if share["value"] in (0, 1):
-        n = count_units(share)
+        n = count_units(trials or share)
         limits = exact_interval(n * int(share["value"]), n)
         share["low"], share["high"] = map(from_share, limits) if from_share else limits
 

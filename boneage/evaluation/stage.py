@@ -106,7 +106,9 @@ def confusion(true: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray:
 def f1_of_overlap(share: float) -> float:
     """Return the F1 of a stage, given the share that is correct of its true and predicted ones.
 
-    The share is of the radiographs that are, or are predicted as, this stage (the Jaccard index).
+    The share is of the radiographs that are, or are predicted as, this stage: the Jaccard index
+    (Jaccard, New Phytologist 1912;11:37-50). Each of these is a trial, a hit if it is both. Given
+    their number, the hits are binomial, so the limits of Clopper & Pearson (1934) are exact.
     """
     return 2 * share / (1 + share)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from boneage.data.atomic import write_files, writing
@@ -40,7 +41,8 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         out: folder to write; reports and comparisons read it like a run's.
 
     Returns:
-        The content of its `metrics.json`. Baselines are those of the first run's training fold.
+        The content of its `metrics.json`. Baselines of a radiograph are of the training fold
+        of the first run that tested it.
 
     Raises:
         UserError: if a run cannot be read, is given twice or has diverged, task, data or stages
@@ -57,9 +59,9 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     readings = [reading_column(name) for name in readers]
     margin = first.metrics["options"].get("readers_margin")  # runs without readers may lack it
     predictions = _mean_predictions(runs, columns, readings)
-    split = read_split(first.path, first.metrics)
     tasks = _scored(predictions)
-    report = metric_report(predictions, split[split["fold"] == "train"], first.stages, tasks)
+    (train, _), *others = _training_folds(runs, predictions["id"])
+    report = metric_report(predictions, train, first.stages, tasks, others)
     own = [name for name in first.metrics["test"] if not is_built_in(name)]
     if lost := [name for name in own if name not in report["test"]]:
         log.warning(
@@ -94,6 +96,20 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         out.mkdir(parents=True, exist_ok=True)
         write_files(contents)
     return metrics
+
+
+def _training_folds(
+    runs: Sequence[FinishedRun], ids: pd.Series
+) -> list[tuple[pd.DataFrame, np.ndarray]]:
+    """Return training folds with (n,) bool the test radiographs that their run is first to test."""
+    folds, left = [], np.full(len(ids), True)
+    for run in runs:
+        own = left & ids.isin(run.predictions["id"]).to_numpy()
+        if own.any():
+            split = read_split(run.path, run.metrics)
+            folds.append((split[split["fold"] == "train"], own))
+            left &= ~own
+    return folds
 
 
 def _scored(predictions: pd.DataFrame) -> list[Scored]:

@@ -126,6 +126,7 @@ def metric_report(
     train: pd.DataFrame,
     stages: Stages,
     tasks: Sequence[Scored] = (),
+    others: Sequence[tuple[pd.DataFrame, np.ndarray]] = (),
 ) -> dict[str, Any]:
     """Return the `test`, `baselines` and `not_finite` parts of `metrics.json`.
 
@@ -137,6 +138,7 @@ def metric_report(
         train: the training fold, for the baselines; empty if its ages are unknown.
         stages: the stages.
         tasks: outputs of the tasks, in the order of the predictions.
+        others: training folds of the other radiographs of pooled folds, as for `baselines`.
     """
     test = evaluate(predictions, stages, tasks)
     own = {name: describe(name) for name in test if not is_built_in(name)}
@@ -149,7 +151,7 @@ def metric_report(
         **({} if patients is None else {"patients": patients}),
         "test": test,
         **({"described": described} if described else {}),
-        "baselines": baselines(train, predictions, stages, tasks),
+        "baselines": baselines(train, predictions, stages, tasks, others),
         "not_finite": count_not_finite(predictions),
     }
 

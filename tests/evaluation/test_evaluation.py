@@ -222,6 +222,17 @@ def test_an_f1_of_0_or_1_is_not_certain_nor_is_their_mean():
     assert (perfect["low"], perfect["high"]) == pytest.approx((2 * all_of_5 / (1 + all_of_5), 1))
 
 
+def test_the_trials_of_an_f1_of_0_are_all_true_and_predicted_radiographs():
+    """Of a stage that is never true, too: 3 false alarms are 3 trials, not none."""
+    missed = staged([(20, 0), (15, 5), (0, 4)])
+    missed.loc[:5, "stage_predicted"] = "adult"  # of children
+    high = {n: stats.binomtest(0, n).proportion_ci(method="exact").high for n in (3, 10)}
+    for table, n in ((missed, 4 + 6), (missed[missed.age_years < 10][:3], 3)):
+        adult = evaluate(table, Stages())["stage/f1_adult"]
+        assert (adult["value"], adult["low"]) == (0, 0)
+        assert adult["high"] == pytest.approx(2 * high[n] / (1 + high[n]))
+
+
 def test_macro_f1_covers_the_truth_if_a_rare_stage_is_seldom_found():
     """A tenth of the adults is found: of 8 none, four times in ten, and all draws have none."""
     n, found = np.array([40, 60, 8]), np.array([[0.9, 0.1, 0], [0.05, 0.95, 0], [0, 0.9, 0.1]])
@@ -332,6 +343,11 @@ def test_baselines_by_hand():
     # medians: female 4, male 12.5, all 9
     assert result["median_by_sex"]["age/mae_years"]["value"] == pytest.approx((1 + 1.5 + 10) / 3)
     assert result["majority_class"]["stage/accuracy"]["value"] == pytest.approx(1 / 3)
+    other = pd.DataFrame({"age_years": [18.0, 20.0], "sex": ["male", "female"]})  # of the last one
+    pooled = baselines(train, test, Stages(), others=[(other, np.array([False, False, True]))])
+    assert pooled["constant"]["age/mae_years"]["value"] == pytest.approx((3 + 3 + 0) / 3)
+    assert pooled["median_by_sex"]["age/mae_years"]["value"] == pytest.approx((1 + 1.5 + 0) / 3)
+    assert pooled["majority_class"]["stage/accuracy"]["value"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("axis", [None, 0])

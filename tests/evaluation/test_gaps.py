@@ -173,6 +173,13 @@ def test_a_frequent_number_is_a_level_of_its_own():
     counts = levels_of(numbers).value_counts()
     assert counts["0"] == 60
     assert sorted(counts.drop("0")) == [10, 10, 10, 10]
+    years = pd.Series([2015] * 40 + [2021] * 40 + [*range(2001, 2041)])
+    assert sorted(set(levels_of(years)) - {"2015", "2021"}) == [  # each says what it contains
+        "2001 to 2010.25",
+        "over 2010.25 to 2021 without 2015 and 2021",
+        "over 2021 to 2030.75",
+        "over 2030.75 to 2040",
+    ]
 
 
 def test_levels_of_text_and_numbers():

@@ -476,7 +476,7 @@ def test_only_baselines_of_the_run_are_told(told):
     said = "the median age of each sex and the most frequent stage of the training fold."
     assert said in told()["Statistics"]
     pooled = told(ensemble=["a", "b"])["Statistics"]
-    assert f"{said[:-1]} of the first model." in pooled
+    assert f"{said[:-1]} of the first model tested on each radiograph." in pooled
 
 
 def test_no_folder_of_a_machine_is_told(tmp_path):

@@ -88,6 +88,12 @@ def test_folds_are_pooled(runs, tmp_path):
     assert not set(a.index) & set(c.index)
     assert metrics["n"]["test"] == len(a) + len(c)
     pd.testing.assert_frame_equal(pooled, pd.concat([a, c])[pooled.columns])
+    age, stage = "age/mae_months", "stage/accuracy"
+    for guess, name in (("constant", age), ("median_by_sex", age), ("majority_class", stage)):
+        files = [json.loads((runs / run / "metrics.json").read_text()) for run in "ac"]
+        own = [file["baselines"][guess][name]["value"] for file in files]  # of its training fold
+        expected = np.average(own, weights=[len(a), len(c)])
+        assert metrics["baselines"][guess][name]["value"] == pytest.approx(expected), guess
 
 
 def test_an_ensemble_names_its_runs_for_any_working_folder(runs, tmp_path, monkeypatch):
@@ -105,7 +111,7 @@ def test_the_page_of_an_ensemble_does_not_describe_its_first_run_only(runs, tmp_
         f"2 models with {metrics['parameters']:,} parameters together were tested on " in page.text
     )
     assert "used only for this test" not in page.text
-    assert "The training fold is that of the first model." in page.text
+    assert "The training fold is that of the first model tested on each radiograph." in page.text
     assert "between seeds and splits" in page.text  # there is no single seed
     assert "Repeat the first run with: python train.py seed=1" in page.text
     assert "coverage" in json.loads((runs / "a/metrics.json").read_text())
