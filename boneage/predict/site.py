@@ -202,7 +202,8 @@ def _fit_lines(fit: SiteFit, sex_known: bool) -> list[str]:
         lines.append("the model has no 90 % intervals: they are fitted to these radiographs")
     else:
         share = with_limits(fit.covered)
-        action = "not changed" if fit.intervals is None else "refitted"
+        ages = " to the corrected ages" if fit.correction.lines else ""
+        action = "not changed" if fit.intervals is None else f"refitted{ages}"
         lines.append(f"the model's 90 % intervals contain {share} of the readings: {action}")
     return lines
 

@@ -153,6 +153,16 @@ def test_the_means_over_seeds_of_few_radiographs_are_marked(tmp_path):
     assert seeds.count("†") == seeds.count("±") - 1 > 0  # ± is also in the caption
 
 
+def test_a_comparison_has_the_constant_guess(tmp_path):
+    table = with_stages(1)
+    run(tmp_path / "a", table, task="classification")
+    write_comparison([tmp_path], tmp_path / "out")
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    (row,) = re.findall(r"<tr><th>constant guess.*?</tr>", page, re.DOTALL)
+    share = (table["age_years"] < 10).mean()  # most training radiographs are of children
+    assert f"{share:.3f}<br>" in row
+
+
 def test_the_mean_over_seeds_is_marked_if_one_seed_has_few(tmp_path):
     for seed in (1, 2):
         predictions = with_stages(1)[:60]

@@ -1,5 +1,7 @@
 """Fitting a model to a site, on simulated ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -194,7 +196,9 @@ def test_a_correction_of_zero_has_no_minus_sign():
     result = {"value": 1.0, "low": 0.5, "high": 1.5, "n": 20}
     line = Line(offset=-0.004, slope=-0.0004, middle=9.3)
     fit = SiteFit(Correction("line", {"male": line}), "line", *[result] * 4, None)
-    assert "  male: +0.00 years at 9.3 years, +0.000 per year above it" in _fit_lines(fit, True)
+    lines = _fit_lines(replace(fit, intervals=Intervals((1.0,))), True)
+    assert "  male: +0.00 years at 9.3 years, +0.000 per year above it" in lines
+    assert lines[-1].endswith("of the readings: refitted to the corrected ages")
     answer = Answer("a.png", "a", site_correction_years=-0.004, sd_score=-0.04, age_years=9.3)
     assert corrections_line([answer])[0].endswith("1 age, by +0.00 years")
     shown = lines_of(answer)

@@ -30,7 +30,8 @@ from boneage.evaluation.figures.style import page_image, styled
 from boneage.evaluation.figures.training import architecture
 from boneage.evaluation.gaps import gaps_of
 from boneage.evaluation.html import render
-from boneage.evaluation.metrics import is_own_headline, metric_labels
+from boneage.evaluation.intervals import Results
+from boneage.evaluation.metrics import is_own_headline, metric_labels, shown_baselines
 from boneage.evaluation.numbers import is_few, resampled
 from boneage.evaluation.reference import first_reference
 from boneage.evaluation.run_folder import FinishedRun
@@ -113,6 +114,7 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
             {
                 "group": group,
                 "metrics": shown_metrics(group),
+                "guess": _constant_guess(group.first),
                 "seeds": seed_rows(group),
                 "sizes": _sizes(group),
                 "differences": differences_within(group),
@@ -126,6 +128,13 @@ def _describe_test_set(groups: list[Group], gaps: Gaps) -> dict[str, Any]:
         "not_drawn": len(runs[ROWS:]),
         "models": models,
     }
+
+
+def _constant_guess(metrics: dict[str, Any]) -> Results:
+    """Return the metrics of a run's predictions without a radiograph, from its `metrics.json`."""
+    shown = shown_baselines(metrics)
+    named = (shown.get(name, {}) for name in ("majority_class", "constant", "best_constant"))
+    return {metric: result for own in named for metric, result in own.items()}
 
 
 def _sizes(group: Group) -> list[dict[str, Any]]:
