@@ -118,9 +118,12 @@ def _parse(arguments: Sequence[str], sweep: bool) -> list[Override]:
 
 
 def _check_mode(overrides: Sequence[Override], sweep: bool) -> None:
-    """Raise UserError for an option that Hydra would ignore: of a sweep, or of a single run."""
+    """Raise UserError for an option that Hydra would ignore, or that splits a run's folder."""
     for override in overrides:
         option, word = override.key_or_group, override.input_line or ""
+        if option == "run_dir":  # its log and config would be in another folder
+            kind = "sweep" if sweep else "run"
+            raise UserError(f"{word}: name the folder with hydra.{kind}.dir=")
         if not sweep and OF_SWEEPS.fullmatch(option) and override.value() is not None:
             raise UserError(f"{word} has an effect only in a sweep: add -m, or leave it out")
         if sweep and OF_SINGLE_RUNS.fullmatch(option):

@@ -427,6 +427,12 @@ def test_an_advised_value_refers_to_what_it_referred_to():
     assert named.folder == "logs/age/a=b"
 
 
+@pytest.mark.parametrize(("mode", "option"), [((), "run"), (("-m",), "sweep")])
+def test_the_folder_of_a_run_is_named_to_hydra(mode, option):
+    with pytest.raises(UserError, match=rf"^run_dir=here: .* hydra\.{option}\.dir=$"):
+        check_overrides([*mode, "run_dir=here"], CONF)
+
+
 def test_a_decimal_comma_is_told_the_point():
     with pytest.raises(UserError, match=r"a sweep \(-m\); .* point: optimizer\.lr=0\.001$"):
         check_overrides(["optimizer.lr=0,001"], CONF)
