@@ -17,6 +17,7 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import calibrate, novelty_of
 from boneage.run.checkpoint import build_model
 from boneage.tasks.base import scalar_loss
+from boneage.tasks.sex import UNKNOWN
 
 
 def make_batch(n):
@@ -52,6 +53,30 @@ def test_the_loss_of_a_fold_is_the_mean_of_its_radiographs_with_the_weights_of_t
         }
     assert logged["val/age/loss"] == pytest.approx(own["age"], rel=1e-5)
     assert logged["val/loss"] == pytest.approx(3 * own["age"] + 0.25 * own["stage"], rel=1e-5)
+
+
+@pytest.mark.parametrize("known", [(4, 1), (1, 4), (0, 0)])
+def test_the_loss_of_a_fold_is_the_mean_of_its_radiographs_with_a_label(known):
+    """Of two batches of 4, with the sex of some; of none it is 0, not NaN."""
+    torch.manual_seed(0)
+    model = build_model(compose_config(*TINY, "task=sex"), {}).eval()
+    parts = [make_batch(4), make_batch(4)]
+    for part, number in zip(parts, known, strict=True):
+        part["sex"] = torch.tensor([0, 1, 1, 0]).where(torch.arange(4) < number, UNKNOWN)
+    trainer = L.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    (logged,) = trainer.validate(model, DataLoader(parts, batch_size=None), verbose=False)
+    with torch.no_grad():
+        losses = [
+            torch.nn.functional.binary_cross_entropy_with_logits(output[:, 0], sex.float())
+            for part in parts
+            for output, sex in zip(
+                model(part["image"], part["sex"])["sex"].split(1), part["sex"].split(1), strict=True
+            )
+            if sex != UNKNOWN
+        ]
+    assert logged["val/loss"] == pytest.approx(np.mean(losses) if losses else 0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
