@@ -117,10 +117,9 @@ def test_an_ensemble_can_be_repeated(tmp_path):
     table = predictions().assign(id=lambda t: t.index.astype(str))
     n = {"train": 1, "val": 0, "test": 80}
     run = write_finished_run(tmp_path / "run", table, n=n)
-    folds = ["train"] + ["test"] * 80
-    pd.DataFrame({"id": range(81), "fold": folds, "age_years": 5.0, "sex": "male"}).to_csv(
-        run / "split.csv", index=False
-    )
+    tested = table[["id", "sex", "age_years"]].assign(fold="test")
+    trained = pd.DataFrame({"id": ["80"], "sex": "male", "age_years": 5.0, "fold": "train"})
+    pd.concat([trained, tested]).to_csv(run / "split.csv", index=False)
     ensemble([run], tmp_path / "whole")
     size = (tmp_path / "whole/predictions.csv").stat().st_size  # less than that of metrics.json
     with pytest.raises(UserError, match=r"out/metrics\.json cannot be written"), limit(size):

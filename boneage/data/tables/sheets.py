@@ -26,7 +26,7 @@ STRICT = b"http://purl.oclc.org/ooxml/"  # in the names of another variety, with
 FORMULA = re.compile(  # in a sheet's XML, without a value; t="str" may have an empty text as value
     rb'<c (?![^>]*t="str")[^>]*><f[^>]*(?:/>|>[^<]*</f>)\s*(?:<v ?/>|<v></v>)?\s*</c>'
 )
-ERROR = re.compile(  # in a sheet's XML; #N/A is what tables write for no value
+CELL_ERROR = re.compile(  # in a sheet's XML; #N/A is what tables write for no value
     rb'<c [^>]*t="e"[^>]*>(?:<f[^>]*(?:/>|>[^<]*</f>))?\s*<v>(#(?!N/A)[^<]+)</v>'
 )
 HIDDEN_ROW = re.compile(  # in a sheet's XML, with something in its first cell
@@ -140,7 +140,7 @@ def _warn_of_cells(path: Path) -> None:
             "program",
             path, plural(n, "formula"),
         )  # fmt: skip
-    if errors := [error.decode() for sheet in sheets for error in ERROR.findall(sheet)]:
+    if errors := [error.decode() for sheet in sheets for error in CELL_ERROR.findall(sheet)]:
         log.warning(
             "%s: %s with an error, such as %s, read as empty: correct the formula",
             path, plural(len(errors), "cell"), errors[0],
