@@ -41,35 +41,34 @@ def without_output(model: bytes, name: str) -> bytes:
 
 
 def _graph_without(graph: memoryview, name: bytes) -> bytes:
-    fields = list(_fields(graph))
-    outputs = {_texts(content, NAME)[0] for number, _, content in fields if number == OUTPUT}
-    needed, kept = outputs - {name}, []
-    for number, whole, content in reversed(fields):  # a node comes after those that it needs
-        if number == NODE and needed.isdisjoint(_texts(content, WRITES)):
-            continue
-        if number == OUTPUT and name in _texts(content, NAME):
-            continue
+    needed = {
+        bytes(text) for output in _contents(graph, OUTPUT) for text in _contents(output, NAME)
+    }
+    needed.discard(name)
+    kept = []
+    for number, whole, content in reversed([*_fields(graph)]):  # a node comes after what it reads
         if number == NODE:
+            if needed.isdisjoint(map(bytes, _contents(content, WRITES))):
+                continue
             needed.update(_read_by(content))
+        elif number == OUTPUT and name in map(bytes, _contents(content, NAME)):
+            continue
         kept.append(whole)
     return b"".join(reversed(kept))
 
 
 def _read_by(node: memoryview) -> Iterator[bytes]:
     """Yield the names of the values that a node reads, also within its branches."""
-    yield from filter(None, _texts(node, READS))  # "" is an input left out
-    for number, _, attribute in _fields(node):
-        if number == ATTRIBUTE:
-            for kind, _, graph in _fields(attribute):
-                if kind in BRANCHES:
-                    for field, _, inner in _fields(graph):
-                        if field == NODE:
-                            yield from _read_by(inner)
+    yield from filter(None, map(bytes, _contents(node, READS)))  # "" is an input left out
+    for attribute in _contents(node, ATTRIBUTE):
+        for branch in _contents(attribute, *BRANCHES):
+            for inner in _contents(branch, NODE):
+                yield from _read_by(inner)
 
 
-def _texts(message: memoryview, field: int) -> list[bytes]:
-    """Return the values of a field of text."""
-    return [bytes(content) for number, _, content in _fields(message) if number == field]
+def _contents(message: memoryview, *numbers: int) -> list[memoryview]:
+    """Return the contents of the fields of some numbers."""
+    return [content for number, _, content in _fields(message) if number in numbers]
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
