@@ -168,11 +168,13 @@ class Predictions(L.Callback):
         self.table = pd.DataFrame()
         self.tasks: list[Scored] = []
         self._batches: list[BatchOutput] = []
+        self._taken = {*TRUE, "stage"}
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Clear the previous fold: a test without a batch has no predictions."""
         self.table = pd.DataFrame()
+        self._taken |= set(model_and_data(trainer)[1].described)
 
     @override
     def on_validation_batch_end(
@@ -193,13 +195,19 @@ class Predictions(L.Callback):
             part, predicted = task.with_target(batch, outputs[name])
             true = as_array(task.encode(part))
             pairs[name] = part["index"].cpu().numpy(), true, _rounded(predicted)
-            for column, values in task.columns(outputs[name]).items():
+            own = task.columns(outputs[name])
+            if not isinstance(own, dict):
+                raise FailedRun(
+                    f"tasks.{name}: columns() must return a dict of columns, not "
+                    f"{type(own).__name__}"
+                )
+            for column, values in own.items():
                 if (shape := tuple(np.shape(values))) != index.shape:
                     raise FailedRun(
                         f"tasks.{name}: {column} has shape {shape} for {len(index)} "
                         "radiographs: columns() must give one value for each"
                     )
-                if column in columns or column in (*TRUE, "stage"):
+                if column in self._taken or column in columns:
                     raise FailedRun(
                         f"tasks.{name}: predictions.csv already has the column {column}: columns() "
                         "must give another name"

@@ -25,6 +25,11 @@ from boneage.terminal import relative_path
 
 log = logging.getLogger(__name__)
 PREDICTIONS_SCHEMA = 2  # of predictions.json
+NAMES = {  # in a message
+    "sha256": "checkpoint or table",
+    "chronological_age_years": "chronological age",
+    "columns": "columns of the table",
+}
 OF_A_RUN = (METRICS, SPLIT, CHECKPOINTS)  # whose predictions.csv is another table
 
 
@@ -114,11 +119,13 @@ class AnswerFiles:
             raise UserError(f"{self.document} is damaged: choose another --out") from error
 
     def _require_same(self, about: dict[str, Any]) -> None:
-        options = {name: about.get(name) for name in self.about}
-        if _by_content(options) != _by_content(self.about):
+        before = _by_content({name: about.get(name) for name in self.about})
+        different = [name for name, value in _by_content(self.about).items() if value != before[name]]
+        if different:
+            what = ", ".join(NAMES.get(name, name) for name in different)
             raise UserError(
-                f"{self.folder} contains predictions of other checkpoints or options: choose "
-                "another --out"
+                f"{self.folder} contains predictions of other checkpoints or options ({what}): "
+                "choose another --out"
             )
 
     def _restore(self, fields: dict[str, Any], folder: str) -> None:

@@ -48,14 +48,26 @@ def test_a_column_without_one_value_per_radiograph_is_refused(shape):
         Predictions().on_validation_batch_end(None, model, {"age": torch.ones(3)}, batch, 0)
 
 
-@pytest.mark.parametrize("column", ["sex", "stage", "stage_predicted"])
-def test_a_column_that_the_file_has_already_is_refused(column):
+def test_columns_that_are_no_dict_are_refused():
+    model = build_model(compose_config(*TINY), {})
+    model.tasks["age"].columns = lambda prediction: prediction
+    batch = {"age_months": torch.ones(3), "index": torch.arange(3)}
+    with pytest.raises(UserError, match=r"^tasks.age: columns\(\) must return a dict .* Tensor$"):
+        Predictions().on_validation_batch_end(None, model, {"age": torch.ones(3)}, batch, 0)
+
+
+@pytest.mark.parametrize("column", ["sex", "stage", "hospital", "stage_predicted"])
+def test_a_column_that_the_file_has_already_is_refused(column, monkeypatch):
     model = build_model(compose_config(*TINY, "task=multitask"), {})
     model.tasks["age"].columns = lambda prediction: {"stage_predicted": prediction}
     model.tasks["stage"].columns = lambda prediction: {column: prediction}
+    data = SimpleNamespace(described=["hospital"])
+    monkeypatch.setattr(records, "model_and_data", lambda *_: (model, data))
+    callback = Predictions()
+    callback.setup(None, model, "fit")
     batch = {"age_months": torch.ones(3), "index": torch.arange(3)}
     with pytest.raises(UserError, match=f"^tasks.stage: .* already has the column {column}: "):
-        Predictions().on_validation_batch_end(
+        callback.on_validation_batch_end(
             None, model, dict.fromkeys(("age", "stage"), torch.ones(3)), batch, 0
         )
 

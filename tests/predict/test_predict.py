@@ -364,7 +364,7 @@ def test_a_stopped_call_goes_on(runs, films, tmp_path, monkeypatch):
     assert not (tmp_path / "out/predictions.csv").exists()
     with pytest.raises(UserError, match="--resume"):
         run(*words, "--out", tmp_path / "out")
-    with pytest.raises(UserError, match="other checkpoints or options"):
+    with pytest.raises(UserError, match=r"other checkpoints or options \(sex\): "):
         run(*words, "--resume", "--sex", "male", "--out", tmp_path / "out")
     calls[:] = [0] * 3
     resumed, _ = predict(*words, "--resume", out=tmp_path / "out")
@@ -785,7 +785,7 @@ def test_a_table_that_was_changed_is_another(runs, films, tmp_path):
     words = (films, "--checkpoint", runs / "one", "--table", patients, "--resume")
     predict(*words, out=tmp_path / "out")
     patients.write_text(patients.read_text().replace("F", "M"))
-    with pytest.raises(UserError, match="other checkpoints or options"):
+    with pytest.raises(UserError, match=r"options \(checkpoint or table\): "):
         run(*words, "--out", tmp_path / "out")
 
 
