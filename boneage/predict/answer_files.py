@@ -119,9 +119,9 @@ class AnswerFiles:
             raise UserError(f"{self.document} is damaged: choose another --out") from error
 
     def _require_same(self, about: dict[str, Any]) -> None:
+        own = _by_content(self.about)
         before = _by_content({name: about.get(name) for name in self.about})
-        different = [name for name, value in _by_content(self.about).items() if value != before[name]]
-        if different:
+        if different := [name for name in own if own[name] != before[name]]:
             what = ", ".join(NAMES.get(name, name) for name in different)
             raise UserError(
                 f"{self.folder} contains predictions of other checkpoints or options ({what}): "
