@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from boneage.errors import UserError
 from boneage.run.overrides import SWEEP, check_overrides, unusable
-from boneage.run.sweep import SweepComparison
+from boneage.run.sweep import SweepComparison, WritableFolder
 from boneage.run_files import HYDRA, LOG
 from boneage.terminal import (
     check_temporary_folder,
@@ -41,17 +41,15 @@ def main(cfg: DictConfig) -> float | None:
     except UserError as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs of the sweep continue
             raise CompactHydraException(f"error: {error}") from None
-        _remove_if_empty()
         sys.exit(f"error: {error}")
     except (SystemExit, KeyboardInterrupt) as stop:
-        _remove_if_empty()
+        _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
         sys.exit(stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT)
 
 
-def _remove_if_empty() -> None:
-    """Remove the run's folder if it contains only Hydra's files."""
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
-    if {path.name for path in run_dir.iterdir()} <= {HYDRA, LOG}:
+def _remove_if_empty(run_dir: Path) -> None:
+    """Remove the folder of a run if it contains only Hydra's files."""
+    if run_dir.is_dir() and {path.name for path in run_dir.iterdir()} <= {HYDRA, LOG}:
         logging.shutdown()  # Windows removes no open file
         shutil.rmtree(run_dir)
 
@@ -87,5 +85,9 @@ if __name__ == "__main__":
             raise
         sys.exit(f"error: {unusable(error, sys.argv[1:])}")
     finally:
+        if WritableFolder.of_run is not None and isinstance(sys.exception(), SystemExit):
+            for number in (signal.SIGINT, signal.SIGTERM):  # a second one would stop the removal
+                signal.signal(number, signal.SIG_IGN)
+            _remove_if_empty(WritableFolder.of_run)  # also if torch was still being imported
         for line in SweepComparison.last_lines(sys.exception()):
             print(line)

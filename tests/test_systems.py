@@ -9,7 +9,9 @@ import platform
 import re
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
@@ -18,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from helpers import PROJECT, TINY, Page, predictions, run_train, write_finished_run
+from helpers import PROJECT, TINY, TRAIN, Page, predictions, run_train, write_finished_run
 from helpers import call as call_train
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -109,6 +111,20 @@ def test_a_refused_run_is_one_line_although_its_log_is_open(tmp_path):
     done = call_train(*words, cwd=tmp_path, target=run_train_as_on_windows)
     assert done.stderr == "error: data.root=none: no such folder (in boneage stress: --root)\n"
     assert done.returncode == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")
+def test_a_run_stopped_before_torch_is_imported_leaves_no_folder(tmp_path):
+    """The folder is made first."""
+    words = [sys.executable, TRAIN, "data=rsna", "data.root=none", "hydra.run.dir=run"]
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "run").exists():
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said == ""
     assert not (tmp_path / "run").exists()
 
 

@@ -28,9 +28,12 @@ SQLITE = "sqlite:///"  # before the file of a storage
 class WritableFolder(Callback):
     """Stop with one line if the folder of a run or sweep cannot be written."""
 
+    of_run: ClassVar[Path | None] = None  # the folder of the single run of this process
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folder of a single run."""
         _make_folder(config, "hydra.run.dir")
+        WritableFolder.of_run = Path(config.hydra.run.dir).absolute()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folders of a sweep and of its storage file."""
