@@ -1,6 +1,7 @@
 """Commands on radiographs: predict, explain, app."""
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -104,7 +105,8 @@ def predict(
             resume=resume, pictures=overlays or report, pages=report, columns=columns,
         )  # fmt: skip
     except KeyboardInterrupt:
-        sys.exit(f"Stopped. Finished predictions are in {out}: continue with --resume.")
+        typer.echo(f"Stopped. Finished predictions are in {out}: continue with --resume.", err=True)
+        sys.exit(128 + signal.SIGINT)
     failed = sum(answer.status == "error" for answer in answers)
     flagged = sum(bool(answer.flags) for answer in answers)
     typer.echo(

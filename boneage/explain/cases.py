@@ -111,7 +111,8 @@ def captions(rows: pd.DataFrame) -> list[str]:
 def _caption(row: dict[Hashable, Any]) -> str:
     age = row["age_years"]
     id_ = str(row["id"]).encode(errors="replace").decode()  # a file's name may not be UTF-8
-    first = f"{id_}, {row['sex']}, " + ("age unknown" if np.isnan(age) else f"{age:.1f} y")
+    sex = "sex unknown" if row["sex"] == "unknown" else row["sex"]
+    first = f"{id_}, {sex}, " + ("age unknown" if np.isnan(age) else f"{age:.1f} y")
     if "kind" in row:
         first = f"{row['kind']}: {first}"
     predicted = []

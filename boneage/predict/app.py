@@ -215,7 +215,10 @@ def build(ensemble: Ensemble) -> Any:  # noqa: ANN401 - gradio is optional
         with gr.Row():
             with gr.Column(elem_id=FORM):
                 file = gr.File(label=f"Radiograph, up to {LARGEST_MB} MB")
-                sex = gr.Radio(list(SEXES), value=UNKNOWN_SEX, label="Sex")
+                sex = gr.Radio(
+                    list(SEXES), value=UNKNOWN_SEX, label="Sex",
+                    info="If unknown, the sex in the DICOM header is used.",
+                )  # fmt: skip
                 age = gr.Textbox(
                     label="Chronological age in years (optional)", placeholder="for example 10.5",
                     info="For the SD score. If empty, the age in the DICOM header is used.",
