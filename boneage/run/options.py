@@ -182,7 +182,10 @@ def _warn_of_inherited(cfg: DictConfig) -> None:
             continue
         chosen = OmegaConf.select(cfg, path)  # also of a list: augment.transforms.0
         node: Any = OmegaConf.to_container(chosen, resolve=True)
-        parameters = inspect.signature(resolve_name(node["_target_"])).parameters
+        target = resolve_name(node["_target_"])
+        if inspect.isclass(target) and "__init__" not in vars(target):
+            continue  # a subclass with the options of the class that it extends
+        parameters = inspect.signature(target).parameters
         others = [
             f"{path}.{key}={value} (its default is {parameters[key].default})"
             for key, value in node.items()

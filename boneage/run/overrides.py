@@ -254,8 +254,8 @@ def _refusal(error: HydraException, words: list[str], groups: list[str]) -> str:
             )
     plain = OmegaConf.to_container(compose(CONFIG_NAME, groups), resolve=False)
     assert isinstance(plain, dict)
-    names = [name for name, _ in flatten(plain)]
-    near = _nearest(option, names if "." in option else [*plain, *names])
+    values = dict(flatten(plain))
+    near = _nearest(option, [*(values if "." in option else plain | values)])
     return (
         f"{option}: there is no such option{near} (+ before a name adds an option that the config "
         "does not list)"

@@ -272,6 +272,7 @@ def test_a_run_without_ages_has_a_page_too(tmp_path, columns):
     assert "taken from the predicted age" not in text
     assert ("interval n majority class" in text) == bool(columns)  # the baselines of its metrics
     assert ("Majority class: the most" in text) == bool(columns)
+    assert ("compared with predictors that see no radiograph" in text) == bool(columns)
     for absent in ("onstant", "edian by sex"):
         assert absent not in text
 

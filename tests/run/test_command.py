@@ -207,6 +207,7 @@ def test_a_mistake_is_one_line_and_leaves_no_run(tmp_path):
     ("words", "said"),
     [
         (["optimizer.lrr=1"], "optimizer.lrr: there is no such option: did you mean optimizer.lr?"),
+        (["sed=1"], "sed: there is no such option: did you mean seed? (+ before"),
         (["task=regresion"], "task=regresion is not a choice: did you mean regression?"),
         (["-m", "task=regression,regresion"], "task=regresion is not a choice"),
         (["-m", "experiment=ladder/age/01_residual,ladder/age/1"], "experiment=ladder/age/1 is no"),

@@ -326,6 +326,10 @@ class PlainAge(AgeRegression):
         super().__init__(in_features, **options)
 
 
+class OwnAge(AgeRegression):
+    """A user's task with the options of the class that it extends."""
+
+
 def test_a_share_of_a_teacher_without_a_teacher_is_said(phantom_root, tmp_path, caplog):
     own = (f"data.root={phantom_root}", f"run_dir={tmp_path}")
     share = "tasks.age.soft_weight=0.8"
@@ -752,6 +756,7 @@ def test_changed_defaults_change_what_follows_them(conf_with_other_defaults):
         (["loss._target_=torch.nn.SmoothL1Loss"], "loss.beta=0.1 (its default is 1.0); set"),
         (["loss._target_=torch.nn.SmoothL1Loss", "loss.beta=0.1"], None),
         (["loss.beta=0.2"], None),
+        (["tasks.age._target_=test_config.OwnAge"], None),
         (["+hydra.callbacks.own._target_=hydra.experimental.callback.Callback"], None),
         (
             [
