@@ -22,14 +22,13 @@ from boneage.cli.main import app
 from boneage.errors import UserError
 from boneage.evaluation import metrics
 from boneage.evaluation.comparison import page as comparison_page
-from boneage.evaluation.comparison.group import find_runs, group_runs
+from boneage.evaluation.comparison.group import find_runs, group_runs, trained_seeds
 from boneage.evaluation.comparison.page import write_comparison
 from boneage.evaluation.comparison.paired import (
     difference_of,
     differences_across,
     differences_of_settings,
     differences_within,
-    trained_seeds,
     with_seeds,
 )
 from boneage.evaluation.comparison.tables import label, print_comparison, seed_rows, short_names
@@ -224,8 +223,8 @@ def test_seeds_are_pooled(tmp_path):
     ((group,),) = groups_of(tmp_path)
     (row,) = seed_rows(group)
     maes = [12 * np.abs(np.random.default_rng(s + 100).normal(0, 1, 80)).mean() for s in (1, 2, 3)]
-    assert [run.metrics["seed"] for run in row["runs"]] == [1, 2, 3]
-    assert row["named"] == ("optimizer.lr=0.1",)
+    assert [run.metrics["seed"] for run in row["setting"].runs] == [1, 2, 3]
+    assert row["setting"].options == ("optimizer.lr=0.1",)
     assert row["metrics"]["age/mae_months"]["mean"] == pytest.approx(np.mean(maes))
     assert row["metrics"]["age/mae_months"]["sd"] == pytest.approx(np.std(maes, ddof=1))
 
@@ -236,7 +235,10 @@ def test_paired_difference_of_runs_in_another_order(tmp_path):
     run(tmp_path / "worse", worse.sample(frac=1, random_state=0))
     ((group,),) = groups_of(tmp_path)
     (row,) = differences_within(group)
-    assert (row["references"][0].path.name, row["runs"][0].path.name) == ("better", "worse")
+    assert (row["reference"].runs[0].path.name, row["setting"].runs[0].path.name) == (
+        "better",
+        "worse",
+    )
 
     def mae(true, predicted):
         return 12 * np.abs(predicted - true).mean(axis=-1)
@@ -279,6 +281,21 @@ def test_the_page_says_that_p_is_not_corrected(tmp_path):
         assert f"not corrected for the number of {units}, nor for the choice of the first" in text
 
 
+def test_the_first_setting_has_the_best_mean_not_the_best_run(tmp_path):
+    for lr, errors in ((0.1, (1, 8)), (0.5, (3, 4))):
+        for seed, error in enumerate(errors):
+            table = with_ages(error, seed)
+            run(tmp_path / f"lr{lr} {seed}", table, seed=seed, options={"optimizer.lr": lr})
+    ((group,),) = groups_of(tmp_path)
+    assert group.runs[0].path.name == "lr0.1 0"
+    (row,) = differences_of_settings(group)
+    assert row["reference"].options == ("optimizer.lr=0.5",)
+    assert row["difference"]["value"] > 0
+    assert [one["setting"].options for one in seed_rows(group)] == [
+        ("optimizer.lr=0.5",), ("optimizer.lr=0.1",)
+    ]  # fmt: skip
+
+
 def test_settings_with_seeds_are_compared_by_the_mean_over_the_seeds(tmp_path):
     """By the bootstrap of the mean absolute error of each radiograph over the seeds."""
     tables = {lr: [with_ages(error, seed) for seed in (1, 2)] for lr, error in ((0.1, 1), (0.5, 2))}
@@ -295,9 +312,9 @@ def test_settings_with_seeds_are_compared_by_the_mean_over_the_seeds(tmp_path):
     assert row["difference"]["value"] == pytest.approx(direct["value"])
     of_seeds = [12 * np.array([_mae(table) for table in tables[lr]]) for lr in (0.1, 0.5)]
     assert row["difference"] == pytest.approx(with_seeds(direct, *of_seeds))
-    assert [one.metrics["seed"] for one in row["runs"]] == [0, 1]
-    assert label(row["runs"], {one.path: one.path.name for one in row["runs"]}) == (
-        "lr0.5 0 and 1 other seed"
+    assert [one.metrics["seed"] for one in row["setting"].runs] == [0, 1]
+    assert label(row["setting"], {one.path: one.path.name for one in row["setting"].runs}) == (
+        "2 seeds of optimizer.lr=0.5"
     )
 
 
@@ -642,7 +659,10 @@ def test_options_that_do_not_follow_from_a_choice_keep_settings_apart(tmp_path):
     ((group,),) = groups_of(tmp_path)
     assert group.differing == ["backbone", "seed", "backbone.depth"]
     (row,) = seed_rows(group)
-    assert (row["named"], len(row["runs"])) == (("backbone=slim_resnet", "backbone.depth=8"), 2)
+    assert (row["setting"].options, len(row["setting"].runs)) == (
+        ("backbone=slim_resnet", "backbone.depth=8"),
+        2,
+    )
 
 
 def test_a_choice_for_another_place_stands_for_its_options(tmp_path):
@@ -713,7 +733,7 @@ def test_a_repeated_seed_counts_once_and_a_tested_checkpoint_or_an_ensemble_neve
     ((group,),) = groups_of(tmp_path)
     (row,) = seed_rows(group)
     maes = [12 * np.abs(np.random.default_rng(s + 100).normal(0, 1, 80)).mean() for s in (1, 2)]
-    assert {run.path.name for run in row["runs"]} == {"new", "other"}
+    assert {run.path.name for run in row["setting"].runs} == {"new", "other"}
     assert row["metrics"]["age/mae_months"]["mean"] == pytest.approx(np.mean(maes))
     assert row["metrics"]["age/mae_months"]["sd"] == pytest.approx(np.std(maes, ddof=1))
 

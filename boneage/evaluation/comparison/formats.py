@@ -151,7 +151,9 @@ def _table(group: Group, metrics: Sequence[str], name_of: dict[Path, str]) -> Pa
             | {part: over[part] for part in ("sd", "n", "patients") if part in over}
             for name, over in row["metrics"].items()
         }
-        rows.append(Row(name_of_seeds(row, name_of), list(row["named"]), means))
+        rows.append(
+            Row(name_of_seeds(row["setting"], name_of), list(row["setting"].options), means)
+        )
     if (study := group.reference) is not None:
         published: dict[str, Result] = {
             name: {"value": study.published[name], "low": None, "high": None, "n": None}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from boneage.errors import UserError
@@ -76,6 +77,19 @@ def _run_folders(folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """Runs that share some options.
+
+    Args:
+        runs: the runs, at least one.
+        options: "option=value" for each of these that differs from other runs.
+    """
+
+    runs: list[FinishedRun]
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Group:
     """Runs of one task on one test set, the best first.
 
@@ -114,13 +128,20 @@ class Group:
         options = self.runs[0].metrics["options"]
         return {key: options.get(key) for key in self._keys() if not self._differs(key)}
 
-    def settings(self, *without: str) -> dict[tuple[str, ...], list[FinishedRun]]:
-        """Return the runs by their differing options, as "option=value", without some of these."""
+    def settings(self, *without: str) -> list[Setting]:
+        """Return the settings of the differing options but for some of these, the best first."""
         keys = [key for key in self.differing if key not in without]
         settings: dict[tuple[str, ...], list[FinishedRun]] = {}
         for run in self.runs:
             settings.setdefault(tuple(self.named(run, keys)), []).append(run)
-        return settings
+        return [Setting(runs, options) for options, runs in settings.items()]
+
+    @cached_property
+    def of_seeds(self) -> list[Setting]:
+        """The settings with several seeds (`trained_seeds`), the best mean first."""
+        trained = (Setting(trained_seeds(s.runs), s.options) for s in self.settings("seed"))
+        several = [setting for setting in trained if len(setting.runs) > 1]
+        return sorted(several, key=lambda setting: _badness(setting.runs, self.sort))
 
     def named(self, run: FinishedRun, keys: Sequence[str]) -> list[str]:
         """Return options of a run as "option=value"."""
@@ -215,20 +236,34 @@ def _sorted_group(runs: list[FinishedRun], sort: str | None) -> Group:
     names = dict.fromkeys(name for run in runs for name in run.metrics["test"])
     chosen = [name for name in (sort, *DEFAULT_SORT, *names) if name in names]
     metric = chosen[0] if chosen else ""
-    return Group(sorted(runs, key=lambda run: _badness(run, metric)), metric)
+    return Group(sorted(runs, key=lambda run: _badness([run], metric)), metric)
 
 
-def _badness(run: FinishedRun, metric: str) -> float:
-    """Return a number that is smaller for better runs.
+def trained_seeds(members: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return one run per seed, of runs that differ in nothing else, in the order of the seeds.
+
+    A seed that was run again counts once, by its latest run; tests of a checkpoint do not count, as
+    their options are not those it was trained with, nor do means of several runs.
+    """
+    trained = [
+        run
+        for run in members
+        if run.metrics["options"].get("train", True) and "ensemble" not in run.metrics
+    ]
+    trained.sort(key=lambda run: str(run.metrics.get("started")))
+    latest = {run.metrics["seed"]: run for run in trained}
+    return [latest[seed] for seed in sorted(latest)]
+
+
+def _badness(runs: Sequence[FinishedRun], metric: str) -> float:
+    """Return a number that is smaller if the mean of a metric over some runs is better.
 
     Runs on partial data and undefined metrics come last.
     """
-    if run.metrics.get("partial"):
+    values = [run.metrics["test"].get(metric, {}).get("value") for run in runs]
+    if None in values or any(run.metrics.get("partial") for run in runs):
         return float("inf")
-    value = run.metrics["test"].get(metric, {}).get("value")
-    if value is None:
-        return float("inf")
-    value, better = float(value), describe(metric).better
+    value, better = fmean(values), describe(metric).better
     if better in ("near zero", "near one"):
         return abs(value - (better == "near one"))
     return -value if better == "higher" else value

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import t
 
 from boneage.data.tables.ids import patient_codes
-from boneage.evaluation.comparison.group import DEFAULT_SORT, Group
+from boneage.evaluation.comparison.group import DEFAULT_SORT, Group, Setting, trained_seeds
 from boneage.evaluation.evaluate import score
 from boneage.evaluation.intervals import (
     DRAWS,
@@ -37,19 +37,18 @@ def differences_within(group: Group) -> list[dict[str, Any]]:
     is the MAE or the balanced accuracy.
 
     Returns:
-        Per run except the first: `runs`, `references` (here one each), `metric`, `difference` (of
-        the runs minus the references, with `value`, `low`, `high`, `p`, `n`).
+        Per run except the first: `setting` and `reference` (`Setting`, here of one run), `metric`,
+        `difference` (of the setting minus the reference: `value`, `low`, `high`, `p`, `n`).
     """
-    return _rows(group, [[run] for run in group.runs])
+    return _rows(group, [Setting([run]) for run in group.runs])
 
 
 def differences_of_settings(group: Group) -> list[dict[str, Any]]:
-    """Return the difference of each setting with several seeds from the first such setting.
+    """Return the difference of each setting with several seeds from the best such setting.
 
     A setting has the mean over its seeds. Rows are as in `differences_within`.
     """
-    settings = (trained_seeds(runs) for runs in group.settings("seed").values())
-    return _rows(group, [runs for runs in settings if len(runs) > 1])
+    return _rows(group, group.of_seeds)
 
 
 def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -63,49 +62,37 @@ def differences_across(groups: Sequence[Group]) -> list[dict[str, Any]]:
     Returns:
         Rows as in `differences_within`.
     """
-    firsts = [trained_seeds(next(iter(group.settings("seed").values()))) for group in groups]
-    firsts = [runs or group.runs[:1] for runs, group in zip(firsts, groups, strict=True)]
+    firsts = [
+        Setting(trained_seeds(group.settings("seed")[0].runs) or group.runs[:1]) for group in groups
+    ]
     rows = (
-        _row(references, runs, metric)
+        _row(reference, setting, metric)
         for metric in ACROSS_TASKS
-        for references, runs in combinations(firsts, 2)
+        for reference, setting in combinations(firsts, 2)
     )
     return [row for row in rows if row is not None]
 
 
-def trained_seeds(members: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Return one run per seed, of runs that differ in nothing else, in the order of the seeds.
-
-    A seed that was run again counts once, by its latest run; tests of a checkpoint do not count, as
-    their options are not those it was trained with, nor do means of several runs.
-    """
-    trained = [
-        run
-        for run in members
-        if run.metrics["options"].get("train", True) and "ensemble" not in run.metrics
-    ]
-    trained.sort(key=lambda run: str(run.metrics.get("started")))
-    latest = {run.metrics["seed"]: run for run in trained}
-    return [latest[seed] for seed in sorted(latest)]
-
-
-def _rows(group: Group, settings: Sequence[list[FinishedRun]]) -> list[dict[str, Any]]:
+def _rows(group: Group, settings: Sequence[Setting]) -> list[dict[str, Any]]:
     """Return the difference of each setting from the first, in the first metric that they have."""
     rows: list[dict[str, Any]] = []
     metrics = dict.fromkeys((group.sort, *DEFAULT_SORT))
-    for runs in settings[1:]:
-        candidates = (_row(settings[0], runs, metric) for metric in metrics)
+    for setting in settings[1:]:
+        candidates = (_row(settings[0], setting, metric) for metric in metrics)
         rows += islice(filter(None, candidates), 1)  # no more are computed
     return rows
 
 
-def _row(
-    references: list[FinishedRun], runs: list[FinishedRun], metric: str
-) -> dict[str, Any] | None:
-    difference = difference_of(references, runs, metric)
+def _row(reference: Setting, setting: Setting, metric: str) -> dict[str, Any] | None:
+    difference = difference_of(reference.runs, setting.runs, metric)
     if difference is None:
         return None
-    return {"runs": runs, "references": references, "metric": metric, "difference": difference}
+    return {
+        "setting": setting,
+        "reference": reference,
+        "metric": metric,
+        "difference": difference,
+    }
 
 
 def difference_of(

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from boneage.errors import UserError
-from boneage.evaluation.comparison.group import Group
-from boneage.evaluation.comparison.paired import trained_seeds
+from boneage.evaluation.comparison.group import Group, trained_seeds
 from boneage.evaluation.run_folder import FinishedRun
 
 SIZE = "data.train_films"
@@ -193,8 +192,8 @@ def size_studies(group: Group) -> list[SizeStudy]:
     """
     if SIZE not in group.differing:
         return []
-    settings = group.settings(SIZE, "seed").items()
-    studies = (_study(", ".join(setting), runs) for setting, runs in settings)
+    settings = group.settings(SIZE, "seed")
+    studies = (_study(", ".join(setting.options), setting.runs) for setting in settings)
     return [study for study in studies if study is not None]
 
 

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from boneage.errors import plural
-from boneage.evaluation.comparison.group import Group
-from boneage.evaluation.comparison.paired import trained_seeds
+from boneage.evaluation.comparison.group import Group, Setting
 from boneage.evaluation.gaps import Gap, errors_of
 from boneage.evaluation.intervals import Result
 from boneage.evaluation.metrics import describe, is_compared, metric_label, metric_labels
@@ -60,30 +59,26 @@ def short_names(runs: Sequence[FinishedRun]) -> list[str]:
 
 
 def seed_rows(group: Group, chosen: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Return mean and standard deviation over the seeds of each setting that has several.
+    """Return mean and standard deviation over the seeds of each setting of `group.of_seeds`.
 
     Args:
         group: the runs.
         chosen: names of metrics; those of the group's table by default.
 
     Returns:
-        Rows with `named` (the differing options but the seed, as "option=value"), `runs` (as
-        `trained_seeds` counts them), and `metrics`: per name `mean`, `sd` (n - 1), and `n`
-        radiographs (and `patients`) of the seed with fewest: of a precision they may differ.
+        Rows with `setting`, and `metrics`: per name `mean`, `sd` (n - 1), and `n` radiographs (and
+        `patients`) of the seed with fewest: of a precision they may differ.
     """
     rows = []
-    for named, members in group.settings("seed").items():
-        runs = trained_seeds(members)
-        if len(runs) < 2:
-            continue
+    for setting in group.of_seeds:
         metrics = {}
         for name in shown_metrics(group) if chosen is None else chosen:
-            results = [run.metrics["test"].get(name, {}) for run in runs]
+            results = [run.metrics["test"].get(name, {}) for run in setting.runs]
             array = np.array([result.get("value") for result in results], float)
             metrics[name] = {"mean": float(array.mean()), "sd": float(array.std(ddof=1)), "n": None}
             fewest = min(results, key=count_units)
             metrics[name] |= {k: fewest[k] for k in ("n", "patients") if k in fewest}
-        rows.append({"named": named, "runs": runs, "metrics": metrics})
+        rows.append({"setting": setting, "metrics": metrics})
     return rows
 
 
@@ -196,23 +191,24 @@ def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
     """Return mean and standard deviation over the seeds of a setting as one line."""
     pooled, unit = row["metrics"][group.sort], describe(group.sort).unit
     return plain_markup(
-        f"  {name_of_seeds(row, name_of)}: {metric_label(group.sort)} "
+        f"  {name_of_seeds(row['setting'], name_of)}: {metric_label(group.sort)} "
         f"{number(pooled['mean'], unit)} ± {number(pooled['sd'], unit)}"
     )
 
 
-def name_of_seeds(row: dict[str, Any], name_of: dict[Path, str]) -> str:
-    """Return the number of seeds of a row of `seed_rows`, with their setting or runs."""
-    names = [name_of[run.path] for run in row["runs"]]
-    setting = row["named"] if len(row["named"]) < len(names) else names
-    of = f" of {', '.join(setting)}" if setting else ""
-    return f"{len(names)} seeds{of}"
+def name_of_seeds(setting: Setting, name_of: Mapping[Path, str]) -> str:
+    """Return the number of seeds of a setting, with its options or runs, whichever are fewer."""
+    names = [name_of[run.path] for run in setting.runs]
+    of = setting.options if len(setting.options) < len(names) else names
+    return f"{len(names)} seeds" + f" of {', '.join(of)}" * bool(of)
 
 
-def label(runs: Sequence[FinishedRun], name_of: Mapping[Path, str]) -> str:
-    """Return the name of a run, or that of the first of several seeds and their number."""
-    more = f" and {plural(len(runs) - 1, 'other seed')}" if len(runs) > 1 else ""
-    return f"{name_of[runs[0].path]}{more}"
+def label(setting: Setting, name_of: Mapping[Path, str]) -> str:
+    """Return the name of a run, or of several seeds."""
+    if setting.options:
+        return name_of_seeds(setting, name_of)
+    others = len(setting.runs) - 1
+    return name_of[setting.runs[0].path] + f" and {plural(others, 'other seed')}" * bool(others)
 
 
 def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
@@ -220,7 +216,7 @@ def _difference(row: dict[str, Any], name_of: dict[Path, str]) -> str:
     metric, difference = row["metric"], row["difference"]
     measured = with_limits(difference, describe(metric).unit)
     return plain_markup(
-        f"  {label(row['runs'], name_of)} minus {label(row['references'], name_of)}: "
+        f"  {label(row['setting'], name_of)} minus {label(row['reference'], name_of)}: "
         f"{metric_label(metric)} {measured}, p {p_value(difference['p'])}"
     )
 
