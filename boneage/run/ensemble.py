@@ -50,6 +50,7 @@ def ensemble(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     """
     runs = [read_run(folder) for folder in folders]
     _require_alike(runs)
+    _warn_of_absent_folds(runs)
     first = runs[0]
     if any((out / name).exists() for name in (METRICS, PREDICTIONS)):
         raise UserError(f"{out} contains a run or predictions already: choose another --out")
@@ -144,6 +145,15 @@ def _require_alike(runs: Sequence[FinishedRun]) -> None:
     if copies := find_copy([run.path / PREDICTIONS for run in runs]):
         copy, earlier = (file.parent for file in copies)
         raise UserError(f"a run is given more than once: {copy} has the predictions of {earlier}")
+
+
+def _warn_of_absent_folds(runs: Sequence[FinishedRun]) -> None:
+    """Say which folds are absent where some are pooled."""
+    of_runs = [run.metrics["options"] for run in runs]
+    (n, *others), present = ({o.get(f"data.{key}") for o in of_runs} for key in ("folds", "fold"))
+    if isinstance(n, int) and not others and 1 < len(present) < n:
+        absent = [str(fold) for fold in range(n) if fold not in present]
+        log.warning("%d of %d folds are pooled; absent: %s", len(present), n, join_first(absent))
 
 
 def _identity(run: FinishedRun) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from boneage.models.module import BoneAgeModule
 from boneage.run.checkpoint import read_checkpoint
 from boneage.run.seen import check_unseen, seen_by
 from boneage.tasks.base import Task
+from boneage.weights import BUILTIN_NAME
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,10 @@ def read_origin(path: str, model: BoneAgeModule) -> dict[str, Any]:
     """
     checkpoint = read_checkpoint(path)
     if _shapes(_weights_of("backbone", checkpoint)) != _shapes(model.backbone.state_dict()):
+        own = ", ".join(f"{k}={v}" for k, v in checkpoint["boneage"]["config"]["backbone"].items())
         raise UserError(
-            f"start_from={path} has another backbone than this command: choose its backbone"
+            f"start_from={path} has another backbone than this command: choose its backbone ({own})"
+            + " with experiment=box" * (path == BUILTIN_NAME)
         )
     return checkpoint
 

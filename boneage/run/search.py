@@ -154,11 +154,15 @@ def check_study(config: DictConfig) -> None:
 
     sweeper = config.hydra.sweeper
     words = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
-    try:
-        ranges, fixed = create_params_from_overrides([*words, *config.hydra.overrides.task])
-    except (ValueError, HydraException) as error:
-        reason = first_line(error)
-        raise UserError(f"a range of the search is not valid: {reason}") from error
+    ranges, fixed = {}, {}
+    for word in (*words, *config.hydra.overrides.task):
+        try:
+            of_word = create_params_from_overrides([word])
+        except (ValueError, HydraException) as error:
+            reason = first_line(error)
+            raise UserError(f"{word}: this range of a search is not valid: {reason}") from error
+        ranges |= of_word[0]
+        fixed |= of_word[1]
     ranges = {name: values for name, values in ranges.items() if name not in fixed}
     trials = _finished_trials(config)
     study = f"the study {sweeper.study_name} in {sweeper.storage}"

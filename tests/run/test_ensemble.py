@@ -82,8 +82,9 @@ def test_a_trial_makes_the_mean_a_trial_and_means_are_not_averaged(runs, tmp_pat
         ensemble([tmp_path / "both", runs / "a"], tmp_path / "more")
 
 
-def test_folds_are_pooled(runs, tmp_path):
+def test_folds_are_pooled(runs, tmp_path, caplog):
     metrics = ensemble([runs / "a", runs / "c"], tmp_path / "pooled")
+    assert "2 of 10 folds are pooled; absent: 2, 3, 4, 5, 6, ..." in caplog.text
     a, c, pooled = (predictions(run) for run in (runs / "a", runs / "c", tmp_path / "pooled"))
     assert not set(a.index) & set(c.index)
     assert metrics["n"]["test"] == len(a) + len(c)

@@ -132,7 +132,7 @@ def test_the_first_predictions_are_those_of_the_checkpoint(configure, tmp_path, 
 
 def test_what_cannot_be_started_from_is_refused_before_decoding(first, configure, monkeypatch):
     monkeypatch.setattr("boneage.data.module.open_cache", None)
-    with pytest.raises(UserError, match=r"start_from=.*first.*another backbone"):
+    with pytest.raises(UserError, match=r"start_from=.*first.*another backbone.*, stem=4"):
         train(configure(f"start_from={first}", "backbone.stem=5"))
     with pytest.raises(UserError, match=r"checkpoint .*absent\.ckpt cannot be loaded"):
         train(configure("start_from=absent.ckpt"))
