@@ -154,7 +154,8 @@ def check_study(config: DictConfig) -> None:
 
     sweeper = config.hydra.sweeper
     words = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
-    ranges, fixed = {}, {}
+    ranges: dict[str, Any] = {}
+    fixed: dict[str, Any] = {}
     for word in (*words, *config.hydra.overrides.task):
         try:
             of_word = create_params_from_overrides([word])
