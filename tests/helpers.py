@@ -124,16 +124,20 @@ def trained_weights(run: Path, name: str = "last") -> dict[str, Tensor]:
     return torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
 
 
-def run_train(arguments, cwd, output):
+def run_train(arguments, cwd, output, script=TRAIN):
     os.chdir(cwd)
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(output / name, os.O_CREAT | os.O_WRONLY), number)
-    sys.argv = [TRAIN, *arguments]
-    runpy.run_path(TRAIN, run_name="__main__")
+    sys.argv = [str(script), *arguments]
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def run_boneage(arguments, cwd, output):
+    run_train(arguments, cwd, output, PROJECT / "boneage/__main__.py")
 
 
 def call(*arguments, cwd, target=run_train):
-    """Call train.py as `python train.py` does, without waiting for its imports."""
+    """Call train.py, or `boneage`, as `python` does, without waiting for its imports."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
         process = server.Process(target=target, args=(arguments, cwd, output))

@@ -5,12 +5,18 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 import torch
-from helpers import TINY, compose_config
+from helpers import PROJECT, TINY, compose_config
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import (
+    ImportlibResourcesConfigSource,
+)
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from PIL import Image
@@ -101,6 +107,28 @@ def own_root(phantom_root: Path, tmp_path: Path) -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BONEAGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parse_configs_once() -> None:
+    """Parse each file of the project's config and of Hydra's once: a quarter of composing it."""
+    parsed: dict[tuple[str, str], ConfigResult] = {}
+
+    def once(load: Callable[..., ConfigResult]) -> Callable[..., ConfigResult]:
+        def load_once(source: ConfigSource, config_path: str) -> ConfigResult:
+            if source.path.startswith("/") and source.path != str(PROJECT / "conf"):
+                return load(source, config_path)  # a test may write into it
+            key = source.path, config_path
+            if key not in parsed:
+                parsed[key] = load(source, config_path)
+            return deepcopy(parsed[key])
+
+        return load_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        for source in (FileConfigSource, ImportlibResourcesConfigSource):
+            patch.setattr(source, "load_config", once(source.load_config))
         yield
 
 

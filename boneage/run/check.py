@@ -160,7 +160,7 @@ def _check_names(cfg: DictConfig, config: dict[Any, Any]) -> None:
 
 def _is_used(key: str, cfg: DictConfig) -> bool:
     """Tell whether another option refers to this one."""
-    references = OmegaConf.to_yaml(cfg)  # unresolved
+    references = str(OmegaConf.to_container(cfg, resolve=False))
     return re.search(rf"\$\{{{re.escape(key)}[.}}]", references) is not None
 
 

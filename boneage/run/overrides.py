@@ -66,14 +66,14 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
     several = [each.input_line for each in overrides if each.is_sweep_override()]
     if shown and several:
         raise UserError(f"{shown[0]} shows one run: choose one of the values of {several[0]}")
+    if not any(SHOW_CONFIG.fullmatch(argument) for argument in arguments):
+        _check_mode(overrides, sweep)
     if overrides and not any(ELSEWHERE.fullmatch(argument) for argument in arguments):
         with initialize_config_dir(str(folder), version_base="1.3"):
             try:
                 _check_names(overrides, _loader(overrides))
             except OmegaConfBaseException as error:  # of a reference
                 raise UserError(unusable(error, arguments)) from error
-    if not any(SHOW_CONFIG.fullmatch(argument) for argument in arguments):
-        _check_mode(overrides, sweep)
 
 
 def unusable(error: Exception, arguments: Sequence[str]) -> str:

@@ -5,26 +5,18 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from itertools import pairwise
 
 import pandas as pd
 import pytest
-from helpers import write_finished_run
+from helpers import call, run_boneage, write_finished_run
 from typer.testing import CliRunner
 
 from boneage.cli.main import Command, app
 from boneage.errors import UserError
 
-
-def call(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "boneage", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+call = partial(call, target=run_boneage)
 
 
 def test_help_loads_nothing_heavy():

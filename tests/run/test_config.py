@@ -7,6 +7,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
+from itertools import zip_longest
 from types import SimpleNamespace
 
 import pytest
@@ -31,11 +33,18 @@ from boneage.tasks.regression import AgeRegression
 
 CONF = PROJECT / "conf"
 FILES = [path.relative_to(CONF) for path in CONF.glob("*/**/*.yaml")]
-GROUPS = sorted(
-    (path.parts[0], "/".join(path.with_suffix("").parts[1:]))
-    for path in FILES
-    if path.parts[0] != "hydra" and path.parts[1] != "base"  # what experiments share
-)
+OPTIONS_OF_GROUPS = defaultdict(list)
+for path in sorted(FILES):
+    if path.parts[0] != "hydra" and path.parts[1] != "base":  # what experiments share
+        group, option = path.parts[0], "/".join(path.with_suffix("").parts[1:])
+        OPTIONS_OF_GROUPS[group].append(f"{group}={option}")
+ALONE = [  # what sets options of other groups
+    [option]
+    for group in ("debug", "experiment", "hparams_search")
+    for option in OPTIONS_OF_GROUPS.pop(group)
+]
+OPTIONS_OF_GROUPS["loss"] += OPTIONS_OF_GROUPS.pop("task")  # not every task has a loss to choose
+TOGETHER = [[*filter(None, options)] for options in zip_longest(*OPTIONS_OF_GROUPS.values())]
 NODES = ("data", "optimizer", "scheduler", "callbacks", "logger", "trainer")  # beside the model
 
 
@@ -67,17 +76,16 @@ def build(cfg: DictConfig) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("group", "option"), GROUPS)
-def test_every_option(group, option, phantom_root, tmp_path):
-    override = f"{group}={option}"
-    overrides = [override, f"run_dir={tmp_path}"]
-    if override == "data=phantom":
+@pytest.mark.parametrize("chosen", [*ALONE, *TOGETHER], ids=" ".join)
+def test_every_option(chosen, phantom_root, tmp_path):
+    overrides = [*chosen, f"run_dir={tmp_path}"]
+    if "data=phantom" in chosen:
         overrides += [f"data.root.folder={tmp_path}", "data.root.n=3", "data.root.size=64"]
     else:
         overrides.append(f"data.root={phantom_root}")
-    if override == "backbone=timm":
+    if "backbone=timm" in chosen:
         overrides.append("backbone.name=resnet10t")
-    if override == "callbacks=gradcam_localisation":
+    if "callbacks=gradcam_localisation" in chosen:
         overrides.append(f"data.hold_out={phantom_root}/masks")
     build(compose_config(*with_fast_network(*overrides)))
 
@@ -402,15 +410,17 @@ def test_a_name_that_an_option_refers_to_is_known(phantom_root, tmp_path):
 NAMES = ["b (1)", "a;b", "a=b", "a,b", "[b]", "{b}", "a;b, c=d (2) ä", "a&b", 'a"b;', "a'b (1)"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_value_that_needs_quotation_marks_is_told_how(name):
-    with pytest.raises(UserError) as caught:
-        check_overrides(["task=regression", f"data.root=/x/{name}"], CONF)
-    assert str(caught.value).startswith(f"data.root=/x/{name} ")
-    advised = str(caught.value).partition("quote it: ")[2]
-    (argument,) = shlex.split(advised)  # as a shell hands it over
-    check_overrides([argument], CONF)
-    assert OverridesParser.create().parse_override(argument).value() == f"/x/{name}"
+def test_a_value_that_needs_quotation_marks_is_told_how():
+    advised = []
+    for name in NAMES:
+        with pytest.raises(UserError) as caught:
+            check_overrides(["task=regression", f"data.root=/x/{name}"], CONF)
+        assert str(caught.value).startswith(f"data.root=/x/{name} ")
+        # as a shell hands it over
+        (argument,) = shlex.split(str(caught.value).partition("quote it: ")[2])
+        assert OverridesParser.create().parse_override(argument).value() == f"/x/{name}"
+        advised.append(argument)
+    check_overrides(advised, CONF)
 
 
 def test_a_list_of_names_that_need_quotation_marks_is_told_how():

@@ -158,10 +158,10 @@ def test_a_test_without_the_mirror_image_is_obeyed(configure, trained, tmp_path)
 )
 def test_resume(configure, tmp_path, loading):
     common = ["scheduler=constant", "augment=geometric", loading]
-    straight = train(configure(*common, "trainer.max_epochs=4", run="straight"))
-    train(configure(*common, "trainer.max_epochs=2", run="cut"))
+    straight = train(configure(*common, "trainer.max_epochs=2", run="straight"))
+    train(configure(*common, "trainer.max_epochs=1", run="cut"))
     last = tmp_path / "cut/checkpoints/last.ckpt"
-    resumed = train(configure(*common, "trainer.max_epochs=4", f"ckpt_path={last}", run="resumed"))
+    resumed = train(configure(*common, "trainer.max_epochs=2", f"ckpt_path={last}", run="resumed"))
     assert resumed["test"] == straight["test"]
     for name in ("best", "last"):
         one = torch.load(tmp_path / f"straight/checkpoints/{name}.ckpt", weights_only=True)
@@ -207,9 +207,9 @@ def test_memorises_sixteen_images(configure, tmp_path):
         "task=multitask", "augment=none", "scheduler=constant", "optimizer=adam",
         "backbone.widths=[16,32]", "tasks.age.hidden=[]", "tasks.age.dropout=[]",
         "tasks.stage.hidden=[]", "tasks.stage.dropout=[]",
-        "data.batch_size=16", "trainer.max_epochs=150", "trainer.overfit_batches=1",
+        "data.batch_size=16", "trainer.max_epochs=80", "trainer.overfit_batches=1",
         "optimizer.lr=0.01", "~callbacks.early_stopping",
-        "trainer.check_val_every_n_epoch=150",
+        "trainer.check_val_every_n_epoch=80",
     )  # fmt: skip
     train(cfg)
     log = pd.read_csv(tmp_path / "run/history.csv")

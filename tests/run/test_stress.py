@@ -212,9 +212,8 @@ def test_every_part_of_the_radiographs_is_predicted(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.drawn
-def test_stress_of_a_run(configure, tmp_path, monkeypatch, caplog):
-    train(configure("task=multitask"))
-    run = tmp_path / "run"
+def test_stress_of_a_run(copied, tmp_path, monkeypatch, caplog):
+    run = copied("task=multitask")
     monkeypatch.setattr("boneage.data.parallel.QUIET_SECONDS", 0)
     with caplog.at_level(logging.INFO):
         done = CliRunner().invoke(app, ["stress", "--checkpoint", str(run)])
