@@ -157,11 +157,12 @@ def test_a_test_without_the_mirror_image_is_obeyed(configure, trained, tmp_path)
     "loading", ["data.num_workers=0", "data.num_workers=2", "data.residence=device"]
 )
 def test_resume(configure, tmp_path, loading):
-    common = ["scheduler=constant", "augment=geometric", loading]
-    straight = train(configure(*common, "trainer.max_epochs=2", run="straight"))
-    train(configure(*common, "trainer.max_epochs=1", run="cut"))
+    own = ["scheduler=constant", "augment=geometric", "tasks.age.dropout=[0.3]"]
+    common = [*own, loading]
+    straight = train(configure(*common, "trainer.max_epochs=4", run="straight"))
+    train(configure(*common, "trainer.max_epochs=2", run="cut"))
     last = tmp_path / "cut/checkpoints/last.ckpt"
-    resumed = train(configure(*common, "trainer.max_epochs=2", f"ckpt_path={last}", run="resumed"))
+    resumed = train(configure(*common, "trainer.max_epochs=4", f"ckpt_path={last}", run="resumed"))
     assert resumed["test"] == straight["test"]
     for name in ("best", "last"):
         one = torch.load(tmp_path / f"straight/checkpoints/{name}.ckpt", weights_only=True)
