@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ def embedded(folder: Path, name: str) -> str | None:
 
 def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template values
     """Return a page as one text without references to other files."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(FOLDERS),
         autoescape=True,
@@ -73,7 +79,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401 - template valu
     environment.tests["few"] = is_few
     css = (EVALUATION / "page.css").read_text(encoding="utf-8")
     environment.globals |= {"css": css, "few": FEW, "fewer": FEWER}
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def groupby_in_order(rows: Iterable[Any], key: str) -> list[tuple[Any, list[Any]]]:

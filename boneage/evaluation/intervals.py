@@ -61,7 +61,7 @@ def with_interval(
         if name in differences:
             values = _spread_out(values, float(value), count_units(counts(n, patients)))
         low, high = np.clip(_limits(value, values), *ends)
-        if np.isclose(low, high, rtol=1e-9, atol=1e-12):  # equal draws carry no information
+        if abs(low - high) <= 1e-9 * abs(high) + 1e-12:  # equal draws carry no information
             low = high = np.nan
         results[name] = _result(value, low, high) | counts(n, patients)
     return results

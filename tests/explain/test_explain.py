@@ -661,7 +661,6 @@ def test_checks_are_written_for_a_sample(run, phantom_root, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.drawn
 def test_what_was_measured_stands_in_the_report(run, phantom_root):
     out = run / "gradcam"
     masks = phantom_root / "masks"

@@ -22,14 +22,17 @@ from boneage.errors import UserError
 from boneage.explain.methods import grad_cam
 from boneage.predict import export as module
 from boneage.predict import onnx_file
+from boneage.predict.ensemble import Ensemble
 from boneage.predict.export import export
 from boneage.predict.graph import _avg_pool_backward, noise
+from boneage.predict.onnx_bytes import with_metadata
 from boneage.predict.onnx_model import OnnxModel
 from boneage.run.calibrate import intervals_by_sex, intervals_of, novelty_of
 from boneage.run.checkpoint import build_model, load_model, read_checkpoint, resolved
 from boneage.run.record_schema import CONFIG_KEYS
 from boneage.tasks.regression import AgeRegression
 from boneage.uncertainty.calibration import Intervals, to_plain
+from boneage.weights import KEY
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -206,6 +209,19 @@ def test_a_model_is_rebuilt_from_its_file(run, file, radiographs):
     first, second = (novelty_of(record).distance(features.numpy()) for record in records)
     np.testing.assert_allclose(first, second, rtol=1e-5)
     assert intervals_of(records[0]) == intervals_of(records[1])
+
+
+def test_a_run_and_its_file_are_one_model(run, file, tmp_path, caplog):
+    """With intervals, for which the run was validated on too few."""
+    calibration = {"half_widths_years": {"sex_known": [1.0] * 6, "sex_unknown": [2.0] * 6}}
+    known, exported = tmp_path / "known.ckpt", tmp_path / "known.onnx"
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    content["boneage"]["calibration"] = calibration
+    torch.save(content, known)
+    contract = json.loads(file.with_suffix(".json").read_text()) | {"calibration": calibration}
+    exported.write_bytes(with_metadata(file.read_bytes(), KEY, json.dumps(contract)))
+    Ensemble([known, exported])
+    assert f"{known} and {exported} have the same intervals, so they seem to be one" in caplog.text
 
 
 def write_checkpoint(path, cfg):

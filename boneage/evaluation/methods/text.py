@@ -1,6 +1,7 @@
 """The methods of a run as text for a paper: every sentence follows from the run's folder."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def methods(run: FinishedRun) -> str:
     )  # fmt: skip
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
