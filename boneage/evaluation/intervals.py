@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
-from math import nan, pi, sqrt, tan
+from math import isclose, nan, pi, sqrt, tan
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def with_interval(
         if name in differences:
             values = _spread_out(values, float(value), count_units(counts(n, patients)))
         low, high = np.clip(_limits(value, values), *ends)
-        if abs(low - high) <= 1e-9 * abs(high) + 1e-12:  # equal draws carry no information
+        if isclose(low, high, rel_tol=1e-9, abs_tol=1e-12):  # equal draws carry no information
             low = high = np.nan
         results[name] = _result(value, low, high) | counts(n, patients)
     return results
