@@ -166,7 +166,8 @@ def check_same(was: dict[str, Any], cfg: DictConfig, what: str) -> None:
         advice = f"repeat its options, or choose another folder with {folder_option()}"
         has_weights = (Path(cfg.get("run_dir") or "") / BEST).exists()
         if matters is _matters_for_a_training and has_weights:
-            advice += " (start_from= this one starts from its weights)"
+            longer = ", ckpt_path= continues it there" if {*different} <= {*MAY_BE_EXTENDED} else ""
+            advice += f" (start_from= this one starts from its weights{longer})"
         raise UserError(f"{what} with other options: {', '.join(different.values())}; {advice}")
 
 

@@ -283,8 +283,9 @@ def test_a_run_is_not_resumed_with_other_options(started, change, named):
         said = (
             f"finished run with other options: .*{named}.* \\(start_from= this one starts from its"
         )
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=said) as refused:
             train(compose_config(*options, change))
+        assert ("ckpt_path= continues it" in str(refused.value)) == ("max_epochs" in change)
 
 
 @pytest.mark.slow
