@@ -197,9 +197,9 @@ def _pooled(group: Group, row: dict[str, Any], name_of: dict[Path, str]) -> str:
 
 
 def name_of_seeds(setting: Setting, name_of: Mapping[Path, str]) -> str:
-    """Return the number of seeds of a setting, with its options or runs, whichever are fewer."""
+    """Return the number of seeds of a setting, with its options, or its runs if these are fewer."""
     names = [name_of[run.path] for run in setting.runs]
-    of = setting.options if len(setting.options) < len(names) else names
+    of = setting.options if len(setting.options) <= len(names) else names
     return f"{len(names)} seeds" + f" of {', '.join(of)}" * bool(of)
 
 
