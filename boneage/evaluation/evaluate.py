@@ -242,12 +242,12 @@ def subgroups(
         levels = levels_of(predictions[column])
         for level in in_order(levels):
             groups[ALL, ALL, column, level] = (levels == level).to_numpy()
-    scored = {
-        group: evaluate(predictions[chosen], stages, [task.of(chosen) for task in tasks])
-        if chosen.any()
-        else {}
-        for group, chosen in groups.items()
-    }
+    known: dict[bytes, Results] = {bytes(len(predictions)): {}}  # by radiographs; of none
+    for chosen in groups.values():
+        if chosen.tobytes() not in known:
+            parts = [task.of(chosen) for task in tasks]
+            known[chosen.tobytes()] = evaluate(predictions[chosen], stages, parts)
+    scored = {group: known[chosen.tobytes()] for group, chosen in groups.items()}
     metrics = dict.fromkeys(metric for results in scored.values() for metric in results)
     none = counts(0, patient_codes(predictions[:0]))
     nothing = {"value": None, "low": None, "high": None, **none}
