@@ -17,7 +17,7 @@ test: .venv/installed
 check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 dashboard: .venv/installed
 	$(BIN)/boneage dashboard outputs
