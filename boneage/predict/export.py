@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boneage.data.atomic import make_writable, write_files, writing
+from boneage.data.atomic import make_writable, require_writable, write_files, writing
 from boneage.data.decode import Preprocessing
 from boneage.data.phantom import expose
 from boneage.data.tables.sexes import SEXES
@@ -82,7 +82,6 @@ def export(
         raise UserError(f"{existing} exists already: choose another --out, or remove it")
     file = checkpoint_file(checkpoint)
     if is_exported(file) and form == "onnx":
-        make_writable(out.parent)
         _write(out, file.read_bytes(), OnnxModel(file).contract)
         return Differences(0.0, 0.0)
     loaded = read_checkpoint(file)
@@ -93,7 +92,7 @@ def export(
             "%s is fitted to a site: the file's outputs are without the correction, which is in "
             "its %s", file, SITE_PLACES[form],
         )  # fmt: skip
-    make_writable(out.parent)
+    require_writable(out.parent)
     log.info("Exporting %s: this takes a minute or two", name_of(checkpoint))
     hands = _phantoms(Preprocessing(**record["preprocessing"]))
     rounding = _round(exported, *hands) if form == "onnx" else 0.0
@@ -111,6 +110,7 @@ def export(
 
 def _write(out: Path, content: bytes, terms: dict[str, Any]) -> None:
     """Write a model file and, next to it, its contract."""
+    make_writable(out.parent)
     with writing(out):
         write_files({out.with_suffix(".json"): json.dumps(terms, indent=1) + "\n", out: content})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from boneage.data.atomic import make_writable, write_file, writing
+from boneage.data.atomic import make_writable, require_writable, write_file, writing
 from boneage.data.file_facts import fill_patients, warn_of_copies
 from boneage.data.radiographs import find_radiographs, single_files
 from boneage.data.tables.columns import DEFAULT_COLUMNS, Columns
@@ -92,7 +92,7 @@ def calibrate(
         raise UserError(f"{model.file} is fitted to a site already: use the original model")
     labels, films = matched_films(images, table, columns)
     _require_unseen(labels, model.seen)
-    make_writable(out.parent)
+    require_writable(out.parent)
     warn_of_copies(dict(zip(labels["id"], films, strict=True)), table)
     without_sex, with_sex, patient_ids = answers_twice(films, list(labels["sex"]), ensemble)
     labels = fill_patients(labels, rows_alike({i: p for i, p in enumerate(patient_ids) if p}))
@@ -239,6 +239,7 @@ def _site(known: SiteFit | None, unknown: SiteFit) -> Site:
 
 def _write(file: Path, out: Path, site: Site) -> None:
     """Write a copy of a model's file with the site's correction and intervals."""
+    make_writable(out.parent)
     with writing(out):
         if is_exported(file):
             content = json.dumps(site.plain())

@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 from joblib import delayed
 
-from boneage.data.atomic import make_writable, write_file, writing
+from boneage.data.atomic import make_writable, require_writable, write_file, writing
 from boneage.data.decode import Preprocessing
 from boneage.data.layouts import read_source
 from boneage.data.parallel import with_progress
@@ -84,7 +84,7 @@ def stress(
     if not {"age", "stage"} & set(record["config"]["tasks"]):
         raise UserError(f"{checkpoint} predicts neither age nor stage, which this test measures")
     table = held_out(record, root, columns)
-    make_writable(out)
+    require_writable(out)
     if n is not None:
         table = table.iloc[evenly(len(table), n)]
     model, preprocessing = load_model(loaded).eval(), Preprocessing(**record["preprocessing"])
@@ -101,6 +101,7 @@ def stress(
         for change, changed in tables.items()
     ]
     measured = pd.concat(parts, ignore_index=True)
+    make_writable(out)
     with writing(out), styled():
         write_file(out / STRESS_TABLE, measured.to_csv(index=False))
         write_figure(stress_figure(measured), out / STRESS_FIGURE)

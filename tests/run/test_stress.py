@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -276,6 +277,13 @@ def test_radiographs_that_have_moved(trained, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_interrupted_test_leaves_no_folder(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("boneage.run.stress._predict", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        stress(trained(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_from_the_folder_of_a_run(configure, phantom_root, tmp_path, monkeypatch):
     """Its name is in the title, the folder of the training is missed, and no MAE is a dash."""
     monkeypatch.setattr("boneage.run.stress.STRESSES", {})
