@@ -12,10 +12,7 @@ from typing import BinaryIO
 import pytest
 import torch
 from helpers import PROJECT, TINY, compose_config
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.core_plugins.importlib_resources_config_source import (
-    ImportlibResourcesConfigSource,
-)
+from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
@@ -127,7 +124,7 @@ def _parse_configs_once() -> None:
         return load_once
 
     with pytest.MonkeyPatch.context() as patch:
-        for source in (FileConfigSource, ImportlibResourcesConfigSource):
+        for source in Plugins.instance().discover(ConfigSource):
             patch.setattr(source, "load_config", once(source.load_config))
         yield
 
