@@ -14,6 +14,7 @@ import torch
 from helpers import PROJECT, TINY, compose_config
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hypothesis import HealthCheck, settings
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from PIL import Image
@@ -27,6 +28,15 @@ from boneage.terminal import collect_garbage_less_often
 # Networks of this size are fastest on one thread, also while the machine is busy otherwise.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+
+settings.register_profile(
+    "boneage",
+    deadline=None,
+    derandomize=True,  # the same examples everywhere: a red build is somebody's change
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("boneage")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background shell
 

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import PICTURE, grey, written
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import uid
 from pydicom.encaps import encapsulate
@@ -41,21 +41,22 @@ def words_of(values, allocated, stored, high, signed, others):
     return words.view(f"i{allocated // 8}") if signed else words
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@st.composite
+def places(draw):
+    """Draw the bits of a word, and which of them hold the value: the number and the highest."""
+    allocated = draw(st.sampled_from([8, 16, 32]))
+    stored = draw(st.integers(4, allocated))
+    return allocated, stored, draw(st.integers(stored - 1, allocated - 1))
+
+
+@settings(max_examples=150)
 @given(
-    allocated=st.sampled_from([8, 16, 32]),
-    stored=st.integers(4, 32),
-    above=st.integers(0, 28),
+    place=places(),
     signed=st.booleans(),
     filling=st.sampled_from(["zeros", "ones", "noise", "overlay"]),
 )
-def test_any_place_of_the_bits_gives_the_plain_values(
-    tmp_path, allocated, stored, above, signed, filling
-):
-    high = stored - 1 + above
-    assume(high < allocated)
+def test_any_place_of_the_bits_gives_the_plain_values(tmp_path, place, signed, filling):
+    allocated, stored, high = place
     least = -(2 ** (stored - 1)) if signed else 0
     values = np.rint(PICTURE / 255 * (2.0**stored - 1)).astype(np.int64) + least
     noise = np.random.default_rng(0).integers(0, 2**allocated, PICTURE.shape)

@@ -67,7 +67,7 @@ def check(name, result, bounds):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(folds())
 def test_no_interval_leaves_the_bounds_of_its_metric_or_its_value(tables):
     (table,) = tables
@@ -85,7 +85,7 @@ def test_no_interval_leaves_the_bounds_of_its_metric_or_its_value(tables):
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10)
 @given(folds())
 def test_nor_does_that_of_a_subgroup(tables):
     groups = subgroups(tables[0], STAGES)
@@ -94,7 +94,7 @@ def test_nor_does_that_of_a_subgroup(tables):
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10)
 @given(folds(predictors=2))
 def test_the_difference_of_two_models_has_the_bounds_of_a_difference(tables):
     first, second = (FinishedRun("", {}, table, STAGES) for table in tables)
