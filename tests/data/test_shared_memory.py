@@ -1,5 +1,6 @@
 """Loader processes: too little shared memory for them, and their death."""
 
+import multiprocessing
 import os
 from types import SimpleNamespace
 
@@ -60,6 +61,16 @@ def test_a_run_is_told_before_it_decodes(configure, monkeypatch, tmp_path):
     train(configure("data.num_workers=2", "data.residence=device", run="device"))  # no loaders
 
 
+@pytest.fixture
+def forked():
+    """Let loader processes inherit what a test replaces; from Python 3.14 on they would not."""
+    usual = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("fork", force=True)
+    yield
+    multiprocessing.set_start_method(usual, force=True)
+
+
+@pytest.mark.usefixtures("forked")
 def test_a_loader_process_that_dies_ends_the_run(configure, monkeypatch, tmp_path):
     monkeypatch.setattr(Radiographs, "__getitems__", lambda self, keys: os.kill(os.getpid(), 9))
     with pytest.raises(UserError, match=r"a loader process died.*num_workers=0") as caught:
@@ -68,6 +79,7 @@ def test_a_loader_process_that_dies_ends_the_run(configure, monkeypatch, tmp_pat
     assert "a loader process died" in (tmp_path / "run/error.txt").read_text()
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_batch_that_finds_no_memory_ends_the_run(configure, monkeypatch, tmp_path):
     def full(self):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space")
