@@ -54,7 +54,7 @@ class FailedRun(UserError):
 
 @contextmanager
 def framework() -> Iterator[None]:
-    """Report in one line that a package of the training framework is not installed."""
+    """Raise UserError if a package of the training framework is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -54,7 +54,8 @@ def stratified_parts(table: pd.DataFrame, n_parts: int, seed: int) -> np.ndarray
         The part (0 to n_parts - 1) of every row.
 
     Raises:
-        UserError: when there are fewer patients than parts.
+        UserError: when some patients have several radiographs, and there are fewer patients than
+            parts.
     """
     rng = np.random.default_rng(seed)
     patients, stratum = patient_codes(table), strata(table)

@@ -16,7 +16,7 @@ class Errors:
     """Errors of predicted ages, and the terms that several metrics share.
 
     Metrics are arrays of shape (...), NaN where undefined: R2 if all true ages are equal, every
-    metric if a prediction is not finite.
+    metric if a prediction is NaN. Predictions must not be infinite.
 
     Args:
         true: (..., n) true ages in years.

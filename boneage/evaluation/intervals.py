@@ -44,7 +44,7 @@ def with_interval(
 
     Returns:
         Per metric `value`, `low`, `high`, `n`, and, if given, the number of `patients`. Undefined
-        numbers are None. An interval is undefined if all draws are equal, as for a single
+        numbers are None. An interval is undefined if its limits are equal, as for a single
         radiograph. Intervals are within the bounds of their metric and contain its value, also if
         all draws lie on one side of it, as for the calibration error, which resampling increases.
     """

@@ -11,6 +11,7 @@ from boneage.data.tables.columns import PREDICTED_AGE
 from boneage.data.tables.ids import patient_codes
 from boneage.data.tables.readings import comparable_readers, reading_column, shared_radiographs
 from boneage.evaluation.intervals import (
+    ROUNDING,
     Metrics,
     Result,
     counts,
@@ -141,7 +142,9 @@ def single_reading_mae(sd_months: float) -> float:
 def icc(readings: np.ndarray, patients: np.ndarray | None = None) -> Result:
     """Return ICC(2,1), absolute agreement of single readings, with its 95 % interval.
 
-    There is no interval with several radiographs of a patient: it would be too narrow.
+    There is no value for fewer than two radiographs or readers, or if all readings are equal. There
+    is no interval if readers differ by a constant only, or with several radiographs of a patient:
+    it would be too narrow.
 
     Two-way random effects: Shrout & Fleiss, Psychological Bulletin 1979;86:420-428; the interval as
     in McGraw & Wong, Psychological Methods 1996;1:30-46, table 7.
@@ -165,7 +168,7 @@ def icc(readings: np.ndarray, patients: np.ndarray | None = None) -> Result:
     rest = ((complete - rows[:, None] - columns + mean) ** 2).sum() / ((n - 1) * (k - 1))
     below = between_rows + (k - 1) * rest + k * (between_columns - rest) / n
     value = (between_rows - rest) / below
-    differ_by_a_constant, several = rest == 0, own.get("patients", n) != n
+    differ_by_a_constant, several = rest < ROUNDING**2, own.get("patients", n) != n
     if differ_by_a_constant or several:
         return {"value": float(value), "low": None, "high": None} | own
     ratio = between_columns / rest

@@ -87,7 +87,7 @@ def measure(maps: np.ndarray, masks: Sequence[Mapping[str, np.ndarray]]) -> pd.D
         sum inside the region), `area` (share of the image), `hit` (whether the maximum is inside,
         or at most 1/32 of the side away: the pointing game), and `energy_in_hand` and
         `area_in_hand`, the same shares within the hand; NaN without a hand mask, and for regions
-        outside the hand. A map without positive values has NaN.
+        outside the hand or as large as it. A map without positive values has NaN.
     """
     rows = []
     side = maps.shape[-1]

@@ -52,8 +52,9 @@ class FixedWeighting(Weighting):
 class UncertaintyWeighting(Weighting):
     """Weights learned with the network (Kendall et al., CVPR 2018, arXiv:1705.07115).
 
-    The total is the sum of exp(-s) * loss + s / 2, where s is the logarithm of a task's variance,
-    learned. The factor of 1/2 that the paper has on losses of regression only shifts s.
+    The total is the sum of exp(-s) * weight * loss + s / 2, where s is the logarithm of a task's
+    variance, learned. The weight, and the factor of 1/2 that the paper has on losses of regression,
+    only shift s.
     """
 
     def __init__(self, names: Sequence[str], weights: Sequence[float]) -> None:

@@ -32,7 +32,8 @@ class Predictor:
         mirror: average with the mirror image, even if the model was tested without it.
 
     Raises:
-        UserError: if a model cannot be read, or tasks or stages of several models differ.
+        UserError: if an argument is of another type, a model cannot be read or is given twice, or
+            tasks or stages of several models differ.
     """
 
     def __init__(self, model: File | Sequence[File] | None = None, mirror: bool = False) -> None:
@@ -85,8 +86,8 @@ class Predictor:
         Args:
             radiographs: a file (PNG, JPEG, TIFF, BMP, DICOM); (H, W) uint8 or uint16 pixels with
                 bright bones, black where masked; or a list of them.
-            sex: "female", "male" or "unknown", or "F", "M" and so on as in tables; one for all, or
-                one each. None, and a missing value of pandas or numpy (NA, NaN), reads the DICOM
+            sex: "female", "male" or "unknown", or "F", "M", "girl" and so on; one for all, or one
+                each. None, and a missing value of pandas or numpy (NA, NaN), reads the DICOM
                 header, if any.
             age_years: chronological age in years, for the SD score; one for all, or one each. None
                 and missing values as for the sex.

@@ -126,6 +126,9 @@ def matched_films(
     """Return the rows of the table that have a radiograph, and the n files of these.
 
     Warns of rows without a radiograph, and of radiographs without a row.
+
+    Raises:
+        UserError: when no row has a radiograph, an id has several, or a file is invalid.
     """
     labels = read_labels(table, columns)
     ids = list(labels["id"])

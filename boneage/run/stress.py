@@ -77,7 +77,8 @@ def stress(
         the prediction, for better or worse.
 
     Raises:
-        UserError: if checkpoint or radiographs are missing, or `out` cannot be written.
+        UserError: if checkpoint or radiographs are missing, it predicts neither age nor stage, or
+            `out` cannot be written.
     """
     loaded = read_checkpoint(checkpoint)
     record = loaded["boneage"]

@@ -61,7 +61,8 @@ class AgeDistribution(AgeRegression):
     def soft_labels(self, age_years: Tensor) -> Tensor:
         """Return the (B, 240) target distributions of (B,) ages in years.
 
-        Near either end both tails are cut at the same distance, so that the mean is the age.
+        Near either end both tails are cut at the same distance, so that the mean is the age: that
+        of whole months from 1 to 239 exactly, others to half a month.
         """
         months = (12 * age_years[:, None]).clamp(0, self.outputs)
         distance = self.middle - months

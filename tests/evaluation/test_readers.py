@@ -51,6 +51,14 @@ def test_icc_is_undefined_where_nothing_varies(readings):
     assert icc(readings)["value"] is None
 
 
+@pytest.mark.parametrize("readers", [2, 3])
+def test_icc_of_readers_who_differ_by_nothing_but_rounding_has_no_interval(readers):
+    ages = np.array([3.1, 7.7, 11.4, 15.9, 4.3, 9.2, 12.8])
+    result = icc(ages[:, None] * np.ones(readers))
+    assert result["value"] == pytest.approx(1)
+    assert (result["low"], result["high"]) == (None, None)
+
+
 def test_mean_of_others_with_gaps_by_hand():
     readings = np.array([[10, 12, 14], [10, np.nan, 12], [8, np.nan, np.nan]], float)
     np.testing.assert_allclose(mean_of_others(readings, 0), [13, 12, np.nan])

@@ -245,9 +245,9 @@ def read_numbers(cells: pd.Series) -> pd.Series:
 
     1,200 and 1.200 may be thousands, and are then NaN; 10,125 would be too old, even in days.
     1,200 is NaN if all cells with a comma look like it, and others are numbers without a comma.
-    1.200 is NaN if other cells have a comma, or if all cells with a point look like it and either a
-    cell without a point is 100 or more, or one with a point ends with 0: decimals are written with
-    equally many digits, or without zeros at the end.
+    1.200 is NaN if other cells have a comma. It is also NaN if all cells with a point look like it,
+    there are cells without one, and one of these is 100 or more, or one with a point ends with 0:
+    decimals are written with equally many digits, or without zeros at the end.
     """
     numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
     commas = cells.str.fullmatch(r"[+-]?\d+,\d+")

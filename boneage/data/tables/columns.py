@@ -153,7 +153,7 @@ DEFAULT_COLUMNS = Columns()
 def find_columns(header: list[str], columns: Columns) -> dict[str, str]:
     """Return which column contains "id", "age", "sex", "patient" and "site", as far as present.
 
-    The column of the ids is also that of the patients only if both are requested.
+    The column of the ids is also that of the patients only if `columns` names it as such.
     """
     column_of: dict[str, str] = {}
     for meaning, own in columns.single().items():

@@ -88,7 +88,11 @@ def read_unique_ids(path: Path, cells: pd.Series) -> pd.Series:
 
 
 def read_patient_names(path: Path, cells: pd.Series) -> pd.Series:
-    """Return the patients of a column, "" where a cell names none."""
+    """Return the patients of a column, "" where a cell names none.
+
+    Raises:
+        UserError: when none does.
+    """
     patients = normal_ids(cells).mask(cells.str.casefold().isin(NO_PATIENT), "")
     if (patients == "").all():
         raise UserError(

@@ -169,7 +169,18 @@ def pair(
 def match_images(
     folder: Folder, used: Iterable[LabelTable], rows: pd.DataFrame, missing: str
 ) -> pd.DataFrame:
-    """Assign every row its image; report or drop rows and images without a counterpart."""
+    """Return the rows with the `path` of their image.
+
+    Args:
+        folder: its images and tables.
+        used: the tables that are used.
+        rows: `id` and `origin` of these.
+        missing: "drop" leaves out rows and images without a counterpart, and logs them.
+
+    Raises:
+        UserError: when there are some and `missing` is "error", when no row has an image, or an id
+            has several.
+    """
     root, pairs = folder.root, find_pairs(folder, used, rows)
     if clauses := pairs.missing():
         unmatched = rows["id"].isin(pairs.without_image)

@@ -44,7 +44,21 @@ def read_readings(
     unit: ReadUnit,
     units: pd.Series | None,
 ) -> pd.DataFrame:
-    """Return the ages in months of each reader, NaN where a reader has not read."""
+    """Return the ages in months of each reader, NaN where a reader has not read.
+
+    Args:
+        path: of the table, for messages.
+        table: text, as `read_table` gives it.
+        readers: names of their columns.
+        unit: of the ages, as for `read_ages`.
+        units: by row, as for `read_ages`.
+
+    Returns:
+        A column `reader_<name>` for each reader.
+
+    Raises:
+        UserError: when a column is missing, empty, the only one or named twice, and as `read_ages`.
+    """
     require_present(path, table, readers, "data.columns.readers")
     if len(readers) == 1:
         raise UserError("data.columns.readers names one column: give two readers or more")

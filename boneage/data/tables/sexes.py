@@ -40,7 +40,7 @@ def sex_codes(sexes: Iterable[str]) -> np.ndarray:
 
 
 def read_sex(text: str) -> str:
-    """Return which of `SEXES` a text means, in any spelling that a column of sexes accepts.
+    """Return which of `SEXES` a text means, in any English spelling that a column `sex` accepts.
 
     Raises:
         UserError: when it is not a sex.

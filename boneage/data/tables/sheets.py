@@ -39,7 +39,11 @@ EXACT_DIGITS = 15  # of a number in a spreadsheet
 
 
 def is_spreadsheet(path: Path) -> bool:
-    """Tell an xlsx file from a csv file by its first bytes, and log it if the suffix differs."""
+    """Tell an xlsx file from a csv file by its first bytes, and log it if the suffix differs.
+
+    Raises:
+        UserError: for an old Excel file, one with a password, and other unsupported archives.
+    """
     with path.open("rb") as file:
         head = file.read(4)
     if head == OLD_EXCEL:
