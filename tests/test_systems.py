@@ -1,5 +1,6 @@
-"""What Windows, macOS, network file systems and containers do differently, imitated here."""
+"""What Windows, macOS, network file systems, containers and a newer Python do differently."""
 
+import argparse
 import ast
 import errno
 import io
@@ -342,3 +343,22 @@ def test_a_usual_path_needs_no_quotation_marks_on_windows(monkeypatch):
     word = "data.root=C:/Users/me/outputs/age/2026-11-30_10-05-06-123456"
     assert option_word("data.root", folder) == word
     assert OverridesParser.create().parse_override(word).value() == folder.as_posix()
+
+
+def test_help_that_is_no_text_is_accepted_by_python_3_14(monkeypatch):
+    """It checks the help of each option that a parser gets; that of Hydra's completion is lazy."""
+    container = argparse._ActionsContainer
+    added = container.add_argument
+
+    def checked(self, *names, **options):
+        action = added(self, *names, **options)
+        self._check_help(action)
+        return action
+
+    def check(self, action):
+        if action.help and "%" in action.help:
+            self._get_formatter()._expand_help(action)
+
+    monkeypatch.setattr(container, "_check_help", check, raising=False)
+    monkeypatch.setattr(container, "add_argument", checked)
+    check_overrides(["task=regression"], PROJECT / "conf")

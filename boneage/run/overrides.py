@@ -2,11 +2,13 @@
 
 import re
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -36,6 +38,8 @@ TWICE = re.compile(  # what Hydra says of a group with two choices, or twice wit
 )
 GLOBAL_GROUPS = ("task", "experiment", "debug", "hparams_search")  # groups that set other options
 COLLECTIONS = ("callbacks", "logger")  # groups of which any part can be left out
+_parser: Any = ArgumentParser
+_parser._check_help = lambda *_: None  # of Python 3.14: Hydra's help of an option is no text
 
 
 def check_overrides(arguments: Sequence[str], folder: Path) -> None:
@@ -77,12 +81,7 @@ def check_overrides(arguments: Sequence[str], folder: Path) -> None:
 
 
 def unusable(error: Exception, arguments: Sequence[str]) -> str:
-    """Return in one line what Hydra could not use, of an error before or between jobs.
-
-    Args:
-        error: raised by Hydra, its sweeper or launcher.
-        arguments: of the command line.
-    """
+    """Return in one line what Hydra, its sweeper or its launcher could not use of a command."""
     if isinstance(error, CompactHydraException) and str(error).startswith("error: "):
         return str(error).removeprefix("error: ")  # of a job
     own = [word for word in arguments if word.lstrip("+").startswith(("hydra.", "hydra/"))]
