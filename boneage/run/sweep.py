@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 COMPARISON_LOCK = ".comparison.lock"
 COMPARISON_BEGUN = ".comparison.begun"  # its time is that of the newest comparison's start
 FAILED = "failed.txt"
+RUN_DIR = "hydra.run.dir"
 STORAGE = "hydra.sweeper.storage"
 SQLITE = "sqlite:///"  # before the file of a storage
 
@@ -32,8 +33,7 @@ class WritableFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folder of a single run."""
-        _make_folder(config, "hydra.run.dir")
-        WritableFolder.of_run = Path(config.hydra.run.dir).absolute()
+        _make_folder(config, RUN_DIR)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401
         """Make the folders of a sweep and of its storage file."""
@@ -61,10 +61,13 @@ def _make_folder(config: DictConfig, option: str) -> None:
             if not folder.startswith(SQLITE):
                 return
             folder = os.path.dirname(folder.removeprefix(SQLITE))
+        if option == RUN_DIR:  # first: a signal may end the process as soon as the folder is there
+            WritableFolder.of_run = Path(folder).absolute()
         make_writable(Path(folder), f"choose another folder with {option}=")
     except OmegaConfBaseException as error:
         sys.exit(f"error: {option}: {first_line(error)}")
     except UserError as error:
+        WritableFolder.of_run = None  # it is not this process that made the folder
         sys.exit(f"error: {error}")
 
 
