@@ -57,8 +57,7 @@ class Preprocessing:
         Raises:
             UserError: for other pixels.
         """
-        geometry = self.geometry(image, detection)
-        return Square(geometry.image_to_square(image), geometry)
+        return self.geometry(image, detection).square(image)
 
     def geometry(self, image: np.ndarray, detection: Detection | None = None) -> "Geometry":
         """Return how a radiograph maps to its square; arguments as for `square`."""
@@ -101,8 +100,16 @@ class Geometry:
         height, width = sides_at(size, height, width)
         return (size - height) // 2, (size - width) // 2, height, width
 
-    def image_to_square(self, image: np.ndarray) -> np.ndarray:
-        """Return the (height, width) uint8 or uint16 pixels as (size, size) uint8 of the square.
+    @property
+    def scales(self) -> np.ndarray:
+        """Pixels of the square per pixel of the file, vertically and horizontally."""
+        rows, columns = self.seen
+        seen = rows.stop - rows.start, columns.stop - columns.start
+        scales: np.ndarray = np.array(self.inner[2:]) / seen
+        return scales
+
+    def square(self, image: np.ndarray) -> "Square":
+        """Return the square of (height, width) uint8 or uint16 pixels.
 
         They are resized at their own bit depth, then mapped to 8 bits in one linear step.
         """
@@ -117,17 +124,17 @@ class Geometry:
             high = min(high, scale)  # marks may be brighter; without a hand their pixels count
         else:
             low, high = 0.0, float(scale)
-        square = np.zeros((self.preprocessing.size, self.preprocessing.size), np.uint8)
-        square[top : top + height, left : left + width] = to_8_bits(resized, low, high)
-        return square
+        pixels = np.zeros((self.preprocessing.size, self.preprocessing.size), np.uint8)
+        pixels[top : top + height, left : left + width] = to_8_bits(resized, low, high)
+        return Square(pixels, self, 255 / max(high - low, 1))
 
     def boxes_to_square(self, boxes: np.ndarray) -> np.ndarray:
         """Return (n, 4) boxes `xmin, ymin, xmax, ymax` of the file in pixels of the square."""
-        top, left, height, width = self.inner
+        top, left, *_ = self.inner
         rows, columns = self.seen
-        scale = width / (columns.stop - columns.start), height / (rows.stop - rows.start)
+        scale = np.tile(self.scales[::-1], 2)
         origin = np.array([columns.start, rows.start] * 2)
-        square: np.ndarray = (boxes - origin) * np.array(scale * 2) + np.array([left, top] * 2)
+        square: np.ndarray = (boxes - origin) * scale + np.array([left, top] * 2)
         return square
 
     def mask_to_square(self, mask: np.ndarray) -> np.ndarray:
@@ -177,10 +184,12 @@ class Square:
     Args:
         pixels: (size, size) uint8.
         geometry: how the radiograph maps to them.
+        gain: grey levels of the square per grey level of the file.
     """
 
     pixels: np.ndarray
     geometry: Geometry
+    gain: float
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from boneage.data.dicom.header import Header
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import QUARTERS, Detection, detect, thumbnail
 from boneage.data.images import file_flags
+from boneage.data.quality import quality_flags
 from boneage.errors import UserError
 from boneage.explain.film import Film, film_of
 
@@ -97,12 +98,15 @@ def see(
     """Preprocess an (H, W) uint8 or uint16 radiograph, and find its anomalies."""
     reduced = thumbnail(image)
     detection = detect(reduced)
-    squares = tuple(each.square(image, detection).pixels for each in preprocessings)
+    squares = [each.square(image, detection) for each in preprocessings]
     film = film_of(image, detection, preprocessings[0]) if with_film else None
     flags = image_flags(reduced, detection)
     if max(image.shape) < SMALL:
         flags.append("small image")
-    return Radiograph(squares, flags, correction_needed(detection), film=film)
+    if NEARLY_EMPTY not in flags:
+        flags += quality_flags(image, max(squares, key=lambda square: square.pixels.size))
+    pixels = tuple(square.pixels for square in squares)
+    return Radiograph(pixels, flags, correction_needed(detection), film=film)
 
 
 def image_flags(reduced: np.ndarray, detection: Detection) -> list[str]:

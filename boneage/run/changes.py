@@ -9,6 +9,7 @@ from boneage.data.decode import Preprocessing
 from boneage.data.depth import clip_marks, full_scale
 from boneage.data.formats import read_radiograph
 from boneage.data.hand import resized_mask
+from boneage.data.quality import quality_flags
 from boneage.explain.regions import HAND, MARKER, background_masks, paint_over
 
 BORDER = 0.2  # of each side
@@ -122,10 +123,10 @@ STRESSES: dict[str, Change] = {
 
 def changed_square(
     path: str, preprocessing: Preprocessing, change: str
-) -> tuple[np.ndarray, str] | None:
+) -> tuple[np.ndarray, str, bool] | None:
     """Return the (size, size) uint8 square of a changed radiograph, and the sex in its header.
 
-    None if it cannot be changed.
+    And whether it is flagged as noisy or strongly compressed. None if it cannot be changed.
 
     Args:
         path: the file; 16 bits are reduced to 8 first.
@@ -141,7 +142,9 @@ def changed_square(
     changed = image if change == UNCHANGED else STRESSES[change](image)
     if changed is None:
         return None
-    return preprocessing.square(changed).pixels, header.sex if header is not None else "unknown"
+    square = preprocessing.square(changed)
+    sex = header.sex if header is not None else "unknown"
+    return square.pixels, sex, bool(quality_flags(changed, square))
 
 
 def _paint_over(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -181,8 +181,8 @@ def _predict(
 ) -> Iterator[tuple[str, dict[Hashable, Any] | None]]:
     """Yield every change with the prediction of every radiograph; None if it cannot be changed.
 
-    A prediction has the columns of `predictions.csv`, `novelty` if the model measures it, and in
-    `ROW` its index in `table`. A sex that the table lacks is read from the DICOM header.
+    A prediction has the columns of `predictions.csv`, `flagged`, and in `ROW` its index in `table`.
+    A sex that the table lacks is read from the DICOM header.
     """
     for change, start in product(changes, range(0, len(table), PART)):
         part = table.iloc[start : start + PART]
@@ -192,10 +192,14 @@ def _predict(
         yield from [(change, None)] * (len(results) - len(changed))
         if changed:
             changeable = part[[result is not None for result in results]]
-            squares, of_headers = zip(*changed, strict=True)
+            squares, of_headers, flawed = zip(*changed, strict=True)
             sexes = changeable["sex"].mask(changeable["sex"] == "unknown", np.array(of_headers))
             predicted = predictions(np.stack(squares), sexes)
-            for row in predicted.assign(**{ROW: changeable.index}).to_dict("records"):
+            flagged = np.array(flawed)
+            if "novelty" in predicted:
+                flagged |= predicted["novelty"].to_numpy() > UNUSUAL
+            predicted = predicted.assign(**{ROW: changeable.index}, flagged=flagged)
+            for row in predicted.to_dict("records"):
                 yield change, row
 
 
@@ -205,15 +209,16 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
     Args:
         truth: `age_years`, `stage` and, if known, `patient`, indexed by radiograph.
         clean: predictions of the unchanged radiographs, as in `predictions.csv`.
-        changed: predictions of the changed ones, at least one; some may be missing. With their
-            `novelty`, if the model measures it.
+        changed: predictions of the changed ones, at least one; some may be missing. With whether
+            they are `flagged`, if known.
 
     Returns:
         `metric`, `value`, `low`, `high`, `n`. For ages, in months: `mae_months`, its `difference`
         from the unchanged ones, and `change_months`, the mean absolute change of the prediction.
         For stages: `accuracy`, its `difference`, and the share of `changed` stages. The share
-        `flagged` as unlike the training radiographs, and the MAE of those `not_flagged` (n: their
-        number). Shares of 0 or 1 have an exact interval, unless no stage can have changed.
+        `flagged` as noisy, strongly compressed or unlike the training radiographs, and the MAE of
+        those `not_flagged` (n: their number). Shares of 0 or 1 have an exact interval, unless no
+        stage can have changed.
     """
     unchanged = changed is clean
     truth, clean = truth.loc[changed.index], clean.loc[changed.index]
@@ -231,8 +236,8 @@ def stress_metrics(truth: pd.DataFrame, clean: pd.DataFrame, changed: pd.DataFra
         )
         columns = before == true, after == true, before != after
         results |= scored(_stage_metrics, *columns)
-    if "novelty" in changed:
-        flagged = changed["novelty"].to_numpy() > UNUSUAL
+    if "flagged" in changed:
+        flagged = changed["flagged"].to_numpy(bool)
         results |= scored(lambda hits: {"flagged": hits.mean(axis=-1)}, flagged)
         if PREDICTED_AGE in changed:
             error = 12 * np.abs((changed[PREDICTED_AGE] - truth["age_years"]).to_numpy(float))

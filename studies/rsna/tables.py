@@ -3,18 +3,21 @@
 python studies/rsna/tables.py
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from quality import OUT as FLAWS
 from records import AGE, STAGE, Record, read
 from rows import AVERAGED, POOLED, PROJECT, PUBLISHED, STEPS, base_of, overrides
 from run import AUGMENTED, BUILTIN, MAIN, STRESSED
 from sweeps import MAE, size_studies, sizes_and_errors
 from sweeps import read as read_sweeps
 
+from boneage.data.quality import COMPRESSED, NOISY
 from boneage.evaluation.comparison.sizes import curve_of
 from boneage.evaluation.metrics import metric_label
 from boneage.evaluation.numbers import number, with_limits
@@ -237,6 +240,18 @@ def contrasts(records: dict[str, Record]) -> list[Row]:
     return rows
 
 
+def flaws(measured: dict[str, Record]) -> list[Row]:
+    """Return the errors of noisy and compressed radiographs, and the shares flagged."""
+    heads = ["MAE (months)", NOISY, COMPRESSED, "MAE if not flagged", "n"]
+    rows = [["change", "n", *heads]]
+    for change, found in measured.items():
+        kept = found.get("mae_not_flagged")
+        shares = (cell(found[flag], flag) for flag in (NOISY, COMPRESSED))
+        row = [change, str(found["mae"]["n"]), cell(found["mae"], "months"), *shares]
+        rows.append([*row, cell(kept, "months"), str(kept["n"] if kept else 0)])
+    return rows
+
+
 def scored(metrics: Record, metric: str) -> Record | None:
     """Return a metric of a run; without a stage head, stages are taken from the age."""
     test = metrics["test"]
@@ -283,6 +298,7 @@ def rebuild(results: Path, notes: Path, card: Path, readme: Path) -> None:
     fill(notes, "augmented", stressed(records, AUGMENTED))
     fill(notes, "bands", bands(records, STRESSED))
     fill(notes, "contrasts", contrasts(records))
+    fill(notes, "flaws", flaws(json.loads(FLAWS.read_text(encoding="utf-8"))))
     if sweeps := read_sweeps():
         fill(notes, "joint", joint(sweeps))
         fill(notes, "sizes", sizes(sweeps))

@@ -201,13 +201,13 @@ def test_a_marker_does_not_darken_the_hand(film):
     assert beside.sum() > 200
     geometry = CROPPED.geometry(faint)
     crop = geometry.crop
-    plain, with_marker = (geometry.image_to_square(picture) for picture in (faint, marked))
+    plain, with_marker = (geometry.square(picture).pixels for picture in (faint, marked))
     inside = crop.hand_in(64, 64)
     middle = np.median(plain[inside])
     assert np.percentile(plain[inside], 99) > 240
     assert abs(np.median(with_marker[inside]) - middle) < 40
     # what is avoided: stretched by the whole crop, the hand is dark beside the marker
-    by_all = replace(geometry, crop=Crop(crop.box)).image_to_square(marked)
+    by_all = replace(geometry, crop=Crop(crop.box)).square(marked).pixels
     assert np.median(by_all[inside]) < 0.5 * middle
 
 
@@ -219,7 +219,7 @@ def test_the_stretch_by_hand(start, end):
     mask[:, 20:60] = True
     preprocessing = Preprocessing(end - start, contrast="stretch", crop="hand")
     crop = Crop((start / 100, start / 100, end / 100, end / 100), mask)
-    square = Geometry(100, 100, preprocessing, crop).image_to_square(image)
+    square = Geometry(100, 100, preprocessing, crop).square(image).pixels
     seen = image[start:end, start:end]
     low, high = np.percentile(seen, 1), np.percentile(image[:, 20:60], 99)
     expected = np.clip(np.rint((seen - low) * 255 / (high - low)), 0, 255)

@@ -30,7 +30,7 @@ STRESS_PANELS = (
     ("change_months", "mean absolute change (months)", ORANGE),
     ("accuracy", "accuracy of the stage", BLUE),
     ("stage_changed", "share of changed stages", ORANGE),
-    ("flagged", "share flagged as unlike\nthe training radiographs", BLUE),
+    ("flagged", "share flagged as noisy, compressed\nor unlike the training radiographs", BLUE),
 )
 
 
