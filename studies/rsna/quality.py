@@ -43,7 +43,9 @@ def compressed(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def measure(images: list[np.ndarray], sexes: list[str], ages: np.ndarray) -> dict[str, Any]:
-    """Return the MAE of (H, W) uint8 radiographs, by flag, and the shares flagged.
+    """Return the MAE of (H, W) uint8 radiographs, of all and of those not flagged, and shares.
+
+    They are the share of each flag, and the share of readings within the 90 % interval.
 
     Args:
         images: the radiographs.
@@ -52,14 +54,16 @@ def measure(images: list[np.ndarray], sexes: list[str], ages: np.ndarray) -> dic
     """
     answers = Predictor()(images, sex=sexes)
     error = np.array([12 * (answer.age_years or 0) for answer in answers]) - ages
+    ends = np.array([answer.interval_years for answer in answers], float)
+    within = (12 * ends[:, 0] <= ages) & (ages <= 12 * ends[:, 1])
     raised = {flag: np.array([flag in a.flags for a in answers]) for flag in (NOISY, COMPRESSED)}
     kept = error[~np.logical_or(*raised.values())]
     found = {"mae": with_interval(lambda e: {"mae": mean_absolute(e)}, error)["mae"]}
     if len(kept):
         found["mae_not_flagged"] = with_interval(lambda e: {"mae": mean_absolute(e)}, kept)["mae"]
-    for flag, hits in raised.items():
-        found[flag] = with_interval(lambda h: {"share": h.mean(axis=-1)}, hits)["share"]
-        widen_share(found[flag])
+    for name, hits in {**raised, "covered": within}.items():
+        found[name] = with_interval(lambda h: {"share": h.mean(axis=-1)}, hits)["share"]
+        widen_share(found[name])
     return found
 
 

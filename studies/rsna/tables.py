@@ -242,12 +242,12 @@ def contrasts(records: dict[str, Record]) -> list[Row]:
 
 def flaws(measured: dict[str, Record]) -> list[Row]:
     """Return the errors of noisy and compressed radiographs, and the shares flagged."""
-    heads = ["MAE (months)", NOISY, COMPRESSED, "MAE if not flagged", "n"]
-    rows = [["change", "n", *heads]]
+    shares = {NOISY: NOISY, COMPRESSED: COMPRESSED, "covered": "within the 90 % interval"}
+    rows = [["change", "n", "MAE (months)", *shares.values(), "MAE if not flagged", "n"]]
     for change, found in measured.items():
         kept = found.get("mae_not_flagged")
-        shares = (cell(found[flag], flag) for flag in (NOISY, COMPRESSED))
-        row = [change, str(found["mae"]["n"]), cell(found["mae"], "months"), *shares]
+        row = [change, str(found["mae"]["n"]), cell(found["mae"], "months")]
+        row += [cell(found[share], share) for share in shares]
         rows.append([*row, cell(kept, "months"), str(kept["n"] if kept else 0)])
     return rows
 
