@@ -87,7 +87,8 @@ def _is_drawn(file: Path, names_in: Callable[[Path], str]) -> bool:
     """Tell whether an image was drawn by predict, explain or stress."""
     if file.suffix not in DRAWN_SUFFIXES:
         return False
-    file = file.resolve() if file.is_symlink() else file
+    if file.is_symlink():
+        file = Path(os.path.realpath(file))  # `resolve` fails on a link to itself
     return re.fullmatch(names_in(file.parent), file.name) is not None
 
 

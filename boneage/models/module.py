@@ -100,8 +100,7 @@ class BoneAgeModule(Network, L.LightningModule):
         hidden = [name for name, task in self.tasks.items() if task.hides_sex]
         if hidden and sex.out_features:
             raise UserError(
-                f"tasks.{hidden[0]} predicts the sex, which is also an input of the network: "
-                "add sex=none"
+                f"tasks.{hidden[0]} predicts the sex, which is also an input: add sex=none"
             )
         if compile_backbone:
             self.backbone.compile()
@@ -122,9 +121,10 @@ class BoneAgeModule(Network, L.LightningModule):
         self.fitted = False  # whether the tasks have their statistics
 
     def fit_tasks(self, table: pd.DataFrame) -> None:
-        """Fit every task to its radiographs of the training fold (`age_years`, `sex`)."""
+        """Fit tasks and sex input to radiographs of the training fold (`age_years`, `sex`)."""
         for task in self.tasks.values():
             task.fit(task.rows_with_target(table))
+        self.sex.fit(table["sex"])
         self.fitted = True
 
     @override

@@ -453,6 +453,8 @@ def test_prediction_finds_the_files_that_training_finds(tmp_path):
     found = find_radiographs([root])
     assert sorted(str(file) for file in found) == sorted(read_source(root)["path"])
     assert len(found) == 3
+    (root / "4.png").symlink_to("4.png")  # to itself: its reader says so
+    assert len(find_radiographs([root])) == 4
 
 
 def test_hidden_images_are_counted_in_one_line(tmp_path, caplog):

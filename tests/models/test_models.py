@@ -108,6 +108,25 @@ def test_no_sex_changes_nothing():
     assert NoSex.out_features == 0
 
 
+@pytest.mark.parametrize("sexes", [["unknown"], ["male", "unknown"]])
+def test_a_sex_of_no_training_radiograph_is_read_as_unknown(sexes):
+    """Else untrained weights would shift the age of each radiograph whose sex is given."""
+    torch.manual_seed(0)
+    module = SexEmbedding(dim=4, drop=0.3)
+    module.fit(sexes)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
+    sex = torch.tensor([SEXES.index(sex) for sex in sexes] * 20)
+    before = module.embedding.weight.detach().clone()
+    for _ in range(20):
+        optimizer.zero_grad()
+        (module(torch.zeros(len(sex), 1), sex) - 3).square().sum().backward()
+        optimizer.step()
+    of = dict(zip(SEXES, module.eval().embedding.weight.detach(), strict=True))
+    assert not torch.equal(of["unknown"], before[SEXES.index("unknown")])
+    assert torch.equal(of["female"], of["unknown"])
+    assert torch.equal(of["male"], of["unknown"]) == ("male" not in sexes)
+
+
 def test_sex_embedding_hides_sex_only_in_training():
     torch.manual_seed(0)
     module = SexEmbedding(dim=4, drop=0.3)
