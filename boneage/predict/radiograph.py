@@ -103,7 +103,7 @@ def see(
     flags = image_flags(reduced, detection)
     if max(image.shape) < SMALL:
         flags.append("small image")
-    if NEARLY_EMPTY not in flags:
+    if squares and NEARLY_EMPTY not in flags:
         flags += quality_flags(image, max(squares, key=lambda square: square.pixels.size))
     pixels = tuple(square.pixels for square in squares)
     return Radiograph(pixels, flags, correction_needed(detection), film=film)

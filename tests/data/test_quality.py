@@ -73,7 +73,9 @@ def test_what_is_no_compression_has_no_blocks():
     edged = plain.copy()
     edged[:, 64:] += 30  # an edge where a block could begin
     framed = cv2.copyMakeBorder(plain, 32, 32, 32, 32, cv2.BORDER_CONSTANT, value=[255])
-    for image in (edged, framed, noisy(plain, 8), np.zeros((256, 256), np.uint8), plain[:9, :9]):
+    white = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    enlarged = cv2.resize(white, (256, 256), interpolation=cv2.INTER_NEAREST)  # repeated pixels
+    for image in (edged, framed, noisy(plain, 8), 0 * plain, plain[:9, :9], enlarged):
         assert blocks(image, square_of(image)) < 0.1
 
 
