@@ -1,4 +1,4 @@
-"""Measure the built-in model, and its flags, on radiographs with more and more noise or JPEG.
+"""Measure the built-in model, and its flags, on radiographs with more and more of a flaw.
 
 python studies/rsna/quality.py /path/to/rsna [N]
 
@@ -28,6 +28,7 @@ from boneage.weights import BUILTIN
 OUT = Path(__file__).with_name("quality.json")
 NOISE = (1, 2, 3, 4, 6, 8)  # grey levels, standard deviation
 QUALITY = (90, 75, 60, 50, 30)  # of JPEG
+BLUR = (1, 1.5, 2, 3)  # pixels, standard deviation; nothing flags it
 
 
 def noisy(image: np.ndarray, level: int) -> np.ndarray:
@@ -40,6 +41,11 @@ def compressed(image: np.ndarray, quality: int) -> np.ndarray:
     """Return an (H, W) uint8 radiograph after JPEG compression."""
     _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(content, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+def blurred(image: np.ndarray, deviation: float) -> np.ndarray:
+    """Return an (H, W) uint8 radiograph after a Gaussian filter."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.uint8)
 
 
 def measure(images: list[np.ndarray], sexes: list[str], ages: np.ndarray) -> dict[str, Any]:
@@ -76,6 +82,7 @@ def main(root: Path, n: int) -> None:
     levels: dict[str, Callable[[np.ndarray], np.ndarray]] = {"unchanged": lambda image: image}
     levels |= {f"noise, SD {s}": lambda image, s=s: noisy(image, s) for s in NOISE}  # type: ignore[misc]
     levels |= {f"JPEG, quality {q}": lambda image, q=q: compressed(image, q) for q in QUALITY}  # type: ignore[misc]
+    levels |= {f"blur, SD {s:g}": lambda image, s=s: blurred(image, s) for s in BLUR}  # type: ignore[misc]
     measured = {}
     for name, change in levels.items():
         changed = [change(image) for image in images]
