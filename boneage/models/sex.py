@@ -8,10 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
-from boneage.data.tables.sexes import SEXES
+from boneage.data.tables.sexes import SEXES, UNKNOWN
 from boneage.tasks.base import Share
-
-UNKNOWN = SEXES.index("unknown")
 
 
 class SexInput(nn.Module):

@@ -55,16 +55,24 @@ def mirror(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[:, ::-1])
 
 
-def noise(image: np.ndarray) -> np.ndarray:
-    """Return a radiograph with normal noise, seeded by the image."""
-    rng = np.random.default_rng(int(image.sum()))
-    return _grey(image + rng.normal(0, NOISE, image.shape))
+def noise(deviation: float) -> Change:
+    """Return the change that adds normal noise of an SD in grey levels, seeded by the image."""
+
+    def change(image: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(int(image.sum()))
+        return _grey(image + rng.normal(0, deviation, image.shape))
+
+    return change
 
 
-def jpeg(image: np.ndarray) -> np.ndarray:
-    """Return a radiograph after JPEG compression at low quality."""
-    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
+def jpeg(quality: int) -> Change:
+    """Return the change that compresses and reads again."""
+
+    def change(image: np.ndarray) -> np.ndarray:
+        _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+    return change
 
 
 def half_resolution(image: np.ndarray) -> np.ndarray:
@@ -113,8 +121,8 @@ STRESSES: dict[str, Change] = {
     "rotated 10 degrees": rotation(10),
     "rotated 20 degrees": rotation(20),
     "mirrored": mirror,
-    f"noise, {NOISE} grey levels": noise,
-    f"JPEG quality {JPEG_QUALITY}": jpeg,
+    f"noise, {NOISE} grey levels": noise(NOISE),
+    f"JPEG quality {JPEG_QUALITY}": jpeg(JPEG_QUALITY),
     "half the resolution": half_resolution,
     "marker erased": erase_marker,
     "marker in another corner": move_marker,

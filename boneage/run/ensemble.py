@@ -11,7 +11,7 @@ import pandas as pd
 from boneage.data.atomic import write_files, writing
 from boneage.data.tables.columns import LABEL
 from boneage.data.tables.readings import reading_column
-from boneage.data.tables.sexes import sex_codes
+from boneage.data.tables.sexes import UNKNOWN, sex_codes
 from boneage.errors import UserError, join_first, plural
 from boneage.evaluation.evaluate import Scored, subgroups
 from boneage.evaluation.metrics import is_built_in
@@ -21,7 +21,7 @@ from boneage.evaluation.run_folder import FinishedRun, hash_test_set, read_run, 
 from boneage.run.results import metric_report, to_json
 from boneage.run_files import METRICS, PREDICTIONS, SUBGROUPS
 from boneage.stages import PROBABILITY
-from boneage.tasks.sex import MALE_PROBABILITY, UNKNOWN, SexClassification
+from boneage.tasks.sex import MALE_PROBABILITY, SexClassification
 from boneage.weights import find_copy
 
 log = logging.getLogger(__name__)

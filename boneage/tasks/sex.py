@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boneage.data.dataset import Batch
-from boneage.data.tables.sexes import SEXES
+from boneage.data.tables.sexes import SEXES, UNKNOWN
 from boneage.errors import UserError
 from boneage.evaluation.metric_set import SHARE, Metric, MetricSet, Pairs
 from boneage.tasks.base import MLPHead, Share, Task, Weight
 
 MALE_PROBABILITY = "male_probability"  # column of predictions.csv
-MALE, UNKNOWN = SEXES.index("male"), SEXES.index("unknown")
+MALE = SEXES.index("male")
 
 
 class SexClassification(Task):

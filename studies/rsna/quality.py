@@ -7,7 +7,6 @@ chosen. Writes the errors in months and the shares flagged into quality.json.
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from boneage.data.sampler import evenly
 from boneage.evaluation.intervals import mean_absolute, with_interval
 from boneage.evaluation.shares import widen_share
 from boneage.predict.onnx_model import OnnxModel
+from boneage.run.changes import UNCHANGED, Change, jpeg, noise
 from boneage.run.results import write_json
 from boneage.weights import BUILTIN
 
@@ -31,21 +31,9 @@ QUALITY = (90, 75, 60, 50, 30)  # of JPEG
 BLUR = (1, 1.5, 2, 3)  # pixels, standard deviation; nothing flags it
 
 
-def noisy(image: np.ndarray, level: int) -> np.ndarray:
-    """Return an (H, W) uint8 radiograph with normal noise, seeded by the image."""
-    noise = np.random.default_rng(int(image.sum())).normal(0, level, image.shape)
-    return (image + noise).round().clip(0, 255).astype(np.uint8)
-
-
-def compressed(image: np.ndarray, quality: int) -> np.ndarray:
-    """Return an (H, W) uint8 radiograph after JPEG compression."""
-    _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(content, cv2.IMREAD_GRAYSCALE), np.uint8)
-
-
-def blurred(image: np.ndarray, deviation: float) -> np.ndarray:
-    """Return an (H, W) uint8 radiograph after a Gaussian filter."""
-    return np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.uint8)
+def blur(deviation: float) -> Change:
+    """Return the change that applies a Gaussian filter."""
+    return lambda image: np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.uint8)
 
 
 def measure(images: list[np.ndarray], sexes: list[str], ages: np.ndarray) -> dict[str, Any]:
@@ -79,13 +67,13 @@ def main(root: Path, n: int) -> None:
     table = table[table["id"].isin(OnnxModel(BUILTIN).contract["radiographs"]["val"])]
     table = table.iloc[evenly(len(table), n)]
     images = [np.asarray(read_radiograph(path)[0], np.uint8) for path in table["path"]]
-    levels: dict[str, Callable[[np.ndarray], np.ndarray]] = {"unchanged": lambda image: image}
-    levels |= {f"noise, SD {s}": lambda image, s=s: noisy(image, s) for s in NOISE}  # type: ignore[misc]
-    levels |= {f"JPEG, quality {q}": lambda image, q=q: compressed(image, q) for q in QUALITY}  # type: ignore[misc]
-    levels |= {f"blur, SD {s:g}": lambda image, s=s: blurred(image, s) for s in BLUR}  # type: ignore[misc]
+    levels: dict[str, Change] = {UNCHANGED: lambda image: image}
+    levels |= {f"noise, SD {deviation}": noise(deviation) for deviation in NOISE}
+    levels |= {f"JPEG, quality {quality}": jpeg(quality) for quality in QUALITY}
+    levels |= {f"blur, SD {deviation:g}": blur(deviation) for deviation in BLUR}
     measured = {}
     for name, change in levels.items():
-        changed = [change(image) for image in images]
+        changed = [np.asarray(change(image)) for image in images]
         measured[name] = measure(changed, list(table["sex"]), table["age_months"].to_numpy())
         print(name, measured[name])
     write_json(OUT, measured)

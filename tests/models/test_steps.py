@@ -11,13 +11,13 @@ from helpers import TINY, compose_config
 from torch.utils.data import DataLoader
 
 from boneage.data.dataset import CachedImages
+from boneage.data.tables.sexes import UNKNOWN
 from boneage.errors import UserError
 from boneage.models.inference import BATCH, features_of, predictor
 from boneage.models.module import BoneAgeModule
 from boneage.run.calibrate import calibrate, novelty_of
 from boneage.run.checkpoint import build_model
 from boneage.tasks.base import scalar_loss
-from boneage.tasks.sex import UNKNOWN
 
 
 def make_batch(n):

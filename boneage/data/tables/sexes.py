@@ -15,6 +15,7 @@ from boneage.errors import UserError, join_first, plural
 log = logging.getLogger(__name__)
 
 SEXES = ("female", "male", "unknown")  # models encode a sex by its index here
+UNKNOWN = SEXES.index("unknown")
 SPELLINGS = (
     dict.fromkeys(("m", "male", "boy", "man"), "male")
     | dict.fromkeys(("f", "female", "girl", "woman"), "female")
